@@ -1,0 +1,189 @@
+"""Compiled: a graph together with its C, loaded and ready to be called."""
+
+from __future__ import annotations
+
+import inspect as python_inspect
+import os
+import re
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from symgrad.emit.c import Source, emit
+from symgrad.errors import CompilerNotFoundError, ExportError, StructureError
+from symgrad.graph import Graph
+from symgrad.lower.schedule import lower
+from symgrad.names import comment_text, mangle, safe_path, unique
+from symgrad.runtime.call import Native, warn_no_compiler
+from symgrad.tree import flatten
+from symgrad.version import __version__
+
+_FORMULA_NODES = 400  # a comment, not a book
+
+
+def c_names(paths: Sequence[str], taken: Sequence[str] = ()) -> list[str]:
+    """C names for leaves such as ``params["w"][0]``: params_w_0."""
+    words = [re.sub(r"[^0-9A-Za-z]+", "_", p).strip("_") for p in paths]
+    return unique([*taken, *(mangle(w, k) for k, w in enumerate(words))])[len(taken) :]
+
+
+def source_of(graph: Graph) -> Source:
+    """C of a graph, with names, shapes and the formula in comments."""
+    name = mangle(graph.name, 0)
+    names = c_names([*graph.arg_names, *graph.out_names], taken=["work", name])
+    inputs, outputs = names[: len(graph.args)], names[len(graph.args) :]
+    outs = graph.lowered_outs()
+    program = lower(graph.args, outs, inputs, outputs)
+    comment: list[str] = []
+    if len(graph.nodes) <= _FORMULA_NODES:
+        comment = [comment_text(line) for line in graph.formula().splitlines()]
+    return emit(
+        program,
+        name,
+        comment=comment,
+        version=__version__,
+        input_notes=[comment_text(p) for p in graph.arg_names],
+        output_notes=[comment_text(p) for p in graph.out_names],
+    )
+
+
+class Compiled:
+    """A function compiled for fixed shapes and dtypes.
+
+    Call it with arrays of exactly these types, in the structure of the traced arguments. ``out=``
+    takes result arrays to write into, in the structure of the result; they are returned.
+
+    Attributes
+    ----------
+    graph : the simplified Graph
+    c_source, c_header : text of the two files
+    native : whether C runs; False means the NumPy evaluator, for want of a compiler
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self._source: Source | None = None
+        self._native: Native | None = None
+        self.__name__ = graph.name
+        try:
+            self._native = Native(self.source, graph.input_types, graph.output_types)
+        except CompilerNotFoundError as error:
+            warn_no_compiler(error)
+
+    @property
+    def source(self) -> Source:
+        """The generated C and what a caller has to know about it."""
+        if self._source is None:
+            self._source = source_of(self.graph)
+        return self._source
+
+    @property
+    def native(self) -> bool:
+        return self._native is not None
+
+    @property
+    def c_source(self) -> str:
+        return self.source.c
+
+    @property
+    def c_header(self) -> str:
+        return self.source.header
+
+    def __call__(self, *args: Any, out: Any = None, **kwargs: Any) -> Any:
+        if kwargs:
+            args, kwargs = self._positional(args, kwargs)
+        leaves = self.graph.flat(args, kwargs)
+        if out is None:
+            return self.graph.finish(self.call_flat(leaves))
+        outs, tree = flatten(out)
+        if tree != self.graph.out_tree:
+            raise StructureError(
+                f"{self.graph.name}: out has structure {tree}, expected {self.graph.out_tree}"
+            )
+        self.call_flat(leaves, outs)
+        return out
+
+    def call_flat(self, leaves: Sequence[Any], outs: Sequence[np.ndarray] | None = None) -> list[np.ndarray]:
+        """The call on flat lists of array leaves."""
+        if self._native is not None:
+            return self._native(leaves, outs)
+        results = self.graph.evaluate_flat(leaves)
+        if outs is None:
+            return results
+        for t, o, r in zip(self.graph.output_types, outs, results, strict=True):
+            t.check_out(o)[...] = r
+        return list(outs)
+
+    def _positional(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        """Arguments by name, put where they were when the function was traced."""
+        names = list(getattr(self, "parameters", ()))
+        if names and len(args) < len(names) and all(k in names for k in kwargs):
+            rest = names[len(args) :]
+            if all(k in kwargs for k in rest):
+                return (*args, *(kwargs[k] for k in rest)), {}
+        return args, kwargs
+
+    def cost(self) -> Any:
+        """Flops, bytes moved, node counts and the workspace of the C."""
+        cost = self.graph.cost()
+        cost.workspace = self.source.workspace_bytes
+        return cost
+
+    def export(self, directory: str | os.PathLike[str], *, overwrite: bool = False) -> list[Path]:
+        """Write name.c and name.h (and name_data.c for captured arrays) into a directory.
+
+        Returns the paths. Raises ExportError if a file exists and `overwrite` is not set, or if
+        the directory cannot be written; UnsafeNameError if the name could leave it.
+        """
+        source = self.source
+        files = {".c": source.c, ".h": source.header}
+        paths = [safe_path(directory, source.name, suffix) for suffix in files]
+        for path in paths:
+            if path.exists() and not overwrite:
+                raise ExportError(f"{path} exists; pass overwrite=True to replace it")
+        try:
+            Path(directory).mkdir(parents=True, exist_ok=True)
+            for path, text in zip(paths, files.values(), strict=True):
+                _write(path, text)
+        except OSError as error:
+            raise ExportError(f"cannot write to {directory}: {error}") from error
+        return paths
+
+    def __reduce__(self) -> Any:
+        return _rebuild, (self.graph, getattr(self, "parameters", ()))
+
+    def __repr__(self) -> str:
+        types = ", ".join(f"{t.name}: {t.described}" for t in self.graph.input_types)
+        return f"<Compiled {self.graph.name}({types})>"
+
+
+def _write(path: Path, text: str) -> None:
+    """All or nothing: a reader never sees half a file."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="ascii", newline="\n") as file:
+            file.write(text)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def _rebuild(graph: Graph, parameters: tuple[str, ...]) -> Compiled:
+    compiled = Compiled(graph)
+    compiled.parameters = parameters  # type: ignore[attr-defined]
+    return compiled
+
+
+def parameter_names(f: Any) -> tuple[str, ...]:
+    """Names of the positional parameters of a function, as far as Python knows them."""
+    try:
+        signature = python_inspect.signature(f)
+    except (TypeError, ValueError):
+        return ()
+    kinds = (python_inspect.Parameter.POSITIONAL_ONLY, python_inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return tuple(p.name for p in signature.parameters.values() if p.kind in kinds)

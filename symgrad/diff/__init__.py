@@ -1,0 +1,1 @@
+"""Derivatives: graph to graph, so any order and any nesting is the same code again."""

@@ -1,0 +1,1 @@
+"""Loop program to C text. Python decides, templates spell."""

@@ -1,0 +1,590 @@
+"""Loop program to C99: expressions and literals here, statements and files in templates/.
+
+Scalar expressions are a DAG; here it is decided which nodes become local variables. A node becomes
+one if it is used twice, if it does not change inside the loop around its user (it is then declared
+outside), if a template spells an operand twice, or if the text would grow beyond one line. A value
+under a `guard` (the border of a padded array) is only evaluated there and is never hoisted.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+
+from symgrad.expr.node import CONST, Expr, const_value
+from symgrad.expr.op import Kind
+from symgrad.lower.program import (
+    GUARD, INDEX, LOAD, Best, Buffer, Call, Check, Loop, Program, Store, values,
+)  # fmt: skip
+from symgrad.lower.schedule import row_strides
+
+C_TYPES = {
+    "float64": "double",
+    "float32": "float",
+    "int64": "int64_t",
+    "int32": "int32_t",
+    "bool": "bool",
+}
+PART_STATEMENTS = 2000  # C compilers are superlinear in the length of a function
+_TREE_LIMIT = 16  # nodes spelled in one statement
+_ATOM, _UNARY, _TIMES, _PLUS, _COMPARE, _EQUAL, _AND, _OR, _TERNARY = range(9, 0, -1)
+_OPERATORS = (
+    (" ? ", _TERNARY), (" || ", _OR), (" && ", _AND), (" == ", _EQUAL), (" != ", _EQUAL),
+    (" < ", _COMPARE), (" > ", _COMPARE), (" <= ", _COMPARE), (" >= ", _COMPARE),
+    (" + ", _PLUS), (" - ", _PLUS), (" * ", _TIMES), (" / ", _TIMES), (" % ", _TIMES),
+)  # fmt: skip
+
+
+def _templates() -> jinja2.Environment:
+    """Templates inside the installed package, else beside it (editable installs, checkouts)."""
+    package = Path(__file__).resolve().parent.parent
+    for folder in (package / "templates", package.parent / "templates"):
+        if (folder / "function.c.jinja").is_file():
+            break
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(folder),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,
+    )
+
+
+TEMPLATES = _templates()
+
+
+@dataclass(frozen=True)
+class Source:
+    """Generated C of one function.
+
+    c, header : text of the two files
+    name : C name of the function; `entry` the uniform one that takes arrays of pointers
+    workspace_bytes : what the caller has to provide, 0 if nothing
+    data : captured arrays the caller passes behind its own arguments, in order
+    """
+
+    c: str
+    header: str
+    name: str
+    entry: str
+    workspace_bytes: int
+    data: tuple[np.ndarray, ...]
+
+
+def literal(value: Any, dtype: str) -> str:
+    """A C literal that reads back as exactly `value`."""
+    if dtype == "bool":
+        return "true" if value else "false"
+    if dtype in ("int32", "int64"):
+        number = int(value)
+        if number == -(2**63):
+            return "(-INT64_C(9223372036854775807) - 1)"
+        if abs(number) > 2**31 - 1:
+            return f"INT64_C({number})" if number >= 0 else f"(-INT64_C({-number}))"
+        return str(number) if number >= 0 else f"({number})"
+    number = float(value)
+    suffix = "f" if dtype == "float32" else ""
+    if math.isnan(number):
+        return f"({C_TYPES[dtype]})NAN"
+    if math.isinf(number):
+        return f"({C_TYPES[dtype]})INFINITY" if number > 0 else f"(-({C_TYPES[dtype]})INFINITY)"
+    text = repr(number) if dtype == "float64" else str(np.float32(number))
+    if "e" not in text and "." not in text:
+        text += ".0"
+    text += suffix
+    return text if not text.startswith("-") else f"({text})"
+
+
+class _Emitter:
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.buffers = {b.number: b for b in program.buffers}
+        self.names: dict[Expr, str] = {}  # local variables that exist
+        self.counter = 0
+        self.helpers: dict[tuple[str, str], None] = {}
+        self.calls: dict[tuple[str, str], None] = {}
+        self.used: set[str] = set()
+        self.defined: dict[str, str] = {}
+        self.depth: dict[Expr, int] = {}
+        self.uses: dict[Expr, int] = {}
+        self.user_depth: dict[Expr, int] = {}
+        self.tree: dict[Expr, int] = {}
+        self.forced: set[Expr] = set()
+        self.loop_names: dict[Expr, str] = {}
+        self._analyse()
+
+    # ---- which expressions become variables ----------------------------------------------------
+
+    def _analyse(self) -> None:
+        """Depth of the body every expression can live in, and how often it is used."""
+        bodies: dict[int, int] = {}
+        stack: list[tuple[Any, int]] = [(s, 0) for s in reversed(self.program.body)]
+        bodies[id(self.program.body)] = 0
+        roots: list[tuple[Expr, int]] = []
+        index_depth: dict[Expr, int] = {}
+        while stack:
+            statement, depth = stack.pop()
+            if isinstance(statement, Loop):
+                index_depth[statement.index] = depth + 1
+                bodies[id(statement.body)] = depth + 1
+                stack.extend((s, depth + 1) for s in reversed(statement.body))
+            else:
+                roots.extend((v, depth) for v in values(statement))
+        self.index_depth = index_depth
+        self.bodies = bodies
+        order: list[Expr] = []
+        seen: set[Expr] = set()
+        for root, _ in roots:
+            walk: list[tuple[Expr, bool]] = [(root, False)]
+            while walk:
+                node, finished = walk.pop()
+                if finished:
+                    order.append(node)
+                elif node not in seen:
+                    seen.add(node)
+                    walk.append((node, True))
+                    walk.extend((a, False) for a in reversed(node.args))
+        for node in order:
+            depth = index_depth.get(node, 0)
+            for a in node.args:
+                depth = max(depth, self.depth[a])
+            if node.op is LOAD:
+                home = self.buffers[node.attrs[0]].home
+                if home is not None:
+                    depth = max(depth, bodies[id(home)])
+            self.depth[node] = depth
+        # uses outside guards, and the deepest body that uses each node
+        for root, depth in roots:
+            self.uses[root] = self.uses.get(root, 0) + 1
+            self.user_depth[root] = max(self.user_depth.get(root, 0), depth)
+        for node in reversed(order):
+            if node in self.uses:
+                for position, a in enumerate(node.args):
+                    if node.op is GUARD and position == 1:
+                        continue
+                    self.uses[a] = self.uses.get(a, 0) + 1
+                    deepest = max(self.user_depth.get(a, 0), self.depth[node])
+                    if not self._is_variable(node):
+                        deepest = max(deepest, self.user_depth[node])
+                    self.user_depth[a] = deepest
+                    if self._doubled(node, position):
+                        self.forced.add(a)
+        for node in order:
+            size = 1
+            for a in node.args:
+                size += 1 if self._is_variable(a) else self.tree[a]
+            self.tree[node] = size
+            if size > _TREE_LIMIT and node in self.uses and node.op not in (LOAD, GUARD):
+                self.forced.add(node)
+
+    def _doubled(self, node: Expr, position: int) -> bool:
+        spelling = _spelling(node)
+        return spelling is not None and spelling.count("{%d}" % position) > 1
+
+    def _is_variable(self, node: Expr) -> bool:
+        if not node.args or node.op is LOAD or node not in self.uses:
+            return False
+        if node in self.forced:
+            return True
+        if node.dtype == "int64" and node.op.kind is not Kind.LOWERED and node.op.cost <= 1:
+            if all(self._is_index(a) for a in node.args):
+                return False
+        if node.op.kind is Kind.LOWERED and node.op is not GUARD:
+            return False
+        if self.uses[node] > 1 and node.op.cost > 0:
+            return True
+        return self.depth[node] < self.user_depth[node] and node.op.cost > 0
+
+    def _is_index(self, node: Expr) -> bool:
+        return node.op in (INDEX, CONST) or (node.dtype == "int64" and node.op is not LOAD)
+
+    # ---- statements ----------------------------------------------------------------------------
+
+    def body(self, body: list, depth: int) -> list[dict[str, Any]]:
+        """The statements of one body as records for the template."""
+        out: list[dict[str, Any]] = []
+        for statement in body:
+            out.extend(self._declarations(statement, depth))
+            out.append(self.statement(statement, depth))
+        return out
+
+    def _declarations(self, statement: Any, depth: int) -> list[dict[str, Any]]:
+        """Variables that live in this body and are first used by `statement`."""
+        out: list[dict[str, Any]] = []
+        stack = [statement]
+        while stack:
+            part = stack.pop()
+            if isinstance(part, Loop):
+                stack.extend(reversed(part.body))
+                continue
+            for node in self._missing(values(part), depth):
+                text = self.spell(node)
+                name = f"t{self.counter}"
+                self.counter += 1
+                self.names[node] = name
+                self.defined[name] = node.dtype
+                self.used.add(name)
+                out.append(dict(kind="declare", type=C_TYPES[node.dtype], name=name, value=text))
+        return out
+
+    def _missing(self, roots: Iterable[Expr], depth: int) -> list[Expr]:
+        """Variables of this depth below `roots` that are not declared yet, arguments first."""
+        found: list[Expr] = []
+        seen: set[Expr] = set()
+        stack: list[tuple[Expr, bool]] = [(r, False) for r in reversed(list(roots))]
+        while stack:
+            node, finished = stack.pop()
+            if finished:
+                if node not in self.names and self.depth[node] == depth and self._is_variable(node):
+                    found.append(node)
+            elif node not in seen and node not in self.names:
+                seen.add(node)
+                stack.append((node, True))
+                stack.extend((a, False) for a in reversed(node.args))
+        return found
+
+    def statement(self, s: Any, depth: int) -> dict[str, Any]:
+        if isinstance(s, Loop):
+            name = f"i{s.index.attrs[0]}"
+            self.loop_names[s.index] = name
+            return dict(kind="loop", index=name, extent=s.extent, body=self.body(s.body, depth + 1))
+        if isinstance(s, Store):
+            value = self.spell(s.value)
+            target = self.place(s.buffer, s.index)
+            if s.op in ("=", "+", "*"):
+                op = "=" if s.op == "=" else f"{s.op}="
+                record = dict(kind="assign", target=target, op=op, value=value)
+                if s.buffer.role == "scalar":
+                    record.update(self._scalar(s.buffer))
+                return record
+            if s.op in ("max", "min"):
+                sign = ">" if s.op == "max" else "<"
+                variable = self._fresh()
+                return dict(kind="extremum", type=C_TYPES[s.value.dtype], name=variable,
+                            value=value, target=target, sign=sign)  # fmt: skip
+            return dict(kind="assign", target=target, op="=", value=f"{target} {s.op} ({value})")
+        if isinstance(s, Best):
+            variable = self._fresh()
+            return dict(kind="best", type=C_TYPES[s.value.dtype], name=variable,
+                        value=self.spell(s.value), target=self.place(s.buffer, s.index),
+                        best=self.place(s.value_buffer, s.index), position=self.spell(s.position),
+                        sign=">" if s.op == "argmax" else "<",
+                        is_float=s.value.dtype.startswith("float"))  # fmt: skip
+        if isinstance(s, Check):
+            return dict(kind="check", value=self.spell(s.value), size=s.size)
+        assert isinstance(s, Call)
+        dtype = s.target[0].dtype
+        self.calls[(s.template, dtype)] = None
+        name = f"sg_{s.template}" + ("f" if dtype == "float32" else "")
+        arguments = [self.address(b, i) for b, i in (*s.operands, s.target)]
+        numbers = [str(int(n)) for n in (*s.dims, *s.flags)]
+        return dict(kind="call", call=f"{name}({', '.join(arguments + numbers)})")
+
+    def _scalar(self, buffer: Buffer) -> dict[str, Any]:
+        """The first store to a local variable declares it."""
+        self.used.add(buffer.name)
+        if buffer.name in self.defined:
+            return {}
+        self.defined[buffer.name] = buffer.dtype
+        return dict(kind="define", type=C_TYPES[buffer.dtype])
+
+    def _fresh(self) -> str:
+        self.counter += 1
+        return f"t{self.counter - 1}"
+
+    # ---- expressions ---------------------------------------------------------------------------
+
+    def place(self, buffer: Buffer, index: Sequence[Expr]) -> str:
+        """An element of a buffer as an lvalue."""
+        self.used.add(buffer.name)
+        if buffer.role == "scalar" or (buffer.role == "in" and not buffer.shape):
+            return buffer.name
+        return f"{buffer.name}[{self._offset(buffer, index)}]"
+
+    def address(self, buffer: Buffer, index: Sequence[Expr]) -> str:
+        """A pointer to a matrix of a buffer; missing indices are 0."""
+        self.used.add(buffer.name)
+        full = [*index, *[None] * (len(buffer.shape) - len(index))]
+        offset = self._offset(buffer, full)
+        return buffer.name if offset == "0" else f"&{buffer.name}[{offset}]"
+
+    def _offset(self, buffer: Buffer, index: Sequence[Expr | None]) -> str:
+        """Row-major offset; (i / n) * n + i % n from a reshaped read is i again."""
+        terms: list[str] = []
+        constant = 0
+        kept = buffer.kept_axes
+        strides = dict(zip(kept, row_strides(buffer.kept_shape), strict=True))
+        entries = [(index[a], strides[a]) for a in kept if index[a] is not None]
+        entries = _join_divisions(entries)
+        for entry, stride in entries:
+            assert entry is not None
+            base, shift = _split_constant(entry)
+            constant += shift * stride
+            if base is None:
+                continue
+            text = self.spell(base, _TIMES if stride != 1 else _PLUS)
+            terms.append(text if stride == 1 else f"{text} * {stride}")
+        if constant or not terms:
+            terms.append(str(constant) if constant >= 0 or not terms else f"- {-constant}")
+        return " + ".join(terms).replace("+ - ", "- ")
+
+    def spell(self, node: Expr, above: int = 0) -> str:
+        """C text of a scalar expression. Recursion is bounded by _TREE_LIMIT."""
+        text, level = self._spell(node)
+        return f"({text})" if level <= above and level != _ATOM else text
+
+    def _spell(self, node: Expr) -> tuple[str, int]:
+        if node in self.names:
+            self.used.add(self.names[node])
+            return self.names[node], _ATOM
+        if node.op is CONST:
+            return literal(const_value(node), node.dtype), _ATOM
+        if node.op is INDEX:
+            return self.loop_names[node], _ATOM
+        if node.op is LOAD:
+            return self.place(self.buffers[node.attrs[0]], node.args), _ATOM
+        if node.name == "convert":
+            return f"({C_TYPES[node.dtype]}){self.spell(node.args[0], _UNARY)}", _UNARY
+        template = _spelling(node)
+        assert template is not None, f"{node.name} has no C spelling"
+        kind = node.args[-1].dtype
+        suffix = "f" if kind == "float32" else "l32" if kind == "int32" and "sg_" in template else ""
+        for helper in re.findall(r"\bsg_\w+", template):
+            self.helpers[(helper, kind)] = None
+        template = template.replace("@", "f" if kind == "float32" else "")
+        if suffix == "l32":
+            template = re.sub(r"\b(sg_\w+)", r"\g<1>32", template)
+        level = _level(template)
+        if level == _ATOM:
+            operands = [self.spell(a) for a in node.args]
+        elif level in (_TIMES, _PLUS) and ("/" in template or "-" in template or "%" in template):
+            operands = [self.spell(node.args[0], level - 1), self.spell(node.args[-1], level)]
+            if len(node.args) == 1:
+                operands = [self.spell(node.args[0], level)]
+        elif level in (_TIMES, _PLUS):
+            # no parentheses on the left, parentheses on the right: floating point is not associative
+            operands = [self.spell(node.args[0], level - 1), self.spell(node.args[-1], level)]
+        else:
+            operands = [self.spell(a, max(level, _EQUAL)) for a in node.args]
+        return template.format(*operands), level
+
+
+def _spelling(node: Expr) -> str | None:
+    row = node.op
+    if row.c_int is not None and node.args[-1].dtype not in ("float32", "float64"):
+        return row.c_int
+    return row.c
+
+
+def _level(template: str) -> int:
+    if re.fullmatch(r"\w+@?\(.*\)|\{0\}|\w+", template):
+        return _ATOM
+    outside = re.sub(r"\([^()]*\)", "()", template)
+    for operator, level in sorted(_OPERATORS, key=lambda item: item[1]):
+        if operator in outside:
+            return level
+    return _UNARY
+
+
+def _split_constant(index: Expr) -> tuple[Expr | None, int]:
+    """index = base + constant."""
+    shift = 0
+    node: Expr | None = index
+    while node is not None:
+        if node.op is CONST:
+            return None, shift + int(const_value(node))
+        if node.name == "add" and node.args[0].op is CONST:
+            shift += int(const_value(node.args[0]))
+            node = node.args[1]
+        elif node.name == "add" and node.args[1].op is CONST:
+            shift += int(const_value(node.args[1]))
+            node = node.args[0]
+        elif node.name == "subtract" and node.args[1].op is CONST:
+            shift -= int(const_value(node.args[1]))
+            node = node.args[0]
+        else:
+            break
+    return node, shift
+
+
+def _join_divisions(entries: list[tuple[Any, int]]) -> list[tuple[Any, int]]:
+    """Adjacent (e / n, n s), (e % n, s) is (e, s)."""
+    changed = True
+    while changed:
+        changed = False
+        for k in range(len(entries) - 1):
+            (high, high_stride), (low, low_stride) = entries[k], entries[k + 1]
+            if high.name == "index_div" and low.name == "index_mod" and high.args == low.args:
+                if high_stride == low_stride * int(const_value(low.args[1])):
+                    entries = [*entries[:k], (low.args[0], low_stride), *entries[k + 2 :]]
+                    changed = True
+                    break
+    return entries
+
+
+# ---- files -----------------------------------------------------------------------------------
+
+
+def emit(
+    program: Program,
+    name: str,
+    *,
+    comment: Sequence[str] = (),
+    version: str = "",
+    input_notes: Sequence[str] = (),
+    output_notes: Sequence[str] = (),
+) -> Source:
+    """C source and header of a program. All text in `comment` and notes must be comment-safe."""
+    emitter = _Emitter(program)
+    statements = emitter.body(program.body, 0) if len(program.body) <= 1 else None
+    items: list[tuple[list[dict[str, Any]], set[str], set[str]]] = []
+    if statements is None:
+        for s in program.body:
+            emitter.used = set()
+            before = set(emitter.defined)
+            records = [*emitter._declarations(s, 0), emitter.statement(s, 0)]
+            items.append((records, emitter.used, set(emitter.defined) - before))
+    else:
+        items.append((statements, emitter.used, set(emitter.defined)))
+    pieces = _split_records(items)
+    parts, slots = _parts(pieces, emitter)
+    arrays = [b for b in program.buffers if b.role in ("local", "work")]
+    workspace = program.workspace_bytes
+    slot_offset = workspace
+    workspace += -(-8 * slots // 64) * 64
+    if len(parts) > 1:  # arrays that several parts share cannot be on one part's stack
+        for b in arrays:
+            if b.role == "local":
+                b.role, b.offset = "work", workspace
+                workspace += -(-b.nbytes // 64) * 64
+    used = set().union(*(p.used for p in parts))
+    constants = [b for b in program.buffers if b.role == "constant" and b.name in used]
+    context = dict(
+        name=name,
+        entry=f"{name}_entry",
+        comment=list(comment),
+        version=version,
+        inputs=[_parameter(b, note) for b, note in _notes(program.inputs, input_notes)],
+        outputs=[_parameter(b, note) for b, note in _notes(program.outputs, output_notes)],
+        constants=[
+            dict(name=b.name, type=C_TYPES[b.dtype], size=b.size,
+                 values=[literal(v, b.dtype) for v in b.data.reshape(-1)])  # type: ignore[union-attr]
+            for b in constants
+        ],
+        parts=[
+            dict(
+                records=p.records,
+                imports=[(C_TYPES[t], n, slot) for n, t, slot in p.imports],
+                exports=[(C_TYPES[t], n, slot) for n, t, slot in p.exports],
+                arrays=[_array(b) for b in arrays if b.name in p.used],
+                parameters=[b.name for b in (*program.inputs, *program.outputs) if b.name in p.used],
+            )
+            for p in parts
+        ],
+        slot_offset=slot_offset // 8,
+        workspace=workspace,
+        workspace_doubles=workspace // 8,
+        helpers=_helpers(emitter),
+    )
+    return Source(
+        c=TEMPLATES.get_template("function.c.jinja").render(context),
+        header=TEMPLATES.get_template("function.h.jinja").render(context),
+        name=name,
+        entry=f"{name}_entry",
+        workspace_bytes=workspace,
+        data=tuple(b.data for b in program.inputs if b.role == "data"),  # type: ignore[misc]
+    )
+
+
+def _notes(buffers: Sequence[Buffer], notes: Sequence[str]):
+    return zip(buffers, [*notes, *[""] * (len(buffers) - len(notes))], strict=True)
+
+
+def _parameter(b: Buffer, note: str) -> dict[str, Any]:
+    shape = "".join(f"[{n}]" for n in b.shape)
+    return dict(name=b.name, type=C_TYPES[b.dtype], shape=shape, size=b.size,
+                by_value=b.role == "in" and not b.shape, note=note)  # fmt: skip
+
+
+def _array(b: Buffer) -> dict[str, Any]:
+    return dict(name=b.name, type=C_TYPES[b.dtype], size=max(b.size, 1), role=b.role,
+                offset=b.offset // 8)  # fmt: skip
+
+
+@dataclass
+class _Part:
+    records: list[dict[str, Any]]
+    used: set[str]
+    defined: set[str]
+    imports: list[tuple[str, str, int]]
+    exports: list[tuple[str, str, int]]
+
+
+def _split_records(items: list) -> list[_Part]:
+    """Cut the function where it gets long; a record is never divided."""
+    parts: list[_Part] = []
+    for records, used, defined in items:
+        if len(records) > PART_STATEMENTS:
+            names = {r["name"] for r in records if r["kind"] == "declare"}
+            for start in range(0, len(records), PART_STATEMENTS):
+                chunk = records[start : start + PART_STATEMENTS]
+                text = set()
+                for r in chunk:
+                    for value in r.values():
+                        if isinstance(value, str):
+                            text.update(re.findall(r"[A-Za-z_]\w*", value))
+                here = {r["name"] for r in chunk if r["kind"] == "declare"}
+                last = start + PART_STATEMENTS >= len(records)
+                parts.append(_Part(chunk, text, here | ((defined - names) if last else set()), [], []))
+        elif parts and len(parts[-1].records) + len(records) <= PART_STATEMENTS:
+            parts[-1].records += records
+            parts[-1].used |= used
+            parts[-1].defined |= defined
+        else:
+            parts.append(_Part(list(records), set(used), set(defined), [], []))
+    return parts
+
+
+def _parts(parts: list[_Part], emitter: _Emitter) -> tuple[list[_Part], int]:
+    """Values that cross a cut travel through workspace slots; everything else stays local."""
+    if len(parts) <= 1:
+        return parts, 0
+    owner = {n: k for k, p in enumerate(parts) for n in p.defined}
+    slots: dict[str, int] = {}
+    for k, part in enumerate(parts):
+        for n in sorted(part.used, key=lambda s: (len(s), s)):
+            if n in owner and owner[n] < k:
+                slot = slots.setdefault(n, len(slots))
+                part.imports.append((n, emitter.defined[n], slot))
+    for n, slot in slots.items():
+        parts[owner[n]].exports.append((n, emitter.defined[n], slot))
+    return parts, len(slots)
+
+
+def _helpers(emitter: _Emitter) -> list[str]:
+    """Static functions the file needs: small ones for operations, kernels for calls."""
+    out: list[str] = []
+    for helper, dtype in emitter.helpers:
+        out.append(_render(f"helpers/{helper}.c.jinja", helper, dtype))
+    for call, dtype in emitter.calls:
+        out.append(_render(f"call/{call}.c.jinja", f"sg_{call}", dtype))
+    return out
+
+
+def _render(template: str, name: str, dtype: str) -> str:
+    suffix = {"float32": "f", "int32": "32"}.get(dtype, "")
+    return TEMPLATES.get_template(template).render(
+        name=name + suffix,
+        real=C_TYPES[dtype],
+        integer=C_TYPES[dtype],
+        f="f" if dtype == "float32" else "",
+        lit=lambda value: literal(value, dtype),
+    )

@@ -1,0 +1,139 @@
+"""Exceptions of symgrad, and where in the user's own file they arose.
+
+Every class is also a standard type, so that ``except ValueError`` keeps working::
+
+    SymgradError
+    ├── TraceError
+    │   ├── ConcretizationError(TypeError)   a traced value was asked for a number
+    │   ├── UnsupportedError(TypeError)      NumPy function or Python construct that is not traced
+    │   └── MutationError(ValueError)        in-place change whose effect cannot be followed
+    ├── ShapeError(ValueError)
+    ├── DtypeError(TypeError)
+    ├── StructureError(TypeError)            number, names or nesting of arguments
+    ├── DifferentiationError(TypeError)      gradient of a non-scalar, of an integer, …
+    ├── UnsafeNameError(ValueError)               a name that must not reach C text
+    ├── OutOfRangeError(IndexError)          an index outside its axis, found while the C ran
+    ├── GraphTooLargeError(ValueError)
+    ├── ExportError(OSError)
+    └── BuildError(RuntimeError)
+        ├── CompilerNotFoundError
+        ├── CompileError                     the compiler failed; its last lines are kept
+        ├── CompileTimeoutError(TimeoutError)
+        └── CacheError(OSError)              the cache directory cannot be trusted or written
+
+Warnings: ``SymgradWarning`` and its subclass ``NoCompilerWarning``.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+_PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+
+
+class SymgradError(Exception):
+    """Root of all errors that symgrad raises on purpose."""
+
+
+class TraceError(SymgradError):
+    """Something in the user's function could not be recorded."""
+
+
+class ConcretizationError(TraceError, TypeError):
+    """A traced value was used where Python or NumPy needs an actual number."""
+
+
+class UnsupportedError(TraceError, TypeError):
+    """A NumPy function or an option of one that symgrad does not trace."""
+
+
+class MutationError(TraceError, ValueError):
+    """An in-place change whose effect on other names cannot be followed."""
+
+
+class ShapeError(SymgradError, ValueError):
+    """Shapes that do not fit together."""
+
+
+class DtypeError(SymgradError, TypeError):
+    """A dtype that is not accepted here."""
+
+
+class StructureError(SymgradError, TypeError):
+    """Wrong number, names or nesting of arguments."""
+
+
+class DifferentiationError(SymgradError, TypeError):
+    """A derivative that does not exist or has no rule."""
+
+
+class UnsafeNameError(SymgradError, ValueError):
+    """A name that is not allowed to reach generated C."""
+
+
+class OutOfRangeError(SymgradError, IndexError):
+    """An index outside its axis, found while compiled code ran."""
+
+
+class GraphTooLargeError(SymgradError, ValueError):
+    """More nodes than the documented limit; the message says what to write instead."""
+
+
+class ExportError(SymgradError, OSError):
+    """Files could not be exported where they were asked for."""
+
+
+class BuildError(SymgradError, RuntimeError):
+    """Generated C could not be turned into a loaded library."""
+
+
+class CompilerNotFoundError(BuildError):
+    """No C compiler was found; the message lists what was tried."""
+
+
+class CompileError(BuildError):
+    """The C compiler failed; the message ends with its last lines."""
+
+
+class CompileTimeoutError(BuildError, TimeoutError):
+    """The C compiler did not finish in time and was stopped."""
+
+
+class CacheError(BuildError, OSError):
+    """The cache directory cannot be trusted or written."""
+
+
+class SymgradWarning(UserWarning):
+    """Root of the warnings that symgrad gives."""
+
+
+class NoCompilerWarning(SymgradWarning):
+    """No C compiler: functions run on the NumPy evaluator, correct but slower."""
+
+
+def user_site() -> tuple[str, int] | None:
+    """File and line of the innermost frame outside symgrad and NumPy, or None.
+
+    The walk stops at the first frame whose file is neither in this package nor in the packages
+    that call back into it (numpy, scipy, functools).
+    """
+    frame = sys._getframe(1)
+    while frame is not None:
+        filename = frame.f_code.co_filename
+        if not (
+            filename.startswith(_PACKAGE)
+            or filename.startswith("<__array_function__")
+            or f"{os.sep}site-packages{os.sep}numpy{os.sep}" in filename
+            or f"{os.sep}site-packages{os.sep}scipy{os.sep}" in filename
+            or filename.endswith("functools.py")
+        ):
+            return filename, frame.f_lineno
+        frame = frame.f_back
+    return None
+
+
+def at_user_line(message: str, site: tuple[str, int] | None = None) -> str:
+    """`message`, preceded by the user's file and line where that is known."""
+    site = site or user_site()
+    return f"{site[0]}:{site[1]}: {message}" if site else message

@@ -1,0 +1,1 @@
+"""What a program is: typed, immutable, hash-consed nodes. Knows no operation by name."""

@@ -1,0 +1,103 @@
+"""The only traversals in the package. All iterative: a chain of a million nodes is fine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from symgrad.expr.node import Expr, bind
+from symgrad.expr.op import Kind
+
+
+def toposort(outs: Iterable[Expr]) -> list[Expr]:
+    """Every node that `outs` need, arguments before users, in a deterministic order."""
+    done: set[Expr] = set()
+    result: list[Expr] = []
+    stack: list[Expr] = list(outs)[::-1]
+    while stack:
+        node = stack[-1]
+        if node in done:
+            stack.pop()
+            continue
+        waiting = [a for a in node.args if a not in done]
+        if waiting:
+            stack.extend(reversed(waiting))
+        else:
+            done.add(node)
+            result.append(node)
+            stack.pop()
+    return result
+
+
+def users(nodes: Sequence[Expr]) -> dict[Expr, list[Expr]]:
+    """For each node of a toposorted list, the nodes in the list that use it."""
+    result: dict[Expr, list[Expr]] = {node: [] for node in nodes}
+    for node in nodes:
+        for a in dict.fromkeys(node.args):
+            result[a].append(node)
+    return result
+
+
+def depends_on(nodes: Sequence[Expr], sources: Iterable[Expr]) -> set[Expr]:
+    """The nodes of a toposorted list that depend on any of `sources` (which are included)."""
+    result = set(sources)
+    for node in nodes:
+        if node not in result:
+            for a in node.args:
+                if a in result:
+                    result.add(node)
+                    break
+    return result
+
+
+def rebuild(node: Expr, args: tuple[Expr, ...]) -> Expr:
+    """`node` with other arguments."""
+    if args == node.args:
+        return node
+    new = bind(node.op, *args, attrs=node.attrs)
+    if new.site is None:
+        new.site = node.site
+    return new
+
+
+def transform(
+    outs: Sequence[Expr],
+    rule: Callable[[Expr, tuple[Expr, ...]], Expr],
+    initial: Mapping[Expr, Expr] | None = None,
+) -> list[Expr]:
+    """Map every node bottom-up through `rule(node, mapped args)`; `initial` is given."""
+    mapped: dict[Expr, Expr] = dict(initial or {})
+    for node in toposort(outs):
+        if node not in mapped:
+            mapped[node] = rule(node, tuple([mapped[a] for a in node.args]))
+    return [mapped[o] for o in outs]
+
+
+def substitute(outs: Sequence[Expr], replacement: Mapping[Expr, Expr]) -> list[Expr]:
+    """`outs` with nodes replaced (inside as well), for example arguments by values."""
+    if not replacement:
+        return list(outs)
+    nodes = toposort(outs)
+    affected = depends_on(nodes, [n for n in replacement])
+    mapped: dict[Expr, Expr] = dict(replacement)
+    for node in nodes:
+        if node not in mapped:
+            if node in affected:
+                mapped[node] = rebuild(node, tuple([mapped[a] for a in node.args]))
+            else:
+                mapped[node] = node
+    return [mapped[o] for o in outs]
+
+
+def expand_composites(outs: Sequence[Expr]) -> list[Expr]:
+    """Replace composite nodes by what their rows expand to, until none is left."""
+
+    def rule(node: Expr, args: tuple[Expr, ...]) -> Expr:
+        if node.op.kind is Kind.COMPOSITE:
+            assert node.op.expand is not None
+            return node.op.expand(args, node.attrs)
+        return rebuild(node, args)
+
+    result = list(outs)
+    while any(n.op.kind is Kind.COMPOSITE for n in toposort(result)):
+        result = transform(result, rule)
+    return result

@@ -1,0 +1,202 @@
+"""Graph: a traced function that can be read, differentiated, simplified, evaluated and printed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from symgrad import inspect
+from symgrad.diff.modes import drop_stops, vjp, zeros_like
+from symgrad.errors import DifferentiationError, StructureError
+from symgrad.expr.evaluate import evaluate
+from symgrad.expr.node import ARRAY, FLOATS, Expr, arg, array, bind, const
+from symgrad.expr.op import lookup
+from symgrad.expr.walk import expand_composites, toposort
+from symgrad.runtime.call import ArrayType
+from symgrad.simplify import RULES, simplify
+from symgrad.tree import TreeDef, flatten
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """Expressions `outs` of the argument nodes `args`; made by `sg.trace`, never changed.
+
+    Attributes
+    ----------
+    args, outs : tuples of Expr
+    in_tree : structure of (positional, keyword) arguments
+    out_tree : structure of the result
+    arg_names, out_names : how a user writes each leaf, such as ``params["w"]``
+    statics : leaves of the arguments that are not arrays, by position
+    fired : how often each rewrite rule was applied to get here
+    """
+
+    name: str
+    args: tuple[Expr, ...]
+    outs: tuple[Expr, ...]
+    in_tree: TreeDef
+    out_tree: TreeDef
+    arg_names: tuple[str, ...]
+    out_names: tuple[str, ...]
+    statics: tuple[tuple[int, Any], ...] = ()
+    fired: dict[str, int] = field(default_factory=dict)
+
+    # ---- reading -----------------------------------------------------------------------------
+
+    def __str__(self) -> str:
+        return inspect.listing(self.args, self.outs, self.arg_names, self.out_names, self.name)
+
+    def __repr__(self) -> str:
+        return f"<Graph {self.name}: {len(self.nodes)} nodes>"
+
+    @property
+    def nodes(self) -> list[Expr]:
+        """All nodes, arguments before users."""
+        return toposort(self.outs)
+
+    def formula(self) -> str:
+        """The results in matrix notation, as text."""
+        return inspect.matrix_text(self.args, self.outs, self.arg_names, self.out_names)
+
+    def latex(self) -> str:
+        """The results in matrix notation, as LaTeX."""
+        return inspect.matrix_latex(self.args, self.outs, self.arg_names, self.out_names)
+
+    def to_sympy(self) -> Any:
+        """The results as SymPy expressions: one if there is one result, else a list."""
+        return inspect.to_sympy(self.args, self.outs, self.arg_names)
+
+    def to_dot(self, **options: Any) -> str:
+        """Graphviz text; see `symgrad.inspect.to_dot` for the options."""
+        return inspect.to_dot(self.args, self.outs, **options)
+
+    def cost(self) -> Any:
+        """Flops, bytes, node counts."""
+        return inspect.cost(self.args, self.outs)
+
+    def explain(self) -> str:
+        """Which rewrite rules simplification applied, how often, and what each states."""
+        return inspect.explain(self.fired, {r.name: r.doc for r in RULES})
+
+    # ---- computing ---------------------------------------------------------------------------
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> Any:
+        """The result for actual arguments, computed with NumPy: the reference semantics."""
+        return self.finish(self.evaluate_flat(self.flat(args, kwargs)))
+
+    def flat(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
+        """The array leaves of a call, checked for structure."""
+        leaves, tree = flatten((args, kwargs))
+        if tree != self.in_tree:
+            raise StructureError(
+                f"{self.name}: expected arguments of structure {self.in_tree}, got {tree}"
+            )
+        for position, value in self.statics:
+            if leaves[position] != value:
+                raise StructureError(
+                    f"{self.name}: was traced with {value!r} for a fixed argument, "
+                    f"got {leaves[position]!r}"
+                )
+        fixed = {position for position, _ in self.statics}
+        return [leaf for k, leaf in enumerate(leaves) if k not in fixed]
+
+    def evaluate_flat(self, leaves: Sequence[Any]) -> list[np.ndarray]:
+        """Like `evaluate` on flat lists."""
+        checked = [t.check(v) for t, v in zip(self.input_types, leaves, strict=True)]
+        values = dict(zip(self.args, checked, strict=True))
+        return [np.array(v, copy=True) for v in evaluate(self.outs, values)]
+
+    def finish(self, results: Sequence[np.ndarray]) -> Any:
+        """Arrays in the result's structure; scalars as Python numbers."""
+        return self.out_tree.unflatten([r if r.ndim else r.item() for r in results])
+
+    @property
+    def input_types(self) -> list[ArrayType]:
+        """Name, dtype and shape of every array argument."""
+        return [ArrayType(n, a.dtype, a.shape) for a, n in zip(self.args, self.arg_names, strict=True)]
+
+    @property
+    def output_types(self) -> list[ArrayType]:
+        """Name, dtype and shape of every result."""
+        return [ArrayType(n, o.dtype, o.shape) for o, n in zip(self.outs, self.out_names, strict=True)]
+
+    # ---- graph to graph ----------------------------------------------------------------------
+
+    def simplify(self, *, disable: frozenset[str] = frozenset()) -> Graph:
+        """An equal graph after the rewrite rules; `explain()` on it lists those that fired.
+
+        disable : names of rules or groups to leave out, for example {"stable"}
+        """
+        result = simplify(self.outs, disable=disable)
+        fired = dict(self.fired)
+        for rule, count in result.fired.items():
+            fired[rule] = fired.get(rule, 0) + count
+        return self._with(tuple(result.outs), fired=fired)
+
+    def lowered_outs(self) -> list[Expr]:
+        """The results without composites and stop_gradients, ready for lowering."""
+        outs = expand_composites(drop_stops(self.outs))
+        return simplify(outs).outs
+
+    def grad(self, *names: str | int) -> Graph:
+        """Gradient of the one scalar result with respect to the named arguments (default: the first).
+
+        A name is a leaf such as ``params["w"]`` or a position among `args`. The result of the new
+        graph is one array, or a tuple of arrays for several names.
+        """
+        if len(self.outs) != 1 or self.outs[0].shape != () or self.outs[0].dtype not in FLOATS:
+            shapes = [f"{o.dtype}{list(o.shape)}" for o in self.outs]
+            raise DifferentiationError(
+                f"{self.name}: a gradient needs one float scalar result, got {shapes}"
+            )
+        wrt = [self._argument(n) for n in (names or (0,))]
+        out = self.outs[0]
+        cotangents = vjp(self.outs, wrt, [const(1, out.dtype)])
+        outs = tuple(c if c is not None else zeros_like(w) for c, w in zip(cotangents, wrt, strict=True))
+        tree = flatten(0 if len(outs) == 1 else (0,) * len(outs))[1]
+        labels = tuple(f"d{self.name}/d{self.arg_names[self.args.index(w)]}" for w in wrt)
+        return self._with(outs, out_tree=tree, out_names=labels, name=f"{self.name}_grad")
+
+    def _argument(self, name: str | int) -> Expr:
+        if isinstance(name, int) and -len(self.args) <= name < len(self.args):
+            return self.args[name]
+        if name in self.arg_names:
+            return self.args[self.arg_names.index(name)]  # type: ignore[arg-type]
+        raise StructureError(f"{self.name}: no argument {name!r}; there are {list(self.arg_names)}")
+
+    def _with(self, outs: tuple[Expr, ...], **changes: Any) -> Graph:
+        fields = {k: getattr(self, k) for k in self.__dataclass_fields__}
+        return Graph(**{**fields, "outs": outs, **changes})
+
+    # ---- pickling: a flat list, so that depth does not matter -----------------------------------
+
+    def __reduce__(self) -> Any:
+        nodes = toposort((*self.args, *self.outs))
+        number = {node: k for k, node in enumerate(nodes)}
+        rows = [
+            (n.op.name, tuple(number[a] for a in n.args),
+             (n.attrs[0].array,) if n.op is ARRAY else n.attrs)
+            for n in nodes
+        ]  # fmt: skip
+        rest = {k: getattr(self, k) for k in self.__dataclass_fields__ if k not in ("args", "outs")}
+        ends = [number[a] for a in self.args], [number[o] for o in self.outs]
+        return _restore, (rows, *ends, rest)
+
+
+def _restore(rows: list[Any], args: list[int], outs: list[int], rest: dict[str, Any]) -> Graph:
+    nodes: list[Expr] = []
+    for name, inputs, attrs in rows:
+        if name == "arg":
+            nodes.append(arg(*attrs[1:]))
+        elif name == "array":
+            nodes.append(array(attrs[0]))
+        elif name == "const":
+            nodes.append(const(np.frombuffer(attrs[1], attrs[0])[0], attrs[0], attrs[2]))
+        else:
+            nodes.append(bind(lookup(name), *(nodes[k] for k in inputs), attrs=attrs))
+    return Graph(args=tuple(nodes[k] for k in args), outs=tuple(nodes[k] for k in outs), **rest)
+
+

@@ -1,0 +1,1 @@
+"""Graph to loop program: which value lives in which buffer, which loop computes it."""

@@ -1,0 +1,389 @@
+"""Graph to kernels: which nodes get a buffer, and the scalar expression of one element of each.
+
+A kernel is one statement over an iteration space. Nodes that only move elements or are cheap are
+folded into their readers; what is expensive and read more than once, or is a reduction, a scan, a
+contraction or a call, gets a buffer. `schedule` fuses the kernels' loops afterwards and shrinks the
+buffers again, often to a local variable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import opt_einsum
+
+from symgrad.errors import OutOfRangeError, at_user_line
+from symgrad.expr.node import ARG, ARRAY, CONST, EYE, IOTA, Expr, bind, const, const_value
+from symgrad.expr.op import Kind
+from symgrad.expr.walk import toposort, transform, rebuild, users
+from symgrad.lower.program import LOAD, Buffer, index_of
+from symgrad.ops.einsum import einsum, sizes
+from symgrad.ops.linalg import CALLS
+from symgrad.ops.linear import broadcast, permute
+
+_INLINE_COST = 8  # flops-equivalents an element may cost and still be computed twice
+_CONSTANT_ELEMENTS = 4096  # a larger captured array is handed in by the caller
+_OWN_KERNEL = (Kind.REDUCE, Kind.SCAN, Kind.CALL)
+
+
+@dataclass(eq=False)
+class Kernel:
+    """One statement over `dims` (kept axes) and `reduce` (summed axes)."""
+
+    buffer: Buffer
+    target: tuple[Expr, ...]
+    op: str
+    value: Any
+    dims: tuple[Expr, ...]
+    reduce: tuple[Expr, ...]
+    extents: dict[Expr, int]
+    kind: str = "store"  # or "best", "check", "call"
+    extra: Any = None
+    start: bool = False  # the start value of an accumulation that follows
+
+
+def split_contractions(outs: Sequence[Expr]) -> list[Expr]:
+    """Every einsum of more than two factors in its cheapest pairwise order (opt_einsum).
+
+    A step that sums nothing becomes an elementwise product, which fuses into its reader.
+    """
+
+    def rule(node: Expr, args: tuple[Expr, ...]) -> Expr:
+        if node.op.kind is not Kind.EINSUM:
+            return rebuild(node, args)
+        inputs, output = node.attrs
+        if len(args) <= 2:
+            return _pairwise(list(args), list(inputs), output)
+        size = sizes(args, inputs)
+        # opt_einsum wants one letter per label
+        letters = {k: opt_einsum.get_symbol(k) for k in size}
+        spec = ",".join("".join(letters[k] for k in t) for t in inputs)
+        spec += "->" + "".join(letters[k] for k in output)
+        path, _ = opt_einsum.contract_path(
+            spec, *(a.shape for a in args), shapes=True, optimize="optimal" if len(args) < 6 else "auto"
+        )
+        factors, terms = list(args), list(inputs)
+        for step in path:
+            chosen = [factors[i] for i in sorted(step)]
+            labels = [terms[i] for i in sorted(step)]
+            for i in sorted(step, reverse=True):
+                del factors[i], terms[i]
+            outside = {k for t in terms for k in t} | set(output)
+            kept = tuple(dict.fromkeys(k for t in labels for k in t if k in outside))
+            if not factors:
+                kept = output
+            factors.append(_pairwise(chosen, labels, kept))
+            terms.append(kept)
+        return factors[0]
+
+    return transform(outs, rule)
+
+
+def _pairwise(factors: list[Expr], inputs: list[Any], output: tuple[int, ...]) -> Expr:
+    """One contraction; a product without a sum, over plain labels, as multiplication."""
+    present = {k for t in inputs for k in t}
+    plain = all(len(set(t)) == len(t) for t in inputs) and not any(f.op is EYE for f in factors)
+    if present - set(output) or not plain:
+        return einsum(factors, inputs, output)
+    size = sizes(tuple(factors), tuple(inputs))
+    shape = tuple(size[k] for k in output)
+    result: Expr | None = None
+    for factor, labels in zip(factors, inputs, strict=True):
+        order = sorted(range(len(labels)), key=lambda i: output.index(labels[i]))
+        spread = broadcast(
+            permute(factor, tuple(order)), shape, tuple(output.index(labels[i]) for i in order)
+        )
+        result = spread if result is None else result * spread
+    assert result is not None
+    return result
+
+
+class Kernels:
+    """Builds the kernels of a graph. `inputs`, `outputs`, `kernels`, `buffers` are the result."""
+
+    def __init__(self, args: Sequence[Expr], outs: Sequence[Expr], arg_names: Sequence[str], out_names: Sequence[str]) -> None:
+        self.buffers: list[Buffer] = []
+        self.kernels: list[Kernel] = []
+        self.stored: dict[Expr, Buffer] = {}
+        self.data: list[Buffer] = []
+        self._counter = 0
+        self._memo: dict[tuple[Expr, tuple[Expr, ...]], Expr] = {}
+        self._extent: dict[Expr, int] = {}
+        self._checked: set[tuple[Expr, int]] = set()
+        self._barrier = Buffer(-1, "check", (), "bool", "none")
+        self.inputs = []
+        for node, name in zip(args, arg_names, strict=True):
+            buffer = self._buffer(name, node.shape, node.dtype, "in")
+            self.inputs.append(buffer)
+            self.stored[node] = buffer
+        nodes = toposort(outs)
+        self._choose(nodes, outs)
+        self.outputs = [
+            self._buffer(name, o.shape, o.dtype, "out") for o, name in zip(outs, out_names, strict=True)
+        ]
+        first: dict[Expr, Buffer] = {}
+        for node, buffer in zip(outs, self.outputs, strict=True):
+            if node.op is not ARG:
+                first.setdefault(node, buffer)
+        for node in nodes:
+            if node.op is ARRAY:
+                self._captured(node)
+            elif node in self.needs_buffer and node.op is not ARG:
+                target = first.get(node) or self._buffer(
+                    f"s{len(self.buffers)}", node.shape, node.dtype, "work"
+                )
+                self._compute(node, target)
+                self.stored[node] = target
+        for node, buffer in zip(outs, self.outputs, strict=True):
+            if first.get(node) is not buffer:  # an argument, or the same value twice
+                dims = self._dims(node.shape)
+                self._add(buffer, dims, "=", self._element(node, dims), dims, ())
+
+    # ---- what gets a buffer ------------------------------------------------------------------
+
+    def _choose(self, nodes: list[Expr], outs: Sequence[Expr]) -> None:
+        self.needs_buffer: set[Expr] = {o for o in outs}
+        readers = users(nodes)
+        inline_cost: dict[Expr, int] = {}
+        for node in nodes:
+            kind = node.op.kind
+            if kind in _OWN_KERNEL or node.name in ("sum", "scatter_add", "concat"):
+                self.needs_buffer.add(node)
+            elif kind is Kind.EINSUM:
+                labels = {k for t in node.attrs[0] for k in t}
+                if labels - set(node.attrs[1]):
+                    self.needs_buffer.add(node)
+            if kind is Kind.CALL:
+                self.needs_buffer.update(node.args)
+            cost = 0
+            for a in node.args:
+                cost += 0 if a in self.needs_buffer else inline_cost[a]
+            inline_cost[node] = cost + node.op.cost
+            if node.ndim and inline_cost[node] >= _INLINE_COST and node not in self.needs_buffer:
+                if len(readers[node]) > 1 or any(_rereads(u, node) for u in readers[node]):
+                    self.needs_buffer.add(node)
+        # a scalar array expression used by loops is hoisted by the emitter, not stored here
+
+    # ---- kernels -----------------------------------------------------------------------------
+
+    def _compute(self, node: Expr, target: Buffer) -> None:
+        kind, row = node.op.kind, node.op
+        if kind is Kind.CALL:
+            self._call(node, target)
+        elif row.name in ("argmax", "argmin"):
+            self._best(node, target)
+        elif row.combine is not None:
+            axes = node.attrs[0]
+            x = node.args[0]
+            index = self._dims(x.shape)
+            kept = tuple(i for k, i in enumerate(index) if k not in axes)
+            start = const(row.combine[1], node.dtype)
+            self._accumulate(target, kept, index, x.shape, row.combine[0], start, self._element(x, index))
+        elif kind is Kind.EINSUM and {k for t in node.attrs[0] for k in t} - set(node.attrs[1]):
+            inputs, output = node.attrs
+            size = sizes(node.args, inputs)
+            labels = [*output, *sorted(k for k in size if k not in output)]
+            index = self._dims(tuple(size[k] for k in labels))
+            at = dict(zip(labels, index, strict=True))
+            value = self._product(node, at)
+            kept = index[: len(output)]
+            shape = tuple(size[k] for k in labels)
+            self._accumulate(target, kept, index, shape, "+", const(0, node.dtype), value)
+        elif row.name == "scatter_add":
+            self._scatter(node, target)
+        elif row.name == "concat":
+            self._concat(node, target)
+        elif kind is Kind.SCAN:
+            self._scan(node, target)
+        else:
+            dims = self._dims(node.shape)
+            self._add(target, dims, "=", self._element(node, dims), dims, ())
+
+    def _accumulate(self, target: Buffer, kept: Any, index: Any, shape: Any, op: str, start: Expr, value: Expr) -> None:
+        zero = self._dims(tuple(n for i, n in zip(index, shape, strict=True) if i in kept))
+        self._add(target, zero, "=", start, zero, (), start=True)
+        summed = tuple(i for i in index if i not in kept)
+        self._add(target, kept, op, value, kept, summed)
+
+    def _product(self, node: Expr, at: dict[int, Expr]) -> Expr:
+        result: Expr | None = None
+        for factor, labels in zip(node.args, node.attrs[0], strict=True):
+            value = self._element(factor, tuple(at[k] for k in labels))
+            result = value if result is None else result * value
+        assert result is not None
+        return result
+
+    def _scatter(self, node: Expr, target: Buffer) -> None:
+        ct, rows = node.args
+        axis, size = node.attrs
+        zero = self._dims(node.shape)
+        self._add(target, zero, "=", const(0, node.dtype), zero, (), start=True)
+        dims = self._dims(ct.shape)
+        middle = dims[axis : axis + rows.ndim]
+        self._check(rows, size)
+        row = self._row(self._element(rows, middle), size)
+        where = (*dims[:axis], row, *dims[axis + rows.ndim :])
+        self._add(target, where, "+", self._element(ct, dims), dims, ())
+
+    def _row(self, row: Expr, size: int) -> Expr:
+        row = bind("convert", row, attrs=("int64",))
+        zero = const(0, "int64")
+        return bind("select", bind("less", row, zero), row + const(size, "int64"), row)
+
+    def _concat(self, node: Expr, target: Buffer) -> None:
+        axis, start = node.attrs[0], 0
+        for part in node.args:
+            dims = self._dims(part.shape)
+            where = list(dims)
+            where[axis] = const(start, "int64") + dims[axis] if start else dims[axis]
+            self._add(target, tuple(where), "=", self._element(part, dims), dims, ())
+            start += part.shape[axis]
+
+    def _scan(self, node: Expr, target: Buffer) -> None:
+        axis, reverse = node.attrs
+        dims = self._dims(node.shape)
+        step = dims[axis]
+        n = node.shape[axis]
+        here = const(n - 1, "int64") - step if reverse else step
+        before = here + 1 if reverse else here - const(1, "int64")
+        at = (*dims[:axis], here, *dims[axis + 1 :])
+        previous = self._load(target, (*dims[:axis], before, *dims[axis + 1 :]))
+        parts = [self._element(a, at) for a in node.args]
+        carried = previous if len(parts) == 1 else previous * parts[0]
+        carried = bind("guard", bind("greater", step, const(0, "int64")), carried)
+        self._add(target, at, "=", carried + parts[-1], dims, (), extra=step)
+
+    def _best(self, node: Expr, target: Buffer) -> None:
+        x, axis = node.args[0], node.attrs[0]
+        value = self._buffer(f"s{len(self.buffers)}", node.shape, x.dtype, "work")
+        start = self._dims(node.shape)
+        self._add(target, start, "=", const(0, "int64"), start, ())
+        first = (*start[:axis], const(0, "int64"), *start[axis:])
+        self._add(value, start, "=", self._element(x, first), start, ())
+        index = self._dims(x.shape)
+        kept = (*index[:axis], *index[axis + 1 :])
+        self._add(target, kept, node.op.combine[0], self._element(x, index), kept, (index[axis],),
+                  kind="best", extra=value)  # fmt: skip
+
+    def _call(self, node: Expr, target: Buffer) -> None:
+        spec = CALLS[node.name]
+        batch = node.shape[: node.ndim - spec.rank(node)]
+        dims = self._dims(batch)
+        operands = tuple((self.stored[a], dims) for a in node.args)
+        self._add(target, dims, "call", None, dims, (), kind="call",
+                  extra=(spec.template, spec.dims(node.args, node.attrs), spec.flags(node.attrs), operands))  # fmt: skip
+
+    def _captured(self, node: Expr) -> None:
+        array = node.attrs[0].array
+        role = "constant" if array.size <= _CONSTANT_ELEMENTS else "data"
+        buffer = self._buffer(f"c{len(self.data)}", node.shape, node.dtype, role)
+        buffer.data = array
+        self.data.append(buffer)
+        self.stored[node] = buffer
+
+    # ---- small parts -------------------------------------------------------------------------
+
+    def _buffer(self, name: str, shape: tuple[int, ...], dtype: str, role: str) -> Buffer:
+        buffer = Buffer(len(self.buffers), name, shape, dtype, role)
+        self.buffers.append(buffer)
+        return buffer
+
+    def _dims(self, shape: tuple[int, ...]) -> tuple[Expr, ...]:
+        result = []
+        for n in shape:
+            index = index_of(self._counter)
+            self._counter += 1
+            self._extent[index] = n
+            result.append(index)
+        return tuple(result)
+
+    def _add(self, buffer: Buffer, target: Any, op: str, value: Any, dims: Any, reduce: Any, kind: str = "store", extra: Any = None, start: bool = False) -> None:
+        extents = {i: self._extent[i] for i in (*dims, *reduce)}
+        self.kernels.append(Kernel(buffer, tuple(target), op, value, tuple(dims), tuple(reduce), extents, kind, extra, start))
+
+    def _load(self, buffer: Buffer, index: tuple[Expr, ...]) -> Expr:
+        return bind(LOAD, *index, attrs=(buffer.number, buffer.dtype))
+
+    def _element(self, node: Expr, index: tuple[Expr, ...]) -> Expr:
+        """The scalar expression of `node` at `index`, with an explicit stack."""
+        memo = self._memo
+        root = (node, index)
+        stack: list[tuple[tuple[Expr, tuple[Expr, ...]], Any]] = []
+        if root not in memo:
+            stack.append((root, self._reader(node, index)))
+        answer: Expr | None = None
+        while stack:
+            key, generator = stack[-1]
+            try:
+                wanted = generator.send(answer) if answer is not None else next(generator)
+            except StopIteration as stop:
+                memo[key] = answer = stop.value
+                stack.pop()
+                continue
+            answer = memo.get(wanted)
+            if answer is None:
+                stack.append((wanted, self._reader(*wanted)))
+        return memo[root]
+
+    def _reader(self, node: Expr, index: tuple[Expr, ...]) -> Any:
+        if node in self.stored:
+            return _constant(self._load(self.stored[node], index))
+        if node.op.element is not None:
+            if node.name == "gather":
+                self._check(node.args[1], node.args[0].shape[node.attrs[0]])
+            return node.op.element(index, node.args, node.attrs)
+        return self._generic(node, index)
+
+    def _generic(self, node: Expr, index: tuple[Expr, ...]) -> Any:
+        op = node.op
+        if op is CONST:
+            return const(const_value(node), node.dtype)
+        if op is EYE:
+            same = bind("equal", index[0], index[1])
+            return bind("select", same, const(1, node.dtype), const(0, node.dtype))
+        if op is IOTA:
+            return index[0]
+        if op.kind is Kind.EINSUM:
+            at = dict(zip(node.attrs[1], index, strict=True))
+            result: Expr | None = None
+            for factor, labels in zip(node.args, node.attrs[0], strict=True):
+                value = yield factor, tuple(at[k] for k in labels)
+                result = value if result is None else result * value
+            return result
+        values = []
+        for a in node.args:
+            values.append((yield a, index))
+        return bind(op, *values, attrs=node.attrs)
+
+    def _check(self, rows: Expr, size: int) -> None:
+        """No element is ever read or written outside its array: status 1 instead."""
+        if rows.op is ARRAY:
+            data = rows.attrs[0].array
+            if data.size and not (-size <= int(data.min()) and int(data.max()) < size):
+                raise OutOfRangeError(at_user_line(f"index out of range for an axis of {size}", rows.site))
+            return
+        if (rows, size) not in self._checked:
+            self._checked.add((rows, size))
+            dims = self._dims(rows.shape)
+            row = bind("convert", self._element(rows, dims), attrs=("int64",))
+            self._add(self._barrier, (), "check", row, dims, (), "check", size)
+
+
+def _constant(value: Expr) -> Any:
+    return value
+    yield  # a reader is a generator even when it reads nothing
+
+
+def _rereads(user: Expr, node: Expr) -> bool:
+    """Whether `user` reads elements of `node` more than once."""
+    if user.op.kind is Kind.EINSUM:
+        labels = {k for t in user.attrs[0] for k in t}
+        return any(
+            a is node and set(t) != labels for a, t in zip(user.args, user.attrs[0], strict=True)
+        )
+    if user.name == "broadcast":
+        return user.size > node.size
+    # the source of a gather is read at any place any number of times; a pad's is read under a guard
+    return user.name in ("gather", "pad", "recurrence", "argmax", "argmin")

@@ -1,0 +1,182 @@
+"""The loop program: loops, buffers and statements whose right-hand sides are scalar `Expr`.
+
+There is no second expression language. Four operations exist only here: `index` (a loop variable),
+`load` (an element of a buffer), `guard` (a value where a condition holds, else 0; the value is not
+evaluated elsewhere) and integer division of indices. `str(program)` is readable pseudo-C.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from symgrad.expr.node import CONST, Expr, bind, const_value
+from symgrad.expr.op import Kind, Op, register
+
+
+def _normalize_div(args: tuple[Expr, ...], attrs: tuple[Any, ...]) -> Expr | None:
+    return args[0] if args[1].op is CONST and const_value(args[1]) == 1 else None
+
+
+# fmt: off
+INDEX = register(Op("index", Kind.LOWERED, lambda number: ((), "int64"), lambda *_: None, ("number",)))
+LOAD = register(Op("load", Kind.LOWERED, lambda *args: ((), args[-1]), lambda *_: None, ("buffer", "dtype")))
+GUARD = register(Op("guard", Kind.LOWERED, lambda c, v: ((), v.dtype), lambda *_: None, c="{0} ? {1} : 0"))
+INDEX_DIV = register(Op("index_div", Kind.LOWERED, lambda a, b: ((), "int64"), lambda *_: None, c="{0} / {1}", normalize=_normalize_div))
+INDEX_MOD = register(Op("index_mod", Kind.LOWERED, lambda a, b: ((), "int64"), lambda *_: None, c="{0} % {1}"))
+# fmt: on
+
+
+@dataclass(eq=False)
+class Buffer:
+    """Storage of one array.
+
+    role is "in", "out", "constant" (data in the C file), "data" (captured array handed in by the
+    caller), "scalar" (a local variable), "local" (a small array on the stack) or "work" (a part of
+    the workspace, at `offset` bytes).
+    """
+
+    number: int
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    role: str
+    data: np.ndarray | None = None
+    kept_axes: tuple[int, ...] = ()
+    offset: int = 0
+    home: Any = None  # the body (list of statements) that declares it
+
+    def __post_init__(self) -> None:
+        self.kept_axes = tuple(range(len(self.shape)))
+
+    @property
+    def kept_shape(self) -> tuple[int, ...]:
+        return tuple(self.shape[a] for a in self.kept_axes)
+
+    @property
+    def size(self) -> int:
+        return int(np.prod(self.kept_shape, dtype=np.int64))
+
+    @property
+    def nbytes(self) -> int:
+        return self.size * np.dtype(self.dtype).itemsize
+
+
+@dataclass(eq=False)
+class Store:
+    """target[index] = value, or `op`= value for an accumulation."""
+
+    buffer: Buffer
+    index: tuple[Expr, ...]
+    value: Expr
+    op: str = "="
+
+
+@dataclass(eq=False)
+class Best:
+    """One step of argmax or argmin: `buffer` keeps the position, `value_buffer` the value."""
+
+    buffer: Buffer
+    value_buffer: Buffer
+    index: tuple[Expr, ...]
+    value: Expr
+    position: Expr
+    op: str
+
+
+@dataclass(eq=False)
+class Check:
+    """Leave with status 1 unless the index is inside its axis."""
+
+    value: Expr
+    size: int
+
+
+@dataclass(eq=False)
+class Call:
+    """An opaque kernel on whole arrays; `index` selects the batch element of every operand."""
+
+    template: str
+    dims: tuple[int, ...]
+    flags: tuple[Any, ...]
+    operands: tuple[tuple[Buffer, tuple[Expr, ...]], ...]
+    target: tuple[Buffer, tuple[Expr, ...]]
+
+
+@dataclass(eq=False)
+class Loop:
+    """for index in range(extent): body"""
+
+    index: Expr
+    extent: int
+    body: list[Any] = field(default_factory=list)
+
+
+@dataclass(eq=False)
+class Program:
+    """What `lower` hands to `emit`."""
+
+    inputs: list[Buffer]
+    outputs: list[Buffer]
+    buffers: list[Buffer]
+    body: list[Any]
+    workspace_bytes: int
+
+    def __str__(self) -> str:
+        lines: list[str] = []
+        stack: list[tuple[Any, int]] = [(s, 0) for s in reversed(self.body)]
+        while stack:
+            statement, depth = stack.pop()
+            pad = "  " * depth
+            if isinstance(statement, Loop):
+                lines.append(f"{pad}for i{statement.index.attrs[0]} < {statement.extent}:")
+                stack.extend((s, depth + 1) for s in reversed(statement.body))
+            elif isinstance(statement, Store):
+                lines.append(f"{pad}{statement.buffer.name} {statement.op} …")
+            else:
+                lines.append(f"{pad}{type(statement).__name__}")
+        return "\n".join(lines)
+
+
+def statements(body: list[Any]) -> Iterator[tuple[Any, tuple[Loop, ...]]]:
+    """Every statement that is not a loop, in order, with the loops around it."""
+    stack: list[tuple[Any, tuple[Loop, ...]]] = [(s, ()) for s in reversed(body)]
+    while stack:
+        statement, path = stack.pop()
+        if isinstance(statement, Loop):
+            stack.extend((s, (*path, statement)) for s in reversed(statement.body))
+        else:
+            yield statement, path
+
+
+def values(statement: Any) -> tuple[Expr, ...]:
+    """The scalar expressions a statement reads."""
+    if isinstance(statement, Store):
+        return (*statement.index, statement.value)
+    if isinstance(statement, Best):
+        return (*statement.index, statement.value, statement.position)
+    if isinstance(statement, Check):
+        return (statement.value,)
+    return (*(i for _, index in statement.operands for i in index), *statement.target[1])
+
+
+def loads(exprs: tuple[Expr, ...]) -> Iterator[Expr]:
+    """Every load below `exprs`, index expressions included."""
+    seen: set[Expr] = set()
+    stack = list(exprs)
+    while stack:
+        node = stack.pop()
+        if node in seen:
+            continue
+        seen.add(node)
+        if node.op is LOAD:
+            yield node
+        stack.extend(node.args)
+
+
+def index_of(number: int) -> Expr:
+    """A loop variable."""
+    return bind(INDEX, attrs=(number,))

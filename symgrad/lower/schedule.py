@@ -1,0 +1,342 @@
+"""Kernels to loops: which kernels share a loop, in which order loops nest, where buffers live.
+
+Index variables of different kernels belong to one *axis class* when a kernel reads, at exactly
+that index, what another wrote at exactly that index, or when both walk the same axis of an input.
+A loop over a class can hold every kernel that has it, as long as each only reads what is already
+complete. Applied from the outside inwards this makes one pass over shared data, and buffers that
+are only used inside such a loop lose the axis; most become local variables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+from symgrad.expr.node import Expr, const
+from symgrad.expr.walk import substitute
+from symgrad.lower.kernels import Kernel, Kernels, split_contractions
+from symgrad.lower.program import (
+    INDEX, LOAD, Best, Buffer, Call, Check, Loop, Program, Store, loads, statements, values,
+)  # fmt: skip
+
+_LOCAL_BYTES = 2048  # a temporary up to this size is an array on the stack
+_ALL_LOCALS_BYTES = 16384
+_ALIGNMENT = 64
+
+
+def lower(
+    args: Sequence[Expr], outs: Sequence[Expr], arg_names: Sequence[str], out_names: Sequence[str]
+) -> Program:
+    """The loop program of a graph without composites and stop_gradients.
+
+    Parameters are the argument nodes and results with the C names they will have.
+    """
+    kernels = Kernels(args, split_contractions(outs), arg_names, out_names)
+    scheduler = _Scheduler(kernels)
+    body = scheduler.nest(kernels.kernels, {})
+    by_number = {b.number: b for b in kernels.buffers}
+    _shrink(body, by_number)
+    size = _place(body, kernels.buffers)
+    inputs = kernels.inputs + [b for b in kernels.data if b.role == "data"]
+    return Program(inputs, kernels.outputs, kernels.buffers, body, size)
+
+
+def _reads(kernel: Kernel) -> list[tuple[int, tuple[Expr, ...]]]:
+    """(buffer number, index) of everything a kernel reads, its own accumulator included."""
+    if kernel.kind == "call":
+        result = [(b.number, (*i, *[None] * (len(b.shape) - len(i)))) for b, i in kernel.extra[3]]
+        return result  # type: ignore[return-value]
+    exprs = (*kernel.target, kernel.value)
+    found = [(n.attrs[0], n.args) for n in loads(exprs)]
+    if kernel.op not in ("=", "check"):
+        found.append((kernel.buffer.number, kernel.target))
+    if kernel.kind == "best":
+        found.append((kernel.extra.number, kernel.target))
+    return found
+
+
+class _Scheduler:
+    def __init__(self, kernels: Kernels) -> None:
+        self.buffers = {b.number: b for b in kernels.buffers}
+        self.reads = {k: _reads(k) for k in kernels.kernels}
+        self.parent: dict[Expr, Expr] = {}
+        self.members: dict[Expr, set[Kernel]] = {}
+        self.extent: dict[Expr, int] = {}
+        for k in kernels.kernels:
+            for i in (*k.dims, *k.reduce):
+                self.parent[i] = i
+                self.members[i] = {k}
+                self.extent[i] = k.extents[i]
+        self.writers: dict[int, list[Kernel]] = {}
+        self.deps: dict[Kernel, list[tuple[Kernel, tuple[Expr, ...]]]] = {}
+        self._link(kernels.kernels)
+
+    # ---- axis classes ------------------------------------------------------------------------
+
+    def find(self, index: Expr) -> Expr:
+        while self.parent[index] is not index:
+            self.parent[index] = self.parent[self.parent[index]]
+            index = self.parent[index]
+        return index
+
+    def _union(self, a: Expr, b: Expr) -> None:
+        a, b = self.find(a), self.find(b)
+        # Two axes of one kernel never become one: a loop could then not run over both. A part of
+        # a concatenation walks less than the whole axis.
+        if a is not b and self.extent[a] == self.extent[b] and not (self.members[a] & self.members[b]):
+            self.parent[b] = a
+            self.members[a] |= self.members.pop(b)
+
+    def _link(self, kernels: Sequence[Kernel]) -> None:
+        last_barrier: Kernel | None = None
+        for k in kernels:
+            deps: list[tuple[Kernel, tuple[Expr, ...]]] = []
+            for number, index in self.reads[k]:
+                for writer in self.writers.get(number, ()):
+                    deps.append((writer, index))
+                    for mine, theirs in zip(index, _target(writer, number), strict=False):
+                        if mine is not None and mine.op is INDEX and theirs.op is INDEX:
+                            self._union(theirs, mine)
+            if last_barrier is not None:
+                deps.append((last_barrier, ()))
+            self.deps[k] = deps
+            if k.kind == "check":
+                last_barrier = k
+            else:
+                self.writers.setdefault(k.buffer.number, []).append(k)
+                if k.kind == "best":
+                    self.writers.setdefault(k.extra.number, []).append(k)
+        walked: dict[tuple[int, int], Expr] = {}
+        for k in kernels:
+            for number, index in self.reads[k]:
+                if number not in self.writers:
+                    for axis, i in enumerate(index):
+                        if i is not None and i.op is INDEX:
+                            other = walked.setdefault((number, axis), i)
+                            if other is not i:
+                                self._union(other, i)
+
+    # ---- nesting -----------------------------------------------------------------------------
+
+    def nest(self, kernels: Sequence[Kernel], bound: dict[Expr, Expr]) -> list:
+        """Loops and statements for `kernels`, inside loops over the classes in `bound`.
+
+        Greedy: each kernel joins the first loop over its outermost axis that comes late enough.
+        The start value of an accumulation goes into the loop of its accumulation where that is
+        possible, else before everything, so that it never separates two loops.
+        """
+        starts = {k.buffer: k for k in kernels if k.start}
+        prologue: list[Kernel] = []
+        groups: list[tuple[Expr | None, list[Kernel]]] = []
+        place: dict[Kernel, int] = {}
+        for k in kernels:
+            if k.start:
+                continue
+            free = [i for i in (*k.dims, *k.reduce) if self.find(i) not in bound]
+            axis = self.find(self._outer(k, free)) if free else None
+            earliest = 0
+            for writer, index in self.deps[k]:
+                if writer in place:
+                    together = groups[place[writer]][0] is axis and (
+                        axis is None or self._aligned(writer, index, k, axis)
+                    )
+                    earliest = max(earliest, place[writer] + (0 if together else 1))
+            position = earliest
+            while position < len(groups) and groups[position][0] is not axis:
+                position += 1
+            if position == len(groups):
+                groups.append((axis, []))
+            start = starts.pop(k.buffer, None)
+            if start is not None:
+                inside = axis is None or self._aligned(start, k.target, k, axis)
+                (groups[position][1] if inside else prologue).append(start)
+            groups[position][1].append(k)
+            place[k] = position
+        prologue = [*starts.values(), *prologue]
+        body: list = []
+        if prologue:
+            body += self._nest_plain(prologue, bound)
+        for axis, members in groups:
+            if axis is None:
+                body.extend(self._statement(k, bound) for k in members)
+            else:
+                first = next(k for k in members)
+                index = next(i for i in (*first.dims, *first.reduce) if self.find(i) is axis)
+                loop = Loop(index, first.extents[index])
+                loop.body = self.nest(members, {**bound, axis: index})
+                body.append(loop)
+        return body
+
+    def _nest_plain(self, kernels: Sequence[Kernel], bound: dict[Expr, Expr]) -> list:
+        """Start values on their own: ordinary stores now."""
+        for k in kernels:
+            k.start = False
+        return self.nest(kernels, bound)
+
+    def _aligned(self, writer: Kernel, index: tuple[Expr, ...], reader: Kernel, axis: Expr) -> bool:
+        """Whether one iteration of a loop over `axis` reads only what that iteration wrote."""
+        if writer.kind in ("check", "call") or reader.kind == "call":
+            return False
+        mine = [i for i in writer.dims if self.find(i) is axis]
+        if not mine:  # complete only after the loop, or written before it
+            return False
+        target = _target(writer, None)
+        for theirs, i in zip(target, index, strict=False):
+            if theirs is mine[0]:
+                return i is not None and i.op is INDEX and self.find(i) is axis
+        return False
+
+    def _outer(self, k: Kernel, free: list[Expr]) -> Expr:
+        """The index to loop over first: the one that walks memory in the largest steps."""
+        scores = dict.fromkeys(free, 0.0)
+        for number, index in [*self.reads[k], (k.buffer.number, k.target)]:
+            if number < 0:
+                continue
+            shape = self.buffers[number].shape
+            stride = 1
+            for axis in range(len(shape) - 1, -1, -1):
+                if axis < len(index) and index[axis] is not None:
+                    for i in _indices(index[axis]):
+                        if i in scores:
+                            scores[i] += stride
+                stride *= shape[axis]
+        ordered = [i for i in free if i is not k.extra] or free
+        return max(ordered, key=lambda i: scores[i])
+
+    def _statement(self, k: Kernel, bound: dict[Expr, Expr]):
+        rename = {i: bound[self.find(i)] for i in (*k.dims, *k.reduce) if bound[self.find(i)] is not i}
+
+        def new(*exprs: Expr) -> tuple[Expr, ...]:
+            return tuple(substitute(exprs, rename))
+
+        if k.kind == "check":
+            return Check(new(k.value)[0], k.extra)
+        if k.kind == "call":
+            template, dims, flags, operands = k.extra
+            return Call(template, dims, flags, tuple((b, new(*i)) for b, i in operands),
+                        (k.buffer, new(*k.target)))  # fmt: skip
+        if k.kind == "best":
+            *target, value, position = new(*k.target, k.value, k.reduce[0])
+            return Best(k.buffer, k.extra, tuple(target), value, position, k.op)
+        *target, value = new(*k.target, k.value)
+        return Store(k.buffer, tuple(target), value, k.op)
+
+
+def _target(writer: Kernel, number: int | None) -> tuple[Expr, ...]:
+    return writer.target
+
+
+def _indices(expr: Expr) -> list[Expr]:
+    """The loop variables in an index expression."""
+    found, stack = [], [expr]
+    while stack:
+        node = stack.pop()
+        if node.op is INDEX:
+            found.append(node)
+        stack.extend(node.args)
+    return found
+
+
+# ---- buffers ---------------------------------------------------------------------------------
+
+
+def _accesses(body: list):
+    """(buffer number, index, loops around, writes) of every access in the program."""
+    for statement, path in statements(body):
+        for n in loads(values(statement)):
+            yield n.attrs[0], n.args, path
+        if isinstance(statement, Store):
+            yield statement.buffer.number, statement.index, path
+        elif isinstance(statement, Best):
+            yield statement.buffer.number, statement.index, path
+            yield statement.value_buffer.number, statement.index, path
+        elif isinstance(statement, Call):
+            for buffer, index in (*statement.operands, statement.target):
+                missing = len(buffer.shape) - len(index)
+                yield buffer.number, (*index, *[const(0, "int64")] * missing), path
+
+
+def _shrink(body: list, buffers: dict[int, Buffer]) -> None:
+    """Drop the axes of temporaries that every access fixes by the same enclosing loop."""
+    prefix: dict[int, tuple[Loop, ...]] = {}
+    indices: dict[int, list[tuple[Expr, ...]]] = {}
+    for number, index, path in _accesses(body):
+        if buffers[number].role != "work":
+            continue
+        indices.setdefault(number, []).append(index)
+        known = prefix.get(number)
+        if known is None:
+            prefix[number] = path
+        else:
+            same = 0
+            while same < min(len(known), len(path)) and known[same] is path[same]:
+                same += 1
+            prefix[number] = known[:same]
+    for number, all_indices in indices.items():
+        buffer = buffers[number]
+        loops = {loop.index for loop in prefix[number]}
+        buffer.kept_axes = tuple(
+            a
+            for a in range(len(buffer.shape))
+            if not (
+                all_indices[0][a] in loops and all(i[a] is all_indices[0][a] for i in all_indices)
+            )
+        )
+        buffer.home = prefix[number][-1].body if prefix[number] else body
+
+
+def _place(body: list, buffers: Sequence[Buffer]) -> int:
+    """Local variables, stack arrays and workspace offsets; the size of the workspace in bytes.
+
+    Workspace intervals run over the top-level statements; equal storage is reused first-fit.
+    """
+    first: dict[int, int] = {}
+    last: dict[int, int] = {}
+    for position, top in enumerate(body):
+        for number, _, _ in _accesses([top]):
+            first.setdefault(number, position)
+            last[number] = position
+    called = {
+        b.number
+        for s, _ in statements(body)
+        if isinstance(s, Call)
+        for b, _ in (*s.operands, s.target)
+    }
+    stack_bytes = 0
+    placed: list[Buffer] = []
+    total = 0
+    for buffer in sorted(
+        (b for b in buffers if b.role == "work"), key=lambda b: (first.get(b.number, 0), b.number)
+    ):
+        if not buffer.kept_axes and buffer.number not in called:
+            buffer.role = "scalar"
+            continue
+        if buffer.nbytes <= _LOCAL_BYTES and stack_bytes + buffer.nbytes <= _ALL_LOCALS_BYTES:
+            buffer.role = "local"
+            stack_bytes += buffer.nbytes
+            continue
+        need = -(-buffer.nbytes // _ALIGNMENT) * _ALIGNMENT
+        busy = sorted(
+            (p.offset, p.offset + -(-p.nbytes // _ALIGNMENT) * _ALIGNMENT)
+            for p in placed
+            if last[p.number] >= first[buffer.number]
+        )
+        offset = 0
+        for start, stop in busy:
+            if offset + need <= start:
+                break
+            offset = max(offset, stop)
+        buffer.offset = offset
+        placed.append(buffer)
+        total = max(total, offset + need)
+    return total
+
+
+def row_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Row-major strides of a shape, in elements."""
+    strides = [1] * len(shape)
+    for k in range(len(shape) - 2, -1, -1):
+        strides[k] = strides[k + 1] * shape[k + 1]
+    return tuple(strides)
+
+

@@ -1,0 +1,350 @@
+"""Elementwise operations: one row each, nothing else to write anywhere.
+
+Columns are explained in `symgrad.expr.op.Op`. In the C column `@` stands for the type suffix
+(`sin@` is `sin` or `sinf`); a name that starts with `sg_` is a file in templates/helpers.
+
+Partials are functions of the arguments and of the output. They are written in the form that keeps
+*relative* accuracy: tanh' is not 1 - tanh², sigmoid' is not s (1 - s), expm1' is not out + 1.
+At kinks and ties the rule is: the derivative where there is one; else the sub- or supergradient
+of least norm; equal arguments share equally; an infinite limit is inf; outside the domain NaN.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from symgrad.errors import DtypeError, ShapeError
+from symgrad.expr.node import FLOATS, Expr, bind, const, is_const
+from symgrad.expr.op import Kind, Op, register
+from symgrad.ops import special
+
+Partial = Callable[..., Any] | None
+
+
+def _infer_same(*args: Expr) -> tuple[tuple[int, ...], str]:
+    _agree(args)
+    return args[0].shape, args[0].dtype
+
+
+def _infer_float(*args: Expr) -> tuple[tuple[int, ...], str]:
+    _agree(args)
+    if args[0].dtype not in FLOATS:
+        raise DtypeError(f"expected float operands, got {args[0].dtype}")
+    return args[0].shape, args[0].dtype
+
+
+def _infer_bool(*args: Expr) -> tuple[tuple[int, ...], str]:
+    _agree(args)
+    return args[0].shape, "bool"
+
+
+def _agree(args: tuple[Expr, ...]) -> None:
+    for a in args[1:]:
+        if a.shape != args[0].shape:
+            raise ShapeError(f"operands of shapes {[a.shape for a in args]} must be equal")
+        if a.dtype != args[0].dtype:
+            raise DtypeError(f"operands of dtypes {[a.dtype for a in args]} must be equal")
+
+
+def unary(
+    name: str,
+    evaluate: Callable[..., Any],
+    c: str,
+    partial: Partial,
+    sympy: str,
+    domain: tuple[float, float],
+    cost: int,
+    infer: Callable[..., Any] = _infer_float,
+    numpy: tuple[str, ...] = (),
+    c_int: str | None = None,
+) -> Op:
+    """Register a row with one argument."""
+    return register(
+        Op(
+            name, Kind.ELEMENTWISE, infer, evaluate, partials=(partial,), c=c, c_int=c_int,
+            sympy=sympy, domain=(domain,), cost=cost, numpy=numpy or (name,),
+        )
+    )  # fmt: skip
+
+
+def binary(
+    name: str,
+    evaluate: Callable[..., Any],
+    c: str,
+    partials: tuple[Partial, Partial],
+    sympy: str,
+    domain: tuple[tuple[float, float], tuple[float, float]],
+    cost: int,
+    infer: Callable[..., Any] = _infer_float,
+    numpy: tuple[str, ...] = (),
+    c_int: str | None = None,
+    commutative: bool = False,
+    identity: float | None = None,
+    normalize: Callable[..., Any] | None = None,
+) -> Op:
+    """Register a row with two arguments."""
+    return register(
+        Op(
+            name, Kind.ELEMENTWISE, infer, evaluate, partials=partials, c=c, c_int=c_int,
+            sympy=sympy, domain=domain, cost=cost, numpy=numpy or (name,),
+            commutative=commutative, identity=identity, normalize=normalize,
+        )
+    )  # fmt: skip
+
+
+# ---- names for the rows, so that partials read like formulas ----------------------------------
+
+
+def _function(name: str) -> Callable[..., Expr]:
+    def apply(*args: Expr) -> Expr:
+        return bind(name, *args)
+
+    apply.__name__ = name
+    return apply
+
+
+sin, cos, tan, sinh, cosh = map(_function, ("sin", "cos", "tan", "sinh", "cosh"))
+exp, log, sqrt, square, sign = map(_function, ("exp", "log", "sqrt", "square", "sign"))
+sigmoid, digamma, hypot, power = map(_function, ("sigmoid", "digamma", "hypot", "power"))
+floor, trunc, log1p, expm1 = map(_function, ("floor", "trunc", "log1p", "expm1"))
+softplus, logaddexp, reciprocal = map(_function, ("softplus", "logaddexp", "reciprocal"))
+
+
+def equal(a: Expr, b: Any) -> Expr:
+    """a == b, elementwise."""
+    return bind("equal", a, _lift(b, a))
+
+
+def greater(a: Expr, b: Any) -> Expr:
+    """a > b, elementwise."""
+    return bind("greater", a, _lift(b, a))
+
+
+def less(a: Expr, b: Any) -> Expr:
+    """a < b, elementwise."""
+    return bind("less", a, _lift(b, a))
+
+
+def both(a: Expr, b: Expr) -> Expr:
+    """a and b, elementwise on bool."""
+    return bind("logical_and", a, b)
+
+
+def select(condition: Expr, a: Any, b: Any) -> Expr:
+    """a where condition, else b; Python numbers take the other's type."""
+    like = a if isinstance(a, Expr) else b
+    return bind("select", condition, _lift(a, like), _lift(b, like))
+
+
+def _lift(value: Any, like: Expr) -> Expr:
+    return value if isinstance(value, Expr) else const(value, like.dtype, like.shape)
+
+
+def _tie(x: Expr, y: Expr, wins: Expr) -> Expr:
+    """1 where `wins`, a half on a tie, else 0."""
+    half = const(0.5, x.dtype, x.shape)
+    return select(wins, const(1, x.dtype, x.shape), select(equal(x, y), half, half * 0))
+
+
+# ---- normal forms that hold for every value, NaN and infinities included -----------------------
+
+
+def _normalize_multiply(args: tuple[Expr, ...], attrs: tuple[Any, ...]) -> Expr | None:
+    a, b = args
+    for this, other in ((a, b), (b, a)):
+        if is_const(this, -1):
+            return bind("negative", other)
+    return None
+
+
+def _normalize_subtract(args: tuple[Expr, ...], attrs: tuple[Any, ...]) -> Expr | None:
+    a, b = args
+    if b.op.name == "const" and is_const(b, 0) and not np.signbit(_number(b)):
+        return a
+    if b.name == "negative":
+        return a + b.args[0]
+    return None
+
+
+def _normalize_add(args: tuple[Expr, ...], attrs: tuple[Any, ...]) -> Expr | None:
+    a, b = args
+    if b.name == "negative" and a.name != "negative":
+        return a - b.args[0]
+    if a.name == "negative" and b.name != "negative":
+        return b - a.args[0]
+    return None
+
+
+def _normalize_divide(args: tuple[Expr, ...], attrs: tuple[Any, ...]) -> Expr | None:
+    a, b = args
+    if is_const(b, 1):
+        return a
+    if is_const(b, -1):
+        return -a
+    return None
+
+
+def _number(node: Expr) -> Any:
+    return np.frombuffer(node.attrs[1], node.attrs[0])[0]
+
+
+# ---- the tables -----------------------------------------------------------------------------
+
+_REAL = (-3.0, 3.0)
+_POSITIVE = (0.1, 5.0)
+_PAIR = (_REAL, _REAL)
+_LN2, _LN10 = math.log(2), math.log(10)
+
+# fmt: off
+#     name        evaluate         C                      partial(x, out)                                   SymPy           domain        cost
+unary("negative", np.negative,     "-{0}",                lambda x, out: -1,                                "-a",           _REAL,        1, _infer_same)
+unary("absolute", np.abs,          "fabs@({0})",          lambda x, out: sign(x),                           "Abs(a)",       _REAL,        1, _infer_same, ("absolute", "fabs"), c_int="{0} < 0 ? -{0} : {0}")
+unary("sign",     np.sign,         "{0} > 0 ? 1 : ({0} < 0 ? -1 : ({0} == 0 ? 0 : {0}))", None,             "sign(a)",      _REAL,        2, _infer_same)
+unary("sqrt",     np.sqrt,         "sqrt@({0})",          lambda x, out: 0.5 / out,                         "sqrt(a)",      _POSITIVE,    5)
+unary("cbrt",     np.cbrt,         "cbrt@({0})",          lambda x, out: 1 / (3 * square(out)),             "cbrt(a)",      _POSITIVE,    20)
+unary("square",   np.square,       "{0} * {0}",           lambda x, out: 2 * x,                             "a**2",         _REAL,        1, _infer_same)
+unary("exp",      np.exp,          "exp@({0})",           lambda x, out: out,                               "exp(a)",       _REAL,        20)
+unary("exp2",     np.exp2,         "exp2@({0})",          lambda x, out: out * _LN2,                        "2**a",         _REAL,        20)
+unary("expm1",    np.expm1,        "expm1@({0})",         lambda x, out: exp(x),                            "exp(a) - 1",   _REAL,        20)
+unary("log",      np.log,          "log@({0})",           lambda x, out: 1 / x,                             "log(a)",       _POSITIVE,    20)
+unary("log1p",    np.log1p,        "log1p@({0})",         lambda x, out: 1 / (1 + x),                       "log(1 + a)",   (-0.9, 9.0),  20)
+unary("log2",     np.log2,         "log2@({0})",          lambda x, out: (1 / _LN2) / x,                    "log(a, 2)",    _POSITIVE,    20)
+unary("log10",    np.log10,        "log10@({0})",         lambda x, out: (1 / _LN10) / x,                   "log(a, 10)",   _POSITIVE,    20)
+unary("sin",      np.sin,          "sin@({0})",           lambda x, out: cos(x),                            "sin(a)",       _REAL,        20)
+unary("cos",      np.cos,          "cos@({0})",           lambda x, out: -sin(x),                           "cos(a)",       _REAL,        20)
+unary("tan",      np.tan,          "tan@({0})",           lambda x, out: 1 + square(out),                   "tan(a)",       (-1.4, 1.4),  25)
+unary("sinh",     np.sinh,         "sinh@({0})",          lambda x, out: cosh(x),                           "sinh(a)",      _REAL,        25)
+unary("cosh",     np.cosh,         "cosh@({0})",          lambda x, out: sinh(x),                           "cosh(a)",      _REAL,        25)
+unary("tanh",     np.tanh,         "tanh@({0})",          lambda x, out: 1 / square(cosh(x)),               "tanh(a)",      _REAL,        25)
+unary("arcsin",   np.arcsin,       "asin@({0})",          lambda x, out: 1 / sqrt((1 - x) * (1 + x)),       "asin(a)",      (-0.95, 0.95), 20)
+unary("arccos",   np.arccos,       "acos@({0})",          lambda x, out: -1 / sqrt((1 - x) * (1 + x)),      "acos(a)",      (-0.95, 0.95), 20)
+unary("arctan",   np.arctan,       "atan@({0})",          lambda x, out: 1 / (1 + square(x)),               "atan(a)",      _REAL,        20)
+unary("arcsinh",  np.arcsinh,      "asinh@({0})",         lambda x, out: 1 / hypot(x, const(1, x.dtype, x.shape)), "asinh(a)", _REAL, 25)
+unary("arccosh",  np.arccosh,      "acosh@({0})",         lambda x, out: 1 / (sqrt(x - 1) * sqrt(x + 1)),   "acosh(a)",     (1.1, 5.0),   25)
+unary("arctanh",  np.arctanh,      "atanh@({0})",         lambda x, out: 1 / ((1 - x) * (1 + x)),           "atanh(a)",     (-0.95, 0.95), 25)
+unary("floor",    np.floor,        "floor@({0})",         None,                                             "floor(a)",     _REAL,        1)
+unary("ceil",     np.ceil,         "ceil@({0})",          None,                                             "ceiling(a)",   _REAL,        1)
+unary("trunc",    np.trunc,        "trunc@({0})",         None,                                             "sign(a)*floor(Abs(a))", _REAL, 1, numpy=("trunc", "fix"))
+unary("rint",     np.rint,         "rint@({0})",          None,                                             "floor(a + 1/2)", _REAL,      1)
+unary("reciprocal", np.reciprocal, "1 / {0}",             lambda x, out: -square(out),                      "1/a",          _POSITIVE,    4)
+unary("erf",      special.erf,     "erf@({0})",           lambda x, out: 2 / math.sqrt(math.pi) * exp(-square(x)),  "erf(a)",  _REAL,     30)
+unary("erfc",     special.erfc,    "erfc@({0})",          lambda x, out: -2 / math.sqrt(math.pi) * exp(-square(x)), "erfc(a)", _REAL,     30)
+unary("gammaln",  special.gammaln, "sg_gammaln@({0})",    lambda x, out: digamma(x),                        "loggamma(a)",  _POSITIVE,    40)
+unary("digamma",  special.digamma, "sg_digamma@({0})",    lambda x, out: bind("polygamma", const(1, x.dtype, x.shape), x), "digamma(a)", _POSITIVE, 40, numpy=("psi", "digamma"))
+unary("sigmoid",  special.sigmoid, "sg_sigmoid@({0})",    lambda x, out: out * sigmoid(-x),                 "1/(1 + exp(-a))", _REAL,     25, numpy=("expit",))
+unary("softplus", special.softplus, "sg_softplus@({0})",  lambda x, out: sigmoid(x),                        "log(1 + exp(a))", _REAL,     45, numpy=())
+unary("stop_gradient", np.positive, "{0}",                None,                                             "a",            _REAL,        0, _infer_same, ("stop_gradient",))
+unary("isnan",    np.isnan,        "{0} != {0}",          None,                                             "Ne(a, a)",     _REAL,        1, _infer_bool, c_int="0")
+unary("isinf",    np.isinf,        "isinf({0}) != 0",     None,                                             "Eq(Abs(a), oo)", _REAL,      1, _infer_bool, c_int="0")
+unary("isfinite", np.isfinite,     "isfinite({0}) != 0",  None,                                             "Lt(Abs(a), oo)", _REAL,      1, _infer_bool, c_int="1")
+unary("logical_not", np.logical_not, "!{0}",              None,                                             "Not(a)",       _REAL,        1, _infer_bool)
+
+#      name        evaluate          C                        partials(x, y, out)                                               SymPy          domain          cost
+binary("add",      np.add,           "{0} + {1}",             (lambda x, y, out: 1, lambda x, y, out: 1),                       "a + b",       _PAIR,          1, _infer_same, commutative=True, identity=-0.0, normalize=_normalize_add)
+binary("subtract", np.subtract,      "{0} - {1}",             (lambda x, y, out: 1, lambda x, y, out: -1),                      "a - b",       _PAIR,          1, _infer_same, normalize=_normalize_subtract)
+binary("multiply", np.multiply,      "{0} * {1}",             (lambda x, y, out: y, lambda x, y, out: x),                       "a*b",         _PAIR,          1, _infer_same, commutative=True, identity=1, normalize=_normalize_multiply)
+binary("divide",   np.divide,        "{0} / {1}",             (lambda x, y, out: 1 / y, lambda x, y, out: -out / y),            "a/b",         (_REAL, _POSITIVE), 4, numpy=("divide", "true_divide"), normalize=_normalize_divide)
+binary("power",    np.power,         "pow@({0}, {1})",        (lambda x, y, out: _power_dx(x, y), lambda x, y, out: _power_dy(x, y, out)), "a**b", (_POSITIVE, _REAL), 40, _infer_same, numpy=("power", "float_power"), c_int="sg_ipow({0}, {1})")
+binary("maximum",  np.maximum,       "{0} > {1} || {0} != {0} ? {0} : {1}", (lambda x, y, out: _tie(x, y, greater(x, y)), lambda x, y, out: _tie(x, y, greater(y, x))), "Max(a, b)", _PAIR, 1, _infer_same, commutative=True, c_int="{0} > {1} ? {0} : {1}")
+binary("minimum",  np.minimum,       "{0} < {1} || {0} != {0} ? {0} : {1}", (lambda x, y, out: _tie(x, y, less(x, y)), lambda x, y, out: _tie(x, y, less(y, x))), "Min(a, b)", _PAIR, 1, _infer_same, commutative=True, c_int="{0} < {1} ? {0} : {1}")
+binary("arctan2",  np.arctan2,       "atan2@({0}, {1})",      (lambda y, x, out: x / hypot(x, y) / hypot(x, y), lambda y, x, out: -y / hypot(x, y) / hypot(x, y)), "atan2(a, b)", (_REAL, _POSITIVE), 30)
+binary("hypot",    np.hypot,         "hypot@({0}, {1})",      (lambda x, y, out: select(equal(out, 0), 0, x / out), lambda x, y, out: select(equal(out, 0), 0, y / out)), "sqrt(a**2 + b**2)", _PAIR, 20, commutative=True)
+binary("logaddexp", np.logaddexp,    "sg_logaddexp@({0}, {1})", (lambda x, y, out: _softmax2(x, y), lambda x, y, out: _softmax2(y, x)), "log(exp(a) + exp(b))", _PAIR, 45, commutative=True)
+binary("mod",      np.mod,           "sg_mod@({0}, {1})",     (lambda x, y, out: 1, lambda x, y, out: -floor(x / y)),           "Mod(a, b)",   (_REAL, _POSITIVE), 20, _infer_same, numpy=("remainder",), c_int="sg_imod({0}, {1})")
+binary("fmod",     np.fmod,          "fmod@({0}, {1})",       (lambda x, y, out: 1, lambda x, y, out: -trunc(x / y)),           "a - b*sign(a)*floor(Abs(a/b))", (_REAL, _POSITIVE), 20)
+binary("floor_divide", np.floor_divide, "sg_floor_divide@({0}, {1})", (None, None),                                            "floor(a/b)",  (_REAL, _POSITIVE), 20, _infer_same, c_int="sg_ifloor_divide({0}, {1})")
+binary("copysign", np.copysign,      "copysign@({0}, {1})",   (lambda x, y, out: sign(x) * bind("copysign", const(1, x.dtype, x.shape), y), None), "Abs(a)*sign(b)", _PAIR, 1)
+binary("xlogy",    special.xlogy,    "sg_xlogy@({0}, {1})",   (lambda x, y, out: select(both(equal(x, 0), equal(y, 0)), 0, log(y)), lambda x, y, out: select(equal(x, 0), 0, x / y)), "a*log(b)", (_REAL, _POSITIVE), 25)
+binary("polygamma", special.polygamma, "sg_polygamma@({0}, {1})", (None, lambda n, x, out: bind("polygamma", n + 1, x)),        "polygamma(a, b)", ((1.0, 1.0), _POSITIVE), 80)
+
+for _name, _evaluate, _c, _sympy in (
+    ("less",          np.less,          "{0} < {1}",  "a < b"),
+    ("less_equal",    np.less_equal,    "{0} <= {1}", "a <= b"),
+    ("greater",       np.greater,       "{0} > {1}",  "a > b"),
+    ("greater_equal", np.greater_equal, "{0} >= {1}", "a >= b"),
+    ("equal",         np.equal,         "{0} == {1}", "Eq(a, b)"),
+    ("not_equal",     np.not_equal,     "{0} != {1}", "Ne(a, b)"),
+    ("logical_and",   np.logical_and,   "{0} && {1}", "And(a, b)"),
+    ("logical_or",    np.logical_or,    "{0} || {1}", "Or(a, b)"),
+    ("logical_xor",   np.logical_xor,   "{0} != {1}", "Xor(a, b)"),
+):
+    binary(_name, _evaluate, _c, (None, None), _sympy, _PAIR, 1, _infer_bool)
+# fmt: on
+
+
+def _infer_select(condition: Expr, a: Expr, b: Expr) -> tuple[tuple[int, ...], str]:
+    if condition.dtype != "bool":
+        raise DtypeError(f"select: the condition must be bool, got {condition.dtype}")
+    _agree((a, b))
+    if condition.shape != a.shape:
+        raise ShapeError(f"select: condition {condition.shape} and values {a.shape} differ")
+    return a.shape, a.dtype
+
+
+def _normalize_select(args: tuple[Expr, ...], attrs: tuple[Any, ...]) -> Expr | None:
+    condition, a, b = args
+    if condition.op.name == "const":
+        return a if bool(_number(condition)) else b
+    return a if a is b else None
+
+
+def _select_vjp(ct: Expr, out: Expr, args: tuple[Expr, ...], attrs: tuple[Any, ...]) -> list[Any]:
+    return [None, select(args[0], ct, 0), select(args[0], 0, ct)]
+
+
+def _select_jvp(
+    tangents: list[Expr | None], out: Expr, args: tuple[Expr, ...], attrs: tuple[Any, ...]
+) -> Expr:
+    zero = const(0, out.dtype, out.shape)
+    return select(args[0], tangents[1] or zero, tangents[2] or zero)
+
+
+SELECT = register(
+    Op(
+        "select", Kind.ELEMENTWISE, _infer_select, np.where, normalize=_normalize_select,
+        vjp=_select_vjp, jvp=_select_jvp, c="{0} ? {1} : {2}", sympy="Piecewise((b, a), (c, True))",
+        cost=1, numpy=(),
+    )
+)  # fmt: skip
+
+
+def _power_dx(x: Expr, y: Expr) -> Expr:
+    """y x^(y-1), and 0 for y = 0 even at x = 0."""
+    return select(equal(y, 0), 0, y * power(x, y - 1))
+
+
+def _power_dy(x: Expr, y: Expr, out: Expr) -> Expr:
+    """x^y log x, and 0 at x = 0 for y >= 0, its limit for y > 0."""
+    return select(both(equal(x, 0), bind("greater_equal", y, _lift(0, y))), 0, out * log(x))
+
+
+def _softmax2(x: Expr, y: Expr) -> Expr:
+    """exp(x - logaddexp(x, y)); a half where both are the same infinity."""
+    return select(equal(x, y), const(0.5, x.dtype, x.shape), sigmoid(x - y))
+
+
+def _infer_convert(x: Expr, dtype: str) -> tuple[tuple[int, ...], str]:
+    return x.shape, dtype
+
+
+def _evaluate_convert(x: np.ndarray, dtype: str) -> np.ndarray:
+    return np.asarray(x).astype(dtype)
+
+
+CONVERT = register(
+    Op(
+        "convert", Kind.LINEAR, _infer_convert, _evaluate_convert, ("dtype",),
+        transpose=lambda ct, args, attrs: bind("convert", ct, attrs=(args[0].dtype,)),
+        batch=lambda args, batched, attrs, size: bind("convert", args[0], attrs=attrs),
+        normalize=lambda args, attrs: (
+            args[0] if args[0].dtype == attrs[0]
+            else const(_number(args[0]).astype(attrs[0]), attrs[0], args[0].shape)
+            if args[0].op.name == "const" else None
+        ),
+        cost=1, sympy="a",
+    )
+)  # fmt: skip

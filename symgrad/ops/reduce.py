@@ -1,0 +1,210 @@
+"""Reductions that are not linear. `axes` is sorted and the reduced axes disappear.
+
+Ties share the cotangent equally. logsumexp, softmax and norm are kept whole, because their
+derivatives and formulas are simple while their expansions are not; they expand before lowering.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from symgrad.errors import ShapeError
+from symgrad.expr.node import Expr, bind, const
+from symgrad.expr.op import Kind, Op, register
+from symgrad.ops.elementwise import equal, exp, log, select, square
+from symgrad.ops.linear import broadcast, concat, reshape, slice_, sum_
+
+Attrs = tuple[Any, ...]
+Args = tuple[Expr, ...]
+Type = tuple[tuple[int, ...], str]
+
+
+def spread(reduced: Expr, x: Expr, axes: tuple[int, ...]) -> Expr:
+    """A reduction's result, repeated along the reduced axes to the shape of `x`."""
+    return broadcast(reduced, x.shape, tuple(k for k in range(x.ndim) if k not in axes))
+
+
+def _infer(x: Expr, axes: tuple[int, ...]) -> Type:
+    if list(axes) != sorted(set(axes)) or (axes and not 0 <= axes[0] <= axes[-1] < x.ndim):
+        raise ShapeError(f"reduction over axes {axes} of an array of shape {x.shape}")
+    return tuple(n for k, n in enumerate(x.shape) if k not in axes), x.dtype
+
+
+def _infer_nonempty(x: Expr, axes: tuple[int, ...]) -> Type:
+    if any(x.shape[a] == 0 for a in axes):
+        raise ShapeError("a maximum or minimum over no elements has no value")
+    return _infer(x, axes)
+
+
+def _infer_arg(x: Expr, axis: int) -> Type:
+    if not 0 <= axis < x.ndim or x.shape[axis] == 0:
+        raise ShapeError(f"argmax: axis {axis} of an array of shape {x.shape}")
+    return tuple(n for k, n in enumerate(x.shape) if k != axis), "int64"
+
+
+def _shift_axes(name: str) -> Any:
+    def batch(args: Args, batched: list[bool], attrs: Attrs, size: int) -> Expr:
+        axes = attrs[0]
+        shifted = axes + 1 if isinstance(axes, int) else tuple(a + 1 for a in axes)
+        return bind(name, args[0], attrs=(shifted,))
+
+    return batch
+
+
+def _no_axes(args: Args, attrs: Attrs) -> Expr | None:
+    return args[0] if not attrs[0] else None
+
+
+# ---- max and min -----------------------------------------------------------------------------
+
+
+def _extremum_vjp(ct: Expr, out: Expr, args: Args, attrs: Attrs) -> list[Expr]:
+    x, axes = args[0], attrs[0]
+    mask = equal(x, spread(out, x, axes))
+    count = sum_(bind("convert", mask, attrs=(x.dtype,)), axes)
+    return [select(mask, spread(ct / count, x, axes), 0)]
+
+
+def _extremum_jvp(tangents: list[Any], out: Expr, args: Args, attrs: Attrs) -> Expr:
+    x, axes = args[0], attrs[0]
+    mask = equal(x, spread(out, x, axes))
+    count = sum_(bind("convert", mask, attrs=(x.dtype,)), axes)
+    return sum_(select(mask, tangents[0], 0), axes) / count
+
+
+# ---- prod ------------------------------------------------------------------------------------
+
+
+def _products_of_others(x: Expr, axes: tuple[int, ...]) -> Expr:
+    """For every element the product of all others along `axes`, right with any number of zeros.
+
+    Exclusive prefix times exclusive suffix product; `recurrence` is closed under differentiation,
+    so this is right at every order.
+    """
+    rest = tuple(k for k in range(x.ndim) if k not in axes)
+    order = rest + axes
+    moved = bind("permute", x, attrs=(order,))
+    n = 1
+    for a in axes:
+        n *= x.shape[a]
+    flat = reshape(moved, (*moved.shape[: len(rest)], n))
+    others = _exclusive(flat, False) * _exclusive(flat, True)
+    back = reshape(others, moved.shape)
+    return bind("permute", back, attrs=(tuple(order.index(k) for k in range(x.ndim)),))
+
+
+def _exclusive(x: Expr, reverse: bool) -> Expr:
+    """Product of all elements strictly before (or after) each one along the last axis."""
+    axis, n = x.ndim - 1, x.shape[-1]
+    one = const(1, x.dtype, (*x.shape[:-1], 1))
+    starts = [0] * x.ndim
+    starts[-1] = 1 if reverse else 0
+    inner = slice_(x, tuple(starts), (*x.shape[:-1], n - 1), (1,) * x.ndim)
+    zeros = const(0, x.dtype, (*x.shape[:-1], n - 1))
+    a = concat([inner, one] if reverse else [one, inner], axis)
+    b = concat([zeros, one] if reverse else [one, zeros], axis)
+    return bind("recurrence", a, b, attrs=(axis, reverse))
+
+
+def _prod_vjp(ct: Expr, out: Expr, args: Args, attrs: Attrs) -> list[Expr]:
+    x, axes = args[0], attrs[0]
+    return [spread(ct, x, axes) * _products_of_others(x, axes)]
+
+
+def _prod_jvp(tangents: list[Any], out: Expr, args: Args, attrs: Attrs) -> Expr:
+    return sum_(tangents[0] * _products_of_others(args[0], attrs[0]), attrs[0])
+
+
+# ---- logsumexp, softmax, norm ----------------------------------------------------------------
+
+
+def _finite_max(x: Expr, axes: tuple[int, ...]) -> Expr:
+    """The maximum, or 0 where it is infinite: exp(x - shift) then stays free of inf - inf."""
+    top = bind("max", x, attrs=(axes,))
+    return select(bind("isfinite", top), top, 0)
+
+
+def _evaluate_logsumexp(x: Any, axes: tuple[int, ...]) -> Any:
+    top = np.max(x, axis=axes, keepdims=True)
+    top = np.where(np.isfinite(top), top, 0)
+    return np.log(np.sum(np.exp(x - top), axis=axes)) + np.squeeze(top, axis=axes)
+
+
+def _expand_logsumexp(args: Args, attrs: Attrs) -> Expr:
+    x, axes = args[0], attrs[0]
+    top = _finite_max(x, axes)
+    return log(sum_(exp(x - spread(top, x, axes)), axes)) + top
+
+
+def _evaluate_softmax(x: Any, axes: tuple[int, ...]) -> Any:
+    top = np.max(x, axis=axes, keepdims=True)
+    e = np.exp(x - np.where(np.isfinite(top), top, 0))
+    count = np.prod([np.shape(x)[a] for a in axes])
+    return np.where(np.isneginf(top), 1 / count, e / np.sum(e, axis=axes, keepdims=True))
+
+
+def _expand_softmax(args: Args, attrs: Attrs) -> Expr:
+    """Equal shares where every element is -inf, so that a fully masked row poisons nothing."""
+    x, axes = args[0], attrs[0]
+    top = bind("max", x, attrs=(axes,))
+    e = exp(x - spread(select(bind("isfinite", top), top, 0), x, axes))
+    total = sum_(e, axes)
+    count = x.size // max(total.size, 1)
+    masked = equal(top, const(-np.inf, x.dtype, top.shape))
+    return select(spread(masked, x, axes), const(1 / count, x.dtype, x.shape), e / spread(total, x, axes))
+
+
+def softmax(x: Expr, axes: tuple[int, ...]) -> Expr:
+    """exp(x) / Σ exp(x) along `axes`, without overflow."""
+    return bind("softmax", x, attrs=(axes,))
+
+
+def _logsumexp_vjp(ct: Expr, out: Expr, args: Args, attrs: Attrs) -> list[Expr]:
+    return [spread(ct, args[0], attrs[0]) * softmax(args[0], attrs[0])]
+
+
+def _logsumexp_jvp(tangents: list[Any], out: Expr, args: Args, attrs: Attrs) -> Expr:
+    return sum_(tangents[0] * softmax(args[0], attrs[0]), attrs[0])
+
+
+def _softmax_derivative(t: Expr, out: Expr, args: Args, attrs: Attrs) -> Expr:
+    """p ⊙ (t - Σ p t): the Jacobian diag(p) - p pᵀ is symmetric, so this is both modes."""
+    return out * (t - spread(sum_(out * t, attrs[0]), args[0], attrs[0]))
+
+
+def _expand_norm(args: Args, attrs: Attrs) -> Expr:
+    return bind("sqrt", sum_(square(args[0]), attrs[0]))
+
+
+def _unit(out: Expr, args: Args, attrs: Attrs) -> Expr:
+    """x / ‖x‖, and 0 at 0: the subgradient of least norm."""
+    x, axes = args[0], attrs[0]
+    return select(spread(equal(out, 0), x, axes), 0, x / spread(out, x, axes))
+
+
+# ---- rows ------------------------------------------------------------------------------------
+
+
+def _row(name: str, kind: Kind, infer: Any, evaluate: Any, **more: Any) -> Op:
+    more.setdefault("attr_names", ("axes",))
+    return register(Op(name, kind, infer, evaluate, batch=_shift_axes(name), **more))
+
+
+# fmt: off
+_row("max",    Kind.REDUCE, _infer_nonempty, lambda x, axes: np.max(x, axis=axes), vjp=_extremum_vjp, jvp=_extremum_jvp, normalize=_no_axes, domain=((-3.0, 3.0),), combine=("max", -np.inf))
+_row("min",    Kind.REDUCE, _infer_nonempty, lambda x, axes: np.min(x, axis=axes), vjp=_extremum_vjp, jvp=_extremum_jvp, normalize=_no_axes, domain=((-3.0, 3.0),), combine=("min", np.inf))
+_row("prod",   Kind.REDUCE, _infer,          lambda x, axes: np.prod(x, axis=axes), vjp=_prod_vjp, jvp=_prod_jvp, normalize=_no_axes, domain=((-3.0, 3.0),), combine=("*", 1))
+_row("any",    Kind.REDUCE, _infer,          lambda x, axes: np.any(x, axis=axes), normalize=_no_axes, combine=("||", False))
+_row("all",    Kind.REDUCE, _infer,          lambda x, axes: np.all(x, axis=axes), normalize=_no_axes, combine=("&&", True))
+_row("argmax", Kind.REDUCE, _infer_arg,      lambda x, axis: np.argmax(x, axis=axis), attr_names=("axis",), combine=("argmax", 0))
+_row("argmin", Kind.REDUCE, _infer_arg,      lambda x, axis: np.argmin(x, axis=axis), attr_names=("axis",), combine=("argmin", 0))
+_row("logsumexp", Kind.COMPOSITE, _infer_nonempty, _evaluate_logsumexp, vjp=_logsumexp_vjp, jvp=_logsumexp_jvp, expand=_expand_logsumexp, cost=25, domain=((-3.0, 3.0),))
+_row("norm",      Kind.COMPOSITE, _infer, lambda x, axes: np.sqrt(np.sum(np.square(x), axis=axes)), expand=_expand_norm, cost=3, domain=((-3.0, 3.0),),
+     vjp=lambda ct, out, args, attrs: [spread(ct, args[0], attrs[0]) * _unit(out, args, attrs)],
+     jvp=lambda tangents, out, args, attrs: sum_(tangents[0] * _unit(out, args, attrs), attrs[0]))
+_row("softmax",   Kind.COMPOSITE, lambda x, axes: (_infer_nonempty(x, axes) and x.shape, x.dtype), _evaluate_softmax, expand=_expand_softmax, cost=25, domain=((-3.0, 3.0),),
+     vjp=lambda ct, out, args, attrs: [_softmax_derivative(ct, out, args, attrs)],
+     jvp=lambda tangents, out, args, attrs: _softmax_derivative(tangents[0], out, args, attrs))
+# fmt: on

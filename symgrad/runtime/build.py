@@ -1,0 +1,305 @@
+"""From one C text to a loaded library, compiled at most once per cache.
+
+Comes in: a self-contained C99 file and the symbols it exports, each of type
+``int f(const void *const *inputs, void *const *outputs, void *workspace)``. Goes out: a
+:class:`Library`. This module must not know what the functions compute or who calls them.
+
+Order of events: memory table, else verified cache entry, else compile, verify, load, publish.
+Only bytes that were just verified reach the dynamic loader.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import itertools
+import os
+import platform
+import re
+import struct
+import sys
+import sysconfig
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import _cffi_backend
+
+from symgrad.errors import BuildError, CompileError
+from symgrad.runtime.cache import (
+    FORMAT,
+    LIBRARY,
+    SOURCE,
+    Cache,
+    Verified,
+    open_cache,
+    read_entry,
+    seal_entry,
+    write_file,
+)
+from symgrad.runtime.compiler import (
+    Compiler,
+    compile_library,
+    find_compiler,
+    resolve_flags,
+    timeout,
+)
+
+# What `cffi.FFI().set_source(name, None)` generates for DECLARATIONS (a test compares the two).
+# Parsing them here instead would cost each process 50 ms for pycparser, and each library 0.5 ms.
+# The loader is called through this, rather than through ffi.dlopen, because nothing then ever
+# closes a library, and because its symbols need no declaration each.
+DECLARATIONS = """
+void *dlopen(const char *, int);
+void *dlsym(void *, const char *);
+char *dlerror(void);
+typedef int (*symgrad_entry)(const void *const *, void *const *, void *);
+"""
+# fmt: off
+ffi = _cffi_backend.FFI("symgrad.runtime.build",
+    _version=0x2601,
+    _types=b"\x00\x00\x0F\x0D\x00\x00\x00\x0F\x00\x00\x09\x0D\x00\x00\x12\x03\x00\x00\x05\x03\x00\x00\x13\x03\x00\x00\x00\x0F\x00\x00\x05\x0D\x00\x00\x10\x03\x00\x00\x07\x01\x00\x00\x00\x0F\x00\x00\x05\x0D\x00\x00\x05\x11\x00\x00\x08\x11\x00\x00\x00\x0F\x00\x00\x10\x03\x00\x00\x02\x01\x00\x00\x02\x03\x00\x00\x13\x03\x00\x00\x00\x01",  # noqa: E501
+    _globals=(
+        b"\x00\x00\x00\x23dlerror", 0, b"\x00\x00\x07\x23dlopen", 0,
+        b"\x00\x00\x0B\x23dlsym", 0,
+    ),
+    _typenames=(b"\x00\x00\x00\x11symgrad_entry",),
+)
+# fmt: on
+_loader = ffi.dlopen(None)
+# Looked up now: the first look-up of a name goes through dlsym, which resets dlerror.
+_dlopen, _dlsym, _dlerror = _loader.dlopen, _loader.dlsym, _loader.dlerror
+
+_SYMBOL = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
+_libraries: dict[str, Library] = {}
+_locks: dict[str, threading.Lock] = {}
+_serial = itertools.count()
+
+# A lock that another thread held at the moment of a fork would stay held in the child for ever.
+os.register_at_fork(after_in_child=_locks.clear)
+
+
+@dataclass(frozen=True, eq=False)
+class Library:
+    """A loaded shared library; it stays loaded until the process ends."""
+
+    path: Path
+    key: str
+    from_cache: bool
+    compile_seconds: float
+    flags: tuple[str, ...]
+    compiler: Compiler
+    _handle: object
+
+    def address(self, symbol: str) -> int:
+        """Address of an exported function, for callers that do not go through cffi."""
+        if not _SYMBOL.fullmatch(symbol):
+            raise BuildError(f"{symbol!r} is not the name of a C function.")
+        found = _dlsym(self._handle, symbol.encode())
+        if not found:
+            raise BuildError(f"the compiled library does not export {symbol!r}.")
+        return int(ffi.cast("uintptr_t", found))
+
+    def entry(self, symbol: str) -> Any:
+        """cffi pointer of type ``int (*)(const void *const *, void *const *, void *)``."""
+        return ffi.cast("symgrad_entry", self.address(symbol))
+
+
+def build(
+    source: str,
+    symbols: tuple[str, ...],
+    *,
+    optimize: int = 2,
+    native: bool = True,
+    key_extra: str = "",
+) -> Library:
+    """Compile and load `source`, or find it in this process or in the cache.
+
+    Parameters
+    ----------
+    source : C99 text; it exports `symbols` by a visibility attribute of its own
+    symbols : names that the library must offer
+    optimize : 0 to 3, the compiler's -O level
+    native : whether to use every feature of this CPU
+    key_extra : anything else that must be part of the cache key, such as symgrad's version
+
+    Raises
+    ------
+    CompilerNotFoundError, CompileError, CompileTimeoutError, CacheError : all BuildError
+
+    Examples
+    --------
+    >>> text = '''__attribute__((visibility("default")))
+    ... int one(const void *const *in, void *const *out, void *work)
+    ... { (void)in; (void)work; *(double *)out[0] = 1.0; return 0; }'''
+    >>> result = ffi.new("double *")
+    >>> build(text, ("one",)).entry("one")(ffi.NULL, ffi.new("void *[]", [result]), ffi.NULL)
+    0
+    >>> result[0]
+    1.0
+    """
+    compiler = find_compiler()
+    flags = resolve_flags(compiler, native=native, optimize=optimize)
+    key = cache_key(source, compiler, flags, key_extra)
+    library = _libraries.get(key)
+    if library is None:
+        try:
+            with _locks.setdefault(key, threading.Lock()):
+                library = _libraries.get(key)
+                if library is None:
+                    library = _load_or_compile(source, symbols, key, compiler, flags)
+                    _libraries[key] = library
+        finally:
+            _locks.pop(key, None)
+    for symbol in symbols:
+        library.address(symbol)
+    return library
+
+
+def cache_key(source: str, compiler: Compiler, flags: tuple[str, ...], extra: str) -> str:
+    """SHA-256 over everything that decides what the library contains and where it can run."""
+    parts = (
+        FORMAT,
+        extra,
+        source,
+        *compiler.argv,
+        os.path.realpath(compiler.path),
+        compiler.version,
+        *flags,
+        _libc(),
+        f"{sysconfig.get_platform()}-{8 * struct.calcsize('P')}",
+    )
+    # The length before each part keeps ("ab", "c") and ("a", "bc") apart.
+    encoded = [part.encode() for part in parts]
+    return hashlib.sha256(b"".join(b"%d:%s" % (len(part), part) for part in encoded)).hexdigest()
+
+
+def _libc() -> str:
+    try:
+        return os.confstr("CS_GNU_LIBC_VERSION") or ""
+    except ValueError:  # not glibc
+        return " ".join(platform.libc_ver())
+
+
+def _load_or_compile(
+    source: str, symbols: tuple[str, ...], key: str, compiler: Compiler, flags: tuple[str, ...]
+) -> Library:
+    cache = open_cache()
+    path = cache.root / key / LIBRARY
+
+    def cached() -> Library | None:
+        if verified := cache.load(key):
+            try:
+                library = Library(path, key, True, 0.0, flags, compiler, _load(verified, path))
+                for symbol in symbols:
+                    library.address(symbol)
+                return library
+            except BuildError:  # intact, and still not a library for this machine
+                cache.discard(key)
+        return None
+
+    if library := cached():
+        return library
+    with cache.lock(key, timeout()):
+        # Whoever held the lock before may have built it.
+        return cached() or _compile(cache, path, source, symbols, key, compiler, flags)
+
+
+def _compile(
+    cache: Cache,
+    path: Path,
+    source: str,
+    symbols: tuple[str, ...],
+    key: str,
+    compiler: Compiler,
+    flags: tuple[str, ...],
+) -> Library:
+    with cache.workspace() as place:
+        made = place / "entry"
+        made.mkdir(mode=0o700)
+        write_file(made / SOURCE, source.encode())
+        started = time.perf_counter()
+        compile_library(compiler, flags, made)
+        seconds = time.perf_counter() - started
+        seal_entry(made, key)
+        verified = read_entry(made, key)
+        if not _is_whole(verified.data):
+            os.close(verified.fd)
+            raise CompileError(f"{compiler.path} reported success but wrote a damaged library.")
+        library = Library(
+            path, key, False, seconds, flags, compiler, _load(verified, made / LIBRARY)
+        )
+        for symbol in symbols:
+            library.address(symbol)
+        # Published last, so that no entry exists that could not be loaded where it was made.
+        cache.publish(key, made)
+    return library
+
+
+# --- the dynamic loader ---------------------------------------------------------------------
+
+
+def _load(verified: Verified, path: Path) -> object:
+    """dlopen the very bytes that were verified, and close the descriptor.
+
+    `path` serves only where the system has no path for an open descriptor.
+    """
+    try:
+        if not os.path.isdir("/proc/self/fd"):  # macOS; the directory is private
+            return _open(str(path))
+        try:
+            return _open(_unique_spelling(verified.fd))
+        except BuildError:
+            # A cache mounted noexec cannot be mapped for execution; memory can.
+            with _memory_file(verified.data) as fd:
+                return _open(_unique_spelling(fd))
+    finally:
+        os.close(verified.fd)
+
+
+@contextlib.contextmanager
+def _memory_file(data: bytes) -> Iterator[int]:
+    try:
+        fd = os.memfd_create("symgrad", os.MFD_CLOEXEC)
+    except OSError as error:
+        raise BuildError(f"no memory for a compiled library: {error.strerror}.") from error
+    with open(fd, "wb", closefd=True) as file:
+        file.write(data)
+        file.flush()
+        yield fd
+
+
+def _open(path: str) -> object:
+    handle = _dlopen(path.encode(), os.RTLD_NOW | os.RTLD_LOCAL)
+    if not handle:
+        reason = _dlerror()
+        said = ffi.string(reason).decode("utf-8", "replace") if reason else "no reason given"
+        raise BuildError(f"the compiled library could not be loaded: {said}")
+    return handle
+
+
+def _unique_spelling(fd: int) -> str:
+    """A path of `fd` that was never used before in this process.
+
+    glibc knows loaded libraries by the text of their path: a second library that happens to get
+    descriptor 5 would silently be taken for the first. "/" and "/./" name the same directory,
+    so they spell out a serial number in base two.
+    """
+    bits = f"{next(_serial):032b}".replace("0", "/").replace("1", "./")
+    return f"/proc/self/fd/{bits}{fd}"
+
+
+def _is_whole(data: bytes) -> bool:
+    """Whether an ELF file reaches to the end of its section table, the last thing linkers write.
+
+    dlopen does not look: a library cut short would kill the process by SIGBUS when first used.
+    """
+    if not data.startswith(b"\x7fELF") or len(data) < 64:
+        return sys.platform != "linux"
+    order = "<" if data[5] == 1 else ">"
+    layout = "40xQ10xHH" if data[4] == 2 else "32xI10xHH"  # 64 or 32 bits
+    start, size, count = struct.unpack_from(order + layout, data)
+    return start > 0 and start + size * count <= len(data)

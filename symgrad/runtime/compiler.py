@@ -1,0 +1,397 @@
+"""Find a C compiler that can be relied on, and run it under control.
+
+Comes in: environment variables and C files. Goes out: a :class:`Compiler`, its flags, a shared
+library in a given directory, or an exception that says what to do. This module knows neither keys
+nor loading.
+
+The compiler itself is trusted; what is kept out is everything that changes floating-point
+meaning or runs other programs: no shell, an allow-list of options, a small environment.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import itertools
+import os
+import platform
+import re
+import select
+import shlex
+import signal
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from symgrad.errors import (
+    BuildError,
+    CacheError,
+    CompileError,
+    CompilerNotFoundError,
+    CompileTimeoutError,
+)
+from symgrad.runtime.cache import LIBRARY, SOURCE, open_cache
+
+# -fno-math-errno: errno is never read, and sqrt becomes one instruction. -fno-trapping-math: the
+# floating-point status flags are never read either; it lets both sides of a select be computed,
+# which vectorises `where`. Neither changes a value. -ffp-contract=off: equal bits everywhere.
+_BASE = (
+    "-std=c99", "-fPIC", "-shared", "-fvisibility=hidden",
+    "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math",
+)  # fmt: skip
+
+# Options that users may add. A list of what is allowed, since no list of what is forbidden is
+# ever complete: -Ofast, -ffast-math and its parts, -mrecip, -mdaz-ftz, -fplugin, -specs,
+# -wrapper, -B, -Xclang, @file, -Wl, … all fail to match. -march=native is absent because the
+# cache key would not say which CPU it meant: native=True resolves it.
+_ALLOWED_OPTION = re.compile(
+    r"-O[0-3sgz]|-g[0-3]?|-ggdb[0-3]?|-pipe|-pthread|-w|-W[a-z][a-z0-9+-]*(=[0-9]+)?"
+    r"|-m(arch|cpu|tune)=(?!native)[A-Za-z0-9_.+-]+"
+    r"|-m(no-)?(sse[0-9.a]*|ssse3|avx[a-z0-9.-]*|fma|f16c|bmi2?|popcnt|lzcnt)"
+    r"|-mprefer-vector-width=[0-9]+|-ffp-contract=(off|on|fast)"
+    r"|-f(no-)?(unroll-loops|tree-vectorize|vectorize|slp-vectorize|tree-slp-vectorize)"
+    r"|-f(no-)?(omit-frame-pointer|stack-protector|stack-protector-strong|plt)"
+    r"|-fsanitize=(address|undefined|thread)|-fno-sanitize-recover"
+)
+
+# What a compiler needs of the user's environment. CPATH, LIBRARY_PATH, GCC_EXEC_PREFIX,
+# COMPILER_PATH, CCC_OVERRIDE_OPTIONS and the like would change its output behind the key.
+_ENVIRONMENT = (
+    "PATH", "HOME", "LD_LIBRARY_PATH", "SDKROOT", "DEVELOPER_DIR", "MACOSX_DEPLOYMENT_TARGET",
+    "CCACHE_DIR", "ZIG_GLOBAL_CACHE_DIR",
+)  # fmt: skip
+
+_LAUNCHERS = ("ccache", "sccache", "distcc")
+_OUTPUT_KEPT = 1 << 18  # bytes of compiler output kept at either end
+
+
+@dataclass(frozen=True)
+class Compiler:
+    """A C compiler that answered.
+
+    `argv` is its command with an absolute first word, `version` the first line it says of
+    itself, `kind` one of gcc, clang and zig, and `native` the options that mean "the CPU of this
+    machine", spelled out (empty where they could not be found).
+    """
+
+    argv: tuple[str, ...]
+    version: str
+    kind: str
+    native: tuple[str, ...] = ()
+
+    @property
+    def path(self) -> str:
+        return self.argv[0]
+
+
+class _Rejected(Exception):
+    """A candidate is no usable compiler; the text says why."""
+
+
+_found: dict[tuple[str | None, ...], Compiler] = {}
+
+
+def find_compiler() -> Compiler:
+    """The compiler named by ``CC``, else cc, gcc or clang on ``PATH``, else the ziglang wheel.
+
+    A ``CC`` that does not work is an error: falling back would hide the mistake.
+    """
+    named = os.environ.get("CC", "").strip()
+    question = (named, os.environ.get("PATH"))
+    if question in _found:
+        return _found[question]
+    tried = []
+    for label in (f"CC={named}",) if named else ("cc", "gcc", "clang", "ziglang"):
+        try:
+            argv = _named_command(named) if named else _default_command(label)
+            _found[question] = compiler = _known_or_probed(argv)
+            return compiler
+        except _Rejected as reason:
+            tried.append(f"  {label}: {reason}")
+    raise CompilerNotFoundError(
+        "no working C compiler:\n" + "\n".join(tried) + "\nInstall gcc or clang, or run "
+        "`pip install symgrad[cc]`, or set CC to the compiler's path."
+    )
+
+
+def resolve_flags(compiler: Compiler, *, native: bool, optimize: int) -> tuple[str, ...]:
+    """All options for a shared library, in the order in which they follow the source file.
+
+    The result says everything that decides the library's content, so it can be part of a key:
+    ``native`` is spelled out, and the user's ``SYMGRAD_CFLAGS`` come last of the options.
+    """
+    if optimize not in (0, 1, 2, 3):
+        raise BuildError(f"optimize={optimize!r}: must be 0, 1, 2 or 3.")
+    extra = _split("SYMGRAD_CFLAGS", os.environ.get("SYMGRAD_CFLAGS", ""))
+    _check_options("SYMGRAD_CFLAGS", extra)
+    own = compiler.native if native else ()
+    # zig's debug mode adds traps on undefined behaviour, whose runtime it would have to link.
+    quirks = ("-fno-sanitize=undefined",) if compiler.kind == "zig" else ()
+    return (*_BASE, f"-O{optimize}", *quirks, *own, *extra, "-lm")
+
+
+def compile_library(compiler: Compiler, flags: tuple[str, ...], entry: Path) -> None:
+    """Turn ``entry/src.c`` into ``entry/mod.so``; temporary files go next to `entry`."""
+    command = (*compiler.argv, SOURCE, *flags, "-o", LIBRARY)
+    status, output = _run(command, cwd=entry, scratch=entry.parent, seconds=timeout())
+    if "No space left on device" in output:
+        raise CacheError(
+            f"{entry.parent.parent} is full: free some space, or name another directory by "
+            "SYMGRAD_CACHE_DIR."
+        )
+    if status != 0:
+        raise CompileError(_explain(compiler, status, output, entry / SOURCE))
+    if not (entry / LIBRARY).is_file():
+        raise CompileError(f"{compiler.path} reported success but wrote no library.")
+
+
+def timeout() -> float:
+    """Seconds that one run of the compiler may take: ``SYMGRAD_CC_TIMEOUT``, else 120."""
+    text = os.environ.get("SYMGRAD_CC_TIMEOUT") or "120"
+    if not re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,6})?", text) or float(text) == 0.0:
+        raise BuildError(f"SYMGRAD_CC_TIMEOUT={text!r} is not a positive number of seconds.")
+    return float(text)
+
+
+# --- which command --------------------------------------------------------------------------
+
+
+def _named_command(named: str) -> tuple[str, ...]:
+    """The words of ``CC``: [ccache] program [allowed options], or a spelling of `zig cc`."""
+    words = _split("CC", named)
+    launcher = words[:1] if os.path.basename(words[0]) in _LAUNCHERS and len(words) > 1 else ()
+    program, *rest = words[len(launcher) :]
+    fixed: tuple[str, ...] = ()
+    for zig in (("-m", "ziglang", "cc"), ("cc",)):
+        if tuple(rest[: len(zig)]) == zig and (len(zig) > 1 or "zig" in os.path.basename(program)):
+            fixed = zig
+    options = tuple(rest[len(fixed) :])
+    _check_options("CC", options)
+    return (*(_which(word) for word in (*launcher, program)), *fixed, *options)
+
+
+def _default_command(label: str) -> tuple[str, ...]:
+    if label != "ziglang":
+        return (_which(label),)
+    spec = importlib.util.find_spec("ziglang")
+    for place in (spec and spec.submodule_search_locations) or ():
+        # The program inside the wheel: `python -m ziglang` would only start a Python for it.
+        if os.access(program := os.path.join(place, "zig"), os.X_OK):
+            return (program, "cc")
+    raise _Rejected("the package ziglang is not installed")
+
+
+def _which(program: str) -> str:
+    """Absolute path of `program`; unlike shutil.which it never looks in relative directories."""
+    if os.sep in program:
+        places = [os.path.abspath(program)]
+    else:
+        path = os.environ.get("PATH", os.defpath).split(os.pathsep)
+        places = [os.path.join(place, program) for place in path if os.path.isabs(place)]
+    for place in places:
+        if os.path.isfile(place) and os.access(place, os.X_OK):
+            return place
+    raise _Rejected(f"{program} is not an executable file" + (" on PATH" * (len(places) != 1)))
+
+
+def _split(variable: str, text: str) -> tuple[str, ...]:
+    try:
+        return tuple(shlex.split(text))
+    except ValueError as error:
+        raise BuildError(f"{variable}={text!r}: {error}.") from error
+
+
+def _check_options(variable: str, options: tuple[str, ...]) -> None:
+    for option in options:
+        if not _ALLOWED_OPTION.fullmatch(option):
+            raise BuildError(
+                f"{variable}: option {option!r} is refused. Allowed are -O0 to -O3, -g, -W…, "
+                "-march=<name>, vector features and a few -f…; nothing that changes "
+                "floating-point meaning, adds files or runs programs. For the CPU of this "
+                "machine use native=True."
+            )
+
+
+# --- what a command is ----------------------------------------------------------------------
+
+
+def _known_or_probed(argv: tuple[str, ...]) -> Compiler:
+    """Describe `argv`, from a note in the cache if the same files were asked within a day.
+
+    Asking takes three short runs of the compiler; reading the note a tenth of a millisecond.
+    """
+    try:
+        cache = open_cache()
+        seen = [argv, _file_identities(argv), _cpu_identity()]
+    except CacheError:
+        return _probe(argv)
+    name = hashlib.sha256(repr(seen).encode()).hexdigest()[:32]
+    match cache.read_note(name):
+        case {
+            "version": str(version),
+            "kind": "gcc" | "clang" | "zig" as kind,
+            "native": list(own),
+        }:
+            return Compiler(argv, version, kind, tuple(map(str, own)))
+    compiler = _probe(argv)
+    note = {"version": compiler.version, "kind": compiler.kind, "native": compiler.native}
+    if _cpu_identity():
+        cache.write_note(name, note)
+    return compiler
+
+
+def _file_identities(argv: tuple[str, ...]) -> list[tuple[str, int, int]]:
+    programs = [os.path.realpath(word) for word in argv if os.path.isabs(word)]
+    found = [(program, os.stat(program)) for program in programs]
+    return [(program, info.st_mtime_ns, info.st_size) for program, info in found]
+
+
+def _cpu_identity() -> str:
+    """What the kernel says of the first CPU, or nothing where it cannot be asked.
+
+    It guards notes in a home directory that several machines share. Lines that vary between
+    equal machines or over time (clock, core number) are left out.
+    """
+    wanted = ("vendor_id", "cpu family", "model", "stepping", "flags", "Features", "CPU ", "isa")
+    try:
+        with open("/proc/cpuinfo") as file:
+            lines = file.read(16384).partition("\n\n")[0].splitlines()
+    except OSError:
+        return ""
+    return "\n".join(line for line in lines if line.startswith(wanted))
+
+
+def _probe(argv: tuple[str, ...]) -> Compiler:
+    version = _ask(argv, "--version").strip().partition("\n")[0].strip()
+    macros = _ask(argv, "-dM", "-E", "-x", "c", os.devnull)
+    defined = dict(re.findall(r"^#define (\w+) ?(.*)$", macros, re.MULTILINE))
+    strangers = ("__INTEL_LLVM_COMPILER", "__INTEL_COMPILER", "__NVCOMPILER", "__TINYC__")
+    if "__GNUC__" not in defined or any(name in defined for name in strangers):
+        raise _Rejected(f"{argv[0]} is neither gcc nor clang")
+    if "__FAST_MATH__" in defined or defined.get("__FINITE_MATH_ONLY__", "0") != "0":
+        raise _Rejected(f"{argv[0]} turns on -ffast-math, which makes NaN and infinity wrong")
+    kind = "gcc"
+    if "__clang__" in defined:
+        kind = "zig" if "cc" in argv[1:] else "clang"
+    return Compiler(argv, version, kind, _native_options(argv, kind))
+
+
+def _ask(argv: tuple[str, ...], *question: str) -> str:
+    seconds = min(timeout(), 30.0)
+    try:
+        status, output = _run((*argv, *question), Path(os.sep), None, seconds)
+    except BuildError as error:
+        raise _Rejected(error) from error
+    if status != 0:
+        raise _Rejected(f"{argv[0]} {question[0]} {_ending(status)}")
+    return output
+
+
+def _native_options(argv: tuple[str, ...], kind: str) -> tuple[str, ...]:
+    """The options that -march=native stands for, read from the inner command of the driver.
+
+    gcc passes plain -m options on. clang passes a CPU name and a list of features, which its
+    driver cannot take back under the same names, so they go straight to its inner command.
+    """
+    machine = platform.machine()
+    option = "-mcpu=" if kind == "zig" or machine.startswith(("aarch64", "arm")) else "-march="
+    try:
+        output = _ask(argv, f"{option}native", "-###", "-E", "-x", "c", os.devnull)
+        inner = next(line for line in output.splitlines() if re.search(r"cc1\"? ", line))
+        words = shlex.split(inner)
+    except (_Rejected, StopIteration, ValueError):
+        return ()
+    if kind == "gcc":
+        own = tuple(word for word in words if re.fullmatch(r"-m[a-z0-9=.+_-]+", word))
+        known = any(word.startswith(("-march=", "-mcpu=")) for word in own)
+        return own if known and not any(word.endswith("=native") for word in own) else ()
+    pairs = list(itertools.pairwise(words))
+    names = [value for word, value in pairs if word == "-target-cpu"]
+    if not names:
+        return ()
+    name = names[-1].replace("-", "_") if kind == "zig" else names[-1]
+    features = [value for word, value in pairs if word == "-target-feature"]
+    passed = [("-Xclang", "-target-feature", "-Xclang", value) for value in features]
+    return (option + name, *(word for words in passed for word in words))
+
+
+# --- running it -----------------------------------------------------------------------------
+
+
+def _run(argv: tuple[str, ...], cwd: Path, scratch: Path | None, seconds: float) -> tuple[int, str]:
+    """Exit status and output of a command that leads a process group of its own.
+
+    Whatever ends this function early (timeout, Ctrl-C) also ends the whole group. Of a long
+    output the beginning and the end are kept.
+    """
+    environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
+    environment["LC_ALL"] = "C"
+    if scratch:
+        environment["TMPDIR"] = environment["ZIG_LOCAL_CACHE_DIR"] = str(scratch)
+    try:
+        process = subprocess.Popen(
+            argv,
+            cwd=cwd,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise BuildError(f"{argv[0]} could not be started: {error.strerror or error}.") from error
+    assert process.stdout is not None
+    try:
+        deadline = time.monotonic() + seconds
+        output = _read_until(process.stdout.fileno(), deadline)
+        status = process.wait(max(0.0, deadline - time.monotonic()))
+    except (TimeoutError, subprocess.TimeoutExpired) as error:
+        raise CompileTimeoutError(
+            f"{argv[0]} did not finish within {seconds:g} s and was stopped. SYMGRAD_CC_TIMEOUT "
+            "sets the limit; a smaller function or optimize=0 compiles faster."
+        ) from error
+    finally:
+        if process.returncode is None:
+            os.killpg(process.pid, signal.SIGKILL)  # not reaped yet, so the number is still ours
+            process.wait()
+        process.stdout.close()
+    return status, output.decode("utf-8", "replace")
+
+
+def _read_until(fd: int, deadline: float) -> bytes:
+    head = tail = b""
+    poll = select.poll()  # select() fails on descriptors above 1023
+    poll.register(fd, select.POLLIN | select.POLLHUP)
+    while (left := deadline - time.monotonic()) > 0:
+        if not poll.poll(left * 1000):
+            continue
+        chunk = os.read(fd, 1 << 16)
+        if not chunk:
+            return head + tail
+        if len(head) < _OUTPUT_KEPT:
+            head += chunk
+        else:
+            tail = (tail + chunk)[-_OUTPUT_KEPT:]
+    raise TimeoutError
+
+
+def _ending(status: int) -> str:
+    if status >= 0:
+        return f"ended with status {status}"
+    return f"was ended by signal {-status} ({signal.strsignal(-status)})"
+
+
+def _explain(compiler: Compiler, status: int, output: str, source: Path) -> str:
+    """The C lines around the first error, then the end of what the compiler said."""
+    message = [f"{compiler.path} ({compiler.version}) {_ending(status)}."]
+    found = re.search(rf"^{re.escape(SOURCE)}:(\d{{1,9}}):.*error", output, re.MULTILINE)
+    if found:
+        failing = int(found[1])
+        lines = source.read_text("utf-8", "replace").split("\n")
+        for number in range(max(1, failing - 3), min(len(lines), failing + 3) + 1):
+            mark = ">" if number == failing else " "
+            message.append(f"{mark}{number:6} | {lines[number - 1][:200]}")
+    message.append("The compiler's last lines:")
+    message += [line[:300] for line in output.splitlines()[-40:]]
+    return "\n".join(message)

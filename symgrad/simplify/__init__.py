@@ -1,0 +1,46 @@
+"""Named rewrites applied to a fixed point: `simplify`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+from symgrad.expr.node import Expr
+from symgrad.simplify.pattern import Rule, RuleSet, Simplified, run
+from symgrad.simplify.rules import SCALAR_RULES
+from symgrad.simplify.tensor_rules import TENSOR_RULES
+
+RULES: tuple[Rule, ...] = SCALAR_RULES + TENSOR_RULES
+
+
+@lru_cache(maxsize=64)
+def _rule_set(disable: frozenset[str], order_seed: int | None) -> RuleSet:
+    return RuleSet(RULES, disable, order_seed)
+
+
+def simplify(
+    outs: Sequence[Expr],
+    *,
+    disable: frozenset[str] = frozenset(),
+    order_seed: int | None = None,
+) -> Simplified:
+    """Equal outputs in a simpler form, and which rules led there.
+
+    Parameters
+    ----------
+    outs : nodes to simplify together; what they share stays shared
+    disable : names of rules or of groups ("algebra", "stable", "view", "einsum", "linalg")
+    order_seed : shuffle the rules; the result must not depend on it (for tests)
+
+    Examples
+    --------
+    >>> from symgrad.expr.node import arg
+    >>> from symgrad.ops.elementwise import exp, log
+    >>> x = arg(0, (), "float64", "x")
+    >>> simplify([log(1 + exp(x))]).outs
+    [<Expr softplus float64[]>]
+    """
+    return run(outs, _rule_set(frozenset(disable), order_seed))
+
+
+__all__ = ["RULES", "Rule", "Simplified", "simplify"]

@@ -1,0 +1,822 @@
+"""Rules on whole arrays: views, sums, einsum, softmax and norms, scatters, inverses.
+
+Sums and contractions are re-associated, as any optimised linear algebra library does. Their rules
+therefore hold for magnitudes whose products stay clear of overflow, and up to the sign of a zero
+sum; constants pulled out of a sum lie within 2^±64. Everything else holds as stated in `rules`.
+
+Normal form: views are lifted towards the outputs (broadcast outermost), so that arithmetic happens
+on the smaller array and on whole contiguous ones; slices are pushed towards the arguments, so that
+only what is needed is computed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from symgrad.expr.node import CONST, EYE, Expr, bind, const, const_value, is_const
+from symgrad.expr.op import OPS, Kind, Op
+from symgrad.ops import reduce as _reduce  # noqa: F401  (registers the rows)
+from symgrad.ops.einsum import EINSUM, einsum, sizes
+from symgrad.ops.linear import broadcast, concat, pad, permute, reshape, slice_, sum_
+from symgrad.simplify.pattern import Context, Rule, function_rule
+from symgrad.simplify.rules import number
+
+BROADCAST, SUM, PERMUTE, RESHAPE, SLICE, PAD, CONCAT, MULTIPLY, NEGATIVE, DIVIDE, SQUARE = (
+    OPS[n]
+    for n in (
+        "broadcast", "sum", "permute", "reshape", "slice", "pad", "concat", "multiply", "negative",
+        "divide", "square",
+    )
+)  # fmt: skip
+ELEMENTWISE = tuple(row.name for row in OPS.values() if row.kind is Kind.ELEMENTWISE)
+Axes = tuple[int, ...]
+
+
+def _except(ndim: int, axes: Sequence[int]) -> Axes:
+    return tuple(k for k in range(ndim) if k not in axes)
+
+
+def _reshaped_constants(node: Expr, row: Op, shape: Axes) -> list[Expr] | None:
+    """Arguments below a common view `row`, or None; constants take the new shape."""
+    args = []
+    for a in node.args:
+        if a.op is CONST:
+            args.append(const(const_value(a), a.dtype, shape))
+        elif a.op is row:
+            args.append(a.args[0])
+        else:
+            return None
+    return args
+
+
+# ---- views -----------------------------------------------------------------------------------
+
+
+def _lift_broadcast(node: Expr, context: Context) -> Expr | None:
+    dims: set[int] = set()
+    for a in node.args:
+        if a.op is BROADCAST:
+            dims.update(a.attrs[1])
+        elif a.op is not CONST:
+            return None
+    if len(dims) == node.ndim:
+        return None
+    kept = sorted(dims)
+    place = {d: k for k, d in enumerate(kept)}
+    shape = tuple(node.shape[d] for d in kept)
+    args = []
+    for a in node.args:
+        if a.op is CONST:
+            args.append(const(const_value(a), a.dtype, shape))
+        else:
+            args.append(broadcast(a.args[0], shape, tuple(place[d] for d in a.attrs[1])))
+    return broadcast(bind(node.op, *args, attrs=node.attrs), node.shape, tuple(kept))
+
+
+def _lift_permute(node: Expr, context: Context) -> Expr | None:
+    views = [a for a in node.args if a.op is PERMUTE]
+    if any(v.attrs != views[0].attrs for v in views):
+        return None
+    args = _reshaped_constants(node, PERMUTE, views[0].args[0].shape)
+    if args is None:
+        return None
+    return permute(bind(node.op, *args, attrs=node.attrs), views[0].attrs[0])
+
+
+def _lift_reshape(node: Expr, context: Context) -> Expr | None:
+    views = [a for a in node.args if a.op is RESHAPE]
+    shape = views[0].args[0].shape
+    if any(v.args[0].shape != shape for v in views):
+        return None
+    args = _reshaped_constants(node, RESHAPE, shape)
+    if args is None:
+        return None
+    return reshape(bind(node.op, *args, attrs=node.attrs), node.shape)
+
+
+def _unit_axes(node: Expr) -> Axes | None:
+    """For a reshape that only inserts axes of size 1: where its argument's axes are."""
+    x = node.args[0]
+    places, k = [], 0
+    for axis, n in enumerate(node.shape):
+        if k < x.ndim and x.shape[k] == n and (n != 1 or node.ndim - axis == x.ndim - k):
+            places.append(axis)
+            k += 1
+        elif n != 1:
+            return None
+    return tuple(places) if k == x.ndim else None
+
+
+def _broadcast_view(node: Expr, context: Context) -> Expr | None:
+    x, (shape, dims) = node.args[0], node.attrs
+    if all(shape[k] == 1 for k in range(len(shape)) if k not in dims):
+        return reshape(x, shape)
+    if x.op is RESHAPE:
+        places = _unit_axes(x)
+        if places is not None:
+            return broadcast(x.args[0], shape, tuple(dims[p] for p in places))
+    return None
+
+
+def _permute_view(node: Expr, context: Context) -> Expr | None:
+    x, perm = node.args[0], node.attrs[0]
+    if x.op is EYE:
+        return x
+    if x.op is BROADCAST:
+        places = [perm.index(d) for d in x.attrs[1]]
+        order = sorted(range(len(places)), key=places.__getitem__)
+        inner = permute(x.args[0], tuple(order))
+        return broadcast(inner, node.shape, tuple(sorted(places)))
+    if x.op is EINSUM and context.single(x):
+        inputs, output = x.attrs
+        return einsum(x.args, inputs, tuple(output[p] for p in perm))
+    if x.op is RESHAPE:
+        places = _unit_axes(x)
+        moved = None if places is None else [perm.index(p) for p in places]
+        if moved is not None and moved == sorted(moved):
+            return reshape(x.args[0], node.shape)
+    if [n for n in node.shape if n != 1] and x.size and _moves_units_only(x.shape, perm):
+        return reshape(x, node.shape)
+    return None
+
+
+def _moves_units_only(shape: Axes, perm: Axes) -> bool:
+    real = [p for p in perm if shape[p] != 1]
+    return real == sorted(real)
+
+
+def _slice_view(node: Expr, context: Context) -> Expr | None:
+    x, (starts, sizes_, steps) = node.args[0], node.attrs
+    if x.op is BROADCAST:
+        dims = x.attrs[1]
+        inner = slice_(x.args[0], *(tuple(t[d] for d in dims) for t in node.attrs))
+        return broadcast(inner, sizes_, dims)
+    if x.op is PERMUTE:
+        perm = x.attrs[0]
+        back = [perm.index(k) for k in range(len(perm))]
+        return permute(slice_(x.args[0], *(tuple(t[k] for k in back) for t in node.attrs)), perm)
+    if x.op is CONCAT:
+        return _slice_concat(x, starts, sizes_, steps)
+    if x.op is PAD:
+        return _slice_pad(x, starts, sizes_, steps)
+    if not context.single(x):
+        return None
+    if x.op.kind is Kind.ELEMENTWISE or x.name == "convert":
+        return bind(x.op, *[slice_(a, *node.attrs) for a in x.args], attrs=x.attrs)
+    if x.op is SUM:
+        inner = x.args[0]
+        kept = _except(inner.ndim, x.attrs[0])
+        window: list[list[int]] = [[0] * inner.ndim, list(inner.shape), [1] * inner.ndim]
+        for t, values in zip(window, node.attrs, strict=True):
+            for k, v in zip(kept, values, strict=True):
+                t[k] = v
+        return sum_(slice_(inner, *(tuple(t) for t in window)), x.attrs[0])
+    if x.op is EINSUM:
+        inputs, output = x.attrs
+        at = {k: i for i, k in enumerate(output)}
+        cut = {k for k, i in at.items() if sizes_[i] != x.shape[i] or steps[i] != 1}
+        factors = []
+        for f, labels in zip(x.args, inputs, strict=True):
+            if f.op is EYE and cut & set(labels):
+                return None
+            window = [[0] * f.ndim, list(f.shape), [1] * f.ndim]
+            for axis, k in enumerate(labels):
+                if k in cut:
+                    for t, values in zip(window, node.attrs, strict=True):
+                        t[axis] = values[at[k]]
+            factors.append(slice_(f, *(tuple(t) for t in window)))
+        return einsum(factors, inputs, output)
+    return None
+
+
+def _slice_concat(x: Expr, starts: Axes, sizes_: Axes, steps: Axes) -> Expr | None:
+    """The part that holds the whole window."""
+    axis = x.attrs[0]
+    if not sizes_[axis]:
+        return None
+    ends = (starts[axis], starts[axis] + (sizes_[axis] - 1) * steps[axis])
+    first, last = min(ends), max(ends)
+    offset = 0
+    for part in x.args:
+        if offset <= first and last < offset + part.shape[axis]:
+            moved = (*starts[:axis], starts[axis] - offset, *starts[axis + 1 :])
+            return slice_(part, moved, sizes_, steps)
+        offset += part.shape[axis]
+    return None
+
+
+def _slice_pad(x: Expr, starts: Axes, sizes_: Axes, steps: Axes) -> Expr | None:
+    """Inside the window: a slice of the argument; beside it: zeros."""
+    inner, (_, offsets, strides) = x.args[0], x.attrs
+    moved = []
+    for k in range(x.ndim):
+        low, high = offsets[k], offsets[k] + (inner.shape[k] - 1) * strides[k]
+        first, last = starts[k], starts[k] + (sizes_[k] - 1) * steps[k]
+        if not sizes_[k]:
+            return None
+        if max(first, last) < min(low, high) or min(first, last) > max(low, high):
+            return const(0, x.dtype, sizes_)
+        if strides[k] != 1 or first < low or last < low or max(first, last) > high:
+            return None
+        moved.append(first - low)
+    return slice_(inner, tuple(moved), sizes_, steps)
+
+
+VIEWS: list[Rule] = [
+    function_rule("lift-broadcast", (*ELEMENTWISE, "convert"), _lift_broadcast,
+                  "f(broadcast a, broadcast b, c) = broadcast f(a, b, c)", "view", "broadcast"),
+    function_rule("lift-permute", (*ELEMENTWISE, "convert"), _lift_permute,
+                  "f(permute a, permute b, c) = permute f(a, b, c)", "view", "permute"),
+    function_rule("lift-reshape", (*ELEMENTWISE, "convert"), _lift_reshape,
+                  "f(reshape a, reshape b, c) = reshape f(a, b, c)", "view", "reshape"),
+    function_rule("broadcast-view", "broadcast", _broadcast_view,
+                  "a broadcast that adds axes of size 1 is a reshape; one of such a reshape is "
+                  "one broadcast", "view"),
+    function_rule("permute-view", "permute", _permute_view,
+                  "permute of broadcast, einsum, identity matrix, or of axes of size 1", "view"),
+    function_rule("slice-view", "slice", _slice_view,
+                  "slice of a view, or of an operation with no other user, is taken of the "
+                  "arguments", "view"),
+]  # fmt: skip
+
+
+# ---- einsum ----------------------------------------------------------------------------------
+
+Term = tuple[Any, ...]
+_MOST_FACTORS = 10
+_MOST_LABELS = 24
+_LARGEST_SCALE = 2.0**64
+
+
+def contract(factors: list[Expr], terms: list[Term], output: Term, size: dict[Any, int]) -> Expr:
+    """einsum where a label of `size` may be in no factor: then it repeats, or counts."""
+    present = {k for t in terms for k in t}
+    count = 1
+    for k in size:
+        if k not in present and k not in output:
+            count *= size[k]
+    kept = tuple(k for k in output if k in present)
+    result = einsum(factors, terms, kept)
+    if count != 1:
+        result = result * count
+    if kept != tuple(output):
+        shape = tuple(size[k] for k in output)
+        result = broadcast(result, shape, tuple(output.index(k) for k in kept))
+    return result
+
+
+def _scalable(value: float) -> bool:
+    return 1 / _LARGEST_SCALE <= abs(value) <= _LARGEST_SCALE
+
+
+def _has_delta(node: Expr) -> bool:
+    return any(f.op is EYE for f in node.args)
+
+
+def _inlines(inner: Expr, context: Context) -> bool:
+    """Whether an einsum inside an einsum disappears into it."""
+    if context.single(inner) or _has_delta(inner):
+        return True
+    return inner.size > max(f.size for f in inner.args)  # an outer product: never worth storing
+
+
+class _Product:
+    """A product of indexed factors under construction, with the scale taken out of it."""
+
+    def __init__(self, context: Context, summing: bool) -> None:
+        self.context = context
+        self.summing = summing
+        self.factors: list[Expr] = []
+        self.terms: list[Term] = []
+        self.size: dict[Any, int] = {}
+        self.scale = 1.0
+        self.fresh = 0
+        self.changed = False
+
+    def add(self, factor: Expr, labels: Term, budget: int) -> None:
+        """Add `factor`, looking through what only moves, repeats, scales or multiplies."""
+        todo = [(factor, labels)]
+        while todo:
+            f, labels = todo.pop()
+            for k, n in zip(labels, f.shape, strict=True):
+                self.size[k] = n
+            opened = self.open(f, labels, budget + len(todo))
+            if opened is None:
+                self.factors.append(f)
+                self.terms.append(labels)
+            else:
+                self.changed = True
+                todo.extend(reversed(opened))
+
+    def open(self, f: Expr, labels: Term, others: int) -> list[tuple[Expr, Term]] | None:
+        row = f.op
+        room = len(self.factors) + others + 2 <= _MOST_FACTORS
+        if row is PERMUTE:
+            back = f.attrs[0]
+            return [(f.args[0], tuple(labels[back.index(k)] for k in range(f.ndim)))]
+        if row is BROADCAST:
+            return [(f.args[0], tuple(labels[d] for d in f.attrs[1]))]
+        if row is NEGATIVE:
+            self.scale = -self.scale
+            return [(f.args[0], labels)]
+        if row is CONST and f.ndim and _scalable(self.scale * number(f)):
+            return [(const(const_value(f), f.dtype), ())]
+        if row is MULTIPLY:
+            for this, other in (f.args, f.args[::-1]):
+                if this.op is CONST and _scalable(self.scale * number(this)):
+                    self.scale *= number(this)
+                    return [(other, labels)]
+            deltas = any(_is_delta(a) for a in f.args)
+            if room and (deltas or (self.summing and self.context.single(f))):
+                return [(a, labels) for a in f.args]
+        if row is EINSUM and len(self.factors) + others + len(f.args) <= _MOST_FACTORS:
+            if _inlines(f, self.context) and len(self.size) < _MOST_LABELS:
+                inputs, output = f.attrs
+                name = dict(zip(output, labels, strict=True))
+                return [(g, tuple(self.name(name, k) for k in t))
+                        for g, t in zip(f.args, inputs, strict=True)]  # fmt: skip
+        if row is SUM and self.context.single(f) and self.context.single(f.args[0]):
+            if self.summing and len(self.size) < _MOST_LABELS and f.args[0].op is MULTIPLY:
+                kept = _except(f.args[0].ndim, f.attrs[0])
+                name = dict(zip(kept, labels, strict=True))
+                return [(f.args[0], tuple(self.name(name, k) for k in range(f.args[0].ndim)))]
+        return None
+
+    def name(self, names: dict[Any, Any], k: Any) -> Any:
+        if k not in names:
+            self.fresh += 1
+            names[k] = ("inner", self.fresh)
+        return names[k]
+
+    def result(self, output: Term) -> Expr:
+        """The product summed over what is not in `output`."""
+        scalars = [f for f, t in zip(self.factors, self.terms, strict=True) if not t]
+        rest = [(f, t) for f, t in zip(self.factors, self.terms, strict=True) if t]
+        shape = tuple(self.size[k] for k in output)
+        if rest:
+            out = contract([f for f, _ in rest], [t for _, t in rest], output, self.size)
+        else:
+            count = 1
+            for k, n in self.size.items():
+                count *= 1 if k in output else n
+            out = const(count, self.factors[0].dtype, shape)
+        for s in scalars:
+            out = broadcast(s, shape, ()) * out
+        if self.scale != 1:
+            out = out * const(self.scale, out.dtype, out.shape)
+        return out
+
+
+def _is_delta(a: Expr) -> bool:
+    while a.op is PERMUTE or a.op is BROADCAST:
+        a = a.args[0]
+    return a.op is EYE or (a.op is EINSUM and _has_delta(a))
+
+
+def _flatten(node: Expr, context: Context) -> Expr | None:
+    """einsum: views, scales, products and inner contractions dissolve into it."""
+    inputs, output = node.attrs
+    size = sizes(node.args, inputs)
+    product = _Product(context, summing=len(output) < len(size))
+    for k, (f, labels) in enumerate(zip(node.args, inputs, strict=True)):
+        product.add(f, labels, len(node.args) - k - 1)
+    if not product.changed and all(product.terms):
+        return None
+    return product.result(output)
+
+
+def _einsum_product(node: Expr, context: Context) -> Expr | None:
+    """An einsum that sums nothing and has no delta is an elementwise product of views."""
+    inputs, output = node.attrs
+    for f, labels in zip(node.args, inputs, strict=True):
+        if f.op is EYE or len(set(labels)) < len(labels) or not set(labels) <= set(output):
+            return None
+    views = []
+    for f, labels in zip(node.args, inputs, strict=True):
+        places = [output.index(k) for k in labels]
+        order = tuple(sorted(range(len(places)), key=places.__getitem__))
+        views.append(broadcast(permute(f, order), node.shape, tuple(sorted(places))))
+    result = views[0]
+    for v in views[1:]:
+        result = result * v
+    return result
+
+
+def _einsum_units(node: Expr, context: Context) -> Expr | None:
+    """Axes of size 1 are no labels."""
+    inputs, output = node.attrs
+    size = sizes(node.args, inputs)
+    if 1 not in size.values() or 0 in size.values():
+        return None
+    factors, terms = [], []
+    for f, labels in zip(node.args, inputs, strict=True):
+        if f.op is EYE and 1 in f.shape:
+            f, labels = const(1, f.dtype), ()
+        kept = tuple(k for k in labels if size[k] != 1)
+        factors.append(reshape(f, tuple(size[k] for k in kept)) if len(set(labels)) == len(labels)
+                       else f)  # fmt: skip
+        if factors[-1].ndim != len(kept):
+            return None
+        terms.append(kept)
+    kept_output = tuple(k for k in output if size[k] != 1)
+    return reshape(einsum(factors, terms, kept_output), node.shape)
+
+
+def _sum_product(node: Expr, context: Context) -> Expr | None:
+    """Σ of a product is an einsum; Σ of an einsum is one with fewer output labels."""
+    x, axes = node.args[0], node.attrs[0]
+    output = _except(x.ndim, axes)
+    labels = tuple(range(x.ndim))
+    if x.op is SQUARE and context.single(x):
+        return einsum((x.args[0], x.args[0]), (labels, labels), output)
+    if x.op is MULTIPLY:
+        if not context.single(x) and not any(
+            a.op is BROADCAST or a.op is CONST or _is_delta(a) for a in x.args
+        ):
+            return None
+        product = _Product(context, summing=True)
+        for k, a in enumerate(x.args):
+            product.add(a, labels, 1 - k)
+        return product.result(output)
+    if x.op is EINSUM and (context.single(x) or _has_delta(x)):
+        inputs, kept = x.attrs
+        return einsum(x.args, inputs, tuple(kept[k] for k in output))
+    return None
+
+
+def _sum_view(node: Expr, context: Context) -> Expr | None:
+    """Σ of a view, of an identity matrix, of a scaled array."""
+    x, axes = node.args[0], node.attrs[0]
+    if x.size == 0:
+        return const(0, node.dtype, node.shape) if node.size else None
+    if x.op is CONST:
+        return const(const_value(x) * (x.size // node.size), node.dtype, node.shape)
+    if x.op is EYE:
+        return const(1 if len(axes) == 1 else x.shape[0], x.dtype, node.shape)
+    if x.op is BROADCAST:
+        dims = x.attrs[1]
+        kept = _except(x.ndim, axes)
+        count = 1
+        for k in axes:
+            count *= x.shape[k] if k not in dims else 1
+        if count == 1 and set(axes) <= set(dims) and not any(d in kept for d in dims):
+            return broadcast(sum_(x.args[0], tuple(range(len(dims)))), node.shape, ())
+        inner = sum_(x.args[0], tuple(k for k, d in enumerate(dims) if d in axes))
+        inner = inner if count == 1 else inner * count
+        return broadcast(inner, node.shape, tuple(kept.index(d) for d in dims if d in kept))
+    if x.op is PERMUTE:
+        perm = x.attrs[0]
+        inner_axes = tuple(sorted(perm[k] for k in axes))
+        inner_kept = _except(x.ndim, inner_axes)
+        inner = sum_(x.args[0], inner_axes)
+        return permute(inner, tuple(inner_kept.index(p) for k, p in enumerate(perm)
+                                    if k not in axes))  # fmt: skip
+    if x.op is RESHAPE:
+        places = _unit_axes(x)
+        if places is not None:
+            inner_axes = tuple(k for k, p in enumerate(places) if p in axes)
+            return reshape(sum_(x.args[0], inner_axes), node.shape)
+        if node.ndim == 0:
+            return sum_(x.args[0], tuple(range(x.args[0].ndim)))
+    if x.op is PAD:
+        shape, starts, steps = x.attrs
+        kept = _except(x.ndim, axes)
+        return pad(sum_(x.args[0], axes), *(tuple(t[k] for k in kept) for t in x.attrs))
+    if not context.single(x):
+        return None
+    if x.op is NEGATIVE:
+        return -sum_(x.args[0], axes)
+    if x.op is DIVIDE and x.args[1].op is CONST and _scalable(number(x.args[1])):
+        return sum_(x.args[0], axes) / const(number(x.args[1]), node.dtype, node.shape)
+    return None
+
+
+def _delta_product(node: Expr, context: Context) -> Expr | None:
+    """A product with an identity matrix is an einsum with a delta factor."""
+    if not any(_is_delta(a) for a in node.args) or any(a.op is CONST for a in node.args):
+        return None
+    labels = tuple(range(node.ndim))
+    product = _Product(context, summing=False)
+    for k, a in enumerate(node.args):
+        product.add(a, labels, 1 - k)
+    return product.result(labels)
+
+
+EINSUMS: list[Rule] = [
+    function_rule("einsum-flatten", "einsum", _flatten,
+                  "views, scales, products and inner contractions dissolve into an einsum",
+                  "einsum", rank=2),
+    function_rule("einsum-units", "einsum", _einsum_units, "axes of size 1 are no labels",
+                  "einsum"),
+    function_rule("einsum-product", "einsum", _einsum_product,
+                  "an einsum that sums nothing and has no delta is a product of views",
+                  "einsum", rank=0),
+    function_rule("sum-view", "sum", _sum_view, "Σ broadcast x = n Σ x, Σ permute x, Σ(-x), Σ I",
+                  "einsum"),
+    function_rule("sum-product", "sum", _sum_product, "Σ a b = einsum(a, b)", "einsum",
+                  "multiply square einsum", rank=2),
+    function_rule("delta-product", "multiply", _delta_product, "x ⊙ I = einsum(x, δ)", "einsum",
+                  "eye einsum broadcast permute"),
+]  # fmt: skip
+
+
+# ---- many scatters into one ------------------------------------------------------------------
+
+
+def _sum_leaves(node: Expr, context: Context) -> list[tuple[int, Expr]]:
+    """The signed terms of the tree of additions whose inner nodes have no other user."""
+    add, subtract = OPS["add"], OPS["subtract"]
+    leaves: list[tuple[int, Expr]] = []
+    stack = [(1, node)]
+    while stack:
+        sign, e = stack.pop()
+        if e is node or (context.is_inner(e) and e.op in (add, subtract)):
+            stack.append((sign if e.op is add else -sign, e.args[1]))
+            stack.append((sign, e.args[0]))
+        else:
+            leaves.append((sign, e))
+    return leaves
+
+
+def _merge_pads(node: Expr, context: Context) -> Expr | None:
+    """Σ of pads with disjoint windows: one pad of their concatenation, in n log n."""
+    if context.is_inner(node):
+        return None
+    leaves = _sum_leaves(node, context)
+    windows: list[tuple[Expr, list[int]]] = []
+    others: list[tuple[int, Expr]] = []
+    for sign, e in leaves:
+        if e.op is PAD and e.size and all(
+            s == 1 for s, n in zip(e.attrs[2], e.args[0].shape, strict=True) if n > 1
+        ):
+            inner = e.args[0]
+            windows.append((-inner if sign < 0 else inner, list(e.attrs[1])))
+        else:
+            others.append((sign, e))
+    if len(windows) < 2:
+        return None
+    before = len(windows)
+    for axis in reversed(range(node.ndim)):
+        windows = _merge_along(windows, axis)
+    if len(windows) == before:
+        return None
+    ones = (1,) * node.ndim
+    for part, starts in windows:
+        others.append((1, pad(part, node.shape, tuple(starts), ones)))
+    others.sort(key=lambda t: -t[0])
+    total = others[0][1] if others[0][0] > 0 else -others[0][1]
+    for sign, e in others[1:]:
+        total = total + e if sign > 0 else total - e
+    return total
+
+
+def _merge_along(windows: list[tuple[Expr, list[int]]], axis: int) -> list[tuple[Expr, list[int]]]:
+    groups: dict[Any, list[tuple[Expr, list[int]]]] = {}
+    for part, starts in windows:
+        key = (part.shape[:axis], part.shape[axis + 1 :], *starts[:axis], *starts[axis + 1 :])
+        groups.setdefault(key, []).append((part, starts))
+    merged = []
+    for group in groups.values():
+        group.sort(key=lambda w: w[1][axis])
+        while group:
+            run, rest, end, start = [], [], None, 0
+            for part, starts in group:
+                if end is None:
+                    start, end = starts[axis], starts[axis]
+                if starts[axis] < end:  # overlaps: next round
+                    rest.append((part, starts))
+                    continue
+                gap = starts[axis] - end
+                if gap:
+                    shape = (*part.shape[:axis], gap, *part.shape[axis + 1 :])
+                    run.append(const(0, part.dtype, shape))
+                run.append(part)
+                end = starts[axis] + part.shape[axis]
+                last = starts
+            if len(run) == 1:
+                merged.append((run[0], last))
+            else:
+                merged.append((concat(run, axis), [*last[:axis], start, *last[axis + 1 :]]))
+            group = rest
+    return merged
+
+
+def _pad_scaled(node: Expr, context: Context) -> Expr | None:
+    """-pad(x) = pad(-x), c pad(x) = pad(c x), where no other user needs pad(x)."""
+    if node.op is NEGATIVE:
+        p = node.args[0]
+        return pad(-p.args[0], *p.attrs) if context.single(p) else None
+    for this, p in (node.args, node.args[::-1]):
+        if this.op is CONST and p.op is PAD and context.single(p) and _scalable(number(this)):
+            return pad(p.args[0] * number(this), *p.attrs)
+    return None
+
+
+SCATTERS: list[Rule] = [
+    function_rule("scatter-to-stack", "add subtract", _merge_pads,
+                  "Σ pad(xᵢ) with disjoint windows = pad(concat(xᵢ)), up to the sign of zero",
+                  "view", "pad add subtract"),
+    function_rule("pad-scaled", "negative multiply", _pad_scaled,
+                  "c pad(x) = pad(c x) for finite c, up to the sign of zero", "view", "pad"),
+]  # fmt: skip
+
+
+# ---- stable reductions -----------------------------------------------------------------------
+
+
+def _spread_over(node: Expr, x: Expr) -> tuple[Expr, Axes] | None:
+    """(reduced, axes) if `node` repeats `reduced` along `axes` to the shape of `x`."""
+    if node.op is BROADCAST and node.shape == x.shape:
+        return node.args[0], _except(node.ndim, node.attrs[1])
+    return None
+
+
+def _is_shift(m: Expr, x: Expr, axes: Axes) -> bool:
+    """Whether `m` is the maximum of `x` over `axes`, as users write the shift of an exponential."""
+    while True:
+        if m.name == "stop_gradient":
+            m = m.args[0]
+        elif m.name == "select" and m.args[0].name == "isfinite" and is_const(m.args[2], 0):
+            m = m.args[1]
+        else:
+            break
+    while x.name == "stop_gradient":
+        x = x.args[0]
+    return m.name == "max" and m.attrs == (axes,) and m.args[0] is x
+
+
+def _unshifted(x: Expr, axes: Axes) -> tuple[Expr, Expr] | None:
+    """(y, m) if x is y - m with m the maximum of y over `axes`."""
+    if x.name == "subtract":
+        y = x.args[0]
+        spread = _spread_over(x.args[1], y)
+        if spread is not None and spread[1] == axes and _is_shift(spread[0], y, axes):
+            return y, spread[0]
+    return None
+
+
+def _logsumexp(node: Expr, context: Context) -> Expr | None:
+    total = node.args[0]
+    if total.op is SUM and total.args[0].name == "exp":
+        x, axes = total.args[0].args[0], total.attrs[0]
+        if all(x.shape[k] for k in axes):
+            return bind("logsumexp", x, attrs=(axes,))
+    return None
+
+
+def _logsumexp_shift(node: Expr, context: Context) -> Expr | None:
+    for lse, m in (node.args, node.args[::-1]):
+        if lse.name == "logsumexp":
+            shifted = _unshifted(lse.args[0], lse.attrs[0])
+            if shifted is not None and shifted[1] is m:
+                return bind("logsumexp", shifted[0], attrs=lse.attrs)
+    return None
+
+
+def _shifted_logsumexp(node: Expr, context: Context) -> Expr | None:
+    """(x - m) - logsumexp(x - m) = x - logsumexp(x)."""
+    shifted, spread = node.args[0], _spread_over(node.args[1], node)
+    if spread is None or spread[0].name != "logsumexp" or spread[0].args[0] is not shifted:
+        return None
+    unshifted = _unshifted(shifted, spread[1])
+    if unshifted is None:
+        return None
+    y = unshifted[0]
+    lse = bind("logsumexp", y, attrs=spread[0].attrs)
+    return y - broadcast(lse, y.shape, node.args[1].attrs[1])
+
+
+def _softmax_ratio(node: Expr, context: Context) -> Expr | None:
+    """exp(x) / Σ exp(x), as a quotient or as a product with the reciprocal."""
+    e, total = node.args
+    if node.op is MULTIPLY and e.name != "exp":
+        e, total = total, e
+    if e.name != "exp":
+        return None
+    spread = _spread_over(total, e)
+    if spread is None:
+        return None
+    s, axes = spread
+    if node.op is MULTIPLY:
+        if s.op is not DIVIDE or not is_const(s.args[0], 1):
+            return None
+        s = s.args[1]
+    if s.op is SUM and s.attrs == (axes,) and s.args[0] is e and all(e.shape[k] for k in axes):
+        return bind("softmax", e.args[0], attrs=(axes,))
+    return None
+
+
+def _softmax_exp(node: Expr, context: Context) -> Expr | None:
+    """exp(x - logsumexp(x))"""
+    u = node.args[0]
+    spread = _spread_over(u.args[1], u)
+    if spread is not None and spread[0].name == "logsumexp":
+        s, axes = spread
+        if s.args[0] is u.args[0] and s.attrs == (axes,):
+            return bind("softmax", u.args[0], attrs=(axes,))
+    return None
+
+
+def _softmax_shift(node: Expr, context: Context) -> Expr | None:
+    unshifted = _unshifted(node.args[0], node.attrs[0])
+    return None if unshifted is None else bind("softmax", unshifted[0], attrs=node.attrs)
+
+
+def _log_softmax(node: Expr, context: Context) -> Expr | None:
+    """log softmax(x) = x - logsumexp(x), also below a slice or a gather of it."""
+    p = node.args[0]
+    if p.name == "softmax":
+        x, axes = p.args[0], p.attrs[0]
+        lse = bind("logsumexp", x, attrs=p.attrs)
+        return x - broadcast(lse, x.shape, _except(x.ndim, axes))
+    if p.name in ("slice", "gather", "reshape") and _from_softmax(p):
+        return bind(p.op, bind("log", p.args[0]), *p.args[1:], attrs=p.attrs)
+    return None
+
+
+def _from_softmax(p: Expr) -> bool:
+    while p.name in ("slice", "gather", "reshape", "permute"):
+        p = p.args[0]
+    return p.name == "softmax"
+
+
+def _norm(node: Expr, context: Context) -> Expr | None:
+    total = node.args[0]
+    if total.op is SUM and total.args[0].op is SQUARE:
+        return bind("norm", total.args[0].args[0], attrs=total.attrs)
+    if total.op is EINSUM and len(total.args) == 2 and total.args[0] is total.args[1]:
+        (left, right), output = total.attrs
+        x = total.args[0]
+        if x.op is EYE or left != right or len(set(left)) < len(left):
+            return None
+        if list(output) == [k for k in left if k in output] and len(output) < len(left):
+            return bind("norm", x, attrs=(tuple(i for i, k in enumerate(left) if k not in output),))
+    return None
+
+
+STABLE_REDUCTIONS: list[Rule] = [
+    function_rule("logsumexp", "log", _logsumexp, "log Σ eˣ = logsumexp(x)", "stable", "sum"),
+    function_rule("logsumexp-shift", "add", _logsumexp_shift,
+                  "m + logsumexp(x - m) = logsumexp(x) for m = max x", "stable", "logsumexp",
+                  rank=0),
+    function_rule("logsumexp-shifted", "subtract", _shifted_logsumexp,
+                  "(x - m) - logsumexp(x - m) = x - logsumexp(x) for m = max x", "stable",
+                  "broadcast", rank=0),
+    function_rule("softmax", "divide multiply", _softmax_ratio, "eˣ / Σ eˣ = softmax(x)",
+                  "stable", "exp", rank=0),
+    function_rule("softmax-exp", "exp", _softmax_exp, "exp(x - logsumexp x) = softmax(x)",
+                  "stable", "subtract", rank=0),
+    function_rule("softmax-shift", "softmax", _softmax_shift,
+                  "softmax(x - max x) = softmax(x)", "stable", "subtract"),
+    function_rule("log-softmax", "log", _log_softmax, "log softmax(x) = x - logsumexp(x)",
+                  "stable", "softmax slice gather reshape", rank=0),
+    function_rule("norm", "sqrt", _norm, "√Σ x² = ‖x‖", "stable", "sum einsum"),
+]  # fmt: skip
+
+
+# ---- linear algebra --------------------------------------------------------------------------
+
+
+def _solve_inverse(node: Expr, context: Context) -> Expr | None:
+    """A⁻¹ b = solve(A, b): no inverse is formed where only its product is wanted."""
+    inputs, output = node.attrs
+    for p, (inverse, term) in enumerate(zip(node.args, inputs, strict=True)):
+        if inverse.name != "solve" or inverse.ndim != 2 or inverse.args[1].op is not EYE:
+            continue
+        if not context.single(inverse):
+            continue
+        for q, (b, labels) in enumerate(zip(node.args, inputs, strict=True)):
+            if q == p or b.op is EYE or not 1 <= b.ndim <= 2 or len(set(labels)) < len(labels):
+                continue
+            for row, column, transposed in ((*term, False), (*term[::-1], True)):
+                used = sum(column in t for t in inputs)
+                if column in output or used != 2 or column not in labels or row in labels:
+                    continue
+                if row == column:
+                    continue
+                a = permute(inverse.args[0], (1, 0)) if transposed else inverse.args[0]
+                right = b if labels[0] == column else permute(b, (1, 0))
+                solved = bind("solve", a, right)
+                rest = tuple(k for k in labels if k != column)
+                keep = [i for i in range(len(node.args)) if i not in (p, q)]
+                return einsum(
+                    [solved, *(node.args[i] for i in keep)],
+                    [(row, *rest), *(inputs[i] for i in keep)],
+                    output,
+                )
+    return None
+
+
+LINALG: list[Rule] = [
+    function_rule("solve-inverse", "einsum", _solve_inverse, "A⁻¹ b = solve(A, b)", "linalg",
+                  "solve"),
+]  # fmt: skip
+
+TENSOR_RULES: tuple[Rule, ...] = (
+    *VIEWS,
+    *EINSUMS,
+    *SCATTERS,
+    *STABLE_REDUCTIONS,
+    *LINALG,
+)

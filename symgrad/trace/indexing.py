@@ -1,0 +1,358 @@
+"""Indexing by NumPy's rules: x[index], and x with x[index] replaced or added to.
+
+In: an Expr and an index as the user wrote it, tracers already turned into Exprs. Out: Exprs. Basic
+indices become slice and reshape; index arrays become one gather with a linearised index; constant
+boolean masks become index arrays. Replacing a part cuts the array along the indexed axes and joins the
+pieces again, so that a loop of ``z[i] = …`` leaves one concat and no trace of the loop.
+"""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import numpy as np
+
+from symgrad.errors import ConcretizationError, DtypeError, OutOfRangeError, ShapeError, UnsupportedError
+from symgrad.expr.node import Expr, array, bind, const
+from symgrad.ops.linear import broadcast_to, concat, gather, pad, permute, reshape, scatter_add, slice_
+from symgrad.trace.state import fail
+
+Item = Any  # int, slice, None, integer ndarray or integer Expr
+
+
+def parse(shape: tuple[int, ...], index: Any) -> list[Item]:
+    """One item per axis of `shape` (and None for each new axis), without ellipsis and masks."""
+    raw = list(index) if isinstance(index, tuple) else [index]
+    items: list[Item] = []
+    for item in raw:
+        items.extend(_classify(item))
+    used = sum(i is not None and i is not Ellipsis for i in items)
+    dots = [k for k, i in enumerate(items) if i is Ellipsis]
+    if len(dots) > 1:
+        raise fail(OutOfRangeError, "an index can only have a single ellipsis ('...')")
+    if used > len(shape):
+        raise fail(OutOfRangeError, f"too many indices: {used} for an array of shape {shape}")
+    fill = [slice(None)] * (len(shape) - used)
+    if dots:
+        items[dots[0] : dots[0] + 1] = fill
+    else:
+        items += fill
+    axis = 0
+    for k, item in enumerate(items):
+        if item is not None:
+            items[k] = _in_range(item, shape[axis], axis, shape)
+            axis += 1
+    _check_masks(raw, shape)
+    return items
+
+
+def _classify(item: Any) -> list[Item]:
+    if item is None or item is Ellipsis or isinstance(item, slice):
+        return [item]
+    if isinstance(item, Expr):
+        if item.dtype == "bool":
+            raise fail(
+                ConcretizationError,
+                "a traced boolean mask selects a number of elements that is not known while tracing; "
+                "use np.where(mask, a, b), or multiply by the mask before a sum",
+            )
+        if item.dtype not in ("int32", "int64"):
+            raise fail(DtypeError, f"indices must be integers, got {item.dtype}")
+        return [item]
+    if isinstance(item, (bool, np.bool_)):
+        raise fail(UnsupportedError, "a single bool as an index is not supported; use np.where")
+    if isinstance(item, (list, np.ndarray)):
+        indices = np.asarray(item)
+        if indices.size == 0 and isinstance(item, list):
+            indices = indices.astype(np.int64)
+        if indices.dtype == bool:
+            return list(np.nonzero(indices))
+        if indices.dtype.kind not in "iu":
+            raise fail(DtypeError, f"indices must be integers or booleans, got {indices.dtype}")
+        return [int(indices)] if indices.ndim == 0 else [indices.astype(np.int64)]
+    try:
+        return [operator.index(item)]
+    except TypeError:
+        raise fail(
+            UnsupportedError, f"an index of type {type(item).__name__} is not supported"
+        ) from None
+
+
+def _check_masks(raw: list[Any], shape: tuple[int, ...]) -> None:
+    """Boolean masks must have the shape of the axes they index."""
+    axis = 0
+    masks = [np.asarray(i) if isinstance(i, (list, np.ndarray)) else i for i in raw]
+    used = [i.ndim if isinstance(i, np.ndarray) and i.dtype == bool else 1 for i in masks]
+    real = [i is not None and i is not Ellipsis for i in masks]
+    for k, item in enumerate(masks):
+        if item is Ellipsis:
+            axis = len(shape) - sum(u for u, r in zip(used[k:], real[k:], strict=True) if r)
+        elif item is not None:
+            if isinstance(item, np.ndarray) and item.dtype == bool:
+                if item.shape != shape[axis : axis + item.ndim]:
+                    raise fail(
+                        OutOfRangeError,
+                        f"a boolean index of shape {item.shape} does not fit the array of shape {shape}",
+                    )
+            axis += used[k]
+
+
+def _in_range(item: Item, n: int, axis: int, shape: tuple[int, ...]) -> Item:
+    if isinstance(item, int):
+        if not -n <= item < n:
+            raise fail(
+                OutOfRangeError,
+                f"index {item} is out of bounds for axis {axis} with size {n} of shape {shape}",
+            )
+        return item % n
+    if isinstance(item, np.ndarray):
+        bad = item[(item < -n) | (item >= n)]
+        if bad.size:
+            raise fail(
+                OutOfRangeError,
+                f"index {bad.flat[0]} is out of bounds for axis {axis} with size {n} of shape {shape}",
+            )
+        return np.where(item < 0, item + n, item)
+    return item
+
+
+def is_basic(items: list[Item]) -> bool:
+    """Whether NumPy would return a view: integers, slices and new axes only."""
+    return not any(isinstance(i, (np.ndarray, Expr)) for i in items)
+
+
+def _window(items: list[Item], shape: tuple[int, ...]) -> list[tuple[int, int, int]]:
+    """(start, size, step) for every axis of `shape`; index arrays take the whole axis."""
+    result = []
+    for item, n in zip([i for i in items if i is not None], shape, strict=True):
+        if isinstance(item, int):
+            result.append((item, 1, 1))
+        elif isinstance(item, slice):
+            start, stop, step = item.indices(n)
+            size = len(range(start, stop, step))
+            result.append((start, size, step) if size else (0, 0, 1))
+        else:
+            result.append((0, n, 1))
+    return result
+
+
+def get(x: Expr, items: list[Item]) -> Expr:
+    """x[items]."""
+    window = _window(items, x.shape)
+    x = part(x, window)
+    if is_basic(items):
+        return reshape(x, _basic_shape(items, window))
+    # Beside index arrays, integers are index arrays of rank 0.
+    advanced = [k for k, i in enumerate(items) if isinstance(i, (int, np.ndarray, Expr))]
+    axes = [sum(i is not None for i in items[:k]) for k in advanced]
+    together = advanced[-1] - advanced[0] == len(advanced) - 1
+    index, spread = _linear_index([0 if isinstance(items[k], int) else items[k] for k in advanced],
+                                  [x.shape[a] for a in axes])
+    rest = [k for k in range(x.ndim) if k not in axes]
+    place = axes[0] if together else 0
+    order = [k for k in rest if k < axes[0]] + axes + [k for k in rest if k > axes[0]] if together else axes + rest
+    moved = permute(x, tuple(order))
+    merged = 1
+    for a in axes:
+        merged *= x.shape[a]
+    shape = moved.shape
+    flat = reshape(moved, (*shape[:place], merged, *shape[place + len(axes) :]))
+    taken = gather(flat, index, place)
+    # New axes: sizes of the basic items in order, with the index arrays' shape at its place.
+    final: list[int] = [] if together else list(spread)
+    axis = 0
+    for k, item in enumerate(items):
+        if together and k == advanced[0]:
+            final.extend(spread)
+        if item is None:
+            final.append(1)
+        else:
+            if k not in advanced:
+                final.append(x.shape[axis])
+            axis += 1
+    return reshape(taken, tuple(final))
+
+
+def _basic_shape(items: list[Item], window: list[tuple[int, int, int]]) -> tuple[int, ...]:
+    sizes = iter(window)
+    shape = []
+    for item in items:
+        if item is None:
+            shape.append(1)
+        else:
+            size = next(sizes)[1]
+            if not isinstance(item, int):
+                shape.append(size)
+    return tuple(shape)
+
+
+def _linear_index(indices: list[Any], sizes: list[int]) -> tuple[Expr, tuple[int, ...]]:
+    """One index into the merged axes, and its shape."""
+    shapes = [np.shape(i) if not isinstance(i, Expr) else i.shape for i in indices]
+    try:
+        shape = np.broadcast_shapes(*shapes)
+    except ValueError:
+        raise fail(ShapeError, f"index arrays of shapes {shapes} do not broadcast") from None
+    if not any(isinstance(i, Expr) for i in indices):
+        # NumPy's row-major numbering; an axis of size 0 allows empty index arrays only.
+        total = np.zeros(shape, np.int64)
+        for i, n in zip(indices, sizes, strict=True):
+            total = total * n + i
+        return _int_array(np.broadcast_to(total, shape)), shape
+    traced = [
+        broadcast_to(bind("convert", i, attrs=("int64",)), shape) if isinstance(i, Expr)
+        else _int_array(np.broadcast_to(np.asarray(i, np.int64), shape))
+        for i in indices
+    ]  # fmt: skip
+    if len(traced) == 1:
+        return traced[0], shape
+    # A component that is out of range must not land on another row: the index is then made invalid.
+    total_size = 1
+    for n in sizes:
+        total_size *= n
+    linear: Expr | None = None
+    valid: Expr | None = None
+    for i, n in zip(traced, sizes, strict=True):
+        zero, size = const(0, "int64", shape), const(n, "int64", shape)
+        wrapped = bind("select", bind("less", i, zero), i + size, i)
+        inside = bind(
+            "logical_and", bind("greater_equal", wrapped, zero), bind("less", wrapped, size)
+        )
+        linear = wrapped if linear is None else linear * size + wrapped
+        valid = inside if valid is None else bind("logical_and", valid, inside)
+    assert linear is not None and valid is not None
+    return bind("select", valid, linear, const(total_size, "int64", shape)), shape
+
+
+def _int_array(value: np.ndarray) -> Expr:
+    return array(np.ascontiguousarray(value, dtype=np.int64).reshape(value.shape))
+
+
+def part(x: Expr, window: list[tuple[int, int, int]]) -> Expr:
+    """The window (start, size, step per axis) of `x`; pieces of a joined array are taken directly."""
+    while x.op.name == "concat":
+        axis = x.attrs[0]
+        start, size, step = window[axis]
+        if (start, size, step) == (0, x.shape[axis], 1) or step != 1 or not size:
+            break
+        pieces = _cut(x, axis, start, start + size)
+        if len(pieces) == 1:
+            x = pieces[0]
+            window = [*window[:axis], (0, size, 1), *window[axis + 1 :]]
+            continue
+        x = concat(pieces, axis)
+        window = [*window[:axis], (0, size, 1), *window[axis + 1 :]]
+        break
+    starts, sizes, steps = zip(*window, strict=True) if window else ((), (), ())
+    return slice_(x, starts, sizes, steps)
+
+
+def _cut(x: Expr, axis: int, start: int, stop: int) -> list[Expr]:
+    """The pieces of `x` between two positions of an axis."""
+    if start >= stop:
+        return []
+    if x.op.name == "concat" and x.attrs[0] == axis:
+        pieces: list[Expr] = []
+        offset = 0
+        for p in x.args:
+            n = p.shape[axis]
+            low, high = max(start - offset, 0), min(stop - offset, n)
+            if low < high:
+                pieces.append(p if high - low == n else _between(p, axis, low, high))
+            offset += n
+            if offset >= stop:
+                break
+        return pieces
+    return [_between(x, axis, start, stop)]
+
+
+def _between(x: Expr, axis: int, start: int, stop: int) -> Expr:
+    starts = tuple(start if k == axis else 0 for k in range(x.ndim))
+    sizes = tuple(stop - start if k == axis else n for k, n in enumerate(x.shape))
+    return slice_(x, starts, sizes, (1,) * x.ndim)
+
+
+def replace(x: Expr, items: list[Item], value: Expr) -> Expr:
+    """`x` with x[items] = value; where an element is named twice, the last value stays."""
+    if is_basic(items):
+        window = _window(items, x.shape)
+        value = _fit(value, _basic_shape(items, window))
+        return _replace_window(x, window, reshape(value, tuple(w[1] for w in window)), 0)
+    if any(isinstance(i, Expr) for i in items):
+        raise fail(
+            UnsupportedError,
+            "assignment at a traced index is not supported; "
+            "use np.where(np.arange(n) == i, value, x), or x.at[i].add(value)",
+        )
+    flat = np.arange(x.size).reshape(x.shape)[tuple(items)]
+    value = _fit(value, flat.shape)
+    source = np.full(x.size, -1)
+    source[flat.ravel()] = np.arange(flat.size)
+    if not flat.size:
+        return x
+    chosen = gather(reshape(value, (flat.size,)), _int_array(np.maximum(source, 0)), 0)
+    mask = array((source >= 0).reshape(x.shape))
+    return bind("select", mask, reshape(chosen, x.shape), x)
+
+
+def _fit(value: Expr, shape: tuple[int, ...]) -> Expr:
+    """`value` broadcast for an assignment; leading axes of size 1 may be too many."""
+    while value.ndim > len(shape) and value.shape[0] == 1:
+        value = reshape(value, value.shape[1:])
+    try:
+        return broadcast_to(value, shape)
+    except ShapeError:
+        raise fail(
+            ShapeError, f"cannot assign an array of shape {value.shape} to a place of shape {shape}"
+        ) from None
+
+
+def _replace_window(x: Expr, window: list[tuple[int, int, int]], value: Expr, axis: int) -> Expr:
+    if value.size == 0:
+        return x
+    while axis < x.ndim and window[axis] == (0, x.shape[axis], 1):
+        axis += 1
+    if axis == x.ndim:
+        return value
+    start, size, step = window[axis]
+    if abs(step) != 1:
+        mask = np.zeros(x.shape, bool)
+        mask[tuple(np.s_[s : s + n * d : d] if s + n * d >= 0 else np.s_[s::d] for s, n, d in window)] = True
+        starts, _, steps = zip(*window, strict=True)
+        return bind("select", array(mask), pad(value, x.shape, starts, steps), x)
+    if step == -1:
+        start, flipped = start - size + 1, [(0, n, 1) for n in value.shape]
+        flipped[axis] = (size - 1, size, -1)
+        value = part(value, flipped)
+    pieces = _cut(x, axis, start, start + size)
+    inner = concat(pieces, axis)
+    window = [*window[:axis], (0, size, 1), *window[axis + 1 :]]
+    new = _replace_window(inner, window, value, axis + 1)
+    return concat(
+        [*_cut(x, axis, 0, start), *_cut(new, axis, 0, size), *_cut(x, axis, start + size, x.shape[axis])],
+        axis,
+    )
+
+
+def add(x: Expr, items: list[Item], value: Expr) -> Expr:
+    """`x` with `value` added at x[items]; where an element is named twice, both are added."""
+    if is_basic(items):
+        window = _window(items, x.shape)
+        value = reshape(_fit(value, _basic_shape(items, window)), tuple(w[1] for w in window))
+        starts, _, steps = zip(*window, strict=True)
+        return x + pad(value, x.shape, starts, steps)
+    if any(isinstance(i, Expr) for i in items):
+        positions = get(_positions(x.shape), items)
+    else:
+        positions = _int_array(np.arange(x.size).reshape(x.shape)[tuple(items)])
+    value = reshape(_fit(value, positions.shape), (positions.size,))
+    added = scatter_add(value, reshape(positions, (positions.size,)), 0, x.size)
+    return x + reshape(added, x.shape)
+
+
+def _positions(shape: tuple[int, ...]) -> Expr:
+    size = 1
+    for n in shape:
+        size *= n
+    return reshape(bind("iota", attrs=(size,)), shape)

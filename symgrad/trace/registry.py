@@ -1,0 +1,150 @@
+"""How the functions of the *_api modules become NumPy's: `implements` registers one by name.
+
+An implementation has NumPy's name and parameters, takes what the user passed (tracers, arrays, numbers)
+and returns Exprs. Parameters of NumPy that it does not list are refused unless they have their default.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from symgrad.errors import DtypeError, ShapeError, UnsupportedError
+from symgrad.expr.node import DTYPES, Expr, bind
+from symgrad.ops.linear import reshape
+from symgrad.trace.state import fail
+from symgrad.trace.tracer import DISPATCH, SUPPORTED, Tracer, as_expr, share, unsupported, wrap_all
+
+_NO_VALUE = np._NoValue  # type: ignore[attr-defined]
+# What an option may be although the implementation does not know it: its default in NumPy.
+_HARMLESS: dict[str, tuple[Any, ...]] = {
+    "out": (None,), "where": (True,), "order": (None, "C", "K", "A"), "subok": (True, False),
+    "dtype": (None,), "casting": ("same_kind", "safe", "unsafe"), "copy": (None, True), "like": (None,),
+    "optimize": (False, True, "greedy", "optimal"), "hermitian": (False,), "device": (None, "cpu"),
+    "ddof": (0,), "mean": (), "correction": (), "initial": (), "keepdims": (False,),
+}  # fmt: skip
+
+
+def implements(*names: str, view: bool = False) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Register an implementation; `view` if NumPy's result shares memory with the first argument."""
+
+    def register(function: Callable[..., Any]) -> Callable[..., Any]:
+        parameters = inspect.signature(function).parameters
+        variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters.values())
+        open_ = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+        label = "np." + names[0]
+
+        @functools.wraps(function)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            if not variadic and len(args) > len(parameters):
+                raise fail(
+                    UnsupportedError,
+                    f"{label}: only the arguments {', '.join(parameters)} are supported while tracing",
+                )
+            for key in [*kwargs]:
+                if kwargs[key] is _NO_VALUE:
+                    del kwargs[key]
+                elif key not in parameters and not open_:
+                    _refuse(label, key, kwargs.pop(key))
+            result = wrap_all(function(*args, **kwargs))
+            if view and args and isinstance(args[0], Tracer):
+                for part in result if isinstance(result, (tuple, list)) else [result]:
+                    if part.shape:
+                        share(args[0], part)
+            return result
+
+        for name in names:
+            SUPPORTED[name] = call
+            target: Any = np
+            for piece in name.split("."):
+                target = getattr(target, piece, None)
+            if target is not None and not isinstance(target, np.ufunc):
+                DISPATCH[target] = call
+        return call
+
+    return register
+
+
+def _refuse(label: str, key: str, value: Any) -> None:
+    harmless = _HARMLESS.get(key, (None,))
+    if not any(value is h or (isinstance(h, str) and value == h) or value == () for h in harmless):
+        raise fail(UnsupportedError, f"{label}: the option {key}={value!r} is not supported while tracing")
+
+
+def refuse(name: str, advice: str = "") -> None:
+    """Register a function that is known and not traced, with what to write instead."""
+
+    def function(*args: Any, **kwargs: Any) -> Any:
+        error = unsupported("np." + name)
+        raise UnsupportedError(f"{error}; {advice}" if advice else str(error))
+
+    function.__name__ = name.rsplit(".", 1)[-1]
+    target: Any = np
+    for piece in name.split("."):
+        target = getattr(target, piece, None)
+    if target is not None:
+        DISPATCH[target] = function
+    REFUSED[name] = function
+
+
+REFUSED: dict[str, Callable[..., Any]] = {}
+
+
+# ---- what implementations share ----------------------------------------------------------------
+
+
+def axes_of(axis: Any, x: Expr, what: str = "") -> tuple[int, ...]:
+    """`axis` as a sorted tuple of numbers from zero; None means all axes."""
+    if axis is None:
+        return tuple(range(x.ndim))
+    return tuple(sorted(axis_list(axis, x.ndim, what)))
+
+
+def axis_list(axis: Any, ndim: int, what: str = "") -> list[int]:
+    """`axis`, a number or several, counted from zero."""
+    if isinstance(axis, Tracer):
+        axis = axis.__index__()
+    given = list(axis) if isinstance(axis, (tuple, list)) else [axis]
+    result = []
+    for a in given:
+        number = a.__index__()
+        if not -ndim <= number < ndim:
+            raise fail(ShapeError, f"{what}: axis {number} is out of bounds for an array of rank {ndim}")
+        result.append(number % ndim)
+    if len(set(result)) != len(result):
+        raise fail(ShapeError, f"{what}: an axis is named twice in {axis}")
+    return result
+
+
+def keep(reduced: Expr, x: Expr, axes: tuple[int, ...], keepdims: bool) -> Expr:
+    """A reduction's result with the reduced axes as size one, if asked for."""
+    if not keepdims:
+        return reduced
+    return reshape(reduced, tuple(1 if k in axes else n for k, n in enumerate(x.shape)))
+
+
+def dtype_name(dtype: Any) -> str:
+    """A dtype as the user gives it, by its name."""
+    name = np.dtype(dtype).name
+    if name not in DTYPES:
+        raise fail(DtypeError, f"dtype {name} is not supported; use one of {', '.join(DTYPES)}")
+    return name
+
+
+def to(x: Expr, dtype: str) -> Expr:
+    """`x` in another dtype."""
+    return x if x.dtype == dtype else bind("convert", x, attrs=(dtype,))
+
+
+def as_float(x: Expr) -> Expr:
+    """Integers and bools as float64, as NumPy's mean, var and linalg convert them."""
+    return x if x.dtype in ("float32", "float64") else to(x, "float64")
+
+
+__all__ = [
+    "as_expr", "as_float", "axes_of", "axis_list", "dtype_name", "implements", "keep", "refuse", "to",
+]  # fmt: skip

@@ -1,0 +1,68 @@
+"""Which trace is running, and errors that a running trace does not forget.
+
+A `Trace` is the time during which one user function is called with tracers. Traces nest: `grad` of
+`grad` records inside a record. Every TraceError made by `fail` also marks the running traces, so that a
+``try: float(x)`` / ``except TypeError`` in the user's function cannot hide it: `record` raises it again.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextvars import ContextVar
+from typing import TypeVar
+
+from symgrad.errors import SymgradError, TraceError, at_user_line
+
+E = TypeVar("E", bound=SymgradError)
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+_CALLERS = tuple(f"{os.sep}site-packages{os.sep}{name}{os.sep}" for name in ("numpy", "scipy"))
+
+
+class Trace:
+    """One running (or finished) call of a user function with tracers."""
+
+    __slots__ = ("active", "name", "parent", "poison")
+
+    def __init__(self, name: str, parent: Trace | None) -> None:
+        self.name = name
+        self.parent = parent
+        self.active = True
+        self.poison: SymgradError | None = None
+
+
+NO_TRACE = Trace("", None)  # owner of tracers made while nothing is traced; always valid
+CURRENT: ContextVar[Trace] = ContextVar("symgrad_trace", default=NO_TRACE)
+
+
+def fail(cls: type[E], message: str) -> E:
+    """An error that names the user's line; a TraceError is raised again if the user catches it."""
+    error = cls(at_user_line(message))
+    trace: Trace | None = CURRENT.get()
+    if not issubclass(cls, TraceError):  # NumPy raises it as well: the user may handle it
+        return error
+    while trace is not None and trace is not NO_TRACE:
+        trace.poison = trace.poison or error
+        trace = trace.parent
+    return error
+
+
+_INTERNAL: dict[str, bool] = {}  # by file name: a frame that is not the user's
+
+
+def site() -> tuple[str, int] | None:
+    """`errors.user_site`, fast enough to ask for every node."""
+    frame = sys._getframe(2)
+    while frame is not None:
+        filename = frame.f_code.co_filename
+        internal = _INTERNAL.get(filename)
+        if internal is None:
+            internal = _INTERNAL[filename] = (
+                filename.startswith((_PACKAGE, "<__array_function__"))
+                or filename.endswith("functools.py")
+                or any(part in filename for part in _CALLERS)
+            )
+        if not internal:
+            return filename, frame.f_lineno
+        frame = frame.f_back
+    return None

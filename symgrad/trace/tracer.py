@@ -1,0 +1,726 @@
+"""Tracer, the value that stands for an array while the user's function is called.
+
+In: whatever plain NumPy code does with an array. Out: Exprs. A tracer is a mutable handle on an immutable
+Expr: ``x += 1`` and ``z[0] = y`` replace the Expr it holds, which is what NumPy's in-place change looks like
+from outside as long as no other array shares the memory. Where one does, or where the array belongs to the
+caller, the change raises MutationError: an in-place change is followed or refused, never lost.
+"""
+
+from __future__ import annotations
+
+import difflib
+import weakref
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from symgrad.errors import (
+    ConcretizationError,
+    DtypeError,
+    MutationError,
+    ShapeError,
+    TraceError,
+    UnsupportedError,
+)
+from symgrad.expr.node import DTYPES, FLOATS, Expr, array, bind, const
+from symgrad.expr.op import Kind
+from symgrad.ops.linear import broadcast_to, concat, reshape
+from symgrad.trace import indexing, ufuncs
+from symgrad.trace.state import CURRENT, Trace, fail, site
+
+SUPPORTED: dict[str, Callable[..., Any]] = {}  # by NumPy's public name, filled by the *_api modules
+DISPATCH: dict[Any, Callable[..., Any]] = {}  # the same, by the NumPy function itself
+_new = object.__new__
+
+
+class Tracer:
+    """A traced array. Behaves like a NumPy array; ``.expr`` is the expression it stands for."""
+
+    __slots__ = ("__weakref__", "_base", "_group", "_index", "expr", "is_argument", "trace")
+
+    expr: Expr
+    trace: Trace
+    is_argument: bool
+    _group: list[weakref.ref[Tracer]] | None  # handles that share this one's memory
+    _base: Tracer | None  # the array of which this one is the view `_base[_index]`
+    _index: list[Any] | None
+
+    __array_priority__ = 1000.0
+    __symgrad_leaf__ = True
+
+    def __new__(cls, expr: Expr, is_argument: bool = False) -> Tracer:
+        tracer = wrap(expr)
+        tracer.is_argument = is_argument
+        return tracer
+
+    # ---- facts known while tracing ----
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.expr.shape
+
+    @property
+    def ndim(self) -> int:
+        return len(self.expr.shape)
+
+    @property
+    def size(self) -> int:
+        return self.expr.size
+
+    @property
+    def dtype(self) -> np.dtype:
+        return ufuncs.DT[self.expr.dtype]
+
+    @property
+    def itemsize(self) -> int:
+        return self.dtype.itemsize
+
+    @property
+    def nbytes(self) -> int:
+        return self.size * self.itemsize
+
+    @property
+    def T(self) -> Tracer:
+        return SUPPORTED["transpose"](self)
+
+    @property
+    def mT(self) -> Tracer:
+        return SUPPORTED["matrix_transpose"](self)
+
+    @property
+    def real(self) -> Tracer:
+        return self
+
+    @property
+    def imag(self) -> Tracer:
+        return SUPPORTED["zeros_like"](self)
+
+    @property
+    def at(self) -> At:
+        """``x.at[index].set(y)`` and ``.add(y)``: a changed copy."""
+        return At(self)
+
+    @property
+    def flat(self) -> Any:
+        raise fail(UnsupportedError, "x.flat is not traced; use x.ravel()")
+
+    def __repr__(self) -> str:
+        return f"<Tracer {self.expr.dtype}{list(self.expr.shape)} = {self.expr.op.name}>"
+
+    def __format__(self, spec: str) -> str:
+        return repr(self)
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    def __copy__(self) -> Tracer:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Tracer:
+        return self
+
+    def __reduce__(self) -> Any:
+        raise fail(UnsupportedError, "a traced value cannot be pickled")
+
+    # ---- where a number is needed ----
+    def __bool__(self) -> bool:
+        raise fail(
+            ConcretizationError,
+            f"the truth of {self!r} is not known while tracing. Instead of `if`, `and`, `or`, `not`, max(), "
+            "min() and chained comparisons write np.where(condition, a, b), np.logical_and, np.maximum, "
+            "np.minimum; symgrad.cond evaluates one branch only",
+        )
+
+    def __float__(self) -> float:
+        raise self._no_number("float()", "np.sin instead of math.sin and so on, and leave float() out; "
+                              "to fill an array use np.stack([...]) or z = np.zeros_like(x)")  # fmt: skip
+
+    def __int__(self) -> int:
+        raise self._no_number("int()", "np.floor(x) or x.astype(int)")
+
+    def __complex__(self) -> complex:
+        raise self._no_number("complex()", "real arithmetic; complex numbers are not supported")
+
+    def __index__(self) -> int:
+        raise self._no_number(
+            "an integer (index, range, size)",
+            "x[i] on a traced x, or symgrad.take(a, i) for a plain array; sizes and loop counts must be "
+            "plain integers",
+        )
+
+    def _no_number(self, what: str, instead: str) -> ConcretizationError:
+        return fail(
+            ConcretizationError,
+            f"{what} of {self!r} needs a number, which is not known while tracing; write {instead}",
+        )
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
+        raise fail(
+            ConcretizationError,
+            f"{self!r} cannot become a plain NumPy array while tracing. Instead of np.array([x, y]) or a "
+            "list given to a NumPy function write np.stack([x, y]); instead of filling np.zeros(n) fill "
+            "np.zeros_like(x), or use np.concatenate; instead of a[i] with a plain array a write "
+            "symgrad.take(a, i); np.asarray(x) can be left out",
+        )
+
+    def item(self, *args: Any) -> Any:
+        raise self._no_number("x.item()", "x[...] with the index; the result stays traced")
+
+    def tolist(self) -> Any:
+        raise self._no_number("x.tolist()", "list(x) for a list of traced values")
+
+    # ---- protocols ----
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        for value in inputs:
+            if not isinstance(value, _KNOWN) and hasattr(type(value), "__array_ufunc__"):
+                return NotImplemented
+        if method == "__call__" and not kwargs:
+            if ufunc.signature is None:
+                return wrap_all(ufuncs.apply(ufunc, *[operand(v) for v in inputs]))
+        return SUPPORTED["ufunc"](ufunc, method, inputs, kwargs)
+
+    def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        for cls in types:
+            if not issubclass(cls, (Tracer, np.ndarray)):
+                return NotImplemented
+        implementation = DISPATCH.get(func)
+        if implementation is None:
+            raise unsupported(public_name(func))
+        return implementation(*args, **kwargs)
+
+    # ---- operators ----
+    def __add__(self, other: Any) -> Any:
+        return _binary("add", np.add, self, other)
+
+    def __radd__(self, other: Any) -> Any:
+        return _binary("add", np.add, other, self)
+
+    def __sub__(self, other: Any) -> Any:
+        return _binary("subtract", np.subtract, self, other)
+
+    def __rsub__(self, other: Any) -> Any:
+        return _binary("subtract", np.subtract, other, self)
+
+    def __mul__(self, other: Any) -> Any:
+        return _binary("multiply", np.multiply, self, other)
+
+    def __rmul__(self, other: Any) -> Any:
+        return _binary("multiply", np.multiply, other, self)
+
+    def __truediv__(self, other: Any) -> Any:
+        return _binary("divide", np.divide, self, other)
+
+    def __rtruediv__(self, other: Any) -> Any:
+        return _binary("divide", np.divide, other, self)
+
+    def __floordiv__(self, other: Any) -> Any:
+        return _binary("floor_divide", np.floor_divide, self, other)
+
+    def __rfloordiv__(self, other: Any) -> Any:
+        return _binary("floor_divide", np.floor_divide, other, self)
+
+    def __mod__(self, other: Any) -> Any:
+        return _binary("mod", np.remainder, self, other)
+
+    def __rmod__(self, other: Any) -> Any:
+        return _binary("mod", np.remainder, other, self)
+
+    def __divmod__(self, other: Any) -> Any:
+        return _binary("", np.divmod, self, other)
+
+    def __rdivmod__(self, other: Any) -> Any:
+        return _binary("", np.divmod, other, self)
+
+    def __pow__(self, other: Any, modulo: Any = None) -> Any:
+        if modulo is not None:
+            raise fail(UnsupportedError, "pow() with a modulus is not traced")
+        if type(other) in (int, float):
+            special = ufuncs.constant_power(operand(self), other, operator=True)
+            if special is not None:
+                return wrap(special)
+        return _binary("", np.power, self, other)
+
+    def __rpow__(self, other: Any) -> Any:
+        return _binary("", np.power, other, self)
+
+    def __matmul__(self, other: Any) -> Any:
+        return SUPPORTED["matmul"](self, other)
+
+    def __rmatmul__(self, other: Any) -> Any:
+        return SUPPORTED["matmul"](other, self)
+
+    def __eq__(self, other: Any) -> Any:
+        return False if other is None else _binary("equal", np.equal, self, other)
+
+    def __ne__(self, other: Any) -> Any:
+        return True if other is None else _binary("not_equal", np.not_equal, self, other)
+
+    def __lt__(self, other: Any) -> Any:
+        return _binary("less", np.less, self, other)
+
+    def __le__(self, other: Any) -> Any:
+        return _binary("less_equal", np.less_equal, self, other)
+
+    def __gt__(self, other: Any) -> Any:
+        return _binary("greater", np.greater, self, other)
+
+    def __ge__(self, other: Any) -> Any:
+        return _binary("greater_equal", np.greater_equal, self, other)
+
+    def __and__(self, other: Any) -> Any:
+        return _binary("", np.bitwise_and, self, other)
+
+    def __rand__(self, other: Any) -> Any:
+        return _binary("", np.bitwise_and, other, self)
+
+    def __or__(self, other: Any) -> Any:
+        return _binary("", np.bitwise_or, self, other)
+
+    def __ror__(self, other: Any) -> Any:
+        return _binary("", np.bitwise_or, other, self)
+
+    def __xor__(self, other: Any) -> Any:
+        return _binary("", np.bitwise_xor, self, other)
+
+    def __rxor__(self, other: Any) -> Any:
+        return _binary("", np.bitwise_xor, other, self)
+
+    def __invert__(self) -> Tracer:
+        return wrap(ufuncs.apply(np.invert, operand(self)))
+
+    def __neg__(self) -> Tracer:
+        return wrap(ufuncs.apply(np.negative, operand(self)))
+
+    def __pos__(self) -> Tracer:
+        return wrap(ufuncs.apply(np.positive, operand(self)))
+
+    def __abs__(self) -> Tracer:
+        return wrap(ufuncs.apply(np.absolute, operand(self)))
+
+    def __round__(self, ndigits: int | None = None) -> Tracer:
+        return SUPPORTED["round"](self, ndigits or 0)
+
+    def __trunc__(self) -> Tracer:
+        return wrap(ufuncs.apply(np.trunc, operand(self)))
+
+    def __floor__(self) -> Tracer:
+        return wrap(ufuncs.apply(np.floor, operand(self)))
+
+    def __ceil__(self) -> Tracer:
+        return wrap(ufuncs.apply(np.ceil, operand(self)))
+
+
+def _method(name: str) -> Callable[..., Any]:
+    def method(self: Tracer, *args: Any, **kwargs: Any) -> Any:
+        return SUPPORTED[name](self, *args, **kwargs)
+
+    method.__name__ = name.rsplit(".", 1)[-1]
+    return method
+
+
+def _variadic(name: str) -> Callable[..., Any]:
+    """x.reshape(2, 3) as well as x.reshape((2, 3))."""
+
+    def method(self: Tracer, *args: Any, **kwargs: Any) -> Any:
+        return SUPPORTED[name](self, args[0] if len(args) == 1 else (args or None), **kwargs)
+
+    method.__name__ = name
+    return method
+
+
+for _name in (
+    "sum", "mean", "max", "min", "prod", "var", "std", "any", "all", "argmax", "argmin", "ptp",
+    "cumsum", "cumprod", "clip", "round", "trace", "diagonal", "swapaxes", "squeeze", "ravel",
+    "take", "repeat", "dot", "copy", "astype", "flatten", "nonzero", "sort", "argsort",
+):  # fmt: skip
+    setattr(Tracer, _name, _method(_name))
+for _name in ("reshape", "transpose"):
+    setattr(Tracer, _name, _variadic(_name))
+Tracer.conj = Tracer.conjugate = lambda self: +self  # type: ignore[attr-defined]
+
+
+class ScalarTracer(Tracer):
+    """A traced number. Not a sequence, so that NumPy passes our errors on unchanged."""
+
+    __slots__ = ()
+
+
+class ArrayTracer(Tracer):
+    """A traced array of rank one or more."""
+
+    __slots__ = ()
+
+    def __len__(self) -> int:
+        return self.expr.shape[0]
+
+    def __iter__(self) -> Iterator[Tracer]:
+        for k in range(self.expr.shape[0]):
+            yield self[k]
+
+    def __contains__(self, value: Any) -> bool:
+        return bool(SUPPORTED["any"](self == value))  # raises, and says what to write
+
+    def __getitem__(self, index: Any) -> Any:
+        expr = operand(self)
+        items = indexing.parse(expr.shape, _plain_index(index))
+        result = wrap(indexing.get(expr, items))
+        if result.expr.shape and indexing.is_basic(items):
+            share(self, result)
+            result._base, result._index = self, items
+        return result
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        expr = operand(self)
+        if isinstance(value, Tracer) and value._base is self:
+            # z[1:] += 3 is tmp = z[1:]; tmp += 3; z[1:] = tmp: the second step wrote through already.
+            items = indexing.parse(expr.shape, _plain_index(index))
+            if repr(items) == repr(value._index):
+                self._check_writable("z[index] = y")
+                return
+        if isinstance(index, Tracer) and index.expr.dtype == "bool":
+            new = self._masked(expr, operand(index), as_expr(value))
+        else:
+            items = indexing.parse(expr.shape, _plain_index(index))
+            new = indexing.replace(expr, items, self._same_kind(_strong(value, expr.dtype)))
+        self._assign(new, "z[index] = y")
+
+    def _masked(self, x: Expr, mask: Expr, value: Expr) -> Expr:
+        """z[mask] = number, which is a where; more values need the mask's number of elements."""
+        if value.size != 1 or mask.shape != x.shape[: mask.ndim]:
+            raise fail(
+                ConcretizationError,
+                "z[mask] = y with a traced mask is possible for a single number y only; "
+                "use np.where(mask, y, z)",
+            )
+        wide = broadcast_to(reshape(mask, mask.shape + (1,) * (x.ndim - mask.ndim)), x.shape)
+        value = self._same_kind(reshape(value, ()))
+        return bind("select", wide, broadcast_to(value, x.shape), x)
+
+    def __iadd__(self, other: Any) -> Tracer:
+        return self._update(np.add, other)
+
+    def __isub__(self, other: Any) -> Tracer:
+        return self._update(np.subtract, other)
+
+    def __imul__(self, other: Any) -> Tracer:
+        return self._update(np.multiply, other)
+
+    def __itruediv__(self, other: Any) -> Tracer:
+        return self._update(np.divide, other)
+
+    def __ifloordiv__(self, other: Any) -> Tracer:
+        return self._update(np.floor_divide, other)
+
+    def __imod__(self, other: Any) -> Tracer:
+        return self._update(np.remainder, other)
+
+    def __ipow__(self, other: Any) -> Tracer:
+        return self.assign(operand(self**other), "x **= y")
+
+    def __imatmul__(self, other: Any) -> Tracer:
+        return self.assign(operand(self @ other), "x @= y")
+
+    def __iand__(self, other: Any) -> Tracer:
+        return self._update(np.bitwise_and, other)
+
+    def __ior__(self, other: Any) -> Tracer:
+        return self._update(np.bitwise_or, other)
+
+    def __ixor__(self, other: Any) -> Tracer:
+        return self._update(np.bitwise_xor, other)
+
+    def _update(self, ufunc: np.ufunc, other: Any) -> Tracer:
+        return self.assign(
+            ufuncs.apply(ufunc, operand(self), operand(other)), f"in-place {ufunc.__name__}"
+        )
+
+    def assign(self, new: Expr, what: str) -> Tracer:
+        """Let this array hold `new`, converted to its dtype; the shape must be the same."""
+        if new.shape != self.expr.shape:
+            raise fail(
+                ShapeError,
+                f"{what}: a result of shape {new.shape} does not fit into the array of shape "
+                f"{self.expr.shape}",
+            )
+        self._assign(self._same_kind(new), what)
+        return self
+
+    def _same_kind(self, value: Expr) -> Expr:
+        mine = ufuncs.DT[self.expr.dtype]
+        if not np.can_cast(ufuncs.DT[value.dtype], mine, "same_kind"):
+            raise fail(
+                DtypeError,
+                f"an in-place change cannot put {value.dtype} values into an array of {mine}; "
+                "make the array with dtype=float",
+            )
+        return ufuncs.convert(value, self.expr.dtype)
+
+    def _check_writable(self, what: str) -> list[Tracer]:
+        """The chain of arrays to write through, from this one to the one that owns the memory."""
+        chain: list[Tracer] = [self]
+        while chain[-1]._base is not None:
+            chain.append(chain[-1]._base)
+        current = CURRENT.get()
+        for handle in chain:
+            if handle.is_argument:
+                raise fail(
+                    MutationError,
+                    f"{what} changes an array that the caller passed in; write x = x * 2 instead of x *= 2, "
+                    "or change a copy: x = x.copy()",
+                )
+            if handle.trace is not current:
+                raise fail(
+                    MutationError,
+                    f"{what} changes an array that was made outside the function that is being traced; "
+                    "return the new value instead",
+                )
+        if self._group is not None:
+            for reference in self._group:
+                handle_or_none = reference()
+                if handle_or_none is not None and not any(handle_or_none is c for c in chain):
+                    raise fail(
+                        MutationError,
+                        f"{what} changes an array of which another view is alive ({handle_or_none!r}); "
+                        "change a .copy(), or write x.at[index].set(y)",
+                    )
+        return chain
+
+    def _assign(self, new: Expr, what: str) -> None:
+        chain = self._check_writable(what)
+        _mark(new)
+        for handle in chain:
+            base, index = handle._base, handle._index
+            handle.expr = new
+            if base is not None and index is not None:
+                new = indexing.replace(base.expr, index, new)
+                _mark(new)
+
+
+class At:
+    """``x.at[index]``: the place at which a changed copy of `x` differs."""
+
+    __slots__ = ("index", "x")
+
+    def __init__(self, x: Tracer, index: Any = None) -> None:
+        self.x = x
+        self.index = index
+
+    def __getitem__(self, index: Any) -> At:
+        return At(self.x, index)
+
+    def set(self, value: Any) -> Tracer:
+        """`x` with x[index] = value."""
+        x = operand(self.x)
+        items = indexing.parse(x.shape, _plain_index(self.index))
+        return wrap(indexing.replace(x, items, ufuncs.convert(_strong(value, x.dtype), x.dtype)))
+
+    def add(self, value: Any) -> Tracer:
+        """`x` with `value` added at x[index]; indices named twice are added twice."""
+        x = operand(self.x)
+        items = indexing.parse(x.shape, _plain_index(self.index))
+        return wrap(indexing.add(x, items, ufuncs.convert(_strong(value, x.dtype), x.dtype)))
+
+
+_KNOWN = (Tracer, np.ndarray, np.generic, int, float, complex, str, list, tuple, type(None))
+
+
+# ---- making tracers and taking them apart ------------------------------------------------------
+
+
+def wrap(expr: Expr) -> Any:
+    """A new tracer of the running trace."""
+    if expr.site is None:
+        _mark(expr)
+    tracer = _new(ArrayTracer if expr.shape else ScalarTracer)
+    tracer.expr = expr
+    tracer.trace = CURRENT.get()
+    tracer.is_argument = False
+    tracer._group = tracer._base = tracer._index = None
+    return tracer
+
+
+def wrap_all(value: Any) -> Any:
+    """`wrap` for each Expr of a result, which may be a tuple or list."""
+    if isinstance(value, Expr):
+        return wrap(value)
+    if type(value) in (tuple, list):
+        return type(value)([wrap_all(v) for v in value])
+    return value
+
+
+def _mark(expr: Expr) -> None:
+    """Note the user's line on every node that this step has made."""
+    where = None
+    stack = [expr]
+    while stack:
+        node = stack.pop()
+        if node.site is None and node.op.kind is not Kind.SOURCE:
+            where = where or site()
+            if where is None:
+                return
+            node.site = where
+            stack.extend(node.args)
+
+
+def share(base: Tracer, view: Tracer) -> None:
+    """Note that `view` shows the memory of `base`."""
+    group = base._group
+    if group is None:
+        group = base._group = [weakref.ref(base)]
+    if len(group) > 64 and not len(group) & (len(group) - 1):
+        group[:] = [r for r in group if r() is not None]
+    group.append(weakref.ref(view))
+    view._group = group
+    view.is_argument = base.is_argument
+
+
+def operand(value: Any) -> Any:
+    """An Expr, or a Python number, which is weak in NumPy's promotion."""
+    if isinstance(value, Tracer):
+        if not value.trace.active:
+            raise fail(
+                TraceError,
+                f"{value!r} was made while tracing {value.trace.name or 'a function'!r} and is used after "
+                "that trace has ended; return it from the function instead of storing it",
+            )
+        return value.expr
+    cls = type(value)
+    if cls is float or cls is int:
+        return value
+    return as_expr(value)
+
+
+def _strong(value: Any, dtype: str) -> Expr:
+    """`value` for an assignment into an array of `dtype`; a Python number adapts to it as NumPy does."""
+    if type(value) is float and dtype in FLOATS or type(value) is int and dtype != "bool":
+        return const(value, dtype)
+    if type(value) is float:  # z[0] = 2.5 in an integer array truncates, in NumPy too
+        return const(value, dtype)
+    return as_expr(value)
+
+
+def as_expr(value: Any, dtype: str | None = None) -> Expr:
+    """`value` as an Expr: a tracer, a Python or NumPy number, an array, or a nested list of these.
+
+    Raises
+    ------
+    DtypeError
+        Complex, object, string and other dtypes that symgrad does not know.
+    UnsupportedError
+        Any other type.
+    """
+    expr = _as_expr(value)
+    return expr if dtype is None or expr.dtype == dtype else bind("convert", expr, attrs=(dtype,))
+
+
+def _as_expr(value: Any) -> Expr:
+    if isinstance(value, Tracer):
+        return operand(value)
+    if isinstance(value, Expr):
+        return value
+    if isinstance(value, (list, tuple)) and contains_tracer(value):
+        return stack([_as_expr(v) for v in value])
+    if isinstance(value, np.ndarray) and value.dtype == object and contains_tracer(value.tolist()):
+        return _as_expr(value.tolist())
+    if isinstance(value, np.ndarray) and type(value) not in (np.ndarray, np.memmap):
+        raise fail(
+            UnsupportedError,
+            f"arrays of type {type(value).__name__} are not traced; use a plain np.ndarray",
+        )
+    if not isinstance(value, (bool, int, float, complex, np.generic, np.ndarray, list, tuple)):
+        raise fail(
+            UnsupportedError,
+            f"a value of type {type(value).__name__} cannot be part of a traced computation",
+        )
+    plain = np.asarray(value)
+    name = plain.dtype.name
+    if name not in DTYPES:
+        raise fail(DtypeError, f"dtype {name} is not supported; {_advice(plain.dtype)}")
+    if not plain.dtype.isnative:
+        plain = plain.astype(plain.dtype.newbyteorder("="))
+    return array(plain)
+
+
+def _advice(dtype: np.dtype) -> str:
+    if dtype.kind == "c":
+        return "compute with real and imaginary parts as two arrays"
+    if dtype.kind == "f":
+        return "convert with .astype(np.float64) or .astype(np.float32)"
+    if dtype.kind in "iu":
+        return "convert with .astype(np.int64)"
+    if dtype.kind == "O":
+        return "an object array holds no numbers that can be traced; use np.stack for lists of arrays"
+    return f"use one of {', '.join(DTYPES)}"
+
+
+def contains_tracer(value: Any) -> bool:
+    """Whether a nested list has a tracer in it."""
+    if isinstance(value, (list, tuple)):
+        return any(contains_tracer(v) for v in value)
+    return isinstance(value, Tracer)
+
+
+def stack(parts: list[Expr], axis: int = 0) -> Expr:
+    """Exprs of one shape along a new axis, in their common dtype."""
+    shape = parts[0].shape
+    for p in parts:
+        if p.shape != shape:
+            raise fail(
+                ShapeError, f"all arrays must have one shape to be stacked, got {[p.shape for p in parts]}"
+            )
+    dtype = ufuncs.promote(list(parts))
+    wide = (*shape[:axis], 1, *shape[axis:])
+    return concat([reshape(ufuncs.convert(p, dtype), wide) for p in parts], axis)
+
+
+def _plain_index(index: Any) -> Any:
+    """The index with tracers replaced by their Exprs."""
+    if isinstance(index, tuple):
+        return tuple([_plain_index(i) for i in index])
+    if isinstance(index, Tracer) or isinstance(index, list) and contains_tracer(index):
+        return as_expr(index)
+    return index
+
+
+def _binary(row: str, ufunc: np.ufunc, a: Any, b: Any) -> Any:
+    """An operator. The common case, float operands of one shape, goes to `bind` directly."""
+    if isinstance(a, Tracer) and isinstance(b, Tracer):
+        x, y = operand(a), operand(b)
+        if row and x.dtype == y.dtype and x.shape == y.shape and x.dtype in FLOATS:
+            return wrap(bind(row, x, y))
+        return wrap_all(ufuncs.apply(ufunc, x, y))
+    if row:
+        if isinstance(a, Tracer):
+            if type(b) is float or type(b) is int:
+                x = operand(a)
+                if x.dtype in FLOATS:
+                    return wrap(bind(row, x, const(b, x.dtype, x.shape)))
+        elif type(a) is float or type(a) is int:
+            y = operand(b)
+            if y.dtype in FLOATS:
+                return wrap(bind(row, const(a, y.dtype, y.shape), y))
+    other = b if isinstance(a, Tracer) else a
+    if not isinstance(other, _KNOWN) or isinstance(other, (str, type(None))):
+        return NotImplemented
+    return wrap_all(ufuncs.apply(ufunc, operand(a), operand(b)))
+
+
+# ---- names and errors --------------------------------------------------------------------------
+
+
+def public_name(func: Any) -> str:
+    """The name by which a user knows a NumPy function, such as ``np.linalg.norm``."""
+    module = getattr(func, "__module__", "") or ""
+    name = getattr(func, "__name__", repr(func))
+    module = {"numpy": "np", "numpy.linalg": "np.linalg", "numpy.fft": "np.fft"}.get(module, module)
+    return f"{module}.{name}"
+
+
+def unsupported(name: str) -> UnsupportedError:
+    """The error for a function that is not traced, with names that are near."""
+    short = name.rsplit(".", 1)[-1]
+    known = sorted({*SUPPORTED, *ufuncs.ROWS, *ufuncs.FORMULAS} - {"ufunc"})
+    near = difflib.get_close_matches(short, [k.rsplit(".", 1)[-1] for k in known], 3)
+    hint = f"; near names that are traced: {', '.join(near)}" if near else ""
+    return fail(UnsupportedError, f"{name} is not supported while tracing{hint}")
+

@@ -1,0 +1,319 @@
+"""NumPy's (and SciPy's) ufuncs on Exprs: promotion, broadcasting, and the row or formula to bind.
+
+A ufunc is found by its name in the `numpy` column of the rows, so a new elementwise row is traced
+without a line here. Result types are asked of NumPy itself (``ufunc.resolve_dtypes``), with Python
+scalars as weak types. Ufuncs that are formulas of rows are in `FORMULAS`.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from symgrad import ops  # noqa: F401  (registers the rows)
+from symgrad.errors import DtypeError, ShapeError, UnsupportedError
+from symgrad.expr.node import CONST, DTYPES, FLOATS, Expr, bind, const, const_value
+from symgrad.expr.op import OPS, Kind, Op
+from symgrad.ops.linear import broadcast_to
+from symgrad.trace.state import fail
+
+DT = {name: np.dtype(name) for name in DTYPES}
+Scalar = bool | int | float
+Operand = Expr | int | float  # Python numbers are weak, everything else is an Expr
+
+ROWS: dict[str, Op] = {
+    name: row
+    for row in list(OPS.values())
+    if row.kind is Kind.ELEMENTWISE
+    for name in (row.numpy or ())
+    if isinstance(name, str)
+}
+
+
+def kind(value: Operand) -> Any:
+    """What NumPy's promotion sees: a dtype, or the type of a Python number."""
+    return DT[value.dtype] if isinstance(value, Expr) else type(value)
+
+
+@functools.lru_cache(maxsize=4096)
+def _loop(ufunc: np.ufunc, kinds: tuple[Any, ...]) -> tuple[np.dtype, ...]:
+    return ufunc.resolve_dtypes((*kinds, *(None,) * ufunc.nout))
+
+
+def loop_dtypes(ufunc: np.ufunc, values: tuple[Operand, ...]) -> tuple[str, ...]:
+    """The dtypes NumPy computes with, one per input and output."""
+    kinds = tuple(kind(v) for v in values)
+    try:
+        dtypes = _loop(ufunc, kinds)
+    except TypeError as error:
+        raise fail(DtypeError, f"np.{ufunc.__name__}: {error}") from None
+    names = tuple([d.name for d in dtypes])
+    for name in names:
+        if name not in DTYPES:
+            spelled = ", ".join(getattr(k, "name", getattr(k, "__name__", "")) for k in kinds)
+            raise fail(
+                DtypeError,
+                f"np.{ufunc.__name__} of {spelled} computes in {name}, which is not supported; "
+                "convert the operands first, for example with .astype(float)",
+            )
+    return names
+
+
+def promote(values: list[Operand]) -> str:
+    """The common dtype by NumPy's promotion."""
+    kinds = [DT[v.dtype] if isinstance(v, Expr) else v for v in values]
+    name = np.result_type(*kinds).name
+    if name not in DTYPES:
+        raise fail(DtypeError, f"the common dtype {name} is not supported")
+    return name
+
+
+def broadcast_shape(what: str, shapes: list[tuple[int, ...]]) -> tuple[int, ...]:
+    """The common shape by NumPy's broadcasting."""
+    first = shapes[0]
+    if all(s == first for s in shapes):
+        return first
+    try:
+        return np.broadcast_shapes(*shapes)
+    except ValueError:
+        spelled = " and ".join(map(str, shapes))
+        raise fail(ShapeError, f"{what}: shapes {spelled} do not broadcast together") from None
+
+
+def convert(x: Operand, dtype: str, shape: tuple[int, ...] | None = None) -> Expr:
+    """`x` as an Expr of that dtype, broadcast to `shape` if given."""
+    if not isinstance(x, Expr):
+        if type(x) is int and dtype in ("int32", "int64"):
+            limits = np.iinfo(dtype)
+            if not limits.min <= x <= limits.max:
+                raise fail(DtypeError, f"the integer {x} does not fit into {dtype}")
+        return const(x, dtype, shape or ())
+    if x.dtype != dtype:
+        x = bind("convert", x, attrs=(dtype,))
+    return x if shape is None or x.shape == shape else broadcast_to(x, shape)
+
+
+def together(what: str, values: list[Operand], dtype: str | None = None) -> list[Expr]:
+    """`values` broadcast together and in one dtype, the common one if none is given."""
+    shape = broadcast_shape(what, [v.shape if isinstance(v, Expr) else () for v in values])
+    dtype = dtype or promote(values)
+    return [convert(v, dtype, shape) for v in values]
+
+
+def truth(x: Operand) -> Expr:
+    """Whether each element is not zero."""
+    if not isinstance(x, Expr):
+        return const(bool(x), "bool")
+    return x if x.dtype == "bool" else bind("not_equal", x, const(0, x.dtype, x.shape))
+
+
+# ---- application --------------------------------------------------------------------------------
+
+_TO_LOGICAL = {
+    "add": "logical_or", "maximum": "logical_or", "bitwise_or": "logical_or",
+    "multiply": "logical_and", "minimum": "logical_and", "bitwise_and": "logical_and",
+    "bitwise_xor": "logical_xor", "invert": "logical_not", "fmax": "logical_or", "fmin": "logical_and",
+}  # fmt: skip
+_LOGICAL = frozenset({"logical_and", "logical_or", "logical_xor", "logical_not"})
+_ROUNDING = frozenset({"floor", "ceil", "trunc", "rint"})
+_COMPARISONS = frozenset({"less", "less_equal", "greater", "greater_equal", "equal", "not_equal"})
+
+
+def apply(ufunc: np.ufunc, *values: Operand) -> Any:
+    """`ufunc(*values)`: an Expr, or a tuple of them for ufuncs with two results."""
+    name = ufunc.__name__
+    if name in _LOGICAL:
+        return logical(name, *values)
+    if name not in ROWS and name not in FORMULAS and name not in _TO_LOGICAL:
+        from symgrad.trace.tracer import unsupported
+
+        raise unsupported(f"{_module(ufunc)}.{name}")
+    if name == "power" and len(values) == 2:
+        special = constant_power(*values)
+        if special is not None:
+            return special
+    if name in _COMPARISONS and any(type(v) is int and abs(v) > 2**31 - 1 for v in values):
+        # Compared by value: an int32 array may meet a larger number.
+        values = tuple(
+            convert(v, "int64") if isinstance(v, Expr) and v.dtype == "int32" else v for v in values
+        )
+    dtypes = loop_dtypes(ufunc, values)
+    shape = broadcast_shape(
+        f"np.{name}", [v.shape if isinstance(v, Expr) else () for v in values]
+    )
+    args = [convert(v, d, shape) for v, d in zip(values, dtypes, strict=False)]
+    first = args[0].dtype
+    if first == "bool" and name in _TO_LOGICAL:
+        return bind(_TO_LOGICAL[name], *args)
+    if name in FORMULAS:
+        return FORMULAS[name](*args)
+    row = ROWS.get(name)
+    if row is None:
+        raise fail(UnsupportedError, f"np.{name} is traced for bool arrays only, not for {first}")
+    if first not in FLOATS:
+        if name in _ROUNDING or (first == "bool" and name == "absolute"):
+            return args[0]
+        if name == "reciprocal":
+            return bind("floor_divide", const(1, first, shape), args[0])
+        if name == "fmod":
+            raise fail(UnsupportedError, "np.fmod of integers is not traced; use np.mod")
+    return bind(row, *args)
+
+
+def logical(name: str, *values: Operand) -> Expr:
+    """A logical operation on the truth of each operand."""
+    args = [truth(v) for v in values]
+    shape = broadcast_shape(f"np.{name}", [a.shape for a in args])
+    return bind(name, *[broadcast_to(a, shape) for a in args])
+
+
+def _module(ufunc: np.ufunc) -> str:
+    return "np" if getattr(np, ufunc.__name__, None) is ufunc else "scipy.special"
+
+
+class IntegerPowerError(DtypeError, ValueError):
+    """An integer to a negative integer power, as NumPy refuses it."""
+
+
+def constant_power(x: Operand, y: Operand, operator: bool = False) -> Expr | None:
+    """x ** y for the constant exponents that NumPy treats apart; None for the general case."""
+    if isinstance(y, Expr):
+        if y.op is not CONST or y.dtype not in FLOATS and y.dtype not in ("int32", "int64"):
+            return None
+        value: Any = const_value(y).item()
+    else:
+        value = y
+    if not isinstance(x, Expr):
+        return None
+    integers = x.dtype not in FLOATS and isinstance(value, int)
+    if integers and value < 0:
+        raise fail(
+            IntegerPowerError,
+            "integers to negative integer powers are not allowed; convert the base to float first",
+        )
+    if x.dtype == "bool" or (x.dtype not in FLOATS and not integers):
+        return None
+    dtypes = loop_dtypes(np.power, (x, y))
+    if value not in (0, 1, 2) and not (operator and value in (-1, 0.5)):
+        return None
+    shape = broadcast_shape("np.power", [x.shape, y.shape if isinstance(y, Expr) else ()])
+    x = convert(x, dtypes[2], shape)
+    if value == 0:
+        return const(1, x.dtype, shape)
+    if value == 1:
+        return x
+    return bind({2: "square", -1: "reciprocal", 0.5: "sqrt"}[value], x)
+
+
+# ---- formulas -----------------------------------------------------------------------------------
+
+
+def _where(condition: Expr, a: Any, b: Any) -> Expr:
+    like = a if isinstance(a, Expr) else b
+    return bind(
+        "select",
+        condition,
+        a if isinstance(a, Expr) else const(a, like.dtype, like.shape),
+        b if isinstance(b, Expr) else const(b, like.dtype, like.shape),
+    )
+
+
+def _like(value: float, x: Expr) -> Expr:
+    return const(value, x.dtype, x.shape)
+
+
+def _sign_bit(x: Expr) -> Expr:
+    if x.dtype not in FLOATS:
+        return bind("less", x, _like(0, x))
+    return bind("less", bind("copysign", _like(1, x), x), _like(0, x))
+
+
+def _not_nan(name: str, x: Expr, y: Expr) -> Expr:
+    if x.dtype not in FLOATS:
+        return bind(name, x, y)
+    return _where(bind("isnan", x), y, _where(bind("isnan", y), x, bind(name, x, y)))
+
+
+def _heaviside(x: Expr, y: Expr) -> Expr:
+    step = _where(bind("less", x, _like(0, x)), _like(0, x), _like(1, x))
+    return _where(bind("isnan", x), x, _where(bind("equal", x, _like(0, x)), y, step))
+
+
+def _divmod(x: Expr, y: Expr) -> tuple[Expr, Expr]:
+    return bind("floor_divide", x, y), bind("mod", x, y)
+
+
+def _modf(x: Expr) -> tuple[Expr, Expr]:
+    whole = bind("trunc", x)
+    rest = _where(bind("isinf", x), 0, x - whole)
+    return bind("copysign", rest, x), whole
+
+
+def _logaddexp2(x: Expr, y: Expr) -> Expr:
+    return bind("logaddexp", x * math.log(2), y * math.log(2)) / math.log(2)
+
+
+def _entr(x: Expr) -> Expr:
+    return _where(bind("less", x, _like(0, x)), -math.inf, -bind("xlogy", x, x))
+
+
+def _xlog1py(x: Expr, y: Expr) -> Expr:
+    zero = bind("logical_and", bind("equal", x, _like(0, x)), bind("logical_not", bind("isnan", y)))
+    return _where(zero, 0, x * bind("log1p", y))
+
+
+def _betaln(a: Expr, b: Expr) -> Expr:
+    return bind("gammaln", a) + bind("gammaln", b) - bind("gammaln", a + b)
+
+
+def _rel_entr(x: Expr, y: Expr) -> Expr:
+    zero = _like(0, x)
+    positive = bind("logical_and", bind("greater", x, zero), bind("greater", y, zero))
+    empty = bind("logical_and", bind("equal", x, zero), bind("greater_equal", y, zero))
+    value = _where(positive, x * bind("log", x / y), _where(empty, 0, _like(math.inf, x)))
+    return _where(bind("logical_or", bind("isnan", x), bind("isnan", y)), _like(math.nan, x), value)
+
+
+def _clip(x: Expr, low: Expr, high: Expr) -> Expr:
+    """Derivative 1 inside the closed interval; NaN stays; where low > high, high wins."""
+    inner = _where(bind("less", x, low), low, x)
+    inner = _where(bind("greater", inner, high), high, inner)
+    if x.dtype not in FLOATS:
+        return inner
+    # A NaN bound gives NaN, as in NumPy; constant bounds need no test.
+    for bound in (low, high):
+        if bound.op is not CONST:
+            inner = _where(bind("isnan", bound), bound, inner)
+        elif math.isnan(const_value(bound)):
+            return bound
+    return inner
+
+
+FORMULAS: dict[str, Callable[..., Any]] = {
+    "positive": lambda x: x,
+    "conjugate": lambda x: x,
+    "deg2rad": lambda x: x * (math.pi / 180),
+    "radians": lambda x: x * (math.pi / 180),
+    "rad2deg": lambda x: x * (180 / math.pi),
+    "degrees": lambda x: x * (180 / math.pi),
+    "signbit": _sign_bit,
+    "fmax": functools.partial(_not_nan, "maximum"),
+    "fmin": functools.partial(_not_nan, "minimum"),
+    "heaviside": _heaviside,
+    "divmod": _divmod,
+    "modf": _modf,
+    "logaddexp2": _logaddexp2,
+    "clip": _clip,
+    "logit": lambda x: bind("log", x) - bind("log1p", -x),
+    "ndtr": lambda x: bind("erfc", x * -math.sqrt(0.5)) * 0.5,
+    "log_expit": lambda x: -bind("softplus", -x),
+    "entr": _entr,
+    "xlog1py": _xlog1py,
+    "betaln": _betaln,
+    "rel_entr": _rel_entr,
+    "kl_div": lambda x, y: _rel_entr(x, y) - x + y,
+}

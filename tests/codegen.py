@@ -1,0 +1,71 @@
+"""Shared by tests: lower, emit, compile strictly, run, and compare with the NumPy evaluator."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from symgrad.diff.modes import drop_stops
+from symgrad.emit.c import emit
+from symgrad.expr.evaluate import check, evaluate
+from symgrad.expr.walk import expand_composites
+from symgrad.lower.schedule import lower
+from symgrad.runtime.build import build, ffi
+
+STRICT = (
+    "-std=c99 -pedantic -Wall -Wextra -Wconversion -Wsign-conversion -Wshadow -Wdouble-promotion "
+    "-Wstrict-prototypes -Wmissing-prototypes -Wcast-qual -Wundef -Werror"
+).split()
+
+
+def c_of(args, outs, name="f"):
+    outs = expand_composites(drop_stops(outs))
+    check(outs)
+    program = lower(args, outs, [f"x{k}" for k in range(len(args))], [f"y{k}" for k in range(len(outs))])
+    return emit(program, name)
+
+
+def run_c(source, args, outs, values):
+    """Results of the compiled C; inputs are passed as they are."""
+    entry = build(source.c, (source.entry,), optimize=1).entry(source.entry)
+    results = [np.full(o.shape, 77, o.dtype) for o in outs]
+    inputs = [np.ascontiguousarray(values[a], dtype=a.dtype) for a in args] + list(source.data)
+    work = np.full(source.workspace_bytes // 8 + 1, np.nan)
+    pointers = [ffi.from_buffer(a) if a.size else ffi.NULL for a in inputs]
+    targets = [ffi.from_buffer(r) if r.size else ffi.NULL for r in results]
+    status = entry(
+        ffi.new("void *[]", pointers or [ffi.NULL]),
+        ffi.new("void *[]", targets or [ffi.NULL]),
+        ffi.from_buffer(work),
+    )
+    return status, results
+
+
+def agree(args, outs, values, rtol=1e-12, atol=1e-13, outs_reference=None):
+    """Assert that the C computes what the evaluator computes; returns the C source."""
+    source = c_of(args, outs)
+    status, got = run_c(source, args, outs, values)
+    assert status == 0
+    expected = evaluate(outs_reference or outs, values)
+    for g, e in zip(got, expected, strict=True):
+        np.testing.assert_allclose(g, e, rtol=rtol, atol=atol, err_msg=source.c)
+    return source
+
+
+def compile_strictly(text, compiler):
+    """Compile with every warning as an error; returns the compiler's messages, '' if none."""
+    program = shutil.which(compiler)
+    if program is None:
+        return ""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "f.c"
+        path.write_text(text)
+        result = subprocess.run(
+            [program, *STRICT, "-O1", "-c", str(path), "-o", str(Path(folder) / "f.o")],
+            capture_output=True, text=True,
+        )  # fmt: skip
+    return result.stderr

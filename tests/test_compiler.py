@@ -1,0 +1,253 @@
+"""Finding a compiler, its flags, and running it under control."""
+
+from __future__ import annotations
+
+import ast
+import os
+import shutil
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import symgrad.runtime
+from symgrad.errors import BuildError, CompilerNotFoundError, CompileTimeoutError
+from symgrad.runtime import compiler as module
+from symgrad.runtime.compiler import Compiler, find_compiler, resolve_flags
+
+GCC = shutil.which("gcc")
+pytestmark = pytest.mark.skipif(GCC is None, reason="needs gcc")
+
+
+@pytest.fixture(autouse=True)
+def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SYMGRAD_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr(module, "_found", {})
+    for name in ("CC", "SYMGRAD_CFLAGS", "SYMGRAD_CC_TIMEOUT"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def script(tmp_path: Path, text: str, name: str = "fakecc") -> str:
+    path = tmp_path / name
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+def test_default_is_absolute_and_known():
+    found = find_compiler()
+    assert os.path.isabs(found.path)
+    assert found.version
+    assert found.kind in ("gcc", "clang", "zig")
+    assert find_compiler() is found
+
+
+@pytest.mark.parametrize("name", ["gcc", "clang"])
+def test_named_compilers(name, monkeypatch):
+    if shutil.which(name) is None:
+        pytest.skip(f"needs {name}")
+    monkeypatch.setenv("CC", f"{name} -g0 -pthread")
+    found = find_compiler()
+    assert found.argv == (shutil.which(name), "-g0", "-pthread")
+    assert found.kind == name
+    if sys.platform == "linux":
+        assert any(word.startswith(("-march=", "-mcpu=")) for word in found.native)
+        assert not any("native" in word for word in found.native)
+
+
+def test_ziglang_is_the_last_resort(tmp_path, monkeypatch):
+    pytest.importorskip("ziglang")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    found = find_compiler()
+    assert found.kind == "zig"
+    assert found.argv[1:] == ("cc",)
+
+
+def test_nothing_found_lists_what_was_tried(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(module.importlib.util, "find_spec", lambda _name: None)
+    with pytest.raises(CompilerNotFoundError) as caught:
+        find_compiler()
+    for word in ("cc", "gcc", "clang", "ziglang", "symgrad[cc]"):
+        assert word in str(caught.value)
+
+
+@pytest.mark.parametrize("named", ["/nonexistent/cc", "no-such-compiler", "/bin/false", "/", "''"])
+def test_named_but_useless(named, monkeypatch):
+    monkeypatch.setenv("CC", named)
+    with pytest.raises(CompilerNotFoundError, match="CC="):
+        find_compiler()
+
+
+def test_strangers_are_refused(tmp_path, monkeypatch):
+    for text in ("kill -9 $$", "echo hello", "exit 3", f'exec {GCC} -ffast-math "$@"'):
+        monkeypatch.setenv("CC", script(tmp_path, text))
+        module._found.clear()
+        with pytest.raises(CompilerNotFoundError):
+            find_compiler()
+        shutil.rmtree(tmp_path / "cache", ignore_errors=True)
+
+
+def test_relative_path_entries_are_ignored(tmp_path, monkeypatch):
+    script(tmp_path, f'exec {GCC} "$@"', "planted-cc")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", os.pathsep.join(["", ".", os.environ["PATH"]]))
+    monkeypatch.setenv("CC", "planted-cc")
+    with pytest.raises(CompilerNotFoundError):
+        find_compiler()
+
+
+def test_probe_is_remembered_across_processes(tmp_path, monkeypatch):
+    log = tmp_path / "log"
+    monkeypatch.setenv("CC", script(tmp_path, f'echo x >> {log}; exec {GCC} "$@"'))
+    first = find_compiler()
+    calls = len(log.read_text())
+    module._found.clear()  # as a new process
+    assert find_compiler() == first
+    assert len(log.read_text()) == calls
+    module._found.clear()
+    script(tmp_path, f'echo x >> {log}; exec {GCC} "$@" # changed')
+    assert find_compiler() == first
+    assert len(log.read_text()) > calls
+
+
+def test_note_of_another_cpu_is_not_used(tmp_path, monkeypatch):
+    find_compiler()
+    module._found.clear()
+    monkeypatch.setattr(module, "_cpu_identity", lambda: "another machine")
+    asked = []
+    original = module._ask
+    monkeypatch.setattr(module, "_ask", lambda *words: (asked.append(words), original(*words))[1])
+    find_compiler()
+    assert asked
+
+
+# --- options --------------------------------------------------------------------------------
+
+PLAIN = Compiler(("/usr/bin/cc",), "cc 1", "gcc", ("-march=rocketlake", "-mfma"))
+
+REFUSED = """
+-ffast-math -Ofast -funsafe-math-optimizations -ffinite-math-only -fassociative-math -O4
+-freciprocal-math -fno-signed-zeros -fcx-limited-range -ffp-model=fast -fno-honor-nans
+-mrecip -mrecip=all -mdaz-ftz -mpc32 -mlow-precision-div -fdenormal-fp-math=preserve-sign
+-fapprox-func -fsingle-precision-constant -mveclibabi=svml -fveclib=SVML -mfpmath=387
+--fast-math -f"fast-math" -ffast\\-math -Xclang -mllvm @file -specs=x -specs --specs=x
+-fplugin=x.so -wrapper -B/tmp -B -Wl,-rpath,/x -Wa,x -Wp,x -include -I/tmp -L/tmp -lfoo x.o
+-DX=1 -std=gnu89 -march=native -mcpu=native -mtune=native -o --param -fopenmp
+-fprofile-use=/x -dumpdir -save-temps -x -T --config=x -###
+""".split()
+
+
+@pytest.mark.parametrize("option", REFUSED)
+@pytest.mark.parametrize("variable", ["CC", "SYMGRAD_CFLAGS"])
+def test_refused_options(option, variable, monkeypatch):
+    monkeypatch.setenv(variable, option if variable == "SYMGRAD_CFLAGS" else f"gcc {option}")
+    with pytest.raises(BuildError, match="refused"):
+        resolve_flags(find_compiler(), native=False, optimize=2)
+
+
+@pytest.mark.parametrize("option", ["; touch x", "$(touch x)", "`touch x`", "| cat", "-O2\n-B/x"])
+def test_no_shell_is_involved(option, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CC", f"gcc {option}")
+    with pytest.raises(BuildError):
+        find_compiler()
+    assert not (tmp_path / "x").exists()
+
+
+def test_unbalanced_quote(monkeypatch):
+    monkeypatch.setenv("SYMGRAD_CFLAGS", "'-O2")
+    with pytest.raises(BuildError, match="SYMGRAD_CFLAGS"):
+        resolve_flags(PLAIN, native=False, optimize=2)
+
+
+def test_flags(monkeypatch):
+    monkeypatch.setenv("SYMGRAD_CFLAGS", "-g -O1 -mno-avx512f -Wall -Werror -march=x86-64-v3")
+    flags = resolve_flags(PLAIN, native=True, optimize=3)
+    assert flags.index("-O3") < flags.index("-mfma") < flags.index("-O1")
+    assert flags[-1] == "-lm"
+    assert {"-std=c99", "-shared", "-ffp-contract=off", "-fvisibility=hidden"} <= set(flags)
+    assert "-mfma" not in resolve_flags(PLAIN, native=False, optimize=3)
+    assert not any("fast" in flag for flag in flags)
+    with pytest.raises(BuildError):
+        resolve_flags(PLAIN, native=False, optimize=9)
+
+
+# --- running --------------------------------------------------------------------------------
+
+
+def run(tmp_path: Path, text: str, seconds: float = 10.0) -> tuple[int, str]:
+    return module._run((script(tmp_path, text),), tmp_path, tmp_path, seconds)
+
+
+def test_environment_is_small(tmp_path, monkeypatch):
+    for name in (
+        "CPATH",
+        "LIBRARY_PATH",
+        "GCC_EXEC_PREFIX",
+        "COMPILER_PATH",
+        "CCC_OVERRIDE_OPTIONS",
+    ):
+        monkeypatch.setenv(name, "/planted")
+    monkeypatch.setenv("LC_ALL", "de_DE.UTF-8")
+    _, output = run(tmp_path, "env")
+    assert "/planted" not in output
+    assert "LC_ALL=C\n" in output
+    assert f"TMPDIR={tmp_path}\n" in output
+
+
+@pytest.mark.parametrize("closes", ["", "exec >&- 2>&-;"])
+def test_timeout_ends_the_whole_group(tmp_path, closes):
+    started = time.monotonic()
+    with pytest.raises(CompileTimeoutError, match="SYMGRAD_CC_TIMEOUT"):
+        run(tmp_path, f"{closes} sleep 1000 & echo $! > {tmp_path}/child; sleep 1000", 0.2)
+    assert time.monotonic() - started < 1.2
+    child = int((tmp_path / "child").read_text())
+    for _ in range(200):  # an orphan is reaped by init, a little later
+        if not alive(child):
+            return
+        time.sleep(0.01)
+    pytest.fail("the grandchild still runs")
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_output_is_bounded(tmp_path):
+    status, output = run(
+        tmp_path, "echo first; yes 0123456789 | head -c 10000000; echo last; exit 2"
+    )
+    assert status == 2
+    assert output.startswith("first\n")
+    assert output.endswith("last\n")
+    assert len(output) < 1 << 20
+
+
+def test_timeout_variable(monkeypatch):
+    assert module.timeout() == 120.0
+    monkeypatch.setenv("SYMGRAD_CC_TIMEOUT", "0.5")
+    assert module.timeout() == 0.5
+    for wrong in ("0", "-1", "nan", "inf", "soon", "1e9"):
+        monkeypatch.setenv("SYMGRAD_CC_TIMEOUT", wrong)
+        with pytest.raises(BuildError, match="SYMGRAD_CC_TIMEOUT"):
+            module.timeout()
+
+
+def test_the_package_runs_no_data_as_code():
+    forbidden = {"pickle", "marshal", "shelve", "eval", "exec", "system", "popen", "__import__"}
+    files = list(Path(symgrad.runtime.__path__[0]).glob("*.py"))
+    assert files
+    for file in files:
+        for node in ast.walk(ast.parse(file.read_text())):
+            match node:
+                case ast.Name(id=name) | ast.Attribute(attr=name) | ast.alias(name=name):
+                    assert name not in forbidden, f"{file.name}: {name}"
+                case ast.ImportFrom(module=name):
+                    assert name not in forbidden, f"{file.name}: {name}"
+                case ast.keyword(arg="shell"):
+                    pytest.fail(f"{file.name}: shell=")

@@ -1,0 +1,172 @@
+"""What is shipped, and the rules that the whole package keeps (read from its syntax trees)."""
+
+from __future__ import annotations
+
+import ast
+import importlib.metadata
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import symgrad
+from symgrad.version import __version__
+
+PACKAGE = Path(symgrad.__path__[0])
+ROOT = Path(__file__).parent.parent
+SOURCES = sorted(PACKAGE.rglob("*.py"))
+
+# A row may import the rows above it. Parts of one row do not know each other; the modules inside
+# one folder may.
+LAYERS = [
+    ["errors", "version"],
+    ["names", "tree", "specs"],
+    ["expr"],
+    ["ops"],
+    ["trace", "diff", "simplify", "inspect"],
+    ["lower"],
+    ["emit"],
+    ["runtime"],
+    ["api"],
+    ["__init__"],
+]
+LEVEL = {part: level for level, row in enumerate(LAYERS) for part in row}
+
+PUBLIC = """
+    grad value_and_grad jacobian jacfwd jacrev hessian jvp vjp hvp vmap jit compile trace where
+    stop_gradient check_grads f64 f32 i64 i32 bool_
+""".split()
+
+
+def part_of(path: Path) -> str:
+    """The row entry that a file belongs to: its folder below symgrad/, or its own name."""
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def is_type_checking(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING")
+
+
+def imports(path: Path) -> Iterator[tuple[str, bool, int]]:
+    """(module, inside a function, line) of each import that runs; ``from p import m`` is p.m."""
+
+    def walk(node: ast.AST, inside: bool) -> Iterator[tuple[str, bool, int]]:
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, inside, node.lineno) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:  # relative: drop one name of the module for each dot
+                package = ("symgrad", *path.relative_to(PACKAGE).with_suffix("").parts)
+                base = ".".join([*package[: -node.level], *filter(None, [base])])
+            yield from ((f"{base}.{alias.name}", inside, node.lineno) for alias in node.names)
+        function = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        children = node.orelse if is_type_checking(node) else ast.iter_child_nodes(node)
+        for child in children:
+            yield from walk(child, inside or function)
+
+    yield from walk(ast.parse(path.read_text()), False)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_point_one_way(path):
+    here = part_of(path)
+    assert here in LEVEL, f"add {here!r} to LAYERS"
+    for module, inside, line in imports(path):
+        where = f"{path}:{line}: import of {module}"
+        if inside:
+            assert here == "inspect" and module.split(".")[0] == "sympy", f"{where} in a function"
+        if module.split(".")[0] == "symgrad":
+            part = module.split(".")[1]
+            assert part in LEVEL, f"{where}: import from the module that defines it"
+            assert part == here or LEVEL[part] < LEVEL[here], f"{where} points upwards or sideways"
+
+
+def dotted(node: ast.AST) -> str:
+    return ast.unparse(node) if isinstance(node, ast.Name | ast.Attribute) else ""
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_forbidden_calls(path):
+    modules = {module.split(".")[0] for module, _, _ in imports(path)}
+    assert "marshal" not in modules
+    for node in ast.walk(ast.parse(path.read_text())):
+        name = dotted(node)
+        assert name not in ("sys.setrecursionlimit", "setrecursionlimit"), f"{path}: {name}"
+        assert not re.fullmatch(r"c?pickle\.(loads?|Unpickler)|os\.(system|popen)", name), name
+        if isinstance(node, ast.ImportFrom):
+            names = {alias.name for alias in node.names}
+            assert node.module != "pickle" or not names & {"load", "loads", "Unpickler"}
+            assert "setrecursionlimit" not in names
+        if isinstance(node, ast.Call):
+            called = dotted(node.func)
+            assert called not in ("eval", "exec"), f"{path}:{node.lineno}: {called}"
+            for keyword in node.keywords:
+                off = isinstance(keyword.value, ast.Constant) and keyword.value.value is False
+                assert keyword.arg != "shell" or off, f"{path}:{node.lineno}: shell="
+
+
+def test_public_names():
+    assert set(PUBLIC) <= set(symgrad.__all__)
+    assert len(set(symgrad.__all__)) == len(symgrad.__all__)
+    for name in symgrad.__all__:
+        assert hasattr(symgrad, name), name
+
+
+def test_version_is_stated_once():
+    assert re.fullmatch(r"\d+\.\d+\.\d+", __version__)
+    try:
+        installed = importlib.metadata.version("symgrad")
+    except importlib.metadata.PackageNotFoundError:
+        pytest.skip("symgrad is not installed")
+    assert installed == __version__
+
+
+def test_is_typed():
+    assert (PACKAGE / "py.typed").exists()
+
+
+@pytest.fixture(scope="module")
+def project() -> dict:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+def required(lines: list[str]) -> set[str]:
+    return {re.match(r"[\w-]+", line).group().lower().replace("_", "-") for line in lines}
+
+
+def test_dependencies_are_those_imported(project):
+    found = {module.split(".")[0] for path in SOURCES for module, _, _ in imports(path)}
+    found = {"cffi" if name == "_cffi_backend" else name for name in found}
+    found -= {"symgrad", "__future__", *sys.stdlib_module_names}
+    declared = required(project["project"]["dependencies"])
+    assert {name.lower().replace("_", "-") for name in found} <= declared
+    assert declared == {"numpy", "sympy", "jinja2", "cffi", "platformdirs", "opt-einsum"}
+
+
+def test_extras(project):
+    extras = project["project"]["optional-dependencies"]
+    assert set(extras) == {"cc", "test", "bench"}
+    assert required(extras["cc"]) == {"ziglang"} <= required(extras["test"])
+    for tool in ("pytest", "pytest-xdist", "hypothesis", "ruff"):
+        assert tool in required(extras["test"])
+
+
+def test_templates_are_shipped(project):
+    targets = project["tool"]["hatch"]["build"]["targets"]
+    assert targets["wheel"]["force-include"] == {"templates": "symgrad/templates"}
+    for path in ("/templates", "/tests", "/examples"):
+        assert path in targets["sdist"]["include"]
+
+
+def test_ci_runs_the_command_of_the_readme():
+    """The script finds the README's command and nothing else; here it prints instead of running."""
+    script = (ROOT / ".ci" / "run").read_text().replace("exec bash -euo pipefail -c", "exec echo")
+    script = script.replace('"$(dirname "${BASH_SOURCE[0]}")/.."', f'"{ROOT}"')
+    result = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
+    announced, command = result.stdout.splitlines()
+    assert announced == f"+ {command}"
+    assert "-m pytest" in command and command in (ROOT / "README.md").read_text()

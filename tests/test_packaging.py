@@ -31,7 +31,10 @@ LAYERS = [
     ["lower"],
     ["emit"],
     ["runtime"],
+    ["graph"],
+    ["compiled"],
     ["api"],
+    ["check"],
     ["__init__"],
 ]
 LEVEL = {part: level for level, row in enumerate(LAYERS) for part in row}

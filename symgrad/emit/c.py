@@ -32,7 +32,8 @@ C_TYPES = {
     "int32": "int32_t",
     "bool": "bool",
 }
-PART_STATEMENTS = 2000  # C compilers are superlinear in the length of a function
+PART_STATEMENTS = 500
+_WORD = re.compile(r"[A-Za-z_]\w*")
 _TREE_LIMIT = 16  # nodes spelled in one statement
 _ATOM, _UNARY, _TIMES, _PLUS, _COMPARE, _EQUAL, _AND, _OR, _TERNARY = range(9, 0, -1)
 _OPERATORS = (
@@ -444,22 +445,11 @@ def emit(
 ) -> Source:
     """C source and header of a program. All text in `comment` and notes must be comment-safe."""
     emitter = _Emitter(program)
-    statements = emitter.body(program.body, 0) if len(program.body) <= 1 else None
-    items: list[tuple[list[dict[str, Any]], set[str], set[str]]] = []
-    if statements is None:
-        for s in program.body:
-            emitter.used = set()
-            before = set(emitter.defined)
-            records = [*emitter._declarations(s, 0), emitter.statement(s, 0)]
-            items.append((records, emitter.used, set(emitter.defined) - before))
-    else:
-        items.append((statements, emitter.used, set(emitter.defined)))
-    pieces = _split_records(items)
-    parts, slots = _parts(pieces, emitter)
-    arrays = [b for b in program.buffers if b.role in ("local", "work")]
+    records = emitter.body(program.body, 0)
     workspace = program.workspace_bytes
-    slot_offset = workspace
+    parts, slots = _parts(records, emitter, workspace // 8)
     workspace += -(-8 * slots // 64) * 64
+    arrays = [b for b in program.buffers if b.role in ("local", "work")]
     if len(parts) > 1:  # arrays that several parts share cannot be on one part's stack
         for b in arrays:
             if b.role == "local":
@@ -482,14 +472,11 @@ def emit(
         parts=[
             dict(
                 records=p.records,
-                imports=[(C_TYPES[t], n, slot) for n, t, slot in p.imports],
-                exports=[(C_TYPES[t], n, slot) for n, t, slot in p.exports],
                 arrays=[_array(b) for b in arrays if b.name in p.used],
                 parameters=[b.name for b in (*program.inputs, *program.outputs) if b.name in p.used],
             )
             for p in parts
         ],
-        slot_offset=slot_offset // 8,
         workspace=workspace,
         workspace_doubles=workspace // 8,
         helpers=_helpers(emitter),
@@ -521,52 +508,96 @@ def _array(b: Buffer) -> dict[str, Any]:
 
 @dataclass
 class _Part:
+    """A piece of the function that is compiled on its own."""
+
     records: list[dict[str, Any]]
     used: set[str]
-    defined: set[str]
-    imports: list[tuple[str, str, int]]
-    exports: list[tuple[str, str, int]]
 
 
-def _split_records(items: list) -> list[_Part]:
-    """Cut the function where it gets long; a record is never divided."""
+def _words(record: Any) -> set[str]:
+    """Every identifier in the text of a record, nested statements included."""
+    found: set[str] = set()
+    stack = [record]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, str):
+            found.update(_WORD.findall(item))
+        elif isinstance(item, dict):
+            stack.extend(item.values())
+        elif isinstance(item, list):
+            stack.extend(item)
+    return found
+
+
+def _parts(records: list[dict[str, Any]], emitter: _Emitter, slot_offset: int) -> tuple[list[_Part], int]:
+    """Cut the function where it gets long; returns the parts and the number of slots.
+
+    Values that cross a cut travel through workspace slots, stored where they are computed and
+    loaded where they are first used: everything else stays local, and live ranges stay short.
+    Both matter: compilers take several times longer otherwise.
+    """
+    if len(records) <= PART_STATEMENTS:
+        return [_Part(records, _words(records))], 0
+    owner: dict[str, int] = {}
+    words = [_words(r) for r in records]
+    for k, record in enumerate(records):
+        if record["kind"] in ("declare", "define"):
+            owner[record.get("name") or record["target"]] = k // PART_STATEMENTS
+    crossing: dict[str, int] = {}
+    for k, used in enumerate(words):
+        for name in sorted(used, key=lambda n: (len(n), n)):
+            if name in owner and owner[name] < k // PART_STATEMENTS:
+                crossing.setdefault(name, slot_offset + len(crossing))
     parts: list[_Part] = []
-    for records, used, defined in items:
-        if len(records) > PART_STATEMENTS:
-            names = {r["name"] for r in records if r["kind"] == "declare"}
-            for start in range(0, len(records), PART_STATEMENTS):
-                chunk = records[start : start + PART_STATEMENTS]
-                text = set()
-                for r in chunk:
-                    for value in r.values():
-                        if isinstance(value, str):
-                            text.update(re.findall(r"[A-Za-z_]\w*", value))
-                here = {r["name"] for r in chunk if r["kind"] == "declare"}
-                last = start + PART_STATEMENTS >= len(records)
-                parts.append(_Part(chunk, text, here | ((defined - names) if last else set()), [], []))
-        elif parts and len(parts[-1].records) + len(records) <= PART_STATEMENTS:
-            parts[-1].records += records
-            parts[-1].used |= used
-            parts[-1].defined |= defined
+    for start in range(0, len(records), PART_STATEMENTS):
+        part = start // PART_STATEMENTS
+        out: list[dict[str, Any]] = []
+        loaded: set[str] = set()
+        last_write = _last_writes(records[start : start + PART_STATEMENTS], crossing)
+        for k in range(start, min(start + PART_STATEMENTS, len(records))):
+            for name in sorted(words[k] & crossing.keys(), key=lambda n: (len(n), n)):
+                if owner[name] < part and name not in loaded:
+                    loaded.add(name)
+                    ctype = C_TYPES[emitter.defined[name]]
+                    value = f"work[{crossing[name]}]"
+                    if ctype != "double":
+                        value = f"{value} != 0" if ctype == "bool" else f"({ctype}){value}"
+                    out.append(dict(kind="declare", type=ctype, name=name, value=value))
+            out.append(records[k])
+            for name in last_write.get(k - start, ()):
+                if owner[name] == part:
+                    cast = "" if emitter.defined[name] == "float64" else "(double)"
+                    out.append(dict(kind="assign", target=f"work[{crossing[name]}]", op="=", value=cast + name))
+        parts.append(_Part(out, set().union(*words[start : start + PART_STATEMENTS])))
+    return parts, len(crossing)
+
+
+def _last_writes(records: list[dict[str, Any]], crossing: dict[str, int]) -> dict[int, list[str]]:
+    """For each record, the crossing variables that are complete behind it."""
+    last: dict[str, int] = {}
+    for k, record in enumerate(records):
+        for name in _targets(record):
+            if name in crossing:
+                last[name] = k
+    result: dict[int, list[str]] = {}
+    for name, k in last.items():
+        result.setdefault(k, []).append(name)
+    return result
+
+
+def _targets(record: dict[str, Any]) -> set[str]:
+    """The variables that a record writes."""
+    found: set[str] = set()
+    stack = [record]
+    while stack:
+        item = stack.pop()
+        if item["kind"] == "loop":
+            stack.extend(item["body"])
         else:
-            parts.append(_Part(list(records), set(used), set(defined), [], []))
-    return parts
-
-
-def _parts(parts: list[_Part], emitter: _Emitter) -> tuple[list[_Part], int]:
-    """Values that cross a cut travel through workspace slots; everything else stays local."""
-    if len(parts) <= 1:
-        return parts, 0
-    owner = {n: k for k, p in enumerate(parts) for n in p.defined}
-    slots: dict[str, int] = {}
-    for k, part in enumerate(parts):
-        for n in sorted(part.used, key=lambda s: (len(s), s)):
-            if n in owner and owner[n] < k:
-                slot = slots.setdefault(n, len(slots))
-                part.imports.append((n, emitter.defined[n], slot))
-    for n, slot in slots.items():
-        parts[owner[n]].exports.append((n, emitter.defined[n], slot))
-    return parts, len(slots)
+            for key in ("target", "best") if item["kind"] != "declare" else ("name",):
+                if key in item:
+                    found.update(_WORD.findall(item[key])[:1])
+    return found
 
 
 def _helpers(emitter: _Emitter) -> list[str]:

@@ -14,6 +14,7 @@ generated text the same in every process.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import threading
 import weakref
@@ -183,9 +184,14 @@ def _fold(row: Op, args: tuple[Expr, ...]) -> Expr | None:
         return const(value, dtype, args[0].shape)
     if row.identity is not None:
         for this, other in ((args[0], args[1]), (args[1], args[0])):
-            if this.op is CONST and this is const(row.identity, this.dtype, this.shape):
+            if this.op is CONST and this.attrs[1] == _bits(row.identity, this.dtype):
                 return other
     return None
+
+
+@functools.cache
+def _bits(value: float, dtype: str) -> bytes:
+    return np.asarray(value).astype(dtype).tobytes()
 
 
 # ---- sources ---------------------------------------------------------------------------------
@@ -282,9 +288,9 @@ def array(value: np.ndarray) -> Expr:
     """A captured array as a node; uniform small arrays become `const`."""
     if str(value.dtype) not in DTYPES:
         raise DtypeError(f"dtype {value.dtype} is not supported; use one of {', '.join(DTYPES)}")
-    data = ArrayData(value)
     if value.ndim == 0:
         return const(value[()], str(value.dtype))
+    data = ArrayData(value)
     key = (ARRAY, (), (data,))
     node = _TABLE.get(key)
     if node is None:

@@ -10,7 +10,11 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
+
+import numpy as np
 
 # How tightly a formula holds together: comparison < sum < ⊙ and / < juxtaposition < x² < atom.
 COND, SUM, TERM, JUX, POW, ATOM = range(6)
@@ -30,7 +34,7 @@ _ESCAPES = {
 }
 # fmt: on
 _GREEK_NAMES = frozenset(_GREEK.values())
-_SUPERSCRIPT = str.maketrans("0123456789-−+()", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁻⁺⁽⁾")
+SUPERSCRIPT = str.maketrans("0123456789-−+()", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁻⁺⁽⁾")
 _SUBSCRIPT = dict(zip("0123456789aehijklmnoprstuvx", "₀₁₂₃₄₅₆₇₈₉ₐₑₕᵢⱼₖₗₘₙₒₚᵣₛₜᵤᵥₓ", strict=True))
 _LONGEST_NAME = 80
 
@@ -51,6 +55,8 @@ def _latex_word(word: str, upright: bool = True) -> str:
         return "\\" + _GREEK[word]
     if word in _GREEK_NAMES:
         return "\\" + word
+    if word == "lam":  # Python keeps the whole word for itself
+        return r"\lambda"
     if len(word) == 1 and word.isascii() and word.isalnum() or word.isdigit() and word.isascii():
         return word
     text = "".join(_latex_character(ch) for ch in word)
@@ -211,8 +217,13 @@ def add(terms: list[Formula], reorder: bool) -> Formula:
     flat: list[Formula] = []
     for t in terms:
         flat.extend(t.args if t.kind == "sum" else (t,))
+    flat, times = _collect(flat)
+    if len(flat) == 1:
+        return hadamard([*times, flat[0]])
+    if times:
+        return hadamard([*times, add(flat, reorder)])
     if reorder:
-        flat.sort(key=lambda t: (_unsigned(t)[1].kind == "number", -weight(t)))
+        flat.sort(key=lambda t: (_unsigned(t)[1].kind == "number", -weight(t), turned(t)))
         if len(flat) == 2 and flat[1].kind == "number" and flat[0].kind in ("call", "pow"):
             flat.reverse()  # 1 + exp(x), but x + 1
     first = next((k for k, t in enumerate(flat) if t.kind != "neg"), 0)
@@ -220,6 +231,24 @@ def add(terms: list[Formula], reorder: bool) -> Formula:
     if any(_body(t).kind != "eye" for t in flat):  # the size of I is clear from the other terms
         flat = [_bare_eye(t) for t in flat]
     return Formula("sum", tuple(flat), None, max(t.rank for t in flat))
+
+
+def _collect(terms: list[Formula]) -> tuple[list[Formula], list[Formula]]:
+    """Equal terms as one with a coefficient; a coefficient that all share is the second result."""
+    groups: list[list[Any]] = []
+    for t in terms:
+        known = next((g for g in groups if t.kind != "number" and t.same(g[0])), None)
+        if known is not None and len(groups) < 20:
+            known[1] += 1
+        else:
+            groups.append([t, 1])
+    counts = {count for _, count in groups}
+    if counts == {1}:
+        return terms, []
+    if len(counts) == 1:
+        return [t for t, _ in groups], [Formula("number", (), str(counts.pop()))]
+    merged = [t if n == 1 else hadamard([Formula("number", (), str(n)), t]) for t, n in groups]
+    return merged, []
 
 
 def _body(f: Formula) -> Formula:
@@ -258,10 +287,7 @@ def _split(factors: list[Formula], inner: str) -> tuple[bool, list[Formula], lis
 def _join(negative: bool, scalars: list[Formula], body: Formula | None) -> Formula:
     scalars = [s for s in scalars if not is_number(s, "1")]
     scalars.sort(key=lambda s: (s.kind != "number", s.kind not in ("symbol", "part"), weight(s)))
-    if body is None and len(scalars) > 1 and scalars[0].kind != "number":
-        same = [s for s in scalars if s.same(scalars[0])]
-        if len(same) == len(scalars):
-            return _signed(negative, power(scalars[0], Formula("number", (), str(len(same))), 0))
+    scalars = _powers(_fold_numbers(scalars), 0)
     if body is not None and body.kind == "div" and scalars and not body.data:
         return _signed(negative, divide(_join(False, scalars, body.args[0]), body.args[1]))
     divided = next((s for s in scalars if s.kind == "div" and not s.data), None)
@@ -278,23 +304,41 @@ def _join(negative: bool, scalars: list[Formula], body: Formula | None) -> Formu
     return _signed(negative, Formula("mul", tuple(parts), None, body.rank if body else 0))
 
 
+def _fold_numbers(scalars: list[Formula]) -> list[Formula]:
+    """Numbers in a row as one, where the exact decimal product is short."""
+    plain = [s for s in scalars if s.kind == "number" and re.fullmatch(r"[\d.]+(e-?\d+)?", s.data)]
+    if len(plain) < 2:
+        return scalars
+    product = Decimal(1)
+    for s in plain:
+        product *= Decimal(s.data)
+    text = short_number(np.float64(product))
+    if Decimal(text) != product or len(text) > 8:
+        return scalars
+    rest = [s for s in scalars if not any(s is q for q in plain)]
+    return rest if text == "1" else [Formula("number", (), text), *rest]
+
+
+def _powers(factors: list[Formula], rank: int) -> list[Formula]:
+    """Equal factors as one power."""
+    groups: list[tuple[Formula, int]] = []
+    for f in factors:
+        for k, (g, count) in enumerate(groups):
+            if f.kind != "number" and f.same(g):
+                groups[k] = (g, count + 1)
+                break
+        else:
+            groups.append((f, 1))
+    return [g if n == 1 else power(g, Formula("number", (), str(n)), rank) for g, n in groups]
+
+
 def hadamard(factors: list[Formula]) -> Formula:
     """The elementwise product; scalar factors go in front."""
     negative, scalars, others = _split(factors, "had")
     body = None
     if others:
         rank = max(f.rank for f in others)
-        groups: list[tuple[Formula, int]] = []
-        for f in others:
-            for k, (g, count) in enumerate(groups):
-                if f.same(g):
-                    groups[k] = (g, count + 1)
-                    break
-            else:
-                groups.append((f, 1))
-        merged = [
-            g if n == 1 else power(g, Formula("number", (), str(n)), rank) for g, n in groups
-        ]
+        merged = _powers(others, rank)
         body = merged[0] if len(merged) == 1 else Formula("had", tuple(merged), None, rank)
     return _join(negative, scalars, body)
 
@@ -323,8 +367,8 @@ def squared_norm(f: Formula) -> Formula:
 def norm(f: Formula) -> Formula:
     """‖f‖, with the F of Frobenius for matrices."""
     f = _unsigned(f)[1]
-    sub = "F" if f.rank == 2 else ""
-    return Formula("wrap", (f,), ("‖", "‖" + sub, r"\left\lVert ", r"\right\rVert" + ("_{F}" if sub else "")))
+    text, latex = ("‖_F", r"\right\rVert_{F}") if f.rank == 2 else ("‖", r"\right\rVert")
+    return Formula("wrap", (f,), ("‖", text, r"\left\lVert ", latex))
 
 
 def transpose(f: Formula) -> Formula:
@@ -344,17 +388,31 @@ def transpose(f: Formula) -> Formula:
             return Formula("mat", tuple(transpose(a) for a in reversed(f.args)), None, f.rank)
         case "inverse" if not f.data:
             return Formula("inverse", f.args, "T", 2)
+        case "sum" if all(_body(t).kind in ("eye", "diag", "mat", "T") for t in f.args):
+            return Formula("sum", tuple(transpose(t) for t in f.args), None, f.rank)
     return Formula("T", (f,), None, f.rank)
 
 
-def diagonal(f: Formula) -> Formula:
-    """The diagonal matrix of a vector; signs and scalars come out."""
+def diagonal(f: Formula, shorten: Callable[[Formula], Formula]) -> Formula:
+    """The diagonal matrix of a vector; signs and scalars come out, `shorten` names a large one."""
     minus, f = _unsigned(f)
     if f.kind == "mul":
-        return _signed(minus, _join(False, list(f.args[:-1]), diagonal(f.args[-1])))
+        return _signed(minus, _join(False, list(f.args[:-1]), diagonal(f.args[-1], shorten)))
     if f.rank == 0:
-        return _signed(minus, Formula("mul", (f, Formula("eye", (), None, 2)), None, 2))
+        return _signed(minus, _join(False, [f], Formula("eye", (), None, 2)))
+    if weight(f) >= 3:
+        f = shorten(f)
     return _signed(minus, Formula("diag", (f,), None, 2))
+
+
+def inverse(f: Formula) -> Formula:
+    """f⁻¹."""
+    return Formula("inverse", (f,), None, 2)
+
+
+def gathered(f: Formula, index: Formula, axis: int, rank: int) -> Formula:
+    """f[index], or f[:, index] and so on for a later axis."""
+    return Formula("gather", (f, index), axis, rank)
 
 
 def divide(a: Formula, b: Formula) -> Formula:
@@ -371,13 +429,15 @@ def divide(a: Formula, b: Formula) -> Formula:
 
 
 def power(base: Formula, exponent: Formula, rank: int) -> Formula:
-    """base to the exponent, elementwise if `rank` > 0."""
+    """base to the exponent, elementwise if `rank` > 0 (shown for matrices, clear for vectors)."""
     if is_number(exponent, "1"):
         return base
     if is_number(exponent, "2") and base.kind == "neg":
         base = base.args[0]
     if base.kind == "pow" and _even(exponent) and _even(base.args[1]):
         product = int(base.args[1].data) * int(exponent.data)
+        if product > 64:
+            return Formula("pow", (base, exponent), None, rank)
         return Formula("pow", (base.args[0], Formula("number", (), str(product))), None, rank)
     return Formula("pow", (base, exponent), None, rank)
 
@@ -393,12 +453,21 @@ def call(text: str, latex: str, args: list[Formula], rank: int) -> Formula:
 
 # ---- size ------------------------------------------------------------------------------------
 
-_FREE = frozenset(("neg", "T", "mul", "mat", "had", "sum", "div", "ones", "eye"))
+_FREE = frozenset(("neg", "T", "mul", "mat", "had", "sum", "div", "index", "infix"))
 
 
 def weight(f: Formula) -> int:
     """How much there is to read: leaves and function signs."""
-    return (0 if f.kind in _FREE and f.args else 1) + sum(weight(a) for a in f.args)
+    if f.kind == "pow" and f.args[1].kind == "number":
+        return weight(f.args[0])
+    return (0 if f.kind == "number" or (f.kind in _FREE and f.args) else 1) + sum(
+        weight(a) for a in f.args
+    )
+
+
+def extent(f: Formula) -> int:
+    """Nodes of the tree."""
+    return 1 + sum(extent(a) for a in f.args)
 
 
 def nesting(f: Formula) -> int:
@@ -414,6 +483,11 @@ def nesting(f: Formula) -> int:
     return deepest
 
 
+def turned(f: Formula) -> int:
+    """How many transposes show."""
+    return (f.kind == "T") + sum(turned(a) for a in f.args)
+
+
 _TIGHTNESS = {
     "infix": COND, "sum": SUM, "neg": SUM, "sigma": SUM, "had": TERM, "div": TERM, "mat": JUX,
     "pow": POW, "T": POW, "inverse": POW, "sqrt": POW,
@@ -423,7 +497,8 @@ _TIGHTNESS = {
 def tightness(f: Formula) -> int:
     """The level at which `f` holds together without parentheses, in text."""
     if f.kind == "mul":
-        return min(JUX, tightness(f.args[-1]))
+        last = tightness(f.args[-1])
+        return TERM if last == TERM else JUX
     return _TIGHTNESS.get(f.kind, ATOM)
 
 
@@ -440,7 +515,7 @@ def needed(f: Formula, position: int) -> int:
             return POW
         case "div":
             return JUX if position == 0 else POW
-        case "pow":
+        case "pow" | "gather":
             return ATOM if position == 0 else COND
         case "T" | "inverse" | "index" | "sqrt":
             return ATOM
@@ -487,10 +562,10 @@ def to_text(f: Formula) -> str:
             return f"diag({sub[0]})"
         case "pow":
             exponent = sub[1]
-            if f.rank:
+            if f.rank > 1:
                 return f"{sub[0]}^⊙{_bracketed(exponent, not _simple(exponent))}"
             if exponent.isdigit() or exponent[0] == "−" and exponent[1:].isdigit():
-                return sub[0] + exponent.translate(_SUPERSCRIPT)
+                return sub[0] + exponent.translate(SUPERSCRIPT)
             return f"{sub[0]}^{_bracketed(exponent, not _simple(exponent))}"
         case "sqrt":
             return "√" + sub[0]
@@ -502,8 +577,10 @@ def to_text(f: Formula) -> str:
             return f" {data[0]} ".join(sub)
         case "index":
             return f"{sub[0]}[{data}]"
+        case "gather":
+            return f"{sub[0]}[{':, ' * data}{sub[1]}]"
         case "stack":
-            return f"[{'; '.join(sub)}]"
+            return f"[{'; '.join(_ends(sub, '…'))}]"
         case "list":
             return f"[{', '.join(sub)}]"
         case "cases":
@@ -515,6 +592,11 @@ def to_text(f: Formula) -> str:
             sign = f"Σ{subscript(''.join(summed))} " if summed else ""
             return sign + " ".join(parts)
     raise AssertionError(f.kind)
+
+
+def _ends(parts: list[str], dots: str) -> list[str]:
+    """The first and last of very many."""
+    return parts if len(parts) <= 12 else [*parts[:6], dots, *parts[-3:]]
 
 
 def _simple(text: str) -> bool:
@@ -556,7 +638,8 @@ def _latex_tightness(f: Formula) -> int:
     if f.kind == "sqrt":
         return POW
     if f.kind == "mul":
-        return min(JUX, _latex_tightness(f.args[-1]))
+        last = _latex_tightness(f.args[-1])
+        return TERM if last == TERM else JUX
     if f.kind == "number" and "e" in f.data:
         return JUX
     return tightness(f)
@@ -611,7 +694,7 @@ def to_latex(f: Formula) -> str:
         case "diag":
             return rf"\operatorname{{diag}}\left({sub[0]}\right)"
         case "pow":
-            return f"{sub[0]}^{{{chr(92) + 'odot ' if f.rank else ''}{sub[1]}}}"
+            return f"{sub[0]}^{{{chr(92) + 'odot ' if f.rank > 1 else ''}{sub[1]}}}"
         case "sqrt":
             return rf"\sqrt{{{sub[0]}}}"
         case "call":
@@ -621,9 +704,12 @@ def to_latex(f: Formula) -> str:
         case "infix":
             return f" {data[1]} ".join(sub)
         case "index":
-            return f"{{{sub[0]}}}_{{{latex_index(data)}}}"
+            base = sub[0] if re.fullmatch(r"[A-Za-z]", sub[0]) else f"{{{sub[0]}}}"
+            return f"{base}_{{{latex_index(data)}}}"
+        case "gather":
+            return f"{{{sub[0]}}}_{{{':, ' * data}{sub[1]}}}"
         case "stack":
-            return r"\begin{bmatrix} " + r" \\ ".join(sub) + r" \end{bmatrix}"
+            return r"\begin{bmatrix} " + r" \\ ".join(_ends(sub, r"\vdots")) + r" \end{bmatrix}"
         case "list":
             return r"\left[" + ", ".join(sub) + r"\right]"
         case "cases":
@@ -633,7 +719,7 @@ def to_latex(f: Formula) -> str:
         case "sigma":
             summed, terms = data
             parts = [
-                s if not t else f"{{{s}}}_{{{' '.join(t)}}}"
+                s if not t else (s if len(s) == 1 else f"{{{s}}}") + f"_{{{' '.join(t)}}}"
                 for s, t in zip(sub, terms, strict=True)
             ]
             sign = rf"\sum_{{{' '.join(summed)}}} " if summed else ""

@@ -117,6 +117,8 @@ def _evaluate(*args: Any) -> Any:
 def _normalize(args: Args, attrs: tuple[Any, ...]) -> Expr | None:
     inputs, output = attrs
     size = sizes(args, inputs)
+    if len(args) == 1 and args[0].op is EYE and set(inputs[0]) == set(output) and len(output) == 2:
+        return args[0]  # symmetric
     if len(args) == 1 and args[0].op is not EYE:
         labels = inputs[0]
         if len(set(labels)) == len(labels):  # nothing but a sum and a permutation
@@ -184,7 +186,8 @@ def _without(
 def _pull_constants(args: Args, inputs: tuple[Labels, ...], output: Labels) -> Expr | None:
     """A uniform factor whose labels others carry too becomes one multiplication of the result."""
     for position, (factor, labels) in enumerate(zip(args, inputs, strict=True)):
-        if factor.op is CONST and len(args) > 1:
+        # a moderate factor only: 0, infinities and huge numbers would change which sums overflow
+        if factor.op is CONST and len(args) > 1 and 2**-64 <= abs(const_value(factor)) <= 2**64:
             rest = [i for i in range(len(args)) if i != position]
             elsewhere = {k for i in rest for k in inputs[i]}
             if set(labels) <= elsewhere:

@@ -25,110 +25,168 @@ def erfc(x: Any) -> Any:
     return _erfc(x) if np.size(x) else np.asarray(x, float)
 
 
-def _lgamma(x: float) -> float:
-    if math.isinf(x):
-        return math.inf
-    if x <= 0 and x == math.floor(x):
-        return math.inf
-    return math.lgamma(x)
+# Interpolation at Chebyshev nodes: log Γ(2 + d) / d on [-3/4, 1/2] in powers of d, and
+# ψ(y) / (y - root) on [1, 2] in powers of y - 3/2.
+_GAMMALN_NEAR_2 = [
+    0.42278433509846713,
+    0.3224670334241132,
+    -0.06735230105319819,
+    0.020580808427788703,
+    -0.007385551028663193,
+    0.002890510330482064,
+    -0.0011927539122376619,
+    0.0005096695320648715,
+    -0.00022315474408602818,
+    9.945740198894934e-05,
+    -4.4926464931326535e-05,
+    2.0508175353649692e-05,
+    -9.43727020655551e-06,
+    4.370089307840295e-06,
+    -2.052482416724873e-06,
+    9.670254916827003e-07,
+    -4.018330416059452e-07,
+    2.0758927598859588e-07,
+    -1.9264000508094273e-07,
+    6.2426286817793866e-09,
+    5.025731736555141e-08,
+    7.558472696788447e-08,
+]
+_DIGAMMA_ON_1_2 = [
+    0.951055876031833,
+    -0.4236274212814605,
+    0.2405424842407742,
+    -0.14840492305390884,
+    0.09498872445494122,
+    -0.061922133273064534,
+    0.04076083381242074,
+    -0.02697579675613825,
+    0.0179072524394512,
+    -0.011908218001568644,
+    0.007926944646403797,
+    -0.005279964873257405,
+    0.003519006401502276,
+    -0.002345267632540769,
+    0.0015566317474486838,
+    -0.0010376374098418604,
+    0.0007233266279287554,
+    -0.0004821990530566789,
+    0.0002272331660987376,
+    -0.00015148586836773365,
+    0.00025968482126430747,
+    -0.00017312261802727394,
+]
+# The root of digamma in two parts; the first has 24 bits, so that y - root is exact near it.
+_ROOT_HIGH, _ROOT_LOW = 1.4616321325302124, 1.2438149938918909e-08
+# B_2k: /(2k (2k - 1)) is Stirling's series, /(2k) that of digamma, /(2k)! Euler-Maclaurin.
+_BERNOULLI = [
+    1 / 6,
+    -1 / 30,
+    1 / 42,
+    -1 / 30,
+    5 / 66,
+    -691 / 2730,
+    7 / 6,
+    -3617 / 510,
+    43867 / 798,
+    -174611 / 330,
+]
 
 
-_gammaln = np.vectorize(_lgamma, otypes=[float])
+def _horner(coefficients: list[float], x: Any) -> Any:
+    total = np.zeros_like(x)
+    for c in reversed(coefficients):
+        total = total * x + c
+    return total
 
 
 def gammaln(x: Any) -> Any:
-    """log |Γ(x)|; +inf at the poles."""
-    return _gammaln(x) if np.size(x) else np.asarray(x, float)
-
-
-# B_2k / (2k): asymptotic series of digamma, Abramowitz & Stegun 6.3.18.
-_BERNOULLI = [1 / 6, -1 / 30, 1 / 42, -1 / 30, 5 / 66, -691 / 2730, 7 / 6, -3617 / 510, 43867 / 798]
-_DIGAMMA_ROOT = 1.4616321449683623  # and what the double leaves over
-_DIGAMMA_ROOT_LOW = 9.549995429965697e-17
-
-
-def _digamma(x: float) -> float:
-    if math.isnan(x) or x == math.inf:
-        return x
-    if x == 0:
-        return -math.copysign(math.inf, x)
-    if x == -math.inf or (x < 0 and x == math.floor(x)):
-        return math.nan
-    if x < 0:  # reflection, A&S 6.3.7
-        return _digamma(1 - x) - math.pi / math.tan(math.pi * math.fmod(x, 1.0))
-    if abs(x - _DIGAMMA_ROOT) < 0.25:
-        # Taylor series at the root, where the recurrence would cancel: A&S 6.4.2
-        d = (x - _DIGAMMA_ROOT) - _DIGAMMA_ROOT_LOW
-        return sum(c * d ** (k + 1) for k, c in reversed(list(enumerate(_ROOT_SERIES))))
-    shift = 0.0
-    while x < 10:
-        shift += 1 / x
-        x += 1
-    inv = 1 / (x * x)
-    series = 0.0
-    for k in range(len(_BERNOULLI), 0, -1):
-        series = (series + _BERNOULLI[k - 1] / (2 * k)) * inv
-    return math.log(x) - 0.5 / x - series - shift
-
-
-def _polygamma(n: float, x: float) -> float:
-    order = int(n)
-    if order == 0:
-        return _digamma(x)
-    if math.isnan(x):
-        return x
-    if x == math.inf:
-        return 0.0
-    sign = 1.0 if order % 2 else -1.0
-    if x <= 0:
-        if x == math.floor(x):
-            return math.inf if order % 2 else math.nan
-        return _polygamma_reflected(order, x)
-    total = 0.0
-    while x < 20 + order:  # recurrence, A&S 6.4.6
-        total += x ** -(order + 1)
-        x += 1
-    total *= math.factorial(order)
-    # asymptotic series, A&S 6.4.11
-    power = x**-order
-    total += math.factorial(order - 1) * power + 0.5 * math.factorial(order) * power / x
-    for k, b in enumerate(_BERNOULLI, start=1):
-        total += b * math.factorial(2 * k + order - 1) / math.factorial(2 * k) * power * x ** (-2 * k)
-    return sign * total
-
-
-def _polygamma_reflected(order: int, x: float) -> float:
-    """A&S 6.4.7: (-1)^n ψₙ(1 − x) − ψₙ(x) = π dⁿ/dxⁿ cot πx, the derivative as polynomial in cot."""
-    poly = [0.0, 1.0]  # coefficients in c = cot(pi x); d/dx c = -pi (1 + c²)
-    for _ in range(order):
-        derived = [k * a for k, a in enumerate(poly)][1:] or [0.0]
-        poly = [0.0] * (len(derived) + 2)
-        for k, a in enumerate(derived):
-            poly[k] -= math.pi * a
-            poly[k + 2] -= math.pi * a
-    c = 1 / math.tan(math.pi * math.fmod(x, 1.0))
-    value = 0.0
-    for a in reversed(poly):
-        value = value * c + a
-    sign = -1.0 if order % 2 else 1.0
-    return sign * _polygamma(order, 1 - x) - math.pi * value
-
-
-# Taylor coefficients ψₖ(root)/k!, k = 1 … 12.
-_ROOT_SERIES = [_polygamma(k, _DIGAMMA_ROOT) / math.factorial(k) for k in range(1, 25)]
-
-_digamma_v = np.vectorize(_digamma, otypes=[float])
-_polygamma_v = np.vectorize(_polygamma, otypes=[float])
+    """log |Γ(x)|, accurate near its roots 1 and 2; +inf at the poles."""
+    x = np.asarray(x, float)
+    with np.errstate(all="ignore"):
+        a = np.abs(x)
+        large = np.where(a >= 10, a, 10.0)
+        stirling = [b / (2 * k * (2 * k - 1)) for k, b in enumerate(_BERNOULLI[:8], start=1)]
+        far = _horner(stirling, 1 / large**2) / large + 0.5 * (math.log(2 * math.pi) - 1)
+        far = far + (np.log(large) - 1) * (large - 0.5)
+        y, factor = np.minimum(a, 10.0), np.ones_like(a)
+        for _ in range(8):
+            down = y > 2.5
+            y = np.where(down, y - 1, y)
+            factor = np.where(down, factor * y, factor)
+        below = a < 1.25  # Γ(a) = Γ(2 + d) / factor there, else Γ(2 + d) · factor
+        d = np.where(a < 0.5, a, np.where(below, a - 1, y - 2))
+        factor = np.where(a < 0.5, a * (1 + a), np.where(below, a, factor))
+        near = d * _horner(_GAMMALN_NEAR_2, d)
+        result = np.where(a >= 10, far, near + np.where(below, -np.log(factor), np.log(factor)))
+        # Γ(x) Γ(-x) = -π / (x sin πx)
+        r = np.abs(x - np.rint(x))
+        reflected = np.log(math.pi / (a * np.sin(math.pi * r))) - result
+        reflected = np.where(a < 1e-10, -np.log(a), np.where(r == 0, np.inf, reflected))
+        return np.where(np.isinf(x), np.inf, np.where(x < 0, reflected, result))
 
 
 def digamma(x: Any) -> Any:
-    """d/dx log Γ(x)."""
-    return _digamma_v(x) if np.size(x) else np.asarray(x, float)
+    """d/dx log Γ(x); NaN at the negative poles."""
+    x = np.asarray(x, float)
+    with np.errstate(all="ignore"):
+        y = np.where(x < 0, 1 - x, x)
+        large = np.where(y >= 10, y, 10.0)
+        series = [b / (2 * k) for k, b in enumerate(_BERNOULLI[:9], start=1)]
+        far = np.log(large) - (0.5 / large + _horner(series, 1 / large**2) / large**2)
+        z = np.minimum(y, 10.0)
+        near = np.where(z < 1, -1 / z, 0.0)
+        z = np.where(z < 1, z + 1, z)
+        for _ in range(8):  # recurrence, A&S 6.3.5
+            down = z > 2
+            z = np.where(down, z - 1, z)
+            near = near + np.where(down, 1 / z, 0)
+        near = near + ((z - _ROOT_HIGH) - _ROOT_LOW) * _horner(_DIGAMMA_ON_1_2, z - 1.5)
+        result = np.where(y >= 10, far, near)
+        rest = x - np.rint(x)  # reflection, A&S 6.3.7
+        reflected = np.where(rest == 0, np.nan, result - math.pi / np.tan(math.pi * rest))
+        result = np.where(x < 0, reflected, result)
+        return np.where(x == 0, -np.copysign(np.inf, x), result)
+
+
+def _polygamma_positive(n: Any, x: Any) -> Any:
+    """n! ζ(n + 1, x) by Euler-Maclaurin summation, powers taken relative to x."""
+    scale = np.ones_like(x)
+    for k in range(1, int(np.max(n, initial=1)) + 1):
+        scale = np.where(k <= n, scale * (k / x), scale)
+    total, y, step = np.zeros_like(x), x, 0
+    while (y < n + 11).any():
+        small = y < n + 11
+        total = np.where(small, total + (x / y) ** (n + 1), total)
+        step += 1
+        y = np.where(small, x + step, y)
+    term, series = (n + 1) / y, np.full_like(x, 0.5)
+    for k, b in enumerate(_BERNOULLI, start=1):
+        series = series + b / math.factorial(2 * k) * term
+        term = term * ((n + 2 * k) / y) * ((n + 2 * k + 1) / y)
+    total = total + (x / y) ** (n + 1) * (y / n + series)
+    return np.where(np.isinf(x), 1 / x, scale * (total / x))
 
 
 def polygamma(n: Any, x: Any) -> Any:
-    """The n-th derivative of digamma."""
-    return _polygamma_v(n, x) if np.size(x) else np.asarray(x, float)
+    """The n-th derivative of digamma for n = 0, 1, …, 1000; NaN for other n."""
+    n, x = np.broadcast_arrays(np.asarray(n, float), np.asarray(x, float))
+    known = (n > 0) & (n <= 1000) & (n == np.floor(n))
+    m = np.where(known, n, 1.0)
+    odd = m % 2 == 1
+    with np.errstate(all="ignore"):
+        one = np.ones_like(x)
+        pole = (x <= 0) & (x == np.floor(x))
+        between = (x < 0) & ~pole  # the sum over all integers, less those beyond x
+        above = _polygamma_positive(m, np.where(between, x - np.floor(x), np.where(pole, one, x)))
+        below = np.zeros_like(x)
+        if between.any():
+            below = _polygamma_positive(m, np.where(between, np.ceil(x) - x, one))
+            below = below - _polygamma_positive(m, np.where(between, 1 - x, one))
+            below = np.where(between, below, 0)
+        result = np.where(odd, above + below, below - above)
+        at_pole = np.where(x == 0, -np.copysign(np.inf, x), np.nan)
+        result = np.where(pole, np.where(odd & np.isfinite(x), np.inf, at_pole), result)
+        return np.where(known, result, np.where(n == 0, digamma(x), np.nan))
 
 
 def sigmoid(x: Any) -> Any:

@@ -11,6 +11,7 @@ from symgrad.simplify.rules import SCALAR_RULES
 from symgrad.simplify.tensor_rules import TENSOR_RULES
 
 RULES: tuple[Rule, ...] = SCALAR_RULES + TENSOR_RULES
+OPTIONAL = frozenset({"cancel"})  # groups that are off unless enabled
 
 
 @lru_cache(maxsize=64)
@@ -22,6 +23,7 @@ def simplify(
     outs: Sequence[Expr],
     *,
     disable: frozenset[str] = frozenset(),
+    enable: frozenset[str] = frozenset(),
     order_seed: int | None = None,
 ) -> Simplified:
     """Equal outputs in a simpler form, and which rules led there.
@@ -30,6 +32,7 @@ def simplify(
     ----------
     outs : nodes to simplify together; what they share stays shared
     disable : names of rules or of groups ("algebra", "stable", "view", "einsum", "linalg")
+    enable : optional groups: "cancel" (x - x → 0, which hides that x was infinite or NaN)
     order_seed : shuffle the rules; the result must not depend on it (for tests)
 
     Examples
@@ -40,7 +43,7 @@ def simplify(
     >>> simplify([log(1 + exp(x))]).outs
     [<Expr softplus float64[]>]
     """
-    return run(outs, _rule_set(frozenset(disable), order_seed))
+    return run(outs, _rule_set(frozenset(disable) | (OPTIONAL - enable), order_seed))
 
 
 __all__ = ["RULES", "Rule", "Simplified", "simplify"]

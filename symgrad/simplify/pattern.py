@@ -184,6 +184,7 @@ class Rule:
     roots   operations at which it is tried
     parts   (screen on the arguments' operations or None, function) pairs
     rank    rules of a lower rank are tried first; within a rank the order does not matter
+    pattern what a rule made by `rule` matches, for tests and documentation
     """
 
     name: str
@@ -192,6 +193,7 @@ class Rule:
     roots: tuple[str, ...]
     parts: tuple[tuple[Screen | None, Apply], ...]
     rank: int = 1
+    pattern: Pattern | None = None
 
 
 def rule(
@@ -207,7 +209,7 @@ def rule(
     parts = []
     for ordered in _orders(pattern):
         parts.append(_part(ordered, replacement, when))
-    return Rule(name, group, doc, (pattern.name,), tuple(parts), rank)
+    return Rule(name, group, doc, (pattern.name,), tuple(parts), rank, pattern)
 
 
 def _part(

@@ -3,7 +3,7 @@
 Every rule states its identity and where it holds. What a rule keeps:
 
 * a finite value stays finite, a NaN input stays NaN, and zero keeps its sign;
-* `x + 0.0`, `x * 0`, `x - x` and `x / x` are left alone: they differ from x, 0, 0, 1 at -0.0 or inf;
+* `x + 0.0`, `x * 0`, `x - x`, `x / x` are left alone: at -0.0 or inf they are not x, 0, 0, 1;
 * rounding may change by a few units in the last place. An overflow or underflow of an
   *intermediate* result of the user's formula may disappear ("improves"); in the stable forms the
   same holds for inf - inf and inf / inf at the ends of the axis, where the limit is returned.
@@ -164,7 +164,8 @@ def _even(name: str) -> list[Rule]:
 
 
 NEGATION: list[Rule] = [
-    rule("negate-twice", -(-x), x, "-(-x) = x"),
+    rule("negate-twice", -(-x), x,  # noqa: B002
+         "-(-x) = x"),
     rule("negate-both", (-a) * (-b), a * b, "(-a)(-b) = ab", rank=0),
     rule("negate-both-divide", (-a) / (-b), a / b, "(-a)/(-b) = a/b", rank=0),
     rule("negate-product", once(-a) * b, -(a * b), "(-a)b = -(ab)",
@@ -208,12 +209,12 @@ PRODUCTS: list[Rule] = [
          "c/(dx) = (c/d)/x; constants far from over/underflow", when=_quotient),
     rule("divide-by-power-of-two", x / c, lambda c, x: x * (1 / c), "x/2^k = x 2^-k, exactly",
          when=_halvable),
-    rule("add-same", x + x, 2 * x, "x + x = 2x, exactly", when=_not_bool),
+    rule("add-same", x + x, 2 * x, "x + x = 2x, exactly", when=_not_bool, rank=0),
     rule("add-scaled", x + c * x, lambda c, x: (1 + c) * x, "x + cx = (1 + c)x for c > 0",
-         when=_positive, rank=0),
+         when=_positive),
     rule("add-both-scaled", c * x + d * x, lambda c, d, x: (c + d) * x,
-         "cx + dx = (c + d)x for c, d of one sign", when=_same_sign, rank=0),
-    rule("square", x * x, square_(x), "x x = x²", when=_not_bool),
+         "cx + dx = (c + d)x for c, d of one sign", when=_same_sign),
+    rule("square", x * x, square_(x), "x x = x²", when=_not_bool, rank=0),
     rule("reciprocal", function("reciprocal")(x), 1 / x, "one spelling of 1/x",
          when=is_float),
     rule("reciprocal-twice", 1 / (1 / x), x, "1/(1/x) = x; improves where 1/x overflows", rank=0),
@@ -269,8 +270,10 @@ POWERS: list[Rule] = [
          "√(x²) = |x|; improves where x² over- or underflows"),
     rule("square-of-root", square_(sqrt_(x)), lambda x: x, "(√x)² = x for x >= +0", nonnegative),
     rule("absolute-nonnegative", abs_(x), lambda x: x, "|x| = x for x >= +0", nonnegative),
-    rule("exp-of-log", exp_(log_(x)), lambda x: x, "exp(log x) = x for x >= +0", nonnegative),
-    rule("log-of-exp", log_(exp_(x)), x, "log(exp x) = x; improves where exp over- or underflows"),
+    rule("exp-of-log", exp_(log_(x)), lambda x: x, "exp(log x) = x for x >= +0", nonnegative,
+         group="stable"),
+    rule("log-of-exp", log_(exp_(x)), x, "log(exp x) = x; improves where exp over- or underflows",
+         group="stable"),
     rule("log-of-root", log_(sqrt_(x)), 0.5 * log_(x), "log √x = ½ log x, NaN for x < 0 in both"),
     rule("log-of-square", log_(once(square_(x))), 2 * log_(abs_(x)),
          "log x² = 2 log |x|; improves where x² over- or underflows"),
@@ -364,6 +367,13 @@ def _log1mexp(x: Expr) -> Expr:
     )
 
 
+def _log_cosh(x: Expr) -> Expr:
+    """No |x|: its second derivative at 0 would be wrong, and both branches are smooth."""
+    small = bind("less", bind("square", x), like(1, x))
+    near = 0.5 * bind("log1p", bind("square", bind("sinh", x)))
+    return select(small, near, softplus(2 * x) - x - LN2)
+
+
 def _not_clipped(x: Expr) -> bool:
     return not (x.name == "select" and is_const(x.args[1], like_value(-LN2, x)))
 
@@ -441,10 +451,10 @@ STABLE: list[Rule] = [
     function_rule("logaddexp", "log", _log_of_exps, "log(eᵃ + eᵇ) = logaddexp(a, b), nested",
                   "stable", among="add"),
     stable("log-cosh", log_(cosh_(x)),
-           lambda x: softplus(2 * x) - x - LN2,
-           "log cosh x = softplus(2x) - x - log 2: smooth, no |x| whose second derivative fails"),
+           lambda x: _log_cosh(x),
+           "log cosh x = ½ log1p(sinh² x) for x² < 1, else softplus(2x) - x - log 2"),
     stable("hypot", sqrt_(square_(x) + square_(y)), hypot_(x, y),
-           "√(x² + y²) = hypot(x, y)"),
+           "√(x² + y²) = hypot(x, y); with inf and NaN the result is inf, as IEEE 754 has it"),
     stable("hypot-nested", sqrt_(square_(x) + square_(y) + square_(z)),
            hypot_(hypot_(x, y), z), "√(x² + y² + z²) = hypot(hypot(x, y), z)", rank=0),
     stable("erfc", 1 - erf_(x), erfc_(x), "1 - erf x = erfc x"),

@@ -257,7 +257,10 @@ def contract(factors: list[Expr], terms: list[Term], output: Term, size: dict[An
         if k not in present and k not in output:
             count *= size[k]
     kept = tuple(k for k in output if k in present)
-    result = einsum(factors, terms, kept)
+    if len(factors) == 1 and factors[0].op is EYE and set(terms[0]) == set(kept) and len(kept) == 2:
+        result = factors[0]
+    else:
+        result = einsum(factors, terms, kept)
     if count != 1:
         result = result * count
     if kept != tuple(output):
@@ -327,8 +330,7 @@ class _Product:
                 if this.op is CONST and _scalable(self.scale * number(this)):
                     self.scale *= number(this)
                     return [(other, labels)]
-            deltas = any(_is_delta(a) for a in f.args)
-            if room and (deltas or (self.summing and self.context.single(f))):
+            if room and self.separates(f):
                 return [(a, labels) for a in f.args]
         if row is EINSUM and len(self.factors) + others + len(f.args) <= _MOST_FACTORS:
             if _inlines(f, self.context) and len(self.size) < _MOST_LABELS:
@@ -343,6 +345,60 @@ class _Product:
                 return [(f.args[0], tuple(self.name(name, k) for k in range(f.args[0].ndim)))]
         return None
 
+    def separates(self, product: Expr) -> bool:
+        """Whether the factors of a product gain from being factors of the contraction.
+
+        They do if one of them lacks an axis or is itself contracted; otherwise the product is one
+        pointwise factor, see `grouped`.
+        """
+        if not self.summing and not any(_is_delta(a) for a in product.args):
+            return False
+        stack = [product]
+        looked = 0
+        while stack:
+            e = stack.pop()
+            looked += 1
+            if _is_delta(e):
+                return True
+            if e.op is BROADCAST or (e.op is EINSUM and _inlines(e, self.context)):
+                return self.context.single(product)
+            if e.op in (MULTIPLY, NEGATIVE, PERMUTE) and looked < _MOST_FACTORS:
+                if e is product or self.context.single(e):
+                    stack.extend(e.args)
+        return False
+
+    def group(self) -> bool:
+        """Multiply factors of the same labels together; whether there were any."""
+        groups: dict[Term, list[Expr]] = {}
+        deltas: set[frozenset[Any]] = set()
+        for f, t in zip(self.factors, self.terms, strict=True):
+            if f.op is EYE and len(set(t)) == 2:  # δ² = δ
+                if frozenset(t) in deltas:
+                    continue
+                deltas.add(frozenset(t))
+            groups.setdefault(t, []).append(f)
+        alone = sum(1 for t in groups if t) == 1
+        factors: list[Expr] = []
+        terms: list[Term] = []
+        for t, members in groups.items():
+            points = [f for f in members if f.op is not EYE and f.op is not EINSUM]
+            others = [f for f in members if f.op is EYE or f.op is EINSUM]
+            if not t or len(set(t)) < len(t):
+                points, others = [], members
+            if alone and len(members) > 1 and not others:  # Σ a b keeps its two factors
+                others = [points.pop()]
+            if points:
+                total = points[0]
+                for f in points[1:]:
+                    total = total * f
+                others = [total, *others]
+            factors += others
+            terms += [t] * len(others)
+        if len(factors) == len(self.factors):
+            return False
+        self.factors, self.terms = factors, terms
+        return True
+
     def name(self, names: dict[Any, Any], k: Any) -> Any:
         if k not in names:
             self.fresh += 1
@@ -353,6 +409,7 @@ class _Product:
         """The product summed over what is not in `output`."""
         scalars = [f for f, t in zip(self.factors, self.terms, strict=True) if not t]
         rest = [(f, t) for f, t in zip(self.factors, self.terms, strict=True) if t]
+        rest.sort(key=lambda pair: pair[0].order)  # the result is the same however it was reached
         shape = tuple(self.size[k] for k in output)
         if rest:
             out = contract([f for f, _ in rest], [t for _, t in rest], output, self.size)
@@ -381,7 +438,8 @@ def _flatten(node: Expr, context: Context) -> Expr | None:
     product = _Product(context, summing=len(output) < len(size))
     for k, (f, labels) in enumerate(zip(node.args, inputs, strict=True)):
         product.add(f, labels, len(node.args) - k - 1)
-    if not product.changed and all(product.terms):
+    grouped = product.group()
+    if not product.changed and not grouped and all(product.terms):
         return None
     return product.result(output)
 
@@ -503,7 +561,12 @@ def _delta_product(node: Expr, context: Context) -> Expr | None:
     return product.result(labels)
 
 
+def _square_delta(node: Expr, context: Context) -> Expr | None:
+    return node.args[0] if node.args[0].op is EYE else None
+
+
 EINSUMS: list[Rule] = [
+    function_rule("square-delta", "square", _square_delta, "δ² = δ", "einsum", "eye"),
     function_rule("einsum-flatten", "einsum", _flatten,
                   "views, scales, products and inner contractions dissolve into an einsum",
                   "einsum", rank=2),
@@ -539,6 +602,86 @@ def _sum_leaves(node: Expr, context: Context) -> list[tuple[int, Expr]]:
     return leaves
 
 
+def _add_up(terms: list[tuple[int, Expr]]) -> Expr:
+    """The sum of signed terms, a positive one first where there is one."""
+    terms = sorted(terms, key=lambda t: -t[0])
+    total = terms[0][1] if terms[0][0] > 0 else -terms[0][1]
+    for sign, e in terms[1:]:
+        total = total + e if sign > 0 else total - e
+    return total
+
+
+def _like_terms(node: Expr, context: Context) -> Expr | None:
+    """Σ cᵢ x = (Σ cᵢ) x within a tree of additions, for coefficients of one sign."""
+    if context.is_inner(node) or node.dtype == "bool":
+        return None
+    found: dict[tuple[Expr, bool], list[float]] = {}
+    leaves = _sum_leaves(node, context)
+    if len(leaves) < 3:
+        return None
+    for sign, e in leaves:
+        c, base = float(sign), e
+        if e.op is NEGATIVE:
+            c, base = -c, e.args[0]
+        elif e.op is MULTIPLY and e.args[0].op is CONST and context.single(e):
+            if _scalable(number(e.args[0])):
+                c, base = c * number(e.args[0]), e.args[1]
+        found.setdefault((base, c > 0), []).append(c)
+    if len(found) == len(leaves):
+        return None
+    terms: list[tuple[int, Expr]] = []
+    for (base, positive), coefficients in found.items():
+        c = abs(sum(coefficients))
+        terms.append((1 if positive else -1, base if c == 1 else base * _as(c, base)))
+    return _add_up(terms)
+
+
+def _cancel_terms(node: Expr, context: Context) -> Expr | None:
+    """x - x = 0 and 3x - x = 2x within a tree of additions: not where x is infinite."""
+    if context.is_inner(node) or node.dtype == "bool":
+        return None
+    totals: dict[Expr, float] = {}
+    opposite = False
+    for sign, e in _sum_leaves(node, context):
+        c, base = float(sign), e
+        if e.op is MULTIPLY and e.args[0].op is CONST and _scalable(number(e.args[0])):
+            c, base = c * number(e.args[0]), e.args[1]
+        before = totals.get(base, 0.0)
+        opposite = opposite or before * c < 0
+        totals[base] = before + c
+    if not opposite:
+        return None
+    terms = [
+        (1 if c > 0 else -1, base if abs(c) == 1 else base * _as(abs(c), base))
+        for base, c in totals.items()
+        if c
+    ]
+    return _add_up(terms) if terms else const(0, node.dtype, node.shape)
+
+
+def _as(value: float, node: Expr) -> Expr:
+    return const(value, node.dtype, node.shape)
+
+
+def _scale_inside(node: Expr, context: Context) -> Expr | None:
+    """c (a (d b)) = (cd)(a b) for |cd| >= 1, also where a broadcast is in between."""
+    c, product = node.args if node.args[0].op is CONST else node.args[::-1]
+    if c.op is not CONST or product.op is not MULTIPLY or not context.single(product):
+        return None
+    for a, t in (product.args, product.args[::-1]):
+        view = t if t.op is BROADCAST else None
+        inner = t.args[0] if view is not None else t
+        if inner.op is MULTIPLY and inner.args[0].op is CONST and context.single(t):
+            if not context.single(inner):
+                continue
+            scale = number(c) * number(inner.args[0])
+            if 1 <= abs(scale) <= _LARGEST_SCALE:
+                b = inner.args[1]
+                b = b if view is None else broadcast(b, *view.attrs)
+                return (a * b) * _as(scale, node)
+    return None
+
+
 def _merge_pads(node: Expr, context: Context) -> Expr | None:
     """Σ of pads with disjoint windows: one pad of their concatenation, in n log n."""
     if context.is_inner(node):
@@ -564,11 +707,7 @@ def _merge_pads(node: Expr, context: Context) -> Expr | None:
     ones = (1,) * node.ndim
     for part, starts in windows:
         others.append((1, pad(part, node.shape, tuple(starts), ones)))
-    others.sort(key=lambda t: -t[0])
-    total = others[0][1] if others[0][0] > 0 else -others[0][1]
-    for sign, e in others[1:]:
-        total = total + e if sign > 0 else total - e
-    return total
+    return _add_up(others)
 
 
 def _merge_along(windows: list[tuple[Expr, list[int]]], axis: int) -> list[tuple[Expr, list[int]]]:
@@ -755,6 +894,17 @@ def _norm(node: Expr, context: Context) -> Expr | None:
     return None
 
 
+COLLECT: list[Rule] = [
+    function_rule("like-terms", "add subtract", _like_terms,
+                  "Σ cᵢ x = (Σ cᵢ) x within a sum, cᵢ of one sign; sums are re-associated",
+                  "algebra", "add subtract", rank=2),
+    function_rule("cancel-terms", "add subtract", _cancel_terms,
+                  "x - x = 0, 3x - x = 2x within a sum of finite terms; off unless enabled",
+                  "cancel", rank=0),
+    function_rule("scale-inside", "multiply", _scale_inside,
+                  "c(a(db)) = (cd)(ab) for 1 <= |cd| <= 2^64", "algebra", "multiply"),
+]  # fmt: skip
+
 STABLE_REDUCTIONS: list[Rule] = [
     function_rule("logsumexp", "log", _logsumexp, "log Σ eˣ = logsumexp(x)", "stable", "sum"),
     function_rule("logsumexp-shift", "add", _logsumexp_shift,
@@ -797,7 +947,11 @@ def _solve_inverse(node: Expr, context: Context) -> Expr | None:
                     continue
                 a = permute(inverse.args[0], (1, 0)) if transposed else inverse.args[0]
                 right = b if labels[0] == column else permute(b, (1, 0))
-                solved = bind("solve", a, right)
+                if right.ndim == 1:  # the row wants columns
+                    solved = bind("solve", a, reshape(right, (*right.shape, 1)))
+                    solved = reshape(solved, right.shape)
+                else:
+                    solved = bind("solve", a, right)
                 rest = tuple(k for k in labels if k != column)
                 keep = [i for i in range(len(node.args)) if i not in (p, q)]
                 return einsum(
@@ -817,6 +971,7 @@ TENSOR_RULES: tuple[Rule, ...] = (
     *VIEWS,
     *EINSUMS,
     *SCATTERS,
+    *COLLECT,
     *STABLE_REDUCTIONS,
     *LINALG,
 )

@@ -1,21 +1,39 @@
 """Indexing by NumPy's rules: x[index], and x with x[index] replaced or added to.
 
-In: an Expr and an index as the user wrote it, tracers already turned into Exprs. Out: Exprs. Basic
-indices become slice and reshape; index arrays become one gather with a linearised index; constant
-boolean masks become index arrays. Replacing a part cuts the array along the indexed axes and joins the
-pieces again, so that a loop of ``z[i] = …`` leaves one concat and no trace of the loop.
+In: an Expr and an index as the user wrote it, tracers already turned into Exprs. Out: Exprs.
+Basic indices become slice and reshape; index arrays become one gather with a linearised index;
+constant boolean masks become index arrays. Replacing a part cuts the array along the indexed
+axes and joins the pieces again, so that a loop of ``z[i] = …`` leaves one concat and no trace of
+the loop.
 """
 
 from __future__ import annotations
 
 import operator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from symgrad.errors import ConcretizationError, DtypeError, OutOfRangeError, ShapeError, UnsupportedError
-from symgrad.expr.node import Expr, array, bind, const
-from symgrad.ops.linear import broadcast_to, concat, gather, pad, permute, reshape, scatter_add, slice_
+from symgrad.errors import (
+    ConcretizationError,
+    DtypeError,
+    OutOfRangeError,
+    ShapeError,
+    UnsupportedError,
+)
+from symgrad.expr.node import Expr, arg, array, bind, const
+from symgrad.expr.walk import rebuild
+from symgrad.ops.linear import (
+    broadcast_to,
+    concat,
+    gather,
+    pad,
+    permute,
+    reshape,
+    scatter_add,
+    slice_,
+)
 from symgrad.trace.state import fail
 
 Item = Any  # int, slice, None, integer ndarray or integer Expr
@@ -54,7 +72,8 @@ def _classify(item: Any) -> list[Item]:
         if item.dtype == "bool":
             raise fail(
                 ConcretizationError,
-                "a traced boolean mask selects a number of elements that is not known while tracing; "
+                "a traced boolean mask selects a number of elements that is not known while "
+                "tracing; "
                 "use np.where(mask, a, b), or multiply by the mask before a sum",
             )
         if item.dtype not in ("int32", "int64"):
@@ -93,7 +112,8 @@ def _check_masks(raw: list[Any], shape: tuple[int, ...]) -> None:
                 if item.shape != shape[axis : axis + item.ndim]:
                     raise fail(
                         OutOfRangeError,
-                        f"a boolean index of shape {item.shape} does not fit the array of shape {shape}",
+                        f"a boolean index of shape {item.shape} does not fit the array of shape "
+                        f"{shape}",
                     )
             axis += used[k]
 
@@ -111,7 +131,8 @@ def _in_range(item: Item, n: int, axis: int, shape: tuple[int, ...]) -> Item:
         if bad.size:
             raise fail(
                 OutOfRangeError,
-                f"index {bad.flat[0]} is out of bounds for axis {axis} with size {n} of shape {shape}",
+                f"index {bad.flat[0]} is out of bounds for axis {axis} with size {n} of shape "
+                f"{shape}",
             )
         return np.where(item < 0, item + n, item)
     return item
@@ -147,11 +168,16 @@ def get(x: Expr, items: list[Item]) -> Expr:
     advanced = [k for k, i in enumerate(items) if isinstance(i, (int, np.ndarray, Expr))]
     axes = [sum(i is not None for i in items[:k]) for k in advanced]
     together = advanced[-1] - advanced[0] == len(advanced) - 1
-    index, spread = _linear_index([0 if isinstance(items[k], int) else items[k] for k in advanced],
-                                  [x.shape[a] for a in axes])
+    index, spread = _linear_index(
+        [0 if isinstance(items[k], int) else items[k] for k in advanced], [x.shape[a] for a in axes]
+    )
     rest = [k for k in range(x.ndim) if k not in axes]
     place = axes[0] if together else 0
-    order = [k for k in rest if k < axes[0]] + axes + [k for k in rest if k > axes[0]] if together else axes + rest
+    order = (
+        [k for k in rest if k < axes[0]] + axes + [k for k in rest if k > axes[0]]
+        if together
+        else axes + rest
+    )
     moved = permute(x, tuple(order))
     merged = 1
     for a in axes:
@@ -230,7 +256,7 @@ def _int_array(value: np.ndarray) -> Expr:
 
 
 def part(x: Expr, window: list[tuple[int, int, int]]) -> Expr:
-    """The window (start, size, step per axis) of `x`; pieces of a joined array are taken directly."""
+    """The window (start, size, step per axis) of `x`; pieces of a joined array come directly."""
     while x.op.name == "concat":
         axis = x.attrs[0]
         start, size, step = window[axis]
@@ -318,7 +344,9 @@ def _replace_window(x: Expr, window: list[tuple[int, int, int]], value: Expr, ax
     start, size, step = window[axis]
     if abs(step) != 1:
         mask = np.zeros(x.shape, bool)
-        mask[tuple(np.s_[s : s + n * d : d] if s + n * d >= 0 else np.s_[s::d] for s, n, d in window)] = True
+        mask[
+            tuple(np.s_[s : s + n * d : d] if s + n * d >= 0 else np.s_[s::d] for s, n, d in window)
+        ] = True
         starts, _, steps = zip(*window, strict=True)
         return bind("select", array(mask), pad(value, x.shape, starts, steps), x)
     if step == -1:
@@ -330,7 +358,11 @@ def _replace_window(x: Expr, window: list[tuple[int, int, int]], value: Expr, ax
     window = [*window[:axis], (0, size, 1), *window[axis + 1 :]]
     new = _replace_window(inner, window, value, axis + 1)
     return concat(
-        [*_cut(x, axis, 0, start), *_cut(new, axis, 0, size), *_cut(x, axis, start + size, x.shape[axis])],
+        [
+            *_cut(x, axis, 0, start),
+            *_cut(new, axis, 0, size),
+            *_cut(x, axis, start + size, x.shape[axis]),
+        ],
         axis,
     )
 
@@ -356,3 +388,28 @@ def _positions(shape: tuple[int, ...]) -> Expr:
     for n in shape:
         size *= n
     return reshape(bind("iota", attrs=(size,)), shape)
+
+
+def write_through(derive: Callable[[Expr], Expr], base: Expr, value: Expr) -> Expr | None:
+    """`base` changed so that derive(base) is `value`; None if that view cannot be written to."""
+    probe = arg(0, base.shape, base.dtype)
+    node = derive(probe)
+    path = []
+    while node is not probe:
+        if node.op.name not in ("reshape", "permute", "slice"):
+            return None
+        path.append(node)
+        node = node.args[0]
+    # The value of `base` at every step from it to the view, and back again.
+    steps = [base]
+    for node in reversed(path):
+        steps.append(rebuild(node, (steps[-1],)))
+    for node, before in zip(path, steps[-2::-1], strict=True):
+        if node.op.name == "reshape":
+            value = reshape(value, before.shape)
+        elif node.op.name == "permute":
+            perm = node.attrs[0]
+            value = permute(value, tuple(perm.index(k) for k in range(len(perm))))
+        else:
+            value = _replace_window(before, list(zip(*node.attrs, strict=True)), value, 0)
+    return value

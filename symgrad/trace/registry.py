@@ -1,7 +1,8 @@
 """How the functions of the *_api modules become NumPy's: `implements` registers one by name.
 
-An implementation has NumPy's name and parameters, takes what the user passed (tracers, arrays, numbers)
-and returns Exprs. Parameters of NumPy that it does not list are refused unless they have their default.
+An implementation has NumPy's name and parameters, takes what the user passed (tracers, arrays,
+numbers) and returns Exprs. Parameters of NumPy that it does not list are refused unless they
+have their default.
 """
 
 from __future__ import annotations
@@ -16,21 +17,26 @@ import numpy as np
 from symgrad.errors import DtypeError, ShapeError, UnsupportedError
 from symgrad.expr.node import DTYPES, Expr, bind
 from symgrad.ops.linear import reshape
+from symgrad.trace.memory import share
 from symgrad.trace.state import fail
-from symgrad.trace.tracer import DISPATCH, SUPPORTED, Tracer, as_expr, share, unsupported, wrap_all
+from symgrad.trace.tables import DISPATCH, SUPPORTED, unsupported
+from symgrad.trace.tracer import Tracer, as_expr, wrap_all
 
 _NO_VALUE = np._NoValue  # type: ignore[attr-defined]
 # What an option may be although the implementation does not know it: its default in NumPy.
 _HARMLESS: dict[str, tuple[Any, ...]] = {
     "out": (None,), "where": (True,), "order": (None, "C", "K", "A"), "subok": (True, False),
-    "dtype": (None,), "casting": ("same_kind", "safe", "unsafe"), "copy": (None, True), "like": (None,),
+    "dtype": (None,), "casting": ("same_kind", "safe", "unsafe"), "copy": (None, True),
+    "like": (None,),
     "optimize": (False, True, "greedy", "optimal"), "hermitian": (False,), "device": (None, "cpu"),
     "ddof": (0,), "mean": (), "correction": (), "initial": (), "keepdims": (False,),
 }  # fmt: skip
 
 
-def implements(*names: str, view: bool = False) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Register an implementation; `view` if NumPy's result shares memory with the first argument."""
+def implements(
+    *names: str, view: bool = False
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Register an implementation; `view` if NumPy's result shares memory with argument one."""
 
     def register(function: Callable[..., Any]) -> Callable[..., Any]:
         parameters = inspect.signature(function).parameters
@@ -43,7 +49,8 @@ def implements(*names: str, view: bool = False) -> Callable[[Callable[..., Any]]
             if not variadic and len(args) > len(parameters):
                 raise fail(
                     UnsupportedError,
-                    f"{label}: only the arguments {', '.join(parameters)} are supported while tracing",
+                    f"{label}: only the arguments {', '.join(parameters)} are supported while "
+                    "tracing",
                 )
             for key in [*kwargs]:
                 if kwargs[key] is _NO_VALUE:
@@ -52,9 +59,7 @@ def implements(*names: str, view: bool = False) -> Callable[[Callable[..., Any]]
                     _refuse(label, key, kwargs.pop(key))
             result = wrap_all(function(*args, **kwargs))
             if view and args and isinstance(args[0], Tracer):
-                for part in result if isinstance(result, (tuple, list)) else [result]:
-                    if part.shape:
-                        share(args[0], part)
+                _share(function, args, kwargs, result)
             return result
 
         for name in names:
@@ -69,18 +74,39 @@ def implements(*names: str, view: bool = False) -> Callable[[Callable[..., Any]]
     return register
 
 
+def _share(function: Callable[..., Any], args: Any, kwargs: Any, result: Any) -> None:
+    """Note that `result`, or each part of it, is a view of args[0]."""
+    base, rest = args[0], args[1:]
+    if not isinstance(result, (tuple, list)):
+        if result.shape:
+            exact = function.__name__ not in ("reshape", "ravel") or _always_view(base, result)
+            share(base, result, (lambda x: function(x, *rest, **kwargs)) if exact else None)
+        return
+    for k, part in enumerate(result):
+        if isinstance(part, Tracer) and part.shape:
+            share(base, part, lambda x, k=k: function(x, *rest, **kwargs)[k])
+
+
+def _always_view(base: Tracer, result: Tracer) -> bool:
+    """Whether NumPy's reshape gives a view whatever the memory layout of `base` is."""
+    if [n for n in base.shape if n != 1] == [n for n in result.shape if n != 1]:
+        return base._base is None or result.ndim > 1
+    return base.ndim == 1
+
+
 def _refuse(label: str, key: str, value: Any) -> None:
     harmless = _HARMLESS.get(key, (None,))
-    if not any(value is h or (isinstance(h, str) and value == h) or value == () for h in harmless):
-        raise fail(UnsupportedError, f"{label}: the option {key}={value!r} is not supported while tracing")
+    if not any(value is h or (isinstance(value, (str, int)) and value == h) for h in harmless):
+        raise fail(
+            UnsupportedError, f"{label}: the option {key}={value!r} is not supported while tracing"
+        )
 
 
 def refuse(name: str, advice: str = "") -> None:
     """Register a function that is known and not traced, with what to write instead."""
 
     def function(*args: Any, **kwargs: Any) -> Any:
-        error = unsupported("np." + name)
-        raise UnsupportedError(f"{error}; {advice}" if advice else str(error))
+        raise unsupported("np." + name, advice)
 
     function.__name__ = name.rsplit(".", 1)[-1]
     target: Any = np
@@ -88,10 +114,6 @@ def refuse(name: str, advice: str = "") -> None:
         target = getattr(target, piece, None)
     if target is not None:
         DISPATCH[target] = function
-    REFUSED[name] = function
-
-
-REFUSED: dict[str, Callable[..., Any]] = {}
 
 
 # ---- what implementations share ----------------------------------------------------------------
@@ -113,7 +135,9 @@ def axis_list(axis: Any, ndim: int, what: str = "") -> list[int]:
     for a in given:
         number = a.__index__()
         if not -ndim <= number < ndim:
-            raise fail(ShapeError, f"{what}: axis {number} is out of bounds for an array of rank {ndim}")
+            raise fail(
+                ShapeError, f"{what}: axis {number} is out of bounds for an array of rank {ndim}"
+            )
         result.append(number % ndim)
     if len(set(result)) != len(result):
         raise fail(ShapeError, f"{what}: an axis is named twice in {axis}")
@@ -146,5 +170,6 @@ def as_float(x: Expr) -> Expr:
 
 
 __all__ = [
-    "as_expr", "as_float", "axes_of", "axis_list", "dtype_name", "implements", "keep", "refuse", "to",
+    "as_expr", "as_float", "axes_of", "axis_list", "dtype_name", "implements", "keep", "refuse",
+    "to",
 ]  # fmt: skip

@@ -1,8 +1,9 @@
 """Which trace is running, and errors that a running trace does not forget.
 
-A `Trace` is the time during which one user function is called with tracers. Traces nest: `grad` of
-`grad` records inside a record. Every TraceError made by `fail` also marks the running traces, so that a
-``try: float(x)`` / ``except TypeError`` in the user's function cannot hide it: `record` raises it again.
+A `Trace` is the time during which one user function is called with tracers. Traces nest: `grad`
+of `grad` records inside a record. Every TraceError made by `fail` also marks the running traces,
+so that a ``try: float(x)`` / ``except TypeError`` in the user's function cannot hide it:
+`record` raises it again.
 """
 
 from __future__ import annotations
@@ -50,19 +51,24 @@ def fail(cls: type[E], message: str) -> E:
 _INTERNAL: dict[str, bool] = {}  # by file name: a frame that is not the user's
 
 
+def is_internal(filename: str) -> bool:
+    """Whether a frame of that file belongs to symgrad, or to what calls back into it."""
+    internal = _INTERNAL.get(filename)
+    if internal is None:
+        internal = _INTERNAL[filename] = (
+            filename.startswith((_PACKAGE, "<__array_function__"))
+            or filename.endswith(("functools.py", ".pyx"))
+            or any(part in filename for part in _CALLERS)
+        )
+    return internal
+
+
 def site() -> tuple[str, int] | None:
     """`errors.user_site`, fast enough to ask for every node."""
     frame = sys._getframe(2)
     while frame is not None:
         filename = frame.f_code.co_filename
-        internal = _INTERNAL.get(filename)
-        if internal is None:
-            internal = _INTERNAL[filename] = (
-                filename.startswith((_PACKAGE, "<__array_function__"))
-                or filename.endswith("functools.py")
-                or any(part in filename for part in _CALLERS)
-            )
-        if not internal:
+        if not is_internal(filename):
             return filename, frame.f_lineno
         frame = frame.f_back
     return None

@@ -1,14 +1,14 @@
 """Tracer, the value that stands for an array while the user's function is called.
 
-In: whatever plain NumPy code does with an array. Out: Exprs. A tracer is a mutable handle on an immutable
-Expr: ``x += 1`` and ``z[0] = y`` replace the Expr it holds, which is what NumPy's in-place change looks like
-from outside as long as no other array shares the memory. Where one does, or where the array belongs to the
-caller, the change raises MutationError: an in-place change is followed or refused, never lost.
+In: whatever plain NumPy code does with an array. Out: Exprs. A tracer is a mutable handle on an
+immutable Expr: ``x += 1`` and ``z[0] = y`` replace the Expr it holds, which is what NumPy's in-
+place change looks like from outside as long as no other array shares the memory. Where one does,
+or where the array belongs to the caller, the change raises MutationError: an in-place change is
+followed or refused, never lost.
 """
 
 from __future__ import annotations
 
-import difflib
 import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -18,40 +18,39 @@ import numpy as np
 from symgrad.errors import (
     ConcretizationError,
     DtypeError,
-    MutationError,
     ShapeError,
     TraceError,
     UnsupportedError,
 )
 from symgrad.expr.node import DTYPES, FLOATS, Expr, array, bind, const
-from symgrad.expr.op import Kind
 from symgrad.ops.linear import broadcast_to, concat, reshape
 from symgrad.trace import indexing, ufuncs
-from symgrad.trace.state import CURRENT, Trace, fail, site
+from symgrad.trace.memory import Part, mark, share, store
+from symgrad.trace.state import CURRENT, NO_TRACE, Trace, fail
+from symgrad.trace.tables import DISPATCH, SUPPORTED, public_name, unsupported
 
-SUPPORTED: dict[str, Callable[..., Any]] = {}  # by NumPy's public name, filled by the *_api modules
-DISPATCH: dict[Any, Callable[..., Any]] = {}  # the same, by the NumPy function itself
 _new = object.__new__
 
 
 class Tracer:
     """A traced array. Behaves like a NumPy array; ``.expr`` is the expression it stands for."""
 
-    __slots__ = ("__weakref__", "_base", "_group", "_index", "expr", "is_argument", "trace")
+    __slots__ = ("__weakref__", "_base", "_derive", "_group", "expr", "is_argument", "owner")
 
     expr: Expr
-    trace: Trace
+    owner: Trace
     is_argument: bool
     _group: list[weakref.ref[Tracer]] | None  # handles that share this one's memory
-    _base: Tracer | None  # the array of which this one is the view `_base[_index]`
-    _index: list[Any] | None
+    _base: Tracer | None  # the array of which this one is a view …
+    _derive: Callable[[Expr], Any] | None  # … and how it is read from there
 
     __array_priority__ = 1000.0
     __symgrad_leaf__ = True
 
     def __new__(cls, expr: Expr, is_argument: bool = False) -> Tracer:
         tracer = wrap(expr)
-        tracer.is_argument = is_argument
+        if is_argument:  # of the trace that `record` starts with it
+            tracer.is_argument, tracer.owner = True, NO_TRACE
         return tracer
 
     # ---- facts known while tracing ----
@@ -126,14 +125,19 @@ class Tracer:
     def __bool__(self) -> bool:
         raise fail(
             ConcretizationError,
-            f"the truth of {self!r} is not known while tracing. Instead of `if`, `and`, `or`, `not`, max(), "
-            "min() and chained comparisons write np.where(condition, a, b), np.logical_and, np.maximum, "
+            f"the truth of {self!r} is not known while tracing. Instead of `if`, `and`, `or`, "
+            "`not`, max(), "
+            "min() and chained comparisons write np.where(condition, a, b), np.logical_and, "
+            "np.maximum, "
             "np.minimum; symgrad.cond evaluates one branch only",
         )
 
     def __float__(self) -> float:
-        raise self._no_number("float()", "np.sin instead of math.sin and so on, and leave float() out; "
-                              "to fill an array use np.stack([...]) or z = np.zeros_like(x)")  # fmt: skip
+        raise self._no_number(
+            "float()",
+            "np.sin instead of math.sin and so on, and leave float() out; to fill an array use "
+            "np.stack([...]) or z = np.zeros_like(x)",
+        )
 
     def __int__(self) -> int:
         raise self._no_number("int()", "np.floor(x) or x.astype(int)")
@@ -144,7 +148,8 @@ class Tracer:
     def __index__(self) -> int:
         raise self._no_number(
             "an integer (index, range, size)",
-            "x[i] on a traced x, or symgrad.take(a, i) for a plain array; sizes and loop counts must be "
+            "x[i] on a traced x, or symgrad.take(a, i) for a plain array; sizes and loop counts "
+            "must be "
             "plain integers",
         )
 
@@ -157,8 +162,10 @@ class Tracer:
     def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
         raise fail(
             ConcretizationError,
-            f"{self!r} cannot become a plain NumPy array while tracing. Instead of np.array([x, y]) or a "
-            "list given to a NumPy function write np.stack([x, y]); instead of filling np.zeros(n) fill "
+            f"{self!r} cannot become a plain NumPy array while tracing. Instead of np.array([x, "
+            "y]) or a "
+            "list given to a NumPy function write np.stack([x, y]); instead of filling "
+            "np.zeros(n) fill "
             "np.zeros_like(x), or use np.concatenate; instead of a[i] with a plain array a write "
             "symgrad.take(a, i); np.asarray(x) can be left out",
         )
@@ -312,9 +319,11 @@ class Tracer:
 
 def _method(name: str) -> Callable[..., Any]:
     def method(self: Tracer, *args: Any, **kwargs: Any) -> Any:
+        if name not in SUPPORTED:
+            raise unsupported(f"the method x.{name}")
         return SUPPORTED[name](self, *args, **kwargs)
 
-    method.__name__ = name.rsplit(".", 1)[-1]
+    method.__name__ = name
     return method
 
 
@@ -365,24 +374,23 @@ class ArrayTracer(Tracer):
         items = indexing.parse(expr.shape, _plain_index(index))
         result = wrap(indexing.get(expr, items))
         if result.expr.shape and indexing.is_basic(items):
-            share(self, result)
-            result._base, result._index = self, items
+            share(self, result, Part(items))
         return result
 
     def __setitem__(self, index: Any, value: Any) -> None:
         expr = operand(self)
-        if isinstance(value, Tracer) and value._base is self:
-            # z[1:] += 3 is tmp = z[1:]; tmp += 3; z[1:] = tmp: the second step wrote through already.
+        if isinstance(value, Tracer) and value._base is self and type(value._derive) is Part:
+            # z[1:] += 3 is tmp = z[1:]; tmp += 3; z[1:] = tmp: the second step wrote through
+            # already.
             items = indexing.parse(expr.shape, _plain_index(index))
-            if repr(items) == repr(value._index):
-                self._check_writable("z[index] = y")
+            if indexing.is_basic(items) and items == value._derive.items:
                 return
         if isinstance(index, Tracer) and index.expr.dtype == "bool":
             new = self._masked(expr, operand(index), as_expr(value))
         else:
             items = indexing.parse(expr.shape, _plain_index(index))
             new = indexing.replace(expr, items, self._same_kind(_strong(value, expr.dtype)))
-        self._assign(new, "z[index] = y")
+        store(self, new, "z[index] = y")
 
     def _masked(self, x: Expr, mask: Expr, value: Expr) -> Expr:
         """z[mask] = number, which is a where; more values need the mask's number of elements."""
@@ -442,7 +450,7 @@ class ArrayTracer(Tracer):
                 f"{what}: a result of shape {new.shape} does not fit into the array of shape "
                 f"{self.expr.shape}",
             )
-        self._assign(self._same_kind(new), what)
+        store(self, self._same_kind(new), what)
         return self
 
     def _same_kind(self, value: Expr) -> Expr:
@@ -454,46 +462,6 @@ class ArrayTracer(Tracer):
                 "make the array with dtype=float",
             )
         return ufuncs.convert(value, self.expr.dtype)
-
-    def _check_writable(self, what: str) -> list[Tracer]:
-        """The chain of arrays to write through, from this one to the one that owns the memory."""
-        chain: list[Tracer] = [self]
-        while chain[-1]._base is not None:
-            chain.append(chain[-1]._base)
-        current = CURRENT.get()
-        for handle in chain:
-            if handle.is_argument:
-                raise fail(
-                    MutationError,
-                    f"{what} changes an array that the caller passed in; write x = x * 2 instead of x *= 2, "
-                    "or change a copy: x = x.copy()",
-                )
-            if handle.trace is not current:
-                raise fail(
-                    MutationError,
-                    f"{what} changes an array that was made outside the function that is being traced; "
-                    "return the new value instead",
-                )
-        if self._group is not None:
-            for reference in self._group:
-                handle_or_none = reference()
-                if handle_or_none is not None and not any(handle_or_none is c for c in chain):
-                    raise fail(
-                        MutationError,
-                        f"{what} changes an array of which another view is alive ({handle_or_none!r}); "
-                        "change a .copy(), or write x.at[index].set(y)",
-                    )
-        return chain
-
-    def _assign(self, new: Expr, what: str) -> None:
-        chain = self._check_writable(what)
-        _mark(new)
-        for handle in chain:
-            base, index = handle._base, handle._index
-            handle.expr = new
-            if base is not None and index is not None:
-                new = indexing.replace(base.expr, index, new)
-                _mark(new)
 
 
 class At:
@@ -530,12 +498,12 @@ _KNOWN = (Tracer, np.ndarray, np.generic, int, float, complex, str, list, tuple,
 def wrap(expr: Expr) -> Any:
     """A new tracer of the running trace."""
     if expr.site is None:
-        _mark(expr)
+        mark(expr)
     tracer = _new(ArrayTracer if expr.shape else ScalarTracer)
     tracer.expr = expr
-    tracer.trace = CURRENT.get()
+    tracer.owner = CURRENT.get()
     tracer.is_argument = False
-    tracer._group = tracer._base = tracer._index = None
+    tracer._group = tracer._base = tracer._derive = None
     return tracer
 
 
@@ -548,39 +516,14 @@ def wrap_all(value: Any) -> Any:
     return value
 
 
-def _mark(expr: Expr) -> None:
-    """Note the user's line on every node that this step has made."""
-    where = None
-    stack = [expr]
-    while stack:
-        node = stack.pop()
-        if node.site is None and node.op.kind is not Kind.SOURCE:
-            where = where or site()
-            if where is None:
-                return
-            node.site = where
-            stack.extend(node.args)
-
-
-def share(base: Tracer, view: Tracer) -> None:
-    """Note that `view` shows the memory of `base`."""
-    group = base._group
-    if group is None:
-        group = base._group = [weakref.ref(base)]
-    if len(group) > 64 and not len(group) & (len(group) - 1):
-        group[:] = [r for r in group if r() is not None]
-    group.append(weakref.ref(view))
-    view._group = group
-    view.is_argument = base.is_argument
-
-
 def operand(value: Any) -> Any:
     """An Expr, or a Python number, which is weak in NumPy's promotion."""
     if isinstance(value, Tracer):
-        if not value.trace.active:
+        if not value.owner.active:
             raise fail(
                 TraceError,
-                f"{value!r} was made while tracing {value.trace.name or 'a function'!r} and is used after "
+                f"{value!r} was made while tracing {value.owner.name or 'a function'!r} and is "
+                "used after "
                 "that trace has ended; return it from the function instead of storing it",
             )
         return value.expr
@@ -591,7 +534,7 @@ def operand(value: Any) -> Any:
 
 
 def _strong(value: Any, dtype: str) -> Expr:
-    """`value` for an assignment into an array of `dtype`; a Python number adapts to it as NumPy does."""
+    """`value` for an assignment into an array of `dtype`; a Python number adapts to it."""
     if type(value) is float and dtype in FLOATS or type(value) is int and dtype != "bool":
         return const(value, dtype)
     if type(value) is float:  # z[0] = 2.5 in an integer array truncates, in NumPy too
@@ -638,7 +581,7 @@ def _as_expr(value: Any) -> Expr:
         raise fail(DtypeError, f"dtype {name} is not supported; {_advice(plain.dtype)}")
     if not plain.dtype.isnative:
         plain = plain.astype(plain.dtype.newbyteorder("="))
-    return array(plain)
+    return array(plain) if plain.ndim else const(plain[()], name)
 
 
 def _advice(dtype: np.dtype) -> str:
@@ -649,7 +592,9 @@ def _advice(dtype: np.dtype) -> str:
     if dtype.kind in "iu":
         return "convert with .astype(np.int64)"
     if dtype.kind == "O":
-        return "an object array holds no numbers that can be traced; use np.stack for lists of arrays"
+        return (
+            "an object array holds no numbers that can be traced; use np.stack for lists of arrays"
+        )
     return f"use one of {', '.join(DTYPES)}"
 
 
@@ -666,7 +611,8 @@ def stack(parts: list[Expr], axis: int = 0) -> Expr:
     for p in parts:
         if p.shape != shape:
             raise fail(
-                ShapeError, f"all arrays must have one shape to be stacked, got {[p.shape for p in parts]}"
+                ShapeError,
+                f"all arrays must have one shape to be stacked, got {[p.shape for p in parts]}",
             )
     dtype = ufuncs.promote(list(parts))
     wide = (*shape[:axis], 1, *shape[axis:])
@@ -702,25 +648,8 @@ def _binary(row: str, ufunc: np.ufunc, a: Any, b: Any) -> Any:
     other = b if isinstance(a, Tracer) else a
     if not isinstance(other, _KNOWN) or isinstance(other, (str, type(None))):
         return NotImplemented
+    if isinstance(other, (list, tuple)) and row == "multiply":
+        scalar = a if isinstance(a, Tracer) else b
+        if not scalar.expr.shape:
+            scalar.__index__()  # [0] * n repeats the list n times
     return wrap_all(ufuncs.apply(ufunc, operand(a), operand(b)))
-
-
-# ---- names and errors --------------------------------------------------------------------------
-
-
-def public_name(func: Any) -> str:
-    """The name by which a user knows a NumPy function, such as ``np.linalg.norm``."""
-    module = getattr(func, "__module__", "") or ""
-    name = getattr(func, "__name__", repr(func))
-    module = {"numpy": "np", "numpy.linalg": "np.linalg", "numpy.fft": "np.fft"}.get(module, module)
-    return f"{module}.{name}"
-
-
-def unsupported(name: str) -> UnsupportedError:
-    """The error for a function that is not traced, with names that are near."""
-    short = name.rsplit(".", 1)[-1]
-    known = sorted({*SUPPORTED, *ufuncs.ROWS, *ufuncs.FORMULAS} - {"ufunc"})
-    near = difflib.get_close_matches(short, [k.rsplit(".", 1)[-1] for k in known], 3)
-    hint = f"; near names that are traced: {', '.join(near)}" if near else ""
-    return fail(UnsupportedError, f"{name} is not supported while tracing{hint}")
-

@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from symgrad import ops  # noqa: F401  (registers the rows)
 from symgrad.errors import DtypeError, ShapeError, UnsupportedError
 from symgrad.expr.node import CONST, DTYPES, FLOATS, Expr, bind, const, const_value
 from symgrad.expr.op import OPS, Kind, Op
+from symgrad.ops import einsum, elementwise, linalg, linear, reduce, scan  # noqa: F401  (the rows)
 from symgrad.ops.linear import broadcast_to
 from symgrad.trace.state import fail
 
@@ -40,18 +40,17 @@ def kind(value: Operand) -> Any:
 
 
 @functools.lru_cache(maxsize=4096)
-def _loop(ufunc: np.ufunc, kinds: tuple[Any, ...]) -> tuple[np.dtype, ...]:
-    return ufunc.resolve_dtypes((*kinds, *(None,) * ufunc.nout))
+def _loop(ufunc: np.ufunc, kinds: tuple[Any, ...]) -> tuple[str, ...]:
+    return tuple(d.name for d in ufunc.resolve_dtypes((*kinds, *(None,) * ufunc.nout)))
 
 
 def loop_dtypes(ufunc: np.ufunc, values: tuple[Operand, ...]) -> tuple[str, ...]:
     """The dtypes NumPy computes with, one per input and output."""
-    kinds = tuple(kind(v) for v in values)
+    kinds = tuple([kind(v) for v in values])
     try:
-        dtypes = _loop(ufunc, kinds)
+        names = _loop(ufunc, kinds)
     except TypeError as error:
         raise fail(DtypeError, f"np.{ufunc.__name__}: {error}") from None
-    names = tuple([d.name for d in dtypes])
     for name in names:
         if name not in DTYPES:
             spelled = ", ".join(getattr(k, "name", getattr(k, "__name__", "")) for k in kinds)
@@ -116,7 +115,8 @@ def truth(x: Operand) -> Expr:
 _TO_LOGICAL = {
     "add": "logical_or", "maximum": "logical_or", "bitwise_or": "logical_or",
     "multiply": "logical_and", "minimum": "logical_and", "bitwise_and": "logical_and",
-    "bitwise_xor": "logical_xor", "invert": "logical_not", "fmax": "logical_or", "fmin": "logical_and",
+    "bitwise_xor": "logical_xor", "invert": "logical_not", "fmax": "logical_or",
+    "fmin": "logical_and",
 }  # fmt: skip
 _LOGICAL = frozenset({"logical_and", "logical_or", "logical_xor", "logical_not"})
 _ROUNDING = frozenset({"floor", "ceil", "trunc", "rint"})
@@ -129,7 +129,7 @@ def apply(ufunc: np.ufunc, *values: Operand) -> Any:
     if name in _LOGICAL:
         return logical(name, *values)
     if name not in ROWS and name not in FORMULAS and name not in _TO_LOGICAL:
-        from symgrad.trace.tracer import unsupported
+        from symgrad.trace.tables import unsupported
 
         raise unsupported(f"{_module(ufunc)}.{name}")
     if name == "power" and len(values) == 2:
@@ -142,9 +142,7 @@ def apply(ufunc: np.ufunc, *values: Operand) -> Any:
             convert(v, "int64") if isinstance(v, Expr) and v.dtype == "int32" else v for v in values
         )
     dtypes = loop_dtypes(ufunc, values)
-    shape = broadcast_shape(
-        f"np.{name}", [v.shape if isinstance(v, Expr) else () for v in values]
-    )
+    shape = broadcast_shape(f"np.{name}", [v.shape if isinstance(v, Expr) else () for v in values])
     args = [convert(v, d, shape) for v, d in zip(values, dtypes, strict=False)]
     first = args[0].dtype
     if first == "bool" and name in _TO_LOGICAL:
@@ -158,7 +156,8 @@ def apply(ufunc: np.ufunc, *values: Operand) -> Any:
         if name in _ROUNDING or (first == "bool" and name == "absolute"):
             return args[0]
         if name == "reciprocal":
-            return bind("floor_divide", const(1, first, shape), args[0])
+            one = bind("equal", bind("absolute", args[0]), const(1, first, shape))
+            return _where(one, args[0], 0)
         if name == "fmod":
             raise fail(UnsupportedError, "np.fmod of integers is not traced; use np.mod")
     return bind(row, *args)
@@ -267,6 +266,7 @@ def _xlog1py(x: Expr, y: Expr) -> Expr:
 
 
 def _betaln(a: Expr, b: Expr) -> Expr:
+    """For positive a and b."""
     return bind("gammaln", a) + bind("gammaln", b) - bind("gammaln", a + b)
 
 

@@ -1,0 +1,143 @@
+"""What evaluating a graph costs: operations from the rows, contractions in their best order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import opt_einsum
+
+from symgrad.expr.node import Expr
+from symgrad.expr.op import Kind
+from symgrad.expr.walk import toposort
+from symgrad.ops.einsum import sizes as label_sizes
+
+_TRANSCENDENTAL = 20  # rows that cost this much per element call the math library
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Counts for one evaluation.
+
+    flops           floating-point operations; a math function counts as its row says
+    transcendental  calls of math functions such as exp
+    bytes_read      of the arguments and captured arrays
+    bytes_written   of the results
+    workspace       bytes of temporary storage, known after lowering
+    passes          loops over memory, known after lowering
+    """
+
+    nodes: int
+    flops: int
+    transcendental: int
+    bytes_read: int
+    bytes_written: int
+    by_op: dict[str, int] = field(default_factory=dict)
+    workspace: int | None = None
+    passes: int | None = None
+
+    def __str__(self) -> str:
+        rows = [
+            ("nodes", f"{self.nodes:,}"),
+            ("flops", f"{self.flops:,}"),
+            ("math functions", f"{self.transcendental:,}"),
+            ("bytes read", f"{self.bytes_read:,}"),
+            ("bytes written", f"{self.bytes_written:,}"),
+        ]
+        if self.workspace is not None:
+            rows.append(("workspace bytes", f"{self.workspace:,}"))
+        if self.passes is not None:
+            rows.append(("passes", f"{self.passes:,}"))
+        for name, flops in sorted(self.by_op.items(), key=lambda item: (-item[1], item[0]))[:5]:
+            rows.append((f"  {name}", f"{flops:,}"))
+        width = max(len(value) for _, value in rows)
+        return "\n".join(f"{label:<16} {value:>{width}}" for label, value in rows)
+
+
+def cost(args: Sequence[Expr], outs: Sequence[Expr]) -> Cost:
+    """Count the operations of a graph; every shared node counts once."""
+    nodes = toposort(outs)
+    by_op: dict[str, int] = {}
+    transcendental = 0
+    read = 0
+    seen: dict[object, int] = {}  # the search for an order runs once per form of contraction
+    for node in nodes:
+        flops = _flops(node, seen)
+        if flops:
+            by_op[node.name] = by_op.get(node.name, 0) + flops
+        if node.op.kind is Kind.ELEMENTWISE and node.op.cost >= _TRANSCENDENTAL:
+            transcendental += node.size
+        if node.name == "array":
+            read += _bytes(node)
+    listed = set(args)
+    read += sum(_bytes(n) for n in nodes if n.name == "arg" and n in listed)
+    return Cost(
+        nodes=len(nodes),
+        flops=sum(by_op.values()),
+        transcendental=transcendental,
+        bytes_read=read,
+        bytes_written=sum(_bytes(o) for o in outs),
+        by_op=by_op,
+    )
+
+
+def _bytes(node: Expr) -> int:
+    return node.size * np.dtype(node.dtype).itemsize
+
+
+def _flops(node: Expr, seen: dict[object, int]) -> int:
+    row = node.op
+    largest = max([node.size, *(a.size for a in node.args)])
+    match row.kind:
+        case Kind.SOURCE:
+            return 0
+        case Kind.ELEMENTWISE:
+            return row.cost * node.size
+        case Kind.EINSUM:
+            key = (node.attrs, tuple(a.shape for a in node.args))
+            if key not in seen:
+                seen[key] = _einsum_flops(node)
+            return seen[key]
+        case Kind.CALL:  # factorisations and substitutions
+            n = node.args[0].shape[-1]
+            if row.name == "solve_triangular":
+                return n * node.size
+            return largest * max(n, 1) * 2 // 3 + (2 * n * node.size if len(node.args) == 2 else 0)
+        case Kind.COMPOSITE:
+            per = {"logsumexp": 22, "softmax": 24, "norm": 2}.get(row.name, max(row.cost, 1))
+            return per * largest
+        case _:
+            return row.cost * largest
+
+
+def _einsum_flops(node: Expr) -> int:
+    inputs, output = node.attrs
+    size = label_sizes(node.args, inputs)
+    if len(node.args) <= 2:
+        steps = [(set(size), len(node.args), set(size) - set(output))]
+        return sum(_step(labels, factors, summed, size) for labels, factors, summed in steps)
+    letters = {k: opt_einsum.get_symbol(k) for k in size}
+    spec = ",".join("".join(letters[k] for k in labels) for labels in inputs)
+    spec += "->" + "".join(letters[k] for k in output)
+    shapes = [a.shape for a in node.args]
+    optimize = "optimal" if len(shapes) <= 5 else "greedy"
+    path, _ = opt_einsum.contract_path(spec, *shapes, shapes=True, optimize=optimize)
+    terms: list[set[int]] = [set(labels) for labels in inputs]
+    total = 0
+    for pair in path:
+        chosen = [terms[i] for i in pair]
+        terms = [t for i, t in enumerate(terms) if i not in pair]
+        labels: set[int] = set().union(*chosen)
+        left = set().union(set(output), *terms)
+        total += _step(labels, len(chosen), labels - left, size)
+        terms.append(labels & left)
+    return total
+
+
+def _step(labels: set[int], factors: int, summed: set[int], size: dict[int, int]) -> int:
+    """Multiplications of one contraction, and as many additions if anything is summed."""
+    count = 1
+    for k in labels:
+        count *= size[k]
+    return count * (max(factors - 1, 0) + bool(summed))

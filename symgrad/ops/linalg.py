@@ -1,0 +1,618 @@
+"""Linear algebra on the last two axes; any axes before them are batch axes.
+
+Two layers. COMPOSITE rows (solve, det, cholesky, …) carry the calculus and the formulas; they
+`expand` to CALL rows, which are C kernels from templates/call, one matrix per call. `lu_factor`
+packs factors and pivots into one array [..., n + 1, n] (row n: the pivot row numbers), so that
+solve, solve with Aᵀ, det, its derivative and slogdet of one matrix share one factorisation by
+hash-consing.
+
+Failure: solve, inv, solve_triangular and cholesky raise numpy.linalg.LinAlgError for a singular or
+not positive definite matrix (kernels return 2). det of a singular matrix is 0, its gradient is the
+cofactor matrix, right at every rank. The second derivative of det goes through the inverse for
+n > 3, and so raises at a singular matrix; up to n = 3 everything is a polynomial.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from symgrad.errors import DtypeError, ShapeError
+from symgrad.expr.node import EYE, FLOATS, Expr, bind, const, eye, iota
+from symgrad.expr.op import Kind, Op, register
+from symgrad.ops.einsum import einsum
+from symgrad.ops.elementwise import equal, greater, select
+from symgrad.ops.linear import broadcast, broadcast_to, concat, lead, permute, reshape, slice_, sum_
+
+Attrs = tuple[Any, ...]
+Args = tuple[Expr, ...]
+Type = tuple[tuple[int, ...], str]
+_SMALL = 3  # up to this size det and cofactor are written out
+
+
+# ---- the functions ---------------------------------------------------------------------------
+
+
+def solve(a: Expr, b: Expr) -> Expr:
+    """x with a @ x = b; NumPy's rules: b is a vector if it has one axis; batch axes broadcast."""
+    return _with_columns(lambda a, b: bind("solve", a, b), "solve", a, b)
+
+
+def inv(a: Expr) -> Expr:
+    """The inverse matrix: solve against the identity."""
+    _square("inv", a)
+    return bind("solve", a, _eye_like(a))
+
+
+def det(a: Expr) -> Expr:
+    """The determinant."""
+    return bind("det", a)
+
+
+def slogdet(a: Expr) -> tuple[Expr, Expr]:
+    """Sign of the determinant and logarithm of its absolute value."""
+    return bind("detsign", a), bind("logabsdet", a)
+
+
+def cofactor(a: Expr) -> Expr:
+    """∂ det(a) / ∂ a: det(a) a⁻ᵀ where a is regular, finite and right where it is not."""
+    return bind("cofactor", a)
+
+
+def cholesky(a: Expr) -> Expr:
+    """Lower triangular l with l lᵀ = a; reads the lower triangle of a."""
+    return bind("cholesky", a)
+
+
+def solve_triangular(
+    a: Expr, b: Expr, lower: bool = False, transposed: bool = False, unit: bool = False
+) -> Expr:
+    """x with t @ x = b (tᵀ @ x = b if transposed), t the upper or lower triangle of a.
+
+    The other triangle is not read; with `unit` the diagonal counts as ones and is not read.
+    """
+    attrs = (bool(lower), bool(transposed), bool(unit))
+    return _with_columns(
+        lambda a, b: bind("solve_triangular", a, b, attrs=attrs), "solve_triangular", a, b
+    )
+
+
+def transpose(x: Expr) -> Expr:
+    """The last two axes exchanged."""
+    k = x.ndim
+    return permute(x, (*range(k - 2), k - 1, k - 2))
+
+
+def _with_columns(apply: Callable[[Expr, Expr], Expr], what: str, a: Expr, b: Expr) -> Expr:
+    """Call `apply` on operands of equal batch axes, b a matrix of columns."""
+    _square(what, a)
+    if b.ndim == 0:
+        raise ShapeError(f"{what}: the right-hand side must have at least one axis")
+    columns = reshape(b, (*b.shape, 1)) if b.ndim == 1 else b
+    if columns.shape[-2] != a.shape[-1]:
+        raise ShapeError(f"{what}: a matrix of shape {a.shape} and right-hand sides {b.shape}")
+    try:
+        batch = np.broadcast_shapes(a.shape[:-2], columns.shape[:-2])
+    except ValueError:
+        raise ShapeError(
+            f"{what}: batch axes of {a.shape} and {b.shape} do not broadcast"
+        ) from None
+    out = apply(
+        broadcast_to(a, (*batch, *a.shape[-2:])),
+        broadcast_to(columns, (*batch, *columns.shape[-2:])),
+    )
+    return reshape(out, out.shape[:-1]) if b.ndim == 1 else out
+
+
+# ---- types -----------------------------------------------------------------------------------
+
+
+def _square(what: str, a: Expr) -> int:
+    if a.ndim < 2 or a.shape[-1] != a.shape[-2]:
+        raise ShapeError(f"{what}: the last two axes must be square, got shape {a.shape}")
+    if a.dtype not in FLOATS:
+        raise DtypeError(f"{what}: expected a float matrix, got {a.dtype}")
+    return a.shape[-1]
+
+
+def _infer_columns(what: str, a: Expr, b: Expr) -> Type:
+    n = _square(what, a)
+    if b.ndim != a.ndim or b.shape[:-2] != a.shape[:-2] or b.shape[-2] != n:
+        raise ShapeError(f"{what}: a matrix of shape {a.shape} and right-hand sides {b.shape}")
+    if b.dtype != a.dtype:
+        raise DtypeError(f"{what}: operands of dtypes {a.dtype} and {b.dtype} must be equal")
+    return b.shape, b.dtype
+
+
+def _infer_scalar(what: str) -> Callable[[Expr], Type]:
+    return lambda a: (_square(what, a), (a.shape[:-2], a.dtype))[1]
+
+
+def _infer_square(what: str) -> Callable[[Expr], Type]:
+    return lambda a: (_square(what, a), (a.shape, a.dtype))[1]
+
+
+def _infer_lu(a: Expr) -> Type:
+    n = _square("lu_factor", a)
+    return (*a.shape[:-2], n + 1, n), a.dtype
+
+
+def _packed(what: str, lu: Expr) -> int:
+    if lu.ndim < 2 or lu.shape[-2] != lu.shape[-1] + 1:
+        raise ShapeError(f"{what}: expected the result of lu_factor, got shape {lu.shape}")
+    return lu.shape[-1]
+
+
+def _infer_lu_solve(lu: Expr, b: Expr, transposed: bool) -> Type:
+    n = _packed("lu_solve", lu)
+    if b.ndim != lu.ndim or b.shape[:-2] != lu.shape[:-2] or b.shape[-2] != n:
+        raise ShapeError(f"lu_solve: factors of shape {lu.shape} and right-hand sides {b.shape}")
+    if b.dtype != lu.dtype:
+        raise DtypeError(f"lu_solve: operands of dtypes {lu.dtype} and {b.dtype} must be equal")
+    return b.shape, b.dtype
+
+
+def _infer_lu_scalar(what: str) -> Callable[[Expr], Type]:
+    return lambda lu: (_packed(what, lu), (lu.shape[:-2], lu.dtype))[1]
+
+
+def _infer_lu_cofactor(lu: Expr) -> Type:
+    n = _packed("lu_cofactor", lu)
+    return (*lu.shape[:-2], n, n), lu.dtype
+
+
+# ---- small builders --------------------------------------------------------------------------
+
+
+def _eye_like(a: Expr) -> Expr:
+    """Identity matrices of the shape of `a`."""
+    k = a.ndim
+    return broadcast(eye(a.shape[-1], a.dtype), a.shape, (k - 2, k - 1))
+
+
+def _inverse_transposed(a: Expr) -> Expr:
+    return transpose(bind("solve", a, _eye_like(a)))
+
+
+def matmul(a: Expr, b: Expr, left: str = "ij", right: str = "jk", out: str = "ik") -> Expr:
+    """einsum over the last two axes of operands with equal batch axes."""
+    batch = tuple(range(a.ndim - 2))
+    return einsum([a, b], [(*batch, *left), (*batch, *right)], (*batch, *out))
+
+
+def _inner(a: Expr, b: Expr) -> Expr:
+    """Σᵢⱼ aᵢⱼ bᵢⱼ of each matrix."""
+    return matmul(a, b, "ij", "ij", "")
+
+
+def _spread(x: Expr, shape: tuple[int, ...]) -> Expr:
+    """One number per matrix, repeated over the matrix."""
+    return broadcast(x, shape, tuple(range(x.ndim)))
+
+
+def _row_and_column(shape: tuple[int, ...]) -> tuple[Expr, Expr]:
+    k = len(shape)
+    return (
+        broadcast(iota(shape[-2]), shape, (k - 2,)),
+        broadcast(iota(shape[-1]), shape, (k - 1,)),
+    )
+
+
+def _triangle(x: Expr, lower: bool, unit: bool) -> Expr:
+    """`x` on the triangle that solve_triangular reads, 0 elsewhere."""
+    row, column = _row_and_column(x.shape)
+    inside = greater(row, column) if lower else greater(column, row)
+    kept = select(inside, x, 0)
+    return kept if unit else select(equal(row, column), x, kept)
+
+
+def _half_lower(x: Expr) -> Expr:
+    """Φ(x): the lower triangle with half of the diagonal."""
+    row, column = _row_and_column(x.shape)
+    return select(greater(row, column), x, select(equal(row, column), 0.5 * x, 0))
+
+
+def _symmetric(x: Expr) -> Expr:
+    return 0.5 * (x + transpose(x))
+
+
+def _is_transpose(x: Expr) -> bool:
+    return x.name == "permute" and transpose(x) is x.args[0]
+
+
+# ---- solve -----------------------------------------------------------------------------------
+# Two rows instead of one with a permuted matrix: whatever simplification does to Aᵀ, both read the
+# same A and share its factorisation.
+
+
+def _normalize_solve(args: Args, attrs: Attrs) -> Expr | None:
+    return bind("solve_transposed", args[0].args[0], args[1]) if _is_transpose(args[0]) else None
+
+
+def _normalize_solve_transposed(args: Args, attrs: Attrs) -> Expr | None:
+    a, b = args
+    if _is_transpose(a):
+        return bind("solve", a.args[0], b)
+    if b.op is EYE:  # one spelling of the inverse
+        return transpose(bind("solve", a, b))
+    return None
+
+
+def _solve_vjp(ct: Expr, out: Expr, args: Args, attrs: Attrs) -> list[Expr | None]:
+    """a x = b: b̄ = a⁻ᵀ ct, ā = -b̄ xᵀ."""
+    b_bar = bind("solve_transposed", args[0], ct)
+    return [-matmul(b_bar, out, "ik", "jk", "ij"), b_bar]
+
+
+def _solve_jvp(tangents: list[Expr | None], out: Expr, args: Args, attrs: Attrs) -> Expr:
+    """ẋ = a⁻¹ (ḃ - ȧ x)."""
+    da, db = tangents
+    return bind("solve", args[0], _drive(db, None if da is None else matmul(da, out)))
+
+
+def _solve_transposed_vjp(ct: Expr, out: Expr, args: Args, attrs: Attrs) -> list[Expr | None]:
+    """aᵀ x = b: b̄ = a⁻¹ ct, ā = -x b̄ᵀ."""
+    b_bar = bind("solve", args[0], ct)
+    return [-matmul(out, b_bar, "ik", "jk", "ij"), b_bar]
+
+
+def _solve_transposed_jvp(
+    tangents: list[Expr | None], out: Expr, args: Args, attrs: Attrs
+) -> Expr:
+    da, db = tangents
+    moved = None if da is None else matmul(da, out, "ji", "jk", "ik")
+    return bind("solve_transposed", args[0], _drive(db, moved))
+
+
+def _drive(db: Expr | None, moved: Expr | None) -> Expr:
+    if moved is None:
+        assert db is not None
+        return db
+    return -moved if db is None else db - moved
+
+
+def _expand_solve(transposed: bool) -> Callable[[Args, Attrs], Expr]:
+    return lambda args, attrs: bind(
+        "lu_solve", bind("lu_factor", args[0]), args[1], attrs=(transposed,)
+    )
+
+
+def _batch_columns(name: str) -> Callable[..., Expr]:
+    """One matrix, many right-hand sides: the new axis becomes columns, one factorisation."""
+
+    def batch(args: Args, batched: list[bool], attrs: Attrs, size: int) -> Expr:
+        a, b = args
+        if batched[0]:
+            return bind(name, a, b if batched[1] else lead(b, size), attrs=attrs)
+        k = b.ndim - 1  # without the new axis
+        m = b.shape[-1]
+        moved = permute(b, (*range(1, k), 0, k))
+        wide = reshape(moved, (*b.shape[1:-1], size * m))
+        out = bind(name, a, wide, attrs=attrs)
+        split = reshape(out, (*b.shape[1:-1], size, m))
+        return permute(split, (k - 1, *range(k - 1), k))
+
+    return batch
+
+
+def _batch_plain(name: str) -> Callable[..., Expr]:
+    """Every row works on leading axes as it is."""
+    return lambda args, batched, attrs, size: bind(name, *args, attrs=attrs)
+
+
+# ---- solve_triangular ------------------------------------------------------------------------
+
+
+def _triangular_vjp(ct: Expr, out: Expr, args: Args, attrs: Attrs) -> list[Expr | None]:
+    lower, transposed, unit = attrs
+    b_bar = bind("solve_triangular", args[0], ct, attrs=(lower, not transposed, unit))
+    left, right = (out, b_bar) if transposed else (b_bar, out)
+    return [-_triangle(matmul(left, right, "ik", "jk", "ij"), lower, unit), b_bar]
+
+
+def _triangular_jvp(tangents: list[Expr | None], out: Expr, args: Args, attrs: Attrs) -> Expr:
+    lower, transposed, unit = attrs
+    da, db = tangents
+    moved = None
+    if da is not None:
+        moved = matmul(_triangle(da, lower, unit), out, "ji" if transposed else "ij")
+    return bind("solve_triangular", args[0], _drive(db, moved), attrs=attrs)
+
+
+def _evaluate_triangular(a: Any, b: Any, lower: bool, transposed: bool, unit: bool) -> Any:
+    if transposed:
+        a, lower = np.swapaxes(a, -1, -2), not lower
+    x = np.array(b)
+    n = a.shape[-1]
+    diagonal = np.diagonal(a, axis1=-2, axis2=-1)
+    if not unit and x.size and (diagonal == 0).any():
+        raise np.linalg.LinAlgError("Singular matrix")
+    for i in range(n) if lower else reversed(range(n)):
+        known = slice(0, i) if lower else slice(i + 1, n)
+        x[..., i, :] -= np.einsum("...k,...kj->...j", a[..., i, known], x[..., known, :])
+        if not unit:
+            x[..., i, :] /= diagonal[..., i, None]
+    return x
+
+
+# ---- det and slogdet -------------------------------------------------------------------------
+
+
+def _expand_det(args: Args, attrs: Attrs) -> Expr:
+    a = args[0]
+    n, k = a.shape[-1], a.ndim
+    if n > _SMALL:
+        return bind("lu_det", bind("lu_factor", a))
+    if n == 0:
+        return const(1, a.dtype, a.shape[:-2])
+    if n == 1:
+        return reshape(a, a.shape[:-2])
+    first = _window(a, 0, 0, 1, n) * _window(_small_cofactor(a), 0, 0, 1, n)
+    return sum_(first, (k - 2, k - 1))
+
+
+def _normalize_cofactor(args: Args, attrs: Attrs) -> Expr | None:
+    """Small ones are written out, so that every derivative is right at singular matrices."""
+    a = args[0]
+    return _small_cofactor(a) if _square("cofactor", a) <= _SMALL else None
+
+
+def _small_cofactor(a: Expr) -> Expr:
+    n, k = a.shape[-1], a.ndim
+    if n <= 1:
+        return const(1, a.dtype, a.shape)
+    if n == 2:  # [[d, -c], [-b, a]]
+        step = (1,) * (k - 2) + (-1, -1)
+        turned = slice_(a, (0,) * (k - 2) + (1, 1), a.shape, step)
+        row, column = _row_and_column(a.shape)
+        return select(equal(row, column), turned, -turned)
+    # Cyclic indices carry the signs: c_ij = a_i+1,j+1 a_i+2,j+2 - a_i+1,j+2 a_i+2,j+1.
+    tiled = concat([a, a], k - 2)
+    tiled = concat([tiled, tiled], k - 1)
+    p11, p22, p12, p21 = (_window(tiled, i, j, 3, 3) for i, j in ((1, 1), (2, 2), (1, 2), (2, 1)))
+    return p11 * p22 - p12 * p21
+
+
+def _window(x: Expr, i: int, j: int, rows: int, columns: int) -> Expr:
+    lead_axes = x.ndim - 2
+    return slice_(x, (0,) * lead_axes + (i, j), (*x.shape[:-2], rows, columns), (1,) * x.ndim)
+
+
+def _det_vjp(ct: Expr, out: Expr, args: Args, attrs: Attrs) -> list[Expr | None]:
+    a = args[0]
+    return [_spread(ct, a.shape) * cofactor(a)]
+
+
+def _det_jvp(tangents: list[Any], out: Expr, args: Args, attrs: Attrs) -> Expr:
+    return _inner(cofactor(args[0]), tangents[0])
+
+
+def _cofactor_vjp(ct: Expr, out: Expr, args: Args, attrs: Attrs) -> list[Expr | None]:
+    """c = det(a) w with w = a⁻ᵀ: ā = (ct : w) c - c ctᵀ w."""
+    a = args[0]
+    w = _inverse_transposed(a)
+    turned = matmul(matmul(out, ct, "ij", "kj", "ik"), w)
+    return [_spread(_inner(ct, w), a.shape) * out - turned]
+
+
+def _cofactor_jvp(tangents: list[Any], out: Expr, args: Args, attrs: Attrs) -> Expr:
+    """The same map: it is the Hessian of det, hence symmetric."""
+    result = _cofactor_vjp(tangents[0], out, args, attrs)[0]
+    assert result is not None
+    return result
+
+
+def _evaluate_cofactor(a: Any) -> Any:
+    """u v (Π of the other singular values): regular or not."""
+    finite = np.isfinite(a).all(axis=(-1, -2), keepdims=True)
+    u, s, vh = np.linalg.svd(np.where(finite, a, 0))
+    n = a.shape[-1]
+    others = np.stack(
+        [np.prod(np.delete(s, i, axis=-1), axis=-1) for i in range(n)] or [s], axis=-1
+    )
+    sign = np.linalg.det(u) * np.linalg.det(vh)
+    result = np.asarray(sign)[..., None, None] * (u * others[..., None, :]) @ vh
+    return np.where(finite, result, np.nan)
+
+
+def _logabsdet_vjp(ct: Expr, out: Expr, args: Args, attrs: Attrs) -> list[Expr | None]:
+    a = args[0]
+    return [_spread(ct, a.shape) * _inverse_transposed(a)]
+
+
+def _logabsdet_jvp(tangents: list[Any], out: Expr, args: Args, attrs: Attrs) -> Expr:
+    return _inner(_inverse_transposed(args[0]), tangents[0])
+
+
+# ---- cholesky --------------------------------------------------------------------------------
+
+
+def _cholesky_vjp(ct: Expr, out: Expr, args: Args, attrs: Attrs) -> list[Expr | None]:
+    """ā = sym(l⁻ᵀ Φ(lᵀ ct) l⁻¹) (Murray 2016, "Differentiation of the Cholesky decomposition")."""
+    inner = _half_lower(matmul(out, ct, "ji", "jk", "ik"))
+    left = bind("solve_triangular", out, inner, attrs=(True, True, False))
+    both = bind("solve_triangular", out, transpose(left), attrs=(True, True, False))
+    return [_symmetric(both)]
+
+
+def _cholesky_jvp(tangents: list[Any], out: Expr, args: Args, attrs: Attrs) -> Expr:
+    """l̇ = l Φ(l⁻¹ ȧ l⁻ᵀ)."""
+    left = bind("solve_triangular", out, _symmetric(tangents[0]), attrs=(True, False, False))
+    both = bind("solve_triangular", out, transpose(left), attrs=(True, False, False))
+    return matmul(out, _half_lower(both))
+
+
+# ---- reference semantics of the kernels ------------------------------------------------------
+
+
+def _evaluate_lu(a: Any) -> Any:
+    """Partial pivoting; a zero pivot stays where it is, its column is not eliminated."""
+    n = a.shape[-1]
+    out = np.zeros((*a.shape[:-2], n + 1, n), a.dtype)
+    for at in np.ndindex(*a.shape[:-2]):
+        m = np.array(a[at])
+        for k in range(n):
+            p = k + int(np.argmax(np.abs(m[k:, k])))
+            m[[k, p]] = m[[p, k]]
+            out[(*at, n, k)] = p
+            if m[k, k] != 0:
+                m[k + 1 :, k] /= m[k, k]
+                m[k + 1 :, k + 1 :] -= np.outer(m[k + 1 :, k], m[k, k + 1 :])
+        out[at][:n] = m
+    return out
+
+
+def _evaluate_lu_solve(lu: Any, b: Any, transposed: bool) -> Any:
+    n = lu.shape[-1]
+    factors = lu[..., :n, :]
+    if b.size and (np.diagonal(factors, axis1=-2, axis2=-1) == 0).any():
+        raise np.linalg.LinAlgError("Singular matrix")
+    if transposed:
+        x = _evaluate_triangular(factors, b, False, True, False)
+        x = _evaluate_triangular(factors, x, True, True, True)
+        return _exchange(x, lu, reversed(range(n)))
+    x = _exchange(np.array(b), lu, range(n))
+    x = _evaluate_triangular(factors, x, True, False, True)
+    return _evaluate_triangular(factors, x, False, False, False)
+
+
+def _exchange(x: Any, lu: Any, order: Any) -> Any:
+    for k in order:
+        p = lu[..., -1, k].astype(int)[..., None, None]
+        at_k, at_p = x[..., k : k + 1, :].copy(), np.take_along_axis(x, p, axis=-2)
+        np.put_along_axis(x, np.broadcast_to(p, at_k.shape), at_k, axis=-2)
+        x[..., k : k + 1, :] = at_p
+    return x
+
+
+def _diagonal(lu: Any) -> Any:
+    return np.diagonal(lu[..., :-1, :], axis1=-2, axis2=-1)
+
+
+def _parity(lu: Any) -> Any:
+    odd = (lu[..., -1, :] != np.arange(lu.shape[-1])).sum(axis=-1) % 2
+    return np.where(odd, -1, 1).astype(lu.dtype)
+
+
+def _evaluate_lu_det(lu: Any) -> Any:
+    mantissa, exponent = np.frexp(_diagonal(lu))
+    product = np.ones(lu.shape[:-2], lu.dtype)
+    shift = np.zeros(lu.shape[:-2], int)
+    for k in range(lu.shape[-1]):  # mantissas stay in (1/2, 1): no overflow on the way
+        product, extra = np.frexp(product * mantissa[..., k])
+        shift = shift + exponent[..., k] + extra
+    return _parity(lu) * np.ldexp(product, shift)
+
+
+def _evaluate_lu_cofactor(lu: Any) -> Any:
+    n = lu.shape[-1]
+    upper = np.triu(lu[..., :n, :])
+    unit = np.tril(lu[..., :n, :], -1) + np.eye(n, dtype=lu.dtype)
+    product = _exchange(unit @ upper, lu, reversed(range(n)))
+    return _evaluate_cofactor(product)
+
+
+# ---- rows ------------------------------------------------------------------------------------
+
+
+def _row(name: str, kind: Kind, infer: Any, evaluate: Any, **more: Any) -> Op:
+    more.setdefault("batch", _batch_plain(name))
+    return register(Op(name, kind, infer, evaluate, **more))
+
+
+def _expand_to(name: str) -> Callable[[Args, Attrs], Expr]:
+    return lambda args, attrs: bind(name, bind("lu_factor", args[0]))
+
+
+# fmt: off
+_row("solve", Kind.COMPOSITE, lambda a, b: _infer_columns("solve", a, b), np.linalg.solve,
+     vjp=_solve_vjp, jvp=_solve_jvp, batch=_batch_columns("solve"),
+     expand=_expand_solve(False), normalize=_normalize_solve, cost=10)
+_row("solve_transposed", Kind.COMPOSITE, lambda a, b: _infer_columns("solve_transposed", a, b),
+     lambda a, b: np.linalg.solve(np.swapaxes(a, -1, -2), b),
+     vjp=_solve_transposed_vjp, jvp=_solve_transposed_jvp, batch=_batch_columns("solve_transposed"),
+     expand=_expand_solve(True), normalize=_normalize_solve_transposed, cost=10)
+_row("det", Kind.COMPOSITE, _infer_scalar("det"), np.linalg.det,
+     vjp=_det_vjp, jvp=_det_jvp, expand=_expand_det, cost=10)
+_row("cofactor", Kind.COMPOSITE, _infer_square("cofactor"), _evaluate_cofactor,
+     vjp=_cofactor_vjp, jvp=_cofactor_jvp, expand=_expand_to("lu_cofactor"),
+     normalize=_normalize_cofactor, cost=10)
+_row("logabsdet", Kind.COMPOSITE, _infer_scalar("logabsdet"), lambda a: np.linalg.slogdet(a)[1],
+     vjp=_logabsdet_vjp, jvp=_logabsdet_jvp, expand=_expand_to("lu_logabsdet"), cost=10)
+_row("detsign", Kind.COMPOSITE, _infer_scalar("detsign"), lambda a: np.linalg.slogdet(a)[0],
+     vjp=lambda ct, out, args, attrs: [None], jvp=lambda tangents, out, args, attrs: None,
+     expand=_expand_to("lu_detsign"), cost=10)
+_row("cholesky", Kind.COMPOSITE, _infer_square("cholesky"), np.linalg.cholesky,
+     vjp=_cholesky_vjp, jvp=_cholesky_jvp,
+     expand=lambda args, attrs: bind("cholesky_factor", args[0]), cost=10)
+_row("solve_triangular", Kind.CALL,
+     lambda a, b, lower, transposed, unit: _infer_columns("solve_triangular", a, b),
+     _evaluate_triangular, attr_names=("lower", "transposed", "unit"),
+     vjp=_triangular_vjp, jvp=_triangular_jvp, batch=_batch_columns("solve_triangular"), cost=5)
+_row("cholesky_factor", Kind.CALL, _infer_square("cholesky_factor"), np.linalg.cholesky, cost=10)
+_row("lu_factor", Kind.CALL, _infer_lu, _evaluate_lu, cost=10)
+_row("lu_solve", Kind.CALL, _infer_lu_solve, _evaluate_lu_solve, attr_names=("transposed",),
+     batch=_batch_columns("lu_solve"), cost=5)
+_row("lu_det", Kind.CALL, _infer_lu_scalar("lu_det"), _evaluate_lu_det, cost=2)
+_row("lu_logabsdet", Kind.CALL, _infer_lu_scalar("lu_logabsdet"),
+     lambda lu: np.sum(np.log(np.abs(_diagonal(lu))), axis=-1), cost=2)
+_row("lu_detsign", Kind.CALL, _infer_lu_scalar("lu_detsign"),
+     lambda lu: _parity(lu) * np.prod(np.sign(_diagonal(lu)), axis=-1), cost=2)
+_row("lu_cofactor", Kind.CALL, _infer_lu_cofactor, _evaluate_lu_cofactor, cost=10)
+# fmt: on
+
+
+@dataclass(frozen=True)
+class CallSpec:
+    """How emitted C calls the kernel of a CALL row, for one matrix of a batch.
+
+    `name(operand..., out, dims..., flags...)`: pointers to real, then ptrdiff_t, then int;
+    returns 0, or 2 if the matrix is singular or not positive definite.
+
+    template  file templates/call/<template>.c.jinja (variables name, real, f, lit)
+    dims      (args, attrs) -> sizes
+    flags     (attrs) -> 0 or 1 each
+    ranks     axes of each operand that the kernel sees, and last those of the result; axes before
+              them are the batch, equal for all
+    """
+
+    template: str
+    dims: Callable[[Args, Attrs], tuple[int, ...]]
+    flags: Callable[[Attrs], tuple[int, ...]]
+    ranks: tuple[int, ...]
+
+    def rank(self, node: Expr) -> int:
+        """Axes of one result of the kernel."""
+        return self.ranks[-1]
+
+
+def _order(args: Args, attrs: Attrs) -> tuple[int, ...]:
+    return (args[0].shape[-1],)
+
+
+def _order_and_columns(args: Args, attrs: Attrs) -> tuple[int, ...]:
+    return args[0].shape[-1], args[1].shape[-1]
+
+
+def _ints(attrs: Attrs) -> tuple[int, ...]:
+    return tuple(int(a) for a in attrs)
+
+
+CALLS: dict[str, CallSpec] = {
+    "lu_factor": CallSpec("lu_factor", _order, _ints, (2, 2)),
+    "lu_solve": CallSpec("lu_solve", _order_and_columns, _ints, (2, 2, 2)),
+    "lu_det": CallSpec("lu_det", _order, _ints, (2, 0)),
+    "lu_logabsdet": CallSpec("lu_logabsdet", _order, _ints, (2, 0)),
+    "lu_detsign": CallSpec("lu_detsign", _order, _ints, (2, 0)),
+    "lu_cofactor": CallSpec("lu_cofactor", _order, _ints, (2, 2)),
+    "cholesky_factor": CallSpec("cholesky_factor", _order, _ints, (2, 2)),
+    "solve_triangular": CallSpec("solve_triangular", _order_and_columns, _ints, (2, 2, 2)),
+}
+
+__all__ = [
+    "CALLS", "CallSpec", "cholesky", "cofactor", "det", "inv", "matmul", "slogdet", "solve",
+    "solve_triangular", "transpose",
+]  # fmt: skip

@@ -1,0 +1,20 @@
+"""From the user's NumPy function to Exprs. Knows `expr` and `ops`; nothing of calculus or C."""
+
+from symgrad.trace import index_api, linalg_api, numpy_api, shapes_api  # noqa: F401  (fill SUPPORTED)
+from symgrad.trace.numpy_api import supported_names
+from symgrad.trace.record import function_name, record
+from symgrad.trace.scipy_api import (
+    log_softmax,
+    logsumexp,
+    polygamma,
+    softmax,
+    solve_triangular,
+    take,
+)
+from symgrad.trace.tracer import SUPPORTED, ArrayTracer, ScalarTracer, Tracer, as_expr, wrap
+
+__all__ = [
+    "SUPPORTED", "ArrayTracer", "ScalarTracer", "Tracer", "as_expr", "function_name", "log_softmax",
+    "logsumexp", "polygamma", "record", "softmax", "solve_triangular", "supported_names", "take",
+    "wrap",
+]  # fmt: skip

@@ -1,0 +1,539 @@
+"""Products and linear algebra: everything multilinear is one einsum, the rest are rows of
+ops/linalg.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from typing import Any
+
+import numpy as np
+
+from symgrad.errors import DtypeError, ShapeError, UnsupportedError
+from symgrad.expr.node import Expr, array, bind, const, eye
+from symgrad.ops.einsum import einsum as contract
+from symgrad.ops.einsum import parse
+from symgrad.ops.linear import broadcast_to, concat, pad, permute, reshape, sum_
+from symgrad.trace import ufuncs
+from symgrad.trace.reduce_api import _extremum
+from symgrad.trace.registry import (
+    as_expr,
+    as_float,
+    axis_list,
+    dtype_name,
+    implements,
+    keep,
+    refuse,
+    to,
+)
+from symgrad.trace.shapes_api import along
+from symgrad.trace.state import fail
+
+
+def _numbers(what: str, *values: Any) -> list[Expr]:
+    """Operands of a product in their common dtype."""
+    xs = [as_expr(v) for v in values]
+    dtype = ufuncs.promote(list(xs))
+    if dtype == "bool":
+        raise fail(DtypeError, f"{what} of bool arrays is not supported; convert with .astype(int)")
+    return [to(x, dtype) for x in xs]
+
+
+def product(what: str, xs: list[Expr], inputs: list[list[Any]], output: list[Any]) -> Expr:
+    """An einsum in which labels of size one broadcast, as batch axes do in NumPy."""
+    size: dict[Any, int] = {}
+    for x, labels in zip(xs, inputs, strict=True):
+        for label, n in zip(labels, x.shape, strict=True):
+            if n != 1 or label not in size:
+                if size.get(label, 1) not in (1, n):
+                    shapes = " and ".join(str(x.shape) for x in xs)
+                    raise fail(ShapeError, f"{what}: shapes {shapes} do not match")
+                size[label] = n
+    factors, terms = [], []
+    for x, labels in zip(xs, inputs, strict=True):
+        kept = [
+            k for k, (label, n) in enumerate(zip(labels, x.shape, strict=True)) if n == size[label]
+        ]
+        factors.append(reshape(x, tuple(x.shape[k] for k in kept)))
+        terms.append([labels[k] for k in kept])
+    return contract(factors, terms, output)
+
+
+def _batch(rank: int) -> list[Any]:
+    return [("batch", k) for k in range(-rank, 0)]
+
+
+def _core(what: str, a: Any, b: Any, left: str, right: str, out: str) -> Expr:
+    """A product over core axes with broadcast leading axes."""
+    x, y = _numbers(what, a, b)
+    if x.ndim < len(left) or y.ndim < len(right):
+        raise fail(ShapeError, f"{what}: shapes {x.shape} and {y.shape} have too few axes")
+    size: dict[str, int] = {}
+    ends = (*x.shape[x.ndim - len(left) :], *y.shape[y.ndim - len(right) :])
+    for label, n in zip(left + right, ends, strict=True):
+        if size.setdefault(label, n) != n:
+            raise fail(
+                ShapeError,
+                f"{what}: shapes {x.shape} and {y.shape} do not match: {size[label]} and {n}",
+            )
+    bx, by = _batch(x.ndim - len(left)), _batch(y.ndim - len(right))
+    batch = bx if len(bx) > len(by) else by
+    return product(what, [x, y], [[*bx, *left], [*by, *right]], [*batch, *out])
+
+
+@implements("matmul", "linalg.matmul")
+def matmul(x1: Any, x2: Any) -> Expr:
+    x, y = as_expr(x1), as_expr(x2)
+    if not x.ndim or not y.ndim:
+        raise fail(ShapeError, f"matmul: shapes {x.shape} and {y.shape}; use * for numbers")
+    left = "k" if x.ndim == 1 else "ik"
+    right = "k" if y.ndim == 1 else "kj"
+    return _core("matmul", x, y, left, right, left[:-1] + right[1:])
+
+
+@implements("matvec")
+def matvec(x1: Any, x2: Any) -> Expr:
+    return _core("matvec", x1, x2, "ik", "k", "i")
+
+
+@implements("vecmat")
+def vecmat(x1: Any, x2: Any) -> Expr:
+    return _core("vecmat", x1, x2, "k", "kj", "j")
+
+
+@implements("vecdot", "linalg.vecdot")
+def vecdot(x1: Any, x2: Any, axis: int = -1) -> Expr:
+    if axis != -1:
+        raise fail(
+            UnsupportedError, "np.vecdot: axis is not supported while tracing; move it to the end"
+        )
+    return _core("vecdot", x1, x2, "k", "k", "")
+
+
+@implements("dot")
+def dot(a: Any, b: Any) -> Expr:
+    x, y = _numbers("dot", a, b)
+    if not x.ndim or not y.ndim:
+        return ufuncs.apply(np.multiply, x, y)
+    right = [("y", k) for k in range(y.ndim)]
+    right[-1 if y.ndim == 1 else -2] = "k"  # type: ignore[call-overload]
+    left = [*(("x", k) for k in range(x.ndim - 1)), "k"]
+    if x.shape[-1] != y.shape[right.index("k")]:  # type: ignore[arg-type]
+        raise fail(ShapeError, f"dot: shapes {x.shape} and {y.shape} do not match")
+    return contract([x, y], [left, right], [k for k in [*left, *right] if k != "k"])
+
+
+@implements("inner")
+def inner(a: Any, b: Any) -> Expr:
+    x, y = _numbers("inner", a, b)
+    if not x.ndim or not y.ndim:
+        return ufuncs.apply(np.multiply, x, y)
+    if x.shape[-1] != y.shape[-1]:
+        raise fail(ShapeError, f"inner: the last axes of {x.shape} and {y.shape} differ")
+    left, right = [("x", k) for k in range(x.ndim - 1)], [("y", k) for k in range(y.ndim - 1)]
+    return contract([x, y], [[*left, "k"], [*right, "k"]], [*left, *right])
+
+
+@implements("vdot")
+def vdot(a: Any, b: Any) -> Expr:
+    x, y = _numbers("vdot", a, b)
+    if x.size != y.size:
+        raise fail(ShapeError, f"vdot: {x.size} and {y.size} elements")
+    return contract([reshape(x, (x.size,)), reshape(y, (y.size,))], ["k", "k"], "")
+
+
+@implements("outer", "linalg.outer")
+def outer(a: Any, b: Any) -> Expr:
+    x, y = _numbers("outer", a, b)
+    return contract([reshape(x, (x.size,)), reshape(y, (y.size,))], ["i", "j"], "ij")
+
+
+@implements("tensordot", "linalg.tensordot")
+def tensordot(a: Any, b: Any, axes: Any = 2) -> Expr:
+    x, y = _numbers("tensordot", a, b)
+    if np.ndim(axes) == 0:
+        n = operator.index(axes)
+        axes_x, axes_y = list(range(x.ndim - n, x.ndim)), list(range(n))
+    else:
+        axes_x, axes_y = (
+            axis_list(k, e.ndim, "tensordot") for k, e in zip(axes, (x, y), strict=True)
+        )
+    if len(axes_x) != len(axes_y) or any(
+        x.shape[i] != y.shape[j] for i, j in zip(axes_x, axes_y, strict=True)
+    ):
+        raise fail(
+            ShapeError,
+            f"tensordot: axes {axes_x} of {x.shape} and {axes_y} of {y.shape} do not match",
+        )
+    left = [("k", axes_x.index(k)) if k in axes_x else ("x", k) for k in range(x.ndim)]
+    right = [("k", axes_y.index(k)) if k in axes_y else ("y", k) for k in range(y.ndim)]
+    return contract([x, y], [left, right], [k for k in [*left, *right] if k[0] != "k"])
+
+
+@implements("einsum")
+def einsum(*operands: Any, dtype: Any = None) -> Expr:
+    if not isinstance(operands[0], str):
+        return _einsum_lists(operands, dtype)
+    spec, *values = operands
+    xs = _numbers("einsum", *values)
+    try:
+        inputs, output = parse(spec, [x.ndim for x in xs])
+    except ShapeError as error:
+        raise fail(ShapeError, str(error)) from None
+    result = product("einsum", xs, inputs, output)
+    return result if dtype is None else to(result, dtype_name(dtype))
+
+
+def _einsum_lists(operands: tuple[Any, ...], dtype: Any) -> Expr:
+    """einsum(a, [0, 1], b, [1, 2], [0, 2])"""
+    values, inputs = list(operands[: len(operands) // 2 * 2 : 2]), list(operands[1::2])
+    xs = _numbers("einsum", *values)
+    if any(Ellipsis in labels for labels in inputs):
+        raise fail(
+            UnsupportedError, "einsum: ellipses in lists are not traced; use the string form"
+        )
+    flat = [k for labels in inputs for k in labels]
+    output = (
+        list(operands[-1])
+        if len(operands) % 2
+        else sorted(k for k in set(flat) if flat.count(k) == 1)
+    )
+    result = product("einsum", xs, [list(labels) for labels in inputs], output)
+    return result if dtype is None else to(result, dtype_name(dtype))
+
+
+@implements("kron")
+def kron(a: Any, b: Any) -> Expr:
+    x, y = _numbers("kron", a, b)
+    rank = max(x.ndim, y.ndim)
+    x, y = (reshape(e, (1,) * (rank - e.ndim) + e.shape) for e in (x, y))
+    left, right = [("x", k) for k in range(rank)], [("y", k) for k in range(rank)]
+    pairs = [k for pair in zip(left, right, strict=True) for k in pair]
+    wide = contract([x, y], [left, right], pairs)
+    return reshape(wide, tuple(n * m for n, m in zip(x.shape, y.shape, strict=True)))
+
+
+@implements("cross", "linalg.cross")
+def cross(
+    a: Any, b: Any, axisa: int = -1, axisb: int = -1, axisc: int = -1, axis: int | None = None
+) -> Expr:
+    x, y = _numbers("cross", a, b)
+    if axis is not None:
+        axisa = axisb = axisc = axis
+    (i,), (j,) = axis_list(axisa, x.ndim, "cross"), axis_list(axisb, y.ndim, "cross")
+    x = permute(x, (*(k for k in range(x.ndim) if k != i), i))
+    y = permute(y, (*(k for k in range(y.ndim) if k != j), j))
+    if x.shape[-1] != 3 or y.shape[-1] != 3:
+        raise fail(
+            ShapeError, f"np.cross: vectors must have three components, got {x.shape} and {y.shape}"
+        )
+    shape = ufuncs.broadcast_shape("np.cross", [x.shape, y.shape])
+    x, y = broadcast_to(x, shape), broadcast_to(y, shape)
+
+    def rolled(e: Expr, by: int) -> Expr:
+        return concat([along(e, e.ndim - 1, (k + by) % 3, 1) for k in range(3)], e.ndim - 1)
+
+    result = rolled(x, 1) * rolled(y, 2) - rolled(x, 2) * rolled(y, 1)
+    (c,) = axis_list(axisc, result.ndim, "cross")
+    order = list(range(result.ndim - 1))
+    order.insert(c, result.ndim - 1)
+    return permute(result, tuple(order))
+
+
+# ---- diagonals and triangles ---------------------------------------------------------------------
+
+
+def _diagonal(x: Expr, offset: int, i: int, j: int) -> Expr:
+    """The diagonal of axes i and j, as the last axis."""
+    n, m = x.shape[i], x.shape[j]
+    rows, columns = max(-offset, 0), max(offset, 0)
+    size = max(min(n - rows, m - columns), 0)
+    x = along(along(x, i, rows if size else 0, size), j, columns if size else 0, size)
+    labels = ["d" if k in (i, j) else k for k in range(x.ndim)]
+    if x.dtype == "bool":
+        return to(
+            contract([to(x, "int32")], [labels], [k for k in labels if k != "d"] + ["d"]), "bool"
+        )
+    return contract([x], [labels], [k for k in labels if k != "d"] + ["d"])
+
+
+@implements("diagonal", "linalg.diagonal", view=True)
+def diagonal(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Expr:
+    x = as_expr(a)
+    i, j = axis_list((axis1, axis2), x.ndim, "diagonal")
+    return _diagonal(x, operator.index(offset), i, j)
+
+
+@implements("trace", "linalg.trace")
+def trace(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1, dtype: Any = None) -> Expr:
+    x = as_expr(a)
+    if dtype is not None:
+        x = to(x, dtype_name(dtype))
+    elif x.dtype in ("bool", "int32"):
+        x = to(x, "int64")
+    i, j = axis_list((axis1, axis2), x.ndim, "trace")
+    d = _diagonal(x, operator.index(offset), i, j)
+    return sum_(d, (d.ndim - 1,))
+
+
+@implements("diag")
+def diag(v: Any, k: int = 0) -> Expr:
+    x = as_expr(v)
+    if x.ndim == 2:
+        return _diagonal(x, operator.index(k), 0, 1)
+    if x.ndim != 1:
+        raise fail(ShapeError, f"np.diag needs rank one or two, got shape {x.shape}")
+    dtype = x.dtype
+    x = to(x, "int32") if dtype == "bool" else x
+    square = contract([x, eye(x.size, x.dtype)], ["i", "ij"], "ij")
+    n, offset = x.size + abs(k), (max(-k, 0), max(k, 0))
+    return to(pad(square, (n, n), offset, (1, 1)), dtype)
+
+
+@implements("diagflat")
+def diagflat(v: Any, k: int = 0) -> Expr:
+    x = as_expr(v)
+    return diag.__wrapped__(reshape(x, (x.size,)), k)
+
+
+def _triangle(m: Any, k: int, lower: bool) -> Expr:
+    x = as_expr(m)
+    if x.ndim == 1:
+        x = broadcast_to(x, (x.size, x.size))
+    if x.ndim < 2:
+        raise fail(ShapeError, "np.tril and np.triu need rank one or more")
+    shape = x.shape[-2:]
+    mask = np.tril(np.ones(shape, bool), k) if lower else np.triu(np.ones(shape, bool), k)
+    return bind("select", broadcast_to(array(mask), x.shape), x, const(0, x.dtype, x.shape))
+
+
+@implements("tril")
+def tril(m: Any, k: int = 0) -> Expr:
+    return _triangle(m, k, True)
+
+
+@implements("triu")
+def triu(m: Any, k: int = 0) -> Expr:
+    return _triangle(m, k, False)
+
+
+# ---- convolution, statistics ---------------------------------------------------------------------
+
+
+@implements("convolve")
+def convolve(a: Any, v: Any, mode: str = "full") -> Expr:
+    """Σ_k a[n - k] v[k]: a sum of shifted copies of the longer operand."""
+    x, y = _numbers("convolve", a, v)
+    x, y = (reshape(e, (1,)) if e.ndim == 0 else e for e in (x, y))
+    if x.ndim != 1 or y.ndim != 1 or not x.size or not y.size:
+        raise fail(
+            ShapeError,
+            f"np.convolve: two vectors with elements are needed, got {x.shape}, {y.shape}",
+        )
+    if y.size > x.size:
+        x, y = y, x
+    n, m = x.size, y.size
+    # Column k of the windows is x shifted by k, so that the sum over k is one contraction.
+    padded = pad(x, (n + 2 * (m - 1),), (m - 1,), (1,))
+    rows = np.arange(n + m - 1)[:, None] + np.arange(m)[::-1]
+    windows = bind("gather", padded, array(rows.astype(np.int64)), attrs=(0,))
+    full = contract([windows, y], ["ik", "k"], "i")
+    size, start = {"full": (n + m - 1, 0), "same": (n, (m - 1) // 2), "valid": (n - m + 1, m - 1)}[
+        mode
+    ]
+    return along(full, 0, start, size)
+
+
+@implements("correlate")
+def correlate(a: Any, v: Any, mode: str = "valid") -> Expr:
+    x, y = _numbers("correlate", a, v)
+    if y.size > x.size and mode != "full":
+        raise fail(UnsupportedError, "np.correlate: the second operand must not be the longer one")
+    return convolve.__wrapped__(x, along(y, 0, y.size - 1, y.size, -1), mode)
+
+
+@implements("cov")
+def cov(
+    m: Any, y: Any = None, rowvar: bool = True, bias: bool = False, ddof: int | None = None
+) -> Expr:
+    x = as_float(as_expr(m))
+    x = reshape(x, (1, *x.shape)) if x.ndim == 1 else x
+    x = x if rowvar or x.shape[0] == 1 else permute(x, (1, 0))
+    if y is not None:
+        other = as_float(as_expr(y))
+        other = reshape(other, (1, *other.shape)) if other.ndim == 1 else other
+        other = other if rowvar or other.shape[0] == 1 else permute(other, (1, 0))
+        x = concat(_numbers("cov", x, other), 0)
+    ddof = (0 if bias else 1) if ddof is None else ddof
+    n = x.shape[1]
+    centre = sum_(x, (1,)) / float(n)
+    centred = x - broadcast_to(reshape(centre, (x.shape[0], 1)), x.shape)
+    product_ = contract([centred, centred], ["ik", "jk"], "ij") / float(max(n - ddof, 0))
+    return reshape(product_, tuple(k for k in product_.shape if k != 1))
+
+
+# ---- linalg --------------------------------------------------------------------------------------
+
+
+def _square(what: str, a: Any) -> Expr:
+    x = as_float(as_expr(a))
+    if x.ndim < 2 or x.shape[-1] != x.shape[-2]:
+        raise fail(ShapeError, f"np.linalg.{what}: square matrices are needed, got shape {x.shape}")
+    return x
+
+
+@implements("linalg.norm")
+def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Expr:
+    e = as_float(as_expr(x))
+    if axis is None:
+        axes = list(range(e.ndim))
+        if ord is not None and e.ndim not in (1, 2):
+            raise fail(
+                ShapeError, f"np.linalg.norm: ord={ord!r} needs a vector or a matrix, not {e.shape}"
+            )
+    else:
+        axes = axis_list(axis, e.ndim, "norm")
+    sorted_axes = tuple(sorted(axes))
+    if ord is None or (ord == 2 and len(axes) == 1) or (ord == "fro" and len(axes) == 2):
+        return keep(bind("norm", e, attrs=(sorted_axes,)), e, sorted_axes, keepdims)
+    size = bind("absolute", e)
+    if len(axes) == 1:
+        return _vector_norm(e, size, ord, axes[0], keepdims)
+    if len(axes) == 2 and ord in (1, -1, math.inf, -math.inf):
+        summed, other = (axes[0], axes[1]) if abs(ord) == 1 else (axes[1], axes[0])
+        sums = keep(sum_(size, (summed,)), e, (summed,), True)
+        result = _extremum("max" if ord > 0 else "min", sums, (summed, other), False, None)
+        return keep(result, e, sorted_axes, keepdims)
+    raise fail(UnsupportedError, f"np.linalg.norm: ord={ord!r} over {len(axes)} axes is not traced")
+
+
+def _vector_norm(e: Expr, size: Expr, ord: Any, k: int, keepdims: bool) -> Expr:
+    if not isinstance(ord, (int, float)):
+        raise fail(UnsupportedError, f"np.linalg.norm: ord={ord!r} is not traced for vectors")
+    if math.isinf(ord):
+        return _extremum("max" if ord > 0 else "min", size, k, keepdims, None)
+    if ord == 0:
+        total = sum_(to(ufuncs.truth(e), e.dtype), (k,))
+    elif ord == 1:
+        total = sum_(size, (k,))
+    else:
+        power = ufuncs.apply(np.power, size, float(ord))
+        total = ufuncs.apply(np.power, sum_(power, (k,)), 1 / ord)
+    return keep(total, e, (k,), keepdims)
+
+
+@implements("linalg.vector_norm")
+def vector_norm(x: Any, *, axis: Any = None, keepdims: bool = False, ord: Any = 2) -> Expr:
+    e = as_float(as_expr(x))
+    axes = list(range(e.ndim)) if axis is None else axis_list(axis, e.ndim, "vector_norm")
+    if ord == 2:
+        return keep(bind("norm", e, attrs=(tuple(sorted(axes)),)), e, tuple(axes), keepdims)
+    if len(axes) == 1:
+        return _vector_norm(e, bind("absolute", e), ord, axes[0], keepdims)
+    if axis is None:
+        flat = reshape(e, (e.size,))
+        result = _vector_norm(flat, bind("absolute", flat), ord, 0, False)
+        return keep(result, e, tuple(axes), keepdims)
+    raise fail(UnsupportedError, "np.linalg.vector_norm over several axes is traced for ord=2 only")
+
+
+@implements("linalg.matrix_norm")
+def matrix_norm(x: Any, *, keepdims: bool = False, ord: Any = "fro") -> Expr:
+    return norm.__wrapped__(x, ord, (-2, -1), keepdims)
+
+
+@implements("linalg.solve")
+def solve(a: Any, b: Any) -> Expr:
+    x = _square("solve", a)
+    y = as_float(as_expr(b))
+    x, y = _numbers("solve", x, y)
+    vector = y.ndim == 1
+    if vector:
+        y = reshape(y, (y.shape[0], 1))
+    if y.ndim < 2 or y.shape[-2] != x.shape[-1]:
+        raise fail(ShapeError, f"np.linalg.solve: shapes {x.shape} and {y.shape} do not match")
+    batch = ufuncs.broadcast_shape("np.linalg.solve", [x.shape[:-2], y.shape[:-2]])
+    x, y = broadcast_to(x, (*batch, *x.shape[-2:])), broadcast_to(y, (*batch, *y.shape[-2:]))
+    result = bind("solve", x, y)
+    return reshape(result, result.shape[:-1]) if vector else result
+
+
+def identity(x: Expr) -> Expr:
+    """Identity matrices of the shape of `x`."""
+    return broadcast_to(eye(x.shape[-1], x.dtype), x.shape)
+
+
+@implements("linalg.inv")
+def inv(a: Any) -> Expr:
+    x = _square("inv", a)
+    return bind("solve", x, identity(x))
+
+
+@implements("linalg.det")
+def det(a: Any) -> Expr:
+    return bind("det", _square("det", a))
+
+
+@implements("linalg.slogdet")
+def slogdet(a: Any) -> Any:
+    x = _square("slogdet", a)
+    cls = type(np.linalg.slogdet(np.eye(1)))
+    from symgrad.trace.tracer import wrap
+
+    return cls(wrap(bind("detsign", x)), wrap(bind("logabsdet", x)))
+
+
+@implements("linalg.cholesky")
+def cholesky(a: Any, *, upper: bool = False) -> Expr:
+    x = _square("cholesky", a)
+    if upper:
+        swap = (*range(x.ndim - 2), x.ndim - 1, x.ndim - 2)
+        return permute(bind("cholesky", permute(x, swap)), swap)
+    return bind("cholesky", x)
+
+
+@implements("linalg.matrix_power")
+def matrix_power(a: Any, n: int) -> Expr:
+    x = as_expr(a)
+    if x.ndim < 2 or x.shape[-1] != x.shape[-2]:
+        raise fail(ShapeError, f"np.linalg.matrix_power: square matrices are needed, got {x.shape}")
+    n = operator.index(n)
+    if n < 0:
+        x, n = inv.__wrapped__(x), -n
+    if n == 0:
+        return identity(x)
+    result: Expr | None = None
+    while n:
+        if n % 2:
+            result = x if result is None else matmul.__wrapped__(result, x)
+        n //= 2
+        if n:
+            x = matmul.__wrapped__(x, x)
+    assert result is not None
+    return result
+
+
+@implements("linalg.multi_dot")
+def multi_dot(arrays: Any) -> Expr:
+    xs = [as_expr(a) for a in arrays]
+    result = xs[0]
+    for x in xs[1:]:
+        result = dot.__wrapped__(result, x)
+    return result
+
+
+for _name in (
+    "eig",
+    "eigh",
+    "eigvals",
+    "eigvalsh",
+    "svd",
+    "svdvals",
+    "qr",
+    "pinv",
+    "lstsq",
+    "cond",
+    "matrix_rank",
+):
+    refuse("linalg." + _name)

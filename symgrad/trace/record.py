@@ -1,0 +1,132 @@
+"""Call a user's function with tracers and take out what it computed.
+
+record : (a → b) → values of a with tracers in them → the Exprs of b, and its structure
+
+What this module guarantees: an error of the trace is not lost in the user's ``except``, tracers
+are refused after their trace has ended, and random numbers drawn from NumPy's global state are
+reported.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import sys
+import traceback
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from symgrad import tree
+from symgrad.errors import StructureError, SymgradError, SymgradWarning, TraceError
+from symgrad.expr.node import Expr
+from symgrad.trace.state import CURRENT, NO_TRACE, Trace, is_internal
+from symgrad.trace.tracer import Tracer, as_expr
+
+
+def record(
+    f: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], site_name: str = ""
+) -> tuple[list[Expr], tree.TreeDef]:
+    """The outputs of ``f(*args, **kwargs)`` as Exprs, and their structure.
+
+    Tracers in the arguments that belong to no trace yet become arguments of this one: an in-place
+    change of them is refused.
+
+    Raises
+    ------
+    TraceError
+        Something in the function cannot be recorded, even if the function itself caught the error.
+    StructureError
+        The function returns something that is no number and no array.
+    """
+    parent = CURRENT.get()
+    trace = Trace(site_name or function_name(f), parent)
+    token = CURRENT.set(trace)
+    random_state = _random_state() if parent is NO_TRACE else None
+    try:
+        for leaf in tree.flatten((args, kwargs))[0]:
+            if isinstance(leaf, Tracer) and leaf.owner is NO_TRACE:
+                leaf.owner = trace
+                leaf.is_argument = True
+        try:
+            result = f(*args, **kwargs)
+        except SymgradError as error:
+            raise _located(trace.poison or error) from error.__cause__
+        except Exception as error:
+            cause = trace.poison or _cause(error)
+            if cause is None:
+                raise
+            raise cause from error
+        if trace.poison is not None:
+            raise trace.poison
+        leaves, treedef = tree.flatten(result)
+        outs = [_output(leaf, trace.name) for leaf in leaves]
+    finally:
+        trace.active = False
+        CURRENT.reset(token)
+    if random_state is not None and random_state != _random_state():
+        warnings.warn(
+            f"{trace.name} drew from np.random while it was traced: the numbers are constants "
+            "now and will "
+            "be the same in every call; pass random numbers as arguments instead",
+            SymgradWarning,
+            stacklevel=3,
+        )
+    return outs, treedef
+
+
+def _output(leaf: Any, name: str) -> Expr:
+    if isinstance(leaf, (str, bytes)):
+        raise StructureError(f"{name} returns {leaf!r}; outputs must be numbers or arrays")
+    try:
+        return as_expr(leaf)
+    except TraceError as error:
+        if isinstance(leaf, Tracer):
+            raise
+        raise StructureError(
+            f"{name} returns a value of type {type(leaf).__name__}; outputs must be numbers or "
+            "arrays, "
+            f"in any nesting of tuples, lists and dicts ({error})"
+        ) from error
+
+
+def _cause(error: BaseException) -> SymgradError | None:
+    """The error of ours that NumPy replaced by one of its own."""
+    seen: BaseException | None = error.__cause__
+    while seen is not None:
+        if isinstance(seen, SymgradError):
+            return seen
+        seen = seen.__cause__
+    return None
+
+
+def _located(error: SymgradError) -> SymgradError:
+    """The error with the user's line in front, where it does not have it yet."""
+    if not error.args or re.match(r".+:\d+: ", str(error.args[0])):
+        return error
+    for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
+        if not is_internal(frame.f_code.co_filename):
+            error.args = (f"{frame.f_code.co_filename}:{line}: {error.args[0]}", *error.args[1:])
+            break
+    return error
+
+
+def _random_state() -> Any:
+    if "numpy.random" not in sys.modules:
+        return None
+    state = np.random.get_state(legacy=False)
+    return (
+        repr(state.get("gauss")),
+        state["state"]["pos"] if "pos" in state["state"] else 0,
+        bytes(np.asarray(state["state"].get("key", 0)).data),
+    )
+
+
+def function_name(f: Callable[..., Any]) -> str:
+    """The name of a function for messages and file names; of a partial the function inside."""
+    while isinstance(f, functools.partial):
+        f = f.func
+    name = getattr(f, "__name__", None) or type(f).__name__
+    return "function" if name == "<lambda>" else name

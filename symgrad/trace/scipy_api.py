@@ -1,0 +1,106 @@
+"""Functions of SciPy that are Python code there, and so cannot be traced: same names, same
+signatures.
+
+They take tracers as well as plain arrays. SciPy's ufuncs (erf, gammaln, expit, xlogy, …) need no
+replacement; they are traced by name.
+"""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import numpy as np
+
+from symgrad.errors import ShapeError
+from symgrad.expr.evaluate import evaluate
+from symgrad.expr.node import Expr, bind
+from symgrad.ops.linear import broadcast_to, reshape
+from symgrad.trace import indexing, ufuncs
+from symgrad.trace.registry import as_float, axes_of, keep, to
+from symgrad.trace.state import fail
+from symgrad.trace.tracer import Tracer, as_expr, contains_tracer, wrap
+
+
+def _give(result: Expr, *given: Any) -> Any:
+    """A tracer if any argument was one, else the number or array."""
+    if any(isinstance(v, Tracer) or contains_tracer(v) for v in given):
+        return wrap(result)
+    return evaluate([result], {})[0][()]
+
+
+def logsumexp(a: Any, axis: Any = None, b: Any = None, keepdims: bool = False) -> Any:
+    """log Σ b exp(a) along `axis`, without overflow; `b` must not be negative.
+
+    >>> float(logsumexp([1000.0, 1000.0])) - 1000.0 < 0.6932
+    True
+    """
+    x = as_float(as_expr(a))
+    if b is not None:
+        weights = as_float(as_expr(b))
+        x, weights = ufuncs.together("logsumexp", [x, weights])
+        x = x + bind("log", weights)
+    axes = axes_of(axis, x, "logsumexp")
+    return _give(keep(bind("logsumexp", x, attrs=(axes,)), x, axes, keepdims), a, b)
+
+
+def softmax(x: Any, axis: Any = None) -> Any:
+    """exp(x) / Σ exp(x) along `axis`, without overflow."""
+    e = as_float(as_expr(x))
+    return _give(bind("softmax", e, attrs=(axes_of(axis, e, "softmax"),)), x)
+
+
+def log_softmax(x: Any, axis: Any = None) -> Any:
+    """x - logsumexp(x) along `axis`."""
+    e = as_float(as_expr(x))
+    axes = axes_of(axis, e, "log_softmax")
+    total = keep(bind("logsumexp", e, attrs=(axes,)), e, axes, True)
+    return _give(e - broadcast_to(total, e.shape), x)
+
+
+def solve_triangular(
+    a: Any, b: Any, trans: Any = 0, lower: bool = False, unit_diagonal: bool = False,
+    overwrite_b: bool = False, check_finite: bool = True,
+) -> Any:  # fmt: skip
+    """The x with a x = b (or aᵀ x = b, for trans=1 or "T") for a triangular matrix `a`."""
+    m, y = as_float(as_expr(a)), as_float(as_expr(b))
+    dtype = ufuncs.promote([m, y])
+    m, y = to(m, dtype), to(y, dtype)
+    if m.ndim < 2 or m.shape[-1] != m.shape[-2]:
+        raise fail(ShapeError, f"solve_triangular: square matrices are needed, got shape {m.shape}")
+    vector = y.ndim == 1
+    if vector:
+        y = reshape(y, (y.shape[0], 1))
+    if y.ndim < 2 or y.shape[-2] != m.shape[-1]:
+        raise fail(ShapeError, f"solve_triangular: shapes {m.shape} and {y.shape} do not match")
+    batch = ufuncs.broadcast_shape("solve_triangular", [m.shape[:-2], y.shape[:-2]])
+    m, y = broadcast_to(m, (*batch, *m.shape[-2:])), broadcast_to(y, (*batch, *y.shape[-2:]))
+    transposed = trans in (1, "T", 2, "C")
+    attrs = (bool(lower), transposed, bool(unit_diagonal))
+    result = bind("solve_triangular", m, y, attrs=attrs)
+    return _give(reshape(result, result.shape[:-1]) if vector else result, a, b)
+
+
+def polygamma(n: Any, x: Any) -> Any:
+    """The n-th derivative of digamma; `n` is a plain integer."""
+    e = as_float(as_expr(x))
+    order = float(operator.index(n))
+    return _give(bind("polygamma", ufuncs.convert(order, e.dtype, e.shape), e), x)
+
+
+def take(a: Any, indices: Any, axis: Any = None) -> Any:
+    """a[indices] along `axis`, for a plain array `a` and traced `indices`.
+
+    NumPy cannot do this with ``a[i]``: a plain array asks the index for its value.
+    """
+    x = as_expr(a)
+    if axis is None:
+        x, axis = reshape(x, (x.size,)), 0
+    index = (
+        as_expr(indices)
+        if isinstance(indices, Tracer) or contains_tracer(indices)
+        else np.asarray(indices)
+    )
+    place = axes_of(axis, x, "take")[0]
+    items = indexing.parse(x.shape, (slice(None),) * place + (index,))
+    return _give(indexing.get(x, items), a, indices)

@@ -11,6 +11,7 @@ from symgrad.errors import ShapeError, UnsupportedError
 from symgrad.expr.node import FLOATS, Expr, array, bind, const
 from symgrad.ops.linear import broadcast_to, concat, reshape, sum_
 from symgrad.trace import ufuncs
+from symgrad.trace.indexing import part
 from symgrad.trace.registry import (
     as_expr,
     as_float,
@@ -19,7 +20,7 @@ from symgrad.trace.registry import (
     to,
 )
 from symgrad.trace.state import fail
-from symgrad.trace.tracer import Tracer, operand, wrap_all
+from symgrad.trace.tracer import Tracer, operand, stack, wrap_all
 
 # ---- selection ---------------------------------------------------------------------------------
 
@@ -210,7 +211,6 @@ def imag(val: Any) -> Expr:
 
 
 def _along(x: Expr, k: int, start: int, size: int) -> Expr:
-    from symgrad.trace.indexing import part
 
     return part(x, [(start, size, 1) if i == k else (0, n, 1) for i, n in enumerate(x.shape)])
 
@@ -279,7 +279,6 @@ def polyval(p: Any, x: Any) -> Expr:
 
 @implements("vander")
 def vander(x: Any, N: int | None = None, increasing: bool = False) -> Expr:
-    from symgrad.trace.tracer import stack
 
     v = as_expr(x)
     columns = [const(1, v.dtype, v.shape)]

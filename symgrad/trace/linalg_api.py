@@ -29,6 +29,7 @@ from symgrad.trace.registry import (
 )
 from symgrad.trace.shapes_api import along
 from symgrad.trace.state import fail
+from symgrad.trace.tracer import wrap
 
 
 def _numbers(what: str, *values: Any) -> list[Expr]:
@@ -479,7 +480,6 @@ def det(a: Any) -> Expr:
 def slogdet(a: Any) -> Any:
     x = _square("slogdet", a)
     cls = type(np.linalg.slogdet(np.eye(1)))
-    from symgrad.trace.tracer import wrap
 
     return cls(wrap(bind("detsign", x)), wrap(bind("logabsdet", x)))
 

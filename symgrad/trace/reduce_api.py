@@ -10,6 +10,7 @@ import numpy as np
 from symgrad.errors import ShapeError
 from symgrad.expr.node import FLOATS, Expr, bind, const
 from symgrad.ops.linear import broadcast_to, reshape, sum_
+from symgrad.ops.scan import cumprod as running_product
 from symgrad.trace import ufuncs
 from symgrad.trace.registry import (
     as_expr,
@@ -283,6 +284,5 @@ def cumsum(a: Any, axis: Any = None, dtype: Any = None) -> Expr:
 
 @implements("cumprod")
 def cumprod(a: Any, axis: Any = None, dtype: Any = None) -> Expr:
-    from symgrad.ops.scan import cumprod as running_product
 
     return running_product(*_scanned(a, axis, dtype, "cumprod"))

@@ -20,6 +20,7 @@ from symgrad.expr.op import OPS, Kind, Op
 from symgrad.ops import einsum, elementwise, linalg, linear, reduce, scan  # noqa: F401  (the rows)
 from symgrad.ops.linear import broadcast_to
 from symgrad.trace.state import fail
+from symgrad.trace.tables import unsupported
 
 DT = {name: np.dtype(name) for name in DTYPES}
 Scalar = bool | int | float
@@ -129,7 +130,6 @@ def apply(ufunc: np.ufunc, *values: Operand) -> Any:
     if name in _LOGICAL:
         return logical(name, *values)
     if name not in ROWS and name not in FORMULAS and name not in _TO_LOGICAL:
-        from symgrad.trace.tables import unsupported
 
         raise unsupported(f"{_module(ufunc)}.{name}")
     if name == "power" and len(values) == 2:

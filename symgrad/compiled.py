@@ -15,6 +15,7 @@ import numpy as np
 from symgrad.emit.c import Source, emit
 from symgrad.errors import CompilerNotFoundError, ExportError, StructureError
 from symgrad.graph import Graph
+from symgrad.inspect import ascii_text
 from symgrad.lower.schedule import lower
 from symgrad.names import comment_text, mangle, safe_path, unique
 from symgrad.runtime.call import Native, warn_no_compiler
@@ -39,7 +40,7 @@ def source_of(graph: Graph) -> Source:
     program = lower(graph.args, outs, inputs, outputs)
     comment: list[str] = []
     if len(graph.nodes) <= _FORMULA_NODES:
-        comment = [comment_text(line) for line in graph.formula().splitlines()]
+        comment = [comment_text(ascii_text(line)) for line in graph.formula().splitlines()]
     return emit(
         program,
         name,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from symgrad.inspect.ascii import ascii_text
 from symgrad.inspect.cost import Cost, cost
 from symgrad.inspect.dot import to_dot
 from symgrad.inspect.listing import listing
@@ -15,7 +16,7 @@ from symgrad.inspect.matrix import matrix_latex, matrix_text
 from symgrad.inspect.sympy_form import to_sympy
 
 __all__ = [
-    "Cost", "cost", "explain", "listing", "matrix_latex", "matrix_text", "to_dot", "to_sympy",
+    "Cost", "ascii_text", "cost", "explain", "listing", "matrix_latex", "matrix_text", "to_dot", "to_sympy",
 ]  # fmt: skip
 
 

@@ -101,9 +101,9 @@ def _flops(node: Expr, seen: dict[object, int]) -> int:
             return seen[key]
         case Kind.CALL:  # factorisations and substitutions
             n = node.args[0].shape[-1]
-            if row.name == "solve_triangular":
-                return n * node.size
-            return largest * max(n, 1) * 2 // 3 + (2 * n * node.size if len(node.args) == 2 else 0)
+            if len(node.args) == 2:
+                return n * node.size * (1 if row.name == "solve_triangular" else 2)
+            return largest * max(n, 1) * 2 // 3 if row.name.endswith("_factor") else n
         case Kind.COMPOSITE:
             per = {"logsumexp": 22, "softmax": 24, "norm": 2}.get(row.name, max(row.cost, 1))
             return per * largest

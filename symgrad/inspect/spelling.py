@@ -30,7 +30,7 @@ _CALLS = {
     "log2": ("log₂", r"\log_{2}"), "log10": ("log₁₀", r"\log_{10}"), "sigmoid": ("σ", r"\sigma"),
     "sign": ("sign", r"\operatorname{sign}"), "digamma": ("ψ", r"\psi"),
     "maximum": ("max", r"\max"), "minimum": ("min", r"\min"), "max": ("max", r"\max"),
-    "min": ("min", r"\min"), "det": ("det", r"\det"), "cholesky": ("chol", r"\operatorname{chol}"),
+    "min": ("min", r"\min"), "det": ("det", r"\det"), "cofactor": ("cof", r"\operatorname{cof}"), "cholesky": ("chol", r"\operatorname{chol}"),
     "cbrt": ("cbrt", r"\operatorname{cbrt}"),
 }
 _INFIX = {
@@ -431,7 +431,10 @@ def _norm(self: Notation, node: Expr) -> Formula:
 
 def _solve(self: Notation, node: Expr) -> Formula:
     a, b = (self.full(x) for x in node.args)
-    return F.matmul([F.inverse(a), b], node.ndim)
+    inverse = F.inverse(a)
+    if node.name == "solve_transposed":
+        inverse = F.transpose(inverse)
+    return F.matmul([inverse, b], node.ndim)
 
 
 def _solve_triangular(self: Notation, node: Expr) -> Formula:
@@ -499,6 +502,7 @@ MAKERS: dict[str, Maker] = {
     "softmax": _reduction,
     "norm": _norm,
     "solve": _solve,
+    "solve_transposed": _solve,
     "solve_triangular": _solve_triangular,
     "logabsdet": _logabsdet,
     "detsign": _detsign,

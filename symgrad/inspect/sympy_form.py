@@ -481,6 +481,10 @@ def _matrix(w: _Writer, node: Expr, index: Index) -> Reads:
             return sp.log(sp.Abs(m.det(method="berkowitz")))
         case "detsign":
             return sp.sign(m.det(method="berkowitz"))
+        case "cofactor":
+            return m.cofactor_matrix()[index]
+        case "solve_transposed":
+            m = m.T
         case "cholesky":
             return m.cholesky(hermitian=False)[index]
         case "solve_triangular":
@@ -516,7 +520,13 @@ _READERS: dict[str, Callable[[_Writer, Expr, Index], Reads]] = {
     "norm": _norm,
     "softmax": _softmax,
     **dict.fromkeys(("cumsum", "recurrence"), _scan),
+    # fmt: off
     **dict.fromkeys(
-        ("solve", "solve_triangular", "det", "logabsdet", "detsign", "cholesky"), _matrix
+        (
+            "solve", "solve_transposed", "solve_triangular", "det", "logabsdet", "detsign",
+            "cholesky", "cofactor",
+        ),
+        _matrix,
     ),
+    # fmt: on
 }

@@ -211,7 +211,6 @@ def imag(val: Any) -> Expr:
 
 
 def _along(x: Expr, k: int, start: int, size: int) -> Expr:
-
     return part(x, [(start, size, 1) if i == k else (0, n, 1) for i, n in enumerate(x.shape)])
 
 
@@ -279,7 +278,6 @@ def polyval(p: Any, x: Any) -> Expr:
 
 @implements("vander")
 def vander(x: Any, N: int | None = None, increasing: bool = False) -> Expr:
-
     v = as_expr(x)
     columns = [const(1, v.dtype, v.shape)]
     for _ in range((v.shape[0] if N is None else N) - 1):

@@ -126,10 +126,8 @@ class Tracer:
         raise fail(
             ConcretizationError,
             f"the truth of {self!r} is not known while tracing. Instead of `if`, `and`, `or`, "
-            "`not`, max(), "
-            "min() and chained comparisons write np.where(condition, a, b), np.logical_and, "
-            "np.maximum, "
-            "np.minimum; symgrad.cond evaluates one branch only",
+            "`not`, max(), min() and chained comparisons write np.where(condition, a, b), "
+            "np.logical_and, np.maximum, np.minimum",
         )
 
     def __float__(self) -> float:

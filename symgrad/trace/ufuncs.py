@@ -20,7 +20,7 @@ from symgrad.expr.op import OPS, Kind, Op
 from symgrad.ops import einsum, elementwise, linalg, linear, reduce, scan  # noqa: F401  (the rows)
 from symgrad.ops.linear import broadcast_to
 from symgrad.trace.state import fail
-from symgrad.trace.tables import unsupported
+from symgrad.trace.tables import UFUNCS, unsupported
 
 DT = {name: np.dtype(name) for name in DTYPES}
 Scalar = bool | int | float
@@ -130,7 +130,6 @@ def apply(ufunc: np.ufunc, *values: Operand) -> Any:
     if name in _LOGICAL:
         return logical(name, *values)
     if name not in ROWS and name not in FORMULAS and name not in _TO_LOGICAL:
-
         raise unsupported(f"{_module(ufunc)}.{name}")
     if name == "power" and len(values) == 2:
         special = constant_power(*values)
@@ -317,3 +316,4 @@ FORMULAS: dict[str, Callable[..., Any]] = {
     "rel_entr": _rel_entr,
     "kl_div": lambda x, y: _rel_entr(x, y) - x + y,
 }
+UFUNCS.update(ROWS, FORMULAS)

@@ -32,7 +32,7 @@ C_TYPES = {
     "int32": "int32_t",
     "bool": "bool",
 }
-PART_STATEMENTS = 500  # C compilers are superlinear in a function's length; see ARCHITECTURE.md
+PART_STATEMENTS = 250  # C compilers are superlinear in a function's length; see ARCHITECTURE.md
 _WORD = re.compile(r"[A-Za-z_]\w*")
 _TREE_LIMIT = 16  # nodes spelled in one statement
 _ATOM, _UNARY, _TIMES, _PLUS, _COMPARE, _EQUAL, _AND, _OR, _TERNARY = range(9, 0, -1)

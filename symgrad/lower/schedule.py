@@ -189,7 +189,7 @@ class _Scheduler:
     def _outer(self, k: Kernel, free: list[Expr]) -> Expr:
         """The index to loop over first: the one that walks memory in the largest steps."""
         scores = dict.fromkeys(free, 0.0)
-        for number, index in [*self.reads[k], (k.buffer.number, k.target)]:
+        for number, index in {*self.reads[k], (k.buffer.number, k.target)}:
             if number < 0:
                 continue
             shape = self.buffers[number].shape

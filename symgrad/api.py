@@ -19,7 +19,13 @@ import numpy as np
 
 from symgrad.compiled import Compiled, parameter_names
 from symgrad.diff import modes
-from symgrad.errors import DifferentiationError, DtypeError, ShapeError, StructureError, at_user_line
+from symgrad.errors import (
+    DifferentiationError,
+    DtypeError,
+    ShapeError,
+    StructureError,
+    at_user_line,
+)
 from symgrad.expr.node import FLOATS, Expr, arg, bind, const, eye
 from symgrad.expr.walk import substitute
 from symgrad.graph import Graph

@@ -21,7 +21,17 @@ import numpy as np
 from symgrad.expr.node import CONST, Expr, const_value
 from symgrad.expr.op import Kind
 from symgrad.lower.program import (
-    GUARD, INDEX, LOAD, Best, Buffer, Call, Check, Loop, Program, Store, values,
+    GUARD,
+    INDEX,
+    LOAD,
+    Best,
+    Buffer,
+    Call,
+    Check,
+    Loop,
+    Program,
+    Store,
+    values,
 )  # fmt: skip
 from symgrad.lower.schedule import row_strides
 

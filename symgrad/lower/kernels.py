@@ -17,7 +17,7 @@ import opt_einsum
 from symgrad.errors import OutOfRangeError, at_user_line
 from symgrad.expr.node import ARG, ARRAY, CONST, EYE, IOTA, Expr, bind, const, const_value
 from symgrad.expr.op import Kind
-from symgrad.expr.walk import toposort, transform, rebuild, users
+from symgrad.expr.walk import rebuild, toposort, transform, users
 from symgrad.lower.program import LOAD, Buffer, index_of
 from symgrad.ops.einsum import einsum, sizes
 from symgrad.ops.linalg import CALLS

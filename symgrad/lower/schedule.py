@@ -11,12 +11,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-
 from symgrad.expr.node import Expr, const
 from symgrad.expr.walk import substitute
 from symgrad.lower.kernels import Kernel, Kernels, split_contractions
 from symgrad.lower.program import (
-    INDEX, LOAD, Best, Buffer, Call, Check, Loop, Program, Store, loads, statements, values,
+    INDEX,
+    Best,
+    Buffer,
+    Call,
+    Check,
+    Loop,
+    Program,
+    Store,
+    loads,
+    statements,
+    values,
 )  # fmt: skip
 
 _LOCAL_BYTES = 2048  # a temporary up to this size is an array on the stack

@@ -17,7 +17,12 @@ import numpy as np
 
 from symgrad.emit.c import Source
 from symgrad.errors import (
-    CompilerNotFoundError, DtypeError, NoCompilerWarning, OutOfRangeError, ShapeError, StructureError,
+    CompilerNotFoundError,
+    DtypeError,
+    NoCompilerWarning,
+    OutOfRangeError,
+    ShapeError,
+    StructureError,
 )  # fmt: skip
 from symgrad.runtime.build import Library, build, ffi
 from symgrad.version import __version__

@@ -8,6 +8,7 @@ keeps the result in memory; the C compiler's output is also kept on disk.
 
 from __future__ import annotations
 
+import contextvars
 import functools
 import inspect as python_inspect
 import threading
@@ -38,6 +39,20 @@ from symgrad.trace import Tracer, as_expr, function_name, record
 from symgrad.tree import TreeDef, flatten, leaf_paths
 
 Function = Callable[..., Any]
+
+# Rewrites that a trace applies before it differentiates, for `explain()`; one table per trace.
+_FIRED: contextvars.ContextVar[dict[str, int] | None] = contextvars.ContextVar("fired", default=None)
+
+
+def _simplified(outs: Sequence[Expr]) -> list[Expr]:
+    """`outs` simplified, with the rules that fired noted for the trace that is running."""
+    result = simplify(outs)
+    table = _FIRED.get()
+    if table is not None:
+        for rule, count in result.fired.items():
+            table[rule] = table.get(rule, 0) + count
+    return result.outs
+
 
 # ---- tracing ---------------------------------------------------------------------------------
 
@@ -88,10 +103,15 @@ def trace(f: Function, *args: Any, **kwargs: Any) -> Graph:
             statics.append((position, leaf))
             values.append(leaf)
     call_args, call_kwargs = tree.unflatten(values)
-    outs, out_tree = record(f, call_args, call_kwargs)
+    fired: dict[str, int] = {}
+    token = _FIRED.set(fired)
+    try:
+        outs, out_tree = record(f, call_args, call_kwargs)
+    finally:
+        _FIRED.reset(token)
     name = function_name(f)
     return Graph(name, tuple(nodes), tuple(outs), tree, out_tree, tuple(names),
-                 tuple(leaf_paths(out_tree, "out")), tuple(statics))  # fmt: skip
+                 tuple(leaf_paths(out_tree, "out")), tuple(statics), fired)  # fmt: skip
 
 
 def _argument_paths(f: Function, tree: TreeDef) -> list[str]:
@@ -249,7 +269,7 @@ class _Inner:
             else:
                 values[number] = tree.unflatten(tracers)
         outs, self.out_tree = record(f, tuple(values), keywords)
-        self.outs = simplify(outs).outs
+        self.outs = _simplified(outs)
 
     def close(self, exprs: Sequence[Expr]) -> list[Tracer]:
         """Results in terms of the caller's values."""
@@ -678,7 +698,7 @@ def vmap(f: Function, in_axes: Any = 0, out_axes: Any = 0) -> Function:
             raise ShapeError("vmap: nothing to map over; every in_axes is None")
         outs, tree = record(f, tuple(values[: len(args)]), dict(zip(kwargs, values[len(args) :], strict=True)))
         results = []
-        for out in modes.vmap(simplify(outs).outs, batched, size):
+        for out in modes.vmap(_simplified(outs), batched, size):
             at = out_axes % out.ndim
             order = [*range(1, out.ndim)]
             order.insert(at, 0)

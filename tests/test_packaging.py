@@ -152,7 +152,7 @@ def test_dependencies_are_those_imported(project):
 
 def test_extras(project):
     extras = project["project"]["optional-dependencies"]
-    assert set(extras) == {"cc", "test", "bench"}
+    assert set(extras) == {"cc", "examples", "test", "bench"}
     assert required(extras["cc"]) == {"ziglang"} <= required(extras["test"])
     for tool in ("pytest", "pytest-xdist", "hypothesis", "ruff"):
         assert tool in required(extras["test"])

@@ -43,6 +43,8 @@ C_TYPES = {
     "bool": "bool",
 }
 PART_STATEMENTS = 250  # C compilers are superlinear in a function's length; see ARCHITECTURE.md
+LANES = 8  # partial sums of one accumulation
+SUM_BLOCK = 128  # elements summed between two compensated additions, as in NumPy's pairwise sums
 _WORD = re.compile(r"[A-Za-z_]\w*")
 _TREE_LIMIT = 16  # nodes spelled in one statement
 _ATOM, _UNARY, _TIMES, _PLUS, _COMPARE, _EQUAL, _AND, _OR, _TERNARY = range(9, 0, -1)
@@ -266,6 +268,8 @@ class _Emitter:
         if isinstance(s, Loop):
             name = f"i{s.index.attrs[0]}"
             self.loop_names[s.index] = name
+            if self._is_sum(s):
+                return self._sum(s, name, depth)
             return dict(kind="loop", index=name, extent=s.extent, body=self.body(s.body, depth + 1))
         if isinstance(s, Store):
             value = self.spell(s.value)
@@ -298,6 +302,39 @@ class _Emitter:
         arguments = [self.address(b, i) for b, i in (*s.operands, s.target)]
         numbers = [str(int(n)) for n in (*s.dims, *s.flags)]
         return dict(kind="call", call=f"{name}({', '.join(arguments + numbers)})")
+
+    def _is_sum(self, loop: Loop) -> bool:
+        """Whether a loop only adds to targets that it does not move."""
+        return loop.extent >= 2 * LANES and all(
+            isinstance(s, Store)
+            and s.op == "+"
+            and s.buffer.dtype in ("float64", "float32")
+            and not any(self.depth[i] >= self.index_depth[loop.index] for i in s.index)
+            for s in loop.body
+        )
+
+    def _sum(self, loop: Loop, name: str, depth: int) -> dict[str, Any]:
+        """Partial sums in lanes, in an order that no compiler or vector width can change.
+
+        Lanes vectorise without leave to re-associate, and shorten the chain of roundings; blocks of
+        a long sum are added with compensation, so that the error does not grow with its length.
+        """
+        first = self.names.copy()
+        records = self.body(loop.body, depth + 1)
+        self.names = first  # what was declared inside is declared again behind the lanes
+        adds = [r for r in records if r["kind"] == "assign"]
+        full = loop.extent // LANES * LANES
+        long = loop.extent > SUM_BLOCK
+        return dict(
+            kind="sum", index=name, lanes=LANES, full=full, extent=loop.extent,
+            block=SUM_BLOCK if long else full, position=self._fresh(), start=self._fresh(),
+            lane=self._fresh(), long=long, before=[r for r in records if r["kind"] != "assign"],
+            sums=[
+                dict(target=a["target"], value=a["value"], type=C_TYPES[s.buffer.dtype],
+                     partial=self._fresh(), total=self._fresh(), carry=self._fresh())
+                for a, s in zip(adds, loop.body, strict=True)
+            ],
+        )  # fmt: skip
 
     def _scalar(self, buffer: Buffer) -> dict[str, Any]:
         """The first store to a local variable declares it."""
@@ -603,6 +640,8 @@ def _targets(record: dict[str, Any]) -> set[str]:
         item = stack.pop()
         if item["kind"] == "loop":
             stack.extend(item["body"])
+        elif item["kind"] == "sum":
+            stack.extend(dict(kind="assign", target=s["target"]) for s in item["sums"])
         else:
             for key in ("target", "best") if item["kind"] != "declare" else ("name",):
                 if key in item:

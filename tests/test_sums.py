@@ -1,0 +1,54 @@
+"""Long sums: as accurate as NumPy's pairwise ones, and right for infinities."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+import symgrad as sg
+
+
+@pytest.mark.parametrize("n", [15, 16, 17, 31, 1000, 2048, 2049, 2055, 10_000, 100_003])
+def test_sum_against_exact(n):
+    rng = np.random.default_rng(n)
+    total = sg.compile(lambda x: np.sum(x), sg.f64[n])
+    for spread in (0, 8):
+        x = rng.normal(size=n) * 10.0 ** rng.integers(-spread, spread + 1, n)
+        exact = math.fsum(x)
+        scale = math.fsum(abs(x))
+        assert abs(total(x) - exact) <= 4e-16 * scale
+    x = np.full(n, 0.1)
+    exact = math.fsum(x)
+    assert abs(total(x) - exact) <= max(abs(np.sum(x) - exact), 2 * np.spacing(exact))
+
+
+@pytest.mark.parametrize("n", [20, 5000])
+def test_infinities_and_nan(n):
+    total = sg.compile(lambda x: np.sum(x), sg.f64[n])
+    for k in (0, n // 2, n - 1):
+        for value in (np.inf, -np.inf, np.nan):
+            x = np.ones(n)
+            x[k] = value
+            np.testing.assert_equal(total(x), float(np.sum(x)))
+    x = np.ones(n)
+    x[1], x[-2] = np.inf, -np.inf
+    assert math.isnan(total(x))
+
+
+def test_several_sums_in_one_loop():
+    def f(x, y):
+        return np.sum(x), np.sum(y), np.sum(np.exp(x) * y)
+
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(2, 3001))
+    got = sg.compile(f, x, y)(x, y)
+    np.testing.assert_allclose(got, (math.fsum(x), math.fsum(y), math.fsum(np.exp(x) * y)), rtol=1e-13)
+
+
+def test_float32_sums_stay_float32():
+    c = sg.compile(lambda x: np.sum(x * x), sg.f32[5000])
+    assert "double" not in c.c_source.split("static")[0].split("int function")[1].split("{")[0]
+    x = np.random.default_rng(0).normal(size=5000).astype(np.float32)
+    assert c(x) == pytest.approx(math.fsum(x.astype(float) ** 2), rel=1e-6)

@@ -125,7 +125,7 @@ class Kernels:
         ]
         first: dict[Expr, Buffer] = {}
         for node, buffer in zip(outs, self.outputs, strict=True):
-            if node.op is not ARG:
+            if node.op not in (ARG, ARRAY):
                 first.setdefault(node, buffer)
         for node in nodes:
             if node.op is ARRAY:
@@ -137,7 +137,7 @@ class Kernels:
                 self._compute(node, target)
                 self.stored[node] = target
         for node, buffer in zip(outs, self.outputs, strict=True):
-            if first.get(node) is not buffer:  # an argument, or the same value twice
+            if first.get(node) is not buffer:  # an argument, captured data, or the same value twice
                 dims = self._dims(node.shape)
                 self._add(buffer, dims, "=", self._element(node, dims), dims, ())
 

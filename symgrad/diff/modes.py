@@ -144,20 +144,24 @@ def _transpose_guard(node: Expr, guard: Expr) -> Expr | None:
     return node.op.transpose(guard, node.args, node.attrs)
 
 
-def _group(guarded: Guarded) -> Guarded:
-    """One term per guard; everything merged into one when there are too many."""
+def _sums(guarded: Guarded) -> Guarded:
+    """One term per guard."""
     sums: dict[Expr | None, Expr] = {}
     for guard, term in guarded:
         sums[guard] = sums[guard] + term if guard in sums else term
-    grouped = list(sums.items())
-    if len(grouped) > _MOST_GUARDS:
-        return [(None, _materialize(grouped))]
-    return grouped
+    return list(sums.items())
+
+
+def _group(guarded: Guarded) -> Guarded:
+    """One term per guard; everything merged into one when there are too many."""
+    sums = _sums(guarded)
+    return sums if len(sums) <= _MOST_GUARDS else [(None, _materialize(sums))]
 
 
 def _materialize(guarded: Guarded) -> Expr:
+    """The cotangent as one array."""
     total: Expr | None = None
-    for guard, term in _group(guarded) if len(guarded) > 1 else guarded:
+    for guard, term in _sums(guarded):
         value = term if guard is None else select(guard, term, 0)
         total = value if total is None else total + value
     assert total is not None

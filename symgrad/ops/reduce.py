@@ -6,6 +6,7 @@ derivatives and formulas are simple while their expansions are not; they expand 
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -151,7 +152,7 @@ def _expand_softmax(args: Args, attrs: Attrs) -> Expr:
     top = bind("max", x, attrs=(axes,))
     e = exp(x - spread(select(bind("isfinite", top), top, 0), x, axes))
     total = sum_(e, axes)
-    count = x.size // max(total.size, 1)
+    count = math.prod(x.shape[a] for a in axes)
     masked = equal(top, const(-np.inf, x.dtype, top.shape))
     return select(spread(masked, x, axes), const(1 / count, x.dtype, x.shape), e / spread(total, x, axes))
 

@@ -35,7 +35,7 @@ from symgrad.ops.einsum import einsum
 from symgrad.ops.linear import permute
 from symgrad.simplify import simplify
 from symgrad.specs import Spec
-from symgrad.trace import Tracer, as_expr, function_name, record
+from symgrad.trace import Tracer, as_expr, function_name, is_tracing, record
 from symgrad.tree import TreeDef, flatten, leaf_paths
 
 Function = Callable[..., Any]
@@ -208,10 +208,10 @@ def _transformed(f: Function, impl: Function, label: str) -> Function:
     """`impl` as a plain function: inlined under a trace, compiled on arrays."""
     dispatcher = _Dispatcher(impl)
 
-    @functools.wraps(f)
+    @functools.wraps(f, updated=())
     def transformed(*args: Any, **kwargs: Any) -> Any:
-        leaves, _ = flatten((args, kwargs))
-        if any(isinstance(leaf, Tracer) for leaf in leaves):
+        # Under a trace even a call with plain numbers is recorded: `f` may close over traced values.
+        if is_tracing():
             return impl(*args, **kwargs)
         return dispatcher(args, kwargs)
 
@@ -585,7 +585,7 @@ class _Weak:
 
     def __init__(self, f: Function) -> None:
         self._f = weakref.ref(f)
-        functools.update_wrapper(self, f)
+        functools.update_wrapper(self, f, updated=())
         del self.__wrapped__  # that would be a strong reference
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect as python_inspect
 import os
 import re
@@ -12,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from symgrad.emit.c import Source, emit
+from symgrad.emit.c import Source, data_source, emit
 from symgrad.errors import CompilerNotFoundError, ExportError, StructureError
 from symgrad.graph import Graph
 from symgrad.inspect import ascii_text
@@ -129,9 +130,7 @@ class Compiled:
 
     def cost(self) -> Any:
         """Flops, bytes moved, node counts and the workspace of the C."""
-        cost = self.graph.cost()
-        cost.workspace = self.source.workspace_bytes
-        return cost
+        return dataclasses.replace(self.graph.cost(), workspace=self.source.workspace_bytes)
 
     def export(self, directory: str | os.PathLike[str], *, overwrite: bool = False) -> list[Path]:
         """Write name.c and name.h (and name_data.c for captured arrays) into a directory.
@@ -141,6 +140,8 @@ class Compiled:
         """
         source = self.source
         files = {".c": source.c, ".h": source.header}
+        if source.data:
+            files["_data.c"] = data_source(source)
         paths = [safe_path(directory, source.name, suffix) for suffix in files]
         for path in paths:
             if path.exists() and not overwrite:

@@ -157,7 +157,7 @@ _LIBC_SUFFIX = re.compile(r"(_r|_l|_unlocked|64)?")
 
 # Devices that Windows opens instead of a file, with any suffix.
 _DEVICES = re.compile(r"(?i)con|prn|aux|nul|clock\$|(com|lpt)[0-9]")
-_SUFFIX = re.compile(r"\.[A-Za-z][A-Za-z0-9]{0,7}")
+_SUFFIX = re.compile(r"(_data)?\.[A-Za-z][A-Za-z0-9]{0,7}")  # name_data.c holds captured arrays
 
 
 def c_identifier(name: str, *, what: str) -> str:

@@ -82,6 +82,7 @@ class Source:
     name : C name of the function; `entry` the uniform one that takes arrays of pointers
     workspace_bytes : what the caller has to provide, 0 if nothing
     data : captured arrays the caller passes behind its own arguments, in order
+    data_names : names under which the exported data file defines them
     """
 
     c: str
@@ -90,6 +91,7 @@ class Source:
     entry: str
     workspace_bytes: int
     data: tuple[np.ndarray, ...]
+    data_names: tuple[str, ...]
 
 
 def literal(value: Any, dtype: str) -> str:
@@ -504,8 +506,12 @@ def emit(
                 workspace += -(-b.nbytes // 64) * 64
     used = set().union(*(p.used for p in parts))
     constants = [b for b in program.buffers if b.role == "constant" and b.name in used]
+    captured = [b for b in program.inputs if b.role == "data"]
     context = dict(
         name=name,
+        captured=[
+            dict(name=f"{name}_{b.name}", type=C_TYPES[b.dtype], size=b.size) for b in captured
+        ],
         entry=f"{name}_entry",
         comment=list(comment),
         version=version,
@@ -534,8 +540,19 @@ def emit(
         name=name,
         entry=f"{name}_entry",
         workspace_bytes=workspace,
-        data=tuple(b.data for b in program.inputs if b.role == "data"),  # type: ignore[misc]
+        data=tuple(b.data for b in captured),  # type: ignore[misc]
+        data_names=tuple(f"{name}_{b.name}" for b in captured),
     )
+
+
+def data_source(source: Source) -> str:
+    """C file that defines the captured arrays under the names that the header declares."""
+    arrays = [
+        dict(name=name, type=C_TYPES[str(d.dtype)], size=d.size,
+             values=[literal(v, str(d.dtype)) for v in d.reshape(-1)])
+        for name, d in zip(source.data_names, source.data, strict=True)
+    ]  # fmt: skip
+    return TEMPLATES.get_template("data.c.jinja").render(name=source.name, arrays=arrays)
 
 
 def _notes(buffers: Sequence[Buffer], notes: Sequence[str]):

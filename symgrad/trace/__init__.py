@@ -11,10 +11,11 @@ from symgrad.trace.scipy_api import (
     solve_triangular,
     take,
 )
+from symgrad.trace.state import is_tracing
 from symgrad.trace.tracer import SUPPORTED, ArrayTracer, ScalarTracer, Tracer, as_expr, wrap
 
 __all__ = [
-    "SUPPORTED", "ArrayTracer", "ScalarTracer", "Tracer", "as_expr", "function_name", "log_softmax",
+    "SUPPORTED", "ArrayTracer", "ScalarTracer", "Tracer", "as_expr", "function_name", "is_tracing", "log_softmax",
     "logsumexp", "polygamma", "record", "softmax", "solve_triangular", "supported_names", "take",
     "wrap",
 ]  # fmt: skip

@@ -36,6 +36,11 @@ NO_TRACE = Trace("", None)  # owner of tracers made while nothing is traced; alw
 CURRENT: ContextVar[Trace] = ContextVar("symgrad_trace", default=NO_TRACE)
 
 
+def is_tracing() -> bool:
+    """Whether user code is being recorded right now, in this thread."""
+    return CURRENT.get() is not NO_TRACE
+
+
 def fail(cls: type[E], message: str) -> E:
     """An error that names the user's line; a TraceError is raised again if the user catches it."""
     error = cls(at_user_line(message))

@@ -20,10 +20,12 @@ from symgrad.api import (
 )
 from symgrad.check import check_grads
 from symgrad.specs import Spec, bool_, f32, f64, i32, i64
+from symgrad.trace import log_softmax, logsumexp, softmax, solve_triangular, take
 from symgrad.version import __version__
 
 __all__ = [
     "Spec", "__version__", "bool_", "check_grads", "compile", "f32", "f64", "grad", "hessian",
-    "hvp", "i32", "i64", "jacfwd", "jacobian", "jacrev", "jit", "jvp", "stop_gradient", "trace",
-    "value_and_grad", "vjp", "vmap", "where",
+    "hvp", "i32", "i64", "jacfwd", "jacobian", "jacrev", "jit", "jvp", "log_softmax", "logsumexp",
+    "softmax", "solve_triangular", "stop_gradient", "take", "trace", "value_and_grad", "vjp", "vmap",
+    "where",
 ]  # fmt: skip

@@ -65,7 +65,7 @@ def compile_strictly(text, compiler):
         path = Path(folder) / "f.c"
         path.write_text(text)
         result = subprocess.run(
-            [program, *STRICT, "-O1", "-c", str(path), "-o", str(Path(folder) / "f.o")],
+            [program, *STRICT, "-fsyntax-only", str(path)],
             capture_output=True, text=True,
         )  # fmt: skip
     return result.stderr

@@ -241,7 +241,7 @@ def comment_text(text: str, limit: int = 200) -> str:
     text = " ".join(text[: 4 * limit].split())
     text = "".join(char if " " <= char <= "~" else "?" for char in text)
     text = re.sub(r"(?<=\*)(?=/)|(?<=/)(?=[*/])|(?<=\?)(?=\?)", " ", text)
-    if len(text) >= limit:
+    if len(text) > limit - 2:  # room for the spaces at both ends
         text = text[: limit - 5] + "..."
     text = text.rstrip("\\ ")
     return re.sub(r"^(?=[*/])|(?<=[*/?])$", " ", text)

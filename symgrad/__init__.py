@@ -1,26 +1,28 @@
 """symgrad: write NumPy, read the derivative, ship the C."""
 
 import symgrad.ops
-from symgrad.api import (
-    compile,  # noqa: A004
+from symgrad.batching import vmap
+from symgrad.check import check_grads
+from symgrad.derivatives import (
     grad,
     hessian,
     hvp,
     jacfwd,
     jacobian,
     jacrev,
-    jit,
     jvp,
-    stop_gradient,
-    trace,
     value_and_grad,
     vjp,
-    vmap,
-    where,
 )
-from symgrad.check import check_grads
 from symgrad.specs import Spec, bool_, f32, f64, i32, i64
 from symgrad.trace import log_softmax, logsumexp, softmax, solve_triangular, take
+from symgrad.transform import (
+    compile,  # noqa: A004
+    jit,
+    stop_gradient,
+    trace,
+    where,
+)
 from symgrad.version import __version__
 
 __all__ = [

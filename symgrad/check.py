@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from symgrad.api import jvp, trace, vjp
+from symgrad.derivatives import jvp, vjp
+from symgrad.transform import trace
 from symgrad.errors import DifferentiationError
 from symgrad.tree import flatten
 

@@ -1,13 +1,13 @@
-"""Compiled: a graph together with its C, loaded and ready to be called."""
+"""Compiled: a graph together with its C, loaded and ready to be called; Dispatcher: many of them."""
 
 from __future__ import annotations
 
 import dataclasses
-import inspect as python_inspect
 import os
 import re
 import tempfile
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,11 @@ from symgrad.graph import Graph
 from symgrad.inspect import ascii_text
 from symgrad.lower.schedule import lower
 from symgrad.names import comment_text, mangle, safe_path, unique
+from symgrad.runtime import dispatch
 from symgrad.runtime.call import Native, warn_no_compiler
+from symgrad.signature import argument_paths, is_array, require_hashable
+from symgrad.specs import Spec
+from symgrad.trace import CURRENT, NO_TRACE, is_tracing
 from symgrad.tree import flatten
 from symgrad.version import __version__
 
@@ -52,7 +56,10 @@ def source_of(graph: Graph) -> Source:
     )
 
 
-class Compiled:
+_Caller: Any = dispatch.base()
+
+
+class Compiled(_Caller):
     """A function compiled for fixed shapes and dtypes.
 
     Call it with arrays of exactly these types, in the structure of the traced arguments. ``out=``
@@ -65,8 +72,10 @@ class Compiled:
     native : whether C runs; False means the NumPy evaluator, for want of a compiler
     """
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, parameters: tuple[str, ...] = ()) -> None:
+        self._inherit_vectorcall()
         self.graph = graph
+        self.parameters = parameters  # names of the positional parameters of the traced function
         self._source: Source | None = None
         self._native: Native | None = None
         self.__name__ = graph.name
@@ -74,6 +83,30 @@ class Compiled:
             self._native = Native(self.source, graph.input_types, graph.output_types)
         except CompilerNotFoundError as error:
             warn_no_compiler(error)
+        else:
+            dispatch.build_in_background()
+            plan = self.plan([dispatch.ACCEPT_ALL] * len(graph.args), takes_out=True)
+            if plan is not None:
+                self._add_plan(plan)
+
+    def plan(self, accepts: Sequence[int], *, takes_out: bool) -> tuple[Any, ...] | None:
+        """What the fast call path needs to know, None if it cannot call this function."""
+        native, graph = self._native, self.graph
+        if native is None or graph.statics:
+            return None
+        return dispatch.plan(
+            native.library.address(self.source.entry),
+            graph.in_tree,
+            graph.out_tree,
+            native.inputs,
+            native.outputs,
+            accepts=accepts,
+            data=self.source.data,
+            workspace_bytes=self.source.workspace_bytes,
+            takes_out=takes_out,
+            nodes=len(graph.nodes),
+            keep=native,
+        )
 
     @property
     def source(self) -> Source:
@@ -94,7 +127,8 @@ class Compiled:
     def c_header(self) -> str:
         return self.source.header
 
-    def __call__(self, *args: Any, out: Any = None, **kwargs: Any) -> Any:
+    def _slow(self, *args: Any, out: Any = None, **kwargs: Any) -> Any:
+        """The call where anything has to be converted, explained or done without C."""
         if kwargs:
             args, kwargs = self._positional(args, kwargs)
         leaves = self.graph.flat(args, kwargs)
@@ -121,7 +155,7 @@ class Compiled:
 
     def _positional(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         """Arguments by name, put where they were when the function was traced."""
-        names = list(getattr(self, "parameters", ()))
+        names = list(self.parameters)
         if names and len(args) < len(names) and all(k in names for k in kwargs):
             rest = names[len(args) :]
             if all(k in kwargs for k in rest):
@@ -155,7 +189,7 @@ class Compiled:
         return paths
 
     def __reduce__(self) -> Any:
-        return _rebuild, (self.graph, getattr(self, "parameters", ()))
+        return Compiled, (self.graph, self.parameters)
 
     def __repr__(self) -> str:
         types = ", ".join(f"{t.name}: {t.described}" for t in self.graph.input_types)
@@ -175,17 +209,66 @@ def _write(path: Path, text: str) -> None:
         raise
 
 
-def _rebuild(graph: Graph, parameters: tuple[str, ...]) -> Compiled:
-    compiled = Compiled(graph)
-    compiled.parameters = parameters  # type: ignore[attr-defined]
-    return compiled
+_MAX_PLANS = 8  # tried in turn by the fast path; further versions of a function go by the table
 
 
-def parameter_names(f: Any) -> tuple[str, ...]:
-    """Names of the positional parameters of a function, as far as Python knows them."""
-    try:
-        signature = python_inspect.signature(f)
-    except (TypeError, ValueError):
-        return ()
-    kinds = (python_inspect.Parameter.POSITIONAL_ONLY, python_inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    return tuple(p.name for p in signature.parameters.values() if p.kind in kinds)
+class Dispatcher(_Caller):
+    """Compiled versions of one function, by structure, shapes and dtypes of the arguments.
+
+    f : written on traced values
+    trace : makes the Graph of `f` for given arguments
+    """
+
+    def __init__(self, f: Callable[..., Any], trace: Callable[..., Graph]) -> None:
+        self._inherit_vectorcall()
+        self.f = f
+        self.trace = trace
+        self.compiled: dict[Any, Compiled] = {}
+        self.lock = threading.RLock()
+        self._watch((CURRENT, NO_TRACE))
+
+    def _slow(self, *args: Any, **kwargs: Any) -> Any:
+        if is_tracing():
+            return self.f(*args, **kwargs)
+        leaves, tree = flatten((args, kwargs))
+        key = (tree, tuple([_leaf_key(leaf) for leaf in leaves]))
+        try:
+            compiled = self.compiled.get(key)
+        except TypeError:
+            for leaf, path in zip(leaves, argument_paths(self.f, tree), strict=True):
+                require_hashable(leaf if not is_array(leaf) else None, path)
+            raise
+        if compiled is None:
+            with self.lock:
+                compiled = self.compiled.get(key)
+                if compiled is None:
+                    compiled = Compiled(self.trace(self.f, *args, **kwargs).simplify())
+                    self._register(compiled, leaves)
+                    self.compiled[key] = compiled
+        return compiled.graph.finish(compiled.call_flat([x for x in leaves if is_array(x)]))
+
+    def _register(self, compiled: Compiled, leaves: Sequence[Any]) -> None:
+        accepts = [_accepts(leaf) for leaf in leaves]
+        if all(accepts) and len(self.compiled) < _MAX_PLANS:
+            plan = compiled.plan(accepts, takes_out=False)
+            if plan is not None:
+                self._add_plan(plan)
+
+
+def _leaf_key(leaf: Any) -> Any:
+    if type(leaf) is np.ndarray:
+        return leaf.dtype, leaf.shape
+    if type(leaf) in (float, int, bool):
+        return type(leaf)  # not its Spec: Python's numbers are weak in promotion
+    if is_array(leaf):
+        return Spec.of(leaf)
+    return type(leaf), leaf
+
+
+def _accepts(leaf: Any) -> int:
+    """Which scalars the fast path may take where the version at hand was made for `leaf`."""
+    if type(leaf) is np.ndarray:
+        return dispatch.ACCEPT_ARRAY
+    if type(leaf) in (float, int, bool):
+        return dispatch.ACCEPT_PYTHON
+    return dispatch.ACCEPT_NUMPY if type(leaf) is np.float64 else 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,13 +10,13 @@ from typing import Any
 import numpy as np
 
 from symgrad import inspect
+from symgrad.boundary import ArrayType
 from symgrad.diff.modes import drop_stops, vjp, zeros_like
 from symgrad.errors import DifferentiationError, StructureError
 from symgrad.expr.evaluate import evaluate
 from symgrad.expr.node import ARRAY, FLOATS, Expr, arg, array, bind, const
 from symgrad.expr.op import lookup
 from symgrad.expr.walk import expand_composites, toposort
-from symgrad.runtime.call import ArrayType
 from symgrad.simplify import RULES, simplify
 from symgrad.tree import TreeDef, flatten
 
@@ -113,12 +114,12 @@ class Graph:
         """Arrays in the result's structure; scalars as Python numbers."""
         return self.out_tree.unflatten([r if r.ndim else r.item() for r in results])
 
-    @property
+    @functools.cached_property
     def input_types(self) -> list[ArrayType]:
         """Name, dtype and shape of every array argument."""
         return [ArrayType(n, a.dtype, a.shape) for a, n in zip(self.args, self.arg_names, strict=True)]
 
-    @property
+    @functools.cached_property
     def output_types(self) -> list[ArrayType]:
         """Name, dtype and shape of every result."""
         return [ArrayType(n, o.dtype, o.shape) for o, n in zip(self.outs, self.out_names, strict=True)]

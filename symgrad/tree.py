@@ -58,13 +58,13 @@ class TreeDef:
     {'w': [*, *], 'b': None}
     """
 
-    __slots__ = ("_hash", "_nodes", "num_leaves")
+    __slots__ = ("_hash", "nodes", "num_leaves")
     num_leaves: int
-    _nodes: tuple[_Node, ...]
+    nodes: tuple[_Node, ...]
     _hash: int
 
     def __init__(self, nodes: tuple[_Node, ...]) -> None:
-        object.__setattr__(self, "_nodes", nodes)
+        object.__setattr__(self, "nodes", nodes)
         object.__setattr__(self, "num_leaves", sum(node.type is None for node in nodes))
         object.__setattr__(self, "_hash", hash(nodes))  # once: treedefs are keys on the call path
 
@@ -76,13 +76,13 @@ class TreeDef:
             return True
         if not isinstance(other, TreeDef):
             return NotImplemented
-        return self._hash == other._hash and self._nodes == other._nodes
+        return self._hash == other._hash and self.nodes == other.nodes
 
     def __hash__(self) -> int:
         return self._hash
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return TreeDef, (self._nodes,)  # without the hash, which differs between processes
+        return TreeDef, (self.nodes,)  # without the hash, which differs between processes
 
     def __str__(self) -> str:
         return self._fold(["*"] * self.num_leaves, _describe)
@@ -107,7 +107,7 @@ class TreeDef:
     def _fold(self, leaves: list[Any], combine: Callable[[_Node, list[Any]], Any]) -> Any:
         """Replace each container by ``combine(node, children)``, innermost first."""
         stack: list[Any] = []
-        for node in reversed(self._nodes):
+        for node in reversed(self.nodes):
             if node.type is None:
                 stack.append(leaves.pop())
             else:
@@ -196,7 +196,7 @@ def leaf_paths(treedef: TreeDef, root: str = "x") -> list[str]:
     """
     paths: list[str] = []
     stack = [root]
-    for node in treedef._nodes:
+    for node in treedef.nodes:
         path = stack.pop()
         if node.type is None:
             paths.append(path)

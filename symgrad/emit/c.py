@@ -12,7 +12,6 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import jinja2
@@ -34,6 +33,7 @@ from symgrad.lower.program import (
     values,
 )  # fmt: skip
 from symgrad.lower.schedule import row_strides
+from symgrad.resources import template_folder
 
 C_TYPES = {
     "float64": "double",
@@ -54,24 +54,14 @@ _OPERATORS = (
     (" + ", _PLUS), (" - ", _PLUS), (" * ", _TIMES), (" / ", _TIMES), (" % ", _TIMES),
 )  # fmt: skip
 
-
-def _templates() -> jinja2.Environment:
-    """Templates inside the installed package, else beside it (editable installs, checkouts)."""
-    package = Path(__file__).resolve().parent.parent
-    for folder in (package / "templates", package.parent / "templates"):
-        if (folder / "function.c.jinja").is_file():
-            break
-    return jinja2.Environment(
-        loader=jinja2.FileSystemLoader(folder),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,
-    )
-
-
-TEMPLATES = _templates()
+TEMPLATES = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(template_folder()),
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    keep_trailing_newline=True,
+    autoescape=False,
+)
 
 
 @dataclass(frozen=True)

@@ -159,6 +159,26 @@ def build(
     return library
 
 
+def find_cached(
+    source: str,
+    symbols: tuple[str, ...],
+    *,
+    optimize: int = 2,
+    native: bool = True,
+    key_extra: str = "",
+) -> Library | None:
+    """As `build`, but None where `build` would have to compile."""
+    compiler = find_compiler()
+    flags = resolve_flags(compiler, native=native, optimize=optimize)
+    key = cache_key(source, compiler, flags, key_extra)
+    library = _libraries.get(key)
+    if library is None:
+        library = _load_cached(open_cache(), symbols, key, compiler, flags)
+    if library is not None:
+        library = _libraries.setdefault(key, library)
+    return library
+
+
 def cache_key(source: str, compiler: Compiler, flags: tuple[str, ...], extra: str) -> str:
     """SHA-256 over everything that decides what the library contains and where it can run."""
     parts = (
@@ -188,29 +208,31 @@ def _load_or_compile(
     source: str, symbols: tuple[str, ...], key: str, compiler: Compiler, flags: tuple[str, ...]
 ) -> Library:
     cache = open_cache()
-    path = cache.root / key / LIBRARY
-
-    def cached() -> Library | None:
-        if verified := cache.load(key):
-            try:
-                library = Library(path, key, True, 0.0, flags, compiler, _load(verified, path))
-                for symbol in symbols:
-                    library.address(symbol)
-                return library
-            except BuildError:  # intact, and still not a library for this machine
-                cache.discard(key)
-        return None
-
-    if library := cached():
+    if library := _load_cached(cache, symbols, key, compiler, flags):
         return library
     with cache.lock(key, timeout()):
         # Whoever held the lock before may have built it.
-        return cached() or _compile(cache, path, source, symbols, key, compiler, flags)
+        library = _load_cached(cache, symbols, key, compiler, flags)
+        return library or _compile(cache, source, symbols, key, compiler, flags)
+
+
+def _load_cached(
+    cache: Cache, symbols: tuple[str, ...], key: str, compiler: Compiler, flags: tuple[str, ...]
+) -> Library | None:
+    path = cache.root / key / LIBRARY
+    if verified := cache.load(key):
+        try:
+            library = Library(path, key, True, 0.0, flags, compiler, _load(verified, path))
+            for symbol in symbols:
+                library.address(symbol)
+            return library
+        except BuildError:  # intact, and still not a library for this machine
+            cache.discard(key)
+    return None
 
 
 def _compile(
     cache: Cache,
-    path: Path,
     source: str,
     symbols: tuple[str, ...],
     key: str,
@@ -229,6 +251,7 @@ def _compile(
         if not _is_whole(verified.data):
             os.close(verified.fd)
             raise CompileError(f"{compiler.path} reported success but wrote a damaged library.")
+        path = cache.root / key / LIBRARY
         library = Library(
             path, key, False, seconds, flags, compiler, _load(verified, made / LIBRARY)
         )

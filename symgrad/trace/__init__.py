@@ -11,11 +11,21 @@ from symgrad.trace.scipy_api import (
     solve_triangular,
     take,
 )
-from symgrad.trace.state import is_tracing
-from symgrad.trace.tracer import SUPPORTED, ArrayTracer, ScalarTracer, Tracer, as_expr, wrap
+from symgrad.trace.state import CURRENT, NO_TRACE, is_nested, is_tracing
+from symgrad.trace.tracer import (
+    SUPPORTED,
+    ArrayTracer,
+    ScalarTracer,
+    Tracer,
+    as_expr,
+    is_python,
+    python_number,
+    wrap,
+)
 
 __all__ = [
-    "SUPPORTED", "ArrayTracer", "ScalarTracer", "Tracer", "as_expr", "function_name", "is_tracing", "log_softmax",
-    "logsumexp", "polygamma", "record", "softmax", "solve_triangular", "supported_names", "take",
+    "CURRENT", "NO_TRACE", "SUPPORTED", "ArrayTracer", "ScalarTracer", "Tracer", "as_expr",
+    "function_name", "is_nested", "is_python", "is_tracing", "log_softmax", "logsumexp", "polygamma",
+    "python_number", "record", "softmax", "solve_triangular", "supported_names", "take",
     "wrap",
 ]  # fmt: skip

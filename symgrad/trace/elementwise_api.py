@@ -20,7 +20,7 @@ from symgrad.trace.registry import (
     to,
 )
 from symgrad.trace.state import fail
-from symgrad.trace.tracer import Tracer, operand, stack, wrap_all
+from symgrad.trace.tracer import Tracer, operand, stack, weak_operand, wrap_all
 
 # ---- selection ---------------------------------------------------------------------------------
 
@@ -35,7 +35,7 @@ def where(condition: Any, x: Any = None, y: Any = None) -> Expr:
             "tracing; use np.where(condition, a, b)",
         )
     mask = ufuncs.truth(as_expr(condition))
-    a, b = operand(x), operand(y)
+    a, b = weak_operand(x), weak_operand(y)
     shape = ufuncs.broadcast_shape(
         "np.where", [mask.shape, *(v.shape if isinstance(v, Expr) else () for v in (a, b))]
     )
@@ -55,7 +55,7 @@ def clip(a: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: 
     if low is None and high is None:
         return x
     # With one bound NumPy calls maximum or minimum; the derivative at the bound stays 1 here.
-    bounds = [operand(v) for v in (low, high) if v is not None]
+    bounds = [weak_operand(v) for v in (low, high) if v is not None]
     dtypes = (
         ufuncs.loop_dtypes(np.minimum, (x, *bounds))
         if len(bounds) == 1
@@ -83,8 +83,7 @@ def select(condlist: Any, choicelist: Any, default: Any = 0) -> Expr:
     if len(condlist) != len(choicelist) or not condlist:
         raise fail(ShapeError, "np.select needs as many choices as conditions, at least one")
     masks = [ufuncs.truth(as_expr(c)) for c in condlist]
-    values = [operand(v) for v in [*choicelist, default]]
-    values = [v if isinstance(v, Expr) else v for v in values]
+    values = [weak_operand(v) for v in [*choicelist, default]]
     shape = ufuncs.broadcast_shape(
         "np.select", [m.shape for m in masks] + [v.shape for v in values if isinstance(v, Expr)]
     )

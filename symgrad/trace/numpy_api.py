@@ -27,7 +27,7 @@ from symgrad.trace.registry import (
 )
 from symgrad.trace.state import fail
 from symgrad.trace.tables import SUPPORTED, unsupported
-from symgrad.trace.tracer import ArrayTracer, Tracer, operand, wrap_all
+from symgrad.trace.tracer import ArrayTracer, Tracer, operand, weak_operand, wrap_all
 
 # ---- making arrays -------------------------------------------------------------------------------
 
@@ -143,7 +143,7 @@ def _call(ufunc: np.ufunc, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> A
             UnsupportedError,
             f"np.{ufunc.__name__}: the option {options} is not supported while tracing",
         )
-    operands = [operand(v) if not isinstance(v, Expr) else v for v in inputs]
+    operands = [weak_operand(v) if not isinstance(v, Expr) else v for v in inputs]
     if dtype is not None:
         operands = [ufuncs.convert(v, dtype_name(dtype)) for v in operands]
     return ufuncs.apply(ufunc, *operands)

@@ -41,6 +41,12 @@ def is_tracing() -> bool:
     return CURRENT.get() is not NO_TRACE
 
 
+def is_nested() -> bool:
+    """Whether a transformation is being recorded inside another one."""
+    trace = CURRENT.get()
+    return trace is not NO_TRACE and trace.parent is not NO_TRACE
+
+
 def fail(cls: type[E], message: str) -> E:
     """An error that names the user's line; a TraceError is raised again if the user catches it."""
     error = cls(at_user_line(message))

@@ -181,7 +181,7 @@ class Tracer:
                 return NotImplemented
         if method == "__call__" and not kwargs:
             if ufunc.signature is None:
-                return wrap_all(ufuncs.apply(ufunc, *[operand(v) for v in inputs]))
+                return wrap_all(ufuncs.apply(ufunc, *[weak_operand(v) for v in inputs]))
         return SUPPORTED["ufunc"](ufunc, method, inputs, kwargs)
 
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
@@ -352,6 +352,25 @@ class ScalarTracer(Tracer):
     __slots__ = ()
 
 
+class PythonTracer(ScalarTracer):
+    """A traced Python float or int, weak in promotion; so is what operators make of it."""
+
+    __slots__ = ()
+
+    def __neg__(self) -> Tracer:
+        return wrap_python(ScalarTracer.__neg__(self))
+
+    def __pos__(self) -> Tracer:
+        return wrap_python(ScalarTracer.__pos__(self))
+
+    def __abs__(self) -> Tracer:
+        return wrap_python(ScalarTracer.__abs__(self))
+
+    def __pow__(self, other: Any, modulo: Any = None) -> Any:
+        result = ScalarTracer.__pow__(self, other, modulo)
+        return wrap_python(result) if type(other) in (int, float, PythonTracer) else result
+
+
 class ArrayTracer(Tracer):
     """A traced array of rank one or more."""
 
@@ -437,7 +456,7 @@ class ArrayTracer(Tracer):
 
     def _update(self, ufunc: np.ufunc, other: Any) -> Tracer:
         return self.assign(
-            ufuncs.apply(ufunc, operand(self), operand(other)), f"in-place {ufunc.__name__}"
+            ufuncs.apply(ufunc, weak_operand(self), weak_operand(other)), f"in-place {ufunc.__name__}"
         )
 
     def assign(self, new: Expr, what: str) -> Tracer:
@@ -505,6 +524,29 @@ def wrap(expr: Expr) -> Any:
     return tracer
 
 
+def wrap_python(value: Tracer | Expr) -> Any:
+    """A tracer that stands for a Python float or int: of a number that was one in the call."""
+    plain = wrap(value.expr if isinstance(value, Tracer) else value)
+    if plain.expr.shape or plain.expr.dtype not in ("float64", "int64"):
+        return plain  # a comparison, say
+    tracer = _new(PythonTracer)
+    for name in Tracer.__slots__[1:]:
+        setattr(tracer, name, getattr(plain, name))
+    return tracer
+
+
+def python_number(expr: Expr) -> Tracer:
+    """The tracer of an argument that is a Python float or int, for the trace that starts with it."""
+    tracer = wrap_python(expr)
+    tracer.is_argument, tracer.owner = True, NO_TRACE
+    return tracer
+
+
+def is_python(value: Any) -> bool:
+    """Whether `value` is a Python float or int, or stands for one."""
+    return type(value) in (float, int, PythonTracer)
+
+
 def wrap_all(value: Any) -> Any:
     """`wrap` for each Expr of a result, which may be a tuple or list."""
     if isinstance(value, Expr):
@@ -512,6 +554,12 @@ def wrap_all(value: Any) -> Any:
     if type(value) in (tuple, list):
         return type(value)([wrap_all(v) for v in value])
     return value
+
+
+def weak_operand(value: Any) -> Any:
+    """As `operand`, with traced Python numbers marked as such."""
+    found = operand(value)
+    return ufuncs.Weak(found) if type(value) is PythonTracer else found
 
 
 def operand(value: Any) -> Any:
@@ -628,9 +676,16 @@ def _plain_index(index: Any) -> Any:
 
 def _binary(row: str, ufunc: np.ufunc, a: Any, b: Any) -> Any:
     """An operator. The common case, float operands of one shape, goes to `bind` directly."""
+    if type(a) is PythonTracer or type(b) is PythonTracer:
+        if all(type(v) in (PythonTracer, float, int) for v in (a, b)):
+            result = ufuncs.apply(ufunc, weak_operand(a), weak_operand(b))
+            return tuple(map(wrap_python, result)) if type(result) is tuple else wrap_python(result)
+        row = ""  # the general case knows what is weak
     if isinstance(a, Tracer) and isinstance(b, Tracer):
+        if not row:
+            return wrap_all(ufuncs.apply(ufunc, weak_operand(a), weak_operand(b)))
         x, y = operand(a), operand(b)
-        if row and x.dtype == y.dtype and x.shape == y.shape and x.dtype in FLOATS:
+        if x.dtype == y.dtype and x.shape == y.shape and x.dtype in FLOATS:
             return wrap(bind(row, x, y))
         return wrap_all(ufuncs.apply(ufunc, x, y))
     if row:
@@ -650,4 +705,4 @@ def _binary(row: str, ufunc: np.ufunc, a: Any, b: Any) -> Any:
         scalar = a if isinstance(a, Tracer) else b
         if not scalar.expr.shape:
             scalar.__index__()  # [0] * n repeats the list n times
-    return wrap_all(ufuncs.apply(ufunc, operand(a), operand(b)))
+    return wrap_all(ufuncs.apply(ufunc, weak_operand(a), weak_operand(b)))

@@ -7,6 +7,7 @@ scalars as weak types. Ufuncs that are formulas of rows are in `FORMULAS`.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 from collections.abc import Callable
@@ -24,7 +25,20 @@ from symgrad.trace.tables import UFUNCS, unsupported
 
 DT = {name: np.dtype(name) for name in DTYPES}
 Scalar = bool | int | float
-Operand = Expr | int | float  # Python numbers are weak, everything else is an Expr
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Weak:
+    """A traced Python float or int: like any Python number it adapts to the dtype of arrays."""
+
+    expr: Expr
+
+    @property
+    def example(self) -> float | int:
+        return 1.0 if self.expr.dtype in FLOATS else 1
+
+
+Operand = Expr | Weak | int | float  # Python numbers are weak, everything else is an Expr
 
 ROWS: dict[str, Op] = {
     name: row
@@ -37,6 +51,8 @@ ROWS: dict[str, Op] = {
 
 def kind(value: Operand) -> Any:
     """What NumPy's promotion sees: a dtype, or the type of a Python number."""
+    if isinstance(value, Weak):
+        value = value.example
     return DT[value.dtype] if isinstance(value, Expr) else type(value)
 
 
@@ -65,6 +81,7 @@ def loop_dtypes(ufunc: np.ufunc, values: tuple[Operand, ...]) -> tuple[str, ...]
 
 def promote(values: list[Operand]) -> str:
     """The common dtype by NumPy's promotion."""
+    values = [v.example if isinstance(v, Weak) else v for v in values]
     kinds = [DT[v.dtype] if isinstance(v, Expr) else v for v in values]
     name = np.result_type(*kinds).name
     if name not in DTYPES:
@@ -86,6 +103,8 @@ def broadcast_shape(what: str, shapes: list[tuple[int, ...]]) -> tuple[int, ...]
 
 def convert(x: Operand, dtype: str, shape: tuple[int, ...] | None = None) -> Expr:
     """`x` as an Expr of that dtype, broadcast to `shape` if given."""
+    if isinstance(x, Weak):
+        x = x.expr
     if not isinstance(x, Expr):
         if type(x) is int and dtype in ("int32", "int64"):
             limits = np.iinfo(dtype)
@@ -106,6 +125,8 @@ def together(what: str, values: list[Operand], dtype: str | None = None) -> list
 
 def truth(x: Operand) -> Expr:
     """Whether each element is not zero."""
+    if isinstance(x, Weak):
+        x = x.expr
     if not isinstance(x, Expr):
         return const(bool(x), "bool")
     return x if x.dtype == "bool" else bind("not_equal", x, const(0, x.dtype, x.shape))
@@ -179,6 +200,8 @@ class IntegerPowerError(DtypeError, ValueError):
 
 def constant_power(x: Operand, y: Operand, operator: bool = False) -> Expr | None:
     """x ** y for the constant exponents that NumPy treats apart; None for the general case."""
+    if isinstance(y, Weak):
+        return None
     if isinstance(y, Expr):
         if y.op is not CONST or y.dtype not in FLOATS and y.dtype not in ("int32", "int64"):
             return None

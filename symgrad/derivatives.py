@@ -1,241 +1,32 @@
-"""The public transformations: trace ∘ differentiate ∘ simplify ∘ lower ∘ emit ∘ build.
-
-Every transformation is written once, on traced values (`impl` below). Called with traced values it
-records into the trace that is running, which is why transformations nest in any order; called with
-arrays it traces itself, compiles at the first call for a given structure, shapes and dtypes, and
-keeps the result in memory; the C compiler's output is also kept on disk.
-"""
+"""Derivatives as functions of functions: gradients, Jacobians, Hessians, products with vectors."""
 
 from __future__ import annotations
 
-import contextvars
 import functools
 import inspect as python_inspect
 import threading
+import warnings
 import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-
-from symgrad.compiled import Compiled, parameter_names
 from symgrad.diff import modes
 from symgrad.errors import (
     DifferentiationError,
     DtypeError,
     ShapeError,
     StructureError,
+    SymgradWarning,
     at_user_line,
 )
 from symgrad.expr.node import FLOATS, Expr, arg, bind, const, eye
-from symgrad.expr.walk import substitute
-from symgrad.graph import Graph
-from symgrad.names import c_identifier
+from symgrad.expr.walk import substitute, toposort
 from symgrad.ops.einsum import einsum
 from symgrad.ops.linear import permute
-from symgrad.simplify import simplify
-from symgrad.specs import Spec
-from symgrad.trace import Tracer, as_expr, function_name, is_tracing, record
+from symgrad.signature import is_array, parameter_names
+from symgrad.trace import Tracer, as_expr, function_name, is_nested, is_python, python_number, record
+from symgrad.transform import Function, jit, simplified, transformed
 from symgrad.tree import TreeDef, flatten, leaf_paths
-
-Function = Callable[..., Any]
-
-# Rewrites that a trace applies before it differentiates, for `explain()`; one table per trace.
-_FIRED: contextvars.ContextVar[dict[str, int] | None] = contextvars.ContextVar("fired", default=None)
-
-
-def _simplified(outs: Sequence[Expr]) -> list[Expr]:
-    """`outs` simplified, with the rules that fired noted for the trace that is running."""
-    result = simplify(outs)
-    table = _FIRED.get()
-    if table is not None:
-        for rule, count in result.fired.items():
-            table[rule] = table.get(rule, 0) + count
-    return result.outs
-
-
-# ---- tracing ---------------------------------------------------------------------------------
-
-
-def _is_spec(value: Any) -> bool:
-    return isinstance(value, Spec)
-
-
-def _is_array(leaf: Any) -> bool:
-    return isinstance(leaf, (Tracer, np.ndarray, np.generic, float, int, bool))
-
-
-def trace(f: Function, *args: Any, **kwargs: Any) -> Graph:
-    """The graph of `f` for arguments of the given types.
-
-    Parameters
-    ----------
-    f : function written with NumPy
-    args, kwargs : specs such as ``sg.f64[3, 4]``, or example arrays and numbers, nested in dicts,
-        lists, tuples, namedtuples, dataclasses. Anything else is a fixed value.
-
-    Raises
-    ------
-    TraceError and its subclasses, naming the user's file and line.
-
-    Examples
-    --------
-    >>> import numpy as np, symgrad as sg
-    >>> graph = sg.trace(lambda x: np.sum(x * x), sg.f64[3])
-    >>> graph.evaluate(np.array([1.0, 2.0, 3.0]))
-    14.0
-    """
-    leaves, tree = flatten((args, kwargs), is_leaf=_is_spec)
-    paths = _argument_paths(f, tree)
-    nodes: list[Expr] = []
-    names: list[str] = []
-    statics: list[tuple[int, Any]] = []
-    values: list[Any] = []
-    for position, (leaf, path) in enumerate(zip(leaves, paths, strict=True)):
-        if isinstance(leaf, Spec) or _is_array(leaf):
-            spec = leaf if isinstance(leaf, Spec) else Spec.of(leaf)
-            node = arg(len(nodes), spec.shape, spec.dtype, path)
-            nodes.append(node)
-            names.append(path)
-            values.append(Tracer(node, is_argument=True))
-        else:
-            _hashable(leaf, path)
-            statics.append((position, leaf))
-            values.append(leaf)
-    call_args, call_kwargs = tree.unflatten(values)
-    fired: dict[str, int] = {}
-    token = _FIRED.set(fired)
-    try:
-        outs, out_tree = record(f, call_args, call_kwargs)
-    finally:
-        _FIRED.reset(token)
-    name = function_name(f)
-    return Graph(name, tuple(nodes), tuple(outs), tree, out_tree, tuple(names),
-                 tuple(leaf_paths(out_tree, "out")), tuple(statics), fired)  # fmt: skip
-
-
-def _argument_paths(f: Function, tree: TreeDef) -> list[str]:
-    """How the user would write each leaf of (args, kwargs)."""
-    names = parameter_names(f)
-    result = []
-    for path in leaf_paths(tree, ""):  # "[0][2]…" for positional, '[1]["k"]…' for keywords
-        if path.startswith("[0]["):
-            number, _, rest = path[4:].partition("]")
-            position = int(number)
-            name = names[position] if position < len(names) else f"x{position}"
-        else:
-            key, _, rest = path[3:].removeprefix('["').partition('"]')
-            name = key
-        result.append(name + rest)
-    return result
-
-
-def _hashable(leaf: Any, path: str) -> None:
-    try:
-        hash(leaf)
-    except TypeError:
-        raise StructureError(
-            f"argument {path}: {type(leaf).__name__} is neither an array, a number nor a fixed "
-            "(hashable) value"
-        ) from None
-
-
-def compile(f: Function, *specs_or_examples: Any, name: str | None = None, **kwargs: Any) -> Compiled:  # noqa: A001
-    """Compile `f` ahead of time for arguments of the given types.
-
-    Parameters
-    ----------
-    f : function written with NumPy, or one made by `grad`, `hessian`, …
-    specs_or_examples : as in `trace`
-    name : C name of the function; default the Python name, made safe
-
-    Returns
-    -------
-    Compiled
-        With ``.c_source``, ``.c_header``, ``.graph``, ``.cost()``, ``.export(directory)``; called
-        with NumPy arrays, ``out=`` for preallocated results.
-
-    Raises
-    ------
-    TraceError, BuildError (see `symgrad.errors`); UnsafeNameError for a hostile `name`.
-    """
-    graph = trace(f, *specs_or_examples, **kwargs)
-    if name is not None:
-        graph = graph._with(graph.outs, name=c_identifier(name, what="name"))
-    compiled = Compiled(graph.simplify())
-    compiled.parameters = parameter_names(f)  # type: ignore[attr-defined]
-    return compiled
-
-
-# ---- compiling at the first call ---------------------------------------------------------------
-
-
-class _Dispatcher:
-    """Compiled versions of one function, by structure, shapes and dtypes of the arguments."""
-
-    def __init__(self, f: Function) -> None:
-        self.f = f
-        self.compiled: dict[Any, Compiled] = {}
-        self.lock = threading.RLock()
-
-    def __call__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        leaves, tree = flatten((args, kwargs))
-        key = (tree, tuple([_leaf_key(leaf) for leaf in leaves]))
-        try:
-            compiled = self.compiled.get(key)
-        except TypeError:
-            for leaf, path in zip(leaves, _argument_paths(self.f, tree), strict=True):
-                _hashable(leaf if not _is_array(leaf) else None, path)
-            raise
-        if compiled is None:
-            with self.lock:
-                compiled = self.compiled.get(key)
-                if compiled is None:
-                    compiled = Compiled(trace(self.f, *args, **kwargs).simplify())
-                    self.compiled[key] = compiled
-        return compiled.graph.finish(compiled.call_flat([x for x in leaves if _is_array(x)]))
-
-
-def _leaf_key(leaf: Any) -> Any:
-    if type(leaf) is np.ndarray:
-        return leaf.dtype, leaf.shape
-    if isinstance(leaf, (np.generic, float, int, bool)):
-        return Spec.of(leaf)
-    return type(leaf), leaf
-
-
-def _transformed(f: Function, impl: Function, label: str) -> Function:
-    """`impl` as a plain function: inlined under a trace, compiled on arrays."""
-    dispatcher = _Dispatcher(impl)
-
-    @functools.wraps(f, updated=())
-    def transformed(*args: Any, **kwargs: Any) -> Any:
-        # Under a trace even a call with plain numbers is recorded: `f` may close over traced values.
-        if is_tracing():
-            return impl(*args, **kwargs)
-        return dispatcher(args, kwargs)
-
-    name = function_name(f)
-    for function in (transformed, impl):
-        function.__name__ = f"{label}_{name}" if label else name
-        function.__doc__ = f"{label} of {name}, by symgrad." if label else f.__doc__
-        function.__wrapped__ = f  # type: ignore[attr-defined]
-    return transformed
-
-
-def jit(f: Function) -> Function:
-    """`f` compiled at its first call for given structure, shapes and dtypes.
-
-    Scalar results come back as Python numbers, arrays as fresh NumPy arrays.
-    """
-
-    def impl(*args: Any, **kwargs: Any) -> Any:
-        return f(*args, **kwargs)
-
-    return _transformed(f, impl, "")
-
-
-# ---- derivatives -------------------------------------------------------------------------------
 
 
 class _Inner:
@@ -261,7 +52,9 @@ class _Inner:
                 variable = arg(len(self.fresh), node.shape, node.dtype, path)
                 self.actual.append(node)
                 self.fresh.append(variable)
-                tracers.append(Tracer(variable, is_argument=True))
+                tracers.append(
+                    python_number(variable) if is_python(leaf) else Tracer(variable, is_argument=True)
+                )
             self.trees.append(tree)
             self.counts.append(len(leaves))
             if keyword:
@@ -269,7 +62,8 @@ class _Inner:
             else:
                 values[number] = tree.unflatten(tracers)
         outs, self.out_tree = record(f, tuple(values), keywords)
-        self.outs = _simplified(outs)
+        self.used = frozenset(toposort(outs)).intersection(self.fresh)
+        self.outs = simplified(outs)
 
     def close(self, exprs: Sequence[Expr]) -> list[Tracer]:
         """Results in terms of the caller's values."""
@@ -319,7 +113,7 @@ def _positions(f: Function, argnums: Any, args: tuple[Any, ...], kwargs: dict[st
 def _differentiable(leaf: Any, path: str, name: str) -> Expr:
     if isinstance(leaf, int) and not isinstance(leaf, bool):
         leaf = float(leaf)  # grad(f)(3) means 3.0
-    if not _is_array(leaf):
+    if not is_array(leaf):
         raise DifferentiationError(
             at_user_line(f"{name}: cannot differentiate with respect to {path}, "
                          f"a {type(leaf).__name__}")
@@ -378,7 +172,7 @@ def value_and_grad(f: Function, argnums: Any = 0, has_aux: bool = False) -> Func
         value, gradient, aux = _gradient(f, argnums, has_aux, args, kwargs, "value_and_grad")
         return ((value, aux), gradient) if has_aux else (value, gradient)
 
-    return _transformed(f, impl, "value_and_grad")
+    return transformed(f, impl, "value_and_grad")
 
 
 def grad(f: Function, argnums: Any = 0, has_aux: bool = False) -> Function:
@@ -397,7 +191,7 @@ def grad(f: Function, argnums: Any = 0, has_aux: bool = False) -> Function:
         _, gradient, aux = _gradient(f, argnums, has_aux, args, kwargs, "grad")
         return (gradient, aux) if has_aux else gradient
 
-    return _transformed(f, impl, "grad")
+    return transformed(f, impl, "grad")
 
 
 def _gradient(
@@ -415,6 +209,17 @@ def _gradient(
         aux, aux_tree = flatten(parts[1])
         inner.outs = flatten(parts[0])[0]
     out = _scalar_out(inner, what)
+    if not is_nested():  # in a derivative of a derivative, independence is no mistake
+        unused = [v.attrs[-1] for v in inner.fresh if v not in inner.used]
+        if unused:
+            warnings.warn(
+                at_user_line(
+                    f"{what}({function_name(f)}): the function does not depend on "
+                    f"{', '.join(unused)}; that gradient is zero"
+                ),
+                SymgradWarning,
+                stacklevel=2,
+            )
     cotangents = modes.vjp([out], inner.fresh, [const(1, out.dtype)])
     gradients = _filled(cotangents, inner.fresh)
     tracers = inner.close([out, *gradients, *aux])
@@ -464,7 +269,7 @@ def _jacobian(f: Function, argnums: Any, what: str) -> Function:
         rows = [inner.pack(tracers[k * n : (k + 1) * n]) for k in range(len(inner.outs))]
         return inner.out_tree.unflatten(rows)
 
-    return _transformed(f, impl, what)
+    return transformed(f, impl, what)
 
 
 def _delta(shape: tuple[int, ...], dtype: str) -> Expr:
@@ -616,7 +421,7 @@ def _jvp_impl(f: Function) -> Function:
         n = len(inner.outs)
         return inner.out_tree.unflatten(tracers[:n]), inner.out_tree.unflatten(tracers[n:])
 
-    return _transformed(f, impl, "jvp")
+    return transformed(f, impl, "jvp")
 
 
 def _vjp_impl(f: Function) -> Function:
@@ -627,7 +432,7 @@ def _vjp_impl(f: Function) -> Function:
         pulled = modes.vjp(inner.outs, inner.fresh, given)
         return inner.pack(inner.close(_filled(pulled, inner.fresh)))
 
-    return _transformed(f, impl, "vjp")
+    return transformed(f, impl, "vjp")
 
 
 def _matching(values: Any, primals: Any, nodes: Sequence[Expr], what: str, name: str) -> list[Expr]:
@@ -647,79 +452,3 @@ def _matching(values: Any, primals: Any, nodes: Sequence[Expr], what: str, name:
                 raise DtypeError(f"{name}: a {what} has dtype {value.dtype}, expected {node.dtype}")
         result.append(value)
     return result
-
-
-# ---- vectorisation -----------------------------------------------------------------------------
-
-
-def vmap(f: Function, in_axes: Any = 0, out_axes: Any = 0) -> Function:
-    """`f` applied along an axis of its arguments, as one graph: vmap : (a → b) → [a] → [b].
-
-    Parameters
-    ----------
-    in_axes : axis that is mapped over, None for an argument that is shared; one for all arguments
-        or a tuple with one per argument (it then holds for every leaf of that argument)
-    out_axes : axis of every result that holds the examples
-
-    Raises
-    ------
-    ShapeError if the mapped axes have different sizes or nothing is mapped.
-    """
-
-    def impl(*args: Any, **kwargs: Any) -> Any:
-        axes = list(in_axes) if isinstance(in_axes, (tuple, list)) else [in_axes] * len(args)
-        if len(axes) != len(args):
-            raise StructureError(f"vmap: {len(axes)} in_axes for {len(args)} arguments")
-        axes += [0] * len(kwargs)
-        batched: dict[Expr, Expr] = {}
-        size: int | None = None
-        values = []
-        for value, axis in zip((*args, *kwargs.values()), axes, strict=True):
-            leaves, tree = flatten(value)
-            if axis is None:
-                values.append(value)
-                continue
-            tracers = []
-            for leaf in leaves:
-                node = as_expr(leaf)
-                if not -node.ndim <= axis < node.ndim:
-                    raise ShapeError(f"vmap: axis {axis} of an argument of shape {node.shape}")
-                at = axis % node.ndim
-                if size is None:
-                    size = node.shape[at]
-                elif node.shape[at] != size:
-                    raise ShapeError(f"vmap: mapped axes have sizes {size} and {node.shape[at]}")
-                moved = permute(node, (at, *(k for k in range(node.ndim) if k != at)))
-                example = arg(len(batched), moved.shape[1:], node.dtype)
-                batched[example] = moved
-                tracers.append(Tracer(example, is_argument=True))
-            values.append(tree.unflatten(tracers))
-        if size is None:
-            raise ShapeError("vmap: nothing to map over; every in_axes is None")
-        outs, tree = record(f, tuple(values[: len(args)]), dict(zip(kwargs, values[len(args) :], strict=True)))
-        results = []
-        for out in modes.vmap(_simplified(outs), batched, size):
-            at = out_axes % out.ndim
-            order = [*range(1, out.ndim)]
-            order.insert(at, 0)
-            results.append(Tracer(permute(out, tuple(order))))
-        return tree.unflatten(results)
-
-    return _transformed(f, impl, "vmap")
-
-
-# ---- small ones --------------------------------------------------------------------------------
-
-
-def stop_gradient(x: Any) -> Any:
-    """`x`, but constant for every derivative. Accepts nested structures."""
-    leaves, tree = flatten(x)
-    return tree.unflatten([
-        Tracer(bind("stop_gradient", leaf.expr)) if isinstance(leaf, Tracer) else leaf
-        for leaf in leaves
-    ])  # fmt: skip
-
-
-def where(condition: Any, a: Any, b: Any) -> Any:
-    """np.where, for readers who want it said; the derivative never mixes in the untaken branch."""
-    return np.where(condition, a, b)

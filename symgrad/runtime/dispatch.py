@@ -1,0 +1,234 @@
+"""The fast call path: templates/dispatch.c, built in the background once per machine.
+
+In: a compiled entry, the types of its arguments and results and their structure. Out: `Caller`, a
+base class whose instances check, allocate and call in C; whatever that does not know to be exactly
+right it hands to the method `_slow`. This module must not know what functions compute, and
+nothing depends on it for being right: without it every call goes to `_slow`.
+
+A C type can only be a base class if it exists when the class statement runs. So a process that
+finds the library in the disk cache uses the C type itself, and one that does not uses a class of
+the same interface in Python, which passes on to C as soon as the library is built.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+import sysconfig
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from symgrad.errors import BuildError
+from symgrad.resources import template_folder
+from symgrad.runtime.build import Library, build, find_cached
+from symgrad.tree import TreeDef
+
+SYMBOL = "symgrad_dispatch"
+ACCEPT_PYTHON, ACCEPT_NUMPY, ACCEPT_ARRAY = 1, 2, 4  # as in dispatch.c
+ACCEPT_ALL = ACCEPT_PYTHON | ACCEPT_NUMPY | ACCEPT_ARRAY
+
+# As in dispatch.c.
+_MAX_LEAVES, _MAX_NDIM, _MAX_STEPS = 32, 8, 64
+_CONTAINERS = {tuple: 1, list: 2, dict: 3, type(None): 4}
+_KINDS = {"float64": 0, "float32": 1, "int64": 2, "int32": 3, "bool": 4}
+# Handing over Python's lock costs 40 ns, which only a short call notices.
+_SHORT_BYTES, _SHORT_NODES = 4096, 300
+
+_native: type | None = None  # the C type, once it is loaded
+_lock = threading.Lock()
+_background: threading.Thread | None = None
+
+
+class PythonCaller:
+    """The interface of the C type, for the time until there is one."""
+
+    _fast: Any = None
+    _waiting: tuple[tuple[Any, ...], ...] = ()
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if self._fast is not None:
+            return self._fast(*args, **kwargs)
+        if _native is not None and self._waiting:
+            self._fast = _forward(_native, self)
+        return self._slow(*args, **kwargs)
+
+    def _slow(self, *args: Any, **kwargs: Any) -> Any:
+        raise NotImplementedError
+
+    def _add_plan(self, plan: tuple[Any, ...]) -> None:
+        self._waiting += (("_add_plan", plan),)
+        if self._fast is not None:
+            self._fast._add_plan(plan)
+
+    def _inherit_vectorcall(self) -> None:
+        pass
+
+    def _watch(self, given: tuple[Any, Any]) -> None:
+        self._waiting += (("_watch", given),)
+
+
+def _forward(native: type, owner: PythonCaller) -> Any:
+    """A C caller with the plans of `owner`, to which it hands back what it cannot do."""
+    caller = type("Caller", (native,), {"__slots__": ("_slow",)})()
+    caller._inherit_vectorcall()
+    caller._slow = owner._slow
+    for name, given in owner._waiting:
+        getattr(caller, name)(given)
+    return caller
+
+
+def base() -> type:
+    """The class to derive callables from: the C type if it is at hand, else `PythonCaller`."""
+    if _native is None and _supported():
+        try:
+            library = find_cached(_source(), (SYMBOL,), **_OPTIONS)
+            if library is not None:
+                _load(library)
+        except BuildError:  # without a compiler or a cache there is nothing to call quickly
+            pass
+    return _native or PythonCaller
+
+
+def load() -> None:
+    """Build the library, wait for it, and use it from now on.
+
+    Raises BuildError if it cannot be built.
+    """
+    if _native is None and _supported():
+        _load(build(_source(), (SYMBOL,), **_OPTIONS))
+
+
+def build_in_background() -> None:
+    """As `load`, without waiting. Called when a first function has been compiled."""
+    global _background
+    with _lock:
+        if _native is not None or _background is not None or not _supported():
+            return
+        _background = threading.Thread(target=_load_quietly, name="symgrad-dispatch")
+        _background.start()
+
+
+def _load_quietly() -> None:
+    try:
+        load()
+    except (BuildError, OSError):  # the slow path stays, and says what is wrong with the compiler
+        pass
+
+
+_OPTIONS: dict[str, Any] = dict(optimize=2, native=False, key_extra=sys.version)
+
+
+def _source() -> str:
+    return (template_folder() / "dispatch.c").read_text(encoding="ascii")
+
+
+def _supported() -> bool:
+    """Whether dispatch.c knows the layout of objects in this interpreter and of its arrays."""
+    return (
+        sys.implementation.name == "cpython"
+        and sys.platform == "linux"
+        and sys.maxsize == 2**63 - 1
+        and not sysconfig.get_config_var("Py_GIL_DISABLED")
+        and not hasattr(sys, "gettotalrefcount")  # a debug build, with a longer object header
+        and np.lib.NumpyVersion(np.__version__) >= "2.0.0"
+    )
+
+
+def _load(library: Library) -> None:
+    """Make the C type, and believe in it only after it has read arrays as NumPy describes them."""
+    global _native
+    pointer = ctypes.pythonapi.PyCapsule_GetPointer
+    pointer.restype, pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
+    table = pointer(np._core._multiarray_umath._ARRAY_API, None)  # type: ignore[attr-defined]
+    make = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.py_object)(library.address(SYMBOL))
+    made = make((table, np.ndarray, np.float64, "out"))
+    probe = type("Probe", (made,), {})()._probe
+    sample = np.zeros((3, 4))
+    locked = np.zeros(5, np.float32)
+    locked.flags.writeable = False
+    for a in (sample, sample[1:], sample[:, ::2], locked, np.array(1.5), np.zeros((0, 2), np.int64)):
+        flags = a.flags
+        described = (
+            a.ctypes.data,
+            a.ndim,
+            flags.c_contiguous + 0x100 * flags.aligned + 0x400 * flags.writeable,
+            a.shape[0] if a.ndim else 0,
+            id(a.dtype),
+        )
+        if probe(a) != described:
+            return  # another layout: calls stay slow and right
+    _native = made
+
+
+def plan(
+    address: int,
+    arguments: TreeDef,
+    result: TreeDef,
+    inputs: Sequence[Any],
+    outputs: Sequence[Any],
+    *,
+    accepts: Sequence[int],
+    data: Sequence[np.ndarray],
+    workspace_bytes: int,
+    takes_out: bool,
+    nodes: int,
+    keep: Any,
+) -> tuple[Any, ...] | None:
+    """What dispatch.c has to know to call a function, or None where only the slow path can.
+
+    Parameters
+    ----------
+    address : of the uniform entry
+    arguments, result : structures; `arguments` that of (positional, keyword)
+    inputs, outputs : ArrayType of each leaf
+    accepts : for each input, which values may stand for a scalar (ACCEPT_…)
+    data : captured arrays, passed after the inputs
+    nodes : size of the graph, by which short calls are told from long ones
+    keep : whatever has to live as long as the plan
+    """
+    top = arguments.nodes
+    in_steps, out_steps = _steps(top[2:-1]), _steps(result.nodes)
+    if (
+        in_steps is None
+        or out_steps is None
+        or top[-1].type is not dict  # no keyword arguments
+        or max(len(inputs), len(outputs), len(data)) > _MAX_LEAVES
+        or max(len(in_steps), len(out_steps)) > _MAX_STEPS
+        or max((len(t.shape) for t in (*inputs, *outputs)), default=0) > _MAX_NDIM
+    ):
+        return None
+    rows = [_leaf(t, a) for t, a in zip(inputs, accepts, strict=True)]
+    results = [_leaf(t, ACCEPT_ALL) for t in outputs]
+    moved = sum(row[3] for row in (*rows, *results))
+    return (
+        address,
+        in_steps,
+        out_steps,
+        tuple(rows),
+        tuple(results),
+        tuple(d.ctypes.data for d in data),
+        top[1].arity,
+        workspace_bytes,
+        int(takes_out),
+        int(max(moved, workspace_bytes) > _SHORT_BYTES or nodes > _SHORT_NODES),
+        (keep, tuple(data)),
+    )
+
+
+def _steps(nodes: Sequence[Any]) -> tuple[Any, ...] | None:
+    if not all(n.type is None or n.type in _CONTAINERS for n in nodes):
+        return None
+    return tuple(
+        (0, 0, (), ()) if n.type is None else (_CONTAINERS[n.type], n.arity, n.keys, n.order)
+        for n in nodes
+    )
+
+
+def _leaf(t: Any, accepts: int) -> tuple[Any, ...]:
+    size = t.numpy.itemsize
+    for n in t.shape:
+        size *= n
+    return t.numpy, _KINDS[t.dtype], accepts, size, t.shape

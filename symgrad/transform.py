@@ -1,0 +1,191 @@
+"""Tracing, compiling, and what every transformation of a function shares.
+
+A transformation is written once, on traced values (`impl`). Called with traced values it records
+into the trace that is running, which is why transformations nest in any order; called with arrays
+it traces itself, compiles at the first call for a given structure, shapes and dtypes, and keeps the
+result in memory; the C compiler's output is also kept on disk.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import functools
+import threading
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from symgrad.errors import StructureError
+from symgrad.expr.node import Expr, arg, bind
+from symgrad.graph import Graph
+from symgrad.names import c_identifier
+from symgrad.signature import argument_paths, is_array, parameter_names, require_hashable
+from symgrad.simplify import simplify
+from symgrad.specs import Spec
+from symgrad.trace import Tracer, function_name, is_tracing, python_number, record
+from symgrad.tree import TreeDef, flatten, leaf_paths
+
+if TYPE_CHECKING:
+    from symgrad.compiled import Compiled
+
+Function = Callable[..., Any]
+
+# Rewrites that a trace applies before it differentiates, for `explain()`; one table per trace.
+_FIRED: contextvars.ContextVar[dict[str, int] | None] = contextvars.ContextVar("fired", default=None)
+
+
+def simplified(outs: Sequence[Expr]) -> list[Expr]:
+    """`outs` simplified, with the rules that fired noted for the trace that is running."""
+    result = simplify(outs)
+    table = _FIRED.get()
+    if table is not None:
+        for rule, count in result.fired.items():
+            table[rule] = table.get(rule, 0) + count
+    return result.outs
+
+
+# ---- tracing ---------------------------------------------------------------------------------
+
+
+def _is_spec(value: Any) -> bool:
+    return isinstance(value, Spec)
+
+
+def trace(f: Function, *args: Any, **kwargs: Any) -> Graph:
+    """The graph of `f` for arguments of the given types.
+
+    Parameters
+    ----------
+    f : function written with NumPy
+    args, kwargs : specs such as ``sg.f64[3, 4]``, or example arrays and numbers, nested in dicts,
+        lists, tuples, namedtuples, dataclasses. Anything else is a fixed value.
+
+    Raises
+    ------
+    TraceError and its subclasses, naming the user's file and line.
+
+    Examples
+    --------
+    >>> import numpy as np, symgrad as sg
+    >>> graph = sg.trace(lambda x: np.sum(x * x), sg.f64[3])
+    >>> graph.evaluate(np.array([1.0, 2.0, 3.0]))
+    14.0
+    """
+    leaves, tree = flatten((args, kwargs), is_leaf=_is_spec)
+    paths = argument_paths(f, tree)
+    nodes: list[Expr] = []
+    names: list[str] = []
+    statics: list[tuple[int, Any]] = []
+    values: list[Any] = []
+    for position, (leaf, path) in enumerate(zip(leaves, paths, strict=True)):
+        if isinstance(leaf, Spec) or is_array(leaf):
+            spec = leaf if isinstance(leaf, Spec) else Spec.of(leaf)
+            node = arg(len(nodes), spec.shape, spec.dtype, path)
+            nodes.append(node)
+            names.append(path)
+            plain = type(leaf) in (float, int)  # weak in promotion, as NumPy has it
+            values.append(python_number(node) if plain else Tracer(node, is_argument=True))
+        else:
+            require_hashable(leaf, path)
+            statics.append((position, leaf))
+            values.append(leaf)
+    call_args, call_kwargs = tree.unflatten(values)
+    fired: dict[str, int] = {}
+    token = _FIRED.set(fired)
+    try:
+        outs, out_tree = record(f, call_args, call_kwargs)
+    finally:
+        _FIRED.reset(token)
+    name = function_name(f)
+    return Graph(name, tuple(nodes), tuple(outs), tree, out_tree, tuple(names),
+                 tuple(leaf_paths(out_tree, "out")), tuple(statics), fired)  # fmt: skip
+
+
+def compile(f: Function, *specs_or_examples: Any, name: str | None = None, **kwargs: Any) -> Compiled:  # noqa: A001
+    """Compile `f` ahead of time for arguments of the given types.
+
+    Parameters
+    ----------
+    f : function written with NumPy, or one made by `grad`, `hessian`, …
+    specs_or_examples : as in `trace`
+    name : C name of the function; default the Python name, made safe
+
+    Returns
+    -------
+    Compiled
+        With ``.c_source``, ``.c_header``, ``.graph``, ``.cost()``, ``.export(directory)``; called
+        with NumPy arrays, ``out=`` for preallocated results.
+
+    Raises
+    ------
+    TraceError, BuildError (see `symgrad.errors`); UnsafeNameError for a hostile `name`.
+    """
+    graph = trace(f, *specs_or_examples, **kwargs)
+    if name is not None:
+        graph = graph._with(graph.outs, name=c_identifier(name, what="name"))
+    from symgrad.compiled import Compiled  # not at import: it needs Jinja and cffi
+
+    return Compiled(graph.simplify(), parameter_names(f))
+
+
+# ---- compiling at the first call ---------------------------------------------------------------
+
+
+def transformed(f: Function, impl: Function, label: str) -> Function:
+    """`impl` as a plain function: inlined under a trace, compiled on arrays."""
+    lock = threading.Lock()
+
+    def first(*args: Any, **kwargs: Any) -> Any:
+        # Under a trace even a call with plain numbers is recorded: `f` may close over traced values.
+        if is_tracing():
+            return impl(*args, **kwargs)
+        nonlocal call
+        with lock:
+            if call is first:
+                from symgrad.compiled import Dispatcher  # not at import: it needs Jinja and cffi
+
+                call = Dispatcher(impl, trace)
+        return call(*args, **kwargs)
+
+    call: Function = first
+
+    @functools.wraps(f, updated=())
+    def function(*args: Any, **kwargs: Any) -> Any:
+        return call(*args, **kwargs)
+
+    name = function_name(f)
+    for named in (function, impl):
+        named.__name__ = f"{label}_{name}" if label else name
+        named.__doc__ = f"{label} of {name}, by symgrad." if label else f.__doc__
+        named.__wrapped__ = f  # type: ignore[attr-defined]
+    return function
+
+
+def jit(f: Function) -> Function:
+    """`f` compiled at its first call for given structure, shapes and dtypes.
+
+    Scalar results come back as Python numbers, arrays as fresh NumPy arrays.
+    """
+
+    def impl(*args: Any, **kwargs: Any) -> Any:
+        return f(*args, **kwargs)
+
+    return transformed(f, impl, "")
+
+
+# ---- small ones --------------------------------------------------------------------------------
+
+
+def stop_gradient(x: Any) -> Any:
+    """`x`, but constant for every derivative. Accepts nested structures."""
+    leaves, tree = flatten(x)
+    return tree.unflatten([
+        Tracer(bind("stop_gradient", leaf.expr)) if isinstance(leaf, Tracer) else leaf
+        for leaf in leaves
+    ])  # fmt: skip
+
+
+def where(condition: Any, a: Any, b: Any) -> Any:
+    """np.where, for readers who want it said; the derivative never mixes in the untaken branch."""
+    return np.where(condition, a, b)

@@ -27,7 +27,7 @@ from symgrad.errors import ExportError, UnsafeNameError
 MAX_LENGTH = 31  # C99 5.2.4.1: significant characters of an external identifier
 
 _SHAPE = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,30}")
-_GENERATED = re.compile(r"[tsijkac][0-9]+|(?i:sg_|symgrad).*")
+_GENERATED = re.compile(r"[tsijklac][0-9]+|(?i:sg_|symgrad).*")
 _ALLOWED = (
     "Allowed: 1 to 31 ASCII letters, digits and underscores, a letter first, no '__'; no keyword "
     "of C or C++, no name of the C library, nothing that starts with 'sg_' or 'symgrad', and no "

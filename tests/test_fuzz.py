@@ -11,6 +11,7 @@ from symgrad.diff.modes import drop_stops, jvp, vjp, zeros_like
 from symgrad.expr.evaluate import check, evaluate
 from symgrad.expr.node import arg, const
 from symgrad.expr.walk import expand_composites
+from symgrad.lower import lanes
 from symgrad.simplify import simplify
 
 
@@ -65,3 +66,18 @@ def test_derivatives(block):
 def test_float32(block):
     for seed in range(2000 + 10 * block, 2000 + 10 * block + 10):
         compare(seed, "float32", False)
+
+
+@pytest.fixture
+def short_blocks(monkeypatch):
+    """Lanes for loops that are short enough for random graphs, with a shorter block at the end."""
+    monkeypatch.setattr(lanes, "_MIN_EXTENT", 2)
+    monkeypatch.setattr(lanes, "_SIZES", (3, 2))
+    monkeypatch.setattr(lanes, "_FLUSH_BLOCKS", 1)
+    monkeypatch.setattr(lanes, "_COMPENSATE", 0)
+
+
+@pytest.mark.parametrize("block", range(6))
+def test_lanes(block, short_blocks):
+    for seed in range(3000 + 10 * block, 3000 + 10 * block + 10):
+        compare(seed, "float64" if block % 3 else "float32", block % 2 == 1)

@@ -17,8 +17,10 @@ from typing import Any
 import jinja2
 import numpy as np
 
-from symgrad.expr.node import CONST, Expr, const_value
+from symgrad.emit.lanes import Lanes, lanes_apart, without_branches
+from symgrad.expr.node import CONST, FLOATS, Expr, const_value
 from symgrad.expr.op import Kind
+from symgrad.lower.lanes import LANES
 from symgrad.lower.program import (
     GUARD,
     INDEX,
@@ -27,6 +29,7 @@ from symgrad.lower.program import (
     Buffer,
     Call,
     Check,
+    Flush,
     Loop,
     Program,
     Store,
@@ -43,7 +46,6 @@ C_TYPES = {
     "bool": "bool",
 }
 PART_STATEMENTS = 250  # C compilers are superlinear in a function's length; see ARCHITECTURE.md
-LANES = 8  # partial sums of one accumulation
 SUM_BLOCK = 128  # elements summed between two compensated additions, as in NumPy's pairwise sums
 _WORD = re.compile(r"[A-Za-z_]\w*")
 _TREE_LIMIT = 16  # nodes spelled in one statement
@@ -124,6 +126,10 @@ class _Emitter:
         self.tree: dict[Expr, int] = {}
         self.forced: set[Expr] = set()
         self.loop_names: dict[Expr, str] = {}
+        self.lanes: Lanes | None = None  # the block that is being spelled
+        self.lane_name: str | None = None  # one lane, spelled outside a block
+        self.simd = False  # whether there are such blocks
+        self.branchless = False  # whether a branch would keep the compiler from vectorising
         self._analyse()
 
     # ---- which expressions become variables ----------------------------------------------------
@@ -140,6 +146,7 @@ class _Emitter:
             if isinstance(statement, Loop):
                 index_depth[statement.index] = depth + 1
                 bodies[id(statement.body)] = depth + 1
+                stack.extend((s, depth) for s in reversed(statement.flush))
                 stack.extend((s, depth + 1) for s in reversed(statement.body))
             else:
                 roots.extend((v, depth) for v in values(statement))
@@ -218,7 +225,12 @@ class _Emitter:
         out: list[dict[str, Any]] = []
         for statement in body:
             out.extend(self._declarations(statement, depth))
-            out.append(self.statement(statement, depth))
+            if isinstance(statement, Store):
+                out.extend(self._operand(statement))
+            if isinstance(statement, Loop) and statement.lanes:
+                out.extend(self.blocks(statement, depth))
+            else:
+                out.append(self.statement(statement, depth))
         return out
 
     def _declarations(self, statement: Any, depth: int) -> list[dict[str, Any]]:
@@ -237,7 +249,9 @@ class _Emitter:
                 self.names[node] = name
                 self.defined[name] = node.dtype
                 self.used.add(name)
-                out.append(dict(kind="declare", type=C_TYPES[node.dtype], name=name, value=text))
+                record = dict(kind="declare", type=C_TYPES[node.dtype], name=name, value=text)
+                record["shared"] = self.lanes is not None and not self.lanes.moves(node)
+                out.append(record)
         return out
 
     def _missing(self, roots: Iterable[Expr], depth: int) -> list[Expr]:
@@ -260,24 +274,40 @@ class _Emitter:
         if isinstance(s, Loop):
             name = f"i{s.index.attrs[0]}"
             self.loop_names[s.index] = name
-            if self._is_sum(s):
+            if self.lanes is None and self._is_sum(s):
                 return self._sum(s, name, depth)
-            return dict(kind="loop", index=name, extent=s.extent, body=self.body(s.body, depth + 1))
+            outer = self.branchless
+            self.branchless = outer or _is_elementwise(s)
+            body = self.body(s.body, depth + 1)
+            self.branchless = outer
+            return dict(kind="loop", index=name, extent=s.extent, body=body)
         if isinstance(s, Store):
+            if self.lanes is not None and self.lanes.sums(s):
+                return self._lane_sum(s)
             value = self.spell(s.value)
             target = self.place(s.buffer, s.index)
             if s.op in ("=", "+", "*"):
                 op = "=" if s.op == "=" else f"{s.op}="
                 record = dict(kind="assign", target=target, op=op, value=value)
+                record["alone"] = self.lanes is not None and not self.lanes.apart(s)
                 if s.buffer.role == "scalar":
                     record.update(self._scalar(s.buffer))
                 return record
             if s.op in ("max", "min"):
                 sign = ">" if s.op == "max" else "<"
                 variable = self._fresh()
+                if self.branchless and s.value.dtype in FLOATS:
+                    suffix = "f" if s.value.dtype == "float32" else ""
+                    self.helpers[("sg_select", s.value.dtype)] = None
+                    return dict(kind="assign", target=target, op="=", value=(
+                        f"sg_select{suffix}(({value} {sign} {target}) | ({value} != {value}), "
+                        f"{value}, {target})"
+                    ))  # fmt: skip
                 return dict(kind="extremum", type=C_TYPES[s.value.dtype], name=variable,
                             value=value, target=target, sign=sign)  # fmt: skip
             return dict(kind="assign", target=target, op="=", value=f"{target} {s.op} ({value})")
+        if isinstance(s, Flush):
+            return self._flush(s)
         if isinstance(s, Best):
             variable = self._fresh()
             return dict(kind="best", type=C_TYPES[s.value.dtype], name=variable,
@@ -294,6 +324,65 @@ class _Emitter:
         arguments = [self.address(b, i) for b, i in (*s.operands, s.target)]
         numbers = [str(int(n)) for n in (*s.dims, *s.flags)]
         return dict(kind="call", call=f"{name}({', '.join(arguments + numbers)})")
+
+    # ---- blocks of lanes -----------------------------------------------------------------------
+
+    def blocks(self, loop: Loop, depth: int) -> list[dict[str, Any]]:
+        """A loop in blocks of lanes: the full blocks, then the shorter last one."""
+        self.simd = True
+        out: list[dict[str, Any]] = []
+        full = loop.extent // loop.lanes * loop.lanes
+        name = f"i{loop.index.attrs[0]}"
+        for start, stop, extent in ((0, full, loop.lanes), (full, loop.extent, loop.extent - full)):
+            if start == stop:
+                continue
+            names, defined = self.names.copy(), self.defined.copy()
+            self.lanes = Lanes(loop, self.buffers, f"l{loop.index.attrs[0]}", extent)
+            self.loop_names[loop.index] = f"{name} + {self.lanes.name}"
+            self.branchless = True
+            records = lanes_apart(self.body(loop.body, depth + 1), self.lanes)
+            self.lanes, self.branchless = None, False
+            # What was declared inside is declared again in the other block.
+            self.names, self.defined = names, defined
+            between = loop.flush_blocks * loop.lanes if loop.flush else 0
+            flush = self.body(loop.flush, depth) if loop.flush and between < stop - start else []
+            out.append(dict(kind="blocks", index=name, start=start, stop=stop, step=extent, body=records,
+                            flush=flush, between=between))  # fmt: skip
+        return out + self.body(loop.flush, depth)
+
+    def _operand(self, s: Store) -> list[dict[str, Any]]:
+        """The right-hand side as a variable, where its text would stand in a bad place.
+
+        A loop that adds up lanes vectorises no function calls; a branchless maximum names its
+        operand three times.
+        """
+        sums = self.lanes is not None and self.lanes.sums(s)
+        extremum = s.op in ("max", "min") and self.branchless and s.value.dtype in FLOATS
+        if not (sums or extremum) or not s.value.args or s.value in self.names:
+            return []
+        if sums and not re.search(r"\w\(", self.spell(s.value)):
+            return []
+        text, name = self.spell(s.value), self._fresh()
+        self.names[s.value] = name
+        self.defined[name] = s.value.dtype
+        return [dict(kind="declare", type=C_TYPES[s.value.dtype], name=name, value=text, shared=False)]
+
+    def _lane_sum(self, s: Store) -> dict[str, Any]:
+        """The sum over the lanes of one block, added to a target that all blocks share."""
+        assert self.lanes is not None
+        assert s.partial is not None
+        return dict(kind="lane sum", index=self.lanes.name, width=LANES, extent=self.lanes.extent,
+                    target=self.place(s.partial, s.index), value=self.spell(s.value))  # fmt: skip
+
+    def _flush(self, s: Flush) -> dict[str, Any]:
+        cells = []
+        for lane in ("sg_lane", *map(str, range(LANES))):
+            self.lane_name = lane
+            cells.append(self.place(s.partial, s.index))
+        self.lane_name = None
+        return dict(kind="zero" if s.start else "flush", cell=cells[0], cells=cells[1:], type=C_TYPES[s.buffer.dtype],
+                    target=self.place(s.buffer, s.index),
+                    width=LANES, carry=s.carry and self.place(s.carry, s.index))  # fmt: skip
 
     def _is_sum(self, loop: Loop) -> bool:
         """Whether a loop only adds to targets that it does not move."""
@@ -361,7 +450,8 @@ class _Emitter:
         terms: list[str] = []
         constant = 0
         kept = buffer.kept_axes
-        strides = dict(zip(kept, row_strides(buffer.kept_shape), strict=True))
+        width = max(buffer.lanes, 1)
+        strides = {a: n * width for a, n in zip(kept, row_strides(buffer.kept_shape), strict=True)}
         entries = [(index[a], strides[a]) for a in kept if index[a] is not None]
         entries = _join_divisions(entries)
         for entry, stride in entries:
@@ -372,6 +462,12 @@ class _Emitter:
                 continue
             text = self.spell(base, _TIMES if stride != 1 else _PLUS)
             terms.append(text if stride == 1 else f"{text} * {stride}")
+        if buffer.lanes:
+            lane = self.lane_name or self.lanes.name  # type: ignore[union-attr]
+            if lane.isdigit():
+                constant += int(lane)
+            else:
+                terms.append(lane)
         if constant or not terms:
             terms.append(str(constant) if constant >= 0 or not terms else f"- {-constant}")
         return " + ".join(terms).replace("+ - ", "- ")
@@ -388,7 +484,8 @@ class _Emitter:
         if node.op is CONST:
             return literal(const_value(node), node.dtype), _ATOM
         if node.op is INDEX:
-            return self.loop_names[node], _ATOM
+            name = self.loop_names[node]
+            return name, _PLUS if "+" in name else _ATOM
         if node.op is LOAD:
             return self.place(self.buffers[node.attrs[0]], node.args), _ATOM
         if node.name == "convert":
@@ -400,6 +497,9 @@ class _Emitter:
         for helper in re.findall(r"\bsg_\w+", template):
             self.helpers[(helper, kind)] = None
         template = template.replace("@", "f" if kind == "float32" else "")
+        if self.branchless and "?" in template and node.op is not GUARD and node.dtype in FLOATS:
+            template = without_branches(template, "f" if node.dtype == "float32" else "")
+            self.helpers[("sg_select", node.dtype)] = None
         if suffix == "l32":
             template = re.sub(r"\b(sg_\w+)", r"\g<1>32", template)
         level = _level(template)
@@ -415,6 +515,11 @@ class _Emitter:
         else:
             operands = [self.spell(a, max(level, _EQUAL)) for a in node.args]
         return template.format(*operands), level
+
+
+def _is_elementwise(loop: Loop) -> bool:
+    """Whether the compiler can vectorise a loop as it stands, if nothing branches."""
+    return loop.extent >= LANES and all(isinstance(s, Store) and s.op == "=" for s in loop.body)
 
 
 def _spelling(node: Expr) -> str | None:
@@ -495,6 +600,7 @@ def emit(
                 b.role, b.offset = "work", workspace
                 workspace += -(-b.nbytes // 64) * 64
     used = set().union(*(p.used for p in parts))
+    helpers = _helpers(emitter)
     constants = [b for b in program.buffers if b.role == "constant" and b.name in used]
     captured = [b for b in program.inputs if b.role == "data"]
     context = dict(
@@ -520,9 +626,11 @@ def emit(
             )
             for p in parts
         ],
+        simd=emitter.simd,
+        vector_math=_vector_math(used, helpers),
         workspace=workspace,
         workspace_doubles=workspace // 8,
-        helpers=_helpers(emitter),
+        helpers=helpers,
     )
     return Source(
         c=TEMPLATES.get_template("function.c.jinja").render(context),
@@ -645,7 +753,7 @@ def _targets(record: dict[str, Any]) -> set[str]:
     stack = [record]
     while stack:
         item = stack.pop()
-        if item["kind"] == "loop":
+        if item["kind"] in ("loop", "blocks", "lanes"):
             stack.extend(item["body"])
         elif item["kind"] == "sum":
             stack.extend(dict(kind="assign", target=s["target"]) for s in item["sums"])
@@ -660,10 +768,31 @@ def _helpers(emitter: _Emitter) -> list[str]:
     """Static functions the file needs: small ones for operations, kernels for calls."""
     out: list[str] = []
     for helper, dtype in emitter.helpers:
-        out.append(_render(f"helpers/{helper}.c.jinja", helper, dtype))
+        if helper != "sg_select":
+            out.append(_render(f"helpers/{helper}.c.jinja", helper, dtype))
+    words = _words(out) | {f"{h}f" if d == "float32" else h for h, d in emitter.helpers}
+    for name, dtype in (("sg_selectf", "float32"), ("sg_select", "float64")):
+        if name in words:  # other helpers use it
+            out.insert(0, _render("helpers/sg_select.c.jinja", "sg_select", dtype))
     for call, dtype in emitter.calls:
         out.append(_render(f"call/{call}.c.jinja", f"sg_{call}", dtype))
     return out
+
+
+_LIBMVEC = """acos acosh asin asinh atan atan2 atanh cbrt cos cosh erf erfc exp expm1 hypot log log10 log1p
+    log2 pow sin sinh tan tanh""".split()  # those of glibc 2.35
+
+
+def _vector_math(used: set[str], helpers: list[str]) -> list[dict[str, Any]]:
+    """Declarations of the functions in use that glibc has for vectors."""
+    words = used | _words(helpers)
+    return [
+        dict(name=name + suffix, type=ctype, two=name in ("atan2", "hypot", "pow"),
+             alias=name in ("sin", "cos"))
+        for name in _LIBMVEC
+        for suffix, ctype in (("", "double"), ("f", "float"))
+        if name + suffix in words
+    ]  # fmt: skip
 
 
 def _render(template: str, name: str, dtype: str) -> str:

@@ -101,14 +101,15 @@ def _pairwise(factors: list[Expr], inputs: list[Any], output: tuple[int, ...]) -
 
 
 class Kernels:
-    """Builds the kernels of a graph. `inputs`, `outputs`, `kernels`, `buffers` are the result."""
+    """Builds the kernels of a graph. `inputs`, `outputs`, `kernels`, `buffers` are the result, and
+    `indices`, the number of loop variables."""
 
     def __init__(self, args: Sequence[Expr], outs: Sequence[Expr], arg_names: Sequence[str], out_names: Sequence[str]) -> None:
         self.buffers: list[Buffer] = []
         self.kernels: list[Kernel] = []
         self.stored: dict[Expr, Buffer] = {}
         self.data: list[Buffer] = []
-        self._counter = 0
+        self.indices = 0
         self._memo: dict[tuple[Expr, tuple[Expr, ...]], Expr] = {}
         self._extent: dict[Expr, int] = {}
         self._checked: set[tuple[Expr, int]] = set()
@@ -293,8 +294,8 @@ class Kernels:
     def _dims(self, shape: tuple[int, ...]) -> tuple[Expr, ...]:
         result = []
         for n in shape:
-            index = index_of(self._counter)
-            self._counter += 1
+            index = index_of(self.indices)
+            self.indices += 1
             self._extent[index] = n
             result.append(index)
         return tuple(result)

@@ -48,6 +48,7 @@ class Buffer:
     kept_axes: tuple[int, ...] = ()
     offset: int = 0
     home: Any = None  # the body (list of statements) that declares it
+    lanes: int = 0  # length of an additional last axis: the points of a block
 
     def __post_init__(self) -> None:
         self.kept_axes = tuple(range(len(self.shape)))
@@ -58,7 +59,7 @@ class Buffer:
 
     @property
     def size(self) -> int:
-        return int(np.prod(self.kept_shape, dtype=np.int64))
+        return int(np.prod(self.kept_shape, dtype=np.int64)) * max(self.lanes, 1)
 
     @property
     def nbytes(self) -> int:
@@ -67,12 +68,30 @@ class Buffer:
 
 @dataclass(eq=False)
 class Store:
-    """target[index] = value, or `op`= value for an accumulation."""
+    """target[index] = value, or `op`= value for an accumulation.
+
+    partial : for a sum over lanes, the buffer with a partial sum for each of a few lanes
+    """
 
     buffer: Buffer
     index: tuple[Expr, ...]
     value: Expr
     op: str = "="
+    partial: Buffer | None = None
+
+
+@dataclass(eq=False)
+class Flush:
+    """Partial sums of lanes, added to target[index] and set to 0 again.
+
+    carry : the buffer of what these additions round away, where there are many of them
+    """
+
+    buffer: Buffer
+    index: tuple[Expr, ...]
+    partial: Buffer
+    carry: Buffer | None
+    start: bool = False  # only set to 0
 
 
 @dataclass(eq=False)
@@ -108,11 +127,18 @@ class Call:
 
 @dataclass(eq=False)
 class Loop:
-    """for index in range(extent): body"""
+    """for index in range(extent): body
+
+    lanes : if not 0, points are taken in blocks of so many; see `symgrad.lower.lanes`
+    flush : statements behind every `flush_blocks` blocks and at the end
+    """
 
     index: Expr
     extent: int
     body: list[Any] = field(default_factory=list)
+    lanes: int = 0
+    flush: list[Any] = field(default_factory=list)
+    flush_blocks: int = 0
 
 
 @dataclass(eq=False)
@@ -147,6 +173,7 @@ def statements(body: list[Any]) -> Iterator[tuple[Any, tuple[Loop, ...]]]:
     while stack:
         statement, path = stack.pop()
         if isinstance(statement, Loop):
+            stack.extend((s, path) for s in reversed(statement.flush))
             stack.extend((s, (*path, statement)) for s in reversed(statement.body))
         else:
             yield statement, path
@@ -160,6 +187,8 @@ def values(statement: Any) -> tuple[Expr, ...]:
         return (*statement.index, statement.value, statement.position)
     if isinstance(statement, Check):
         return (statement.value,)
+    if isinstance(statement, Flush):
+        return statement.index
     return (*(i for _, index in statement.operands for i in index), *statement.target[1])
 
 

@@ -14,12 +14,14 @@ from collections.abc import Sequence
 from symgrad.expr.node import Expr, const
 from symgrad.expr.walk import substitute
 from symgrad.lower.kernels import Kernel, Kernels, split_contractions
+from symgrad.lower.lanes import cut_into_lanes
 from symgrad.lower.program import (
     INDEX,
     Best,
     Buffer,
     Call,
     Check,
+    Flush,
     Loop,
     Program,
     Store,
@@ -45,6 +47,7 @@ def lower(
     body = scheduler.nest(kernels.kernels, {})
     by_number = {b.number: b for b in kernels.buffers}
     _shrink(body, by_number)
+    cut_into_lanes(body, kernels.buffers, kernels.indices)
     size = _place(body, kernels.buffers)
     inputs = kernels.inputs + [b for b in kernels.data if b.role == "data"]
     return Program(inputs, kernels.outputs, kernels.buffers, body, size)
@@ -256,6 +259,10 @@ def _accesses(body: list):
             yield n.attrs[0], n.args, path
         if isinstance(statement, Store):
             yield statement.buffer.number, statement.index, path
+        elif isinstance(statement, Flush):
+            for buffer in (statement.buffer, statement.partial, statement.carry):
+                if buffer is not None:
+                    yield buffer.number, statement.index, path
         elif isinstance(statement, Best):
             yield statement.buffer.number, statement.index, path
             yield statement.value_buffer.number, statement.index, path
@@ -311,13 +318,14 @@ def _place(body: list, buffers: Sequence[Buffer]) -> int:
         if isinstance(s, Call)
         for b, _ in (*s.operands, s.target)
     }
+    partial = {s.partial.number for s, _ in statements(body) if isinstance(s, Flush)}
     stack_bytes = 0
     placed: list[Buffer] = []
     total = 0
     for buffer in sorted(
         (b for b in buffers if b.role == "work"), key=lambda b: (first.get(b.number, 0), b.number)
     ):
-        if not buffer.kept_axes and buffer.number not in called:
+        if not buffer.kept_axes and buffer.number not in called and buffer.number not in partial:
             buffer.role = "scalar"
             continue
         if buffer.nbytes <= _LOCAL_BYTES and stack_bytes + buffer.nbytes <= _ALL_LOCALS_BYTES:

@@ -67,6 +67,7 @@ _ENVIRONMENT = (
     "CCACHE_DIR", "ZIG_GLOBAL_CACHE_DIR",
 )  # fmt: skip
 
+_NOTE = "native options with SIMD loops"  # what notes say; a new text makes old ones unknown
 _LAUNCHERS = ("ccache", "sccache", "distcc")
 _OUTPUT_KEPT = 1 << 18  # bytes of compiler output kept at either end
 
@@ -227,7 +228,7 @@ def _known_or_probed(argv: tuple[str, ...]) -> Compiler:
     """
     try:
         cache = open_cache()
-        seen = [argv, _file_identities(argv), _cpu_identity()]
+        seen = [_NOTE, argv, _file_identities(argv), _cpu_identity(), _libc()]
     except CacheError:
         return _probe(argv)
     name = hashlib.sha256(repr(seen).encode()).hexdigest()[:32]
@@ -309,7 +310,9 @@ def _native_options(argv: tuple[str, ...], kind: str) -> tuple[str, ...]:
     if kind == "gcc":
         own = tuple(word for word in words if re.fullmatch(r"-m[a-z0-9=.+_-]+", word))
         known = any(word.startswith(("-march=", "-mcpu=")) for word in own)
-        return own if known and not any(word.endswith("=native") for word in own) else ()
+        if not known or any(word.endswith("=native") for word in own):
+            return ()
+        return (*own, *_vector_math(argv, kind))
     pairs = list(itertools.pairwise(words))
     names = [value for word, value in pairs if word == "-target-cpu"]
     if not names:
@@ -317,7 +320,31 @@ def _native_options(argv: tuple[str, ...], kind: str) -> tuple[str, ...]:
     name = names[-1].replace("-", "_") if kind == "zig" else names[-1]
     features = [value for word, value in pairs if word == "-target-feature"]
     passed = [("-Xclang", "-target-feature", "-Xclang", value) for value in features]
-    return (option + name, *(word for words in passed for word in words))
+    vector = _vector_math(argv, kind) if kind == "clang" else ()
+    return (option + name, *(word for words in passed for word in words), *vector)
+
+
+def _vector_math(argv: tuple[str, ...], kind: str) -> tuple[str, ...]:
+    """Options for SIMD loops, with glibc's vector versions of exp, log, sin …
+
+    Those are complete since glibc 2.35, and within 4 ulp, not 1.
+    """
+    simd = ("-DSG_VECTORIZE", "-fopenmp-simd")
+    name, _, version = _libc().partition(" ")
+    numbers = [int(n) for n in version.split(".") if n.isdigit()]
+    if platform.machine() != "x86_64" or name != "glibc" or numbers < [2, 35]:
+        return simd
+    library = _ask(argv, "-print-file-name=libmvec.so").strip()
+    if not os.path.isabs(library):
+        return simd
+    return (*simd, "-DSG_LIBMVEC" if kind == "gcc" else "-fveclib=libmvec", "-lmvec")
+
+
+def _libc() -> str:
+    try:
+        return os.confstr("CS_GNU_LIBC_VERSION") or ""
+    except (ValueError, AttributeError):
+        return ""
 
 
 # --- running it -----------------------------------------------------------------------------

@@ -1,0 +1,287 @@
+"""Loops over data points in blocks, with the point as the innermost index: SIMD lanes.
+
+A loop over points whose body holds further loops (over components, features, coordinates) leaves
+a compiler nothing to vectorise: the inner loops are short. Here such a loop is cut into blocks of
+`lanes` points; every statement of its body then runs over all points of a block before the next
+one does, and what is private to a point gets the lane as its last, contiguous axis. Nothing of the
+size of the data is stored: the blocks fit the first-level cache.
+
+Sums over the points are added up per block and enter their target with compensation, so that the
+error does not grow with the number of points.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+from symgrad.expr.node import Expr, bind, const
+from symgrad.expr.walk import substitute
+from symgrad.lower.program import (
+    INDEX,
+    LOAD,
+    Best,
+    Buffer,
+    Call,
+    Check,
+    Flush,
+    Loop,
+    Store,
+    index_of,
+    loads,
+    statements,
+    values,
+)  # fmt: skip
+
+_MIN_EXTENT = 32  # shorter loops do not pay for the arrays
+_SIZES = (64, 56, 48, 40, 32, 24, 16)  # lanes: multiples of every vector width
+_BLOCK_BYTES = 32 * 1024  # what a block should stay below: the first-level cache
+_MOST_BYTES = 96 * 1024  # of the smallest block; beyond this the points are too large for lanes
+_MAX_INNER_SUM = 128  # longer ones are left to the compensated sum along their own axis
+_COSTLY = 10  # cost of an operation for which a loop of plain sums is put into lanes
+_FLUSH_BLOCKS = 16  # blocks added up before partial sums go to their target
+_COMPENSATE = 8  # flushes from which their additions carry a compensation
+LANES = 8  # partial sums of one accumulation, in an order that no vector width changes
+
+
+def cut_into_lanes(body: list[Any], buffers: list[Buffer], first_index: int) -> None:
+    """Mark top-level loops of `body` for lanes, with their private buffers; changes `body`."""
+    by_number = {b.number: b for b in buffers}
+    result: list[Any] = []
+    for statement in body:
+        if isinstance(statement, Loop) and statement.extent >= _MIN_EXTENT:
+            plan = _Plan(statement, by_number)
+            if plan.possible():
+                first_index = plan.apply(buffers, by_number, first_index)
+                result += [*plan.before, statement, *plan.after]
+                continue
+        result.append(statement)
+    body[:] = result
+
+
+def _targets(statement: Any) -> list[tuple[Buffer, tuple[Expr, ...]]]:
+    if isinstance(statement, Store):
+        return [(statement.buffer, statement.index)]
+    if isinstance(statement, Best):
+        return [(b, statement.index) for b in (statement.buffer, statement.value_buffer)]
+    return [statement.target] if isinstance(statement, Call) else []
+
+
+def _contains(expr: Expr, index: Expr) -> bool:
+    stack = [expr]
+    seen: set[Expr] = set()
+    while stack:
+        node = stack.pop()
+        if node is index:
+            return True
+        if node not in seen:
+            seen.add(node)
+            stack.extend(node.args)
+    return False
+
+
+class _Plan:
+    """What has to happen to one loop."""
+
+    def __init__(self, loop: Loop, buffers: dict[int, Buffer]) -> None:
+        self.loop, self.buffers = loop, buffers
+        self.index = loop.index
+        self.leaves = list(statements(loop.body))
+        self.before: list[Any] = []
+        self.after: list[Any] = []
+        self.private: set[int] = set()
+        self.turned: dict[int, tuple[int, list[int]]] = {}  # buffer: axis of the points, the others
+        self.sums: list[Store] = []
+
+    # ---- is it right, does it pay -----------------------------------------------------------------
+
+    def possible(self) -> bool:
+        if any(isinstance(s, (Call, Check)) for s, _ in self.leaves):
+            return False
+        return self._pays() and self._is_right()
+
+    def _pays(self) -> bool:
+        sums = [s for s, _ in self.leaves if isinstance(s, Store) and s.op == "+"]
+        if not any(path for _, path in self.leaves):  # no inner loops: the compiler vectorises stores
+            return bool(sums) and (len(sums) < len(self.leaves) or self._is_costly())
+        for s, path in self.leaves:
+            if isinstance(s, Store) and s.op == "+" and path:
+                inner = path[-1]
+                if inner.extent > _MAX_INNER_SUM and not any(_contains(i, inner.index) for i in s.index):
+                    return False
+        return True
+
+    def _is_costly(self) -> bool:
+        stack = [v for s, _ in self.leaves for v in values(s)]
+        seen: set[Expr] = set()
+        while stack:
+            node = stack.pop()
+            if node.op.cost >= _COSTLY:
+                return True
+            if node not in seen:
+                seen.add(node)
+                stack.extend(node.args)
+        return False
+
+    def _is_right(self) -> bool:
+        """Whether points do not see each other, apart from sums that nobody reads in the loop."""
+        written: dict[int, list[tuple[tuple[Expr, ...], Any]]] = {}
+        read: dict[int, list[tuple[Expr, ...]]] = {}
+        for s, _ in self.leaves:
+            for buffer, index in _targets(s):
+                written.setdefault(buffer.number, []).append((index, s))
+            for node in loads(values(s)):
+                read.setdefault(node.attrs[0], []).append(node.args)
+        for number, stores in written.items():
+            buffer = self.buffers[number]
+            kept = buffer.kept_axes
+            every = [i for i, _ in stores] + read.get(number, [])
+            if len(kept) < len(buffer.shape) and not any(
+                _contains(i[a], self.index) for i in every for a in kept
+            ):
+                dropped = [a for a in range(len(buffer.shape)) if a not in kept]
+                if all(any(i[a] is self.index for a in dropped) for i in every):
+                    self.private.add(number)
+                    continue
+            shared = [a for a in kept if all(i[a] is self.index for i in every)]
+            if shared:  # a result with an element, or a row, for each point
+                continue
+            if number in read:
+                return False
+            for index, s in stores:
+                if not isinstance(s, Store) or s.op == "=":
+                    return False
+                if s.op == "+" and not any(_contains(i, self.index) for i in index):
+                    self.sums.append(s)
+        self._find_turned(read, written)
+        return self._lane_bytes() * _SIZES[-1] <= _MOST_BYTES
+
+    def _find_turned(self, read: dict[int, Any], written: dict[int, Any]) -> None:
+        """Inputs whose rows are points: a block of them is copied with the point last."""
+        for number, indices in read.items():
+            buffer = self.buffers[number]
+            if number in written or buffer.role not in ("in", "data", "constant", "work"):
+                continue
+            for axis in range(len(buffer.shape) - 1):
+                inner = buffer.shape[axis + 1 :]
+                rest = [a for a in range(len(buffer.shape)) if a != axis]
+                mine = [i for i in indices if i[axis] is self.index]
+                if not mine or all(n == 1 for n in inner) or buffer.kept_axes[:1] == ():
+                    continue
+                if len(buffer.kept_axes) == len(buffer.shape) and any(
+                    all(i[a].op is INDEX for a in rest) for i in mine
+                ):
+                    self.turned[number] = axis, rest
+                    break
+
+    def _lane_bytes(self) -> int:
+        """Bytes that one point takes in the arrays of a block."""
+        total = sum(self.buffers[n].nbytes for n in self.private)
+        for number, (axis, _) in self.turned.items():
+            buffer = self.buffers[number]
+            total += buffer.nbytes // max(buffer.shape[axis], 1)
+        return max(total, 8)
+
+    # ---- do it -------------------------------------------------------------------------------------
+
+    def apply(self, buffers: list[Buffer], by_number: dict[int, Buffer], next_index: int) -> int:
+        """Returns the next free number of an index."""
+        loop = self.loop
+        fitting = [n for n in _SIZES if n * self._lane_bytes() <= _BLOCK_BYTES] or [_SIZES[-1]]
+        # Less work in the last, shorter block, where sizes are otherwise alike.
+        exact = [n for n in fitting if loop.extent % n == 0 and 2 * n > fitting[0]]
+        loop.lanes = min((exact or fitting)[0], loop.extent)
+        copies: list[Any] = []
+        swap: dict[Expr, Expr] = {}
+        for number, (axis, rest) in self.turned.items():
+            source = by_number[number]
+            shape = tuple(source.shape[a] for a in rest)
+            name = _unused(buffers, f"{source.name}_lanes")
+            turned = Buffer(len(buffers), name, shape, source.dtype, "work")
+            turned.home, turned.lanes = loop.body, loop.lanes
+            buffers.append(turned)
+            by_number[turned.number] = turned
+            index = []
+            for _ in shape:
+                index.append(index_of(next_index))
+                next_index += 1
+            at = list(index)
+            at.insert(axis, self.index)
+            load = _load(source, tuple(at))
+            statement: Any = Store(turned, tuple(index), load)
+            for i, n in zip(reversed(index), reversed(shape), strict=True):
+                statement = Loop(i, n, [statement])
+            copies.append(statement)
+            for s, _ in self.leaves:
+                for node in loads(values(s)):
+                    if node.attrs[0] == number and node.args[axis] is self.index:
+                        swap[node] = _load(turned, tuple(node.args[a] for a in rest))
+        if swap:
+            for s, _ in self.leaves:
+                _rewrite(s, swap)
+        for number in self.private:
+            by_number[number].lanes = loop.lanes
+        loop.body[:0] = copies
+        return self._add_partials(buffers, by_number, next_index)
+
+    def _add_partials(self, buffers: list[Buffer], by_number: dict[int, Buffer], next_index: int) -> int:
+        """Partial sums beside each target, and how they get into it."""
+        loop = self.loop
+        loop.flush_blocks = _FLUSH_BLOCKS
+        many = loop.extent > _COMPENSATE * _FLUSH_BLOCKS * loop.lanes
+        made: dict[int, Buffer] = {}
+
+        def beside(target: Buffer, suffix: str, lanes: int) -> Buffer:
+            name = _unused(buffers, target.name + suffix)
+            new = Buffer(len(buffers), name, target.shape, target.dtype, "work")
+            new.kept_axes, new.lanes = target.kept_axes, lanes
+            buffers.append(new)
+            by_number[new.number] = new
+            return new
+
+        for s in self.sums:
+            target = s.buffer
+            if not target.dtype.startswith("float"):
+                continue
+            if target.number in made:
+                s.partial = made[target.number]
+                continue
+            s.partial = made[target.number] = beside(target, "_lanes", LANES)
+            carry = beside(target, "_carry", 0) if many else None
+            index = [const(0, "int64")] * len(target.shape)
+            for a in target.kept_axes:
+                index[a] = index_of(next_index)
+                next_index += 1
+            where = tuple(index)
+
+            def each(statement: Any) -> Any:
+                for a in reversed(target.kept_axes):  # noqa: B023  (called at once)
+                    statement = Loop(index[a], target.shape[a], [statement])  # noqa: B023
+                return statement
+
+            if carry is not None:
+                self.before.append(each(Store(carry, where, const(0, target.dtype))))
+                self.after.append(each(Store(target, where, _load(carry, where), "+")))
+            self.before.append(each(Flush(target, where, s.partial, None, start=True)))
+            loop.flush.append(each(Flush(target, where, s.partial, carry)))
+        return next_index
+
+
+def _unused(buffers: list[Buffer], name: str) -> str:
+    """`name`, with a number behind it if there is such a buffer."""
+    taken = {b.name for b in buffers}
+    candidates = (name if k == 1 else f"{name}{k}" for k in itertools.count(1))
+    return next(c for c in candidates if c not in taken)
+
+
+def _load(buffer: Buffer, index: tuple[Expr, ...]) -> Expr:
+    return bind(LOAD, *index, attrs=(buffer.number, buffer.dtype))
+
+
+def _rewrite(statement: Any, swap: dict[Expr, Expr]) -> None:
+    if isinstance(statement, Store):
+        *index, value = substitute([*statement.index, statement.value], swap)
+        statement.index, statement.value = tuple(index), value
+    elif isinstance(statement, Best):
+        *index, value, position = substitute([*statement.index, statement.value, statement.position], swap)
+        statement.index, statement.value, statement.position = tuple(index), value, position

@@ -1,17 +1,21 @@
 """Every P0 operation against 50-digit arithmetic: value, J v, Jᵀ w and Hessian of the compiled C.
 
-The cases are those of oracle_table.py. Their functions run a second time on object arrays of
-`taylor.Taylor`, which carry exact first and second derivatives. NumPy only moves these numbers
-around; every function, reduction and factorization is written here from its definition.
-Run as a script for the table of counts and largest errors.
+The cases are those of oracle_table.py, and awkward shapes and third derivatives from
+shape_table.py. Their functions run a second time on object arrays of `taylor.Taylor`, which carry
+exact derivatives. NumPy only moves these numbers around and adds and multiplies them; every
+function, mean, norm and factorization is written here from its definition.
+Run as a script for the tables of counts and largest errors.
 """
 
 from __future__ import annotations
 
+import itertools
+import math
 from types import SimpleNamespace
 
 import numpy as np
 import oracle_table
+import shape_table
 import taylor
 from taylor import MP, Taylor
 
@@ -20,15 +24,18 @@ import symgrad as sg
 # ---- NumPy on object arrays --------------------------------------------------------------------
 
 
+def _count(x, axis):
+    axes = range(np.ndim(x)) if axis is None else np.ravel(axis)
+    return math.prod(np.shape(x)[k] for k in axes)
+
+
 def _mean(x, axis=None, keepdims=False):
-    total = np.sum(x, axis=axis, keepdims=keepdims)
-    return total / (np.size(x) // max(1, np.size(total)))
+    return np.sum(x, axis=axis, keepdims=keepdims) / _count(x, axis)
 
 
 def _var(x, axis=None, ddof=0, keepdims=False):
     squares = (x - _mean(x, axis, keepdims=True)) ** 2
-    total = np.sum(squares, axis=axis, keepdims=keepdims)
-    return total / (np.size(x) // np.size(total) - ddof)
+    return np.sum(squares, axis=axis, keepdims=keepdims) / (_count(x, axis) - ddof)
 
 
 def _std(x, **options):
@@ -39,12 +46,12 @@ def _clip(x, low, high):
     return NUMPY.minimum(NUMPY.maximum(x, low), high)
 
 
-def _norm(x, axis=None):
-    return NUMPY.sqrt(np.sum(x * x, axis=axis))
+def _norm(x, axis=None, keepdims=False):
+    return NUMPY.sqrt(np.sum(x * x, axis=axis, keepdims=keepdims))
 
 
-def _logsumexp(x, axis=None):
-    return NUMPY.log(np.sum(NUMPY.exp(x), axis=axis))
+def _logsumexp(x, axis=None, keepdims=False):
+    return NUMPY.log(np.sum(NUMPY.exp(x), axis=axis, keepdims=keepdims))
 
 
 def _softmax(x, axis=None):
@@ -106,8 +113,8 @@ def _det(a):
 
 
 def _slogdet(a):
-    d = _det(a)
-    return taylor.sign(d), taylor.log(abs(d))
+    d = _stacked(2, _det)(a)
+    return NUMPY.sign(d), NUMPY.log(NUMPY.absolute(d))
 
 
 def _cholesky(a):
@@ -120,7 +127,8 @@ def _cholesky(a):
 
 
 def _solve_triangular(a, b, lower):
-    return _solve(np.tril(a) if lower else np.triu(a), b)
+    # + a * 0: what NumPy put in as integer zeros are to be numbers of our own
+    return _solve((np.tril(a) if lower else np.triu(a)) + a * 0, b)
 
 
 class _Numpy:
@@ -173,49 +181,71 @@ def error(got, exact) -> float:
     return float(off / max(MP.one, *(abs(e) for e in exact.ravel())))
 
 
-def derivatives(outs, places):
-    """Derivative of a scalar Taylor number with respect to the variables at `places`."""
-    return [np.frompyfunc(lambda i: outs.derivative(i), 1, 1)(p) for p in places]
+def objects(numbers, shape):
+    """An object array of mpmath numbers, which NumPy is not to look into."""
+    array = np.empty(len(numbers), dtype=object)
+    array[:] = numbers
+    return array.reshape(shape)
+
+
+def derivatives(scalar, *places):
+    """The derivative array of one Taylor number, with the axes of each array of variables."""
+    keys = itertools.product(*(p.ravel() for p in places))
+    shape = sum((p.shape for p in places), ())
+    return objects([scalar.derivative(*map(int, k)) for k in keys], shape)
+
+
+def prepare(f, args, order):
+    """Arguments as symgrad takes them, exact results, their places, and random output weights."""
+    args = tuple(np.asarray(a) if np.ndim(a) else float(a) for a in args)
+    xs, places = variables(args, order)
+    exact = np.asarray(f(EXACT, *xs), dtype=object)
+    zero = Taylor({(): MP.zero}, order)
+    outs = [zero.lift(o) for o in exact.ravel()]
+    # a scalar stays a Python number, as the functions take it
+    w = np.random.default_rng(7).normal(size=exact.shape) if exact.ndim else 0.7
+    weighted = sum((o * float(c) for o, c in zip(outs, np.ravel(w), strict=True)), zero)
+    return args, outs, exact.shape, places, w, weighted
 
 
 def compare(f, args):
     """Errors of value, J v, Jᵀ w and Hessian for all arguments of a case."""
-    args = tuple(np.asarray(a) if np.ndim(a) else float(a) for a in args)
-    numbers = tuple(range(len(args)))
-    xs, places = variables(args, 2)
-    exact = np.asarray(f(EXACT, *xs), dtype=object)
-    zero = Taylor({(): MP.zero}, 2)
-    outs = [zero.lift(o) for o in exact.ravel()]
-    rng = np.random.default_rng(7)
-    # random directions; a scalar stays a Python number, as the functions take it
+    args, outs, shape, places, w, weighted = prepare(f, args, 2)
+    rng = np.random.default_rng(8)
     vs = tuple(rng.normal(size=np.shape(a)) if np.ndim(a) else float(rng.normal()) for a in args)
-    w = rng.normal(size=exact.shape) if exact.ndim else float(rng.normal())
 
     def ours(*ys):
         return f(oracle_table.OURS, *ys)
 
     def everything(ys, us, c):
+        scalar = lambda *zs: np.sum(ours(*zs) * c)
         return (ours(*ys), sg.jvp(ours, ys, us)[1], sg.vjp(ours, *ys)[1](c),
-                sg.hessian(lambda *zs: np.sum(ours(*zs) * c), numbers)(*ys))
+                sg.hessian(scalar, tuple(range(len(ys))))(*ys))  # fmt: skip
 
     value, pushed, pulled, second = sg.jit(everything)(args, vs, w)
-
-    flat = [MP.mpf(float(v)) for a in vs for v in np.ravel(a)]
+    flat = [float(v) for a in vs for v in np.ravel(a)]
     forward = [MP.fsum(o.derivative(i) * v for i, v in enumerate(flat)) for o in outs]
-    weighted = sum((o * float(c) for o, c in zip(outs, np.ravel(w), strict=True)), zero)
-    reverse = derivatives(weighted, places)
-
-    def block(p, q):
-        each = np.frompyfunc(weighted.derivative, 2, 1)
-        return each(p.reshape(p.shape + (1,) * q.ndim), q)
-
     return (
-        error(value, np.array([o.value for o in outs], dtype=object).reshape(exact.shape)),
-        error(pushed, np.array(forward, dtype=object).reshape(exact.shape)),
-        max(error(a, b) for a, b in zip(pulled, reverse, strict=True)),
-        max(error(second[i][j], block(p, q))
+        error(value, objects([o.value for o in outs], shape)),
+        error(pushed, objects(forward, shape)),
+        max(error(a, derivatives(weighted, p)) for a, p in zip(pulled, places, strict=True)),
+        max(error(second[i][j], derivatives(weighted, p, q))
             for i, p in enumerate(places) for j, q in enumerate(places)),
-    )
+    )  # fmt: skip
+
+
+def compare_third(f, args):
+    """Errors of the third derivative in the first argument: three times reverse, and forward."""
+    args, _, _, places, w, weighted = prepare(f, args, 3)
+
+    def scalar(*ys):
+        return np.sum(f(oracle_table.OURS, *ys) * w)
+
+    reverse = sg.jacrev(sg.jacrev(sg.grad(scalar)))
+    forward = sg.jacfwd(sg.jacfwd(sg.jacfwd(scalar)))
+    exact = derivatives(weighted, places[0], places[0], places[0])
+    got = sg.jit(lambda *ys: (reverse(*ys), forward(*ys)))(*args)
+    return tuple(error(g, exact) for g in got)
 
 
 # ---- which operations are covered ----------------------------------------------------------------
@@ -231,12 +261,14 @@ CASE_OF = {
 P0 = """
 negative absolute sqrt square exp expm1 log log1p log2 log10 sin cos tan sinh cosh tanh sign floor
 ceil trunc reciprocal arcsin arccos arctan arcsinh arccosh arctanh add subtract multiply divide
-power maximum minimum arctan2 hypot logaddexp mod floor_divide where clip sum prod mean max min var std
-logsumexp norm dot outer tensordot einsum trace diagonal diag solve inv det slogdet cholesky
+power maximum minimum arctan2 hypot logaddexp mod floor_divide where clip sum prod mean max min var
+std logsumexp norm dot outer tensordot einsum trace diagonal diag solve inv det slogdet cholesky
 solve_triangular reshape ravel transpose swapaxes concatenate stack expand_dims newaxis squeeze
 broadcast_to flip pad take cumsum diff erf erfc gammaln expit xlogy softmax log_softmax scan cond
-""".split() + ["sum axis", "prod axis", "mean axis", "max axis", "min axis", "transpose axes",
-               "integer index", "negative step", *CASE_OF]  # fmt: skip
+""".split() + [
+    "sum axis", "prod axis", "mean axis", "max axis", "min axis", "transpose axes",
+    "integer index", "negative step", *CASE_OF,
+]  # fmt: skip
 
 
 def uncovered():
@@ -246,14 +278,20 @@ def uncovered():
     return [p for p in P0 if CASE_OF.get(p, p) not in names | elementwise]
 
 
+def report(cases, measure, labels):
+    """Print the largest error of every kind over the cases, and the worst cases."""
+    rows = [(measure(f, args), name) for name, f, args in cases]
+    for errors, name in sorted(rows, key=lambda r: -max(r[0]))[:5]:
+        print(f"  {name:28}" + "".join(f"{e:10.1e}" for e in errors))
+    worst = map(max, zip(*(errors for errors, _ in rows), strict=True))
+    text = ", ".join(f"{label} {w:.1e}" for label, w in zip(labels, worst, strict=True))
+    print(f"{len(rows)} cases against {MP.dps} digits; largest error: {text}")
+
+
 if __name__ == "__main__":
-    worst, rows = [0.0] * 4, []
-    for name, f, args in oracle_table.cases():
-        errors = compare(f, args)
-        worst = [max(a, b) for a, b in zip(worst, errors, strict=True)]
-        rows.append((max(errors), name, errors))
-    for _, name, errors in sorted(rows, reverse=True)[:8]:
-        print(f"{name:28}" + "".join(f"{e:10.1e}" for e in errors))
-    print(f"{len(rows)} cases against {MP.dps} digits; largest error: value {worst[0]:.1e}, "
-          f"forward {worst[1]:.1e}, reverse {worst[2]:.1e}, Hessian {worst[3]:.1e}")
-    print(f"{len(P0)} first-release operations, without a case: {', '.join(uncovered()) or 'none'}")
+    every = ("value", "forward", "reverse", "Hessian")
+    report(oracle_table.cases(), compare, every)
+    report(shape_table.cases(), compare, every)
+    report(shape_table.third_cases(), compare_third, ("third reverse", "third forward"))
+    left = ", ".join(uncovered()) or "none"
+    print(f"{len(P0)} first-release operations; without a case: {left}")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from math import factorial
 
+import numpy as np
 from mpmath.ctx_mp import MPContext
 
 MP = MPContext()
@@ -21,6 +22,15 @@ Key = tuple[int, ...]  # infinitesimals of a monomial, sorted; (1, 1, 4) is e1²
 def number(x):
     """A Python, NumPy or mpmath number as an mpf."""
     return MP.mpf(x.item() if hasattr(x, "item") else x)
+
+
+def of_numbers(method):
+    """A binary operator that leaves arrays to NumPy, which comes back for every element."""
+
+    def operator(self, other):
+        return NotImplemented if isinstance(other, np.ndarray) else method(self, other)
+
+    return operator
 
 
 class Taylor:
@@ -55,6 +65,7 @@ class Taylor:
 
     # ---- arithmetic ----------------------------------------------------------------------------
 
+    @of_numbers
     def __add__(self, other):
         other = self.lift(other)
         terms = dict(self.terms)
@@ -62,6 +73,7 @@ class Taylor:
             terms[k] = terms[k] + c if k in terms else c
         return Taylor(terms, self.order)
 
+    @of_numbers
     def __mul__(self, other):
         other = self.lift(other)
         terms = {}
@@ -75,12 +87,15 @@ class Taylor:
     def __neg__(self):
         return Taylor({k: -c for k, c in self.terms.items()}, self.order)
 
+    @of_numbers
     def __sub__(self, other):
         return self + -self.lift(other)
 
+    @of_numbers
     def __rsub__(self, other):
         return self.lift(other) - self
 
+    @of_numbers
     def __truediv__(self, other):
         other = self.lift(other)
         return self * other.compose([(-1) ** k / other.value ** (k + 1) for k in other.powers])
@@ -88,6 +103,7 @@ class Taylor:
     def __rtruediv__(self, other):
         return self.lift(other) / self
 
+    @of_numbers
     def __pow__(self, other):
         if isinstance(other, Taylor):
             return power(self, other)

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import mpmath
+import oracle_table
 import pytest
+import shape_table
 import taylor
-from oracle_table import cases
-from precision_oracle import compare, uncovered
+from precision_oracle import compare, compare_third, uncovered
 from taylor import MP, Taylor
 
-CASES = list(cases())
+CASES = [*oracle_table.cases(), *shape_table.cases()]
+THIRD = list(shape_table.third_cases())
 SLOPES = {k: f for k, f in vars(taylor).items() if hasattr(f, "slope")}
 
 
 @pytest.mark.parametrize("name, f, args", CASES, ids=[c[0] for c in CASES])
 def test_against_50_digits(name, f, args):
     errors = compare(f, args)
+    assert max(errors) < 1e-13, errors
+
+
+@pytest.mark.parametrize("name, f, args", THIRD, ids=[c[0] for c in THIRD])
+def test_third_derivatives(name, f, args):
+    errors = compare_third(f, args)
     assert max(errors) < 1e-13, errors
 
 

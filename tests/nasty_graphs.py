@@ -194,6 +194,10 @@ class Truth:
     def holds(self, e: Expr) -> bool:
         if e.name.startswith("logical"):
             return CONNECTIVES[e.name](*map(self.holds, e.args))
+        if e.name == "const":
+            return bool(const_value(e))
+        if e.name not in HOLDS:
+            raise Undefined
         (a, da), (b, db) = (self.array(x).reshape(-1)[0] for x in e.args)
         if abs(a - b) <= 4 * (da + db) and da + db:
             raise Undefined  # rounding decides which branch is taken
@@ -243,8 +247,11 @@ def grid() -> list[np.ndarray]:
 GRID = grid()
 
 
-def flaws(before: Expr, after: Expr, args: list[Expr], fired, most: int = 12):
-    """(inputs, before, after, truth, what is wrong) of points where `after` is worse."""
+def flaws(before: Expr, after: Expr, args: list[Expr], fired, infinite=True, most: int = 12):
+    """(inputs, before, after, truth, what is wrong) of points where `after` is worse.
+
+    infinite : look at infinite inputs and results too; there a derivative is what its formula says
+    """
     values = dict(zip(args, GRID, strict=True))
     old, new = evaluate([before, after], values)
     used = [a for a in args if a in set(toposort([before]))]
@@ -260,6 +267,8 @@ def flaws(before: Expr, after: Expr, args: list[Expr], fired, most: int = 12):
         except Undefined:
             continue
         what = judge(o, n, exact, bound)
+        if not infinite and not all(map(math.isfinite, (*point, o))):
+            continue
         far = any(FAR < abs(p) < math.inf for p in point)
         if what and not (far and NOT_NEAR_OVERFLOW & set(fired)):
             found.append((point, o, n, float(exact), what))
@@ -270,9 +279,11 @@ def judge(old: float, new: float, exact, bound) -> str | None:
     """What is wrong with `new`, or None."""
     if abs(exact) + bound > LARGEST:  # inf is right; so is a number of that size
         return "inf became NaN" if math.isnan(new) and not math.isnan(old) else None
-    if not math.isfinite(new):
-        return "finite became inf or NaN" if math.isfinite(old) else None
     was = abs(MP.mpf(old) - exact) if math.isfinite(old) else MP.inf
+    if was > 16 * bound + abs(exact) / 2:
+        return None  # the original has no correct digit: not even inf or NaN is worse
+    if not math.isfinite(new):
+        return "finite became inf or NaN"
     now = abs(MP.mpf(new) - exact)
     return None if now <= 4 * was + 16 * bound else f"error {float(now):.1e}, was {float(was):.1e}"
 

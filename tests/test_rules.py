@@ -13,7 +13,7 @@ import pytest
 from symgrad.expr.evaluate import check, evaluate
 from symgrad.expr.node import Expr, arg, bind, const, const_value
 from symgrad.expr.walk import toposort
-from symgrad.simplify import RULES
+from symgrad.simplify import RULES, simplify
 from symgrad.simplify.pattern import Pattern, Rule, RuleSet, run
 
 PATTERNS = [r for r in RULES if r.pattern is not None]
@@ -182,6 +182,16 @@ def test_error_never_grows(rule):
             was = abs(M.mpf(float(old[k])) - truth) if math.isfinite(old[k]) else M.inf
             now = abs(M.mpf(float(new[k])) - truth)
             assert now <= 4 * was + 16 * EPS * abs(truth), (grid[k], float(truth), old[k], new[k])
+
+
+def test_log_cosh_keeps_infinity():
+    """softplus(2x) - x was inf - inf; log(cosh(-inf)) is inf."""
+    x = arg(0, (4,), "float64")
+    (out,) = simplify([bind("log", bind("cosh", x))]).outs
+    assert "cosh" not in {n.name for n in toposort([out])}
+    points = np.array([np.inf, -np.inf, 1.7e308, -800.0])
+    expected = [np.inf, np.inf, 1.7e308, 800 - math.log(2)]
+    np.testing.assert_allclose(evaluate([out], {x: points})[0], expected, rtol=1e-15)
 
 
 def test_names_are_unique_and_documented():

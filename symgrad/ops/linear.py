@@ -434,6 +434,8 @@ def _element_permute(index: Args, args: Args, attrs: Attrs) -> Any:
 def _element_reshape(index: Args, args: Args, attrs: Attrs) -> Any:
     """Axes are matched in groups of equal size; only a group that splits needs a division."""
     source, target = args[0].shape, attrs[0]
+    if 0 in source:  # groups need not match, and nothing is ever read
+        return (yield args[0], tuple(ix(0) for _ in source))
     result: list[Expr] = []
     i = j = 0
     while i < len(source) or j < len(target):

@@ -84,6 +84,8 @@ def _products_of_others(x: Expr, axes: tuple[int, ...]) -> Expr:
     Exclusive prefix times exclusive suffix product; `recurrence` is closed under differentiation,
     so this is right at every order.
     """
+    if not x.size:
+        return x
     rest = tuple(k for k in range(x.ndim) if k not in axes)
     order = rest + axes
     moved = bind("permute", x, attrs=(order,))

@@ -368,10 +368,11 @@ def _log1mexp(x: Expr) -> Expr:
 
 
 def _log_cosh(x: Expr) -> Expr:
-    """No |x|: its second derivative at 0 would be wrong, and both branches are smooth."""
+    """Both branches are smooth where they are taken; |x| keeps inf - inf out of the second."""
     small = bind("less", bind("square", x), like(1, x))
     near = 0.5 * bind("log1p", bind("square", bind("sinh", x)))
-    return select(small, near, softplus(2 * x) - x - LN2)
+    size = bind("absolute", x)
+    return select(small, near, softplus(-2 * size) + size - LN2)
 
 
 def _not_clipped(x: Expr) -> bool:
@@ -452,7 +453,7 @@ STABLE: list[Rule] = [
                   "stable", among="add"),
     stable("log-cosh", log_(cosh_(x)),
            lambda x: _log_cosh(x),
-           "log cosh x = ½ log1p(sinh² x) for x² < 1, else softplus(2x) - x - log 2"),
+           "log cosh x = ½ log1p(sinh² x) for x² < 1, else softplus(-2|x|) + |x| - log 2"),
     stable("hypot", sqrt_(square_(x) + square_(y)), hypot_(x, y),
            "√(x² + y²) = hypot(x, y); with inf and NaN the result is inf, as IEEE 754 has it"),
     stable("hypot-nested", sqrt_(square_(x) + square_(y) + square_(z)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -33,7 +34,7 @@ Source.__init__ = _noting
 
 @pytest.fixture(scope="session")
 def seen_c(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with one empty file per distinct text, shared by the processes of pytest-xdist."""
+    """A directory with one empty file per distinct text, common to the processes of a run."""
     base = tmp_path_factory.getbasetemp()
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "seen_c"
     folder.mkdir(exist_ok=True)
@@ -55,3 +56,11 @@ def emitted_c_gives_no_warning(seen_c: Path):
         for compiler in ("gcc", "clang"):
             messages = compile_strictly(text, compiler)
             assert not messages, f"{compiler}: {messages}\n{text}"
+
+
+@pytest.fixture
+def no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine without any compiler, neither on PATH nor as a Python package."""
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setitem(sys.modules, "ziglang", None)

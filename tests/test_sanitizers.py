@@ -6,6 +6,7 @@ Run as a program, ``python tests/test_sanitizers.py FIRST LAST``, it checks a la
 from __future__ import annotations
 
 import functools
+import os
 import shutil
 import subprocess
 import sys
@@ -173,6 +174,39 @@ def test_the_sanitizers_are_awake(line, tmp_path):
     subprocess.run(command, check=True)
     done = subprocess.run([tmp_path / "bad"], capture_output=True, text=True)
     assert done.returncode != 0 and "rror" in done.stderr
+
+
+CALLS = """
+import numpy as np, symgrad as sg
+from test_boundary import RIGHT, ROWS, sample, step, well_formed
+count = 0
+for name, row in ROWS.items():
+    if row.argument == RIGHT:
+        value, mass = row.make(), sample(row.spec)
+        with np.errstate(all="ignore"):
+            wanted = step(well_formed(value, row.spec), mass)
+        np.testing.assert_array_equal(sg.compile(step, row.spec, row.spec)(value, mass), wanted)
+        count += 1
+print(count)
+"""
+
+
+@needs_sanitizers
+def test_accepted_arguments_reach_c_in_order(tmp_path):
+    """Where the processor forgives a wrong alignment, the sanitizer does not."""
+    here = Path(__file__).parent
+    environment = {
+        **os.environ,
+        "CC": GCC,
+        "SYMGRAD_CFLAGS": "-fsanitize=undefined -fno-sanitize-recover -O1",
+        "SYMGRAD_CACHE_DIR": str(tmp_path / "cache"),
+        "PYTHONPATH": os.pathsep.join([str(here), str(here.parent)]),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", CALLS], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0 and not done.stderr, done.stderr
+    assert int(done.stdout) > 50
 
 
 if __name__ == "__main__":

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import tempfile
-from pathlib import Path
 
 import numpy as np
 
@@ -61,11 +59,6 @@ def compile_strictly(text, compiler):
     program = shutil.which(compiler)
     if program is None:
         return ""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "f.c"
-        path.write_text(text)
-        result = subprocess.run(
-            [program, *STRICT, "-fsyntax-only", str(path)],
-            capture_output=True, text=True,
-        )  # fmt: skip
-    return result.stderr
+    command = [program, *STRICT, "-fsyntax-only", "-x", "c", "-"]
+    result = subprocess.run(command, input=text, capture_output=True, text=True)
+    return result.stderr or result.stdout or "failed" * (result.returncode != 0)

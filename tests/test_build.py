@@ -123,6 +123,27 @@ def test_libraries_do_not_mistake_each_other():
     assert [call(library) for library in libraries] == [0.0, 1.0, 2.0, 3.0]
 
 
+@pytest.mark.parametrize("compiler_name", ["gcc", "clang", "zig"])
+@pytest.mark.parametrize("name", ["step", "advance", "abs", "malloc", "PyList_New"])
+def test_own_functions_come_before_those_of_the_process(name, compiler_name, monkeypatch):
+    """glibc offers a `step` of its own: called in place of ours, it would end the process."""
+    if compiler_name == "zig":
+        pytest.importorskip("ziglang")
+        monkeypatch.setenv("CC", f"{sys.executable} -m ziglang cc")
+    elif shutil.which(compiler_name) is None:
+        pytest.skip(f"needs {compiler_name}")
+    else:
+        monkeypatch.setenv("CC", compiler_name)
+    source = (
+        f'#define API __attribute__((visibility("default")))\n'
+        f"API int own_{name}(double *out) __asm__(\"{name}\");\n"
+        f"API int own_{name}(double *out) {{ *out = 8.5; return 7; }}\n"
+        "API int f(const void *const *in, void *const *out, void *work)\n"
+        f"{{ (void)in; (void)work; return own_{name}((double *)out[0]); }}\n"
+    )
+    assert call(build(source, ("f", name))) == 8.5
+
+
 def test_no_descriptor_leaks():
     build(text(0.0), ("f",))
     before = len(os.listdir("/proc/self/fd"))

@@ -20,6 +20,7 @@ import select
 import shlex
 import signal
 import subprocess
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +41,10 @@ _BASE = (
     "-std=c99", "-fPIC", "-shared", "-fvisibility=hidden",
     "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math",
 )  # fmt: skip
+
+# A library's calls of its own functions would otherwise go to whatever the process already has
+# under that name: glibc still offers a `step`, for one. macOS binds to the library by itself.
+_BIND = () if sys.platform == "darwin" else ("-Wl,-Bsymbolic",)
 
 # gcc 12 -O3 vectorises some if-converted loops wrongly: tests/gcc_if_convert.c, clean under the
 # sanitizers, gives other numbers than at -O2. Wrong numbers are worse than slower selects.
@@ -133,7 +138,7 @@ def resolve_flags(compiler: Compiler, *, native: bool, optimize: int) -> tuple[s
     _check_options("SYMGRAD_CFLAGS", extra)
     own = compiler.native if native else ()
     quirks = _QUIRKS.get(compiler.kind, ())
-    return (*_BASE, f"-O{optimize}", *quirks, *own, *extra, "-lm")
+    return (*_BASE, *_BIND, f"-O{optimize}", *quirks, *own, *extra, "-lm")
 
 
 def compile_library(compiler: Compiler, flags: tuple[str, ...], entry: Path) -> None:

@@ -50,8 +50,10 @@ def _push(node: Expr, tangents: list[Expr | None]) -> Expr | None:
     if row.partials is not None:
         total: Expr | None = None
         for partial, tangent in zip(row.partials, tangents, strict=True):
-            if partial is not None and tangent is not None:
-                term = scale(tangent, partial(*node.args, node))
+            factor = None if partial is None or tangent is None else partial(*node.args, node)
+            if factor is not None:
+                assert tangent is not None
+                term = scale(tangent, factor)
                 total = term if total is None else total + term
         return total
     if row.jvp is not None:
@@ -111,10 +113,8 @@ def _pull(
     if row.partials is not None:
         contributions: list[Guarded | None] = []
         for a, partial in zip(args, row.partials, strict=True):
-            if partial is None or a not in active:
-                contributions.append(None)
-            else:
-                contributions.append([(guard, scale(ct, partial(*args, node)))])
+            factor = None if partial is None or a not in active else partial(*args, node)
+            contributions.append(None if factor is None else [(guard, scale(ct, factor))])
         return contributions
     if row.transpose is not None:
         if row.name == "sum" or row.name in _MOVES_ELEMENTS - {"broadcast"}:

@@ -21,10 +21,19 @@ from symgrad.expr.node import FLOATS, Expr, bind, const, is_const
 from symgrad.expr.op import Kind
 from symgrad.expr.walk import depends_on, rebuild, toposort
 from symgrad.ops.elementwise import SELECT, both, select
-from symgrad.ops.linear import lead
+from symgrad.ops.linear import broadcast_to, lead
+from symgrad.ops.reduce import spread
 
 Guarded = list[tuple[Expr | None, Expr]]
 _MOVES_ELEMENTS = frozenset({"broadcast", "reshape", "permute", "slice"})
+# Rows with an infinite derivative at a finite point: a zero that meets it must stay a zero.
+_SINGULAR = frozenset(
+    {
+        "divide", "reciprocal", "sqrt", "cbrt", "log", "log1p", "log2", "log10", "power", "xlogy",
+        "arcsin", "arccos", "arccosh", "arctanh", "arctan2", "gammaln", "digamma", "polygamma",
+    }
+)  # fmt: skip
+_REDUCE_AXES = frozenset({"max", "min", "prod", "logsumexp", "norm"})
 _MOST_GUARDS = 4  # more guarded terms than this at one node are merged first
 
 
@@ -50,8 +59,10 @@ def _push(node: Expr, tangents: list[Expr | None]) -> Expr | None:
     if row.partials is not None:
         total: Expr | None = None
         for partial, tangent in zip(row.partials, tangents, strict=True):
-            if partial is not None and tangent is not None:
-                term = scale(tangent, partial(*node.args, node))
+            factor = None if partial is None or tangent is None else partial(*node.args, node)
+            if factor is not None:
+                assert tangent is not None
+                term = scale(tangent, factor)
                 total = term if total is None else total + term
         return total
     if row.jvp is not None:
@@ -72,6 +83,8 @@ def vjp(
     """
     nodes = toposort(outs)
     active = depends_on(nodes, wrt)
+    fragile = {n for n in active if n.name in _SINGULAR}
+    fragile = depends_on(nodes, fragile) & active if fragile else fragile
     pending: dict[Expr, Guarded] = {}
     for out, cotangent in zip(outs, cotangents, strict=True):
         if cotangent is not None and out in active:
@@ -88,7 +101,7 @@ def vjp(
         guarded = _group(guarded)
         for guard, cotangent in guarded:
             for a, contribution in zip(
-                node.args, _pull(node, guard, cotangent, active), strict=True
+                node.args, _pull(node, guard, cotangent, active, fragile), strict=True
             ):
                 if contribution and a in active and a.dtype in FLOATS:
                     pending.setdefault(a, []).extend(contribution)
@@ -96,7 +109,7 @@ def vjp(
 
 
 def _pull(
-    node: Expr, guard: Expr | None, ct: Expr, active: set[Expr]
+    node: Expr, guard: Expr | None, ct: Expr, active: set[Expr], fragile: set[Expr]
 ) -> list[Guarded | None]:
     """Contributions of one guarded cotangent of `node` to each of its arguments."""
     row, args = node.op, node.args
@@ -111,10 +124,8 @@ def _pull(
     if row.partials is not None:
         contributions: list[Guarded | None] = []
         for a, partial in zip(args, row.partials, strict=True):
-            if partial is None or a not in active:
-                contributions.append(None)
-            else:
-                contributions.append([(guard, scale(ct, partial(*args, node)))])
+            factor = None if partial is None or a not in active else partial(*args, node)
+            contributions.append(None if factor is None else [(guard, scale(ct, factor))])
         return contributions
     if row.transpose is not None:
         if row.name == "sum" or row.name in _MOVES_ELEMENTS - {"broadcast"}:
@@ -122,13 +133,20 @@ def _pull(
             moved = None if guard is None else _transpose_guard(node, guard)
             if guard is None or moved is not None:
                 return [[(moved, row.transpose(ct, args, node.attrs))], *[None] * (len(args) - 1)]
-        whole = _materialize([(guard, ct)])
-        return [[(None, row.transpose(whole, args, node.attrs))], *[None] * (len(args) - 1)]
+        guards = _guards(node, guard)
+        whole = ct if guards else _materialize([(guard, ct)])
+        if guard is not None and row.name == "broadcast" and args[0] in fragile:
+            guards = [_any(node, guard)]
+        contribution = row.transpose(whole, args, node.attrs)
+        return [[(guards[0] if guards else None, contribution)], *[None] * (len(args) - 1)]
     if row.vjp is not None:
-        whole = _materialize([(guard, ct)])
+        guards = _guards(node, guard)
+        whole = ct if guards else _materialize([(guard, ct)])
         return [
-            None if c is None else [(None, c)]
-            for c in row.vjp(whole, node, args, node.attrs)
+            None if c is None else [(g, c)]
+            for g, c in zip(
+                guards or [None] * len(args), row.vjp(whole, node, args, node.attrs), strict=True
+            )
         ]
     raise _no_rule(node)
 
@@ -142,6 +160,29 @@ def _transpose_guard(node: Expr, guard: Expr) -> Expr | None:
         kept = tuple(k for k in range(x.ndim) if k not in axes)
         return bind("broadcast", guard, attrs=(x.shape, kept))
     return node.op.transpose(guard, node.args, node.attrs)
+
+
+def _guards(node: Expr, guard: Expr | None) -> list[Expr] | None:
+    """The guard of a result as one guard per argument, if each of their elements has just one.
+
+    That is so for a reduction, and for everything if the guard is one condition for all elements.
+    """
+    if guard is None:
+        return None
+    if guard.name == "broadcast" and guard.args[0].shape == ():
+        guard = guard.args[0]
+    if guard.shape == ():
+        return [broadcast_to(guard, a.shape) for a in node.args]
+    if node.name in _REDUCE_AXES:
+        return [spread(guard, node.args[0], node.attrs[0])]
+    return None
+
+
+def _any(node: Expr, guard: Expr) -> Expr:
+    """Of a broadcast: whether any of an element's copies is guarded by true."""
+    kept = node.attrs[1]
+    axes = tuple(k for k in range(node.ndim) if k not in kept)
+    return bind("any", guard, attrs=(axes,))
 
 
 def _sums(guarded: Guarded) -> Guarded:

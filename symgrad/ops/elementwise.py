@@ -258,7 +258,7 @@ binary("mod",      np.mod,           "sg_mod@({0}, {1})",     (lambda x, y, out:
 binary("fmod",     np.fmod,          "fmod@({0}, {1})",       (lambda x, y, out: 1, lambda x, y, out: -trunc(x / y)),           "a - b*sign(a)*floor(Abs(a/b))", (_REAL, _POSITIVE), 20)
 binary("floor_divide", np.floor_divide, "sg_floor_divide@({0}, {1})", (None, None),                                            "floor(a/b)",  (_REAL, _POSITIVE), 20, _infer_same, c_int="sg_ifloor_divide({0}, {1})")
 binary("copysign", np.copysign,      "copysign@({0}, {1})",   (lambda x, y, out: sign(x) * bind("copysign", const(1, x.dtype, x.shape), y), None), "Abs(a)*sign(b)", _PAIR, 1)
-binary("xlogy",    special.xlogy,    "sg_xlogy@({0}, {1})",   (lambda x, y, out: select(both(equal(x, 0), equal(y, 0)), 0, log(y)), lambda x, y, out: select(equal(x, 0), 0, x / y)), "a*log(b)", (_REAL, _POSITIVE), 25)
+binary("xlogy",    special.xlogy,    "sg_xlogy@({0}, {1})",   (lambda x, y, out: _xlogy_dx(x, y), lambda x, y, out: None if x is y else select(equal(x, 0), 0, x / y)), "a*log(b)", (_REAL, _POSITIVE), 25)
 binary("polygamma", special.polygamma, "sg_polygamma@({0}, {1})", (None, lambda n, x, out: bind("polygamma", n + 1, x)),        "polygamma(a, b)", ((1.0, 1.0), _POSITIVE), 80)
 
 for _name, _evaluate, _c, _sympy in (
@@ -320,6 +320,13 @@ def _power_dx(x: Expr, y: Expr) -> Expr:
 def _power_dy(x: Expr, y: Expr, out: Expr) -> Expr:
     """x^y log x, and 0 at x = 0 for y >= 0, its limit for y > 0."""
     return select(both(equal(x, 0), bind("greater_equal", y, _lift(0, y))), 0, out * log(x))
+
+
+def _xlogy_dx(x: Expr, y: Expr) -> Expr:
+    """log y, and 0 at (0, 0). x log x is a function of one variable: 1 + log x, -inf at 0."""
+    if x is y:
+        return 1 + log(x)
+    return select(both(equal(x, 0), equal(y, 0)), 0, log(y))
 
 
 def _softmax2(x: Expr, y: Expr) -> Expr:

@@ -43,6 +43,7 @@ sigmoid_, softplus_, tanh_, erf_, erfc_ = map(
     function, ("sigmoid", "softplus", "tanh", "erf", "erfc")
 )
 sinh_, hypot_, logaddexp_, exp2_ = map(function, ("sinh", "hypot", "logaddexp", "exp2"))
+xlogy_ = function("xlogy")
 select_, not_, maximum_, minimum_ = map(
     function, ("select", "logical_not", "maximum", "minimum")
 )
@@ -214,6 +215,8 @@ PRODUCTS: list[Rule] = [
          when=_positive),
     rule("add-both-scaled", c * x + d * x, lambda c, d, x: (c + d) * x,
          "cx + dx = (c + d)x for c, d of one sign", when=_same_sign),
+    rule("x-log-x", x * log_(x), xlogy_(x, x),
+         "x log x as one function: at 0 it is 0 and its derivative -inf", group="stable"),
     rule("square", x * x, square_(x), "x x = x²", when=_not_bool, rank=0),
     rule("reciprocal", function("reciprocal")(x), 1 / x, "one spelling of 1/x",
          when=is_float),

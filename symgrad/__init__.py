@@ -19,8 +19,8 @@ from symgrad.api import (
     where,
 )
 from symgrad.check import check_grads
-from symgrad.specs import Spec, bool_, f32, f64, i32, i64
 from symgrad.sparse.derivatives import sparse_hessian, sparse_jacobian
+from symgrad.specs import Spec, bool_, f32, f64, i32, i64
 from symgrad.trace import log_softmax, logsumexp, softmax, solve_triangular, take
 from symgrad.version import __version__
 

@@ -16,6 +16,7 @@ from symgrad.expr.node import Expr, arg, array, const
 from symgrad.expr.walk import substitute
 from symgrad.ops.linear import gather, reshape
 from symgrad.sparse.colouring import column_colouring, lone, symmetric_colouring, transposed
+from symgrad.sparse.diagonals import diagonal_entries
 from symgrad.sparse.pattern import Pattern
 
 
@@ -26,6 +27,9 @@ def jacobian_entries(out: Expr, wrt: Expr, pattern: Pattern) -> Expr:
     """
     if not pattern.nnz:
         return const(0, out.dtype, (0,))
+    direct = diagonal_entries(out, wrt, pattern)
+    if direct is not None:
+        return direct
     other, _ = transposed(pattern)
     # The longest row is a lower bound for the colours of the columns, and the other way round.
     bounds = [int(np.diff(p.indptr).max()) for p in (pattern, other)]
@@ -51,6 +55,9 @@ def hessian_entries(gradient: Expr, wrt: Expr, pattern: Pattern) -> Expr:
     """
     if not pattern.nnz:
         return const(0, gradient.dtype, (0,))
+    direct = diagonal_entries(gradient, wrt, pattern)
+    if direct is not None:
+        return direct
     colours = symmetric_colouring(pattern)
     rows, columns = pattern.rows(), pattern.indices
     here = lone(pattern, colours)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import os
 import threading
@@ -16,6 +17,7 @@ from symgrad.compiled import Compiled, parameter_names
 from symgrad.diff import modes
 from symgrad.errors import DifferentiationError, StructureError, UnsupportedError, at_user_line
 from symgrad.expr.node import FLOATS, Expr, const
+from symgrad.graph import Graph
 from symgrad.names import c_identifier
 from symgrad.simplify import simplify
 from symgrad.sparse.compress import hessian_entries, jacobian_entries
@@ -130,14 +132,25 @@ class SparseDerivative:
                     compiled = self._compiled[key] = self.compile(*args, **kwargs)
         return compiled.matrix(compiled.compiled.call_flat([x for x in leaves if _is_array(x)])[0])
 
-    def compile(self, *specs_or_examples: Any, name: str | None = None, **kwargs: Any) -> SparseCompiled:
+    def compile(
+        self, *specs_or_examples: Any, name: str | None = None, **kwargs: Any
+    ) -> SparseCompiled:
         """Compile for arguments of the given types; parameters as of `sg.compile`."""
+        graph, pattern = self.trace(*specs_or_examples, **kwargs)
+        if name is not None:
+            graph = dataclasses.replace(graph, name=c_identifier(name, what="name"))
+        compiled = Compiled(graph.simplify())
+        compiled.parameters = parameter_names(self._f)  # type: ignore[attr-defined]
+        return SparseCompiled(compiled, pattern)
+
+    def trace(self, *specs_or_examples: Any, **kwargs: Any) -> tuple[Graph, Pattern]:
+        """The graph of the entries, an array [nnz], and where they stand."""
         self._refuse_trace()
         found: list[Pattern] = []
 
         def entries(*args: Any, **kwargs: Any) -> Tracer:
             inner = _Inner(self._f, self._argnums, args, kwargs)
-            if len(inner.fresh) != 1 or flatten(0)[1] != inner.trees[0]:
+            if inner.trees != [flatten(0)[1]]:
                 raise StructureError(
                     at_user_line(
                         f"{self._what}({function_name(self._f)}): the argument must be one array, "
@@ -149,10 +162,8 @@ class SparseDerivative:
             return inner.close([values])[0]
 
         entries.__wrapped__ = self._f  # type: ignore[attr-defined]
-        entries.__name__ = self.__name__ if name is None else c_identifier(name, what="name")
-        compiled = Compiled(trace(entries, *specs_or_examples, **kwargs).simplify())
-        compiled.parameters = parameter_names(self._f)  # type: ignore[attr-defined]
-        return SparseCompiled(compiled, found[0])
+        entries.__name__ = self.__name__
+        return trace(entries, *specs_or_examples, **kwargs), found[0]
 
     __symgrad_compile__ = compile
 

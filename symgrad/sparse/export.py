@@ -23,8 +23,8 @@ def export_pattern(
     Raises ExportError if a file exists and `overwrite` is not set, or if it cannot be written;
     UnsafeNameError if the name could leave the directory.
     """
-    files = dict(zip(("_pattern.h", "_pattern.c"), pattern_text(name, pattern), strict=True))
-    paths = [safe_path(directory, name, suffix) for suffix in files]
+    files = dict(zip((".h", ".c"), pattern_text(name, pattern), strict=True))
+    paths = [safe_path(directory, f"{name}_pattern", suffix) for suffix in files]
     for path in paths:
         if path.exists() and not overwrite:
             raise ExportError(f"{path} exists; pass overwrite=True to replace it")

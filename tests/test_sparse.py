@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 import subprocess
 import threading
 import time
@@ -153,8 +154,10 @@ def agree(got, f, dense, oracle, shape, exact):
     graph = sg.trace(dense(of_numpy(f)), x)
     expected = np.asarray(graph.evaluate(x)).reshape(matrix.shape)
     np.testing.assert_allclose(matrix.toarray(), expected, rtol=1e-11, atol=1e-11)
-    theirs = np.asarray(oracle(lambda x: f(jnp, x))(jnp.asarray(x))).reshape(matrix.shape)
-    np.testing.assert_allclose(matrix.toarray(), theirs, rtol=1e-9, atol=1e-9)
+    if oracle is not None:
+        theirs = jax.jit(oracle(lambda x: f(jnp, x)))(jnp.asarray(x))
+        theirs = np.asarray(theirs).reshape(matrix.shape)
+        np.testing.assert_allclose(matrix.toarray(), theirs, rtol=1e-9, atol=1e-9)
     found = np.zeros(matrix.shape, bool)
     for seed in range(3):
         value = np.asarray(graph.evaluate(argument(shape, seed))).reshape(matrix.shape)
@@ -174,13 +177,15 @@ def rows_and_columns(matrix):
 @pytest.mark.parametrize("name", JACOBIANS)
 def test_jacobian(name, way):
     f, shape, exact = JACOBIANS[name]
-    agree(sg.sparse_jacobian(of_numpy(f)), f, sg.jacobian, jax.jacobian, shape, exact)
+    oracle = jax.jacobian if way == "direct" else None
+    agree(sg.sparse_jacobian(of_numpy(f)), f, sg.jacobian, oracle, shape, exact)
 
 
 @pytest.mark.parametrize("name", HESSIANS)
 def test_hessian(name, way):
     f, shape, exact = HESSIANS[name]
-    agree(sg.sparse_hessian(of_numpy(f)), f, sg.hessian, jax.hessian, shape, exact)
+    oracle = jax.hessian if way == "direct" else None
+    agree(sg.sparse_hessian(of_numpy(f)), f, sg.hessian, oracle, shape, exact)
 
 
 def test_float32(way):
@@ -247,21 +252,22 @@ def banded(n, half):
 def test_numbers_of_colours():
     arrow = np.eye(40, dtype=bool)
     arrow[0] = arrow[:, 0] = True
-    laplace = np.kron(np.eye(8), banded(8, 1)).astype(bool) | np.kron(banded(8, 1), np.eye(8)).astype(bool)
+    line, unit = banded(8, 1).astype(int), np.eye(8, dtype=int)
+    laplace = np.kron(unit, line) + np.kron(line, unit) > 0
     for dense, columns, both in (
         (banded(50, 1), 3, 3), (banded(50, 4), 9, 9), (np.eye(20, dtype=bool), 1, 1),
-        (arrow, 40, 2), (arrow[::-1], 40, 2), (laplace, 8, 8), (np.ones((6, 6), bool), 6, 6),
+        (arrow, 40, 2), (arrow[::-1, ::-1], 40, 2), (laplace, 7, 6), (np.ones((6, 6), bool), 6, 6),
     ):  # fmt: skip
         pattern = Pattern.of(scipy.sparse.csr_array(dense))
         assert column_colouring(pattern).max() + 1 <= columns
-        square = symmetric(pattern)
-        assert symmetric_colouring(square).max() + 1 <= both or dense is not square
+        assert symmetric_colouring(pattern).max() + 1 <= both
 
 
-def test_colouring_of_a_million_entries_takes_moments():
+def test_colouring_of_a_large_grid_takes_moments():
     n = 200
-    grid = scipy.sparse.kron(scipy.sparse.eye_array(n), scipy.sparse.diags_array([1, 1, 1], offsets=[-1, 0, 1], shape=(n, n)))
-    grid = grid + scipy.sparse.kron(scipy.sparse.diags_array([1, 1, 1], offsets=[-1, 0, 1], shape=(n, n)), scipy.sparse.eye_array(n))
+    line = scipy.sparse.diags_array([1.0, 1.0, 1.0], offsets=[-1, 0, 1], shape=(n, n))
+    unit = scipy.sparse.eye_array(n)
+    grid = scipy.sparse.kron(unit, line) + scipy.sparse.kron(line, unit)
     pattern = Pattern.of(scipy.sparse.csr_array(grid != 0))
     start = time.perf_counter()
     colours = symmetric_colouring(pattern)
@@ -379,6 +385,7 @@ MAIN = """
 static double x[X], data[G_NNZ + 1], work[1 << 16];
 int main(void)
 {
+    (void)work;
     for (int k = 0; k < X; ++k) x[k] = 0.5 + 0.125 * k;
     if (g(ARGUMENTS)) return 1;
     for (int r = 0; r < G_ROWS; ++r)
@@ -400,9 +407,9 @@ def test_exported_c(f, tmp_path):
     with pytest.raises(ExportError):
         c.export(tmp_path)
     c.export(tmp_path, overwrite=True)
-    arguments = "x, data, work" if "work" in c.c_header.split("g(")[1].split(")")[0] else "x, data"
-    if "x," not in c.c_header.split("g(")[1]:
-        arguments = arguments.removeprefix("x, ")
+    declared = re.search(r"int g\(([^)]*)\)", c.c_header).group(1)
+    arguments = ", ".join(n for n, c_name in (("x", "*x"), ("data", "*out"), ("work", "*work"))
+                          if c_name in declared)  # fmt: skip
     (tmp_path / "main.c").write_text(MAIN.replace("ARGUMENTS", arguments).replace("X", "15"))
     program = str(tmp_path / "run")
     sources = [str(tmp_path / n) for n in ("g.c", "g_pattern.c", "main.c")]

@@ -20,6 +20,7 @@ import numpy as np
 from symgrad.sparse.pattern import Pattern
 
 _GUESSES = 4  # moduli tried from the lower bound upwards
+_GREEDY_ENTRIES = 2_000_000  # beyond, a Python loop must not look for one colour less
 _STAR_WORK = 2_000_000  # steps that the star colouring, a Python loop, may take
 _MOST_HUBS = 64
 
@@ -91,13 +92,17 @@ def _columns(rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int]) -> n
     if not len(columns):
         return np.full(shape[1], -1, np.int32)
     number = np.cumsum(used) - 1  # among the columns that have entries
-    for modulus in range(width, min(width + _GUESSES, shape[1] + 1)):
-        guess = number % modulus
-        if len(np.unique(guess)) == modulus and not _repeats(rows, guess[columns], modulus):
-            return np.where(used, guess, -1).astype(np.int32)
     if width == number[-1] + 1:  # a full row: every column alone
         return np.where(used, number, -1).astype(np.int32)
-    return _greedy(rows, columns, shape)
+    best = None
+    for modulus in range(width, width + _GUESSES):
+        if not _repeats(rows, (number % modulus)[columns], modulus):
+            best = np.where(used, number % modulus, -1).astype(np.int32)
+            break
+    if best is not None and (modulus == width or len(columns) > _GREEDY_ENTRIES):
+        return best
+    greedy = _greedy(rows, columns, shape)
+    return greedy if best is None or greedy.max() < best.max() else best
 
 
 def _repeats(rows: np.ndarray, colours: np.ndarray, modulus: int) -> bool:

@@ -133,7 +133,7 @@ HESSIANS = {
 def way(request, monkeypatch):
     """Each case twice: as it comes, and by coloured sweeps where it would not need them."""
     if request.param == "sweeps":
-        monkeypatch.setattr(compress, "diagonal_entries", lambda *args: None)
+        monkeypatch.setattr(compress, "direct_entries", lambda *args: None)
     return request.param
 
 
@@ -321,13 +321,13 @@ def test_random_functions(steps, n, sweeps):
     x = argument((n,))
     f = lambda x: built(steps, x)
     g = lambda x: np.sum(np.sin(built(steps, x)))
-    original = compress.diagonal_entries
+    original = compress.direct_entries
     if sweeps:
-        compress.diagonal_entries = lambda *args: None
+        compress.direct_entries = lambda *args: None
     try:
         jacobian, hessian = evaluated(sg.sparse_jacobian(f), x), evaluated(sg.sparse_hessian(g), x)
     finally:
-        compress.diagonal_entries = original
+        compress.direct_entries = original
     expected = sg.trace(sg.jacobian(f), x).evaluate(x)
     np.testing.assert_allclose(jacobian, expected, rtol=1e-9, atol=1e-9)
     np.testing.assert_allclose(

@@ -16,7 +16,7 @@ from symgrad.expr.node import Expr, arg, array, const
 from symgrad.expr.walk import substitute
 from symgrad.ops.linear import gather, reshape
 from symgrad.sparse.colouring import column_colouring, lone, symmetric_colouring, transposed
-from symgrad.sparse.diagonals import diagonal_entries
+from symgrad.sparse.diagonals import direct_entries
 from symgrad.sparse.pattern import Pattern
 
 
@@ -27,7 +27,7 @@ def jacobian_entries(out: Expr, wrt: Expr, pattern: Pattern) -> Expr:
     """
     if not pattern.nnz:
         return const(0, out.dtype, (0,))
-    direct = diagonal_entries(out, wrt, pattern)
+    direct = direct_entries(out, wrt, pattern)
     if direct is not None:
         return direct
     other, _ = transposed(pattern)
@@ -55,7 +55,7 @@ def hessian_entries(gradient: Expr, wrt: Expr, pattern: Pattern) -> Expr:
     """
     if not pattern.nnz:
         return const(0, gradient.dtype, (0,))
-    direct = diagonal_entries(gradient, wrt, pattern)
+    direct = direct_entries(gradient, wrt, pattern)
     if direct is not None:
         return direct
     colours = symmetric_colouring(pattern)

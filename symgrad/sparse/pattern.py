@@ -172,13 +172,8 @@ class _Propagation:
             axis = node.attrs[0]
             return self._between(node, node.shape[:axis], x.shape[:axis])
         if node.op.element is not None:
-            # Linear and reads at most one element: applied to 1, 2, … it tells which one.
-            return self._taken(matrix, _moved(node, x, [self._value(a) for a in node.args[1:]]) - 1)
-        # sum and scatter_add: their transpose reads the one element that an input goes to
-        seed = arg(0, node.shape, "int64")
-        pulled = node.op.transpose(seed, node.args, node.attrs)  # type: ignore[misc]
-        ramp = np.arange(node.size).reshape(node.shape)
-        return self._united(matrix, evaluate([pulled], {seed: ramp})[0].reshape(-1), node.size)
+            return self._taken(matrix, sources(node))
+        return self._united(matrix, targets(node), node.size)
 
     def _concat(self, node: Expr) -> Any:
         """Rows of all operands one below the other, then picked in the order of the result."""
@@ -335,10 +330,23 @@ class _Propagation:
             )
 
 
-def _moved(node: Expr, x: Expr, rest: list[np.ndarray]) -> np.ndarray:
-    """`node` on the numbers 1, 2, … in place of its argument; 0 where it reads nothing."""
+def sources(node: Expr) -> np.ndarray:
+    """For every element of a linear node the element of its first argument that it reads, or -1.
+
+    The row reads at most one: applied to 1, 2, … it tells which. An index must be known.
+    """
+    x = node.args[0]
     ramp = np.arange(1, x.size + 1).reshape(x.shape)
-    return np.asarray(node.op.evaluate(ramp, *rest, *node.attrs)).reshape(-1)
+    rest = evaluate(node.args[1:], {})
+    return np.asarray(node.op.evaluate(ramp, *rest, *node.attrs)).reshape(-1) - 1
+
+
+def targets(node: Expr) -> np.ndarray:
+    """For every element of the first argument of sum or scatter_add the element it goes to."""
+    seed = arg(0, node.shape, "int64")
+    pulled = node.op.transpose(seed, node.args, node.attrs)  # type: ignore[misc]
+    ramp = np.arange(node.size).reshape(node.shape)
+    return evaluate([pulled], {seed: ramp})[0].reshape(-1)
 
 
 def _reduced(node: Expr) -> np.ndarray:

@@ -68,22 +68,27 @@ def of_jax(x: np.ndarray) -> float:
     return microseconds(lambda: products(x).block_until_ready())
 
 
+def row(n: int) -> list[float]:
+    x = np.random.default_rng(0).normal(size=n)
+    seconds, compiled = built(n)
+    sweeps = by_sweeps(n)
+    out = compiled.values(x)
+    source = out.copy()
+    values = microseconds(lambda: compiled.values(x, out=out))
+    matrix = microseconds(lambda: compiled(x))
+    write = microseconds(lambda: np.copyto(out, source))
+    swept = microseconds(lambda: sweeps.values(x, out=out))
+    theirs = of_jax(x) if jax else float("nan")
+    return [seconds, values, matrix, write, values / write, swept, theirs]
+
+
 def main(sizes: list[int]) -> None:
     built(5)  # imports and the compiler's identity are not part of the question
     heads = ["n", "build s", "values", "csr_array", "write", "ratio", "sweeps", "jax"]
     print(" ".join(f"{h:>9}" for h in heads))
     for n in sizes:
-        x = np.random.default_rng(0).normal(size=n)
-        seconds, compiled = built(n)
-        out = compiled.values(x)
-        source = out.copy()
-        values = microseconds(lambda: compiled.values(x, out=out))
-        matrix = microseconds(lambda: compiled(x))
-        write = microseconds(lambda: np.copyto(out, source))
-        sweeps = by_sweeps(n)
-        swept = microseconds(lambda: sweeps.values(x, out=out))
-        row = [values, matrix, write, values / write, swept, of_jax(x) if jax else float("nan")]
-        print(f"{n:9d} {seconds:9.3f} " + " ".join(f"{v:9.1f}" for v in row))
+        seconds, *rest = row(n)
+        print(f"{n:9d} {seconds:9.3f} " + " ".join(f"{v:9.1f}" for v in rest))
 
 
 if __name__ == "__main__":

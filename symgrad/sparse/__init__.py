@@ -1,1 +1,1 @@
-"""Sparse Jacobians and Hessians: pattern from the graph, colouring, compressed sweeps, scipy.sparse."""
+"""Sparse Jacobians and Hessians: pattern, entries as expressions, scipy.sparse and C."""

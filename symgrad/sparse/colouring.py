@@ -52,7 +52,7 @@ def symmetric_colouring(pattern: Pattern) -> np.ndarray:
         is_hub[hubs] = True
         kept = ~(is_hub[rows] | is_hub[columns])
         best = _columns(rows[kept], columns[kept], shape)
-        # A column with entries in rows of hubs only is recovered from its own row: any colour will do.
+        # A column with entries in rows of hubs only is read in its own row: any colour will do.
         best[(best < 0) & (degrees > 0)] = 0
         best[hubs] = -1
         best[hubs] = best.max(initial=-1) + 1 + np.arange(len(hubs))

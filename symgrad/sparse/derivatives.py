@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
 import os
@@ -88,7 +89,9 @@ def _jacobian(inner: _Inner) -> tuple[Expr, Pattern]:
     (out,), (wrt,) = inner.outs, inner.fresh
     if out.dtype not in FLOATS:
         raise DifferentiationError(
-            at_user_line(f"sparse_jacobian({function_name(inner.f)}): a result has dtype {out.dtype}")
+            at_user_line(
+                f"sparse_jacobian({function_name(inner.f)}): a result has dtype {out.dtype}"
+            )
         )
     pattern = jacobian_pattern(out, wrt)
     return jacobian_entries(out, wrt, pattern), pattern
@@ -109,7 +112,9 @@ class SparseDerivative:
     `sg.compile`, does that ahead of time. Thread-safe.
     """
 
-    def __init__(self, f: Function, argnums: Any, what: str, derive: Callable[[_Inner], Any]) -> None:
+    def __init__(
+        self, f: Function, argnums: Any, what: str, derive: Callable[[_Inner], Any]
+    ) -> None:
         if not isinstance(argnums, (int, str)):
             raise StructureError(f"{what}: argnums must be one position or name, got {argnums!r}")
         functools.update_wrapper(self, f, updated=())
@@ -193,7 +198,11 @@ class SparseCompiled:
 
     def __init__(self, compiled: Compiled, pattern: Pattern) -> None:
         self.compiled, self.pattern = compiled, pattern
-        self._csr_array = scipy_sparse().csr_array
+        dtype = compiled.graph.outs[0].dtype
+        self._template = scipy_sparse().csr_array(
+            (np.zeros(pattern.nnz, dtype), pattern.indices, pattern.indptr), shape=pattern.shape
+        )
+        self._template.has_canonical_format = True
         self.__name__ = compiled.__name__
 
     @property
@@ -222,9 +231,8 @@ class SparseCompiled:
 
     def matrix(self, values: np.ndarray) -> Any:
         """The csr_array with these entries, which it shares."""
-        pattern = self.pattern
-        result = self._csr_array((values, pattern.indices, pattern.indptr), shape=pattern.shape)
-        result.has_canonical_format = True
+        result = copy.copy(self._template)  # shallow: the constructor would check the pattern again
+        result.data = values
         return result
 
     def export(self, directory: str | os.PathLike[str], *, overwrite: bool = False) -> list[Path]:

@@ -202,7 +202,7 @@ def _tangent(node: Expr, k: int, known: Known, most: int) -> list[Map]:
     """Through the node's own derivative, an expression that is linear in a tangent."""
     seed = arg(0, node.args[k].shape, node.args[k].dtype)
     if node.op is EINSUM:
-        tangent = _written_out(node, k, seed)
+        tangent = _written_out(node, k, seed, most)
     elif node.op.jvp is not None and node.op.kind is not Kind.SCAN:
         tangents = [seed if j == k else None for j in range(len(node.args))]
         tangent = node.op.jvp(tangents, node, node.args, node.attrs)
@@ -215,16 +215,15 @@ def _tangent(node: Expr, k: int, known: Known, most: int) -> list[Map]:
     return _accumulated(tangent, {seed: known[node.args[k]]}, most)
 
 
-def _written_out(node: Expr, k: int, seed: Expr) -> Expr:
+def _written_out(node: Expr, k: int, seed: Expr, most: int) -> Expr:
     """A contraction over few elements as a sum of products, factor k replaced by the seed."""
     inputs, output = node.attrs
     size = sizes(node.args, inputs)
     labels = [*output, *sorted(j for j in size if j not in output)]
-    summed = math.prod(size[j] for j in labels[len(output) :])
-    plain = all(len(set(t)) == len(t) for t in inputs) and all(a.op is not EYE for a in node.args)
-    if summed > _MOST_SUMMED or not plain:
-        raise _Irregular
     shape = tuple(size[j] for j in labels)
+    plain = all(len(set(t)) == len(t) for t in inputs) and all(a.op is not EYE for a in node.args)
+    if math.prod(shape) > most or not plain:
+        raise _Irregular
     product: Expr | None = None
     for j, (a, t) in enumerate(zip(node.args, inputs, strict=True)):
         order = sorted(range(len(t)), key=lambda i: labels.index(t[i]))
@@ -254,10 +253,8 @@ def _through(node: Expr, k: int, m: Map, most: int) -> Iterable[Map]:
 
 
 def _slice(node: Expr, k: int, d: Diagonal) -> Iterator[Diagonal]:
-    cut = [
-        _meet(*box, *window)
-        for *box, window in zip(d.starts, d.steps, d.shape, zip(*node.attrs, strict=True), strict=True)
-    ]
+    axes = zip(d.starts, d.steps, d.shape, *node.attrs, strict=True)
+    cut = [_meet(*axis) for axis in axes]
     if all(c is not None for c in cut):
         begins, counts, strides, starts, steps = zip(*cut, strict=True) if cut else ((),) * 5
         columns = d.columns[_window(begins, counts, strides)]
@@ -396,7 +393,7 @@ def _loose(m: Map, node: Expr) -> Scattered:
 
 
 def _rerouted(node: Expr, k: int, m: Scattered, most: int) -> Scattered:
-    """Entries at the elements of `node` that take from the element, its argument, where they are."""
+    """The entries of argument k, at the elements of `node` that take from theirs."""
     if node.name == "concat":
         axis, shape = node.attrs[0], node.shape
         ramp = np.arange(node.size).reshape(shape)
@@ -406,7 +403,8 @@ def _rerouted(node: Expr, k: int, m: Scattered, most: int) -> Scattered:
     if node.op.element is None:
         return Scattered(targets(node)[m.rows], m.columns, m.coefficients)
     source = sources(node)
-    order = np.argsort(source, kind="stable")  # readers of element r: order[start[r] : start[r + 1]]
+    # The readers of element r are order[start[r] : start[r + 1]].
+    order = np.argsort(source, kind="stable")
     start = np.searchsorted(source[order], np.arange(node.args[0].size + 1))
     counts = np.diff(start)[m.rows]
     if counts.sum() > most:
@@ -443,14 +441,17 @@ def _contributions(maps: list[Map], out: Expr, pattern: Pattern) -> Expr:
     return scatter_add(values, array(_narrow(place, pattern.nnz)), 0, pattern.nnz)
 
 
-# ---- entries in CSR order, side by side ----------------------------------------------------------
+# ---- entries in CSR order, side by side ---------------------------------------------------------
 
 
 @dataclass(frozen=True, eq=False)
 class _Rows:
-    """Entries of consecutive rows: values and columns [outer..., entries], counts [outer..., rows]."""
+    """Entries of consecutive rows, for every index of the outer axes.
 
-    values: Expr | None  # None: no entries
+    values, columns : [outer..., entries], None without entries; counts : [outer..., rows]
+    """
+
+    values: Expr | None
     columns: np.ndarray
     counts: np.ndarray
 

@@ -18,6 +18,7 @@ Griewank & Walther, Evaluating Derivatives, 2008, section 7.1 (sparse index-doma
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -169,8 +170,7 @@ class _Propagation:
         if matrix is None:
             return None
         if not all(self.fixed[a] for a in node.args[1:]):  # an index that is only known at run time
-            axis = node.attrs[0]
-            return self._between(node, node.shape[:axis], x.shape[:axis])
+            return self._between(node, node.attrs[0], x)
         if node.op.element is not None:
             return self._taken(matrix, sources(node))
         return self._united(matrix, targets(node), node.size)
@@ -201,7 +201,7 @@ class _Propagation:
             # One entry of the selector per assignment of the labels of this factor and the result.
             wanted = [*output, *dict.fromkeys(j for j in labels if j not in output)]
             shape = tuple(size[j] for j in wanted)
-            self._affordable(_product(shape))
+            self._affordable(math.prod(shape))
             index = dict(zip(wanted, np.ogrid[tuple(slice(n) for n in shape)], strict=True))
             row = _flat([index[j] for j in output], node.shape)
             column = _flat([index[j] for j in labels], a.shape)
@@ -254,17 +254,15 @@ class _Propagation:
         total = None
         for a in node.args:
             if a in self.known:
-                matrix = self._between(node, batch, batch, a)
+                matrix = self._between(node, len(batch), a)
                 total = matrix if total is None else self._union(total, matrix)
         return total
 
-    def _between(self, node: Expr, to: Any, of: Any, x: Expr | None = None) -> Any:
-        """Dense between the blocks that leading axes of sizes `of` and `to` (equal products) name."""
-        x = node.args[0] if x is None else x
-        blocks = _product(of)
-        group = np.arange(x.size) // max(1, x.size // max(1, blocks))
-        united = self._united(self.known[x], group, blocks)
-        return self._taken(united, np.arange(node.size) // max(1, node.size // max(1, _product(to))))
+    def _between(self, node: Expr, axes: int, x: Expr) -> Any:
+        """Dense, but apart for every index of the leading axes, which both arrays have."""
+        blocks = math.prod(node.shape[:axes])
+        united = self._united(self.known[x], _block(x, blocks), blocks)
+        return self._taken(united, _block(node, blocks))
 
     # ---- matrices --------------------------------------------------------------------------------
 
@@ -325,7 +323,7 @@ class _Propagation:
     def _affordable(self, entries: Any) -> None:
         if entries > _MOST_ENTRIES:
             raise GraphTooLargeError(
-                f"the derivative is not sparse: {int(entries):,} entries in one step of its pattern; "
+                f"the derivative is not sparse: {int(entries):,} entries in a step of its pattern; "
                 "use sg.jacobian or sg.hessian, or products with sg.jvp, sg.vjp, sg.hvp"
             )
 
@@ -364,10 +362,6 @@ def _flat(index: list[np.ndarray], shape: tuple[int, ...]) -> Any:
     return position
 
 
-def _product(shape: Any) -> int:
-    result = 1
-    for n in shape:
-        result *= int(n)
-    return result
-
-
+def _block(node: Expr, blocks: int) -> np.ndarray:
+    """The block of every element, of so many equal ones one after the other."""
+    return np.repeat(np.arange(blocks), node.size // max(1, blocks))

@@ -430,7 +430,8 @@ int main(void)
 
 
 @pytest.mark.parametrize("f", [
-    lambda x: np.sum(poisson(np, x.reshape(3, 5)) ** 2), lambda x: np.sum(x[7] * x**2), np.sum,
+    lambda x: np.sum(poisson(np, x.reshape(3, 5)) ** 2), lambda x: np.sum(x[7] * x**2),
+    lambda x: np.sum(x),
 ])  # fmt: skip
 def test_exported_c(f, tmp_path):
     c = sg.compile(sg.sparse_hessian(f), sg.f64[15], name="g")

@@ -408,6 +408,7 @@ def test_ahead_of_time():
     np.testing.assert_allclose(c(x).toarray(), derivative(x).toarray())
     again = pickle.loads(pickle.dumps(c))
     np.testing.assert_array_equal(again(x=x).toarray(), c(x).toarray())
+    assert not again.pattern.indices.flags.writeable
     assert c.cost().flops > 0 and "148" in repr(c)
 
 
@@ -474,6 +475,10 @@ def test_errors(monkeypatch):
         sg.sparse_jacobian(lambda x, y: x * y, argnums=(0, 1))
     with pytest.raises(StructureError):
         sg.sparse_jacobian(lambda x: x, argnums=2)(x)
+    with pytest.raises(StructureError, match="options"):
+        sg.sparse_jacobian(lambda x, options: x)(x, bytearray(b"ab"))
+    with pytest.raises(IndexError):
+        sg.sparse_jacobian(lambda x: x[np.array([0, 7])] ** 2)(x)
     with pytest.raises(UnsupportedError, match="sg.hessian"):
         sg.jit(sg.sparse_hessian(lambda x: np.sum(x**2)))(x)
     with pytest.raises(GraphTooLargeError, match="not sparse"):

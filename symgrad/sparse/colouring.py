@@ -110,7 +110,7 @@ def _repeats(rows: np.ndarray, colours: np.ndarray, modulus: int) -> bool:
     keys = rows.astype(np.int64) * modulus + colours
     seen = np.zeros(int(keys[-1] // modulus + 1) * modulus, bool)
     seen[keys] = True
-    return np.count_nonzero(seen) < len(keys)
+    return bool(np.count_nonzero(seen) < len(keys))
 
 
 def _greedy(rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int]) -> np.ndarray:

@@ -129,7 +129,11 @@ class SparseDerivative:
         self._refuse_trace()
         leaves, tree = flatten((args, kwargs))
         key = (tree, tuple([_leaf_key(leaf) for leaf in leaves]))
-        compiled = self._compiled.get(key)
+        try:
+            compiled = self._compiled.get(key)
+        except TypeError:
+            self.trace(*args, **kwargs)  # says which argument is not hashable
+            raise
         if compiled is None:
             with self._lock:
                 compiled = self._compiled.get(key)

@@ -66,10 +66,14 @@ class Pattern:
         """The pattern of a scipy CSR matrix."""
         matrix.sum_duplicates()  # sorts as well
         wide = max(*matrix.shape, matrix.nnz) > np.iinfo(np.int32).max
-        arrays = [a.astype(np.int64 if wide else np.int32) for a in (matrix.indptr, matrix.indices)]
-        for a in arrays:
-            a.flags.writeable = False
-        return cls(matrix.shape, *arrays)
+        dtype = np.int64 if wide else np.int32
+        return cls(matrix.shape, matrix.indptr.astype(dtype), matrix.indices.astype(dtype))
+
+    def __post_init__(self) -> None:
+        self.indptr.flags.writeable = self.indices.flags.writeable = False
+
+    def __reduce__(self) -> Any:
+        return Pattern, (self.shape, self.indptr, self.indices)
 
     @property
     def nnz(self) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
-import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,10 +18,10 @@ from symgrad.graph import Graph
 from symgrad.inspect import ascii_text
 from symgrad.lower.schedule import lower
 from symgrad.names import comment_text, mangle, safe_path, unique
+from symgrad.resources import write_whole
 from symgrad.runtime import dispatch
 from symgrad.runtime.call import Native, warn_no_compiler
-from symgrad.signature import argument_paths, is_array, require_hashable
-from symgrad.specs import Spec
+from symgrad.signature import argument_paths, is_array, leaf_key, require_hashable
 from symgrad.trace import CURRENT, NO_TRACE, is_tracing
 from symgrad.tree import flatten
 from symgrad.version import __version__
@@ -183,7 +182,7 @@ class Compiled(_Caller):
         try:
             Path(directory).mkdir(parents=True, exist_ok=True)
             for path, text in zip(paths, files.values(), strict=True):
-                _write(path, text)
+                write_whole(path, text)
         except OSError as error:
             raise ExportError(f"cannot write to {directory}: {error}") from error
         return paths
@@ -194,19 +193,6 @@ class Compiled(_Caller):
     def __repr__(self) -> str:
         types = ", ".join(f"{t.name}: {t.described}" for t in self.graph.input_types)
         return f"<Compiled {self.graph.name}({types})>"
-
-
-def _write(path: Path, text: str) -> None:
-    """All or nothing: a reader never sees half a file."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="ascii", newline="\n") as file:
-            file.write(text)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
 
 
 _MAX_PLANS = 8  # tried in turn by the fast path; further versions of a function go by the table
@@ -231,7 +217,7 @@ class Dispatcher(_Caller):
         if is_tracing():
             return self.f(*args, **kwargs)
         leaves, tree = flatten((args, kwargs))
-        key = (tree, tuple([_leaf_key(leaf) for leaf in leaves]))
+        key = (tree, tuple([leaf_key(leaf) for leaf in leaves]))
         try:
             compiled = self.compiled.get(key)
         except TypeError:
@@ -253,16 +239,6 @@ class Dispatcher(_Caller):
             plan = compiled.plan(accepts, takes_out=False)
             if plan is not None:
                 self._add_plan(plan)
-
-
-def _leaf_key(leaf: Any) -> Any:
-    if type(leaf) is np.ndarray:
-        return leaf.dtype, leaf.shape
-    if type(leaf) in (float, int, bool):
-        return type(leaf)  # not its Spec: Python's numbers are weak in promotion
-    if is_array(leaf):
-        return Spec.of(leaf)
-    return type(leaf), leaf
 
 
 def _accepts(leaf: Any) -> int:

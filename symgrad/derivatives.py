@@ -29,7 +29,7 @@ from symgrad.transform import Function, jit, simplified, transformed
 from symgrad.tree import TreeDef, flatten, leaf_paths
 
 
-class _Inner:
+class Inner:
     """One trace of `f` with fresh variables in place of the differentiated leaves."""
 
     def __init__(self, f: Function, argnums: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -132,7 +132,7 @@ def _differentiable(leaf: Any, path: str, name: str) -> Expr:
     return node
 
 
-def _scalar_out(inner: _Inner, what: str) -> Expr:
+def scalar_out(inner: Inner, what: str) -> Expr:
     outs = inner.outs
     if len(outs) != 1 or outs[0].shape != () or outs[0].dtype not in FLOATS:
         got = ", ".join(f"{o.dtype}{list(o.shape)}" for o in outs) or "nothing"
@@ -197,7 +197,7 @@ def grad(f: Function, argnums: Any = 0, has_aux: bool = False) -> Function:
 def _gradient(
     f: Function, argnums: Any, has_aux: bool, args: Any, kwargs: Any, what: str
 ) -> tuple[Any, Any, Any]:
-    inner = _Inner(f, argnums, args, kwargs)
+    inner = Inner(f, argnums, args, kwargs)
     aux_tree: TreeDef | None = None
     aux: list[Expr] = []
     if has_aux:
@@ -208,7 +208,7 @@ def _gradient(
             )
         aux, aux_tree = flatten(parts[1])
         inner.outs = flatten(parts[0])[0]
-    out = _scalar_out(inner, what)
+    out = scalar_out(inner, what)
     if not is_nested():  # in a derivative of a derivative, independence is no mistake
         unused = [v.attrs[-1] for v in inner.fresh if v not in inner.used]
         if unused:
@@ -255,7 +255,7 @@ def jacrev(f: Function, argnums: Any = 0) -> Function:
 
 def _jacobian(f: Function, argnums: Any, what: str) -> Function:
     def impl(*args: Any, **kwargs: Any) -> Any:
-        inner = _Inner(f, argnums, args, kwargs)
+        inner = Inner(f, argnums, args, kwargs)
         for o in inner.outs:
             if o.dtype not in FLOATS:
                 raise DifferentiationError(
@@ -293,7 +293,7 @@ def _seeded(out: Expr, seed: Expr) -> Expr:
     return substitute(exprs, {variable: _delta(seed.shape, seed.dtype)})[0]
 
 
-def _forward_blocks(inner: _Inner) -> list[list[Expr]]:
+def _forward_blocks(inner: Inner) -> list[list[Expr]]:
     blocks: list[list[Expr]] = [[] for _ in inner.outs]
     for variable in inner.fresh:
         seed = arg(0, variable.shape, variable.dtype)
@@ -309,7 +309,7 @@ def _forward_blocks(inner: _Inner) -> list[list[Expr]]:
     return blocks
 
 
-def _reverse_blocks(inner: _Inner) -> list[list[Expr]]:
+def _reverse_blocks(inner: Inner) -> list[list[Expr]]:
     blocks = []
     for out in inner.outs:
         seed = arg(0, out.shape, out.dtype)
@@ -414,7 +414,7 @@ def jit_of(f: Function) -> Function:
 
 def _jvp_impl(f: Function) -> Function:
     def impl(primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> Any:
-        inner = _Inner(f, tuple(range(len(primals))), primals, {})
+        inner = Inner(f, tuple(range(len(primals))), primals, {})
         given = _matching(tangents, primals, inner.fresh, "tangent", function_name(f))
         pushed = modes.jvp(inner.outs, inner.fresh, given)
         tracers = inner.close([*inner.outs, *_filled(pushed, inner.outs)])
@@ -426,7 +426,7 @@ def _jvp_impl(f: Function) -> Function:
 
 def _vjp_impl(f: Function) -> Function:
     def impl(primals: tuple[Any, ...], cotangent: Any) -> Any:
-        inner = _Inner(f, tuple(range(len(primals))), primals, {})
+        inner = Inner(f, tuple(range(len(primals))), primals, {})
         structure = inner.out_tree.unflatten(inner.outs)
         given = _matching(cotangent, structure, inner.outs, "cotangent", function_name(f))
         pulled = modes.vjp(inner.outs, inner.fresh, given)

@@ -14,6 +14,7 @@ Every class is also a standard type, so that ``except ValueError`` keeps working
     ├── UnsafeNameError(ValueError)               a name that must not reach C text
     ├── OutOfRangeError(IndexError)          an index outside its axis, found while the C ran
     ├── GraphTooLargeError(ValueError)
+    ├── MissingPackageError(ImportError)     an optional package is not installed
     ├── ExportError(OSError)
     └── BuildError(RuntimeError)
         ├── CompilerNotFoundError
@@ -78,6 +79,10 @@ class OutOfRangeError(SymgradError, IndexError):
 
 class GraphTooLargeError(SymgradError, ValueError):
     """More nodes than the documented limit; the message says what to write instead."""
+
+
+class MissingPackageError(SymgradError, ImportError):
+    """A package that only this function needs is not installed."""
 
 
 class ExportError(SymgradError, OSError):

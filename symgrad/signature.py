@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from symgrad.errors import StructureError
+from symgrad.specs import Spec
 from symgrad.trace import Tracer
 from symgrad.tree import TreeDef, leaf_paths
 
@@ -25,7 +26,7 @@ def is_array(leaf: Any) -> bool:
     return isinstance(leaf, (Tracer, np.ndarray, np.generic, float, int, bool))
 
 
-def argument_paths(f: Function, tree: TreeDef) -> list[str]:
+def argument_paths(f: Any, tree: TreeDef) -> list[str]:
     """How the user would write each leaf of (args, kwargs)."""
     names = parameter_names(f)
     result = []
@@ -49,3 +50,14 @@ def require_hashable(leaf: Any, path: str) -> None:
             f"argument {path}: {type(leaf).__name__} is neither an array, a number nor a fixed "
             "(hashable) value"
         ) from None
+
+
+def leaf_key(leaf: Any) -> Any:
+    """What tells apart the versions of a function that are compiled for different leaves."""
+    if type(leaf) is np.ndarray:
+        return leaf.dtype, leaf.shape
+    if type(leaf) in (float, int, bool):
+        return type(leaf)  # not its Spec: Python's numbers are weak in promotion
+    if is_array(leaf):
+        return Spec.of(leaf)
+    return type(leaf), leaf

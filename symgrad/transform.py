@@ -121,6 +121,9 @@ def compile(f: Function, *specs_or_examples: Any, name: str | None = None, **kwa
     ------
     TraceError, BuildError (see `symgrad.errors`); UnsafeNameError for a hostile `name`.
     """
+    ahead = getattr(f, "__symgrad_compile__", None)  # sparse derivatives: more than one graph
+    if ahead is not None:
+        return ahead(*specs_or_examples, name=name, **kwargs)
     graph = trace(f, *specs_or_examples, **kwargs)
     if name is not None:
         graph = graph._with(graph.outs, name=c_identifier(name, what="name"))

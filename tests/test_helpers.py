@@ -43,10 +43,16 @@ EDGES = np.array([
 
 
 def render(helper: str, dtype: str) -> str:
-    return TEMPLATES.get_template(f"helpers/{helper}.c.jinja").render(
-        name="h", real=C_TYPES[dtype], integer=C_TYPES[dtype], f="f" if dtype == "float32" else "",
-        lit=lambda value: literal(value, dtype),
-    )  # fmt: skip
+    """The helper as a function `h`, behind the selection that others use."""
+    text = ""
+    names = ["sg_select", helper] if dtype.startswith("float") else [helper]
+    for name in dict.fromkeys(names):
+        text += TEMPLATES.get_template(f"helpers/{name}.c.jinja").render(
+            name="h" if name == helper else name + ("f" if dtype == "float32" else ""),
+            real=C_TYPES[dtype], integer=C_TYPES[dtype], f="f" if dtype == "float32" else "",
+            lit=lambda value: literal(value, dtype),
+        )  # fmt: skip
+    return text
 
 
 def build(folder: Path, helper: str, dtype: str, count: int, compiler=COMPILERS[0], extra=()):

@@ -34,14 +34,19 @@ LAYERS = [
     ["compiled"],
     ["transform"],
     ["derivatives", "batching"],
-    ["check"],
+    ["check", "sparse"],
     ["__init__"],
 ]
 LEVEL = {part: level for level, row in enumerate(LAYERS) for part in row}
 
+# Packages that are imported where they are used, so that `import symgrad` stays light or works
+# without them; symgrad.compiled is another, which needs Jinja and cffi.
+LAZY = {"inspect": "sympy", "sparse": "scipy"}
+OPTIONAL = {"scipy"}
+
 PUBLIC = """
     grad value_and_grad jacobian jacfwd jacrev hessian jvp vjp hvp vmap jit compile trace where
-    stop_gradient check_grads f64 f32 i64 i32 bool_
+    stop_gradient check_grads sparse_jacobian sparse_hessian f64 f32 i64 i32 bool_
 """.split()
 
 
@@ -81,8 +86,7 @@ def test_imports_point_one_way(path):
     for module, inside, line in imports(path):
         where = f"{path}:{line}: import of {module}"
         if inside:
-            late = (here, module.split(".")[0]) == ("inspect", "sympy")
-            late = late or (here, module.rpartition(".")[0]) == ("transform", "symgrad.compiled")
+            late = module.split(".")[0] == LAZY.get(here) or module.startswith("symgrad.compiled.")
             assert late, f"{where} in a function"
         if module.split(".")[0] == "symgrad":
             part = module.split(".")[1]
@@ -146,7 +150,7 @@ def required(lines: list[str]) -> set[str]:
 def test_dependencies_are_those_imported(project):
     found = {module.split(".")[0] for path in SOURCES for module, _, _ in imports(path)}
     found = {"cffi" if name == "_cffi_backend" else name for name in found}
-    found -= {"symgrad", "__future__", *sys.stdlib_module_names}
+    found -= {"symgrad", "__future__", *sys.stdlib_module_names, *OPTIONAL}
     declared = required(project["project"]["dependencies"])
     assert {name.lower().replace("_", "-") for name in found} <= declared
     assert declared == {"numpy", "sympy", "jinja2", "cffi", "platformdirs", "opt-einsum"}
@@ -154,7 +158,8 @@ def test_dependencies_are_those_imported(project):
 
 def test_extras(project):
     extras = project["project"]["optional-dependencies"]
-    assert set(extras) == {"cc", "examples", "test", "bench"}
+    assert set(extras) == {"cc", "sparse", "examples", "test", "bench"}
+    assert required(extras["sparse"]) == OPTIONAL <= required(extras["test"])
     assert required(extras["cc"]) == {"ziglang"} <= required(extras["test"])
     for tool in ("pytest", "pytest-xdist", "hypothesis", "ruff"):
         assert tool in required(extras["test"])

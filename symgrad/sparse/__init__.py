@@ -1,0 +1,1 @@
+"""Sparse Jacobians and Hessians: pattern, entries as expressions, scipy.sparse and C."""

@@ -1,0 +1,263 @@
+"""`sparse_jacobian` and `sparse_hessian`, and their compiled form."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import functools
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from symgrad.derivatives import Inner, scalar_out
+from symgrad.diff import modes
+from symgrad.errors import DifferentiationError, StructureError, UnsupportedError, at_user_line
+from symgrad.expr.node import FLOATS, Expr, const
+from symgrad.graph import Graph
+from symgrad.names import c_identifier
+from symgrad.signature import is_array, leaf_key, parameter_names
+from symgrad.simplify import simplify
+from symgrad.sparse.compress import hessian_entries, jacobian_entries
+from symgrad.sparse.export import export_pattern
+from symgrad.sparse.pattern import Pattern, jacobian_pattern, scipy_sparse, symmetric
+from symgrad.trace import Tracer, function_name, is_tracing
+from symgrad.transform import trace
+from symgrad.tree import flatten
+
+if TYPE_CHECKING:
+    from symgrad.compiled import Compiled
+
+Function = Callable[..., Any]
+
+
+def sparse_jacobian(f: Function, argnums: int | str = 0) -> SparseDerivative:
+    """A function that returns the Jacobian of `f` as a sparse matrix.
+
+    Parameters
+    ----------
+    f : function of arrays with one float array as its result
+    argnums : position or name of one array argument
+
+    Returns
+    -------
+    SparseDerivative
+        Called with arrays it returns a scipy.sparse.csr_array of shape (result size, argument
+        size), both flattened in C order. Its `indptr` and `indices` are computed once per shape,
+        shared between calls, and read-only; entries that happen to be 0 are stored. Forward
+        sweeps over coloured columns, or reverse sweeps over coloured rows, whichever are fewer
+        (Curtis, Powell, Reid 1974).
+
+    Raises
+    ------
+    StructureError
+        Several results or a nested argument.
+    DifferentiationError
+        An integer argument or result, or an op without a derivative.
+    GraphTooLargeError
+        The Jacobian is not sparse and too large to store.
+    MissingPackageError
+        SciPy is not installed.
+
+    Examples
+    --------
+    >>> import numpy as np, symgrad as sg
+    >>> print(sg.sparse_jacobian(np.diff)(np.array([1.0, 2.0, 4.0])).toarray())
+    [[-1.  1.  0.]
+     [ 0. -1.  1.]]
+    """
+    return SparseDerivative(f, argnums, "sparse_jacobian", _jacobian)
+
+
+def sparse_hessian(f: Function, argnums: int | str = 0) -> SparseDerivative:
+    """A function that returns the Hessian of the scalar `f` as a sparse matrix.
+
+    As `sparse_jacobian`, of the gradient; the shape is (argument size, argument size). The sweeps
+    are Hessian-vector products over a colouring for direct recovery of a symmetric matrix
+    (Gebremedhin, Manne, Pothen, SIAM Review 47, 2005).
+    """
+    return SparseDerivative(f, argnums, "sparse_hessian", _hessian)
+
+
+def _jacobian(inner: Inner) -> tuple[Expr, Pattern]:
+    if len(inner.outs) != 1:
+        raise StructureError(
+            at_user_line(
+                f"sparse_jacobian({function_name(inner.f)}): the function must return one array, "
+                f"got {len(inner.outs)} results; join them with np.concatenate"
+            )
+        )
+    (out,), (wrt,) = inner.outs, inner.fresh
+    if out.dtype not in FLOATS:
+        raise DifferentiationError(
+            at_user_line(
+                f"sparse_jacobian({function_name(inner.f)}): a result has dtype {out.dtype}"
+            )
+        )
+    pattern = jacobian_pattern(out, wrt)
+    return jacobian_entries(out, wrt, pattern), pattern
+
+
+def _hessian(inner: Inner) -> tuple[Expr, Pattern]:
+    out, (wrt,) = scalar_out(inner, "sparse_hessian"), inner.fresh
+    (gradient,) = modes.vjp([out], [wrt], [const(1, out.dtype)])
+    (gradient,) = simplify([modes.zeros_like(wrt) if gradient is None else gradient]).outs
+    pattern = symmetric(jacobian_pattern(gradient, wrt))
+    return hessian_entries(gradient, wrt, pattern), pattern
+
+
+class SparseDerivative:
+    """A function with a sparse matrix as its result; made by `sparse_jacobian`, `sparse_hessian`.
+
+    Traces and compiles at the first call for given structure, shapes and dtypes. `compile`, or
+    `sg.compile`, does that ahead of time. Thread-safe.
+    """
+
+    def __init__(
+        self, f: Function, argnums: Any, what: str, derive: Callable[[Inner], Any]
+    ) -> None:
+        if not isinstance(argnums, (int, str)):
+            raise StructureError(f"{what}: argnums must be one position or name, got {argnums!r}")
+        functools.update_wrapper(self, f, updated=())
+        self.__name__ = f"{what}_{function_name(f)}"
+        self.__doc__ = f"{what} of {function_name(f)}, by symgrad."
+        self._f, self._argnums, self._what, self._derive = f, argnums, what, derive
+        self._compiled: dict[Any, SparseCompiled] = {}
+        self._lock = threading.RLock()
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """The derivative at these arguments: scipy.sparse.csr_array."""
+        self._refuse_trace()
+        leaves, tree = flatten((args, kwargs))
+        key = (tree, tuple([leaf_key(leaf) for leaf in leaves]))
+        try:
+            compiled = self._compiled.get(key)
+        except TypeError:
+            self.trace(*args, **kwargs)  # says which argument is not hashable
+            raise
+        if compiled is None:
+            with self._lock:
+                compiled = self._compiled.get(key)
+                if compiled is None:
+                    compiled = self._compiled[key] = self.compile(*args, **kwargs)
+        return compiled.matrix(compiled.compiled.call_flat([x for x in leaves if is_array(x)])[0])
+
+    def compile(
+        self, *specs_or_examples: Any, name: str | None = None, **kwargs: Any
+    ) -> SparseCompiled:
+        """Compile for arguments of the given types; parameters as of `sg.compile`."""
+        graph, pattern = self.trace(*specs_or_examples, **kwargs)
+        if name is not None:
+            graph = dataclasses.replace(graph, name=c_identifier(name, what="name"))
+        from symgrad.compiled import Compiled  # not at import: it needs Jinja and cffi
+
+        return SparseCompiled(Compiled(graph.simplify(), parameter_names(self._f)), pattern)
+
+    def trace(self, *specs_or_examples: Any, **kwargs: Any) -> tuple[Graph, Pattern]:
+        """The graph of the entries, an array [nnz], and where they stand."""
+        self._refuse_trace()
+        found: list[Pattern] = []
+
+        def entries(*args: Any, **kwargs: Any) -> Tracer:
+            inner = Inner(self._f, self._argnums, args, kwargs)
+            if inner.trees != [flatten(0)[1]]:
+                raise StructureError(
+                    at_user_line(
+                        f"{self._what}({function_name(self._f)}): the argument must be one array, "
+                        f"got a structure with {len(inner.fresh)}; join them with np.concatenate"
+                    )
+                )
+            values, pattern = self._derive(inner)
+            found.append(pattern)
+            return inner.close([values])[0]
+
+        entries.__wrapped__ = self._f  # type: ignore[attr-defined]
+        entries.__name__ = self.__name__
+        return trace(entries, *specs_or_examples, **kwargs), found[0]
+
+    __symgrad_compile__ = compile
+
+    def _refuse_trace(self) -> None:
+        if is_tracing():
+            dense = self._what.removeprefix("sparse_")
+            raise UnsupportedError(
+                at_user_line(
+                    f"{self.__name__} returns a SciPy matrix, which cannot be traced; inside a "
+                    f"traced function use sg.{dense}"
+                )
+            )
+
+    def __repr__(self) -> str:
+        return f"<{self.__name__}>"
+
+
+class SparseCompiled:
+    """A sparse derivative compiled for fixed shapes and dtypes.
+
+    Attributes
+    ----------
+    compiled : the Compiled function that computes the entries, an array [nnz] in CSR order
+    pattern : Pattern with shape, indptr, indices, nnz
+    c_source, c_header, graph : of `compiled`
+    """
+
+    def __init__(self, compiled: Compiled, pattern: Pattern) -> None:
+        self.compiled, self.pattern = compiled, pattern
+        dtype = compiled.graph.outs[0].dtype
+        self._template = scipy_sparse().csr_array(
+            (np.zeros(pattern.nnz, dtype), pattern.indices, pattern.indptr), shape=pattern.shape
+        )
+        self._template.has_canonical_format = True
+        self.__name__ = compiled.__name__
+
+    @property
+    def c_source(self) -> str:
+        return self.compiled.c_source
+
+    @property
+    def c_header(self) -> str:
+        return self.compiled.c_header
+
+    @property
+    def graph(self) -> Any:
+        return self.compiled.graph
+
+    def cost(self) -> Any:
+        """Flops, bytes moved, node counts and the workspace of the C."""
+        return self.compiled.cost()
+
+    def __call__(self, *args: Any, out: np.ndarray | None = None, **kwargs: Any) -> Any:
+        """The matrix at these arguments; `out` is an array [nnz] that becomes its data."""
+        return self.matrix(self.compiled(*args, out=out, **kwargs))
+
+    def values(self, *args: Any, out: np.ndarray | None = None, **kwargs: Any) -> np.ndarray:
+        """Only the entries, in CSR order."""
+        return self.compiled(*args, out=out, **kwargs)
+
+    def matrix(self, values: np.ndarray) -> Any:
+        """The csr_array with these entries, which it shares."""
+        result = copy.copy(self._template)  # shallow: the constructor would check the pattern again
+        result.data = values
+        return result
+
+    def export(self, directory: str | os.PathLike[str], *, overwrite: bool = False) -> list[Path]:
+        """Write the C of the entries, and the pattern as name_pattern.c and .h; return the paths.
+
+        The pattern files hold `name_indptr` and `name_indices` as const arrays. Raises ExportError
+        as `Compiled.export` does.
+        """
+        paths = export_pattern(self.compiled.source.name, self.pattern, directory, overwrite)
+        return [*self.compiled.export(directory, overwrite=overwrite), *paths]
+
+    def __reduce__(self) -> Any:
+        return SparseCompiled, (self.compiled, self.pattern)
+
+    def __repr__(self) -> str:
+        rows, columns = self.pattern.shape
+        return f"<SparseCompiled {self.__name__}: {rows} x {columns}, {self.pattern.nnz} entries>"
+
+
+__all__ = ["SparseCompiled", "SparseDerivative", "sparse_hessian", "sparse_jacobian"]

@@ -1,0 +1,67 @@
+"""Everything side by side: symgrad, code by hand, and the other tools.
+
+    python benchmarks/run.py                          all works, all sizes, all peers
+    python benchmarks/run.py --only gmm,ba --peers JAX,C --quick
+    python benchmarks/run.py --readme                 the README's table from the last results
+
+Writes results as JSON and a plot beside it. What is measured, and how, stands in harness.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import sys
+from pathlib import Path
+
+import harness
+
+WORKS = "gmm expression logistic call".split()
+SLOW_PEERS = ("PyTorch compiled", "PyTensor")  # left out by --quick: up to a minute each to compile
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--only", default=",".join(WORKS), help="works, separated by commas")
+    parser.add_argument("--peers", default="", help="parts of peers' names; symgrad and the reference stay")
+    parser.add_argument("--quick", action="store_true", help="first size only, few rounds, no slow compilers")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--out", type=Path, default=harness.HERE / "results.json")
+    parser.add_argument("--readme", action="store_true", help="only rewrite the README's table")
+    return parser.parse_args()
+
+
+def main() -> None:
+    options = arguments()
+    if options.readme:
+        import report
+
+        report.write_readme(json.loads(options.out.read_text()))
+        return
+    harness.limit_threads(options.threads)
+    import report
+
+    asked = [part.strip() for part in options.peers.split(",") if part.strip()]
+
+    def wanted(peer: str) -> bool:
+        if options.quick and peer in SLOW_PEERS:
+            return False
+        return not asked or peer.startswith("symgrad") or any(part in peer for part in asked)
+
+    rounds = harness.FEW_ROUNDS if options.quick else harness.ROUNDS
+    clock = "cpu" if options.threads == 1 else "wall"
+    results = {"schema": harness.SCHEMA, "clock": clock, "works": [],
+               "surroundings": harness.surroundings(options.threads)}  # fmt: skip
+    for name in options.only.split(","):
+        work = importlib.import_module(name).WORK
+        for size in work.sizes[:1] if options.quick else work.sizes:
+            rows = harness.run_size(work, size, wanted, rounds, clock)
+            results["works"].append({"work": name, "title": work.title, "size": size, "rows": rows})
+            print(report.text_table(results["works"][-1]), flush=True)
+            harness.write_json(options.out, results)
+    report.plot(results, options.out.with_suffix(""))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

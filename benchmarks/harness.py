@@ -76,6 +76,7 @@ class Work:
     tiny: list[dict[str, Any]]
     peers: dict[str, Peer]
     tolerance: float = 1e-10
+    quick: int = 1  # how many of the sizes `run.py --quick` runs
     absent: dict[str, str] = dataclasses.field(default_factory=dict)  # peer: why it cannot do it
 
 
@@ -183,7 +184,8 @@ def run_size(
     for row in rows:
         if row["peer"] in blocks:
             cpu, wall = zip(*blocks[row["peer"]], strict=True)
-            row["evaluate_cpu"], row["evaluate_wall"] = statistics.median(cpu), statistics.median(wall)
+            row["evaluate_cpu"] = statistics.median(cpu)
+            row["evaluate_wall"] = statistics.median(wall)
             row["evaluate"] = row[f"evaluate_{clock}"]
             row["blocks"] = list(cpu if clock == "cpu" else wall)
     rows += [{"peer": name, "derive": None, "compile": None, "evaluate": None, "note": reason}
@@ -339,33 +341,29 @@ def by_torch(
     return call
 
 
-class ByCasadi:
+def by_casadi(stage: Stages, function: Any, *args: np.ndarray) -> Call:
     """A CasADi function through generated C and its buffer interface, with fresh results.
 
     CasADi stores matrices by columns: arguments and results here are the transposed NumPy arrays.
     """
+    casadi = need("casadi")
+    name = function.name()
+    with stage("derive"), contextlib.chdir(scratch_folder()):
+        function.generate(f"{name}.c")
+    with stage("compile"):
+        library = compile_c(scratch_folder() / f"{name}.c")
+    external = casadi.external(name, str(library))
+    shapes = [external.size_out(k)[::-1] for k in range(external.n_out())]
+    buffer, trigger = external.buffer()
+    for k, a in enumerate(args):
+        buffer.set_arg(k, memoryview(a))
 
-    def __init__(self, stage: Stages, function: Any) -> None:
-        casadi = need("casadi")
-        name = function.name()
-        with stage("derive"):
-            here = os.getcwd()
-            os.chdir(scratch_folder())
-            try:
-                function.generate(f"{name}.c")
-            finally:
-                os.chdir(here)
-        with stage("compile"):
-            library = compile_c(scratch_folder() / f"{name}.c", "-fno-math-errno")
-        self.function = casadi.external(name, str(library))
-        self.shapes = [self.function.size_out(k)[::-1] for k in range(self.function.n_out())]
-        self.buffer, self.trigger = self.function.buffer()
-
-    def __call__(self, *args: np.ndarray) -> list[np.ndarray]:
-        for k, a in enumerate(args):
-            self.buffer.set_arg(k, memoryview(a))
-        outs = [np.empty(shape) for shape in self.shapes]
+    def call() -> list[np.ndarray]:
+        outs = [np.empty(shape) for shape in shapes]
         for k, out in enumerate(outs):
-            self.buffer.set_res(k, memoryview(out))
-        self.trigger()
+            buffer.set_res(k, memoryview(out))
+        trigger()
         return outs
+
+    call.external = external  # type: ignore[attr-defined]  # the buffer does not keep it alive
+    return call

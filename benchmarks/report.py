@@ -61,9 +61,9 @@ def readme_table(results: dict[str, Any]) -> str:
         lines.append(f"| {entry['title']}, {label(entry['size'])} | " + " | ".join(cells) + " |")
     versions = ", ".join(f"{k} {v}" for k, v in about["versions"].items())
     clock = "CPU time" if results["clock"] == "cpu" else "wall time"
-    lines += ["", f"{about['cpu']}, {about['threads']} thread, {about['compiler']}; {versions}. Medians "
-              f"of {clock}. Right of evaluate: time of the other tool's fastest formulation divided "
-              "by symgrad's, so more than 1 is slower than symgrad."]  # fmt: skip
+    lines += ["", f"{about['cpu']}, {about['threads']} thread, {about['compiler']}; {versions}.",
+              f"Medians of {clock}. Right of evaluate: time of the other tool's fastest formulation",
+              "divided by symgrad's, so more than 1 is slower than symgrad."]  # fmt: skip
     return "\n".join(lines)
 
 

@@ -22,13 +22,16 @@ SLOW_PEERS = ("PyTorch compiled", "PyTensor")  # left out by --quick: up to a mi
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--only", default=",".join(WORKS), help="works, separated by commas")
-    parser.add_argument("--peers", default="", help="parts of peers' names; symgrad and the reference stay")
-    parser.add_argument("--quick", action="store_true", help="first size only, few rounds, no slow compilers")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--out", type=Path, default=harness.HERE / "results.json")
-    parser.add_argument("--readme", action="store_true", help="only rewrite the README's table")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    add = parser.add_argument
+    add("--only", default=",".join(WORKS), help="works, separated by commas")
+    add("--peers", default="", help="parts of names of peers; symgrad and the reference stay")
+    add("--quick", action="store_true", help="small sizes, few rounds, no slow compilers")
+    add("--threads", type=int, default=1)
+    add("--out", type=Path, default=harness.HERE / "results.json")
+    add("--readme", action="store_true", help="only rewrite the README's table")
     return parser.parse_args()
 
 
@@ -55,7 +58,7 @@ def main() -> None:
                "surroundings": harness.surroundings(options.threads)}  # fmt: skip
     for name in options.only.split(","):
         work = importlib.import_module(name).WORK
-        for size in work.sizes[:1] if options.quick else work.sizes:
+        for size in work.sizes[: work.quick] if options.quick else work.sizes:
             rows = harness.run_size(work, size, wanted, rounds, clock)
             results["works"].append({"work": name, "title": work.title, "size": size, "rows": rows})
             print(report.text_table(results["works"][-1]), flush=True)

@@ -95,8 +95,13 @@ def leaves(result: Any) -> list[np.ndarray]:
 
 
 def disagreement(got: Any, expected: Any) -> float:
-    """Largest difference relative to the largest entry, over all arrays; inf if shapes differ."""
+    """Largest difference relative to the largest entry, over all arrays; inf if shapes differ.
+
+    Arrays stacked into one count as their parts.
+    """
     left, right = leaves(got), leaves(expected)
+    if len(left) == 1 < len(right):
+        left = list(left[0])
     if [x.shape for x in left] != [x.shape for x in right]:
         return math.inf
     worst = 0.0
@@ -255,7 +260,7 @@ def need(module: str) -> Any:
         raise Skip(f"{module.partition('.')[0]} is not installed") from None
 
 
-def by_symgrad(stage: Stages, f: Callable[..., Any], *args: Any) -> Call:
+def by_symgrad(stage: Stages, f: Callable[..., Any], *args: Any, out: Any = None) -> Call:
     """`f`, a function made by symgrad's transformations, compiled for `args` and called on them."""
     import symgrad as sg
     from symgrad.compiled import source_of
@@ -268,7 +273,7 @@ def by_symgrad(stage: Stages, f: Callable[..., Any], *args: Any) -> Call:
     with stage("compile"):
         Native(source, graph.input_types, graph.output_types)
     compiled = sg.compile(f, *args)
-    return functools.partial(compiled, *args)
+    return functools.partial(compiled, *args, **({} if out is None else {"out": out}))
 
 
 def compile_c(source: Path, *flags: str) -> Path:
@@ -336,7 +341,8 @@ def by_torch(
 
     def call() -> Any:
         value = f(*tensors)
-        return value.detach(), torch.autograd.grad(value, inputs)
+        seed = None if value.ndim == 0 else torch.ones_like(value)  # elementwise: a gradient each
+        return value.detach(), torch.autograd.grad(value, inputs, seed)
 
     return call
 
@@ -365,5 +371,5 @@ def by_casadi(stage: Stages, function: Any, *args: np.ndarray) -> Call:
         trigger()
         return outs
 
-    call.external = external  # type: ignore[attr-defined]  # the buffer does not keep it alive
+    call.keep = external, args  # type: ignore[attr-defined]  # the buffer does not
     return call

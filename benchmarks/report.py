@@ -27,7 +27,9 @@ def label(size: dict[str, Any]) -> str:
 
 
 def times(entry: dict[str, Any], start: str) -> list[float]:
-    """Evaluation times of the peers whose names start so."""
+    """Evaluation times of the peers whose names start so; symgrad's is that of its plain row."""
+    if start == "symgrad":
+        return [r["evaluate"] for r in entry["rows"] if r["peer"] == start and r["evaluate"]]
     return [row["evaluate"] for row in entry["rows"]
             if row["peer"].startswith(start) and row["evaluate"]]  # fmt: skip
 
@@ -35,7 +37,8 @@ def times(entry: dict[str, Any], start: str) -> list[float]:
 def text_table(entry: dict[str, Any]) -> str:
     """One work at one size; the ratio is to symgrad, so more than 1 is slower than symgrad."""
     own = min(times(entry, "symgrad"), default=None)
-    lines = [f"\n{entry['work']}: {entry['title']}  ({label(entry['size'])})",
+    size = f"  ({label(entry['size'])})" if entry["size"] else ""
+    lines = [f"\n{entry['work']}: {entry['title']}{size}",
              f"{'':20}{'derive+emit':>12}{'compile':>10}{'evaluate':>10}{'ratio':>8}"]  # fmt: skip
     for row in entry["rows"]:
         ratio = f"{row['evaluate'] / own:.2f}" if own and row["evaluate"] else ""
@@ -51,7 +54,7 @@ def readme_table(results: dict[str, Any]) -> str:
     lines = ["| | derive + emit | compile | evaluate | " + " | ".join(PACKAGES) + " |",
              "|---|" + "---:|" * (3 + len(PACKAGES))]  # fmt: skip
     for entry in results["works"]:
-        own = next((r for r in entry["rows"] if r["peer"].startswith("symgrad")), None)
+        own = next((r for r in entry["rows"] if r["peer"] == "symgrad"), None)
         if own is None:
             continue
         cells = [seconds(own["derive"]), seconds(own["compile"]), seconds(own["evaluate"])]
@@ -62,8 +65,8 @@ def readme_table(results: dict[str, Any]) -> str:
     versions = ", ".join(f"{k} {v}" for k, v in about["versions"].items())
     clock = "CPU time" if results["clock"] == "cpu" else "wall time"
     lines += ["", f"{about['cpu']}, {about['threads']} thread, {about['compiler']}; {versions}.",
-              f"Medians of {clock}. Right of evaluate: time of the other tool's fastest formulation",
-              "divided by symgrad's, so more than 1 is slower than symgrad."]  # fmt: skip
+              f"Medians of {clock}. Right of evaluate: time of the other tool's fastest",
+              "formulation divided by symgrad's: more than 1 is slower than symgrad."]  # fmt: skip
     return "\n".join(lines)
 
 

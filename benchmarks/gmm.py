@@ -195,6 +195,7 @@ def torch_eager(stage, *data, compiled=False):
     torch = need("torch")
     K, (n, D) = len(data[0]), data[3].shape
     rows, cols = map(torch.as_tensor, below(D))
+    rest = constant(n, D, K)
 
     def log_likelihood(alphas, means, icf, X):
         Q = torch.diag_embed(torch.exp(icf[:, :D]))
@@ -204,7 +205,7 @@ def torch_eager(stage, *data, compiled=False):
         e = alphas + log_det - 0.5 * torch.sum(z**2, dim=2)
         fit = torch.sum(torch.logsumexp(e, dim=1)) - n * torch.logsumexp(alphas, dim=0)
         prior = 0.5 * GAMMA**2 * torch.sum(Q**2) - M * torch.sum(log_det)
-        return fit + prior + constant(n, D, K)
+        return fit + prior + rest
 
     return by_torch(stage, log_likelihood, 3, *data, compiled=compiled)
 

@@ -248,6 +248,7 @@ def write_json(path: Path, results: dict[str, Any]) -> None:
 
 # ---- peers -------------------------------------------------------------------------------------
 
+C_TYPES = {"<f8": "double[]", "<f4": "float[]", "<i4": "int[]"}
 C_COMPILER = os.environ.get("CC", "gcc")
 C_FLAGS = "-O3 -march=native -std=c99 -fPIC -shared".split()
 
@@ -308,9 +309,8 @@ class HandwrittenC:
     def __call__(self, *args: Any) -> None:
         from_buffer = self.ffi.from_buffer
         self.function(*[
-            from_buffer("double[]", a) if isinstance(a, np.ndarray) and a.dtype == np.float64
-            else from_buffer("int[]", a) if isinstance(a, np.ndarray) else a
-            for a in args])  # fmt: skip
+            from_buffer(C_TYPES[a.dtype.str], a) if isinstance(a, np.ndarray) else a for a in args
+        ])  # fmt: skip
 
 
 def by_jax(stage: Stages, f: Callable[..., Any], *args: Any) -> Call:
@@ -347,20 +347,23 @@ def by_torch(
     return call
 
 
-def by_casadi(stage: Stages, function: Any, *args: np.ndarray) -> Call:
-    """A CasADi function through generated C and its buffer interface, with fresh results.
+def by_casadi(stage: Stages, function: Any, *args: np.ndarray, generate: bool = True) -> Call:
+    """A CasADi function, by default through generated C, on its buffer interface, fresh results.
 
-    CasADi stores matrices by columns: arguments and results here are the transposed NumPy arrays.
+    CasADi stores matrices by columns: arguments and results here are the transposed NumPy arrays,
+    or the entries of a sparse matrix.
     """
     casadi = need("casadi")
-    name = function.name()
-    with stage("derive"), contextlib.chdir(scratch_folder()):
-        function.generate(f"{name}.c")
-    with stage("compile"):
-        library = compile_c(scratch_folder() / f"{name}.c")
-    external = casadi.external(name, str(library))
-    shapes = [external.size_out(k)[::-1] for k in range(external.n_out())]
-    buffer, trigger = external.buffer()
+    if generate:
+        name = function.name()
+        with stage("derive"), contextlib.chdir(scratch_folder()):
+            function.generate(f"{name}.c")
+        with stage("compile"):
+            library = compile_c(scratch_folder() / f"{name}.c")
+        function = casadi.external(name, str(library))
+    patterns = [function.sparsity_out(k) for k in range(function.n_out())]
+    shapes = [p.size()[::-1] if p.is_dense() else p.nnz() for p in patterns]
+    buffer, trigger = function.buffer()
     for k, a in enumerate(args):
         buffer.set_arg(k, memoryview(a))
 
@@ -371,5 +374,5 @@ def by_casadi(stage: Stages, function: Any, *args: np.ndarray) -> Call:
         trigger()
         return outs
 
-    call.keep = external, args  # type: ignore[attr-defined]  # the buffer does not
+    call.keep = function, args  # type: ignore[attr-defined]  # the buffer does not
     return call

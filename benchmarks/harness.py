@@ -2,7 +2,8 @@
 
 A work is a module with one `Work`. A peer is a function ``peer(stage, *data)`` that prepares a
 call, `with stage("derive")` and `with stage("compile")` around what belongs there, and returns a
-function without arguments that does one evaluation. The same holds for all peers:
+function without arguments that does one evaluation, or that function and another one that brings
+its result into the form in which results are compared. The same holds for all peers:
 
 * Imports, starting a runtime, and converting the inputs to a peer's own arrays are outside the
   timing. One evaluation makes fresh results in the peer's own arrays and waits for them.
@@ -63,7 +64,7 @@ class Stages:
 
 
 Call = Callable[[], Any]
-Peer = Callable[..., Call]
+Peer = Callable[..., Call | tuple[Call, Callable[[Any], Any]]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,12 +151,13 @@ def interleave(calls: dict[str, Call], rounds: int) -> dict[str, list[tuple[floa
 
 
 def prepare(peer: Peer, data: tuple[Any, ...]) -> tuple[Call, Any, dict[str, float]]:
-    """The call, its first result and the seconds to get there."""
+    """The call, its first result as it is compared, and the seconds to get there."""
     stage = Stages()
     call = peer(stage, *data)
+    call, compared = call if isinstance(call, tuple) else (call, lambda result: result)
     with stage("compile"):
         first = call()
-    return call, first, stage.seconds
+    return call, compared(first), stage.seconds
 
 
 def run_size(

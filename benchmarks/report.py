@@ -27,21 +27,25 @@ def label(size: dict[str, Any]) -> str:
 
 
 def times(entry: dict[str, Any], start: str) -> list[float]:
-    """Evaluation times of the peers whose names start so; symgrad's is that of its plain row."""
-    if start == "symgrad":
-        return [r["evaluate"] for r in entry["rows"] if r["peer"] == start and r["evaluate"]]
+    """Evaluation times of the peers whose names start so."""
     return [row["evaluate"] for row in entry["rows"]
             if row["peer"].startswith(start) and row["evaluate"]]  # fmt: skip
 
 
+def own_row(entry: dict[str, Any]) -> dict[str, Any] | None:
+    """symgrad's first row that was timed."""
+    rows = (r for r in entry["rows"] if r["peer"].startswith("symgrad") and r["evaluate"])
+    return next(rows, None)
+
+
 def text_table(entry: dict[str, Any]) -> str:
     """One work at one size; the ratio is to symgrad, so more than 1 is slower than symgrad."""
-    own = min(times(entry, "symgrad"), default=None)
+    own = own_row(entry)
     size = f"  ({label(entry['size'])})" if entry["size"] else ""
     lines = [f"\n{entry['work']}: {entry['title']}{size}",
              f"{'':20}{'derive+emit':>12}{'compile':>10}{'evaluate':>10}{'ratio':>8}"]  # fmt: skip
     for row in entry["rows"]:
-        ratio = f"{row['evaluate'] / own:.2f}" if own and row["evaluate"] else ""
+        ratio = f"{row['evaluate'] / own['evaluate']:.2f}" if own and row["evaluate"] else ""
         columns = "".join(f"{seconds(row[key]):>{width}}" for key, width in
                           (("derive", 12), ("compile", 10), ("evaluate", 10)))  # fmt: skip
         lines.append(f"{row['peer']:20}{columns}{ratio:>8}  {row.get('note', '')}".rstrip())
@@ -54,13 +58,14 @@ def readme_table(results: dict[str, Any]) -> str:
     lines = ["| | derive + emit | compile | evaluate | " + " | ".join(PACKAGES) + " |",
              "|---|" + "---:|" * (3 + len(PACKAGES))]  # fmt: skip
     for entry in results["works"]:
-        own = next((r for r in entry["rows"] if r["peer"] == "symgrad"), None)
+        own = own_row(entry)
         if own is None:
+            lines.append(f"| {entry['title']}, {label(entry['size'])} | not timed" + " |" * 11)
             continue
         cells = [seconds(own["derive"]), seconds(own["compile"]), seconds(own["evaluate"])]
         for package in PACKAGES:
             best = min(times(entry, package), default=None)
-            cells.append(f"{best / own['evaluate']:.2g}" if best and own["evaluate"] else "")
+            cells.append(f"{best / own['evaluate']:.2g}" if best else "")
         lines.append(f"| {entry['title']}, {label(entry['size'])} | " + " | ".join(cells) + " |")
     versions = ", ".join(f"{k} {v}" for k, v in about["versions"].items())
     clock = "CPU time" if results["clock"] == "cpu" else "wall time"
@@ -90,12 +95,12 @@ def plot(results: dict[str, Any], stem: Path) -> None:
     matplotlib.use("agg")
     import matplotlib.pyplot as plt
 
-    entries = [e for e in results["works"] if times(e, "symgrad")][::-1]
+    entries = [e for e in results["works"] if own_row(e)][::-1]
     if not entries:
         return
     figure, axes = plt.subplots(figsize=(9, 1.2 + 0.32 * len(entries)), layout="constrained")
     for package, marker in zip(PACKAGES, "osD^vP*X", strict=True):
-        points = [(min(times(e, package)) / min(times(e, "symgrad")), k)
+        points = [(min(times(e, package)) / own_row(e)["evaluate"], k)
                   for k, e in enumerate(entries) if times(e, package)]  # fmt: skip
         if points:
             axes.scatter(*zip(*points, strict=True), marker=marker, s=36, label=package, alpha=0.8)

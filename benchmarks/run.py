@@ -17,7 +17,7 @@ from pathlib import Path
 
 import harness
 
-WORKS = "gmm expression logistic call".split()
+WORKS = "gmm ba expression mlp call logistic rosenbrock_hessian dense_hessian".split()
 SLOW_PEERS = ("PyTorch compiled", "PyTensor")  # left out by --quick: up to a minute each to compile
 
 

@@ -30,13 +30,13 @@ import os
 import platform
 import statistics
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from environment import scratch_folder
 
 HERE = Path(__file__).parent
 BLOCK = 0.02  # seconds
@@ -201,30 +201,6 @@ def run_size(
 
 
 # ---- surroundings ------------------------------------------------------------------------------
-
-
-def limit_threads(threads: int) -> None:
-    """Before anything else is imported: threads of every library, and empty compile caches."""
-    for name in "OMP OPENBLAS MKL NUMBA NUMEXPR VECLIB_MAXIMUM".split():
-        os.environ[f"{name}_NUM_THREADS"] = str(threads)
-    if threads == 1:
-        os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false"
-        os.environ["NPROC"] = "1"  # the size of XLA's pool
-    os.environ["JAX_ENABLE_X64"] = "1"
-    os.environ["JAX_PLATFORMS"] = "cpu"
-    scratch = scratch_folder()
-    os.environ["SYMGRAD_CACHE_DIR"] = str(scratch / "symgrad")
-    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(scratch / "torch")
-    os.environ["PYTENSOR_FLAGS"] = f"base_compiledir={scratch / 'pytensor'}"
-
-
-@functools.cache
-def scratch_folder() -> Path:
-    """A folder that lives as long as the process."""
-    keep = tempfile.TemporaryDirectory(prefix="symgrad-benchmarks-")
-    scratch_folder.keep = keep  # type: ignore[attr-defined]
-    (Path(keep.name) / "symgrad").mkdir(mode=0o700)
-    return Path(keep.name)
 
 
 def surroundings(threads: int) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import json
 import sys
 from pathlib import Path
 
-import harness
+import environment
 
 WORKS = "gmm ba expression mlp call logistic rosenbrock_hessian dense_hessian".split()
 SLOW_PEERS = ("PyTorch compiled", "PyTensor")  # left out by --quick: up to a minute each to compile
@@ -30,20 +30,20 @@ def arguments() -> argparse.Namespace:
     add("--peers", default="", help="parts of names of peers; symgrad and the reference stay")
     add("--quick", action="store_true", help="small sizes, few rounds, no slow compilers")
     add("--threads", type=int, default=1)
-    add("--out", type=Path, default=harness.HERE / "results.json")
+    add("--out", type=Path, default=Path(__file__).parent / "results.json")
     add("--readme", action="store_true", help="only rewrite the README's table")
     return parser.parse_args()
 
 
 def main() -> None:
     options = arguments()
-    if options.readme:
-        import report
+    environment.limit_threads(options.threads)
+    import harness  # and with it NumPy
+    import report
 
+    if options.readme:
         report.write_readme(json.loads(options.out.read_text()))
         return
-    harness.limit_threads(options.threads)
-    import report
 
     asked = [part.strip() for part in options.peers.split(",") if part.strip()]
 

@@ -41,11 +41,11 @@ def numpy_by_hand(stage, x):
 
 def c_by_hand(stage, x):
     """cffi's ABI mode, pointers taken at every call."""
-    c = HandwrittenC(stage, "rosenbrock")
+    c = HandwrittenC(stage, "rosenbrock_gradient")
 
     def gradient(x):
-        result = np.empty(2)
-        c(x, result)
+        value, result = np.empty(1), np.empty(2)
+        c(2, x, value, result)
         return result
 
     return functools.partial(gradient, x)
@@ -53,12 +53,12 @@ def c_by_hand(stage, x):
 
 def c_pointers(stage, x):
     """cffi's ABI mode, pointers kept: the least such a call costs."""
-    c = HandwrittenC(stage, "rosenbrock")
-    out = np.empty(2)
-    pointers = c.ffi.from_buffer("double[]", x), c.ffi.from_buffer("double[]", out)
+    c = HandwrittenC(stage, "rosenbrock_gradient")
+    value, out = np.empty(1), np.empty(2)
+    pointers = [c.ffi.from_buffer("double[]", a) for a in (x, value, out)]
 
     def call():
-        c.function(*pointers)
+        c.function(2, *pointers)
         return out
 
     return call

@@ -163,5 +163,6 @@ WORK = Work(
         "CasADi C": casadi_c,
         "PyTensor": pytensor_function,
     },
+    slow=(*Work.slow, "CasADi C"),  # gcc -O3 takes minutes
     absent={"heyoka": "scalar expressions only", "numba": "the same as C by hand"},
 )

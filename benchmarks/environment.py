@@ -19,6 +19,7 @@ def limit_threads(threads: int) -> None:
     os.environ["JAX_PLATFORMS"] = "cpu"
     scratch = scratch_folder()
     os.environ["SYMGRAD_CACHE_DIR"] = str(scratch / "symgrad")
+    os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"
     os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(scratch / "torch")
     os.environ["PYTENSOR_FLAGS"] = f"base_compiledir={scratch / 'pytensor'}"
 

@@ -28,6 +28,7 @@ import json
 import math
 import os
 import platform
+import shlex
 import statistics
 import subprocess
 import time
@@ -78,6 +79,7 @@ class Work:
     peers: dict[str, Peer]
     tolerance: float = 1e-10
     quick: int = 1  # how many of the sizes `run.py --quick` runs
+    slow: tuple[str, ...] = ("PyTorch compiled", "PyTensor")  # to compile; not in --quick
     absent: dict[str, str] = dataclasses.field(default_factory=dict)  # peer: why it cannot do it
 
 
@@ -215,7 +217,7 @@ def surroundings(threads: int) -> dict[str, Any]:
     for package in PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions[package] = importlib.metadata.version(package)
-    compiler = subprocess.run([C_COMPILER, "--version"], capture_output=True, text=True).stdout
+    compiler = subprocess.run([*C_COMPILER, "--version"], capture_output=True, text=True).stdout
     return {"cpu": cpu, "cores": os.cpu_count(), "system": platform.system(), "threads": threads,
             "compiler": compiler.splitlines()[0], "versions": versions}  # fmt: skip
 
@@ -227,7 +229,7 @@ def write_json(path: Path, results: dict[str, Any]) -> None:
 # ---- peers -------------------------------------------------------------------------------------
 
 C_TYPES = {"<f8": "double[]", "<f4": "float[]", "<i4": "int[]"}
-C_COMPILER = os.environ.get("CC", "gcc")
+C_COMPILER = shlex.split(os.environ.get("CC", "")) or ["gcc"]
 C_FLAGS = "-O3 -march=native -std=c99 -fPIC -shared".split()
 
 
@@ -255,13 +257,16 @@ def by_symgrad(stage: Stages, f: Callable[..., Any], *args: Any, out: Any = None
     return functools.partial(compiled, *args, **({} if out is None else {"out": out}))
 
 
-def compile_c(source: Path, *flags: str) -> Path:
+def compile_c(source: Path) -> Path:
     """The shared library of a C file."""
-    library = scratch_folder() / (source.stem + ".so")
+    library = scratch_folder() / f"{source.parent.name}-{source.stem}.so"  # no path is loaded twice
     try:
-        subprocess.run([C_COMPILER, *C_FLAGS, *flags, source, "-o", library, "-lm"], check=True)
+        command = [*C_COMPILER, *C_FLAGS, source, "-o", library, "-lm"]
+        subprocess.run(command, check=True, capture_output=True)
     except FileNotFoundError:
-        raise Skip(f"{C_COMPILER} is not installed") from None
+        raise Skip(f"{C_COMPILER[0]} is not installed") from None
+    except subprocess.CalledProcessError as error:
+        raise RuntimeError(f"{C_COMPILER[0]}: {error.stderr.decode()}") from None
     return library
 
 

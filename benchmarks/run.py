@@ -17,8 +17,7 @@ from pathlib import Path
 
 import environment
 
-WORKS = "gmm ba expression mlp call logistic rosenbrock_hessian dense_hessian".split()
-SLOW_PEERS = ("PyTorch compiled", "PyTensor")  # left out by --quick: up to a minute each to compile
+WORKS = "gmm ba expression mlp logistic rosenbrock_hessian dense_hessian call first_call".split()
 
 
 def arguments() -> argparse.Namespace:
@@ -48,7 +47,7 @@ def main() -> None:
     asked = [part.strip() for part in options.peers.split(",") if part.strip()]
 
     def wanted(peer: str) -> bool:
-        if options.quick and peer in SLOW_PEERS:
+        if options.quick and peer.startswith(work.slow):
             return False
         return not asked or peer.startswith("symgrad") or any(part in peer for part in asked)
 

@@ -162,6 +162,14 @@ def prepare(peer: Peer, data: tuple[Any, ...]) -> tuple[Call, Any, dict[str, flo
     return call, compared(first), stage.seconds
 
 
+def failure(error: Exception) -> str:
+    """One line without places on this machine."""
+    text = " ".join(str(error).split())
+    for folder in (HERE, scratch_folder()):
+        text = text.replace(f"{folder}/", "")
+    return f"fails: {type(error).__name__}: {text[:200]}"
+
+
 def run_size(
     work: Work, size: dict[str, Any], wanted: Callable[[str], bool], rounds: int, clock: str
 ) -> list[dict[str, Any]]:
@@ -179,7 +187,7 @@ def run_size(
             row["note"] = str(reason)
             continue
         except Exception as error:  # a peer that fails is a row that says so
-            row["note"] = f"fails: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
+            row["note"] = failure(error)
             continue
         expected = first if expected is None else expected
         row["error"] = disagreement(first, expected)

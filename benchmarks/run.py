@@ -13,6 +13,7 @@ import argparse
 import importlib
 import json
 import sys
+import warnings
 from pathlib import Path
 
 import environment
@@ -39,6 +40,8 @@ def main() -> None:
     environment.limit_threads(options.threads)
     import harness  # and with it NumPy
     import report
+
+    warnings.filterwarnings("ignore", category=FutureWarning, module="torch")
 
     if options.readme:
         report.write_readme(json.loads(options.out.read_text()))

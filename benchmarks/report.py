@@ -26,6 +26,19 @@ def label(size: dict[str, Any]) -> str:
                      for k, v in size.items())  # fmt: skip
 
 
+def heading(entry: dict[str, Any]) -> str:
+    """What is computed, and how much of it."""
+    return ", ".join(filter(None, [entry["title"], label(entry["size"])]))
+
+
+def ratio(time: float | None, own: dict[str, Any] | None) -> str:
+    """`time` over symgrad's, to two digits."""
+    if not time or own is None:
+        return ""
+    value = time / own["evaluate"]
+    return f"{value:.2g}" if value < 99.5 else f"{value:.0f}"
+
+
 def times(entry: dict[str, Any], start: str) -> list[float]:
     """Evaluation times of the peers whose names start so."""
     return [row["evaluate"] for row in entry["rows"]
@@ -41,14 +54,13 @@ def own_row(entry: dict[str, Any]) -> dict[str, Any] | None:
 def text_table(entry: dict[str, Any]) -> str:
     """One work at one size; the ratio is to symgrad, so more than 1 is slower than symgrad."""
     own = own_row(entry)
-    size = f"  ({label(entry['size'])})" if entry["size"] else ""
-    lines = [f"\n{entry['work']}: {entry['title']}{size}",
+    lines = [f"\n{entry['work']}: {heading(entry)}",
              f"{'':20}{'derive+emit':>12}{'compile':>10}{'evaluate':>10}{'ratio':>8}"]  # fmt: skip
     for row in entry["rows"]:
-        ratio = f"{row['evaluate'] / own['evaluate']:.2f}" if own and row["evaluate"] else ""
         columns = "".join(f"{seconds(row[key]):>{width}}" for key, width in
                           (("derive", 12), ("compile", 10), ("evaluate", 10)))  # fmt: skip
-        lines.append(f"{row['peer']:20}{columns}{ratio:>8}  {row.get('note', '')}".rstrip())
+        columns += f"{ratio(row['evaluate'], own):>8}  {row.get('note', '')}"
+        lines.append(f"{row['peer']:20}{columns}".rstrip())
     return "\n".join(lines)
 
 
@@ -60,29 +72,34 @@ def readme_table(results: dict[str, Any]) -> str:
     for entry in results["works"]:
         own = own_row(entry)
         if own is None:
-            lines.append(f"| {entry['title']}, {label(entry['size'])} | not timed" + " |" * 11)
+            lines.append(f"| {heading(entry)} | not timed" + " |" * (3 + len(PACKAGES)))
             continue
         cells = [seconds(own["derive"]), seconds(own["compile"]), seconds(own["evaluate"])]
         for package in PACKAGES:
             best = min(times(entry, package), default=None)
-            cells.append(f"{best / own['evaluate']:.2g}" if best else "")
-        lines.append(f"| {entry['title']}, {label(entry['size'])} | " + " | ".join(cells) + " |")
+            cells.append(ratio(best, own))
+        lines.append(f"| {heading(entry)} | " + " | ".join(cells) + " |")
     versions = ", ".join(f"{k} {v}" for k, v in about["versions"].items())
     clock = "CPU time" if results["clock"] == "cpu" else "wall time"
     lines += ["", f"{about['cpu']}, {about['threads']} thread, {about['compiler']}; {versions}.",
               f"Medians of {clock}. Right of evaluate: time of the other tool's fastest",
-              "formulation divided by symgrad's: more than 1 is slower than symgrad."]  # fmt: skip
+              "formulation divided by symgrad's: more than 1 is slower than symgrad.",
+              "All rows are in [benchmarks/results.md](benchmarks/results.md)."]  # fmt: skip
     return "\n".join(lines)
 
 
 def write_readme(results: dict[str, Any], path: Path = ROOT / "README.md") -> None:
-    """Put the table between the marks."""
+    """Put the table between the marks, and all rows into benchmarks/results.md."""
     text = path.read_text()
     pattern = re.compile(re.escape(START) + ".*?" + re.escape(END), re.S)
     if not pattern.search(text):
         raise SystemExit(f"{path.name} has no {START} ... {END}")
     table = f"{START}\n{readme_table(results)}\n{END}"
     path.write_text(pattern.sub(lambda match: table, text, count=1))
+    every = "\n".join(text_table(entry) for entry in results["works"])
+    written = path.parent / "benchmarks" / "results.md"
+    written.parent.mkdir(exist_ok=True)
+    written.write_text(f"# Results\n\nWritten by `run.py --readme`.\n\n```\n{every.strip()}\n```\n")
 
 
 def plot(results: dict[str, Any], stem: Path) -> None:

@@ -102,6 +102,7 @@ def test_reports(results, tmp_path):
     readme.write_text(f"before\n{report.START}\nold\n{report.END}\nafter {report.END}\n")
     report.write_readme(results, readme)
     text = readme.read_text()
+    assert "symgrad  " in (tmp_path / "benchmarks" / "results.md").read_text()
     assert text.startswith("before\n") and text.endswith(f"after {report.END}\n")
     assert "| Nothing, n=1 000 |" in text and "old" not in text
     widths = {line.count("|") for line in text.splitlines() if line.startswith("|")}

@@ -1,80 +1,164 @@
-"""First call to result, cold and with a warm disk cache, and the size of the C.
+"""Gradient of the chained Rosenbrock function. Here the first two columns are the question.
 
-    python benchmarks/first_call.py
-
-Every measurement is a fresh process with the imports done; cold ones have an empty cache
-directory. Medians of five; the machine's other load is in the numbers.
+The cached row is a new process that finds the compiled code on disk.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 import os
-import statistics
 import subprocess
 import sys
-import tempfile
 
-CHILD = """
-import json, sys, time
 import numpy as np
+from harness import HERE, HandwrittenC, Work, by_casadi, by_jax, by_symgrad, by_torch, need
+from rosenbrock_hessian import data, rosenbrock
+
 import symgrad as sg
 
-def rosenbrock(x):
-    return np.sum(100 * (x[1:] - x[:-1] ** 2) ** 2 + (1 - x[:-1]) ** 2)
-
-def logistic(w, X, y):
-    return np.sum(np.log(1 + np.exp(-y * (X @ w)))) + 0.05 * w @ w
-
-def mlp(p, X, Y):
-    h = np.maximum(X @ p["W1"] + p["b1"], 0)
-    z = h @ p["W2"] + p["b2"]
-    return -np.mean(np.sum(Y * (z - np.log(np.sum(np.exp(z), axis=1, keepdims=True))), axis=1))
-
-rng = np.random.default_rng(0)
-CASES = {
-    "rosenbrock 2": (rosenbrock, (rng.normal(size=2),)),
-    "rosenbrock 1000": (rosenbrock, (rng.normal(size=1000),)),
-    "logistic 1000x20": (logistic, (rng.normal(size=20), rng.normal(size=(1000, 20)),
-                                    np.sign(rng.normal(size=1000)))),
-    "mlp 784-128-10 b128": (mlp, ({
-        "W1": 0.05 * rng.normal(size=(784, 128)), "b1": np.zeros(128),
-        "W2": 0.1 * rng.normal(size=(128, 10)), "b2": np.zeros(10)},
-        rng.normal(size=(128, 784)), np.eye(10)[rng.integers(0, 10, 128)])),
-}
-f, args = CASES[sys.argv[1]]
-start = time.perf_counter()
-sg.grad(f)(*args)
-seconds = time.perf_counter() - start
-size = len(sg.compile(sg.grad(f), *args).c_source)
-print(json.dumps([seconds, size]))
+CHILD = """
+import json, sys
+import first_call, harness
+stage = harness.Stages()
+first_call.symgrad(stage, *first_call.data(int(sys.argv[1])))
+print(json.dumps(stage.seconds))
 """
 
 
-def run(case: str, cache: str) -> tuple[float, int]:
-    """Seconds from the call to the result in a fresh process, and characters of C."""
-    environment = {**os.environ, "SYMGRAD_CACHE_DIR": cache}
-    out = subprocess.run(
-        [sys.executable, "-c", CHILD, case], env=environment, check=True, capture_output=True
-    ).stdout
-    seconds, size = json.loads(out)
-    return seconds, size
+def symgrad(stage, x):
+    return by_symgrad(stage, sg.value_and_grad(rosenbrock), x)
 
 
-def main() -> None:
-    print(f"{'gradient of':22} {'cold s':>8} {'warm s':>8} {'C chars':>8}")
-    for case in ("rosenbrock 2", "rosenbrock 1000", "logistic 1000x20", "mlp 784-128-10 b128"):
-        cold, warm, size = [], [], 0
-        for _ in range(5):
-            with tempfile.TemporaryDirectory() as folder:
-                cache = os.path.join(folder, "cache")
-                # the compiler's own identity is remembered per cache: not part of this question
-                run("rosenbrock 2" if case != "rosenbrock 2" else "logistic 1000x20", cache)
-                cold.append(run(case, cache)[0])
-                seconds, size = run(case, cache)
-                warm.append(seconds)
-        print(f"{case:22} {statistics.median(cold):8.3f} {statistics.median(warm):8.3f} {size:8d}")
+def symgrad_cached(stage, x):
+    call = symgrad(type(stage)(), x)  # fills the cache
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", CHILD, str(len(x))]
+    out = subprocess.run(command, cwd=HERE, env=environment, check=True, capture_output=True).stdout
+    stage.seconds.update(json.loads(out))
+    return call
 
 
-if __name__ == "__main__":
-    main()
+def numpy_by_hand(stage, x):
+    def value_and_gradient():
+        rise, rest = x[1:] - x[:-1] ** 2, 1 - x[:-1]
+        slope = np.zeros_like(x)
+        slope[:-1] = -400 * rise * x[:-1] - 2 * rest
+        slope[1:] += 200 * rise
+        return 100 * rise @ rise + rest @ rest, slope
+
+    return value_and_gradient
+
+
+def c_by_hand(stage, x):
+    c, n = HandwrittenC(stage, "rosenbrock_gradient"), len(x)
+
+    def call():
+        value, slope = np.empty(1), np.empty(n)
+        c(n, x, value, slope)
+        return value, slope
+
+    return call
+
+
+def numba_by_hand(stage, x):
+    numba = need("numba")
+
+    @numba.njit
+    def value_and_gradient(x):
+        value, slope = 0.0, np.zeros(len(x))
+        for i in range(len(x) - 1):
+            rise, rest = x[i + 1] - x[i] ** 2, 1 - x[i]
+            value += 100 * rise**2 + rest**2
+            slope[i] -= 400 * rise * x[i] + 2 * rest
+            slope[i + 1] = 200 * rise
+        return value, slope
+
+    return lambda: value_and_gradient(x)
+
+
+def jax_naive(stage, x):
+    jax = need("jax")
+
+    def rosenbrock(x):
+        return jax.numpy.sum(100 * (x[1:] - x[:-1] ** 2) ** 2 + (1 - x[:-1]) ** 2)
+
+    return by_jax(stage, jax.value_and_grad(rosenbrock), x)
+
+
+def torch_eager(stage, x, compiled=False):
+    torch = need("torch")
+
+    def rosenbrock(x):
+        return torch.sum(100 * (x[1:] - x[:-1] ** 2) ** 2 + (1 - x[:-1]) ** 2)
+
+    return by_torch(stage, rosenbrock, 1, x, compiled=compiled)
+
+
+def torch_compiled(stage, x):
+    return torch_eager(stage, x, compiled=True)
+
+
+def casadi_vm(stage, x, generate=False):
+    """Array expressions on CasADi's virtual machine."""
+    ca = need("casadi")
+    with stage("derive"):
+        X = ca.MX.sym("x", len(x))
+        value = 100 * ca.sumsqr(X[1:] - X[:-1] ** 2) + ca.sumsqr(1 - X[:-1])
+        function = ca.Function(f"gradient_{len(x)}", [X], [value, ca.gradient(value, X)])
+    return by_casadi(stage, function, x, generate=generate)
+
+
+def casadi_c(stage, x):
+    return casadi_vm(stage, x, generate=True)
+
+
+def pytensor_function(stage, x):
+    pytensor, pt = need("pytensor"), need("pytensor.tensor")
+    with stage("derive"):
+        X = pt.vector("x")
+        value = pt.sum(100 * (X[1:] - X[:-1] ** 2) ** 2 + (1 - X[:-1]) ** 2)
+        slope = pytensor.grad(value, X)
+    with stage("compile"):
+        function = pytensor.function([X], [value, slope], trust_input=True)
+    return functools.partial(function, x)
+
+
+def heyoka_cfunc(stage, x):
+    hy = need("heyoka")
+    with stage("derive"):
+        X = hy.make_vars(*[f"x{i}" for i in range(len(x))])
+        terms = [100.0 * (b - a**2.0) ** 2.0 + (1.0 - a) ** 2.0
+                 for a, b in zip(X[:-1], X[1:], strict=True)]  # fmt: skip
+        value = hy.sum(terms)
+        tensors = hy.diff_tensors([value], diff_args=X, diff_order=1)
+    with stage("compile"):
+        function = hy.cfunc([value, *tensors.gradient], X)
+
+    def value_and_gradient():
+        result = function(x)
+        return result[0], result[1:]
+
+    return value_and_gradient
+
+
+WORK = Work(
+    title="Chained Rosenbrock, first gradient",
+    data=data,
+    sizes=[dict(n=1000)],
+    tiny=[dict(n=5)],
+    peers={
+        "NumPy by hand": numpy_by_hand,
+        "C by hand": c_by_hand,
+        "symgrad": symgrad,
+        "symgrad, cached": symgrad_cached,
+        "JAX": jax_naive,
+        "PyTorch": torch_eager,
+        "PyTorch compiled": torch_compiled,
+        "CasADi": casadi_vm,
+        "CasADi C": casadi_c,
+        "PyTensor": pytensor_function,
+        "heyoka": heyoka_cfunc,
+        "numba by hand": numba_by_hand,
+    },
+)

@@ -43,16 +43,17 @@ EDGES = np.array([
 
 
 def render(helper: str, dtype: str) -> str:
-    """The helper as a function `h`, behind the selection that others use."""
-    text = ""
-    names = ["sg_select", helper] if dtype.startswith("float") else [helper]
-    for name in dict.fromkeys(names):
-        text += TEMPLATES.get_template(f"helpers/{name}.c.jinja").render(
-            name="h" if name == helper else name + ("f" if dtype == "float32" else ""),
-            real=C_TYPES[dtype], integer=C_TYPES[dtype], f="f" if dtype == "float32" else "",
-            lit=lambda value: literal(value, dtype),
+    """The helper as a function `h`, behind the selection if it uses that."""
+
+    def text(template: str, name: str) -> str:
+        return TEMPLATES.get_template(f"helpers/{template}.c.jinja").render(
+            name=name, real=C_TYPES[dtype], integer=C_TYPES[dtype],
+            f="f" if dtype == "float32" else "", lit=lambda value: literal(value, dtype),
         )  # fmt: skip
-    return text
+
+    own = text(helper, "h")
+    select = "sg_selectf" if dtype == "float32" else "sg_select"
+    return (text("sg_select", select) if select + "(" in own else "") + own
 
 
 def build(folder: Path, helper: str, dtype: str, count: int, compiler=COMPILERS[0], extra=()):

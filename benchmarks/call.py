@@ -1,0 +1,150 @@
+"""One gradient of a function of two variables, called from Python: what a call costs."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+from harness import HandwrittenC, Work, by_casadi, by_jax, by_symgrad, need
+
+import symgrad as sg
+
+
+def data():
+    return (np.array([-1.2, 1.0]),)
+
+
+def rosenbrock(x):
+    return 100 * (x[1] - x[0] ** 2) ** 2 + (1 - x[0]) ** 2
+
+
+def symgrad(stage, x):
+    return by_symgrad(stage, sg.grad(rosenbrock), x)
+
+
+def symgrad_out(stage, x):
+    return by_symgrad(stage, sg.grad(rosenbrock), x, out=np.empty(2))
+
+
+def symgrad_dispatched(stage, x):
+    """Without a type named beforehand: shapes and dtypes are looked up at every call."""
+    return functools.partial(sg.grad(rosenbrock), x)
+
+
+def numpy_by_hand(stage, x):
+    def gradient(x):
+        rise = x[1] - x[0] ** 2
+        return np.array([-400 * rise * x[0] - 2 * (1 - x[0]), 200 * rise])
+
+    return functools.partial(gradient, x)
+
+
+def c_by_hand(stage, x):
+    """cffi's ABI mode, pointers taken at every call."""
+    c = HandwrittenC(stage, "rosenbrock_gradient")
+
+    def gradient(x):
+        value, result = np.empty(1), np.empty(2)
+        c(2, x, value, result)
+        return result
+
+    return functools.partial(gradient, x)
+
+
+def c_pointers(stage, x):
+    """cffi's ABI mode, pointers kept: the least such a call costs."""
+    c = HandwrittenC(stage, "rosenbrock_gradient")
+    value, out = np.empty(1), np.empty(2)
+    pointers = [c.ffi.from_buffer("double[]", a) for a in (x, value, out)]
+
+    def call():
+        c.function(2, *pointers)
+        return out
+
+    return call
+
+
+def numba_by_hand(stage, x):
+    numba = need("numba")
+
+    @numba.njit
+    def gradient(x):
+        result = np.empty(2)
+        rise = x[1] - x[0] ** 2
+        result[0] = -400 * rise * x[0] - 2 * (1 - x[0])
+        result[1] = 200 * rise
+        return result
+
+    return functools.partial(gradient, x)
+
+
+def jax_call(stage, x):
+    jax = need("jax")
+    return by_jax(stage, jax.grad(rosenbrock), x)
+
+
+def torch_eager(stage, x):
+    torch = need("torch")
+    x = torch.as_tensor(x).requires_grad_()
+    return lambda: torch.autograd.grad(rosenbrock(x), x)
+
+
+def casadi_function(stage):
+    ca = need("casadi")
+    with stage("derive"):
+        x = ca.SX.sym("x", 2)
+        return ca.Function("rosenbrock_gradient", [x], [ca.gradient(rosenbrock(x), x)])
+
+
+def casadi_c(stage, x):
+    return by_casadi(stage, casadi_function(stage), x)
+
+
+def casadi_dm(stage, x):
+    """CasADi's virtual machine and its own matrices, as its users call it."""
+    function = casadi_function(stage)
+    return functools.partial(function, need("casadi").DM(x))
+
+
+def pytensor_function(stage, x):
+    pytensor, pt = need("pytensor"), need("pytensor.tensor")
+    with stage("derive"):
+        X = pt.vector("x")
+        slope = pytensor.grad(rosenbrock(X), X)
+    with stage("compile"):
+        function = pytensor.function([X], slope, trust_input=True)
+    return functools.partial(function, x)
+
+
+def heyoka_cfunc(stage, x):
+    hy = need("heyoka")
+    with stage("derive"):
+        variables = hy.make_vars("x", "y")
+        value = rosenbrock(variables)
+        slopes = [hy.diff(value, v) for v in variables]
+    with stage("compile"):
+        function = hy.cfunc(slopes, variables)
+    return functools.partial(function, x)
+
+
+WORK = Work(
+    title="One call, gradient of 2 variables",
+    data=data,
+    sizes=[{}],
+    tiny=[{}],
+    peers={
+        "NumPy by hand": numpy_by_hand,
+        "C by hand": c_by_hand,
+        "bare cffi call": c_pointers,
+        "symgrad": symgrad,
+        "symgrad out=": symgrad_out,
+        "symgrad, no types": symgrad_dispatched,
+        "JAX": jax_call,
+        "PyTorch": torch_eager,
+        "CasADi C": casadi_c,
+        "CasADi": casadi_dm,
+        "PyTensor": pytensor_function,
+        "heyoka": heyoka_cfunc,
+        "numba by hand": numba_by_hand,
+    },
+)

@@ -9,7 +9,9 @@ are only used inside such a loop lose the axis; most become local variables.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from typing import Any
 
 from symgrad.expr.node import Expr, const
 from symgrad.expr.walk import substitute
@@ -32,6 +34,7 @@ from symgrad.lower.program import (
 
 _LOCAL_BYTES = 2048  # a temporary up to this size is an array on the stack
 _ALL_LOCALS_BYTES = 16384
+_SUMS_IN_CACHE = 4096  # elements of an array of sums that a loop over other data may carry along
 _ALIGNMENT = 64
 
 
@@ -146,14 +149,10 @@ class _Scheduler:
                 continue
             free = [i for i in (*k.dims, *k.reduce) if self.find(i) not in bound]
             axis = self.find(self._outer(k, free)) if free else None
-            earliest = 0
-            for writer, index in self.deps[k]:
-                if writer in place:
-                    together = groups[place[writer]][0] is axis and (
-                        axis is None or self._aligned(writer, index, k, axis)
-                    )
-                    earliest = max(earliest, place[writer] + (0 if together else 1))
-            position = earliest
+            joined = self._producer_axis(k, free, groups, place)
+            if joined is not None and self.extent[joined] >= self.extent[axis]:
+                axis = joined
+            position = earliest = self._earliest(k, axis, groups, place)
             while position < len(groups) and groups[position][0] is not axis:
                 position += 1
             if position == len(groups):
@@ -178,6 +177,41 @@ class _Scheduler:
                 loop.body = self.nest(members, {**bound, axis: index})
                 body.append(loop)
         return body
+
+    def _earliest(
+        self, k: Kernel, axis: Expr | None, groups: list[Any], place: dict[Kernel, int]
+    ) -> int:
+        """The first group that a kernel may join, if it loops over `axis`."""
+        earliest = 0
+        for writer, index in self.deps[k]:
+            if writer in place:
+                together = groups[place[writer]][0] is axis and (
+                    axis is None or self._aligned(writer, index, k, axis)
+                )
+                earliest = max(earliest, place[writer] + (0 if together else 1))
+        return earliest
+
+    def _producer_axis(
+        self, k: Kernel, free: list[Expr], groups: list[Any], place: dict[Kernel, int]
+    ) -> Expr | None:
+        """The axis of the loop that makes the largest array that `k` reads, if `k` may join it.
+
+        What it reads is then never stored as a whole. Sums over that axis have to be small enough
+        to stay in the cache while the loop runs.
+        """
+        best, size = None, 0
+        classes = {self.find(i): i for i in free}
+        for writer, _ in self.deps[k]:
+            group = place.get(writer)
+            axis = groups[group][0] if group is not None else None
+            if axis not in classes or writer.buffer.role != "work":
+                continue
+            if classes[axis] in k.reduce and _elements(k) > _SUMS_IN_CACHE:
+                continue
+            produced = math.prod(writer.buffer.shape)
+            if produced > size and self._earliest(k, axis, groups, place) <= group:
+                best, size = axis, produced
+        return best
 
     def _nest_plain(self, kernels: Sequence[Kernel], bound: dict[Expr, Expr]) -> list:
         """Start values on their own: ordinary stores now."""
@@ -232,6 +266,10 @@ class _Scheduler:
             return Best(k.buffer, k.extra, tuple(target), value, position, k.op)
         *target, value = new(*k.target, k.value)
         return Store(k.buffer, tuple(target), value, k.op)
+
+
+def _elements(k: Kernel) -> int:
+    return math.prod(k.buffer.shape)
 
 
 def _target(writer: Kernel, number: int | None) -> tuple[Expr, ...]:

@@ -125,7 +125,51 @@ def _normalize(args: Args, attrs: tuple[Any, ...]) -> Expr | None:
             kept = [k for k in labels if k in output]
             summed = sum_(args[0], tuple(i for i, k in enumerate(labels) if k not in output))
             return permute(summed, tuple(kept.index(k) for k in output))
-    return _contract_deltas(args, inputs, output, size) or _pull_constants(args, inputs, output)
+    return (
+        _contract_deltas(args, inputs, output, size)
+        or _pull_constants(args, inputs, output)
+        or _order_equal_factors(args, inputs, output)
+    )
+
+
+def _order_equal_factors(args: Args, inputs: tuple[Labels, ...], output: Labels) -> Expr | None:
+    """A factor that occurs twice has two interchangeable terms: they stand in one fixed order.
+
+    Otherwise the two halves of a derivative of x_i x_j would not be seen to be equal. Terms are
+    compared by what their labels connect, refined as in graph canonisation (Weisfeiler-Leman);
+    labels that this cannot tell apart are symmetric in all but contrived products.
+    """
+    first = {f: k for k, f in reversed(list(enumerate(args)))}
+    if len(first) == len(args):
+        return None
+    same = [first[f] for f in args]
+    colour: dict[int, Any] = {k: (0, output.index(k)) if k in output else (1,) for t in inputs for k in t}
+    for _ in range(len(colour)):
+        seen: dict[int, list[Any]] = {k: [] for k in colour}
+        for factor, labels in zip(same, inputs, strict=True):
+            term = tuple(colour[k] for k in labels)
+            for axis, k in enumerate(labels):
+                seen[k].append((factor, axis, term))
+        refined = {k: (colour[k], tuple(sorted(seen[k]))) for k in colour}
+        rank = {c: n for n, c in enumerate(sorted(set(refined.values())))}
+        new = {k: (rank[refined[k]],) for k in colour}
+        if len(set(new.values())) == len(set(colour.values())):
+            colour = new
+            break
+        colour = new
+    places: dict[int, list[int]] = {}
+    for position, factor in enumerate(same):
+        places.setdefault(factor, []).append(position)
+    terms = list(inputs)
+    for positions in places.values():
+        ordered = sorted((inputs[p] for p in positions), key=lambda t: [colour[k] for k in t])
+        for p, labels in zip(positions, ordered, strict=True):
+            terms[p] = labels
+    number: dict[int, int] = {}
+    renamed = tuple(tuple(number.setdefault(k, len(number)) for k in labels) for labels in terms)
+    if renamed == inputs:
+        return None
+    return einsum(args, renamed, tuple(number[k] for k in output))
 
 
 def _contract_deltas(

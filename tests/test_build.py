@@ -437,6 +437,7 @@ def test_processes_compile_one_key_once(fake, tmp_path):
     assert fake.count == 1
 
 
+@pytest.mark.filterwarnings("ignore:os.fork.*JAX")  # it may have been imported by another test
 def test_fork_after_load():
     library = build(text(1.0), ("f",))
     # As if another thread were building at the moment of the fork.

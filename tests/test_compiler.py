@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import os
 import shutil
+import signal
 import sys
 import time
 from pathlib import Path
@@ -209,6 +210,24 @@ def test_timeout_ends_the_whole_group(tmp_path, closes):
             return
         time.sleep(0.01)
     pytest.fail("the grandchild still runs")
+
+
+def test_interrupt_while_the_compiler_is_being_started(tmp_path, monkeypatch):
+    """Ctrl-C just after the fork, when nobody could yet say which process to end."""
+    started = []
+
+    class Interrupted(module.subprocess.Popen):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+            started.append(self.pid)
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(module.subprocess, "Popen", Interrupted)
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, "sleep 1000")
+    assert not alive(started[0])
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def alive(pid: int) -> bool:

@@ -10,6 +10,7 @@ meaning or runs other programs: no shell, an allow-list of options, a small envi
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.util
 import itertools
@@ -21,9 +22,12 @@ import shlex
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 
 from symgrad.errors import (
     BuildError,
@@ -365,20 +369,19 @@ def _run(argv: tuple[str, ...], cwd: Path, scratch: Path | None, seconds: float)
     environment["LC_ALL"] = "C"
     if scratch:
         environment["TMPDIR"] = environment["ZIG_LOCAL_CACHE_DIR"] = str(scratch)
+    process = None
     try:
-        process = subprocess.Popen(
-            argv,
-            cwd=cwd,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    except OSError as error:
-        raise BuildError(f"{argv[0]} could not be started: {error.strerror or error}.") from error
-    assert process.stdout is not None
-    try:
+        with _interrupt_later():
+            process = subprocess.Popen(
+                argv,
+                cwd=cwd,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        assert process.stdout is not None
         deadline = time.monotonic() + seconds
         output = _read_until(process.stdout.fileno(), deadline)
         status = process.wait(max(0.0, deadline - time.monotonic()))
@@ -387,12 +390,32 @@ def _run(argv: tuple[str, ...], cwd: Path, scratch: Path | None, seconds: float)
             f"{argv[0]} did not finish within {seconds:g} s and was stopped. SYMGRAD_CC_TIMEOUT "
             "sets the limit; a smaller function or optimize=0 compiles faster."
         ) from error
+    except OSError as error:
+        raise BuildError(f"{argv[0]} could not be started: {error.strerror or error}.") from error
     finally:
-        if process.returncode is None:
-            os.killpg(process.pid, signal.SIGKILL)  # not reaped yet, so the number is still ours
-            process.wait()
-        process.stdout.close()
+        if process is not None:
+            if process.returncode is None:
+                os.killpg(process.pid, signal.SIGKILL)  # not reaped yet: the number is still ours
+                process.wait()
+            process.stdout.close()
     return status, output.decode("utf-8", "replace")
+
+
+@contextlib.contextmanager
+def _interrupt_later() -> Iterator[None]:
+    """Keep Ctrl-C until the end of the block: a process half started could not be ended."""
+    handler = signal.getsignal(signal.SIGINT)
+    if not callable(handler) or threading.current_thread() is not threading.main_thread():
+        yield  # Python interrupts no other thread
+        return
+    came: list[tuple[int, FrameType | None]] = []
+    signal.signal(signal.SIGINT, lambda *call: came.append(call))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    if came:
+        handler(*came[-1])
 
 
 def _read_until(fd: int, deadline: float) -> bytes:

@@ -20,7 +20,7 @@ import numpy as np
 from symgrad.emit.lanes import Lanes, lanes_apart, without_branches
 from symgrad.expr.node import CONST, FLOATS, Expr, const_value
 from symgrad.expr.op import Kind
-from symgrad.lower.lanes import LANES
+from symgrad.lower.lanes import LANES, only_adds
 from symgrad.lower.program import (
     GUARD,
     INDEX,
@@ -276,6 +276,8 @@ class _Emitter:
             self.loop_names[s.index] = name
             if self.lanes is None and self._is_sum(s):
                 return self._sum(s, name, depth)
+            if self.lanes is not None and only_adds(s.body, s.index):
+                return self._inner_sum(s, name, depth)
             outer = self.branchless
             self.branchless = outer or _is_elementwise(s)
             body = self.body(s.body, depth + 1)
@@ -373,6 +375,16 @@ class _Emitter:
         assert s.partial is not None
         return dict(kind="lane sum", index=self.lanes.name, width=LANES, extent=self.lanes.extent,
                     target=self.place(s.partial, s.index), value=self.spell(s.value))  # fmt: skip
+
+    def _inner_sum(self, loop: Loop, name: str, depth: int) -> dict[str, Any]:
+        """A sum that every lane has for itself: its loop goes inside the one over the lanes."""
+        before: list[dict[str, Any]] = []
+        adds = []
+        for s in loop.body:
+            before += self._declarations(s, depth + 1)
+            adds.append(dict(target=self.place(s.buffer, s.index), value=self.spell(s.value),
+                             type=C_TYPES[s.buffer.dtype], name=self._fresh()))  # fmt: skip
+        return dict(kind="inner sum", index=name, extent=loop.extent, before=before, adds=adds)
 
     def _flush(self, s: Flush) -> dict[str, Any]:
         cells = []

@@ -60,14 +60,14 @@ def unary(
     domain: tuple[float, float],
     cost: int,
     infer: Callable[..., Any] = _infer_float,
-    numpy: tuple[str, ...] = (),
+    numpy: tuple[str, ...] | None = None,
     c_int: str | None = None,
 ) -> Op:
-    """Register a row with one argument."""
+    """Register a row with one argument; `numpy` () if no function of NumPy or SciPy is like it."""
     return register(
         Op(
             name, Kind.ELEMENTWISE, infer, evaluate, partials=(partial,), c=c, c_int=c_int,
-            sympy=sympy, domain=(domain,), cost=cost, numpy=numpy or (name,),
+            sympy=sympy, domain=(domain,), cost=cost, numpy=(name,) if numpy is None else numpy,
         )
     )  # fmt: skip
 
@@ -222,8 +222,8 @@ unary("tan",      np.tan,          "tan@({0})",           lambda x, out: 1 + squ
 unary("sinh",     np.sinh,         "sinh@({0})",          lambda x, out: cosh(x),                           "sinh(a)",      _REAL,        25)
 unary("cosh",     np.cosh,         "cosh@({0})",          lambda x, out: sinh(x),                           "cosh(a)",      _REAL,        25)
 unary("tanh",     np.tanh,         "tanh@({0})",          lambda x, out: square(sech(x)),                   "tanh(a)",      _REAL,        25)
-unary("sech",     lambda x: 1 / np.cosh(x), "1 / cosh@({0})", lambda x, out: -out * bind("tanh", x),          "1/cosh(a)",    _REAL,        29)
-unary("complement_square", lambda x: (1 - x) * (1 + x), "(1 - {0}) * (1 + {0})", lambda x, out: -2 * x,     "1 - a**2",     (-0.9, 0.9),  3)
+unary("sech",     lambda x: 1 / np.cosh(x), "1 / cosh@({0})", lambda x, out: -out * bind("tanh", x),          "1/cosh(a)",    _REAL,        29, numpy=())
+unary("complement_square", lambda x: (1 - x) * (1 + x), "(1 - {0}) * (1 + {0})", lambda x, out: -2 * x,     "1 - a**2",     (-0.9, 0.9),  3, numpy=())
 unary("arcsin",   np.arcsin,       "asin@({0})",          lambda x, out: 1 / sqrt(complement_square(x)),       "asin(a)",      (-0.95, 0.95), 20)
 unary("arccos",   np.arccos,       "acos@({0})",          lambda x, out: -1 / sqrt(complement_square(x)),      "acos(a)",      (-0.95, 0.95), 20)
 unary("arctan",   np.arctan,       "atan@({0})",          lambda x, out: 1 / (1 + square(x)),               "atan(a)",      _REAL,        20)

@@ -17,6 +17,7 @@ from symgrad.errors import CompilerNotFoundError, ExportError, StructureError
 from symgrad.graph import Graph
 from symgrad.inspect import ascii_text
 from symgrad.lower.schedule import lower
+from symgrad.lower.share import share
 from symgrad.names import comment_text, mangle, safe_path, unique
 from symgrad.resources import write_whole
 from symgrad.runtime import dispatch
@@ -40,7 +41,7 @@ def source_of(graph: Graph) -> Source:
     name = mangle(graph.name, 0)
     names = c_names([*graph.arg_names, *graph.out_names], taken=["work", name])
     inputs, outputs = names[: len(graph.args)], names[len(graph.args) :]
-    outs = graph.lowered_outs()
+    outs = share(graph.lowered_outs())
     program = lower(graph.args, outs, inputs, outputs)
     comment: list[str] = []
     if len(graph.nodes) <= _FORMULA_NODES:

@@ -33,6 +33,7 @@ from symgrad.lower.program import (
     Loop,
     Program,
     Store,
+    loads,
     values,
 )  # fmt: skip
 from symgrad.lower.schedule import row_strides
@@ -279,10 +280,12 @@ class _Emitter:
             if self.lanes is not None and only_adds(s.body, s.index):
                 return self._inner_sum(s, name, depth)
             outer = self.branchless
-            self.branchless = outer or _is_elementwise(s)
+            elementwise = self.lanes is None and _is_elementwise(s)
+            self.branchless = outer or elementwise
             body = self.body(s.body, depth + 1)
             self.branchless = outer
-            return dict(kind="loop", index=name, extent=s.extent, body=body)
+            self.simd = self.simd or elementwise
+            return dict(kind="loop", index=name, extent=s.extent, body=body, simd=elementwise)
         if isinstance(s, Store):
             if self.lanes is not None and self.lanes.sums(s):
                 return self._lane_sum(s)
@@ -530,8 +533,37 @@ class _Emitter:
 
 
 def _is_elementwise(loop: Loop) -> bool:
-    """Whether the compiler can vectorise a loop as it stands, if nothing branches."""
-    return loop.extent >= LANES and all(isinstance(s, Store) and s.op == "=" for s in loop.body)
+    """Whether the rounds of a loop are independent of each other, and worth vectorising.
+
+    Each round stores to elements of its own, and reads of what the loop writes only these.
+    """
+    if loop.extent < 2 * LANES:
+        return False
+    written: dict[int, tuple[Expr, ...]] = {}
+    for s in loop.body:
+        if not isinstance(s, Store) or s.op != "=":
+            return False
+        own = s.buffer.role == "scalar" or any(i is loop.index for i in s.index)
+        if not own or written.setdefault(s.buffer.number, s.index) != s.index:
+            return False
+    reads = [n for s in loop.body for n in loads(values(s))]
+    if any(n.args != written.get(n.attrs[0], n.args) for n in reads):
+        return False
+    return not any(_guarded(v) for s in loop.body for v in values(s))
+
+
+def _guarded(value: Expr) -> bool:
+    """Whether a value has a part that must not be evaluated everywhere."""
+    seen: set[Expr] = set()
+    stack = [value]
+    while stack:
+        node = stack.pop()
+        if node.op is GUARD:
+            return True
+        if node not in seen:
+            seen.add(node)
+            stack.extend(node.args)
+    return False
 
 
 def _spelling(node: Expr) -> str | None:

@@ -39,6 +39,8 @@ _MIN_EXTENT = 32  # shorter loops do not pay for the arrays
 _SIZES = (64, 56, 48, 40, 32, 24, 16)  # lanes: multiples of every vector width
 _BLOCK_BYTES = 32 * 1024  # what a block should stay below: the first-level cache
 _MOST_BYTES = 96 * 1024  # of the smallest block; beyond this the points are too large for lanes
+_LONG_ROW = 32  # elements of a point in a result from which lanes do not pay
+_MOST_PARTIAL = 8192  # sums, each of which takes a few lanes
 _MAX_INNER_SUM = 128  # longer ones are left to the compensated sum along their own axis
 _REUSED = 3  # rounds of a loop from which a value is computed before it
 _COSTLY = 10  # cost of an operation for which a loop of plain sums is put into lanes
@@ -108,11 +110,23 @@ class _Plan:
         if not any(path for _, path in self.leaves):  # no inner loops: the compiler vectorises stores
             return bool(sums) and (len(sums) < len(self.leaves) or self._is_costly())
         for s, path in self.leaves:
-            if isinstance(s, Store) and s.op == "+" and path:
-                inner = path[-1]
-                if inner.extent > _MAX_INNER_SUM and not any(_contains(i, inner.index) for i in s.index):
-                    return False
+            if not isinstance(s, Store):
+                continue
+            moved = [any(_contains(i, inner.index) for i in s.index) for inner in path]
+            if s.op == "+" and any(
+                n.extent > _MAX_INNER_SUM for n, m in zip(path, moved, strict=True) if not m
+            ):
+                return False
+            # Long rows are contiguous: the compiler vectorises along them, and lanes would jump.
+            row = math.prod(n.extent for n, m in zip(path, moved, strict=True) if m)
+            whole = any(i is self.index for i in s.index[:-1]) and self.index in self._kept(s)
+            if whole and row >= _LONG_ROW:
+                return False
         return True
+
+    def _kept(self, s: Store) -> list[Expr]:
+        """The index of the elements that a store reaches in memory, without dropped axes."""
+        return [s.index[a] for a in s.buffer.kept_axes]
 
     def _is_costly(self) -> bool:
         stack = [v for s, _ in self.leaves for v in values(s)]
@@ -156,6 +170,9 @@ class _Plan:
                     return False
                 if s.op == "+" and not any(_contains(i, self.index) for i in index):
                     self.sums.append(s)
+        partial = {s.buffer.number: s.buffer.size for s in self.sums}
+        if sum(partial.values()) > _MOST_PARTIAL:
+            return False
         self._find_turned(read, written)
         return self._lane_bytes() * _SIZES[-1] <= _MOST_BYTES
 

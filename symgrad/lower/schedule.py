@@ -1,7 +1,8 @@
 """Kernels to loops: which kernels share a loop, in which order loops nest, where buffers live.
 
 Index variables of different kernels belong to one *axis class* when a kernel reads, at exactly
-that index, what another wrote at exactly that index, or when both walk the same axis of an input.
+that index, what another wrote at exactly that index, when both walk the same axis of an input, or
+when both write parts of one array that alternate in memory.
 A loop over a class can hold every kernel that has it, as long as each only reads what is already
 complete. Applied from the outside inwards this makes one pass over shared data, and buffers that
 are only used inside such a loop lose the axis; most become local variables.
@@ -85,6 +86,8 @@ class _Scheduler:
         self.writers: dict[int, list[Kernel]] = {}
         self.deps: dict[Kernel, list[tuple[Kernel, tuple[Expr, ...]]]] = {}
         self._link(kernels.kernels)
+        for a, b in kernels.together:
+            self._union(a, b)
 
     # ---- axis classes ------------------------------------------------------------------------
 

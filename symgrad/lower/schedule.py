@@ -330,16 +330,26 @@ def _shrink(body: list, buffers: dict[int, Buffer]) -> None:
                 same += 1
             prefix[number] = known[:same]
     for number, all_indices in indices.items():
-        buffer = buffers[number]
-        loops = {loop.index for loop in prefix[number]}
-        buffer.kept_axes = tuple(
-            a
-            for a in range(len(buffer.shape))
-            if not (
-                all_indices[0][a] in loops and all(i[a] is all_indices[0][a] for i in all_indices)
-            )
-        )
-        buffer.home = prefix[number][-1].body if prefix[number] else body
+        around = prefix[number]
+        buffers[number].kept_axes = _kept_axes(all_indices, around)
+        buffers[number].home = around[-1].body if around else body
+
+
+def _kept_axes(indices: Sequence[tuple[Expr, ...]], around: tuple[Loop, ...]) -> tuple[int, ...]:
+    """The axes of a temporary that need storage: `indices` of its accesses, loops around them."""
+    depth = {loop.index: k for k, loop in enumerate(around)}
+    fixed = {
+        a
+        for a, i in enumerate(indices[0])
+        if i in depth and all(other[a] is i for other in indices)
+    }
+    # A scan hands its last element from one iteration of a loop to the next: one for every
+    # iteration of the loops inside of that loop, so their axes stay.
+    others = {entry for index in indices for a, entry in enumerate(index) if a not in fixed}
+    carried = min((depth[i] for e in others for i in _indices(e) if i in depth), default=len(depth))
+    return tuple(
+        a for a, i in enumerate(indices[0]) if a not in fixed or depth[i] > carried
+    )
 
 
 def _place(body: list, buffers: Sequence[Buffer]) -> int:

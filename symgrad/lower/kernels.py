@@ -8,8 +8,9 @@ buffers again, often to a local variable.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import opt_einsum
@@ -26,6 +27,7 @@ from symgrad.ops.linear import broadcast, permute
 _INLINE_COST = 8  # flops-equivalents an element may cost and still be computed twice
 _CONSTANT_ELEMENTS = 4096  # a larger captured array is handed in by the caller
 _OWN_KERNEL = (Kind.REDUCE, Kind.SCAN, Kind.CALL)
+_MOST_SLICES = 32  # readers of one node that are compared with each other
 
 
 @dataclass(eq=False)
@@ -42,6 +44,63 @@ class Kernel:
     kind: str = "store"  # or "best", "check", "call"
     extra: Any = None
     start: bool = False  # the start value of an accumulation that follows
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a joined array writes the elements of one of its parts.
+
+    start : for each axis of the target, where the part begins
+    axes : for each axis of the part, the axis of the target and the step there
+    loops : for each axis of the part, what it has in common with the axes of other parts that one
+        loop should run over; None if nothing
+    """
+
+    start: tuple[int, ...]
+    axes: tuple[tuple[int, int], ...]
+    loops: tuple[tuple[Expr, int] | None, ...]
+
+    @staticmethod
+    def whole(ndim: int) -> _Place:
+        """The place of the target itself."""
+        return _Place((0,) * ndim, tuple((k, 1) for k in range(ndim)), (None,) * ndim)
+
+    def parts(self, node: Expr) -> Iterator[tuple[Expr, _Place]]:
+        """The parts of a concat that stands here, each with its place."""
+        axis = node.attrs[0]
+        into, step = self.axes[axis]
+        # Axes that take larger steps in memory: along them the parts alternate, and a loop for each
+        # part would go through all of the target again.
+        outer = [k for k, (a, s) in enumerate(self.axes) if (a, -s) < (into, -step)]
+        loops = list(self.loops)
+        loops[axis] = None  # the parts differ in it
+        for k in outer:
+            loops[k] = loops[k] or (node, k)
+        begin = self.start[into]
+        for part in node.args:
+            start = (*self.start[:into], begin, *self.start[into + 1 :])
+            yield part, replace(self, start=start, loops=tuple(loops))
+            begin += step * part.shape[axis]
+
+    def below(self, node: Expr) -> _Place:
+        """The place of what a reshape or permute reads that stands here."""
+        axes, loops = [], []
+        moved = _moved(node)
+        assert moved is not None
+        for n, (k, step) in zip(node.args[0].shape, moved, strict=True):
+            axes.append((self.axes[k][0], self.axes[k][1] * step))
+            loops.append(self.loops[k] if n == node.shape[k] else None)
+        return replace(self, axes=tuple(axes), loops=tuple(loops))
+
+    def index(self, at: Sequence[Expr]) -> tuple[Expr, ...]:
+        """The index in the target of the element `at` of the part."""
+        result = [const(n, "int64") for n in self.start]
+        zero = const(0, "int64")
+        for (axis, step), i in zip(self.axes, at, strict=True):
+            if i is not zero:
+                term = i if step == 1 else i * const(step, "int64")
+                result[axis] = result[axis] + term
+        return tuple(result)
 
 
 def split_contractions(outs: Sequence[Expr]) -> list[Expr]:
@@ -102,7 +161,8 @@ def _pairwise(factors: list[Expr], inputs: list[Any], output: tuple[int, ...]) -
 
 class Kernels:
     """Builds the kernels of a graph. `inputs`, `outputs`, `kernels`, `buffers` are the result, and
-    `indices`, the number of loop variables."""
+    `indices`, the number of loop variables, and `together`, pairs of them that had better be one
+    loop although no data connects them."""
 
     def __init__(self, args: Sequence[Expr], outs: Sequence[Expr], arg_names: Sequence[str], out_names: Sequence[str]) -> None:
         self.buffers: list[Buffer] = []
@@ -110,6 +170,7 @@ class Kernels:
         self.stored: dict[Expr, Buffer] = {}
         self.data: list[Buffer] = []
         self.indices = 0
+        self.together: list[tuple[Expr, Expr]] = []
         self._memo: dict[tuple[Expr, tuple[Expr, ...]], Expr] = {}
         self._extent: dict[Expr, int] = {}
         self._checked: set[tuple[Expr, int]] = set()
@@ -147,9 +208,13 @@ class Kernels:
     def _choose(self, nodes: list[Expr], outs: Sequence[Expr]) -> None:
         self.needs_buffer: set[Expr] = {o for o in outs}
         readers = users(nodes)
+        self.in_place = _in_place(nodes, readers, self.needs_buffer)
         inline_cost: dict[Expr, int] = {}
         for node in nodes:
             kind = node.op.kind
+            if node in self.in_place:
+                inline_cost[node] = 0  # nobody reads it
+                continue
             if kind in _OWN_KERNEL or node.name in ("sum", "scatter_add", "concat"):
                 self.needs_buffer.add(node)
             elif kind is Kind.EINSUM:
@@ -163,7 +228,7 @@ class Kernels:
                 cost += 0 if a in self.needs_buffer else inline_cost[a]
             inline_cost[node] = cost + node.op.cost
             if node.ndim and inline_cost[node] >= _INLINE_COST and node not in self.needs_buffer:
-                if len(readers[node]) > 1 or any(_rereads(u, node) for u in readers[node]):
+                if _is_reread(node, readers[node]):
                     self.needs_buffer.add(node)
         # a scalar array expression used by loops is hoisted by the emitter, not stored here
 
@@ -194,8 +259,8 @@ class Kernels:
             self._accumulate(target, kept, index, shape, "+", const(0, node.dtype), value)
         elif row.name == "scatter_add":
             self._scatter(node, target)
-        elif row.name == "concat":
-            self._concat(node, target)
+        elif row.name == "concat" or any(a in self.in_place for a in node.args):
+            self._join(node, target)
         elif kind is Kind.SCAN:
             self._scan(node, target)
         else:
@@ -233,14 +298,34 @@ class Kernels:
         zero = const(0, "int64")
         return bind("select", bind("less", row, zero), row + const(size, "int64"), row)
 
-    def _concat(self, node: Expr, target: Buffer) -> None:
-        axis, start = node.attrs[0], 0
-        for part in node.args:
-            dims = self._dims(part.shape)
-            where = list(dims)
-            where[axis] = const(start, "int64") + dims[axis] if start else dims[axis]
-            self._add(target, tuple(where), "=", self._element(part, dims), dims, ())
-            start += part.shape[axis]
+    def _join(self, root: Expr, target: Buffer) -> None:
+        """The parts of a concat, and of concats among them, each straight to its place."""
+        first: dict[tuple[Expr, int], Expr] = {}
+        stack = [(root, _Place.whole(root.ndim))]
+        while stack:
+            node, place = stack.pop()
+            if node is not root and node not in self.in_place:
+                self._part(node, target, place, first)
+            elif node.name == "concat":
+                stack.extend(reversed(list(place.parts(node))))
+            else:
+                stack.append((node.args[0], place.below(node)))
+
+    def _part(self, node: Expr, target: Buffer, place: _Place, first: dict[tuple[Expr, int], Expr]) -> None:
+        """Stores one part. `first` has, for what parts have in common, the index of the first."""
+        zero = const(0, "int64")
+        wide = [k for k, n in enumerate(node.shape) if n != 1]
+        # Where axes of the part lie within one axis of the target, the scheduler sees no difference
+        # between their steps and takes the first for the outermost loop.
+        wide.sort(key=lambda k: (place.axes[k][0], -place.axes[k][1]))
+        dims = self._dims(tuple(node.shape[k] for k in wide))
+        at = [zero] * node.ndim
+        for k, i in zip(wide, dims, strict=True):
+            at[k] = i
+            common = place.loops[k]
+            if common is not None and first.setdefault(common, i) is not i:
+                self.together.append((first[common], i))
+        self._add(target, place.index(at), "=", self._element(node, tuple(at)), dims, ())
 
     def _scan(self, node: Expr, target: Buffer) -> None:
         axis, reverse = node.attrs
@@ -375,6 +460,77 @@ class Kernels:
 def _constant(value: Expr) -> Any:
     return value
     yield  # a reader is a generator even when it reads nothing
+
+
+def _in_place(nodes: Sequence[Expr], readers: Mapping[Expr, Sequence[Expr]], outs: set[Expr]) -> set[Expr]:
+    """Concats that need no buffer: their parts are written where the only reader would copy them.
+
+    The reader is a concat, or a result that permutes or reshapes the concat as a whole. What does
+    that between two concats is in the set as well.
+    """
+    joined: set[Expr] = set()  # concats, and concats moved as a whole
+    for node in nodes:
+        if node.size and (node.name == "concat" or _moved(node) and node.args[0] in joined):
+            joined.add(node)
+    result: set[Expr] = set()
+    for node in reversed(nodes):  # readers first
+        if node in joined and node not in outs and len(readers[node]) == 1:
+            reader = readers[node][0]
+            if reader.name == "concat":
+                if reader.args.count(node) == 1:  # else it would be computed twice
+                    result.add(node)
+            elif reader in joined and (reader in outs or reader in result):
+                result.add(node)
+    return result
+
+
+def _moved(node: Expr) -> list[tuple[int, int]] | None:
+    """For each axis of what a permute or reshape reads, the axis of the result and the step there.
+
+    None for other nodes and for a reshape that splits an axis.
+    """
+    if node.name == "permute":
+        return [(node.attrs[0].index(k), 1) for k in range(node.ndim)]
+    if node.name != "reshape" or not node.size:
+        return None
+    result = []
+    axis, step, size = node.ndim, 1, 1
+    for n in reversed(node.args[0].shape):
+        if n == 1:  # on any axis
+            result.append((0, 1))
+            continue
+        while step == size:
+            axis -= 1
+            step, size = 1, node.shape[axis]
+        result.append((axis, step))
+        step *= n
+        if size % step:
+            return None
+    return result[::-1]
+
+
+def _is_reread(node: Expr, readers: Sequence[Expr]) -> bool:
+    """Whether elements of `node` are read more than once."""
+    if any(_rereads(u, node) for u in readers):
+        return True
+    return len(readers) > 1 and not _are_apart(readers)
+
+
+def _are_apart(readers: Sequence[Expr]) -> bool:
+    """Whether all are slices, in boxes that do not overlap."""
+    if len(readers) > _MOST_SLICES or any(r.name != "slice" for r in readers):
+        return False
+    boxes = [_box(r) for r in readers]
+    return all(
+        any(high < other_low or other_high < low for (low, high), (other_low, other_high) in zip(a, b, strict=True))
+        for a, b in itertools.combinations(boxes, 2)
+    )  # fmt: skip
+
+
+def _box(node: Expr) -> list[tuple[int, int]]:
+    """The first and last element that a slice reads, for each axis."""
+    ends = [(start, start + (n - 1) * step) for start, n, step in zip(*node.attrs, strict=True)]
+    return [(min(pair), max(pair)) for pair in ends]
 
 
 def _rereads(user: Expr, node: Expr) -> bool:

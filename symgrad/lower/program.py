@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from symgrad.expr.node import CONST, Expr, bind, const_value
+from symgrad.expr.node import CONST, Expr, bind, const, const_value
 from symgrad.expr.op import Kind, Op, register
 
 
@@ -21,10 +21,17 @@ def _normalize_div(args: tuple[Expr, ...], attrs: tuple[Any, ...]) -> Expr | Non
     return args[0] if args[1].op is CONST and const_value(args[1]) == 1 else None
 
 
+def _normalize_guard(args: tuple[Expr, ...], attrs: tuple[Any, ...]) -> Expr | None:
+    condition, value = args
+    if condition.op is not CONST:
+        return None
+    return value if const_value(condition) else const(0, value.dtype)
+
+
 # fmt: off
 INDEX = register(Op("index", Kind.LOWERED, lambda number: ((), "int64"), lambda *_: None, ("number",)))
 LOAD = register(Op("load", Kind.LOWERED, lambda *args: ((), args[-1]), lambda *_: None, ("buffer", "dtype")))
-GUARD = register(Op("guard", Kind.LOWERED, lambda c, v: ((), v.dtype), lambda *_: None, c="{0} ? {1} : 0"))
+GUARD = register(Op("guard", Kind.LOWERED, lambda c, v: ((), v.dtype), lambda *_: None, c="{0} ? {1} : 0", normalize=_normalize_guard))
 INDEX_DIV = register(Op("index_div", Kind.LOWERED, lambda a, b: ((), "int64"), lambda *_: None, c="{0} / {1}", normalize=_normalize_div))
 INDEX_MOD = register(Op("index_mod", Kind.LOWERED, lambda a, b: ((), "int64"), lambda *_: None, c="{0} % {1}"))
 # fmt: on

@@ -1,7 +1,8 @@
 """Kernels to loops: which kernels share a loop, in which order loops nest, where buffers live.
 
 Index variables of different kernels belong to one *axis class* when a kernel reads, at exactly
-that index, what another wrote at exactly that index, or when both walk the same axis of an input.
+that index, what another wrote at exactly that index, when both walk the same axis of an input, or
+when both write parts of one array that alternate in memory.
 A loop over a class can hold every kernel that has it, as long as each only reads what is already
 complete. Applied from the outside inwards this makes one pass over shared data, and buffers that
 are only used inside such a loop lose the axis; most become local variables.
@@ -85,6 +86,8 @@ class _Scheduler:
         self.writers: dict[int, list[Kernel]] = {}
         self.deps: dict[Kernel, list[tuple[Kernel, tuple[Expr, ...]]]] = {}
         self._link(kernels.kernels)
+        for a, b in kernels.together:
+            self._union(a, b)
 
     # ---- axis classes ------------------------------------------------------------------------
 
@@ -330,16 +333,26 @@ def _shrink(body: list, buffers: dict[int, Buffer]) -> None:
                 same += 1
             prefix[number] = known[:same]
     for number, all_indices in indices.items():
-        buffer = buffers[number]
-        loops = {loop.index for loop in prefix[number]}
-        buffer.kept_axes = tuple(
-            a
-            for a in range(len(buffer.shape))
-            if not (
-                all_indices[0][a] in loops and all(i[a] is all_indices[0][a] for i in all_indices)
-            )
-        )
-        buffer.home = prefix[number][-1].body if prefix[number] else body
+        around = prefix[number]
+        buffers[number].kept_axes = _kept_axes(all_indices, around)
+        buffers[number].home = around[-1].body if around else body
+
+
+def _kept_axes(indices: Sequence[tuple[Expr, ...]], around: tuple[Loop, ...]) -> tuple[int, ...]:
+    """The axes of a temporary that need storage: `indices` of its accesses, loops around them."""
+    depth = {loop.index: k for k, loop in enumerate(around)}
+    fixed = {
+        a
+        for a, i in enumerate(indices[0])
+        if i in depth and all(other[a] is i for other in indices)
+    }
+    # A scan hands its last element from one iteration of a loop to the next: one for every
+    # iteration of the loops inside of that loop, so their axes stay.
+    others = {entry for index in indices for a, entry in enumerate(index) if a not in fixed}
+    carried = min((depth[i] for e in others for i in _indices(e) if i in depth), default=len(depth))
+    return tuple(
+        a for a, i in enumerate(indices[0]) if a not in fixed or depth[i] > carried
+    )
 
 
 def _place(body: list, buffers: Sequence[Buffer]) -> int:

@@ -209,7 +209,8 @@ def _gradient(
         aux, aux_tree = flatten(parts[1])
         inner.outs = flatten(parts[0])[0]
     out = scalar_out(inner, what)
-    if not is_nested():  # in a derivative of a derivative, independence is no mistake
+    # In a derivative of a derivative independence is no mistake.
+    if not is_nested() and not hasattr(f, "__symgrad_transformed__"):
         unused = [v.attrs[-1] for v in inner.fresh if v not in inner.used]
         if unused:
             warn(

@@ -169,6 +169,7 @@ def transformed(f: Function, impl: Function, label: str) -> Function:
     def function(*args: Any, **kwargs: Any) -> Any:
         return call(*args, **kwargs)
 
+    function.__symgrad_transformed__ = True  # type: ignore[attr-defined]
     name = function_name(f)
     for named in (function, impl):
         named.__name__ = f"{label}_{name}" if label else name

@@ -118,7 +118,9 @@ class Undefined(Exception):
 UNIT = 2.0**-53
 LARGEST = MP.mpf(1.797e308)
 EXACT = {**taylor.UNARY, **taylor.BINARY, "sigmoid": taylor.expit,
-         "softplus": lambda x: taylor.log1p(taylor.exp(x))}  # fmt: skip
+         "softplus": lambda x: taylor.log1p(taylor.exp(x)),
+         "sech": lambda x: 1 / taylor.cosh(x),
+         "complement_square": lambda x: (1 - x) * (1 + x)}  # fmt: skip
 CONNECTIVES = {"logical_and": lambda a, b: a and b, "logical_or": lambda a, b: a or b,
                "logical_not": lambda a: not a}  # fmt: skip
 # and which argument may not come near zero
@@ -127,7 +129,7 @@ HOLDS = {"less": lambda a, b: a < b, "greater": lambda a, b: a > b, "equal": lam
          "less_equal": lambda a, b: a <= b, "greater_equal": lambda a, b: a >= b,
          "not_equal": lambda a, b: a != b}  # fmt: skip
 EXPONENTIALS = {"exp", "expm1", "sinh", "cosh", "exp2", "sigmoid", "softplus", "tanh",
-                "erf", "erfc", "logaddexp"}  # fmt: skip
+                "sech", "erf", "erfc", "logaddexp"}  # fmt: skip
 
 
 class Truth:

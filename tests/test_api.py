@@ -11,6 +11,8 @@ import warnings
 from collections import namedtuple
 
 import mpmath
+import warnings
+
 import numpy as np
 import pytest
 
@@ -296,3 +298,66 @@ def test_index_checks_of_computed_indices():
         labels[2] = bad
         with pytest.raises(sg.errors.OutOfRangeError):
             sg.grad(picked)(z, labels)
+
+
+# ---- Python numbers as arguments: weak in promotion, as NumPy 2 has it ---------------------------
+
+
+def weak_cases():
+    w = np.arange(3, dtype=np.float32)
+    k = np.arange(3, dtype=np.int32)
+    return {
+        "times an array": (lambda x, s: s * x, w),
+        "operators between numbers": (lambda x, s: (2 * s**2 - s / 3 + abs(-s)) * x, w),
+        "a ufunc of a number is strong": (lambda x, s: np.exp(s) * x, w),
+        "a NumPy number is strong": (lambda x, s: (np.float64(2) * s) * x, w),
+        "where": (lambda x, s: np.where(x > 1, s, x), w),
+        "clip": (lambda x, s: np.clip(x, -s, s), w),
+        "maximum": (lambda x, s: np.maximum(s, x), w),
+        "in place": (lambda x, s: (x + 0).__iadd__(s), w),
+        "with integers": (lambda x, s: x * s, k),
+        "power": (lambda x, s: x**s, w),
+        "alone": (lambda x, s: s * 2, w),
+    }
+
+
+@pytest.mark.parametrize("name", weak_cases())
+@pytest.mark.parametrize("number", [0.5, 2], ids=["float", "int"])
+def test_python_numbers_are_weak(name, number):
+    f, x = weak_cases()[name]
+    expected = np.asarray(f(x, number))
+    got = np.asarray(sg.jit(f)(x, number))
+    assert got.dtype == expected.dtype
+    np.testing.assert_allclose(got, expected, rtol=1e-6)
+    strong = np.float64(number) if isinstance(number, float) else np.int64(number)
+    expected = np.asarray(f(x, strong))
+    assert np.asarray(sg.jit(f)(x, strong)).dtype == expected.dtype
+    assert sg.compile(f, x, number)(x, number) is not None
+
+
+def test_gradients_by_python_numbers_beside_float32():
+    def loss(w, rate):
+        return np.sum((rate * w) ** 2)
+
+    w = np.array([1.0, 2.0], np.float32)
+    by_w, by_rate = sg.grad(loss, (0, 1))(w, 0.5)
+    assert by_w.dtype == np.float32 and type(by_rate) is float
+    np.testing.assert_allclose(by_w, [0.5, 1.0])
+    assert by_rate == 5.0
+    assert sg.jit(lambda w, rate: w - rate * sg.grad(loss)(w, rate))(w, 0.1).dtype == np.float32
+
+
+def test_gradients_by_unused_arguments_are_zero_with_a_warning():
+    def f(p, x):
+        return np.sum(p["w"] * x)
+
+    p = {"w": np.ones(2), "forgotten": np.ones(3)}
+    with pytest.warns(sg.errors.SymgradWarning, match=r'p\["forgotten"\]'):
+        gradient = sg.grad(f)(p, 2.0)
+    np.testing.assert_array_equal(gradient["forgotten"], np.zeros(3))
+    # In a second derivative independence is no mistake, and a difference that cancels is no slip.
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert sg.grad(sg.grad(lambda x: 3.0 * x))(1.0) == 0.0
+        assert sg.grad(lambda x: x - x)(1.0) == 0.0
+        assert sg.hessian(lambda x: np.sum(x))(np.ones(2)).tolist() == [[0.0, 0.0], [0.0, 0.0]]

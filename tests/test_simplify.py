@@ -258,9 +258,9 @@ def test_scatters_become_one_stack():
     for k in range(n):
         term = pad(reshape(sin(element(x, k)) * float(k + 2), (1,)), (n,), (k,), (1,))
         total = term if total is None else total + term
-    start = time.perf_counter()
+    start = time.process_time()
     (out,) = simplify([total]).outs
-    assert time.perf_counter() - start < 3
+    assert time.process_time() - start < 20  # about 1 s; adding up whole arrays takes minutes
     assert out.name == "concat" and "pad" not in names(out)
 
 
@@ -415,9 +415,9 @@ def test_long_chain():
     (g,) = vjp([f], [x], [const(1.0)])
     count = len(toposort([g]))
     assert count > 300_000
-    start = time.perf_counter()
+    start = time.process_time()
     done = simplify([g])
-    assert time.perf_counter() - start < 20  # about 2 s alone on one core
+    assert time.process_time() - start < 60  # about 2 s; quadratic work would take hours
     assert done.converged and len(toposort(done.outs)) <= count
 
 
@@ -427,9 +427,9 @@ def test_deep_rewrites_stay_linear():
     for _ in range(20_000):
         f = -sin(-f) * 2.0
     f = slice_(f, (2,), (3,), (1,))
-    start = time.perf_counter()
+    start = time.process_time()
     done = simplify([f])
-    assert time.perf_counter() - start < 20 and done.converged and done.passes < 6
+    assert time.process_time() - start < 60 and done.converged and done.passes < 6
 
 
 def test_opposite_growth_is_bounded():

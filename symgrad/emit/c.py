@@ -309,7 +309,8 @@ class _Emitter:
                         f"{value}, {target})"
                     ))  # fmt: skip
                 return dict(kind="extremum", type=C_TYPES[s.value.dtype], name=variable,
-                            value=value, target=target, sign=sign)  # fmt: skip
+                            value=value, target=target, sign=sign,
+                            is_float=s.value.dtype in FLOATS)  # fmt: skip
             return dict(kind="assign", target=target, op="=", value=f"{target} {s.op} ({value})")
         if isinstance(s, Flush):
             return self._flush(s)

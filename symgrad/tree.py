@@ -40,7 +40,7 @@ class _Node:
     as positions in `keys`: it is restored on output but two dicts that differ only there are equal.
     """
 
-    type: type | None
+    type: Any  # a class
     arity: int = 0
     keys: tuple[Any, ...] = ()
     factory: Any = None  # of a defaultdict
@@ -143,7 +143,7 @@ def flatten(value: Any, is_leaf: Callable[[Any], bool] | None = None) -> tuple[l
                 if type(item) not in _PLAIN:
                     break
             else:
-                return list(value), _flat(cls, len(value))
+                return list(value), _flat(cls, len(value))  # type: ignore[arg-type]  # has a hash
     leaves: list[Any] = []
     nodes: list[_Node] = []
     path: list[Any] = []  # the containers around the present one, to tell a cycle from mere depth
@@ -232,7 +232,7 @@ def _open(value: Any) -> tuple[_Node, Sequence[Any]] | None:
         if not (hasattr(cls, "_fields") and hasattr(cls, "_make")):
             return None
         return _Node(cls, len(value), tuple(cls._fields)), value
-    names = _field_names(cls)
+    names = _field_names(cls)  # type: ignore[arg-type]  # any class has a hash
     if names is None:
         return None
     # A field with init=False may not have been set yet; it stays so.

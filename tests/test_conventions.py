@@ -16,7 +16,6 @@ import pytest
 import scipy.special as special
 
 import symgrad as sg
-from symgrad.errors import DifferentiationError, DtypeError
 
 inf, nan = math.inf, math.nan
 
@@ -36,7 +35,8 @@ def every_way(f: Callable[..., Any], args: Sequence[Any]) -> dict[str, list[np.n
     reverse, forward = sg.jit(both_modes)(*args)
     ways = {"C, reverse": reverse, "C, forward": forward}
     for label, g in (("traced", graph), ("simplified", graph.simplify())):
-        ways[f"evaluator, {label}, reverse"], ways[f"evaluator, {label}, forward"] = g.evaluate(*args)
+        reverse, forward = g.evaluate(*args)
+        ways[f"evaluator, {label}, reverse"], ways[f"evaluator, {label}, forward"] = reverse, forward
     return ways
 
 
@@ -174,7 +174,8 @@ def selected(x: Any) -> Any:
 
 
 def pieces(x: Any) -> Any:
-    return np.piecewise(x, [x < 0, x > 1], [lambda v: np.log(-v), lambda v: np.sqrt(v - 1), lambda v: v**3])
+    values = [lambda v: np.log(-v), lambda v: np.sqrt(v - 1), lambda v: v**3]
+    return np.piecewise(x, [x < 0, x > 1], values)
 
 
 def masked_rows(x: Any) -> Any:
@@ -241,7 +242,8 @@ WHERE: dict[str, tuple[Callable[..., Any], Any, Any, Any]] = {
     "√q, q = Σx²": (norm_or_zero, A(0, 0), [0, 0], [0, 0]),
     "√q, q = Σx², taken": (norm_or_zero, A(3, 4), [0.6, 0.8], [16 / 125, 9 / 125]),
     "q, q = Σx²": (norm_squared, A(0, 0), [0, 0], [4, 4]),
-    "piecewise": (lambda x: np.sum(pieces(x)), A(-2, 0, 5), [-1 / 2, 0, 1 / 4], [-1 / 4, 0, -1 / 32]),
+    "piecewise": (
+        lambda x: np.sum(pieces(x)), A(-2, 0, 5), [-1 / 2, 0, 1 / 4], [-1 / 4, 0, -1 / 32]),
     "axis sums": (
         lambda x: np.sum(np.where(x > 0, x / np.sum(x), 0)), A(0, 0), [0, 0], [0, 0]),
     "division in a matrix": (guarded_solve, A(1, 1), [0, 0], [2, 2]),
@@ -273,4 +275,5 @@ def test_branch_not_taken(name):
     results = [*sg.jit(hessians)(x), *graph.evaluate(x), *graph.simplify().evaluate(x)]
     for h in results:
         assert np.isfinite(h).all(), h
-        np.testing.assert_allclose(h if np.ndim(x) == 0 else np.diag(h), second, rtol=1e-13, atol=1e-15)
+        diagonal = h if np.ndim(x) == 0 else np.diag(h)
+        np.testing.assert_allclose(diagonal, second, rtol=1e-13, atol=1e-15)

@@ -142,11 +142,10 @@ def _pull(
     if row.vjp is not None:
         guards = _guards(node, guard)
         whole = ct if guards else _materialize([(guard, ct)])
+        pulled = row.vjp(whole, node, args, node.attrs)
+        branches: list[Expr | None] = [*guards] if guards else [None] * len(args)
         return [
-            None if c is None else [(g, c)]
-            for g, c in zip(
-                guards or [None] * len(args), row.vjp(whole, node, args, node.attrs), strict=True
-            )
+            None if c is None else [(g, c)] for g, c in zip(branches, pulled, strict=True)
         ]
     raise _no_rule(node)
 
@@ -265,7 +264,9 @@ def vmap(
             elif node.op.batch is not None:
                 known[node] = node.op.batch(args, flags, node.attrs, size)
             else:
-                raise DifferentiationError(at_user_line(f"{node.name} has no batching rule", node.site))
+                raise DifferentiationError(
+                    at_user_line(f"{node.name} has no batching rule", node.site)
+                )
     return [known[o] if o in active else lead(o, size) for o in outs]
 
 

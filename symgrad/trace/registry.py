@@ -35,7 +35,7 @@ _HARMLESS: dict[str, tuple[Any, ...]] = {
 
 def implements(
     *names: str, view: bool = False
-) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+) -> Callable[[Callable[..., Any]], Any]:
     """Register an implementation; `view` if NumPy's result shares memory with argument one."""
 
     def register(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -126,8 +126,13 @@ def _positions(
 
 
 def _differentiable(leaf: Any, path: str, name: str) -> Expr:
-    if isinstance(leaf, int) and not isinstance(leaf, bool):
-        leaf = float(leaf)  # grad(f)(3) means 3.0
+    if issubclass(type(leaf), int) and type(leaf) is not bool:
+        try:
+            leaf = float(leaf)  # grad(f)(3) means 3.0
+        except OverflowError:
+            raise DtypeError(
+                at_user_line(f"{name}: {path}, an int of {leaf.bit_length()} bits, is no float")
+            ) from None
     if not is_array(leaf):
         raise DifferentiationError(
             at_user_line(f"{name}: cannot differentiate with respect to {path}, "

@@ -34,8 +34,9 @@ UNARY = {
     "negative": REAL, "absolute": REAL, "sqrt": POSITIVE, "square": REAL, "exp": REAL,
     "expm1": REAL, "log": POSITIVE, "log1p": POSITIVE, "log2": POSITIVE, "log10": POSITIVE,
     "sin": REAL, "cos": REAL, "tan": UNIT, "sinh": REAL, "cosh": REAL, "tanh": REAL, "sign": REAL,
-    "floor": REAL, "ceil": REAL, "trunc": REAL, "reciprocal": POSITIVE, "arcsin": UNIT, "arccos": UNIT, "arctan": REAL,
-    "arcsinh": REAL, "arccosh": ABOVE, "arctanh": UNIT, "exp2": REAL, "cbrt": POSITIVE,
+    "floor": REAL, "ceil": REAL, "trunc": REAL, "reciprocal": POSITIVE, "arcsin": UNIT,
+    "arccos": UNIT, "arctan": REAL, "arcsinh": REAL, "arccosh": ABOVE, "arctanh": UNIT,
+    "exp2": REAL, "cbrt": POSITIVE,
 }  # fmt: skip
 BINARY = {
     "add": REAL, "subtract": REAL, "multiply": REAL, "divide": POSITIVE, "power": POSITIVE,

@@ -294,3 +294,9 @@ def test_check_grads():
 
     with pytest.raises(DifferentiationError, match="order 1"):
         sg.check_grads(wrong, (RNG.normal(size=3),))
+
+
+def test_tangents_of_another_dtype():
+    with pytest.raises(DtypeError, match="a tangent has dtype float32, expected float64"):
+        sg.jvp(np.sin, (np.ones(3),), (np.ones(3, np.float32),))
+    assert sg.jvp(np.sin, (0.0,), (1,))[1] == 1.0

@@ -291,7 +291,8 @@ def _index(self: Notation, node: Expr, dropped: tuple[int, ...], rank: int) -> F
     f = self.full(node.args[0])
     if f.rank == 0:
         return f
-    text = window(node.args[0].shape, *node.attrs, dropped)
+    starts, sizes, steps = node.attrs
+    text = window(node.args[0].shape, starts, sizes, steps, dropped)
     return Formula("index", (f,), text, rank)
 
 

@@ -439,7 +439,7 @@ class ArrayTracer(Tracer):
     def __imod__(self, other: Any) -> Tracer:
         return self._update(np.remainder, other)
 
-    def __ipow__(self, other: Any) -> Tracer:
+    def __ipow__(self, other: Any) -> Tracer:  # type: ignore[override,misc]  # as Python has it
         return self.assign(operand(self**other), "x **= y")
 
     def __imatmul__(self, other: Any) -> Tracer:

@@ -1,6 +1,6 @@
 """symgrad: write NumPy, read the derivative, ship the C."""
 
-import symgrad.ops
+import symgrad.ops  # noqa: F401  (fills the table of ops)
 from symgrad.batching import vmap
 from symgrad.check import check_grads
 from symgrad.derivatives import (
@@ -29,6 +29,6 @@ from symgrad.version import __version__
 __all__ = [
     "Spec", "__version__", "bool_", "check_grads", "compile", "f32", "f64", "grad", "hessian",
     "hvp", "i32", "i64", "jacfwd", "jacobian", "jacrev", "jit", "jvp", "log_softmax", "logsumexp",
-    "softmax", "solve_triangular", "sparse_hessian", "sparse_jacobian", "stop_gradient", "take", "trace", "value_and_grad", "vjp", "vmap",
-    "where",
+    "softmax", "solve_triangular", "sparse_hessian", "sparse_jacobian", "stop_gradient", "take",
+    "trace", "value_and_grad", "vjp", "vmap", "where",
 ]  # fmt: skip

@@ -57,7 +57,8 @@ def vmap(f: Function, in_axes: Any = 0, out_axes: Any = 0) -> Function:
             values.append(tree.unflatten(tracers))
         if size is None:
             raise ShapeError("vmap: nothing to map over; every in_axes is None")
-        outs, tree = record(f, tuple(values[: len(args)]), dict(zip(kwargs, values[len(args) :], strict=True)))
+        keywords = dict(zip(kwargs, values[len(args) :], strict=True))
+        outs, tree = record(f, tuple(values[: len(args)]), keywords)
         results = []
         for out in modes.vmap(simplified(outs), batched, size):
             at = out_axes % out.ndim

@@ -141,10 +141,11 @@ def _exactly(value: float | int) -> float | int:
     """A number of a subclass as Python's own, whatever the subclass overrides."""
     if type(value) is bool:
         return value
-    return float.__float__(value) if issubclass(type(value), float) else int.__int__(value)
+    return float.__float__(value) if isinstance(value, float) else int.__int__(value)
 
 
 def _shown(value: float | int) -> str:
     """For messages: Python refuses to print an int of thousands of digits, and nobody reads one."""
-    long = type(value) is int and value.bit_length() > 64
-    return f"an int of {value.bit_length()} bits" if long else repr(value)
+    if isinstance(value, int) and value.bit_length() > 64:
+        return f"an int of {value.bit_length()} bits"
+    return repr(value)

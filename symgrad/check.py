@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from symgrad.derivatives import jvp, vjp
-from symgrad.transform import trace
 from symgrad.errors import DifferentiationError
+from symgrad.transform import trace
 from symgrad.tree import flatten
 
 
@@ -44,7 +44,9 @@ def check_grads(
     _check(f, tuple(args), order, tuple(modes), rtol, atol, rng, 1)
 
 
-def _check(f: Any, args: Any, order: int, modes: Any, rtol: float, atol: float, rng: Any, level: int) -> None:
+def _check(
+    f: Any, args: Any, order: int, modes: Any, rtol: float, atol: float, rng: Any, level: int
+) -> None:
     if order < 1:
         return
     direction = _random_like(args, rng)
@@ -54,7 +56,8 @@ def _check(f: Any, args: Any, order: int, modes: Any, rtol: float, atol: float, 
 
         def along(h: float) -> np.ndarray:
             moved = _combine(args, direction, h)
-            return np.concatenate([np.ravel(r) for r in graph.evaluate_flat(flatten((moved, {}))[0])])
+            results = graph.evaluate_flat(flatten((moved, {}))[0])
+            return np.concatenate([np.ravel(r) for r in results])
 
         expected, error = _ridders(along)
         got = np.concatenate([np.ravel(t) for t in flatten(tangent)[0]])
@@ -79,7 +82,9 @@ def _check(f: Any, args: Any, order: int, modes: Any, rtol: float, atol: float, 
             _check(pullback_of, args, order - 1, modes, rtol, atol, rng, level + 1)
 
 
-def _compare(f: Any, level: int, mode: str, got: np.ndarray, expected: np.ndarray, rtol: float, atol: Any) -> None:
+def _compare(
+    f: Any, level: int, mode: str, got: np.ndarray, expected: np.ndarray, rtol: float, atol: Any
+) -> None:
     bad = ~(np.abs(got - expected) <= atol + rtol * np.abs(expected))
     if bad.any():
         k = int(np.argmax(bad))
@@ -92,7 +97,8 @@ def _compare(f: Any, level: int, mode: str, got: np.ndarray, expected: np.ndarra
 
 def _ridders(f: Callable[[float], np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """df/dh at 0 and an estimate of its error, by extrapolation over shrinking steps."""
-    h, table = 1e-2, []
+    h = 1e-2
+    table: list[list[np.ndarray]] = []
     best = error = None
     for i in range(7):
         row = [(f(h) - f(-h)) / (2 * h)]

@@ -9,6 +9,8 @@ import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from symgrad.diff import modes
 from symgrad.errors import (
     DifferentiationError,
@@ -24,7 +26,15 @@ from symgrad.expr.walk import substitute, toposort
 from symgrad.ops.einsum import einsum
 from symgrad.ops.linear import permute
 from symgrad.signature import is_array, parameter_names
-from symgrad.trace import Tracer, as_expr, function_name, is_nested, is_python, python_number, record
+from symgrad.trace import (
+    Tracer,
+    as_expr,
+    function_name,
+    is_nested,
+    is_python,
+    python_number,
+    record,
+)
 from symgrad.transform import Function, jit, simplified, transformed
 from symgrad.tree import TreeDef, flatten, leaf_paths
 
@@ -32,7 +42,9 @@ from symgrad.tree import TreeDef, flatten, leaf_paths
 class Inner:
     """One trace of `f` with fresh variables in place of the differentiated leaves."""
 
-    def __init__(self, f: Function, argnums: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def __init__(
+        self, f: Function, argnums: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
         self.f = f
         self.numbers, self.single = _positions(f, argnums, args, kwargs)
         names = parameter_names(f)
@@ -52,8 +64,9 @@ class Inner:
                 variable = arg(len(self.fresh), node.shape, node.dtype, path)
                 self.actual.append(node)
                 self.fresh.append(variable)
+                python = is_python(leaf)
                 tracers.append(
-                    python_number(variable) if is_python(leaf) else Tracer(variable, is_argument=True)
+                    python_number(variable) if python else Tracer(variable, is_argument=True)
                 )
             self.trees.append(tree)
             self.counts.append(len(leaves))
@@ -79,7 +92,9 @@ class Inner:
         return result[0] if self.single else tuple(result)
 
 
-def _positions(f: Function, argnums: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[list[Any], bool]:
+def _positions(
+    f: Function, argnums: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[list[Any], bool]:
     single = isinstance(argnums, (int, str))
     wanted = [argnums] if single else list(argnums)
     names = parameter_names(f)
@@ -111,8 +126,13 @@ def _positions(f: Function, argnums: Any, args: tuple[Any, ...], kwargs: dict[st
 
 
 def _differentiable(leaf: Any, path: str, name: str) -> Expr:
-    if isinstance(leaf, int) and not isinstance(leaf, bool):
-        leaf = float(leaf)  # grad(f)(3) means 3.0
+    if issubclass(type(leaf), int) and type(leaf) is not bool:
+        try:
+            leaf = float(leaf)  # grad(f)(3) means 3.0
+        except OverflowError:
+            raise DtypeError(
+                at_user_line(f"{name}: {path}, an int of {leaf.bit_length()} bits, is no float")
+            ) from None
     if not is_array(leaf):
         raise DifferentiationError(
             at_user_line(f"{name}: cannot differentiate with respect to {path}, "
@@ -204,7 +224,9 @@ def _gradient(
         parts = inner.out_tree.unflatten(inner.outs)
         if not isinstance(parts, tuple) or len(parts) != 2:
             raise StructureError(
-                at_user_line(f"{what}({function_name(f)}): has_aux=True needs a (value, aux) result")
+                at_user_line(
+                    f"{what}({function_name(f)}): has_aux=True needs a (value, aux) result"
+                )
             )
         aux, aux_tree = flatten(parts[1])
         inner.outs = flatten(parts[0])[0]
@@ -231,7 +253,7 @@ def _filled(values: Sequence[Expr | None], like: Sequence[Expr]) -> list[Expr]:
 
 
 def jacobian(f: Function, argnums: Any = 0) -> Function:
-    """A function that returns the Jacobian of `f`, by forward or reverse mode, whichever is cheaper.
+    """A function that returns the Jacobian of `f`, by the cheaper one of forward and reverse mode.
 
     The block for an output of shape s and an argument of shape t has shape s + t. For several
     outputs or arguments the result has the structure of the outputs, each leaf with the structure
@@ -260,7 +282,8 @@ def _jacobian(f: Function, argnums: Any, what: str) -> Function:
                     at_user_line(f"{what}({function_name(f)}): a result has dtype {o.dtype}")
                 )
         ins = sum(v.size for v in inner.fresh)
-        forward = what == "jacfwd" or (what == "jacobian" and ins <= sum(o.size for o in inner.outs))
+        results = sum(o.size for o in inner.outs)
+        forward = what == "jacfwd" or (what == "jacobian" and ins <= results)
         blocks = (_forward_blocks if forward else _reverse_blocks)(inner)
         n = len(inner.fresh)
         tracers = inner.close([b for row in blocks for b in row])
@@ -275,7 +298,8 @@ def _delta(shape: tuple[int, ...], dtype: str) -> Expr:
     if not shape:
         return const(1, dtype)
     n = len(shape)
-    return einsum([eye(k, dtype) for k in shape], [(i, n + i) for i in range(n)], tuple(range(2 * n)))
+    labels = [(i, n + i) for i in range(n)]
+    return einsum([eye(k, dtype) for k in shape], labels, tuple(range(2 * n)))
 
 
 def _seeded(out: Expr, seed: Expr) -> Expr:
@@ -389,7 +413,7 @@ class _Weak:
     def __init__(self, f: Function) -> None:
         self._f = weakref.ref(f)
         functools.update_wrapper(self, f, updated=())
-        del self.__wrapped__  # that would be a strong reference
+        del self.__dict__["__wrapped__"]  # that would be a strong reference
 
     @property
     def __signature__(self) -> Any:

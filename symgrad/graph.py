@@ -104,7 +104,8 @@ class Graph:
             given = leaves[position]
             if given is not value and not (type(given) is type(value) and given == value):
                 raise StructureError(
-                    f"{self.name}: was traced with {value!r} for argument {path}, got {_brief(given)}"
+                    f"{self.name}: was traced with {value!r} for argument {path}, "
+                    f"got {_brief(given)}"
                 )
         fixed = {position for position, _, _ in self.statics}
         return [leaf for k, leaf in enumerate(leaves) if k not in fixed]

@@ -19,11 +19,12 @@ _ARRAYS = (Tracer, np.ndarray, np.generic, float, int, bool)
 def parameter_names(f: Any) -> tuple[str, ...]:
     """Names of the positional parameters of a function, as far as Python knows them."""
     try:
-        signature = python_inspect.signature(f)
+        parameters = python_inspect.signature(f).parameters.values()
     except (TypeError, ValueError):
         return ()
-    parameters = signature.parameters.values()
-    return tuple(p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD))
+    kind = python_inspect.Parameter
+    positional = (kind.POSITIONAL_ONLY, kind.POSITIONAL_OR_KEYWORD)
+    return tuple(p.name for p in parameters if p.kind in positional)
 
 
 def is_array(leaf: Any) -> bool:

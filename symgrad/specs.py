@@ -101,9 +101,9 @@ class Spec:
         DtypeError
             Another type or dtype, or an int beyond 64 bits.
         """
-        if isinstance(value, Spec):
-            return value
         kind = type(value)  # isinstance would believe an object's own __class__
+        if kind is Spec:
+            return value
         if issubclass(kind, (np.ndarray, np.generic)):
             if value.dtype.name not in _SHORT:
                 raise DtypeError(

@@ -54,7 +54,7 @@ def simplified(outs: Sequence[Expr]) -> list[Expr]:
 
 
 def _is_spec(value: Any) -> bool:
-    return isinstance(value, Spec)
+    return type(value) is Spec  # isinstance would believe a mock's __class__
 
 
 def trace(f: Function, *args: Any, **kwargs: Any) -> Graph:
@@ -84,8 +84,8 @@ def trace(f: Function, *args: Any, **kwargs: Any) -> Graph:
     statics: list[tuple[int, Any, str]] = []
     values: list[Any] = []
     for position, (leaf, path) in enumerate(zip(leaves, paths, strict=True)):
-        if isinstance(leaf, Spec) or is_array(leaf):
-            spec = leaf if isinstance(leaf, Spec) else argument_spec(leaf, path)
+        if _is_spec(leaf) or is_array(leaf):
+            spec = leaf if _is_spec(leaf) else argument_spec(leaf, path)
             node = arg(len(nodes), spec.shape, spec.dtype, path)
             nodes.append(node)
             names.append(path)

@@ -40,7 +40,7 @@ class _Node:
     as positions in `keys`: it is restored on output but two dicts that differ only there are equal.
     """
 
-    type: type | None
+    type: Any  # a class
     arity: int = 0
     keys: tuple[Any, ...] = ()
     factory: Any = None  # of a defaultdict
@@ -135,7 +135,7 @@ def flatten(value: Any, is_leaf: Callable[[Any], bool] | None = None) -> tuple[l
         A container contains itself, or containers are nested more than 1000 deep.
     """
     if is_leaf is None:
-        cls = type(value)
+        cls: Any = type(value)
         if cls in _PLAIN:
             return [value], _SINGLE
         if cls is tuple or cls is list:
@@ -215,7 +215,7 @@ def _flat(cls: type, length: int) -> TreeDef:
 
 def _open(value: Any) -> tuple[_Node, Sequence[Any]] | None:
     """The node and the children of a container, None for a leaf."""
-    cls = type(value)
+    cls: Any = type(value)
     if cls in _PLAIN:
         return None
     if value is None:
@@ -228,7 +228,7 @@ def _open(value: Any) -> tuple[_Node, Sequence[Any]] | None:
         order = tuple(position[key] for key in value)
         factory = value.default_factory if cls is defaultdict else None
         return _Node(cls, len(keys), keys, factory, order), [value[key] for key in keys]
-    if isinstance(value, tuple):
+    if issubclass(cls, tuple):
         if not (hasattr(cls, "_fields") and hasattr(cls, "_make")):
             return None
         return _Node(cls, len(value), tuple(cls._fields)), value

@@ -23,7 +23,8 @@ STRICT = (
 def c_of(args, outs, name="f"):
     outs = expand_composites(drop_stops(outs))
     check(outs)
-    program = lower(args, outs, [f"x{k}" for k in range(len(args))], [f"y{k}" for k in range(len(outs))])
+    inputs, outputs = [f"x{k}" for k in range(len(args))], [f"y{k}" for k in range(len(outs))]
+    program = lower(args, outs, inputs, outputs)
     return emit(program, name)
 
 

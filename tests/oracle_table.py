@@ -31,11 +31,12 @@ THEIRS = SimpleNamespace(
 
 REAL, POSITIVE, UNIT, ABOVE = (-2.0, 2.0), (0.3, 3.0), (-0.9, 0.9), (1.2, 4.0)
 UNARY = {
-    "negative": REAL, "absolute": REAL, "sqrt": POSITIVE, "square": REAL, "exp": REAL, "expm1": REAL,
-    "log": POSITIVE, "log1p": POSITIVE, "log2": POSITIVE, "log10": POSITIVE, "sin": REAL, "cos": REAL,
-    "tan": UNIT, "sinh": REAL, "cosh": REAL, "tanh": REAL, "sign": REAL, "floor": REAL, "ceil": REAL,
-    "trunc": REAL, "reciprocal": POSITIVE, "arcsin": UNIT, "arccos": UNIT, "arctan": REAL,
-    "arcsinh": REAL, "arccosh": ABOVE, "arctanh": UNIT, "exp2": REAL, "cbrt": POSITIVE,
+    "negative": REAL, "absolute": REAL, "sqrt": POSITIVE, "square": REAL, "exp": REAL,
+    "expm1": REAL, "log": POSITIVE, "log1p": POSITIVE, "log2": POSITIVE, "log10": POSITIVE,
+    "sin": REAL, "cos": REAL, "tan": UNIT, "sinh": REAL, "cosh": REAL, "tanh": REAL, "sign": REAL,
+    "floor": REAL, "ceil": REAL, "trunc": REAL, "reciprocal": POSITIVE, "arcsin": UNIT,
+    "arccos": UNIT, "arctan": REAL, "arcsinh": REAL, "arccosh": ABOVE, "arctanh": UNIT,
+    "exp2": REAL, "cbrt": POSITIVE,
 }  # fmt: skip
 BINARY = {
     "add": REAL, "subtract": REAL, "multiply": REAL, "divide": POSITIVE, "power": POSITIVE,
@@ -100,7 +101,8 @@ OTHER = {
     "moveaxis": (lambda n, x: n.m.moveaxis(x * x, 0, -1), (T3,), REAL),
     "concatenate": (lambda n, x, y: n.m.concatenate([x * x, y, x], axis=1), (M, (3, 2)), REAL),
     "stack": (lambda n, x, y: n.m.stack([x * y, n.m.sin(x)], axis=1), (M, M), REAL),
-    "hstack vstack": (lambda n, x, y: n.m.vstack([n.m.hstack([x, y]), x * x]), ((1, 2), (1, 0)), REAL),
+    "hstack vstack": (
+        lambda n, x, y: n.m.vstack([n.m.hstack([x, y]), x * x]), ((1, 2), (1, 0)), REAL),
     "expand_dims": (lambda n, x: n.m.expand_dims(x * x, 1), (M,), REAL),
     "newaxis": (lambda n, x: x[:, None] * x[None, :], (V,), REAL),
     "squeeze": (lambda n, x: n.m.squeeze(x * x), ((1, 3, 1),), REAL),
@@ -113,7 +115,8 @@ OTHER = {
     "fancy index": (lambda n, x: x[np.array([0, 2, 2, -1])] ** 2, (M,), REAL),
     "fancy two": (lambda n, x: x[np.array([0, 1, 2]), np.array([3, 1, 3])] ** 2, (M,), REAL),
     "take": (lambda n, x: n.m.take(x, np.array([[1, 0], [3, 3]]), axis=1) ** 2, (M,), REAL),
-    "at set": (lambda n, x, y: x.at[1].set(y * y) if hasattr(x, "at") else _set(x, y), (M, (4,)), REAL),
+    "at set": (
+        lambda n, x, y: x.at[1].set(y * y) if hasattr(x, "at") else _set(x, y), (M, (4,)), REAL),
     "cumsum": (lambda n, x: n.m.cumsum(x * x, axis=0), (M,), REAL),
     "cumprod": (lambda n, x: n.m.cumprod(x), (V,), REAL),
     "diff": (lambda n, x: n.m.diff(x * x, axis=1), (M,), REAL),
@@ -185,7 +188,11 @@ def compare(f, args):
         error(value, theirs(*args)),
         max(error(a, b) for a, b in zip(forward, j, strict=True)),
         max(error(a, b) for a, b in zip(reverse, j, strict=True)),
-        max(error(a, b) for ra, rb in zip(second, h, strict=True) for a, b in zip(ra, rb, strict=True)),
+        max(
+            error(a, b)
+            for ra, rb in zip(second, h, strict=True)
+            for a, b in zip(ra, rb, strict=True)
+        ),
     )
 
 

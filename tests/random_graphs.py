@@ -8,7 +8,15 @@ import symgrad.ops  # noqa: F401
 from symgrad.expr.node import FLOATS, Expr, arg, array, bind, const, eye, iota
 from symgrad.ops.einsum import einsum
 from symgrad.ops.linear import (
-    broadcast_to, concat, gather, pad, permute, reshape, scatter_add, slice_, sum_,
+    broadcast_to,
+    concat,
+    gather,
+    pad,
+    permute,
+    reshape,
+    scatter_add,
+    slice_,
+    sum_,
 )  # fmt: skip
 from symgrad.ops.scan import cumsum, recurrence
 
@@ -59,7 +67,8 @@ class Builder:
             condition = bind(str(self.rng.choice(COMPARE)), x, self.like(x))
             return bind("select", condition, self.like(x), x * 0.5)
         if kind == 7 and x.ndim:
-            axes = tuple(sorted(self.rng.choice(x.ndim, self.rng.integers(1, x.ndim + 1), False).tolist()))
+            count = self.rng.integers(1, x.ndim + 1)
+            axes = tuple(sorted(self.rng.choice(x.ndim, count, False).tolist()))
             names = ["sum", "sum", "max", "min", "logsumexp", "softmax", "norm", "prod"]
             name = str(self.rng.choice(names))
             if name == "sum" or not all(x.shape[a] for a in axes):
@@ -79,9 +88,12 @@ class Builder:
                 step = int(self.rng.choice([1, 1, -1, 2, -2]))
                 start = int(self.rng.integers(n))
                 room = (n - 1 - start) // step if step > 0 else start // -step
-                starts.append(start), sizes.append(int(self.rng.integers(1, room + 2))), steps.append(step)
+                starts.append(start)
+                sizes.append(int(self.rng.integers(1, room + 2)))
+                steps.append(step)
             cut = slice_(x, tuple(starts), tuple(sizes), tuple(steps))
-            return cut if self.rng.random() < 0.5 else pad(cut, x.shape, tuple(starts), tuple(steps))
+            whole = self.rng.random() < 0.5
+            return cut if whole else pad(cut, x.shape, tuple(starts), tuple(steps))
         if kind == 11 and x.ndim:
             return concat([x, self.like(x), x], int(self.rng.integers(x.ndim)))
         if kind == 12 and x.ndim:
@@ -104,7 +116,9 @@ class Builder:
             self.rng.shuffle(keep)
             if x.ndim and self.rng.random() < 0.3:
                 n = x.shape[0]
-                return einsum([x, y, eye(n, self.dtype)], [labels, labels, [0, 99]], [99, *[k for k in keep if k]])
+                rest = [k for k in keep if k]
+                factors = [x, y, eye(n, self.dtype)]
+                return einsum(factors, [labels, labels, [0, 99]], [99, *rest])
             return einsum([x, y], [labels, labels], keep)
         if kind == 15 and x.ndim and x.shape[0]:
             ramp = bind("convert", iota(x.shape[0]), attrs=(self.dtype,))

@@ -18,8 +18,15 @@ import pytest
 
 import symgrad as sg
 from symgrad.errors import (
-    ConcretizationError, DifferentiationError, DtypeError, ExportError, ShapeError, StructureError,
-    SymgradWarning, UnsafeNameError, UnsupportedError,
+    ConcretizationError,
+    DifferentiationError,
+    DtypeError,
+    ExportError,
+    ShapeError,
+    StructureError,
+    SymgradWarning,
+    UnsafeNameError,
+    UnsupportedError,
 )  # fmt: skip
 from symgrad.runtime.compiler import find_compiler
 
@@ -34,7 +41,8 @@ def rosen(x):
 @pytest.mark.parametrize(
     "f, g",
     [(np.tanh, mpmath.tanh), (lambda x: x**4, lambda x: x**4),
-     (lambda x: np.log(np.exp(x) + np.exp(2 * x)), lambda x: mpmath.log(mpmath.exp(x) + mpmath.exp(2 * x))),
+     (lambda x: np.log(np.exp(x) + np.exp(2 * x)),
+      lambda x: mpmath.log(mpmath.exp(x) + mpmath.exp(2 * x))),
      (lambda x: x**x, lambda x: x**x)],
 )  # fmt: skip
 def test_nested_gradients_against_mpmath(f, g, order):
@@ -150,10 +158,12 @@ def test_unused_arguments_have_zero_gradients():
 
 ODD = [
     (np.ones(5), ShapeError), (np.ones(7), ShapeError), (np.ones((6, 1)), ShapeError),
-    (np.float64(1.0), ShapeError), (1.0, ShapeError), (np.array(1.0), ShapeError), (np.ones(0), ShapeError),
-    (np.ones(6, ">f8"), DtypeError), (np.ones(6, np.float32), DtypeError), (np.ones(6, int), DtypeError),
-    (np.ones(6, complex), DtypeError), (np.array(["a"] * 6), DtypeError), (np.ones(6, bool), DtypeError),
-    (np.ones(6, object), DtypeError), (np.zeros(6, "M8[s]"), DtypeError), (np.ones(6, np.float16), DtypeError),
+    (np.float64(1.0), ShapeError), (1.0, ShapeError), (np.array(1.0), ShapeError),
+    (np.ones(0), ShapeError), (np.ones(6, ">f8"), DtypeError), (np.ones(6, np.float32), DtypeError),
+    (np.ones(6, int), DtypeError), (np.ones(6, complex), DtypeError),
+    (np.array(["a"] * 6), DtypeError), (np.ones(6, bool), DtypeError),
+    (np.ones(6, object), DtypeError), (np.zeros(6, "M8[s]"), DtypeError),
+    (np.ones(6, np.float16), DtypeError),
     (np.ma.masked_array(np.ones(6)), StructureError), (np.ones(6).view(np.matrix), StructureError),
     ("text", StructureError), (1j, DtypeError), (np.ones(6).view(np.recarray), StructureError),
 ]  # fmt: skip
@@ -186,7 +196,8 @@ def test_out_arguments():
     assert result[0] is a and b == 3.0 and (a == 2).all()
     frozen = np.empty(3)
     frozen.flags.writeable = False
-    for bad in (x, frozen, np.empty(4), np.empty(3, np.float32), np.empty(6)[::2], a[:0], [1.0] * 3):
+    short, narrow, strided = np.empty(4), np.empty(3, np.float32), np.empty(6)[::2]
+    for bad in (x, frozen, short, narrow, strided, a[:0], [1.0] * 3):
         with pytest.raises((StructureError, ShapeError, DtypeError)):
             f(x, out=(bad, b))
     big = np.empty(4)
@@ -223,7 +234,8 @@ def test_export_of_captured_data(tmp_path):
     )
     files = [str(tmp_path / n) for n in ("captured.c", "captured_data.c", "main.c")]
     program = str(tmp_path / "run")
-    subprocess.run([*find_compiler().argv, "-std=c99", "-O1", *files, "-o", program, "-lm"], check=True)
+    command = [*find_compiler().argv, "-std=c99", "-O1", *files, "-o", program, "-lm"]
+    subprocess.run(command, check=True)
     printed = subprocess.run([program], capture_output=True, check=True).stdout.split()
     np.testing.assert_allclose(np.array(printed, float), c(0.125 * np.arange(60)), rtol=1e-12)
 
@@ -361,3 +373,9 @@ def test_gradients_by_unused_arguments_are_zero_with_a_warning():
         assert sg.grad(sg.grad(lambda x: 3.0 * x))(1.0) == 0.0
         assert sg.grad(lambda x: x - x)(1.0) == 0.0
         assert sg.hessian(lambda x: np.sum(x))(np.ones(2)).tolist() == [[0.0, 0.0], [0.0, 0.0]]
+
+
+def test_tangents_of_another_dtype():
+    with pytest.raises(DtypeError, match="a tangent has dtype float32, expected float64"):
+        sg.jvp(np.sin, (np.ones(3),), (np.ones(3, np.float32),))
+    assert sg.jvp(np.sin, (0.0,), (1,))[1] == 1.0

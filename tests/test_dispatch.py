@@ -15,7 +15,8 @@ from symgrad.errors import DtypeError, OutOfRangeError, ShapeError, StructureErr
 from symgrad.runtime import dispatch
 
 pytestmark = pytest.mark.skipif(
-    dispatch._native is None, reason="no C compiler, or an interpreter that dispatch.c does not know"
+    dispatch._native is None,
+    reason="no C compiler, or an interpreter that dispatch.c does not know",
 )
 
 X = np.array([1.0, 2.0, 3.0])
@@ -80,7 +81,8 @@ def test_structures_go_in_and_out(only_fast):
 
 
 @pytest.mark.parametrize(
-    "dtype, value", [("f64", 1.5), ("f32", np.float32(1.5)), ("i64", 7), ("i32", np.int32(7)), ("bool_", True)]
+    "dtype, value",
+    [("f64", 1.5), ("f32", np.float32(1.5)), ("i64", 7), ("i32", np.int32(7)), ("bool_", True)],
 )
 def test_scalars_of_each_dtype_come_back_as_python_numbers(dtype, value):
     compiled = sg.compile(lambda x: (x, np.stack([x, x])), getattr(sg, dtype))
@@ -122,7 +124,11 @@ def test_wrong_arguments_are_refused_as_before(value):
 
 @pytest.mark.parametrize(
     "value",
-    [np.arange(6.0)[::2], np.arange(6.0)[::-2], np.frombuffer(b"\0" + X.tobytes(), np.uint8)[1:].view(float)],
+    [
+        np.arange(6.0)[::2],
+        np.arange(6.0)[::-2],
+        np.frombuffer(b"\0" + X.tobytes(), np.uint8)[1:].view(float),
+    ],
     ids=["strided", "backwards", "unaligned"],
 )
 def test_strides_and_alignment_are_repaired(value):
@@ -137,8 +143,8 @@ def test_wrong_results_are_refused():
     frozen = np.empty(3)
     frozen.flags.writeable = False
     for out in (
-        a, [a, b], (a,), (a, np.empty(4)), (a, np.empty(3, np.float32)), (a, frozen), (a, X), (a, a),
-        (block[:3], block[2:5]), (a, block[::2]), (a, [1.0, 2.0, 3.0]), (a, None), "out",
+        a, [a, b], (a,), (a, np.empty(4)), (a, np.empty(3, np.float32)), (a, frozen), (a, X),
+        (a, a), (block[:3], block[2:5]), (a, block[::2]), (a, [1.0, 2.0, 3.0]), (a, None), "out",
     ):  # fmt: skip
         with pytest.raises(SymgradError):
             compiled(X, out=out)

@@ -202,7 +202,8 @@ def test_generated_text_is_the_same_in_every_process(tmp_path):
     texts = set()
     other = "keep = sg.trace(lambda x: np.tanh(x) * 2.5 + np.exp(-x), sg.f64[5])"
     for seed, before in (("0", ""), ("1", ""), ("77", other)):
-        environment = {**os.environ, "PYTHONHASHSEED": seed, "SYMGRAD_CACHE_DIR": str(tmp_path / "c")}
+        cache = str(tmp_path / "c")
+        environment = {**os.environ, "PYTHONHASHSEED": seed, "SYMGRAD_CACHE_DIR": cache}
         result = subprocess.run(
             [sys.executable, "-c", SCRIPT.format(before=before)],
             env=environment, capture_output=True, text=True, check=True,

@@ -44,7 +44,8 @@ def test_several_sums_in_one_loop():
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(2, 3001))
     got = sg.compile(f, x, y)(x, y)
-    np.testing.assert_allclose(got, (math.fsum(x), math.fsum(y), math.fsum(np.exp(x) * y)), rtol=1e-13)
+    expected = (math.fsum(x), math.fsum(y), math.fsum(np.exp(x) * y))
+    np.testing.assert_allclose(got, expected, rtol=1e-13)
 
 
 def test_float32_sums_stay_float32():

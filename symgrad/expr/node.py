@@ -277,7 +277,7 @@ def _size(shape: tuple[int, ...]) -> int:
     return size & 0xFFFFFF
 
 
-def const_value(node: Expr) -> np.generic:
+def const_value(node: Expr) -> Any:
     """The number a constant node holds, as a NumPy scalar."""
     return np.frombuffer(node.attrs[1], node.attrs[0])[0]
 

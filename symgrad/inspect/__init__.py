@@ -16,7 +16,8 @@ from symgrad.inspect.matrix import matrix_latex, matrix_text
 from symgrad.inspect.sympy_form import to_sympy
 
 __all__ = [
-    "Cost", "ascii_text", "cost", "explain", "listing", "matrix_latex", "matrix_text", "to_dot", "to_sympy",
+    "Cost", "ascii_text", "cost", "explain", "listing", "matrix_latex", "matrix_text", "to_dot",
+    "to_sympy",
 ]  # fmt: skip
 
 

@@ -6,9 +6,9 @@ import itertools
 import unicodedata
 
 _WORDS = {
-    "−": "-", "⊙": ".*", "⊘": "./", "·": "*", "×": "x", "‖": "||", "…": "...", "√": "sqrt", "Σ": "sum",
-    "∇": "grad ", "∂": "d", "≠": "!=", "≤": "<=", "≥": ">=", "∧": "and", "∨": "or", "¬": "not ",
-    "⊻": "xor", "⌊": "floor(", "⌋": ")", "⌈": "ceil(", "⌉": ")",
+    "−": "-", "⊙": ".*", "⊘": "./", "·": "*", "×": "x", "‖": "||", "…": "...", "√": "sqrt",
+    "Σ": "sum", "∇": "grad ", "∂": "d", "≠": "!=", "≤": "<=", "≥": ">=", "∧": "and",
+    "∨": "or", "¬": "not ", "⊻": "xor", "⌊": "floor(", "⌋": ")", "⌈": "ceil(", "⌉": ")",
 }  # fmt: skip
 
 
@@ -39,5 +39,6 @@ def _spelled(ch: str) -> str:
         return _WORDS.get(ch, ch)
     words = unicodedata.name(ch, "").split()
     if words[:1] == ["GREEK"]:
-        return words[3].lower().replace("lamda", "lambda") if "SMALL" in words else words[-1].title()
+        small = "SMALL" in words
+        return words[3].lower().replace("lamda", "lambda") if small else words[-1].title()
     return "?"

@@ -30,8 +30,8 @@ _CALLS = {
     "log2": ("log₂", r"\log_{2}"), "log10": ("log₁₀", r"\log_{10}"), "sigmoid": ("σ", r"\sigma"),
     "sign": ("sign", r"\operatorname{sign}"), "digamma": ("ψ", r"\psi"),
     "maximum": ("max", r"\max"), "minimum": ("min", r"\min"), "max": ("max", r"\max"),
-    "min": ("min", r"\min"), "det": ("det", r"\det"), "cofactor": ("cof", r"\operatorname{cof}"), "cholesky": ("chol", r"\operatorname{chol}"),
-    "cbrt": ("cbrt", r"\operatorname{cbrt}"),
+    "min": ("min", r"\min"), "det": ("det", r"\det"), "cofactor": ("cof", r"\operatorname{cof}"),
+    "cholesky": ("chol", r"\operatorname{chol}"), "cbrt": ("cbrt", r"\operatorname{cbrt}"),
 }
 _INFIX = {
     "less": ("<", "<"), "less_equal": ("≤", r"\le"), "greater": (">", ">"),
@@ -291,7 +291,8 @@ def _index(self: Notation, node: Expr, dropped: tuple[int, ...], rank: int) -> F
     f = self.full(node.args[0])
     if f.rank == 0:
         return f
-    text = window(node.args[0].shape, *node.attrs, dropped)
+    starts, sizes, steps = node.attrs
+    text = window(node.args[0].shape, starts, sizes, steps, dropped)
     return Formula("index", (f,), text, rank)
 
 

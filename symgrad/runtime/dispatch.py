@@ -149,7 +149,8 @@ def _load(library: Library) -> None:
     sample = np.zeros((3, 4))
     locked = np.zeros(5, np.float32)
     locked.flags.writeable = False
-    for a in (sample, sample[1:], sample[:, ::2], locked, np.array(1.5), np.zeros((0, 2), np.int64)):
+    empty = np.zeros((0, 2), np.int64)
+    for a in (sample, sample[1:], sample[:, ::2], locked, np.array(1.5), empty):
         flags = a.flags
         described = (
             a.ctypes.data,

@@ -15,6 +15,7 @@ where the products do not), -(a - b) → b - a (sign of zero), exp(log x) → x 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
@@ -235,15 +236,15 @@ PRODUCTS: list[Rule] = [
 # ---- powers, roots, logarithms -------------------------------------------------------------------
 
 
-def _exponent(value: float) -> object:
+def _exponent(value: float) -> Callable[..., bool]:
     return lambda c: is_const(c, value)
 
 
-def _float_base(value: float) -> object:
+def _float_base(value: float) -> Callable[..., bool]:
     return lambda x, c: is_const(c, value) and is_float(x)
 
 
-def _root_base(value: float) -> object:
+def _root_base(value: float) -> Callable[..., bool]:
     return lambda x, c: is_const(c, value) and is_float(x) and nonnegative(x)
 
 

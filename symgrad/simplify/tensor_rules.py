@@ -132,8 +132,8 @@ def _permute_view(node: Expr, context: Context) -> Expr | None:
         inputs, output = x.attrs
         return einsum(x.args, inputs, tuple(output[p] for p in perm))
     if x.op is RESHAPE:
-        places = _unit_axes(x)
-        moved = None if places is None else [perm.index(p) for p in places]
+        kept = _unit_axes(x)
+        moved = None if kept is None else [perm.index(p) for p in kept]
         if moved is not None and moved == sorted(moved):
             return reshape(x.args[0], node.shape)
     if [n for n in node.shape if n != 1] and x.size and _moves_units_only(x.shape, perm):

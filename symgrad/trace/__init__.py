@@ -25,7 +25,7 @@ from symgrad.trace.tracer import (
 
 __all__ = [
     "CURRENT", "NO_TRACE", "SUPPORTED", "ArrayTracer", "ScalarTracer", "Tracer", "as_expr",
-    "function_name", "is_nested", "is_python", "is_tracing", "log_softmax", "logsumexp", "polygamma",
-    "python_number", "record", "softmax", "solve_triangular", "supported_names", "take",
-    "wrap",
+    "function_name", "is_nested", "is_python", "is_tracing", "log_softmax", "logsumexp",
+    "polygamma", "python_number", "record", "softmax", "solve_triangular", "supported_names",
+    "take", "wrap",
 ]  # fmt: skip

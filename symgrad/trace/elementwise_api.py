@@ -56,14 +56,8 @@ def clip(a: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: 
         return x
     # With one bound NumPy calls maximum or minimum; the derivative at the bound stays 1 here.
     bounds = [weak_operand(v) for v in (low, high) if v is not None]
-    dtypes = (
-        ufuncs.loop_dtypes(np.minimum, (x, *bounds))
-        if len(bounds) == 1
-        else ufuncs.loop_dtypes(
-            np.clip_ufunc if hasattr(np, "clip_ufunc") else np._core.umath.clip,
-            (x, *bounds),  # type: ignore[attr-defined]
-        )
-    )
+    ufunc = np.minimum if len(bounds) == 1 else np._core.umath.clip  # type: ignore[attr-defined]
+    dtypes = ufuncs.loop_dtypes(ufunc, (x, *bounds))
     shape = ufuncs.broadcast_shape(
         "np.clip", [x.shape, *(b.shape for b in bounds if isinstance(b, Expr))]
     )

@@ -35,7 +35,7 @@ _HARMLESS: dict[str, tuple[Any, ...]] = {
 
 def implements(
     *names: str, view: bool = False
-) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+) -> Callable[[Callable[..., Any]], Any]:
     """Register an implementation; `view` if NumPy's result shares memory with argument one."""
 
     def register(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -84,7 +84,11 @@ def _share(function: Callable[..., Any], args: Any, kwargs: Any, result: Any) ->
         return
     for k, part in enumerate(result):
         if isinstance(part, Tracer) and part.shape:
-            share(base, part, lambda x, k=k: function(x, *rest, **kwargs)[k])
+            share(base, part, functools.partial(_part, k, function, rest, kwargs))
+
+
+def _part(k: int, function: Callable[..., Any], rest: Any, kwargs: Any, x: Any) -> Any:
+    return function(x, *rest, **kwargs)[k]
 
 
 def _always_view(base: Tracer, result: Tracer) -> bool:

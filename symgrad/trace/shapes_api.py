@@ -204,8 +204,6 @@ def broadcast_arrays(*args: Any) -> Any:
 
 
 def _exprs(arrays: Any) -> list[Expr]:
-    if isinstance(arrays, Tracer):
-        return [as_expr(a) for a in arrays]
     return [as_expr(a) for a in arrays]
 
 
@@ -496,7 +494,7 @@ def pad(array: Any, pad_width: Any, mode: str = "constant", *, constant_values: 
     for k, (before, after) in enumerate(widths):
         if before or after:
             # NumPy itself says which element comes from where.
-            source = np.pad(np.arange(x.shape[k]), (before, after), mode=mode)
+            source = np.pad(np.arange(x.shape[k]), (before, after), mode=mode)  # type: ignore
             x = gather(x, _constant(source), k)
     return x
 

@@ -439,7 +439,7 @@ class ArrayTracer(Tracer):
     def __imod__(self, other: Any) -> Tracer:
         return self._update(np.remainder, other)
 
-    def __ipow__(self, other: Any) -> Tracer:
+    def __ipow__(self, other: Any) -> Tracer:  # type: ignore[override,misc]  # as Python has it
         return self.assign(operand(self**other), "x **= y")
 
     def __imatmul__(self, other: Any) -> Tracer:
@@ -455,9 +455,8 @@ class ArrayTracer(Tracer):
         return self._update(np.bitwise_xor, other)
 
     def _update(self, ufunc: np.ufunc, other: Any) -> Tracer:
-        return self.assign(
-            ufuncs.apply(ufunc, weak_operand(self), weak_operand(other)), f"in-place {ufunc.__name__}"
-        )
+        new = ufuncs.apply(ufunc, weak_operand(self), weak_operand(other))
+        return self.assign(new, f"in-place {ufunc.__name__}")
 
     def assign(self, new: Expr, what: str) -> Tracer:
         """Let this array hold `new`, converted to its dtype; the shape must be the same."""
@@ -536,7 +535,7 @@ def wrap_python(value: Tracer | Expr) -> Any:
 
 
 def python_number(expr: Expr) -> Tracer:
-    """The tracer of an argument that is a Python float or int, for the trace that starts with it."""
+    """The tracer of a Python float or int argument, for the trace that starts with it."""
     tracer = wrap_python(expr)
     tracer.is_argument, tracer.owner = True, NO_TRACE
     return tracer

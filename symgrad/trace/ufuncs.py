@@ -82,7 +82,7 @@ def loop_dtypes(ufunc: np.ufunc, values: tuple[Operand, ...]) -> tuple[str, ...]
 def promote(values: list[Operand]) -> str:
     """The common dtype by NumPy's promotion."""
     values = [v.example if isinstance(v, Weak) else v for v in values]
-    kinds = [DT[v.dtype] if isinstance(v, Expr) else v for v in values]
+    kinds: list[Any] = [DT[v.dtype] if isinstance(v, Expr) else v for v in values]
     name = np.result_type(*kinds).name
     if name not in DTYPES:
         raise fail(DtypeError, f"the common dtype {name} is not supported")

@@ -520,7 +520,7 @@ def _are_apart(readers: Sequence[Expr]) -> bool:
     """Whether all are slices, in boxes that do not overlap."""
     if len(readers) > _MOST_SLICES or any(r.name != "slice" for r in readers):
         return False
-    boxes = [_box(r) for r in readers]
+    boxes = [_box(r) for r in readers if r.size]
     return all(
         any(high < other_low or other_high < low for (low, high), (other_low, other_high) in zip(a, b, strict=True))
         for a, b in itertools.combinations(boxes, 2)

@@ -1,4 +1,4 @@
-"""Compiled: a graph together with its C, loaded and ready to be called; Dispatcher: many of them."""
+"""Compiled: a graph with its C, loaded and ready to be called; Dispatcher: many of them."""
 
 from __future__ import annotations
 
@@ -12,11 +12,18 @@ from typing import Any
 
 import numpy as np
 
+from symgrad.boundary import check_call
 from symgrad.emit.c import Source, data_source, emit
-from symgrad.errors import CompilerNotFoundError, ExportError, StructureError
+from symgrad.errors import (
+    CompilerNotFoundError,
+    ExportError,
+    StructureError,
+    UnusableCompilerError,
+)
 from symgrad.graph import Graph
 from symgrad.inspect import ascii_text
 from symgrad.lower.schedule import lower
+from symgrad.lower.share import share
 from symgrad.names import comment_text, mangle, safe_path, unique
 from symgrad.resources import write_whole
 from symgrad.runtime import dispatch
@@ -40,7 +47,7 @@ def source_of(graph: Graph) -> Source:
     name = mangle(graph.name, 0)
     names = c_names([*graph.arg_names, *graph.out_names], taken=["work", name])
     inputs, outputs = names[: len(graph.args)], names[len(graph.args) :]
-    outs = graph.lowered_outs()
+    outs = share(graph.lowered_outs())
     program = lower(graph.args, outs, inputs, outputs)
     comment: list[str] = []
     if len(graph.nodes) <= _FORMULA_NODES:
@@ -71,15 +78,16 @@ class Compiled(_Caller):
     native : whether C runs; False means the NumPy evaluator, for want of a compiler
     """
 
-    def __init__(self, graph: Graph, parameters: tuple[str, ...] = ()) -> None:
+    def __init__(self, graph: Graph) -> None:
         self._inherit_vectorcall()
         self.graph = graph
-        self.parameters = parameters  # names of the positional parameters of the traced function
         self._source: Source | None = None
         self._native: Native | None = None
         self.__name__ = graph.name
         try:
             self._native = Native(self.source, graph.input_types, graph.output_types)
+        except UnusableCompilerError:  # named by CC: to do without it would hide the mistake
+            raise
         except CompilerNotFoundError as error:
             warn_no_compiler(error)
         else:
@@ -126,10 +134,8 @@ class Compiled(_Caller):
     def c_header(self) -> str:
         return self.source.header
 
-    def _slow(self, *args: Any, out: Any = None, **kwargs: Any) -> Any:
+    def _slow(self, /, *args: Any, out: Any = None, **kwargs: Any) -> Any:
         """The call where anything has to be converted, explained or done without C."""
-        if kwargs:
-            args, kwargs = self._positional(args, kwargs)
         leaves = self.graph.flat(args, kwargs)
         if out is None:
             return self.graph.finish(self.call_flat(leaves))
@@ -141,25 +147,20 @@ class Compiled(_Caller):
         self.call_flat(leaves, outs)
         return out
 
-    def call_flat(self, leaves: Sequence[Any], outs: Sequence[np.ndarray] | None = None) -> list[np.ndarray]:
+    def call_flat(
+        self, leaves: Sequence[Any], outs: Sequence[Any] | None = None
+    ) -> list[np.ndarray]:
         """The call on flat lists of array leaves."""
         if self._native is not None:
             return self._native(leaves, outs)
-        results = self.graph.evaluate_flat(leaves)
-        if outs is None:
-            return results
-        for t, o, r in zip(self.graph.output_types, outs, results, strict=True):
-            t.check_out(o)[...] = r
-        return list(outs)
-
-    def _positional(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-        """Arguments by name, put where they were when the function was traced."""
-        names = list(self.parameters)
-        if names and len(args) < len(names) and all(k in names for k in kwargs):
-            rest = names[len(args) :]
-            if all(k in kwargs for k in rest):
-                return (*args, *(kwargs[k] for k in rest)), {}
-        return args, kwargs
+        graph = self.graph
+        arrays, results = check_call(graph.input_types, graph.output_types, leaves, outs)
+        values = graph.evaluate_flat(arrays)
+        if results is None:
+            return values
+        for result, value in zip(results, values, strict=True):
+            result[...] = value
+        return results
 
     def cost(self) -> Any:
         """Flops, bytes moved, node counts and the workspace of the C."""
@@ -188,7 +189,7 @@ class Compiled(_Caller):
         return paths
 
     def __reduce__(self) -> Any:
-        return Compiled, (self.graph, self.parameters)
+        return Compiled, (self.graph,)
 
     def __repr__(self) -> str:
         types = ", ".join(f"{t.name}: {t.described}" for t in self.graph.input_types)
@@ -213,14 +214,14 @@ class Dispatcher(_Caller):
         self.lock = threading.RLock()
         self._watch((CURRENT, NO_TRACE))
 
-    def _slow(self, *args: Any, **kwargs: Any) -> Any:
+    def _slow(self, /, *args: Any, **kwargs: Any) -> Any:
         if is_tracing():
             return self.f(*args, **kwargs)
         leaves, tree = flatten((args, kwargs))
         key = (tree, tuple([leaf_key(leaf) for leaf in leaves]))
         try:
             compiled = self.compiled.get(key)
-        except TypeError:
+        except (TypeError, ValueError):
             for leaf, path in zip(leaves, argument_paths(self.f, tree), strict=True):
                 require_hashable(leaf if not is_array(leaf) else None, path)
             raise

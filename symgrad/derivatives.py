@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import inspect as python_inspect
 import threading
-import warnings
 import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -18,6 +17,7 @@ from symgrad.errors import (
     StructureError,
     SymgradWarning,
     at_user_line,
+    warn,
 )
 from symgrad.expr.node import FLOATS, Expr, arg, bind, const, eye
 from symgrad.expr.walk import substitute, toposort
@@ -212,13 +212,10 @@ def _gradient(
     if not is_nested():  # in a derivative of a derivative, independence is no mistake
         unused = [v.attrs[-1] for v in inner.fresh if v not in inner.used]
         if unused:
-            warnings.warn(
-                at_user_line(
-                    f"{what}({function_name(f)}): the function does not depend on "
-                    f"{', '.join(unused)}; that gradient is zero"
-                ),
+            warn(
+                f"{what}({function_name(f)}): the function does not depend on "
+                f"{', '.join(unused)}; that gradient is zero",
                 SymgradWarning,
-                stacklevel=2,
             )
     cotangents = modes.vjp([out], inner.fresh, [const(1, out.dtype)])
     gradients = _filled(cotangents, inner.fresh)

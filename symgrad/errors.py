@@ -18,6 +18,7 @@ Every class is also a standard type, so that ``except ValueError`` keeps working
     ├── ExportError(OSError)
     └── BuildError(RuntimeError)
         ├── CompilerNotFoundError
+        │   └── UnusableCompilerError        the one that CC names does not work
         ├── CompileError                     the compiler failed; its last lines are kept
         ├── CompileTimeoutError(TimeoutError)
         └── CacheError(OSError)              the cache directory cannot be trusted or written
@@ -29,8 +30,11 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
+from types import FrameType
 
 _PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+_CALLERS = tuple(f"{os.sep}site-packages{os.sep}{name}{os.sep}" for name in ("numpy", "scipy"))
 
 
 class SymgradError(Exception):
@@ -97,6 +101,10 @@ class CompilerNotFoundError(BuildError):
     """No C compiler was found; the message lists what was tried."""
 
 
+class UnusableCompilerError(CompilerNotFoundError):
+    """The compiler that CC names does not work; no other is taken in its place."""
+
+
 class CompileError(BuildError):
     """The C compiler failed; the message ends with its last lines."""
 
@@ -117,22 +125,27 @@ class NoCompilerWarning(SymgradWarning):
     """No C compiler: functions run on the NumPy evaluator, correct but slower."""
 
 
-def user_site() -> tuple[str, int] | None:
-    """File and line of the innermost frame outside symgrad and NumPy, or None.
+_internal: dict[str, bool] = {}  # by file name
 
-    The walk stops at the first frame whose file is neither in this package nor in the packages
-    that call back into it (numpy, scipy, functools).
-    """
-    frame = sys._getframe(1)
+
+def is_internal(filename: str) -> bool:
+    """Whether a frame of that file belongs to symgrad, or to what calls back into it."""
+    internal = _internal.get(filename)
+    if internal is None:
+        internal = _internal[filename] = (
+            filename.startswith((_PACKAGE, "<__array_function__"))
+            or filename.endswith((f"{os.sep}functools.py", ".pyx"))
+            or any(part in filename for part in _CALLERS)
+        )
+    return internal
+
+
+def user_site() -> tuple[str, int] | None:
+    """File and line of the innermost frame outside symgrad and what calls back into it, or None."""
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         filename = frame.f_code.co_filename
-        if not (
-            filename.startswith(_PACKAGE)
-            or filename.startswith("<__array_function__")
-            or f"{os.sep}site-packages{os.sep}numpy{os.sep}" in filename
-            or f"{os.sep}site-packages{os.sep}scipy{os.sep}" in filename
-            or filename.endswith("functools.py")
-        ):
+        if not is_internal(filename):
             return filename, frame.f_lineno
         frame = frame.f_back
     return None
@@ -142,3 +155,12 @@ def at_user_line(message: str, site: tuple[str, int] | None = None) -> str:
     """`message`, preceded by the user's file and line where that is known."""
     site = site or user_site()
     return f"{site[0]}:{site[1]}: {message}" if site else message
+
+
+def warn(message: str, category: type[SymgradWarning]) -> None:
+    """Give a warning that blames the user's line, however deep in symgrad it arose."""
+    level = 1  # warnings.warn counts from its caller, this frame, outwards
+    frame: FrameType | None = sys._getframe()
+    while frame is not None and is_internal(frame.f_code.co_filename):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, category, stacklevel=level)

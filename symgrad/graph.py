@@ -31,8 +31,9 @@ class Graph:
     in_tree : structure of (positional, keyword) arguments
     out_tree : structure of the result
     arg_names, out_names : how a user writes each leaf, such as ``params["w"]``
-    statics : leaves of the arguments that are not arrays, by position
+    statics : leaves of the arguments that are not arrays: position, value, how a user writes it
     fired : how often each rewrite rule was applied to get here
+    parameters : names of the positional parameters of the traced function
     """
 
     name: str
@@ -42,8 +43,9 @@ class Graph:
     out_tree: TreeDef
     arg_names: tuple[str, ...]
     out_names: tuple[str, ...]
-    statics: tuple[tuple[int, Any], ...] = ()
+    statics: tuple[tuple[int, Any, str], ...] = ()
     fired: dict[str, int] = field(default_factory=dict)
+    parameters: tuple[str, ...] = ()
 
     # ---- reading -----------------------------------------------------------------------------
 
@@ -84,25 +86,71 @@ class Graph:
 
     # ---- computing ---------------------------------------------------------------------------
 
-    def evaluate(self, *args: Any, **kwargs: Any) -> Any:
+    def evaluate(self, /, *args: Any, **kwargs: Any) -> Any:
         """The result for actual arguments, computed with NumPy: the reference semantics."""
         return self.finish(self.evaluate_flat(self.flat(args, kwargs)))
 
     def flat(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
         """The array leaves of a call, checked for structure."""
+        if kwargs or len(args) != self._arity:
+            args, kwargs = self._as_traced(args, kwargs)
         leaves, tree = flatten((args, kwargs))
         if tree != self.in_tree:
             raise StructureError(
                 f"{self.name}: expected arguments of structure {self.in_tree}, got {tree}"
+                f"{self._difference(args, kwargs)}"
             )
-        for position, value in self.statics:
-            if leaves[position] != value:
+        for position, value, path in self.statics:
+            given = leaves[position]
+            if given is not value and not (type(given) is type(value) and given == value):
                 raise StructureError(
-                    f"{self.name}: was traced with {value!r} for a fixed argument, "
-                    f"got {leaves[position]!r}"
+                    f"{self.name}: was traced with {value!r} for argument {path}, got {_brief(given)}"
                 )
-        fixed = {position for position, _ in self.statics}
+        fixed = {position for position, _, _ in self.statics}
         return [leaf for k, leaf in enumerate(leaves) if k not in fixed]
+
+    @functools.cached_property
+    def _arity(self) -> int:
+        """How many arguments were given by position when the function was traced."""
+        return self.in_tree.nodes[1].arity
+
+    @functools.cached_property
+    def _traced(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Arguments of the traced structure, with placeholders for leaves."""
+        return self.in_tree.unflatten(range(self.in_tree.num_leaves))
+
+    def _as_traced(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """A call by position or by name, with each argument where it was in the traced call."""
+        by_name = self._traced[1]
+        for name in self.parameters[: len(args)]:
+            if name in kwargs and name not in by_name:
+                raise StructureError(
+                    f"{self.name}: argument {name} is given twice, by position and by name"
+                )
+        missing = self.parameters[len(args) : self._arity]
+        if missing and all(name in kwargs for name in missing):
+            kwargs = dict(kwargs)
+            args = (*args, *[kwargs.pop(name) for name in missing])
+        return args, kwargs
+
+    def _difference(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+        """For a message: the first argument that is not as it was when the function was traced."""
+        traced, given = self._by_name(*self._traced), self._by_name(args, kwargs)
+        for name in {**traced, **given}:
+            if name not in given:
+                return f": argument {name} is missing"
+            if name not in traced:
+                return f": there is no argument {name}"
+            expected, got = flatten(traced[name])[1], flatten(given[name])[1]
+            if expected != got:
+                return f": argument {name} has structure {got}, expected {expected}"
+        return ""
+
+    def _by_name(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        rest = [f"x{k}" for k in range(len(self.parameters), len(args))]
+        return {**dict(zip([*self.parameters, *rest], args, strict=False)), **kwargs}
 
     def evaluate_flat(self, leaves: Sequence[Any]) -> list[np.ndarray]:
         """Like `evaluate` on flat lists."""
@@ -117,12 +165,12 @@ class Graph:
     @functools.cached_property
     def input_types(self) -> list[ArrayType]:
         """Name, dtype and shape of every array argument."""
-        return [ArrayType(n, a.dtype, a.shape) for a, n in zip(self.args, self.arg_names, strict=True)]
+        return _types(self.args, self.arg_names)
 
     @functools.cached_property
     def output_types(self) -> list[ArrayType]:
         """Name, dtype and shape of every result."""
-        return [ArrayType(n, o.dtype, o.shape) for o, n in zip(self.outs, self.out_names, strict=True)]
+        return _types(self.outs, self.out_names)
 
     # ---- graph to graph ----------------------------------------------------------------------
 
@@ -144,7 +192,7 @@ class Graph:
         return simplify(outs, disable=frozenset({"stable", "linalg"})).outs
 
     def grad(self, *names: str | int) -> Graph:
-        """Gradient of the one scalar result with respect to the named arguments (default: the first).
+        """Gradient of the one scalar result with respect to the named arguments, or the first.
 
         A name is a leaf such as ``params["w"]`` or a position among `args`. The result of the new
         graph is one array, or a tuple of arrays for several names.
@@ -157,7 +205,9 @@ class Graph:
         wrt = [self._argument(n) for n in (names or (0,))]
         out = self.outs[0]
         cotangents = vjp(self.outs, wrt, [const(1, out.dtype)])
-        outs = tuple(c if c is not None else zeros_like(w) for c, w in zip(cotangents, wrt, strict=True))
+        outs = tuple(
+            zeros_like(w) if c is None else c for c, w in zip(cotangents, wrt, strict=True)
+        )
         tree = flatten(0 if len(outs) == 1 else (0,) * len(outs))[1]
         labels = tuple(f"d{self.name}/d{self.arg_names[self.args.index(w)]}" for w in wrt)
         return self._with(outs, out_tree=tree, out_names=labels, name=f"{self.name}_grad")
@@ -186,6 +236,16 @@ class Graph:
         rest = {k: getattr(self, k) for k in self.__dataclass_fields__ if k not in ("args", "outs")}
         ends = [number[a] for a in self.args], [number[o] for o in self.outs]
         return _restore, (rows, *ends, rest)
+
+
+def _types(nodes: Sequence[Expr], names: Sequence[str]) -> list[ArrayType]:
+    return [ArrayType(name, n.dtype, n.shape) for n, name in zip(nodes, names, strict=True)]
+
+
+def _brief(value: Any) -> str:
+    """For messages: arrays may be long, and numbers beyond printing."""
+    cls = type(value)
+    return repr(value) if cls in (str, bytes, bool, float, complex) else f"a {cls.__name__}"
 
 
 def _restore(rows: list[Any], args: list[int], outs: list[int], rest: dict[str, Any]) -> Graph:

@@ -7,10 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from symgrad.errors import StructureError
+from symgrad.boundary import plain
+from symgrad.errors import DtypeError, ShapeError, StructureError
 from symgrad.specs import Spec
 from symgrad.trace import Tracer
 from symgrad.tree import TreeDef, leaf_paths
+
+_ARRAYS = (Tracer, np.ndarray, np.generic, float, int, bool)
+
 
 def parameter_names(f: Any) -> tuple[str, ...]:
     """Names of the positional parameters of a function, as far as Python knows them."""
@@ -18,12 +22,29 @@ def parameter_names(f: Any) -> tuple[str, ...]:
         signature = python_inspect.signature(f)
     except (TypeError, ValueError):
         return ()
-    kinds = (python_inspect.Parameter.POSITIONAL_ONLY, python_inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    return tuple(p.name for p in signature.parameters.values() if p.kind in kinds)
+    parameters = signature.parameters.values()
+    return tuple(p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD))
 
 
 def is_array(leaf: Any) -> bool:
-    return isinstance(leaf, (Tracer, np.ndarray, np.generic, float, int, bool))
+    """Whether a leaf is an array or a number, by its type: `__class__` may say anything."""
+    return issubclass(type(leaf), _ARRAYS)
+
+
+def argument_spec(leaf: Any, path: str) -> Spec:
+    """The spec of an array argument that users write as `path`.
+
+    Raises
+    ------
+    DtypeError, ShapeError, StructureError
+        Naming the argument.
+    """
+    if issubclass(type(leaf), np.ndarray):
+        leaf = plain(leaf, path)
+    try:
+        return Spec.of(leaf)
+    except (DtypeError, ShapeError) as error:
+        raise type(error)(f"argument {path}: {error}") from None
 
 
 def argument_paths(f: Any, tree: TreeDef) -> list[str]:
@@ -45,7 +66,7 @@ def argument_paths(f: Any, tree: TreeDef) -> list[str]:
 def require_hashable(leaf: Any, path: str) -> None:
     try:
         hash(leaf)
-    except TypeError:
+    except (TypeError, ValueError):  # ValueError: a memoryview
         raise StructureError(
             f"argument {path}: {type(leaf).__name__} is neither an array, a number nor a fixed "
             "(hashable) value"
@@ -54,10 +75,10 @@ def require_hashable(leaf: Any, path: str) -> None:
 
 def leaf_key(leaf: Any) -> Any:
     """What tells apart the versions of a function that are compiled for different leaves."""
-    if type(leaf) is np.ndarray:
+    cls = type(leaf)
+    if cls is np.ndarray:
         return leaf.dtype, leaf.shape
-    if type(leaf) in (float, int, bool):
-        return type(leaf)  # not its Spec: Python's numbers are weak in promotion
-    if is_array(leaf):
-        return Spec.of(leaf)
-    return type(leaf), leaf
+    if cls is np.memmap or issubclass(cls, np.generic):
+        return cls, leaf.dtype, leaf.shape
+    # Numbers by class, since Python's own are weak in promotion; other arrays are refused later.
+    return cls if is_array(leaf) else (cls, leaf)

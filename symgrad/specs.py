@@ -103,23 +103,24 @@ class Spec:
         """
         if isinstance(value, Spec):
             return value
-        if isinstance(value, np.ndarray | np.generic):
+        kind = type(value)  # isinstance would believe an object's own __class__
+        if issubclass(kind, (np.ndarray, np.generic)):
             if value.dtype.name not in _SHORT:
                 raise DtypeError(
                     f"dtype {value.dtype} is not supported: convert with .astype to one of "
                     f"{', '.join(_SHORT)}."
                 )
             return cls(value.dtype.name, value.shape)
-        if isinstance(value, bool):
+        if kind is bool:
             return bool_
-        if isinstance(value, int):
+        if issubclass(kind, int):
             if not -(2**63) <= value < 2**63:
                 raise DtypeError(f"an int of {value.bit_length()} bits does not fit int64.")
             return i64
-        if isinstance(value, float):
+        if issubclass(kind, float):
             return f64
         raise DtypeError(
-            f"a {type(value).__name__} is no array: pass an array, a NumPy scalar, a float, an int "
+            f"a {kind.__name__} is no array: pass an array, a NumPy scalar, a float, an int "
             "or a bool (lists: np.asarray)."
         )
 

@@ -8,23 +8,28 @@ result in memory; the C compiler's output is also kept on disk.
 
 from __future__ import annotations
 
-import contextvars
 import functools
 import threading
 from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from symgrad.errors import StructureError
 from symgrad.expr.node import Expr, arg, bind
 from symgrad.graph import Graph
 from symgrad.names import c_identifier
-from symgrad.signature import argument_paths, is_array, parameter_names, require_hashable
+from symgrad.signature import (
+    argument_paths,
+    argument_spec,
+    is_array,
+    parameter_names,
+    require_hashable,
+)
 from symgrad.simplify import simplify
 from symgrad.specs import Spec
 from symgrad.trace import Tracer, function_name, is_tracing, python_number, record
-from symgrad.tree import TreeDef, flatten, leaf_paths
+from symgrad.tree import flatten, leaf_paths
 
 if TYPE_CHECKING:
     from symgrad.compiled import Compiled
@@ -32,7 +37,7 @@ if TYPE_CHECKING:
 Function = Callable[..., Any]
 
 # Rewrites that a trace applies before it differentiates, for `explain()`; one table per trace.
-_FIRED: contextvars.ContextVar[dict[str, int] | None] = contextvars.ContextVar("fired", default=None)
+_FIRED: ContextVar[dict[str, int] | None] = ContextVar("fired", default=None)
 
 
 def simplified(outs: Sequence[Expr]) -> list[Expr]:
@@ -76,11 +81,11 @@ def trace(f: Function, *args: Any, **kwargs: Any) -> Graph:
     paths = argument_paths(f, tree)
     nodes: list[Expr] = []
     names: list[str] = []
-    statics: list[tuple[int, Any]] = []
+    statics: list[tuple[int, Any, str]] = []
     values: list[Any] = []
     for position, (leaf, path) in enumerate(zip(leaves, paths, strict=True)):
         if isinstance(leaf, Spec) or is_array(leaf):
-            spec = leaf if isinstance(leaf, Spec) else Spec.of(leaf)
+            spec = leaf if isinstance(leaf, Spec) else argument_spec(leaf, path)
             node = arg(len(nodes), spec.shape, spec.dtype, path)
             nodes.append(node)
             names.append(path)
@@ -88,7 +93,7 @@ def trace(f: Function, *args: Any, **kwargs: Any) -> Graph:
             values.append(python_number(node) if plain else Tracer(node, is_argument=True))
         else:
             require_hashable(leaf, path)
-            statics.append((position, leaf))
+            statics.append((position, leaf, path))
             values.append(leaf)
     call_args, call_kwargs = tree.unflatten(values)
     fired: dict[str, int] = {}
@@ -99,10 +104,13 @@ def trace(f: Function, *args: Any, **kwargs: Any) -> Graph:
         _FIRED.reset(token)
     name = function_name(f)
     return Graph(name, tuple(nodes), tuple(outs), tree, out_tree, tuple(names),
-                 tuple(leaf_paths(out_tree, "out")), tuple(statics), fired)  # fmt: skip
+                 tuple(leaf_paths(out_tree, "out")), tuple(statics), fired,
+                 parameter_names(f))  # fmt: skip
 
 
-def compile(f: Function, *specs_or_examples: Any, name: str | None = None, **kwargs: Any) -> Compiled:  # noqa: A001
+def compile(
+    f: Function, *specs_or_examples: Any, name: str | None = None, **kwargs: Any
+) -> Compiled:
     """Compile `f` ahead of time for arguments of the given types.
 
     Parameters
@@ -119,7 +127,9 @@ def compile(f: Function, *specs_or_examples: Any, name: str | None = None, **kwa
 
     Raises
     ------
-    TraceError, BuildError (see `symgrad.errors`); UnsafeNameError for a hostile `name`.
+    TraceError, BuildError (see `symgrad.errors`); UnsafeNameError for a hostile `name`. Without
+    any C compiler there is a warning and the result runs on NumPy; but a compiler that ``CC`` names
+    and that does not work is an UnusableCompilerError.
     """
     ahead = getattr(f, "__symgrad_compile__", None)  # sparse derivatives: more than one graph
     if ahead is not None:
@@ -129,7 +139,7 @@ def compile(f: Function, *specs_or_examples: Any, name: str | None = None, **kwa
         graph = graph._with(graph.outs, name=c_identifier(name, what="name"))
     from symgrad.compiled import Compiled  # not at import: it needs Jinja and cffi
 
-    return Compiled(graph.simplify(), parameter_names(f))
+    return Compiled(graph.simplify())
 
 
 # ---- compiling at the first call ---------------------------------------------------------------
@@ -139,8 +149,10 @@ def transformed(f: Function, impl: Function, label: str) -> Function:
     """`impl` as a plain function: inlined under a trace, compiled on arrays."""
     lock = threading.Lock()
 
+    call: Function
+
     def first(*args: Any, **kwargs: Any) -> Any:
-        # Under a trace even a call with plain numbers is recorded: `f` may close over traced values.
+        # Under a trace even a call with plain numbers is recorded: `f` may close over tracers.
         if is_tracing():
             return impl(*args, **kwargs)
         nonlocal call
@@ -151,7 +163,7 @@ def transformed(f: Function, impl: Function, label: str) -> Function:
                 call = Dispatcher(impl, trace)
         return call(*args, **kwargs)
 
-    call: Function = first
+    call = first
 
     @functools.wraps(f, updated=())
     def function(*args: Any, **kwargs: Any) -> Any:

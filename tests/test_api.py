@@ -282,3 +282,17 @@ def test_check_grads():
 
     with pytest.raises(DifferentiationError, match="order 1"):
         sg.check_grads(wrong, (RNG.normal(size=3),))
+
+
+def test_index_checks_of_computed_indices():
+    def picked(z, labels):
+        return np.sum(z[np.arange(len(z)), labels])
+
+    z, labels = np.arange(15.0).reshape(5, 3), np.array([0, 1, 2, -1, 1], np.int32)
+    expected = np.zeros((5, 3))
+    expected[np.arange(5), labels] = 1
+    np.testing.assert_array_equal(sg.compile(sg.grad(picked), z, labels)(z, labels), expected)
+    for bad in (3, -4):
+        labels[2] = bad
+        with pytest.raises(sg.errors.OutOfRangeError):
+            sg.grad(picked)(z, labels)

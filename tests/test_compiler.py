@@ -13,7 +13,12 @@ from pathlib import Path
 import pytest
 
 import symgrad.runtime
-from symgrad.errors import BuildError, CompilerNotFoundError, CompileTimeoutError
+from symgrad.errors import (
+    BuildError,
+    CompilerNotFoundError,
+    CompileTimeoutError,
+    UnusableCompilerError,
+)
 from symgrad.runtime import compiler as module
 from symgrad.runtime.compiler import Compiler, find_compiler, resolve_flags
 
@@ -77,7 +82,7 @@ def test_nothing_found_lists_what_was_tried(tmp_path, monkeypatch):
 @pytest.mark.parametrize("named", ["/nonexistent/cc", "no-such-compiler", "/bin/false", "/", "''"])
 def test_named_but_useless(named, monkeypatch):
     monkeypatch.setenv("CC", named)
-    with pytest.raises(CompilerNotFoundError, match="CC="):
+    with pytest.raises(UnusableCompilerError, match="CC="):
         find_compiler()
 
 

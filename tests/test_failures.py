@@ -11,6 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +20,15 @@ import numpy as np
 import pytest
 
 import symgrad as sg
-from symgrad.errors import BuildError, CacheError, CompileError, CompileTimeoutError
+from symgrad.errors import (
+    BuildError,
+    CacheError,
+    CompileError,
+    CompileTimeoutError,
+    NoCompilerWarning,
+    UnusableCompilerError,
+)
+from symgrad.runtime import call
 
 GCC = shutil.which("gcc")
 pytestmark = pytest.mark.skipif(GCC is None, reason="needs gcc")
@@ -237,10 +246,38 @@ def test_no_compiler_at_all(tmp_path):
     assert file.endswith("program.py")  # the user's line, not one of symgrad
 
 
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda: sg.compile(cubes, sg.f64[3]),
+        lambda: sg.grad(cubes)(X),
+        lambda: sg.jit(cubes)(X),
+        lambda: sg.hessian(cubes)(X),
+        lambda: sg.jvp(cubes, (X,), (X,)),
+        lambda: sg.vjp(cubes, X),
+        lambda: sg.vmap(cubes)(X[None]),
+    ],
+    ids=["compile", "grad", "jit", "hessian", "jvp", "vjp", "vmap"],
+)
+@pytest.mark.usefixtures("no_compiler")
+def test_the_warning_blames_the_users_line(use, monkeypatch):
+    monkeypatch.setattr(call, "_warned", threading.Event())
+    with pytest.warns(NoCompilerWarning) as seen:
+        use()
+    ((file, line),) = [(w.filename, w.lineno) for w in seen]
+    assert (file, line) == (__file__, use.__code__.co_firstlineno)
+
+
+@both
 @pytest.mark.parametrize("named", ["/nonexistent/cc", "no-such-compiler", "/bin/false"])
-def test_a_named_compiler_that_is_none(named, tmp_path):
-    ((kind, message, _),) = fresh(tmp_path, CC=named, HOME=str(tmp_path))
-    assert kind == "NoCompilerWarning" and f"CC={named}" in message
+def test_a_named_compiler_that_is_none(named, way, tmp_path, monkeypatch):
+    """To run on NumPy, or with another compiler, would hide a mistake in CC."""
+    monkeypatch.setenv("CC", named)
+    monkeypatch.setenv("SYMGRAD_CACHE_DIR", str(tmp_path / "cache"))
+    with pytest.raises(UnusableCompilerError, match=f"CC={named}: .*\n.*unset"):
+        way()
+    monkeypatch.delenv("CC")
+    is_right(way)
 
 
 def test_ziglang_alone(tmp_path):

@@ -140,7 +140,7 @@ EXACT = {
     "add": lambda a, b: a + b, "subtract": lambda a, b: a - b, "multiply": lambda a, b: a * b,
     "divide": lambda a, b: a / b, "negative": lambda a: -a, "exp": M.exp, "expm1": M.expm1,
     "log": M.log, "log1p": M.log1p, "sqrt": M.sqrt, "square": lambda a: a * a, "sinh": M.sinh,
-    "cosh": M.cosh, "tanh": M.tanh, "erf": M.erf, "erfc": M.erfc, "absolute": abs,
+    "cosh": M.cosh, "cos": M.cos, "tanh": M.tanh, "erf": M.erf, "erfc": M.erfc, "absolute": abs,
     "sigmoid": lambda a: 1 / (1 + M.exp(-a)), "softplus": lambda a: M.log1p(M.exp(a)),
     "select": lambda c, a, b: a if c else b, "less": lambda a, b: a < b,
     "logaddexp": lambda a, b: M.log(M.exp(a) + M.exp(b)),

@@ -9,19 +9,21 @@ derivative that is structurally zero is absent (None), never a zero that is mult
 
 Reverse mode keeps the cotangent of a node as a list of (guard, term): the term holds where the
 guard (a conjunction of `where` conditions, None for everywhere) is true. Local derivatives are
-multiplied inside the guard, so a branch that was not taken never contributes 0 * inf = NaN.
+multiplied inside the guard, so a branch that was not taken never contributes 0 * inf = NaN. Where
+elements are mixed (a sum over copies, a contraction) the guard becomes the part that is reached.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from symgrad.errors import DifferentiationError, at_user_line
 from symgrad.expr.node import FLOATS, Expr, bind, const, is_const
 from symgrad.expr.op import Kind
 from symgrad.expr.walk import depends_on, rebuild, toposort
 from symgrad.ops.elementwise import SELECT, both, select
-from symgrad.ops.linear import broadcast_to, lead
+from symgrad.ops.linear import broadcast_to, lead, sum_
 from symgrad.ops.reduce import spread
 
 Guarded = list[tuple[Expr | None, Expr]]
@@ -133,22 +135,25 @@ def _pull(
             moved = None if guard is None else _transpose_guard(node, guard)
             if guard is None or moved is not None:
                 return [[(moved, row.transpose(ct, args, node.attrs))], *[None] * (len(args) - 1)]
-        guards = _guards(node, guard)
-        whole = ct if guards else _materialize([(guard, ct)])
-        if guard is not None and row.name == "broadcast" and args[0] in fragile:
-            guards = [_any(node, guard)]
-        contribution = row.transpose(whole, args, node.attrs)
-        return [[(guards[0] if guards else None, contribution)], *[None] * (len(args) - 1)]
-    if row.vjp is not None:
-        guards = _guards(node, guard)
-        whole = ct if guards else _materialize([(guard, ct)])
-        return [
-            None if c is None else [(g, c)]
-            for g, c in zip(
-                guards or [None] * len(args), row.vjp(whole, node, args, node.attrs), strict=True
-            )
-        ]
-    raise _no_rule(node)
+        rule = _transposed
+    elif row.vjp is not None:
+        rule = row.vjp
+    else:
+        raise _no_rule(node)
+    guards = _guards(node, guard)
+    if guards is None:
+        ct = _materialize([(guard, ct)])
+        if guard is not None and any(a in fragile for a in args):
+            guards = _reach(node, guard)
+    return [
+        None if c is None else [(g, c)]
+        for g, c in zip(guards or [None] * len(args), rule(ct, node, args, node.attrs), strict=True)
+    ]
+
+
+def _transposed(ct: Expr, node: Expr, args: tuple[Expr, ...], attrs: Any) -> list[Expr | None]:
+    assert node.op.transpose is not None
+    return [node.op.transpose(ct, args, attrs), *[None] * (len(args) - 1)]
 
 
 def _transpose_guard(node: Expr, guard: Expr) -> Expr | None:
@@ -178,11 +183,31 @@ def _guards(node: Expr, guard: Expr | None) -> list[Expr] | None:
     return None
 
 
-def _any(node: Expr, guard: Expr) -> Expr:
-    """Of a broadcast: whether any of an element's copies is guarded by true."""
-    kept = node.attrs[1]
-    axes = tuple(k for k in range(node.ndim) if k not in kept)
-    return bind("any", guard, attrs=(axes,))
+def _reach(node: Expr, guard: Expr) -> list[Expr | None] | None:
+    """Per argument, the elements that a guarded part of the result depends on; None if not known.
+
+    It is the reverse rule applied to a pattern of ones. Elsewhere the cotangent is zero whatever
+    the values are, and the guard keeps it from meeting an infinite derivative.
+    """
+    row, args, attrs = node.op, node.args, node.attrs
+    ones = bind("convert", guard, attrs=(node.dtype,))
+    counts: list[Expr | None]
+    if row.kind is Kind.EINSUM:
+        pattern = tuple([a if a.name == "eye" else const(1, a.dtype, a.shape) for a in args])
+        counts = row.vjp(ones, node, pattern, attrs)  # type: ignore[misc]
+    elif row.name == "softmax":
+        counts = [spread(sum_(ones, attrs[0]), args[0], attrs[0])]
+    elif row.name == "recurrence":
+        counts = [bind("cumsum", ones, attrs=(attrs[0], not attrs[1]))] * 2
+    elif row.transpose is not None:
+        counts = _transposed(ones, node, args, attrs)
+    elif row.kind is Kind.LINEAR:
+        counts = row.vjp(ones, node, args, attrs)  # type: ignore[misc]
+    else:
+        return None
+    return [
+        None if c is None else bind("not_equal", c, const(0, c.dtype, c.shape)) for c in counts
+    ]
 
 
 def _sums(guarded: Guarded) -> Guarded:
@@ -194,9 +219,16 @@ def _sums(guarded: Guarded) -> Guarded:
 
 
 def _group(guarded: Guarded) -> Guarded:
-    """One term per guard; everything merged into one when there are too many."""
+    """One term per guard; everything merged into one, under any of them, when there are many."""
     sums = _sums(guarded)
-    return sums if len(sums) <= _MOST_GUARDS else [(None, _materialize(sums))]
+    if len(sums) <= _MOST_GUARDS:
+        return sums
+    merged: Expr | None = None
+    for guard, _ in sums:
+        if guard is None:
+            return [(None, _materialize(sums))]
+        merged = guard if merged is None else bind("logical_or", merged, guard)
+    return [(merged, _materialize(sums))]
 
 
 def _materialize(guarded: Guarded) -> Expr:
@@ -265,7 +297,9 @@ def vmap(
             elif node.op.batch is not None:
                 known[node] = node.op.batch(args, flags, node.attrs, size)
             else:
-                raise DifferentiationError(at_user_line(f"{node.name} has no batching rule", node.site))
+                raise DifferentiationError(
+                    at_user_line(f"{node.name} has no batching rule", node.site)
+                )
     return [known[o] if o in active else lead(o, size) for o in outs]
 
 

@@ -20,7 +20,7 @@ import numpy as np
 from symgrad.emit.lanes import Lanes, lanes_apart, without_branches
 from symgrad.expr.node import CONST, FLOATS, Expr, const_value
 from symgrad.expr.op import Kind
-from symgrad.lower.lanes import LANES
+from symgrad.lower.lanes import LANES, only_adds
 from symgrad.lower.program import (
     GUARD,
     INDEX,
@@ -33,6 +33,7 @@ from symgrad.lower.program import (
     Loop,
     Program,
     Store,
+    loads,
     values,
 )  # fmt: skip
 from symgrad.lower.schedule import row_strides
@@ -276,11 +277,15 @@ class _Emitter:
             self.loop_names[s.index] = name
             if self.lanes is None and self._is_sum(s):
                 return self._sum(s, name, depth)
+            if self.lanes is not None and only_adds(s.body, s.index):
+                return self._inner_sum(s, name, depth)
             outer = self.branchless
-            self.branchless = outer or _is_elementwise(s)
+            elementwise = self.lanes is None and _is_elementwise(s)
+            self.branchless = outer or elementwise
             body = self.body(s.body, depth + 1)
             self.branchless = outer
-            return dict(kind="loop", index=name, extent=s.extent, body=body)
+            self.simd = self.simd or elementwise
+            return dict(kind="loop", index=name, extent=s.extent, body=body, simd=elementwise)
         if isinstance(s, Store):
             if self.lanes is not None and self.lanes.sums(s):
                 return self._lane_sum(s)
@@ -373,6 +378,16 @@ class _Emitter:
         assert s.partial is not None
         return dict(kind="lane sum", index=self.lanes.name, width=LANES, extent=self.lanes.extent,
                     target=self.place(s.partial, s.index), value=self.spell(s.value))  # fmt: skip
+
+    def _inner_sum(self, loop: Loop, name: str, depth: int) -> dict[str, Any]:
+        """A sum that every lane has for itself: its loop goes inside the one over the lanes."""
+        before: list[dict[str, Any]] = []
+        adds = []
+        for s in loop.body:
+            before += self._declarations(s, depth + 1)
+            adds.append(dict(target=self.place(s.buffer, s.index), value=self.spell(s.value),
+                             type=C_TYPES[s.buffer.dtype], name=self._fresh()))  # fmt: skip
+        return dict(kind="inner sum", index=name, extent=loop.extent, before=before, adds=adds)
 
     def _flush(self, s: Flush) -> dict[str, Any]:
         cells = []
@@ -518,8 +533,37 @@ class _Emitter:
 
 
 def _is_elementwise(loop: Loop) -> bool:
-    """Whether the compiler can vectorise a loop as it stands, if nothing branches."""
-    return loop.extent >= LANES and all(isinstance(s, Store) and s.op == "=" for s in loop.body)
+    """Whether the rounds of a loop are independent of each other, and worth vectorising.
+
+    Each round stores to elements of its own, and reads of what the loop writes only these.
+    """
+    if loop.extent < 2 * LANES:
+        return False
+    written: dict[int, tuple[Expr, ...]] = {}
+    for s in loop.body:
+        if not isinstance(s, Store) or s.op != "=":
+            return False
+        own = s.buffer.role == "scalar" or any(i is loop.index for i in s.index)
+        if not own or written.setdefault(s.buffer.number, s.index) != s.index:
+            return False
+    reads = [n for s in loop.body for n in loads(values(s))]
+    if any(n.args != written.get(n.attrs[0], n.args) for n in reads):
+        return False
+    return not any(_guarded(v) for s in loop.body for v in values(s))
+
+
+def _guarded(value: Expr) -> bool:
+    """Whether a value has a part that must not be evaluated everywhere."""
+    seen: set[Expr] = set()
+    stack = [value]
+    while stack:
+        node = stack.pop()
+        if node.op is GUARD:
+            return True
+        if node not in seen:
+            seen.add(node)
+            stack.extend(node.args)
+    return False
 
 
 def _spelling(node: Expr) -> str | None:

@@ -133,6 +133,10 @@ def _grouped(records: list[dict[str, Any]], lanes: Lanes) -> list[dict[str, Any]
         elif record["kind"] == "lane sum":
             flush()
             out.append(record)
+        elif record["kind"] == "inner sum":
+            flush()
+            run.append(record)
+            flush()
         else:  # one that branches would keep its neighbours from being vectorised
             flush()
             run.append(record)
@@ -157,6 +161,9 @@ def _groups(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def _texts(group: dict[str, Any]) -> list[str]:
     found: list[str] = []
     for record in group.get("body", [group]):
+        if record.get("kind") == "inner sum":
+            found.extend(text for part in (*record["adds"], *record["before"]) for text in _texts(part))
+            continue
         found.extend(record[key] for key in (*_TEXT, "name") if isinstance(record.get(key), str))
     return found
 
@@ -171,6 +178,9 @@ def _with_arrays(
 
     def spelled(record: dict[str, Any]) -> dict[str, Any]:
         changed = dict(record)
+        for key in ("adds", "before"):
+            if key in record:
+                changed[key] = [spelled(part) for part in record[key]]
         for key in _TEXT:
             if isinstance(record.get(key), str):
                 changed[key] = pattern.sub(rf"\1[{lanes.name}]", record[key])

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 import threading
 import weakref
 import zlib
@@ -257,7 +258,9 @@ for _row in (CONST, ARRAY, ARG, EYE, IOTA):
 
 
 def const(value: Any, dtype: str = "float64", shape: tuple[int, ...] = ()) -> Expr:
-    """An array of `shape` filled with one number."""
+    """An array of `shape` filled with one number; an infinity is an integer type's last value."""
+    if type(value) is float and dtype in ("int32", "int64") and math.isinf(value):
+        value = np.iinfo(dtype).max if value > 0 else np.iinfo(dtype).min
     bits = np.asarray(value).astype(dtype).tobytes()
     key = (CONST, (), (dtype, bits, shape))
     node = _TABLE.get(key)

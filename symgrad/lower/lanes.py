@@ -13,9 +13,11 @@ error does not grow with the number of points.
 from __future__ import annotations
 
 import itertools
+import math
 from typing import Any
 
-from symgrad.expr.node import Expr, bind, const
+from symgrad.expr.node import FLOATS, Expr, bind, const
+from symgrad.expr.op import Kind
 from symgrad.expr.walk import substitute
 from symgrad.lower.program import (
     INDEX,
@@ -37,7 +39,10 @@ _MIN_EXTENT = 32  # shorter loops do not pay for the arrays
 _SIZES = (64, 56, 48, 40, 32, 24, 16)  # lanes: multiples of every vector width
 _BLOCK_BYTES = 32 * 1024  # what a block should stay below: the first-level cache
 _MOST_BYTES = 96 * 1024  # of the smallest block; beyond this the points are too large for lanes
+_LONG_ROW = 32  # elements of a point in a result from which lanes do not pay
+_MOST_PARTIAL = 8192  # sums, each of which takes a few lanes
 _MAX_INNER_SUM = 128  # longer ones are left to the compensated sum along their own axis
+_REUSED = 3  # rounds of a loop from which a value is computed before it
 _COSTLY = 10  # cost of an operation for which a loop of plain sums is put into lanes
 _FLUSH_BLOCKS = 16  # blocks added up before partial sums go to their target
 _COMPENSATE = 8  # flushes from which their additions carry a compensation
@@ -105,11 +110,23 @@ class _Plan:
         if not any(path for _, path in self.leaves):  # no inner loops: the compiler vectorises stores
             return bool(sums) and (len(sums) < len(self.leaves) or self._is_costly())
         for s, path in self.leaves:
-            if isinstance(s, Store) and s.op == "+" and path:
-                inner = path[-1]
-                if inner.extent > _MAX_INNER_SUM and not any(_contains(i, inner.index) for i in s.index):
-                    return False
+            if not isinstance(s, Store):
+                continue
+            moved = [any(_contains(i, inner.index) for i in s.index) for inner in path]
+            if s.op == "+" and any(
+                n.extent > _MAX_INNER_SUM for n, m in zip(path, moved, strict=True) if not m
+            ):
+                return False
+            # Long rows are contiguous: the compiler vectorises along them, and lanes would jump.
+            row = math.prod(n.extent for n, m in zip(path, moved, strict=True) if m)
+            whole = any(i is self.index for i in s.index[:-1]) and self.index in self._kept(s)
+            if whole and row >= _LONG_ROW:
+                return False
         return True
+
+    def _kept(self, s: Store) -> list[Expr]:
+        """The index of the elements that a store reaches in memory, without dropped axes."""
+        return [s.index[a] for a in s.buffer.kept_axes]
 
     def _is_costly(self) -> bool:
         stack = [v for s, _ in self.leaves for v in values(s)]
@@ -153,6 +170,9 @@ class _Plan:
                     return False
                 if s.op == "+" and not any(_contains(i, self.index) for i in index):
                     self.sums.append(s)
+        partial = {s.buffer.number: s.buffer.size for s in self.sums}
+        if sum(partial.values()) > _MOST_PARTIAL:
+            return False
         self._find_turned(read, written)
         return self._lane_bytes() * _SIZES[-1] <= _MOST_BYTES
 
@@ -221,6 +241,8 @@ class _Plan:
                 _rewrite(s, swap)
         for number in self.private:
             by_number[number].lanes = loop.lanes
+        _sum_innermost(loop)
+        next_index = _Hoist(loop, buffers, by_number, next_index).run()
         loop.body[:0] = copies
         return self._add_partials(buffers, by_number, next_index)
 
@@ -265,6 +287,145 @@ class _Plan:
             self.before.append(each(Flush(target, where, s.partial, None, start=True)))
             loop.flush.append(each(Flush(target, where, s.partial, carry)))
         return next_index
+
+
+class _Hoist:
+    """Values of a point that a loop would compute again and again, computed before it.
+
+    In ``for k: for l: s[k, l] += w[k] * (x[l] - m[l])`` the difference does not depend on k: it
+    goes into an array over l, private to the point, that is filled before the loop over k.
+    """
+
+    def __init__(
+        self, loop: Loop, buffers: list[Buffer], by_number: dict[int, Buffer], next_index: int
+    ) -> None:
+        self.loop, self.buffers, self.by_number, self.next_index = loop, buffers, by_number, next_index
+        self.moving: dict[Expr, bool] = {}
+        self.inside: dict[Expr, frozenset[Expr]] = {}
+
+    def run(self) -> int:
+        """Changes the loop's body; returns the next free number of an index."""
+        pending = [self.loop.body]
+        while pending:
+            body = pending.pop()
+            position = 0
+            while position < len(body):
+                statement = body[position]
+                if isinstance(statement, Loop):
+                    before = self._before(statement, body)
+                    body[position:position] = before
+                    position += len(before)
+                    pending.append(statement.body)
+                position += 1
+        return self.next_index
+
+    def _before(self, outer: Loop, body: list[Any]) -> list[Any]:
+        """Statements that fill what `outer` need not compute in each of its rounds."""
+        leaves = list(statements([outer]))
+        written = {b.number for s, _ in leaves for b, _ in _targets(s)}
+        extents = {l.index: l.extent for _, path in leaves for l in path}
+        made: dict[Expr, Expr] = {}
+        result: list[Any] = []
+        for s, path in leaves:
+            if not isinstance(s, Store) or len(path) < 2:
+                continue
+            for node in self._candidates(s.value, outer.index, written, extents):
+                if node not in made:
+                    made[node], fill = self._array(node, extents, body)
+                    result.append(fill)
+            _rewrite(s, made)
+        return result
+
+    def _candidates(
+        self, root: Expr, outer: Expr, written: set[int], extents: dict[Expr, int]
+    ) -> list[Expr]:
+        """The largest parts of `root` that depend on the point and an inner loop, not on `outer`."""
+        found: list[Expr] = []
+        seen: set[Expr] = set()
+        stack = [root]
+        while stack:
+            node = stack.pop()
+            if node in seen:
+                continue
+            seen.add(node)
+            used = self._indices(node)
+            inner = used & extents.keys()
+            fits = math.prod(extents[i] for i in inner) * self.loop.lanes * 8 <= _BLOCK_BYTES
+            if (
+                node.op.kind is Kind.ELEMENTWISE
+                and node.dtype in FLOATS
+                and self.loop.index in used
+                and inner
+                and outer not in used
+                and fits
+                and extents[outer] >= _REUSED
+                and not any(n.attrs[0] in written for n in loads((node,)))
+            ):
+                found.append(node)
+            elif node.op is not LOAD and node.name != "guard":  # not what an index is made of
+                stack.extend(node.args)
+        return found
+
+    def _indices(self, node: Expr) -> frozenset[Expr]:
+        """The loop variables that a value depends on; the point's for what is private to it."""
+        stack = [node]
+        while stack:
+            n = stack[-1]
+            missing = [a for a in n.args if a not in self.inside]
+            if n in self.inside or not missing:
+                stack.pop()
+                own = frozenset({n}) if n.op is INDEX else frozenset()
+                if n.op is LOAD and self.by_number[n.attrs[0]].lanes:
+                    own = frozenset({self.loop.index})
+                self.inside[n] = own.union(*(self.inside[a] for a in n.args))
+            else:
+                stack.extend(missing)
+        return self.inside[node]
+
+    def _array(self, node: Expr, extents: dict[Expr, int], body: list[Any]) -> tuple[Expr, Any]:
+        """A load that stands for `node`, and the loops that compute it."""
+        inner = sorted(self._indices(node) & extents.keys(), key=lambda i: i.attrs[0])
+        shape = tuple(extents[i] for i in inner)
+        buffer = Buffer(len(self.buffers), f"s{len(self.buffers)}", shape, node.dtype, "work")
+        buffer.home, buffer.lanes = body, self.loop.lanes
+        self.buffers.append(buffer)
+        self.by_number[buffer.number] = buffer
+        fresh = [index_of(self.next_index + k) for k in range(len(inner))]
+        self.next_index += len(inner)
+        (value,) = substitute([node], dict(zip(inner, fresh, strict=True)))
+        fill: Any = Store(buffer, tuple(fresh), value)
+        for i, n in zip(reversed(fresh), reversed(shape), strict=True):
+            fill = Loop(i, n, [fill])
+        load = _load(buffer, tuple(inner))
+        self.inside.pop(load, None)
+        return load, fill
+
+
+def _sum_innermost(loop: Loop) -> None:
+    """Loops over summands inside the loops over results, so that a sum stays in a register."""
+    pending = [loop]
+    while pending:
+        outer = pending.pop()
+        for position, middle in enumerate(outer.body):
+            if not isinstance(middle, Loop):
+                continue
+            pending.append(middle)
+            if len(middle.body) == 1 and isinstance(inner := middle.body[0], Loop):
+                if only_adds(inner.body, middle.index):
+                    outer.body[position] = Loop(inner.index, inner.extent,
+                                                [Loop(middle.index, middle.extent, inner.body)])  # fmt: skip
+
+
+def only_adds(body: list[Any], index: Expr) -> bool:
+    """Whether statements only add to elements, private to a point, that `index` does not choose."""
+    return all(
+        isinstance(s, Store)
+        and s.op == "+"
+        and s.buffer.lanes > 0
+        and s.buffer.dtype in FLOATS
+        and not any(_contains(i, index) for i in s.index)
+        for s in body
+    )
 
 
 def _unused(buffers: list[Buffer], name: str) -> str:

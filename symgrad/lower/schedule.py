@@ -250,6 +250,9 @@ class _Scheduler:
                             scores[i] += stride
                 stride *= shape[axis]
         ordered = [i for i in free if i is not k.extra] or free
+        kept = [i for i in ordered if i in k.dims]
+        if math.prod(self.extent[i] for i in kept) > _SUMS_IN_CACHE:
+            ordered = kept  # a loop over summands outside would sweep all sums in every round
         return max(ordered, key=lambda i: scores[i])
 
     def _statement(self, k: Kernel, bound: dict[Expr, Expr]):

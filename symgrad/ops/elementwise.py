@@ -5,6 +5,7 @@ Columns are explained in `symgrad.expr.op.Op`. In the C column `@` stands for th
 
 Partials are functions of the arguments and of the output. They are written in the form that keeps
 *relative* accuracy: tanh' is not 1 - tanh², sigmoid' is not s (1 - s), expm1' is not out + 1.
+sech and 1 - x² are rows because their own derivatives would overflow or cancel otherwise.
 At kinks and ties the rule is: the derivative where there is one; else the sub- or supergradient
 of least norm; equal arguments share equally; an infinite limit is inf; outside the domain NaN.
 """
@@ -59,14 +60,14 @@ def unary(
     domain: tuple[float, float],
     cost: int,
     infer: Callable[..., Any] = _infer_float,
-    numpy: tuple[str, ...] = (),
+    numpy: tuple[str, ...] | None = None,
     c_int: str | None = None,
 ) -> Op:
-    """Register a row with one argument."""
+    """Register a row with one argument; `numpy` () if no function of NumPy or SciPy is like it."""
     return register(
         Op(
             name, Kind.ELEMENTWISE, infer, evaluate, partials=(partial,), c=c, c_int=c_int,
-            sympy=sympy, domain=(domain,), cost=cost, numpy=numpy or (name,),
+            sympy=sympy, domain=(domain,), cost=cost, numpy=(name,) if numpy is None else numpy,
         )
     )  # fmt: skip
 
@@ -110,6 +111,7 @@ def _function(name: str) -> Callable[..., Expr]:
 sin, cos, tan, sinh, cosh = map(_function, ("sin", "cos", "tan", "sinh", "cosh"))
 exp, log, sqrt, square, sign = map(_function, ("exp", "log", "sqrt", "square", "sign"))
 sigmoid, digamma, hypot, power = map(_function, ("sigmoid", "digamma", "hypot", "power"))
+sech, complement_square = map(_function, ("sech", "complement_square"))
 floor, trunc, log1p, expm1 = map(_function, ("floor", "trunc", "log1p", "expm1"))
 softplus, logaddexp, reciprocal = map(_function, ("softplus", "logaddexp", "reciprocal"))
 
@@ -219,13 +221,15 @@ unary("cos",      np.cos,          "cos@({0})",           lambda x, out: -sin(x)
 unary("tan",      np.tan,          "tan@({0})",           lambda x, out: 1 + square(out),                   "tan(a)",       (-1.4, 1.4),  25)
 unary("sinh",     np.sinh,         "sinh@({0})",          lambda x, out: cosh(x),                           "sinh(a)",      _REAL,        25)
 unary("cosh",     np.cosh,         "cosh@({0})",          lambda x, out: sinh(x),                           "cosh(a)",      _REAL,        25)
-unary("tanh",     np.tanh,         "tanh@({0})",          lambda x, out: 1 / square(cosh(x)),               "tanh(a)",      _REAL,        25)
-unary("arcsin",   np.arcsin,       "asin@({0})",          lambda x, out: 1 / sqrt((1 - x) * (1 + x)),       "asin(a)",      (-0.95, 0.95), 20)
-unary("arccos",   np.arccos,       "acos@({0})",          lambda x, out: -1 / sqrt((1 - x) * (1 + x)),      "acos(a)",      (-0.95, 0.95), 20)
+unary("tanh",     np.tanh,         "tanh@({0})",          lambda x, out: square(sech(x)),                   "tanh(a)",      _REAL,        25)
+unary("sech",     lambda x: 1 / np.cosh(x), "1 / cosh@({0})", lambda x, out: -out * bind("tanh", x),          "1/cosh(a)",    _REAL,        29, numpy=())
+unary("complement_square", lambda x: (1 - x) * (1 + x), "(1 - {0}) * (1 + {0})", lambda x, out: -2 * x,     "1 - a**2",     (-0.9, 0.9),  3, numpy=())
+unary("arcsin",   np.arcsin,       "asin@({0})",          lambda x, out: 1 / sqrt(complement_square(x)),       "asin(a)",      (-0.95, 0.95), 20)
+unary("arccos",   np.arccos,       "acos@({0})",          lambda x, out: -1 / sqrt(complement_square(x)),      "acos(a)",      (-0.95, 0.95), 20)
 unary("arctan",   np.arctan,       "atan@({0})",          lambda x, out: 1 / (1 + square(x)),               "atan(a)",      _REAL,        20)
 unary("arcsinh",  np.arcsinh,      "asinh@({0})",         lambda x, out: 1 / hypot(x, const(1, x.dtype, x.shape)), "asinh(a)", _REAL, 25)
 unary("arccosh",  np.arccosh,      "acosh@({0})",         lambda x, out: 1 / (sqrt(x - 1) * sqrt(x + 1)),   "acosh(a)",     (1.1, 5.0),   25)
-unary("arctanh",  np.arctanh,      "atanh@({0})",         lambda x, out: 1 / ((1 - x) * (1 + x)),           "atanh(a)",     (-0.95, 0.95), 25)
+unary("arctanh",  np.arctanh,      "atanh@({0})",         lambda x, out: 1 / complement_square(x),          "atanh(a)",     (-0.95, 0.95), 25)
 unary("floor",    np.floor,        "floor@({0})",         None,                                             "floor(a)",     _REAL,        1)
 unary("ceil",     np.ceil,         "ceil@({0})",          None,                                             "ceiling(a)",   _REAL,        1)
 unary("trunc",    np.trunc,        "trunc@({0})",         None,                                             "sign(a)*floor(Abs(a))", _REAL, 1, numpy=("trunc", "fix"))

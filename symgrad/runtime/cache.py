@@ -28,14 +28,13 @@ import shutil
 import stat
 import tempfile
 import time
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import platformdirs
 
-from symgrad.errors import BuildError, CacheError, SymgradWarning
+from symgrad.errors import BuildError, CacheError, SymgradWarning, warn
 
 FORMAT = "symgrad-cache-1"
 SOURCE, LIBRARY, MANIFEST = "src.c", "mod.so", "manifest.json"
@@ -273,11 +272,7 @@ def _private_root(reason: str) -> Path:
         path = Path(tempfile.mkdtemp(prefix="symgrad-"))
     except OSError as error:
         raise _unwritable(Path(tempfile.gettempdir()), error) from error
-    warnings.warn(
-        f"{reason} Compiled code is kept in {path} until this process ends.",
-        SymgradWarning,
-        stacklevel=2,
-    )
+    warn(f"{reason} Compiled code is kept in {path} until this process ends.", SymgradWarning)
     atexit.register(_remove_private, path, os.getpid())
     return path
 

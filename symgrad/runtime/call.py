@@ -1,24 +1,24 @@
-"""From NumPy arrays to a C call and back: the slow and exact path; see dispatch.py for the fast one.
+"""From NumPy arrays to a C call and back: the slow and exact path.
 
-Nothing is ever computed from memory that `boundary.ArrayType` has not checked.
+The fast one is in dispatch.py. Nothing is ever computed from memory that `boundary.check_call` has
+not checked.
 """
 
 from __future__ import annotations
 
 import threading
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from symgrad.boundary import ArrayType
+from symgrad.boundary import ArrayType, check_call
 from symgrad.emit.c import Source
 from symgrad.errors import (
     CompilerNotFoundError,
     NoCompilerWarning,
     OutOfRangeError,
-    StructureError,
+    warn,
 )
 from symgrad.runtime.build import Library, build, ffi
 from symgrad.version import __version__
@@ -32,7 +32,9 @@ class Native:
     Raises CompilerNotFoundError when made, if there is no compiler.
     """
 
-    def __init__(self, source: Source, inputs: Sequence[ArrayType], outputs: Sequence[ArrayType]) -> None:
+    def __init__(
+        self, source: Source, inputs: Sequence[ArrayType], outputs: Sequence[ArrayType]
+    ) -> None:
         self.source = source
         self.inputs, self.outputs = list(inputs), list(outputs)
         large = len(source.c) > _LARGE_SOURCE
@@ -43,14 +45,13 @@ class Native:
         self._data = [ffi.from_buffer(d) if d.size else ffi.NULL for d in source.data]
         self._memory = threading.local()
 
-    def __call__(self, values: Sequence[Any], outs: Sequence[np.ndarray] | None = None) -> list[np.ndarray]:
+    def __call__(
+        self, values: Sequence[Any], outs: Sequence[Any] | None = None
+    ) -> list[np.ndarray]:
         """Check, call, and return the results as arrays (fresh ones, or `outs`)."""
-        arrays = [t.check(v) for t, v in zip(self.inputs, values, strict=True)]
-        if outs is None:
+        arrays, results = check_call(self.inputs, self.outputs, values, outs)
+        if results is None:
             results = [np.empty(t.shape, t.numpy) for t in self.outputs]
-        else:
-            results = [t.check_out(o) for t, o in zip(self.outputs, outs, strict=True)]
-            _refuse_overlap(results, arrays, self.outputs, self.inputs)
         pointers = [_pointer(a) for a in arrays]
         status = self._entry(
             ffi.new("void *[]", [*pointers, *self._data] or [ffi.NULL]),
@@ -62,7 +63,7 @@ class Native:
         return results
 
     def _workspace(self) -> Any:
-        """One scratch block per thread and function, kept, because fresh pages cost more than work."""
+        """One scratch block per thread and function, kept: fresh pages cost more than work."""
         if not self.source.workspace_bytes:
             return ffi.NULL
         pointer = getattr(self._memory, "pointer", None)
@@ -85,19 +86,6 @@ def raise_status(status: int, name: str) -> None:
     raise np.linalg.LinAlgError(f"{name}: a matrix is singular or not positive definite")
 
 
-def _refuse_overlap(
-    results: Sequence[np.ndarray], arrays: Sequence[np.ndarray],
-    outputs: Sequence[ArrayType], inputs: Sequence[ArrayType],
-) -> None:  # fmt: skip
-    for k, r in enumerate(results):
-        for a, t in zip(arrays, inputs, strict=True):
-            if np.may_share_memory(r, a) and np.shares_memory(r, a):
-                raise StructureError(f"out {outputs[k].name}: overlaps argument {t.name}")
-        for j in range(k):
-            if np.may_share_memory(r, results[j]):
-                raise StructureError(f"out {outputs[k].name}: overlaps out {outputs[j].name}")
-
-
 _warned = threading.Event()
 
 
@@ -105,9 +93,8 @@ def warn_no_compiler(error: CompilerNotFoundError) -> None:
     """Say once per process that functions run on the NumPy evaluator."""
     if not _warned.is_set():
         _warned.set()
-        warnings.warn(
+        warn(
             f"no C compiler was found, so functions run on the NumPy evaluator: correct, but "
             f"slower. Install one with `pip install symgrad[cc]`. ({error})",
             NoCompilerWarning,
-            stacklevel=4,
         )

@@ -35,6 +35,7 @@ from symgrad.errors import (
     CompileError,
     CompilerNotFoundError,
     CompileTimeoutError,
+    UnusableCompilerError,
 )
 from symgrad.runtime.cache import LIBRARY, SOURCE, open_cache
 
@@ -110,7 +111,9 @@ _found: dict[tuple[str | None, ...], Compiler] = {}
 def find_compiler() -> Compiler:
     """The compiler named by ``CC``, else cc, gcc or clang on ``PATH``, else the ziglang wheel.
 
-    A ``CC`` that does not work is an error: falling back would hide the mistake.
+    Raises CompilerNotFoundError if there is none. A ``CC`` that does not work is an
+    UnusableCompilerError, which also users of `sg.compile` and `sg.grad` see: to fall back, on
+    another compiler or on NumPy, would hide the mistake.
     """
     named = os.environ.get("CC", "").strip()
     question = (named, os.environ.get("PATH"))
@@ -124,6 +127,11 @@ def find_compiler() -> Compiler:
             return compiler
         except _Rejected as reason:
             tried.append(f"  {label}: {reason}")
+    if named:
+        raise UnusableCompilerError(
+            "the compiler that CC names does not work:\n" + "\n".join(tried) + "\nCorrect CC, or "
+            "unset it: then cc, gcc, clang and the package ziglang are tried."
+        )
     raise CompilerNotFoundError(
         "no working C compiler:\n" + "\n".join(tried) + "\nInstall gcc or clang, or run "
         "`pip install symgrad[cc]`, or set CC to the compiler's path."
@@ -397,7 +405,8 @@ def _run(argv: tuple[str, ...], cwd: Path, scratch: Path | None, seconds: float)
             if process.returncode is None:
                 os.killpg(process.pid, signal.SIGKILL)  # not reaped yet: the number is still ours
                 process.wait()
-            process.stdout.close()
+            if process.stdout is not None:
+                process.stdout.close()
     return status, output.decode("utf-8", "replace")
 
 

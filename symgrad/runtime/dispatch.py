@@ -48,14 +48,14 @@ class PythonCaller:
     _fast: Any = None
     _waiting: tuple[tuple[Any, ...], ...] = ()
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         if self._fast is not None:
             return self._fast(*args, **kwargs)
         if _native is not None and self._waiting:
             self._fast = _forward(_native, self)
         return self._slow(*args, **kwargs)
 
-    def _slow(self, *args: Any, **kwargs: Any) -> Any:
+    def _slow(self, /, *args: Any, **kwargs: Any) -> Any:
         raise NotImplementedError
 
     def _add_plan(self, plan: tuple[Any, ...]) -> None:

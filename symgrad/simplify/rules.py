@@ -43,7 +43,9 @@ sigmoid_, softplus_, tanh_, erf_, erfc_ = map(
     function, ("sigmoid", "softplus", "tanh", "erf", "erfc")
 )
 sinh_, hypot_, logaddexp_, exp2_ = map(function, ("sinh", "hypot", "logaddexp", "exp2"))
-xlogy_ = function("xlogy")
+xlogy_, sech_, cos_, complement_square_ = map(
+    function, ("xlogy", "sech", "cos", "complement_square")
+)
 select_, not_, maximum_, minimum_ = map(
     function, ("select", "logical_not", "maximum", "minimum")
 )
@@ -271,6 +273,9 @@ POWERS: list[Rule] = [
          lambda x, c: is_const(c, 2) and is_float(x)),
     rule("root-of-square", sqrt_(square_(x)), abs_(x),
          "√(x²) = |x|; improves where x² over- or underflows"),
+    rule("root-of-scaled-square", sqrt_(c * square_(x)),
+         lambda c, x: bind("absolute", x) * math.sqrt(number(c)),
+         "√(c x²) = √c |x| for c > 0; improves where x² over- or underflows", when=_positive),
     rule("square-of-root", square_(sqrt_(x)), lambda x: x, "(√x)² = x for x >= +0", nonnegative),
     rule("absolute-nonnegative", abs_(x), lambda x: x, "|x| = x for x >= +0", nonnegative),
     rule("exp-of-log", exp_(log_(x)), lambda x: x, "exp(log x) = x for x >= +0", nonnegative,
@@ -370,6 +375,30 @@ def _log1mexp(x: Expr) -> Expr:
     )
 
 
+def _versine(x: Expr) -> Expr:
+    return bind("square", bind("sin", 0.5 * x)) * 2
+
+
+def _erfc_cut(x: Expr) -> float:
+    """Beyond this erfc is near underflow, and its asymptotic series is exact to rounding."""
+    return 25.0 if x.dtype == "float64" else 9.0
+
+
+def _log_erfc(x: Expr) -> Expr:
+    """log erfc x = -x² - log(x √π) + log1p(Σ (-1)ⁿ (2n-1)!! qⁿ), q = 1/(2x²), far to the right."""
+    cut = like(_erfc_cut(x), x)
+    far = bind("greater", x, cut)
+    u = select(far, x, cut)
+    q = 0.5 / bind("square", u)
+    series = q * (q * (q * (q * (q * -945 + 105) - 15) + 3) - 1)
+    tail = bind("log1p", series) - log(u) - 0.5 * math.log(math.pi) - bind("square", u)
+    return select(far, tail, log(bind("erfc", select(far, cut, x))))
+
+
+def _erfc_not_cut(x: Expr) -> bool:
+    return not (x.name == "select" and is_const(x.args[1], _erfc_cut(x)))
+
+
 def _log_cosh(x: Expr) -> Expr:
     """Both branches are smooth where they are taken; |x| keeps inf - inf out of the second."""
     small = bind("less", bind("square", x), like(1, x))
@@ -466,6 +495,23 @@ STABLE: list[Rule] = [
     stable("erfc-negative-add", erf_(x) + (-1), -erfc_(x), "erf x - 1 = -erfc x"),
     stable("erfc-mirror", 1 + erf_(x), erfc_(-x), "1 + erf x = erfc(-x)"),
     stable("erf", 1 - erfc_(x), erf_(x), "1 - erfc x = erf x"),
+    stable("log-erfc", log_(erfc_(x)), lambda x: _log_erfc(x),
+           "log erfc x; improves where erfc x underflows", _erfc_not_cut),
+    stable("log-scaled-erfc", log_(once(c * erfc_(x))),
+           lambda c, x: log(bind("erfc", x)) + log(like(number(c), x)),
+           "log(c erfc x) = log c + log erfc x", _positive),
+    stable("sech", a / cosh_(x), a * sech_(x), "a/cosh x = a sech x", rank=2),
+    stable("sech-tanh", 1 - square_(tanh_(x)), square_(sech_(x)), "1 - tanh² x = sech² x"),
+    stable("complement-square", 1 - square_(x), complement_square_(x), "1 - x² = (1 - x)(1 + x)",
+           is_float, rank=2),
+    stable("versine", 1 - cos_(x), lambda x: _versine(x), "1 - cos x = 2 sin²(x/2)"),
+    stable("versine-negative", cos_(x) - 1, lambda x: -_versine(x), "cos x - 1 = -2 sin²(x/2)"),
+    stable("versine-negative-add", cos_(x) + (-1), lambda x: -_versine(x),
+           "cos x - 1 = -2 sin²(x/2)"),
+    stable("sigmoid-difference", a * sigmoid_(-x) - a * sigmoid_(x), -(a * tanh_(0.5 * x)),
+           "a σ(-x) - a σ(x) = -a tanh(x/2)"),
+    stable("sigmoid-difference-scaled", (b * sigmoid_(-x)) * a - (b * sigmoid_(x)) * a,
+           -((a * b) * tanh_(0.5 * x)), "a b σ(-x) - a b σ(x) = -a b tanh(x/2)"),
 ]  # fmt: skip
 
 SCALAR_RULES: tuple[Rule, ...] = (

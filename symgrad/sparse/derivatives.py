@@ -19,7 +19,7 @@ from symgrad.errors import DifferentiationError, StructureError, UnsupportedErro
 from symgrad.expr.node import FLOATS, Expr, const
 from symgrad.graph import Graph
 from symgrad.names import c_identifier
-from symgrad.signature import is_array, leaf_key, parameter_names
+from symgrad.signature import is_array, leaf_key
 from symgrad.simplify import simplify
 from symgrad.sparse.compress import hessian_entries, jacobian_entries
 from symgrad.sparse.export import export_pattern
@@ -135,7 +135,7 @@ class SparseDerivative:
         key = (tree, tuple([leaf_key(leaf) for leaf in leaves]))
         try:
             compiled = self._compiled.get(key)
-        except TypeError:
+        except (TypeError, ValueError):
             self.trace(*args, **kwargs)  # says which argument is not hashable
             raise
         if compiled is None:
@@ -154,7 +154,7 @@ class SparseDerivative:
             graph = dataclasses.replace(graph, name=c_identifier(name, what="name"))
         from symgrad.compiled import Compiled  # not at import: it needs Jinja and cffi
 
-        return SparseCompiled(Compiled(graph.simplify(), parameter_names(self._f)), pattern)
+        return SparseCompiled(Compiled(graph.simplify()), pattern)
 
     def trace(self, *specs_or_examples: Any, **kwargs: Any) -> tuple[Graph, Pattern]:
         """The graph of the entries, an array [nnz], and where they stand."""

@@ -13,14 +13,13 @@ import functools
 import re
 import sys
 import traceback
-import warnings
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from symgrad import tree
-from symgrad.errors import StructureError, SymgradError, SymgradWarning, TraceError
+from symgrad.errors import StructureError, SymgradError, SymgradWarning, TraceError, warn
 from symgrad.expr.node import Expr
 from symgrad.trace.state import CURRENT, NO_TRACE, Trace, is_internal
 from symgrad.trace.tracer import Tracer, as_expr
@@ -67,12 +66,10 @@ def record(
         trace.active = False
         CURRENT.reset(token)
     if random_state is not None and random_state != _random_state():
-        warnings.warn(
-            f"{trace.name} drew from np.random while it was traced: the numbers are constants "
-            "now and will "
-            "be the same in every call; pass random numbers as arguments instead",
+        warn(
+            f"{trace.name} drew from np.random while it was traced: the numbers are constants now "
+            "and will be the same in every call; pass random numbers as arguments instead",
             SymgradWarning,
-            stacklevel=3,
         )
     return outs, treedef
 

@@ -8,16 +8,14 @@ so that a ``try: float(x)`` / ``except TypeError`` in the user's function cannot
 
 from __future__ import annotations
 
-import os
 import sys
 from contextvars import ContextVar
+from types import FrameType
 from typing import TypeVar
 
-from symgrad.errors import SymgradError, TraceError, at_user_line
+from symgrad.errors import SymgradError, TraceError, at_user_line, is_internal
 
 E = TypeVar("E", bound=SymgradError)
-_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
-_CALLERS = tuple(f"{os.sep}site-packages{os.sep}{name}{os.sep}" for name in ("numpy", "scipy"))
 
 
 class Trace:
@@ -59,24 +57,9 @@ def fail(cls: type[E], message: str) -> E:
     return error
 
 
-_INTERNAL: dict[str, bool] = {}  # by file name: a frame that is not the user's
-
-
-def is_internal(filename: str) -> bool:
-    """Whether a frame of that file belongs to symgrad, or to what calls back into it."""
-    internal = _INTERNAL.get(filename)
-    if internal is None:
-        internal = _INTERNAL[filename] = (
-            filename.startswith((_PACKAGE, "<__array_function__"))
-            or filename.endswith(("functools.py", ".pyx"))
-            or any(part in filename for part in _CALLERS)
-        )
-    return internal
-
-
 def site() -> tuple[str, int] | None:
     """`errors.user_site`, fast enough to ask for every node."""
-    frame = sys._getframe(2)
+    frame: FrameType | None = sys._getframe(2)
     while frame is not None:
         filename = frame.f_code.co_filename
         if not is_internal(filename):

@@ -669,6 +669,8 @@ def _plain_index(index: Any) -> Any:
     """The index with tracers replaced by their Exprs."""
     if isinstance(index, tuple):
         return tuple([_plain_index(i) for i in index])
+    if isinstance(index, range):
+        return list(index)
     if isinstance(index, Tracer) or isinstance(index, list) and contains_tracer(index):
         return as_expr(index)
     return index

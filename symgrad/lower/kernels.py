@@ -160,9 +160,12 @@ def _pairwise(factors: list[Expr], inputs: list[Any], output: tuple[int, ...]) -
 
 
 class Kernels:
-    """Builds the kernels of a graph. `inputs`, `outputs`, `kernels`, `buffers` are the result, and
-    `indices`, the number of loop variables, and `together`, pairs of them that had better be one
-    loop although no data connects them."""
+    """Builds the kernels of a graph.
+
+    `inputs`, `outputs`, `kernels` and `buffers` are the result, with `indices`, the number of loop
+    variables, and `together`, pairs of them that had better be one loop although no data connects
+    them.
+    """
 
     def __init__(self, args: Sequence[Expr], outs: Sequence[Expr], arg_names: Sequence[str], out_names: Sequence[str]) -> None:
         self.buffers: list[Buffer] = []
@@ -311,7 +314,9 @@ class Kernels:
             else:
                 stack.append((node.args[0], place.below(node)))
 
-    def _part(self, node: Expr, target: Buffer, place: _Place, first: dict[tuple[Expr, int], Expr]) -> None:
+    def _part(
+        self, node: Expr, target: Buffer, place: _Place, first: dict[tuple[Expr, int], Expr]
+    ) -> None:
         """Stores one part. `first` has, for what parts have in common, the index of the first."""
         zero = const(0, "int64")
         wide = [k for k, n in enumerate(node.shape) if n != 1]
@@ -462,7 +467,9 @@ def _constant(value: Expr) -> Any:
     yield  # a reader is a generator even when it reads nothing
 
 
-def _in_place(nodes: Sequence[Expr], readers: Mapping[Expr, Sequence[Expr]], outs: set[Expr]) -> set[Expr]:
+def _in_place(
+    nodes: Sequence[Expr], readers: Mapping[Expr, Sequence[Expr]], outs: set[Expr]
+) -> set[Expr]:
     """Concats that need no buffer: their parts are written where the only reader would copy them.
 
     The reader is a concat, or a result that permutes or reshapes the concat as a whole. What does
@@ -520,11 +527,11 @@ def _are_apart(readers: Sequence[Expr]) -> bool:
     """Whether all are slices, in boxes that do not overlap."""
     if len(readers) > _MOST_SLICES or any(r.name != "slice" for r in readers):
         return False
-    boxes = [_box(r) for r in readers]
+    boxes = [_box(r) for r in readers if r.size]
     return all(
-        any(high < other_low or other_high < low for (low, high), (other_low, other_high) in zip(a, b, strict=True))
+        any(high < start or stop < low for (low, high), (start, stop) in zip(a, b, strict=True))
         for a, b in itertools.combinations(boxes, 2)
-    )  # fmt: skip
+    )
 
 
 def _box(node: Expr) -> list[tuple[int, int]]:

@@ -93,6 +93,8 @@ extern int PyContextVar_Get(object *, object *, object **);
 extern object *PyErr_Occurred(void);
 extern void PyErr_Clear(void);
 extern object *PyErr_NoMemory(void);
+extern void PyErr_SetString(object *, const char *);
+extern object *PyExc_TypeError;
 extern object *PyObject_Call(object *, object *, object *);
 extern object *PyObject_Vectorcall(object *, object *const *, size_t, object *);
 extern object *PyObject_GetAttrString(object *, const char *);
@@ -646,6 +648,9 @@ static object *call_tuple(object *me, object *args, object *keywords)
     ptrdiff_t k;
     if (named == 1) {
         out = PyDict_GetItemWithError(keywords, out_name);
+        if (out == NULL && PyErr_Occurred() != NULL) { /* a subclass of str compares as it likes */
+            return NULL;
+        }
     }
     if (count <= MAX_STEPS && (named == 0 || out != NULL)) {
         for (k = 0; k < count; k++) {
@@ -667,80 +672,164 @@ static object *call_tuple(object *me, object *args, object *keywords)
 
 /* ---- plans from Python ----------------------------------------------------------------------- */
 
-static long long integer(object *tuple, ptrdiff_t at)
+static object *refused(void)
 {
-    return PyLong_AsLongLong(PyTuple_GetItem(tuple, at));
+    PyErr_SetString(PyExc_TypeError, "not what symgrad/runtime/dispatch.py passes");
+    return NULL;
 }
 
-/* (kind, arity, keys, order) for each container and (LEAF,) for each leaf, in preorder. */
-static int read_steps(object *given, step *steps)
+/* Whether `value` is a tuple of `least` to `most` elements. */
+static int is_tuple(object *value, ptrdiff_t least, ptrdiff_t most)
 {
-    const int n = (int)PyTuple_Size(given);
+    return value->type == &PyTuple_Type && PyTuple_Size(value) >= least && PyTuple_Size(value) <= most;
+}
+
+/* Whether tuple[at] is an int from 0 to `most`. */
+static int integer(object *tuple, ptrdiff_t at, long long most, long long *to)
+{
+    object *const value = PyTuple_GetItem(tuple, at);
+    if (value->type != &PyLong_Type) {
+        return 0;
+    }
+    *to = PyLong_AsLongLong(value);
+    if (PyErr_Occurred() != NULL) {
+        PyErr_Clear();
+        return 0;
+    }
+    return *to >= 0 && *to <= most;
+}
+
+/* (kind, arity, keys, order) for each container and (LEAF, 0, ...) for each leaf, in preorder, of `open`
+ * values with `leaves` leaves. Returns the number of steps, or -1 if `given` is anything else. */
+static int read_steps(object *given, long long open, int leaves, step *steps)
+{
+    long long number[2];
+    long long at;
+    int n;
     int k;
+    int j;
+    if (!is_tuple(given, 0, MAX_STEPS)) {
+        return -1;
+    }
+    n = (int)PyTuple_Size(given);
     for (k = 0; k < n; k++) {
         object *const row = PyTuple_GetItem(given, k);
-        steps[k].kind = (int)integer(row, 0);
-        steps[k].arity = (int)integer(row, 1);
+        if (!is_tuple(row, 4, 4) || !integer(row, 0, NONE, &number[0])
+            || !integer(row, 1, MAX_STEPS, &number[1])) {
+            return -1;
+        }
+        steps[k].kind = (int)number[0];
+        steps[k].arity = (int)number[1];
         steps[k].keys = PyTuple_GetItem(row, 2);
         steps[k].order = PyTuple_GetItem(row, 3);
+        if ((steps[k].kind == LEAF || steps[k].kind == NONE) && steps[k].arity != 0) {
+            return -1;
+        }
+        if (steps[k].kind == DICT) {
+            if (!is_tuple(steps[k].keys, number[1], number[1]) || !is_tuple(steps[k].order, number[1], number[1])) {
+                return -1;
+            }
+            for (j = 0; j < steps[k].arity; j++) {
+                if (!integer(steps[k].order, j, number[1] - 1, &at)) {
+                    return -1;
+                }
+            }
+        }
+        if (open < 1) {
+            return -1;
+        }
+        open += number[1] - 1;
+        leaves -= (steps[k].kind == LEAF);
     }
-    return n;
+    return (open == 0 && leaves == 0) ? n : -1;
 }
 
-/* (dtype, kind, accept, bytes, shape) for each leaf. */
+/* (dtype, kind, accept, bytes, shape) for each leaf; their number, or -1. */
 static int read_leaves(object *given, leaf *leaves)
 {
-    const int n = (int)PyTuple_Size(given);
+    long long number[3];
+    long long size;
+    int n;
     int j;
     int k;
+    if (!is_tuple(given, 0, MAX_LEAVES)) {
+        return -1;
+    }
+    n = (int)PyTuple_Size(given);
     for (k = 0; k < n; k++) {
         object *const row = PyTuple_GetItem(given, k);
-        object *const shape = PyTuple_GetItem(row, 4);
+        object *shape;
+        if (!is_tuple(row, 5, 5) || !integer(row, 1, BOOLEAN, &number[0]) || !integer(row, 2, 7, &number[1])
+            || !integer(row, 3, INT64_MAX, &number[2]) || !is_tuple(PyTuple_GetItem(row, 4), 0, MAX_NDIM)) {
+            return -1;
+        }
+        shape = PyTuple_GetItem(row, 4);
         leaves[k].dtype = PyTuple_GetItem(row, 0);
-        leaves[k].kind = (int)integer(row, 1);
-        leaves[k].accept = (int)integer(row, 2);
-        leaves[k].bytes = (size_t)integer(row, 3);
+        leaves[k].kind = (int)number[0];
+        leaves[k].accept = (int)number[1];
+        leaves[k].bytes = (size_t)number[2];
         leaves[k].ndim = (int)PyTuple_Size(shape);
         for (j = 0; j < leaves[k].ndim; j++) {
-            leaves[k].shape[j] = (intptr_t)integer(shape, j);
+            if (!integer(shape, j, INT64_MAX, &size)) {
+                return -1;
+            }
+            leaves[k].shape[j] = (intptr_t)size;
         }
     }
     return n;
 }
 
+/* Everything of a plan but `keep`; 0 if `given` has another form. */
+static int read_plan(object *given, plan *p)
+{
+    long long number[4];
+    object *captured;
+    void *address;
+    int k;
+    if (!is_tuple(given, 11, 11) || PyTuple_GetItem(given, 0)->type != &PyLong_Type
+        || !integer(given, 6, MAX_LEAVES + MAX_STEPS, &number[0]) || !integer(given, 7, INT64_MAX - 64, &number[1])
+        || !integer(given, 8, 1, &number[2]) || !integer(given, 9, 1, &number[3])) {
+        return 0;
+    }
+    address = PyLong_AsVoidPtr(PyTuple_GetItem(given, 0));
+    memcpy(&p->entry, &address, sizeof address);
+    p->inputs = read_leaves(PyTuple_GetItem(given, 3), p->input);
+    p->outputs = read_leaves(PyTuple_GetItem(given, 4), p->output);
+    p->arguments = (int)number[0];
+    p->in_steps = read_steps(PyTuple_GetItem(given, 1), number[0], p->inputs, p->in);
+    p->out_steps = read_steps(PyTuple_GetItem(given, 2), 1, p->outputs, p->out);
+    captured = PyTuple_GetItem(given, 5);
+    if (p->inputs < 0 || p->outputs < 0 || p->in_steps < 0 || p->out_steps < 0
+        || !is_tuple(captured, 0, MAX_LEAVES)) {
+        return 0;
+    }
+    p->data = (int)PyTuple_Size(captured);
+    for (k = 0; k < p->data; k++) {
+        if (PyTuple_GetItem(captured, k)->type != &PyLong_Type) {
+            return 0;
+        }
+        p->captured[k] = PyLong_AsVoidPtr(PyTuple_GetItem(captured, k));
+    }
+    p->workspace_bytes = (size_t)number[1];
+    p->takes_out = (int)number[2];
+    p->releases_gil = (int)number[3];
+    return address != NULL && PyErr_Occurred() == NULL;
+}
+
 /* given = (entry, in steps, out steps, inputs, outputs, captured addresses, arguments, workspace
- * bytes, takes out, releases the GIL, keep); dispatch.py has checked all limits. Every object that
- * the plan points to lives in `given`, which it keeps. */
+ * bytes, takes out, releases the GIL, keep). The form is checked, so that a slip in Python is an
+ * exception; addresses and sizes cannot be. What the plan points to lives in `given`, which it keeps. */
 static object *add_plan(object *me, object *given)
 {
     caller *const self = (caller *)me;
     plan **last = &self->first;
     plan *const p = calloc(1, sizeof(plan));
-    object *captured;
-    int k;
     if (p == NULL) {
         return PyErr_NoMemory();
     }
-    {
-        void *const address = PyLong_AsVoidPtr(PyTuple_GetItem(given, 0));
-        memcpy(&p->entry, &address, sizeof address);
-    }
-    p->in_steps = read_steps(PyTuple_GetItem(given, 1), p->in);
-    p->out_steps = read_steps(PyTuple_GetItem(given, 2), p->out);
-    p->inputs = read_leaves(PyTuple_GetItem(given, 3), p->input);
-    p->outputs = read_leaves(PyTuple_GetItem(given, 4), p->output);
-    captured = PyTuple_GetItem(given, 5);
-    p->data = (int)PyTuple_Size(captured);
-    for (k = 0; k < p->data; k++) {
-        p->captured[k] = PyLong_AsVoidPtr(PyTuple_GetItem(captured, k));
-    }
-    p->arguments = (int)integer(given, 6);
-    p->workspace_bytes = (size_t)integer(given, 7);
-    p->takes_out = (int)integer(given, 8);
-    p->releases_gil = (int)integer(given, 9);
-    if (PyErr_Occurred() != NULL) {
+    if (!read_plan(given, p)) {
         free(p);
-        return NULL;
+        return (PyErr_Occurred() != NULL) ? NULL : refused();
     }
     Py_IncRef(given);
     p->keep = given;
@@ -756,10 +845,18 @@ static object *add_plan(object *me, object *given)
 static object *watch(object *me, object *given)
 {
     caller *const self = (caller *)me;
+    object *const before[2] = {self->variable, self->idle};
+    if (!is_tuple(given, 2, 2)) {
+        return refused();
+    }
     self->variable = PyTuple_GetItem(given, 0);
     self->idle = PyTuple_GetItem(given, 1);
     Py_IncRef(self->variable);
     Py_IncRef(self->idle);
+    if (before[0] != NULL) {
+        Py_DecRef(before[0]);
+        Py_DecRef(before[1]);
+    }
     Py_IncRef(&_Py_NoneStruct);
     return &_Py_NoneStruct;
 }
@@ -771,12 +868,15 @@ static object *inherit_vectorcall(object *me, object *unused)
 {
     enum { VECTORCALL_OFFSET = 56, FLAGS = 168 };
     char *const type = (char *)me->type;
+    object *(*const tuple_call)(object *, object *, object *) = call_tuple;
+    void *const slot_value = PyType_GetSlot(me->type, SLOT_CALL);
     unsigned long flags;
     ptrdiff_t offset;
     (void)unused;
     memcpy(&flags, type + FLAGS, sizeof flags);
     memcpy(&offset, type + VECTORCALL_OFFSET, sizeof offset);
-    if (flags == PyType_GetFlags(me->type) && offset == (ptrdiff_t)offsetof(caller, call)) {
+    if (flags == PyType_GetFlags(me->type) && offset == (ptrdiff_t)offsetof(caller, call)
+        && memcmp(&tuple_call, &slot_value, sizeof slot_value) == 0) { /* no __call__ of its own */
         flags |= HAVE_VECTORCALL;
         memcpy(type + FLAGS, &flags, sizeof flags);
     }
@@ -819,8 +919,12 @@ static void destroy_caller(object *me)
 static object *probe(object *unused, object *given)
 {
     const array *const a = (const array *)given;
-    object *const seen = PyTuple_New(5);
+    object *seen;
     (void)unused;
+    if (given->type != array_type) {
+        return refused();
+    }
+    seen = PyTuple_New(5);
     if (seen != NULL) {
         (void)PyTuple_SetItem(seen, 0, PyLong_FromVoidPtr(a->data));
         (void)PyTuple_SetItem(seen, 1, PyLong_FromLongLong(a->ndim));

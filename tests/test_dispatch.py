@@ -306,3 +306,83 @@ for _ in range(3):
 """
     env = {**__import__("os").environ, "SYMGRAD_CACHE_DIR": str(tmp_path / "cache")}
     subprocess.run([sys.executable, "-c", program], check=True, env=env, timeout=120)
+
+
+def test_a_subclass_may_have_its_own_call():
+    class Loud(Compiled):
+        def __call__(self, *args, **kwargs):
+            return "loud", super().__call__(*args, **kwargs)
+
+    loud = Loud(sg.trace(cube, sg.f64[3]).simplify())
+    assert loud(X) == loud(*[X]) == ("loud", 36.0)
+
+
+def test_a_keyword_that_compares_as_it_likes():
+    class Odd(str):
+        def __eq__(self, other):
+            raise KeyError("odd")
+
+        __hash__ = str.__hash__
+
+    compiled = sg.compile(cube, sg.f64[3])
+    with pytest.raises((KeyError, SymgradError)):
+        Compiled.__call__(compiled, X, **{Odd("out"): None})
+    assert compiled(X) == 36.0
+
+
+GARBAGE = (
+    None, 5, (), (1,) * 11, (1, (), (), (), (), (), 0, 0, 0, 0), (1, (), (), (), (), (), 0, 0, 0, 0, 0),
+    (0, (), (), (), (), (), 0, 0, 0, 0, 0), (2**200, (), ((1, 0, (), ()),), (), (), (), 0, 0, 0, 0, 0),
+    (1, ((0, 0, (), ()),) * 500, (), (), (), (), 0, 0, 0, 0, 0),
+    (1, (), ((1, 0, (), ()),), ((0, 0, 0, 0, ()),) * 40, (), (), 0, 0, 0, 0, 0),
+    (1, (), ((1, 3, (), ()),), (), (), (), 0, 0, 0, 0, 0),
+    (1, (), ((3, 1, ("a",), (7,)), (0, 0, (), ())), (), ((0, 0, 7, 8, ()),), (), 0, 0, 0, 0, 0),
+    (1, (), ((1, 0, (), ()),), (), (), ("x",), 0, 0, 0, 0, 0),
+    (1, (), ((1, 0, (), ()),), (), (), (), 0, -5, 0, 0, 0),
+    (1, (), ((1, 0, (), ()),), (), (), (), 2**70, 0, 0, 0, 0),
+    (1, (), ((1, 0, (), ()),), (), ((0, 0, 0, 0, (1,) * 9),), (), 0, 0, 0, 0, 0),
+)  # fmt: skip
+
+
+def test_garbage_is_refused_where_plans_are_expected():
+    compiled = sg.compile(cube, sg.f64[3])
+    for given in GARBAGE:
+        with pytest.raises((TypeError, OverflowError)):
+            compiled._add_plan(given)
+    for given in (None, 5, (), (1,), (1, 2, 3)):
+        with pytest.raises(TypeError):
+            compiled._watch(given)
+    for given in (None, 5, (), "x", np.float64(1), np.ma.masked_array(X)):
+        with pytest.raises(TypeError):
+            compiled._probe(given)
+    assert compiled(X) == 36.0
+
+
+def test_watching_anew_leaks_nothing():
+    compiled = sg.compile(cube, sg.f64[3])
+    variable, idle = object(), object()
+    before = sys.getrefcount(variable), sys.getrefcount(idle)
+    for _ in range(10):
+        compiled._watch((variable, idle))
+    assert (sys.getrefcount(variable), sys.getrefcount(idle)) == (before[0] + 1, before[1] + 1)
+    assert compiled(X) == 36.0  # no context variable: the slow path
+    del compiled
+    gc.collect()
+    assert (sys.getrefcount(variable), sys.getrefcount(idle)) == before
+
+
+def test_a_forked_process_calls_on():
+    f = sg.compile(lambda x: np.cumsum(np.exp(np.cumsum(x))) / np.sum(x), sg.f64[5000])
+    x = np.linspace(0, 1e-3, 5000)
+    expected = f(x)
+    program = f"""
+import os, sys, numpy as np, symgrad as sg
+f = sg.compile(lambda x: np.cumsum(np.exp(np.cumsum(x))) / np.sum(x), sg.f64[5000])
+x = np.linspace(0, 1e-3, 5000)
+first = f(x)
+child = os.fork()
+if child == 0:
+    os._exit(0 if np.array_equal(f(x), first) else 3)
+assert os.waitpid(child, 0)[1] == 0 and first[-1] == {expected[-1]!r}
+"""
+    subprocess.run([sys.executable, "-W", "ignore", "-c", program.replace("np.float64", "")], check=True, timeout=120)

@@ -1,0 +1,300 @@
+"""Loops over data points in blocks of lanes: compiled C against the NumPy evaluator and plain NumPy.
+
+Run as a program, ``python tests/test_lanes.py FIRST LAST``, it checks a larger range of random functions.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import sys
+import tempfile
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from lane_functions import Points
+from test_sanitizers import needs_sanitizers, run_sanitized
+
+import symgrad as sg
+from symgrad.compiled import source_of
+from symgrad.errors import SymgradWarning
+
+MARK = "SG_SIMD"  # stands before every loop over lanes
+
+
+def leaves(tree):
+    if isinstance(tree, dict):
+        return [leaf for key in sorted(tree) for leaf in leaves(tree[key])]
+    if isinstance(tree, (tuple, list)):
+        return [leaf for part in tree for leaf in leaves(part)]
+    return [np.asarray(tree)]
+
+
+def close(got, expected, tolerance, what=""):
+    for k, (g, e) in enumerate(zip(leaves(got), leaves(expected), strict=True)):
+        assert g.shape == e.shape, (what, k)
+        if e.dtype.kind != "f":
+            np.testing.assert_array_equal(g, e, err_msg=f"{what}, result {k}")
+            continue
+        finite = np.abs(e[np.isfinite(e)])
+        scale = tolerance * max(1.0, float(finite.max(initial=0)))
+        np.testing.assert_allclose(g, e, rtol=tolerance, atol=scale, err_msg=f"{what}, result {k}")
+
+
+def in_lanes(f, *args, tolerance=1e-11):
+    """Compile, compare with the evaluator; whether there are loops over lanes."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SymgradWarning)
+        compiled = sg.compile(f, *args)
+    close(compiled(*args), compiled.graph.evaluate(*args), tolerance)
+    return MARK in compiled.c_source
+
+
+def check_random(seed):
+    dtype = np.float32 if seed % 4 == 0 else np.float64
+    points = Points(seed, dtype)
+    tolerance = 2e-3 if dtype is np.float32 else 1e-9
+    args = points.reals, points.labels
+    count = in_lanes(points, *args, tolerance=tolerance)
+    return count + in_lanes(sg.value_and_grad(points.loss), *args, tolerance=tolerance)
+
+
+@pytest.mark.parametrize("seed", range(20_000, 20_012))
+def test_random_functions(seed):
+    check_random(seed)
+
+
+def test_random_functions_agree_with_numpy():
+    for seed in range(20_000, 20_006):
+        points = Points(seed, np.float64)
+        with np.errstate(all="ignore"):
+            close(sg.trace(points, points.reals, points.labels).evaluate(points.reals, points.labels),
+                  points(points.reals, points.labels), 1e-9, f"seed {seed}")  # fmt: skip
+
+
+# ---- as users write them -----------------------------------------------------------------------
+
+
+def mixture(mu, x):
+    distance = np.sum((x[:, None, :] - mu[None]) ** 2, axis=2)
+    return -np.sum(np.log(np.sum(np.exp(-0.5 * distance), axis=1) + 1e-6))
+
+
+def softmax_loss(w, x, label):
+    z = x @ w
+    return np.mean(sg.logsumexp(z, axis=1) - z[np.arange(len(x)), label])
+
+
+def k_means(mu, x):
+    near = np.argmin(np.sum((x[:, None, :] - mu[None]) ** 2, axis=2), axis=1)
+    return np.sum(np.sum((x - mu[near]) ** 2, axis=1))
+
+
+def sample(n, k, dtype=np.float64):
+    rng = np.random.default_rng(n + k)
+    real = {
+        "x": (n, 3), "w": (3, k), "mu": (k, 3), "q": (n, k), "y": (n,),
+    }  # fmt: skip
+    made = {name: rng.normal(size=shape).astype(dtype) for name, shape in real.items()}
+    made["label"] = rng.integers(0, max(k, 1), n)
+    return made
+
+
+NASTY = {"a NaN": np.nan, "inf": np.inf, "-inf": -np.inf}
+SMALL = {
+    "mixture": (sg.value_and_grad(mixture), "mu x"),
+    "mixture by data": (sg.grad(mixture, argnums=1), "mu x"),
+    "softmax": (sg.value_and_grad(softmax_loss), "w x label"),
+    "k-means": (sg.value_and_grad(k_means), "mu x"),
+    "scatter by label": (sg.grad(lambda mu, x, label: np.sum(np.exp(np.sum(x * mu[label], axis=1)))), "mu x label"),
+    "scatter by argmax": (sg.grad(lambda mu, x, q: np.sum(np.exp(np.sum(x * mu[np.argmax(q, axis=1)], axis=1)))),
+                          "mu x q"),
+    "best of both axes": (lambda q, y: (np.argmax(q, axis=0), np.argmax(q, axis=1), np.argmin(q * y[:, None], axis=1),
+                                        np.max(q * y[:, None], axis=1), y[np.argmin(q, axis=0)]), "q y"),
+    "results and a transpose": (lambda q, y: (np.sum(np.exp(q), axis=1), np.exp(q).T, np.cumsum(np.exp(q), axis=1),
+                                              np.sum(np.exp(q), axis=0), np.sum(np.exp(q) * y[:, None])), "q y"),
+    "shared conditions": (lambda q, y: (np.where(q > y[:, None], np.exp(q), np.sin(q)), q > y[:, None], y > 0,
+                                        np.sum(np.where(q > y[:, None], q, 0), axis=1),
+                                        np.where(y > 0, np.sum(np.where(q > y[:, None], q, y[:, None]), axis=1), y)),
+                          "q y"),
+    "Jacobians of points": (lambda x, w: sg.vmap(sg.jacobian(lambda r: np.tanh(r @ w)))(x), "x w"),
+    "Hessians of points": (lambda x: sg.vmap(sg.hessian(lambda r: np.exp(np.sum(r * r) * 0.1)))(x), "x"),
+    "integers": (lambda label, q: (np.sum(label), np.sum(label[:, None] == np.arange(q.shape[1]), axis=0),
+                                   np.cumsum(label), label // (label - 1), label % (label - 2),
+                                   np.sum(np.exp(q) * (label % 3)[:, None], axis=0)), "label q"),
+    "nested axes": (lambda q, x: (np.einsum("nk,nd,ne->kde", np.exp(q), x, x),
+                                  np.einsum("nk,nd->ndk", np.exp(q), x)), "q x"),
+    "used as it is and transposed": (lambda q: (q.T @ np.exp(q), np.exp(q) @ np.sum(q, axis=0), np.exp(q) @ q.T), "q"),
+    "neighbours": (lambda q, y: (np.roll(np.exp(q), 1, axis=1), np.roll(y, 3), np.exp(y)[1:] - np.exp(y)[:-1],
+                                 np.sum(np.exp(q)[::-1] * q, axis=0)), "q y"),
+    "products": (sg.value_and_grad(lambda q: np.sum(np.prod(np.tanh(q), axis=1))), "q"),
+    "sums along rows": (sg.value_and_grad(lambda q: np.sum(np.exp(np.cumsum(q, axis=1) * 0.1) ** 2)), "q"),
+    "sums along points": (sg.value_and_grad(lambda q: np.sum(np.sin(np.cumsum(np.exp(-q * q), axis=0)))), "q"),
+    "product over points": (lambda q: (np.prod(1 + np.tanh(q) ** 2, axis=0), np.sum(np.exp(q), axis=1)), "q"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_functions_of_points(name):
+    f, names = SMALL[name]
+    for n, k, dtype in ((67, 1, np.float64), (131, 3, np.float64), (37, 2, np.float32)):
+        arguments = sample(n, k, dtype)
+        in_lanes(f, *(arguments[a] for a in names.split()), tolerance=1e-11 if dtype is np.float64 else 3e-4)
+
+
+def test_zero_inner_axes():
+    for name in ("results and a transpose", "shared conditions", "sums along rows", "products"):
+        f, names = SMALL[name]
+        arguments = sample(67, 0)
+        in_lanes(f, *(arguments[a] for a in names.split()))
+
+
+def test_hessians():
+    arguments = sample(67, 2)
+    assert in_lanes(sg.hessian(softmax_loss), *(arguments[a] for a in ("w", "x", "label")))
+    assert in_lanes(sg.hessian(mixture), arguments["mu"], arguments["x"])
+
+
+def test_most_of_them_are_in_lanes():
+    """Otherwise these tests would test something else."""
+    for name in ("mixture", "softmax", "k-means", "shared conditions", "Jacobians of points"):
+        f, names = SMALL[name]
+        arguments = sample(67, 3)
+        assert MARK in sg.compile(f, *(arguments[a] for a in names.split())).c_source, name
+
+
+@pytest.mark.parametrize("value", NASTY.values(), ids=NASTY)
+def test_nasty_values(value):
+    def f(q, y):
+        return (np.max(q, axis=1), np.argmax(q, axis=1), np.argmin(q, axis=1), np.sum(np.where(q > 0, q, 0), axis=1),
+                np.sum(np.where(np.isfinite(q), np.exp(np.where(np.isfinite(q), q, 0)), 0), axis=0),
+                np.maximum(q, y[:, None]), np.sum(np.exp(-np.abs(q)), axis=0), np.minimum(y, 1))  # fmt: skip
+
+    arguments = sample(67, 3)
+    q, y = arguments["q"], arguments["y"]
+    q.ravel()[::7] = value
+    y[::9] = value
+    assert in_lanes(f, q, y)
+
+
+def test_reads_and_writes_of_one_row():
+    """A row that is read after it was written, by a kernel of the same loop and by one of a later loop."""
+
+    def f(q):
+        rows = np.cumsum(np.exp(q), axis=1)
+        centred = rows - np.mean(rows, axis=0)
+        return rows, centred, np.sum(rows * centred, axis=1), np.cumsum(np.sin(rows), axis=1)
+
+    for n in (33, 64, 131):
+        assert in_lanes(f, sample(n, 3)["q"])
+
+
+@pytest.mark.xfail(strict=True, reason="_operand leaves the name of a value in place behind the loop that declares it")
+def test_a_maximum_over_points_beside_another_reader():
+    arguments = sample(67, 1)
+    in_lanes(lambda x, w: (np.max(x @ w, axis=0), (x @ w).T), arguments["x"], arguments["w"])
+
+
+@pytest.mark.xfail(strict=True, reason="a branchless maximum is not marked `alone`")
+def test_no_simd_loop_has_all_lanes_write_to_one_element():
+    """`omp simd` promises that lanes do not see each other; a running maximum over them does."""
+    arguments = sample(67, 3)
+    compiled = sg.compile(lambda x, w: np.max(np.sum(np.exp(x @ w), axis=1)), arguments["x"], arguments["w"])
+    lines = compiled.c_source.split("\n")
+    for number, line in enumerate(lines):
+        if "out[0] = sg_select" in line:
+            head = max(k for k in range(number) if lines[k].lstrip().startswith("for ("))
+            assert MARK not in lines[head - 1]
+
+
+# ---- sums over points --------------------------------------------------------------------------
+
+
+def sums(x, z):
+    return np.sum(x * np.exp(z), axis=0)
+
+
+@pytest.mark.parametrize("n", [100, 8192, 8193, 100_003, 1_000_000])
+def test_sums_over_points_are_as_accurate_as_numpy(n):
+    rng = np.random.default_rng(n)
+    zero = np.zeros((n, 2))
+    compiled = sg.compile(sums, sg.f64[n, 2], sg.f64[n, 2])
+    assert MARK in compiled.c_source
+    for x in (np.full((n, 2), 0.1), rng.random((n, 2)), rng.normal(size=(n, 2))):
+        for k in (0, 1):
+            exact, scale = math.fsum(x[:, k]), math.fsum(abs(x[:, k]))
+            error = abs(compiled(x, zero)[k] - exact)
+            assert error <= max(abs(np.sum(x[:, k]) - exact), 5e-16 * scale)
+
+
+@pytest.mark.xfail(strict=True, reason="partial sums are flushed after 16 blocks, however long the inner loop is")
+def test_sums_over_points_and_an_inner_axis_are_as_accurate_as_numpy():
+    x = np.full((1000, 100), 0.1)
+    compiled = sg.compile(lambda x, z: np.sum(x * np.exp(z)), x, x)
+    assert MARK in compiled.c_source
+    assert abs(compiled(x, 0 * x) - 10_000) <= 1e-15 * 10_000
+
+
+@pytest.mark.parametrize("n", [40, 100, 9000, 20_000])
+def test_infinities_in_sums_over_points(n):
+    compiled = sg.compile(sums, sg.f64[n, 2], sg.f64[n, 2])
+    zero = np.zeros((n, 2))
+    for k in (0, 7, n // 2, n - 1):
+        for value in NASTY.values():
+            x = np.ones((n, 2))
+            x[k, 0] = value
+            np.testing.assert_equal(compiled(x, zero), np.sum(x, axis=0))
+    x = np.ones((n, 2))
+    x[1, 0], x[-2, 0] = np.inf, -np.inf
+    got = compiled(x, zero)
+    assert math.isnan(got[0]) and got[1] == n
+
+
+def test_large_terms_that_cancel():
+    n = 30_000
+    x = np.ones((n, 2))
+    x[5, 0], x[n - 3, 0] = 1e17, -1e17
+    compiled = sg.compile(sums, x, x)
+    assert abs(compiled(x, 0 * x)[0] - (n - 2)) <= 1e17 * 2**-52 * 8  # one lane rounds to 16
+
+
+# ---- under sanitizers --------------------------------------------------------------------------
+
+
+def check_sanitized(seeds, folder: Path):
+    sources, inputs, outputs, references = [], [], [], []
+    for seed in seeds:
+        points = Points(seed, np.float32 if seed % 4 == 0 else np.float64)
+        graph = sg.trace(points if seed % 2 else points.loss, points.reals, points.labels)
+        graph = dataclasses.replace(graph, name=f"points_{seed}")
+        values = graph.flat((points.reals, points.labels), {})
+        references.append(graph.evaluate_flat(values))
+        source = source_of(graph.simplify())
+        sources.append(source)
+        inputs.append([np.ascontiguousarray(v, t.dtype) for v, t in zip(values, graph.input_types, strict=True)])
+        outputs.append([np.empty(r.shape, r.dtype) for r in references[-1]])
+    results = run_sanitized(sources, inputs, outputs, folder)
+    for seed, got, expected in zip(seeds, results, references, strict=True):
+        close(got, expected, 2e-3 if seed % 4 == 0 else 1e-9, f"seed {seed}")
+    return sum(MARK in s.c for s in sources)
+
+
+@needs_sanitizers
+def test_under_sanitizers(tmp_path):
+    assert check_sanitized(range(21_000, 21_010), tmp_path) > 5
+
+
+if __name__ == "__main__":
+    first, last = map(int, sys.argv[1:])
+    count = 0
+    for seed in range(first, last):
+        try:
+            count += check_random(seed)
+        except Exception as error:  # noqa: BLE001
+            print(seed, str(error)[:500])
+    for start in range(first, last, 20):
+        with tempfile.TemporaryDirectory() as folder:
+            check_sanitized(range(start, min(start + 20, last)), Path(folder))
+    print(f"seeds {first} to {last - 1}: {count} of {2 * (last - first)} in lanes")

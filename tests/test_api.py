@@ -11,8 +11,6 @@ import warnings
 from collections import namedtuple
 
 import mpmath
-import warnings
-
 import numpy as np
 import pytest
 

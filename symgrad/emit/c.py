@@ -200,7 +200,7 @@ class _Emitter:
 
     def _doubled(self, node: Expr, position: int) -> bool:
         spelling = _spelling(node)
-        return spelling is not None and spelling.count("{%d}" % position) > 1
+        return spelling is not None and spelling.count(f"{{{position}}}") > 1
 
     def _is_variable(self, node: Expr) -> bool:
         if not node.args or node.op is LOAD or node not in self.uses:
@@ -352,8 +352,8 @@ class _Emitter:
             self.names, self.defined = names, defined
             between = loop.flush_blocks * loop.lanes if loop.flush else 0
             flush = self.body(loop.flush, depth) if loop.flush and between < stop - start else []
-            out.append(dict(kind="blocks", index=name, start=start, stop=stop, step=extent, body=records,
-                            flush=flush, between=between))  # fmt: skip
+            block = dict(kind="blocks", index=name, start=start, stop=stop, step=extent)
+            out.append({**block, "body": records, "flush": flush, "between": between})
         return out + self.body(loop.flush, depth)
 
     def _operand(self, s: Store) -> list[dict[str, Any]]:
@@ -371,7 +371,9 @@ class _Emitter:
         text, name = self.spell(s.value), self._fresh()
         self.names[s.value] = name
         self.defined[name] = s.value.dtype
-        return [dict(kind="declare", type=C_TYPES[s.value.dtype], name=name, value=text, shared=False)]
+        return [
+            dict(kind="declare", type=C_TYPES[s.value.dtype], name=name, value=text, shared=False)
+        ]
 
     def _lane_sum(self, s: Store) -> dict[str, Any]:
         """The sum over the lanes of one block, added to a target that all blocks share."""
@@ -396,7 +398,8 @@ class _Emitter:
             self.lane_name = lane
             cells.append(self.place(s.partial, s.index))
         self.lane_name = None
-        return dict(kind="zero" if s.start else "flush", cell=cells[0], cells=cells[1:], type=C_TYPES[s.buffer.dtype],
+        return dict(kind="zero" if s.start else "flush", cell=cells[0], cells=cells[1:],
+                    type=C_TYPES[s.buffer.dtype],
                     target=self.place(s.buffer, s.index),
                     width=LANES, carry=s.carry and self.place(s.carry, s.index))  # fmt: skip
 
@@ -509,7 +512,9 @@ class _Emitter:
         template = _spelling(node)
         assert template is not None, f"{node.name} has no C spelling"
         kind = node.args[-1].dtype
-        suffix = "f" if kind == "float32" else "l32" if kind == "int32" and "sg_" in template else ""
+        suffix = (
+            "f" if kind == "float32" else "l32" if kind == "int32" and "sg_" in template else ""
+        )
         for helper in re.findall(r"\bsg_\w+", template):
             self.helpers[(helper, kind)] = None
         template = template.replace("@", "f" if kind == "float32" else "")
@@ -526,7 +531,7 @@ class _Emitter:
             if len(node.args) == 1:
                 operands = [self.spell(node.args[0], level)]
         elif level in (_TIMES, _PLUS):
-            # no parentheses on the left, parentheses on the right: floating point is not associative
+            # parentheses on the right only: floating point is not associative
             operands = [self.spell(node.args[0], level - 1), self.spell(node.args[-1], level)]
         else:
             operands = [self.spell(a, max(level, _EQUAL)) for a in node.args]
@@ -659,15 +664,21 @@ def emit(
         inputs=[_parameter(b, note) for b, note in _notes(program.inputs, input_notes)],
         outputs=[_parameter(b, note) for b, note in _notes(program.outputs, output_notes)],
         constants=[
-            dict(name=b.name, type=C_TYPES[b.dtype], size=b.size,
-                 values=[literal(v, b.dtype) for v in b.data.reshape(-1)])  # type: ignore[union-attr]
+            dict(
+                name=b.name,
+                type=C_TYPES[b.dtype],
+                size=b.size,
+                values=[literal(v, b.dtype) for v in b.data.reshape(-1)],
+            )  # type: ignore[union-attr]
             for b in constants
         ],
         parts=[
             dict(
                 records=p.records,
                 arrays=[_array(b) for b in arrays if b.name in p.used],
-                parameters=[b.name for b in (*program.inputs, *program.outputs) if b.name in p.used],
+                parameters=[
+                    b.name for b in (*program.inputs, *program.outputs) if b.name in p.used
+                ],
             )
             for p in parts
         ],
@@ -736,7 +747,9 @@ def _words(record: Any) -> set[str]:
     return found
 
 
-def _parts(records: list[dict[str, Any]], emitter: _Emitter, slot_offset: int) -> tuple[list[_Part], int]:
+def _parts(
+    records: list[dict[str, Any]], emitter: _Emitter, slot_offset: int
+) -> tuple[list[_Part], int]:
     """Cut the function where it gets long; returns the parts and the number of slots.
 
     Values that cross a cut travel through workspace slots, stored where they are computed and
@@ -774,7 +787,14 @@ def _parts(records: list[dict[str, Any]], emitter: _Emitter, slot_offset: int) -
             for name in last_write.get(k - start, ()):
                 if owner[name] == part:
                     cast = "" if emitter.defined[name] == "float64" else "(double)"
-                    out.append(dict(kind="assign", target=f"work[{crossing[name]}]", op="=", value=cast + name))
+                    out.append(
+                        dict(
+                            kind="assign",
+                            target=f"work[{crossing[name]}]",
+                            op="=",
+                            value=cast + name,
+                        )
+                    )
         parts.append(_Part(out, set().union(*words[start : start + PART_STATEMENTS])))
     return parts, len(crossing)
 
@@ -824,8 +844,8 @@ def _helpers(emitter: _Emitter) -> list[str]:
     return out
 
 
-_LIBMVEC = """acos acosh asin asinh atan atan2 atanh cbrt cos cosh erf erfc exp expm1 hypot log log10 log1p
-    log2 pow sin sinh tan tanh""".split()  # those of glibc 2.35
+_LIBMVEC = """acos acosh asin asinh atan atan2 atanh cbrt cos cosh erf erfc exp expm1 hypot log
+    log10 log1p log2 pow sin sinh tan tanh""".split()  # those of glibc 2.35
 
 
 def _vector_math(used: set[str], helpers: list[str]) -> list[dict[str, Any]]:

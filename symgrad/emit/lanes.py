@@ -46,7 +46,9 @@ class Lanes:
 
     def apart(self, s: Store) -> bool:
         """Whether no two lanes store to the same element, as far as one can see."""
-        return s.buffer.lanes > 0 or any(i is self.loop.index for i in s.index)
+        # Only additions meet: an element is set once.
+        moves = s.op == "=" and any(self.moves(i) for i in s.index)
+        return moves or s.buffer.lanes > 0 or any(i is self.loop.index for i in s.index)
 
     def sums(self, s: Store) -> bool:
         """Whether a store adds all lanes to one element."""
@@ -77,7 +79,7 @@ def lanes_apart(records: list[dict[str, Any]], lanes: Lanes) -> list[dict[str, A
 
 
 def _spell_terms(group: dict[str, Any]) -> None:
-    """Pairwise sums of the lanes `width` apart, as texts: a shape that every compiler vectorises."""
+    """Pairwise sums of the lanes `width` apart, as text that every compiler vectorises."""
     width = group["width"]
 
     def at(k: int) -> str:
@@ -86,7 +88,9 @@ def _spell_terms(group: dict[str, Any]) -> None:
 
     def tree(low: int, high: int) -> list[str]:
         if high - low == 1:
-            plain = all(_outside(group["value"], sign) < 0 for sign in (" + ", " - ", " ? ", " < ", " > "))
+            plain = all(
+                _outside(group["value"], sign) < 0 for sign in (" + ", " - ", " ? ", " < ", " > ")
+            )
             return [at(low) if plain else f"({at(low)})"]
         middle = (low + high + 1) // 2
         left, right = tree(low, middle), tree(middle, high)
@@ -119,7 +123,9 @@ def _grouped(records: list[dict[str, Any]], lanes: Lanes) -> list[dict[str, Any]
 
     def flush(simd: bool = True) -> None:
         if run:
-            out.append(dict(kind="lanes", index=lanes.name, extent=lanes.extent, body=list(run), simd=simd))
+            out.append(
+                dict(kind="lanes", index=lanes.name, extent=lanes.extent, body=list(run), simd=simd)
+            )
             run.clear()
 
     for record in records:
@@ -162,7 +168,9 @@ def _texts(group: dict[str, Any]) -> list[str]:
     found: list[str] = []
     for record in group.get("body", [group]):
         if record.get("kind") == "inner sum":
-            found.extend(text for part in (*record["adds"], *record["before"]) for text in _texts(part))
+            found.extend(
+                text for part in (*record["adds"], *record["before"]) for text in _texts(part)
+            )
             continue
         found.extend(record[key] for key in (*_TEXT, "name") if isinstance(record.get(key), str))
     return found
@@ -200,8 +208,15 @@ def _with_arrays(
                     name = s["name"] if s["kind"] == "declare" else s.get("target")
                     new = spelled(s)
                     if s["kind"] in ("declare", "define") and name in arrays:
-                        declared.append(dict(kind="array", type=s["type"], name=name, size=lanes.loop.lanes))
-                        new = dict(kind="assign", target=f"{name}[{lanes.name}]", op="=", value=new["value"])
+                        declared.append(
+                            dict(kind="array", type=s["type"], name=name, size=lanes.loop.lanes)
+                        )
+                        new = dict(
+                            kind="assign",
+                            target=f"{name}[{lanes.name}]",
+                            op="=",
+                            value=new["value"],
+                        )
                     statements.append(new)
                 out.append({**record, "body": statements})
             else:

@@ -121,7 +121,10 @@ def split_contractions(outs: Sequence[Expr]) -> list[Expr]:
         spec = ",".join("".join(letters[k] for k in t) for t in inputs)
         spec += "->" + "".join(letters[k] for k in output)
         path, _ = opt_einsum.contract_path(
-            spec, *(a.shape for a in args), shapes=True, optimize="optimal" if len(args) < 6 else "auto"
+            spec,
+            *(a.shape for a in args),
+            shapes=True,
+            optimize="optimal" if len(args) < 6 else "auto",
         )
         factors, terms = list(args), list(inputs)
         for step in path:
@@ -167,7 +170,13 @@ class Kernels:
     them.
     """
 
-    def __init__(self, args: Sequence[Expr], outs: Sequence[Expr], arg_names: Sequence[str], out_names: Sequence[str]) -> None:
+    def __init__(
+        self,
+        args: Sequence[Expr],
+        outs: Sequence[Expr],
+        arg_names: Sequence[str],
+        out_names: Sequence[str],
+    ) -> None:
         self.buffers: list[Buffer] = []
         self.kernels: list[Kernel] = []
         self.stored: dict[Expr, Buffer] = {}
@@ -186,7 +195,8 @@ class Kernels:
         nodes = toposort(outs)
         self._choose(nodes, outs)
         self.outputs = [
-            self._buffer(name, o.shape, o.dtype, "out") for o, name in zip(outs, out_names, strict=True)
+            self._buffer(name, o.shape, o.dtype, "out")
+            for o, name in zip(outs, out_names, strict=True)
         ]
         first: dict[Expr, Buffer] = {}
         for node, buffer in zip(outs, self.outputs, strict=True):
@@ -249,7 +259,9 @@ class Kernels:
             index = self._dims(x.shape)
             kept = tuple(i for k, i in enumerate(index) if k not in axes)
             start = const(row.combine[1], node.dtype)
-            self._accumulate(target, kept, index, x.shape, row.combine[0], start, self._element(x, index))
+            self._accumulate(
+                target, kept, index, x.shape, row.combine[0], start, self._element(x, index)
+            )
         elif kind is Kind.EINSUM and {k for t in node.attrs[0] for k in t} - set(node.attrs[1]):
             inputs, output = node.attrs
             size = sizes(node.args, inputs)
@@ -270,7 +282,9 @@ class Kernels:
             dims = self._dims(node.shape)
             self._add(target, dims, "=", self._element(node, dims), dims, ())
 
-    def _accumulate(self, target: Buffer, kept: Any, index: Any, shape: Any, op: str, start: Expr, value: Expr) -> None:
+    def _accumulate(
+        self, target: Buffer, kept: Any, index: Any, shape: Any, op: str, start: Expr, value: Expr
+    ) -> None:
         zero = self._dims(tuple(n for i, n in zip(index, shape, strict=True) if i in kept))
         self._add(target, zero, "=", start, zero, (), start=True)
         summed = tuple(i for i in index if i not in kept)
@@ -364,7 +378,8 @@ class Kernels:
         dims = self._dims(batch)
         operands = tuple((self.stored[a], dims) for a in node.args)
         self._add(target, dims, "call", None, dims, (), kind="call",
-                  extra=(spec.template, spec.dims(node.args, node.attrs), spec.flags(node.attrs), operands))  # fmt: skip
+                  extra=(spec.template, spec.dims(node.args, node.attrs), spec.flags(node.attrs),
+                         operands))  # fmt: skip
 
     def _captured(self, node: Expr) -> None:
         array = node.attrs[0].array
@@ -390,9 +405,33 @@ class Kernels:
             result.append(index)
         return tuple(result)
 
-    def _add(self, buffer: Buffer, target: Any, op: str, value: Any, dims: Any, reduce: Any, kind: str = "store", extra: Any = None, start: bool = False) -> None:
+    def _add(
+        self,
+        buffer: Buffer,
+        target: Any,
+        op: str,
+        value: Any,
+        dims: Any,
+        reduce: Any,
+        kind: str = "store",
+        extra: Any = None,
+        start: bool = False,
+    ) -> None:
         extents = {i: self._extent[i] for i in (*dims, *reduce)}
-        self.kernels.append(Kernel(buffer, tuple(target), op, value, tuple(dims), tuple(reduce), extents, kind, extra, start))
+        self.kernels.append(
+            Kernel(
+                buffer,
+                tuple(target),
+                op,
+                value,
+                tuple(dims),
+                tuple(reduce),
+                extents,
+                kind,
+                extra,
+                start,
+            )
+        )
 
     def _load(self, buffer: Buffer, index: tuple[Expr, ...]) -> Expr:
         return bind(LOAD, *index, attrs=(buffer.number, buffer.dtype))
@@ -453,7 +492,9 @@ class Kernels:
         if rows.op is ARRAY:
             data = rows.attrs[0].array
             if data.size and not (-size <= int(data.min()) and int(data.max()) < size):
-                raise OutOfRangeError(at_user_line(f"index out of range for an axis of {size}", rows.site))
+                raise OutOfRangeError(
+                    at_user_line(f"index out of range for an axis of {size}", rows.site)
+                )
             return
         if (rows, size) not in self._checked:
             self._checked.add((rows, size))

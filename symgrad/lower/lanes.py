@@ -98,7 +98,7 @@ class _Plan:
         self.turned: dict[int, tuple[int, list[int]]] = {}  # buffer: axis of the points, the others
         self.sums: list[Store] = []
 
-    # ---- is it right, does it pay -----------------------------------------------------------------
+    # ---- is it right, does it pay ---------------------------------------------------------------
 
     def possible(self) -> bool:
         if any(isinstance(s, (Call, Check)) for s, _ in self.leaves):
@@ -107,7 +107,9 @@ class _Plan:
 
     def _pays(self) -> bool:
         sums = [s for s, _ in self.leaves if isinstance(s, Store) and s.op == "+"]
-        if not any(path for _, path in self.leaves):  # no inner loops: the compiler vectorises stores
+        if not any(
+            path for _, path in self.leaves
+        ):  # no inner loops: the compiler vectorises stores
             return bool(sums) and (len(sums) < len(self.leaves) or self._is_costly())
         for s, path in self.leaves:
             if not isinstance(s, Store):
@@ -165,6 +167,13 @@ class _Plan:
                 continue
             if number in read:
                 return False
+            if all(
+                isinstance(s, Store)
+                and s.op == "="
+                and any(_contains(i, self.index) for i in index)
+                for index, s in stores
+            ):  # the parts of a concat: each of its elements is written once
+                continue
             for index, s in stores:
                 if not isinstance(s, Store) or s.op == "=":
                     return False
@@ -202,7 +211,7 @@ class _Plan:
             total += buffer.nbytes // max(buffer.shape[axis], 1)
         return max(total, 8)
 
-    # ---- do it -------------------------------------------------------------------------------------
+    # ---- do it ----------------------------------------------------------------------------------
 
     def apply(self, buffers: list[Buffer], by_number: dict[int, Buffer], next_index: int) -> int:
         """Returns the next free number of an index."""
@@ -246,7 +255,9 @@ class _Plan:
         loop.body[:0] = copies
         return self._add_partials(buffers, by_number, next_index)
 
-    def _add_partials(self, buffers: list[Buffer], by_number: dict[int, Buffer], next_index: int) -> int:
+    def _add_partials(
+        self, buffers: list[Buffer], by_number: dict[int, Buffer], next_index: int
+    ) -> int:
         """Partial sums beside each target, and how they get into it."""
         loop = self.loop
         loop.flush_blocks = _FLUSH_BLOCKS
@@ -299,7 +310,12 @@ class _Hoist:
     def __init__(
         self, loop: Loop, buffers: list[Buffer], by_number: dict[int, Buffer], next_index: int
     ) -> None:
-        self.loop, self.buffers, self.by_number, self.next_index = loop, buffers, by_number, next_index
+        self.loop, self.buffers, self.by_number, self.next_index = (
+            loop,
+            buffers,
+            by_number,
+            next_index,
+        )
         self.moving: dict[Expr, bool] = {}
         self.inside: dict[Expr, frozenset[Expr]] = {}
 
@@ -339,7 +355,7 @@ class _Hoist:
     def _candidates(
         self, root: Expr, outer: Expr, written: set[int], extents: dict[Expr, int]
     ) -> list[Expr]:
-        """The largest parts of `root` that depend on the point and an inner loop, not on `outer`."""
+        """The largest parts of `root` that depend on the point and an inner loop, not `outer`."""
         found: list[Expr] = []
         seen: set[Expr] = set()
         stack = [root]
@@ -412,8 +428,8 @@ def _sum_innermost(loop: Loop) -> None:
             pending.append(middle)
             if len(middle.body) == 1 and isinstance(inner := middle.body[0], Loop):
                 if only_adds(inner.body, middle.index):
-                    outer.body[position] = Loop(inner.index, inner.extent,
-                                                [Loop(middle.index, middle.extent, inner.body)])  # fmt: skip
+                    swapped = Loop(middle.index, middle.extent, inner.body)
+                    outer.body[position] = Loop(inner.index, inner.extent, [swapped])
 
 
 def only_adds(body: list[Any], index: Expr) -> bool:
@@ -444,5 +460,7 @@ def _rewrite(statement: Any, swap: dict[Expr, Expr]) -> None:
         *index, value = substitute([*statement.index, statement.value], swap)
         statement.index, statement.value = tuple(index), value
     elif isinstance(statement, Best):
-        *index, value, position = substitute([*statement.index, statement.value, statement.position], swap)
+        *index, value, position = substitute(
+            [*statement.index, statement.value, statement.position], swap
+        )
         statement.index, statement.value, statement.position = tuple(index), value, position

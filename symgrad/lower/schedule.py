@@ -101,7 +101,11 @@ class _Scheduler:
         a, b = self.find(a), self.find(b)
         # Two axes of one kernel never become one: a loop could then not run over both. A part of
         # a concatenation walks less than the whole axis.
-        if a is not b and self.extent[a] == self.extent[b] and not (self.members[a] & self.members[b]):
+        if (
+            a is not b
+            and self.extent[a] == self.extent[b]
+            and not (self.members[a] & self.members[b])
+        ):
             self.parent[b] = a
             self.members[a] |= self.members.pop(b)
 
@@ -155,7 +159,7 @@ class _Scheduler:
             joined = self._producer_axis(k, free, groups, place)
             if joined is not None and self.extent[joined] >= self.extent[axis]:
                 axis = joined
-            position = earliest = self._earliest(k, axis, groups, place)
+            position = self._earliest(k, axis, groups, place)
             while position < len(groups) and groups[position][0] is not axis:
                 position += 1
             if position == len(groups):
@@ -256,7 +260,9 @@ class _Scheduler:
         return max(ordered, key=lambda i: scores[i])
 
     def _statement(self, k: Kernel, bound: dict[Expr, Expr]):
-        rename = {i: bound[self.find(i)] for i in (*k.dims, *k.reduce) if bound[self.find(i)] is not i}
+        rename = {
+            i: bound[self.find(i)] for i in (*k.dims, *k.reduce) if bound[self.find(i)] is not i
+        }
 
         def new(*exprs: Expr) -> tuple[Expr, ...]:
             return tuple(substitute(exprs, rename))
@@ -350,9 +356,7 @@ def _kept_axes(indices: Sequence[tuple[Expr, ...]], around: tuple[Loop, ...]) ->
     # iteration of the loops inside of that loop, so their axes stay.
     others = {entry for index in indices for a, entry in enumerate(index) if a not in fixed}
     carried = min((depth[i] for e in others for i in _indices(e) if i in depth), default=len(depth))
-    return tuple(
-        a for a, i in enumerate(indices[0]) if a not in fixed or depth[i] > carried
-    )
+    return tuple(a for a, i in enumerate(indices[0]) if a not in fixed or depth[i] > carried)
 
 
 def _place(body: list, buffers: Sequence[Buffer]) -> int:
@@ -409,5 +413,3 @@ def row_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
     for k in range(len(shape) - 2, -1, -1):
         strides[k] = strides[k + 1] * shape[k + 1]
     return tuple(strides)
-
-

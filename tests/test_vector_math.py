@@ -101,10 +101,8 @@ def both(name: str, dtype: str) -> tuple[list[np.ndarray], np.ndarray, np.ndarra
     inputs = arguments(name, dtype)
     args = [arg(k, a.shape, dtype) for k, a in enumerate(inputs)]
     source = c_of(args, [bind(rows()[name], *args)])
-    text = source.c
-    assert "SG_SIMD\n    for (" in text
-    assert text != source.c
-    return inputs, run(text, source.entry, inputs, native=True), run(source.c, source.entry, inputs, native=False)
+    assert "SG_SIMD\n    for (" in source.c
+    return inputs, run(source.c, source.entry, inputs, native=True), run(source.c, source.entry, inputs, native=False)
 
 
 def exact(name: str, *x: float):

@@ -191,13 +191,11 @@ def test_reads_and_writes_of_one_row():
         assert in_lanes(f, sample(n, 3)["q"])
 
 
-@pytest.mark.xfail(strict=True, reason="_operand leaves the name of a value in place behind the loop that declares it")
 def test_a_maximum_over_points_beside_another_reader():
     arguments = sample(67, 1)
     in_lanes(lambda x, w: (np.max(x @ w, axis=0), (x @ w).T), arguments["x"], arguments["w"])
 
 
-@pytest.mark.xfail(strict=True, reason="a branchless maximum is not marked `alone`")
 def test_no_simd_loop_has_all_lanes_write_to_one_element():
     """`omp simd` promises that lanes do not see each other; a running maximum over them does."""
     arguments = sample(67, 3)
@@ -229,7 +227,6 @@ def test_sums_over_points_are_as_accurate_as_numpy(n):
             assert error <= max(abs(np.sum(x[:, k]) - exact), 5e-16 * scale)
 
 
-@pytest.mark.xfail(strict=True, reason="partial sums are flushed after 16 blocks, however long the inner loop is")
 def test_sums_over_points_and_an_inner_axis_are_as_accurate_as_numpy():
     x = np.full((1000, 100), 0.1)
     compiled = sg.compile(lambda x, z: np.sum(x * np.exp(z)), x, x)

@@ -48,6 +48,7 @@ C_TYPES = {
 }
 PART_STATEMENTS = 250  # C compilers are superlinear in a function's length; see ARCHITECTURE.md
 SUM_BLOCK = 128  # elements summed between two compensated additions, as in NumPy's pairwise sums
+INNER_BLOCK = 16  # elements that one lane adds before they go to its sum, to keep errors short
 _WORD = re.compile(r"[A-Za-z_]\w*")
 _TREE_LIMIT = 16  # nodes spelled in one statement
 _ATOM, _UNARY, _TIMES, _PLUS, _COMPARE, _EQUAL, _AND, _OR, _TERNARY = range(9, 0, -1)
@@ -226,12 +227,14 @@ class _Emitter:
         out: list[dict[str, Any]] = []
         for statement in body:
             out.extend(self._declarations(statement, depth))
-            if isinstance(statement, Store):
-                out.extend(self._operand(statement))
             if isinstance(statement, Loop) and statement.lanes:
                 out.extend(self.blocks(statement, depth))
-            else:
-                out.append(self.statement(statement, depth))
+                continue
+            operand = self._operand(statement) if isinstance(statement, Store) else []
+            out.extend(operand)
+            out.append(self.statement(statement, depth))
+            if operand:  # its value may be needed again where this body is over
+                del self.names[statement.value]
         return out
 
     def _declarations(self, statement: Any, depth: int) -> list[dict[str, Any]]:
@@ -291,27 +294,30 @@ class _Emitter:
                 return self._lane_sum(s)
             value = self.spell(s.value)
             target = self.place(s.buffer, s.index)
+            alone = self.lanes is not None and not self.lanes.apart(s)
             if s.op in ("=", "+", "*"):
                 op = "=" if s.op == "=" else f"{s.op}="
                 record = dict(kind="assign", target=target, op=op, value=value)
-                record["alone"] = self.lanes is not None and not self.lanes.apart(s)
+                record["alone"] = alone
                 if s.buffer.role == "scalar":
                     record.update(self._scalar(s.buffer))
                 return record
             if s.op in ("max", "min"):
                 sign = ">" if s.op == "max" else "<"
                 variable = self._fresh()
-                if self.branchless and s.value.dtype in FLOATS:
+                if self._takes_extremum_by_bits(s):
                     suffix = "f" if s.value.dtype == "float32" else ""
                     self.helpers[("sg_select", s.value.dtype)] = None
-                    return dict(kind="assign", target=target, op="=", value=(
+                    text = (
                         f"sg_select{suffix}(({value} {sign} {target}) | ({value} != {value}), "
                         f"{value}, {target})"
-                    ))  # fmt: skip
+                    )
+                    return dict(kind="assign", target=target, op="=", value=text, alone=alone)
                 return dict(kind="extremum", type=C_TYPES[s.value.dtype], name=variable,
                             value=value, target=target, sign=sign,
                             is_float=s.value.dtype in FLOATS)  # fmt: skip
-            return dict(kind="assign", target=target, op="=", value=f"{target} {s.op} ({value})")
+            text = f"{target} {s.op} ({value})"
+            return dict(kind="assign", target=target, op="=", value=text, alone=alone)
         if isinstance(s, Flush):
             return self._flush(s)
         if isinstance(s, Best):
@@ -356,6 +362,12 @@ class _Emitter:
             out.append({**block, "body": records, "flush": flush, "between": between})
         return out + self.body(loop.flush, depth)
 
+    def _takes_extremum_by_bits(self, s: Store) -> bool:
+        """Without a branch where lanes have a maximum each; over all lanes there is nothing to
+        vectorise, and a long chain of selections keeps clang busy for minutes."""
+        apart = self.lanes is None or self.lanes.apart(s)
+        return self.branchless and apart and s.value.dtype in FLOATS
+
     def _operand(self, s: Store) -> list[dict[str, Any]]:
         """The right-hand side as a variable, where its text would stand in a bad place.
 
@@ -363,7 +375,7 @@ class _Emitter:
         operand three times.
         """
         sums = self.lanes is not None and self.lanes.sums(s)
-        extremum = s.op in ("max", "min") and self.branchless and s.value.dtype in FLOATS
+        extremum = s.op in ("max", "min") and self._takes_extremum_by_bits(s)
         if not (sums or extremum) or not s.value.args or s.value in self.names:
             return []
         if sums and not re.search(r"\w\(", self.spell(s.value)):
@@ -389,8 +401,11 @@ class _Emitter:
         for s in loop.body:
             before += self._declarations(s, depth + 1)
             adds.append(dict(target=self.place(s.buffer, s.index), value=self.spell(s.value),
-                             type=C_TYPES[s.buffer.dtype], name=self._fresh()))  # fmt: skip
-        return dict(kind="inner sum", index=name, extent=loop.extent, before=before, adds=adds)
+                             type=C_TYPES[s.buffer.dtype], name=self._fresh(),
+                             part=self._fresh()))  # fmt: skip
+        full = loop.extent // INNER_BLOCK * INNER_BLOCK if loop.extent > INNER_BLOCK else 0
+        return dict(kind="inner sum", index=name, extent=loop.extent, before=before, adds=adds,
+                    start=self._fresh(), block=INNER_BLOCK, full=full)  # fmt: skip
 
     def _flush(self, s: Flush) -> dict[str, Any]:
         cells = []
@@ -675,7 +690,7 @@ def emit(
         parts=[
             dict(
                 records=p.records,
-                arrays=[_array(b) for b in arrays if b.name in p.used],
+                arrays=[_array(b, arrays) for b in arrays if b.name in p.used],
                 parameters=[
                     b.name for b in (*program.inputs, *program.outputs) if b.name in p.used
                 ],
@@ -719,9 +734,17 @@ def _parameter(b: Buffer, note: str) -> dict[str, Any]:
                 by_value=b.role == "in" and not b.shape, note=note)  # fmt: skip
 
 
-def _array(b: Buffer) -> dict[str, Any]:
+def _array(b: Buffer, arrays: Sequence[Buffer]) -> dict[str, Any]:
+    """`alone`: whether no other array lies in the same part of the workspace."""
+    alone = not any(
+        o is not b
+        and o.role == b.role == "work"
+        and o.offset < b.offset + b.nbytes
+        and b.offset < o.offset + o.nbytes
+        for o in arrays
+    )
     return dict(name=b.name, type=C_TYPES[b.dtype], size=max(b.size, 1), role=b.role,
-                offset=b.offset // 8)  # fmt: skip
+                offset=b.offset // 8, alone=alone)  # fmt: skip
 
 
 @dataclass

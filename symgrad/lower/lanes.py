@@ -250,18 +250,61 @@ class _Plan:
                 _rewrite(s, swap)
         for number in self.private:
             by_number[number].lanes = loop.lanes
+        self._sum_in_points(buffers, by_number)
         _sum_innermost(loop)
         next_index = _Hoist(loop, buffers, by_number, next_index).run()
         loop.body[:0] = copies
         return self._add_partials(buffers, by_number, next_index)
+
+    def _sum_in_points(self, buffers: list[Buffer], by_number: dict[int, Buffer]) -> None:
+        """Sums over points and inner axes: first along the axes, for each point on its own.
+
+        That keeps the sum of a point in a register, and the number of additions to one partial
+        sum small.
+        """
+        pending = [self.loop]
+        while pending:
+            outer = pending.pop()
+            for position, inner in enumerate(outer.body):
+                if not isinstance(inner, Loop):
+                    continue
+                s, depth = inner.body, 1
+                while len(s) == 1 and isinstance(s[0], Loop):
+                    s, depth = s[0].body, depth + 1
+                only = s[0] if len(s) == 1 else None
+                if only not in self.sums or any(
+                    _contains(i, n.index) for n in _nest(inner, depth) for i in only.index
+                ):
+                    pending.append(inner)
+                    continue
+                own = Buffer(len(buffers), f"s{len(buffers)}", (), only.buffer.dtype, "scalar")
+                own.home, own.lanes = outer.body, self.loop.lanes
+                buffers.append(own)
+                by_number[own.number] = own
+                total = Store(only.buffer, only.index, _load(own, ()), "+")
+                only.buffer, only.index = own, ()
+                outer.body[position : position + 1] = [
+                    Store(own, (), const(0, own.dtype)), inner, total,
+                ]  # fmt: skip
+                self.sums[self.sums.index(only)] = total
+        self.leaves = list(statements(self.loop.body))
+
+    def _summands(self) -> int:
+        """How often one point adds to an element, at most: along inner axes that are summed too."""
+        most = 1
+        for s, path in self.leaves:
+            if s in self.sums:
+                inner = [n for n in path if not any(_contains(i, n.index) for i in s.index)]
+                most = max(most, math.prod(n.extent for n in inner))
+        return most
 
     def _add_partials(
         self, buffers: list[Buffer], by_number: dict[int, Buffer], next_index: int
     ) -> int:
         """Partial sums beside each target, and how they get into it."""
         loop = self.loop
-        loop.flush_blocks = _FLUSH_BLOCKS
-        many = loop.extent > _COMPENSATE * _FLUSH_BLOCKS * loop.lanes
+        loop.flush_blocks = max(1, _FLUSH_BLOCKS // self._summands())
+        many = loop.extent > _COMPENSATE * loop.flush_blocks * loop.lanes
         made: dict[int, Buffer] = {}
 
         def beside(target: Buffer, suffix: str, lanes: int) -> Buffer:
@@ -298,6 +341,14 @@ class _Plan:
             self.before.append(each(Flush(target, where, s.partial, None, start=True)))
             loop.flush.append(each(Flush(target, where, s.partial, carry)))
         return next_index
+
+
+def _nest(loop: Loop, depth: int) -> list[Loop]:
+    """A loop and those inside of it, `depth` in all."""
+    found = [loop]
+    while len(found) < depth:
+        found.append(found[-1].body[0])
+    return found
 
 
 class _Hoist:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from symgrad.boundary import check_call
-from symgrad.emit.c import Source, data_source, emit
+from symgrad.emit.c import Source, data_source, emit, load_templates
 from symgrad.errors import (
     CompilerNotFoundError,
     ExportError,
@@ -62,6 +62,8 @@ def source_of(graph: Graph) -> Source:
     )
 
 
+# While the compiler is asked what it is, which is waiting for other processes.
+threading.Thread(target=load_templates, name="symgrad-templates", daemon=True).start()
 _Caller: Any = dispatch.base()
 
 

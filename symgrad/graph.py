@@ -190,7 +190,11 @@ class Graph:
         """The results without composites and stop_gradients, ready for lowering."""
         outs = expand_composites(drop_stops(self.outs))
         # The stable forms would only recognise the composites again.
-        return simplify(outs, disable=frozenset({"stable", "linalg"})).outs
+        return simplify(
+            outs,
+            disable=frozenset({"stable", "linalg", "collect"}),
+            enable=frozenset({"strength"}),
+        ).outs
 
     def grad(self, *names: str | int) -> Graph:
         """Gradient of the one scalar result with respect to the named arguments, or the first.

@@ -456,7 +456,7 @@ def test_gather_of_softmax_has_no_underflow():
 
 def test_every_group_is_used():
     assert {r.group for r in RULES} == {
-        "algebra", "stable", "view", "einsum", "linalg", "cancel",
+        "algebra", "stable", "view", "einsum", "linalg", "cancel", "collect", "strength",
     }  # fmt: skip
 
 
@@ -505,3 +505,15 @@ def test_empty_and_scalar_shapes():
             sum_(exp(e), (0, 1)), einsum((e, e), ("ij", "ij"), ""), sqrt(s * s),
             einsum((s, s), ("", ""), "")]  # fmt: skip
     settle(*outs)
+
+
+def test_powers_stay_powers_until_lowering():
+    """x³ is differentiated and printed as 3 x², and computed by multiplications."""
+    x = tensor("x")
+    cube = bind("power", x, const(3.0))
+    for f in (cube, x * x * x):
+        (g,) = vjp(simplify([f]).outs, [x], [const(1.0)])
+        assert settle(g) == [3 * bind("square", x)]
+    (lowered,) = settle(bind("power", x, const(7.0)), enable=frozenset({"strength"}),
+                        disable=frozenset({"collect"}))  # fmt: skip
+    assert "power" not in names(lowered)

@@ -11,7 +11,7 @@ from symgrad.simplify.rules import SCALAR_RULES
 from symgrad.simplify.tensor_rules import TENSOR_RULES
 
 RULES: tuple[Rule, ...] = SCALAR_RULES + TENSOR_RULES
-OPTIONAL = frozenset({"cancel"})  # groups that are off unless enabled
+OPTIONAL = frozenset({"cancel", "strength"})  # groups that are off unless enabled
 
 
 @lru_cache(maxsize=64)
@@ -32,7 +32,8 @@ def simplify(
     ----------
     outs : nodes to simplify together; what they share stays shared
     disable : names of rules or of groups ("algebra", "stable", "view", "einsum", "linalg")
-    enable : optional groups: "cancel" (x - x → 0, which hides that x was infinite or NaN)
+    enable : optional groups: "cancel" (x - x → 0, which hides that x was infinite or NaN),
+        "strength" (powers as multiplications, for lowering: in formulas x³ stays x³)
     order_seed : shuffle the rules; the result must not depend on it (for tests)
 
     Examples

@@ -252,15 +252,39 @@ def _nonnegative_y(y: Expr) -> bool:
     return nonnegative(y)
 
 
+def _whole(c: Expr) -> bool:
+    """A whole exponent from 2 on: then no partial product is farther from 1 than the result."""
+    return number(c) >= 2 and number(c) == int(number(c)) <= 64
+
+
+def _small_power(x: Expr, c: Expr) -> bool:
+    return _not_bool(x) and number(c) in range(3, 9)
+
+
+def _by_squaring(x: Expr, n: int) -> Expr:
+    half = x if n < 4 else bind("square", x) if n < 6 else x * bind("square", x)
+    even = bind("square", bind("square", x)) if n in (4, 5) else bind("square", half)
+    if n == 8:
+        even = bind("square", bind("square", bind("square", x)))
+    return even * x if n % 2 else even
+
+
 POWERS: list[Rule] = [
     rule("power-0", power_(x, c), lambda x: like(1, x), "x⁰ = 1, for NaN too", _exponent(0)),
     rule("power-1", power_(x, c), lambda x: x, "x¹ = x", _exponent(1)),
     rule("power-2", power_(x, c), lambda x: bind("square", x), "pow(x, 2) = x²",
          lambda x, c: is_const(c, 2) and _not_bool(x)),
-    rule("power-3", power_(x, c), lambda x: x * bind("square", x), "pow(x, 3) = x x²",
-         lambda x, c: is_const(c, 3) and _not_bool(x)),
-    rule("power-4", power_(x, c), lambda x: bind("square", bind("square", x)),
-         "pow(x, 4) = (x²)²", lambda x, c: is_const(c, 4) and _not_bool(x)),
+    rule("power-n", power_(x, c), lambda x, c: _by_squaring(x, int(number(c))),
+         "pow(x, n) by multiplications, n = 3 to 8", lambda x, c: _small_power(x, c),
+         group="strength"),
+    rule("cube", x * square_(x), lambda x: bind("power", x, like(3, x)), "x x² = x³", _not_bool,
+         group="collect"),
+    rule("power-step", x * power_(x, c), lambda x, c: bind("power", x, c + 1),
+         "x xⁿ = xⁿ⁺¹ for n = 2, 3, …", lambda x, c: _whole(c), group="collect"),
+    rule("power-two-steps", square_(x) * power_(x, c), lambda x, c: bind("power", x, c + 2),
+         "x² xⁿ = xⁿ⁺² for n = 2, 3, …", lambda x, c: _whole(c), group="collect"),
+    rule("times-scaled", x * once(c * x), lambda x, c: c * bind("square", x), "x (c x) = c x²",
+         lambda x, c: _not_bool(x) and abs(number(c)) >= 1, group="collect"),
     rule("power-minus-1", power_(x, c), lambda x: 1 / x, "pow(x, -1) = 1/x", _float_base(-1)),
     rule("power-minus-2", power_(x, c), lambda x: bind("square", 1 / x),
          "pow(x, -2) = (1/x)²; 1/x² would underflow early", _float_base(-2)),
@@ -269,7 +293,7 @@ POWERS: list[Rule] = [
     rule("power-minus-half", power_(x, c), lambda x: 1 / sqrt(x),
          "pow(x, -1/2) = 1/√x for x >= +0", _root_base(-0.5)),
     rule("power-3-halves", power_(x, c), lambda x: x * sqrt(x),
-         "pow(x, 3/2) = x √x for x >= +0", _root_base(1.5)),
+         "pow(x, 3/2) = x √x for x >= +0", _root_base(1.5), group="strength"),
     rule("power-of-two", power_(c, x), lambda x: bind("exp2", x), "pow(2, x) = 2^x",
          lambda x, c: is_const(c, 2) and is_float(x)),
     rule("root-of-square", sqrt_(square_(x)), abs_(x),

@@ -22,11 +22,13 @@ from symgrad.errors import (
 )
 from symgrad.graph import Graph
 from symgrad.inspect import ascii_text
+from symgrad.interop import cffi_pointer, low_level_callable
 from symgrad.lower.schedule import lower
 from symgrad.lower.share import share
 from symgrad.names import comment_text, mangle, safe_path, unique
 from symgrad.resources import write_whole
 from symgrad.runtime import dispatch
+from symgrad.runtime.build import Library
 from symgrad.runtime.call import Native, warn_no_compiler
 from symgrad.signature import argument_paths, is_array, leaf_key, require_hashable
 from symgrad.trace import CURRENT, NO_TRACE, is_tracing
@@ -167,6 +169,30 @@ class Compiled(_Caller):
     def cost(self) -> Any:
         """Flops, bytes moved, node counts and the workspace of the C."""
         return dataclasses.replace(self.graph.cost(), workspace=self.source.workspace_bytes)
+
+    @property
+    def address(self) -> int:
+        """Address of the C function whose signature stands in `c_header`, for callers in C.
+
+        It stays valid until the process ends. Scratch memory, where the signature has ``work``, and
+        captured arrays are the caller's to hand in. Raises CompilerNotFoundError without C.
+        """
+        return self._library().address(self.source.name)
+
+    @property
+    def cffi(self) -> Any:
+        """The same as a cffi function pointer with its own signature."""
+        return cffi_pointer(self.source, self._library())
+
+    def low_level_callable(self) -> Any:
+        """scipy.LowLevelCallable for quad, nquad and the like; see `symgrad.interop`."""
+        self._library()
+        return low_level_callable(self.source, self.graph.input_types, self.graph.output_types)
+
+    def _library(self) -> Library:
+        if self._native is None:
+            raise CompilerNotFoundError(f"{self.graph.name} runs on NumPy: there is no C compiler")
+        return self._native.library
 
     def export(self, directory: str | os.PathLike[str], *, overwrite: bool = False) -> list[Path]:
         """Write name.c and name.h (and name_data.c for captured arrays) into a directory.

@@ -31,6 +31,7 @@ LAYERS = [
     ["graph", "signature", "lower"],
     ["emit"],
     ["runtime"],
+    ["interop"],
     ["compiled"],
     ["transform"],
     ["derivatives", "batching"],
@@ -41,7 +42,7 @@ LEVEL = {part: level for level, row in enumerate(LAYERS) for part in row}
 
 # Packages that are imported where they are used, so that `import symgrad` stays light or works
 # without them; symgrad.compiled is another, which needs Jinja and cffi.
-LAZY = {"inspect": "sympy", "sparse": "scipy"}
+LAZY = {"inspect": "sympy", "sparse": "scipy", "interop": "scipy"}
 OPTIONAL = {"scipy"}
 
 PUBLIC = """

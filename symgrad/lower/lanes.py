@@ -40,6 +40,7 @@ _SIZES = (64, 56, 48, 40, 32, 24, 16)  # lanes: multiples of every vector width
 _BLOCK_BYTES = 32 * 1024  # what a block should stay below: the first-level cache
 _MOST_BYTES = 96 * 1024  # of the smallest block; beyond this the points are too large for lanes
 _LONG_ROW = 32  # elements of a point in a result from which lanes do not pay
+_LONG_INPUT_ROW = 48
 _MOST_PARTIAL = 8192  # sums, each of which takes a few lanes
 _MAX_INNER_SUM = 128  # longer ones are left to the compensated sum along their own axis
 _REUSED = 3  # rounds of a loop from which a value is computed before it
@@ -183,6 +184,9 @@ class _Plan:
         if sum(partial.values()) > _MOST_PARTIAL:
             return False
         self._find_turned(read, written)
+        # Long rows of inputs are vectorised along themselves, without turning them round.
+        if any(self.buffers[n].shape[-1] >= _LONG_INPUT_ROW for n in self.turned):
+            return False
         return self._lane_bytes() * _SIZES[-1] <= _MOST_BYTES
 
     def _find_turned(self, read: dict[int, Any], written: dict[int, Any]) -> None:

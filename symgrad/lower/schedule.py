@@ -35,6 +35,7 @@ from symgrad.lower.program import (
 
 _LOCAL_BYTES = 2048  # a temporary up to this size is an array on the stack
 _ALL_LOCALS_BYTES = 16384
+_READ_AGAIN_BYTES = 2 << 20  # of arrays that stay in the second-level cache
 _SUMS_IN_CACHE = 4096  # elements of an array of sums that a loop over other data may carry along
 _ALIGNMENT = 64
 
@@ -255,8 +256,11 @@ class _Scheduler:
                 stride *= shape[axis]
         ordered = [i for i in free if i is not k.extra] or free
         kept = [i for i in ordered if i in k.dims]
-        if math.prod(self.extent[i] for i in kept) > _SUMS_IN_CACHE:
-            ordered = kept  # a loop over summands outside would sweep all sums in every round
+        # A loop over summands outside sweeps all sums in every round; one over sums reads all
+        # summands in every round.
+        read = sum(self.buffers[n].nbytes for n in {n for n, _ in self.reads[k]} if n >= 0)
+        if math.prod(self.extent[i] for i in kept) > _SUMS_IN_CACHE and read <= _READ_AGAIN_BYTES:
+            ordered = kept
         return max(ordered, key=lambda i: scores[i])
 
     def _statement(self, k: Kernel, bound: dict[Expr, Expr]):

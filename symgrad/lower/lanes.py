@@ -131,6 +131,21 @@ class _Plan:
         """The index of the elements that a store reaches in memory, without dropped axes."""
         return [s.index[a] for a in s.buffer.kept_axes]
 
+    def _is_costly_inside(self) -> bool:
+        """Whether an inner loop evaluates a function, which only lanes vectorise beside a sum."""
+        for s, path in self.leaves:
+            inner = {n.index for n in path}
+            seen: set[Expr] = set()
+            stack = list(values(s))
+            while stack:
+                node = stack.pop()
+                if node.op.cost >= _COSTLY and any(_contains(node, i) for i in inner):
+                    return True
+                if node not in seen:
+                    seen.add(node)
+                    stack.extend(node.args)
+        return False
+
     def _is_costly(self) -> bool:
         stack = [v for s, _ in self.leaves for v in values(s)]
         seen: set[Expr] = set()
@@ -186,7 +201,8 @@ class _Plan:
         self._find_turned(read, written)
         # Long rows of inputs are vectorised along themselves, without turning them round.
         if any(self.buffers[n].shape[-1] >= _LONG_INPUT_ROW for n in self.turned):
-            return False
+            if not self._is_costly_inside():
+                return False
         return self._lane_bytes() * _SIZES[-1] <= _MOST_BYTES
 
     def _find_turned(self, read: dict[int, Any], written: dict[int, Any]) -> None:

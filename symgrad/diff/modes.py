@@ -140,7 +140,7 @@ def _pull(
         rule = row.vjp
     else:
         raise _no_rule(node)
-    guards = _guards(node, guard)
+    guards: Sequence[Expr | None] | None = _guards(node, guard)
     if guards is None:
         ct = _materialize([(guard, ct)])
         if guard is not None and any(a in fragile for a in args):

@@ -105,13 +105,13 @@ def literal(value: Any, dtype: str) -> str:
         if abs(number) > 2**31 - 1:
             return f"INT64_C({number})" if number >= 0 else f"(-INT64_C({-number}))"
         return str(number) if number >= 0 else f"({number})"
-    number = float(value)
+    real = float(value)
     suffix = "f" if dtype == "float32" else ""
-    if math.isnan(number):
+    if math.isnan(real):
         return f"({C_TYPES[dtype]})NAN"
-    if math.isinf(number):
-        return f"({C_TYPES[dtype]})INFINITY" if number > 0 else f"(-({C_TYPES[dtype]})INFINITY)"
-    text = repr(number) if dtype == "float64" else str(np.float32(number))
+    if math.isinf(real):
+        return f"({C_TYPES[dtype]})INFINITY" if real > 0 else f"(-({C_TYPES[dtype]})INFINITY)"
+    text = repr(real) if dtype == "float64" else str(np.float32(real))
     if "e" not in text and "." not in text:
         text += ".0"
     text += suffix
@@ -259,9 +259,9 @@ class _Emitter:
                 self.names[node] = name
                 self.defined[name] = node.dtype
                 self.used.add(name)
-                record = dict(kind="declare", type=C_TYPES[node.dtype], name=name, value=text)
-                record["shared"] = self.lanes is not None and not self.lanes.moves(node)
-                out.append(record)
+                shared = self.lanes is not None and not self.lanes.moves(node)
+                kind = dict(kind="declare", type=C_TYPES[node.dtype], shared=shared)
+                out.append({**kind, "name": name, "value": text})
         return out
 
     def _missing(self, roots: Iterable[Expr], depth: int) -> list[Expr]:
@@ -303,8 +303,7 @@ class _Emitter:
             alone = self.lanes is not None and not self.lanes.apart(s)
             if s.op in ("=", "+", "*"):
                 op = "=" if s.op == "=" else f"{s.op}="
-                record = dict(kind="assign", target=target, op=op, value=value)
-                record["alone"] = alone
+                record = dict(kind="assign", target=target, op=op, value=value, alone=alone)
                 if s.buffer.role == "scalar":
                     record.update(self._scalar(s.buffer))
                 return record
@@ -689,8 +688,8 @@ def emit(
                 name=b.name,
                 type=C_TYPES[b.dtype],
                 size=b.size,
-                values=[literal(v, b.dtype) for v in b.data.reshape(-1)],
-            )  # type: ignore[union-attr]
+                values=[literal(v, b.dtype) for v in np.ravel(b.data)],  # type: ignore[arg-type]
+            )
             for b in constants
         ],
         parts=[

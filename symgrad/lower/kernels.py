@@ -369,7 +369,7 @@ class Kernels:
         self._add(value, start, "=", self._element(x, first), start, ())
         index = self._dims(x.shape)
         kept = (*index[:axis], *index[axis + 1 :])
-        self._add(target, kept, node.op.combine[0], self._element(x, index), kept, (index[axis],),
+        self._add(target, kept, node.name, self._element(x, index), kept, (index[axis],),
                   kind="best", extra=value)  # fmt: skip
 
     def _call(self, node: Expr, target: Buffer) -> None:

@@ -108,9 +108,8 @@ class _Plan:
 
     def _pays(self) -> bool:
         sums = [s for s, _ in self.leaves if isinstance(s, Store) and s.op == "+"]
-        if not any(
-            path for _, path in self.leaves
-        ):  # no inner loops: the compiler vectorises stores
+        nested = any(path for _, path in self.leaves)
+        if not nested:  # the compiler vectorises stores
             return bool(sums) and (len(sums) < len(self.leaves) or self._is_costly())
         for s, path in self.leaves:
             if not isinstance(s, Store):

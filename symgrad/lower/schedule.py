@@ -158,7 +158,7 @@ class _Scheduler:
             free = [i for i in (*k.dims, *k.reduce) if self.find(i) not in bound]
             axis = self.find(self._outer(k, free)) if free else None
             joined = self._producer_axis(k, free, groups, place)
-            if joined is not None and self.extent[joined] >= self.extent[axis]:
+            if joined and axis and self.extent[joined] >= self.extent[axis]:
                 axis = joined
             position = self._earliest(k, axis, groups, place)
             while position < len(groups) and groups[position][0] is not axis:
@@ -210,9 +210,11 @@ class _Scheduler:
         best, size = None, 0
         classes = {self.find(i): i for i in free}
         for writer, _ in self.deps[k]:
-            group = place.get(writer)
-            axis = groups[group][0] if group is not None else None
-            if axis not in classes or writer.buffer.role != "work":
+            if writer not in place or writer.buffer.role != "work":
+                continue
+            group = place[writer]
+            axis = groups[group][0]
+            if axis not in classes:
                 continue
             if classes[axis] in k.reduce and _elements(k) > _SUMS_IN_CACHE:
                 continue

@@ -591,7 +591,8 @@ static int is_idle(const caller *self)
     return value == self->idle;
 }
 
-/* As `attempt`, by the first plan that fits. */
+/* As `attempt`, by the first plan that fits. `out` is NULL where the caller did not name it; for a
+ * plan that takes no results it is an argument of the user's function, which only _slow knows. */
 static int by_plans(const caller *self, object *const *args, ptrdiff_t count, object *out, object **result)
 {
     plan *p = self->first;
@@ -599,11 +600,10 @@ static int by_plans(const caller *self, object *const *args, ptrdiff_t count, ob
     if (p == NULL || !is_idle(self)) {
         return 0;
     }
-    if (out == &_Py_NoneStruct) {
-        out = NULL;
-    }
     while (p != NULL && done == 0) {
-        done = attempt(p, args, count, out, result);
+        if (out == NULL || p->takes_out) {
+            done = attempt(p, args, count, (out == &_Py_NoneStruct) ? NULL : out, result);
+        }
         p = p->next;
     }
     return done;

@@ -161,6 +161,14 @@ def test_other_calls_than_those_by_position(only_fast):
             compiled(*args, **kwargs)
 
 
+def test_a_parameter_of_the_users_that_is_called_out():
+    f = sg.jit(lambda x, out=2.0: x if out is None else x * out)
+    for _ in range(2):
+        np.testing.assert_array_equal(f(X), 2 * X)
+        np.testing.assert_array_equal(f(X, out=None), X)
+        np.testing.assert_array_equal(f(X, out=3.0), 3 * X)
+
+
 def test_containers_that_only_python_rebuilds():
     Point = namedtuple("Point", "x y")
     f = sg.jit(lambda p: Point(p["b"], p["a"]))

@@ -16,7 +16,6 @@ from symgrad.boundary import check_call
 from symgrad.emit.c import Source, data_source, emit, load_templates
 from symgrad.errors import (
     CompilerNotFoundError,
-    ExportError,
     StructureError,
     UnusableCompilerError,
 )
@@ -26,7 +25,7 @@ from symgrad.interop import cffi_pointer, low_level_callable
 from symgrad.lower.schedule import lower
 from symgrad.lower.share import share
 from symgrad.names import comment_text, mangle, safe_path, unique
-from symgrad.resources import write_whole
+from symgrad.resources import write_files
 from symgrad.runtime import dispatch
 from symgrad.runtime.build import Library
 from symgrad.runtime.call import Native, warn_no_compiler
@@ -204,17 +203,9 @@ class Compiled(_Caller):
         files = {".c": source.c, ".h": source.header}
         if source.data:
             files["_data.c"] = data_source(source)
-        paths = [safe_path(directory, source.name, suffix) for suffix in files]
-        for path in paths:
-            if path.exists() and not overwrite:
-                raise ExportError(f"{path} exists; pass overwrite=True to replace it")
-        try:
-            Path(directory).mkdir(parents=True, exist_ok=True)
-            for path, text in zip(paths, files.values(), strict=True):
-                write_whole(path, text)
-        except OSError as error:
-            raise ExportError(f"cannot write to {directory}: {error}") from error
-        return paths
+        return write_files(
+            {safe_path(directory, source.name, k): text for k, text in files.items()}, overwrite
+        )
 
     def __reduce__(self) -> Any:
         return Compiled, (self.graph,)

@@ -20,6 +20,7 @@ import numpy as np
 from symgrad.emit.lanes import Lanes, lanes_apart, without_branches
 from symgrad.expr.node import CONST, FLOATS, Expr, const_value
 from symgrad.expr.op import Kind
+from symgrad.expr.walk import toposort
 from symgrad.lower.lanes import LANES, only_adds
 from symgrad.lower.program import (
     GUARD,
@@ -575,21 +576,8 @@ def _is_elementwise(loop: Loop) -> bool:
     reads = [n for s in loop.body for n in loads(values(s))]
     if any(n.args != written.get(n.attrs[0], n.args) for n in reads):
         return False
-    return not any(_guarded(v) for s in loop.body for v in values(s))
-
-
-def _guarded(value: Expr) -> bool:
-    """Whether a value has a part that must not be evaluated everywhere."""
-    seen: set[Expr] = set()
-    stack = [value]
-    while stack:
-        node = stack.pop()
-        if node.op is GUARD:
-            return True
-        if node not in seen:
-            seen.add(node)
-            stack.extend(node.args)
-    return False
+    # A part that must not be evaluated everywhere keeps its branch.
+    return not any(n.op is GUARD for n in toposort([v for s in loop.body for v in values(s)]))
 
 
 def _spelling(node: Expr) -> str | None:

@@ -18,7 +18,7 @@ from typing import Any
 
 from symgrad.expr.node import FLOATS, Expr, bind, const
 from symgrad.expr.op import Kind
-from symgrad.expr.walk import substitute
+from symgrad.expr.walk import substitute, toposort
 from symgrad.lower.program import (
     INDEX,
     LOAD,
@@ -74,16 +74,7 @@ def _targets(statement: Any) -> list[tuple[Buffer, tuple[Expr, ...]]]:
 
 
 def _contains(expr: Expr, index: Expr) -> bool:
-    stack = [expr]
-    seen: set[Expr] = set()
-    while stack:
-        node = stack.pop()
-        if node is index:
-            return True
-        if node not in seen:
-            seen.add(node)
-            stack.extend(node.args)
-    return False
+    return index in toposort([expr])
 
 
 class _Plan:
@@ -132,30 +123,14 @@ class _Plan:
 
     def _is_costly_inside(self) -> bool:
         """Whether an inner loop evaluates a function, which only lanes vectorise beside a sum."""
-        for s, path in self.leaves:
-            inner = {n.index for n in path}
-            seen: set[Expr] = set()
-            stack = list(values(s))
-            while stack:
-                node = stack.pop()
-                if node.op.cost >= _COSTLY and any(_contains(node, i) for i in inner):
-                    return True
-                if node not in seen:
-                    seen.add(node)
-                    stack.extend(node.args)
-        return False
+        return any(
+            n.op.cost >= _COSTLY and any(_contains(n, loop.index) for loop in path)
+            for s, path in self.leaves
+            for n in toposort(values(s))
+        )
 
     def _is_costly(self) -> bool:
-        stack = [v for s, _ in self.leaves for v in values(s)]
-        seen: set[Expr] = set()
-        while stack:
-            node = stack.pop()
-            if node.op.cost >= _COSTLY:
-                return True
-            if node not in seen:
-                seen.add(node)
-                stack.extend(node.args)
-        return False
+        return any(n.op.cost >= _COSTLY for s, _ in self.leaves for n in toposort(values(s)))
 
     def _is_right(self) -> bool:
         """Whether points do not see each other, apart from sums that nobody reads in the loop."""

@@ -41,7 +41,8 @@ from symgrad.runtime.cache import LIBRARY, SOURCE, open_cache
 
 # -fno-math-errno: errno is never read, and sqrt becomes one instruction. -fno-trapping-math: the
 # floating-point status flags are never read either; it lets both sides of a select be computed,
-# which vectorises `where`. Neither changes a value. -ffp-contract=off: equal bits everywhere.
+# which vectorises `where`. Neither changes a value. -ffp-contract=off: equal bits
+# from all compilers, the functions of libm and libmvec apart.
 _BASE = (
     "-std=c99", "-fPIC", "-shared", "-fvisibility=hidden",
     "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math",

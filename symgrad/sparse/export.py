@@ -8,9 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from symgrad.errors import ExportError
 from symgrad.names import safe_path
-from symgrad.resources import write_whole
+from symgrad.resources import write_files
 from symgrad.sparse.pattern import Pattern
 from symgrad.version import __version__
 
@@ -23,18 +22,10 @@ def export_pattern(
     Raises ExportError if a file exists and `overwrite` is not set, or if it cannot be written;
     UnsafeNameError if the name could leave the directory.
     """
-    files = dict(zip((".h", ".c"), pattern_text(name, pattern), strict=True))
-    paths = [safe_path(directory, f"{name}_pattern", suffix) for suffix in files]
-    for path in paths:
-        if path.exists() and not overwrite:
-            raise ExportError(f"{path} exists; pass overwrite=True to replace it")
-    try:
-        Path(directory).mkdir(parents=True, exist_ok=True)
-        for path, text in zip(paths, files.values(), strict=True):
-            write_whole(path, text)
-    except OSError as error:
-        raise ExportError(f"cannot write to {directory}: {error}") from error
-    return paths
+    texts = zip((".h", ".c"), pattern_text(name, pattern), strict=True)
+    return write_files(
+        {safe_path(directory, f"{name}_pattern", suffix): text for suffix, text in texts}, overwrite
+    )
 
 
 def pattern_text(name: str, pattern: Pattern) -> tuple[str, str]:

@@ -34,6 +34,7 @@ from symgrad.lower.program import (
     Loop,
     Program,
     Store,
+    Tiles,
     loads,
     values,
 )  # fmt: skip
@@ -335,13 +336,33 @@ class _Emitter:
                         is_float=s.value.dtype.startswith("float"))  # fmt: skip
         if isinstance(s, Check):
             return dict(kind="check", value=self.spell(s.value), size=s.size)
+        if isinstance(s, Tiles):
+            return self._tiles(s)
         assert isinstance(s, Call)
         dtype = s.target[0].dtype
-        self.calls[(s.template, dtype)] = None
-        name = f"sg_{s.template}" + ("f" if dtype == "float32" else "")
+        name = self._function(s.template, dtype)
         arguments = [self.address(b, i) for b, i in (*s.operands, s.target)]
         numbers = [str(int(n)) for n in (*s.dims, *s.flags)]
         return dict(kind="call", call=f"{name}({', '.join(arguments + numbers)})")
+
+    def _function(self, template: str, dtype: str) -> str:
+        """The name of a kernel that the file will have."""
+        self.calls[(template, dtype)] = None
+        return f"sg_{template}" + ("f" if dtype == "float32" else "")
+
+    def _tiles(self, s: Tiles) -> dict[str, Any]:
+        name = self._function("product", s.buffer.dtype)
+        kept = s.buffer.kept_axes
+        steps = [row_strides(s.buffer.kept_shape)[kept.index(a)] for a in s.axes]
+        carry, width = "NULL", 0
+        if s.carry is not None:
+            carry, width = self.address(s.carry, s.carry_index), s.carry.shape[1]
+        pointers = [self.address(b, ()) for b in (s.left, s.right)]
+        numbers = [self.spell(n) for n in (s.rows, s.columns, s.begin, s.diagonal)]
+        rows, columns, begin, diagonal = numbers
+        arguments = [*pointers, rows, columns, str(s.inner), begin, diagonal,
+                     self.address(s.buffer, s.index), *map(str, steps), carry, str(width)]  # fmt: skip
+        return dict(kind="product", call=f"{name}({', '.join(arguments)})")
 
     # ---- blocks of lanes -----------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ buffers again, often to a local variable.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,6 +20,7 @@ from symgrad.errors import OutOfRangeError, at_user_line
 from symgrad.expr.node import ARG, ARRAY, CONST, EYE, IOTA, Expr, bind, const, const_value
 from symgrad.expr.op import Kind
 from symgrad.expr.walk import rebuild, toposort, transform, users
+from symgrad.lower import product
 from symgrad.lower.program import LOAD, Buffer, index_of
 from symgrad.ops.einsum import einsum, sizes
 from symgrad.ops.linalg import CALLS
@@ -41,7 +43,7 @@ class Kernel:
     dims: tuple[Expr, ...]
     reduce: tuple[Expr, ...]
     extents: dict[Expr, int]
-    kind: str = "store"  # or "best", "check", "call"
+    kind: str = "store"  # or "best", "check", "call", "product"
     extra: Any = None
     start: bool = False  # the start value of an accumulation that follows
 
@@ -265,6 +267,10 @@ class Kernels:
         elif kind is Kind.EINSUM and {k for t in node.attrs[0] for k in t} - set(node.attrs[1]):
             inputs, output = node.attrs
             size = sizes(node.args, inputs)
+            tiled = product.choose(inputs, output, size, node.dtype)
+            if tiled is not None:
+                self._tiles(node, target, tiled)
+                return
             labels = [*output, *sorted(k for k in size if k not in output)]
             index = self._dims(tuple(size[k] for k in labels))
             at = dict(zip(labels, index, strict=True))
@@ -297,6 +303,33 @@ class Kernels:
             result = value if result is None else result * value
         assert result is not None
         return result
+
+    def _tiles(self, node: Expr, target: Buffer, labels: product.Labels) -> None:
+        """A contraction as products of matrices, one for each index of the other labels."""
+        inputs, output = node.attrs
+        size = sizes(node.args, inputs)
+        outer = [k for k in output if k not in (labels.row, labels.column)]
+        dims = self._dims(tuple(size[k] for k in outer))
+        shape = tuple(size[k] for k in labels.inner)
+        row, column, inner = own = self._dims((size[labels.row], size[labels.column], math.prod(shape)))
+        at = {labels.row: row, labels.column: column, **dict(zip(outer, dims, strict=True))}
+        at.update(zip(labels.inner, product.unravel(inner, shape), strict=True))
+        factors = [
+            self._element(f, tuple(at[k] for k in t)) for f, t in zip(node.args, inputs, strict=True)
+        ]
+        if labels.swapped:
+            factors.reverse()
+        extents = tuple(self._extent[i] for i in own)
+        panels = [
+            self._buffer(f"s{len(self.buffers)}", shape, node.dtype, "work")
+            for shape in product.panel_shapes(extents, node.dtype)
+        ]
+        carry = None
+        if product.needs_carry(extents, node.dtype):
+            carry = self._buffer(f"s{len(self.buffers)}", extents[:2], node.dtype, "work")
+        whole = product.Product(*factors, *own, extents, tuple(panels), carry)
+        index = tuple(at[k] for k in output)
+        self._add(target, index, "=", None, dims, (), kind="product", extra=whole)
 
     def _scatter(self, node: Expr, target: Buffer) -> None:
         ct, rows = node.args
@@ -396,11 +429,15 @@ class Kernels:
         self.buffers.append(buffer)
         return buffer
 
+    def fresh(self) -> Expr:
+        """A loop variable that nobody has yet."""
+        self.indices += 1
+        return index_of(self.indices - 1)
+
     def _dims(self, shape: tuple[int, ...]) -> tuple[Expr, ...]:
         result = []
         for n in shape:
-            index = index_of(self.indices)
-            self.indices += 1
+            index = self.fresh()
             self._extent[index] = n
             result.append(index)
         return tuple(result)

@@ -29,6 +29,7 @@ from symgrad.lower.program import (
     Flush,
     Loop,
     Store,
+    Tiles,
     index_of,
     loads,
     statements,
@@ -93,7 +94,7 @@ class _Plan:
     # ---- is it right, does it pay ---------------------------------------------------------------
 
     def possible(self) -> bool:
-        if any(isinstance(s, (Call, Check)) for s, _ in self.leaves):
+        if any(isinstance(s, (Call, Check, Tiles)) for s, _ in self.leaves):
             return False
         return self._pays() and self._is_right()
 

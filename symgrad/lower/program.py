@@ -133,6 +133,31 @@ class Call:
 
 
 @dataclass(eq=False)
+class Tiles:
+    """buffer[index + (row, column)] += left · right, for panels as `symgrad.lower.product` makes them.
+
+    index, carry_index : the first element of the block in the target and in what rounding took
+    axes : of the target, along which rows and columns of the block lie
+    rows, columns, inner : size of the block
+    begin : position of its first summand; where it is 0, sums start
+    diagonal : row minus column of the block's first element; what lies wholly below is left out
+    """
+
+    left: Buffer
+    right: Buffer
+    buffer: Buffer
+    index: tuple[Expr, ...]
+    axes: tuple[int, int]
+    rows: Expr
+    columns: Expr
+    inner: int
+    begin: Expr
+    diagonal: Expr
+    carry: Buffer | None
+    carry_index: tuple[Expr, Expr]
+
+
+@dataclass(eq=False)
 class Loop:
     """for index in range(extent): body
 
@@ -196,6 +221,9 @@ def values(statement: Any) -> tuple[Expr, ...]:
         return (statement.value,)
     if isinstance(statement, Flush):
         return statement.index
+    if isinstance(statement, Tiles):
+        s = statement
+        return (*s.index, s.rows, s.columns, s.begin, s.diagonal, *s.carry_index)
     return (*(i for _, index in statement.operands for i in index), *statement.target[1])
 
 

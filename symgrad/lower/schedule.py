@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from symgrad.expr.node import Expr, const
 from symgrad.expr.walk import substitute
+from symgrad.lower import product
 from symgrad.lower.kernels import Kernel, Kernels, split_contractions
 from symgrad.lower.lanes import cut_into_lanes
 from symgrad.lower.program import (
@@ -28,6 +30,7 @@ from symgrad.lower.program import (
     Loop,
     Program,
     Store,
+    Tiles,
     loads,
     statements,
     values,
@@ -38,6 +41,7 @@ _ALL_LOCALS_BYTES = 16384
 _READ_AGAIN_BYTES = 2 << 20  # of arrays that stay in the second-level cache
 _SUMS_IN_CACHE = 4096  # elements of an array of sums that a loop over other data may carry along
 _ALIGNMENT = 64
+_WHOLE = ("call", "product")  # kernels that read and write axes as a whole
 
 
 def lower(
@@ -58,11 +62,17 @@ def lower(
     return Program(inputs, kernels.outputs, kernels.buffers, body, size)
 
 
-def _reads(kernel: Kernel) -> list[tuple[int, tuple[Expr, ...]]]:
-    """(buffer number, index) of everything a kernel reads, its own accumulator included."""
+def _reads(kernel: Kernel) -> list[tuple[int, tuple[Expr | None, ...]]]:
+    """(buffer number, index) of everything a kernel reads, its own accumulator included.
+
+    None stands for an index that runs inside the kernel.
+    """
     if kernel.kind == "call":
-        result = [(b.number, (*i, *[None] * (len(b.shape) - len(i)))) for b, i in kernel.extra[3]]
-        return result  # type: ignore[return-value]
+        return [(b.number, (*i, *[None] * (len(b.shape) - len(i)))) for b, i in kernel.extra[3]]
+    if kernel.kind == "product":
+        product = kernel.extra
+        found = [(n.attrs[0], n.args) for n in loads((product.left, product.right))]
+        return [(b, tuple(None if i in product.own else i for i in at)) for b, at in found]
     exprs = (*kernel.target, kernel.value)
     found = [(n.attrs[0], n.args) for n in loads(exprs)]
     if kernel.op not in ("=", "check"):
@@ -75,6 +85,7 @@ def _reads(kernel: Kernel) -> list[tuple[int, tuple[Expr, ...]]]:
 class _Scheduler:
     def __init__(self, kernels: Kernels) -> None:
         self.buffers = {b.number: b for b in kernels.buffers}
+        self.fresh = kernels.fresh
         self.reads = {k: _reads(k) for k in kernels.kernels}
         self.parent: dict[Expr, Expr] = {}
         self.members: dict[Expr, set[Kernel]] = {}
@@ -118,7 +129,7 @@ class _Scheduler:
                 for writer in self.writers.get(number, ()):
                     deps.append((writer, index))
                     for mine, theirs in zip(index, _target(writer, number), strict=False):
-                        if mine is not None and mine.op is INDEX and theirs.op is INDEX:
+                        if mine in self.parent and theirs in self.parent:
                             self._union(theirs, mine)
             if last_barrier is not None:
                 deps.append((last_barrier, ()))
@@ -134,7 +145,7 @@ class _Scheduler:
             for number, index in self.reads[k]:
                 if number not in self.writers:
                     for axis, i in enumerate(index):
-                        if i is not None and i.op is INDEX:
+                        if i in self.parent:
                             other = walked.setdefault((number, axis), i)
                             if other is not i:
                                 self._union(other, i)
@@ -177,7 +188,8 @@ class _Scheduler:
             body += self._nest_plain(prologue, bound)
         for axis, members in groups:
             if axis is None:
-                body.extend(self._statement(k, bound) for k in members)
+                for k in members:
+                    body += self._statements(k, bound)
             else:
                 first = next(k for k in members)
                 index = next(i for i in (*first.dims, *first.reduce) if self.find(i) is axis)
@@ -231,7 +243,7 @@ class _Scheduler:
 
     def _aligned(self, writer: Kernel, index: tuple[Expr, ...], reader: Kernel, axis: Expr) -> bool:
         """Whether one iteration of a loop over `axis` reads only what that iteration wrote."""
-        if writer.kind in ("check", "call") or reader.kind == "call":
+        if writer.kind in ("check", *_WHOLE) or reader.kind in _WHOLE:
             return False
         mine = [i for i in writer.dims if self.find(i) is axis]
         if not mine:  # complete only after the loop, or written before it
@@ -265,10 +277,21 @@ class _Scheduler:
             ordered = kept
         return max(ordered, key=lambda i: scores[i])
 
-    def _statement(self, k: Kernel, bound: dict[Expr, Expr]):
-        rename = {
+    def _statements(self, k: Kernel, bound: dict[Expr, Expr]) -> list[Any]:
+        if k.kind != "product":
+            return [self._statement(k, bound)]
+        p = k.extra
+        left, right, *target = substitute((p.left, p.right, *k.target), self._renamed(k, bound))
+        return product.loops(replace(p, left=left, right=right), k.buffer, tuple(target), self.fresh)
+
+    def _renamed(self, k: Kernel, bound: dict[Expr, Expr]) -> dict[Expr, Expr]:
+        """The kernel's loop variables, where others took their place."""
+        return {
             i: bound[self.find(i)] for i in (*k.dims, *k.reduce) if bound[self.find(i)] is not i
         }
+
+    def _statement(self, k: Kernel, bound: dict[Expr, Expr]):
+        rename = self._renamed(k, bound)
 
         def new(*exprs: Expr) -> tuple[Expr, ...]:
             return tuple(substitute(exprs, rename))
@@ -322,6 +345,13 @@ def _accesses(body: list):
         elif isinstance(statement, Best):
             yield statement.buffer.number, statement.index, path
             yield statement.value_buffer.number, statement.index, path
+        elif isinstance(statement, Tiles):
+            yield statement.buffer.number, statement.index, path
+            if statement.carry is not None:
+                yield statement.carry.number, statement.carry_index, path
+            zero = const(0, "int64")
+            for buffer in (statement.left, statement.right):
+                yield buffer.number, (zero,) * len(buffer.shape), path
         elif isinstance(statement, Call):
             for buffer, index in (*statement.operands, statement.target):
                 missing = len(buffer.shape) - len(index)

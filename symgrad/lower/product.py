@@ -1,0 +1,267 @@
+"""Matrix products in register tiles.
+
+Both factors are copied, block by block, into panels: `PANEL_ROWS` rows of the left one and 64 bytes'
+worth of columns of the right one, with the summed index outside. `templates/call/product.c.jinja` multiplies
+panels with all sums of a tile in vector registers, in an order that depends neither on the compiler nor on the
+width of vectors. What a factor computes, beyond a load, is computed while it is copied, so that
+X^T D X stores no D X.
+The blocks are those of Goto and van de Geijn, Anatomy of high-performance matrix multiplication (2008).
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from symgrad.expr.node import FLOATS, Expr, bind, const
+from symgrad.expr.walk import substitute
+from symgrad.lower.program import (
+    GUARD,
+    INDEX,
+    INDEX_DIV,
+    INDEX_MOD,
+    LOAD,
+    Buffer,
+    Loop,
+    Store,
+    Tiles,
+)  # fmt: skip
+
+PANEL_ROWS = 6
+_PANEL_BYTES = 64  # of one row of a right panel: two AVX registers
+_BLOCK_ROWS = 96  # left block and one right panel stay in the second- and first-level cache
+_BLOCK_COLUMNS = 512
+_BLOCK_INNER = 256
+_COMPENSATE = 16  # blocks of summands from which their sums are added with compensation
+_FEWEST = 8  # rows, columns or summands; smaller products are left to other loops
+_SMALLEST_FACE = 256  # the product of the two smallest of these
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The roles of an einsum's labels: those without one are looped over outside."""
+
+    row: int
+    column: int
+    inner: tuple[int, ...]
+    swapped: bool  # whether rows come from the second factor
+
+
+@dataclass(eq=False)
+class Product:
+    """target[..., row, ..., column, ...] = sum over inner of left * right, for fixed outer indices.
+
+    left and right are scalar expressions in the loop variables `row`, `column` and `inner`;
+    `extents` belong to these. `panels` are the buffers of the copies, `carry` that of what the sums
+    round away, where there are many.
+    """
+
+    left: Expr
+    right: Expr
+    row: Expr
+    column: Expr
+    inner: Expr
+    extents: tuple[int, int, int]
+    panels: tuple[Buffer, Buffer]
+    carry: Buffer | None
+
+    @property
+    def own(self) -> tuple[Expr, Expr, Expr]:
+        """The loop variables that nobody else sees."""
+        return self.row, self.column, self.inner
+
+
+def panel_columns(dtype: str) -> int:
+    """Columns of a right panel."""
+    return _PANEL_BYTES // np.dtype(dtype).itemsize
+
+
+def choose(
+    inputs: Sequence[Sequence[int]], output: Sequence[int], size: Mapping[int, int], dtype: str
+) -> Labels | None:
+    """How to tile a contraction; None if it is no product of matrices or too small."""
+    if len(inputs) != 2 or dtype not in FLOATS or any(len(set(t)) != len(t) for t in inputs):
+        return None
+    first, second, kept = set(inputs[0]), set(inputs[1]), set(output)
+    inner = tuple(k for k in inputs[0] if k in second and k not in kept)
+    if (first | second) - kept - set(inner):
+        return None  # a label of one factor only is summed
+    rows = [k for k in inputs[0] if k not in second]
+    columns = [k for k in inputs[1] if k not in first]
+    if not (rows and columns and inner):
+        return None
+    row, column = max(rows, key=lambda k: size[k]), max(columns, key=lambda k: size[k])
+    summands = math.prod(size[k] for k in inner)
+    small, middle, _ = sorted((size[row], size[column], summands))
+    if small < _FEWEST or small * middle < _SMALLEST_FACE:
+        return None
+
+    def work(row: int, column: int) -> int:
+        """Elements computed, padding included, and stored one by one."""
+        m, n = -(-size[row] // PANEL_ROWS) * PANEL_ROWS, panel_columns(dtype)
+        stores = 0 if column == output[-1] else 4 * size[row] * size[column]
+        return m * -(-size[column] // n) * n * summands + stores
+
+    swapped = work(column, row) < work(row, column)
+    return Labels(column, row, inner, True) if swapped else Labels(row, column, inner, False)
+
+
+def panel_shapes(extents: tuple[int, int, int], dtype: str) -> list[tuple[int, int, int]]:
+    """Shapes of the copies of a block of either factor: panels, summands, rows or columns."""
+    rows, columns, inner = _blocks(extents, dtype)
+    width = panel_columns(dtype)
+    return [
+        (rows.size // PANEL_ROWS, inner.size, PANEL_ROWS),
+        (columns.size // width, inner.size, width),
+    ]
+
+
+def needs_carry(extents: tuple[int, int, int], dtype: str) -> bool:
+    """Whether so many blocks of summands are added that their roundings would be seen."""
+    return _blocks(extents, dtype)[2].count >= _COMPENSATE
+
+
+def unravel(index: Expr, shape: Sequence[int]) -> list[Expr]:
+    """The indices of axes of `shape` from the index of the flat array."""
+    result = []
+    for k in range(len(shape)):
+        below = math.prod(shape[k + 1 :])
+        high = bind(INDEX_DIV, index, const(below, "int64"))
+        result.append(high if k == 0 else bind(INDEX_MOD, high, const(shape[k], "int64")))
+    return result
+
+
+def loops(
+    p: Product, target: Buffer, index: tuple[Expr, ...], fresh: Callable[[], Expr]
+) -> list[Any]:
+    """The statements of a product; `index` of the target has `p.row` and `p.column` in it."""
+    m, n, _ = p.extents
+    rows, columns, inner = _blocks(p.extents, target.dtype)
+    of_rows, of_columns, of_inner = (b.index(fresh) for b in (rows, columns, inner))
+    left, right = p.panels
+
+    def copy(panels: Buffer, value: Expr, along: Expr, begin: Expr, block: _Blocks) -> list[Any]:
+        """Loops that fill panels with the block of a factor that begins at begin, of_inner."""
+        panel, k, lane = fresh(), fresh(), fresh()
+        width = panels.shape[2]
+        at = begin + panel * const(width, "int64") + lane
+        summand = of_inner + k
+        value = substitute((value,), {along: at, p.inner: summand})[0]
+        conditions = [
+            bind("less", i, const(b.total, "int64"))
+            for i, b in ((at, block), (summand, inner))
+            if b.is_padded
+        ]
+        for condition in conditions:
+            value = bind(GUARD, condition, value)
+        store = Store(panels, (panel, k, lane), value)
+        lanes = Loop(lane, width, [store])
+        return [Loop(panel, panels.shape[0], [Loop(k, panels.shape[1], [lanes])])]
+
+    symmetric = _is_symmetric(p)
+    start = substitute(index, {p.row: of_rows, p.column: of_columns})
+    diagonal = of_rows - of_columns if symmetric else const(-rows.size, "int64")
+    tiles = Tiles(
+        left, right, target, tuple(start), (index.index(p.row), index.index(p.column)),
+        rows.left(of_rows), columns.left(of_columns), inner.size, of_inner, diagonal,
+        p.carry, (of_rows, of_columns),
+    )  # fmt: skip
+    body = rows.loop(of_rows, [*copy(left, p.left, p.row, of_rows, rows), tiles])
+    body = [*copy(right, p.right, p.column, of_columns, columns), *body]
+    body = columns.loop(of_columns, inner.loop(of_inner, body))
+
+    def load(buffer: Buffer, *at: Expr) -> Expr:
+        return bind(LOAD, *at, attrs=(buffer.number, buffer.dtype))
+
+    def for_all(value: Expr) -> Loop:
+        return Loop(p.row, m, [Loop(p.column, n, [Store(target, index, value)])])
+
+    here = load(target, *index)
+    if p.carry is not None:
+        carry = load(p.carry, p.row, p.column)
+        value = bind("select", bind("isfinite", carry), here + carry, here)
+        if symmetric:
+            value = bind(GUARD, bind("less_equal", p.row, p.column), value)
+        body.append(for_all(value))
+    if symmetric:
+        other = substitute(index, {p.row: p.column, p.column: p.row})
+        below = bind("less", p.column, p.row)
+        body.append(for_all(bind("select", below, load(target, *other), here)))
+    return body
+
+
+@dataclass(frozen=True)
+class _Blocks:
+    """An axis of `total` elements in `count` blocks of `size`, the last one perhaps not full."""
+
+    total: int
+    count: int
+    size: int
+
+    @property
+    def is_padded(self) -> bool:
+        return self.count * self.size != self.total
+
+    def index(self, fresh: Callable[[], Expr]) -> Expr:
+        """Where a block begins."""
+        if self.count == 1:
+            return const(0, "int64")
+        return fresh() * const(self.size, "int64")
+
+    def loop(self, begin: Expr, body: list[Any]) -> list[Any]:
+        if self.count == 1:
+            return body
+        number = next(a for a in begin.args if a.op is INDEX)
+        return [Loop(number, self.count, body)]
+
+    def left(self, begin: Expr) -> Expr:
+        """Elements of the block that begins at `begin`."""
+        size = const(self.size, "int64")
+        if not self.is_padded:
+            return size
+        return bind("minimum", const(self.total, "int64") - begin, size)
+
+
+def _blocks(extents: tuple[int, int, int], dtype: str) -> tuple[_Blocks, _Blocks, _Blocks]:
+    """Of rows, columns and summands."""
+    m, n, k = extents
+    return (
+        _cut(m, _BLOCK_ROWS, PANEL_ROWS),
+        _cut(n, _BLOCK_COLUMNS, panel_columns(dtype)),
+        _cut(k, _BLOCK_INNER, 1),
+    )
+
+
+def _cut(n: int, most: int, multiple: int) -> _Blocks:
+    """Equal blocks without padding if there are such of at least half the size."""
+    count = -(-n // most)
+    for c in range(count, 2 * count + 1):
+        if n % (c * multiple) == 0:
+            return _Blocks(n, c, n // c)
+    size = -(-n // (count * multiple)) * multiple
+    return _Blocks(n, -(-n // size), size)
+
+
+def _is_symmetric(p: Product) -> bool:
+    """Whether rows and columns may be exchanged, as in X^T D X."""
+    if p.extents[0] != p.extents[1]:
+        return False
+    factors = _factors(p.left) + _factors(p.right)
+    exchanged = substitute(factors, {p.row: p.column, p.column: p.row})
+    return Counter(factors) == Counter(exchanged)
+
+
+def _factors(value: Expr) -> list[Expr]:
+    found, stack = [], [value]
+    while stack:
+        node = stack.pop()
+        if node.name == "multiply":
+            stack.extend(node.args)
+        else:
+            found.append(node)
+    return found

@@ -291,7 +291,7 @@ class _Emitter:
             if self.lanes is not None and only_adds(s.body, s.index):
                 return self._inner_sum(s, name, depth)
             outer = self.branchless
-            elementwise = self.lanes is None and _is_elementwise(s)
+            elementwise = self.lanes is None and (s.simd or _is_elementwise(s))
             self.branchless = outer or elementwise
             body = self.body(s.body, depth + 1)
             self.branchless = outer

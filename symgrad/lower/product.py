@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from symgrad.expr.node import FLOATS, Expr, bind, const
-from symgrad.expr.walk import substitute
+from symgrad.expr.walk import substitute, toposort
 from symgrad.lower.program import (
     GUARD,
     INDEX,
@@ -30,6 +30,7 @@ from symgrad.lower.program import (
     Loop,
     Store,
     Tiles,
+    loads,
 )  # fmt: skip
 
 PANEL_ROWS = 6
@@ -159,9 +160,12 @@ def loops(
         ]
         for condition in conditions:
             value = bind(GUARD, condition, value)
-        store = Store(panels, (panel, k, lane), value)
-        lanes = Loop(lane, width, [store])
-        return [Loop(panel, panels.shape[0], [Loop(k, panels.shape[1], [lanes])])]
+        lanes = Loop(lane, width, [Store(panels, (panel, k, lane), value)], simd=not conditions)
+        order = [(panel, panels.shape[0]), (k, panels.shape[1])]
+        if _is_contiguous(value, lane):  # rows of the factor, as they lie in memory
+            order.reverse()
+        (outer, outer_extent), (middle, extent) = order
+        return [Loop(outer, outer_extent, [Loop(middle, extent, [lanes])])]
 
     symmetric = _is_symmetric(p)
     start = substitute(index, {p.row: of_rows, p.column: of_columns})
@@ -245,6 +249,11 @@ def _cut(n: int, most: int, multiple: int) -> _Blocks:
             return _Blocks(n, c, n // c)
     size = -(-n // (count * multiple)) * multiple
     return _Blocks(n, -(-n // size), size)
+
+
+def _is_contiguous(value: Expr, index: Expr) -> bool:
+    """Whether some array is read along its last axis when `index` moves."""
+    return any(n.args and index in toposort([n.args[-1]]) for n in loads((value,)))
 
 
 def _is_symmetric(p: Product) -> bool:

@@ -163,6 +163,7 @@ class Loop:
 
     lanes : if not 0, points are taken in blocks of so many; see `symgrad.lower.lanes`
     flush : statements behind every `flush_blocks` blocks and at the end
+    simd : whether its rounds are known to be independent, and worth a vector
     """
 
     index: Expr
@@ -171,6 +172,7 @@ class Loop:
     lanes: int = 0
     flush: list[Any] = field(default_factory=list)
     flush_blocks: int = 0
+    simd: bool = False
 
 
 @dataclass(eq=False)

@@ -296,7 +296,10 @@ class _Emitter:
             body = self.body(s.body, depth + 1)
             self.branchless = outer
             self.simd = self.simd or elementwise
-            return dict(kind="loop", index=name, extent=s.extent, body=body, simd=elementwise)
+            start = "0" if s.start is None else self.spell(s.start)
+            stop = str(s.extent) if s.stop is None else self.spell(s.stop, _COMPARE)
+            return dict(kind="loop", index=name, start=start, stop=stop, step=s.step, body=body,
+                        simd=elementwise)  # fmt: skip
         if isinstance(s, Store):
             if self.lanes is not None and self.lanes.sums(s):
                 return self._lane_sum(s)
@@ -358,9 +361,9 @@ class _Emitter:
         if s.carry is not None:
             carry, width = self.address(s.carry, s.carry_index), s.carry.shape[1]
         pointers = [self.address(b, ()) for b in (s.left, s.right)]
-        numbers = [self.spell(n) for n in (s.rows, s.columns, s.begin, s.diagonal)]
-        rows, columns, begin, diagonal = numbers
-        arguments = [*pointers, rows, columns, str(s.inner), begin, diagonal,
+        numbers = [self.spell(n) for n in (s.rows, s.columns, s.inner, s.begin, s.diagonal)]
+        strides = [str(b.shape[1]) for b in (s.left, s.right)]
+        arguments = [*pointers, *strides, *numbers,
                      self.address(s.buffer, s.index), *map(str, steps), carry, str(width)]  # fmt: skip
         return dict(kind="product", call=f"{name}({', '.join(arguments)})")
 
@@ -447,7 +450,7 @@ class _Emitter:
 
     def _is_sum(self, loop: Loop) -> bool:
         """Whether a loop only adds to targets that it does not move."""
-        return loop.extent >= 2 * LANES and all(
+        return loop.extent >= 2 * LANES and loop.stop is None and all(
             isinstance(s, Store)
             and s.op == "+"
             and s.buffer.dtype in ("float64", "float32")

@@ -19,7 +19,7 @@ import opt_einsum
 from symgrad.errors import OutOfRangeError, at_user_line
 from symgrad.expr.node import ARG, ARRAY, CONST, EYE, IOTA, Expr, bind, const, const_value
 from symgrad.expr.op import Kind
-from symgrad.expr.walk import rebuild, toposort, transform, users
+from symgrad.expr.walk import rebuild, substitute, toposort, transform, users
 from symgrad.lower import product
 from symgrad.lower.program import LOAD, Buffer, index_of
 from symgrad.ops.einsum import einsum, sizes
@@ -208,9 +208,7 @@ class Kernels:
             if node.op is ARRAY:
                 self._captured(node)
             elif node in self.needs_buffer and node.op is not ARG:
-                target = first.get(node) or self._buffer(
-                    f"s{len(self.buffers)}", node.shape, node.dtype, "work"
-                )
+                target = first.get(node) or self._work(node.shape, node.dtype)
                 self._compute(node, target)
                 self.stored[node] = target
         for node, buffer in zip(outs, self.outputs, strict=True):
@@ -319,17 +317,37 @@ class Kernels:
         ]
         if labels.swapped:
             factors.reverse()
-        extents = tuple(self._extent[i] for i in own)
-        panels = [
-            self._buffer(f"s{len(self.buffers)}", shape, node.dtype, "work")
-            for shape in product.panel_shapes(extents, node.dtype)
-        ]
-        carry = None
-        if product.needs_carry(extents, node.dtype):
-            carry = self._buffer(f"s{len(self.buffers)}", extents[:2], node.dtype, "work")
+        extents = (self._extent[row], self._extent[column], self._extent[inner])
+        panels = [self._work(s, node.dtype) for s in product.panel_shapes(extents, node.dtype)]
+        carry = self._work(extents[:2], node.dtype) if product.needs_carry(extents) else None
         whole = product.Product(*factors, *own, extents, tuple(panels), carry)
         index = tuple(at[k] for k in output)
-        self._add(target, index, "=", None, dims, (), kind="product", extra=whole)
+        self._add(target, index, "product", None, dims, (), kind="product", extra=whole)
+        self._finish(target, index, whole)
+
+    def _finish(self, target: Buffer, index: tuple[Expr, ...], p: product.Product) -> None:
+        """What is left to do with the sums of a product: what rounding took, the other triangle."""
+        symmetric = product.is_symmetric(p)
+        if p.carry is not None:
+            at, row, column = self._again(index, p)
+            here, carry = self._load(target, at), self._load(p.carry, (row, column))
+            value = bind("select", bind("isfinite", carry), here + carry, here)
+            if symmetric:
+                value = bind("guard", bind("less_equal", row, column), value)
+            self._add(target, at, "=", value, at, ())
+        if symmetric:
+            at, row, column = self._again(index, p)
+            other = tuple(substitute(at, {row: column, column: row}))
+            below = bind("less", column, row)
+            value = bind("select", below, self._load(target, other), self._load(target, at))
+            self._add(target, at, "=", value, at, ())
+
+    def _again(
+        self, index: tuple[Expr, ...], p: product.Product
+    ) -> tuple[tuple[Expr, ...], Expr, Expr]:
+        """`index` with loop variables of its own, and the new ones of rows and columns."""
+        new = dict(zip(index, self._dims([self._extent[i] for i in index]), strict=True))
+        return tuple(substitute(index, new)), new[p.row], new[p.column]
 
     def _scatter(self, node: Expr, target: Buffer) -> None:
         ct, rows = node.args
@@ -395,7 +413,7 @@ class Kernels:
 
     def _best(self, node: Expr, target: Buffer) -> None:
         x, axis = node.args[0], node.attrs[0]
-        value = self._buffer(f"s{len(self.buffers)}", node.shape, x.dtype, "work")
+        value = self._work(node.shape, x.dtype)
         start = self._dims(node.shape)
         self._add(target, start, "=", const(0, "int64"), start, ())
         first = (*start[:axis], const(0, "int64"), *start[axis:])
@@ -434,7 +452,10 @@ class Kernels:
         self.indices += 1
         return index_of(self.indices - 1)
 
-    def _dims(self, shape: tuple[int, ...]) -> tuple[Expr, ...]:
+    def _work(self, shape: tuple[int, ...], dtype: str) -> Buffer:
+        return self._buffer(f"s{len(self.buffers)}", shape, dtype, "work")
+
+    def _dims(self, shape: Sequence[int]) -> tuple[Expr, ...]:
         result = []
         for n in shape:
             index = self.fresh()

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from symgrad.expr.node import FLOATS, Expr, bind, const
+from symgrad.expr.node import CONST, FLOATS, Expr, bind, const, const_value
 from symgrad.expr.walk import substitute, toposort
 from symgrad.lower.program import (
     GUARD,
@@ -122,9 +122,9 @@ def panel_shapes(extents: tuple[int, int, int], dtype: str) -> list[tuple[int, i
     ]
 
 
-def needs_carry(extents: tuple[int, int, int], dtype: str) -> bool:
+def needs_carry(extents: tuple[int, int, int]) -> bool:
     """Whether so many blocks of summands are added that their roundings would be seen."""
-    return _blocks(extents, dtype)[2].count >= _COMPENSATE
+    return extents[2] >= _COMPENSATE * _BLOCK_INNER
 
 
 def unravel(index: Expr, shape: Sequence[int]) -> list[Expr]:
@@ -138,65 +138,56 @@ def unravel(index: Expr, shape: Sequence[int]) -> list[Expr]:
 
 
 def loops(
-    p: Product, target: Buffer, index: tuple[Expr, ...], fresh: Callable[[], Expr]
+    p: Product,
+    target: Buffer,
+    index: tuple[Expr, ...],
+    axes: tuple[int, int],
+    limits: tuple[Expr, Expr, Expr],
+    before: Expr,
+    fresh: Callable[[], Expr],
 ) -> list[Any]:
-    """The statements of a product; `index` of the target has `p.row` and `p.column` in it."""
-    m, n, _ = p.extents
-    rows, columns, inner = _blocks(p.extents, target.dtype)
-    of_rows, of_columns, of_inner = (b.index(fresh) for b in (rows, columns, inner))
+    """The statements of a product.
+
+    `index` of the target has `p.row` and `p.column` in it, along `axes`; `limits` are the extents,
+    which may be less than those of `p` where a program runs over blocks of points; `before` counts
+    the summands that the target has already.
+    """
+    cuts = _blocks(p.extents, target.dtype)
+    rows, columns, inner = (_Axis(b, n, fresh) for b, n in zip(cuts, limits, strict=True))
     left, right = p.panels
+    for panels, shape in zip(p.panels, panel_shapes(p.extents, target.dtype), strict=True):
+        panels.shape = tuple(map(max, panels.shape, shape))
 
-    def copy(panels: Buffer, value: Expr, along: Expr, begin: Expr, block: _Blocks) -> list[Any]:
-        """Loops that fill panels with the block of a factor that begins at begin, of_inner."""
-        panel, k, lane = fresh(), fresh(), fresh()
+    def copy(panels: Buffer, factor: Expr, along: Expr, axis: _Axis) -> list[Loop]:
+        """Loops that fill panels with a block of a factor."""
         width = panels.shape[2]
-        at = begin + panel * const(width, "int64") + lane
-        summand = of_inner + k
-        value = substitute((value,), {along: at, p.inner: summand})[0]
-        conditions = [
-            bind("less", i, const(b.total, "int64"))
-            for i, b in ((at, block), (summand, inner))
-            if b.is_padded
-        ]
-        for condition in conditions:
-            value = bind(GUARD, condition, value)
-        lanes = Loop(lane, width, [Store(panels, (panel, k, lane), value)], simd=not conditions)
-        order = [(panel, panels.shape[0]), (k, panels.shape[1])]
-        if _is_contiguous(value, lane):  # rows of the factor, as they lie in memory
-            order.reverse()
-        (outer, outer_extent), (middle, extent) = order
-        return [Loop(outer, outer_extent, [Loop(middle, extent, [lanes])])]
+        full, rest = axis.panels(width)
+        result = []
+        for is_full, (start, stop) in ((True, full), (False, rest)):
+            if start is stop:
+                continue
+            panel, k, lane = fresh(), fresh(), fresh()
+            at = axis.begin + panel * const(width, "int64") + lane
+            value = substitute((factor,), {along: at, p.inner: inner.begin + k})[0]
+            if not is_full:
+                value = bind(GUARD, bind("less", at, axis.limit), value)
+            lanes = Loop(lane, width, [Store(panels, (panel, k, lane), value)], simd=is_full)
+            summands = Loop(k, panels.shape[1], [lanes], stop=inner.left)
+            nest = Loop(panel, panels.shape[0], [summands], start=start, stop=stop)
+            if is_full and _is_contiguous(value, lane):  # rows of the factor, as they lie in memory
+                nest.body, summands.body, nest = [lanes], [nest], summands
+            result.append(nest)
+        return result
 
-    symmetric = _is_symmetric(p)
-    start = substitute(index, {p.row: of_rows, p.column: of_columns})
-    diagonal = of_rows - of_columns if symmetric else const(-rows.size, "int64")
+    start = tuple(substitute(index, {p.row: rows.begin, p.column: columns.begin}))
+    diagonal = rows.begin - columns.begin if is_symmetric(p) else const(-rows.block.size, "int64")
     tiles = Tiles(
-        left, right, target, tuple(start), (index.index(p.row), index.index(p.column)),
-        rows.left(of_rows), columns.left(of_columns), inner.size, of_inner, diagonal,
-        p.carry, (of_rows, of_columns),
+        left, right, target, start, axes, rows.left, columns.left, inner.left,
+        before + inner.begin, diagonal, p.carry, (rows.begin, columns.begin),
     )  # fmt: skip
-    body = rows.loop(of_rows, [*copy(left, p.left, p.row, of_rows, rows), tiles])
-    body = [*copy(right, p.right, p.column, of_columns, columns), *body]
-    body = columns.loop(of_columns, inner.loop(of_inner, body))
-
-    def load(buffer: Buffer, *at: Expr) -> Expr:
-        return bind(LOAD, *at, attrs=(buffer.number, buffer.dtype))
-
-    def for_all(value: Expr) -> Loop:
-        return Loop(p.row, m, [Loop(p.column, n, [Store(target, index, value)])])
-
-    here = load(target, *index)
-    if p.carry is not None:
-        carry = load(p.carry, p.row, p.column)
-        value = bind("select", bind("isfinite", carry), here + carry, here)
-        if symmetric:
-            value = bind(GUARD, bind("less_equal", p.row, p.column), value)
-        body.append(for_all(value))
-    if symmetric:
-        other = substitute(index, {p.row: p.column, p.column: p.row})
-        below = bind("less", p.column, p.row)
-        body.append(for_all(bind("select", below, load(target, *other), here)))
-    return body
+    body = rows.loop([*copy(left, p.left, p.row, rows), tiles])
+    body = [*copy(right, p.right, p.column, columns), *body]
+    return columns.loop(inner.loop(body))
 
 
 @dataclass(frozen=True)
@@ -207,28 +198,39 @@ class _Blocks:
     count: int
     size: int
 
-    @property
-    def is_padded(self) -> bool:
-        return self.count * self.size != self.total
 
-    def index(self, fresh: Callable[[], Expr]) -> Expr:
-        """Where a block begins."""
-        if self.count == 1:
-            return const(0, "int64")
-        return fresh() * const(self.size, "int64")
+class _Axis:
+    """An axis in blocks, with the block of one round of its loop.
 
-    def loop(self, begin: Expr, body: list[Any]) -> list[Any]:
-        if self.count == 1:
+    limit : its extent; begin : where the block begins; left : the extent of the block
+    """
+
+    def __init__(self, block: _Blocks, limit: Expr, fresh: Callable[[], Expr]) -> None:
+        self.block, self.limit = block, limit
+        size = const(block.size, "int64")
+        self.number = fresh()
+        self.begin = const(0, "int64") if block.count == 1 else self.number * size
+        if limit.op is CONST and int(const_value(limit)) == block.size * block.count:
+            self.left = size
+        else:
+            self.left = bind("minimum", limit - self.begin, size)
+
+    def loop(self, body: list[Any]) -> list[Any]:
+        """A loop over the blocks."""
+        if self.block.count == 1:
             return body
-        number = next(a for a in begin.args if a.op is INDEX)
-        return [Loop(number, self.count, body)]
+        stop = None
+        if self.limit.op is not CONST:
+            size = const(self.block.size, "int64")
+            stop = bind(INDEX_DIV, self.limit + const(self.block.size - 1, "int64"), size)
+        return [Loop(self.number, self.block.count, body, stop=stop)]
 
-    def left(self, begin: Expr) -> Expr:
-        """Elements of the block that begins at `begin`."""
-        size = const(self.size, "int64")
-        if not self.is_padded:
-            return size
-        return bind("minimum", const(self.total, "int64") - begin, size)
+    def panels(self, width: int) -> tuple[tuple[Expr, Expr], tuple[Expr, Expr]]:
+        """The panels of the block that are full, and those that are not: first and behind last."""
+        wide = const(width, "int64")
+        full = bind(INDEX_DIV, self.left, wide)
+        end = bind(INDEX_DIV, self.left + const(width - 1, "int64"), wide)
+        return (const(0, "int64"), full), (full, end)
 
 
 def _blocks(extents: tuple[int, int, int], dtype: str) -> tuple[_Blocks, _Blocks, _Blocks]:
@@ -242,7 +244,7 @@ def _blocks(extents: tuple[int, int, int], dtype: str) -> tuple[_Blocks, _Blocks
 
 
 def _cut(n: int, most: int, multiple: int) -> _Blocks:
-    """Equal blocks without padding if there are such of at least half the size."""
+    """Equal blocks if there are such of at least half the size; multiples of `multiple`."""
     count = -(-n // most)
     for c in range(count, 2 * count + 1):
         if n % (c * multiple) == 0:
@@ -256,8 +258,8 @@ def _is_contiguous(value: Expr, index: Expr) -> bool:
     return any(n.args and index in toposort([n.args[-1]]) for n in loads((value,)))
 
 
-def _is_symmetric(p: Product) -> bool:
-    """Whether rows and columns may be exchanged, as in X^T D X."""
+def is_symmetric(p: Product) -> bool:
+    """Whether rows and columns may be exchanged, as in X^T D X: then one triangle is computed."""
     if p.extents[0] != p.extents[1]:
         return False
     factors = _factors(p.left) + _factors(p.right)

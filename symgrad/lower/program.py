@@ -18,7 +18,12 @@ from symgrad.expr.op import Kind, Op, register
 
 
 def _normalize_div(args: tuple[Expr, ...], attrs: tuple[Any, ...]) -> Expr | None:
-    return args[0] if args[1].op is CONST and const_value(args[1]) == 1 else None
+    if args[1].op is not CONST:
+        return None
+    divisor = int(const_value(args[1]))
+    if args[0].op is CONST:
+        return const(int(const_value(args[0])) // divisor, "int64")
+    return args[0] if divisor == 1 else None
 
 
 def _normalize_guard(args: tuple[Expr, ...], attrs: tuple[Any, ...]) -> Expr | None:
@@ -150,7 +155,7 @@ class Tiles:
     axes: tuple[int, int]
     rows: Expr
     columns: Expr
-    inner: int
+    inner: Expr
     begin: Expr
     diagonal: Expr
     carry: Buffer | None
@@ -159,7 +164,9 @@ class Tiles:
 
 @dataclass(eq=False)
 class Loop:
-    """for index in range(extent): body
+    """for index in range(start, stop, step): body
+
+    start, stop : None for 0 and for `extent`, which is then the number of rounds; else the most
 
     lanes : if not 0, points are taken in blocks of so many; see `symgrad.lower.lanes`
     flush : statements behind every `flush_blocks` blocks and at the end
@@ -173,6 +180,9 @@ class Loop:
     flush: list[Any] = field(default_factory=list)
     flush_blocks: int = 0
     simd: bool = False
+    start: Expr | None = None
+    stop: Expr | None = None
+    step: int = 1
 
 
 @dataclass(eq=False)
@@ -225,7 +235,7 @@ def values(statement: Any) -> tuple[Expr, ...]:
         return statement.index
     if isinstance(statement, Tiles):
         s = statement
-        return (*s.index, s.rows, s.columns, s.begin, s.diagonal, *s.carry_index)
+        return (*s.index, s.rows, s.columns, s.inner, s.begin, s.diagonal, *s.carry_index)
     return (*(i for _, index in statement.operands for i in index), *statement.target[1])
 
 

@@ -12,16 +12,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
-from symgrad.expr.node import Expr, const
-from symgrad.expr.walk import substitute
+from symgrad.expr.node import Expr, bind, const
+from symgrad.expr.walk import rebuild, substitute, transform
 from symgrad.lower import product
 from symgrad.lower.kernels import Kernel, Kernels, split_contractions
 from symgrad.lower.lanes import cut_into_lanes
 from symgrad.lower.program import (
     INDEX,
+    LOAD,
     Best,
     Buffer,
     Call,
@@ -41,7 +42,8 @@ _ALL_LOCALS_BYTES = 16384
 _READ_AGAIN_BYTES = 2 << 20  # of arrays that stay in the second-level cache
 _SUMS_IN_CACHE = 4096  # elements of an array of sums that a loop over other data may carry along
 _ALIGNMENT = 64
-_WHOLE = ("call", "product")  # kernels that read and write axes as a whole
+_STREAM_BLOCK = 96  # points: a block of rows of a product
+_STREAM_BYTES = 2 << 20  # what is not written and read again, from which a stream pays
 
 
 def lower(
@@ -70,9 +72,7 @@ def _reads(kernel: Kernel) -> list[tuple[int, tuple[Expr | None, ...]]]:
     if kernel.kind == "call":
         return [(b.number, (*i, *[None] * (len(b.shape) - len(i)))) for b, i in kernel.extra[3]]
     if kernel.kind == "product":
-        product = kernel.extra
-        found = [(n.attrs[0], n.args) for n in loads((product.left, product.right))]
-        return [(b, tuple(None if i in product.own else i for i in at)) for b, at in found]
+        return [(n.attrs[0], n.args) for n in loads((kernel.extra.left, kernel.extra.right))]
     exprs = (*kernel.target, kernel.value)
     found = [(n.attrs[0], n.args) for n in loads(exprs)]
     if kernel.op not in ("=", "check"):
@@ -80,6 +80,33 @@ def _reads(kernel: Kernel) -> list[tuple[int, tuple[Expr | None, ...]]]:
     if kernel.kind == "best":
         found.append((kernel.extra.number, kernel.target))
     return found
+
+
+@dataclass(frozen=True)
+class _Window:
+    """One block of a stream.
+
+    begin : its first point; size : points; extent : points, where the last block has fewer
+    local : stands for a point's position in the block, in the index of
+    private : buffers that exist for one block only, with the axis of the points
+    """
+
+    begin: Expr
+    size: int
+    extent: Expr | None
+    local: Expr
+    private: dict[int, int]
+
+    def localise(self, exprs: Sequence[Expr], point: Expr) -> Sequence[Expr]:
+        """`exprs` with `local` for `point` in the index of what is private."""
+
+        def rule(node: Expr, args: tuple[Expr, ...]) -> Expr:
+            axis = self.private.get(node.attrs[0]) if node.op is LOAD else None
+            if axis is not None and node.args[axis] is point:
+                args = (*args[:axis], self.local, *args[axis + 1 :])
+            return rebuild(node, args)
+
+        return transform(exprs, rule) if self.private else exprs
 
 
 class _Scheduler:
@@ -91,15 +118,18 @@ class _Scheduler:
         self.members: dict[Expr, set[Kernel]] = {}
         self.extent: dict[Expr, int] = {}
         for k in kernels.kernels:
-            for i in (*k.dims, *k.reduce):
+            own = zip(k.extra.own, k.extra.extents, strict=True) if k.kind == "product" else ()
+            for i, n in (*((i, k.extents[i]) for i in (*k.dims, *k.reduce)), *own):
                 self.parent[i] = i
                 self.members[i] = {k}
-                self.extent[i] = k.extents[i]
+                self.extent[i] = n
         self.writers: dict[int, list[Kernel]] = {}
         self.deps: dict[Kernel, list[tuple[Kernel, tuple[Expr, ...]]]] = {}
         self._link(kernels.kernels)
         for a, b in kernels.together:
             self._union(a, b)
+        self.streams = self._choose_streams(kernels.kernels)
+        self.windows: dict[Expr, _Window] = {}  # the streams that are open
 
     # ---- axis classes ------------------------------------------------------------------------
 
@@ -140,6 +170,8 @@ class _Scheduler:
                 self.writers.setdefault(k.buffer.number, []).append(k)
                 if k.kind == "best":
                     self.writers.setdefault(k.extra.number, []).append(k)
+                if k.kind == "product" and k.extra.carry is not None:
+                    self.writers.setdefault(k.extra.carry.number, []).append(k)
         walked: dict[tuple[int, int], Expr] = {}
         for k in kernels:
             for number, index in self.reads[k]:
@@ -167,10 +199,12 @@ class _Scheduler:
             if k.start:
                 continue
             free = [i for i in (*k.dims, *k.reduce) if self.find(i) not in bound]
-            axis = self.find(self._outer(k, free)) if free else None
-            joined = self._producer_axis(k, free, groups, place)
-            if joined and axis and self.extent[joined] >= self.extent[axis]:
-                axis = joined
+            axis = self._stream_of(k)
+            if axis is None and free:
+                axis = self.find(self._outer(k, free))
+                joined = self._producer_axis(k, free, groups, place)
+                if joined and self.extent[joined] >= self.extent[axis]:
+                    axis = joined
             position = self._earliest(k, axis, groups, place)
             while position < len(groups) and groups[position][0] is not axis:
                 position += 1
@@ -190,13 +224,97 @@ class _Scheduler:
             if axis is None:
                 for k in members:
                     body += self._statements(k, bound)
+            elif axis in self.streams and axis not in self.windows:
+                body += self._stream(axis, members, bound)
             else:
                 first = next(k for k in members)
                 index = next(i for i in (*first.dims, *first.reduce) if self.find(i) is axis)
-                loop = Loop(index, first.extents[index])
+                loop = Loop(index, self.extent[axis])
+                if axis in self.windows:
+                    loop.extent, loop.stop = self.windows[axis].size, self.windows[axis].extent
                 loop.body = self.nest(members, {**bound, axis: index})
                 body.append(loop)
         return body
+
+    # ---- streams -----------------------------------------------------------------------------
+
+    def _stream_of(self, k: Kernel) -> Expr | None:
+        """The stream that a kernel belongs to and that is not open yet."""
+        if not self.streams:
+            return None
+        own = k.extra.own if k.kind == "product" else ()
+        for i in (*k.dims, *k.reduce, *own):
+            axis = self.find(i)
+            if axis in self.streams and axis not in self.windows:
+                return axis
+        return None
+
+    def _choose_streams(self, kernels: Sequence[Kernel]) -> dict[Expr, int]:
+        """Axes that the program runs over in blocks of points, for all kernels that have them.
+
+        Products of matrices want many points at once, but what they make for all points need not
+        fit the cache, or the memory: between a product and its readers a block of it is enough.
+        """
+        candidates = {
+            self.find(k.extra.row): None
+            for k in kernels
+            if k.kind == "product" and self.extent[k.extra.row] >= 2 * _STREAM_BLOCK
+        }
+        result = {}
+        for axis in candidates:
+            members = [k for k in self.members[axis] if k in self.reads]
+            if any(k.kind in ("check", "call") or k.extra in self._axes(k, axis) for k in members):
+                continue  # in order, or as a whole
+            private = self._private(kernels, members, axis)
+            products = [k for k in members if k.kind == "product" and k.buffer.number in private]
+            sums = [k for k in members if not set(self._axes(k, axis)) & set(k.target)]
+            saved = 2 * sum(k.buffer.nbytes for k in products)
+            rounds = -(-self.extent[axis] // _STREAM_BLOCK)
+            # sums that every block adds to are in a cache more often than not
+            added = sum(k.buffer.nbytes for k in sums) * rounds // 2
+            if saved > max(added, _STREAM_BYTES):
+                result[axis] = _STREAM_BLOCK
+        return result
+
+    def _axes(self, k: Kernel, axis: Expr) -> list[Expr]:
+        """The loop variables of a kernel that are in the class of `axis`."""
+        own = k.extra.own if k.kind == "product" else ()
+        return [i for i in (*k.dims, *k.reduce, *own) if self.find(i) is axis]
+
+    def _private(
+        self, kernels: Sequence[Kernel], members: Sequence[Kernel], axis: Expr
+    ) -> dict[int, int]:
+        """Buffers that only `members` use, at one point of `axis` each: the axis of the points."""
+        result: dict[int, int] = {}
+        shared: set[int] = set()
+        inside = set(members)
+        for k in kernels:
+            written = [(k.buffer.number, k.target)]
+            if k.kind == "best":
+                shared.add(k.buffer.number)
+            for number, index in (*written, *self.reads[k]):
+                if number < 0 or self.buffers[number].role != "work" or number in shared:
+                    continue
+                at = [a for a, i in enumerate(index) if i in self.parent and self.find(i) is axis]
+                if k not in inside or len(at) != 1 or result.setdefault(number, at[0]) != at[0]:
+                    shared.add(number)
+        return {number: a for number, a in result.items() if number not in shared}
+
+    def _stream(self, axis: Expr, members: list[Kernel], bound: dict[Expr, Expr]) -> list[Any]:
+        """A loop over blocks of points, and in it the kernels that have them."""
+        size, total = self.streams[axis], self.extent[axis]
+        begin = self.fresh()
+        extent = None
+        if total % size:
+            extent = bind("minimum", const(total, "int64") - begin, const(size, "int64"))
+        private = self._private(list(self.reads), members, axis)
+        for number, a in private.items():
+            buffer = self.buffers[number]
+            buffer.shape = (*buffer.shape[:a], size, *buffer.shape[a + 1 :])
+        self.windows[axis] = _Window(begin, size, extent, self.fresh(), private)
+        body = self.nest(members, bound)
+        del self.windows[axis]
+        return [Loop(begin, total, body, step=size)]
 
     def _earliest(
         self, k: Kernel, axis: Expr | None, groups: list[Any], place: dict[Kernel, int]
@@ -243,9 +361,15 @@ class _Scheduler:
 
     def _aligned(self, writer: Kernel, index: tuple[Expr, ...], reader: Kernel, axis: Expr) -> bool:
         """Whether one iteration of a loop over `axis` reads only what that iteration wrote."""
-        if writer.kind in ("check", *_WHOLE) or reader.kind in _WHOLE:
+        if "check" in (writer.kind, reader.kind) or "call" in (writer.kind, reader.kind):
             return False
-        mine = [i for i in writer.dims if self.find(i) is axis]
+        written = writer.dims
+        if "product" in (writer.kind, reader.kind):
+            if axis not in self.streams or axis in self.windows:
+                return False
+            if writer.kind == "product":
+                written = (*writer.dims, *writer.extra.own[:2])
+        mine = [i for i in written if self.find(i) is axis]
         if not mine:  # complete only after the loop, or written before it
             return False
         target = _target(writer, None)
@@ -280,32 +404,58 @@ class _Scheduler:
     def _statements(self, k: Kernel, bound: dict[Expr, Expr]) -> list[Any]:
         if k.kind != "product":
             return [self._statement(k, bound)]
-        p = k.extra
-        left, right, *target = substitute((p.left, p.right, *k.target), self._renamed(k, bound))
-        return product.loops(replace(p, left=left, right=right), k.buffer, tuple(target), self.fresh)
+        p, before = k.extra, const(0, "int64")
+        axes = (k.target.index(p.row), k.target.index(p.column))
+        left, right, *target = self._renamed(k, bound, (p.left, p.right, *self._target(k)))
+        extents, limits = list(p.extents), [const(n, "int64") for n in p.extents]
+        for position, i in enumerate(p.own):
+            window = self.windows.get(self.find(i))
+            if window is not None:
+                extents[position] = window.size
+                limits[position] = window.extent or const(window.size, "int64")
+                before = window.begin if i is p.inner else before
+        p = replace(p, left=left, right=right, extents=tuple(extents))
+        return product.loops(
+            p, k.buffer, tuple(target), axes, tuple(limits), before, self.fresh
+        )  # fmt: skip
 
-    def _renamed(self, k: Kernel, bound: dict[Expr, Expr]) -> dict[Expr, Expr]:
-        """The kernel's loop variables, where others took their place."""
-        return {
-            i: bound[self.find(i)] for i in (*k.dims, *k.reduce) if bound[self.find(i)] is not i
-        }
+    def _target(self, k: Kernel) -> tuple[Expr, ...]:
+        """Where a kernel writes, relative to an open window in what exists for it alone."""
+        target = list(k.target)
+        for window in self.windows.values():
+            if k.buffer.number in window.private:
+                target[window.private[k.buffer.number]] = window.local
+        return tuple(target)
+
+    def _renamed(
+        self, k: Kernel, bound: dict[Expr, Expr], exprs: Sequence[Expr]
+    ) -> tuple[Expr, ...]:
+        """`exprs` of a kernel with the loop variables that took the place of its own."""
+        rename = {i: bound[self.find(i)] for i in (*k.dims, *k.reduce)}
+        own = (*rename, *(k.extra.own if k.kind == "product" else ()))
+        for i in own:
+            window = self.windows.get(self.find(i))
+            if window is not None:
+                local = rename.get(i, i)
+                exprs = window.localise(exprs, i)
+                rename[i] = window.begin + local
+                rename[window.local] = local
+        return tuple(substitute(exprs, {old: new for old, new in rename.items() if old is not new}))
 
     def _statement(self, k: Kernel, bound: dict[Expr, Expr]):
-        rename = self._renamed(k, bound)
-
         def new(*exprs: Expr) -> tuple[Expr, ...]:
-            return tuple(substitute(exprs, rename))
+            return self._renamed(k, bound, exprs)
 
         if k.kind == "check":
             return Check(new(k.value)[0], k.extra)
         if k.kind == "call":
             template, dims, flags, operands = k.extra
             return Call(template, dims, flags, tuple((b, new(*i)) for b, i in operands),
-                        (k.buffer, new(*k.target)))  # fmt: skip
+                        (k.buffer, new(*self._target(k))))  # fmt: skip
         if k.kind == "best":
-            *target, value, position = new(*k.target, k.value, k.reduce[0])
+            *target, value, position = new(*self._target(k), k.value, k.reduce[0])
             return Best(k.buffer, k.extra, tuple(target), value, position, k.op)
-        *target, value = new(*k.target, k.value)
+        *target, value = new(*self._target(k), k.value)
         return Store(k.buffer, tuple(target), value, k.op)
 
 

@@ -318,7 +318,8 @@ class Kernels:
         if labels.swapped:
             factors.reverse()
         extents = (self._extent[row], self._extent[column], self._extent[inner])
-        panels = [self._work(s, node.dtype) for s in product.panel_shapes(extents, node.dtype)]
+        widths = product.PANEL_ROWS, product.panel_columns(node.dtype)
+        panels = [self._work((0, 0, width), node.dtype) for width in widths]
         carry = self._work(extents[:2], node.dtype) if product.needs_carry(extents) else None
         whole = product.Product(*factors, *own, extents, tuple(panels), carry)
         index = tuple(at[k] for k in output)

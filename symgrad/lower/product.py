@@ -58,8 +58,8 @@ class Product:
     """target[..., row, ..., column, ...] = sum over inner of left * right, for fixed outer indices.
 
     left and right are scalar expressions in the loop variables `row`, `column` and `inner`;
-    `extents` belong to these. `panels` are the buffers of the copies, `carry` that of what the sums
-    round away, where there are many.
+    `extents` belong to these. `panels` are the buffers of the copies, whose shapes are set when loops
+    are made, `carry` that of what the sums round away, where there are many.
     """
 
     left: Expr
@@ -112,16 +112,6 @@ def choose(
     return Labels(column, row, inner, True) if swapped else Labels(row, column, inner, False)
 
 
-def panel_shapes(extents: tuple[int, int, int], dtype: str) -> list[tuple[int, int, int]]:
-    """Shapes of the copies of a block of either factor: panels, summands, rows or columns."""
-    rows, columns, inner = _blocks(extents, dtype)
-    width = panel_columns(dtype)
-    return [
-        (rows.size // PANEL_ROWS, inner.size, PANEL_ROWS),
-        (columns.size // width, inner.size, width),
-    ]
-
-
 def needs_carry(extents: tuple[int, int, int]) -> bool:
     """Whether so many blocks of summands are added that their roundings would be seen."""
     return extents[2] >= _COMPENSATE * _BLOCK_INNER
@@ -155,8 +145,9 @@ def loops(
     cuts = _blocks(p.extents, target.dtype)
     rows, columns, inner = (_Axis(b, n, fresh) for b, n in zip(cuts, limits, strict=True))
     left, right = p.panels
-    for panels, shape in zip(p.panels, panel_shapes(p.extents, target.dtype), strict=True):
-        panels.shape = tuple(map(max, panels.shape, shape))
+    for panels, b in ((left, cuts[0]), (right, cuts[1])):
+        width = panels.shape[2]
+        panels.shape = (b.size // width, cuts[2].size, width)
 
     def copy(panels: Buffer, factor: Expr, along: Expr, axis: _Axis) -> list[Loop]:
         """Loops that fill panels with a block of a factor."""

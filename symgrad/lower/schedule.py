@@ -44,6 +44,7 @@ _SUMS_IN_CACHE = 4096  # elements of an array of sums that a loop over other dat
 _ALIGNMENT = 64
 _STREAM_BLOCK = 96  # points: a block of rows of a product
 _STREAM_BYTES = 2 << 20  # what is not written and read again, from which a stream pays
+_ADDED_SHARE = 0.5  # sums that every block adds to are in a cache more often than not
 
 
 def lower(
@@ -270,8 +271,7 @@ class _Scheduler:
             sums = [k for k in members if not set(self._axes(k, axis)) & set(k.target)]
             saved = 2 * sum(k.buffer.nbytes for k in products)
             rounds = -(-self.extent[axis] // _STREAM_BLOCK)
-            # sums that every block adds to are in a cache more often than not
-            added = sum(k.buffer.nbytes for k in sums) * rounds // 2
+            added = _ADDED_SHARE * rounds * sum(k.buffer.nbytes for k in sums)
             if saved > max(added, _STREAM_BYTES):
                 result[axis] = _STREAM_BLOCK
         return result

@@ -1,0 +1,233 @@
+"""Products of matrices in register tiles, and streams of blocks of points.
+
+Blocks are made small, so that random graphs and small arrays meet every kind of edge.
+"""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+from test_fuzz import compare
+from test_sanitizers import check_seeds, needs_sanitizers, run_sanitized
+
+import symgrad as sg
+from symgrad.lower import product, schedule
+
+
+@pytest.fixture
+def small_tiles(monkeypatch):
+    """Every contraction of two matrices in tiles, in blocks smaller than they are."""
+    monkeypatch.setattr(product, "_FEWEST", 1)
+    monkeypatch.setattr(product, "_SMALLEST_FACE", 1)
+    monkeypatch.setattr(product, "_BLOCK_ROWS", 12)
+    monkeypatch.setattr(product, "_BLOCK_COLUMNS", 16)
+    monkeypatch.setattr(product, "_BLOCK_INNER", 3)
+    monkeypatch.setattr(product, "_COMPENSATE", 2)
+
+
+@pytest.fixture
+def short_streams(small_tiles, monkeypatch):
+    monkeypatch.setattr(schedule, "_STREAM_BLOCK", 2)
+    monkeypatch.setattr(schedule, "_STREAM_BYTES", -1)
+    monkeypatch.setattr(schedule, "_ADDED_SHARE", 0)
+
+
+def in_tiles(f, *args) -> str:
+    """The C of a function, which has products in tiles; its values are compared."""
+    compiled = sg.compile(f, *args)
+    source = compiled.c_source
+    assert "sg_product" in source
+    got, expected = compiled(*args), f(*args)
+    for g, e in zip(
+        got if isinstance(got, tuple) else (got,),
+        expected if isinstance(expected, tuple) else (expected,),
+        strict=True,
+    ):
+        scale = np.max(np.abs(e)) * (1e-5 if g.dtype == np.float32 else 1e-13)
+        np.testing.assert_allclose(g, e, rtol=0, atol=scale)
+    return source
+
+
+SIZES = [16, 17, 33, 96, 97, 130]
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("m", SIZES)
+def test_sizes_around_panels_and_blocks(m, dtype):
+    rng = np.random.default_rng(m)
+    for n, k in ((33, 16), (32, 257), (49, 40), (520, 32)):
+        a, b = rng.normal(size=(m, k)).astype(dtype), rng.normal(size=(k, n)).astype(dtype)
+        in_tiles(lambda a, b: a @ b, a, b)
+        in_tiles(lambda a, b: (a.T @ b.T).T, b, a)
+
+
+@pytest.mark.parametrize("spec", [
+    "nkb,kab->nka", "kna,knb->kab", "abk,kcd->abcd", "iab,iac->bc", "ab,bc->ca", "xaby,zab->yxz",
+    "iajb,kaib->jk",
+])  # fmt: skip
+def test_other_labels(spec):
+    rng = np.random.default_rng(0)
+    size = {k: n for k, n in zip("abcdijknxyz", (17, 19, 18, 3, 2, 20, 16, 40, 16, 2, 21), strict=True)}
+    terms = spec.split("->")[0].split(",")
+    args = [rng.normal(size=[size[k] for k in t]) for t in terms]
+    in_tiles(lambda a, b: np.einsum(spec, a, b), *args)
+
+
+def test_factors_are_computed_while_they_are_copied():
+    rng = np.random.default_rng(1)
+    X, d = rng.normal(size=(300, 40)), rng.uniform(size=300)
+    in_tiles(lambda X, d: (X * d[:, None]).T @ X, X, d)
+    compiled = sg.compile(lambda X, d: (X * d[:, None]).T @ X, X, d)
+    assert compiled.source.workspace_bytes < 3 * 150 * 48 * 8  # panels, and nothing of the size of X
+
+
+def test_a_symmetric_product_computes_one_triangle_and_is_symmetric():
+    rng = np.random.default_rng(2)
+    X, d = rng.normal(size=(5000, 50)), rng.normal(size=5000)
+    compiled = sg.compile(lambda X, d: np.einsum("ni,n,nj->ij", X, d, X), X, d)
+    H = compiled(X, d)
+    np.testing.assert_array_equal(H, H.T)
+    wide = (X * d[:, None]).astype(np.longdouble).T @ X.astype(np.longdouble)
+    size = np.abs(X * d[:, None]).T @ np.abs(X)
+    assert np.max(np.abs(H - wide) / size) < 2e-17 * 50
+    # a product that only looks like one is left alone
+    Y = rng.normal(size=(5000, 50))
+    in_tiles(lambda X, Y: X.T @ Y, X, Y)
+
+
+def test_long_sums_are_compensated():
+    """Summands that cancel: as accurate as their sizes allow, however many there are."""
+    n = 40_000
+    rng = np.random.default_rng(3)
+    a = rng.uniform(1, 2, size=(n, 16))
+    b = np.concatenate([np.ones((n // 2, 16)), -np.ones((n // 2, 16))]) * rng.uniform(1, 2, size=(1, 16))
+    got = sg.compile(lambda a, b: a.T @ b, a, b)(a, b)
+    exact = a.astype(np.longdouble).T @ b.astype(np.longdouble)
+    bound = np.abs(a).T @ np.abs(b)
+    # blocks of 256 summands in order, then compensated: 256 half ulps at the very worst
+    assert np.max(np.abs(got - exact) / bound) < 20 * 2.0**-53 * 16
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
+def test_infinite_and_nan_summands(value):
+    rng = np.random.default_rng(4)
+    a, b = rng.normal(size=(16, 5000)), rng.normal(size=(5000, 16))
+    a[3, 4321] = value
+    got = sg.compile(lambda a, b: a @ b, a, b)(a, b)
+    with np.errstate(invalid="ignore"):
+        expected = a @ b
+    np.testing.assert_array_equal(np.isfinite(got), np.isfinite(expected))
+    np.testing.assert_array_equal(got[3], expected[3])
+    np.testing.assert_allclose(np.delete(got, 3, 0), np.delete(expected, 3, 0), atol=1e-11)
+
+
+def test_small_and_thin_products_stay_as_they_are():
+    for m, k, n in ((4, 100, 100), (100, 4, 100), (100, 100, 4), (8, 8, 8)):
+        compiled = sg.compile(lambda a, b: a @ b, np.ones((m, k)), np.ones((k, n)))
+        assert "sg_product" not in compiled.c_source
+
+
+@pytest.mark.parametrize("block", range(6))
+def test_random_graphs_in_tiles(block, small_tiles):
+    for seed in range(5000 + 10 * block, 5000 + 10 * block + 10):
+        compare(seed, "float64" if block % 3 else "float32", block % 2 == 1)
+
+
+# ---- streams ---------------------------------------------------------------------------------------
+
+
+def mixture(Q, means, X):
+    """Sum over points of a log of a sum of exponentials of quadratic forms."""
+    z = np.einsum("kab,nkb->nka", Q, X[:, None, :] - means)
+    e = -0.5 * np.sum(z**2, axis=2)
+    return np.sum(sg.logsumexp(e, axis=1))
+
+
+def mixture_gradient(Q, means, X):
+    """By hand, in NumPy."""
+    d = X[:, None, :] - means
+    z = np.einsum("kab,nkb->nka", Q, d)
+    e = -0.5 * np.sum(z**2, axis=2)
+    top = e.max(axis=1, keepdims=True)
+    value = np.sum(np.log(np.sum(np.exp(e - top), axis=1)) + top[:, 0])
+    r = np.exp(e - top)
+    r /= r.sum(axis=1, keepdims=True)
+    rz = r[:, :, None] * z
+    return value, (-np.einsum("nka,nkb->kab", rz, d), np.einsum("nka,kab->kb", rz, Q))
+
+
+def mixture_data(n, D, K):
+    rng = np.random.default_rng(n)
+    return rng.normal(size=(K, D, D)) / D, rng.normal(size=(K, D)), rng.normal(size=(n, D))
+
+
+@pytest.mark.parametrize("n", [4800, 5000, 5051])
+def test_the_workspace_of_a_mixture_does_not_grow_with_the_points(n):
+    args = mixture_data(n, 24, 12)
+    compiled = sg.compile(sg.value_and_grad(mixture, (0, 1)), *args)
+    value, slopes = compiled(*args)
+    expected, by_hand = mixture_gradient(*args)
+    assert abs(value - expected) < 1e-12 * abs(expected)
+    for got, wanted in zip(slopes, by_hand, strict=True):
+        np.testing.assert_allclose(got, wanted, rtol=1e-11, atol=1e-12 * np.max(np.abs(wanted)))
+    more = sg.compile(sg.value_and_grad(mixture, (0, 1)), *mixture_data(10 * n, 24, 12))
+    assert more.source.workspace_bytes == compiled.source.workspace_bytes
+
+
+@pytest.mark.parametrize("n", [4, 5, 9])
+def test_short_streams(n, short_streams):
+    args = mixture_data(n, 3, 2)
+    compiled = sg.compile(sg.value_and_grad(mixture, (0, 1)), *args)
+    assert re.search(r"\+= 2\) \{", compiled.c_source)
+    value, slopes = compiled(*args)
+    expected, by_hand = mixture_gradient(*args)
+    np.testing.assert_allclose(value, expected, rtol=1e-13)
+    for got, wanted in zip(slopes, by_hand, strict=True):
+        np.testing.assert_allclose(got, wanted, rtol=1e-11, atol=1e-13)
+
+
+@pytest.mark.parametrize("block", range(6))
+def test_random_graphs_in_streams(block, short_streams):
+    for seed in range(6000 + 10 * block, 6000 + 10 * block + 10):
+        compare(seed, "float64", block % 2 == 1)
+
+
+def layers(W, V, X, y):
+    """A network with scans, offsets, maxima and sums over the points beside its products."""
+    h = np.tanh(X @ W)
+    g = h @ V
+    e = np.exp(g - np.max(g, axis=1, keepdims=True))
+    p = e / np.sum(e, axis=1, keepdims=True)
+    late = np.cumsum(np.sum(h, axis=1))
+    return np.sum((p - y) ** 2) + np.sum(late * h[:, 0]) + np.sum(h[1:] * h[:-1]) + np.max(g)
+
+
+@pytest.mark.parametrize("n", [4, 7])
+def test_what_cannot_run_in_blocks_of_points(n, short_streams):
+    rng = np.random.default_rng(n)
+    shapes = (5, 4), (4, 3), (n, 5), (n, 3)
+    args = [rng.normal(size=s) for s in shapes]
+    compiled = sg.compile(sg.value_and_grad(layers, (0, 1, 2)), *args)
+    got, expected = compiled(*args), compiled.graph.evaluate(*args)
+    np.testing.assert_allclose(got[0], layers(*args), rtol=1e-13)
+    for g, e in zip(got[1], expected[1], strict=True):
+        np.testing.assert_allclose(g, e, rtol=1e-11, atol=1e-12)
+
+
+@needs_sanitizers
+@pytest.mark.parametrize("n", [4, 7])
+def test_nothing_is_read_or_written_outside(n, short_streams, tmp_path):
+    args = mixture_data(n, 3, 2)
+    value, slopes = mixture_gradient(*args)
+    like = [np.empty(()), *map(np.empty_like, slopes)]
+    compiled = sg.compile(sg.value_and_grad(mixture, (0, 1)), *args)
+    (got,) = run_sanitized([compiled.source], [args], [like], tmp_path)
+    for g, e in zip(got, (value, *slopes), strict=True):
+        np.testing.assert_allclose(g, e, rtol=1e-11, atol=1e-13)
+
+
+@needs_sanitizers
+def test_random_graphs_in_streams_under_sanitizers(short_streams, tmp_path):
+    check_seeds(range(7000, 7020), tmp_path)

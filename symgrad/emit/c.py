@@ -362,7 +362,9 @@ class _Emitter:
             carry, width = self.address(s.carry, s.carry_index), s.carry.shape[1]
         pointers = [self.address(b, ()) for b in (s.left, s.right)]
         numbers = [self.spell(n) for n in (s.rows, s.columns, s.inner, s.begin, s.diagonal)]
-        strides = [str(b.shape[1]) for b in (s.left, s.right)]
+        length, in_rows = s.left.shape[1], len(s.left.shape) == 2
+        steps_left = (length, length, 1) if in_rows else (length, 1, s.left.shape[2])
+        strides = map(str, (*steps_left, s.right.shape[1]))
         arguments = [*pointers, *strides, *numbers,
                      self.address(s.buffer, s.index), *map(str, steps), carry, str(width)]  # fmt: skip
         return dict(kind="product", call=f"{name}({', '.join(arguments)})")

@@ -318,8 +318,7 @@ class Kernels:
         if labels.swapped:
             factors.reverse()
         extents = (self._extent[row], self._extent[column], self._extent[inner])
-        widths = product.PANEL_ROWS, product.panel_columns(node.dtype)
-        panels = [self._work((0, 0, width), node.dtype) for width in widths]
+        panels = [self._work((), node.dtype) for _ in factors]
         carry = self._work(extents[:2], node.dtype) if product.needs_carry(extents) else None
         whole = product.Product(*factors, *own, extents, tuple(panels), carry)
         index = tuple(at[k] for k in output)

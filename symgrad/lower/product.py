@@ -145,39 +145,50 @@ def loops(
     cuts = _blocks(p.extents, target.dtype)
     rows, columns, inner = (_Axis(b, n, fresh) for b, n in zip(cuts, limits, strict=True))
     left, right = p.panels
-    for panels, b in ((left, cuts[0]), (right, cuts[1])):
-        width = panels.shape[2]
-        panels.shape = (b.size // width, cuts[2].size, width)
-
-    def copy(panels: Buffer, factor: Expr, along: Expr, axis: _Axis) -> list[Loop]:
-        """Loops that fill panels with a block of a factor."""
-        width = panels.shape[2]
+    def copy(panels: Buffer, factor: Expr, along: Expr, axis: _Axis, in_rows: bool) -> list[Loop]:
+        """Loops that fill panels, or rows that take their place, with a block of a factor."""
+        width = PANEL_ROWS if panels is left else panel_columns(target.dtype)
+        size, length = axis.block.size, inner.block.size
+        panels.shape = (size, length) if in_rows else (size // width, length, width)
+        panels.kept_axes = tuple(range(len(panels.shape)))
         full, rest = axis.panels(width)
         result = []
         for is_full, (start, stop) in ((True, full), (False, rest)):
             if start is stop:
                 continue
             panel, k, lane = fresh(), fresh(), fresh()
-            at = axis.begin + panel * const(width, "int64") + lane
+            place = panel * const(width, "int64") + lane
+            at = axis.begin + place
             value = substitute((factor,), {along: at, p.inner: inner.begin + k})[0]
             if not is_full:
                 value = bind(GUARD, bind("less", at, axis.limit), value)
-            lanes = Loop(lane, width, [Store(panels, (panel, k, lane), value)], simd=is_full)
-            summands = Loop(k, panels.shape[1], [lanes], stop=inner.left)
-            nest = Loop(panel, panels.shape[0], [summands], start=start, stop=stop)
-            if is_full and _is_contiguous(value, lane):  # rows of the factor, as they lie in memory
-                nest.body, summands.body, nest = [lanes], [nest], summands
-            result.append(nest)
+            index = (place, k) if in_rows else (panel, k, lane)
+            body: list[Any] = [Store(panels, index, value)]
+            of_panel = Loop(panel, size // width, start=start, stop=stop)
+            of_k, of_lane = Loop(k, length, stop=inner.left), Loop(lane, width)
+            if in_rows:
+                nest = [of_panel, of_lane, of_k]
+            elif is_full and _is_contiguous(value, lane):
+                nest = [of_k, of_panel, of_lane]
+            else:
+                nest = [of_panel, of_k, of_lane]
+            nest[-1].simd = is_full
+            for loop in reversed(nest):
+                loop.body, body = body, [loop]
+            result += body
         return result
 
+    # Rows that lie in memory as rows are copied as they are.
+    in_rows = _is_contiguous(p.left, p.inner) and not _is_contiguous(p.left, p.row)
     start = tuple(substitute(index, {p.row: rows.begin, p.column: columns.begin}))
     diagonal = rows.begin - columns.begin if is_symmetric(p) else const(-rows.block.size, "int64")
+    copies = copy(left, p.left, p.row, rows, in_rows)
     tiles = Tiles(
         left, right, target, start, axes, rows.left, columns.left, inner.left,
         before + inner.begin, diagonal, p.carry, (rows.begin, columns.begin),
     )  # fmt: skip
-    body = rows.loop([*copy(left, p.left, p.row, rows), tiles])
-    body = [*copy(right, p.right, p.column, columns), *body]
+    body = rows.loop([*copies, tiles])
+    body = [*copy(right, p.right, p.column, columns, False), *body]
     return columns.loop(inner.loop(body))
 
 

@@ -361,7 +361,8 @@ class _Emitter:
         if s.carry is not None:
             carry, width = self.address(s.carry, s.carry_index), s.carry.shape[1]
         pointers = [self.address(b, ()) for b in (s.left, s.right)]
-        numbers = [self.spell(n) for n in (s.rows, s.columns, s.inner, s.begin, s.diagonal)]
+        numbers = [self.spell(n) for n in
+                   (s.rows, s.columns, s.inner, s.begin, s.diagonal, s.reach)]  # fmt: skip
         length, in_rows = s.left.shape[1], len(s.left.shape) == 2
         steps_left = (length, length, 1) if in_rows else (length, 1, s.left.shape[2])
         strides = map(str, (*steps_left, s.right.shape[1]))

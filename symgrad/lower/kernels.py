@@ -17,7 +17,18 @@ from typing import Any
 import opt_einsum
 
 from symgrad.errors import OutOfRangeError, at_user_line
-from symgrad.expr.node import ARG, ARRAY, CONST, EYE, IOTA, Expr, bind, const, const_value
+from symgrad.expr.node import (
+    ARG,
+    ARRAY,
+    CONST,
+    EYE,
+    IOTA,
+    Expr,
+    bind,
+    const,
+    const_value,
+    iota,
+)
 from symgrad.expr.op import Kind
 from symgrad.expr.walk import rebuild, substitute, toposort, transform, users
 from symgrad.lower import product
@@ -29,6 +40,7 @@ from symgrad.ops.linear import broadcast, permute
 _INLINE_COST = 8  # flops-equivalents an element may cost and still be computed twice
 _CONSTANT_ELEMENTS = 4096  # a larger captured array is handed in by the caller
 _OWN_KERNEL = (Kind.REDUCE, Kind.SCAN, Kind.CALL)
+_FOLDED = 24  # rows of a quadratic form from which a triangle leaves out enough
 _MOST_SLICES = 32  # readers of one node that are compared with each other
 
 
@@ -130,6 +142,7 @@ def split_contractions(outs: Sequence[Expr]) -> list[Expr]:
         )
         factors, terms = list(args), list(inputs)
         for step in path:
+            _fold_quadratic_form(factors, terms, step, output, size)
             chosen = [factors[i] for i in sorted(step)]
             labels = [terms[i] for i in sorted(step)]
             for i in sorted(step, reverse=True):
@@ -143,6 +156,43 @@ def split_contractions(outs: Sequence[Expr]) -> list[Expr]:
         return factors[0]
 
     return transform(outs, rule)
+
+
+def _fold_quadratic_form(
+    factors: list[Expr], terms: Sequence[Any], step: Sequence[int], output: Any, size: Any
+) -> None:
+    """Before R and z of sum_ab R_ab z_a z_b are contracted: a triangle T for R, half the work.
+
+    T_ab is R_ab + R_ba below the diagonal, R_aa on it. Only where the product of T and z is made in
+    tiles, which leave out what is zero.
+    """
+    for m, one in itertools.permutations(step, 2):
+        for other in range(len(factors)):
+            if other in step or factors[other] is not factors[one] or len(step) != 2:
+                continue
+            differ = [p for p in zip(terms[other], terms[one], strict=True) if p[0] != p[1]]
+            if len(differ) != 1:
+                continue
+            i, j = differ[0]  # of a product over j
+            used = [k for t, labels in enumerate(terms) if t not in (one, other) for k in labels]
+            if size[i] < _FOLDED or i in output or j in output:
+                continue
+            if not (terms[m].count(i) == used.count(i) == terms[m].count(j) == used.count(j) == 1):
+                continue
+            rest = dict.fromkeys(k for k in (*terms[m], *terms[one]) if k != j)
+            if product.choose((terms[one], terms[m]), tuple(rest), size, factors[m].dtype):
+                factors[m] = _folded(factors[m], terms[m].index(i), terms[m].index(j))
+                return
+
+
+def _folded(x: Expr, i: int, j: int) -> Expr:
+    """x + x^T below the diagonal of axes i and j, x on it, 0 above."""
+    row, column = (broadcast(iota(x.shape[k]), x.shape, (k,)) for k in (i, j))
+    order = list(range(x.ndim))
+    order[i], order[j] = j, i
+    zero = const(0, x.dtype, x.shape)
+    diagonal = bind("select", bind("equal", row, column), x, zero)
+    return bind("select", bind("less", column, row), x + permute(x, tuple(order)), diagonal)
 
 
 def _pairwise(factors: list[Expr], inputs: list[Any], output: tuple[int, ...]) -> Expr:
@@ -315,12 +365,18 @@ class Kernels:
         factors = [
             self._element(f, tuple(at[k] for k in t)) for f, t in zip(node.args, inputs, strict=True)
         ]
+        nodes, terms = list(node.args), list(inputs)
         if labels.swapped:
-            factors.reverse()
+            factors.reverse(), nodes.reverse(), terms.reverse()
         extents = (self._extent[row], self._extent[column], self._extent[inner])
         panels = [self._work((), node.dtype) for _ in factors]
         carry = self._work(extents[:2], node.dtype) if product.needs_carry(extents) else None
-        whole = product.Product(*factors, *own, extents, tuple(panels), carry)
+        right = nodes[1]
+        if right.op.kind is Kind.ELEMENTWISE:  # as it is computed, although it may be stored
+            place = tuple(at[k] for k in terms[1])
+            right = bind(right.op, *(self._element(a, place) for a in right.args), attrs=right.attrs)
+        triangular = product.is_triangular(right, inner, column)
+        whole = product.Product(*factors, *own, extents, tuple(panels), carry, triangular)
         index = tuple(at[k] for k in output)
         self._add(target, index, "product", None, dims, (), kind="product", extra=whole)
         self._finish(target, index, whole)

@@ -60,6 +60,7 @@ class Product:
     left and right are scalar expressions in the loop variables `row`, `column` and `inner`;
     `extents` belong to these. `panels` are the buffers of the copies, whose shapes are set when loops
     are made, `carry` that of what the sums round away, where there are many.
+    triangular : whether the right factor is 0 wherever the summand is greater than the column
     """
 
     left: Expr
@@ -70,6 +71,7 @@ class Product:
     extents: tuple[int, int, int]
     panels: tuple[Buffer, Buffer]
     carry: Buffer | None
+    triangular: bool
 
     @property
     def own(self) -> tuple[Expr, Expr, Expr]:
@@ -115,6 +117,18 @@ def choose(
 def needs_carry(extents: tuple[int, int, int]) -> bool:
     """Whether so many blocks of summands are added that their roundings would be seen."""
     return extents[2] >= _COMPENSATE * _BLOCK_INNER
+
+
+def is_triangular(value: Expr, k: Expr, j: Expr) -> bool:
+    """Whether a right factor is 0 wherever the summand k is greater than the column j."""
+    true, false = const(True, "bool"), const(False, "bool")
+    known = {
+        bind("less", k, j): false, bind("less", j, k): true,
+        bind("less_equal", k, j): false, bind("less_equal", j, k): true,
+        bind("equal", k, j): false, bind("equal", j, k): false,
+    }  # fmt: skip
+    value = substitute((value,), known)[0]
+    return value.op is CONST and const_value(value) == 0
 
 
 def unravel(index: Expr, shape: Sequence[int]) -> list[Expr]:
@@ -180,12 +194,14 @@ def loops(
 
     # Rows that lie in memory as rows are copied as they are.
     in_rows = _is_contiguous(p.left, p.inner) and not _is_contiguous(p.left, p.row)
+    # Of a triangle, the summands behind the last column of a panel are zero.
+    reach = columns.begin - inner.begin if p.triangular else const(cuts[2].size, "int64")
     start = tuple(substitute(index, {p.row: rows.begin, p.column: columns.begin}))
     diagonal = rows.begin - columns.begin if is_symmetric(p) else const(-rows.block.size, "int64")
     copies = copy(left, p.left, p.row, rows, in_rows)
     tiles = Tiles(
         left, right, target, start, axes, rows.left, columns.left, inner.left,
-        before + inner.begin, diagonal, p.carry, (rows.begin, columns.begin),
+        before + inner.begin, diagonal, reach, p.carry, (rows.begin, columns.begin),
     )  # fmt: skip
     body = rows.loop([*copies, tiles])
     body = [*copy(right, p.right, p.column, columns, False), *body]

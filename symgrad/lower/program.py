@@ -146,6 +146,7 @@ class Tiles:
     rows, columns, inner : size of the block
     begin : position of its first summand; where it is 0, sums start
     diagonal : row minus column of the block's first element; what lies wholly below is left out
+    reach : how many summands more than its columns a panel has, where the others are known to be 0
     """
 
     left: Buffer
@@ -158,6 +159,7 @@ class Tiles:
     inner: Expr
     begin: Expr
     diagonal: Expr
+    reach: Expr
     carry: Buffer | None
     carry_index: tuple[Expr, Expr]
 
@@ -235,7 +237,7 @@ def values(statement: Any) -> tuple[Expr, ...]:
         return statement.index
     if isinstance(statement, Tiles):
         s = statement
-        return (*s.index, s.rows, s.columns, s.inner, s.begin, s.diagonal, *s.carry_index)
+        return (*s.index, s.rows, s.columns, s.inner, s.begin, s.diagonal, s.reach, *s.carry_index)
     return (*(i for _, index in statement.operands for i in index), *statement.target[1])
 
 

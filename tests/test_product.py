@@ -32,6 +32,7 @@ def short_streams(small_tiles, monkeypatch):
     monkeypatch.setattr(schedule, "_STREAM_BLOCK", 2)
     monkeypatch.setattr(schedule, "_STREAM_BYTES", -1)
     monkeypatch.setattr(schedule, "_ADDED_SHARE", 0)
+    monkeypatch.setattr(schedule, "_COMPENSATE", 2)
 
 
 def in_tiles(f, *args) -> str:
@@ -69,7 +70,7 @@ def test_sizes_around_panels_and_blocks(m, dtype):
 ])  # fmt: skip
 def test_other_labels(spec):
     rng = np.random.default_rng(0)
-    size = {k: n for k, n in zip("abcdijknxyz", (17, 19, 18, 3, 2, 20, 16, 40, 16, 2, 21), strict=True)}
+    size = dict(a=17, b=19, c=18, d=3, i=2, j=20, k=16, n=40, x=16, y=2, z=21)
     terms = spec.split("->")[0].split(",")
     args = [rng.normal(size=[size[k] for k in t]) for t in terms]
     in_tiles(lambda a, b: np.einsum(spec, a, b), *args)
@@ -80,7 +81,7 @@ def test_factors_are_computed_while_they_are_copied():
     X, d = rng.normal(size=(300, 40)), rng.uniform(size=300)
     in_tiles(lambda X, d: (X * d[:, None]).T @ X, X, d)
     compiled = sg.compile(lambda X, d: (X * d[:, None]).T @ X, X, d)
-    assert compiled.source.workspace_bytes < 3 * 150 * 48 * 8  # panels, and nothing of the size of X
+    assert compiled.source.workspace_bytes < 3 * 150 * 48 * 8  # panels, no DX
 
 
 def test_a_symmetric_product_computes_one_triangle_and_is_symmetric():
@@ -102,7 +103,7 @@ def test_long_sums_are_compensated():
     n = 40_000
     rng = np.random.default_rng(3)
     a = rng.uniform(1, 2, size=(n, 16))
-    b = np.concatenate([np.ones((n // 2, 16)), -np.ones((n // 2, 16))]) * rng.uniform(1, 2, size=(1, 16))
+    b = np.repeat([1.0, -1.0], n // 2)[:, None] * rng.uniform(1, 2, size=(1, 16))
     got = sg.compile(lambda a, b: a.T @ b, a, b)(a, b)
     exact = a.astype(np.longdouble).T @ b.astype(np.longdouble)
     bound = np.abs(a).T @ np.abs(b)
@@ -135,7 +136,7 @@ def test_random_graphs_in_tiles(block, small_tiles):
         compare(seed, "float64" if block % 3 else "float32", block % 2 == 1)
 
 
-# ---- streams ---------------------------------------------------------------------------------------
+# ---- streams -----------------------------------------------------------------------------------
 
 
 def mixture(Q, means, X):
@@ -192,6 +193,24 @@ def test_short_streams(n, short_streams):
 def test_random_graphs_in_streams(block, short_streams):
     for seed in range(6000 + 10 * block, 6000 + 10 * block + 10):
         compare(seed, "float64", block % 2 == 1)
+
+
+def test_sums_over_many_blocks_are_compensated():
+    """The error of a sum over the points does not grow with their number."""
+    n, D, K = 200_000, 16, 16
+    rng = np.random.default_rng(5)
+    W, X = rng.normal(size=(K, D, D)) / 8, rng.normal(size=(n, D))
+
+    def f(W, X):
+        y = np.einsum("kab,nb->nka", W, X)
+        return np.sum(1 + 1e-3 * np.sum(y**2, axis=2), axis=0)
+
+    compiled = sg.compile(f, W, X)
+    assert "+= 96) {" in compiled.c_source
+    wide = X.astype(np.longdouble)
+    moments = wide.T @ wide
+    exact = n + 1e-3 * np.einsum("kab,bc,kac->k", W, moments, W)
+    assert np.max(np.abs(compiled(W, X) / exact - 1)) < 4 * 2.0**-53
 
 
 def layers(W, V, X, y):

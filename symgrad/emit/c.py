@@ -366,8 +366,8 @@ class _Emitter:
         length, in_rows = s.left.shape[1], len(s.left.shape) == 2
         steps_left = (length, length, 1) if in_rows else (length, 1, s.left.shape[2])
         strides = map(str, (*steps_left, s.right.shape[1]))
-        arguments = [*pointers, *strides, *numbers,
-                     self.address(s.buffer, s.index), *map(str, steps), carry, str(width)]  # fmt: skip
+        target = [self.address(s.buffer, s.index), *map(str, steps)]
+        arguments = [*pointers, *strides, *numbers, *target, carry, str(width)]
         return dict(kind="product", call=f"{name}({', '.join(arguments)})")
 
     # ---- blocks of lanes -----------------------------------------------------------------------

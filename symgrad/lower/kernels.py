@@ -359,24 +359,24 @@ class Kernels:
         outer = [k for k in output if k not in (labels.row, labels.column)]
         dims = self._dims(tuple(size[k] for k in outer))
         shape = tuple(size[k] for k in labels.inner)
-        row, column, inner = own = self._dims((size[labels.row], size[labels.column], math.prod(shape)))
+        extents = (size[labels.row], size[labels.column], math.prod(shape))
+        row, column, inner = own = self._dims(extents)
         at = {labels.row: row, labels.column: column, **dict(zip(outer, dims, strict=True))}
         at.update(zip(labels.inner, product.unravel(inner, shape), strict=True))
-        factors = [
-            self._element(f, tuple(at[k] for k in t)) for f, t in zip(node.args, inputs, strict=True)
-        ]
         nodes, terms = list(node.args), list(inputs)
         if labels.swapped:
-            factors.reverse(), nodes.reverse(), terms.reverse()
-        extents = (self._extent[row], self._extent[column], self._extent[inner])
-        panels = [self._work((), node.dtype) for _ in factors]
+            nodes.reverse()
+            terms.reverse()
+        places = [tuple(at[k] for k in t) for t in terms]
+        left, right = (self._element(f, place) for f, place in zip(nodes, places, strict=True))
+        panels = self._work((), node.dtype), self._work((), node.dtype)
         carry = self._work(extents[:2], node.dtype) if product.needs_carry(extents) else None
-        right = nodes[1]
-        if right.op.kind is Kind.ELEMENTWISE:  # as it is computed, although it may be stored
-            place = tuple(at[k] for k in terms[1])
-            right = bind(right.op, *(self._element(a, place) for a in right.args), attrs=right.attrs)
-        triangular = product.is_triangular(right, inner, column)
-        whole = product.Product(*factors, *own, extents, tuple(panels), carry, triangular)
+        computed = right  # also where it is stored
+        if nodes[1].op.kind is Kind.ELEMENTWISE:
+            values = [self._element(a, places[1]) for a in nodes[1].args]
+            computed = bind(nodes[1].op, *values, attrs=nodes[1].attrs)
+        triangular = product.is_triangular(computed, inner, column)
+        whole = product.Product(left, right, *own, extents, panels, carry, triangular)
         index = tuple(at[k] for k in output)
         self._add(target, index, "product", None, dims, (), kind="product", extra=whole)
         self._finish(target, index, whole)

@@ -1,11 +1,12 @@
 """Matrix products in register tiles.
 
-Both factors are copied, block by block, into panels: `PANEL_ROWS` rows of the left one and 64 bytes'
-worth of columns of the right one, with the summed index outside. `templates/call/product.c.jinja` multiplies
-panels with all sums of a tile in vector registers, in an order that depends neither on the compiler nor on the
-width of vectors. What a factor computes, beyond a load, is computed while it is copied, so that
-X^T D X stores no D X.
-The blocks are those of Goto and van de Geijn, Anatomy of high-performance matrix multiplication (2008).
+Both factors are copied, block by block: `PANEL_ROWS` rows of the left one and 64 bytes' worth of
+columns of the right one make a panel, with the summed index outside.
+`templates/call/product.c.jinja` multiplies panels with all sums of a tile in vector registers, in
+an order that depends neither on the compiler nor on the width of vectors. What a factor computes is
+computed while it is copied, so that X^T D X stores no D X.
+The blocks are those of Goto and van de Geijn, Anatomy of high-performance matrix multiplication,
+ACM TOMS 34 (2008).
 """
 
 from __future__ import annotations
@@ -22,10 +23,8 @@ from symgrad.expr.node import CONST, FLOATS, Expr, bind, const, const_value
 from symgrad.expr.walk import substitute, toposort
 from symgrad.lower.program import (
     GUARD,
-    INDEX,
     INDEX_DIV,
     INDEX_MOD,
-    LOAD,
     Buffer,
     Loop,
     Store,
@@ -57,9 +56,10 @@ class Labels:
 class Product:
     """target[..., row, ..., column, ...] = sum over inner of left * right, for fixed outer indices.
 
-    left and right are scalar expressions in the loop variables `row`, `column` and `inner`;
-    `extents` belong to these. `panels` are the buffers of the copies, whose shapes are set when loops
-    are made, `carry` that of what the sums round away, where there are many.
+    left, right : scalar expressions in the loop variables `row`, `column` and `inner`
+    extents : of these three
+    panels : the buffers of the copies, whose shapes are set when loops are made
+    carry : the buffer of what the sums round away, where there are many
     triangular : whether the right factor is 0 wherever the summand is greater than the column
     """
 
@@ -146,7 +146,7 @@ def loops(
     target: Buffer,
     index: tuple[Expr, ...],
     axes: tuple[int, int],
-    limits: tuple[Expr, Expr, Expr],
+    limits: Sequence[Expr],
     before: Expr,
     fresh: Callable[[], Expr],
 ) -> list[Any]:

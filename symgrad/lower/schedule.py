@@ -12,17 +12,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
-from symgrad.expr.node import Expr, bind, const
-from symgrad.expr.walk import rebuild, substitute, transform
+from symgrad.expr.node import FLOATS, Expr, bind, const
+from symgrad.expr.walk import substitute
 from symgrad.lower import product
 from symgrad.lower.kernels import Kernel, Kernels, split_contractions
 from symgrad.lower.lanes import cut_into_lanes
 from symgrad.lower.program import (
     INDEX,
-    LOAD,
     Best,
     Buffer,
     Call,
@@ -36,6 +35,7 @@ from symgrad.lower.program import (
     statements,
     values,
 )  # fmt: skip
+from symgrad.lower.stream import Window, compensated_sum
 
 _LOCAL_BYTES = 2048  # a temporary up to this size is an array on the stack
 _ALL_LOCALS_BYTES = 16384
@@ -44,6 +44,7 @@ _SUMS_IN_CACHE = 4096  # elements of an array of sums that a loop over other dat
 _ALIGNMENT = 64
 _STREAM_BLOCK = 96  # points: a block of rows of a product
 _STREAM_BYTES = 2 << 20  # what is not written and read again, from which a stream pays
+_COMPENSATE = 16  # blocks from which the sums of blocks are added with compensation
 _ADDED_SHARE = 0.5  # sums that every block adds to are in a cache more often than not
 
 
@@ -75,7 +76,7 @@ def _reads(kernel: Kernel) -> list[tuple[int, tuple[Expr | None, ...]]]:
     if kernel.kind == "product":
         return [(n.attrs[0], n.args) for n in loads((kernel.extra.left, kernel.extra.right))]
     exprs = (*kernel.target, kernel.value)
-    found = [(n.attrs[0], n.args) for n in loads(exprs)]
+    found: list[tuple[int, tuple[Expr | None, ...]]] = [(n.attrs[0], n.args) for n in loads(exprs)]
     if kernel.op not in ("=", "check"):
         found.append((kernel.buffer.number, kernel.target))
     if kernel.kind == "best":
@@ -83,37 +84,11 @@ def _reads(kernel: Kernel) -> list[tuple[int, tuple[Expr | None, ...]]]:
     return found
 
 
-@dataclass(frozen=True)
-class _Window:
-    """One block of a stream.
-
-    begin : its first point; size : points; extent : points, where the last block has fewer
-    local : stands for a point's position in the block, in the index of
-    private : buffers that exist for one block only, with the axis of the points
-    """
-
-    begin: Expr
-    size: int
-    extent: Expr | None
-    local: Expr
-    private: dict[int, int]
-
-    def localise(self, exprs: Sequence[Expr], point: Expr) -> Sequence[Expr]:
-        """`exprs` with `local` for `point` in the index of what is private."""
-
-        def rule(node: Expr, args: tuple[Expr, ...]) -> Expr:
-            axis = self.private.get(node.attrs[0]) if node.op is LOAD else None
-            if axis is not None and node.args[axis] is point:
-                args = (*args[:axis], self.local, *args[axis + 1 :])
-            return rebuild(node, args)
-
-        return transform(exprs, rule) if self.private else exprs
-
-
 class _Scheduler:
     def __init__(self, kernels: Kernels) -> None:
         self.buffers = {b.number: b for b in kernels.buffers}
         self.fresh = kernels.fresh
+        self.kernels = kernels
         self.reads = {k: _reads(k) for k in kernels.kernels}
         self.parent: dict[Expr, Expr] = {}
         self.members: dict[Expr, set[Kernel]] = {}
@@ -125,12 +100,12 @@ class _Scheduler:
                 self.members[i] = {k}
                 self.extent[i] = n
         self.writers: dict[int, list[Kernel]] = {}
-        self.deps: dict[Kernel, list[tuple[Kernel, tuple[Expr, ...]]]] = {}
+        self.deps: dict[Kernel, list[tuple[Kernel, tuple[Expr | None, ...]]]] = {}
         self._link(kernels.kernels)
         for a, b in kernels.together:
             self._union(a, b)
         self.streams = self._choose_streams(kernels.kernels)
-        self.windows: dict[Expr, _Window] = {}  # the streams that are open
+        self.windows: dict[Expr, Window] = {}  # the streams that are open
 
     # ---- axis classes ------------------------------------------------------------------------
 
@@ -155,7 +130,7 @@ class _Scheduler:
     def _link(self, kernels: Sequence[Kernel]) -> None:
         last_barrier: Kernel | None = None
         for k in kernels:
-            deps: list[tuple[Kernel, tuple[Expr, ...]]] = []
+            deps: list[tuple[Kernel, tuple[Expr | None, ...]]] = []
             for number, index in self.reads[k]:
                 for writer in self.writers.get(number, ()):
                     deps.append((writer, index))
@@ -311,10 +286,37 @@ class _Scheduler:
         for number, a in private.items():
             buffer = self.buffers[number]
             buffer.shape = (*buffer.shape[:a], size, *buffer.shape[a + 1 :])
-        self.windows[axis] = _Window(begin, size, extent, self.fresh(), private)
+        sums = self._block_sums(members, axis) if total >= _COMPENSATE * size else {}
+        self.windows[axis] = Window(begin, size, extent, self.fresh(), private, sums)
         body = self.nest(members, bound)
         del self.windows[axis]
-        return [Loop(begin, total, body, step=size)]
+        before, after = [], []
+        for number, (block, carry) in sums.items():
+            first, each, last = compensated_sum(self.buffers[number], block, carry, self.fresh)
+            before += first
+            body += each
+            after += last
+        return [*before, Loop(begin, total, body, step=size), *after]
+
+    def _block_sums(
+        self, members: Sequence[Kernel], axis: Expr
+    ) -> dict[int, tuple[Buffer, Buffer]]:
+        """For sums over the points, buffers for a block's sum and for what rounding takes."""
+        return {
+            k.buffer.number: (self._like(k.buffer), self._like(k.buffer))
+            for k in members
+            if k.kind == "store"
+            and k.op == "+"
+            and k.buffer.dtype in FLOATS
+            and any(self.find(i) is axis for i in k.reduce)
+        }
+
+    def _like(self, buffer: Buffer) -> Buffer:
+        number = len(self.kernels.buffers)
+        made = Buffer(number, f"s{number}", buffer.shape, buffer.dtype, "work")
+        self.kernels.buffers.append(made)
+        self.buffers[number] = made
+        return made
 
     def _earliest(
         self, k: Kernel, axis: Expr | None, groups: list[Any], place: dict[Kernel, int]
@@ -359,7 +361,9 @@ class _Scheduler:
             k.start = False
         return self.nest(kernels, bound)
 
-    def _aligned(self, writer: Kernel, index: tuple[Expr, ...], reader: Kernel, axis: Expr) -> bool:
+    def _aligned(
+        self, writer: Kernel, index: Sequence[Expr | None], reader: Kernel, axis: Expr
+    ) -> bool:
         """Whether one iteration of a loop over `axis` reads only what that iteration wrote."""
         if "check" in (writer.kind, reader.kind) or "call" in (writer.kind, reader.kind):
             return False
@@ -387,8 +391,9 @@ class _Scheduler:
             shape = self.buffers[number].shape
             stride = 1
             for axis in range(len(shape) - 1, -1, -1):
-                if axis < len(index) and index[axis] is not None:
-                    for i in _indices(index[axis]):
+                at = index[axis] if axis < len(index) else None
+                if at is not None:
+                    for i in _indices(at):
                         if i in scores:
                             scores[i] += stride
                 stride *= shape[axis]
@@ -415,9 +420,7 @@ class _Scheduler:
                 limits[position] = window.extent or const(window.size, "int64")
                 before = window.begin if i is p.inner else before
         p = replace(p, left=left, right=right, extents=tuple(extents))
-        return product.loops(
-            p, k.buffer, tuple(target), axes, tuple(limits), before, self.fresh
-        )  # fmt: skip
+        return product.loops(p, k.buffer, tuple(target), axes, limits, before, self.fresh)
 
     def _target(self, k: Kernel) -> tuple[Expr, ...]:
         """Where a kernel writes, relative to an open window in what exists for it alone."""
@@ -456,7 +459,10 @@ class _Scheduler:
             *target, value, position = new(*self._target(k), k.value, k.reduce[0])
             return Best(k.buffer, k.extra, tuple(target), value, position, k.op)
         *target, value = new(*self._target(k), k.value)
-        return Store(k.buffer, tuple(target), value, k.op)
+        buffer = k.buffer
+        for window in self.windows.values():
+            buffer = window.sums.get(buffer.number, (buffer,))[0]
+        return Store(buffer, tuple(target), value, k.op)
 
 
 def _elements(k: Kernel) -> int:

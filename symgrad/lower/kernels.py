@@ -360,7 +360,7 @@ class Kernels:
         dims = self._dims(tuple(size[k] for k in outer))
         shape = tuple(size[k] for k in labels.inner)
         extents = (size[labels.row], size[labels.column], math.prod(shape))
-        row, column, inner = own = self._dims(extents)
+        row, column, inner = self._dims(extents)
         at = {labels.row: row, labels.column: column, **dict(zip(outer, dims, strict=True))}
         at.update(zip(labels.inner, product.unravel(inner, shape), strict=True))
         nodes, terms = list(node.args), list(inputs)
@@ -376,7 +376,9 @@ class Kernels:
             values = [self._element(a, places[1]) for a in nodes[1].args]
             computed = bind(nodes[1].op, *values, attrs=nodes[1].attrs)
         triangular = product.is_triangular(computed, inner, column)
-        whole = product.Product(left, right, *own, extents, panels, carry, triangular)
+        whole = product.Product(
+            left, right, row, column, inner, extents, panels, carry, triangular
+        )
         index = tuple(at[k] for k in output)
         self._add(target, index, "product", None, dims, (), kind="product", extra=whole)
         self._finish(target, index, whole)

@@ -15,6 +15,10 @@ import numpy as np
 
 from symgrad.expr.node import CONST, Expr, bind, const, const_value
 from symgrad.expr.op import Kind, Op, register
+from symgrad.expr.walk import toposort
+
+
+_CACHED_BYTES = 1 << 18  # of an array that stays in the second-level cache between two loops
 
 
 def _normalize_div(args: tuple[Expr, ...], attrs: tuple[Any, ...]) -> Expr | None:
@@ -258,3 +262,30 @@ def loads(exprs: tuple[Expr, ...]) -> Iterator[Expr]:
 def index_of(number: int) -> Expr:
     """A loop variable."""
     return bind(INDEX, attrs=(number,))
+
+
+def passes(program: Program) -> dict[str, int]:
+    """How often each input comes from memory, from its first element to its last.
+
+    Loops outside the first one that moves along an array go through it again in every round, unless
+    it is small enough to stay in a cache; loops inside find what they read there.
+    """
+    result = {b.name: 0 for b in program.inputs}
+    inputs = {b.number: b for b in program.inputs if b.shape}
+    for top in program.body:
+        rounds: dict[str, int] = {}
+        for statement, path in statements([top]):
+            for node in loads(values(statement)):
+                array = inputs.get(node.attrs[0])
+                if array is None:
+                    continue
+                moving = {i for a in node.args for i in toposort([a]) if i.op is INDEX}
+                count = 1
+                for loop in path:
+                    if loop.index in moving or array.nbytes <= _CACHED_BYTES:
+                        break
+                    count *= -(-loop.extent // loop.step)
+                rounds[array.name] = max(rounds.get(array.name, 0), count)
+        for name, count in rounds.items():
+            result[name] += count
+    return result

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect as python_inspect
+import operator
 import threading
 import weakref
 from collections.abc import Callable, Sequence
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from symgrad.diff import modes
+from symgrad.diff.pieces import Piece, in_pieces
 from symgrad.errors import (
     DifferentiationError,
     DtypeError,
@@ -77,11 +79,19 @@ class Inner:
         outs, self.out_tree = record(f, tuple(values), keywords)
         self.used = frozenset(toposort(outs)).intersection(self.fresh)
         self.outs = simplified(outs)
+        self.back = dict(zip(self.fresh, self.actual, strict=True))
+
+    def in_pieces(self) -> tuple[list[Expr], list[list[Piece]]]:
+        """`outs` in terms of the pieces that are read of the variables, and the pieces of each."""
+        outs, pieces = in_pieces(self.outs, self.fresh)
+        flat = [p for parts in pieces for p in parts]
+        views = substitute([p.view for p in flat], self.back)
+        self.back = self.back | {p.variable: v for p, v in zip(flat, views, strict=True)}
+        return outs, pieces
 
     def close(self, exprs: Sequence[Expr]) -> list[Tracer]:
         """Results in terms of the caller's values."""
-        back = dict(zip(self.fresh, self.actual, strict=True))
-        return [Tracer(e) for e in substitute(exprs, back)]
+        return [Tracer(e) for e in substitute(exprs, self.back)]
 
     def pack(self, tracers: Sequence[Any]) -> Any:
         """One value per differentiated leaf, in the structure of the differentiated arguments."""
@@ -303,32 +313,38 @@ def _delta(shape: tuple[int, ...], dtype: str) -> Expr:
 
 
 def _seeded(out: Expr, seed: Expr) -> Expr:
-    """`out`, linear in the node `seed`, with `seed` replaced by all unit tensors: seed axes first.
-
-    vmap once per axis, so that every axis keeps its own delta.
-    """
-    variable, exprs = seed, [out]
-    for n in reversed(seed.shape):
-        wider = arg(0, (n, *variable.shape), seed.dtype)
-        exprs = modes.vmap(exprs, {variable: wider}, n)
-        variable = wider
-    return substitute(exprs, {variable: _delta(seed.shape, seed.dtype)})[0]
+    """`out`, linear in the node `seed`, for all unit tensors as `seed`: its axes come first."""
+    return modes.map_linear(out, seed, _delta(seed.shape, seed.dtype))
 
 
 def _forward_blocks(inner: Inner) -> list[list[Expr]]:
-    blocks: list[list[Expr]] = [[] for _ in inner.outs]
-    for variable in inner.fresh:
-        seed = arg(0, variable.shape, variable.dtype)
-        tangents = modes.jvp(inner.outs, [variable], [seed])
-        for row, out, tangent in zip(blocks, inner.outs, tangents, strict=True):
-            shape = (*out.shape, *variable.shape)
-            if tangent is None:
-                row.append(const(0, out.dtype, shape))
-                continue
-            k = variable.ndim
-            full = _seeded(tangent, seed)
-            row.append(permute(full, (*range(k, k + out.ndim), *range(k))))
+    outs, pieces = inner.in_pieces()
+    blocks: list[list[Expr]] = [[] for _ in outs]
+    for variable, parts in zip(inner.fresh, pieces, strict=True):
+        columns = [_columns(outs, piece) for piece in parts]
+        for row, out, found in zip(blocks, outs, zip(*columns, strict=True), strict=True):
+            row.append(_total(found, (*out.shape, *variable.shape), out.dtype))
     return blocks
+
+
+def _columns(outs: Sequence[Expr], piece: Piece) -> list[Expr | None]:
+    """The derivatives of `outs` in one piece, as columns of those in the whole."""
+    seed = arg(0, piece.variable.shape, piece.variable.dtype)
+    result: list[Expr | None] = []
+    for tangent in modes.jvp(outs, [piece.variable], [seed]):
+        full = None if tangent is None else _seeded(tangent, seed)
+        result.append(None if full is None else piece.back(_seed_last(full, seed.ndim)))
+    return result
+
+
+def _seed_last(full: Expr, ndim: int) -> Expr:
+    return permute(full, (*range(ndim, full.ndim), *range(ndim)))
+
+
+def _total(blocks: Sequence[Expr | None], shape: tuple[int, ...], dtype: str) -> Expr:
+    """The sum of those that there are."""
+    present = [b for b in blocks if b is not None]
+    return functools.reduce(operator.add, present) if present else const(0, dtype, shape)
 
 
 def _reverse_blocks(inner: Inner) -> list[list[Expr]]:
@@ -347,9 +363,63 @@ def hessian(f: Function, argnums: Any = 0) -> Function:
     """A function that returns the Hessian of a scalar `f`: forward over reverse mode.
 
     For one array argument of shape t the result has shape t + t; for several, or for nested
-    arguments, the structure of the arguments within itself.
+    arguments, the structure of the arguments within itself. Of two blocks that are each other's
+    transpose one is computed.
     """
-    return jacfwd(grad(f, argnums), argnums)
+
+    def impl(*args: Any, **kwargs: Any) -> Any:
+        inner = Inner(f, argnums, args, kwargs)
+        scalar_out(inner, "hessian")
+        tracers = inner.close(_hessian_blocks(inner))
+        n = len(inner.fresh)
+        return inner.pack([inner.pack(tracers[k * n : (k + 1) * n]) for k in range(n)])
+
+    return transformed(f, impl, "hessian")
+
+
+def _hessian_blocks(inner: Inner) -> list[Expr]:
+    """Second derivatives for all pairs of variables."""
+    (out,), pieces = inner.in_pieces()
+    flat = [piece for parts in pieces for piece in parts]
+    variables = [piece.variable for piece in flat]
+    cotangents = modes.vjp([out], variables, [const(1, out.dtype)])
+    gradient = simplified(_filled(cotangents, variables))
+    pairs: dict[tuple[Piece, Piece], Expr] = {}
+    # The smaller piece is pushed forward, the larger one's gradient is read.
+    order = sorted(range(len(flat)), key=lambda k: flat[k].variable.size)
+    for place, k in enumerate(order):
+        seed = arg(0, flat[k].variable.shape, flat[k].variable.dtype)
+        rows = order[place:]
+        tangents = modes.jvp([gradient[r] for r in rows], [flat[k].variable], [seed])
+        for r, tangent in zip(rows, tangents, strict=True):
+            if tangent is not None:
+                first = _seeded(tangent, seed)
+                pairs[flat[k], flat[r]] = first
+                if r != k:
+                    other = _seed_last(first, seed.ndim)
+                    pairs[flat[r], flat[k]] = bind("convert", other, attrs=(seed.dtype,))
+    return [
+        _assembled(pairs, left, right, (*v.shape, *w.shape), v.dtype)
+        for v, left in zip(inner.fresh, pieces, strict=True)
+        for w, right in zip(inner.fresh, pieces, strict=True)
+    ]
+
+
+def _assembled(
+    pairs: dict[tuple[Piece, Piece], Expr],
+    left: Sequence[Piece],
+    right: Sequence[Piece],
+    shape: tuple[int, ...],
+    dtype: str,
+) -> Expr:
+    """The second derivative in two wholes, from those in their pieces."""
+    columns: list[Expr | None] = []
+    for p in right:
+        rows = [q.back(pairs[p, q]) for q in left if (p, q) in pairs]
+        if rows:
+            whole = functools.reduce(operator.add, rows)
+            columns.append(p.back(_seed_last(whole, p.variable.ndim)))
+    return _total(columns, shape, dtype)
 
 
 def jvp(f: Function, primals: Any, tangents: Any) -> tuple[Any, Any]:

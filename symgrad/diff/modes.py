@@ -19,9 +19,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from symgrad.errors import DifferentiationError, at_user_line
-from symgrad.expr.node import FLOATS, Expr, bind, const, is_const
+from symgrad.expr.node import FLOATS, Expr, arg, bind, const, is_const
 from symgrad.expr.op import Kind
-from symgrad.expr.walk import depends_on, rebuild, toposort
+from symgrad.expr.walk import depends_on, rebuild, substitute, toposort
 from symgrad.ops.elementwise import SELECT, both, select
 from symgrad.ops.linear import broadcast_to, lead, sum_
 from symgrad.ops.reduce import spread
@@ -301,6 +301,19 @@ def vmap(
                     at_user_line(f"{node.name} has no batching rule", node.site)
                 )
     return [known[o] if o in active else lead(o, size) for o in outs]
+
+
+def map_linear(out: Expr, variable: Expr, value: Expr) -> Expr:
+    """`out`, linear in `variable`, for all of `value`, an array of such variables: its axes first.
+
+    vmap once per axis, so that every axis of a delta keeps its own.
+    """
+    exprs = [out]
+    for n in reversed(value.shape[: value.ndim - variable.ndim]):
+        wider = arg(0, (n, *variable.shape), variable.dtype)
+        exprs = vmap(exprs, {variable: wider}, n)
+        variable = wider
+    return substitute(exprs, {variable: value})[0]
 
 
 def zeros_like(node: Expr) -> Expr:

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from symgrad.expr.node import Expr
+from symgrad.simplify.deltas import DELTAS
 from symgrad.simplify.pattern import Rule, RuleSet, Simplified, run
 from symgrad.simplify.rules import SCALAR_RULES
 from symgrad.simplify.tensor_rules import TENSOR_RULES
 
-RULES: tuple[Rule, ...] = SCALAR_RULES + TENSOR_RULES
+RULES: tuple[Rule, ...] = SCALAR_RULES + TENSOR_RULES + DELTAS
 OPTIONAL = frozenset({"cancel", "strength"})  # groups that are off unless enabled
 
 

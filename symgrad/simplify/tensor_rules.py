@@ -11,6 +11,8 @@ only what is needed is computed.
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,13 +24,12 @@ from symgrad.ops.linear import broadcast, concat, pad, permute, reshape, slice_,
 from symgrad.simplify.pattern import Context, Rule, function_rule
 from symgrad.simplify.rules import number
 
-BROADCAST, SUM, PERMUTE, RESHAPE, SLICE, PAD, CONCAT, MULTIPLY, NEGATIVE, DIVIDE, SQUARE = (
-    OPS[n]
-    for n in (
-        "broadcast", "sum", "permute", "reshape", "slice", "pad", "concat", "multiply", "negative",
-        "divide", "square",
-    )
-)  # fmt: skip
+BROADCAST, SUM, PERMUTE, RESHAPE, SLICE, PAD, CONCAT = (
+    OPS[n] for n in ("broadcast", "sum", "permute", "reshape", "slice", "pad", "concat")
+)
+ADD, SUBTRACT, MULTIPLY, NEGATIVE, DIVIDE, SQUARE = (
+    OPS[n] for n in ("add", "subtract", "multiply", "negative", "divide", "square")
+)
 ELEMENTWISE = tuple(row.name for row in OPS.values() if row.kind is Kind.ELEMENTWISE)
 Axes = tuple[int, ...]
 
@@ -95,7 +96,7 @@ def _lift_reshape(node: Expr, context: Context) -> Expr | None:
     return reshape(bind(node.op, *args, attrs=node.attrs), node.shape)
 
 
-def _unit_axes(node: Expr) -> Axes | None:
+def unit_axes(node: Expr) -> Axes | None:
     """For a reshape that only inserts axes of size 1: where its argument's axes are."""
     x = node.args[0]
     places, k = [], 0
@@ -113,7 +114,7 @@ def _broadcast_view(node: Expr, context: Context) -> Expr | None:
     if all(shape[k] == 1 for k in range(len(shape)) if k not in dims):
         return reshape(x, shape)
     if x.op is RESHAPE:
-        places = _unit_axes(x)
+        places = unit_axes(x)
         if places is not None:
             return broadcast(x.args[0], shape, tuple(dims[p] for p in places))
     return None
@@ -132,7 +133,7 @@ def _permute_view(node: Expr, context: Context) -> Expr | None:
         inputs, output = x.attrs
         return einsum(x.args, inputs, tuple(output[p] for p in perm))
     if x.op is RESHAPE:
-        kept = _unit_axes(x)
+        kept = unit_axes(x)
         moved = None if kept is None else [perm.index(p) for p in kept]
         if moved is not None and moved == sorted(moved):
             return reshape(x.args[0], node.shape)
@@ -284,7 +285,7 @@ def _inlines(inner: Expr, context: Context) -> bool:
     return inner.size > max(f.size for f in inner.args)  # an outer product: never worth storing
 
 
-class _Product:
+class Product:
     """A product of indexed factors under construction, with the scale taken out of it."""
 
     def __init__(self, context: Context, summing: bool) -> None:
@@ -351,17 +352,17 @@ class _Product:
         They do if one of them lacks an axis or is itself contracted; otherwise the product is one
         pointwise factor, see `grouped`.
         """
-        if not self.summing and not any(_is_delta(a) for a in product.args):
+        if not self.summing and not any(is_delta(a) for a in product.args):
             return False
         stack = [product]
         looked = 0
         while stack:
             e = stack.pop()
             looked += 1
-            if _is_delta(e):
+            if is_delta(e):
                 return True
             if e.op is BROADCAST or (e.op is EINSUM and _inlines(e, self.context)):
-                return self.context.single(product)
+                return self.context.single(product) or _is_outer(product)
             if e.op in (MULTIPLY, NEGATIVE, PERMUTE) and looked < _MOST_FACTORS:
                 if e is product or self.context.single(e):
                     stack.extend(e.args)
@@ -418,24 +419,52 @@ class _Product:
             for k, n in self.size.items():
                 count *= 1 if k in output else n
             out = const(count, self.factors[0].dtype, shape)
-        for s in scalars:
-            out = broadcast(s, shape, ()) * out
+        if scalars:
+            scalars.sort(key=lambda s: s.order)
+            out = broadcast(functools.reduce(operator.mul, scalars), shape, ()) * out
         if self.scale != 1:
             out = out * const(self.scale, out.dtype, out.shape)
         return out
 
 
-def _is_delta(a: Expr) -> bool:
-    while a.op is PERMUTE or a.op is BROADCAST:
-        a = a.args[0]
+def _is_outer(product: Expr) -> bool:
+    """Whether all factors of a product are smaller than it: it is never worth storing."""
+    stack, looked = [product], 0
+    while stack:
+        e = stack.pop()
+        looked += 1
+        while e.op in (PERMUTE, BROADCAST, NEGATIVE):
+            e = e.args[0]
+        if e.op is MULTIPLY and e.size == product.size and looked < _MOST_FACTORS:
+            stack.extend(e.args)
+        elif e.size >= product.size:
+            return False
+    return True
+
+
+def is_delta(a: Expr) -> bool:
+    """Whether `a` is a product with a delta, also one that is repeated, permuted or scaled."""
+    for _ in range(_MOST_FACTORS):
+        if a.op is PERMUTE or a.op is BROADCAST or a.op is NEGATIVE:
+            a = a.args[0]
+        elif a.op is MULTIPLY and _is_uniform(a.args[0]):
+            a = a.args[1]
+        elif a.op is MULTIPLY and _is_uniform(a.args[1]):
+            a = a.args[0]
+        else:
+            break
     return a.op is EYE or (a.op is EINSUM and _has_delta(a))
+
+
+def _is_uniform(a: Expr) -> bool:
+    return a.op is CONST or (a.op is BROADCAST and not a.args[0].ndim)
 
 
 def _flatten(node: Expr, context: Context) -> Expr | None:
     """einsum: views, scales, products and inner contractions dissolve into it."""
     inputs, output = node.attrs
     size = sizes(node.args, inputs)
-    product = _Product(context, summing=len(output) < len(size))
+    product = Product(context, summing=len(output) < len(size))
     for k, (f, labels) in enumerate(zip(node.args, inputs, strict=True)):
         product.add(f, labels, len(node.args) - k - 1)
     grouped = product.group()
@@ -490,10 +519,10 @@ def _sum_product(node: Expr, context: Context) -> Expr | None:
         return einsum((x.args[0], x.args[0]), (labels, labels), output)
     if x.op is MULTIPLY:
         if not context.single(x) and not any(
-            a.op is BROADCAST or a.op is CONST or _is_delta(a) for a in x.args
+            a.op is BROADCAST or a.op is CONST or is_delta(a) for a in x.args
         ):
             return None
-        product = _Product(context, summing=True)
+        product = Product(context, summing=True)
         for k, a in enumerate(x.args):
             product.add(a, labels, 1 - k)
         return product.result(output)
@@ -531,7 +560,7 @@ def _sum_view(node: Expr, context: Context) -> Expr | None:
         return permute(inner, tuple(inner_kept.index(p) for k, p in enumerate(perm)
                                     if k not in axes))  # fmt: skip
     if x.op is RESHAPE:
-        places = _unit_axes(x)
+        places = unit_axes(x)
         if places is not None:
             inner_axes = tuple(k for k, p in enumerate(places) if p in axes)
             return reshape(sum_(x.args[0], inner_axes), node.shape)
@@ -552,10 +581,10 @@ def _sum_view(node: Expr, context: Context) -> Expr | None:
 
 def _delta_product(node: Expr, context: Context) -> Expr | None:
     """A product with an identity matrix is an einsum with a delta factor."""
-    if not any(_is_delta(a) for a in node.args) or any(a.op is CONST for a in node.args):
+    if not any(is_delta(a) for a in node.args) or any(a.op is CONST for a in node.args):
         return None
     labels = tuple(range(node.ndim))
-    product = _Product(context, summing=False)
+    product = Product(context, summing=False)
     for k, a in enumerate(node.args):
         product.add(a, labels, 1 - k)
     return product.result(labels)
@@ -587,22 +616,21 @@ EINSUMS: list[Rule] = [
 # ---- many scatters into one ------------------------------------------------------------------
 
 
-def _sum_leaves(node: Expr, context: Context) -> list[tuple[int, Expr]]:
+def sum_leaves(node: Expr, context: Context) -> list[tuple[int, Expr]]:
     """The signed terms of the tree of additions whose inner nodes have no other user."""
-    add, subtract = OPS["add"], OPS["subtract"]
     leaves: list[tuple[int, Expr]] = []
     stack = [(1, node)]
     while stack:
         sign, e = stack.pop()
-        if e is node or (context.is_inner(e) and e.op in (add, subtract)):
-            stack.append((sign if e.op is add else -sign, e.args[1]))
+        if e is node or (context.is_inner(e) and e.op in (ADD, SUBTRACT)):
+            stack.append((sign if e.op is ADD else -sign, e.args[1]))
             stack.append((sign, e.args[0]))
         else:
             leaves.append((sign, e))
     return leaves
 
 
-def _add_up(terms: list[tuple[int, Expr]]) -> Expr:
+def add_up(terms: list[tuple[int, Expr]]) -> Expr:
     """The sum of signed terms, a positive one first where there is one."""
     terms = sorted(terms, key=lambda t: -t[0])
     total = terms[0][1] if terms[0][0] > 0 else -terms[0][1]
@@ -616,7 +644,7 @@ def _like_terms(node: Expr, context: Context) -> Expr | None:
     if context.is_inner(node) or node.dtype == "bool":
         return None
     found: dict[tuple[Expr, bool], list[float]] = {}
-    leaves = _sum_leaves(node, context)
+    leaves = sum_leaves(node, context)
     if len(leaves) < 3:
         return None
     for sign, e in leaves:
@@ -633,7 +661,7 @@ def _like_terms(node: Expr, context: Context) -> Expr | None:
     for (base, positive), coefficients in found.items():
         c = abs(sum(coefficients))
         terms.append((1 if positive else -1, base if c == 1 else base * _as(c, base)))
-    return _add_up(terms)
+    return add_up(terms)
 
 
 def _cancel_terms(node: Expr, context: Context) -> Expr | None:
@@ -642,7 +670,7 @@ def _cancel_terms(node: Expr, context: Context) -> Expr | None:
         return None
     totals: dict[Expr, float] = {}
     opposite = False
-    for sign, e in _sum_leaves(node, context):
+    for sign, e in sum_leaves(node, context):
         c, base = float(sign), e
         if e.op is MULTIPLY and e.args[0].op is CONST and _scalable(number(e.args[0])):
             c, base = c * number(e.args[0]), e.args[1]
@@ -656,7 +684,7 @@ def _cancel_terms(node: Expr, context: Context) -> Expr | None:
         for base, c in totals.items()
         if c
     ]
-    return _add_up(terms) if terms else const(0, node.dtype, node.shape)
+    return add_up(terms) if terms else const(0, node.dtype, node.shape)
 
 
 def _as(value: float, node: Expr) -> Expr:
@@ -686,7 +714,7 @@ def _merge_pads(node: Expr, context: Context) -> Expr | None:
     """Σ of pads with disjoint windows: one pad of their concatenation, in n log n."""
     if context.is_inner(node):
         return None
-    leaves = _sum_leaves(node, context)
+    leaves = sum_leaves(node, context)
     windows: list[tuple[Expr, list[int]]] = []
     others: list[tuple[int, Expr]] = []
     for sign, e in leaves:
@@ -707,7 +735,7 @@ def _merge_pads(node: Expr, context: Context) -> Expr | None:
     ones = (1,) * node.ndim
     for part, starts in windows:
         others.append((1, pad(part, node.shape, tuple(starts), ones)))
-    return _add_up(others)
+    return add_up(others)
 
 
 def _merge_along(windows: list[tuple[Expr, list[int]]], axis: int) -> list[tuple[Expr, list[int]]]:

@@ -18,7 +18,7 @@ from lane_functions import Points
 from test_sanitizers import needs_sanitizers, run_sanitized
 
 import symgrad as sg
-from symgrad.compiled import source_of
+from symgrad.generate import source_of
 from symgrad.errors import SymgradWarning
 
 MARK = "SG_SIMD"  # stands before every loop over lanes

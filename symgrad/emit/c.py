@@ -17,6 +17,7 @@ from typing import Any
 import jinja2
 import numpy as np
 
+from symgrad.boundary import Binding
 from symgrad.emit.lanes import Lanes, lanes_apart, without_branches
 from symgrad.expr.node import CONST, FLOATS, Expr, const_value
 from symgrad.expr.op import Kind
@@ -76,22 +77,15 @@ def load_templates() -> None:
 
 
 @dataclass(frozen=True)
-class Source:
+class Source(Binding):
     """Generated C of one function.
 
     c, header : text of the two files
-    name : C name of the function; `entry` the uniform one that takes arrays of pointers
-    workspace_bytes : what the caller has to provide, 0 if nothing
-    data : captured arrays the caller passes behind its own arguments, in order
-    data_names : names under which the exported data file defines them
+    data_names : names under which the exported data file defines the captured arrays
     """
 
     c: str
     header: str
-    name: str
-    entry: str
-    workspace_bytes: int
-    data: tuple[np.ndarray, ...]
     data_names: tuple[str, ...]
 
 

@@ -94,6 +94,11 @@ class Library:
     compiler: Compiler
     _handle: object
 
+    @property
+    def optimize(self) -> int:
+        """The -O level that was asked for; the user's options stand behind it."""
+        return next(int(flag[2:]) for flag in self.flags if flag.startswith("-O"))
+
     def address(self, symbol: str) -> int:
         """Address of an exported function, for callers that do not go through cffi."""
         if not _SYMBOL.fullmatch(symbol):
@@ -170,12 +175,18 @@ def find_cached(
     """As `build`, but None where `build` would have to compile."""
     compiler = find_compiler()
     flags = resolve_flags(compiler, native=native, optimize=optimize)
-    key = cache_key(source, compiler, flags, key_extra)
+    return find_key(cache_key(source, compiler, flags, key_extra), symbols, compiler, flags)
+
+
+def find_key(
+    key: str, symbols: tuple[str, ...], compiler: Compiler, flags: tuple[str, ...]
+) -> Library | None:
+    """The library that has this cache key, made with `compiler` and `flags`, if there is one."""
     library = _libraries.get(key)
     if library is None:
         library = _load_cached(open_cache(), symbols, key, compiler, flags)
-    if library is not None:
-        library = _libraries.setdefault(key, library)
+        if library is not None:
+            library = _libraries.setdefault(key, library)
     return library
 
 

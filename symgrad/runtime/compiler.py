@@ -250,7 +250,7 @@ def _known_or_probed(argv: tuple[str, ...]) -> Compiler:
     except CacheError:
         return _probe(argv)
     name = hashlib.sha256(repr(seen).encode()).hexdigest()[:32]
-    match cache.read_note(name):
+    match cache.read_note(name, days=1):
         case {
             "version": str(version),
             "kind": "gcc" | "clang" | "zig" as kind,

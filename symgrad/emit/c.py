@@ -133,6 +133,8 @@ class _Emitter:
         self.lane_name: str | None = None  # one lane, spelled outside a block
         self.simd = False  # whether there are such blocks
         self.branchless = False  # whether a branch would keep the compiler from vectorising
+        for index in _open_single_rounds(program):
+            self.loop_names[index] = "0"
         self._analyse()
 
     # ---- which expressions become variables ----------------------------------------------------
@@ -492,7 +494,7 @@ class _Emitter:
             assert entry is not None
             base, shift = _split_constant(entry)
             constant += shift * stride
-            if base is None:
+            if base is None or self.loop_names.get(base) == "0":
                 continue
             text = self.spell(base, _TIMES if stride != 1 else _PLUS)
             terms.append(text if stride == 1 else f"{text} * {stride}")
@@ -551,6 +553,33 @@ class _Emitter:
         else:
             operands = [self.spell(a, max(level, _EQUAL)) for a in node.args]
         return template.format(*operands), level
+
+
+def _open_single_rounds(program: Program) -> list[Expr]:
+    """Put the body of each loop of one round in its place; the loop variables, which are all 0.
+
+    Code on elements of an array is full of them, and only what stands in no loop can be cut into
+    parts.
+    """
+    bodies = [program.body]
+    for body in bodies:  # which grows meanwhile
+        bodies.extend(s.body for s in body if isinstance(s, Loop))
+    indices: list[Expr] = []
+    opened: dict[int, list[Any]] = {}
+    for body in reversed(bodies):  # from the inside out
+        open_: list[Any] = []
+        for s in body:
+            if isinstance(s, Loop) and s.extent == 1 and not s.lanes:
+                indices.append(s.index)
+                opened[id(s.body)] = body
+                open_ += s.body
+            else:
+                open_.append(s)
+        body[:] = open_
+    for b in program.buffers:
+        while id(b.home) in opened:
+            b.home = opened[id(b.home)]
+    return indices
 
 
 def _is_elementwise(loop: Loop) -> bool:
@@ -652,6 +681,7 @@ def emit(
                 b.role, b.offset = "work", workspace
                 workspace += -(-b.nbytes // 64) * 64
     used = set().union(*(p.used for p in parts))
+    shared = _shared(arrays)
     helpers = _helpers(emitter)
     constants = [b for b in program.buffers if b.role == "constant" and b.name in used]
     captured = [b for b in program.inputs if b.role == "data"]
@@ -677,7 +707,7 @@ def emit(
         parts=[
             dict(
                 records=p.records,
-                arrays=[_array(b, arrays) for b in arrays if b.name in p.used],
+                arrays=[_array(b, shared) for b in arrays if b.name in p.used],
                 parameters=[
                     b.name for b in (*program.inputs, *program.outputs) if b.name in p.used
                 ],
@@ -721,17 +751,22 @@ def _parameter(b: Buffer, note: str) -> dict[str, Any]:
                 by_value=b.role == "in" and not b.shape, note=note)  # fmt: skip
 
 
-def _array(b: Buffer, arrays: Sequence[Buffer]) -> dict[str, Any]:
-    """`alone`: whether no other array lies in the same part of the workspace."""
-    alone = not any(
-        o is not b
-        and o.role == b.role == "work"
-        and o.offset < b.offset + b.nbytes
-        and b.offset < o.offset + o.nbytes
-        for o in arrays
-    )
+def _array(b: Buffer, shared: set[int]) -> dict[str, Any]:
     return dict(name=b.name, type=C_TYPES[b.dtype], size=max(b.size, 1), role=b.role,
-                offset=b.offset // 8, alone=alone)  # fmt: skip
+                offset=b.offset // 8, alone=b.number not in shared)  # fmt: skip
+
+
+def _shared(arrays: Sequence[Buffer]) -> set[int]:
+    """The arrays that lie in a part of the workspace where another one lies as well."""
+    found: set[int] = set()
+    reach, last = -1, -1  # the furthest end so far, and whose it is
+    sizes = sorted((b.offset, b.offset + b.nbytes, b.number) for b in arrays if b.role == "work")
+    for start, end, number in sizes:
+        if start < reach and start < end:
+            found |= {number, last}
+        if end > reach:
+            reach, last = end, number
+    return found
 
 
 @dataclass

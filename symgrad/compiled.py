@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import threading
+import types
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -208,9 +209,16 @@ _MAX_PLANS = 8  # tried in turn by the fast path; further versions of a function
 class Dispatcher(_Caller):
     """Compiled versions of one function, by structure, shapes and dtypes of the arguments.
 
+    What `grad`, `jit` and the like return. It passes for a function of Python: it binds to objects,
+    and pickles by its name.
+
     f : written on traced values
     trace : makes the Graph of `f` for given arguments
     """
+
+    __symgrad_transformed__ = True
+    __name__: str
+    __qualname__: str
 
     def __init__(self, f: Callable[..., Any], trace: Callable[..., Graph]) -> None:
         self._inherit_vectorcall()
@@ -219,6 +227,15 @@ class Dispatcher(_Caller):
         self.compiled: dict[Any, Compiled] = {}
         self.lock = threading.RLock()
         self._watch((CURRENT, NO_TRACE))
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        return self if instance is None else types.MethodType(self, instance)
+
+    def __reduce__(self) -> str:
+        return self.__qualname__
+
+    def __repr__(self) -> str:
+        return f"<function {self.__name__}, by symgrad>"
 
     def _slow(self, /, *args: Any, **kwargs: Any) -> Any:
         if is_tracing():

@@ -49,6 +49,7 @@ C_TYPES = {
     "bool": "bool",
 }
 PART_STATEMENTS = 250  # C compilers are superlinear in a function's length; see ARCHITECTURE.md
+UNIT_PARTS = 16  # parts that one compiler translates, where several work on a file at once
 SUM_BLOCK = 128  # elements summed between two compensated additions, as in NumPy's pairwise sums
 INNER_BLOCK = 16  # elements that one lane adds before they go to its sum, to keep errors short
 _WORD = re.compile(r"[A-Za-z_]\w*")
@@ -82,11 +83,13 @@ class Source(Binding):
 
     c, header : text of the two files
     data_names : names under which the exported data file defines the captured arrays
+    units : in how many pieces the C can be compiled side by side, by SG_UNIT = 0, 1, …
     """
 
     c: str
     header: str
     data_names: tuple[str, ...]
+    units: int
 
 
 def literal(value: Any, dtype: str) -> str:
@@ -707,12 +710,13 @@ def emit(
         parts=[
             dict(
                 records=p.records,
+                unit=k // UNIT_PARTS,
                 arrays=[_array(b, shared) for b in arrays if b.name in p.used],
                 parameters=[
                     b.name for b in (*program.inputs, *program.outputs) if b.name in p.used
                 ],
             )
-            for p in parts
+            for k, p in enumerate(parts)
         ],
         simd=emitter.simd,
         vector_math=_vector_math(used, helpers),
@@ -728,6 +732,7 @@ def emit(
         workspace_bytes=workspace,
         data=tuple(b.data for b in captured),  # type: ignore[misc]
         data_names=tuple(f"{name}_{b.name}" for b in captured),
+        units=-(-len(parts) // UNIT_PARTS),
     )
 
 
@@ -803,45 +808,63 @@ def _parts(
     """
     if len(records) <= PART_STATEMENTS:
         return [_Part(records, _words(records))], 0
-    owner: dict[str, int] = {}
     words = [_words(r) for r in records]
-    for k, record in enumerate(records):
-        if record["kind"] in ("declare", "define"):
-            owner[record.get("name") or record["target"]] = k // PART_STATEMENTS
+    defined = {_defined(r): k for k, r in enumerate(records)}
+    read = [sorted(w & defined.keys(), key=lambda n: (len(n), n)) for w in words]
+    starts = _starts(read, defined)
     crossing: dict[str, int] = {}
-    for k, used in enumerate(words):
-        for name in sorted(used, key=lambda n: (len(n), n)):
-            if name in owner and owner[name] < k // PART_STATEMENTS:
-                crossing.setdefault(name, slot_offset + len(crossing))
     parts: list[_Part] = []
-    for start in range(0, len(records), PART_STATEMENTS):
-        part = start // PART_STATEMENTS
+    for start, end in zip(starts, [*starts[1:], len(records)], strict=True):
+        for names in read[start:end]:
+            for name in names:
+                if defined[name] < start:
+                    crossing.setdefault(name, slot_offset + len(crossing))
+    for start, end in zip(starts, [*starts[1:], len(records)], strict=True):
         out: list[dict[str, Any]] = []
         loaded: set[str] = set()
-        last_write = _last_writes(records[start : start + PART_STATEMENTS], crossing)
-        for k in range(start, min(start + PART_STATEMENTS, len(records))):
-            for name in sorted(words[k] & crossing.keys(), key=lambda n: (len(n), n)):
-                if owner[name] < part and name not in loaded:
+        last_write = _last_writes(records[start:end], crossing)
+        written = {name for names in last_write.values() for name in names}
+        for k in range(start, end):
+            for name in read[k]:
+                if defined[name] < start and name not in loaded:
                     loaded.add(name)
                     ctype = C_TYPES[emitter.defined[name]]
                     value = f"work[{crossing[name]}]"
                     if ctype != "double":
                         value = f"{value} != 0" if ctype == "bool" else f"({ctype}){value}"
-                    out.append(dict(kind="declare", type=ctype, name=name, value=value))
+                    kind = "define" if name in written else "declare"
+                    out.append(dict(kind=kind, type=ctype, name=name, target=name, value=value))
             out.append(records[k])
             for name in last_write.get(k - start, ()):
-                if owner[name] == part:
-                    cast = "" if emitter.defined[name] == "float64" else "(double)"
-                    out.append(
-                        dict(
-                            kind="assign",
-                            target=f"work[{crossing[name]}]",
-                            op="=",
-                            value=cast + name,
-                        )
-                    )
-        parts.append(_Part(out, set().union(*words[start : start + PART_STATEMENTS])))
+                cast = "" if emitter.defined[name] == "float64" else "(double)"
+                target = f"work[{crossing[name]}]"
+                out.append(dict(kind="assign", target=target, op="=", value=cast + name))
+        parts.append(_Part(out, set().union(*words[start:end])))
     return parts, len(crossing)
+
+
+def _defined(record: dict[str, Any]) -> str | None:
+    """The variable that a record declares, if it does."""
+    if record["kind"] in ("declare", "define"):
+        return record.get("name") or record["target"]
+    return None
+
+
+def _starts(read: Sequence[Sequence[str]], defined: dict[str | None, int]) -> list[int]:
+    """Where each part begins: loads of values from before count as statements."""
+    starts = [0]
+    size = 0
+    loaded: set[str] = set()
+    for k, names in enumerate(read):
+        loads_ = {n for n in names if defined[n] < starts[-1]} - loaded
+        if size + 1 + len(loads_) > PART_STATEMENTS and k > starts[-1]:
+            starts.append(k)
+            size = 0
+            loaded = set()
+            loads_ = {n for n in names if defined[n] < k}
+        size += 1 + len(loads_)
+        loaded |= loads_
+    return starts
 
 
 def _last_writes(records: list[dict[str, Any]], crossing: dict[str, int]) -> dict[int, list[str]]:

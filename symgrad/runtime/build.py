@@ -120,6 +120,7 @@ def build(
     optimize: int = 2,
     native: bool = True,
     key_extra: str = "",
+    units: int = 1,
 ) -> Library:
     """Compile and load `source`, or find it in this process or in the cache.
 
@@ -130,6 +131,7 @@ def build(
     optimize : 0 to 3, the compiler's -O level
     native : whether to use every feature of this CPU
     key_extra : anything else that must be part of the cache key, such as symgrad's version
+    units : in how many pieces `source` can be compiled side by side, by ``-DSG_UNIT=0``, 1, …
 
     Raises
     ------
@@ -155,7 +157,7 @@ def build(
             with _locks.setdefault(key, threading.Lock()):
                 library = _libraries.get(key)
                 if library is None:
-                    library = _load_or_compile(source, symbols, key, compiler, flags)
+                    library = _load_or_compile(source, symbols, key, compiler, flags, units)
                     _libraries[key] = library
         finally:
             _locks.pop(key, None)
@@ -216,7 +218,12 @@ def _libc() -> str:
 
 
 def _load_or_compile(
-    source: str, symbols: tuple[str, ...], key: str, compiler: Compiler, flags: tuple[str, ...]
+    source: str,
+    symbols: tuple[str, ...],
+    key: str,
+    compiler: Compiler,
+    flags: tuple[str, ...],
+    units: int,
 ) -> Library:
     cache = open_cache()
     if library := _load_cached(cache, symbols, key, compiler, flags):
@@ -224,7 +231,7 @@ def _load_or_compile(
     with cache.lock(key, timeout()):
         # Whoever held the lock before may have built it.
         library = _load_cached(cache, symbols, key, compiler, flags)
-        return library or _compile(cache, source, symbols, key, compiler, flags)
+        return library or _compile(cache, source, symbols, key, compiler, flags, units)
 
 
 def _load_cached(
@@ -249,13 +256,14 @@ def _compile(
     key: str,
     compiler: Compiler,
     flags: tuple[str, ...],
+    units: int,
 ) -> Library:
     with cache.workspace() as place:
         made = place / "entry"
         made.mkdir(mode=0o700)
         write_file(made / SOURCE, source.encode())
         started = time.perf_counter()
-        compile_library(compiler, flags, made)
+        compile_library(compiler, flags, made, units)
         seconds = time.perf_counter() - started
         seal_entry(made, key)
         verified = read_entry(made, key)

@@ -32,7 +32,11 @@ def build_source(source: Source) -> Library:
     """The library of generated C. Raises CompilerNotFoundError if there is no compiler."""
     large = len(source.c) > _LARGE_SOURCE
     return build(
-        source.c, (source.entry, source.name), optimize=1 if large else 3, key_extra=__version__
+        source.c,
+        (source.entry, source.name),
+        optimize=1 if large else 3,
+        key_extra=__version__,
+        units=source.units,
     )
 
 

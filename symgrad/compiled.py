@@ -24,6 +24,7 @@ from symgrad.resources import write_files
 from symgrad.runtime import dispatch
 from symgrad.runtime.build import Library
 from symgrad.runtime.call import Native, build_source, warn_no_compiler
+from symgrad.runtime.compiler import is_known
 from symgrad.runtime.record import Record
 from symgrad.signature import argument_paths, is_array, leaf_key, require_hashable
 from symgrad.trace import CURRENT, NO_TRACE, is_tracing
@@ -35,6 +36,15 @@ if TYPE_CHECKING:
 # Imported in functions: symgrad.generate and symgrad.interop. They need Jinja and cffi, which a
 # process that finds its functions in the cache never does.
 
+
+def _load_generator() -> None:
+    from symgrad.generate import load_templates
+
+    load_templates()
+
+
+if not is_known():  # waiting for other processes leaves time for what will then be needed
+    threading.Thread(target=_load_generator, name="symgrad-templates", daemon=True).start()
 _Caller: Any = dispatch.base()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from symgrad.emit.c import Source, data_source, emit
+from symgrad.emit.c import Source, data_source, emit, load_templates
 from symgrad.graph import Graph
 from symgrad.inspect import ascii_text
 from symgrad.lower.schedule import lower
@@ -13,7 +13,7 @@ from symgrad.lower.share import share
 from symgrad.names import comment_text, mangle, unique
 from symgrad.version import __version__
 
-__all__ = ["c_names", "data_source", "source_of"]
+__all__ = ["c_names", "data_source", "load_templates", "source_of"]
 
 _FORMULA_NODES = 400  # a comment, not a book
 

@@ -27,7 +27,7 @@ from symgrad.signature import (
 )
 from symgrad.simplify import simplify
 from symgrad.specs import Spec
-from symgrad.trace import Tracer, function_name, is_tracing, python_number, record
+from symgrad.trace import Tracer, function_name, python_number, record
 from symgrad.tree import flatten, leaf_paths
 
 if TYPE_CHECKING:
@@ -151,10 +151,11 @@ def transformed(f: Function, impl: Function, label: str) -> Function:
     function = Dispatcher(impl, trace)
     functools.update_wrapper(function, f, updated=())
     name = function_name(f)
+    named: Any
     for named in (function, impl):
         named.__name__ = f"{label}_{name}" if label else name
         named.__doc__ = f"{label} of {name}, by symgrad." if label else f.__doc__
-        named.__wrapped__ = f  # type: ignore[attr-defined]
+        named.__wrapped__ = f
     return function
 
 

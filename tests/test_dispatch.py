@@ -1,7 +1,5 @@
 """The fast call path in C against the slow one in Python: same results, same refusals."""
 
-from collections import OrderedDict, namedtuple
-
 import copy
 import gc
 import inspect
@@ -9,6 +7,7 @@ import pickle
 import subprocess
 import sys
 import threading
+from collections import OrderedDict, namedtuple
 
 import numpy as np
 import pytest

@@ -42,8 +42,8 @@ LAYERS = [
 LEVEL = {part: level for level, row in enumerate(LAYERS) for part in row}
 
 # Packages that are imported where they are used, so that `import symgrad` stays light or works
-# without them. So are LATE ones: compiled functions need cffi, their C Jinja, and a process that finds
-# its functions in the cache generates no C.
+# without them. So are LATE ones: compiled functions need cffi, their C Jinja, and a process that
+# finds its functions in the cache generates no C.
 LATE = ("symgrad.compiled.", "symgrad.generate.", "symgrad.interop.")
 LAZY = {"inspect": "sympy", "sparse": "scipy", "interop": "scipy"}
 OPTIONAL = {"scipy"}

@@ -73,7 +73,7 @@ _loader = ffi.dlopen(None)
 # Looked up now: the first look-up of a name goes through dlsym, which resets dlerror.
 _dlopen, _dlsym, _dlerror = _loader.dlopen, _loader.dlsym, _loader.dlerror
 
-_SYMBOL = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
+_SYMBOL = r"[A-Za-z_][A-Za-z0-9_]{0,254}"
 _libraries: dict[str, Library] = {}
 _locks: dict[str, threading.Lock] = {}
 _serial = itertools.count()
@@ -101,12 +101,19 @@ class Library:
 
     def address(self, symbol: str) -> int:
         """Address of an exported function, for callers that do not go through cffi."""
-        if not _SYMBOL.fullmatch(symbol):
+        if not re.fullmatch(_SYMBOL, symbol):
             raise BuildError(f"{symbol!r} is not the name of a C function.")
         found = _dlsym(self._handle, symbol.encode())
         if not found:
             raise BuildError(f"the compiled library does not export {symbol!r}.")
         return int(ffi.cast("uintptr_t", found))
+
+    def offers(self, symbols: tuple[str, ...]) -> bool:
+        """Whether all of these are exported."""
+        try:
+            return all(self.address(symbol) for symbol in symbols)
+        except BuildError:
+            return False
 
     def entry(self, symbol: str) -> Any:
         """cffi pointer of type ``int (*)(const void *const *, void *const *, void *)``."""
@@ -189,7 +196,7 @@ def find_key(
         library = _load_cached(open_cache(), symbols, key, compiler, flags)
         if library is not None:
             library = _libraries.setdefault(key, library)
-    return library
+    return library if library is not None and library.offers(symbols) else None
 
 
 def cache_key(source: str, compiler: Compiler, flags: tuple[str, ...], extra: str) -> str:

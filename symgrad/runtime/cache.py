@@ -40,7 +40,7 @@ FORMAT = "symgrad-cache-1"
 SOURCE, LIBRARY, MANIFEST = "src.c", "mod.so", "manifest.json"
 
 _TEMPORARY = "symgrad-tmp."
-_KEY = re.compile(r"[0-9a-f]{64}")
+_KEY = r"[0-9a-f]{64}"
 _DAY = 86400.0
 _NOTE_DAYS = 30.0  # a note that nobody believes any more
 _SMALL = 1 << 16  # bytes; no manifest or note comes near this
@@ -166,7 +166,7 @@ class Cache:
         for item in listing:
             with contextlib.suppress(OSError):
                 used = item.stat(follow_symlinks=False).st_mtime
-                if _KEY.fullmatch(item.name):
+                if re.fullmatch(_KEY, item.name):
                     size = sum(f.stat(follow_symlinks=False).st_size for f in os.scandir(item))
                     entries.append((used, size, Path(item.path)))
                 elif now - used > _DAY * (_NOTE_DAYS if item.name.startswith("note-") else 1) and (
@@ -241,7 +241,7 @@ def open_cache() -> Cache:
 
 def is_key(text: str) -> bool:
     """Whether `text` can be the name of an entry."""
-    return _KEY.fullmatch(text) is not None
+    return re.fullmatch(_KEY, text) is not None
 
 
 def size_limit() -> int:

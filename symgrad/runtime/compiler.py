@@ -38,7 +38,7 @@ from symgrad.errors import (
     CompileTimeoutError,
     UnusableCompilerError,
 )
-from symgrad.runtime.cache import LIBRARY, SOURCE, open_cache
+from symgrad.runtime.cache import LIBRARY, SOURCE, Cache, open_cache
 
 # -fno-math-errno: errno is never read, and sqrt becomes one instruction. -fno-trapping-math: the
 # floating-point status flags are never read either; it lets both sides of a select be computed,
@@ -70,7 +70,7 @@ _STRAIGHT = {
 # ever complete: -Ofast, -ffast-math and its parts, -mrecip, -mdaz-ftz, -fplugin, -specs,
 # -wrapper, -B, -Xclang, @file, -Wl, … all fail to match. -march=native is absent because the
 # cache key would not say which CPU it meant: native=True resolves it.
-_ALLOWED_OPTION = re.compile(
+_ALLOWED_OPTION = (  # compiled when first used, which most processes never do
     r"-O[0-3sgz]|-g[0-3]?|-ggdb[0-3]?|-pipe|-pthread|-w|-W[a-z][a-z0-9+-]*(=[0-9]+)?"
     r"|-m(arch|cpu|tune)=(?!native)[A-Za-z0-9_.+-]+"
     r"|-m(no-)?(sse[0-9.a]*|ssse3|avx[a-z0-9.-]*|fma|f16c|bmi2?|popcnt|lzcnt)"
@@ -88,6 +88,7 @@ _ENVIRONMENT = (
 )  # fmt: skip
 
 _NOTE = "native options with SIMD loops"  # what notes say; a new text makes old ones unknown
+_LABELS = ("cc", "gcc", "clang", "ziglang")  # what is tried where CC names nothing
 _LAUNCHERS = ("ccache", "sccache", "distcc")
 _OUTPUT_KEPT = 1 << 18  # bytes of compiler output kept at either end
 
@@ -130,7 +131,7 @@ def find_compiler() -> Compiler:
     if question in _found:
         return _found[question]
     tried = []
-    for label in (f"CC={named}",) if named else ("cc", "gcc", "clang", "ziglang"):
+    for label in (f"CC={named}",) if named else _LABELS:
         try:
             argv = _named_command(named) if named else _default_command(label)
             _found[question] = compiler = _known_or_probed(argv)
@@ -159,9 +160,9 @@ def resolve_flags(compiler: Compiler, *, native: bool, optimize: int) -> tuple[s
     extra = _split("SYMGRAD_CFLAGS", os.environ.get("SYMGRAD_CFLAGS", ""))
     _check_options("SYMGRAD_CFLAGS", extra)
     own = compiler.native if native else ()
-    quirks = _QUIRKS.get(compiler.kind, ())
+    quirks: tuple[str, ...] = _QUIRKS.get(compiler.kind, ())
     if optimize == 1:
-        quirks += _STRAIGHT.get(compiler.kind, ())
+        quirks = (*quirks, *_STRAIGHT.get(compiler.kind, ()))
     return (*_BASE, *_BIND, f"-O{optimize}", *quirks, *own, *extra, "-lm")
 
 
@@ -298,7 +299,7 @@ def _split(variable: str, text: str) -> tuple[str, ...]:
 
 def _check_options(variable: str, options: tuple[str, ...]) -> None:
     for option in options:
-        if not _ALLOWED_OPTION.fullmatch(option):
+        if not re.fullmatch(_ALLOWED_OPTION, option):
             raise BuildError(
                 f"{variable}: option {option!r} is refused. Allowed are -O0 to -O3, -g, -W…, "
                 "-march=<name>, vector features and a few -f…; nothing that changes "
@@ -317,10 +318,24 @@ def _known_or_probed(argv: tuple[str, ...]) -> Compiler:
     """
     try:
         cache = open_cache()
-        seen = [_NOTE, argv, _file_identities(argv), _cpu_identity(), _libc()]
+        name = _note_name(argv)
     except CacheError:
         return _probe(argv)
-    name = hashlib.sha256(repr(seen).encode()).hexdigest()[:32]
+    compiler = _noted(cache, name, argv)
+    if compiler is None:
+        compiler = _probe(argv)
+        note = {"version": compiler.version, "kind": compiler.kind, "native": compiler.native}
+        if _cpu_identity():
+            cache.write_note(name, note)
+    return compiler
+
+
+def _note_name(argv: tuple[str, ...]) -> str:
+    seen = [_NOTE, argv, _file_identities(argv), _cpu_identity(), _libc()]
+    return hashlib.sha256(repr(seen).encode()).hexdigest()[:32]
+
+
+def _noted(cache: Cache, name: str, argv: tuple[str, ...]) -> Compiler | None:
     match cache.read_note(name, days=1):
         case {
             "version": str(version),
@@ -328,11 +343,21 @@ def _known_or_probed(argv: tuple[str, ...]) -> Compiler:
             "native": list(own),
         }:
             return Compiler(argv, version, kind, tuple(map(str, own)))
-    compiler = _probe(argv)
-    note = {"version": compiler.version, "kind": compiler.kind, "native": compiler.native}
-    if _cpu_identity():
-        cache.write_note(name, note)
-    return compiler
+    return None
+
+
+def is_known() -> bool:
+    """Whether `find_compiler` can answer at once, without running the compiler."""
+    named = os.environ.get("CC", "").strip()
+    for label in ("CC",) if named else _LABELS:
+        try:
+            argv = _named_command(named) if named else _default_command(label)
+            return _noted(open_cache(), _note_name(argv), argv) is not None
+        except _Rejected:
+            continue
+        except BuildError:
+            break
+    return False
 
 
 def _file_identities(argv: tuple[str, ...]) -> list[tuple[str, int, int]]:

@@ -18,6 +18,8 @@ from symgrad.runtime.build import Library, cache_key, find_key
 from symgrad.runtime.cache import is_key, open_cache
 from symgrad.runtime.compiler import find_compiler, resolve_flags
 
+_LARGEST = 1 << 48  # bytes of workspace
+
 
 @dataclass(frozen=True)
 class Record:
@@ -38,16 +40,18 @@ class Record:
         match cache.read_note(name):
             case {
                 "library": str(key),
-                "optimize": 0 | 1 | 2 | 3 as level,
+                "optimize": level,
                 "name": str(function),
                 "entry": str(entry),
-                "workspace": int(workspace),
+                "workspace": workspace,
                 "data": list(places),
-            } if is_key(key) and workspace >= 0 and self._are_places(places):
-                data = tuple(self.captured[k] for k in places)
-                binding = Binding(function, entry, workspace, data)
+            } if is_key(key) and _is_number(level, 4) and _is_number(workspace, _LARGEST):
+                pass
             case _:
                 return None
+        if not all(_is_number(k, len(self.captured)) for k in places):
+            return None
+        binding = Binding(function, entry, workspace, tuple(self.captured[k] for k in places))
         compiler = find_compiler()
         flags = resolve_flags(compiler, native=True, optimize=level)
         library = find_key(key, (entry, function), compiler, flags)
@@ -73,9 +77,6 @@ class Record:
         }
         open_cache().write_note(name, note)
 
-    def _are_places(self, places: list[object]) -> bool:
-        return all(type(k) is int and 0 <= k < len(self.captured) for k in places)
-
     def _name(self) -> str | None:
         """A key as that of the library itself, with the graph and its generator for the C."""
         generator = generator_digest()
@@ -84,3 +85,7 @@ class Record:
         compiler = find_compiler()
         flags = resolve_flags(compiler, native=True, optimize=0)
         return cache_key(f"{generator} {self.digest}", compiler, flags, "record")
+
+
+def _is_number(value: object, limit: int) -> bool:
+    return type(value) is int and 0 <= value < limit

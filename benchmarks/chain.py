@@ -13,7 +13,8 @@ import time
 import numpy as np
 
 import symgrad as sg
-from symgrad.compiled import Compiled, source_of
+from symgrad.compiled import Compiled
+from symgrad.generate import source_of
 
 
 def main(operations: int) -> None:

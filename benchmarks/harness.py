@@ -252,15 +252,15 @@ def need(module: str) -> Any:
 def by_symgrad(stage: Stages, f: Callable[..., Any], *args: Any, out: Any = None) -> Call:
     """`f`, a function made by symgrad's transformations, compiled for `args` and called on them."""
     import symgrad as sg
-    from symgrad.compiled import source_of
-    from symgrad.runtime.call import Native
+    from symgrad.generate import source_of
+    from symgrad.runtime.call import build_source
 
     sg.compile(lambda x: x, 0.0)  # the compiler is looked for once
     with stage("derive"):
         graph = sg.trace(f, *args).simplify()
         source = source_of(graph)
     with stage("compile"):
-        Native(source, graph.input_types, graph.output_types)
+        build_source(source)
     compiled = sg.compile(f, *args)
     return functools.partial(compiled, *args, **({} if out is None else {"out": out}))
 

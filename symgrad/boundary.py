@@ -9,11 +9,27 @@ isinstance would believe an object's own ``__class__``.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from symgrad.errors import DtypeError, ShapeError, StructureError
+
+
+@dataclass(frozen=True)
+class Binding:
+    """What a call of generated C takes besides arrays of the right types.
+
+    name : C name of the function; `entry` the uniform one that takes arrays of pointers
+    workspace_bytes : what the caller has to provide, 0 if nothing
+    data : captured arrays the caller passes behind its own arguments, in order
+    """
+
+    name: str
+    entry: str
+    workspace_bytes: int
+    data: tuple[np.ndarray, ...]
 
 
 class ArrayType:

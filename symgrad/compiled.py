@@ -4,67 +4,47 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import re
 import threading
+import types
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from symgrad.boundary import check_call
-from symgrad.emit.c import Source, data_source, emit, load_templates
 from symgrad.errors import (
     CompilerNotFoundError,
     StructureError,
     UnusableCompilerError,
 )
 from symgrad.graph import Graph
-from symgrad.inspect import ascii_text
-from symgrad.interop import cffi_pointer, low_level_callable
-from symgrad.lower.schedule import lower
-from symgrad.lower.share import share
-from symgrad.names import comment_text, mangle, safe_path, unique
+from symgrad.names import safe_path
 from symgrad.resources import write_files
 from symgrad.runtime import dispatch
 from symgrad.runtime.build import Library
-from symgrad.runtime.call import Native, warn_no_compiler
+from symgrad.runtime.call import Native, build_source, warn_no_compiler
+from symgrad.runtime.compiler import is_known
+from symgrad.runtime.record import Record
 from symgrad.signature import argument_paths, is_array, leaf_key, require_hashable
 from symgrad.trace import CURRENT, NO_TRACE, is_tracing
 from symgrad.tree import flatten
-from symgrad.version import __version__
 
-_FORMULA_NODES = 400  # a comment, not a book
+if TYPE_CHECKING:
+    from symgrad.emit.c import Source
 
-
-def c_names(paths: Sequence[str], taken: Sequence[str] = ()) -> list[str]:
-    """C names for leaves such as ``params["w"][0]``: params_w_0."""
-    words = [re.sub(r"[^0-9A-Za-z]+", "_", p).strip("_") for p in paths]
-    return unique([*taken, *(mangle(w, k) for k, w in enumerate(words))])[len(taken) :]
+# Imported in functions: symgrad.generate and symgrad.interop. They need Jinja and cffi, which a
+# process that finds its functions in the cache never does.
 
 
-def source_of(graph: Graph) -> Source:
-    """C of a graph, with names, shapes and the formula in comments."""
-    name = mangle(graph.name, 0)
-    names = c_names([*graph.arg_names, *graph.out_names], taken=["work", name])
-    inputs, outputs = names[: len(graph.args)], names[len(graph.args) :]
-    outs = share(graph.lowered_outs())
-    program = lower(graph.args, outs, inputs, outputs)
-    comment: list[str] = []
-    if len(graph.nodes) <= _FORMULA_NODES:
-        comment = [comment_text(ascii_text(line)) for line in graph.formula().splitlines()]
-    return emit(
-        program,
-        name,
-        comment=comment,
-        version=__version__,
-        input_notes=[comment_text(p) for p in graph.arg_names],
-        output_notes=[comment_text(p) for p in graph.out_names],
-    )
+def _load_generator() -> None:
+    from symgrad.generate import load_templates
+
+    load_templates()
 
 
-# While the compiler is asked what it is, which is waiting for other processes.
-threading.Thread(target=load_templates, name="symgrad-templates", daemon=True).start()
+if not is_known():  # waiting for other processes leaves time for what will then be needed
+    threading.Thread(target=_load_generator, name="symgrad-templates", daemon=True).start()
 _Caller: Any = dispatch.base()
 
 
@@ -88,7 +68,7 @@ class Compiled(_Caller):
         self._native: Native | None = None
         self.__name__ = graph.name
         try:
-            self._native = Native(self.source, graph.input_types, graph.output_types)
+            self._native = self._make_native()
         except UnusableCompilerError:  # named by CC: to do without it would hide the mistake
             raise
         except CompilerNotFoundError as error:
@@ -99,20 +79,30 @@ class Compiled(_Caller):
             if plan is not None:
                 self._add_plan(plan)
 
+    def _make_native(self) -> Native:
+        graph = self.graph
+        record = Record(graph.digest(), graph.captured)
+        found = record.find()
+        if found is None:
+            library = build_source(self.source)
+            record.write(self.source, library)
+            found = self.source, library
+        return Native(*found, graph.input_types, graph.output_types)
+
     def plan(self, accepts: Sequence[int], *, takes_out: bool) -> tuple[Any, ...] | None:
         """What the fast call path needs to know, None if it cannot call this function."""
         native, graph = self._native, self.graph
         if native is None or graph.statics:
             return None
         return dispatch.plan(
-            native.library.address(self.source.entry),
+            native.library.address(native.binding.entry),
             graph.in_tree,
             graph.out_tree,
             native.inputs,
             native.outputs,
             accepts=accepts,
-            data=self.source.data,
-            workspace_bytes=self.source.workspace_bytes,
+            data=native.binding.data,
+            workspace_bytes=native.binding.workspace_bytes,
             takes_out=takes_out,
             nodes=len(graph.nodes),
             keep=native,
@@ -122,6 +112,8 @@ class Compiled(_Caller):
     def source(self) -> Source:
         """The generated C and what a caller has to know about it."""
         if self._source is None:
+            from symgrad.generate import source_of
+
             self._source = source_of(self.graph)
         return self._source
 
@@ -181,10 +173,14 @@ class Compiled(_Caller):
     @property
     def cffi(self) -> Any:
         """The same as a cffi function pointer with its own signature."""
+        from symgrad.interop import cffi_pointer
+
         return cffi_pointer(self.source, self._library())
 
     def low_level_callable(self) -> Any:
         """scipy.LowLevelCallable for quad, nquad and the like; see `symgrad.interop`."""
+        from symgrad.interop import low_level_callable
+
         self._library()
         return low_level_callable(self.source, self.graph.input_types, self.graph.output_types)
 
@@ -202,6 +198,8 @@ class Compiled(_Caller):
         source = self.source
         files = {".c": source.c, ".h": source.header}
         if source.data:
+            from symgrad.generate import data_source
+
             files["_data.c"] = data_source(source)
         return write_files(
             {safe_path(directory, source.name, k): text for k, text in files.items()}, overwrite
@@ -221,9 +219,16 @@ _MAX_PLANS = 8  # tried in turn by the fast path; further versions of a function
 class Dispatcher(_Caller):
     """Compiled versions of one function, by structure, shapes and dtypes of the arguments.
 
+    What `grad`, `jit` and the like return. It passes for a function of Python: it binds to objects,
+    and pickles by its name.
+
     f : written on traced values
     trace : makes the Graph of `f` for given arguments
     """
+
+    __symgrad_transformed__ = True
+    __name__: str
+    __qualname__: str
 
     def __init__(self, f: Callable[..., Any], trace: Callable[..., Graph]) -> None:
         self._inherit_vectorcall()
@@ -232,6 +237,15 @@ class Dispatcher(_Caller):
         self.compiled: dict[Any, Compiled] = {}
         self.lock = threading.RLock()
         self._watch((CURRENT, NO_TRACE))
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        return self if instance is None else types.MethodType(self, instance)
+
+    def __reduce__(self) -> str:
+        return self.__qualname__
+
+    def __repr__(self) -> str:
+        return f"<function {self.__name__}, by symgrad>"
 
     def _slow(self, /, *args: Any, **kwargs: Any) -> Any:
         if is_tracing():

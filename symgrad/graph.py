@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,8 +15,8 @@ from symgrad.boundary import ArrayType
 from symgrad.diff.modes import drop_stops, vjp, zeros_like
 from symgrad.errors import DifferentiationError, StructureError
 from symgrad.expr.evaluate import evaluate
-from symgrad.expr.node import ARRAY, FLOATS, Expr, arg, array, bind, const
-from symgrad.expr.op import lookup
+from symgrad.expr.node import ARG, ARRAY, FLOATS, Expr, arg, array, bind, const
+from symgrad.expr.op import Op, lookup
 from symgrad.expr.walk import expand_composites, toposort
 from symgrad.simplify import RULES, simplify
 from symgrad.tree import TreeDef, flatten
@@ -231,16 +232,42 @@ class Graph:
     # ---- pickling: a flat list, so that depth does not matter -----------------------------------
 
     def __reduce__(self) -> Any:
+        rows, args, outs = self._rows()
+        rest = {k: getattr(self, k) for k in self.__dataclass_fields__ if k not in ("args", "outs")}
+        return _restore, ([(op.name, *row) for op, *row in rows], args, outs, rest)
+
+    def _rows(self) -> tuple[list[tuple[Op, tuple[int, ...], Any]], list[int], list[int]]:
+        """(op, arguments, attrs) of each node, and where the arguments and results are."""
         nodes = toposort((*self.args, *self.outs))
         number = {node: k for k, node in enumerate(nodes)}
         rows = [
-            (n.op.name, tuple(number[a] for a in n.args),
+            (n.op, tuple([number[a] for a in n.args]),
              (n.attrs[0].array,) if n.op is ARRAY else n.attrs)
             for n in nodes
         ]  # fmt: skip
-        rest = {k: getattr(self, k) for k in self.__dataclass_fields__ if k not in ("args", "outs")}
-        ends = [number[a] for a in self.args], [number[o] for o in self.outs]
-        return _restore, (rows, *ends, rest)
+        return rows, [number[a] for a in self.args], [number[o] for o in self.outs]
+
+    # ---- identity between processes ------------------------------------------------------------
+
+    @property
+    def captured(self) -> list[np.ndarray]:
+        """The arrays that the function captured."""
+        return [n.attrs[0].array for n in self.nodes if n.op is ARRAY]
+
+    def digest(self) -> str:
+        """SHA-256 of everything in this graph that its C depends on, comments included."""
+        rows, args, outs = self._rows()
+        sha = hashlib.sha256()
+        sha.update(repr((self.name, self.arg_names, self.out_names, args, outs)).encode())
+        for op, inputs, attrs in rows:
+            if op is ARRAY:
+                data = attrs[0]
+                attrs = str(data.dtype), data.shape, hashlib.sha256(data.data).hexdigest()
+            elif op is ARG:
+                attrs = attrs[1:]  # the first is the number of the trace
+            # How an op is spelled is part of the tables, which a program may have extended.
+            sha.update(repr((op.name, op.c, op.c_int, inputs, attrs)).encode())
+        return sha.hexdigest()
 
 
 def _types(nodes: Sequence[Expr], names: Sequence[str]) -> list[ArrayType]:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
+import importlib.util
 import os
 import tempfile
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
 from symgrad.errors import ExportError
+
+_IMPORTED = time.time()
 
 
 def template_folder() -> Path:
@@ -15,6 +21,42 @@ def template_folder() -> Path:
     package = Path(__file__).resolve().parent
     inside = package / "templates"
     return inside if inside.is_dir() else package.parent / "templates"
+
+
+@functools.cache
+def generator_digest() -> str | None:
+    """SHA-256 of the files that decide which C a graph becomes: this package and the templates.
+
+    None if one of them was changed after this process began to import them: the code that runs is
+    then not the code on disk. The packages that take part are there by the files that state their
+    versions.
+    """
+    files = [*_below(Path(__file__).resolve().parent), *_below(template_folder())]
+    for name in ("numpy", "jinja2", "opt_einsum"):
+        spec = importlib.util.find_spec(name)
+        if spec is not None and spec.origin is not None:
+            folder = os.path.dirname(spec.origin)
+            stated = {"__init__.py", "version.py", "_version.py"}.intersection(os.listdir(folder))
+            files += [os.path.join(folder, file) for file in sorted(stated)]
+    sha = hashlib.sha256()
+    for path in files:
+        with open(path, "rb") as file:
+            if os.fstat(file.fileno()).st_mtime > _IMPORTED:
+                return None
+            data = file.read()
+        sha.update(b"%s %d\n" % (os.fsencode(os.path.basename(path)), len(data)))
+        sha.update(data)
+    return sha.hexdigest()
+
+
+def _below(folder: Path) -> list[str]:
+    """The source files in a folder and its folders."""
+    return sorted(
+        os.path.join(place, name)
+        for place, _, names in os.walk(folder)
+        for name in names
+        if name.endswith((".py", ".c", ".jinja"))
+    )
 
 
 def write_files(files: Mapping[Path, str], overwrite: bool) -> list[Path]:

@@ -9,7 +9,6 @@ result in memory; the C compiler's output is also kept on disk.
 from __future__ import annotations
 
 import functools
-import threading
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
@@ -28,7 +27,7 @@ from symgrad.signature import (
 )
 from symgrad.simplify import simplify
 from symgrad.specs import Spec
-from symgrad.trace import Tracer, function_name, is_tracing, python_number, record
+from symgrad.trace import Tracer, function_name, python_number, record
 from symgrad.tree import flatten, leaf_paths
 
 if TYPE_CHECKING:
@@ -137,7 +136,7 @@ def compile(
     graph = trace(f, *specs_or_examples, **kwargs)
     if name is not None:
         graph = graph._with(graph.outs, name=c_identifier(name, what="name"))
-    from symgrad.compiled import Compiled  # not at import: it needs Jinja and cffi
+    from symgrad.compiled import Compiled  # not at import: it needs cffi
 
     return Compiled(graph.simplify())
 
@@ -146,35 +145,17 @@ def compile(
 
 
 def transformed(f: Function, impl: Function, label: str) -> Function:
-    """`impl` as a plain function: inlined under a trace, compiled on arrays."""
-    lock = threading.Lock()
+    """`impl` as a function: inlined under a trace, compiled on arrays, called without Python."""
+    from symgrad.compiled import Dispatcher  # not at import: it needs cffi
 
-    call: Function
-
-    def first(*args: Any, **kwargs: Any) -> Any:
-        # Under a trace even a call with plain numbers is recorded: `f` may close over tracers.
-        if is_tracing():
-            return impl(*args, **kwargs)
-        nonlocal call
-        with lock:
-            if call is first:
-                from symgrad.compiled import Dispatcher  # not at import: it needs Jinja and cffi
-
-                call = Dispatcher(impl, trace)
-        return call(*args, **kwargs)
-
-    call = first
-
-    @functools.wraps(f, updated=())
-    def function(*args: Any, **kwargs: Any) -> Any:
-        return call(*args, **kwargs)
-
-    function.__symgrad_transformed__ = True  # type: ignore[attr-defined]
+    function = Dispatcher(impl, trace)
+    functools.update_wrapper(function, f, updated=())
     name = function_name(f)
+    named: Any
     for named in (function, impl):
         named.__name__ = f"{label}_{name}" if label else name
         named.__doc__ = f"{label} of {name}, by symgrad." if label else f.__doc__
-        named.__wrapped__ = f  # type: ignore[attr-defined]
+        named.__wrapped__ = f
     return function
 
 

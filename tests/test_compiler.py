@@ -275,3 +275,23 @@ def test_the_package_runs_no_data_as_code():
                     assert name not in forbidden, f"{file.name}: {name}"
                 case ast.keyword(arg="shell"):
                     pytest.fail(f"{file.name}: shell=")
+
+
+def test_a_unit_that_fails_ends_the_others(tmp_path, monkeypatch):
+    """The first error is reported at once, and no compiler runs on."""
+    monkeypatch.setattr(module, "_processors", lambda: 2)
+    entry = tmp_path / "place" / "entry"
+    entry.mkdir(parents=True)
+    (entry / "src.c").write_text("int x;\n")
+    slow = tmp_path / "slow"
+    fake = script(
+        tmp_path,
+        f'case "$*" in *SG_UNIT=0*) echo $$ > {slow}; sleep 60;;'
+        f" *) while [ ! -s {slow} ]; do sleep 0.01; done; echo unit is bad; exit 1;; esac",
+    )
+    started = time.monotonic()
+    with pytest.raises(module.CompileError, match="unit is bad"):
+        module.compile_library(Compiler((fake,), "fake", "gcc"), (), entry, 2)
+    assert time.monotonic() - started < 30
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(slow.read_text()), 0)

@@ -1,6 +1,9 @@
 """The fast call path in C against the slow one in Python: same results, same refusals."""
 
+import copy
 import gc
+import inspect
+import pickle
 import subprocess
 import sys
 import threading
@@ -394,3 +397,64 @@ if child == 0:
 assert os.waitpid(child, 0)[1] == 0 and first[-1] == {expected[-1]!r}
 """
     subprocess.run([sys.executable, "-W", "ignore", "-c", program.replace("np.float64", "")], check=True, timeout=120)
+
+
+def half_square(x):
+    """Half of the square."""
+    return 0.5 * x**2
+
+
+jitted = sg.jit(half_square)
+slope = sg.grad(half_square)
+
+
+class Scaled:
+    def __init__(self, factor):
+        self.factor = factor
+
+    @sg.jit
+    def times(self, x):
+        """x, scaled."""
+        return self.factor * x
+
+
+def test_what_transformations_return_passes_for_a_function():
+    assert (slope.__name__, slope.__doc__) == (
+        "grad_half_square",
+        "grad of half_square, by symgrad.",
+    )
+    assert (jitted.__name__, jitted.__doc__) == ("half_square", "Half of the square.")
+    assert jitted.__wrapped__ is half_square and jitted.__module__ == __name__
+    assert inspect.signature(slope) == inspect.signature(half_square)
+    assert callable(slope) and repr(slope) == "<function grad_half_square, by symgrad>"
+    assert slope(3.0) == 3.0 and jitted(3.0) == 4.5
+
+
+def test_what_transformations_return_binds_to_objects():
+    two, three = Scaled(2.0), Scaled(3.0)
+    assert [two.times(5.0), three.times(5.0), two.times(5.0)] == [10.0, 15.0, 10.0]
+    assert isinstance(Scaled.times, Dispatcher) and Scaled.times(three, 2.0) == 6.0
+    assert two.times.__doc__ == "x, scaled."
+
+
+def test_what_transformations_return_pickles_by_name():
+    """As functions do: what stands under its own name comes back as itself, all else is refused."""
+    with pytest.raises(pickle.PicklingError):  # half_square is another function
+        pickle.dumps(slope)
+    assert copy.copy(slope) is copy.deepcopy(slope) is slope
+    method = pickle.loads(pickle.dumps(Scaled.times))
+    assert method is Scaled.times
+
+
+def test_no_frame_of_python_stands_between_a_call_and_c():
+    """Seen by a profiler, a repeated call is not a call of any Python function."""
+    x = np.array([1.0, 2.0])
+    gradient = sg.grad(lambda x: np.sum(x**3))
+    gradient(x)
+    seen = []
+    sys.setprofile(lambda frame, event, arg: seen.append((event, frame.f_code.co_name)))
+    try:
+        gradient(x)
+    finally:
+        sys.setprofile(None)
+    assert [event for event, _ in seen if event == "call"] == []

@@ -18,8 +18,8 @@ from lane_functions import Points
 from test_sanitizers import needs_sanitizers, run_sanitized
 
 import symgrad as sg
-from symgrad.compiled import source_of
 from symgrad.errors import SymgradWarning
+from symgrad.generate import source_of
 
 MARK = "SG_SIMD"  # stands before every loop over lanes
 

@@ -7,9 +7,13 @@ import pytest
 from codegen import agree
 
 import symgrad as sg
+from symgrad.compiled import Compiled
+from symgrad.emit import c as emit_module
+from symgrad.emit.c import PART_STATEMENTS
 from symgrad.expr.node import Expr, arg, array, bind, const, eye, iota
 from symgrad.expr.walk import expand_composites
-from symgrad.lower.program import Loop, Program, Store, statements
+from symgrad.generate import source_of
+from symgrad.lower.program import Buffer, Loop, Program, Store, statements
 from symgrad.lower.schedule import lower
 from symgrad.ops.einsum import einsum
 from symgrad.ops.linear import (
@@ -272,3 +276,72 @@ def test_boxes_of_a_matrix():
     assert temporaries(same([x], concat(apart, 1))) == []
     across = _box(node, (2, 3), (3, 4))
     assert len(temporaries(same([x], concat([*apart, across], 1)))) == 1
+
+
+def _scalars(n, live=12):
+    """Long straight-line code on elements of an array, with many values alive at once."""
+    rng = np.random.default_rng(n)
+    picks = rng.integers(0, live, (n, 3))
+
+    def f(x):
+        values = [x[i] for i in range(live)]
+        for i, j, k in picks:
+            values[k] = 0.5 * values[k] + np.sin(values[i]) * values[j]
+        return sum(values[1:], values[0])
+
+    return f, rng.uniform(0.5, 1.0, live)
+
+
+def test_code_on_elements_stands_in_no_loop_and_is_cut():
+    f, x = _scalars(400)
+    graph = sg.trace(sg.grad(f), x).simplify()
+    source = source_of(graph)
+    assert source.c.count("static SG_NOINLINE int") == 1  # the macro SG_PART, used for each part
+    assert "_part3(" in source.c
+    longest = max(len(part.splitlines()) for part in source.c.split("\nSG_PART "))
+    assert longest < 3 * PART_STATEMENTS
+    np.testing.assert_allclose(Compiled(graph)(x), graph.evaluate(x), rtol=1e-12)
+
+
+def test_values_written_in_several_parts(monkeypatch):
+    """With cuts everywhere, also between the first and the last write of a sum."""
+    f, x = _scalars(40)
+    W = np.linspace(0.5, 1.5, len(x))
+
+    def g(x):
+        return f(x * (W @ x)) + np.sum(np.cumsum(x) ** 2)
+
+    for size in (1, 3):
+        monkeypatch.setattr(emit_module, "PART_STATEMENTS", size)
+        for h in (g, sg.grad(g)):
+            graph = sg.trace(h, x).simplify()
+            np.testing.assert_allclose(Compiled(graph)(x), graph.evaluate(x), rtol=1e-11)
+
+
+def test_units_side_by_side_are_the_whole(monkeypatch):
+    """Compiled in many units and in one, the numbers are the same to the bit."""
+    f, x = _scalars(60)
+    monkeypatch.setattr(emit_module, "PART_STATEMENTS", 10)
+    monkeypatch.setattr(emit_module, "UNIT_PARTS", 1000)
+    graph = sg.trace(sg.grad(f), x).simplify()
+    whole = Compiled(graph)
+    monkeypatch.setattr(emit_module, "UNIT_PARTS", 10)
+    assert source_of(graph).units > 3 and whole.source.units == 1
+    np.testing.assert_array_equal(Compiled(graph)(x), whole(x))
+
+
+def test_arrays_that_share_workspace_are_found():
+    def work(number, offset, doubles):
+        return Buffer(number, f"b{number}", (doubles,), "float64", "work", offset=offset)
+
+    rng = np.random.default_rng(3)
+    for _ in range(200):
+        arrays = [work(k, 8 * int(rng.integers(30)), int(rng.integers(0, 6))) for k in range(7)]
+        expected = {
+            a.number
+            for a in arrays
+            for b in arrays
+            if a is not b
+            and max(a.offset, b.offset) < min(a.offset + a.nbytes, b.offset + b.nbytes)
+        }
+        assert emit_module._shared(arrays) == expected

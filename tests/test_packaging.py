@@ -30,6 +30,7 @@ LAYERS = [
     ["trace", "diff", "simplify", "inspect"],
     ["graph", "signature", "lower"],
     ["emit"],
+    ["generate"],
     ["runtime"],
     ["interop"],
     ["compiled"],
@@ -41,7 +42,9 @@ LAYERS = [
 LEVEL = {part: level for level, row in enumerate(LAYERS) for part in row}
 
 # Packages that are imported where they are used, so that `import symgrad` stays light or works
-# without them; symgrad.compiled is another, which needs Jinja and cffi.
+# without them. So are LATE ones: compiled functions need cffi, their C Jinja, and a process that
+# finds its functions in the cache generates no C.
+LATE = ("symgrad.compiled.", "symgrad.generate.", "symgrad.interop.")
 LAZY = {"inspect": "sympy", "sparse": "scipy", "interop": "scipy"}
 OPTIONAL = {"scipy"}
 
@@ -87,7 +90,7 @@ def test_imports_point_one_way(path):
     for module, inside, line in imports(path):
         where = f"{path}:{line}: import of {module}"
         if inside:
-            late = module.split(".")[0] == LAZY.get(here) or module.startswith("symgrad.compiled.")
+            late = module.split(".")[0] == LAZY.get(here) or module.startswith(LATE)
             assert late, f"{where} in a function"
         if module.split(".")[0] == "symgrad":
             part = module.split(".")[1]

@@ -17,6 +17,7 @@ from typing import Any
 import jinja2
 import numpy as np
 
+from symgrad.boundary import Binding
 from symgrad.emit.lanes import Lanes, lanes_apart, without_branches
 from symgrad.expr.node import CONST, FLOATS, Expr, const_value
 from symgrad.expr.op import Kind
@@ -49,6 +50,7 @@ C_TYPES = {
     "bool": "bool",
 }
 PART_STATEMENTS = 250  # C compilers are superlinear in a function's length; see ARCHITECTURE.md
+UNIT_PARTS = 16  # parts that one compiler translates, where several work on a file at once
 SUM_BLOCK = 128  # elements summed between two compensated additions, as in NumPy's pairwise sums
 INNER_BLOCK = 16  # elements that one lane adds before they go to its sum, to keep errors short
 _WORD = re.compile(r"[A-Za-z_]\w*")
@@ -77,23 +79,18 @@ def load_templates() -> None:
 
 
 @dataclass(frozen=True)
-class Source:
+class Source(Binding):
     """Generated C of one function.
 
     c, header : text of the two files
-    name : C name of the function; `entry` the uniform one that takes arrays of pointers
-    workspace_bytes : what the caller has to provide, 0 if nothing
-    data : captured arrays the caller passes behind its own arguments, in order
-    data_names : names under which the exported data file defines them
+    data_names : names under which the exported data file defines the captured arrays
+    units : in how many pieces the C can be compiled side by side, by SG_UNIT = 0, 1, …
     """
 
     c: str
     header: str
-    name: str
-    entry: str
-    workspace_bytes: int
-    data: tuple[np.ndarray, ...]
     data_names: tuple[str, ...]
+    units: int
 
 
 def literal(value: Any, dtype: str) -> str:
@@ -140,6 +137,8 @@ class _Emitter:
         self.lane_name: str | None = None  # one lane, spelled outside a block
         self.simd = False  # whether there are such blocks
         self.branchless = False  # whether a branch would keep the compiler from vectorising
+        for index in _open_single_rounds(program):
+            self.loop_names[index] = "0"
         self._analyse()
 
     # ---- which expressions become variables ----------------------------------------------------
@@ -525,7 +524,7 @@ class _Emitter:
             assert entry is not None
             base, shift = _split_constant(entry)
             constant += shift * stride
-            if base is None:
+            if base is None or self.loop_names.get(base) == "0":
                 continue
             text = self.spell(base, _TIMES if stride != 1 else _PLUS)
             terms.append(text if stride == 1 else f"{text} * {stride}")
@@ -584,6 +583,33 @@ class _Emitter:
         else:
             operands = [self.spell(a, max(level, _EQUAL)) for a in node.args]
         return template.format(*operands), level
+
+
+def _open_single_rounds(program: Program) -> list[Expr]:
+    """Put the body of each loop of one round in its place; the loop variables, which are all 0.
+
+    Code on elements of an array is full of them, and only what stands in no loop can be cut into
+    parts.
+    """
+    bodies = [program.body]
+    for body in bodies:  # which grows meanwhile
+        bodies.extend(s.body for s in body if isinstance(s, Loop))
+    indices: list[Expr] = []
+    opened: dict[int, list[Any]] = {}
+    for body in reversed(bodies):  # from the inside out
+        open_: list[Any] = []
+        for s in body:
+            if isinstance(s, Loop) and s.extent == 1 and not s.lanes:
+                indices.append(s.index)
+                opened[id(s.body)] = body
+                open_ += s.body
+            else:
+                open_.append(s)
+        body[:] = open_
+    for b in program.buffers:
+        while id(b.home) in opened:
+            b.home = opened[id(b.home)]
+    return indices
 
 
 def _is_elementwise(loop: Loop) -> bool:
@@ -685,6 +711,7 @@ def emit(
                 b.role, b.offset = "work", workspace
                 workspace += -(-b.nbytes // 64) * 64
     used = set().union(*(p.used for p in parts))
+    shared = _shared(arrays)
     helpers = _helpers(emitter)
     constants = [b for b in program.buffers if b.role == "constant" and b.name in used]
     captured = [b for b in program.inputs if b.role == "data"]
@@ -710,12 +737,13 @@ def emit(
         parts=[
             dict(
                 records=p.records,
-                arrays=[_array(b, arrays) for b in arrays if b.name in p.used],
+                unit=k // UNIT_PARTS,
+                arrays=[_array(b, shared) for b in arrays if b.name in p.used],
                 parameters=[
                     b.name for b in (*program.inputs, *program.outputs) if b.name in p.used
                 ],
             )
-            for p in parts
+            for k, p in enumerate(parts)
         ],
         simd=emitter.simd,
         vector_math=_vector_math(used, helpers),
@@ -731,6 +759,7 @@ def emit(
         workspace_bytes=workspace,
         data=tuple(b.data for b in captured),  # type: ignore[misc]
         data_names=tuple(f"{name}_{b.name}" for b in captured),
+        units=-(-len(parts) // UNIT_PARTS),
     )
 
 
@@ -754,17 +783,22 @@ def _parameter(b: Buffer, note: str) -> dict[str, Any]:
                 by_value=b.role == "in" and not b.shape, note=note)  # fmt: skip
 
 
-def _array(b: Buffer, arrays: Sequence[Buffer]) -> dict[str, Any]:
-    """`alone`: whether no other array lies in the same part of the workspace."""
-    alone = not any(
-        o is not b
-        and o.role == b.role == "work"
-        and o.offset < b.offset + b.nbytes
-        and b.offset < o.offset + o.nbytes
-        for o in arrays
-    )
+def _array(b: Buffer, shared: set[int]) -> dict[str, Any]:
     return dict(name=b.name, type=C_TYPES[b.dtype], size=max(b.size, 1), role=b.role,
-                offset=b.offset // 8, alone=alone)  # fmt: skip
+                offset=b.offset // 8, alone=b.number not in shared)  # fmt: skip
+
+
+def _shared(arrays: Sequence[Buffer]) -> set[int]:
+    """The arrays that lie in a part of the workspace where another one lies as well."""
+    found: set[int] = set()
+    reach, last = -1, -1  # the furthest end so far, and whose it is
+    sizes = sorted((b.offset, b.offset + b.nbytes, b.number) for b in arrays if b.role == "work")
+    for start, end, number in sizes:
+        if start < reach and start < end:
+            found |= {number, last}
+        if end > reach:
+            reach, last = end, number
+    return found
 
 
 @dataclass
@@ -801,45 +835,63 @@ def _parts(
     """
     if len(records) <= PART_STATEMENTS:
         return [_Part(records, _words(records))], 0
-    owner: dict[str, int] = {}
     words = [_words(r) for r in records]
-    for k, record in enumerate(records):
-        if record["kind"] in ("declare", "define"):
-            owner[record.get("name") or record["target"]] = k // PART_STATEMENTS
+    defined = {_defined(r): k for k, r in enumerate(records)}
+    read = [sorted(w & defined.keys(), key=lambda n: (len(n), n)) for w in words]
+    starts = _starts(read, defined)
     crossing: dict[str, int] = {}
-    for k, used in enumerate(words):
-        for name in sorted(used, key=lambda n: (len(n), n)):
-            if name in owner and owner[name] < k // PART_STATEMENTS:
-                crossing.setdefault(name, slot_offset + len(crossing))
     parts: list[_Part] = []
-    for start in range(0, len(records), PART_STATEMENTS):
-        part = start // PART_STATEMENTS
+    for start, end in zip(starts, [*starts[1:], len(records)], strict=True):
+        for names in read[start:end]:
+            for name in names:
+                if defined[name] < start:
+                    crossing.setdefault(name, slot_offset + len(crossing))
+    for start, end in zip(starts, [*starts[1:], len(records)], strict=True):
         out: list[dict[str, Any]] = []
         loaded: set[str] = set()
-        last_write = _last_writes(records[start : start + PART_STATEMENTS], crossing)
-        for k in range(start, min(start + PART_STATEMENTS, len(records))):
-            for name in sorted(words[k] & crossing.keys(), key=lambda n: (len(n), n)):
-                if owner[name] < part and name not in loaded:
+        last_write = _last_writes(records[start:end], crossing)
+        written = {name for names in last_write.values() for name in names}
+        for k in range(start, end):
+            for name in read[k]:
+                if defined[name] < start and name not in loaded:
                     loaded.add(name)
                     ctype = C_TYPES[emitter.defined[name]]
                     value = f"work[{crossing[name]}]"
                     if ctype != "double":
                         value = f"{value} != 0" if ctype == "bool" else f"({ctype}){value}"
-                    out.append(dict(kind="declare", type=ctype, name=name, value=value))
+                    kind = "define" if name in written else "declare"
+                    out.append(dict(kind=kind, type=ctype, name=name, target=name, value=value))
             out.append(records[k])
             for name in last_write.get(k - start, ()):
-                if owner[name] == part:
-                    cast = "" if emitter.defined[name] == "float64" else "(double)"
-                    out.append(
-                        dict(
-                            kind="assign",
-                            target=f"work[{crossing[name]}]",
-                            op="=",
-                            value=cast + name,
-                        )
-                    )
-        parts.append(_Part(out, set().union(*words[start : start + PART_STATEMENTS])))
+                cast = "" if emitter.defined[name] == "float64" else "(double)"
+                target = f"work[{crossing[name]}]"
+                out.append(dict(kind="assign", target=target, op="=", value=cast + name))
+        parts.append(_Part(out, set().union(*words[start:end])))
     return parts, len(crossing)
+
+
+def _defined(record: dict[str, Any]) -> str | None:
+    """The variable that a record declares, if it does."""
+    if record["kind"] in ("declare", "define"):
+        return record.get("name") or record["target"]
+    return None
+
+
+def _starts(read: Sequence[Sequence[str]], defined: dict[str | None, int]) -> list[int]:
+    """Where each part begins: loads of values from before count as statements."""
+    starts = [0]
+    size = 0
+    loaded: set[str] = set()
+    for k, names in enumerate(read):
+        loads_ = {n for n in names if defined[n] < starts[-1]} - loaded
+        if size + 1 + len(loads_) > PART_STATEMENTS and k > starts[-1]:
+            starts.append(k)
+            size = 0
+            loaded = set()
+            loads_ = {n for n in names if defined[n] < k}
+        size += 1 + len(loads_)
+        loaded |= loads_
+    return starts
 
 
 def _last_writes(records: list[dict[str, Any]], crossing: dict[str, int]) -> dict[int, list[str]]:

@@ -73,7 +73,7 @@ _loader = ffi.dlopen(None)
 # Looked up now: the first look-up of a name goes through dlsym, which resets dlerror.
 _dlopen, _dlsym, _dlerror = _loader.dlopen, _loader.dlsym, _loader.dlerror
 
-_SYMBOL = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
+_SYMBOL = r"[A-Za-z_][A-Za-z0-9_]{0,254}"
 _libraries: dict[str, Library] = {}
 _locks: dict[str, threading.Lock] = {}
 _serial = itertools.count()
@@ -94,14 +94,26 @@ class Library:
     compiler: Compiler
     _handle: object
 
+    @property
+    def optimize(self) -> int:
+        """The -O level that was asked for; the user's options stand behind it."""
+        return next(int(flag[2:]) for flag in self.flags if flag.startswith("-O"))
+
     def address(self, symbol: str) -> int:
         """Address of an exported function, for callers that do not go through cffi."""
-        if not _SYMBOL.fullmatch(symbol):
+        if not re.fullmatch(_SYMBOL, symbol):
             raise BuildError(f"{symbol!r} is not the name of a C function.")
         found = _dlsym(self._handle, symbol.encode())
         if not found:
             raise BuildError(f"the compiled library does not export {symbol!r}.")
         return int(ffi.cast("uintptr_t", found))
+
+    def offers(self, symbols: tuple[str, ...]) -> bool:
+        """Whether all of these are exported."""
+        try:
+            return all(self.address(symbol) for symbol in symbols)
+        except BuildError:
+            return False
 
     def entry(self, symbol: str) -> Any:
         """cffi pointer of type ``int (*)(const void *const *, void *const *, void *)``."""
@@ -115,6 +127,7 @@ def build(
     optimize: int = 2,
     native: bool = True,
     key_extra: str = "",
+    units: int = 1,
 ) -> Library:
     """Compile and load `source`, or find it in this process or in the cache.
 
@@ -125,6 +138,7 @@ def build(
     optimize : 0 to 3, the compiler's -O level
     native : whether to use every feature of this CPU
     key_extra : anything else that must be part of the cache key, such as symgrad's version
+    units : in how many pieces `source` can be compiled side by side, by ``-DSG_UNIT=0``, 1, …
 
     Raises
     ------
@@ -150,7 +164,7 @@ def build(
             with _locks.setdefault(key, threading.Lock()):
                 library = _libraries.get(key)
                 if library is None:
-                    library = _load_or_compile(source, symbols, key, compiler, flags)
+                    library = _load_or_compile(source, symbols, key, compiler, flags, units)
                     _libraries[key] = library
         finally:
             _locks.pop(key, None)
@@ -170,13 +184,19 @@ def find_cached(
     """As `build`, but None where `build` would have to compile."""
     compiler = find_compiler()
     flags = resolve_flags(compiler, native=native, optimize=optimize)
-    key = cache_key(source, compiler, flags, key_extra)
+    return find_key(cache_key(source, compiler, flags, key_extra), symbols, compiler, flags)
+
+
+def find_key(
+    key: str, symbols: tuple[str, ...], compiler: Compiler, flags: tuple[str, ...]
+) -> Library | None:
+    """The library that has this cache key, made with `compiler` and `flags`, if there is one."""
     library = _libraries.get(key)
     if library is None:
         library = _load_cached(open_cache(), symbols, key, compiler, flags)
-    if library is not None:
-        library = _libraries.setdefault(key, library)
-    return library
+        if library is not None:
+            library = _libraries.setdefault(key, library)
+    return library if library is not None and library.offers(symbols) else None
 
 
 def cache_key(source: str, compiler: Compiler, flags: tuple[str, ...], extra: str) -> str:
@@ -205,7 +225,12 @@ def _libc() -> str:
 
 
 def _load_or_compile(
-    source: str, symbols: tuple[str, ...], key: str, compiler: Compiler, flags: tuple[str, ...]
+    source: str,
+    symbols: tuple[str, ...],
+    key: str,
+    compiler: Compiler,
+    flags: tuple[str, ...],
+    units: int,
 ) -> Library:
     cache = open_cache()
     if library := _load_cached(cache, symbols, key, compiler, flags):
@@ -213,7 +238,7 @@ def _load_or_compile(
     with cache.lock(key, timeout()):
         # Whoever held the lock before may have built it.
         library = _load_cached(cache, symbols, key, compiler, flags)
-        return library or _compile(cache, source, symbols, key, compiler, flags)
+        return library or _compile(cache, source, symbols, key, compiler, flags, units)
 
 
 def _load_cached(
@@ -238,13 +263,14 @@ def _compile(
     key: str,
     compiler: Compiler,
     flags: tuple[str, ...],
+    units: int,
 ) -> Library:
     with cache.workspace() as place:
         made = place / "entry"
         made.mkdir(mode=0o700)
         write_file(made / SOURCE, source.encode())
         started = time.perf_counter()
-        compile_library(compiler, flags, made)
+        compile_library(compiler, flags, made, units)
         seconds = time.perf_counter() - started
         seal_entry(made, key)
         verified = read_entry(made, key)

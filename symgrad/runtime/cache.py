@@ -40,8 +40,9 @@ FORMAT = "symgrad-cache-1"
 SOURCE, LIBRARY, MANIFEST = "src.c", "mod.so", "manifest.json"
 
 _TEMPORARY = "symgrad-tmp."
-_KEY = re.compile(r"[0-9a-f]{64}")
+_KEY = r"[0-9a-f]{64}"
 _DAY = 86400.0
+_NOTE_DAYS = 30.0  # a note that nobody believes any more
 _SMALL = 1 << 16  # bytes; no manifest or note comes near this
 _LARGE = 1 << 30  # bytes; no source or library comes near this
 _OPEN = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # nonblocking: a fifo
@@ -165,10 +166,10 @@ class Cache:
         for item in listing:
             with contextlib.suppress(OSError):
                 used = item.stat(follow_symlinks=False).st_mtime
-                if _KEY.fullmatch(item.name):
+                if re.fullmatch(_KEY, item.name):
                     size = sum(f.stat(follow_symlinks=False).st_size for f in os.scandir(item))
                     entries.append((used, size, Path(item.path)))
-                elif now - used > _DAY and (
+                elif now - used > _DAY * (_NOTE_DAYS if item.name.startswith("note-") else 1) and (
                     item.name.startswith((_TEMPORARY, "note-")) or item.name.endswith(".lock")
                 ):
                     self._remove(Path(item.path))
@@ -179,14 +180,14 @@ class Cache:
             self._remove(path)
             total -= size
 
-    def read_note(self, name: str) -> object:
-        """What :meth:`write_note` stored less than a day ago, or None."""
+    def read_note(self, name: str, days: float = _NOTE_DAYS) -> object:
+        """What :meth:`write_note` stored less than so many days ago, or None."""
         try:
             with _open_checked(self.root / f"note-{name}", _SMALL) as fd:
-                if not 0 <= time.time() - os.fstat(fd).st_mtime < _DAY:
+                if not 0 <= time.time() - os.fstat(fd).st_mtime < days * _DAY:
                     return None
                 digest, _, text = _read(fd).partition(b"\n")
-            if digest != hashlib.sha256(text).hexdigest().encode():
+            if digest != _note_digest(name, text):
                 return None
             return json.loads(text)
         except (OSError, ValueError, RecursionError):
@@ -196,8 +197,13 @@ class Cache:
         """Store a small JSON value; failing to is no error, since notes only save time."""
         text = json.dumps(value).encode()
         with contextlib.suppress(OSError, CacheError), self.workspace() as place:
-            write_file(place / "note", hashlib.sha256(text).hexdigest().encode() + b"\n" + text)
+            write_file(place / "note", _note_digest(name, text) + b"\n" + text)
             os.replace(place / "note", self.root / f"note-{name}")
+
+    def keep_note(self, name: str) -> None:
+        """Let the age of a note begin anew."""
+        with contextlib.suppress(OSError):
+            os.utime(self.root / f"note-{name}", follow_symlinks=False)
 
     def _remove(self, path: Path) -> None:
         """Rename away, then delete: a name under the root is whole or absent, never half gone."""
@@ -213,6 +219,11 @@ class Cache:
                 os.unlink(aside)
 
 
+def _note_digest(name: str, text: bytes) -> bytes:
+    """The name is part of it, so that no note passes for another."""
+    return hashlib.sha256(name.encode() + b"\n" + text).hexdigest().encode()
+
+
 def open_cache() -> Cache:
     """The cache to use now: ``SYMGRAD_CACHE_DIR``, else the user's own cache directory.
 
@@ -226,6 +237,11 @@ def open_cache() -> Cache:
         return Cache(_checked_root(platformdirs.user_cache_path("symgrad", appauthor=False)))
     except CacheError as error:
         return Cache(_private_root(str(error)))
+
+
+def is_key(text: str) -> bool:
+    """Whether `text` can be the name of an entry."""
+    return re.fullmatch(_KEY, text) is not None
 
 
 def size_limit() -> int:

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from symgrad.boundary import ArrayType, check_call
-from symgrad.emit.c import Source
+from symgrad.boundary import ArrayType, Binding, check_call
 from symgrad.errors import (
     CompilerNotFoundError,
     NoCompilerWarning,
@@ -23,26 +22,38 @@ from symgrad.errors import (
 from symgrad.runtime.build import Library, build, ffi
 from symgrad.version import __version__
 
+if TYPE_CHECKING:
+    from symgrad.emit.c import Source
+
 _LARGE_SOURCE = 400_000  # characters; past this -O3 costs minutes and gains nothing
 
 
-class Native:
-    """A compiled function on flat lists of arrays. Thread-safe: all state is per call.
+def build_source(source: Source) -> Library:
+    """The library of generated C. Raises CompilerNotFoundError if there is no compiler."""
+    large = len(source.c) > _LARGE_SOURCE
+    return build(
+        source.c,
+        (source.entry, source.name),
+        optimize=1 if large else 3,
+        key_extra=__version__,
+        units=source.units,
+    )
 
-    Raises CompilerNotFoundError when made, if there is no compiler.
-    """
+
+class Native:
+    """A compiled function on flat lists of arrays. Thread-safe: all state is per call."""
 
     def __init__(
-        self, source: Source, inputs: Sequence[ArrayType], outputs: Sequence[ArrayType]
+        self,
+        binding: Binding,
+        library: Library,
+        inputs: Sequence[ArrayType],
+        outputs: Sequence[ArrayType],
     ) -> None:
-        self.source = source
+        self.binding, self.library = binding, library
         self.inputs, self.outputs = list(inputs), list(outputs)
-        large = len(source.c) > _LARGE_SOURCE
-        self.library: Library = build(
-            source.c, (source.entry, source.name), optimize=1 if large else 3, key_extra=__version__
-        )
-        self._entry = self.library.entry(source.entry)
-        self._data = [ffi.from_buffer(d) if d.size else ffi.NULL for d in source.data]
+        self._entry = library.entry(binding.entry)
+        self._data = [ffi.from_buffer(d) if d.size else ffi.NULL for d in binding.data]
         self._memory = threading.local()
 
     def __call__(
@@ -59,16 +70,16 @@ class Native:
             self._workspace(),
         )
         if status:
-            raise_status(status, self.source.name)
+            raise_status(status, self.binding.name)
         return results
 
     def _workspace(self) -> Any:
         """One scratch block per thread and function, kept: fresh pages cost more than work."""
-        if not self.source.workspace_bytes:
+        if not self.binding.workspace_bytes:
             return ffi.NULL
         pointer = getattr(self._memory, "pointer", None)
         if pointer is None:
-            block = np.empty(self.source.workspace_bytes + 64, np.uint8)
+            block = np.empty(self.binding.workspace_bytes + 64, np.uint8)
             start = -block.ctypes.data % 64
             self._memory.block = block
             pointer = self._memory.pointer = ffi.from_buffer(block[start:])

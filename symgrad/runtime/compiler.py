@@ -11,6 +11,7 @@ meaning or runs other programs: no shell, an allow-list of options, a small envi
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import importlib.util
 import itertools
@@ -24,7 +25,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -37,7 +38,7 @@ from symgrad.errors import (
     CompileTimeoutError,
     UnusableCompilerError,
 )
-from symgrad.runtime.cache import LIBRARY, SOURCE, open_cache
+from symgrad.runtime.cache import LIBRARY, SOURCE, Cache, open_cache
 
 # -fno-math-errno: errno is never read, and sqrt becomes one instruction. -fno-trapping-math: the
 # floating-point status flags are never read either; it lets both sides of a select be computed,
@@ -57,11 +58,19 @@ _BIND = () if sys.platform == "darwin" else ("-Wl,-Bsymbolic",)
 # zig's debug mode adds traps on undefined behaviour, whose runtime it would have to link.
 _QUIRKS = {"gcc": ("-fno-tree-loop-if-convert",), "zig": ("-fno-sanitize=undefined",)}
 
+# -O1 is for long straight-line code, where each value is computed once and every store to a slot is
+# read. Passes of gcc that look for the opposite take a third of its time and find nothing.
+_STRAIGHT = {
+    "gcc": (
+        "-fno-tree-dse", "-fno-dse", "-fno-tree-pta", "-fno-tree-fre", "-fno-tree-dominator-opts",
+    ),
+}  # fmt: skip
+
 # Options that users may add. A list of what is allowed, since no list of what is forbidden is
 # ever complete: -Ofast, -ffast-math and its parts, -mrecip, -mdaz-ftz, -fplugin, -specs,
 # -wrapper, -B, -Xclang, @file, -Wl, … all fail to match. -march=native is absent because the
 # cache key would not say which CPU it meant: native=True resolves it.
-_ALLOWED_OPTION = re.compile(
+_ALLOWED_OPTION = (  # compiled when first used, which most processes never do
     r"-O[0-3sgz]|-g[0-3]?|-ggdb[0-3]?|-pipe|-pthread|-w|-W[a-z][a-z0-9+-]*(=[0-9]+)?"
     r"|-m(arch|cpu|tune)=(?!native)[A-Za-z0-9_.+-]+"
     r"|-m(no-)?(sse[0-9.a]*|ssse3|avx[a-z0-9.-]*|fma|f16c|bmi2?|popcnt|lzcnt)"
@@ -79,6 +88,7 @@ _ENVIRONMENT = (
 )  # fmt: skip
 
 _NOTE = "native options with SIMD loops"  # what notes say; a new text makes old ones unknown
+_LABELS = ("cc", "gcc", "clang", "ziglang")  # what is tried where CC names nothing
 _LAUNCHERS = ("ccache", "sccache", "distcc")
 _OUTPUT_KEPT = 1 << 18  # bytes of compiler output kept at either end
 
@@ -121,7 +131,7 @@ def find_compiler() -> Compiler:
     if question in _found:
         return _found[question]
     tried = []
-    for label in (f"CC={named}",) if named else ("cc", "gcc", "clang", "ziglang"):
+    for label in (f"CC={named}",) if named else _LABELS:
         try:
             argv = _named_command(named) if named else _default_command(label)
             _found[question] = compiler = _known_or_probed(argv)
@@ -150,14 +160,39 @@ def resolve_flags(compiler: Compiler, *, native: bool, optimize: int) -> tuple[s
     extra = _split("SYMGRAD_CFLAGS", os.environ.get("SYMGRAD_CFLAGS", ""))
     _check_options("SYMGRAD_CFLAGS", extra)
     own = compiler.native if native else ()
-    quirks = _QUIRKS.get(compiler.kind, ())
+    quirks: tuple[str, ...] = _QUIRKS.get(compiler.kind, ())
+    if optimize == 1:
+        quirks = (*quirks, *_STRAIGHT.get(compiler.kind, ()))
     return (*_BASE, *_BIND, f"-O{optimize}", *quirks, *own, *extra, "-lm")
 
 
-def compile_library(compiler: Compiler, flags: tuple[str, ...], entry: Path) -> None:
-    """Turn ``entry/src.c`` into ``entry/mod.so``; temporary files go next to `entry`."""
-    command = (*compiler.argv, SOURCE, *flags, "-o", LIBRARY)
-    status, output = _run(command, cwd=entry, scratch=entry.parent, seconds=timeout())
+def compile_library(
+    compiler: Compiler, flags: tuple[str, ...], entry: Path, units: int = 1
+) -> None:
+    """Turn ``entry/src.c`` into ``entry/mod.so``; temporary files go next to `entry`.
+
+    `units` pieces of the source, which SG_UNIT tells apart, are compiled side by side.
+    """
+    sources = [SOURCE]
+    if units > 1:
+        sources = [os.path.join(os.pardir, f"unit{k}.o") for k in range(units)]
+        commands = [
+            (*compiler.argv, "-c", f"-DSG_UNIT={k}", SOURCE, *flags, "-o", made)
+            for k, made in enumerate(sources)
+        ]
+        _side_by_side([functools.partial(_compile, compiler, c, entry) for c in commands])
+    _compile(compiler, (*compiler.argv, *sources, *flags, "-o", LIBRARY), entry)
+    if not (entry / LIBRARY).is_file():
+        raise CompileError(f"{compiler.path} reported success but wrote no library.")
+
+
+def _compile(
+    compiler: Compiler,
+    command: tuple[str, ...],
+    entry: Path,
+    stop: threading.Event | None = None,
+) -> None:
+    status, output = _run(command, entry, entry.parent, timeout(), stop)
     if "No space left on device" in output:
         raise CacheError(
             f"{entry.parent.parent} is full: free some space, or name another directory by "
@@ -165,8 +200,45 @@ def compile_library(compiler: Compiler, flags: tuple[str, ...], entry: Path) -> 
         )
     if status != 0:
         raise CompileError(_explain(compiler, status, output, entry / SOURCE))
-    if not (entry / LIBRARY).is_file():
-        raise CompileError(f"{compiler.path} reported success but wrote no library.")
+
+
+def _side_by_side(works: Sequence[Callable[..., None]]) -> None:
+    """Do all, as many at once as there are processors; the first failure ends the others."""
+    stop = threading.Event()
+    waiting = list(reversed(works))
+    failures: list[BaseException] = []
+
+    def work() -> None:
+        while not stop.is_set():
+            try:
+                next_ = waiting.pop()
+            except IndexError:
+                return
+            try:
+                next_(stop=stop)
+            except BaseException as error:
+                failures.append(error)
+                stop.set()
+
+    threads = [threading.Thread(target=work) for _ in works[: _processors()]]
+    for thread in threads:
+        thread.start()
+    try:
+        for thread in threads:
+            thread.join()
+    finally:  # also when Ctrl-C ends the waiting
+        stop.set()
+        for thread in threads:
+            thread.join()
+    if failures:
+        raise failures[0]
+
+
+def _processors() -> int:
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # macOS
+        return os.cpu_count() or 1
 
 
 def timeout() -> float:
@@ -227,7 +299,7 @@ def _split(variable: str, text: str) -> tuple[str, ...]:
 
 def _check_options(variable: str, options: tuple[str, ...]) -> None:
     for option in options:
-        if not _ALLOWED_OPTION.fullmatch(option):
+        if not re.fullmatch(_ALLOWED_OPTION, option):
             raise BuildError(
                 f"{variable}: option {option!r} is refused. Allowed are -O0 to -O3, -g, -W…, "
                 "-march=<name>, vector features and a few -f…; nothing that changes "
@@ -246,22 +318,46 @@ def _known_or_probed(argv: tuple[str, ...]) -> Compiler:
     """
     try:
         cache = open_cache()
-        seen = [_NOTE, argv, _file_identities(argv), _cpu_identity(), _libc()]
+        name = _note_name(argv)
     except CacheError:
         return _probe(argv)
-    name = hashlib.sha256(repr(seen).encode()).hexdigest()[:32]
-    match cache.read_note(name):
+    compiler = _noted(cache, name, argv)
+    if compiler is None:
+        compiler = _probe(argv)
+        note = {"version": compiler.version, "kind": compiler.kind, "native": compiler.native}
+        if _cpu_identity():
+            cache.write_note(name, note)
+    return compiler
+
+
+def _note_name(argv: tuple[str, ...]) -> str:
+    seen = [_NOTE, argv, _file_identities(argv), _cpu_identity(), _libc()]
+    return hashlib.sha256(repr(seen).encode()).hexdigest()[:32]
+
+
+def _noted(cache: Cache, name: str, argv: tuple[str, ...]) -> Compiler | None:
+    match cache.read_note(name, days=1):
         case {
             "version": str(version),
             "kind": "gcc" | "clang" | "zig" as kind,
             "native": list(own),
         }:
             return Compiler(argv, version, kind, tuple(map(str, own)))
-    compiler = _probe(argv)
-    note = {"version": compiler.version, "kind": compiler.kind, "native": compiler.native}
-    if _cpu_identity():
-        cache.write_note(name, note)
-    return compiler
+    return None
+
+
+def is_known() -> bool:
+    """Whether `find_compiler` can answer at once, without running the compiler."""
+    named = os.environ.get("CC", "").strip()
+    for label in ("CC",) if named else _LABELS:
+        try:
+            argv = _named_command(named) if named else _default_command(label)
+            return _noted(open_cache(), _note_name(argv), argv) is not None
+        except _Rejected:
+            continue
+        except BuildError:
+            break
+    return False
 
 
 def _file_identities(argv: tuple[str, ...]) -> list[tuple[str, int, int]]:
@@ -368,11 +464,17 @@ def _libc() -> str:
 # --- running it -----------------------------------------------------------------------------
 
 
-def _run(argv: tuple[str, ...], cwd: Path, scratch: Path | None, seconds: float) -> tuple[int, str]:
+def _run(
+    argv: tuple[str, ...],
+    cwd: Path,
+    scratch: Path | None,
+    seconds: float,
+    stop: threading.Event | None = None,
+) -> tuple[int, str]:
     """Exit status and output of a command that leads a process group of its own.
 
-    Whatever ends this function early (timeout, Ctrl-C) also ends the whole group. Of a long
-    output the beginning and the end are kept.
+    Whatever ends this function early (timeout, Ctrl-C, `stop`) also ends the whole group. Of a
+    long output the beginning and the end are kept.
     """
     environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
     environment["LC_ALL"] = "C"
@@ -392,7 +494,7 @@ def _run(argv: tuple[str, ...], cwd: Path, scratch: Path | None, seconds: float)
             )
         assert process.stdout is not None
         deadline = time.monotonic() + seconds
-        output = _read_until(process.stdout.fileno(), deadline)
+        output = _read_until(process.stdout.fileno(), deadline, stop)
         status = process.wait(max(0.0, deadline - time.monotonic()))
     except (TimeoutError, subprocess.TimeoutExpired) as error:
         raise CompileTimeoutError(
@@ -428,12 +530,14 @@ def _interrupt_later() -> Iterator[None]:
         handler(*came[-1])
 
 
-def _read_until(fd: int, deadline: float) -> bytes:
+def _read_until(fd: int, deadline: float, stop: threading.Event | None) -> bytes:
     head = tail = b""
     poll = select.poll()  # select() fails on descriptors above 1023
     poll.register(fd, select.POLLIN | select.POLLHUP)
     while (left := deadline - time.monotonic()) > 0:
-        if not poll.poll(left * 1000):
+        if stop is not None and stop.is_set():
+            raise BuildError("stopped, since another part of the function failed to compile")
+        if not poll.poll(1000 * (left if stop is None else min(left, 0.1))):
             continue
         chunk = os.read(fd, 1 << 16)
         if not chunk:

@@ -1,0 +1,44 @@
+"""From a graph to its C: names, lowering, emission. Only this module and below need Jinja."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from symgrad.emit.c import Source, data_source, emit, load_templates
+from symgrad.graph import Graph
+from symgrad.inspect import ascii_text
+from symgrad.lower.schedule import lower
+from symgrad.lower.share import share
+from symgrad.names import comment_text, mangle, unique
+from symgrad.version import __version__
+
+__all__ = ["c_names", "data_source", "load_templates", "source_of"]
+
+_FORMULA_NODES = 400  # a comment, not a book
+
+
+def c_names(paths: Sequence[str], taken: Sequence[str] = ()) -> list[str]:
+    """C names for leaves such as ``params["w"][0]``: params_w_0."""
+    words = [re.sub(r"[^0-9A-Za-z]+", "_", p).strip("_") for p in paths]
+    return unique([*taken, *(mangle(w, k) for k, w in enumerate(words))])[len(taken) :]
+
+
+def source_of(graph: Graph) -> Source:
+    """C of a graph, with names, shapes and the formula in comments."""
+    name = mangle(graph.name, 0)
+    names = c_names([*graph.arg_names, *graph.out_names], taken=["work", name])
+    inputs, outputs = names[: len(graph.args)], names[len(graph.args) :]
+    outs = share(graph.lowered_outs())
+    program = lower(graph.args, outs, inputs, outputs)
+    comment: list[str] = []
+    if len(graph.nodes) <= _FORMULA_NODES:
+        comment = [comment_text(ascii_text(line)) for line in graph.formula().splitlines()]
+    return emit(
+        program,
+        name,
+        comment=comment,
+        version=__version__,
+        input_notes=[comment_text(p) for p in graph.arg_names],
+        output_notes=[comment_text(p) for p in graph.out_names],
+    )

@@ -17,7 +17,6 @@ from symgrad.expr.node import CONST, Expr, bind, const, const_value
 from symgrad.expr.op import Kind, Op, register
 from symgrad.expr.walk import toposort
 
-
 _CACHED_BYTES = 1 << 18  # of an array that stays in the second-level cache between two loops
 
 

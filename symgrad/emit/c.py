@@ -233,6 +233,7 @@ class _Emitter:
         """The statements of one body as records for the template."""
         out: list[dict[str, Any]] = []
         for statement in body:
+            first = len(out)
             out.extend(self._declarations(statement, depth))
             if isinstance(statement, Loop) and statement.lanes:
                 out.extend(self.blocks(statement, depth))
@@ -240,6 +241,8 @@ class _Emitter:
             operand = self._operand(statement) if isinstance(statement, Store) else []
             out.extend(operand)
             out.append(self.statement(statement, depth))
+            for record in out[first:]:
+                record["apart"] = statement.apart if isinstance(statement, Store) else 0
             if operand:  # its value may be needed again where this body is over
                 del self.names[statement.value]
         return out
@@ -305,6 +308,7 @@ class _Emitter:
             if s.op in ("=", "+", "*"):
                 op = "=" if s.op == "=" else f"{s.op}="
                 record = dict(kind="assign", target=target, op=op, value=value, alone=alone)
+                record["scattered"] = s.apart > 0 and s.buffer.lanes == 0
                 if s.buffer.role == "scalar":
                     record.update(self._scalar(s.buffer))
                 return record
@@ -349,7 +353,7 @@ class _Emitter:
         """A loop in blocks of lanes: the full blocks, then the shorter last one."""
         self.simd = True
         out: list[dict[str, Any]] = []
-        full = loop.extent // loop.lanes * loop.lanes
+        full = loop.extent if loop.again else loop.extent // loop.lanes * loop.lanes
         name = f"i{loop.index.attrs[0]}"
         for start, stop, extent in ((0, full, loop.lanes), (full, loop.extent, loop.extent - full)):
             if start == stop:
@@ -364,7 +368,8 @@ class _Emitter:
             self.names, self.defined = names, defined
             between = loop.flush_blocks * loop.lanes if loop.flush else 0
             flush = self.body(loop.flush, depth) if loop.flush and between < stop - start else []
-            block = dict(kind="blocks", index=name, start=start, stop=stop, step=extent)
+            block = dict(kind="blocks", index=name, start=start, stop=stop, step=extent,
+                         overlaps=stop % extent > 0)  # fmt: skip
             out.append({**block, "body": records, "flush": flush, "between": between})
         return out + self.body(loop.flush, depth)
 

@@ -16,7 +16,7 @@ import itertools
 import math
 from typing import Any
 
-from symgrad.expr.node import FLOATS, Expr, bind, const
+from symgrad.expr.node import CONST, FLOATS, Expr, bind, const, const_value
 from symgrad.expr.op import Kind
 from symgrad.expr.walk import substitute, toposort
 from symgrad.lower.program import (
@@ -34,6 +34,7 @@ from symgrad.lower.program import (
     statements,
     values,
 )  # fmt: skip
+from symgrad.lower.straight import straight
 
 _MIN_EXTENT = 32  # shorter loops do not pay for the arrays
 _SIZES = (64, 56, 48, 40, 32, 24, 16)  # lanes: multiples of every vector width
@@ -210,6 +211,10 @@ class _Plan:
     def apply(self, buffers: list[Buffer], by_number: dict[int, Buffer], next_index: int) -> int:
         """Returns the next free number of an index."""
         loop = self.loop
+        stores = None if self.sums else straight(loop, self.private)
+        if stores is not None:
+            self._write_out(stores, buffers, by_number)
+            return next_index
         fitting = [n for n in _SIZES if n * self._lane_bytes() <= _BLOCK_BYTES] or [_SIZES[-1]]
         # Less work in the last, shorter block, where sizes are otherwise alike.
         exact = [n for n in fitting if loop.extent % n == 0 and 2 * n > fitting[0]]
@@ -249,6 +254,77 @@ class _Plan:
         next_index = _Hoist(loop, buffers, by_number, next_index).run()
         loop.body[:0] = copies
         return self._add_partials(buffers, by_number, next_index)
+
+    def _write_out(
+        self, stores: list[Store], buffers: list[Buffer], by_number: dict[int, Buffer]
+    ) -> None:
+        """Straight-line code: what is not contiguous over the points is copied before and behind."""
+        loop = self.loop
+        loop.lanes, loop.again = min(_SIZES[-1], loop.extent), True
+        for number in self.private:
+            by_number[number].role = "none"
+        apart = itertools.count(1)
+
+        def beside(target: Buffer, elements: int) -> Buffer:
+            name = _unused(buffers, f"{target.name}_lanes")
+            new = Buffer(len(buffers), name, (elements,), target.dtype, "work")
+            new.home, new.lanes = loop.body, loop.lanes
+            buffers.append(new)
+            by_number[new.number] = new
+            return new
+
+        copies: list[Any] = []
+        swap: dict[Expr, Expr] = {}
+        for number, found in self._rows(stores, by_number):
+            source, group = beside(by_number[number], len(found)), next(apart)
+            for k, node in enumerate(found):
+                place = (const(k, "int64"),)
+                copies.append(Store(source, place, node, apart=group))
+                swap[node] = _load(source, place)
+        results: dict[int, list[Store]] = {}
+        for s in stores:
+            if not self._is_contiguous(s.buffer, s.index):
+                results.setdefault(s.buffer.number, []).append(s)
+            (s.value,) = substitute([s.value], swap)
+        turned: list[Any] = []
+        for number, members in results.items():
+            target, group = beside(by_number[number], len(members)), next(apart)
+            for k, s in enumerate(sorted(members, key=lambda s: _constants(s.index))):
+                place = (const(k, "int64"),)
+                turned.append(Store(s.buffer, s.index, _load(target, place), apart=group))
+                s.buffer, s.index = target, place
+        loop.body[:] = [*copies, *stores, *turned]
+
+    def _rows(
+        self, stores: list[Store], by_number: dict[int, Buffer]
+    ) -> list[tuple[int, list[Expr]]]:
+        """What a point reads that does not stand beside the same of the next: a list for each row."""
+        rows: dict[tuple[Any, ...], list[Expr]] = {}
+        seen: set[Expr] = set()
+        stack = [s.value for s in reversed(stores)]
+        while stack:
+            node = stack.pop()
+            if node in seen:
+                continue
+            seen.add(node)
+            if node.op is not LOAD:  # an index is read where the row is
+                stack.extend(reversed(node.args))
+            elif _contains(node, self.index) and not self._is_contiguous(
+                by_number[node.attrs[0]], node.args
+            ):
+                moving = tuple(None if a.op is CONST else a for a in node.args)
+                rows.setdefault((node.attrs[0], moving), []).append(node)
+        return [
+            (number, sorted(found, key=lambda n: _constants(n.args)))
+            for (number, _), found in rows.items()
+        ]
+
+    def _is_contiguous(self, buffer: Buffer, index: tuple[Expr, ...]) -> bool:
+        """Whether an element stands beside that of the next point."""
+        moving = [a for a in buffer.kept_axes if _contains(index[a], self.index)]
+        if len(moving) != 1 or index[moving[0]] is not self.index:
+            return False
+        return math.prod(buffer.shape[a] for a in buffer.kept_axes if a > moving[0]) == 1
 
     def _sum_in_points(self, buffers: list[Buffer], by_number: dict[int, Buffer]) -> None:
         """Sums over points and inner axes: first along the axes, for each point on its own.
@@ -335,6 +411,10 @@ class _Plan:
             self.before.append(each(Flush(target, where, s.partial, None, start=True)))
             loop.flush.append(each(Flush(target, where, s.partial, carry)))
         return next_index
+
+
+def _constants(index: tuple[Expr, ...]) -> tuple[int, ...]:
+    return tuple(int(const_value(i)) for i in index if i.op is CONST)
 
 
 def _nest(loop: Loop, depth: int) -> list[Loop]:

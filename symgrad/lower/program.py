@@ -18,7 +18,15 @@ from symgrad.expr.op import Kind, Op, register
 
 
 def _normalize_div(args: tuple[Expr, ...], attrs: tuple[Any, ...]) -> Expr | None:
+    if args[0].op is CONST and args[1].op is CONST:
+        return const(const_value(args[0]) // const_value(args[1]), "int64")
     return args[0] if args[1].op is CONST and const_value(args[1]) == 1 else None
+
+
+def _normalize_mod(args: tuple[Expr, ...], attrs: tuple[Any, ...]) -> Expr | None:
+    if args[0].op is CONST and args[1].op is CONST:
+        return const(const_value(args[0]) % const_value(args[1]), "int64")
+    return None
 
 
 def _normalize_guard(args: tuple[Expr, ...], attrs: tuple[Any, ...]) -> Expr | None:
@@ -33,7 +41,7 @@ INDEX = register(Op("index", Kind.LOWERED, lambda number: ((), "int64"), lambda 
 LOAD = register(Op("load", Kind.LOWERED, lambda *args: ((), args[-1]), lambda *_: None, ("buffer", "dtype")))
 GUARD = register(Op("guard", Kind.LOWERED, lambda c, v: ((), v.dtype), lambda *_: None, c="{0} ? {1} : 0", normalize=_normalize_guard))
 INDEX_DIV = register(Op("index_div", Kind.LOWERED, lambda a, b: ((), "int64"), lambda *_: None, c="{0} / {1}", normalize=_normalize_div))
-INDEX_MOD = register(Op("index_mod", Kind.LOWERED, lambda a, b: ((), "int64"), lambda *_: None, c="{0} % {1}"))
+INDEX_MOD = register(Op("index_mod", Kind.LOWERED, lambda a, b: ((), "int64"), lambda *_: None, c="{0} % {1}", normalize=_normalize_mod))
 # fmt: on
 
 
@@ -78,6 +86,7 @@ class Store:
     """target[index] = value, or `op`= value for an accumulation.
 
     partial : for a sum over lanes, the buffer with a partial sum for each of a few lanes
+    apart : in a block of lanes, statements with different numbers take loops of their own
     """
 
     buffer: Buffer
@@ -85,6 +94,7 @@ class Store:
     value: Expr
     op: str = "="
     partial: Buffer | None = None
+    apart: int = 0
 
 
 @dataclass(eq=False)
@@ -137,6 +147,7 @@ class Loop:
     """for index in range(extent): body
 
     lanes : if not 0, points are taken in blocks of so many; see `symgrad.lower.lanes`
+    again : whether a point may be computed twice, so that the last block overlaps the one before
     flush : statements behind every `flush_blocks` blocks and at the end
     """
 
@@ -144,6 +155,7 @@ class Loop:
     extent: int
     body: list[Any] = field(default_factory=list)
     lanes: int = 0
+    again: bool = False
     flush: list[Any] = field(default_factory=list)
     flush_blocks: int = 0
 

@@ -23,17 +23,21 @@ from symgrad.expr.op import Kind
 from symgrad.expr.walk import toposort
 from symgrad.lower.lanes import LANES, only_adds
 from symgrad.lower.program import (
+    COS_TURNED,
     GUARD,
     INDEX,
     LOAD,
+    SIN_TURNED,
     Best,
     Buffer,
     Call,
     Check,
+    Fetch,
     Flush,
     Loop,
     Program,
     Store,
+    Turns,
     loads,
     values,
 )  # fmt: skip
@@ -50,6 +54,7 @@ C_TYPES = {
 PART_STATEMENTS = 250  # C compilers are superlinear in a function's length; see ARCHITECTURE.md
 SUM_BLOCK = 128  # elements summed between two compensated additions, as in NumPy's pairwise sums
 INNER_BLOCK = 16  # elements that one lane adds before they go to its sum, to keep errors short
+_LINE_BYTES = 64  # of a cache
 _WORD = re.compile(r"[A-Za-z_]\w*")
 _TREE_LIMIT = 16  # nodes spelled in one statement
 _ATOM, _UNARY, _TIMES, _PLUS, _COMPARE, _EQUAL, _AND, _OR, _TERNARY = range(9, 0, -1)
@@ -138,6 +143,7 @@ class _Emitter:
         self.lanes: Lanes | None = None  # the block that is being spelled
         self.lane_name: str | None = None  # one lane, spelled outside a block
         self.simd = False  # whether there are such blocks
+        self.prefetch = False  # whether such a block asks for cache lines
         self.branchless = False  # whether a branch would keep the compiler from vectorising
         self._analyse()
 
@@ -218,7 +224,7 @@ class _Emitter:
         if node.dtype == "int64" and node.op.kind is not Kind.LOWERED and node.op.cost <= 1:
             if all(self._is_index(a) for a in node.args):
                 return False
-        if node.op.kind is Kind.LOWERED and node.op is not GUARD:
+        if node.op.kind is Kind.LOWERED and node.op not in (GUARD, SIN_TURNED, COS_TURNED):
             return False
         if self.uses[node] > 1 and node.op.cost > 0:
             return True
@@ -297,6 +303,9 @@ class _Emitter:
             self.branchless = outer or elementwise
             body = self.body(s.body, depth + 1)
             self.branchless = outer
+            if all(record["kind"] == "check" for record in body):
+                return dict(kind="checks", index=name, extent=s.extent, body=body,
+                            name=self._fresh())  # fmt: skip
             self.simd = self.simd or elementwise
             return dict(kind="loop", index=name, extent=s.extent, body=body, simd=elementwise)
         if isinstance(s, Store):
@@ -337,6 +346,18 @@ class _Emitter:
                         best=self.place(s.value_buffer, s.index), position=self.spell(s.position),
                         sign=">" if s.op == "argmax" else "<",
                         is_float=s.value.dtype.startswith("float"))  # fmt: skip
+        if isinstance(s, Fetch):
+            assert self.lanes is not None
+            self.used.add(s.buffer.name)
+            self.prefetch = True
+            block = self.lanes.loop.index.attrs[0]
+            return dict(kind="fetch", start=f"{s.buffer.name} + i{block} * {s.elements}",
+                        index=self.lanes.name, count=s.elements * self.lanes.extent,
+                        line=_LINE_BYTES // np.dtype(s.buffer.dtype).itemsize)  # fmt: skip
+        if isinstance(s, Turns):
+            arrays = [b.name for b in (s.angles, s.rests, s.quarters)]
+            self.used.update(arrays)
+            return dict(kind="turns", call=f"sg_turns({s.angles.size}, {', '.join(arrays)})")
         if isinstance(s, Check):
             return dict(kind="check", value=self.spell(s.value), size=s.size)
         assert isinstance(s, Call)
@@ -696,6 +717,7 @@ def emit(
             for p in parts
         ],
         simd=emitter.simd,
+        prefetch=emitter.prefetch,
         vector_math=_vector_math(used, helpers),
         workspace=workspace,
         workspace_doubles=workspace // 8,

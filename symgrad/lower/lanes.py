@@ -12,11 +12,10 @@ error does not grow with the number of points.
 
 from __future__ import annotations
 
-import itertools
 import math
 from typing import Any
 
-from symgrad.expr.node import CONST, FLOATS, Expr, bind, const, const_value
+from symgrad.expr.node import FLOATS, Expr, const
 from symgrad.expr.op import Kind
 from symgrad.expr.walk import substitute, toposort
 from symgrad.lower.program import (
@@ -30,11 +29,13 @@ from symgrad.lower.program import (
     Loop,
     Store,
     index_of,
+    load_of,
     loads,
     statements,
+    unused_name,
     values,
 )  # fmt: skip
-from symgrad.lower.straight import straight
+from symgrad.lower.straight import Written, is_turned, straight
 
 _MIN_EXTENT = 32  # shorter loops do not pay for the arrays
 _SIZES = (64, 56, 48, 40, 32, 24, 16)  # lanes: multiples of every vector width
@@ -90,19 +91,28 @@ class _Plan:
         self.private: set[int] = set()
         self.turned: dict[int, tuple[int, list[int]]] = {}  # buffer: axis of the points, the others
         self.sums: list[Store] = []
+        self.straight: list[Store] | None = None
 
     # ---- is it right, does it pay ---------------------------------------------------------------
 
     def possible(self) -> bool:
         if any(isinstance(s, (Call, Check)) for s, _ in self.leaves):
             return False
-        return self._pays() and self._is_right()
+        if not (self._pays() and self._is_right()):
+            return False
+        if not self.sums:
+            self.straight = straight(self.loop, self.private)
+        return self.straight is not None or self.sums != [] or self._is_nested()
+
+    def _is_nested(self) -> bool:
+        return any(path for _, path in self.leaves)
 
     def _pays(self) -> bool:
         sums = [s for s, _ in self.leaves if isinstance(s, Store) and s.op == "+"]
-        nested = any(path for _, path in self.leaves)
-        if not nested:  # the compiler vectorises stores
-            return bool(sums) and (len(sums) < len(self.leaves) or self._is_costly())
+        if not self._is_nested():  # the compiler vectorises stores
+            if not sums:
+                return any(is_turned(n) for s, _ in self.leaves for n in toposort(values(s)))
+            return len(sums) < len(self.leaves) or self._is_costly()
         for s, path in self.leaves:
             if not isinstance(s, Store):
                 continue
@@ -211,9 +221,11 @@ class _Plan:
     def apply(self, buffers: list[Buffer], by_number: dict[int, Buffer], next_index: int) -> int:
         """Returns the next free number of an index."""
         loop = self.loop
-        stores = None if self.sums else straight(loop, self.private)
-        if stores is not None:
-            self._write_out(stores, buffers, by_number)
+        if self.straight is not None:
+            for number in self.private:
+                by_number[number].role = "none"
+            loop.lanes, loop.again = min(_SIZES[-1], loop.extent), True
+            loop.body[:] = Written(loop, buffers, by_number).out(self.straight)
             return next_index
         fitting = [n for n in _SIZES if n * self._lane_bytes() <= _BLOCK_BYTES] or [_SIZES[-1]]
         # Less work in the last, shorter block, where sizes are otherwise alike.
@@ -224,7 +236,7 @@ class _Plan:
         for number, (axis, rest) in self.turned.items():
             source = by_number[number]
             shape = tuple(source.shape[a] for a in rest)
-            name = _unused(buffers, f"{source.name}_lanes")
+            name = unused_name(buffers, f"{source.name}_lanes")
             turned = Buffer(len(buffers), name, shape, source.dtype, "work")
             turned.home, turned.lanes = loop.body, loop.lanes
             buffers.append(turned)
@@ -235,7 +247,7 @@ class _Plan:
                 next_index += 1
             at = list(index)
             at.insert(axis, self.index)
-            load = _load(source, tuple(at))
+            load = load_of(source, tuple(at))
             statement: Any = Store(turned, tuple(index), load)
             for i, n in zip(reversed(index), reversed(shape), strict=True):
                 statement = Loop(i, n, [statement])
@@ -243,7 +255,7 @@ class _Plan:
             for s, _ in self.leaves:
                 for node in loads(values(s)):
                     if node.attrs[0] == number and node.args[axis] is self.index:
-                        swap[node] = _load(turned, tuple(node.args[a] for a in rest))
+                        swap[node] = load_of(turned, tuple(node.args[a] for a in rest))
         if swap:
             for s, _ in self.leaves:
                 _rewrite(s, swap)
@@ -254,77 +266,6 @@ class _Plan:
         next_index = _Hoist(loop, buffers, by_number, next_index).run()
         loop.body[:0] = copies
         return self._add_partials(buffers, by_number, next_index)
-
-    def _write_out(
-        self, stores: list[Store], buffers: list[Buffer], by_number: dict[int, Buffer]
-    ) -> None:
-        """Straight-line code: what is not contiguous over the points is copied before and behind."""
-        loop = self.loop
-        loop.lanes, loop.again = min(_SIZES[-1], loop.extent), True
-        for number in self.private:
-            by_number[number].role = "none"
-        apart = itertools.count(1)
-
-        def beside(target: Buffer, elements: int) -> Buffer:
-            name = _unused(buffers, f"{target.name}_lanes")
-            new = Buffer(len(buffers), name, (elements,), target.dtype, "work")
-            new.home, new.lanes = loop.body, loop.lanes
-            buffers.append(new)
-            by_number[new.number] = new
-            return new
-
-        copies: list[Any] = []
-        swap: dict[Expr, Expr] = {}
-        for number, found in self._rows(stores, by_number):
-            source, group = beside(by_number[number], len(found)), next(apart)
-            for k, node in enumerate(found):
-                place = (const(k, "int64"),)
-                copies.append(Store(source, place, node, apart=group))
-                swap[node] = _load(source, place)
-        results: dict[int, list[Store]] = {}
-        for s in stores:
-            if not self._is_contiguous(s.buffer, s.index):
-                results.setdefault(s.buffer.number, []).append(s)
-            (s.value,) = substitute([s.value], swap)
-        turned: list[Any] = []
-        for number, members in results.items():
-            target, group = beside(by_number[number], len(members)), next(apart)
-            for k, s in enumerate(sorted(members, key=lambda s: _constants(s.index))):
-                place = (const(k, "int64"),)
-                turned.append(Store(s.buffer, s.index, _load(target, place), apart=group))
-                s.buffer, s.index = target, place
-        loop.body[:] = [*copies, *stores, *turned]
-
-    def _rows(
-        self, stores: list[Store], by_number: dict[int, Buffer]
-    ) -> list[tuple[int, list[Expr]]]:
-        """What a point reads that does not stand beside the same of the next: a list for each row."""
-        rows: dict[tuple[Any, ...], list[Expr]] = {}
-        seen: set[Expr] = set()
-        stack = [s.value for s in reversed(stores)]
-        while stack:
-            node = stack.pop()
-            if node in seen:
-                continue
-            seen.add(node)
-            if node.op is not LOAD:  # an index is read where the row is
-                stack.extend(reversed(node.args))
-            elif _contains(node, self.index) and not self._is_contiguous(
-                by_number[node.attrs[0]], node.args
-            ):
-                moving = tuple(None if a.op is CONST else a for a in node.args)
-                rows.setdefault((node.attrs[0], moving), []).append(node)
-        return [
-            (number, sorted(found, key=lambda n: _constants(n.args)))
-            for (number, _), found in rows.items()
-        ]
-
-    def _is_contiguous(self, buffer: Buffer, index: tuple[Expr, ...]) -> bool:
-        """Whether an element stands beside that of the next point."""
-        moving = [a for a in buffer.kept_axes if _contains(index[a], self.index)]
-        if len(moving) != 1 or index[moving[0]] is not self.index:
-            return False
-        return math.prod(buffer.shape[a] for a in buffer.kept_axes if a > moving[0]) == 1
 
     def _sum_in_points(self, buffers: list[Buffer], by_number: dict[int, Buffer]) -> None:
         """Sums over points and inner axes: first along the axes, for each point on its own.
@@ -351,7 +292,7 @@ class _Plan:
                 own.home, own.lanes = outer.body, self.loop.lanes
                 buffers.append(own)
                 by_number[own.number] = own
-                total = Store(only.buffer, only.index, _load(own, ()), "+")
+                total = Store(only.buffer, only.index, load_of(own, ()), "+")
                 only.buffer, only.index = own, ()
                 outer.body[position : position + 1] = [
                     Store(own, (), const(0, own.dtype)), inner, total,
@@ -378,7 +319,7 @@ class _Plan:
         made: dict[int, Buffer] = {}
 
         def beside(target: Buffer, suffix: str, lanes: int) -> Buffer:
-            name = _unused(buffers, target.name + suffix)
+            name = unused_name(buffers, target.name + suffix)
             new = Buffer(len(buffers), name, target.shape, target.dtype, "work")
             new.kept_axes, new.lanes = target.kept_axes, lanes
             buffers.append(new)
@@ -407,14 +348,10 @@ class _Plan:
 
             if carry is not None:
                 self.before.append(each(Store(carry, where, const(0, target.dtype))))
-                self.after.append(each(Store(target, where, _load(carry, where), "+")))
+                self.after.append(each(Store(target, where, load_of(carry, where), "+")))
             self.before.append(each(Flush(target, where, s.partial, None, start=True)))
             loop.flush.append(each(Flush(target, where, s.partial, carry)))
         return next_index
-
-
-def _constants(index: tuple[Expr, ...]) -> tuple[int, ...]:
-    return tuple(int(const_value(i)) for i in index if i.op is CONST)
 
 
 def _nest(loop: Loop, depth: int) -> list[Loop]:
@@ -537,7 +474,7 @@ class _Hoist:
         fill: Any = Store(buffer, tuple(fresh), value)
         for i, n in zip(reversed(fresh), reversed(shape), strict=True):
             fill = Loop(i, n, [fill])
-        load = _load(buffer, tuple(inner))
+        load = load_of(buffer, tuple(inner))
         self.inside.pop(load, None)
         return load, fill
 
@@ -567,17 +504,6 @@ def only_adds(body: list[Any], index: Expr) -> bool:
         and not any(_contains(i, index) for i in s.index)
         for s in body
     )
-
-
-def _unused(buffers: list[Buffer], name: str) -> str:
-    """`name`, with a number behind it if there is such a buffer."""
-    taken = {b.name for b in buffers}
-    candidates = (name if k == 1 else f"{name}{k}" for k in itertools.count(1))
-    return next(c for c in candidates if c not in taken)
-
-
-def _load(buffer: Buffer, index: tuple[Expr, ...]) -> Expr:
-    return bind(LOAD, *index, attrs=(buffer.number, buffer.dtype))
 
 
 def _rewrite(statement: Any, swap: dict[Expr, Expr]) -> None:

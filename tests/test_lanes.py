@@ -193,6 +193,17 @@ def test_written_out(n):
     close(compiled(*args), (np.concatenate([-by_v, (-np.sin(angle) * u)[:, :, None]], axis=2), by_v), 1e-13)
 
 
+def test_a_nest_of_single_elements_is_one_loop():
+    for shape in ((67, 3), (40, 2, 5), (33, 1, 2), (64, 0)):
+        q = np.random.default_rng(5).normal(size=shape)
+        for f in (lambda q: (np.exp(q), q * 2 - q), lambda q: np.sin(q) * q, lambda q: q + np.cos(3 * q) / (1 + q * q)):
+            compiled = sg.compile(f, q)
+            close(compiled(q), f(q), 1e-15)
+            assert "_lanes" not in compiled.c_source
+        for f in (lambda q: q + np.arange(q.shape[-1]), lambda q: np.exp(q) * q[..., ::-1], lambda q: q + q[:1]):
+            close(sg.compile(f, q)(q), f(q), 1e-15)
+
+
 @pytest.mark.parametrize("place", [0, 30, 66])
 def test_indices_are_checked_before_anything_is_read(place):
     args = cameras_and_points(67)

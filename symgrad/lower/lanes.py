@@ -58,13 +58,52 @@ def cut_into_lanes(body: list[Any], buffers: list[Buffer], first_index: int) -> 
     result: list[Any] = []
     for statement in body:
         if isinstance(statement, Loop) and statement.extent >= _MIN_EXTENT:
+            statement = _flat(statement, by_number)
             plan = _Plan(statement, by_number)
-            if plan.possible():
+            if statement.extent and plan.possible():
                 first_index = plan.apply(buffers, by_number, first_index)
                 result += [*plan.before, statement, *plan.after]
                 continue
         result.append(statement)
     body[:] = result
+
+
+def _flat(loop: Loop, buffers: dict[int, Buffer]) -> Loop:
+    """One loop for a nest over short rows in which every element is on its own, as in memory."""
+    nest = [loop]
+    while len(nest[-1].body) == 1 and isinstance(nest[-1].body[0], Loop):
+        nest.append(nest[-1].body[0])
+    stores = nest[-1].body
+    row = math.prod(inner.extent for inner in nest[1:])
+    if len(nest) == 1 or row >= _LONG_ROW or not all(isinstance(s, Store) for s in stores):
+        return loop
+    start = {outer.index: const(0, "int64") for outer in nest[:-1]}
+    if not all(_is_element(s, nest, buffers) for s in stores):
+        return loop
+    for s in stores:
+        _rewrite(s, start)
+    return Loop(nest[-1].index, loop.extent * row, stores)
+
+
+def _is_element(s: Store, nest: list[Loop], buffers: dict[int, Buffer]) -> bool:
+    """Whether a store sets the element that its nest has come to, and reads others only of it."""
+    indices = [loop.index for loop in nest]
+    extents = [loop.extent for loop in nest]
+
+    def is_here(buffer: Buffer, index: tuple[Expr, ...]) -> bool:
+        whole = len(buffer.kept_axes) == len(buffer.shape)
+        return whole and [*index] == indices and [*buffer.shape] == extents
+
+    stack, seen = [s.value], set()
+    while stack:
+        node = stack.pop()
+        if node in indices:
+            return False
+        if node in seen or node.op is LOAD and is_here(buffers[node.attrs[0]], node.args):
+            continue
+        seen.add(node)
+        stack.extend(node.args)
+    return s.op == "=" and is_here(s.buffer, s.index)
 
 
 def _targets(statement: Any) -> list[tuple[Buffer, tuple[Expr, ...]]]:

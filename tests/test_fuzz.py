@@ -11,7 +11,7 @@ from symgrad.diff.modes import drop_stops, jvp, vjp, zeros_like
 from symgrad.expr.evaluate import check, evaluate
 from symgrad.expr.node import arg, const
 from symgrad.expr.walk import expand_composites
-from symgrad.lower import lanes
+from symgrad.lower import lanes, straight
 from symgrad.simplify import simplify
 
 
@@ -67,9 +67,12 @@ def test_float32(block):
         compare(seed, "float32", False)
 
 
-@pytest.fixture
-def short_blocks(monkeypatch):
-    """Lanes for loops that are short enough for random graphs, with a shorter block at the end."""
+@pytest.fixture(params=["straight", "loops"])
+def short_blocks(monkeypatch, request):
+    """Lanes for loops that are short enough for random graphs, with a shorter block at the end;
+    inner loops written out and not."""
+    if request.param == "loops":
+        monkeypatch.setattr(straight, "_MOST_OPERATIONS", 0)
     monkeypatch.setattr(lanes, "_MIN_EXTENT", 2)
     monkeypatch.setattr(lanes, "_SIZES", (3, 2))
     monkeypatch.setattr(lanes, "_FLUSH_BLOCKS", 1)

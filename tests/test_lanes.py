@@ -20,6 +20,7 @@ from test_sanitizers import needs_sanitizers, run_sanitized
 import symgrad as sg
 from symgrad.errors import SymgradWarning
 from symgrad.generate import source_of
+from symgrad.lower import straight
 
 MARK = "SG_SIMD"  # stands before every loop over lanes
 
@@ -61,8 +62,19 @@ def check_random(seed):
     return count + in_lanes(sg.value_and_grad(points.loss), *args, tolerance=tolerance)
 
 
+@pytest.fixture
+def loops(monkeypatch):
+    """Inner loops stay loops, however short they are."""
+    monkeypatch.setattr(straight, "_MOST_OPERATIONS", 0)
+
+
 @pytest.mark.parametrize("seed", range(20_000, 20_012))
 def test_random_functions(seed):
+    check_random(seed)
+
+
+@pytest.mark.parametrize("seed", range(20_012, 20_018))
+def test_random_functions_with_inner_loops(seed, loops):
     check_random(seed)
 
 
@@ -129,6 +141,10 @@ SMALL = {
     "used as it is and transposed": (lambda q: (q.T @ np.exp(q), np.exp(q) @ np.sum(q, axis=0), np.exp(q) @ q.T), "q"),
     "neighbours": (lambda q, y: (np.roll(np.exp(q), 1, axis=1), np.roll(y, 3), np.exp(y)[1:] - np.exp(y)[:-1],
                                  np.sum(np.exp(q)[::-1] * q, axis=0)), "q y"),
+    "gathered rows": (lambda mu, x, label, y: sg.vmap(sg.jacobian(
+        lambda m, r, a: np.stack([np.sin(a) * m @ r + np.cos(a), np.cos(r[0]) / (2 + m[1] ** 2), np.sin(np.sin(a))]),
+        (0, 1, 2)))(mu[label], x[::-1], y), "mu x label y"),
+    "sines": (lambda y, label: (np.sin(y) * np.cos(y) + np.cos(y[label]), np.sin(y * y[0]), np.sin(y[1]) * y), "y label"),
     "products": (sg.value_and_grad(lambda q: np.sum(np.prod(np.tanh(q), axis=1))), "q"),
     "sums along rows": (sg.value_and_grad(lambda q: np.sum(np.exp(np.cumsum(q, axis=1) * 0.1) ** 2)), "q"),
     "sums along points": (sg.value_and_grad(lambda q: np.sum(np.sin(np.cumsum(np.exp(-q * q), axis=0)))), "q"),
@@ -137,11 +153,83 @@ SMALL = {
 
 
 @pytest.mark.parametrize("name", SMALL)
+def test_functions_of_points_with_inner_loops(name, loops):
+    test_functions_of_points(name)
+
+
+@pytest.mark.parametrize("name", SMALL)
 def test_functions_of_points(name):
     f, names = SMALL[name]
     for n, k, dtype in ((67, 1, np.float64), (131, 3, np.float64), (37, 2, np.float32)):
         arguments = sample(n, k, dtype)
         in_lanes(f, *(arguments[a] for a in names.split()), tolerance=1e-11 if dtype is np.float64 else 3e-4)
+
+
+def by_camera(cameras, points, camera, point):
+    """Directions of points as cameras see them, and how they change with both."""
+    each = sg.vmap(sg.jacobian(lambda c, p: np.cos(c[3]) * (p - c[:3]) / np.sqrt(np.sum((p - c[:3]) ** 2)), (0, 1)))
+    return each(cameras[camera], points[point])
+
+
+def cameras_and_points(n):
+    rng = np.random.default_rng(n)
+    cameras, points = rng.normal(size=(5, 4)), 9 + rng.normal(size=(7, 3))
+    return cameras, points, rng.integers(-5, 5, n), rng.integers(-7, 7, n, dtype=np.int32)
+
+
+@pytest.mark.parametrize("n", [32, 33, 47, 48, 3000])
+def test_written_out(n):
+    """Closed form: d (v / |v|) / dv = (1 - u u^T) / |v|."""
+    args = cameras, points, camera, point = cameras_and_points(n)
+    compiled = sg.compile(by_camera, *args)
+    text = compiled.c_source
+    assert "sg_turns(" in text
+    assert ("_next" in text) == (n % 16 > 0)  # the last block overlaps the one before
+    assert ("SG_PREFETCH(out_0" in text) == (n == 3000)
+    v = points[point] - cameras[camera][:, :3]
+    length = np.linalg.norm(v, axis=1)[:, None]
+    u, angle = v / length, cameras[camera][:, 3, None]
+    by_v = np.cos(angle)[:, :, None] * (np.eye(3) - u[:, :, None] * u[:, None, :]) / length[:, :, None]
+    close(compiled(*args), (np.concatenate([-by_v, (-np.sin(angle) * u)[:, :, None]], axis=2), by_v), 1e-13)
+
+
+def test_a_nest_of_single_elements_is_one_loop():
+    for shape in ((67, 3), (40, 2, 5), (33, 1, 2), (64, 0)):
+        q = np.random.default_rng(5).normal(size=shape)
+        for f in (lambda q: (np.exp(q), q * 2 - q), lambda q: np.sin(q) * q, lambda q: q + np.cos(3 * q) / (1 + q * q)):
+            compiled = sg.compile(f, q)
+            close(compiled(q), f(q), 1e-15)
+            assert "_lanes" not in compiled.c_source
+        for f in (lambda q: q + np.arange(q.shape[-1]), lambda q: np.exp(q) * q[..., ::-1], lambda q: q + q[:1]):
+            close(sg.compile(f, q)(q), f(q), 1e-15)
+
+
+@pytest.mark.parametrize("place", [0, 30, 66])
+def test_indices_are_checked_before_anything_is_read(place):
+    args = cameras_and_points(67)
+    compiled = sg.compile(by_camera, *args)
+    for which, wrong in ((2, 5), (2, -6), (3, 7), (3, 2**31 - 1), (2, -(2**62))):
+        bad = [a.copy() for a in args]
+        bad[which][place] = wrong
+        with pytest.raises(sg.errors.OutOfRangeError):
+            compiled(*bad)
+
+
+def test_an_index_that_is_read_at_an_index():
+    """The inner index is checked for all points before the outer one is read anywhere."""
+    rng = np.random.default_rng(3)
+    table, y, inner = rng.integers(0, 9, 20), rng.normal(size=9), rng.integers(0, 20, 67)
+    f = lambda y, table, inner: (np.sin(y[table[inner]]), np.cos(y[table[inner[::-1]]]))  # noqa: E731
+    compiled = sg.compile(f, y, table, inner)
+    close(compiled(y, table, inner), f(y, table, inner), 1e-15)
+    for k in (0, 66):
+        wrong = inner.copy()
+        wrong[k] = 2**40
+        with pytest.raises(sg.errors.OutOfRangeError):
+            compiled(y, table, wrong)
+    table[inner[5]] = 9
+    with pytest.raises(sg.errors.OutOfRangeError):
+        compiled(y, table, inner)
 
 
 def test_zero_inner_axes():

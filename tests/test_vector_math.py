@@ -101,7 +101,7 @@ def both(name: str, dtype: str) -> tuple[list[np.ndarray], np.ndarray, np.ndarra
     inputs = arguments(name, dtype)
     args = [arg(k, a.shape, dtype) for k, a in enumerate(inputs)]
     source = c_of(args, [bind(rows()[name], *args)])
-    assert "SG_SIMD\n    for (" in source.c
+    assert re.search(r"SG_SIMD\n +for \(", source.c)
     return inputs, run(source.c, source.entry, inputs, native=True), run(source.c, source.entry, inputs, native=False)
 
 

@@ -24,18 +24,22 @@ from symgrad.expr.op import Kind
 from symgrad.expr.walk import toposort
 from symgrad.lower.lanes import LANES, only_adds
 from symgrad.lower.program import (
+    COS_TURNED,
     GUARD,
     INDEX,
     LOAD,
+    SIN_TURNED,
     Best,
     Buffer,
     Call,
     Check,
+    Fetch,
     Flush,
     Loop,
     Program,
     Store,
     Tiles,
+    Turns,
     loads,
     values,
 )  # fmt: skip
@@ -53,6 +57,7 @@ PART_STATEMENTS = 250  # C compilers are superlinear in a function's length; see
 UNIT_PARTS = 16  # parts that one compiler translates, where several work on a file at once
 SUM_BLOCK = 128  # elements summed between two compensated additions, as in NumPy's pairwise sums
 INNER_BLOCK = 16  # elements that one lane adds before they go to its sum, to keep errors short
+_LINE_BYTES = 64  # of a cache
 _WORD = re.compile(r"[A-Za-z_]\w*")
 _TREE_LIMIT = 16  # nodes spelled in one statement
 _ATOM, _UNARY, _TIMES, _PLUS, _COMPARE, _EQUAL, _AND, _OR, _TERNARY = range(9, 0, -1)
@@ -136,6 +141,7 @@ class _Emitter:
         self.lanes: Lanes | None = None  # the block that is being spelled
         self.lane_name: str | None = None  # one lane, spelled outside a block
         self.simd = False  # whether there are such blocks
+        self.prefetch = False  # whether such a block asks for cache lines
         self.branchless = False  # whether a branch would keep the compiler from vectorising
         for index in _open_single_rounds(program):
             self.loop_names[index] = "0"
@@ -218,7 +224,7 @@ class _Emitter:
         if node.dtype == "int64" and node.op.kind is not Kind.LOWERED and node.op.cost <= 1:
             if all(self._is_index(a) for a in node.args):
                 return False
-        if node.op.kind is Kind.LOWERED and node.op is not GUARD:
+        if node.op.kind is Kind.LOWERED and node.op not in (GUARD, SIN_TURNED, COS_TURNED):
             return False
         if self.uses[node] > 1 and node.op.cost > 0:
             return True
@@ -233,6 +239,7 @@ class _Emitter:
         """The statements of one body as records for the template."""
         out: list[dict[str, Any]] = []
         for statement in body:
+            first = len(out)
             out.extend(self._declarations(statement, depth))
             if isinstance(statement, Loop) and statement.lanes:
                 out.extend(self.blocks(statement, depth))
@@ -240,6 +247,8 @@ class _Emitter:
             operand = self._operand(statement) if isinstance(statement, Store) else []
             out.extend(operand)
             out.append(self.statement(statement, depth))
+            for record in out[first:]:
+                record["apart"] = statement.apart if isinstance(statement, Store) else 0
             if operand:  # its value may be needed again where this body is over
                 del self.names[statement.value]
         return out
@@ -294,6 +303,9 @@ class _Emitter:
             self.branchless = outer or elementwise
             body = self.body(s.body, depth + 1)
             self.branchless = outer
+            if all(record["kind"] == "check" for record in body):
+                return dict(kind="checks", index=name, extent=s.extent, body=body,
+                            name=self._fresh())  # fmt: skip
             self.simd = self.simd or elementwise
             start = "0" if s.start is None else self.spell(s.start)
             stop = str(s.extent) if s.stop is None else self.spell(s.stop, _COMPARE)
@@ -308,6 +320,7 @@ class _Emitter:
             if s.op in ("=", "+", "*"):
                 op = "=" if s.op == "=" else f"{s.op}="
                 record = dict(kind="assign", target=target, op=op, value=value, alone=alone)
+                record["scattered"] = s.apart > 0 and s.buffer.lanes == 0
                 if s.buffer.role == "scalar":
                     record.update(self._scalar(s.buffer))
                 return record
@@ -336,6 +349,18 @@ class _Emitter:
                         best=self.place(s.value_buffer, s.index), position=self.spell(s.position),
                         sign=">" if s.op == "argmax" else "<",
                         is_float=s.value.dtype.startswith("float"))  # fmt: skip
+        if isinstance(s, Fetch):
+            assert self.lanes is not None
+            self.used.add(s.buffer.name)
+            self.prefetch = True
+            block = self.lanes.loop.index.attrs[0]
+            return dict(kind="fetch", start=f"{s.buffer.name} + i{block} * {s.elements}",
+                        index=self.lanes.name, count=s.elements * self.lanes.extent,
+                        line=_LINE_BYTES // np.dtype(s.buffer.dtype).itemsize)  # fmt: skip
+        if isinstance(s, Turns):
+            arrays = [b.name for b in (s.angles, s.rests, s.quarters)]
+            self.used.update(arrays)
+            return dict(kind="turns", call=f"sg_turns({s.angles.size}, {', '.join(arrays)})")
         if isinstance(s, Check):
             return dict(kind="check", value=self.spell(s.value), size=s.size)
         if isinstance(s, Tiles):
@@ -375,7 +400,7 @@ class _Emitter:
         """A loop in blocks of lanes: the full blocks, then the shorter last one."""
         self.simd = True
         out: list[dict[str, Any]] = []
-        full = loop.extent // loop.lanes * loop.lanes
+        full = loop.extent if loop.again else loop.extent // loop.lanes * loop.lanes
         name = f"i{loop.index.attrs[0]}"
         for start, stop, extent in ((0, full, loop.lanes), (full, loop.extent, loop.extent - full)):
             if start == stop:
@@ -390,7 +415,8 @@ class _Emitter:
             self.names, self.defined = names, defined
             between = loop.flush_blocks * loop.lanes if loop.flush else 0
             flush = self.body(loop.flush, depth) if loop.flush and between < stop - start else []
-            block = dict(kind="blocks", index=name, start=start, stop=stop, step=extent)
+            block = dict(kind="blocks", index=name, start=start, stop=stop, step=extent,
+                         overlaps=stop % extent > 0)  # fmt: skip
             out.append({**block, "body": records, "flush": flush, "between": between})
         return out + self.body(loop.flush, depth)
 
@@ -746,6 +772,7 @@ def emit(
             for k, p in enumerate(parts)
         ],
         simd=emitter.simd,
+        prefetch=emitter.prefetch,
         vector_math=_vector_math(used, helpers),
         workspace=workspace,
         workspace_doubles=workspace // 8,

@@ -123,6 +123,7 @@ def _grouped(records: list[dict[str, Any]], lanes: Lanes) -> list[dict[str, Any]
 
     def flush(simd: bool = True) -> None:
         if run:
+            simd = simd and not any(r.get("scattered") for r in run)
             out.append(
                 dict(kind="lanes", index=lanes.name, extent=lanes.extent, body=list(run), simd=simd)
             )
@@ -132,11 +133,13 @@ def _grouped(records: list[dict[str, Any]], lanes: Lanes) -> list[dict[str, Any]
         if record["kind"] == "declare" and record["shared"]:
             out.append(record)  # the same for all lanes, and needs nothing that a lane computes
         elif record["kind"] in _LEAVES and not record.get("alone"):
+            if run and run[-1]["apart"] != record["apart"]:
+                flush()
             run.append(record)
         elif record["kind"] == "loop":
             flush()
             out.append({**record, "body": _grouped(record["body"], lanes)})
-        elif record["kind"] == "lane sum":
+        elif record["kind"] in ("lane sum", "turns", "fetch"):
             flush()
             out.append(record)
         elif record["kind"] == "inner sum":

@@ -12,11 +12,10 @@ error does not grow with the number of points.
 
 from __future__ import annotations
 
-import itertools
 import math
 from typing import Any
 
-from symgrad.expr.node import FLOATS, Expr, bind, const
+from symgrad.expr.node import FLOATS, Expr, const
 from symgrad.expr.op import Kind
 from symgrad.expr.walk import substitute, toposort
 from symgrad.lower.program import (
@@ -31,10 +30,13 @@ from symgrad.lower.program import (
     Store,
     Tiles,
     index_of,
+    load_of,
     loads,
     statements,
+    unused_name,
     values,
 )  # fmt: skip
+from symgrad.lower.straight import Written, is_turned, straight
 
 _MIN_EXTENT = 32  # shorter loops do not pay for the arrays
 _SIZES = (64, 56, 48, 40, 32, 24, 16)  # lanes: multiples of every vector width
@@ -57,13 +59,52 @@ def cut_into_lanes(body: list[Any], buffers: list[Buffer], first_index: int) -> 
     result: list[Any] = []
     for statement in body:
         if isinstance(statement, Loop) and statement.extent >= _MIN_EXTENT:
+            statement = _flat(statement, by_number)
             plan = _Plan(statement, by_number)
-            if plan.possible():
+            if statement.extent and plan.possible():
                 first_index = plan.apply(buffers, by_number, first_index)
                 result += [*plan.before, statement, *plan.after]
                 continue
         result.append(statement)
     body[:] = result
+
+
+def _flat(loop: Loop, buffers: dict[int, Buffer]) -> Loop:
+    """One loop for a nest over short rows in which every element is on its own, as in memory."""
+    nest = [loop]
+    while len(nest[-1].body) == 1 and isinstance(nest[-1].body[0], Loop):
+        nest.append(nest[-1].body[0])
+    stores = nest[-1].body
+    row = math.prod(inner.extent for inner in nest[1:])
+    if len(nest) == 1 or row >= _LONG_ROW or not all(isinstance(s, Store) for s in stores):
+        return loop
+    start = {outer.index: const(0, "int64") for outer in nest[:-1]}
+    if not all(_is_element(s, nest, buffers) for s in stores):
+        return loop
+    for s in stores:
+        _rewrite(s, start)
+    return Loop(nest[-1].index, loop.extent * row, stores)
+
+
+def _is_element(s: Store, nest: list[Loop], buffers: dict[int, Buffer]) -> bool:
+    """Whether a store sets the element that its nest has come to, and reads others only of it."""
+    indices = [loop.index for loop in nest]
+    extents = [loop.extent for loop in nest]
+
+    def is_here(buffer: Buffer, index: tuple[Expr, ...]) -> bool:
+        whole = len(buffer.kept_axes) == len(buffer.shape)
+        return whole and [*index] == indices and [*buffer.shape] == extents
+
+    stack, seen = [s.value], set()
+    while stack:
+        node = stack.pop()
+        if node in indices:
+            return False
+        if node in seen or node.op is LOAD and is_here(buffers[node.attrs[0]], node.args):
+            continue
+        seen.add(node)
+        stack.extend(node.args)
+    return s.op == "=" and is_here(s.buffer, s.index)
 
 
 def _targets(statement: Any) -> list[tuple[Buffer, tuple[Expr, ...]]]:
@@ -90,19 +131,28 @@ class _Plan:
         self.private: set[int] = set()
         self.turned: dict[int, tuple[int, list[int]]] = {}  # buffer: axis of the points, the others
         self.sums: list[Store] = []
+        self.straight: list[Store] | None = None
 
     # ---- is it right, does it pay ---------------------------------------------------------------
 
     def possible(self) -> bool:
         if any(isinstance(s, (Call, Check, Tiles)) for s, _ in self.leaves):
             return False
-        return self._pays() and self._is_right()
+        if not (self._pays() and self._is_right()):
+            return False
+        if not self.sums:
+            self.straight = straight(self.loop, self.private)
+        return self.straight is not None or self.sums != [] or self._is_nested()
+
+    def _is_nested(self) -> bool:
+        return any(path for _, path in self.leaves)
 
     def _pays(self) -> bool:
         sums = [s for s, _ in self.leaves if isinstance(s, Store) and s.op == "+"]
-        nested = any(path for _, path in self.leaves)
-        if not nested:  # the compiler vectorises stores
-            return bool(sums) and (len(sums) < len(self.leaves) or self._is_costly())
+        if not self._is_nested():  # the compiler vectorises stores
+            if not sums:
+                return any(is_turned(n) for s, _ in self.leaves for n in toposort(values(s)))
+            return len(sums) < len(self.leaves) or self._is_costly()
         for s, path in self.leaves:
             if not isinstance(s, Store):
                 continue
@@ -211,6 +261,12 @@ class _Plan:
     def apply(self, buffers: list[Buffer], by_number: dict[int, Buffer], next_index: int) -> int:
         """Returns the next free number of an index."""
         loop = self.loop
+        if self.straight is not None:
+            for number in self.private:
+                by_number[number].role = "none"
+            loop.lanes, loop.again = min(_SIZES[-1], loop.extent), True
+            loop.body[:] = Written(loop, buffers, by_number).out(self.straight)
+            return next_index
         fitting = [n for n in _SIZES if n * self._lane_bytes() <= _BLOCK_BYTES] or [_SIZES[-1]]
         # Less work in the last, shorter block, where sizes are otherwise alike.
         exact = [n for n in fitting if loop.extent % n == 0 and 2 * n > fitting[0]]
@@ -220,7 +276,7 @@ class _Plan:
         for number, (axis, rest) in self.turned.items():
             source = by_number[number]
             shape = tuple(source.shape[a] for a in rest)
-            name = _unused(buffers, f"{source.name}_lanes")
+            name = unused_name(buffers, f"{source.name}_lanes")
             turned = Buffer(len(buffers), name, shape, source.dtype, "work")
             turned.home, turned.lanes = loop.body, loop.lanes
             buffers.append(turned)
@@ -231,7 +287,7 @@ class _Plan:
                 next_index += 1
             at = list(index)
             at.insert(axis, self.index)
-            load = _load(source, tuple(at))
+            load = load_of(source, tuple(at))
             statement: Any = Store(turned, tuple(index), load)
             for i, n in zip(reversed(index), reversed(shape), strict=True):
                 statement = Loop(i, n, [statement])
@@ -239,7 +295,7 @@ class _Plan:
             for s, _ in self.leaves:
                 for node in loads(values(s)):
                     if node.attrs[0] == number and node.args[axis] is self.index:
-                        swap[node] = _load(turned, tuple(node.args[a] for a in rest))
+                        swap[node] = load_of(turned, tuple(node.args[a] for a in rest))
         if swap:
             for s, _ in self.leaves:
                 _rewrite(s, swap)
@@ -276,7 +332,7 @@ class _Plan:
                 own.home, own.lanes = outer.body, self.loop.lanes
                 buffers.append(own)
                 by_number[own.number] = own
-                total = Store(only.buffer, only.index, _load(own, ()), "+")
+                total = Store(only.buffer, only.index, load_of(own, ()), "+")
                 only.buffer, only.index = own, ()
                 outer.body[position : position + 1] = [
                     Store(own, (), const(0, own.dtype)), inner, total,
@@ -303,7 +359,7 @@ class _Plan:
         made: dict[int, Buffer] = {}
 
         def beside(target: Buffer, suffix: str, lanes: int) -> Buffer:
-            name = _unused(buffers, target.name + suffix)
+            name = unused_name(buffers, target.name + suffix)
             new = Buffer(len(buffers), name, target.shape, target.dtype, "work")
             new.kept_axes, new.lanes = target.kept_axes, lanes
             buffers.append(new)
@@ -332,7 +388,7 @@ class _Plan:
 
             if carry is not None:
                 self.before.append(each(Store(carry, where, const(0, target.dtype))))
-                self.after.append(each(Store(target, where, _load(carry, where), "+")))
+                self.after.append(each(Store(target, where, load_of(carry, where), "+")))
             self.before.append(each(Flush(target, where, s.partial, None, start=True)))
             loop.flush.append(each(Flush(target, where, s.partial, carry)))
         return next_index
@@ -458,7 +514,7 @@ class _Hoist:
         fill: Any = Store(buffer, tuple(fresh), value)
         for i, n in zip(reversed(fresh), reversed(shape), strict=True):
             fill = Loop(i, n, [fill])
-        load = _load(buffer, tuple(inner))
+        load = load_of(buffer, tuple(inner))
         self.inside.pop(load, None)
         return load, fill
 
@@ -488,17 +544,6 @@ def only_adds(body: list[Any], index: Expr) -> bool:
         and not any(_contains(i, index) for i in s.index)
         for s in body
     )
-
-
-def _unused(buffers: list[Buffer], name: str) -> str:
-    """`name`, with a number behind it if there is such a buffer."""
-    taken = {b.name for b in buffers}
-    candidates = (name if k == 1 else f"{name}{k}" for k in itertools.count(1))
-    return next(c for c in candidates if c not in taken)
-
-
-def _load(buffer: Buffer, index: tuple[Expr, ...]) -> Expr:
-    return bind(LOAD, *index, attrs=(buffer.number, buffer.dtype))
 
 
 def _rewrite(statement: Any, swap: dict[Expr, Expr]) -> None:

@@ -1,12 +1,13 @@
 """The loop program: loops, buffers and statements whose right-hand sides are scalar `Expr`.
 
-There is no second expression language. Four operations exist only here: `index` (a loop variable),
+There is no second expression language. A few operations exist only here: `index` (a loop variable),
 `load` (an element of a buffer), `guard` (a value where a condition holds, else 0; the value is not
-evaluated elsewhere) and integer division of indices. `str(program)` is readable pseudo-C.
+evaluated elsewhere), integer division of indices, and sin and cos of angles in quarter turns. `str(program)` is readable pseudo-C.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -29,6 +30,12 @@ def _normalize_div(args: tuple[Expr, ...], attrs: tuple[Any, ...]) -> Expr | Non
     return args[0] if divisor == 1 else None
 
 
+def _normalize_mod(args: tuple[Expr, ...], attrs: tuple[Any, ...]) -> Expr | None:
+    if args[0].op is CONST and args[1].op is CONST:
+        return const(const_value(args[0]) % const_value(args[1]), "int64")
+    return None
+
+
 def _normalize_guard(args: tuple[Expr, ...], attrs: tuple[Any, ...]) -> Expr | None:
     condition, value = args
     if condition.op is not CONST:
@@ -41,7 +48,9 @@ INDEX = register(Op("index", Kind.LOWERED, lambda number: ((), "int64"), lambda 
 LOAD = register(Op("load", Kind.LOWERED, lambda *args: ((), args[-1]), lambda *_: None, ("buffer", "dtype")))
 GUARD = register(Op("guard", Kind.LOWERED, lambda c, v: ((), v.dtype), lambda *_: None, c="{0} ? {1} : 0", normalize=_normalize_guard))
 INDEX_DIV = register(Op("index_div", Kind.LOWERED, lambda a, b: ((), "int64"), lambda *_: None, c="{0} / {1}", normalize=_normalize_div))
-INDEX_MOD = register(Op("index_mod", Kind.LOWERED, lambda a, b: ((), "int64"), lambda *_: None, c="{0} % {1}"))
+INDEX_MOD = register(Op("index_mod", Kind.LOWERED, lambda a, b: ((), "int64"), lambda *_: None, c="{0} % {1}", normalize=_normalize_mod))
+SIN_TURNED = register(Op("sin_turned", Kind.LOWERED, lambda rest, quarters: ((), rest.dtype), lambda *_: None, c="sg_turned({0}, {1}, 0)", cost=20))
+COS_TURNED = register(Op("cos_turned", Kind.LOWERED, lambda rest, quarters: ((), rest.dtype), lambda *_: None, c="sg_turned({0}, {1}, 1)", cost=20))
 # fmt: on
 
 
@@ -86,6 +95,7 @@ class Store:
     """target[index] = value, or `op`= value for an accumulation.
 
     partial : for a sum over lanes, the buffer with a partial sum for each of a few lanes
+    apart : in a block of lanes, statements with different numbers take loops of their own
     """
 
     buffer: Buffer
@@ -93,6 +103,7 @@ class Store:
     value: Expr
     op: str = "="
     partial: Buffer | None = None
+    apart: int = 0
 
 
 @dataclass(eq=False)
@@ -107,6 +118,30 @@ class Flush:
     partial: Buffer
     carry: Buffer | None
     start: bool = False  # only set to 0
+
+
+@dataclass(eq=False)
+class Turns:
+    """The angles of a block of lanes, taken apart for sin_turned and cos_turned.
+
+    Angles beyond what vector code can take apart are rare and need a branch: hence a statement of
+    its own, between loops over the lanes.
+    """
+
+    angles: Buffer
+    rests: Buffer
+    quarters: Buffer
+
+
+@dataclass(eq=False)
+class Fetch:
+    """The places of the next results of a block of lanes, asked for while these are computed.
+
+    elements : how many a point has, one after another, in a buffer whose first axis is the points
+    """
+
+    buffer: Buffer
+    elements: int
 
 
 @dataclass(eq=False)
@@ -174,6 +209,7 @@ class Loop:
     start, stop : None for 0 and for `extent`, which is then the number of rounds; else the most
 
     lanes : if not 0, points are taken in blocks of so many; see `symgrad.lower.lanes`
+    again : whether a point may be computed twice, so that the last block overlaps the one before
     flush : statements behind every `flush_blocks` blocks and at the end
     simd : whether its rounds are known to be independent, and worth a vector
     """
@@ -182,6 +218,7 @@ class Loop:
     extent: int
     body: list[Any] = field(default_factory=list)
     lanes: int = 0
+    again: bool = False
     flush: list[Any] = field(default_factory=list)
     flush_blocks: int = 0
     simd: bool = False
@@ -241,6 +278,8 @@ def values(statement: Any) -> tuple[Expr, ...]:
     if isinstance(statement, Tiles):
         s = statement
         return (*s.index, s.rows, s.columns, s.inner, s.begin, s.diagonal, s.reach, *s.carry_index)
+    if isinstance(statement, (Turns, Fetch)):
+        return ()
     return (*(i for _, index in statement.operands for i in index), *statement.target[1])
 
 
@@ -256,6 +295,18 @@ def loads(exprs: tuple[Expr, ...]) -> Iterator[Expr]:
         if node.op is LOAD:
             yield node
         stack.extend(node.args)
+
+
+def load_of(buffer: Buffer, index: tuple[Expr, ...]) -> Expr:
+    """An element of a buffer as a value."""
+    return bind(LOAD, *index, attrs=(buffer.number, buffer.dtype))
+
+
+def unused_name(buffers: list[Buffer], name: str) -> str:
+    """`name`, with a number behind it if there is such a buffer."""
+    taken = {b.name for b in buffers}
+    candidates = (name if k == 1 else f"{name}{k}" for k in itertools.count(1))
+    return next(c for c in candidates if c not in taken)
 
 
 def index_of(number: int) -> Expr:

@@ -56,6 +56,7 @@ def lower(
     Parameters are the argument nodes and results with the C names they will have.
     """
     kernels = Kernels(args, split_contractions(outs), arg_names, out_names)
+    kernels.kernels = _checks_first(kernels.kernels)
     scheduler = _Scheduler(kernels)
     body = scheduler.nest(kernels.kernels, {})
     by_number = {b.number: b for b in kernels.buffers}
@@ -64,6 +65,23 @@ def lower(
     size = _place(body, kernels.buffers)
     inputs = kernels.inputs + [b for b in kernels.data if b.role == "data"]
     return Program(inputs, kernels.outputs, kernels.buffers, body, size)
+
+
+def _checks_first(kernels: list[Kernel]) -> list[Kernel]:
+    """Checks of given indices before everything else: they keep no other loops apart."""
+    written = {k.buffer.number for k in kernels}
+
+    def early(k: Kernel) -> bool:
+        return k.kind == "check" and not any(number in written for number, _ in _reads(k))
+
+    return [k for k in kernels if early(k)] + [k for k in kernels if not early(k)]
+
+
+def _both_check(first: Kernel, second: Kernel) -> bool:
+    """Whether two checks can share a loop: the second reads nothing at an index that is checked."""
+    return first.kind == second.kind == "check" and not any(
+        any(True for _ in loads(node.args)) for node in loads((second.value,))
+    )
 
 
 def _reads(kernel: Kernel) -> list[tuple[int, tuple[Expr | None, ...]]]:
@@ -326,7 +344,7 @@ class _Scheduler:
         for writer, index in self.deps[k]:
             if writer in place:
                 together = groups[place[writer]][0] is axis and (
-                    axis is None or self._aligned(writer, index, k, axis)
+                    axis is None or self._aligned(writer, index, k, axis) or _both_check(writer, k)
                 )
                 earliest = max(earliest, place[writer] + (0 if together else 1))
         return earliest

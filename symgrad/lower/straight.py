@@ -1,0 +1,236 @@
+"""The body of a loop over points as straight-line code: inner loops written out, arrays gone.
+
+Where a point has a handful of components, loops over them cost more than what they compute: every
+value goes through memory, and a delta is asked for in every round. Here such a body becomes one
+expression for each element of its results, made of what the point reads. Equal parts are one node,
+as everywhere; the order of additions stays what it was.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+from typing import Any
+
+from symgrad.expr.node import CONST, Expr, bind, const, const_value, is_const
+from symgrad.expr.op import Kind
+from symgrad.expr.walk import depends_on, rebuild, substitute, toposort, transform
+from symgrad.lower.program import (
+    COS_TURNED,
+    GUARD,
+    LOAD,
+    SIN_TURNED,
+    Buffer,
+    Fetch,
+    Loop,
+    Store,
+    Turns,
+    load_of,
+    statements,
+    unused_name,
+    values,
+)  # fmt: skip
+
+_MOST_OPERATIONS = 1500  # of one point; beyond it, loops are cheaper to compile
+_MOST_ROUNDS = 16  # of one inner loop; longer sums are added up in parts
+_FETCHED_BYTES = 256 * 1024  # of a result that does not stay in the second-level cache
+_TURNED = {"sin": SIN_TURNED, "cos": COS_TURNED}
+_COMBINED = {"+": "add", "*": "multiply", "max": "maximum", "min": "minimum"}
+
+
+def straight(loop: Loop, private: set[int]) -> list[Store] | None:
+    """One store for each element of a result that a point of `loop` sets; None if there is no way.
+
+    private : the buffers that only one point uses; nothing is stored there any more
+    """
+    if not _is_short(loop):
+        return None
+    point = _Point(loop, private)
+    for statement, at in _rounds(loop.body):
+        if not point.run(statement, at):
+            return None
+    return [s for s in point.elements.values() if s.buffer.number not in private]
+
+
+def _is_short(loop: Loop) -> bool:
+    operations = 0
+    for s, path in statements(loop.body):
+        if not isinstance(s, Store) or any(inner.extent > _MOST_ROUNDS for inner in path):
+            return False
+        nodes = toposort(values(s))
+        if any(n.op is GUARD for n in nodes):  # what must not be read everywhere
+            return False
+        own = sum(n.op.kind is Kind.ELEMENTWISE for n in nodes)
+        operations += max(own, 1) * math.prod(inner.extent for inner in path)
+    return operations <= _MOST_OPERATIONS
+
+
+def _rounds(body: list[Any]) -> Iterator[tuple[Any, dict[Expr, Expr]]]:
+    """The statements in the order in which they run, with the values of inner indices."""
+    stack: list[tuple[Any, dict[Expr, Expr]]] = [(s, {}) for s in reversed(body)]
+    while stack:
+        statement, at = stack.pop()
+        if isinstance(statement, Loop):
+            for k in reversed(range(statement.extent)):
+                inside = {**at, statement.index: const(k, "int64")}
+                stack.extend((s, inside) for s in reversed(statement.body))
+        else:
+            yield statement, at
+
+
+class _Point:
+    """What one point has stored so far."""
+
+    def __init__(self, loop: Loop, private: set[int]) -> None:
+        self.index, self.private = loop.index, private
+        self.buffers = {s.buffer.number: s.buffer for s, _ in statements(loop.body)}
+        self.elements: dict[tuple[int, tuple[Expr, ...]], Store] = {}
+        self.missing = False  # whether something was read that is not there
+
+    def run(self, s: Store, at: dict[Expr, Expr]) -> bool:
+        """Carry out a statement; whether that was possible."""
+        *place, value = transform([*s.index, s.value], self._read, at)
+        index = tuple(place)
+        key = self._key(s.buffer.number, index)
+        if s.op != "=":
+            if s.op not in _COMBINED or key not in self.elements:
+                return False
+            before = self.elements[key].value
+            started = s.op == "+" and is_const(before, 0)
+            value = value if started else bind(_COMBINED[s.op], before, value)
+        self.elements[key] = Store(s.buffer, index, value)
+        return not self.missing and self._is_own(s.buffer.number, key[1])
+
+    def _read(self, node: Expr, args: tuple[Expr, ...]) -> Expr:
+        if node.op is not LOAD or node.attrs[0] not in self.buffers:
+            return rebuild(node, args)
+        found = self.elements.get(self._key(node.attrs[0], args))
+        self.missing = self.missing or found is None
+        return node if found is None else found.value
+
+    def _key(self, number: int, index: tuple[Expr, ...]) -> tuple[int, tuple[Expr, ...]]:
+        return number, tuple(index[a] for a in self.buffers[number].kept_axes)
+
+    def _is_own(self, number: int, place: tuple[Expr, ...]) -> bool:
+        """Whether two places are one element only if they are spelled alike."""
+        others = [i for i in place if i is not self.index]
+        points = len(place) - len(others)
+        return all(i.op is CONST for i in others) and points == (number not in self.private)
+
+
+class Written:
+    """The straight-line code of a point as statements of a block of lanes.
+
+    What is not contiguous over the points is copied: rows of inputs before, rows of results behind.
+    """
+
+    def __init__(self, loop: Loop, buffers: list[Buffer], by_number: dict[int, Buffer]) -> None:
+        self.loop, self.buffers, self.by_number = loop, buffers, by_number
+        self.groups = itertools.count(1)  # each copy has a loop over the lanes of its own
+        self.swap: dict[Expr, Expr] = {}  # what is read or computed by statements before
+
+    def out(self, stores: list[Store]) -> list[Any]:
+        """The statements; changes `stores` and adds buffers."""
+        results = [s.value for s in stores]
+        before = [*self._rows(results), *self._turns(results)]
+        for s in stores:
+            (s.value,) = substitute([s.value], self.swap)
+        fetches, behind = self._results(stores)
+        return [*fetches, *before, *stores, *behind]
+
+    def _rows(self, results: list[Expr]) -> list[Any]:
+        """Copies of what a point reads that does not stand beside the same of the next point."""
+        rows: dict[tuple[Any, ...], list[Expr]] = {}
+        seen: set[Expr] = set()
+        stack = results[::-1]
+        while stack:
+            node = stack.pop()
+            if node in seen:
+                continue
+            seen.add(node)
+            if node.op is not LOAD:  # an index is read where the row is
+                stack.extend(reversed(node.args))
+            elif self._moves(node) and not self._is_contiguous(*self._place(node)):
+                moving = tuple(None if a.op is CONST else a for a in node.args)
+                rows.setdefault((node.attrs[0], moving), []).append(node)
+        copies: list[Any] = []
+        for (number, _), found in rows.items():
+            source, group = self.by_number[number], next(self.groups)
+            copy = self._array(f"{source.name}_lanes", len(found), source.dtype)
+            for k, node in enumerate(sorted(found, key=lambda n: _constants(n.args))):
+                copies.append(Store(copy, _at(k), node, apart=group))
+                self.swap[node] = load_of(copy, _at(k))
+        return copies
+
+    def _turns(self, results: list[Expr]) -> list[Any]:
+        """The angles whose sin and cos are taken, in one array; not angles made of other sines."""
+        nodes = toposort(results)
+        moving = depends_on(nodes, [self.loop.index])
+        later = depends_on(nodes, [n for n in nodes if is_turned(n)])
+        angles: dict[Expr, list[Expr]] = {}
+        for node in nodes:
+            if is_turned(node) and node.args[0] in moving and node.args[0] not in later:
+                angles.setdefault(node.args[0], []).append(node)
+        if not angles:
+            return []
+        names, group = ("angles", "rests", "quarters"), next(self.groups)
+        turns = Turns(*(self._array(name, len(angles), "float64") for name in names))
+        values = substitute(list(angles), self.swap)
+        for k, users in enumerate(angles.values()):
+            parts = load_of(turns.rests, _at(k)), load_of(turns.quarters, _at(k))
+            self.swap.update({n: bind(_TURNED[n.name], *parts) for n in users})
+        stores = [Store(turns.angles, _at(k), v, apart=group) for k, v in enumerate(values)]
+        return [*stores, turns]
+
+    def _results(self, stores: list[Store]) -> tuple[list[Any], list[Any]]:
+        """Rows of results in arrays of lanes; what is done before and behind."""
+        members: dict[int, list[Store]] = {}
+        for s in stores:
+            if not self._is_contiguous(s.buffer, s.index):
+                members.setdefault(s.buffer.number, []).append(s)
+        fetches: list[Any] = []
+        copies: list[Any] = []
+        for number, found in members.items():
+            target, group = self.by_number[number], next(self.groups)
+            rows = self._array(f"{target.name}_lanes", len(found), target.dtype)
+            if target.nbytes >= _FETCHED_BYTES and found[0].index[0] is self.loop.index:
+                fetches.append(Fetch(target, math.prod(target.shape[1:])))
+            for k, s in enumerate(sorted(found, key=lambda s: _constants(s.index))):
+                copies.append(Store(target, s.index, load_of(rows, _at(k)), apart=group))
+                s.buffer, s.index = rows, _at(k)
+        return fetches, copies
+
+    def _array(self, name: str, elements: int, dtype: str) -> Buffer:
+        name = unused_name(self.buffers, name)
+        new = Buffer(len(self.buffers), name, (elements,), dtype, "work")
+        new.home, new.lanes = self.loop.body, self.loop.lanes
+        self.buffers.append(new)
+        self.by_number[new.number] = new
+        return new
+
+    def _place(self, load: Expr) -> tuple[Buffer, tuple[Expr, ...]]:
+        return self.by_number[load.attrs[0]], load.args
+
+    def _moves(self, expr: Expr) -> bool:
+        return self.loop.index in toposort([expr])
+
+    def _is_contiguous(self, buffer: Buffer, index: tuple[Expr, ...]) -> bool:
+        """Whether an element stands beside that of the next point."""
+        moving = [a for a in buffer.kept_axes if self._moves(index[a])]
+        if len(moving) != 1 or index[moving[0]] is not self.loop.index:
+            return False
+        return math.prod(buffer.shape[a] for a in buffer.kept_axes if a > moving[0]) == 1
+
+
+def is_turned(node: Expr) -> bool:
+    """Whether vector code of our own computes a node."""
+    return node.name in _TURNED and node.dtype == "float64"
+
+
+def _at(k: int) -> tuple[Expr]:
+    return (const(k, "int64"),)
+
+
+def _constants(index: tuple[Expr, ...]) -> tuple[int, ...]:
+    return tuple(int(const_value(i)) for i in index if i.op is CONST)

@@ -137,7 +137,8 @@ class Shapes:
             if x.op is not ARG and x.op is not ARRAY and x not in self._arrays:
                 return None
             kept = [k if n > 1 else -1 for k, n in enumerate(node.shape)]
-            return Window(x, *node.attrs, tuple(kept))
+            starts, sizes, steps = node.attrs
+            return Window(x, starts, sizes, steps, tuple(kept))
         if inner is None:
             return None
         if node.op is _RESHAPE:
@@ -146,14 +147,14 @@ class Shapes:
                 return None
             axes = iter(wide)
             return inner._replace(kept=tuple([next(axes) if n > 1 else -1 for n in node.shape]))
-        starts, sizes, steps = list(inner.starts), list(inner.sizes), list(inner.steps)
-        for k, start, size, step in zip(inner.kept, *node.attrs, strict=True):
+        start, size, stride = list(inner.starts), list(inner.sizes), list(inner.steps)
+        for k, a, n, s in zip(inner.kept, *node.attrs, strict=True):
             if k >= 0:
-                starts[k] += start * steps[k]
-                sizes[k] = size
-                steps[k] *= step if size > 1 else 1
+                start[k] += a * stride[k]
+                size[k] = n
+                stride[k] *= s if n > 1 else 1
         kept = [k if n > 1 else -1 for k, n in zip(inner.kept, node.shape, strict=True)]
-        return Window(inner.base, tuple(starts), tuple(sizes), tuple(steps), tuple(kept))
+        return Window(inner.base, tuple(start), tuple(size), tuple(stride), tuple(kept))
 
 
 def _factor(node: Expr) -> tuple[Expr, Expr] | None:
@@ -184,7 +185,7 @@ class Windows:
         strides = _strides(self.starts, loops)
         moved = [np.flatnonzero(s) for s in strides]
         used = [k for k, axes in enumerate(moved) if len(axes)]
-        touched = [a for k in used for a in moved[k]]
+        touched = [int(a) for k in used for a in moved[k]]
         sizes = self.first.sizes
         if all(len(moved[k]) == 1 and sizes[moved[k][0]] == 1 for k in used):
             if len(set(touched)) == len(touched):
@@ -194,7 +195,7 @@ class Windows:
             return None
         stride, n = strides[used[0]], loops[used[0]]
         if len(touched) == 1:
-            axis = int(touched[0])
+            axis = touched[0]
             if stride[axis] == sizes[axis] * self.first.steps[axis]:
                 return used, self._tiles(axis, n)
             if sizes[axis] <= LONGEST_PERIOD:
@@ -248,7 +249,7 @@ class Windows:
     def _line(self, touched: Sequence[int]) -> tuple[Expr, np.ndarray]:
         """The array with the axes that the window moves along merged in front; their weights."""
         base, starts, sizes, steps, _ = self.first
-        front = sorted(int(a) for a in touched)
+        front = sorted(touched)
         inside = [k in front for k in range(base.ndim)]
         cut = slice_(
             base,

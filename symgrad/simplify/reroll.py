@@ -22,11 +22,12 @@ graph without long chains is looked at once.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
-from symgrad.expr.node import Expr, bind, is_const
+from symgrad.expr.node import CONST, DEPTH_SHIFT, Expr, bind, is_const
 from symgrad.expr.op import OPS, Op
 from symgrad.expr.walk import rebuild, toposort
 from symgrad.ops.linear import concat, permute, reshape
@@ -131,10 +132,20 @@ def _single_use_spines(
             spine = [node]
             while spine[-1] in below:
                 spine.append(below[spine[-1]])
-            result[node] = spine
+            terms = [a for v in spine for a in v.args if a is not below.get(v)]
         elif node.op is _CONCAT and len(node.args) >= FEWEST:
-            result[node] = [node]
+            spine, terms = [node], list(node.args)
+        else:
+            continue
+        if _alike(terms):
+            result[node] = spine
     return result
+
+
+def _alike(terms: Sequence[Expr]) -> bool:
+    """Whether some terms may have one shape: in a recurrence every term is deeper than the last."""
+    depths = Counter([t.order >> DEPTH_SHIFT for t in terms if t.op is not CONST])
+    return 2 * max(depths.values(), default=0) >= FEWEST
 
 
 class _Run:

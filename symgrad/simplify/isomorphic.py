@@ -26,6 +26,7 @@ LONGEST_PERIOD = 8  # nodes per iteration
 _MOST_LOOPS = 4  # nested in one another
 _MOST_RUNS = 4  # of evenly spaced windows, before gathering all of them is shorter
 _MOST_PLACES = 8  # of a template, per node of an iteration; more only if these share differently
+_LARGEST_EXACT = 2**23  # whole numbers that float32 multiplies and adds without rounding
 _MOST_ELEMENTS = 2**22  # of a node of the vectorised body that needs memory
 _SLICE, _RESHAPE, _MULTIPLY, _NEGATIVE = (
     OPS[name] for name in ("slice", "reshape", "multiply", "negative")
@@ -319,11 +320,11 @@ class Data:
 
 def _progression(values: np.ndarray) -> Expr | None:
     """Whole numbers that advance evenly: computed from the index, so that no table is needed."""
-    if values.ndim != 1 or len(values) < 2 or values.dtype == bool:
+    if values.ndim != 1 or values.dtype == bool or not np.isfinite(values).all():
+        return None
+    if not all(abs(v) < _LARGEST_EXACT and v == int(v) for v in (*values[:2], values[-1])):
         return None
     start, step = values[0], values[1] - values[0]
-    if not all(abs(v) < 2**24 and v == int(v) for v in (start, step) if np.isfinite(v)):
-        return None
     expected = np.arange(len(values)).astype(values.dtype) * step + start
     if expected.tobytes() != values.tobytes():
         return None

@@ -358,6 +358,11 @@ def _joined(made: Roll, axis: int) -> Expr | None:
     if arrays is None:
         return None
     n, k = len(made.rows), len(made.loops)
+    shape = arrays[0].shape[k:]
+    if len(arrays) == 1 and shape[axis] == 1:
+        rest = (*shape[:axis], *shape[axis + 1 :])
+        stacked = reshape(arrays[0], (n, *rest))
+        return permute(stacked, (*range(1, axis + 1), 0, *range(axis + 1, stacked.ndim)))
     joined = concat([reshape(a, (n, *a.shape[k:])) for a in arrays], axis + 1)
     moved = permute(joined, (*range(1, axis + 1), 0, *range(axis + 1, joined.ndim)))
     merged = n * moved.shape[axis + 1]

@@ -111,11 +111,13 @@ def test_compiled_programs_like_jax(seed):
 
 
 def test_the_programs_are_about_loops():
-    fired = [sg.trace(p.function(np), *p.arguments).simplify().fired for p in map(program, range(60))]
-    assert sum("re-roll" in f for f in fired) > 45
+    fired = 0
+    for _, function, args in map(program, range(40)):
+        fired += "re-roll" in sg.trace(function(np), *args).simplify().fired
+    assert fired > 30
 
 
-# ---- what becomes of a loop -----------------------------------------------------------------------
+# ---- what becomes of a loop ---------------------------------------------------------------------
 
 
 def rosenbrock(x):
@@ -256,11 +258,12 @@ def test_branch_not_taken_stays_silent():
         return sum(np.where(x[i] > 0, np.log(x[i]) * np.sqrt(x[i]), 0.0) for i in range(9))
 
     x = np.array([0.0, -1.0, 2.0, 3.0, 1.0, 0.0, 0.0, 1.0, 4.0])
-    slope = np.where(x > 0, (np.log(np.abs(x) + (x == 0)) / 2 + 1) / np.sqrt(np.abs(x) + (x == 0)), 0)
+    positive = np.where(x > 0, x, 1.0)
+    slope = np.where(x > 0, (np.log(positive) / 2 + 1) / np.sqrt(positive), 0.0)
     np.testing.assert_allclose(sg.grad(f)(x), slope, rtol=1e-14)
 
 
-# ---- what is left alone ---------------------------------------------------------------------------
+# ---- what is left alone -------------------------------------------------------------------------
 
 
 def is_left_alone(f, *specs) -> bool:

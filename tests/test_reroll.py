@@ -72,7 +72,8 @@ def derivatives(graph: Graph, disable: frozenset[str]) -> tuple[list[Expr], Expr
 
 
 def total(f, module):
-    return lambda *args: sum(module.sum(module.sin(value)) for value in f(*args))
+    """A scalar that depends on every argument."""
+    return lambda *args: sum(module.sum(module.sin(value)) for value in (*args, *f(*args)))
 
 
 @pytest.mark.parametrize("seed", range(60))

@@ -193,7 +193,7 @@ class Graph:
         # The stable forms would only recognise the composites again.
         return simplify(
             outs,
-            disable=frozenset({"stable", "linalg", "collect"}),
+            disable=frozenset({"stable", "linalg", "collect", "loops"}),
             enable=frozenset({"strength"}),
         ).outs
 

@@ -456,7 +456,7 @@ def test_gather_of_softmax_has_no_underflow():
 
 def test_every_group_is_used():
     assert {r.group for r in RULES} == {
-        "algebra", "stable", "view", "einsum", "linalg", "cancel", "collect", "strength",
+        "algebra", "stable", "view", "einsum", "linalg", "cancel", "collect", "strength", "loops",
     }  # fmt: skip
 
 

@@ -300,6 +300,8 @@ def vmap(
                 raise DifferentiationError(
                     at_user_line(f"{node.name} has no batching rule", node.site)
                 )
+            if known[node].site is None:
+                known[node].site = node.site
     return [known[o] if o in active else lead(o, size) for o in outs]
 
 

@@ -30,7 +30,7 @@ from symgrad.expr.op import OPS, Kind, Op
 DTYPES = ("bool", "int32", "int64", "float32", "float64")
 FLOATS = ("float32", "float64")
 _MASK = (1 << 64) - 1
-_DEPTH_SHIFT = 64
+DEPTH_SHIFT = 64  # `order` is depth << DEPTH_SHIFT, plus a digest
 
 
 class Expr:
@@ -158,11 +158,11 @@ def _intern(row: Op, args: tuple[Expr, ...], attrs: tuple[Any, ...]) -> Expr:
     for arg in args:
         digest = (digest * 0x9E3779B97F4A7C15 + (arg.order & _MASK) + 0x632BE59BD9B4E019) & _MASK
         digest ^= digest >> 29
-        if arg.order >> _DEPTH_SHIFT > depth:
-            depth = arg.order >> _DEPTH_SHIFT
+        if arg.order >> DEPTH_SHIFT > depth:
+            depth = arg.order >> DEPTH_SHIFT
     if attrs:
         digest = (digest * 0x9E3779B97F4A7C15 + zlib.crc32(repr(attrs).encode())) & _MASK
-    return _store(key, shape, dtype, ((depth + 1) << _DEPTH_SHIFT) | digest)
+    return _store(key, shape, dtype, ((depth + 1) << DEPTH_SHIFT) | digest)
 
 
 def _store(key: tuple[Any, ...], shape: tuple[int, ...], dtype: str, order: int) -> Expr:
@@ -297,7 +297,7 @@ def array(value: np.ndarray) -> Expr:
     key = (ARRAY, (), (data,))
     node = _TABLE.get(key)
     if node is None:
-        order = 1 << _DEPTH_SHIFT | data.digest
+        order = 1 << DEPTH_SHIFT | data.digest
         node = _store(key, data.array.shape, str(data.array.dtype), order)
     return node
 
@@ -307,7 +307,7 @@ def arg(position: int, shape: tuple[int, ...], dtype: str, name: str = "") -> Ex
     if dtype not in DTYPES:
         raise DtypeError(f"dtype {dtype} is not supported; use one of {', '.join(DTYPES)}")
     key = (ARG, (), (next(_ARG_NUMBERS), position, shape, dtype, name))
-    return _store(key, shape, dtype, 1 << _DEPTH_SHIFT | 1 << 40 | position)
+    return _store(key, shape, dtype, 1 << DEPTH_SHIFT | 1 << 40 | position)
 
 
 def eye(n: int, dtype: str = "float64") -> Expr:

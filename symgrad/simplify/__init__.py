@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from symgrad.expr.node import Expr
+from symgrad.expr.walk import toposort
 from symgrad.simplify.deltas import DELTAS
 from symgrad.simplify.pattern import Rule, RuleSet, Simplified, run
+from symgrad.simplify.reroll import REROLL, reroll
 from symgrad.simplify.rules import SCALAR_RULES
 from symgrad.simplify.tensor_rules import TENSOR_RULES
 
-RULES: tuple[Rule, ...] = SCALAR_RULES + TENSOR_RULES + DELTAS
+RULES: tuple[Rule, ...] = (REROLL, *SCALAR_RULES, *TENSOR_RULES, *DELTAS)
 OPTIONAL = frozenset({"cancel", "strength"})  # groups that are off unless enabled
 
 
@@ -32,7 +34,8 @@ def simplify(
     Parameters
     ----------
     outs : nodes to simplify together; what they share stays shared
-    disable : names of rules or of groups ("algebra", "stable", "view", "einsum", "linalg")
+    disable : names of rules or of groups ("algebra", "stable", "view", "einsum", "linalg",
+        "loops")
     enable : optional groups: "cancel" (x - x → 0, which hides that x was infinite or NaN),
         "strength" (powers as multiplications, for lowering: in formulas x³ stays x³)
     order_seed : shuffle the rules; the result must not depend on it (for tests)
@@ -45,7 +48,15 @@ def simplify(
     >>> simplify([log(1 + exp(x))]).outs
     [<Expr softplus float64[]>]
     """
-    return run(outs, _rule_set(frozenset(disable) | (OPTIONAL - enable), order_seed))
+    nodes = toposort(outs)
+    rolled = 0
+    if REROLL.name not in disable and REROLL.group not in disable:
+        outs, rolled = reroll(outs, nodes)
+    rules = _rule_set(frozenset(disable) | (OPTIONAL - enable), order_seed)
+    result = run(outs, rules, None if rolled else nodes)
+    if rolled:
+        result.fired[REROLL.name] = rolled
+    return result
 
 
 __all__ = ["RULES", "Rule", "Simplified", "simplify"]

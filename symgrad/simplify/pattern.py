@@ -369,13 +369,14 @@ class RuleSet:
 _MOST_PASSES = 60
 
 
-def run(outs: Sequence[Expr], rules: RuleSet) -> Simplified:
-    """Apply `rules` until none fires."""
+def run(outs: Sequence[Expr], rules: RuleSet, nodes: list[Expr] | None = None) -> Simplified:
+    """Apply `rules` until none fires; `nodes`, if known, are those of `outs`, toposorted."""
     result = Simplified(list(outs))
     while result.passes < _MOST_PASSES:
         before = result.outs
         result.passes += 1
-        result.outs = _Pass(before, rules, result.fired).outs()
+        result.outs = _Pass(before, nodes or toposort(before), rules, result.fired).outs()
+        nodes = None
         if all(a is b for a, b in zip(before, result.outs, strict=True)):
             return result
     result.converged = False
@@ -385,15 +386,21 @@ def run(outs: Sequence[Expr], rules: RuleSet) -> Simplified:
 class _Pass:
     """One sweep from arguments to users. What a rule makes is simplified in the same sweep."""
 
-    def __init__(self, outs: Sequence[Expr], rules: RuleSet, fired: dict[str, int]) -> None:
+    def __init__(
+        self,
+        outs: Sequence[Expr],
+        nodes: list[Expr],
+        rules: RuleSet,
+        fired: dict[str, int],
+    ) -> None:
         self.start = outs
         self.rules = rules
         self.fired = fired
-        self.nodes = toposort(outs)
-        self.context = Context(outs, self.nodes)
+        self.nodes = nodes
+        self.context = Context(outs, nodes)
         self.done: dict[Expr, Expr] = {}
         self.forward: dict[Expr, Expr] = {}
-        self.fuel = 100 * len(self.nodes) + 10_000
+        self.fuel = 100 * len(nodes) + 10_000
 
     def outs(self) -> list[Expr]:
         done, context, fired, rewrite = self.done, self.context, self.fired, self.rules.rewrite

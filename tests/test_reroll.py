@@ -12,7 +12,7 @@ import pytest
 from loop_programs import program
 
 import symgrad as sg
-from symgrad.compiled import Compiled, source_of
+from symgrad.compiled import Compiled
 from symgrad.diff.modes import jvp, vjp, zeros_like
 from symgrad.expr.evaluate import check, evaluate
 from symgrad.expr.node import Expr, arg, const

@@ -16,6 +16,7 @@ from symgrad.compiled import Compiled
 from symgrad.diff.modes import jvp, vjp, zeros_like
 from symgrad.expr.evaluate import check, evaluate
 from symgrad.expr.node import Expr, arg, const
+from symgrad.generate import source_of
 from symgrad.graph import Graph
 from symgrad.simplify import simplify
 

@@ -158,8 +158,12 @@ class Compiled(_Caller):
         return results
 
     def cost(self) -> Any:
-        """Flops, bytes moved, node counts and the workspace of the C."""
-        return dataclasses.replace(self.graph.cost(), workspace=self.source.workspace_bytes)
+        """Flops, bytes moved, node counts; of the C, the workspace and the passes over inputs."""
+        return dataclasses.replace(
+            self.graph.cost(),
+            workspace=self.source.workspace_bytes,
+            passes=dict(zip(self.graph.arg_names, self.source.passes, strict=True)),
+        )
 
     @property
     def address(self) -> int:

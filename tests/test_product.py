@@ -177,6 +177,17 @@ def test_the_workspace_of_a_mixture_does_not_grow_with_the_points(n):
     assert more.source.workspace_bytes == compiled.source.workspace_bytes
 
 
+def test_passes_over_the_data():
+    args = mixture_data(5000, 24, 12)
+    compiled = sg.compile(sg.value_and_grad(mixture, (0, 1)), *args)
+    assert compiled.cost().passes["X"] == 1 and "passes over X" in str(compiled.cost())
+    X = sg.f64[50_000, 30]
+    twice = sg.compile(lambda X: np.sum((X - np.mean(X, axis=0)) ** 2), X)
+    assert twice.cost().passes == {"X": 2}
+    products = sg.compile(lambda W, X: np.einsum("kab,nb->kna", W, X), sg.f64[3, 20, 30], X)
+    assert products.cost().passes == {"W": 1, "X": 3}
+
+
 @pytest.mark.parametrize("n", [4, 5, 9])
 def test_short_streams(n, short_streams):
     args = mixture_data(n, 3, 2)

@@ -41,6 +41,7 @@ from symgrad.lower.program import (
     Tiles,
     Turns,
     loads,
+    passes,
     values,
 )  # fmt: skip
 from symgrad.lower.schedule import row_strides
@@ -90,12 +91,14 @@ class Source(Binding):
     c, header : text of the two files
     data_names : names under which the exported data file defines the captured arrays
     units : in how many pieces the C can be compiled side by side, by SG_UNIT = 0, 1, …
+    passes : how often each argument comes from memory
     """
 
     c: str
     header: str
     data_names: tuple[str, ...]
     units: int
+    passes: tuple[int, ...]
 
 
 def literal(value: Any, dtype: str) -> str:
@@ -786,6 +789,7 @@ def emit(
         workspace_bytes=workspace,
         data=tuple(b.data for b in captured),  # type: ignore[misc]
         data_names=tuple(f"{name}_{b.name}" for b in captured),
+        passes=tuple(passes(program)[b.name] for b in program.inputs if b.role == "in"),
         units=-(-len(parts) // UNIT_PARTS),
     )
 

@@ -25,7 +25,7 @@ class Cost:
     bytes_read      of the arguments and captured arrays
     bytes_written   of the results
     workspace       bytes of temporary storage, known after lowering
-    passes          loops over memory, known after lowering
+    passes          how often each argument comes from memory, known after lowering
     """
 
     nodes: int
@@ -35,7 +35,7 @@ class Cost:
     bytes_written: int
     by_op: dict[str, int] = field(default_factory=dict)
     workspace: int | None = None
-    passes: int | None = None
+    passes: dict[str, int] | None = None
 
     def __str__(self) -> str:
         rows = [
@@ -48,11 +48,12 @@ class Cost:
         if self.workspace is not None:
             rows.append(("workspace bytes", f"{self.workspace:,}"))
         if self.passes is not None:
-            rows.append(("passes", f"{self.passes:,}"))
+            rows += [(f"passes over {name}", f"{n:,}") for name, n in self.passes.items()]
         for name, flops in sorted(self.by_op.items(), key=lambda item: (-item[1], item[0]))[:5]:
             rows.append((f"  {name}", f"{flops:,}"))
         width = max(len(value) for _, value in rows)
-        return "\n".join(f"{label:<16} {value:>{width}}" for label, value in rows)
+        left = max(len(label) for label, _ in rows)
+        return "\n".join(f"{label:<{left}} {value:>{width}}" for label, value in rows)
 
 
 def cost(args: Sequence[Expr], outs: Sequence[Expr]) -> Cost:

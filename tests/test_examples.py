@@ -36,3 +36,16 @@ def test_readme_example(tmp_path):
     result = run([str(script)], tmp_path)
     assert result.returncode == 0, result.stderr
     assert list((tmp_path / "out").glob("*.c")) and list((tmp_path / "out").glob("*.h"))
+
+
+def test_gaussian_mixture(tmp_path):
+    """The C in the repository is what symgrad writes today; if this fails, run the example again."""
+    examples = ROOT / "examples"
+    result = run([str(examples / "gaussian_mixture.py"), "--out", str(tmp_path)], tmp_path)
+    assert result.returncode == 0, result.stderr
+    start, end = map(float, re.findall(r"loss ([\d.]+) at the start, ([\d.]+)", result.stdout)[0])
+    assert end < start - 5
+    kept = sorted((examples / "gaussian_mixture_c").iterdir())
+    assert [p.name for p in kept] == ["mixture_gradient.c", "mixture_gradient.h"]
+    for path in kept:
+        assert path.read_text() == (tmp_path / path.name).read_text()

@@ -39,7 +39,7 @@ def test_readme_example(tmp_path):
 
 
 def test_gaussian_mixture(tmp_path):
-    """The C in the repository is what symgrad writes today; if this fails, run the example again."""
+    """The C in the repository is what symgrad writes today; if not, run the example again."""
     examples = ROOT / "examples"
     result = run([str(examples / "gaussian_mixture.py"), "--out", str(tmp_path)], tmp_path)
     assert result.returncode == 0, result.stderr

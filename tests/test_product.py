@@ -259,5 +259,19 @@ def test_nothing_is_read_or_written_outside(n, short_streams, tmp_path):
 
 
 @needs_sanitizers
+@pytest.mark.parametrize("columns", [8, 10, 16, 17])
+def test_panels_that_are_not_full(columns, tmp_path):
+    """Rows of a factor begin at the end of the one before, and behind the last there is nothing."""
+    rng = np.random.default_rng(columns)
+    args = [rng.normal(size=(128, 40)), rng.normal(size=(40, columns))]
+    compiled = sg.compile(lambda a, b: (a @ b, b.T @ a.T, np.tanh(a) @ b), *args)
+    expected = [args[0] @ args[1], args[1].T @ args[0].T, np.tanh(args[0]) @ args[1]]
+    like = [np.empty(e.shape) for e in expected]
+    (got,) = run_sanitized([compiled.source], [args], [like], tmp_path)
+    for g, e in zip(got, expected, strict=True):
+        np.testing.assert_allclose(g, e, rtol=1e-12, atol=1e-12)
+
+
+@needs_sanitizers
 def test_random_graphs_in_streams_under_sanitizers(short_streams, tmp_path):
     check_seeds(range(7000, 7020), tmp_path)

@@ -306,7 +306,7 @@ class _Emitter:
             self.branchless = outer or elementwise
             body = self.body(s.body, depth + 1)
             self.branchless = outer
-            if all(record["kind"] == "check" for record in body):
+            if s.is_counted and all(record["kind"] == "check" for record in body):
                 return dict(kind="checks", index=name, extent=s.extent, body=body,
                             name=self._fresh())  # fmt: skip
             self.simd = self.simd or elementwise
@@ -481,7 +481,7 @@ class _Emitter:
 
     def _is_sum(self, loop: Loop) -> bool:
         """Whether a loop only adds to targets that it does not move."""
-        return loop.extent >= 2 * LANES and loop.stop is None and all(
+        return loop.extent >= 2 * LANES and loop.is_counted and all(
             isinstance(s, Store)
             and s.op == "+"
             and s.buffer.dtype in ("float64", "float32")
@@ -628,7 +628,7 @@ def _open_single_rounds(program: Program) -> list[Expr]:
     for body in reversed(bodies):  # from the inside out
         open_: list[Any] = []
         for s in body:
-            if isinstance(s, Loop) and s.extent == 1 and not s.lanes:
+            if isinstance(s, Loop) and s.extent == 1 and s.is_counted and not s.lanes:
                 indices.append(s.index)
                 opened[id(s.body)] = body
                 open_ += s.body

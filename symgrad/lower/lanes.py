@@ -58,7 +58,7 @@ def cut_into_lanes(body: list[Any], buffers: list[Buffer], first_index: int) -> 
     by_number = {b.number: b for b in buffers}
     result: list[Any] = []
     for statement in body:
-        if isinstance(statement, Loop) and statement.extent >= _MIN_EXTENT:
+        if _is_candidate(statement):
             statement = _flat(statement, by_number)
             plan = _Plan(statement, by_number)
             if statement.extent and plan.possible():
@@ -105,6 +105,19 @@ def _is_element(s: Store, nest: list[Loop], buffers: dict[int, Buffer]) -> bool:
         seen.add(node)
         stack.extend(node.args)
     return s.op == "=" and is_here(s.buffer, s.index)
+
+
+def _is_candidate(statement: Any) -> bool:
+    """Whether it is a loop over enough points, without loops that are vectors or cut already."""
+    if not isinstance(statement, Loop) or statement.extent < _MIN_EXTENT:
+        return False
+    stack = [statement]
+    while stack:
+        loop = stack.pop()
+        if loop.simd or not loop.is_counted:
+            return False
+        stack.extend(s for s in loop.body if isinstance(s, Loop))
+    return True
 
 
 def _targets(statement: Any) -> list[tuple[Buffer, tuple[Expr, ...]]]:

@@ -226,6 +226,11 @@ class Loop:
     stop: Expr | None = None
     step: int = 1
 
+    @property
+    def is_counted(self) -> bool:
+        """Whether it runs over all numbers below `extent`."""
+        return self.start is None and self.stop is None and self.step == 1
+
 
 @dataclass(eq=False)
 class Program:

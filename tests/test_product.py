@@ -22,6 +22,7 @@ def small_tiles(monkeypatch):
     monkeypatch.setattr(product, "_FEWEST", 1)
     monkeypatch.setattr(product, "_SMALLEST_FACE", 1)
     monkeypatch.setattr(product, "_BLOCK_ROWS", 12)
+    monkeypatch.setattr(product, "_MOST_ROWS", 12)
     monkeypatch.setattr(product, "_BLOCK_COLUMNS", 16)
     monkeypatch.setattr(product, "_BLOCK_INNER", 3)
     monkeypatch.setattr(product, "_COMPENSATE", 2)

@@ -650,9 +650,9 @@ def _is_elementwise(loop: Loop) -> bool:
         return False
     written: dict[int, tuple[Expr, ...]] = {}
     for s in loop.body:
-        if not isinstance(s, Store) or s.op != "=":
+        if not isinstance(s, Store) or s.op not in ("=", "+", "*"):
             return False
-        own = s.buffer.role == "scalar" or any(i is loop.index for i in s.index)
+        own = any(i is loop.index for i in s.index) or (s.op == "=" and s.buffer.role == "scalar")
         if not own or written.setdefault(s.buffer.number, s.index) != s.index:
             return False
     reads = [n for s in loop.body for n in loads(values(s))]

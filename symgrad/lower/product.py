@@ -35,6 +35,7 @@ from symgrad.lower.program import (
 PANEL_ROWS = 6
 _PANEL_BYTES = 64  # of one row of a right panel: two AVX registers
 _BLOCK_ROWS = 96  # left block and one right panel stay in the second- and first-level cache
+_MOST_ROWS = 144  # that stay one block
 _BLOCK_COLUMNS = 512
 _BLOCK_INNER = 256
 _COMPENSATE = 16  # blocks of summands from which their sums are added with compensation
@@ -255,7 +256,7 @@ def _blocks(extents: tuple[int, int, int], dtype: str) -> tuple[_Blocks, _Blocks
     """Of rows, columns and summands."""
     m, n, k = extents
     return (
-        _cut(m, _BLOCK_ROWS, PANEL_ROWS),
+        _cut(m, m if m <= _MOST_ROWS else _BLOCK_ROWS, PANEL_ROWS),
         _cut(n, _BLOCK_COLUMNS, panel_columns(dtype)),
         _cut(k, _BLOCK_INNER, 1),
     )

@@ -379,19 +379,17 @@ class _Emitter:
 
     def _tiles(self, s: Tiles) -> dict[str, Any]:
         name = self._function("product", s.buffer.dtype)
-        kept = s.buffer.kept_axes
-        steps = [row_strides(s.buffer.kept_shape)[kept.index(a)] for a in s.axes]
-        carry, width = "NULL", 0
+        target = [self.address(s.buffer, s.index), *_steps(s.buffer, s.axes)]
+        carry = ["NULL", "0", "0"]
         if s.carry is not None:
-            carry, width = self.address(s.carry, s.carry_index), s.carry.shape[1]
+            carry = [self.address(s.carry, s.carry_index), *_steps(s.carry, s.axes)]
         pointers = [self.address(b, ()) for b in (s.left, s.right)]
         numbers = [self.spell(n) for n in
                    (s.rows, s.columns, s.inner, s.begin, s.diagonal, s.reach)]  # fmt: skip
         length, in_rows = s.left.shape[1], len(s.left.shape) == 2
         steps_left = (length, length, 1) if in_rows else (length, 1, s.left.shape[2])
         strides = map(str, (*steps_left, s.right.shape[1]))
-        target = [self.address(s.buffer, s.index), *map(str, steps)]
-        arguments = [*pointers, *strides, *numbers, *target, carry, str(width)]
+        arguments = [*pointers, *strides, *numbers, *target, *carry]
         return dict(kind="product", call=f"{name}({', '.join(arguments)})")
 
     # ---- blocks of lanes -----------------------------------------------------------------------
@@ -478,7 +476,7 @@ class _Emitter:
 
     def _is_sum(self, loop: Loop) -> bool:
         """Whether a loop only adds to targets that it does not move."""
-        return loop.extent >= 2 * LANES and loop.stop is None and all(
+        return loop.extent >= 2 * LANES and loop.is_plain and all(
             isinstance(s, Store)
             and s.op == "+"
             and s.buffer.dtype in ("float64", "float32")
@@ -611,6 +609,12 @@ class _Emitter:
         return template.format(*operands), level
 
 
+def _steps(buffer: Buffer, axes: Sequence[int]) -> list[str]:
+    """How many elements apart neighbours along `axes` are."""
+    strides = row_strides(buffer.kept_shape)
+    return [str(strides[buffer.kept_axes.index(a)]) for a in axes]
+
+
 def _open_single_rounds(program: Program) -> list[Expr]:
     """Put the body of each loop of one round in its place; the loop variables, which are all 0.
 
@@ -625,7 +629,7 @@ def _open_single_rounds(program: Program) -> list[Expr]:
     for body in reversed(bodies):  # from the inside out
         open_: list[Any] = []
         for s in body:
-            if isinstance(s, Loop) and s.extent == 1 and not s.lanes:
+            if isinstance(s, Loop) and s.extent == 1 and s.is_plain and not s.lanes:
                 indices.append(s.index)
                 opened[id(s.body)] = body
                 open_ += s.body

@@ -78,6 +78,8 @@ def _flat(loop: Loop, buffers: dict[int, Buffer]) -> Loop:
     row = math.prod(inner.extent for inner in nest[1:])
     if len(nest) == 1 or row >= _LONG_ROW or not all(isinstance(s, Store) for s in stores):
         return loop
+    if not all(inner.is_plain for inner in nest):
+        return loop
     start = {outer.index: const(0, "int64") for outer in nest[:-1]}
     if not all(_is_element(s, nest, buffers) for s in stores):
         return loop
@@ -137,6 +139,8 @@ class _Plan:
 
     def possible(self) -> bool:
         if any(isinstance(s, (Call, Check, Tiles)) for s, _ in self.leaves):
+            return False
+        if not all(loop.is_plain for _, path in self.leaves for loop in (self.loop, *path)):
             return False
         if not (self._pays() and self._is_right()):
             return False

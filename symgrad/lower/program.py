@@ -199,7 +199,7 @@ class Tiles:
     diagonal: Expr
     reach: Expr
     carry: Buffer | None
-    carry_index: tuple[Expr, Expr]
+    carry_index: tuple[Expr, ...]
 
 
 @dataclass(eq=False)
@@ -225,6 +225,11 @@ class Loop:
     start: Expr | None = None
     stop: Expr | None = None
     step: int = 1
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether its rounds are 0, 1, … `extent` - 1, whatever happens around it."""
+        return self.start is None and self.stop is None and self.step == 1
 
 
 @dataclass(eq=False)

@@ -200,12 +200,15 @@ def loops(
         origin + axis.begin for origin, axis in zip(origins, (rows, columns, inner), strict=True)
     )
     reach = first_column - first if p.triangular else const(cuts[2].size, "int64")
-    begin = {p.row: rows.begin, p.column: columns.begin}
     diagonal = first_row - first_column if is_symmetric(p) else const(-rows.block.size, "int64")
     copies = copy(left, p.left, p.row, rows, in_rows)
+    first_of_target, first_of_carry = (
+        tuple(substitute(i, {p.row: rows.begin, p.column: columns.begin}))
+        for i in (index, carry_index)
+    )
     tiles = Tiles(
-        left, right, target, tuple(substitute(index, begin)), axes, rows.left, columns.left, inner.left,
-        first, diagonal, reach, p.carry, tuple(substitute(carry_index, begin)),
+        left, right, target, first_of_target, axes, rows.left, columns.left, inner.left,
+        first, diagonal, reach, p.carry, first_of_carry,
     )  # fmt: skip
     body = rows.loop([*copies, tiles])
     body = [*copy(right, p.right, p.column, columns, False), *body]

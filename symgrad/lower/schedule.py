@@ -285,8 +285,8 @@ class _Scheduler:
             written = [(k.buffer.number, k.target)]
             if k.kind == "product" and k.extra.carry is not None:
                 written.append((k.extra.carry.number, k.target))
-            if k.kind == "best":
-                shared.add(k.buffer.number)
+            if k.kind == "best":  # both have one index
+                shared |= {k.buffer.number, k.extra.number}
             for number, index in (*written, *self.reads[k]):
                 if number < 0 or self.buffers[number].role != "work" or number in shared:
                     continue

@@ -623,7 +623,7 @@ def _open_single_rounds(program: Program) -> list[Expr]:
     """
     bodies = [program.body]
     for body in bodies:  # which grows meanwhile
-        bodies.extend(s.body for s in body if isinstance(s, Loop))
+        bodies.extend(b for s in body if isinstance(s, Loop) for b in (s.body, s.flush))
     indices: list[Expr] = []
     opened: dict[int, list[Any]] = {}
     for body in reversed(bodies):  # from the inside out

@@ -306,7 +306,7 @@ class _Emitter:
             self.branchless = outer or elementwise
             body = self.body(s.body, depth + 1)
             self.branchless = outer
-            if s.is_counted and all(record["kind"] == "check" for record in body):
+            if s.is_plain and all(record["kind"] == "check" for record in body):
                 return dict(kind="checks", index=name, extent=s.extent, body=body,
                             name=self._fresh())  # fmt: skip
             self.simd = self.simd or elementwise
@@ -382,19 +382,17 @@ class _Emitter:
 
     def _tiles(self, s: Tiles) -> dict[str, Any]:
         name = self._function("product", s.buffer.dtype)
-        kept = s.buffer.kept_axes
-        steps = [row_strides(s.buffer.kept_shape)[kept.index(a)] for a in s.axes]
-        carry, width = "NULL", 0
+        target = [self.address(s.buffer, s.index), *_steps(s.buffer, s.axes)]
+        carry = ["NULL", "0", "0"]
         if s.carry is not None:
-            carry, width = self.address(s.carry, s.carry_index), s.carry.shape[1]
+            carry = [self.address(s.carry, s.carry_index), *_steps(s.carry, s.axes)]
         pointers = [self.address(b, ()) for b in (s.left, s.right)]
         numbers = [self.spell(n) for n in
                    (s.rows, s.columns, s.inner, s.begin, s.diagonal, s.reach)]  # fmt: skip
         length, in_rows = s.left.shape[1], len(s.left.shape) == 2
         steps_left = (length, length, 1) if in_rows else (length, 1, s.left.shape[2])
         strides = map(str, (*steps_left, s.right.shape[1]))
-        target = [self.address(s.buffer, s.index), *map(str, steps)]
-        arguments = [*pointers, *strides, *numbers, *target, carry, str(width)]
+        arguments = [*pointers, *strides, *numbers, *target, *carry]
         return dict(kind="product", call=f"{name}({', '.join(arguments)})")
 
     # ---- blocks of lanes -----------------------------------------------------------------------
@@ -481,7 +479,7 @@ class _Emitter:
 
     def _is_sum(self, loop: Loop) -> bool:
         """Whether a loop only adds to targets that it does not move."""
-        return loop.extent >= 2 * LANES and loop.is_counted and all(
+        return loop.extent >= 2 * LANES and loop.is_plain and all(
             isinstance(s, Store)
             and s.op == "+"
             and s.buffer.dtype in ("float64", "float32")
@@ -614,6 +612,12 @@ class _Emitter:
         return template.format(*operands), level
 
 
+def _steps(buffer: Buffer, axes: Sequence[int]) -> list[str]:
+    """How many elements apart neighbours along `axes` are."""
+    strides = row_strides(buffer.kept_shape)
+    return [str(strides[buffer.kept_axes.index(a)]) for a in axes]
+
+
 def _open_single_rounds(program: Program) -> list[Expr]:
     """Put the body of each loop of one round in its place; the loop variables, which are all 0.
 
@@ -622,13 +626,13 @@ def _open_single_rounds(program: Program) -> list[Expr]:
     """
     bodies = [program.body]
     for body in bodies:  # which grows meanwhile
-        bodies.extend(s.body for s in body if isinstance(s, Loop))
+        bodies.extend(b for s in body if isinstance(s, Loop) for b in (s.body, s.flush))
     indices: list[Expr] = []
     opened: dict[int, list[Any]] = {}
     for body in reversed(bodies):  # from the inside out
         open_: list[Any] = []
         for s in body:
-            if isinstance(s, Loop) and s.extent == 1 and s.is_counted and not s.lanes:
+            if isinstance(s, Loop) and s.extent == 1 and s.is_plain and not s.lanes:
                 indices.append(s.index)
                 opened[id(s.body)] = body
                 open_ += s.body

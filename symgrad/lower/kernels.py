@@ -370,7 +370,7 @@ class Kernels:
         places = [tuple(at[k] for k in t) for t in terms]
         left, right = (self._element(f, place) for f, place in zip(nodes, places, strict=True))
         panels = self._work((), node.dtype), self._work((), node.dtype)
-        carry = self._work(extents[:2], node.dtype) if product.needs_carry(extents) else None
+        carry = self._work(node.shape, node.dtype) if product.needs_carry(extents) else None
         computed = right  # also where it is stored
         if nodes[1].op.kind is Kind.ELEMENTWISE:
             values = [self._element(a, places[1]) for a in nodes[1].args]
@@ -388,7 +388,7 @@ class Kernels:
         symmetric = product.is_symmetric(p)
         if p.carry is not None:
             at, row, column = self._again(index, p)
-            here, carry = self._load(target, at), self._load(p.carry, (row, column))
+            here, carry = self._load(target, at), self._load(p.carry, at)
             value = bind("select", bind("isfinite", carry), here + carry, here)
             if symmetric:
                 value = bind("guard", bind("less_equal", row, column), value)

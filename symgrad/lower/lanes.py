@@ -114,7 +114,7 @@ def _is_candidate(statement: Any) -> bool:
     stack = [statement]
     while stack:
         loop = stack.pop()
-        if loop.simd or not loop.is_counted:
+        if loop.simd or not loop.is_plain:
             return False
         stack.extend(s for s in loop.body if isinstance(s, Loop))
     return True

@@ -60,7 +60,7 @@ class Product:
     left, right : scalar expressions in the loop variables `row`, `column` and `inner`
     extents : of these three
     panels : the buffers of the copies, whose shapes are set when loops are made
-    carry : the buffer of what the sums round away, where there are many
+    carry : the buffer of what the sums round away, as large as the target, where there are many
     triangular : whether the right factor is 0 wherever the summand is greater than the column
     """
 
@@ -146,16 +146,17 @@ def loops(
     p: Product,
     target: Buffer,
     index: tuple[Expr, ...],
+    carry_index: tuple[Expr, ...],
     axes: tuple[int, int],
     limits: Sequence[Expr],
-    before: Expr,
+    origins: Sequence[Expr],
     fresh: Callable[[], Expr],
 ) -> list[Any]:
     """The statements of a product.
 
-    `index` of the target has `p.row` and `p.column` in it, along `axes`; `limits` are the extents,
-    which may be less than those of `p` where a program runs over blocks of points; `before` counts
-    the summands that the target has already.
+    `index` and `carry_index` of the target have `p.row` and `p.column` in them, along `axes`.
+    Where a program runs over blocks of points, `limits` of rows, columns and summands may be less
+    than the extents of `p`, and `origins` are where the block begins.
     """
     cuts = _blocks(p.extents, target.dtype)
     rows, columns, inner = (_Axis(b, n, fresh) for b, n in zip(cuts, limits, strict=True))
@@ -196,13 +197,19 @@ def loops(
     # Rows that lie in memory as rows are copied as they are.
     in_rows = _is_contiguous(p.left, p.inner) and not _is_contiguous(p.left, p.row)
     # Of a triangle, the summands behind the last column of a panel are zero.
-    reach = columns.begin - inner.begin if p.triangular else const(cuts[2].size, "int64")
-    start = tuple(substitute(index, {p.row: rows.begin, p.column: columns.begin}))
-    diagonal = rows.begin - columns.begin if is_symmetric(p) else const(-rows.block.size, "int64")
+    first_row, first_column, first = (
+        origin + axis.begin for origin, axis in zip(origins, (rows, columns, inner), strict=True)
+    )
+    reach = first_column - first if p.triangular else const(cuts[2].size, "int64")
+    diagonal = first_row - first_column if is_symmetric(p) else const(-rows.block.size, "int64")
     copies = copy(left, p.left, p.row, rows, in_rows)
+    first_of_target, first_of_carry = (
+        tuple(substitute(i, {p.row: rows.begin, p.column: columns.begin}))
+        for i in (index, carry_index)
+    )
     tiles = Tiles(
-        left, right, target, start, axes, rows.left, columns.left, inner.left,
-        before + inner.begin, diagonal, reach, p.carry, (rows.begin, columns.begin),
+        left, right, target, first_of_target, axes, rows.left, columns.left, inner.left,
+        first, diagonal, reach, p.carry, first_of_carry,
     )  # fmt: skip
     body = rows.loop([*copies, tiles])
     body = [*copy(right, p.right, p.column, columns, False), *body]

@@ -199,7 +199,7 @@ class Tiles:
     diagonal: Expr
     reach: Expr
     carry: Buffer | None
-    carry_index: tuple[Expr, Expr]
+    carry_index: tuple[Expr, ...]
 
 
 @dataclass(eq=False)
@@ -227,8 +227,8 @@ class Loop:
     step: int = 1
 
     @property
-    def is_counted(self) -> bool:
-        """Whether it runs over all numbers below `extent`."""
+    def is_plain(self) -> bool:
+        """Whether its rounds are 0, 1, … `extent` - 1, whatever happens around it."""
         return self.start is None and self.stop is None and self.step == 1
 
 

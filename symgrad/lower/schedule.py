@@ -152,7 +152,7 @@ class _Scheduler:
             for number, index in self.reads[k]:
                 for writer in self.writers.get(number, ()):
                     deps.append((writer, index))
-                    for mine, theirs in zip(index, _target(writer, number), strict=False):
+                    for mine, theirs in zip(index, writer.target, strict=False):
                         if mine in self.parent and theirs in self.parent:
                             self._union(theirs, mine)
             if last_barrier is not None:
@@ -283,8 +283,10 @@ class _Scheduler:
         inside = set(members)
         for k in kernels:
             written = [(k.buffer.number, k.target)]
-            if k.kind == "best":
-                shared.add(k.buffer.number)
+            if k.kind == "product" and k.extra.carry is not None:
+                written.append((k.extra.carry.number, k.target))
+            if k.kind == "best":  # both have one index
+                shared |= {k.buffer.number, k.extra.number}
             for number, index in (*written, *self.reads[k]):
                 if number < 0 or self.buffers[number].role != "work" or number in shared:
                     continue
@@ -394,7 +396,7 @@ class _Scheduler:
         mine = [i for i in written if self.find(i) is axis]
         if not mine:  # complete only after the loop, or written before it
             return False
-        target = _target(writer, None)
+        target = writer.target
         for theirs, i in zip(target, index, strict=False):
             if theirs is mine[0]:
                 return i is not None and i.op is INDEX and self.find(i) is axis
@@ -427,25 +429,28 @@ class _Scheduler:
     def _statements(self, k: Kernel, bound: dict[Expr, Expr]) -> list[Any]:
         if k.kind != "product":
             return [self._statement(k, bound)]
-        p, before = k.extra, const(0, "int64")
+        p = k.extra
         axes = (k.target.index(p.row), k.target.index(p.column))
-        left, right, *target = self._renamed(k, bound, (p.left, p.right, *self._target(k)))
+        target = self._renamed(k, bound, self._target(k, k.buffer))
+        carry = self._renamed(k, bound, self._target(k, p.carry)) if p.carry else target
+        left, right = self._renamed(k, bound, (p.left, p.right))
         extents, limits = list(p.extents), [const(n, "int64") for n in p.extents]
+        origins = [const(0, "int64")] * 3
         for position, i in enumerate(p.own):
             window = self.windows.get(self.find(i))
             if window is not None:
                 extents[position] = window.size
                 limits[position] = window.extent or const(window.size, "int64")
-                before = window.begin if i is p.inner else before
+                origins[position] = window.begin
         p = replace(p, left=left, right=right, extents=tuple(extents))
-        return product.loops(p, k.buffer, tuple(target), axes, limits, before, self.fresh)
+        return product.loops(p, k.buffer, target, carry, axes, limits, origins, self.fresh)
 
-    def _target(self, k: Kernel) -> tuple[Expr, ...]:
-        """Where a kernel writes, relative to an open window in what exists for it alone."""
+    def _target(self, k: Kernel, buffer: Buffer) -> tuple[Expr, ...]:
+        """Where a kernel writes to a buffer: in one of an open window alone, relative to that."""
         target = list(k.target)
         for window in self.windows.values():
-            if k.buffer.number in window.private:
-                target[window.private[k.buffer.number]] = window.local
+            if buffer.number in window.private:
+                target[window.private[buffer.number]] = window.local
         return tuple(target)
 
     def _renamed(
@@ -472,11 +477,11 @@ class _Scheduler:
         if k.kind == "call":
             template, dims, flags, operands = k.extra
             return Call(template, dims, flags, tuple((b, new(*i)) for b, i in operands),
-                        (k.buffer, new(*self._target(k))))  # fmt: skip
+                        (k.buffer, new(*self._target(k, k.buffer))))  # fmt: skip
         if k.kind == "best":
-            *target, value, position = new(*self._target(k), k.value, k.reduce[0])
+            *target, value, position = new(*self._target(k, k.buffer), k.value, k.reduce[0])
             return Best(k.buffer, k.extra, tuple(target), value, position, k.op)
-        *target, value = new(*self._target(k), k.value)
+        *target, value = new(*self._target(k, k.buffer), k.value)
         buffer = k.buffer
         for window in self.windows.values():
             buffer = window.sums.get(buffer.number, (buffer,))[0]
@@ -485,10 +490,6 @@ class _Scheduler:
 
 def _elements(k: Kernel) -> int:
     return math.prod(k.buffer.shape)
-
-
-def _target(writer: Kernel, number: int | None) -> tuple[Expr, ...]:
-    return writer.target
 
 
 def _indices(expr: Expr) -> list[Expr]:

@@ -22,6 +22,7 @@ from symgrad.errors import (
     warn,
 )
 from symgrad.runtime.build import Library, build, ffi
+from symgrad.runtime.threads import end_before_fork
 from symgrad.version import __version__
 
 if TYPE_CHECKING:
@@ -80,6 +81,8 @@ class Native:
         self._entry = library.entry(binding.entry)
         self._data = [ffi.from_buffer(d) if d.size else ffi.NULL for d in binding.data]
         self._memory = threading.local()
+        if library.threads > 1:
+            end_before_fork(library)
 
     def __call__(
         self, values: Sequence[Any], outs: Sequence[Any] | None = None

@@ -1,4 +1,4 @@
-"""threads=: loops over blocks of points shared by OpenMP, with the same bits for any number of threads.
+"""threads=: blocks of points shared by OpenMP, with the same bits for any number of threads.
 
 That chunks do not depend on each other is tested in two ways: several threads take them at once,
 and one thread takes them backwards.
@@ -110,7 +110,7 @@ def check_random(seed):
     return count + check(sg.value_and_grad(points.loss), args, tolerance)
 
 
-@pytest.mark.parametrize("seed", range(30_000, 30_010))
+@pytest.mark.parametrize("seed", range(30_000, 30_006))
 def test_random_functions(seed, small):
     check_random(seed)
 
@@ -144,7 +144,7 @@ def sample(n, seed=0, dtype=np.float64):
 
 
 @pytest.mark.parametrize("f", [sums, rows, sg.grad(loss), sg.grad(loss, argnums=(1, 2))])
-@pytest.mark.parametrize("n", [50_000, 51_200, 51_201, 51_455])
+@pytest.mark.parametrize("n", [51_200, 51_455])
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_any_number_of_points(f, n, dtype):
     assert check(f, sample(n, n, dtype), 1e-10 if dtype is np.float64 else 2e-3) == 1
@@ -237,20 +237,24 @@ def test_odd_numbers_are_refused(threads):
         sg.compile(sums, *sample(100), threads=threads)
 
 
-def test_records_know_the_number():
-    args = sample(50_007)
-    first = sg.compile(sums, *args, threads=2)
-    for threads in (1, 2, 3):
-        found = Record(first.graph.digest(), first.graph.captured, threads).find()
-        if threads == 2:
-            assert found is not None
-            assert found[1].threads == 2
-        else:
-            assert found is None
-    small_ = sg.compile(rows, *sample(90), threads=2)  # nothing to share
-    found = Record(small_.graph.digest(), small_.graph.captured, 2).find()
-    assert found is not None
-    assert found[1].threads == 1
+RECORDS = """
+import symgrad as sg
+from symgrad.runtime.record import Record
+from test_threads import rows, sample, sums
+for f, n in (sums, 50_007), (rows, 90):  # the second has nothing to share
+    graph = sg.compile(f, *sample(n), threads=2).graph
+    records = [Record(graph.digest(), graph.captured, threads).find() for threads in (1, 2, 3)]
+    print([record and record[1].threads for record in records])
+"""
+
+
+def test_records_know_the_number(tmp_path):
+    """In a process of its own: tests make no records."""
+    place = {"SYMGRAD_CACHE_DIR": str(tmp_path / "cache"),
+             "PYTHONPATH": os.pathsep.join([os.path.dirname(__file__), *sys.path])}  # fmt: skip
+    done = subprocess.run([sys.executable, "-c", RECORDS], env={**os.environ, **place},
+                          capture_output=True, text=True)  # fmt: skip
+    assert done.stdout == "[None, 2, None]\n[None, 1, None]\n", done.stderr
 
 
 def test_a_compiler_without_openmp(monkeypatch):
@@ -263,13 +267,17 @@ def test_a_compiler_without_openmp(monkeypatch):
 
     monkeypatch.setattr(call, "build", no_openmp)
     monkeypatch.setattr(call, "_told_serial", threading.Event())
+    recorded = []
+    monkeypatch.setattr(Record, "find", lambda self: None)
+    monkeypatch.setattr(Record, "write", lambda self, *made: recorded.append(made))
     with pytest.warns(SymgradWarning, match="OpenMP") as caught:
         c = sg.compile(sums, *args, threads=2)
     assert caught[0].filename == __file__
-    assert Record(c.graph.digest(), c.graph.captured, 2).find() is None  # later processes warn too
+    assert not recorded  # so later processes warn as well
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         sg.compile(sums, *args, threads=3)
+    assert not recorded
     same_bits(leaves(c(*args)), leaves(sg.compile(sums, *args)(*args)))
 
 
@@ -279,6 +287,7 @@ def test_exported_c_is_serial_or_parallel_with_the_same_bits(tmp_path):
     c = sg.compile(sums, *args, threads=4, name="sums")
     path = c.export(tmp_path)[0]
     expected = leaves(c(*args))
+    first = None
     for options in ((), ("-fopenmp",), ("-fopenmp", "-DSG_THREADS=3")):
         made = tmp_path / f"{len(options)}.so"
         command = [GCC, "-std=c99", "-O2", "-ffp-contract=off", "-shared", "-fPIC", *options,
@@ -289,7 +298,7 @@ def test_exported_c_is_serial_or_parallel_with_the_same_bits(tmp_path):
         pointers = [ctypes.c_void_p(a.ctypes.data) for a in (*args, *got, work)]
         assert ctypes.CDLL(str(made)).sums(*pointers) == 0
         close(got, expected, 1e-13)  # exp and log of libm instead of libmvec
-        first = got if not options else first
+        first = first or got
         same_bits(got, first)
 
 

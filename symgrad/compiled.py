@@ -59,11 +59,13 @@ class Compiled(_Caller):
     graph : the simplified Graph
     c_source, c_header : text of the two files
     native : whether C runs; False means the NumPy evaluator, for want of a compiler
+    threads : how many may share a large loop; the results do not depend on it
     """
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, threads: int = 1) -> None:
         self._inherit_vectorcall()
         self.graph = graph
+        self.threads = threads
         self._source: Source | None = None
         self._native: Native | None = None
         self.__name__ = graph.name
@@ -81,11 +83,12 @@ class Compiled(_Caller):
 
     def _make_native(self) -> Native:
         graph = self.graph
-        record = Record(graph.digest(), graph.captured)
+        record = Record(graph.digest(), graph.captured, self.threads)
         found = record.find()
         if found is None:
-            library = build_source(self.source)
-            record.write(self.source, library)
+            library = build_source(self.source, self.threads)
+            if library.threads == self.threads or not self.source.parallel:  # else warn each time
+                record.write(self.source, library)
             found = self.source, library
         return Native(*found, graph.input_types, graph.output_types)
 
@@ -114,7 +117,7 @@ class Compiled(_Caller):
         if self._source is None:
             from symgrad.generate import source_of
 
-            self._source = source_of(self.graph)
+            self._source = source_of(self.graph, parallel=self.threads > 1)
         return self._source
 
     @property
@@ -210,7 +213,7 @@ class Compiled(_Caller):
         )
 
     def __reduce__(self) -> Any:
-        return Compiled, (self.graph,)
+        return Compiled, (self.graph, self.threads)
 
     def __repr__(self) -> str:
         types = ", ".join(f"{t.name}: {t.described}" for t in self.graph.input_types)
@@ -228,14 +231,18 @@ class Dispatcher(_Caller):
 
     f : written on traced values
     trace : makes the Graph of `f` for given arguments
+    threads : how many may share a large loop
     """
 
     __symgrad_transformed__ = True
     __name__: str
     __qualname__: str
 
-    def __init__(self, f: Callable[..., Any], trace: Callable[..., Graph]) -> None:
+    def __init__(
+        self, f: Callable[..., Any], trace: Callable[..., Graph], threads: int = 1
+    ) -> None:
         self._inherit_vectorcall()
+        self.threads = threads
         self.f = f
         self.trace = trace
         self.compiled: dict[Any, Compiled] = {}
@@ -266,7 +273,8 @@ class Dispatcher(_Caller):
             with self.lock:
                 compiled = self.compiled.get(key)
                 if compiled is None:
-                    compiled = Compiled(self.trace(self.f, *args, **kwargs).simplify())
+                    graph = self.trace(self.f, *args, **kwargs).simplify()
+                    compiled = Compiled(graph, self.threads)
                     self._register(compiled, leaves)
                     self.compiled[key] = compiled
         return compiled.graph.finish(compiled.call_flat([x for x in leaves if is_array(x)]))

@@ -24,13 +24,16 @@ def c_names(paths: Sequence[str], taken: Sequence[str] = ()) -> list[str]:
     return unique([*taken, *(mangle(w, k) for k, w in enumerate(words))])[len(taken) :]
 
 
-def source_of(graph: Graph) -> Source:
-    """C of a graph, with names, shapes and the formula in comments."""
+def source_of(graph: Graph, *, parallel: bool = False) -> Source:
+    """C of a graph, with names, shapes and the formula in comments.
+
+    parallel : whether loops are cut so that several threads can share them
+    """
     name = mangle(graph.name, 0)
     names = c_names([*graph.arg_names, *graph.out_names], taken=["work", name])
     inputs, outputs = names[: len(graph.args)], names[len(graph.args) :]
     outs = share(graph.lowered_outs())
-    program = lower(graph.args, outs, inputs, outputs)
+    program = lower(graph.args, outs, inputs, outputs, parallel=parallel)
     comment: list[str] = []
     if len(graph.nodes) <= _FORMULA_NODES:
         comment = [comment_text(ascii_text(line)) for line in graph.formula().splitlines()]

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from symgrad.errors import BuildError
 from symgrad.expr.node import Expr, arg, bind
 from symgrad.graph import Graph
 from symgrad.names import c_identifier
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from symgrad.compiled import Compiled
 
 Function = Callable[..., Any]
+_MOST_THREADS = 1024
 
 # Rewrites that a trace applies before it differentiates, for `explain()`; one table per trace.
 _FIRED: ContextVar[dict[str, int] | None] = ContextVar("fired", default=None)
@@ -108,7 +110,11 @@ def trace(f: Function, *args: Any, **kwargs: Any) -> Graph:
 
 
 def compile(
-    f: Function, *specs_or_examples: Any, name: str | None = None, **kwargs: Any
+    f: Function,
+    *specs_or_examples: Any,
+    name: str | None = None,
+    threads: int = 1,
+    **kwargs: Any,
 ) -> Compiled:
     """Compile `f` ahead of time for arguments of the given types.
 
@@ -117,6 +123,9 @@ def compile(
     f : function written with NumPy, or one made by `grad`, `hessian`, …
     specs_or_examples : as in `trace`
     name : C name of the function; default the Python name, made safe
+    threads : how many may share a large loop over data points, by OpenMP. The results have the
+        same bits for any number. A compiler without OpenMP means a warning, and one thread. C that
+        is exported runs on one, unless it is compiled with ``-fopenmp -DSG_THREADS=4``.
 
     Returns
     -------
@@ -130,25 +139,32 @@ def compile(
     any C compiler there is a warning and the result runs on NumPy; but a compiler that ``CC`` names
     and that does not work is an UnusableCompilerError.
     """
+    check_threads(threads)
     ahead = getattr(f, "__symgrad_compile__", None)  # sparse derivatives: more than one graph
     if ahead is not None:
-        return ahead(*specs_or_examples, name=name, **kwargs)
+        return ahead(*specs_or_examples, name=name, threads=threads, **kwargs)
     graph = trace(f, *specs_or_examples, **kwargs)
     if name is not None:
         graph = graph._with(graph.outs, name=c_identifier(name, what="name"))
     from symgrad.compiled import Compiled  # not at import: it needs cffi
 
-    return Compiled(graph.simplify())
+    return Compiled(graph.simplify(), threads)
+
+
+def check_threads(threads: Any) -> None:
+    """Raise unless `threads` is a number of threads."""
+    if type(threads) is not int or not 1 <= threads <= _MOST_THREADS:
+        raise BuildError(f"threads={threads!r}: must be an int from 1 to {_MOST_THREADS}.")
 
 
 # ---- compiling at the first call ---------------------------------------------------------------
 
 
-def transformed(f: Function, impl: Function, label: str) -> Function:
+def transformed(f: Function, impl: Function, label: str, threads: int = 1) -> Function:
     """`impl` as a function: inlined under a trace, compiled on arrays, called without Python."""
     from symgrad.compiled import Dispatcher  # not at import: it needs cffi
 
-    function = Dispatcher(impl, trace)
+    function = Dispatcher(impl, trace, threads)
     functools.update_wrapper(function, f, updated=())
     name = function_name(f)
     named: Any
@@ -159,16 +175,18 @@ def transformed(f: Function, impl: Function, label: str) -> Function:
     return function
 
 
-def jit(f: Function) -> Function:
+def jit(f: Function, *, threads: int = 1) -> Function:
     """`f` compiled at its first call for given structure, shapes and dtypes.
 
-    Scalar results come back as Python numbers, arrays as fresh NumPy arrays.
+    Scalar results come back as Python numbers, arrays as fresh NumPy arrays. `threads` as in
+    `compile`: ``sg.jit(sg.grad(f), threads=4)``.
     """
+    check_threads(threads)
 
     def impl(*args: Any, **kwargs: Any) -> Any:
         return f(*args, **kwargs)
 
-    return transformed(f, impl, "")
+    return transformed(f, impl, "", threads)
 
 
 # ---- small ones --------------------------------------------------------------------------------

@@ -42,6 +42,7 @@ from symgrad.lower.program import (
     Turns,
     loads,
     passes,
+    statements,
     values,
 )  # fmt: skip
 from symgrad.lower.schedule import row_strides
@@ -92,6 +93,7 @@ class Source(Binding):
     data_names : names under which the exported data file defines the captured arrays
     units : in how many pieces the C can be compiled side by side, by SG_UNIT = 0, 1, …
     passes : how often each argument comes from memory
+    parallel : whether it has loops that several threads can share
     """
 
     c: str
@@ -99,6 +101,7 @@ class Source(Binding):
     data_names: tuple[str, ...]
     units: int
     passes: tuple[int, ...]
+    parallel: bool
 
 
 def literal(value: Any, dtype: str) -> str:
@@ -144,6 +147,7 @@ class _Emitter:
         self.lanes: Lanes | None = None  # the block that is being spelled
         self.lane_name: str | None = None  # one lane, spelled outside a block
         self.simd = False  # whether there are such blocks
+        self.parallel = False  # whether several threads can share one
         self.prefetch = False  # whether such a block asks for cache lines
         self.branchless = False  # whether a branch would keep the compiler from vectorising
         for index in _open_single_rounds(program):
@@ -403,6 +407,7 @@ class _Emitter:
         out: list[dict[str, Any]] = []
         full = loop.extent if loop.again else loop.extent // loop.lanes * loop.lanes
         name = f"i{loop.index.attrs[0]}"
+        chunk = f"{name}_chunk"
         for start, stop, extent in ((0, full, loop.lanes), (full, loop.extent, loop.extent - full)):
             if start == stop:
                 continue
@@ -414,12 +419,39 @@ class _Emitter:
             self.lanes, self.branchless = None, False
             # What was declared inside is declared again in the other block.
             self.names, self.defined = names, defined
+            if loop.chunks:
+                first = f"{chunk} * {loop.chunk_points}"
+                if start:  # the shorter block is part of the last chunk
+                    first = f"{chunk} < {loop.chunks - 1} ? {stop} : {start}"
+                block = dict(kind="blocks", index=name, start=first,
+                             stop=stop if start else f"{chunk}_stop", step=extent,
+                             overlaps=stop % extent > 0, last=stop - extent)  # fmt: skip
+                out.append({**block, "body": records, "flush": [], "between": 0})
+                continue
             between = loop.flush_blocks * loop.lanes if loop.flush else 0
             flush = self.body(loop.flush, depth) if loop.flush and between < stop - start else []
             block = dict(kind="blocks", index=name, start=start, stop=stop, step=extent,
-                         overlaps=stop % extent > 0)  # fmt: skip
+                         overlaps=stop % extent > 0, last=stop - extent)  # fmt: skip
             out.append({**block, "body": records, "flush": flush, "between": between})
+        if loop.chunks:
+            return [self._chunks(loop, chunk, full, out, depth)]
         return out + self.body(loop.flush, depth)
+
+    def _chunks(
+        self, loop: Loop, name: str, full: int, blocks: list[dict[str, Any]], depth: int
+    ) -> dict[str, Any]:
+        """A loop over chunks of blocks, which threads share; its arrays are those of a chunk."""
+        assert loop.chunk is not None
+        self.parallel = True
+        self.loop_names[loop.chunk] = name
+        body = blocks + self.body(loop.flush, depth)
+        words = set().union(*map(_words, body))
+        own = [b for b in self.program.buffers if b.role == "own" and b.name in words]
+        sums = {s.partial.number for s, _ in statements(loop.flush)}
+        arrays = [dict(name=b.name, type=C_TYPES[b.dtype], size=b.size, zero=b.number in sums)
+                  for b in own]  # fmt: skip
+        return dict(kind="chunks", index=name, count=loop.chunks, points=loop.chunk_points,
+                    full=full, arrays=arrays, body=body)  # fmt: skip
 
     def _takes_extremum_by_bits(self, s: Store) -> bool:
         """Without a branch where lanes have a maximum each; over all lanes there is nothing to
@@ -468,11 +500,13 @@ class _Emitter:
 
     def _flush(self, s: Flush) -> dict[str, Any]:
         cells = []
-        for lane in ("sg_lane", *map(str, range(LANES))):
+        at = s.index if s.at is None else s.at
+        for lane in ("sg_lane", *map(str, range(LANES if s.partial.lanes else 0))):
             self.lane_name = lane
-            cells.append(self.place(s.partial, s.index))
+            cells.append(self.place(s.partial, at))
         self.lane_name = None
-        return dict(kind="zero" if s.start else "flush", cell=cells[0], cells=cells[1:],
+        kind = "zero" if s.start else "keep" if s.kept else "flush"
+        return dict(kind=kind, cell=cells[0], cells=cells[1:],
                     type=C_TYPES[s.buffer.dtype],
                     target=self.place(s.buffer, s.index),
                     width=LANES, carry=s.carry and self.place(s.carry, s.index))  # fmt: skip
@@ -779,6 +813,7 @@ def emit(
             for k, p in enumerate(parts)
         ],
         simd=emitter.simd,
+        parallel=emitter.parallel,
         prefetch=emitter.prefetch,
         vector_math=_vector_math(used, helpers),
         workspace=workspace,
@@ -795,6 +830,7 @@ def emit(
         data_names=tuple(f"{name}_{b.name}" for b in captured),
         passes=tuple(passes(program)[b.name] for b in program.inputs if b.role == "in"),
         units=-(-len(parts) // UNIT_PARTS),
+        parallel=emitter.parallel,
     )
 
 
@@ -948,7 +984,7 @@ def _targets(record: dict[str, Any]) -> set[str]:
     stack = [record]
     while stack:
         item = stack.pop()
-        if item["kind"] in ("loop", "blocks", "lanes"):
+        if item["kind"] in ("loop", "blocks", "chunks", "lanes"):
             stack.extend(item["body"])
         elif item["kind"] == "sum":
             stack.extend(dict(kind="assign", target=s["target"]) for s in item["sums"])

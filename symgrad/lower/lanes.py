@@ -50,17 +50,25 @@ _REUSED = 3  # rounds of a loop from which a value is computed before it
 _COSTLY = 10  # cost of an operation for which a loop of plain sums is put into lanes
 _FLUSH_BLOCKS = 16  # blocks added up before partial sums go to their target
 _COMPENSATE = 8  # flushes from which their additions carry a compensation
+_PARALLEL_COST = 100_000  # operations of a loop from which several threads pay: some 50 µs
+_OWN_BYTES = 128 * 1024  # of the arrays that each chunk of a parallel loop has on its stack
+_KEPT_BYTES = 8 << 20  # of the sums of all chunks, which are added up when all are there
 LANES = 8  # partial sums of one accumulation, in an order that no vector width changes
 
 
-def cut_into_lanes(body: list[Any], buffers: list[Buffer], first_index: int) -> None:
-    """Mark top-level loops of `body` for lanes, with their private buffers; changes `body`."""
+def cut_into_lanes(
+    body: list[Any], buffers: list[Buffer], first_index: int, parallel: bool
+) -> None:
+    """Mark top-level loops of `body` for lanes, with their private buffers; changes `body`.
+
+    parallel : whether blocks of lanes may also be shared among threads
+    """
     by_number = {b.number: b for b in buffers}
     result: list[Any] = []
     for statement in body:
         if _is_candidate(statement):
             statement = _flat(statement, by_number)
-            plan = _Plan(statement, by_number)
+            plan = _Plan(statement, by_number, parallel)
             if statement.extent and plan.possible():
                 first_index = plan.apply(buffers, by_number, first_index)
                 result += [*plan.before, statement, *plan.after]
@@ -135,8 +143,9 @@ def _contains(expr: Expr, index: Expr) -> bool:
 class _Plan:
     """What has to happen to one loop."""
 
-    def __init__(self, loop: Loop, buffers: dict[int, Buffer]) -> None:
+    def __init__(self, loop: Loop, buffers: dict[int, Buffer], parallel: bool) -> None:
         self.loop, self.buffers = loop, buffers
+        self.parallel = parallel  # until something speaks against it
         self.index = loop.index
         self.leaves = list(statements(loop.body))
         self.before: list[Any] = []
@@ -227,12 +236,15 @@ class _Plan:
                 and any(_contains(i, self.index) for i in index)
                 for index, s in stores
             ):  # the parts of a concat: each of its elements is written once
+                self.parallel &= not any(True for index, _ in stores for _ in loads(index))
                 continue
             for index, s in stores:
                 if not isinstance(s, Store) or s.op == "=":
                     return False
-                if s.op == "+" and not any(_contains(i, self.index) for i in index):
+                own = s.op == "+" and not any(_contains(i, self.index) for i in index)
+                if own:
                     self.sums.append(s)
+                self.parallel &= own and s.buffer.dtype in FLOATS
         partial = {s.buffer.number: s.buffer.size for s in self.sums}
         if sum(partial.values()) > _MOST_PARTIAL:
             return False
@@ -273,13 +285,14 @@ class _Plan:
 
     def apply(self, buffers: list[Buffer], by_number: dict[int, Buffer], next_index: int) -> int:
         """Returns the next free number of an index."""
-        loop = self.loop
+        loop, first = self.loop, len(buffers)
+        self.parallel = self.parallel and self._cost() >= _PARALLEL_COST
         if self.straight is not None:
             for number in self.private:
                 by_number[number].role = "none"
             loop.lanes, loop.again = min(_SIZES[-1], loop.extent), True
             loop.body[:] = Written(loop, buffers, by_number).out(self.straight)
-            return next_index
+            return self._share_among_threads(buffers[first:], next_index)
         fitting = [n for n in _SIZES if n * self._lane_bytes() <= _BLOCK_BYTES] or [_SIZES[-1]]
         # Less work in the last, shorter block, where sizes are otherwise alike.
         exact = [n for n in fitting if loop.extent % n == 0 and 2 * n > fitting[0]]
@@ -318,7 +331,40 @@ class _Plan:
         _sum_innermost(loop)
         next_index = _Hoist(loop, buffers, by_number, next_index).run()
         loop.body[:0] = copies
+        own = [by_number[n] for n in sorted(self.private)] + buffers[first:]
+        loop.flush_blocks = max(1, _FLUSH_BLOCKS // self._summands())
+        next_index = self._share_among_threads(own, next_index)
         return self._add_partials(buffers, by_number, next_index)
+
+    # ---- several threads ------------------------------------------------------------------------
+
+    def _cost(self) -> int:
+        """Operations of all points, roughly."""
+        return self.loop.extent * sum(
+            math.prod(n.extent for n in path) * (1 + sum(n.op.cost for n in toposort(values(s))))
+            for s, path in self.leaves
+        )
+
+    def _share_among_threads(self, own: list[Buffer], next_index: int) -> int:
+        """Cut the blocks into chunks, if that is right and pays; `own` is private to a point.
+
+        A chunk is what lies between two flushes. Its sums are stored, and added up in the order in
+        which one thread would add them: the result has the same bits for any number of threads.
+        """
+        loop = self.loop
+        points = (loop.flush_blocks or _FLUSH_BLOCKS) * loop.lanes
+        chunks = loop.extent // points + (1 if self.sums else 0)
+        targets = {s.buffer.number: s.buffer for s in self.sums}.values()
+        sums = sum(b.nbytes for b in targets)
+        stack = sum(b.nbytes for b in own) + sums * LANES
+        fits = stack <= _OWN_BYTES and sums * chunks <= _KEPT_BYTES
+        if not (self.parallel and fits and loop.extent >= 2 * points):
+            return next_index
+        for b in own:
+            if b.kept_axes:
+                b.role = "own"
+        loop.chunks, loop.chunk_points, loop.chunk = chunks, points, index_of(next_index)
+        return next_index + 1
 
     def _sum_in_points(self, buffers: list[Buffer], by_number: dict[int, Buffer]) -> None:
         """Sums over points and inner axes: first along the axes, for each point on its own.
@@ -367,7 +413,6 @@ class _Plan:
     ) -> int:
         """Partial sums beside each target, and how they get into it."""
         loop = self.loop
-        loop.flush_blocks = max(1, _FLUSH_BLOCKS // self._summands())
         many = loop.extent > _COMPENSATE * loop.flush_blocks * loop.lanes
         made: dict[int, Buffer] = {}
 
@@ -402,8 +447,18 @@ class _Plan:
             if carry is not None:
                 self.before.append(each(Store(carry, where, const(0, target.dtype))))
                 self.after.append(each(Store(target, where, load_of(carry, where), "+")))
-            self.before.append(each(Flush(target, where, s.partial, None, start=True)))
-            loop.flush.append(each(Flush(target, where, s.partial, carry)))
+            if loop.chunk is None:
+                self.before.append(each(Flush(target, where, s.partial, None, start=True)))
+                loop.flush.append(each(Flush(target, where, s.partial, carry)))
+                continue
+            s.partial.role = "own"
+            sums = beside(target, "_chunks", 0)
+            sums.shape = (loop.chunks, *target.shape)
+            sums.kept_axes = (0, *(a + 1 for a in target.kept_axes))
+            at = (loop.chunk, *where)
+            loop.flush.append(each(Flush(sums, at, s.partial, None, at=where, kept=True)))
+            added = each(Flush(target, where, sums, carry, at=at))
+            self.after.insert(0, Loop(loop.chunk, loop.chunks, [added]))
         return next_index
 
 

@@ -60,7 +60,7 @@ class Buffer:
 
     role is "in", "out", "constant" (data in the C file), "data" (captured array handed in by the
     caller), "scalar" (a local variable), "local" (a small array on the stack) or "work" (a part of
-    the workspace, at `offset` bytes).
+    the workspace, at `offset` bytes), or "own" (an array that every chunk of a parallel loop has).
     """
 
     number: int
@@ -111,6 +111,8 @@ class Flush:
     """Partial sums of lanes, added to target[index] and set to 0 again.
 
     carry : the buffer of what these additions round away, where there are many of them
+    at : the index of the partial sums, where it is not that of the target
+    kept : only stored in the target, for another Flush to add
     """
 
     buffer: Buffer
@@ -118,6 +120,8 @@ class Flush:
     partial: Buffer
     carry: Buffer | None
     start: bool = False  # only set to 0
+    at: tuple[Expr, ...] | None = None
+    kept: bool = False
 
 
 @dataclass(eq=False)
@@ -212,6 +216,8 @@ class Loop:
     again : whether a point may be computed twice, so that the last block overlaps the one before
     flush : statements behind every `flush_blocks` blocks and at the end
     simd : whether its rounds are known to be independent, and worth a vector
+    chunks : if not 0, blocks are taken in so many chunks, of `chunk_points` points, by several threads
+    chunk : the variable that counts these
     """
 
     index: Expr
@@ -225,6 +231,9 @@ class Loop:
     start: Expr | None = None
     stop: Expr | None = None
     step: int = 1
+    chunks: int = 0
+    chunk_points: int = 0
+    chunk: Expr | None = None
 
     @property
     def is_plain(self) -> bool:
@@ -279,7 +288,7 @@ def values(statement: Any) -> tuple[Expr, ...]:
     if isinstance(statement, Check):
         return (statement.value,)
     if isinstance(statement, Flush):
-        return statement.index
+        return (*statement.index, *(statement.at or ()))
     if isinstance(statement, Tiles):
         s = statement
         return (*s.index, s.rows, s.columns, s.inner, s.begin, s.diagonal, s.reach, *s.carry_index)

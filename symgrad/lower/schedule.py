@@ -49,11 +49,17 @@ _ADDED_SHARE = 0.5  # sums that every block adds to are in a cache more often th
 
 
 def lower(
-    args: Sequence[Expr], outs: Sequence[Expr], arg_names: Sequence[str], out_names: Sequence[str]
+    args: Sequence[Expr],
+    outs: Sequence[Expr],
+    arg_names: Sequence[str],
+    out_names: Sequence[str],
+    *,
+    parallel: bool = False,
 ) -> Program:
     """The loop program of a graph without composites and stop_gradients.
 
-    Parameters are the argument nodes and results with the C names they will have.
+    Parameters are the argument nodes and results with the C names they will have, and whether
+    several threads may share a loop.
     """
     kernels = Kernels(args, split_contractions(outs), arg_names, out_names)
     kernels.kernels = _checks_first(kernels.kernels)
@@ -61,7 +67,7 @@ def lower(
     body = scheduler.nest(kernels.kernels, {})
     by_number = {b.number: b for b in kernels.buffers}
     _shrink(body, by_number)
-    cut_into_lanes(body, kernels.buffers, kernels.indices)
+    cut_into_lanes(body, kernels.buffers, kernels.indices, parallel)
     size = _place(body, kernels.buffers)
     inputs = kernels.inputs + [b for b in kernels.data if b.role == "data"]
     return Program(inputs, kernels.outputs, kernels.buffers, body, size)

@@ -73,6 +73,7 @@ _loader = ffi.dlopen(None)
 # Looked up now: the first look-up of a name goes through dlsym, which resets dlerror.
 _dlopen, _dlsym, _dlerror = _loader.dlopen, _loader.dlsym, _loader.dlerror
 
+_THREADS = "-DSG_THREADS="
 _SYMBOL = r"[A-Za-z_][A-Za-z0-9_]{0,254}"
 _libraries: dict[str, Library] = {}
 _locks: dict[str, threading.Lock] = {}
@@ -98,6 +99,11 @@ class Library:
     def optimize(self) -> int:
         """The -O level that was asked for; the user's options stand behind it."""
         return next(int(flag[2:]) for flag in self.flags if flag.startswith("-O"))
+
+    @property
+    def threads(self) -> int:
+        """How many share its loops."""
+        return next((int(f[len(_THREADS) :]) for f in self.flags if f.startswith(_THREADS)), 1)
 
     def address(self, symbol: str) -> int:
         """Address of an exported function, for callers that do not go through cffi."""
@@ -128,6 +134,7 @@ def build(
     native: bool = True,
     key_extra: str = "",
     units: int = 1,
+    threads: int = 1,
 ) -> Library:
     """Compile and load `source`, or find it in this process or in the cache.
 
@@ -139,6 +146,7 @@ def build(
     native : whether to use every feature of this CPU
     key_extra : anything else that must be part of the cache key, such as symgrad's version
     units : in how many pieces `source` can be compiled side by side, by ``-DSG_UNIT=0``, 1, …
+    threads : how many share its loops, by OpenMP and ``-DSG_THREADS``
 
     Raises
     ------
@@ -156,7 +164,7 @@ def build(
     1.0
     """
     compiler = find_compiler()
-    flags = resolve_flags(compiler, native=native, optimize=optimize)
+    flags = resolve_flags(compiler, native=native, optimize=optimize, threads=threads)
     key = cache_key(source, compiler, flags, key_extra)
     library = _libraries.get(key)
     if library is None:

@@ -14,12 +14,15 @@ import numpy as np
 
 from symgrad.boundary import ArrayType, Binding, check_call
 from symgrad.errors import (
+    CompileError,
     CompilerNotFoundError,
     NoCompilerWarning,
     OutOfRangeError,
+    SymgradWarning,
     warn,
 )
 from symgrad.runtime.build import Library, build, ffi
+from symgrad.runtime.threads import end_before_fork
 from symgrad.version import __version__
 
 if TYPE_CHECKING:
@@ -28,16 +31,39 @@ if TYPE_CHECKING:
 _LARGE_SOURCE = 400_000  # characters; past this -O3 costs minutes and gains nothing
 
 
-def build_source(source: Source) -> Library:
-    """The library of generated C. Raises CompilerNotFoundError if there is no compiler."""
+def build_source(source: Source, threads: int) -> Library:
+    """The library of generated C, for so many threads if it has loops that they can share.
+
+    Raises CompilerNotFoundError if there is no compiler. Where a compiler has no OpenMP there is a
+    warning and one thread: the results are the same.
+    """
     large = len(source.c) > _LARGE_SOURCE
-    return build(
-        source.c,
-        (source.entry, source.name),
-        optimize=1 if large else 3,
-        key_extra=__version__,
-        units=source.units,
-    )
+
+    def made(threads: int) -> Library:
+        return build(
+            source.c,
+            (source.entry, source.name),
+            optimize=1 if large else 3,
+            key_extra=__version__,
+            units=source.units,
+            threads=threads,
+        )
+
+    if threads == 1 or not source.parallel:
+        return made(1)
+    try:
+        return made(threads)
+    except CompileError as error:
+        library = made(1)  # which fails as well if OpenMP was not the reason
+        if not _told_serial.is_set():
+            _told_serial.set()
+            warn(
+                f"threads={threads}: the compiler cannot use OpenMP, so functions run on one "
+                f"thread: the same results, but slower. Install its OpenMP runtime (libgomp of "
+                f"gcc, libomp of clang). ({str(error).splitlines()[-1]})",
+                SymgradWarning,
+            )
+        return library
 
 
 class Native:
@@ -55,6 +81,8 @@ class Native:
         self._entry = library.entry(binding.entry)
         self._data = [ffi.from_buffer(d) if d.size else ffi.NULL for d in binding.data]
         self._memory = threading.local()
+        if library.threads > 1:
+            end_before_fork(library)
 
     def __call__(
         self, values: Sequence[Any], outs: Sequence[Any] | None = None
@@ -98,6 +126,7 @@ def raise_status(status: int, name: str) -> None:
 
 
 _warned = threading.Event()
+_told_serial = threading.Event()
 
 
 def warn_no_compiler(error: CompilerNotFoundError) -> None:

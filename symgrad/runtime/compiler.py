@@ -149,7 +149,9 @@ def find_compiler() -> Compiler:
     )
 
 
-def resolve_flags(compiler: Compiler, *, native: bool, optimize: int) -> tuple[str, ...]:
+def resolve_flags(
+    compiler: Compiler, *, native: bool, optimize: int, threads: int = 1
+) -> tuple[str, ...]:
     """All options for a shared library, in the order in which they follow the source file.
 
     The result says everything that decides the library's content, so it can be part of a key:
@@ -163,7 +165,8 @@ def resolve_flags(compiler: Compiler, *, native: bool, optimize: int) -> tuple[s
     quirks: tuple[str, ...] = _QUIRKS.get(compiler.kind, ())
     if optimize == 1:
         quirks = (*quirks, *_STRAIGHT.get(compiler.kind, ()))
-    return (*_BASE, *_BIND, f"-O{optimize}", *quirks, *own, *extra, "-lm")
+    openmp = ("-fopenmp", f"-DSG_THREADS={threads}") if threads > 1 else ()
+    return (*_BASE, *_BIND, f"-O{optimize}", *quirks, *own, *openmp, *extra, "-lm")
 
 
 def compile_library(

@@ -23,10 +23,16 @@ _LARGEST = 1 << 48  # bytes of workspace
 
 @dataclass(frozen=True)
 class Record:
-    """Where the library of one graph may be noted: `digest` of the graph, its captured arrays."""
+    """Where the library of one graph may be noted.
+
+    digest : of the graph
+    captured : its arrays
+    threads : how many may share its loops
+    """
 
     digest: str
     captured: Sequence[np.ndarray]
+    threads: int = 1
 
     def find(self) -> tuple[Binding, Library] | None:
         """How to call the library, and the library, loaded; or None.
@@ -41,11 +47,17 @@ class Record:
             case {
                 "library": str(key),
                 "optimize": level,
+                "threads": threads,
                 "name": str(function),
                 "entry": str(entry),
                 "workspace": workspace,
                 "data": list(places),
-            } if is_key(key) and _is_number(level, 4) and _is_number(workspace, _LARGEST):
+            } if (
+                is_key(key)
+                and _is_number(level, 4)
+                and threads in (1, self.threads)
+                and _is_number(workspace, _LARGEST)
+            ):
                 pass
             case _:
                 return None
@@ -53,7 +65,7 @@ class Record:
             return None
         binding = Binding(function, entry, workspace, tuple(self.captured[k] for k in places))
         compiler = find_compiler()
-        flags = resolve_flags(compiler, native=True, optimize=level)
+        flags = resolve_flags(compiler, native=True, optimize=level, threads=threads)
         library = find_key(key, (entry, function), compiler, flags)
         if library is None:
             return None
@@ -70,6 +82,7 @@ class Record:
         note = {
             "library": library.key,
             "optimize": library.optimize,
+            "threads": library.threads,
             "name": binding.name,
             "entry": binding.entry,
             "workspace": binding.workspace_bytes,
@@ -84,7 +97,7 @@ class Record:
             return None
         compiler = find_compiler()
         flags = resolve_flags(compiler, native=True, optimize=0)
-        return cache_key(f"{generator} {self.digest}", compiler, flags, "record")
+        return cache_key(f"{generator} {self.digest}", compiler, flags, f"record {self.threads}")
 
 
 def _is_number(value: object, limit: int) -> bool:

@@ -146,7 +146,11 @@ class SparseDerivative:
         return compiled.matrix(compiled.compiled.call_flat([x for x in leaves if is_array(x)])[0])
 
     def compile(
-        self, *specs_or_examples: Any, name: str | None = None, **kwargs: Any
+        self,
+        *specs_or_examples: Any,
+        name: str | None = None,
+        threads: int = 1,
+        **kwargs: Any,
     ) -> SparseCompiled:
         """Compile for arguments of the given types; parameters as of `sg.compile`."""
         graph, pattern = self.trace(*specs_or_examples, **kwargs)
@@ -154,7 +158,7 @@ class SparseDerivative:
             graph = dataclasses.replace(graph, name=c_identifier(name, what="name"))
         from symgrad.compiled import Compiled  # not at import: it needs Jinja and cffi
 
-        return SparseCompiled(Compiled(graph.simplify()), pattern)
+        return SparseCompiled(Compiled(graph.simplify(), threads), pattern)
 
     def trace(self, *specs_or_examples: Any, **kwargs: Any) -> tuple[Graph, Pattern]:
         """The graph of the entries, an array [nnz], and where they stand."""

@@ -1,0 +1,375 @@
+"""threads=: blocks of points shared by OpenMP, with the same bits for any number of threads.
+
+That chunks do not depend on each other is tested in two ways: several threads take them at once,
+and one thread takes them backwards.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import warnings
+
+import lane_functions
+import numpy as np
+import pytest
+from codegen import STRICT
+from lane_functions import Points
+from test_lanes import close, leaves
+
+import symgrad as sg
+from symgrad.errors import BuildError, CompileError, SymgradWarning
+from symgrad.generate import source_of
+from symgrad.lower import lanes
+from symgrad.runtime import call
+from symgrad.runtime.build import build
+from symgrad.runtime.call import Native
+from symgrad.runtime.compiler import find_compiler
+from symgrad.runtime.record import Record
+
+MARK = "SG_PARALLEL\n    for"
+THREADS = (1, 2, 3, 4)
+GCC = shutil.which("gcc")
+
+
+def has_openmp(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("openmp")
+    (folder / "a.c").write_text("int f(void) { return 0; }")
+    command = [*find_compiler().argv, "-shared", "-fPIC", "-fopenmp", "a.c", "-o", "a.so"]
+    return subprocess.run(command, cwd=folder, capture_output=True).returncode == 0
+
+
+@pytest.fixture(autouse=True, scope="module")
+def openmp(tmp_path_factory):
+    if not has_openmp(tmp_path_factory):
+        pytest.skip("the compiler has no OpenMP")
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """Loops are shared however little they do; functions have some thousand points."""
+    monkeypatch.setattr(lanes, "_PARALLEL_COST", 0)
+    monkeypatch.setattr(lane_functions, "SIZES", (1023, 1024, 1025, 2048, 2050, 3333, 4096))
+
+
+def run(graph, source, args, threads, text=None):
+    """Results without records, which do not know what a test has changed."""
+    library = build(text or source.c, (source.entry, source.name), optimize=3, threads=threads)
+    assert library.threads == threads
+    native = Native(source, library, graph.input_types, graph.output_types)
+    return native(graph.flat(args, {}))
+
+
+def same_bits(got, expected):
+    for g, e in zip(got, expected, strict=True):
+        assert g.dtype == e.dtype
+        assert g.shape == e.shape
+        assert g.tobytes() == e.tobytes()
+
+
+def backwards(text):
+    """The C with its chunks in the opposite order."""
+    pattern = r"for \(ptrdiff_t (\w+_chunk) = 0; \1 < (\d+); \+\+\1\)"
+    changed, count = re.subn(pattern, r"for (ptrdiff_t \1 = \2 - 1; \1 >= 0; --\1)", text)
+    assert count == text.count(MARK) > 0
+    return changed
+
+
+def check(f, args, tolerance):
+    """Compare numbers of threads, orders and the evaluator; how many loops are shared."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SymgradWarning)
+        graph = sg.trace(f, *args).simplify()
+    plain, shared = source_of(graph), source_of(graph, parallel=True)
+    assert "SG_PARALLEL" not in plain.c
+    assert shared.parallel == ("SG_PARALLEL" in shared.c)
+    if not shared.parallel:
+        assert shared.c == plain.c
+        return 0
+    expected = run(graph, plain, args, 1)
+    close(expected, graph.evaluate_flat(graph.flat(args, {})), tolerance)
+    for threads in THREADS:
+        same_bits(run(graph, shared, args, threads), expected)
+    same_bits(run(graph, shared, args, 1, backwards(shared.c)), expected)
+    return shared.c.count(MARK)
+
+
+def check_random(seed):
+    dtype = np.float32 if seed % 4 == 0 else np.float64
+    points = Points(seed, dtype)
+    tolerance = 2e-3 if dtype is np.float32 else 1e-9
+    args = points.reals, points.labels
+    count = check(points, args, tolerance)
+    return count + check(sg.value_and_grad(points.loss), args, tolerance)
+
+
+@pytest.mark.parametrize("seed", range(30_000, 30_006))
+def test_random_functions(seed, small):
+    check_random(seed)
+
+
+def test_most_of_them_are_shared(small):
+    shared = 0
+    for seed in range(30_000, 30_010):
+        points = Points(seed)
+        graph = sg.trace(points, points.reals, points.labels).simplify()
+        shared += source_of(graph, parallel=True).parallel
+    assert shared >= 5
+
+
+def sums(x, w, b):
+    z = np.tanh(x @ w + b)
+    return np.sum(np.log1p(z * z), axis=0), np.sum(z)
+
+
+def rows(x, w, b):
+    z = np.exp(-((x @ w + b) ** 2))
+    return z / np.sum(z, axis=1, keepdims=True)
+
+
+def loss(x, w, b):
+    return np.sum(rows(x, w, b)[:, 0] * np.sin(x[:, 1]))
+
+
+def sample(n, seed=0, dtype=np.float64):
+    rng = np.random.default_rng(seed)
+    return tuple(rng.normal(size=s).astype(dtype) for s in ((n, 5), (5, 4), 4))
+
+
+@pytest.mark.parametrize("f", [sums, rows, sg.grad(loss), sg.grad(loss, argnums=(1, 2))])
+@pytest.mark.parametrize("n", [51_200, 51_455])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_any_number_of_points(f, n, dtype):
+    assert check(f, sample(n, n, dtype), 1e-10 if dtype is np.float64 else 2e-3) == 1
+
+
+def test_infinities_and_nan_in_sums():
+    x, w, b = sample(50_000)
+    x[777, 2], x[40_000, 1] = np.inf, np.nan
+    graph = sg.trace(lambda x: np.sum(np.exp(x), axis=0), x).simplify()
+    check(sums, (x, w, b), 1e-10)
+    got = sg.compile(lambda x: (np.sum(np.exp(x), axis=0), np.sum(x * x, axis=1)), x, threads=3)(x)
+    assert np.isnan(got[0][1])
+    assert got[0][2] == np.inf
+    close(got[0], graph.evaluate(x), 1e-10)
+
+
+def test_sums_are_as_accurate():
+    n = 1_000_000
+    rng = np.random.default_rng(3)
+    x = rng.normal(size=(n, 2)) * 10.0 ** rng.integers(-6, 7, (n, 1))
+
+    def f(x):
+        y = x * np.sqrt(np.abs(x) + 1)
+        return np.sum(y, axis=0), np.sum(np.sqrt(np.sum(y * y, axis=1)))
+
+    c = sg.compile(f, x, threads=3)
+    assert MARK in c.c_source
+    got = c(x)
+    y = x * np.sqrt(np.abs(x) + 1)
+    for k in range(2):
+        exact, size = math.fsum(y[:, k]), math.fsum(np.abs(y[:, k]))
+        assert abs(got[0][k] - exact) <= 1e-15 * size
+    same_bits(leaves(got), leaves(sg.compile(f, x)(x)))
+
+
+def test_small_loops_and_index_checks_stay_serial():
+    assert "SG_PARALLEL" not in sg.compile(sums, *sample(200), threads=4).c_source
+    x = np.linspace(0, 1, 100_000)
+    index = np.arange(100_000)
+    c = sg.compile(lambda x, i: np.sum(np.sin(x[i]) * np.exp(x)) + np.sum(np.cos(x)), x, index,
+                   threads=3)  # fmt: skip
+    close(c(x, index), c.graph.evaluate(x, index), 1e-12)
+    with pytest.raises(sg.errors.OutOfRangeError):
+        c(x, index + 1)
+
+
+def test_points_that_meet_stay_serial():
+    n = 50_000
+    rng = np.random.default_rng(5)
+    x, label = rng.normal(size=(n, 4)), rng.integers(0, 7, n)
+
+    def f(b):  # its gradient scatters: two points may add to one element
+        return np.sum(np.tanh(b[label][:, None] * x))
+
+    b = rng.normal(size=7)
+    c = sg.jit(sg.grad(f), threads=4)
+    same_bits([c(b)], [sg.grad(f)(b)])
+
+
+# ---- the interface ------------------------------------------------------------------------------
+
+
+def test_jit_and_compile():
+    args = sample(50_000)
+    f = sg.jit(sg.grad(loss), threads=3)
+    same_bits([f(*args)], [sg.grad(loss)(*args)])
+    (compiled,) = f.compiled.values()
+    assert compiled.threads == 3
+    assert compiled._native.library.threads == 3
+    assert "-DSG_THREADS=3" in compiled._native.library.flags
+    again = sg.compile(sg.grad(loss), *args, threads=3, name="again")
+    assert "-fopenmp" in again._native.library.flags
+    assert sg.compile(sg.grad(loss), *args)._native.library.threads == 1
+
+
+def test_the_default_is_one_thread():
+    args = sample(50_000)
+    c = sg.compile(sums, *args)
+    assert c.c_source == sg.compile(sums, *args, threads=1).c_source
+    assert "SG_PARALLEL" not in c.c_source
+    assert not any(flag.startswith(("-fopenmp=", "-DSG_THREADS")) or flag == "-fopenmp"
+                   for flag in c._native.library.flags)  # fmt: skip
+
+
+@pytest.mark.parametrize("threads", [0, -1, 1.0, True, "2", None, 10**9])
+def test_odd_numbers_are_refused(threads):
+    with pytest.raises(BuildError, match="threads"):
+        sg.jit(sums, threads=threads)
+    with pytest.raises(BuildError, match="threads"):
+        sg.compile(sums, *sample(100), threads=threads)
+
+
+RECORDS = """
+import symgrad as sg
+from symgrad.runtime.record import Record
+from test_threads import rows, sample, sums
+for f, n in (sums, 50_007), (rows, 90):  # the second has nothing to share
+    graph = sg.compile(f, *sample(n), threads=2).graph
+    records = [Record(graph.digest(), graph.captured, threads).find() for threads in (1, 2, 3)]
+    print([record and record[1].threads for record in records])
+"""
+
+
+def test_records_know_the_number(tmp_path):
+    """In a process of its own: tests make no records."""
+    place = {"SYMGRAD_CACHE_DIR": str(tmp_path / "cache"),
+             "PYTHONPATH": os.pathsep.join([os.path.dirname(__file__), *sys.path])}  # fmt: skip
+    done = subprocess.run([sys.executable, "-c", RECORDS], env={**os.environ, **place},
+                          capture_output=True, text=True)  # fmt: skip
+    assert done.stdout == "[None, 2, None]\n[None, 1, None]\n", done.stderr
+
+
+def test_a_compiler_without_openmp(monkeypatch):
+    args = sample(50_009)
+
+    def no_openmp(*a, threads=1, **options):
+        if threads > 1:
+            raise CompileError("cannot find -lomp")
+        return build(*a, threads=threads, **options)
+
+    monkeypatch.setattr(call, "build", no_openmp)
+    monkeypatch.setattr(call, "_told_serial", threading.Event())
+    recorded = []
+    monkeypatch.setattr(Record, "find", lambda self: None)
+    monkeypatch.setattr(Record, "write", lambda self, *made: recorded.append(made))
+    with pytest.warns(SymgradWarning, match="OpenMP") as caught:
+        c = sg.compile(sums, *args, threads=2)
+    assert caught[0].filename == __file__
+    assert not recorded  # so later processes warn as well
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        sg.compile(sums, *args, threads=3)
+    assert not recorded
+    same_bits(leaves(c(*args)), leaves(sg.compile(sums, *args)(*args)))
+
+
+@pytest.mark.skipif(GCC is None, reason="needs gcc")
+def test_exported_c_is_serial_or_parallel_with_the_same_bits(tmp_path):
+    args = sample(50_001)
+    c = sg.compile(sums, *args, threads=4, name="sums")
+    path = c.export(tmp_path)[0]
+    expected = leaves(c(*args))
+    first = None
+    for options in ((), ("-fopenmp",), ("-fopenmp", "-DSG_THREADS=3")):
+        made = tmp_path / f"{len(options)}.so"
+        command = [GCC, "-std=c99", "-O2", "-ffp-contract=off", "-shared", "-fPIC", *options,
+                   str(path), "-o", str(made), "-lm"]  # fmt: skip
+        subprocess.run(command, check=True)
+        got = [np.empty_like(e) for e in expected]
+        work = np.empty(c.source.workspace_bytes // 8 + 8)
+        pointers = [ctypes.c_void_p(a.ctypes.data) for a in (*args, *got, work)]
+        assert ctypes.CDLL(str(made)).sums(*pointers) == 0
+        close(got, expected, 1e-13)  # exp and log of libm instead of libmvec
+        first = first or got
+        same_bits(got, first)
+
+
+@pytest.mark.parametrize("compiler", ["gcc", "clang"])
+def test_pragmas_give_no_warning(compiler):
+    source = source_of(sg.trace(sums, *sample(50_000)).simplify(), parallel=True)
+    if shutil.which(compiler):
+        command = [compiler, *STRICT, "-fopenmp", "-DSG_THREADS=3", "-fsyntax-only", "-x", "c", "-"]
+        done = subprocess.run(command, input=source.c, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+
+
+# ---- threads of Python, and processes ----------------------------------------------------------
+
+
+def test_threads_of_python_call_at_once():
+    args = [sample(50_000, seed) for seed in range(4)]
+    c = sg.compile(sums, *args[0], threads=2)
+    expected = [leaves(c(*a)) for a in args]
+    failures = []
+
+    def work(k):
+        try:
+            for _ in range(20):
+                same_bits(leaves(c(*args[k])), expected[k])
+        except BaseException as error:
+            failures.append(error)
+
+    workers = [threading.Thread(target=work, args=(k,)) for k in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert not failures
+
+
+FORK = """
+import os, signal, sys, threading
+import numpy as np
+import symgrad as sg
+x, w = np.random.default_rng(0).normal(size=(50_000, 5)), np.ones((5, 4))
+f = sg.jit(lambda x, w: np.sum(np.tanh(x @ w), axis=0), threads=3)
+expected = f(x, w)
+ends = []
+def fork():
+    f(x, w)
+    for _ in range(3):
+        pid = os.fork()
+        if pid == 0:
+            signal.alarm(60)
+            os._exit(0 if np.array_equal(f(x, w), expected) else 3)
+        ends.append(os.waitpid(pid, 0)[1])
+        assert np.array_equal(f(x, w), expected)
+fork()
+thread = threading.Thread(target=fork)
+thread.start()
+thread.join()
+print(ends)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_fork():
+    """The child of a process that has used threads uses them as well."""
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", FORK], capture_output=True,
+                          text=True, timeout=400)  # fmt: skip
+    assert done.stdout.split("\n")[0] == str([0] * 6), (done.stdout, done.stderr, signal.SIGALRM)
+
+
+if __name__ == "__main__":
+    lanes._PARALLEL_COST = 0
+    lane_functions.SIZES = (1023, 1024, 1025, 2048, 2050, 3333, 4096)
+    warnings.simplefilter("ignore", SymgradWarning)
+    print(sum(check_random(seed) for seed in range(*map(int, sys.argv[1:3]))), "shared loops")

@@ -260,7 +260,7 @@ def by_symgrad(stage: Stages, f: Callable[..., Any], *args: Any, out: Any = None
         graph = sg.trace(f, *args).simplify()
         source = source_of(graph)
     with stage("compile"):
-        build_source(source)
+        build_source(source, threads=1)
     compiled = sg.compile(f, *args)
     return functools.partial(compiled, *args, **({} if out is None else {"out": out}))
 

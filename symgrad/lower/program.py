@@ -8,6 +8,7 @@ evaluated elsewhere), integer division of indices, and sin and cos of angles in 
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -83,7 +84,7 @@ class Buffer:
 
     @property
     def size(self) -> int:
-        return int(np.prod(self.kept_shape, dtype=np.int64)) * max(self.lanes, 1)
+        return math.prod(self.kept_shape) * max(self.lanes, 1)
 
     @property
     def nbytes(self) -> int:

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import hashlib
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -21,6 +22,10 @@ from symgrad.runtime.record import Record
 # Random examples are the same in every run, so that a failure can be repeated.
 settings.register_profile("repeatable", derandomize=True)
 settings.load_profile("repeatable")
+
+# In the background a shell makes the suite ignore interrupts, and some tests send them.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The fast call path has to be there before symgrad.compiled is imported, so that the suite tests it
 # and not the one that bridges the first seconds of a machine.

@@ -162,10 +162,12 @@ class Compiled(_Caller):
 
     def cost(self) -> Any:
         """Flops, bytes moved, node counts; of the C, the workspace and the passes over inputs."""
+        from symgrad.generate import passes_of
+
         return dataclasses.replace(
             self.graph.cost(),
             workspace=self.source.workspace_bytes,
-            passes=dict(zip(self.graph.arg_names, self.source.passes, strict=True)),
+            passes=passes_of(self.graph, parallel=self.threads > 1),
         )
 
     @property

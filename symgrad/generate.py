@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from symgrad.emit.c import Source, data_source, emit, load_templates
 from symgrad.graph import Graph
 from symgrad.inspect import ascii_text
+from symgrad.lower.program import Program, passes
 from symgrad.lower.schedule import lower
 from symgrad.lower.share import share
 from symgrad.names import comment_text, mangle, unique
 from symgrad.version import __version__
 
-__all__ = ["c_names", "data_source", "load_templates", "source_of"]
+__all__ = ["c_names", "data_source", "load_templates", "passes_of", "source_of"]
 
 _FORMULA_NODES = 400  # a comment, not a book
 
@@ -30,10 +31,7 @@ def source_of(graph: Graph, *, parallel: bool = False) -> Source:
     parallel : whether loops are cut so that several threads can share them
     """
     name = mangle(graph.name, 0)
-    names = c_names([*graph.arg_names, *graph.out_names], taken=["work", name])
-    inputs, outputs = names[: len(graph.args)], names[len(graph.args) :]
-    outs = share(graph.lowered_outs())
-    program = lower(graph.args, outs, inputs, outputs, parallel=parallel)
+    program = _program_of(graph, name, parallel)
     comment: list[str] = []
     if len(graph.nodes) <= _FORMULA_NODES:
         comment = [comment_text(ascii_text(line)) for line in graph.formula().splitlines()]
@@ -45,3 +43,16 @@ def source_of(graph: Graph, *, parallel: bool = False) -> Source:
         input_notes=[comment_text(p) for p in graph.arg_names],
         output_notes=[comment_text(p) for p in graph.out_names],
     )
+
+
+def passes_of(graph: Graph, *, parallel: bool = False) -> dict[str, int]:
+    """How often the C of a graph reads each of its arguments from memory, by path."""
+    program = _program_of(graph, mangle(graph.name, 0), parallel)
+    counts = passes(program)
+    return {path: counts[b.name] for path, b in zip(graph.arg_names, program.inputs, strict=False)}
+
+
+def _program_of(graph: Graph, name: str, parallel: bool) -> Program:
+    names = c_names([*graph.arg_names, *graph.out_names], taken=["work", name])
+    inputs, outputs = names[: len(graph.args)], names[len(graph.args) :]
+    return lower(graph.args, share(graph.lowered_outs()), inputs, outputs, parallel=parallel)

@@ -41,7 +41,6 @@ from symgrad.lower.program import (
     Tiles,
     Turns,
     loads,
-    passes,
     statements,
     values,
 )  # fmt: skip
@@ -92,7 +91,6 @@ class Source(Binding):
     c, header : text of the two files
     data_names : names under which the exported data file defines the captured arrays
     units : in how many pieces the C can be compiled side by side, by SG_UNIT = 0, 1, …
-    passes : how often each argument comes from memory
     parallel : whether it has loops that several threads can share
     """
 
@@ -100,7 +98,6 @@ class Source(Binding):
     header: str
     data_names: tuple[str, ...]
     units: int
-    passes: tuple[int, ...]
     parallel: bool
 
 
@@ -828,7 +825,6 @@ def emit(
         workspace_bytes=workspace,
         data=tuple(b.data for b in captured),  # type: ignore[misc]
         data_names=tuple(f"{name}_{b.name}" for b in captured),
-        passes=tuple(passes(program)[b.name] for b in program.inputs if b.role == "in"),
         units=-(-len(parts) // UNIT_PARTS),
         parallel=emitter.parallel,
     )

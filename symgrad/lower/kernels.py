@@ -32,7 +32,8 @@ from symgrad.expr.node import (
 from symgrad.expr.op import Kind
 from symgrad.expr.walk import rebuild, substitute, toposort, transform, users
 from symgrad.lower import product
-from symgrad.lower.program import LOAD, Buffer, index_of
+from symgrad.lower.program import Buffer, index_of, load_of
+from symgrad.lower.stream import with_carry
 from symgrad.ops.einsum import einsum, sizes
 from symgrad.ops.linalg import CALLS
 from symgrad.ops.linear import broadcast, permute
@@ -258,7 +259,7 @@ class Kernels:
             if node.op is ARRAY:
                 self._captured(node)
             elif node in self.needs_buffer and node.op is not ARG:
-                target = first.get(node) or self._work(node.shape, node.dtype)
+                target = first.get(node) or self.work(node.shape, node.dtype)
                 self._compute(node, target)
                 self.stored[node] = target
         for node, buffer in zip(outs, self.outputs, strict=True):
@@ -369,8 +370,8 @@ class Kernels:
             terms.reverse()
         places = [tuple(at[k] for k in t) for t in terms]
         left, right = (self._element(f, place) for f, place in zip(nodes, places, strict=True))
-        panels = self._work((), node.dtype), self._work((), node.dtype)
-        carry = self._work(node.shape, node.dtype) if product.needs_carry(extents) else None
+        panels = self.work((), node.dtype), self.work((), node.dtype)
+        carry = self.work(node.shape, node.dtype) if product.needs_carry(extents) else None
         computed = right  # also where it is stored
         if nodes[1].op.kind is Kind.ELEMENTWISE:
             values = [self._element(a, places[1]) for a in nodes[1].args]
@@ -388,8 +389,7 @@ class Kernels:
         symmetric = product.is_symmetric(p)
         if p.carry is not None:
             at, row, column = self._again(index, p)
-            here, carry = self._load(target, at), self._load(p.carry, at)
-            value = bind("select", bind("isfinite", carry), here + carry, here)
+            value = with_carry(target, p.carry, at)
             if symmetric:
                 value = bind("guard", bind("less_equal", row, column), value)
             self._add(target, at, "=", value, at, ())
@@ -397,7 +397,7 @@ class Kernels:
             at, row, column = self._again(index, p)
             other = tuple(substitute(at, {row: column, column: row}))
             below = bind("less", column, row)
-            value = bind("select", below, self._load(target, other), self._load(target, at))
+            value = bind("select", below, load_of(target, other), load_of(target, at))
             self._add(target, at, "=", value, at, ())
 
     def _again(
@@ -463,7 +463,7 @@ class Kernels:
         here = const(n - 1, "int64") - step if reverse else step
         before = here + 1 if reverse else here - const(1, "int64")
         at = (*dims[:axis], here, *dims[axis + 1 :])
-        previous = self._load(target, (*dims[:axis], before, *dims[axis + 1 :]))
+        previous = load_of(target, (*dims[:axis], before, *dims[axis + 1 :]))
         parts = [self._element(a, at) for a in node.args]
         carried = previous if len(parts) == 1 else previous * parts[0]
         carried = bind("guard", bind("greater", step, const(0, "int64")), carried)
@@ -471,7 +471,7 @@ class Kernels:
 
     def _best(self, node: Expr, target: Buffer) -> None:
         x, axis = node.args[0], node.attrs[0]
-        value = self._work(node.shape, x.dtype)
+        value = self.work(node.shape, x.dtype)
         start = self._dims(node.shape)
         self._add(target, start, "=", const(0, "int64"), start, ())
         first = (*start[:axis], const(0, "int64"), *start[axis:])
@@ -510,7 +510,8 @@ class Kernels:
         self.indices += 1
         return index_of(self.indices - 1)
 
-    def _work(self, shape: tuple[int, ...], dtype: str) -> Buffer:
+    def work(self, shape: tuple[int, ...], dtype: str) -> Buffer:
+        """A buffer of the workspace."""
         return self._buffer(f"s{len(self.buffers)}", shape, dtype, "work")
 
     def _dims(self, shape: Sequence[int]) -> tuple[Expr, ...]:
@@ -549,9 +550,6 @@ class Kernels:
             )
         )
 
-    def _load(self, buffer: Buffer, index: tuple[Expr, ...]) -> Expr:
-        return bind(LOAD, *index, attrs=(buffer.number, buffer.dtype))
-
     def _element(self, node: Expr, index: tuple[Expr, ...]) -> Expr:
         """The scalar expression of `node` at `index`, with an explicit stack."""
         memo = self._memo
@@ -575,7 +573,7 @@ class Kernels:
 
     def _reader(self, node: Expr, index: tuple[Expr, ...]) -> Any:
         if node in self.stored:
-            return _constant(self._load(self.stored[node], index))
+            return _constant(load_of(self.stored[node], index))
         if node.op.element is not None:
             if node.name == "gather":
                 self._check(node.args[1], node.args[0].shape[node.attrs[0]])

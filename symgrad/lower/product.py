@@ -161,6 +161,7 @@ def loops(
     cuts = _blocks(p.extents, target.dtype)
     rows, columns, inner = (_Axis(b, n, fresh) for b, n in zip(cuts, limits, strict=True))
     left, right = p.panels
+
     def copy(panels: Buffer, factor: Expr, along: Expr, axis: _Axis, in_rows: bool) -> list[Loop]:
         """Loops that fill panels, or rows that take their place, with a block of a factor."""
         width = PANEL_ROWS if panels is left else panel_columns(target.dtype)

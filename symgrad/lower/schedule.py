@@ -111,7 +111,6 @@ def _reads(kernel: Kernel) -> list[tuple[int, tuple[Expr | None, ...]]]:
 class _Scheduler:
     def __init__(self, kernels: Kernels) -> None:
         self.buffers = {b.number: b for b in kernels.buffers}
-        self.fresh = kernels.fresh
         self.kernels = kernels
         self.reads = {k: _reads(k) for k in kernels.kernels}
         self.parent: dict[Expr, Expr] = {}
@@ -249,7 +248,7 @@ class _Scheduler:
                 return axis
         return None
 
-    def _choose_streams(self, kernels: Sequence[Kernel]) -> dict[Expr, int]:
+    def _choose_streams(self, kernels: Sequence[Kernel]) -> set[Expr]:
         """Axes that the program runs over in blocks of points, for all kernels that have them.
 
         Products of matrices want many points at once, but what they make for all points need not
@@ -260,7 +259,7 @@ class _Scheduler:
             for k in kernels
             if k.kind == "product" and self.extent[k.extra.row] >= 2 * _STREAM_BLOCK
         }
-        result = {}
+        result = set()
         for axis in candidates:
             members = [k for k in self.members[axis] if k in self.reads]
             if any(k.kind in ("check", "call") or k.extra in self._axes(k, axis) for k in members):
@@ -272,7 +271,7 @@ class _Scheduler:
             rounds = -(-self.extent[axis] // _STREAM_BLOCK)
             added = _ADDED_SHARE * rounds * sum(k.buffer.nbytes for k in sums)
             if saved > max(added, _STREAM_BYTES):
-                result[axis] = _STREAM_BLOCK
+                result.add(axis)
         return result
 
     def _axes(self, k: Kernel, axis: Expr) -> list[Expr]:
@@ -303,8 +302,8 @@ class _Scheduler:
 
     def _stream(self, axis: Expr, members: list[Kernel], bound: dict[Expr, Expr]) -> list[Any]:
         """A loop over blocks of points, and in it the kernels that have them."""
-        size, total = self.streams[axis], self.extent[axis]
-        begin = self.fresh()
+        size, total = _STREAM_BLOCK, self.extent[axis]
+        begin = self.kernels.fresh()
         extent = None
         if total % size:
             extent = bind("minimum", const(total, "int64") - begin, const(size, "int64"))
@@ -313,12 +312,13 @@ class _Scheduler:
             buffer = self.buffers[number]
             buffer.shape = (*buffer.shape[:a], size, *buffer.shape[a + 1 :])
         sums = self._block_sums(members, axis) if total >= _COMPENSATE * size else {}
-        self.windows[axis] = Window(begin, size, extent, self.fresh(), private, sums)
+        self.windows[axis] = Window(begin, size, extent, self.kernels.fresh(), private, sums)
         body = self.nest(members, bound)
         del self.windows[axis]
         before, after = [], []
         for number, (block, carry) in sums.items():
-            first, each, last = compensated_sum(self.buffers[number], block, carry, self.fresh)
+            total_sum = self.buffers[number]
+            first, each, last = compensated_sum(total_sum, block, carry, self.kernels.fresh)
             before += first
             body += each
             after += last
@@ -338,10 +338,8 @@ class _Scheduler:
         }
 
     def _like(self, buffer: Buffer) -> Buffer:
-        number = len(self.kernels.buffers)
-        made = Buffer(number, f"s{number}", buffer.shape, buffer.dtype, "work")
-        self.kernels.buffers.append(made)
-        self.buffers[number] = made
+        made = self.kernels.work(buffer.shape, buffer.dtype)
+        self.buffers[made.number] = made
         return made
 
     def _earliest(
@@ -449,7 +447,7 @@ class _Scheduler:
                 limits[position] = window.extent or const(window.size, "int64")
                 origins[position] = window.begin
         p = replace(p, left=left, right=right, extents=tuple(extents))
-        return product.loops(p, k.buffer, target, carry, axes, limits, origins, self.fresh)
+        return product.loops(p, k.buffer, target, carry, axes, limits, origins, self.kernels.fresh)
 
     def _target(self, k: Kernel, buffer: Buffer) -> tuple[Expr, ...]:
         """Where a kernel writes to a buffer: in one of an open window alone, relative to that."""

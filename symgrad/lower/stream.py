@@ -12,7 +12,7 @@ from typing import Any
 
 from symgrad.expr.node import Expr, bind, const
 from symgrad.expr.walk import rebuild, transform
-from symgrad.lower.program import LOAD, Buffer, Loop, Store
+from symgrad.lower.program import LOAD, Buffer, Loop, Store, load_of
 
 
 @dataclass(frozen=True)
@@ -66,18 +66,19 @@ def compensated_sum(
         return [Store(block, at, zero), Store(carry, at, zero)]
 
     def add(at: tuple[Expr, ...]) -> list[Any]:
-        old, new = _load(total, at), _load(block, at)
+        old, new = load_of(total, at), load_of(block, at)
         both = old + new
         part = both - old
         lost = (old - (both - part)) + (new - part)
         return [Store(carry, at, lost, "+"), Store(total, at, new, "+"), Store(block, at, zero)]
 
     def finish(at: tuple[Expr, ...]) -> list[Any]:
-        old, lost = _load(total, at), _load(carry, at)
-        return [Store(total, at, bind("select", bind("isfinite", lost), old + lost, old))]
+        return [Store(total, at, with_carry(total, carry, at))]
 
     return for_all(clear), for_all(add), for_all(finish)
 
 
-def _load(buffer: Buffer, at: tuple[Expr, ...]) -> Expr:
-    return bind(LOAD, *at, attrs=(buffer.number, buffer.dtype))
+def with_carry(total: Buffer, carry: Buffer, at: tuple[Expr, ...]) -> Expr:
+    """An element of a sum with what rounding took; the sum alone if it is not finite."""
+    old, lost = load_of(total, at), load_of(carry, at)
+    return bind("select", bind("isfinite", lost), old + lost, old)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 import sys
 import tempfile
 import warnings
@@ -369,6 +370,77 @@ def check_sanitized(seeds, folder: Path):
 @needs_sanitizers
 def test_under_sanitizers(tmp_path):
     assert check_sanitized(range(21_000, 21_010), tmp_path) > 5
+
+
+# ---- triangles ---------------------------------------------------------------------------------
+
+
+def triangles(source):
+    """Loops whose first or last round depends on the loop outside."""
+    return re.findall(r"= i\d+; i\d+ <|= 0; i\d+ < 1 \+ i\d+", source)
+
+
+@pytest.mark.parametrize("n", [33, 200, 1000])
+def test_half_of_a_symmetric_sum(n):
+    rng = np.random.default_rng(0)
+    X, W = rng.normal(size=(n, 6)), rng.normal(size=(n, 3))
+
+    def sums(X, W):
+        return np.einsum("nk,ni,nj->kij", np.exp(W), X, X), np.einsum("nk,ni,nj->kij", W, X, X + 1)
+
+    compiled = sg.compile(sums, X, W)
+    half, whole = compiled(X, W)
+    assert len(triangles(compiled.c_source)) in (1, 2)  # one for each kind of block of lanes
+    assert np.array_equal(half, half.transpose(0, 2, 1))
+    np.testing.assert_allclose(half, np.einsum("nk,ni,nj->kij", np.exp(W), X, X), rtol=1e-12)
+    np.testing.assert_allclose(
+        whole, np.einsum("nk,ni,nj->kij", W, X, X + 1), rtol=1e-11, atol=1e-11
+    )
+
+
+@pytest.mark.parametrize("n, size, halved", [(33, 4, 0), (33, 15, 0), (200, 7, 1), (900, 15, 1)])
+def test_half_of_a_quadratic_form(n, size, halved):
+    rng = np.random.default_rng(0)
+    X, R, m = rng.normal(size=(n, size)), rng.normal(size=(3, size, size)), rng.normal(size=size)
+
+    def form(X, R, m):
+        return np.sum(np.exp(-np.einsum("ni,kij,nj->nk", X - m, R, X - m) ** 2))
+
+    compiled = sg.compile(form, X, R, m)
+    assert bool(triangles(compiled.c_source)) == halved
+    expected = np.einsum("ni,kij,nj->nk", X - m, R, X - m)
+    np.testing.assert_allclose(compiled(X, R, m), np.sum(np.exp(-(expected**2))), rtol=1e-12)
+    slopes = sg.grad(form, (0, 1, 2))(X, R, m)
+    outer = -2 * expected * np.exp(-(expected**2))
+    by_R = np.einsum("nk,ni,nj->kij", outer, X - m, X - m)
+    by_X = np.einsum("nk,kij,nj->ni", outer, R + R.transpose(0, 2, 1), X - m)
+    for slope, known in zip(slopes, (by_X, by_R, -by_X.sum(0)), strict=True):
+        np.testing.assert_allclose(slope, known, rtol=1e-11, atol=1e-12)
+
+
+def test_triangles_are_left_out_of_loops_that_other_statements_share():
+    """What does not know a triangle keeps every round."""
+    rng = np.random.default_rng(0)
+    X, w = rng.normal(size=(64, 5)), rng.normal(size=64)
+
+    def sums(X, w):
+        outer = np.einsum("n,ni,nj->nij", np.exp(w), X, X)
+        return np.sum(outer, axis=0), np.sum(outer[:, :, 1:] * X[:, None, :4], axis=0)
+
+    for got, expected in zip(sg.compile(sums, X, w)(X, w), sums(X, w), strict=True):
+        np.testing.assert_allclose(got, expected, rtol=1e-12, atol=1e-13)
+
+
+def test_threads_do_not_change_triangles():
+    rng = np.random.default_rng(0)
+    X, W = rng.normal(size=(20_000, 6)), rng.normal(size=(20_000, 3))
+
+    def sums(X, W):
+        return np.einsum("nk,ni,nj->kij", np.exp(W), X, X)
+
+    alone, shared = sg.compile(sums, X, W), sg.compile(sums, X, W, threads=2)
+    assert triangles(shared.c_source)
+    assert np.array_equal(alone(X, W), shared(X, W))
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from test_fuzz import compare
 from test_sanitizers import check_seeds, needs_sanitizers, run_sanitized
 
 import symgrad as sg
+from symgrad.generate import source_of
 from symgrad.lower import kernels, product, schedule
 
 
@@ -189,6 +190,22 @@ def test_the_workspace_of_a_mixture_does_not_grow_with_the_points(n):
         np.testing.assert_allclose(got, wanted, rtol=1e-11, atol=1e-12 * np.max(np.abs(wanted)))
     more = sg.compile(sg.value_and_grad(mixture, (0, 1)), *mixture_data(10 * n, 24, 12))
     assert more.source.workspace_bytes == compiled.source.workspace_bytes
+
+
+@pytest.mark.parametrize(
+    "D, K", [(1, 3), (2, 2), (3, 5), (5, 3), (8, 8), (12, 1), (12, 8), (16, 3), (40, 2)]
+)
+def test_nor_does_it_with_few_components_or_dimensions(D, K):
+    """Whichever axis is longer, the loop over the points is the one outside."""
+    f = sg.value_and_grad(mixture, (0, 1))
+    few, many = (source_of(sg.trace(f, *mixture_data(n, D, K))) for n in (2_000, 20_000))
+    assert many.workspace_bytes <= 1.2 * few.workspace_bytes  # a carry for each sum
+    args = mixture_data(2_000, D, K)
+    value, slopes = sg.compile(f, *args)(*args)
+    expected, by_hand = mixture_gradient(*args)
+    assert abs(value - expected) < 1e-12 * abs(expected)
+    for got, wanted in zip(slopes, by_hand, strict=True):
+        np.testing.assert_allclose(got, wanted, rtol=1e-11, atol=1e-12 * np.max(np.abs(wanted)))
 
 
 def test_passes_over_the_data():

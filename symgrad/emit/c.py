@@ -311,8 +311,7 @@ class _Emitter:
                 return dict(kind="checks", index=name, extent=s.extent, body=body,
                             name=self._fresh())  # fmt: skip
             self.simd = self.simd or elementwise
-            start = "0" if s.start is None else self.spell(s.start)
-            stop = str(s.extent) if s.stop is None else self.spell(s.stop, _COMPARE)
+            start, stop = self._bounds(s)
             return dict(kind="loop", index=name, start=start, stop=stop, step=s.step, body=body,
                         simd=elementwise)  # fmt: skip
         if isinstance(s, Store):
@@ -491,9 +490,16 @@ class _Emitter:
             adds.append(dict(target=self.place(s.buffer, s.index), value=self.spell(s.value),
                              type=C_TYPES[s.buffer.dtype], name=self._fresh(),
                              part=self._fresh()))  # fmt: skip
-        full = loop.extent // INNER_BLOCK * INNER_BLOCK if loop.extent > INNER_BLOCK else 0
-        return dict(kind="inner sum", index=name, extent=loop.extent, before=before, adds=adds,
-                    start=self._fresh(), block=INNER_BLOCK, full=full)  # fmt: skip
+        begin, end = self._bounds(loop)
+        cut = loop.is_plain and loop.extent > INNER_BLOCK
+        full = loop.extent // INNER_BLOCK * INNER_BLOCK if cut else 0
+        return dict(kind="inner sum", index=name, begin=full or begin, end=end, before=before,
+                    adds=adds, start=self._fresh(), block=INNER_BLOCK, full=full,
+                    rest=not cut or full < loop.extent)  # fmt: skip
+
+    def _bounds(self, loop: Loop) -> tuple[str, str]:
+        start = "0" if loop.start is None else self.spell(loop.start)
+        return start, str(loop.extent) if loop.stop is None else self.spell(loop.stop, _COMPARE)
 
     def _flush(self, s: Flush) -> dict[str, Any]:
         cells = []

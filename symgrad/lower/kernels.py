@@ -41,7 +41,9 @@ from symgrad.ops.linear import broadcast, permute
 _INLINE_COST = 8  # flops-equivalents an element may cost and still be computed twice
 _CONSTANT_ELEMENTS = 4096  # a larger captured array is handed in by the caller
 _OWN_KERNEL = (Kind.REDUCE, Kind.SCAN, Kind.CALL)
-_FOLDED = 24  # rows of a quadratic form from which a triangle leaves out enough
+_FOLDED = 24  # rows of a quadratic form from which tiles of a triangle leave out enough
+_SMALL_TRIANGLE = 4  # rows from which loops over a triangle do
+_MANY_POINTS = 32  # that use one matrix or add to one, from which it pays to fold or to mirror it
 _MOST_SLICES = 32  # readers of one node that are compared with each other
 
 
@@ -59,6 +61,7 @@ class Kernel:
     kind: str = "store"  # or "best", "check", "call", "product"
     extra: Any = None
     start: bool = False  # the start value of an accumulation that follows
+    order: tuple[Expr, Expr] | None = None  # see `Store`
 
 
 @dataclass(frozen=True)
@@ -164,8 +167,8 @@ def _fold_quadratic_form(
 ) -> None:
     """Before R and z of sum_ab R_ab z_a z_b are contracted: a triangle T for R, half the work.
 
-    T_ab is R_ab + R_ba below the diagonal, R_aa on it. Only where the product of T and z is made in
-    tiles, which leave out what is zero.
+    T_ab is R_ab + R_ba below the diagonal, R_aa on it. Tiles leave out what is zero, and so do
+    loops over the points in lanes.
     """
     for m, one in itertools.permutations(step, 2):
         for other in range(len(factors)):
@@ -176,12 +179,16 @@ def _fold_quadratic_form(
                 continue
             i, j = differ[0]  # of a product over j
             used = [k for t, labels in enumerate(terms) if t not in (one, other) for k in labels]
-            if size[i] < _FOLDED or i in output or j in output:
+            if i in output or j in output:
                 continue
             if not (terms[m].count(i) == used.count(i) == terms[m].count(j) == used.count(j) == 1):
                 continue
             rest = dict.fromkeys(k for k in (*terms[m], *terms[one]) if k != j)
-            if product.choose((terms[one], terms[m]), tuple(rest), size, factors[m].dtype):
+            tiled = product.choose((terms[one], terms[m]), tuple(rest), size, factors[m].dtype)
+            points = math.prod(size[k] for k in rest if k not in terms[m])
+            if tiled is None and points < _MANY_POINTS:
+                continue
+            if size[i] >= (_SMALL_TRIANGLE if tiled is None else _FOLDED):
                 factors[m] = _folded(factors[m], terms[m].index(i), terms[m].index(j))
                 return
 
@@ -327,6 +334,10 @@ class Kernels:
             kept = index[: len(output)]
             shape = tuple(size[k] for k in labels)
             self._accumulate(target, kept, index, shape, "+", const(0, node.dtype), value)
+            exchanged = self._symmetry(node, size, at, value)
+            self.kernels[-1].order = exchanged or self._triangle(node, at)
+            if exchanged:
+                self._mirror(target, kept, *exchanged)
         elif row.name == "scatter_add":
             self._scatter(node, target)
         elif row.name == "concat" or any(a in self.in_place for a in node.args):
@@ -353,6 +364,35 @@ class Kernels:
         assert result is not None
         return result
 
+    def _symmetry(
+        self, node: Expr, size: Mapping[int, int], at: Mapping[int, Expr], value: Expr
+    ) -> tuple[Expr, Expr] | None:
+        """Two axes of a contraction's result that may be exchanged, if half of it saves time."""
+        output = node.attrs[1]
+        if math.prod(n for k, n in size.items() if k not in output) < _MANY_POINTS:
+            return None
+        for i, j in itertools.combinations(output, 2):
+            if size[i] == size[j] >= _SMALL_TRIANGLE:
+                if product.is_exchangeable((value,), at[i], at[j]):
+                    return at[i], at[j]
+        return None
+
+    def _triangle(self, node: Expr, at: Mapping[int, Expr]) -> tuple[Expr, Expr] | None:
+        """Two axes of a factor that is 0 wherever the first index is greater than the second."""
+        for factor, labels in zip(node.args, node.attrs[0], strict=True):
+            computed = self._computed(factor, tuple(at[k] for k in labels))
+            if computed is not None:
+                for i, j in itertools.permutations(labels, 2):
+                    if product.is_triangular(computed, at[i], at[j]):
+                        return at[i], at[j]
+        return None
+
+    def _computed(self, node: Expr, index: tuple[Expr, ...]) -> Expr | None:
+        """What an element of a selection is computed from, also where the node is stored."""
+        if node.name != "select":
+            return None
+        return bind(node.op, *(self._element(a, index) for a in node.args), attrs=node.attrs)
+
     def _tiles(self, node: Expr, target: Buffer, labels: product.Labels) -> None:
         """A contraction as products of matrices, one for each index of the other labels."""
         inputs, output = node.attrs
@@ -372,11 +412,8 @@ class Kernels:
         left, right = (self._element(f, place) for f, place in zip(nodes, places, strict=True))
         panels = self.work((), node.dtype), self.work((), node.dtype)
         carry = self.work(node.shape, node.dtype) if product.needs_carry(extents) else None
-        computed = right  # also where it is stored
-        if nodes[1].op.kind is Kind.ELEMENTWISE:
-            values = [self._element(a, places[1]) for a in nodes[1].args]
-            computed = bind(nodes[1].op, *values, attrs=nodes[1].attrs)
-        triangular = product.is_triangular(computed, inner, column)
+        computed = self._computed(nodes[1], places[1])
+        triangular = computed is not None and product.is_triangular(computed, inner, column)
         whole = product.Product(
             left, right, row, column, inner, extents, panels, carry, triangular
         )
@@ -388,24 +425,28 @@ class Kernels:
         """What is left to do with the sums of a product: what rounding took, the other triangle."""
         symmetric = product.is_symmetric(p)
         if p.carry is not None:
-            at, row, column = self._again(index, p)
+            at, row, column = self._again(index, p.row, p.column)
             value = with_carry(target, p.carry, at)
             if symmetric:
                 value = bind("guard", bind("less_equal", row, column), value)
             self._add(target, at, "=", value, at, ())
         if symmetric:
-            at, row, column = self._again(index, p)
-            other = tuple(substitute(at, {row: column, column: row}))
-            below = bind("less", column, row)
-            value = bind("select", below, load_of(target, other), load_of(target, at))
-            self._add(target, at, "=", value, at, ())
+            self._mirror(target, index, p.row, p.column)
+
+    def _mirror(self, target: Buffer, index: tuple[Expr, ...], row: Expr, column: Expr) -> None:
+        """The triangle below the diagonal from the one above."""
+        at, row, column = self._again(index, row, column)
+        other = tuple(substitute(at, {row: column, column: row}))
+        below = bind("less", column, row)
+        value = bind("select", below, load_of(target, other), load_of(target, at))
+        self._add(target, at, "=", value, at, ())
 
     def _again(
-        self, index: tuple[Expr, ...], p: product.Product
+        self, index: tuple[Expr, ...], row: Expr, column: Expr
     ) -> tuple[tuple[Expr, ...], Expr, Expr]:
         """`index` with loop variables of its own, and the new ones of rows and columns."""
         new = dict(zip(index, self._dims([self._extent[i] for i in index]), strict=True))
-        return tuple(substitute(index, new)), new[p.row], new[p.column]
+        return tuple(substitute(index, new)), new[row], new[column]
 
     def _scatter(self, node: Expr, target: Buffer) -> None:
         ct, rows = node.args

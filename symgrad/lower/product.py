@@ -287,15 +287,17 @@ def _is_contiguous(value: Expr, index: Expr) -> bool:
 
 def is_symmetric(p: Product) -> bool:
     """Whether rows and columns may be exchanged, as in X^T D X: then one triangle is computed."""
-    if p.extents[0] != p.extents[1]:
-        return False
-    factors = _factors(p.left) + _factors(p.right)
-    exchanged = substitute(factors, {p.row: p.column, p.column: p.row})
-    return Counter(factors) == Counter(exchanged)
+    return p.extents[0] == p.extents[1] and is_exchangeable((p.left, p.right), p.row, p.column)
 
 
-def _factors(value: Expr) -> list[Expr]:
-    found, stack = [], [value]
+def is_exchangeable(factors: Sequence[Expr], i: Expr, j: Expr) -> bool:
+    """Whether a product of scalars is the same for i and j exchanged."""
+    each = _factors(factors)
+    return Counter(each) == Counter(substitute(each, {i: j, j: i}))
+
+
+def _factors(values: Sequence[Expr]) -> list[Expr]:
+    found, stack = [], list(values)
     while stack:
         node = stack.pop()
         if node.name == "multiply":

@@ -97,6 +97,7 @@ class Store:
 
     partial : for a sum over lanes, the buffer with a partial sum for each of a few lanes
     apart : in a block of lanes, statements with different numbers take loops of their own
+    order : two loop variables; only rounds in which the first is not the greater one matter
     """
 
     buffer: Buffer
@@ -105,6 +106,7 @@ class Store:
     op: str = "="
     partial: Buffer | None = None
     apart: int = 0
+    order: tuple[Expr, Expr] | None = None
 
 
 @dataclass(eq=False)

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from symgrad.expr.node import FLOATS, Expr, bind, const
+from symgrad.expr.node import CONST, FLOATS, Expr, bind, const, const_value
 from symgrad.expr.walk import substitute
 from symgrad.lower import product
 from symgrad.lower.kernels import Kernel, Kernels, split_contractions
@@ -68,6 +68,7 @@ def lower(
     by_number = {b.number: b for b in kernels.buffers}
     _shrink(body, by_number)
     cut_into_lanes(body, kernels.buffers, kernels.indices, parallel)
+    _leave_out_zeros(body)
     size = _place(body, kernels.buffers)
     inputs = kernels.inputs + [b for b in kernels.data if b.role == "data"]
     return Program(inputs, kernels.outputs, kernels.buffers, body, size)
@@ -407,19 +408,19 @@ class _Scheduler:
         return False
 
     def _outer(self, k: Kernel, free: list[Expr]) -> Expr:
-        """The index to loop over first: the one that walks memory in the largest steps."""
+        """The index to loop over first: the one that walks most memory in the largest steps."""
         scores = dict.fromkeys(free, 0.0)
         for number, index in {*self.reads[k], (k.buffer.number, k.target)}:
             if number < 0:
                 continue
             shape = self.buffers[number].shape
-            stride = 1
+            stride, size = 1, max(math.prod(shape), 1)
             for axis in range(len(shape) - 1, -1, -1):
                 at = index[axis] if axis < len(index) else None
                 if at is not None:
-                    for i in _indices(at):
+                    for i, step in _steps(at):
                         if i in scores:
-                            scores[i] += stride
+                            scores[i] += step * stride * size
                 stride *= shape[axis]
         ordered = [i for i in free if i is not k.extra] or free
         kept = [i for i in ordered if i in k.dims]
@@ -489,7 +490,11 @@ class _Scheduler:
         buffer = k.buffer
         for window in self.windows.values():
             buffer = window.sums.get(buffer.number, (buffer,))[0]
-        return Store(buffer, tuple(target), value, k.op)
+        store = Store(buffer, tuple(target), value, k.op)
+        if k.order:
+            low, high = new(*k.order)
+            store.order = low, high
+        return store
 
 
 def _elements(k: Kernel) -> int:
@@ -498,12 +503,19 @@ def _elements(k: Kernel) -> int:
 
 def _indices(expr: Expr) -> list[Expr]:
     """The loop variables in an index expression."""
-    found, stack = [], [expr]
+    return [index for index, _ in _steps(expr)]
+
+
+def _steps(expr: Expr) -> list[tuple[Expr, int]]:
+    """The loop variables in an index expression, each with its factor, as far as it is linear."""
+    found, stack = [], [(expr, 1)]
     while stack:
-        node = stack.pop()
+        node, step = stack.pop()
         if node.op is INDEX:
-            found.append(node)
-        stack.extend(node.args)
+            found.append((node, step))
+        if node.name == "multiply" and any(a.op is CONST for a in node.args):
+            step *= math.prod(abs(int(const_value(a))) for a in node.args if a.op is CONST)
+        stack.extend((a, step) for a in node.args)
     return found
 
 
@@ -572,6 +584,27 @@ def _kept_axes(indices: Sequence[tuple[Expr, ...]], around: tuple[Loop, ...]) ->
     others = {entry for index in indices for a, entry in enumerate(index) if a not in fixed}
     carried = min((depth[i] for e in others for i in _indices(e) if i in depth), default=len(depth))
     return tuple(a for a, i in enumerate(indices[0]) if a not in fixed or depth[i] > carried)
+
+
+def _leave_out_zeros(body: list) -> None:
+    """Loops inside a block of lanes over the part of a triangle that matters.
+
+    Elsewhere the innermost loop is short, and a constant number of rounds is worth more.
+    """
+    stack: list[tuple[Loop, Loop | None]] = []  # with the next loop around it, inside the lanes
+    for top in body:
+        if isinstance(top, Loop) and top.lanes:
+            stack += [(s, None) for s in top.body if isinstance(s, Loop)]
+    while stack:
+        loop, outer = stack.pop()
+        stack += [(s, loop) for s in loop.body if isinstance(s, Loop)]
+        orders = {s.order if isinstance(s, Store) else None for s, _ in statements(loop.body)}
+        if outer is None or orders == {None}:
+            continue
+        if orders == {(outer.index, loop.index)}:
+            loop.start = outer.index
+        elif orders == {(loop.index, outer.index)}:
+            loop.stop = outer.index + const(1, "int64")
 
 
 def _place(body: list, buffers: Sequence[Buffer]) -> int:

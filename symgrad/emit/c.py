@@ -8,8 +8,13 @@ under a `guard` (the border of a padded array) is only evaluated there and is ne
 
 from __future__ import annotations
 
+import base64
+import contextlib
+import hashlib
 import math
 import re
+import sys
+import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +24,7 @@ import numpy as np
 
 from symgrad.boundary import Binding
 from symgrad.emit.lanes import Lanes, lanes_apart, without_branches
+from symgrad.errors import CacheError
 from symgrad.expr.node import CONST, FLOATS, Expr, const_value
 from symgrad.expr.op import Kind
 from symgrad.expr.walk import toposort
@@ -46,6 +52,7 @@ from symgrad.lower.program import (
 )  # fmt: skip
 from symgrad.lower.schedule import row_strides
 from symgrad.resources import template_folder
+from symgrad.runtime.cache import open_cache
 
 C_TYPES = {
     "float64": "double",
@@ -68,18 +75,49 @@ _OPERATORS = (
     (" + ", _PLUS), (" - ", _PLUS), (" * ", _TIMES), (" / ", _TIMES), (" % ", _TIMES),
 )  # fmt: skip
 
+_SYNTAX: dict[str, Any] = dict(
+    trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, autoescape=False
+)
+
+
+class _Translations(jinja2.BytecodeCache):
+    """Templates as Jinja translated them, in notes: to translate them takes it a tenth of a second.
+
+    They are code, as the libraries beside them are, and believed like those: in a directory that
+    only this user can write, and with the hash that they were stored with.
+    """
+
+    def load_bytecode(self, bucket: jinja2.bccache.Bucket) -> None:
+        try:
+            text = open_cache().read_note(_translation(bucket))
+            if isinstance(text, str):
+                bucket.bytecode_from_string(zlib.decompress(base64.b64decode(text)))
+        except (CacheError, ValueError, zlib.error):
+            bucket.reset()  # translated anew
+
+    def dump_bytecode(self, bucket: jinja2.bccache.Bucket) -> None:
+        text = base64.b64encode(zlib.compress(bucket.bytecode_to_string())).decode()
+        with contextlib.suppress(CacheError):
+            open_cache().write_note(_translation(bucket), text)
+
+
+def _translation(bucket: jinja2.bccache.Bucket) -> str:
+    """The name of a note, from everything that decides what a template becomes."""
+    seen = (jinja2.__version__, sys.version, sorted(_SYNTAX.items()), bucket.key, bucket.checksum)
+    return hashlib.sha256(repr(seen).encode()).hexdigest()[:32]
+
+
 TEMPLATES = jinja2.Environment(
     loader=jinja2.FileSystemLoader(template_folder()),
     undefined=jinja2.StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-    keep_trailing_newline=True,
-    autoescape=False,
+    auto_reload=False,
+    bytecode_cache=_Translations(),
+    **_SYNTAX,
 )
 
 
 def load_templates() -> None:
-    """Translate the templates of every function, which takes Jinja a tenth of a second."""
+    """Translate the templates of every function, unless the cache has the translations."""
     for name in ("function.c.jinja", "function.h.jinja", "statement.c.jinja", "signature.c.jinja"):
         TEMPLATES.get_template(name)
 

@@ -92,8 +92,8 @@ class _Translations(jinja2.BytecodeCache):
             text = open_cache().read_note(_translation(bucket))
             if isinstance(text, str):
                 bucket.bytecode_from_string(zlib.decompress(base64.b64decode(text)))
-        except (CacheError, ValueError, zlib.error):
-            bucket.reset()  # translated anew
+        except Exception:  # whatever is wrong with it, the template is translated anew
+            bucket.reset()
 
     def dump_bytecode(self, bucket: jinja2.bccache.Bucket) -> None:
         text = base64.b64encode(zlib.compress(bucket.bytecode_to_string())).decode()

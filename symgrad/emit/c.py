@@ -440,6 +440,7 @@ class _Emitter:
         self.simd = True
         out: list[dict[str, Any]] = []
         full = loop.extent if loop.again else loop.extent // loop.lanes * loop.lanes
+        flushed = False  # whether the sums are complete behind the blocks
         name = f"i{loop.index.attrs[0]}"
         chunk = f"{name}_chunk"
         for start, stop, extent in ((0, full, loop.lanes), (full, loop.extent, loop.extent - full)):
@@ -466,10 +467,13 @@ class _Emitter:
             flush = self.body(loop.flush, depth) if loop.flush and between < stop - start else []
             block = dict(kind="blocks", index=name, start=start, stop=stop, step=extent,
                          overlaps=stop % extent > 0, last=stop - extent)  # fmt: skip
-            out.append({**block, "body": records, "flush": flush, "between": between})
+            # Where all blocks are full the last one flushes too: one copy to compile, not two.
+            flushed = bool(flush) and stop == loop.extent
+            out.append({**block, "body": records, "flush": flush, "between": between,
+                        "flushed": flushed})  # fmt: skip
         if loop.chunks:
             return [self._chunks(loop, chunk, full, out, depth)]
-        return out + self.body(loop.flush, depth)
+        return out if flushed else out + self.body(loop.flush, depth)
 
     def _chunks(
         self, loop: Loop, name: str, full: int, blocks: list[dict[str, Any]], depth: int

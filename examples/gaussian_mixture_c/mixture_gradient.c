@@ -291,7 +291,7 @@ int mixture_gradient(const double *restrict params_below, const double *restrict
                 }
             }
         }
-        if ((i16 + 40) % 640 == 0) {
+        if ((i16 + 40) % 640 == 0 || i16 + 40 == 10000) {
             {
                 const double sg_x = ((s19_lanes[0] + s19_lanes[4]) + (s19_lanes[1] + s19_lanes[5])) + ((s19_lanes[2] + s19_lanes[6]) + (s19_lanes[3] + s19_lanes[7]));
                 const double sg_t = s19 + sg_x;
@@ -350,66 +350,6 @@ int mixture_gradient(const double *restrict params_below, const double *restrict
                             s28_lanes[i81 * 16 + i82 * 8 + sg_lane] = 0;
                         }
                     }
-                }
-            }
-        }
-    }
-    {
-        const double sg_x = ((s19_lanes[0] + s19_lanes[4]) + (s19_lanes[1] + s19_lanes[5])) + ((s19_lanes[2] + s19_lanes[6]) + (s19_lanes[3] + s19_lanes[7]));
-        const double sg_t = s19 + sg_x;
-        const double sg_e = sg_t - s19;
-        if (isfinite(sg_t)) {
-            s19_carry += (s19 - (sg_t - sg_e)) + (sg_x - sg_e);
-        }
-        s19 = sg_t;
-        for (ptrdiff_t sg_lane = 0; sg_lane < 8; ++sg_lane) {
-            s19_lanes[sg_lane] = 0;
-        }
-    }
-    for (ptrdiff_t i77 = 0; i77 < 5; ++i77) {
-        {
-            const double sg_x = ((s26_lanes[i77 * 8] + s26_lanes[i77 * 8 + 4]) + (s26_lanes[i77 * 8 + 1] + s26_lanes[i77 * 8 + 5])) + ((s26_lanes[i77 * 8 + 2] + s26_lanes[i77 * 8 + 6]) + (s26_lanes[i77 * 8 + 3] + s26_lanes[i77 * 8 + 7]));
-            const double sg_t = s26[i77] + sg_x;
-            const double sg_e = sg_t - s26[i77];
-            if (isfinite(sg_t)) {
-                s26_carry[i77] += (s26[i77] - (sg_t - sg_e)) + (sg_x - sg_e);
-            }
-            s26[i77] = sg_t;
-            for (ptrdiff_t sg_lane = 0; sg_lane < 8; ++sg_lane) {
-                s26_lanes[i77 * 8 + sg_lane] = 0;
-            }
-        }
-    }
-    for (ptrdiff_t i78 = 0; i78 < 5; ++i78) {
-        for (ptrdiff_t i79 = 0; i79 < 2; ++i79) {
-            for (ptrdiff_t i80 = 0; i80 < 2; ++i80) {
-                {
-                    const double sg_x = ((s24_lanes[i78 * 32 + i79 * 16 + i80 * 8] + s24_lanes[i78 * 32 + i79 * 16 + i80 * 8 + 4]) + (s24_lanes[i78 * 32 + i79 * 16 + i80 * 8 + 1] + s24_lanes[i78 * 32 + i79 * 16 + i80 * 8 + 5])) + ((s24_lanes[i78 * 32 + i79 * 16 + i80 * 8 + 2] + s24_lanes[i78 * 32 + i79 * 16 + i80 * 8 + 6]) + (s24_lanes[i78 * 32 + i79 * 16 + i80 * 8 + 3] + s24_lanes[i78 * 32 + i79 * 16 + i80 * 8 + 7]));
-                    const double sg_t = s24[i78 * 4 + i79 * 2 + i80] + sg_x;
-                    const double sg_e = sg_t - s24[i78 * 4 + i79 * 2 + i80];
-                    if (isfinite(sg_t)) {
-                        s24_carry[i78 * 4 + i79 * 2 + i80] += (s24[i78 * 4 + i79 * 2 + i80] - (sg_t - sg_e)) + (sg_x - sg_e);
-                    }
-                    s24[i78 * 4 + i79 * 2 + i80] = sg_t;
-                    for (ptrdiff_t sg_lane = 0; sg_lane < 8; ++sg_lane) {
-                        s24_lanes[i78 * 32 + i79 * 16 + i80 * 8 + sg_lane] = 0;
-                    }
-                }
-            }
-        }
-    }
-    for (ptrdiff_t i81 = 0; i81 < 5; ++i81) {
-        for (ptrdiff_t i82 = 0; i82 < 2; ++i82) {
-            {
-                const double sg_x = ((s28_lanes[i81 * 16 + i82 * 8] + s28_lanes[i81 * 16 + i82 * 8 + 4]) + (s28_lanes[i81 * 16 + i82 * 8 + 1] + s28_lanes[i81 * 16 + i82 * 8 + 5])) + ((s28_lanes[i81 * 16 + i82 * 8 + 2] + s28_lanes[i81 * 16 + i82 * 8 + 6]) + (s28_lanes[i81 * 16 + i82 * 8 + 3] + s28_lanes[i81 * 16 + i82 * 8 + 7]));
-                const double sg_t = s28[i81 * 2 + i82] + sg_x;
-                const double sg_e = sg_t - s28[i81 * 2 + i82];
-                if (isfinite(sg_t)) {
-                    s28_carry[i81 * 2 + i82] += (s28[i81 * 2 + i82] - (sg_t - sg_e)) + (sg_x - sg_e);
-                }
-                s28[i81 * 2 + i82] = sg_t;
-                for (ptrdiff_t sg_lane = 0; sg_lane < 8; ++sg_lane) {
-                    s28_lanes[i81 * 16 + i82 * 8 + sg_lane] = 0;
                 }
             }
         }

@@ -39,6 +39,7 @@ _BLOCK_ROWS = 96  # left block and one right panel stay in the second- and first
 _MOST_ROWS = 144  # that stay one block
 _BLOCK_COLUMNS = 512
 _BLOCK_INNER = 256
+_FEW_COLUMNS = 128  # up to which rows are not turned into panels, which are read faster
 _COMPENSATE = 16  # blocks of summands from which their sums are added with compensation
 _FEWEST = 8  # rows, columns or summands; smaller products are left to other loops
 _SMALLEST_FACE = 256  # the product of the two smallest of these
@@ -196,8 +197,12 @@ def loops(
             result += body
         return result
 
-    # Rows that lie in memory as rows are copied as they are.
-    in_rows = _is_contiguous(p.left, p.inner) and not _is_contiguous(p.left, p.row)
+    # Rows that lie in memory as rows are copied as they are, where few columns would repay turning.
+    in_rows = (
+        p.extents[1] <= _FEW_COLUMNS
+        and _is_contiguous(p.left, p.inner)
+        and not _is_contiguous(p.left, p.row)
+    )
     # Of a triangle, the summands behind the last column of a panel are zero.
     first_row, first_column, first = (
         origin + axis.begin for origin, axis in zip(origins, (rows, columns, inner), strict=True)

@@ -23,7 +23,6 @@ import numpy as np
 from symgrad.expr.node import CONST, FLOATS, Expr, bind, const, const_value
 from symgrad.expr.walk import substitute, toposort
 from symgrad.lower.program import (
-    GUARD,
     INDEX_DIV,
     INDEX_MOD,
     Buffer,
@@ -164,34 +163,37 @@ def loops(
     rows, columns, inner = (_Axis(b, n, fresh) for b, n in zip(cuts, limits, strict=True))
     left, right = p.panels
 
+    # Of a symmetric product the upper triangle is computed: few tiles have the first columns.
+    symmetric = is_symmetric(p)
+    skip = -p.extents[1] % panel_columns(target.dtype) if symmetric and not columns.cut else 0
+
     def copy(panels: Buffer, factor: Expr, along: Expr, axis: _Axis, in_rows: bool) -> list[Loop]:
         """Loops that fill panels, or rows that take their place, with a block of a factor."""
         width = PANEL_ROWS if panels is left else panel_columns(target.dtype)
         size, length = axis.block.size, inner.block.size
         panels.shape = (size, length) if in_rows else (size // width, length, width)
         panels.kept_axes = tuple(range(len(panels.shape)))
-        full, rest = axis.panels(width)
+        offset = skip if panels is right else 0
         result = []
-        for is_full, (start, stop) in ((True, full), (False, rest)):
-            if start is stop:
+        for (first, last), start, stop, is_pad in axis.panels(width, offset):
+            if first is last:
                 continue
             panel, k, lane = fresh(), fresh(), fresh()
             place = panel * const(width, "int64") + lane
-            at = axis.begin + place
+            at = axis.begin + (place - const(offset, "int64") if offset else place)
             value = substitute((factor,), {along: at, p.inner: inner.begin + k})[0]
-            if not is_full:
-                value = bind(GUARD, bind("less", at, axis.limit), value)
             index = (place, k) if in_rows else (panel, k, lane)
-            body: list[Any] = [Store(panels, index, value)]
-            of_panel = Loop(panel, size // width, start=start, stop=stop)
-            of_k, of_lane = Loop(k, length, stop=inner.left), Loop(lane, width)
+            body: list[Any] = [Store(panels, index, const(0, target.dtype) if is_pad else value)]
+            of_panel = Loop(panel, size // width, start=first, stop=last)
+            of_k = Loop(k, length, stop=inner.left)
+            of_lane = Loop(lane, width, start=start, stop=stop)
             if in_rows:
                 nest = [of_panel, of_lane, of_k]
-            elif is_full and _is_contiguous(value, lane):
+            elif _is_contiguous(factor, along):
                 nest = [of_k, of_panel, of_lane]
             else:
                 nest = [of_panel, of_k, of_lane]
-            nest[-1].simd = is_full
+            nest[-1].simd = True
             for loop in reversed(nest):
                 loop.body, body = body, [loop]
             result += body
@@ -208,14 +210,14 @@ def loops(
         origin + axis.begin for origin, axis in zip(origins, (rows, columns, inner), strict=True)
     )
     reach = first_column - first if p.triangular else const(cuts[2].size, "int64")
-    diagonal = first_row - first_column if is_symmetric(p) else const(-rows.block.size, "int64")
+    diagonal = first_row - first_column if symmetric else const(-rows.block.size, "int64")
     copies = copy(left, p.left, p.row, rows, in_rows)
     first_of_target, first_of_carry = (
         tuple(substitute(i, {p.row: rows.begin, p.column: columns.begin}))
         for i in (index, carry_index)
     )
     tiles = Tiles(
-        left, right, target, first_of_target, axes, rows.left, columns.left, inner.left,
+        left, right, skip, target, first_of_target, axes, rows.left, columns.left, inner.left,
         first, diagonal, reach, p.carry, first_of_carry,
     )  # fmt: skip
     body = rows.loop([*copies, tiles])
@@ -230,6 +232,9 @@ class _Blocks:
     total: int
     count: int
     size: int
+
+
+_Lanes = tuple[tuple[Expr, Expr], Expr | None, Expr | None, bool]  # panels, start, stop, padding
 
 
 class _Axis:
@@ -258,12 +263,22 @@ class _Axis:
             stop = bind(INDEX_DIV, self.limit + const(self.block.size - 1, "int64"), size)
         return [Loop(self.number, self.block.count, body, stop=stop)]
 
-    def panels(self, width: int) -> tuple[tuple[Expr, Expr], tuple[Expr, Expr]]:
-        """The panels of the block that are full, and those that are not: first and behind last."""
-        wide = const(width, "int64")
-        full = bind(INDEX_DIV, self.left, wide)
+    @property
+    def cut(self) -> bool:
+        return self.block.count > 1 or self.limit.op is not CONST
+
+    def panels(self, width: int, skip: int) -> list[_Lanes]:
+        """Lanes of panels and whether they are padding; the first has `skip`, or else the last."""
+        wide, zero, one = const(width, "int64"), const(0, "int64"), const(1, "int64")
         end = bind(INDEX_DIV, self.left + const(width - 1, "int64"), wide)
-        return (const(0, "int64"), full), (full, end)
+        if skip:
+            used = const(skip, "int64")
+            part = (zero, one)
+            return [((one, end), None, None, False), (part, used, wide, False), (part, zero, used, True)]
+        full = bind(INDEX_DIV, self.left, wide)
+        used = self.left - full * wide
+        part = (full, end)
+        return [((zero, full), None, None, False), (part, zero, used, False), (part, used, wide, True)]
 
 
 def _blocks(extents: tuple[int, int, int], dtype: str) -> tuple[_Blocks, _Blocks, _Blocks]:

@@ -279,6 +279,24 @@ def test_passes_over_the_data():
     assert products.cost().passes == {"W": 1, "X": 3}
 
 
+@pytest.mark.parametrize("n", [20_000, 20_011])
+def test_a_product_over_the_points_shares_their_pass(n):
+    """The weights of a logistic Hessian and the product with them: block by block."""
+    rng = np.random.default_rng(n)
+    w, X = rng.normal(size=20), rng.normal(size=(n, 20))
+
+    def loss(w, X):
+        return np.mean(np.log1p(np.exp(-(X @ w))))
+
+    compiled = sg.compile(sg.hessian(loss), w, X)
+    assert compiled.cost().passes["X"] == 1
+    p = 1 / (1 + np.exp(-(X @ w)))
+    expected = (X * (p * (1 - p) / n)[:, None]).T @ X
+    np.testing.assert_allclose(compiled(w, X), expected, rtol=0, atol=1e-15)
+    few = sg.compile(sg.hessian(loss), w, X[:1000])  # they stay in the cache
+    assert few.cost().passes["X"] == 2 and "sg_product" in few.c_source
+
+
 @pytest.mark.parametrize("n", [4, 5, 9])
 def test_short_streams(n, short_streams):
     args = mixture_data(n, 3, 2)
@@ -378,6 +396,18 @@ def test_streams_of_real_size(f):
     compiled = sg.compile(f, *args)
     assert "+= 96) {" in compiled.c_source
     np.testing.assert_allclose(compiled(*args), f(*args), rtol=1e-12)
+
+
+@needs_sanitizers
+@pytest.mark.parametrize("n", [17, 20, 23, 47])
+def test_triangles_of_panels_that_are_not_full(n, tmp_path):
+    """Their first panel has columns that are none: nothing is written to their places."""
+    rng = np.random.default_rng(n)
+    X, d = rng.normal(size=(300, n)), rng.uniform(size=300)
+    compiled = sg.compile(lambda X, d: np.einsum("ni,n,nj->ij", X, d, X), X, d)
+    assert "sg_product" in compiled.c_source
+    ((got,),) = run_sanitized([compiled.source], [[X, d]], [[np.empty((n, n))]], tmp_path)
+    np.testing.assert_allclose(got, (X * d[:, None]).T @ X, atol=1e-12)
 
 
 @needs_sanitizers

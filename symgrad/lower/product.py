@@ -121,6 +121,11 @@ def needs_carry(extents: tuple[int, int, int]) -> bool:
     return extents[2] >= _COMPENSATE * _BLOCK_INNER
 
 
+def block_of_summands(n: int) -> int:
+    """How many of n summands are taken at once."""
+    return _cut(n, _BLOCK_INNER, 1).size
+
+
 def is_triangular(value: Expr, k: Expr, j: Expr) -> bool:
     """Whether a right factor is 0 wherever the summand k is greater than the column j."""
     true, false = const(True, "bool"), const(False, "bool")
@@ -274,11 +279,13 @@ class _Axis:
         if skip:
             used = const(skip, "int64")
             part = (zero, one)
-            return [((one, end), None, None, False), (part, used, wide, False), (part, zero, used, True)]
+            whole = (one, end)
+            return [(whole, None, None, False), (part, used, wide, False), (part, zero, used, True)]
         full = bind(INDEX_DIV, self.left, wide)
         used = self.left - full * wide
         part = (full, end)
-        return [((zero, full), None, None, False), (part, zero, used, False), (part, used, wide, True)]
+        whole = (zero, full)
+        return [(whole, None, None, False), (part, zero, used, False), (part, used, wide, True)]
 
 
 def _blocks(extents: tuple[int, int, int], dtype: str) -> tuple[_Blocks, _Blocks, _Blocks]:

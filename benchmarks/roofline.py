@@ -2,9 +2,8 @@
 
     python benchmarks/roofline.py
 
-Peak: two multiplications and two additions of vectors in each cycle, which is what symgrad's tiles
-can use, since they do not fuse the two (a core with two fused units does as much with these, one
-without separate adders half). x86-64 and gcc only. CPU time, medians, interleaved.
+Peak: two fused multiplications and additions of vectors in each cycle. x86-64 and gcc only. CPU
+time, medians, interleaved.
 """
 
 from __future__ import annotations

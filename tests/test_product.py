@@ -5,7 +5,13 @@ Blocks are made small, so that random graphs and small arrays meet every kind of
 
 from __future__ import annotations
 
+import ctypes
+import os
 import re
+import shutil
+import subprocess
+from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -101,21 +107,68 @@ def test_a_symmetric_product_computes_one_triangle_and_is_symmetric():
     in_tiles(lambda X, Y: X.T @ Y, X, Y)
 
 
-def test_long_sums_are_compensated():
-    """Summands that cancel: as accurate as their sizes allow, however many there are."""
-    n = 40_000
-    rng = np.random.default_rng(3)
-    a = rng.uniform(1, 2, size=(n, 16))
-    b = np.repeat([1.0, -1.0], n // 2)[:, None] * rng.uniform(1, 2, size=(1, 16))
-    got = sg.compile(lambda a, b: a.T @ b, a, b)(a, b)
-    exact = a.astype(np.longdouble).T @ b.astype(np.longdouble)
-    bound = np.abs(a).T @ np.abs(b)
-    # blocks of 256 summands in order, then compensated: 256 half ulps at the very worst
-    assert np.max(np.abs(got - exact) / bound) < 20 * 2.0**-53 * 16
+def sequential(a, b, fused):
+    """The product with sums added up in the order of their summands, in the precision of a."""
+    if not fused:
+        total = np.zeros((len(a), b.shape[1]), a.dtype)
+        for k in range(len(b)):
+            total += a[:, k, None] * b[k]
+        return total
+    total = np.empty((len(a), b.shape[1]), a.dtype)
+    exact = np.frompyfunc(Fraction, 1, 1)
+    a_, b_ = exact(a), exact(b)
+    for i, j in np.ndindex(total.shape):
+        s = a.dtype.type(0)
+        for k in range(len(b)):
+            s = rounded(Fraction(float(s)) + a_[i, k] * b_[k, j], a.dtype.type)
+        total[i, j] = s
+    return total
 
 
-def test_each_product_of_a_batch_has_a_compensation_of_its_own():
-    n = 16_384
+def rounded(exact, real):
+    """The nearest number; a double that was rounded to odd (Boldo and Melquiond) rounds once."""
+    if real is np.float64:
+        return real(exact)
+    near = float(exact)
+    if near != exact and not np.float64(near).view(np.int64) & 1:
+        near = float(np.nextafter(near, np.inf if exact > near else -np.inf))
+    return real(near)
+
+
+FUSES = os.path.exists("/proc/cpuinfo") and " fma " in Path("/proc/cpuinfo").read_text()
+
+
+@pytest.mark.skipif(not FUSES, reason="needs x86-64 with fused multiply-add")
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("options", ["-O3 -mfma", "-O1 -mfma", "-O3 -mavx2", "-O2", "-O0"])
+@pytest.mark.parametrize("compiler", [c for c in ("gcc", "clang") if shutil.which(c)])
+def test_bits_depend_on_fused_multiply_add_alone(compiler, options, dtype, tmp_path):
+    """Not on the compiler, its level or the width of vectors."""
+    rng = np.random.default_rng(9)
+    a, b = (rng.normal(size=s).astype(dtype) for s in ((16, 40), (40, 17)))
+    source = sg.compile(lambda a, b: (a @ b, a[:, 0] * b[0, 0] - a[:, 0] * b[0, 1]), a, b).source
+    assert "sg_product" in source.c
+    flags = ["-std=c99", "-ffp-contract=off", "-shared", "-fPIC", "-x", "c", "-", "-lm"]
+    made = tmp_path / "made.so"
+    command = [compiler, *options.split(), *flags, "-o", made]
+    subprocess.run(command, input=source.c, text=True, check=True)
+    product, difference = np.empty((16, 17), dtype), np.empty(16, dtype)
+    work = np.empty(source.workspace_bytes, np.uint8)
+    inputs, outputs = (
+        (ctypes.c_void_p * 2)(*(x.ctypes.data for x in xs))
+        for xs in ((a, b), (product, difference))
+    )
+    entry = getattr(ctypes.CDLL(made), source.entry)
+    assert entry(inputs, outputs, ctypes.c_void_p(work.ctypes.data)) == 0
+    np.testing.assert_array_equal(product, sequential(a, b, "fma" in options))
+    # everything else is rounded after every operation
+    np.testing.assert_array_equal(difference, a[:, 0] * b[0, 0] - a[:, 0] * b[0, 1])
+
+
+def error_of_long_sum(n, monkeypatch, tmp_path, compensate):
+    """Of sums whose summands cancel, in half ulps of the sum of their sizes."""
+    monkeypatch.setenv("SYMGRAD_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(product, "_COMPENSATE", compensate)
     rng = np.random.default_rng(6)
     a = rng.uniform(1, 2, size=(2, n, 16))
     b = np.repeat([1.0, -1.0], n // 2)[None, :, None] * rng.uniform(1, 2, size=(2, 1, 16))
@@ -123,7 +176,14 @@ def test_each_product_of_a_batch_has_a_compensation_of_its_own():
     got = sg.compile(lambda a, b: np.einsum("zni,znj->zij", a, b), a, b)(a, b)
     exact = np.einsum("zni,znj->zij", a.astype(np.longdouble), b.astype(np.longdouble))
     bound = np.einsum("zni,znj->zij", np.abs(a), np.abs(b))
-    assert np.max(np.abs(got - exact) / bound) < 20 * 2.0**-53
+    return np.max(np.abs(got - exact) / bound) * 2.0**53
+
+
+def test_long_sums_are_compensated(monkeypatch, tmp_path):
+    """The error does not grow with the number of blocks; each product has its own compensation."""
+    n = 100_000
+    assert error_of_long_sum(n, monkeypatch, tmp_path / "with", 16) < 2
+    assert error_of_long_sum(n, monkeypatch, tmp_path / "without", n) > 4
 
 
 @pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
@@ -217,6 +277,24 @@ def test_passes_over_the_data():
     assert twice.cost().passes == {"X": 2}
     products = sg.compile(lambda W, X: np.einsum("kab,nb->kna", W, X), sg.f64[3, 20, 30], X)
     assert products.cost().passes == {"W": 1, "X": 3}
+
+
+@pytest.mark.parametrize("n", [20_000, 20_011])
+def test_a_product_over_the_points_shares_their_pass(n):
+    """The weights of a logistic Hessian and the product with them: block by block."""
+    rng = np.random.default_rng(n)
+    w, X = rng.normal(size=20), rng.normal(size=(n, 20))
+
+    def loss(w, X):
+        return np.mean(np.log1p(np.exp(-(X @ w))))
+
+    compiled = sg.compile(sg.hessian(loss), w, X)
+    assert compiled.cost().passes["X"] == 1
+    p = 1 / (1 + np.exp(-(X @ w)))
+    expected = (X * (p * (1 - p) / n)[:, None]).T @ X
+    np.testing.assert_allclose(compiled(w, X), expected, rtol=0, atol=1e-15)
+    few = sg.compile(sg.hessian(loss), w, X[:1000])  # they stay in the cache
+    assert few.cost().passes["X"] == 2 and "sg_product" in few.c_source
 
 
 @pytest.mark.parametrize("n", [4, 5, 9])
@@ -318,6 +396,18 @@ def test_streams_of_real_size(f):
     compiled = sg.compile(f, *args)
     assert "+= 96) {" in compiled.c_source
     np.testing.assert_allclose(compiled(*args), f(*args), rtol=1e-12)
+
+
+@needs_sanitizers
+@pytest.mark.parametrize("n", [17, 20, 23, 47])
+def test_triangles_of_panels_that_are_not_full(n, tmp_path):
+    """Their first panel has columns that are none: nothing is written to their places."""
+    rng = np.random.default_rng(n)
+    X, d = rng.normal(size=(300, n)), rng.uniform(size=300)
+    compiled = sg.compile(lambda X, d: np.einsum("ni,n,nj->ij", X, d, X), X, d)
+    assert "sg_product" in compiled.c_source
+    ((got,),) = run_sanitized([compiled.source], [[X, d]], [[np.empty((n, n))]], tmp_path)
+    np.testing.assert_allclose(got, (X * d[:, None]).T @ X, atol=1e-12)
 
 
 @needs_sanitizers

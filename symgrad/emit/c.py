@@ -429,7 +429,7 @@ class _Emitter:
                    (s.rows, s.columns, s.inner, s.begin, s.diagonal, s.reach)]  # fmt: skip
         length, in_rows = s.left.shape[1], len(s.left.shape) == 2
         steps_left = (length, length, 1) if in_rows else (length, 1, s.left.shape[2])
-        strides = map(str, (*steps_left, s.right.shape[1]))
+        strides = map(str, (*steps_left, s.right.shape[1], s.skip))
         arguments = [*pointers, *strides, *numbers, *target, *carry]
         return dict(kind="product", call=f"{name}({', '.join(arguments)})")
 

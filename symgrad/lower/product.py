@@ -3,8 +3,9 @@
 Both factors are copied, block by block: `PANEL_ROWS` rows of the left one and 64 bytes' worth of
 columns of the right one make a panel, with the summed index outside.
 `templates/call/product.c.jinja` multiplies panels with all sums of a tile in vector registers, in
-an order that depends neither on the compiler nor on the width of vectors. What a factor computes is
-computed while it is copied, so that X^T D X stores no D X.
+an order that depends neither on the compiler nor on the width of vectors, fused where the processor
+has fused multiply-add: only that changes the last bits. What a factor computes is computed while it
+is copied, so that X^T D X stores no D X.
 The blocks are those of Goto and van de Geijn, Anatomy of high-performance matrix multiplication,
 ACM TOMS 34 (2008).
 """
@@ -22,7 +23,6 @@ import numpy as np
 from symgrad.expr.node import CONST, FLOATS, Expr, bind, const, const_value
 from symgrad.expr.walk import substitute, toposort
 from symgrad.lower.program import (
-    GUARD,
     INDEX_DIV,
     INDEX_MOD,
     Buffer,
@@ -38,6 +38,7 @@ _BLOCK_ROWS = 96  # left block and one right panel stay in the second- and first
 _MOST_ROWS = 144  # that stay one block
 _BLOCK_COLUMNS = 512
 _BLOCK_INNER = 256
+_FEW_COLUMNS = 128  # up to which rows are not turned into panels, which are read faster
 _COMPENSATE = 16  # blocks of summands from which their sums are added with compensation
 _FEWEST = 8  # rows, columns or summands; smaller products are left to other loops
 _SMALLEST_FACE = 256  # the product of the two smallest of these
@@ -120,6 +121,11 @@ def needs_carry(extents: tuple[int, int, int]) -> bool:
     return extents[2] >= _COMPENSATE * _BLOCK_INNER
 
 
+def block_of_summands(n: int) -> int:
+    """How many of n summands are taken at once."""
+    return _cut(n, _BLOCK_INNER, 1).size
+
+
 def is_triangular(value: Expr, k: Expr, j: Expr) -> bool:
     """Whether a right factor is 0 wherever the summand k is greater than the column j."""
     true, false = const(True, "bool"), const(False, "bool")
@@ -162,54 +168,61 @@ def loops(
     rows, columns, inner = (_Axis(b, n, fresh) for b, n in zip(cuts, limits, strict=True))
     left, right = p.panels
 
+    # Of a symmetric product the upper triangle is computed: few tiles have the first columns.
+    symmetric = is_symmetric(p)
+    skip = -p.extents[1] % panel_columns(target.dtype) if symmetric and not columns.cut else 0
+
     def copy(panels: Buffer, factor: Expr, along: Expr, axis: _Axis, in_rows: bool) -> list[Loop]:
         """Loops that fill panels, or rows that take their place, with a block of a factor."""
         width = PANEL_ROWS if panels is left else panel_columns(target.dtype)
         size, length = axis.block.size, inner.block.size
         panels.shape = (size, length) if in_rows else (size // width, length, width)
         panels.kept_axes = tuple(range(len(panels.shape)))
-        full, rest = axis.panels(width)
+        offset = skip if panels is right else 0
         result = []
-        for is_full, (start, stop) in ((True, full), (False, rest)):
-            if start is stop:
+        for (first, last), start, stop, is_pad in axis.panels(width, offset):
+            if first is last:
                 continue
             panel, k, lane = fresh(), fresh(), fresh()
             place = panel * const(width, "int64") + lane
-            at = axis.begin + place
+            at = axis.begin + (place - const(offset, "int64") if offset else place)
             value = substitute((factor,), {along: at, p.inner: inner.begin + k})[0]
-            if not is_full:
-                value = bind(GUARD, bind("less", at, axis.limit), value)
             index = (place, k) if in_rows else (panel, k, lane)
-            body: list[Any] = [Store(panels, index, value)]
-            of_panel = Loop(panel, size // width, start=start, stop=stop)
-            of_k, of_lane = Loop(k, length, stop=inner.left), Loop(lane, width)
+            body: list[Any] = [Store(panels, index, const(0, target.dtype) if is_pad else value)]
+            of_panel = Loop(panel, size // width, start=first, stop=last)
+            of_k = Loop(k, length, stop=inner.left)
+            of_lane = Loop(lane, width, start=start, stop=stop)
             if in_rows:
                 nest = [of_panel, of_lane, of_k]
-            elif is_full and _is_contiguous(value, lane):
+            elif _is_contiguous(factor, along):
                 nest = [of_k, of_panel, of_lane]
             else:
                 nest = [of_panel, of_k, of_lane]
-            nest[-1].simd = is_full
+            nest[-1].simd = True
             for loop in reversed(nest):
                 loop.body, body = body, [loop]
             result += body
         return result
 
-    # Rows that lie in memory as rows are copied as they are.
-    in_rows = _is_contiguous(p.left, p.inner) and not _is_contiguous(p.left, p.row)
+    # Rows that lie in memory as rows are copied as they are, where few columns would repay turning.
+    in_rows = (
+        p.extents[1] <= _FEW_COLUMNS
+        and _is_contiguous(p.left, p.inner)
+        and not _is_contiguous(p.left, p.row)
+    )
     # Of a triangle, the summands behind the last column of a panel are zero.
     first_row, first_column, first = (
         origin + axis.begin for origin, axis in zip(origins, (rows, columns, inner), strict=True)
     )
     reach = first_column - first if p.triangular else const(cuts[2].size, "int64")
-    diagonal = first_row - first_column if is_symmetric(p) else const(-rows.block.size, "int64")
+    diagonal = first_row - first_column if symmetric else const(-rows.block.size, "int64")
     copies = copy(left, p.left, p.row, rows, in_rows)
     first_of_target, first_of_carry = (
         tuple(substitute(i, {p.row: rows.begin, p.column: columns.begin}))
         for i in (index, carry_index)
     )
     tiles = Tiles(
-        left, right, target, first_of_target, axes, rows.left, columns.left, inner.left,
+        left, right, skip, target, first_of_target, axes, rows.left, columns.left, inner.left,
         first, diagonal, reach, p.carry, first_of_carry,
     )  # fmt: skip
     body = rows.loop([*copies, tiles])
@@ -224,6 +237,9 @@ class _Blocks:
     total: int
     count: int
     size: int
+
+
+_Lanes = tuple[tuple[Expr, Expr], Expr | None, Expr | None, bool]  # panels, start, stop, padding
 
 
 class _Axis:
@@ -252,12 +268,24 @@ class _Axis:
             stop = bind(INDEX_DIV, self.limit + const(self.block.size - 1, "int64"), size)
         return [Loop(self.number, self.block.count, body, stop=stop)]
 
-    def panels(self, width: int) -> tuple[tuple[Expr, Expr], tuple[Expr, Expr]]:
-        """The panels of the block that are full, and those that are not: first and behind last."""
-        wide = const(width, "int64")
-        full = bind(INDEX_DIV, self.left, wide)
+    @property
+    def cut(self) -> bool:
+        return self.block.count > 1 or self.limit.op is not CONST
+
+    def panels(self, width: int, skip: int) -> list[_Lanes]:
+        """Lanes of panels and whether they are padding; the first has `skip`, or else the last."""
+        wide, zero, one = const(width, "int64"), const(0, "int64"), const(1, "int64")
         end = bind(INDEX_DIV, self.left + const(width - 1, "int64"), wide)
-        return (const(0, "int64"), full), (full, end)
+        if skip:
+            used = const(skip, "int64")
+            part = (zero, one)
+            whole = (one, end)
+            return [(whole, None, None, False), (part, used, wide, False), (part, zero, used, True)]
+        full = bind(INDEX_DIV, self.left, wide)
+        used = self.left - full * wide
+        part = (full, end)
+        whole = (zero, full)
+        return [(whole, None, None, False), (part, zero, used, False), (part, used, wide, True)]
 
 
 def _blocks(extents: tuple[int, int, int], dtype: str) -> tuple[_Blocks, _Blocks, _Blocks]:

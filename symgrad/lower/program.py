@@ -186,6 +186,7 @@ class Call:
 class Tiles:
     """buffer[index + (row, column)] += left · right, for panels as `symgrad.lower.product` makes them.
 
+    skip : columns of the first right panel that are none
     index, carry_index : the first element of the block in the target and in what rounding took
     axes : of the target, along which rows and columns of the block lie
     rows, columns, inner : size of the block
@@ -196,6 +197,7 @@ class Tiles:
 
     left: Buffer
     right: Buffer
+    skip: int
     buffer: Buffer
     index: tuple[Expr, ...]
     axes: tuple[int, int]

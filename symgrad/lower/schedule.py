@@ -249,31 +249,42 @@ class _Scheduler:
                 return axis
         return None
 
-    def _choose_streams(self, kernels: Sequence[Kernel]) -> set[Expr]:
+    def _choose_streams(self, kernels: Sequence[Kernel]) -> dict[Expr, int]:
         """Axes that the program runs over in blocks of points, for all kernels that have them.
 
+        The result has the points of a block.
         Products of matrices want many points at once, but what they make for all points need not
         fit the cache, or the memory: between a product and its readers a block of it is enough.
+        And where a product adds up over the points, data that others read as well is read once.
         """
-        candidates = {
-            self.find(k.extra.row): None
-            for k in kernels
-            if k.kind == "product" and self.extent[k.extra.row] >= 2 * _STREAM_BLOCK
-        }
-        result = set()
-        for axis in candidates:
+        every = [k.extra for k in kernels if k.kind == "product"]
+        blocks = {self.find(p.row): _STREAM_BLOCK for p in every}
+        for p in every:
+            blocks.setdefault(self.find(p.inner), product.block_of_summands(p.extents[2]))
+        result = {}
+        for axis, block in blocks.items():
+            if self.extent[axis] < 2 * block:
+                continue
             members = [k for k in self.members[axis] if k in self.reads]
             if any(k.kind in ("check", "call") or k.extra in self._axes(k, axis) for k in members):
                 continue  # in order, or as a whole
             private = self._private(kernels, members, axis)
             products = [k for k in members if k.kind == "product" and k.buffer.number in private]
             sums = [k for k in members if not set(self._axes(k, axis)) & set(k.target)]
-            saved = 2 * sum(k.buffer.nbytes for k in products)
-            rounds = -(-self.extent[axis] // _STREAM_BLOCK)
+            saved = 2 * sum(k.buffer.nbytes for k in products) + self._read_again(members, axis)
+            rounds = -(-self.extent[axis] // block)
             added = _ADDED_SHARE * rounds * sum(k.buffer.nbytes for k in sums)
             if saved > max(added, _STREAM_BYTES):
-                result.add(axis)
+                result[axis] = block
         return result
+
+    def _read_again(self, members: Sequence[Kernel], axis: Expr) -> int:
+        """Bytes that products which add up over the points read, and other members as well."""
+        data: dict[bool, set[int]] = {True: set(), False: set()}
+        for k in members:
+            adds = k.kind == "product" and self.find(k.extra.inner) is axis
+            data[adds].update(n for n, _ in self.reads[k] if n not in self.writers)
+        return sum(self.buffers[n].nbytes for n in data[True] & data[False])
 
     def _axes(self, k: Kernel, axis: Expr) -> list[Expr]:
         """The loop variables of a kernel that are in the class of `axis`."""
@@ -303,7 +314,7 @@ class _Scheduler:
 
     def _stream(self, axis: Expr, members: list[Kernel], bound: dict[Expr, Expr]) -> list[Any]:
         """A loop over blocks of points, and in it the kernels that have them."""
-        size, total = _STREAM_BLOCK, self.extent[axis]
+        size, total = self.streams[axis], self.extent[axis]
         begin = self.kernels.fresh()
         extent = None
         if total % size:

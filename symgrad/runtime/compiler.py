@@ -43,7 +43,8 @@ from symgrad.runtime.cache import LIBRARY, SOURCE, Cache, open_cache
 # -fno-math-errno: errno is never read, and sqrt becomes one instruction. -fno-trapping-math: the
 # floating-point status flags are never read either; it lets both sides of a select be computed,
 # which vectorises `where`. Neither changes a value. -ffp-contract=off: equal bits
-# from all compilers, the functions of libm and libmvec apart.
+# from all compilers, the functions of libm and libmvec apart. (Tiles of products alone are fused,
+# by themselves, wherever the processor has fused multiply-add.)
 _BASE = (
     "-std=c99", "-fPIC", "-shared", "-fvisibility=hidden",
     "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math",

@@ -195,15 +195,15 @@ def test_written_out(n):
 
 
 def moved_about(width):
-    """Rows of neighbours and of gathered points, and rows of results that begin with another's."""
+    """Rows of neighbours and of gathered points, also with gaps, and rows put together of them."""
 
-    def f(x, y, index):
-        near, far = x * np.sin(y[:, :1]), x[index, 1:] + y[:, :1] ** 2
+    def f(x, y, z, index):
+        near, far = x * np.sin(y[:, :1]), x[index, 1:] + z[index, ::2] * y[:, :1] ** 2
         return near[:, ::-1], np.concatenate([far, y, near], axis=1), far[:, 1:]
 
     rng = np.random.default_rng(width)
-    x, y = rng.normal(size=(67, width)), rng.normal(size=(67, 2))
-    return f, (x, y, rng.integers(-67, 67, 67))
+    x, y, z = (rng.normal(size=(67, n)) for n in (width, 2, 2 * width - 3))
+    return f, (x, y, z, rng.integers(-67, 67, 67))
 
 
 @pytest.mark.parametrize("width", range(2, 12))

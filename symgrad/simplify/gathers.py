@@ -86,6 +86,7 @@ class _Plan:
 
     def __init__(self, nodes: Sequence[Expr], outs: Sequence[Expr]) -> None:
         self.nodes, self.outs = nodes, outs
+        self.position = {node: k for k, node in enumerate(nodes)}
         self.rows: dict[Expr, _Rows] = {}
         self.attrs: dict[Expr, tuple[Any, ...]] = {}  # of those that can be computed on all rows
         for node in nodes:
@@ -152,16 +153,18 @@ class _Plan:
         width = sum(n.size for n in members) // r.index.size
         if r.count * width > _TABLE_ELEMENTS:
             return False
-        seen: set[Expr] = set()
+        return any(n in self.attrs and _cost(n) >= _EXPENSIVE for n in self._below(members))
+
+    def _below(self, members: Sequence[Expr]) -> list[Expr]:
+        """What is computed on rows for `members`, arguments first, and the gathers it begins with."""
+        found: set[Expr] = set()
         stack = list(members)
         while stack:
             node = stack.pop()
-            if node in self.attrs and node not in seen:
-                if _cost(node) >= _EXPENSIVE:
-                    return True
-                seen.add(node)
-                stack.extend(node.args)
-        return False
+            if node in self.rows and node not in found:
+                found.add(node)
+                stack.extend(node.args if node in self.attrs else ())
+        return sorted(found, key=self.position.__getitem__)
 
     def gathered(self, members: Sequence[Expr]) -> dict[Expr, Expr]:
         """The same values, picked from one table with a row of all members for each row."""
@@ -191,12 +194,12 @@ class _Plan:
     def _on_rows(self, members: Sequence[Expr]) -> list[Expr]:
         """`members` computed on all rows."""
         made: dict[Expr, Expr] = {}
-        for node in toposort(members):
+        for node in self._below(members):
             if node in self.attrs:
                 r = self.rows[node]
                 args = [made[a] if a in made else _repeated(a, node, r) for a in node.args]
                 made[node] = bind(node.op, *args, attrs=self.attrs[node])
-            elif node in self.rows:
+            else:
                 made[node] = node.args[0]
         return [made[n] for n in members]
 

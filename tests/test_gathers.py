@@ -350,3 +350,12 @@ def test_float32_and_integers():
     k = RNG.integers(-50, 50, 10)
     g = compiled_like(lambda k, i: (k[i] // 7) * 2 + i, k, INDEX)
     assert sizes_of(g, "floor_divide") == {(10,)}
+
+
+def test_one_cheap_function_of_rows_is_stored_as_well():
+    """Or it would be computed at every point after all, where the gather reads it."""
+    f = compiled_like(
+        lambda x, y, i: np.sqrt(np.sum(x[i] ** 2, axis=1)) * y[:, 0], ROWS, POINTS, INDEX
+    )
+    (loop,) = [part for part in f.c_source.split("for (")[1:] if "sqrt(" in part]
+    assert "1000" not in loop.split(")")[0]

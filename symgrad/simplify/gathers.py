@@ -156,7 +156,7 @@ class _Plan:
         return any(n in self.attrs and _cost(n) >= _EXPENSIVE for n in self._below(members))
 
     def _below(self, members: Sequence[Expr]) -> list[Expr]:
-        """What is computed on rows for `members`, arguments first, and the gathers it begins with."""
+        """What is computed on rows for `members`, arguments first, and the gathers before that."""
         found: set[Expr] = set()
         stack = list(members)
         while stack:

@@ -130,6 +130,7 @@ class Written:
     def __init__(self, loop: Loop, buffers: list[Buffer], by_number: dict[int, Buffer]) -> None:
         self.loop, self.buffers, self.by_number = loop, buffers, by_number
         self.groups = itertools.count(1)  # each copy has a loop over the lanes of its own
+        self._in_tiles = loop.lanes % _TILE == 0
         self.swap: dict[Expr, Expr] = {}  # what is read or computed by statements before
 
     def out(self, stores: list[Store]) -> list[Any]:
@@ -161,7 +162,7 @@ class Written:
             source, group = self.by_number[number], next(self.groups)
             copy = self._array(f"{source.name}_lanes", len(found), source.dtype)
             found.sort(key=lambda n: _constants(n.args))
-            as_rows = _is_run(source, [n.args for n in found])
+            as_rows = self._in_tiles and _is_run(source, [n.args for n in found])
             if as_rows:
                 start = self._array(f"{source.name}_start", 1, "int64")
                 copies.append(Store(start, _at(0), _offset(source, found[0].args), apart=group))
@@ -206,7 +207,7 @@ class Written:
             if target.nbytes >= _FETCHED_BYTES and found[0].index[0] is self.loop.index:
                 fetches.append(Fetch(target, math.prod(target.shape[1:])))
             found.sort(key=lambda s: _constants(s.index))
-            as_rows = _is_run(target, [s.index for s in found])
+            as_rows = self._in_tiles and _is_run(target, [s.index for s in found])
             if as_rows:
                 copies.append(Rows(rows, target, found[0].index))
             for k, s in enumerate(found):

@@ -19,6 +19,7 @@ from symgrad.expr.node import ARG, ARRAY, FLOATS, Expr, arg, array, bind, const
 from symgrad.expr.op import Op, lookup
 from symgrad.expr.walk import expand_composites, toposort
 from symgrad.simplify import RULES, simplify
+from symgrad.simplify.gathers import hoist_from_gathers
 from symgrad.tree import TreeDef, flatten
 
 
@@ -191,11 +192,12 @@ class Graph:
         """The results without composites and stop_gradients, ready for lowering."""
         outs = expand_composites(drop_stops(self.outs))
         # The stable forms would only recognise the composites again.
-        return simplify(
+        simpler = simplify(
             outs,
             disable=frozenset({"stable", "linalg", "collect", "loops"}),
             enable=frozenset({"strength"}),
-        ).outs
+        )
+        return hoist_from_gathers(simpler.outs)
 
     def grad(self, *names: str | int) -> Graph:
         """Gradient of the one scalar result with respect to the named arguments, or the first.

@@ -8,10 +8,13 @@
  * dtype to be refused, strides to be copied, an error to be explained) goes to the method _slow in
  * Python, which is the only place that decides about such input.
  */
+#define _DEFAULT_SOURCE /* posix_memalign, madvise */
+#include <malloc.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 /* ---- Python's stable ABI --------------------------------------------------------------------- */
 
@@ -60,7 +63,8 @@ enum {
     MEMBER_PTRDIFF = 19,
     MEMBER_READONLY = 1,
     METHOD_NO_ARGUMENT = 4,
-    METHOD_ONE_ARGUMENT = 8
+    METHOD_ONE_ARGUMENT = 8,
+    METHOD_STATIC = 32
 };
 #define HAVE_VECTORCALL (1U << 11)
 #define TYPE_FLAGS ((1U << 18) | (1U << 10) | HAVE_VECTORCALL) /* and DEFAULT, BASETYPE */
@@ -92,6 +96,8 @@ extern int PyDict_SetItem(object *, object *, object *);
 extern int PyContextVar_Get(object *, object *, object **);
 extern object *PyErr_Occurred(void);
 extern void PyErr_Clear(void);
+extern void PyErr_Fetch(object **, object **, object **);
+extern void PyErr_Restore(object *, object *, object *);
 extern object *PyErr_NoMemory(void);
 extern void PyErr_SetString(object *, const char *);
 extern object *PyExc_TypeError;
@@ -99,6 +105,7 @@ extern object *PyObject_Call(object *, object *, object *);
 extern object *PyObject_Vectorcall(object *, object *const *, size_t, object *);
 extern object *PyObject_GetAttrString(object *, const char *);
 extern int PyUnicode_CompareWithASCIIString(object *, const char *);
+extern object *PyCapsule_New(void *, const char *, void (*)(object *));
 extern void *PyType_GetSlot(object *, int);
 extern object *PyType_GenericNew(object *, object *, object *);
 extern unsigned long PyType_GetFlags(object *);
@@ -123,6 +130,18 @@ enum { CONTIGUOUS = 0x1, ALIGNED = 0x100, WRITEABLE = 0x400 };
 
 typedef object *(*new_array)(object *, object *, int, const intptr_t *, const intptr_t *, void *, int,
     object *);
+
+typedef struct { /* NEP 49: an array keeps the handler that its memory came from */
+    char name[127];
+    uint8_t version;
+    void *context;
+    void *(*malloc)(void *, size_t);
+    void *(*calloc)(void *, size_t, size_t);
+    void *(*realloc)(void *, void *, size_t);
+    void (*free)(void *, void *, size_t);
+} memory_handler;
+
+typedef object *(*set_handler)(object *);
 
 /* ---- plans ----------------------------------------------------------------------------------- */
 
@@ -187,6 +206,162 @@ typedef struct {
 static object *array_type;
 static object *float64_type;
 static new_array make_array;
+static set_handler use_handler;
+static object *default_handler;
+static object *recycler; /* `recycling` as an object */
+
+/* ---- memory of large results ----------------------------------------------------------------- */
+
+/* Fresh pages of the kernel can cost more than the computing. The memory of results that were let go
+ * is therefore kept for the next ones: blocks of RECYCLED bytes or more, POOL_BYTES of them at most.
+ * Nobody waits for the pool: whoever finds it busy does without, as does a process that was forked
+ * while another thread was at it. */
+
+enum { POOL_BLOCKS = 64, CACHE_LINE = 64, PAGE = 4096 };
+static const size_t RECYCLED = (size_t)1 << 16;
+static const size_t POOL_BYTES = (size_t)1 << 26;
+static const size_t ASK_FOR_HUGE = (size_t)1 << 22; /* as NumPy does */
+
+static struct {
+    char busy;
+    int count;
+    size_t bytes;
+    struct {
+        void *start;
+        size_t bytes;
+    } block[POOL_BLOCKS]; /* in the order in which they were let go */
+} pool;
+
+static int enter_pool(void)
+{
+    return !__atomic_test_and_set(&pool.busy, __ATOMIC_ACQUIRE);
+}
+
+static void leave_pool(void)
+{
+    __atomic_clear(&pool.busy, __ATOMIC_RELEASE);
+}
+
+static void *take_block(int k)
+{
+    void *const start = pool.block[k].start;
+    pool.bytes -= pool.block[k].bytes;
+    pool.count--;
+    memmove(&pool.block[k], &pool.block[k + 1], (size_t)(pool.count - k) * sizeof pool.block[0]);
+    return start;
+}
+
+/* The last block of about this size, which the caches may still hold. */
+static void *recycled(size_t size)
+{
+    void *found = NULL;
+    int k;
+    if (enter_pool()) {
+        for (k = pool.count - 1; k >= 0 && found == NULL; k--) {
+            if (pool.block[k].bytes >= size && pool.block[k].bytes - size <= size / 8) {
+                found = take_block(k);
+            }
+        }
+        leave_pool();
+    }
+    return found;
+}
+
+/* Lets the oldest blocks go until there is room for one more of so many bytes. */
+static void make_room(size_t bytes)
+{
+    while (pool.count > 0 && (pool.count == POOL_BLOCKS || pool.bytes + bytes > POOL_BYTES)) {
+        free(take_block(0));
+    }
+}
+
+static void *result_malloc(void *unused, size_t size)
+{
+    void *made = NULL;
+    (void)unused;
+    if (size < RECYCLED) {
+        return malloc(size);
+    }
+    made = recycled(size);
+    if (made != NULL) {
+        return made;
+    }
+    if (posix_memalign(&made, CACHE_LINE, size) != 0) {
+        if (enter_pool()) {
+            make_room(POOL_BYTES);
+            leave_pool();
+        }
+        if (posix_memalign(&made, CACHE_LINE, size) != 0) {
+            return NULL;
+        }
+    }
+    if (size >= ASK_FOR_HUGE) {
+        const size_t before = (PAGE - (uintptr_t)made % PAGE) % PAGE;
+        (void)madvise((char *)made + before, size - before, MADV_HUGEPAGE);
+    }
+    return made;
+}
+
+static void *result_calloc(void *unused, size_t count, size_t size)
+{
+    (void)unused;
+    return calloc(count, size);
+}
+
+static void *result_realloc(void *unused, void *start, size_t size)
+{
+    (void)unused;
+    return realloc(start, size);
+}
+
+/* The size is asked of malloc: a header that was changed in place need not tell the truth. */
+static void result_free(void *unused, void *start, size_t unreliable)
+{
+    const size_t bytes = malloc_usable_size(start);
+    (void)unused;
+    (void)unreliable;
+    if (bytes < RECYCLED || bytes > POOL_BYTES || !enter_pool()) {
+        free(start);
+        return;
+    }
+    make_room(bytes);
+    pool.block[pool.count].start = start;
+    pool.block[pool.count].bytes = bytes;
+    pool.count++;
+    pool.bytes += bytes;
+    leave_pool();
+}
+
+static memory_handler recycling
+    = {"symgrad", 1, NULL, result_malloc, result_calloc, result_realloc, result_free};
+
+/* A fresh array. Large ones have recycled memory, unless the user chose where arrays come from. */
+static object *make_result(object *dtype, int ndim, const intptr_t *shape, size_t bytes)
+{
+    object *error[3] = {NULL, NULL, NULL};
+    object *handler = NULL;
+    object *made;
+    if (bytes >= RECYCLED) {
+        handler = use_handler(recycler);
+        if (handler == NULL) {
+            return NULL;
+        }
+        if (handler != default_handler) {
+            Py_DecRef(use_handler(handler));
+            Py_DecRef(handler);
+            handler = NULL;
+        }
+    }
+    Py_IncRef(dtype);
+    made = make_array(array_type, dtype, ndim, shape, NULL, NULL, 0, NULL);
+    if (handler != NULL) {
+        PyErr_Fetch(&error[0], &error[1], &error[2]);
+        Py_DecRef(use_handler(handler));
+        Py_DecRef(handler);
+        PyErr_Restore(error[0], error[1], error[2]);
+    }
+    return made;
+}
 
 /* ---- input ----------------------------------------------------------------------------------- */
 
@@ -541,8 +716,7 @@ static int attempt(plan *p, object *const *args, ptrdiff_t count, object *out, o
         made[k] = NULL;
         f.result[k] = &numbers[k];
         if (t->ndim > 0) {
-            Py_IncRef(t->dtype);
-            made[k] = make_array(array_type, t->dtype, t->ndim, t->shape, NULL, NULL, 0, NULL);
+            made[k] = make_result(t->dtype, t->ndim, t->shape, t->bytes);
             if (made[k] == NULL) {
                 while (k > 0) {
                     k--;
@@ -915,6 +1089,25 @@ static void destroy_caller(object *me)
     Py_DecRef(type);
 }
 
+/* given = ((dtype, kind, accept, bytes, shape),): a fresh array, made as results are. */
+static object *empty(object *unused, object *given)
+{
+    leaf t;
+    (void)unused;
+    if (!is_tuple(given, 1, 1) || read_leaves(given, &t) != 1) {
+        return (PyErr_Occurred() != NULL) ? NULL : refused();
+    }
+    return make_result(t.dtype, t.ndim, t.shape, t.bytes);
+}
+
+/* How many bytes wait for the next results. */
+static object *pooled(object *unused, object *nothing)
+{
+    (void)unused;
+    (void)nothing;
+    return PyLong_FromLongLong((long long)pool.bytes);
+}
+
 /* Data, ndim, flags, first size and dtype of an array as this file sees them, for verification. */
 static object *probe(object *unused, object *given)
 {
@@ -948,6 +1141,8 @@ object *symgrad_dispatch(object *config)
         {"_add_plan", add_plan, METHOD_ONE_ARGUMENT, NULL},
         {"_watch", watch, METHOD_ONE_ARGUMENT, NULL},
         {"_probe", probe, METHOD_ONE_ARGUMENT, NULL},
+        {"_empty", empty, METHOD_ONE_ARGUMENT | METHOD_STATIC, NULL},
+        {"_pooled", pooled, METHOD_NO_ARGUMENT | METHOD_STATIC, NULL},
         {"_inherit_vectorcall", inherit_vectorcall, METHOD_NO_ARGUMENT, NULL},
         {NULL, NULL, 0, NULL},
     };
@@ -962,6 +1157,12 @@ object *symgrad_dispatch(object *config)
     out_name = PyTuple_GetItem(config, 3);
     Py_IncRef(config); /* for the life of the process, as the library itself */
     memcpy(&make_array, &table[94], sizeof make_array);
+    memcpy(&use_handler, &table[304], sizeof use_handler);
+    default_handler = *(object **)table[306];
+    recycler = PyCapsule_New(&recycling, "mem_handler", NULL);
+    if (recycler == NULL) {
+        return NULL;
+    }
     slots[0].slot = SLOT_CALL;
     memcpy(&slots[0].value, &tuple_call, sizeof tuple_call);
     slots[1].slot = SLOT_DEALLOC;

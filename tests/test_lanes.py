@@ -172,16 +172,17 @@ def by_camera(cameras, points, camera, point):
     return each(cameras[camera], points[point])
 
 
-def cameras_and_points(n):
+def cameras_and_points(n, m=5):
     rng = np.random.default_rng(n)
-    cameras, points = rng.normal(size=(5, 4)), 9 + rng.normal(size=(7, 3))
-    return cameras, points, rng.integers(-5, 5, n), rng.integers(-7, 7, n, dtype=np.int32)
+    cameras, points = rng.normal(size=(m, 4)), 9 + rng.normal(size=(7, 3))
+    return cameras, points, rng.integers(-m, m, n), rng.integers(-7, 7, n, dtype=np.int32)
 
 
 @pytest.mark.parametrize("n", [32, 33, 47, 48, 3000])
 def test_written_out(n):
     """Closed form: d (v / |v|) / dv = (1 - u u^T) / |v|."""
-    args = cameras, points, camera, point = cameras_and_points(n)
+    # With few cameras, what depends on them alone would be computed before.
+    args = cameras, points, camera, point = cameras_and_points(n, n)
     compiled = sg.compile(by_camera, *args)
     text = compiled.c_source
     assert "sg_turns(" in text
@@ -192,6 +193,53 @@ def test_written_out(n):
     u, angle = v / length, cameras[camera][:, 3, None]
     by_v = np.cos(angle)[:, :, None] * (np.eye(3) - u[:, :, None] * u[:, None, :]) / length[:, :, None]
     close(compiled(*args), (np.concatenate([-by_v, (-np.sin(angle) * u)[:, :, None]], axis=2), by_v), 1e-13)
+
+
+def moved_about(width):
+    """Rows of neighbours and of gathered points, also with gaps, and rows put together of them."""
+
+    def f(x, y, z, index):
+        near, far = x * np.sin(y[:, :1]), x[index, 1:] + z[index, ::2] * y[:, :1] ** 2
+        return near[:, ::-1], np.concatenate([far, y, near], axis=1), far[:, 1:]
+
+    rng = np.random.default_rng(width)
+    x, y, z = (rng.normal(size=(67, n)) for n in (width, 2, 2 * width - 3))
+    return f, (x, y, z, rng.integers(-67, 67, 67))
+
+
+@pytest.mark.parametrize("width", range(2, 12))
+def test_rows_are_copied_in_tiles(width):
+    f, args = moved_about(width)
+    compiled = sg.compile(f, *args)
+    text, expected = compiled.c_source, f(*args)
+    close(compiled(*args), expected, 1e-15)
+    # x by rows, x gathered without its first element; three results of w, 2 w + 1, w - 2 elements
+    assert text.count("sg_take_rows(16, ") == (width >= 4) + (width >= 5)
+    rows = (width, 2 * width + 1, width - 2)
+    assert text.count("sg_put_rows(16, ") == sum(n >= 4 for n in rows)
+    assert compiled.cost().passes["x"] == 1
+
+
+@needs_sanitizers
+def test_rows_in_tiles_under_sanitizers(tmp_path):
+    """With the compiler's shuffles and without: no element beside the rows is touched."""
+    sources, inputs, outputs, expected = [], [], [], []
+    for width in (4, 5, 7, 10):
+        f, args = moved_about(width)
+        for kind in ("with", "without"):
+            graph = sg.trace(f, *args).simplify()
+            source = source_of(dataclasses.replace(graph, name=f"{kind}_{width}"))
+            assert "#define SG_SHUFFLES" in source.c
+            if kind == "without":
+                source = dataclasses.replace(
+                    source, c=source.c.replace("#define SG_SHUFFLES", "")
+                )
+            sources.append(source)
+            inputs.append(list(args))
+            expected.append(f(*args))
+            outputs.append([np.empty(e.shape) for e in expected[-1]])
+    for got, e in zip(run_sanitized(sources, inputs, outputs, tmp_path), expected, strict=True):
+        close(tuple(got), e, 1e-15)
 
 
 def test_a_nest_of_single_elements_is_one_loop():

@@ -43,6 +43,7 @@ from symgrad.lower.program import (
     Flush,
     Loop,
     Program,
+    Rows,
     Store,
     Tiles,
     Turns,
@@ -402,6 +403,8 @@ class _Emitter:
             arrays = [b.name for b in (s.angles, s.rests, s.quarters)]
             self.used.update(arrays)
             return dict(kind="turns", call=f"sg_turns({s.angles.size}, {', '.join(arrays)})")
+        if isinstance(s, Rows):
+            return self._rows(s)
         if isinstance(s, Check):
             return dict(kind="check", value=self.spell(s.value), size=s.size)
         if isinstance(s, Tiles):
@@ -412,6 +415,23 @@ class _Emitter:
         arguments = [self.address(b, i) for b, i in (*s.operands, s.target)]
         numbers = [str(int(n)) for n in (*s.dims, *s.flags)]
         return dict(kind="call", call=f"{name}({', '.join(arguments + numbers)})")
+
+    def _rows(self, s: Rows) -> dict[str, Any]:
+        assert self.lanes is not None
+        function = "sg_put_rows" if s.start is None else "sg_take_rows"
+        self.helpers.update({("sg_tile", "float64"): None, (function, "float64"): None})
+        self.used.update(b.name for b in (s.lanes, s.buffer, s.start) if b is not None)
+        arguments = [str(self.lanes.extent), str(s.lanes.shape[0])]
+        if s.start is not None:
+            arguments += [s.buffer.name, s.start.name, s.lanes.name]
+        else:
+            block = self.lanes.loop.index
+            within = self.loop_names[block]
+            self.loop_names[block] = f"i{block.attrs[0]}"  # of the first lane
+            arguments += [s.lanes.name, self.address(s.buffer, s.index)]
+            self.loop_names[block] = within
+            arguments += _steps(s.buffer, (s.index.index(block),))
+        return dict(kind="rows", call=f"{function}({', '.join(arguments)})")
 
     def _function(self, template: str, dtype: str) -> str:
         """The name of a kernel that the file will have."""

@@ -39,6 +39,7 @@ from symgrad.ops.linalg import CALLS
 from symgrad.ops.linear import broadcast, permute
 
 _INLINE_COST = 8  # flops-equivalents an element may cost and still be computed twice
+_PICKED_COST = 4  # the same for one that many places of a gather read
 _CONSTANT_ELEMENTS = 4096  # a larger captured array is handed in by the caller
 _OWN_KERNEL = (Kind.REDUCE, Kind.SCAN, Kind.CALL)
 _FOLDED = 24  # rows of a quadratic form from which tiles of a triangle leave out enough
@@ -298,7 +299,9 @@ class Kernels:
             for a in node.args:
                 cost += 0 if a in self.needs_buffer else inline_cost[a]
             inline_cost[node] = cost + node.op.cost
-            if node.ndim and inline_cost[node] >= _INLINE_COST and node not in self.needs_buffer:
+            picked = any(u.name == "gather" and u.size >= 2 * node.size for u in readers[node])
+            most = _PICKED_COST if picked else _INLINE_COST
+            if node.ndim and inline_cost[node] >= most and node not in self.needs_buffer:
                 if _is_reread(node, readers[node]):
                     self.needs_buffer.add(node)
         # a scalar array expression used by loops is hoisted by the emitter, not stored here

@@ -152,6 +152,22 @@ class Fetch:
 
 
 @dataclass(eq=False)
+class Rows:
+    """The rows of a block of points, copied to or from an array of lanes several elements at a time.
+
+    lanes : the array; its elements are those of a row, each for all points of the block
+    buffer, index : the first element of a point's row, which is contiguous
+    start : where the rows are read, how far into `buffer` that of each point begins; None if they
+        are written, which are those of consecutive points
+    """
+
+    lanes: Buffer
+    buffer: Buffer
+    index: tuple[Expr, ...]
+    start: Buffer | None = None
+
+
+@dataclass(eq=False)
 class Best:
     """One step of argmax or argmin: `buffer` keeps the position, `value_buffer` the value."""
 
@@ -297,7 +313,7 @@ def values(statement: Any) -> tuple[Expr, ...]:
     if isinstance(statement, Tiles):
         s = statement
         return (*s.index, s.rows, s.columns, s.inner, s.begin, s.diagonal, s.reach, *s.carry_index)
-    if isinstance(statement, (Turns, Fetch)):
+    if isinstance(statement, (Turns, Fetch, Rows)):
         return ()
     return (*(i for _, index in statement.operands for i in index), *statement.target[1])
 
@@ -344,11 +360,14 @@ def passes(program: Program) -> dict[str, int]:
     for top in program.body:
         rounds: dict[str, int] = {}
         for statement, path in statements([top]):
-            for node in loads(values(statement)):
-                array = inputs.get(node.attrs[0])
+            read = [(n.attrs[0], n.args) for n in loads(values(statement))]
+            if isinstance(statement, Rows):
+                read.append((statement.buffer.number, statement.index))
+            for number, index in read:
+                array = inputs.get(number)
                 if array is None:
                     continue
-                moving = {i for a in node.args for i in toposort([a]) if i.op is INDEX}
+                moving = {i for a in index for i in toposort([a]) if i.op is INDEX}
                 count = 1
                 for loop in path:
                     if loop.index in moving or array.nbytes <= _CACHED_BYTES:

@@ -29,6 +29,7 @@ from symgrad.lower.program import (
     Flush,
     Loop,
     Program,
+    Rows,
     Store,
     Tiles,
     loads,
@@ -544,6 +545,8 @@ def _accesses(body: list):
             for buffer in (statement.buffer, statement.partial, statement.carry):
                 if buffer is not None:
                     yield buffer.number, statement.index, path
+        elif isinstance(statement, Rows):
+            yield statement.buffer.number, statement.index, path
         elif isinstance(statement, Best):
             yield statement.buffer.number, statement.index, path
             yield statement.value_buffer.number, statement.index, path

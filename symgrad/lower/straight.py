@@ -24,6 +24,7 @@ from symgrad.lower.program import (
     Buffer,
     Fetch,
     Loop,
+    Rows,
     Store,
     Turns,
     load_of,
@@ -35,6 +36,7 @@ from symgrad.lower.program import (
 _MOST_OPERATIONS = 1500  # of one point; beyond it, loops are cheaper to compile
 _MOST_ROUNDS = 16  # of one inner loop; longer sums are added up in parts
 _FETCHED_BYTES = 256 * 1024  # of a result that does not stay in the second-level cache
+_TILE = 4  # elements of a row that are copied together
 _TURNED = {"sin": SIN_TURNED, "cos": COS_TURNED}
 _COMBINED = {"+": "add", "*": "multiply", "max": "maximum", "min": "minimum"}
 
@@ -128,6 +130,7 @@ class Written:
     def __init__(self, loop: Loop, buffers: list[Buffer], by_number: dict[int, Buffer]) -> None:
         self.loop, self.buffers, self.by_number = loop, buffers, by_number
         self.groups = itertools.count(1)  # each copy has a loop over the lanes of its own
+        self._in_tiles = loop.lanes % _TILE == 0
         self.swap: dict[Expr, Expr] = {}  # what is read or computed by statements before
 
     def out(self, stores: list[Store]) -> list[Any]:
@@ -158,8 +161,15 @@ class Written:
         for (number, _), found in rows.items():
             source, group = self.by_number[number], next(self.groups)
             copy = self._array(f"{source.name}_lanes", len(found), source.dtype)
-            for k, node in enumerate(sorted(found, key=lambda n: _constants(n.args))):
-                copies.append(Store(copy, _at(k), node, apart=group))
+            found.sort(key=lambda n: _constants(n.args))
+            as_rows = self._in_tiles and _is_run(source, [n.args for n in found])
+            if as_rows:
+                start = self._array(f"{source.name}_start", 1, "int64")
+                copies.append(Store(start, _at(0), _offset(source, found[0].args), apart=group))
+                copies.append(Rows(copy, source, found[0].args, start))
+            for k, node in enumerate(found):
+                if not as_rows:
+                    copies.append(Store(copy, _at(k), node, apart=group))
                 self.swap[node] = load_of(copy, _at(k))
         return copies
 
@@ -196,8 +206,13 @@ class Written:
             rows = self._array(f"{target.name}_lanes", len(found), target.dtype)
             if target.nbytes >= _FETCHED_BYTES and found[0].index[0] is self.loop.index:
                 fetches.append(Fetch(target, math.prod(target.shape[1:])))
-            for k, s in enumerate(sorted(found, key=lambda s: _constants(s.index))):
-                copies.append(Store(target, s.index, load_of(rows, _at(k)), apart=group))
+            found.sort(key=lambda s: _constants(s.index))
+            as_rows = self._in_tiles and _is_run(target, [s.index for s in found])
+            if as_rows:
+                copies.append(Rows(rows, target, found[0].index))
+            for k, s in enumerate(found):
+                if not as_rows:
+                    copies.append(Store(target, s.index, load_of(rows, _at(k)), apart=group))
                 s.buffer, s.index = rows, _at(k)
         return fetches, copies
 
@@ -226,6 +241,31 @@ class Written:
 def is_turned(node: Expr) -> bool:
     """Whether vector code of our own computes a node."""
     return node.name in _TURNED and node.dtype == "float64"
+
+
+def _offset(buffer: Buffer, index: tuple[Expr, ...]) -> Expr:
+    """How many elements into a buffer an element stands."""
+    total = index[0]
+    for i, n in zip(index[1:], buffer.shape[1:], strict=True):
+        total = total * const(n, "int64") + i
+    return total
+
+
+def _is_run(buffer: Buffer, places: list[tuple[Expr, ...]]) -> bool:
+    """Whether elements that differ only in constants are contiguous, and enough for a tile."""
+    if buffer.dtype != "float64" or buffer.lanes or len(buffer.kept_axes) < len(buffer.shape):
+        return False
+    if len(places) < _TILE:
+        return False
+    steps = [math.prod(buffer.shape[a + 1 :]) for a in range(len(buffer.shape))]
+    first: int | None = None
+    for k, place in enumerate(places):
+        fixed = [(i, s) for i, s in zip(place, steps, strict=True) if i.op is CONST]
+        at = sum(int(const_value(i)) * s for i, s in fixed)
+        first = at if first is None else first
+        if at != first + k:
+            return False
+    return True
 
 
 def _at(k: int) -> tuple[Expr]:

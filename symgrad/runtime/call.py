@@ -22,6 +22,7 @@ from symgrad.errors import (
     warn,
 )
 from symgrad.runtime.build import Library, build, ffi
+from symgrad.runtime.dispatch import empty
 from symgrad.runtime.threads import end_before_fork
 from symgrad.version import __version__
 
@@ -90,7 +91,7 @@ class Native:
         """Check, call, and return the results as arrays (fresh ones, or `outs`)."""
         arrays, results = check_call(self.inputs, self.outputs, values, outs)
         if results is None:
-            results = [np.empty(t.shape, t.numpy) for t in self.outputs]
+            results = [empty(t) for t in self.outputs]
         pointers = [_pointer(a) for a in arrays]
         status = self._entry(
             ffi.new("void *[]", [*pointers, *self._data] or [ffi.NULL]),

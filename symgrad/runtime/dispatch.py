@@ -34,6 +34,7 @@ ACCEPT_ALL = ACCEPT_PYTHON | ACCEPT_NUMPY | ACCEPT_ARRAY
 _MAX_LEAVES, _MAX_NDIM, _MAX_STEPS = 32, 8, 64
 _CONTAINERS = {tuple: 1, list: 2, dict: 3, type(None): 4}
 _KINDS = {"float64": 0, "float32": 1, "int64": 2, "int32": 3, "bool": 4}
+_RECYCLED = 1 << 16  # bytes of a result from which on its memory is recycled
 # Handing over Python's lock costs 40 ns, which only a short call notices.
 _SHORT_BYTES, _SHORT_NODES = 4096, 300
 
@@ -161,7 +162,16 @@ def _load(library: Library) -> None:
         )
         if probe(a) != described:
             return  # another layout: calls stay slow and right
-    _native = made
+    large = made._empty(((np.dtype(float), 0, 0, _RECYCLED, (_RECYCLED // 8,)),))
+    if np._core.multiarray.get_handler_name(large) == "symgrad":  # type: ignore[attr-defined]
+        _native = made
+
+
+def empty(t: Any) -> np.ndarray:
+    """A fresh array of an ArrayType; a large one has memory that earlier results had."""
+    if _native is None or len(t.shape) > _MAX_NDIM:
+        return np.empty(t.shape, t.numpy)
+    return _native._empty((_leaf(t, ACCEPT_ALL),))  # type: ignore[attr-defined, no-any-return]
 
 
 def plan(

@@ -418,19 +418,22 @@ class _Emitter:
 
     def _rows(self, s: Rows) -> dict[str, Any]:
         assert self.lanes is not None
-        function = "sg_put_rows" if s.start is None else "sg_take_rows"
+        function = "sg_put_rows" if s.write else "sg_take_rows" if s.start else "sg_turn_rows"
         self.helpers.update({("sg_tile", "float64"): None, (function, "float64"): None})
         self.used.update(b.name for b in (s.lanes, s.buffer, s.start) if b is not None)
-        arguments = [str(self.lanes.extent), str(s.lanes.shape[0])]
+        arguments = [str(self.lanes.extent), str(math.prod(s.lanes.shape))]
         if s.start is not None:
             arguments += [s.buffer.name, s.start.name, s.lanes.name]
         else:
             block = self.lanes.loop.index
             within = self.loop_names[block]
             self.loop_names[block] = f"i{block.attrs[0]}"  # of the first lane
-            arguments += [s.lanes.name, self.address(s.buffer, s.index)]
+            rows = self.address(s.buffer, s.index)
             self.loop_names[block] = within
-            arguments += _steps(s.buffer, (s.index.index(block),))
+            if s.write:
+                arguments += [s.lanes.name, rows, *_steps(s.buffer, (s.index.index(block),))]
+            else:
+                arguments += [str(self.lanes.loop.lanes), rows, s.lanes.name]
         return dict(kind="rows", call=f"{function}({', '.join(arguments)})")
 
     def _function(self, template: str, dtype: str) -> str:

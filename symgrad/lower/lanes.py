@@ -27,6 +27,7 @@ from symgrad.lower.program import (
     Check,
     Flush,
     Loop,
+    Rows,
     Store,
     Tiles,
     index_of,
@@ -36,7 +37,7 @@ from symgrad.lower.program import (
     unused_name,
     values,
 )  # fmt: skip
-from symgrad.lower.straight import Written, is_turned, straight
+from symgrad.lower.straight import TILE, Written, is_turned, straight
 
 _MIN_EXTENT = 32  # shorter loops do not pay for the arrays
 _SIZES = (64, 56, 48, 40, 32, 24, 16)  # lanes: multiples of every vector width
@@ -307,16 +308,14 @@ class _Plan:
             turned.home, turned.lanes = loop.body, loop.lanes
             buffers.append(turned)
             by_number[turned.number] = turned
-            index = []
-            for _ in shape:
-                index.append(index_of(next_index))
-                next_index += 1
-            at = list(index)
-            at.insert(axis, self.index)
-            load = load_of(source, tuple(at))
+            index = [index_of(next_index + k) for k in range(len(shape))]
+            next_index += len(shape)
+            load = load_of(source, (*index[:axis], self.index, *index[axis:]))
             statement: Any = Store(turned, tuple(index), load)
             for i, n in zip(reversed(index), reversed(shape), strict=True):
                 statement = Loop(i, n, [statement])
+            if self._in_tiles(source, axis):
+                statement = Rows(turned, source, (self.index, *[const(0, "int64")] * len(shape)))
             copies.append(statement)
             for s, _ in self.leaves:
                 for node in loads(values(s)):
@@ -335,6 +334,11 @@ class _Plan:
         loop.flush_blocks = max(1, _FLUSH_BLOCKS // self._summands())
         next_index = self._share_among_threads(own, next_index)
         return self._add_partials(buffers, by_number, next_index)
+
+    def _in_tiles(self, source: Buffer, axis: int) -> bool:
+        """Whether rows of points are copied several elements at a time."""
+        wide = math.prod(source.shape[1:]) >= TILE and self.loop.lanes % TILE == 0
+        return wide and axis == 0 and source.dtype == "float64" and not source.lanes
 
     # ---- several threads ------------------------------------------------------------------------
 

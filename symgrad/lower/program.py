@@ -157,14 +157,15 @@ class Rows:
 
     lanes : the array; its elements are those of a row, each for all points of the block
     buffer, index : the first element of a point's row, which is contiguous
-    start : where the rows are read, how far into `buffer` that of each point begins; None if they
-        are written, which are those of consecutive points
+    start : how far into `buffer` the row of each point begins; None if points have consecutive rows
+    write : whether the rows are written
     """
 
     lanes: Buffer
     buffer: Buffer
     index: tuple[Expr, ...]
     start: Buffer | None = None
+    write: bool = False
 
 
 @dataclass(eq=False)

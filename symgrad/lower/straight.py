@@ -36,7 +36,7 @@ from symgrad.lower.program import (
 _MOST_OPERATIONS = 1500  # of one point; beyond it, loops are cheaper to compile
 _MOST_ROUNDS = 16  # of one inner loop; longer sums are added up in parts
 _FETCHED_BYTES = 256 * 1024  # of a result that does not stay in the second-level cache
-_TILE = 4  # elements of a row that are copied together
+TILE = 4  # elements of a row that are copied together
 _TURNED = {"sin": SIN_TURNED, "cos": COS_TURNED}
 _COMBINED = {"+": "add", "*": "multiply", "max": "maximum", "min": "minimum"}
 
@@ -130,7 +130,7 @@ class Written:
     def __init__(self, loop: Loop, buffers: list[Buffer], by_number: dict[int, Buffer]) -> None:
         self.loop, self.buffers, self.by_number = loop, buffers, by_number
         self.groups = itertools.count(1)  # each copy has a loop over the lanes of its own
-        self._in_tiles = loop.lanes % _TILE == 0
+        self._in_tiles = loop.lanes % TILE == 0
         self.swap: dict[Expr, Expr] = {}  # what is read or computed by statements before
 
     def out(self, stores: list[Store]) -> list[Any]:
@@ -209,7 +209,7 @@ class Written:
             found.sort(key=lambda s: _constants(s.index))
             as_rows = self._in_tiles and _is_run(target, [s.index for s in found])
             if as_rows:
-                copies.append(Rows(rows, target, found[0].index))
+                copies.append(Rows(rows, target, found[0].index, write=True))
             for k, s in enumerate(found):
                 if not as_rows:
                     copies.append(Store(target, s.index, load_of(rows, _at(k)), apart=group))
@@ -255,7 +255,7 @@ def _is_run(buffer: Buffer, places: list[tuple[Expr, ...]]) -> bool:
     """Whether elements that differ only in constants are contiguous, and enough for a tile."""
     if buffer.dtype != "float64" or buffer.lanes or len(buffer.kept_axes) < len(buffer.shape):
         return False
-    if len(places) < _TILE:
+    if len(places) < TILE:
         return False
     steps = [math.prod(buffer.shape[a + 1 :]) for a in range(len(buffer.shape))]
     first: int | None = None

@@ -384,16 +384,15 @@ class Kernels:
         """Two axes of a factor that is 0 wherever the first index is greater than the second."""
         for factor, labels in zip(node.args, node.attrs[0], strict=True):
             computed = self._computed(factor, tuple(at[k] for k in labels))
-            if computed is not None:
-                for i, j in itertools.permutations(labels, 2):
-                    if product.is_triangular(computed, at[i], at[j]):
-                        return at[i], at[j]
+            for i, j in itertools.permutations(labels, 2):
+                if product.is_triangular(computed, at[i], at[j]):
+                    return at[i], at[j]
         return None
 
-    def _computed(self, node: Expr, index: tuple[Expr, ...]) -> Expr | None:
-        """What an element of a selection is computed from, also where the node is stored."""
-        if node.name != "select":
-            return None
+    def _computed(self, node: Expr, index: tuple[Expr, ...]) -> Expr:
+        """An element as it is computed, also where the node is stored."""
+        if node.op.kind is not Kind.ELEMENTWISE:
+            return self._element(node, index)
         return bind(node.op, *(self._element(a, index) for a in node.args), attrs=node.attrs)
 
     def _tiles(self, node: Expr, target: Buffer, labels: product.Labels) -> None:
@@ -415,8 +414,7 @@ class Kernels:
         left, right = (self._element(f, place) for f, place in zip(nodes, places, strict=True))
         panels = self.work((), node.dtype), self.work((), node.dtype)
         carry = self.work(node.shape, node.dtype) if product.needs_carry(extents) else None
-        computed = self._computed(nodes[1], places[1])
-        triangular = computed is not None and product.is_triangular(computed, inner, column)
+        triangular = product.is_triangular(self._computed(nodes[1], places[1]), inner, column)
         whole = product.Product(
             left, right, row, column, inner, extents, panels, carry, triangular
         )

@@ -524,17 +524,3 @@ if __name__ == "__main__":
         with tempfile.TemporaryDirectory() as folder:
             check_sanitized(range(start, min(start + 20, last)), Path(folder))
     print(f"seeds {first} to {last - 1}: {count} of {2 * (last - first)} in lanes")
-
-
-@pytest.mark.parametrize("n, copies", [(1000, 1), (1280, 1), (1283, 2)])
-def test_sums_are_flushed_in_one_place(n, copies):
-    """Where all blocks are full: between them and behind the last one is the same code."""
-
-    def f(w, X):
-        return np.sum(np.log(1 + np.exp(X @ w)))
-
-    rng = np.random.default_rng(0)
-    w, X = rng.normal(size=20), rng.normal(size=(n, 20))
-    c = sg.compile(sg.grad(f), w, X)
-    assert c.c_source.count("sg_x = ") == copies
-    np.testing.assert_allclose(c(w, X), X.T @ (1 / (1 + np.exp(-X @ w))), rtol=1e-12)

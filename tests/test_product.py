@@ -85,6 +85,27 @@ def test_other_labels(spec):
     in_tiles(lambda a, b: np.einsum(spec, a, b), *args)
 
 
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("copied, f", [
+    ("panels", lambda a, b: a @ b),
+    ("panels", lambda a, b: a[:20, :19].T @ b[5:, 3:]),
+    ("panels", lambda a, b: np.einsum("ki,jk->ij", a[3:], b[:, 3:])),
+    ("panels", lambda a, b: a.T @ a),
+    ("copy_rows", lambda a, b: a[:, 2:] @ b[2:, 1:24].T),
+    ("panels", lambda a, b: np.einsum("tik,tkj->tij", np.stack([a, a + 1]), np.stack([b, b]))),
+    ("", lambda a, b: (a * a) @ (b + 1)),  # copied by a loop that computes
+    ("", lambda a, b: np.repeat(a, 2, axis=1)[:, 1:26] @ np.repeat(b, 2, axis=0)[1:26]),
+])  # fmt: skip
+def test_factors_are_copied_where_they_lie(copied, f, dtype, request):
+    """Transposed, cut, batched: whatever an element's neighbours are in memory."""
+    rng = np.random.default_rng(5)
+    a, b = (rng.normal(size=(25, 25)).astype(dtype) for _ in "ab")
+    source = in_tiles(f, a, b)
+    assert f"sg_{copied}" in source if copied else "sg_panels" not in source
+    request.getfixturevalue("small_tiles")
+    in_tiles(lambda a, b: f(a, b), a, b)
+
+
 def test_factors_are_computed_while_they_are_copied():
     rng = np.random.default_rng(1)
     X, d = rng.normal(size=(300, 40)), rng.uniform(size=300)

@@ -48,6 +48,11 @@
 #define SG_API
 #define SG_NOINLINE
 #endif
+#if defined(__GNUC__) && !defined(__clang__) /* gcc -O3 would make, and compile, several versions of each loop */
+#define SG_KERNEL __attribute__((noinline, optimize("O2,tree-vectorize")))
+#else
+#define SG_KERNEL SG_NOINLINE
+#endif
 
 #if defined(SG_VECTORIZE) /* for compilers with -fopenmp-simd */
 #define SG_SIMD _Pragma("omp simd")
@@ -80,6 +85,24 @@ static inline double sg_select(int condition, double a, double b)
     no.real = b;
     yes.bits = (yes.bits & mask) | (no.bits & ~mask);
     return yes.real;
+}
+
+/* Each of n sums += the total of its lanes, 1 or 8, which are 0 again. `carry`, if any, gathers what the additions round
+   away. */
+static SG_KERNEL void sg_add_lanes(ptrdiff_t n, ptrdiff_t lanes, double *restrict from, double *restrict sums, double *restrict carry)
+{
+    for (ptrdiff_t k = 0; k < n; ++k, from += lanes) {
+        const double x = lanes == 1 ? from[0] : ((from[0] + from[4]) + (from[1] + from[5])) + ((from[2] + from[6]) + (from[3] + from[7]));
+        const double sum = sums[k] + x;
+        if (carry != NULL && isfinite(sum)) {
+            const double part = sum - sums[k];
+            carry[k] += (sums[k] - (sum - part)) + (x - part);
+        }
+        sums[k] = sum;
+        for (ptrdiff_t l = 0; l < lanes; ++l) {
+            from[l] = 0;
+        }
+    }
 }
 
 int mixture_gradient(const double *restrict params_below, const double *restrict params_logs, const double *restrict params_mu, const double *restrict params_weights, const double *restrict X, double *restrict out_0, double *restrict out_1_below, double *restrict out_1_logs, double *restrict out_1_mu, double *restrict out_1_weights)
@@ -139,45 +162,27 @@ int mixture_gradient(const double *restrict params_below, const double *restrict
             s20 = t2;
         }
     }
-    double s19_carry = 0.0;
-    for (ptrdiff_t sg_lane = 0; sg_lane < 8; ++sg_lane) {
-        s19_lanes[sg_lane] = 0;
+    double s19_carry = 0;
+    for (ptrdiff_t sg_k = 0; sg_k < 8; ++sg_k) {
+        s19_lanes[sg_k] = 0;
     }
-    for (ptrdiff_t i77 = 0; i77 < 5; ++i77) {
-        s26_carry[i77] = 0.0;
+    for (ptrdiff_t sg_k = 0; sg_k < 5; ++sg_k) {
+        s26_carry[sg_k] = 0;
     }
-    for (ptrdiff_t i77 = 0; i77 < 5; ++i77) {
-        for (ptrdiff_t sg_lane = 0; sg_lane < 8; ++sg_lane) {
-            s26_lanes[i77 * 8 + sg_lane] = 0;
-        }
+    for (ptrdiff_t sg_k = 0; sg_k < 40; ++sg_k) {
+        s26_lanes[sg_k] = 0;
     }
-    for (ptrdiff_t i78 = 0; i78 < 5; ++i78) {
-        for (ptrdiff_t i79 = 0; i79 < 2; ++i79) {
-            for (ptrdiff_t i80 = 0; i80 < 2; ++i80) {
-                s24_carry[i78 * 4 + i79 * 2 + i80] = 0.0;
-            }
-        }
+    for (ptrdiff_t sg_k = 0; sg_k < 20; ++sg_k) {
+        s24_carry[sg_k] = 0;
     }
-    for (ptrdiff_t i78 = 0; i78 < 5; ++i78) {
-        for (ptrdiff_t i79 = 0; i79 < 2; ++i79) {
-            for (ptrdiff_t i80 = 0; i80 < 2; ++i80) {
-                for (ptrdiff_t sg_lane = 0; sg_lane < 8; ++sg_lane) {
-                    s24_lanes[i78 * 32 + i79 * 16 + i80 * 8 + sg_lane] = 0;
-                }
-            }
-        }
+    for (ptrdiff_t sg_k = 0; sg_k < 160; ++sg_k) {
+        s24_lanes[sg_k] = 0;
     }
-    for (ptrdiff_t i81 = 0; i81 < 5; ++i81) {
-        for (ptrdiff_t i82 = 0; i82 < 2; ++i82) {
-            s28_carry[i81 * 2 + i82] = 0.0;
-        }
+    for (ptrdiff_t sg_k = 0; sg_k < 10; ++sg_k) {
+        s28_carry[sg_k] = 0;
     }
-    for (ptrdiff_t i81 = 0; i81 < 5; ++i81) {
-        for (ptrdiff_t i82 = 0; i82 < 2; ++i82) {
-            for (ptrdiff_t sg_lane = 0; sg_lane < 8; ++sg_lane) {
-                s28_lanes[i81 * 16 + i82 * 8 + sg_lane] = 0;
-            }
-        }
+    for (ptrdiff_t sg_k = 0; sg_k < 80; ++sg_k) {
+        s28_lanes[sg_k] = 0;
     }
     for (ptrdiff_t i16 = 0; i16 < 10000; i16 += 40) {
         double s16[40];
@@ -291,69 +296,17 @@ int mixture_gradient(const double *restrict params_below, const double *restrict
                 }
             }
         }
-        if ((i16 + 40) % 640 == 0 || i16 + 40 == 10000) {
-            {
-                const double sg_x = ((s19_lanes[0] + s19_lanes[4]) + (s19_lanes[1] + s19_lanes[5])) + ((s19_lanes[2] + s19_lanes[6]) + (s19_lanes[3] + s19_lanes[7]));
-                const double sg_t = s19 + sg_x;
-                const double sg_e = sg_t - s19;
-                if (isfinite(sg_t)) {
-                    s19_carry += (s19 - (sg_t - sg_e)) + (sg_x - sg_e);
-                }
-                s19 = sg_t;
-                for (ptrdiff_t sg_lane = 0; sg_lane < 8; ++sg_lane) {
-                    s19_lanes[sg_lane] = 0;
-                }
-            }
-            for (ptrdiff_t i77 = 0; i77 < 5; ++i77) {
-                {
-                    const double sg_x = ((s26_lanes[i77 * 8] + s26_lanes[i77 * 8 + 4]) + (s26_lanes[i77 * 8 + 1] + s26_lanes[i77 * 8 + 5])) + ((s26_lanes[i77 * 8 + 2] + s26_lanes[i77 * 8 + 6]) + (s26_lanes[i77 * 8 + 3] + s26_lanes[i77 * 8 + 7]));
-                    const double sg_t = s26[i77] + sg_x;
-                    const double sg_e = sg_t - s26[i77];
-                    if (isfinite(sg_t)) {
-                        s26_carry[i77] += (s26[i77] - (sg_t - sg_e)) + (sg_x - sg_e);
-                    }
-                    s26[i77] = sg_t;
-                    for (ptrdiff_t sg_lane = 0; sg_lane < 8; ++sg_lane) {
-                        s26_lanes[i77 * 8 + sg_lane] = 0;
-                    }
-                }
-            }
-            for (ptrdiff_t i78 = 0; i78 < 5; ++i78) {
-                for (ptrdiff_t i79 = 0; i79 < 2; ++i79) {
-                    for (ptrdiff_t i80 = 0; i80 < 2; ++i80) {
-                        {
-                            const double sg_x = ((s24_lanes[i78 * 32 + i79 * 16 + i80 * 8] + s24_lanes[i78 * 32 + i79 * 16 + i80 * 8 + 4]) + (s24_lanes[i78 * 32 + i79 * 16 + i80 * 8 + 1] + s24_lanes[i78 * 32 + i79 * 16 + i80 * 8 + 5])) + ((s24_lanes[i78 * 32 + i79 * 16 + i80 * 8 + 2] + s24_lanes[i78 * 32 + i79 * 16 + i80 * 8 + 6]) + (s24_lanes[i78 * 32 + i79 * 16 + i80 * 8 + 3] + s24_lanes[i78 * 32 + i79 * 16 + i80 * 8 + 7]));
-                            const double sg_t = s24[i78 * 4 + i79 * 2 + i80] + sg_x;
-                            const double sg_e = sg_t - s24[i78 * 4 + i79 * 2 + i80];
-                            if (isfinite(sg_t)) {
-                                s24_carry[i78 * 4 + i79 * 2 + i80] += (s24[i78 * 4 + i79 * 2 + i80] - (sg_t - sg_e)) + (sg_x - sg_e);
-                            }
-                            s24[i78 * 4 + i79 * 2 + i80] = sg_t;
-                            for (ptrdiff_t sg_lane = 0; sg_lane < 8; ++sg_lane) {
-                                s24_lanes[i78 * 32 + i79 * 16 + i80 * 8 + sg_lane] = 0;
-                            }
-                        }
-                    }
-                }
-            }
-            for (ptrdiff_t i81 = 0; i81 < 5; ++i81) {
-                for (ptrdiff_t i82 = 0; i82 < 2; ++i82) {
-                    {
-                        const double sg_x = ((s28_lanes[i81 * 16 + i82 * 8] + s28_lanes[i81 * 16 + i82 * 8 + 4]) + (s28_lanes[i81 * 16 + i82 * 8 + 1] + s28_lanes[i81 * 16 + i82 * 8 + 5])) + ((s28_lanes[i81 * 16 + i82 * 8 + 2] + s28_lanes[i81 * 16 + i82 * 8 + 6]) + (s28_lanes[i81 * 16 + i82 * 8 + 3] + s28_lanes[i81 * 16 + i82 * 8 + 7]));
-                        const double sg_t = s28[i81 * 2 + i82] + sg_x;
-                        const double sg_e = sg_t - s28[i81 * 2 + i82];
-                        if (isfinite(sg_t)) {
-                            s28_carry[i81 * 2 + i82] += (s28[i81 * 2 + i82] - (sg_t - sg_e)) + (sg_x - sg_e);
-                        }
-                        s28[i81 * 2 + i82] = sg_t;
-                        for (ptrdiff_t sg_lane = 0; sg_lane < 8; ++sg_lane) {
-                            s28_lanes[i81 * 16 + i82 * 8 + sg_lane] = 0;
-                        }
-                    }
-                }
-            }
+        if ((i16 + 40) % 640 == 0) {
+            sg_add_lanes(1, 8, s19_lanes, &s19, &s19_carry);
+            sg_add_lanes(5, 8, s26_lanes, s26, s26_carry);
+            sg_add_lanes(20, 8, s24_lanes, s24, s24_carry);
+            sg_add_lanes(10, 8, s28_lanes, s28, s28_carry);
         }
     }
+    sg_add_lanes(1, 8, s19_lanes, &s19, &s19_carry);
+    sg_add_lanes(5, 8, s26_lanes, s26, s26_carry);
+    sg_add_lanes(20, 8, s24_lanes, s24, s24_carry);
+    sg_add_lanes(10, 8, s28_lanes, s28, s28_carry);
     s19 += s19_carry;
     for (ptrdiff_t i77 = 0; i77 < 5; ++i77) {
         s26[i77] += s26_carry[i77];

@@ -42,11 +42,13 @@ from symgrad.lower.program import (
     Fetch,
     Flush,
     Loop,
+    Panels,
     Program,
     Rows,
     Store,
     Tiles,
     Turns,
+    Zero,
     loads,
     statements,
     values,
@@ -181,7 +183,6 @@ class _Emitter:
         self.forced: set[Expr] = set()
         self.loop_names: dict[Expr, str] = {}
         self.lanes: Lanes | None = None  # the block that is being spelled
-        self.lane_name: str | None = None  # one lane, spelled outside a block
         self.simd = False  # whether there are such blocks
         self.parallel = False  # whether several threads can share one
         self.prefetch = False  # whether such a block asks for cache lines
@@ -384,6 +385,8 @@ class _Emitter:
             return dict(kind="assign", target=target, op="=", value=text, alone=alone)
         if isinstance(s, Flush):
             return self._flush(s)
+        if isinstance(s, Zero):
+            return self._zero(s.buffer)
         if isinstance(s, Best):
             variable = self._fresh()
             return dict(kind="best", type=C_TYPES[s.value.dtype], name=variable,
@@ -407,6 +410,8 @@ class _Emitter:
             return self._rows(s)
         if isinstance(s, Check):
             return dict(kind="check", value=self.spell(s.value), size=s.size)
+        if isinstance(s, Panels):
+            return self._panels(s)
         if isinstance(s, Tiles):
             return self._tiles(s)
         assert isinstance(s, Call)
@@ -441,6 +446,20 @@ class _Emitter:
         self.calls[(template, dtype)] = None
         return f"sg_{template}" + ("f" if dtype == "float32" else "")
 
+    def _panels(self, s: Panels) -> dict[str, Any]:
+        dtype, in_rows = s.panels.dtype, len(s.panels.shape) == 2
+        function = "sg_copy_rows" if in_rows else f"sg_panels{s.panels.shape[-1]}"
+        across, along = _steps(s.buffer, s.axes)
+        numbers = [self.spell(s.count), self.spell(s.inner)]
+        arguments = [*numbers, self.address(s.buffer, s.first), across]
+        if not in_rows:
+            self.helpers[("sg_tile", dtype)] = None
+            arguments += [along, str(s.skip)]
+        self.helpers[(function, dtype)] = None
+        name = function + ("f" if dtype == "float32" else "")
+        arguments += [str(s.panels.shape[1]), s.panels.name]  # room for so many summands
+        return dict(kind="panels", call=f"{name}({', '.join(arguments)})")
+
     def _tiles(self, s: Tiles) -> dict[str, Any]:
         name = self._function("product", s.buffer.dtype)
         target = [self.address(s.buffer, s.index), *_steps(s.buffer, s.axes)]
@@ -463,7 +482,6 @@ class _Emitter:
         self.simd = True
         out: list[dict[str, Any]] = []
         full = loop.extent if loop.again else loop.extent // loop.lanes * loop.lanes
-        flushed = False  # whether the sums are complete behind the blocks
         name = f"i{loop.index.attrs[0]}"
         chunk = f"{name}_chunk"
         for start, stop, extent in ((0, full, loop.lanes), (full, loop.extent, loop.extent - full)):
@@ -490,13 +508,10 @@ class _Emitter:
             flush = self.body(loop.flush, depth) if loop.flush and between < stop - start else []
             block = dict(kind="blocks", index=name, start=start, stop=stop, step=extent,
                          overlaps=stop % extent > 0, last=stop - extent)  # fmt: skip
-            # Where all blocks are full the last one flushes too: one copy to compile, not two.
-            flushed = bool(flush) and stop == loop.extent
-            out.append({**block, "body": records, "flush": flush, "between": between,
-                        "flushed": flushed})  # fmt: skip
+            out.append({**block, "body": records, "flush": flush, "between": between})
         if loop.chunks:
             return [self._chunks(loop, chunk, full, out, depth)]
-        return out if flushed else out + self.body(loop.flush, depth)
+        return out + self.body(loop.flush, depth)
 
     def _chunks(
         self, loop: Loop, name: str, full: int, blocks: list[dict[str, Any]], depth: int
@@ -567,17 +582,26 @@ class _Emitter:
         return start, str(loop.extent) if loop.stop is None else self.spell(loop.stop, _COMPARE)
 
     def _flush(self, s: Flush) -> dict[str, Any]:
-        cells = []
-        at = s.index if s.at is None else s.at
-        for lane in ("sg_lane", *map(str, range(LANES if s.partial.lanes else 0))):
-            self.lane_name = lane
-            cells.append(self.place(s.partial, at))
-        self.lane_name = None
-        kind = "zero" if s.start else "keep" if s.kept else "flush"
-        return dict(kind=kind, cell=cells[0], cells=cells[1:],
-                    type=C_TYPES[s.buffer.dtype],
-                    target=self.place(s.buffer, s.index),
-                    width=LANES, carry=s.carry and self.place(s.carry, s.index))  # fmt: skip
+        dtype = s.buffer.dtype
+        self.helpers[("sg_add_lanes", dtype)] = None
+        count = math.prod(s.buffer.kept_shape[len(s.index) :])
+        arguments = [
+            str(count),
+            str(s.partial.lanes or 1),
+            self.address(s.partial, s.at),
+            self.address(s.buffer, s.index),
+            "NULL" if s.carry is None else self.address(s.carry, ()),
+        ]
+        function = "sg_add_lanes" + ("f" if dtype == "float32" else "")
+        return dict(kind="flush", call=f"{function}({', '.join(arguments)})", target=s.buffer.name)
+
+    def _zero(self, buffer: Buffer) -> dict[str, Any]:
+        if buffer.role == "scalar":
+            target = self.place(buffer, ())
+            zero = dict(kind="assign", target=target, op="=", value="0")
+            return {**zero, **self._scalar(buffer)}
+        self.used.add(buffer.name)
+        return dict(kind="zero", name=buffer.name, size=buffer.size)
 
     def _is_sum(self, loop: Loop) -> bool:
         """Whether a loop only adds to targets that it does not move."""
@@ -634,8 +658,12 @@ class _Emitter:
         return f"{buffer.name}[{self._offset(buffer, index)}]"
 
     def address(self, buffer: Buffer, index: Sequence[Expr]) -> str:
-        """A pointer to a matrix of a buffer; missing indices are 0."""
+        """A pointer to a part of a buffer; missing indices are 0."""
         self.used.add(buffer.name)
+        if buffer.role == "scalar":
+            return f"&{buffer.name}"
+        if buffer.lanes and not index:
+            return buffer.name
         full = [*index, *[None] * (len(buffer.shape) - len(index))]
         offset = self._offset(buffer, full)
         return buffer.name if offset == "0" else f"&{buffer.name}[{offset}]"
@@ -658,11 +686,7 @@ class _Emitter:
             text = self.spell(base, _TIMES if stride != 1 else _PLUS)
             terms.append(text if stride == 1 else f"{text} * {stride}")
         if buffer.lanes:
-            lane = self.lane_name or self.lanes.name  # type: ignore[union-attr]
-            if lane.isdigit():
-                constant += int(lane)
-            else:
-                terms.append(lane)
+            terms.append(self.lanes.name)  # type: ignore[union-attr]
         if constant or not terms:
             terms.append(str(constant) if constant >= 0 or not terms else f"- {-constant}")
         return " + ".join(terms).replace("+ - ", "- ")
@@ -886,6 +910,7 @@ def emit(
         vector_math=_vector_math(used, helpers),
         workspace=workspace,
         workspace_doubles=workspace // 8,
+        kernels="SG_KERNEL" in _words(helpers),
         helpers=helpers,
     )
     return Source(

@@ -27,9 +27,11 @@ from symgrad.lower.program import (
     Check,
     Flush,
     Loop,
+    Panels,
     Rows,
     Store,
     Tiles,
+    Zero,
     index_of,
     load_of,
     loads,
@@ -159,7 +161,7 @@ class _Plan:
     # ---- is it right, does it pay ---------------------------------------------------------------
 
     def possible(self) -> bool:
-        if any(isinstance(s, (Call, Check, Tiles)) for s, _ in self.leaves):
+        if any(isinstance(s, (Call, Check, Panels, Tiles)) for s, _ in self.leaves):
             return False
         if not (self._pays() and self._is_right()):
             return False
@@ -437,31 +439,28 @@ class _Plan:
                 continue
             s.partial = made[target.number] = beside(target, "_lanes", LANES)
             carry = beside(target, "_carry", 0) if many else None
-            index = [const(0, "int64")] * len(target.shape)
-            for a in target.kept_axes:
-                index[a] = index_of(next_index)
-                next_index += 1
-            where = tuple(index)
-
-            def each(statement: Any) -> Any:
-                for a in reversed(target.kept_axes):  # noqa: B023  (called at once)
-                    statement = Loop(index[a], target.shape[a], [statement])  # noqa: B023
-                return statement
-
             if carry is not None:
-                self.before.append(each(Store(carry, where, const(0, target.dtype))))
-                self.after.append(each(Store(target, where, load_of(carry, where), "+")))
+                index = [const(0, "int64")] * len(target.shape)
+                for a in target.kept_axes:
+                    index[a] = index_of(next_index)
+                    next_index += 1
+                where = tuple(index)
+                total: Any = Store(target, where, load_of(carry, where), "+")
+                for a in reversed(target.kept_axes):
+                    total = Loop(index[a], target.shape[a], [total])
+                self.before.append(Zero(carry))
+                self.after.append(total)
             if loop.chunk is None:
-                self.before.append(each(Flush(target, where, s.partial, None, start=True)))
-                loop.flush.append(each(Flush(target, where, s.partial, carry)))
+                self.before.append(Zero(s.partial))
+                loop.flush.append(Flush(target, s.partial, carry))
                 continue
             s.partial.role = "own"
             sums = beside(target, "_chunks", 0)
             sums.shape = (loop.chunks, *target.shape)
             sums.kept_axes = (0, *(a + 1 for a in target.kept_axes))
-            at = (loop.chunk, *where)
-            loop.flush.append(each(Flush(sums, at, s.partial, None, at=where, kept=True)))
-            added = each(Flush(target, where, sums, carry, at=at))
+            self.before.append(Zero(sums))
+            loop.flush.append(Flush(sums, s.partial, index=(loop.chunk,)))
+            added = Flush(target, sums, carry, at=(loop.chunk,))
             self.after.insert(0, Loop(loop.chunk, loop.chunks, [added]))
         return next_index
 

@@ -25,8 +25,10 @@ from symgrad.expr.walk import substitute, toposort
 from symgrad.lower.program import (
     INDEX_DIV,
     INDEX_MOD,
+    LOAD,
     Buffer,
     Loop,
+    Panels,
     Store,
     Tiles,
     loads,
@@ -156,6 +158,7 @@ def loops(
     axes: tuple[int, int],
     limits: Sequence[Expr],
     origins: Sequence[Expr],
+    buffers: Mapping[int, Buffer],
     fresh: Callable[[], Expr],
 ) -> list[Any]:
     """The statements of a product.
@@ -172,14 +175,23 @@ def loops(
     symmetric = is_symmetric(p)
     skip = -p.extents[1] % panel_columns(target.dtype) if symmetric and not columns.cut else 0
 
-    def copy(panels: Buffer, factor: Expr, along: Expr, axis: _Axis, in_rows: bool) -> list[Loop]:
-        """Loops that fill panels, or rows that take their place, with a block of a factor."""
+    def copy(panels: Buffer, factor: Expr, along: Expr, axis: _Axis, in_rows: bool) -> list[Any]:
+        """What fills panels, or rows that take their place, with a block of a factor."""
         width = PANEL_ROWS if panels is left else panel_columns(target.dtype)
         size, length = axis.block.size, inner.block.size
         panels.shape = (size, length) if in_rows else (size // width, length, width)
         panels.kept_axes = tuple(range(len(panels.shape)))
         offset = skip if panels is right else 0
-        result = []
+        plain = _plain_axes(factor, along, p.inner, buffers)
+        if plain is not None:
+            place, k = fresh(), fresh()
+            value, first = (
+                substitute((factor,), {along: axis.begin + i, p.inner: inner.begin + j})[0]
+                for i, j in ((place, k), (const(0, "int64"),) * 2)
+            )
+            source = buffers[factor.attrs[0]]
+            return [Panels(panels, source, value, first.args, plain, axis.left, inner.left, offset)]
+        result: list[Any] = []
         for (first, last), start, stop, is_pad in axis.panels(width, offset):
             if first is last:
                 continue
@@ -306,6 +318,26 @@ def _cut(n: int, most: int, multiple: int) -> _Blocks:
             return _Blocks(n, c, n // c)
     size = -(-n // (count * multiple)) * multiple
     return _Blocks(n, -(-n // size), size)
+
+
+def _plain_axes(
+    value: Expr, along: Expr, inner: Expr, buffers: Mapping[int, Buffer]
+) -> tuple[int, int] | None:
+    """The axes on which two indices move, if a value is an element of an array, each on one."""
+    if value.op is not LOAD or buffers[value.attrs[0]].lanes:
+        return None
+    moved = []
+    for index in (along, inner):
+        axes = [a for a, entry in enumerate(value.args) if index in toposort([entry])]
+        if len(axes) != 1:
+            return None
+        entry = value.args[axes[0]]
+        others = [a for a in entry.args if a is not index] if entry.name == "add" else []
+        alone = entry is index or len(others) == 1 and index not in toposort(others)
+        if not alone:
+            return None
+        moved += axes
+    return (moved[0], moved[1]) if moved[0] != moved[1] else None
 
 
 def _is_contiguous(value: Expr, index: Expr) -> bool:

@@ -111,20 +111,24 @@ class Store:
 
 @dataclass(eq=False)
 class Flush:
-    """Partial sums of lanes, added to target[index] and set to 0 again.
+    """Each element of `buffer` += the lanes of its partial sum, which are 0 again.
 
     carry : the buffer of what these additions round away, where there are many of them
-    at : the index of the partial sums, where it is not that of the target
-    kept : only stored in the target, for another Flush to add
+    index, at : where one of the two arrays has an axis more than the other, the place there
     """
 
     buffer: Buffer
-    index: tuple[Expr, ...]
     partial: Buffer
-    carry: Buffer | None
-    start: bool = False  # only set to 0
-    at: tuple[Expr, ...] | None = None
-    kept: bool = False
+    carry: Buffer | None = None
+    index: tuple[Expr, ...] = ()
+    at: tuple[Expr, ...] = ()
+
+
+@dataclass(eq=False)
+class Zero:
+    """All elements of a buffer = 0."""
+
+    buffer: Buffer
 
 
 @dataclass(eq=False)
@@ -197,6 +201,27 @@ class Call:
     flags: tuple[Any, ...]
     operands: tuple[tuple[Buffer, tuple[Expr, ...]], ...]
     target: tuple[Buffer, tuple[Expr, ...]]
+
+
+@dataclass(eq=False)
+class Panels:
+    """A block of a factor that is only read, copied into panels: zeros complete the last one.
+
+    value : an element of the factor, at a row or column and a summand that are loop variables
+    first : the element at which the block begins
+    axes : of what is read, along which these two move
+    count, inner : size of the block
+    skip : rows or columns of the first panel that are none
+    """
+
+    panels: Buffer
+    buffer: Buffer
+    value: Expr
+    first: tuple[Expr, ...]
+    axes: tuple[int, int]
+    count: Expr
+    inner: Expr
+    skip: int
 
 
 @dataclass(eq=False)
@@ -310,11 +335,13 @@ def values(statement: Any) -> tuple[Expr, ...]:
     if isinstance(statement, Check):
         return (statement.value,)
     if isinstance(statement, Flush):
-        return (*statement.index, *(statement.at or ()))
+        return (*statement.index, *statement.at)
     if isinstance(statement, Tiles):
         s = statement
         return (*s.index, s.rows, s.columns, s.inner, s.begin, s.diagonal, s.reach, *s.carry_index)
-    if isinstance(statement, (Turns, Fetch, Rows)):
+    if isinstance(statement, Panels):
+        return (statement.value, *statement.first, statement.count, statement.inner)
+    if isinstance(statement, (Zero, Turns, Fetch, Rows)):
         return ()
     return (*(i for _, index in statement.operands for i in index), *statement.target[1])
 

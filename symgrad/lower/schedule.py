@@ -28,10 +28,12 @@ from symgrad.lower.program import (
     Check,
     Flush,
     Loop,
+    Panels,
     Program,
     Rows,
     Store,
     Tiles,
+    Zero,
     loads,
     statements,
     values,
@@ -460,7 +462,9 @@ class _Scheduler:
                 limits[position] = window.extent or const(window.size, "int64")
                 origins[position] = window.begin
         p = replace(p, left=left, right=right, extents=tuple(extents))
-        return product.loops(p, k.buffer, target, carry, axes, limits, origins, self.kernels.fresh)
+        return product.loops(
+            p, k.buffer, target, carry, axes, limits, origins, self.buffers, self.kernels.fresh
+        )
 
     def _target(self, k: Kernel, buffer: Buffer) -> tuple[Expr, ...]:
         """Where a kernel writes to a buffer: in one of an open window alone, relative to that."""
@@ -542,25 +546,33 @@ def _accesses(body: list):
         if isinstance(statement, Store):
             yield statement.buffer.number, statement.index, path
         elif isinstance(statement, Flush):
-            for buffer in (statement.buffer, statement.partial, statement.carry):
-                if buffer is not None:
-                    yield buffer.number, statement.index, path
+            yield statement.buffer.number, _first(statement.buffer, statement.index), path
+            yield statement.partial.number, _first(statement.partial, statement.at), path
+            if statement.carry is not None:
+                yield statement.carry.number, _first(statement.carry, ()), path
+        elif isinstance(statement, Zero):
+            yield statement.buffer.number, _first(statement.buffer, ()), path
         elif isinstance(statement, Rows):
             yield statement.buffer.number, statement.index, path
         elif isinstance(statement, Best):
             yield statement.buffer.number, statement.index, path
             yield statement.value_buffer.number, statement.index, path
+        elif isinstance(statement, Panels):
+            yield statement.panels.number, _first(statement.panels, ()), path
         elif isinstance(statement, Tiles):
             yield statement.buffer.number, statement.index, path
             if statement.carry is not None:
                 yield statement.carry.number, statement.carry_index, path
-            zero = const(0, "int64")
             for buffer in (statement.left, statement.right):
-                yield buffer.number, (zero,) * len(buffer.shape), path
+                yield buffer.number, _first(buffer, ()), path
         elif isinstance(statement, Call):
             for buffer, index in (*statement.operands, statement.target):
-                missing = len(buffer.shape) - len(index)
-                yield buffer.number, (*index, *[const(0, "int64")] * missing), path
+                yield buffer.number, _first(buffer, index), path
+
+
+def _first(buffer: Buffer, index: tuple[Expr, ...]) -> tuple[Expr, ...]:
+    """The first element of the part of a buffer at `index` of its first axes."""
+    return (*index, *[const(0, "int64")] * (len(buffer.shape) - len(index)))
 
 
 def _shrink(body: list, buffers: dict[int, Buffer]) -> None:

@@ -120,8 +120,9 @@ TEMPLATES = jinja2.Environment(
 
 
 def load_templates() -> None:
-    """Translate the templates of every function, unless the cache has the translations."""
-    for name in ("function.c.jinja", "function.h.jinja", "statement.c.jinja", "signature.c.jinja"):
+    """Translate all templates, those of every function first, unless the cache has them."""
+    first = ["function.c.jinja", "function.h.jinja", "statement.c.jinja", "signature.c.jinja"]
+    for name in dict.fromkeys([*first, *TEMPLATES.list_templates(extensions=["jinja"])]):
         TEMPLATES.get_template(name)
 
 
@@ -448,16 +449,16 @@ class _Emitter:
 
     def _panels(self, s: Panels) -> dict[str, Any]:
         dtype, in_rows = s.panels.dtype, len(s.panels.shape) == 2
-        function = "sg_copy_rows" if in_rows else f"sg_panels{s.panels.shape[-1]}"
         across, along = _steps(s.buffer, s.axes)
         numbers = [self.spell(s.count), self.spell(s.inner)]
         arguments = [*numbers, self.address(s.buffer, s.first), across]
         if not in_rows:
             self.helpers[("sg_tile", dtype)] = None
-            arguments += [along, str(s.skip)]
+            arguments = [str(s.panels.shape[2]), *arguments, along, str(s.skip)]
+        arguments += [str(s.panels.shape[1]), s.panels.name]  # room for so many summands
+        function = "sg_copy_rows" if in_rows else "sg_panels"
         self.helpers[(function, dtype)] = None
         name = function + ("f" if dtype == "float32" else "")
-        arguments += [str(s.panels.shape[1]), s.panels.name]  # room for so many summands
         return dict(kind="panels", call=f"{name}({', '.join(arguments)})")
 
     def _tiles(self, s: Tiles) -> dict[str, Any]:

@@ -336,6 +336,24 @@ def test_random_graphs_in_streams(block, short_streams):
         compare(seed, "float64", block % 2 == 1)
 
 
+@pytest.mark.parametrize("n", [37, 40, 64])
+def test_blocks_grow_where_each_of_them_adds_to_large_sums(n, short_streams, monkeypatch):
+    monkeypatch.setattr(schedule, "_ADDED_SHARE", 0.1)
+
+    def net(W, V, X, y):
+        return np.mean((np.tanh(np.tanh(X @ W) @ V) @ V[0] - y) ** 2)
+
+    rng = np.random.default_rng(n)
+    args = [rng.normal(size=shape) for shape in ((3, 6), (6, 6), (n, 3), (n,))]
+    compiled = sg.compile(sg.hessian(net, (0, 1)), *args)
+    sizes = {int(size) for size in re.findall(r"i\d+ \+= (\d+)\) \{", compiled.c_source)}
+    assert sizes & {4, 8, 16}
+    expected_rows = compiled.graph.evaluate(*args)
+    for row, expected in zip(compiled(*args), expected_rows, strict=True):
+        for got, wanted in zip(row, expected, strict=True):
+            np.testing.assert_allclose(got, wanted, rtol=1e-11, atol=1e-13)
+
+
 def test_sums_over_many_blocks_are_compensated():
     """The error of a sum over the points does not grow with their number."""
     n, D, K = 200_000, 16, 16

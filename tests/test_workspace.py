@@ -123,3 +123,21 @@ def test_nothing_is_stored_for_every_point(name):
     np.testing.assert_allclose(value, expected, rtol=1e-12)
     for got, wanted in zip(slopes, known, strict=True):
         np.testing.assert_allclose(got, wanted, rtol=1e-10, atol=1e-12 * np.max(np.abs(wanted)))
+
+
+def test_nor_for_the_hessian_of_a_net():
+    """Its sums are larger than what a block of few points makes: blocks are larger, too."""
+
+    def net(p, X, y):
+        h = np.tanh(X @ p["A"] + p["a"])
+        return np.mean((np.tanh(h @ p["B"] + p["b"]) @ p["c"] - y) ** 2)
+
+    rng = np.random.default_rng(0)
+    p = {"A": rng.normal(size=(10, 24)), "a": np.zeros(24), "B": rng.normal(size=(24, 24)) / 5,
+         "b": np.zeros(24), "c": rng.normal(size=24)}  # fmt: skip
+
+    def bytes_for(n):
+        hessian = sg.trace(sg.hessian(net), p, sg.f64[n, 10], sg.f64[n]).simplify()
+        return source_of(hessian).workspace_bytes
+
+    assert bytes_for(10 * FEW) == bytes_for(10 * MANY) < 50e6

@@ -275,9 +275,11 @@ class _Scheduler:
             products = [k for k in members if k.kind == "product" and k.buffer.number in private]
             sums = [k for k in members if not set(self._axes(k, axis)) & set(k.target)]
             saved = 2 * sum(k.buffer.nbytes for k in products) + self._read_again(members, axis)
-            rounds = -(-self.extent[axis] // block)
-            added = _ADDED_SHARE * rounds * sum(k.buffer.nbytes for k in sums)
-            if saved > max(added, _STREAM_BYTES):
+            added = _ADDED_SHARE * sum(k.buffer.nbytes for k in sums)
+            # Every block adds to the sums: the larger they are, the fewer blocks.
+            while saved <= added * -(-self.extent[axis] // block) and self.extent[axis] > 4 * block:
+                block *= 2
+            if saved > max(added * -(-self.extent[axis] // block), _STREAM_BYTES):
                 result[axis] = block
         return result
 

@@ -195,7 +195,7 @@ def test_written_out(n):
     close(compiled(*args), (np.concatenate([-by_v, (-np.sin(angle) * u)[:, :, None]], axis=2), by_v), 1e-13)
 
 
-def moved_about(width):
+def moved_about(width, dtype="float64"):
     """Rows of neighbours and of gathered points, also with gaps, and rows put together of them."""
 
     def f(x, y, z, index):
@@ -203,16 +203,17 @@ def moved_about(width):
         return near[:, ::-1], np.concatenate([far, y, near], axis=1), far[:, 1:]
 
     rng = np.random.default_rng(width)
-    x, y, z = (rng.normal(size=(67, n)) for n in (width, 2, 2 * width - 3))
+    x, y, z = (rng.normal(size=(67, n)).astype(dtype) for n in (width, 2, 2 * width - 3))
     return f, (x, y, z, rng.integers(-67, 67, 67))
 
 
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("width", range(2, 12))
-def test_rows_are_copied_in_tiles(width):
-    f, args = moved_about(width)
+def test_rows_are_copied_in_tiles(width, dtype):
+    f, args = moved_about(width, dtype)
     compiled = sg.compile(f, *args)
-    text, expected = compiled.c_source, f(*args)
-    close(compiled(*args), expected, 1e-15)
+    text, expected = compiled.c_source.replace("rowsf(", "rows("), f(*args)
+    close(compiled(*args), expected, 1e-15 if dtype == "float64" else 1e-6)
     # x by rows, x gathered without its first element; three results of w, 2 w + 1, w - 2 elements
     assert text.count("sg_take_rows(16, ") == (width >= 4) + (width >= 5)
     rows = (width, 2 * width + 1, width - 2)
@@ -220,22 +221,24 @@ def test_rows_are_copied_in_tiles(width):
     assert compiled.cost().passes["x"] == 1
 
 
-def summed_up(width):
+def summed_up(width, dtype="float64"):
     """Rows of points whose inner loops stay loops, the last block not full; one input has two axes."""
 
     def f(w, x, z):
         return np.sum(np.exp(x @ w), axis=0), np.einsum("nij,n,ni->j", z, np.cos(x @ w), x)
 
     rng = np.random.default_rng(width)
-    return f, tuple(rng.normal(size=s) for s in (width, (131, width), (131, width, 3)))
+    shapes = (width, (131, width), (131, width, 3))
+    return f, tuple(rng.normal(size=s).astype(dtype) for s in shapes)
 
 
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("width", range(2, 12))
-def test_rows_are_turned_in_tiles(width):
-    f, args = summed_up(width)
+def test_rows_are_turned_in_tiles(width, dtype):
+    f, args = summed_up(width, dtype)
     compiled = sg.compile(f, *args)
-    close(compiled(*args), f(*args), 1e-13)
-    turned = compiled.c_source.count("    sg_turn_rows(")
+    close(compiled(*args), f(*args), 1e-13 if dtype == "float64" else 1e-4)
+    turned = compiled.c_source.replace("rowsf(", "rows(").count("    sg_turn_rows(")
     assert turned == 2 * ((width >= 4) + 1)  # x and z, in full blocks and in the last one
     assert compiled.cost().passes == {"w": 1, "x": 1, "z": 1}
 

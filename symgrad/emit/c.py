@@ -372,10 +372,9 @@ class _Emitter:
                 sign = ">" if s.op == "max" else "<"
                 variable = self._fresh()
                 if self._takes_extremum_by_bits(s):
-                    suffix = "f" if s.value.dtype == "float32" else ""
-                    self.helpers[("sg_select", s.value.dtype)] = None
+                    select = self._helper("sg_select", s.value.dtype)
                     text = (
-                        f"sg_select{suffix}(({value} {sign} {target}) | ({value} != {value}), "
+                        f"{select}(({value} {sign} {target}) | ({value} != {value}), "
                         f"{value}, {target})"
                     )
                     return dict(kind="assign", target=target, op="=", value=text, alone=alone)
@@ -424,8 +423,9 @@ class _Emitter:
 
     def _rows(self, s: Rows) -> dict[str, Any]:
         assert self.lanes is not None
-        function = "sg_put_rows" if s.write else "sg_take_rows" if s.start else "sg_turn_rows"
-        self.helpers.update({("sg_tile", "float64"): None, (function, "float64"): None})
+        name = "sg_put_rows" if s.write else "sg_take_rows" if s.start else "sg_turn_rows"
+        self._helper("sg_tile", s.buffer.dtype)
+        function = self._helper(name, s.buffer.dtype)
         self.used.update(b.name for b in (s.lanes, s.buffer, s.start) if b is not None)
         arguments = [str(self.lanes.extent), str(math.prod(s.lanes.shape))]
         if s.start is not None:
@@ -442,6 +442,11 @@ class _Emitter:
                 arguments += [str(self.lanes.loop.lanes), rows, s.lanes.name]
         return dict(kind="rows", call=f"{function}({', '.join(arguments)})")
 
+    def _helper(self, name: str, dtype: str) -> str:
+        """The name of a small function for a dtype, which the file will have."""
+        self.helpers[(name, dtype)] = None
+        return name + ("f" if dtype == "float32" else "")
+
     def _function(self, template: str, dtype: str) -> str:
         """The name of a kernel that the file will have."""
         self.calls[(template, dtype)] = None
@@ -453,13 +458,11 @@ class _Emitter:
         numbers = [self.spell(s.count), self.spell(s.inner)]
         arguments = [*numbers, self.address(s.buffer, s.first), across]
         if not in_rows:
-            self.helpers[("sg_tile", dtype)] = None
+            self._helper("sg_tile", dtype)
             arguments = [str(s.panels.shape[2]), *arguments, along, str(s.skip)]
         arguments += [str(s.panels.shape[1]), s.panels.name]  # room for so many summands
-        function = "sg_copy_rows" if in_rows else "sg_panels"
-        self.helpers[(function, dtype)] = None
-        name = function + ("f" if dtype == "float32" else "")
-        return dict(kind="panels", call=f"{name}({', '.join(arguments)})")
+        function = self._helper("sg_copy_rows" if in_rows else "sg_panels", dtype)
+        return dict(kind="panels", call=f"{function}({', '.join(arguments)})")
 
     def _tiles(self, s: Tiles) -> dict[str, Any]:
         name = self._function("product", s.buffer.dtype)
@@ -583,8 +586,6 @@ class _Emitter:
         return start, str(loop.extent) if loop.stop is None else self.spell(loop.stop, _COMPARE)
 
     def _flush(self, s: Flush) -> dict[str, Any]:
-        dtype = s.buffer.dtype
-        self.helpers[("sg_add_lanes", dtype)] = None
         count = math.prod(s.buffer.kept_shape[len(s.index) :])
         arguments = [
             str(count),
@@ -593,7 +594,7 @@ class _Emitter:
             self.address(s.buffer, s.index),
             "NULL" if s.carry is None else self.address(s.carry, ()),
         ]
-        function = "sg_add_lanes" + ("f" if dtype == "float32" else "")
+        function = self._helper("sg_add_lanes", s.buffer.dtype)
         return dict(kind="flush", call=f"{function}({', '.join(arguments)})", target=s.buffer.name)
 
     def _zero(self, buffer: Buffer) -> dict[str, Any]:

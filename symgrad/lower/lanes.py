@@ -340,7 +340,7 @@ class _Plan:
     def _in_tiles(self, source: Buffer, axis: int) -> bool:
         """Whether rows of points are copied several elements at a time."""
         wide = math.prod(source.shape[1:]) >= TILE and self.loop.lanes % TILE == 0
-        return wide and axis == 0 and source.dtype == "float64" and not source.lanes
+        return wide and axis == 0 and source.dtype in FLOATS and not source.lanes
 
     # ---- several threads ------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from symgrad.expr.node import CONST, Expr, bind, const, const_value, is_const
+from symgrad.expr.node import CONST, FLOATS, Expr, bind, const, const_value, is_const
 from symgrad.expr.op import Kind
 from symgrad.expr.walk import depends_on, rebuild, substitute, toposort, transform
 from symgrad.lower.program import (
@@ -253,7 +253,7 @@ def _offset(buffer: Buffer, index: tuple[Expr, ...]) -> Expr:
 
 def _is_run(buffer: Buffer, places: list[tuple[Expr, ...]]) -> bool:
     """Whether elements that differ only in constants are contiguous, and enough for a tile."""
-    if buffer.dtype != "float64" or buffer.lanes or len(buffer.kept_axes) < len(buffer.shape):
+    if buffer.dtype not in FLOATS or buffer.lanes or len(buffer.kept_axes) < len(buffer.shape):
         return False
     if len(places) < TILE:
         return False

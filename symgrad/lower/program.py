@@ -207,16 +207,16 @@ class Call:
 class Panels:
     """A block of a factor that is only read, copied into panels: zeros complete the last one.
 
-    value : an element of the factor, at a row or column and a summand that are loop variables
+    index : an element of the factor, at a row or column and a summand that are loop variables
     first : the element at which the block begins
-    axes : of what is read, along which these two move
+    axes : of the factor, along which these two move
     count, inner : size of the block
     skip : rows or columns of the first panel that are none
     """
 
     panels: Buffer
     buffer: Buffer
-    value: Expr
+    index: tuple[Expr, ...]
     first: tuple[Expr, ...]
     axes: tuple[int, int]
     count: Expr
@@ -340,7 +340,7 @@ def values(statement: Any) -> tuple[Expr, ...]:
         s = statement
         return (*s.index, s.rows, s.columns, s.inner, s.begin, s.diagonal, s.reach, *s.carry_index)
     if isinstance(statement, Panels):
-        return (statement.value, *statement.first, statement.count, statement.inner)
+        return (*statement.first, statement.count, statement.inner)
     if isinstance(statement, (Zero, Turns, Fetch, Rows)):
         return ()
     return (*(i for _, index in statement.operands for i in index), *statement.target[1])
@@ -389,7 +389,7 @@ def passes(program: Program) -> dict[str, int]:
         rounds: dict[str, int] = {}
         for statement, path in statements([top]):
             read = [(n.attrs[0], n.args) for n in loads(values(statement))]
-            if isinstance(statement, Rows):
+            if isinstance(statement, (Rows, Panels)):
                 read.append((statement.buffer.number, statement.index))
             for number, index in read:
                 array = inputs.get(number)

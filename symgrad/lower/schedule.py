@@ -560,6 +560,7 @@ def _accesses(body: list):
             yield statement.buffer.number, statement.index, path
             yield statement.value_buffer.number, statement.index, path
         elif isinstance(statement, Panels):
+            yield statement.buffer.number, statement.index, path
             yield statement.panels.number, _first(statement.panels, ()), path
         elif isinstance(statement, Tiles):
             yield statement.buffer.number, statement.index, path

@@ -526,3 +526,29 @@ def test_a_hundred_thousand_variables():
 
 def test_module_of_derivatives_is_where_the_public_names_come_from():
     assert sg.sparse_hessian is derivatives.sparse_hessian
+
+
+def test_versions_are_told_apart_by_the_types_of_arguments():
+    """Arrays alone take a shorter way to their version than numbers, names and other kinds."""
+
+    def f(x, a):
+        return np.sum(a * x[1:] * x[:-1] ** 2)
+
+    hessian = sg.sparse_hessian(f)
+    x = np.linspace(0.5, 2, 6)
+
+    def expected(x, a):
+        slope = 2 * a * x[:-1]
+        diagonal = np.append(2 * a * np.ones(len(x) - 1) * x[1:], 0)
+        return np.diag(diagonal) + np.diag(slope, 1) + np.diag(slope, -1)
+
+    for n in (6, 4, 6):
+        for a in (np.array(3.0), np.array(3.0), 3.0, np.float64(2)):
+            for call in (lambda: hessian(x[:n], a), lambda: hessian(x[:n], a=a)):  # noqa: B023
+                np.testing.assert_allclose(call().toarray(), expected(x[:n], a), rtol=1e-14)
+    assert hessian(x.astype("float32"), np.array(3.0, "float32")).dtype == np.float32
+    first, second = hessian(x, np.array(1.0)), hessian(x, np.array(2.0))
+    first.data[:] = 0
+    np.testing.assert_allclose(second.toarray(), expected(x, 2.0), rtol=1e-14)
+    with pytest.raises(sg.errors.SymgradError):
+        hessian(x.astype(object), np.array(1.0))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import functools
 import os
@@ -126,11 +125,16 @@ class SparseDerivative:
         self.__doc__ = f"{what} of {function_name(f)}, by symgrad."
         self._f, self._argnums, self._what, self._derive = f, argnums, what, derive
         self._compiled: dict[Any, SparseCompiled] = {}
+        self._for_arrays: dict[Any, SparseCompiled] = {}  # the same, where all arguments are arrays
         self._lock = threading.RLock()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The derivative at these arguments: scipy.sparse.csr_array."""
         self._refuse_trace()
+        plain = not kwargs and all([type(a) is np.ndarray for a in args])
+        types = tuple([(a.shape, a.dtype) for a in args]) if plain else None
+        if types in self._for_arrays:
+            return self._for_arrays[types](*args)
         leaves, tree = flatten((args, kwargs))
         key = (tree, tuple([leaf_key(leaf) for leaf in leaves]))
         try:
@@ -143,6 +147,8 @@ class SparseDerivative:
                 compiled = self._compiled.get(key)
                 if compiled is None:
                     compiled = self._compiled[key] = self.compile(*args, **kwargs)
+        if types is not None:
+            self._for_arrays[types] = compiled
         return compiled.matrix(compiled.compiled.call_flat([x for x in leaves if is_array(x)])[0])
 
     def compile(
@@ -243,7 +249,9 @@ class SparseCompiled:
 
     def matrix(self, values: np.ndarray) -> Any:
         """The csr_array with these entries, which it shares."""
-        result = copy.copy(self._template)  # shallow: the constructor would check the pattern again
+        matrix = type(self._template)
+        result = matrix.__new__(matrix)  # the constructor would check the pattern again
+        result.__dict__.update(self._template.__dict__)
         result.data = values
         return result
 

@@ -22,11 +22,12 @@ import numpy as np  # noqa: E402
 from harness import block, calls_per_block  # noqa: E402
 
 import symgrad as sg  # noqa: E402
-from symgrad.compiled import Compiled, source_of  # noqa: E402
+from symgrad.compiled import Compiled  # noqa: E402
 from symgrad.diff.modes import vjp  # noqa: E402
 from symgrad.expr.node import const  # noqa: E402
+from symgrad.generate import source_of  # noqa: E402
 from symgrad.runtime import dispatch  # noqa: E402
-from symgrad.runtime.call import Native  # noqa: E402
+from symgrad.runtime.call import build_source  # noqa: E402
 from symgrad.simplify import simplify  # noqa: E402
 
 
@@ -67,7 +68,7 @@ def row(title, f, derive, x) -> None:
     graph = derive(f, x)
     source = source_of(graph)
     emitted = cpu()
-    Native(source, graph.input_types, graph.output_types)
+    build_source(source, threads=1)
     compiled = cpu()
     function = Compiled(graph)
     call = functools.partial(function, x)

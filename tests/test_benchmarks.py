@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -46,6 +47,13 @@ def test_peers_agree(work, size, peer):
     except harness.Skip as reason:
         pytest.skip(str(reason))
     assert harness.disagreement(got, expected) <= work.tolerance
+
+
+def test_all_scripts_can_be_imported():
+    """Each in the one process, as far as its ``if __name__ == "__main__":``."""
+    scripts = sorted(path.stem for path in BENCHMARKS.glob("*.py"))
+    code = f"import importlib\nfor name in {scripts}: importlib.import_module(name)"
+    subprocess.run([sys.executable, "-c", code], cwd=BENCHMARKS, check=True)
 
 
 def test_disagreement_is_relative_to_the_largest_entry():

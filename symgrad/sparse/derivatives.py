@@ -125,17 +125,13 @@ class SparseDerivative:
         self.__doc__ = f"{what} of {function_name(f)}, by symgrad."
         self._f, self._argnums, self._what, self._derive = f, argnums, what, derive
         self._compiled: dict[Any, SparseCompiled] = {}
-        self._for_arrays: dict[Any, SparseCompiled] = {}  # the same, where all arguments are arrays
         self._lock = threading.RLock()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The derivative at these arguments: scipy.sparse.csr_array."""
         self._refuse_trace()
         plain = not kwargs and all([type(a) is np.ndarray for a in args])
-        types = tuple([(a.shape, a.dtype) for a in args]) if plain else None
-        if types in self._for_arrays:
-            return self._for_arrays[types](*args)
-        leaves, tree = flatten((args, kwargs))
+        leaves, tree = (args, None) if plain else flatten((args, kwargs))
         key = (tree, tuple([leaf_key(leaf) for leaf in leaves]))
         try:
             compiled = self._compiled.get(key)
@@ -147,8 +143,8 @@ class SparseDerivative:
                 compiled = self._compiled.get(key)
                 if compiled is None:
                     compiled = self._compiled[key] = self.compile(*args, **kwargs)
-        if types is not None:
-            self._for_arrays[types] = compiled
+        if plain:
+            return compiled(*args)
         return compiled.matrix(compiled.compiled.call_flat([x for x in leaves if is_array(x)])[0])
 
     def compile(

@@ -22,6 +22,10 @@ import symgrad as sg
 from symgrad.generate import source_of
 from symgrad.lower import kernels, product, schedule
 
+# Vectors of 16 bytes, and of 64, which a compiler makes of what the processor has: two panels side
+# by side are one tile then.
+WIDTHS = pytest.mark.parametrize("option", ["-std=c99", "-D__AVX512F__"])
+
 
 @pytest.fixture
 def small_tiles(monkeypatch):
@@ -161,7 +165,10 @@ FUSES = os.path.exists("/proc/cpuinfo") and " fma " in Path("/proc/cpuinfo").rea
 
 @pytest.mark.skipif(not FUSES, reason="needs x86-64 with fused multiply-add")
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-@pytest.mark.parametrize("options", ["-O3 -mfma", "-O1 -mfma", "-O3 -mavx2", "-O2", "-O0"])
+@pytest.mark.parametrize("options", [
+    "-O3 -mfma", "-O1 -mfma", "-O3 -mavx2", "-O2", "-O0", "-O3 -mfma -D__AVX512F__",
+    "-O0 -D__AVX512F__",
+])  # fmt: skip
 @pytest.mark.parametrize("compiler", [c for c in ("gcc", "clang") if shutil.which(c)])
 def test_bits_depend_on_fused_multiply_add_alone(compiler, options, dtype, tmp_path):
     """Not on the compiler, its level or the width of vectors."""
@@ -438,25 +445,27 @@ def test_streams_of_real_size(f):
 
 
 @needs_sanitizers
+@WIDTHS
 @pytest.mark.parametrize("n", [17, 20, 23, 47])
-def test_triangles_of_panels_that_are_not_full(n, tmp_path):
+def test_triangles_of_panels_that_are_not_full(n, option, tmp_path):
     """Their first panel has columns that are none: nothing is written to their places."""
     rng = np.random.default_rng(n)
     X, d = rng.normal(size=(300, n)), rng.uniform(size=300)
     compiled = sg.compile(lambda X, d: np.einsum("ni,n,nj->ij", X, d, X), X, d)
     assert "sg_product" in compiled.c_source
-    ((got,),) = run_sanitized([compiled.source], [[X, d]], [[np.empty((n, n))]], tmp_path)
+    ((got,),) = run_sanitized([compiled.source], [[X, d]], [[np.empty((n, n))]], tmp_path, option)
     np.testing.assert_allclose(got, (X * d[:, None]).T @ X, atol=1e-12)
 
 
 @needs_sanitizers
+@WIDTHS
 @pytest.mark.parametrize("n", [12, 20, 23])
-def test_panels_that_are_not_full_are_not_read_to_their_end(n, tmp_path):
+def test_panels_that_are_not_full_are_not_read_to_their_end(n, option, tmp_path):
     rng = np.random.default_rng(n)
     a, b = rng.normal(size=(300, 40)), rng.normal(size=(40, n))
     compiled = sg.compile(lambda a, b: a @ b, a, b)
     assert "sg_product" in compiled.c_source
-    ((got,),) = run_sanitized([compiled.source], [[a, b]], [[np.empty((300, n))]], tmp_path)
+    ((got,),) = run_sanitized([compiled.source], [[a, b]], [[np.empty((300, n))]], tmp_path, option)
     np.testing.assert_allclose(got, a @ b, atol=1e-12)
 
 
@@ -473,19 +482,37 @@ def test_nothing_is_read_or_written_outside(n, short_streams, tmp_path):
 
 
 @needs_sanitizers
+@WIDTHS
 @pytest.mark.parametrize("columns", [8, 10, 16, 17])
-def test_panels_that_are_not_full(columns, tmp_path):
+def test_panels_that_are_not_full(columns, option, tmp_path):
     """Rows of a factor begin at the end of the one before, and behind the last there is nothing."""
     rng = np.random.default_rng(columns)
     args = [rng.normal(size=(128, 40)), rng.normal(size=(40, columns))]
     compiled = sg.compile(lambda a, b: (a @ b, b.T @ a.T, np.tanh(a) @ b), *args)
     expected = [args[0] @ args[1], args[1].T @ args[0].T, np.tanh(args[0]) @ args[1]]
     like = [np.empty(e.shape) for e in expected]
-    (got,) = run_sanitized([compiled.source], [args], [like], tmp_path)
+    (got,) = run_sanitized([compiled.source], [args], [like], tmp_path, option)
     for g, e in zip(got, expected, strict=True):
         np.testing.assert_allclose(g, e, rtol=1e-12, atol=1e-12)
 
 
 @needs_sanitizers
-def test_random_graphs_in_streams_under_sanitizers(short_streams, tmp_path):
-    check_seeds(range(7000, 7020), tmp_path)
+@WIDTHS
+def test_random_graphs_in_streams_under_sanitizers(short_streams, option, tmp_path):
+    check_seeds(range(7000, 7020), tmp_path, option)
+
+
+@needs_sanitizers
+@WIDTHS
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_carries_of_all_tiles(dtype, option, small_tiles, tmp_path):
+    """Whole tiles, those at the edges and the triangle of a symmetric product."""
+    rng = np.random.default_rng(8)
+    X, Y = rng.normal(size=(31, 61)).astype(dtype), rng.normal(size=(31, 45)).astype(dtype)
+    compiled = sg.compile(lambda X, Y: (X.T @ Y, X.T @ X, (Y.T @ X).T), X, Y)
+    expected = [X.T @ Y, X.T @ X, X.T @ Y]
+    like = [np.empty_like(e) for e in expected]
+    (got,) = run_sanitized([compiled.source], [[X, Y]], [like], tmp_path, option)
+    assert "carry" in compiled.c_source
+    for g, e in zip(got, expected, strict=True):
+        np.testing.assert_allclose(g, e, atol=1e-4 if dtype == "float32" else 1e-13)

@@ -26,9 +26,6 @@
 #ifndef MIXTURE_GRADIENT_H
 #define MIXTURE_GRADIENT_H
 
-#include <stdbool.h>
-#include <stdint.h>
-
 #define MIXTURE_GRADIENT_WORKSPACE 0
 
 #ifdef __cplusplus

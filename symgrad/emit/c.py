@@ -54,6 +54,7 @@ from symgrad.lower.program import (
     values,
 )  # fmt: skip
 from symgrad.lower.schedule import row_strides
+from symgrad.names import standard_headers
 from symgrad.resources import template_folder
 from symgrad.runtime.cache import open_cache
 
@@ -117,6 +118,7 @@ TEMPLATES = jinja2.Environment(
     bytecode_cache=_Translations(),
     **_SYNTAX,
 )
+TEMPLATES.filters["standard_headers"] = standard_headers
 
 
 def load_templates() -> None:
@@ -798,6 +800,8 @@ def _spelling(node: Expr) -> str | None:
     row = node.op
     if row.c_int is not None and node.args[-1].dtype not in ("float32", "float64"):
         return row.c_int
+    if row.c is not None and node.args[0].op is CONST and not np.isnan(const_value(node.args[0])):
+        return row.c.replace(" || {0} != {0}", "")  # for NaN only
     return row.c
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from lane_functions import Points
+from test_product import FUSES
 from test_sanitizers import needs_sanitizers, run_sanitized
 
 import symgrad as sg
@@ -194,6 +195,37 @@ def test_written_out(n):
     u, angle = v / length, cameras[camera][:, 3, None]
     by_v = np.cos(angle)[:, :, None] * (np.eye(3) - u[:, :, None] * u[:, None, :]) / length[:, :, None]
     close(compiled(*args), (np.concatenate([-by_v, (-np.sin(angle) * u)[:, :, None]], axis=2), by_v), 1e-13)
+
+
+def powers(x, y):
+    """Of sines and of powers, in angles, of several bases and exponents; whole ones, small ones."""
+    z = x**0.7
+    return (
+        np.sin(z) + (np.cos(y) + 1.5) ** -1.3,
+        z**0.4 + y**0.7 + (x * y) ** 0.7,
+        x**-2.5 * y**3 + x**80.5 * 1e-30,
+    )
+
+
+@pytest.mark.parametrize("n", [1024, 1043])
+def test_powers_in_steps(n, tmp_path):
+    rng = np.random.default_rng(n)
+    x, y = rng.uniform(0.1, 2, size=(2, n))
+    compiled = sg.compile(powers, x, y)
+    assert compiled.c_source.count("        sg_powers(") == 2  # a base is no sine and no power
+    close(compiled(x, y), powers(x, y), 1e-13)
+    close(sg.compile(powers, x, y, threads=2)(x, y), compiled(x, y), 0)
+    assert "sg_powers" not in sg.compile(powers, x[:1000], y[:1000]).c_source
+
+
+@needs_sanitizers
+@pytest.mark.parametrize("option", ["-std=c99", *["-mfma -DSG_VECTORIZE"] * FUSES])
+def test_powers_in_steps_under_sanitizers(option, tmp_path):
+    """By the library, and by code of our own where the processor has fused multiply-add."""
+    x, y = np.random.default_rng(1).uniform(0.1, 2, size=(2, 1043))
+    source, like = sg.compile(powers, x, y).source, [np.empty_like(x) for _ in range(3)]
+    (got,) = run_sanitized([source], [[x, y]], [like], tmp_path, option)
+    close(tuple(got), powers(x, y), 1e-13)
 
 
 def moved_about(width, dtype="float64"):

@@ -105,7 +105,7 @@ def lowered(outs):
     return simplify(outs, disable=frozenset({"stable", "linalg"})).outs
 
 
-def run_sanitized(sources: list[Source], inputs, outputs, folder: Path, option: str = "-std=c99"):
+def run_sanitized(sources: list[Source], inputs, outputs, folder: Path, options: str = "-std=c99"):
     """Run each function once, all in one program; `outputs` are arrays of the results' types."""
     declarations, calls, files = [], [], []
     for k, (source, ins, outs) in enumerate(zip(sources, inputs, outputs, strict=True)):
@@ -121,7 +121,8 @@ def run_sanitized(sources: list[Source], inputs, outputs, folder: Path, option: 
         MAIN.format(declarations="\n".join(declarations), calls="\n".join(calls))
     )
     program = folder / "program"
-    command = [GCC, "-std=c99", option, *SANITIZE, *files, folder / "main.c", "-o", program, "-lm"]
+    flags = ["-std=c99", *options.split(), *SANITIZE]
+    command = [GCC, *flags, *files, folder / "main.c", "-o", program, "-lm"]
     subprocess.run(command, check=True)
     data = b"".join(
         a.tobytes() for s, ins in zip(sources, inputs, strict=True) for a in (*ins, *s.data)
@@ -138,7 +139,7 @@ def run_sanitized(sources: list[Source], inputs, outputs, folder: Path, option: 
     return outputs
 
 
-def check_seeds(seeds, folder: Path, option: str = "-std=c99") -> None:
+def check_seeds(seeds, folder: Path, options: str = "-std=c99") -> None:
     sources, inputs, outputs, references = [], [], [], []
     for seed in seeds:
         args, outs, values = graph(seed)
@@ -146,7 +147,7 @@ def check_seeds(seeds, folder: Path, option: str = "-std=c99") -> None:
         sources.append(c_of(args, lowered(outs), name=f"graph_{seed}"))
         inputs.append([values[a] for a in args])
         outputs.append([np.empty(o.shape, o.dtype) for o in outs])
-    results = run_sanitized(sources, inputs, outputs, folder, option)
+    results = run_sanitized(sources, inputs, outputs, folder, options)
     for seed, got, expected in zip(seeds, results, references, strict=True):
         finite = [float(np.max(np.abs(e))) for e in expected if e.size and np.isfinite(e).all()]
         scale = max([1.0, *finite]) * (2e-3 if seed % 5 == 0 else 1e-10)

@@ -9,6 +9,8 @@ Run as a program, ``python tests/test_vector_math.py``, it prints the largest er
 
 from __future__ import annotations
 
+import ctypes
+import ctypes.util
 import functools
 import re
 import sys
@@ -18,7 +20,7 @@ import numpy as np
 import pytest
 from codegen import c_of
 
-import symgrad.ops  # noqa: F401
+import symgrad as sg
 from symgrad.emit.c import _LIBMVEC
 from symgrad.expr.node import arg, bind
 from symgrad.expr.op import OPS
@@ -27,6 +29,8 @@ from symgrad.runtime.compiler import find_compiler
 
 ULP = 4.0  # what glibc promises of its vector functions
 TWO = ("atan2", "hypot", "pow")
+libm = ctypes.CDLL(ctypes.util.find_library("m"))
+libm.pow.argtypes, libm.pow.restype = [ctypes.c_double] * 2, ctypes.c_double
 
 
 @functools.cache
@@ -160,6 +164,18 @@ def faults(name: str, dtype: str) -> list[str]:
 def test_nasty_places(name, dtype):
     found = faults(name, dtype)
     assert not found, f"{len(found)}: " + "; ".join(found[:5])
+
+
+@pytest.mark.parametrize("exponent", [0.7, -0.3, 1.7, -1.5, 1e-5, 1 / 3, 33.3, -63.9, 64 - 2**-46])
+def test_powers_by_own_code(exponent):
+    """Bases of every size to a constant exponent, many of them."""
+    x = nasty(np.float64)
+    x = np.concatenate([x, np.exp(np.random.default_rng(7).uniform(-9, 9, 1500))])
+    compiled = sg.compile(lambda x: x**exponent, x)
+    assert "sg_powers(" in compiled.c_source
+    got, plain = compiled(x), np.array([libm.pow(v, exponent) for v in x])
+    np.testing.assert_array_equal(classes(got), classes(plain))
+    assert np.max(errors("pow", [x, np.full(x.shape, exponent)], got, plain)) < 2
 
 
 if __name__ == "__main__":

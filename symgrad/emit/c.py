@@ -43,6 +43,7 @@ from symgrad.lower.program import (
     Flush,
     Loop,
     Panels,
+    Powers,
     Program,
     Rows,
     Store,
@@ -408,6 +409,11 @@ class _Emitter:
             arrays = [b.name for b in (s.angles, s.rests, s.quarters)]
             self.used.update(arrays)
             return dict(kind="turns", call=f"sg_turns({s.angles.size}, {', '.join(arrays)})")
+        if isinstance(s, Powers):
+            self.used.update((s.bases.name, s.results.name))
+            function = self._helper("sg_powers", "float64")
+            between = [str(s.bases.size), s.bases.name, literal(s.exponent, "float64")]
+            return dict(kind="turns", call=f"{function}({', '.join([*between, s.results.name])})")
         if isinstance(s, Rows):
             return self._rows(s)
         if isinstance(s, Check):
@@ -1103,6 +1109,8 @@ def _helpers(emitter: _Emitter) -> list[str]:
     for name, dtype in (("sg_selectf", "float32"), ("sg_select", "float64")):
         if name in words:  # other helpers use it
             out.insert(0, _render("helpers/sg_select.c.jinja", "sg_select", dtype))
+    if "sg_bits_of" in words:
+        out.insert(0, _render("helpers/sg_bits_of.c.jinja", "sg_bits_of", "float64"))
     for call, dtype in emitter.calls:
         out.append(_render(f"call/{call}.c.jinja", f"sg_{call}", dtype))
     return out

@@ -185,12 +185,12 @@ def loops(
         plain = _plain_axes(factor, along, p.inner, buffers)
         if plain is not None:
             place, k = fresh(), fresh()
-            index, first = (
+            index, corner = (
                 tuple(substitute(factor.args, {along: axis.begin + i, p.inner: inner.begin + j}))
                 for i, j in ((place, k), (const(0, "int64"),) * 2)
             )
             source = buffers[factor.attrs[0]]
-            return [Panels(panels, source, index, first, plain, axis.left, inner.left, offset)]
+            return [Panels(panels, source, index, corner, plain, axis.left, inner.left, offset)]
         result: list[Any] = []
         for (first, last), start, stop, is_pad in axis.panels(width, offset):
             if first is last:

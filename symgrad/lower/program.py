@@ -145,6 +145,15 @@ class Turns:
 
 
 @dataclass(eq=False)
+class Powers:
+    """Bases of a block of lanes to one power, in steps that have loops over the lanes of their own."""
+
+    bases: Buffer
+    exponent: float
+    results: Buffer
+
+
+@dataclass(eq=False)
 class Fetch:
     """The places of the next results of a block of lanes, asked for while these are computed.
 
@@ -341,7 +350,7 @@ def values(statement: Any) -> tuple[Expr, ...]:
         return (*s.index, s.rows, s.columns, s.inner, s.begin, s.diagonal, s.reach, *s.carry_index)
     if isinstance(statement, Panels):
         return (*statement.first, statement.count, statement.inner)
-    if isinstance(statement, (Zero, Turns, Fetch, Rows)):
+    if isinstance(statement, (Zero, Turns, Powers, Fetch, Rows)):
         return ()
     return (*(i for _, index in statement.operands for i in index), *statement.target[1])
 

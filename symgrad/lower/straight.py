@@ -24,6 +24,7 @@ from symgrad.lower.program import (
     Buffer,
     Fetch,
     Loop,
+    Powers,
     Rows,
     Store,
     Turns,
@@ -36,6 +37,8 @@ from symgrad.lower.program import (
 _MOST_OPERATIONS = 1500  # of one point; beyond it, loops are cheaper to compile
 _MOST_ROUNDS = 16  # of one inner loop; longer sums are added up in parts
 _FETCHED_BYTES = 256 * 1024  # of a result that does not stay in the second-level cache
+_MOST_EXPONENT = 64  # of sg_powers, whose logarithms have bits enough for it
+_MANY_POWERS = 1024  # points from which compiling sg_powers pays
 TILE = 4  # elements of a row that are copied together
 _TURNED = {"sin": SIN_TURNED, "cos": COS_TURNED}
 _COMBINED = {"+": "add", "*": "multiply", "max": "maximum", "min": "minimum"}
@@ -136,7 +139,7 @@ class Written:
     def out(self, stores: list[Store]) -> list[Any]:
         """The statements; changes `stores` and adds buffers."""
         results = [s.value for s in stores]
-        before = [*self._rows(results), *self._turns(results)]
+        before = [*self._rows(results), *self._powers(results), *self._turns(results)]
         for s in stores:
             (s.value,) = substitute([s.value], self.swap)
         fetches, behind = self._results(stores)
@@ -172,6 +175,26 @@ class Written:
                     copies.append(Store(copy, _at(k), node, apart=group))
                 self.swap[node] = load_of(copy, _at(k))
         return copies
+
+    def _powers(self, results: list[Expr]) -> list[Any]:
+        """Bases with the same constant exponent, in an array; not bases made of sines or powers."""
+        nodes = toposort(results)
+        found = [n for n in nodes if is_power(n, self.loop.extent)]
+        moving = depends_on(nodes, [self.loop.index])
+        later = depends_on(nodes, [*found, *(n for n in nodes if is_turned(n))])
+        powers: dict[float, list[Expr]] = {}
+        for node in found:
+            if node.args[0] in moving and node.args[0] not in later:
+                powers.setdefault(float(const_value(node.args[1])), []).append(node)
+        out: list[Any] = []
+        for exponent, users in powers.items():
+            bases, raised = (self._array(n, len(users), "float64") for n in ("bases", "powers"))
+            group = next(self.groups)
+            values = substitute([node.args[0] for node in users], self.swap)
+            out += [Store(bases, _at(k), v, apart=group) for k, v in enumerate(values)]
+            out.append(Powers(bases, exponent, raised))
+            self.swap.update((node, load_of(raised, _at(k))) for k, node in enumerate(users))
+        return out
 
     def _turns(self, results: list[Expr]) -> list[Any]:
         """The angles whose sin and cos are taken, in one array; not angles made of other sines."""
@@ -239,8 +262,17 @@ class Written:
 
 
 def is_turned(node: Expr) -> bool:
-    """Whether vector code of our own computes a node."""
+    """Whether a node is the sine or cosine of an angle that is taken apart."""
     return node.name in _TURNED and node.dtype == "float64"
+
+
+def is_power(node: Expr, points: int) -> bool:
+    """Whether a node is a power that sg_powers takes, and gladly, for so many points."""
+    if node.name != "power" or node.dtype != "float64" or node.args[1].op is not CONST:
+        return False
+    exponent = float(const_value(node.args[1]))
+    fits = abs(exponent) <= _MOST_EXPONENT and not exponent.is_integer()
+    return fits and points >= _MANY_POWERS
 
 
 def _offset(buffer: Buffer, index: tuple[Expr, ...]) -> Expr:

@@ -245,8 +245,8 @@ class SparseCompiled:
 
     def matrix(self, values: np.ndarray) -> Any:
         """The csr_array with these entries, which it shares."""
-        matrix = type(self._template)
-        result = matrix.__new__(matrix)  # the constructor would check the pattern again
+        # The constructor would check the pattern again.
+        result = object.__new__(type(self._template))
         result.__dict__.update(self._template.__dict__)
         result.data = values
         return result

@@ -72,7 +72,7 @@ def low_level_callable(
     unused = "" if single else "    (void)n;\n"
     call = f"{source.name}({', '.join([*values, '&result', *(['work'] if work else [])])})"
     text = (
-        f"{source.c}\nSG_API double {source.name}_scipy({given});\n"
+        f"#include <math.h>\n{source.c}\nSG_API double {source.name}_scipy({given});\n"
         f"double {source.name}_scipy({given})\n{{\n    double result = 0;\n{scratch}{unused}"
         f"    return ({call} == 0) ? result : (double)NAN;\n}}\n"
     )

@@ -263,7 +263,10 @@ def by_symgrad(stage: Stages, f: Callable[..., Any], *args: Any, out: Any = None
     with stage("compile"):
         build_source(source, threads=1)
     compiled = sg.compile(f, *args)
-    return functools.partial(compiled, *args, **({} if out is None else {"out": out}))
+    if out is None:
+        return functools.partial(compiled, *args)
+    (x,) = args
+    return lambda: compiled(x, out=out)  # a partial would make a dictionary at every call
 
 
 def compile_c(source: Path) -> Path:

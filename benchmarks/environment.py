@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import os
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -22,6 +24,14 @@ def limit_threads(threads: int) -> None:
     os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"
     os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(scratch / "torch")
     os.environ["PYTENSOR_FLAGS"] = f"base_compiledir={scratch / 'pytensor'}"
+    _build_call_path()
+
+
+@functools.cache
+def _build_call_path() -> None:
+    """The first process with a cache calls by way of Python, while it builds the way that is C."""
+    first = "import symgrad as sg; sg.compile(lambda x: x, 0.0)(0.0)"
+    subprocess.run([sys.executable, "-c", first], check=True)
 
 
 @functools.cache

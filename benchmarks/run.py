@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
-import subprocess
 import sys
 import warnings
 from pathlib import Path
@@ -39,9 +38,6 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     options = arguments()
     environment.limit_threads(options.threads)
-    # The first process with a cache calls by way of Python, while it builds the way that is C.
-    first = "import symgrad as sg; sg.compile(lambda x: x, 0.0)(0.0)"
-    subprocess.run([sys.executable, "-c", first], check=True)
     import harness  # and with it NumPy
     import report
 

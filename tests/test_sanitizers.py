@@ -105,7 +105,7 @@ def lowered(outs):
     return simplify(outs, disable=frozenset({"stable", "linalg"})).outs
 
 
-def run_sanitized(sources: list[Source], inputs, outputs, folder: Path, options: str = "-std=c99"):
+def run_sanitized(sources: list[Source], inputs, outputs, folder: Path, options: str = ""):
     """Run each function once, all in one program; `outputs` are arrays of the results' types."""
     declarations, calls, files = [], [], []
     for k, (source, ins, outs) in enumerate(zip(sources, inputs, outputs, strict=True)):
@@ -139,7 +139,7 @@ def run_sanitized(sources: list[Source], inputs, outputs, folder: Path, options:
     return outputs
 
 
-def check_seeds(seeds, folder: Path, options: str = "-std=c99") -> None:
+def check_seeds(seeds, folder: Path, options: str = "") -> None:
     sources, inputs, outputs, references = [], [], [], []
     for seed in seeds:
         args, outs, values = graph(seed)

@@ -267,7 +267,7 @@ def is_turned(node: Expr) -> bool:
 
 
 def is_power(node: Expr, points: int) -> bool:
-    """Whether a node is a power that sg_powers takes, and gladly, for so many points."""
+    """Whether a node is a power that sg_powers can take, and there are points enough for it."""
     if node.name != "power" or node.dtype != "float64" or node.args[1].op is not CONST:
         return False
     exponent = float(const_value(node.args[1]))

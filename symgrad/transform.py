@@ -123,9 +123,10 @@ def compile(
     f : function written with NumPy, or one made by `grad`, `hessian`, …
     specs_or_examples : as in `trace`
     name : C name of the function; default the Python name, made safe
-    threads : how many may share a large loop over data points, by OpenMP. The results have the
-        same bits for any number. A compiler without OpenMP means a warning, and one thread. C that
-        is exported runs on one, unless it is compiled with ``-fopenmp -DSG_THREADS=4``.
+    threads : how many may share a large loop over data points or a large product of matrices, by
+        OpenMP. The results have the same bits for any number. A compiler without OpenMP means a
+        warning, and one thread. C that is exported runs on one, unless it is compiled with
+        ``-fopenmp -DSG_THREADS=4``.
 
     Returns
     -------

@@ -27,14 +27,14 @@ from test_lanes import close, leaves
 import symgrad as sg
 from symgrad.errors import BuildError, CompileError, SymgradWarning
 from symgrad.generate import source_of
-from symgrad.lower import lanes
+from symgrad.lower import lanes, product
 from symgrad.runtime import call
 from symgrad.runtime.build import build
 from symgrad.runtime.call import Native
 from symgrad.runtime.compiler import find_compiler
 from symgrad.runtime.record import Record
 
-MARK = "SG_PARALLEL\n    for"
+MARK = "SG_PARALLEL\n "
 THREADS = (1, 2, 3, 4)
 GCC = shutil.which("gcc")
 
@@ -75,9 +75,9 @@ def same_bits(got, expected):
 
 
 def backwards(text):
-    """The C with its chunks in the opposite order."""
-    pattern = r"for \(ptrdiff_t (\w+_chunk) = 0; \1 < (\d+); \+\+\1\)"
-    changed, count = re.subn(pattern, r"for (ptrdiff_t \1 = \2 - 1; \1 >= 0; --\1)", text)
+    """The C with the rounds of shared loops in the opposite order."""
+    pattern = r"(SG_PARALLEL\n *for \(ptrdiff_t (\w+)) = 0; \2 < ([^;]+); \+\+\2\)"
+    changed, count = re.subn(pattern, r"\1 = (\3) - 1; \2 >= 0; --\2)", text)
     assert count == text.count(MARK) > 0
     return changed
 
@@ -202,6 +202,56 @@ def test_points_that_meet_stay_serial():
     b = rng.normal(size=7)
     c = sg.jit(sg.grad(f), threads=4)
     same_bits([c(b)], [sg.grad(f)(b)])
+
+
+# ---- products of matrices -----------------------------------------------------------------------
+
+
+def triangle(x, w):
+    return x.T @ (x * w[:, None])
+
+
+def network(a, b, c):
+    h = np.maximum(a @ b, 0)
+    return np.sum(np.tanh(h @ c) ** 2)
+
+
+def normals(*shapes, dtype=np.float64):
+    rng = np.random.default_rng(7)
+    return tuple(rng.normal(size=s).astype(dtype) for s in shapes)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("f, shapes", [
+    (np.matmul, ((101, 70), (70, 203))),
+    (np.matmul, ((13, 300), (300, 64))),
+    (np.matmul, ((300, 4200), (4200, 24))),
+    (lambda a, b: np.sin(a).T @ np.exp(b), ((600, 50), (600, 77))),
+    (lambda a, b: np.einsum("bij,kj->bki", a, b), ((3, 40, 90), (25, 90))),
+    (triangle, ((50, 111), (50,))),
+    (triangle, ((9000, 59), (9000,))),
+    (sg.grad(network, argnums=(0, 1, 2)), ((250, 30), (30, 40), (40, 16))),
+    (sg.grad(network, argnums=(1, 2)), ((12_000, 30), (30, 40), (40, 16))),
+])  # fmt: skip
+def test_products(f, shapes, dtype, monkeypatch):
+    monkeypatch.setattr(product, "_SHARED_WORK", 0)
+    assert check(f, normals(*shapes, dtype=dtype), 1e-11 if dtype is np.float64 else 2e-3) > 0
+
+
+def test_products_of_real_size():
+    assert check(np.matmul, normals((400, 300), (300, 350)), 1e-12) == 1
+    assert check(np.matmul, normals((60, 60), (60, 60)), 1e-12) == 0  # too small to share
+
+
+def test_arrays_of_products_are_small_enough_for_stacks(monkeypatch):
+    monkeypatch.setattr(product, "_SHARED_WORK", 0)
+    for dtype in (np.float64, np.float32):
+        for m in (33, 97, 500, 5000):
+            for k in (8, 100, 257, 5000):
+                a, b = np.empty((m, k), dtype), np.empty((k, 40), dtype)
+                c = source_of(sg.trace(np.matmul, a, b).simplify(), parallel=True).c
+                (size,) = re.findall(MARK + r".*\n +(?:double|float) \w+\[(\d+)\]", c)
+                assert int(size) * np.dtype(dtype).itemsize <= 96 * 1024
 
 
 # ---- the interface ------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ import math
 import re
 import sys
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -355,9 +355,11 @@ class _Emitter:
                 return dict(kind="checks", index=name, extent=s.extent, body=body,
                             name=self._fresh())  # fmt: skip
             self.simd = self.simd or elementwise
+            self.parallel = self.parallel or s.shared
             start, stop = self._bounds(s)
             return dict(kind="loop", index=name, start=start, stop=stop, step=s.step, body=body,
-                        simd=elementwise)  # fmt: skip
+                        simd=elementwise, shared=s.shared,
+                        arrays=self._own(body) if s.shared else [])  # fmt: skip
         if isinstance(s, Store):
             if self.lanes is not None and self.lanes.sums(s):
                 return self._lane_sum(s)
@@ -533,13 +535,18 @@ class _Emitter:
         self.parallel = True
         self.loop_names[loop.chunk] = name
         body = blocks + self.body(loop.flush, depth)
-        words = set().union(*map(_words, body))
-        own = [b for b in self.program.buffers if b.role == "own" and b.name in words]
         sums = {s.partial.number for s, _ in statements(loop.flush)}
-        arrays = [dict(name=b.name, type=C_TYPES[b.dtype], size=b.size, zero=b.number in sums)
-                  for b in own]  # fmt: skip
+        arrays = self._own(body, sums)
         return dict(kind="chunks", index=name, count=loop.chunks, points=loop.chunk_points,
                     full=full, arrays=arrays, body=body)  # fmt: skip
+
+    def _own(
+        self, body: list[dict[str, Any]], zero: Collection[int] = ()
+    ) -> list[dict[str, Any]]:
+        """The arrays that each round of a loop shared by threads has; those in `zero` begin so."""
+        words = set().union(*map(_words, body))
+        return [dict(name=b.name, type=C_TYPES[b.dtype], size=b.size, zero=b.number in zero)
+                for b in self.program.buffers if b.role == "own" and b.name in words]  # fmt: skip
 
     def _takes_extremum_by_bits(self, s: Store) -> bool:
         """Without a branch where lanes have a maximum each; over all lanes there is nothing to

@@ -40,6 +40,9 @@ _BLOCK_ROWS = 96  # left block and one right panel stay in the second- and first
 _MOST_ROWS = 144  # that stay one block
 _BLOCK_COLUMNS = 512
 _BLOCK_INNER = 256
+_SHARED_BYTES = 96 * 1024  # of the left block that each thread has on its stack
+_SHARED_BLOCKS = 16  # of rows that threads share, if rows are enough
+_SHARED_WORK = 1 << 20  # multiply-adds from which sharing pays: some 50 µs
 _FEW_COLUMNS = 128  # up to which rows are not turned into panels, which are read faster
 _COMPENSATE = 16  # blocks of summands from which their sums are added with compensation
 _FEWEST = 8  # rows, columns or summands; smaller products are left to other loops
@@ -160,14 +163,19 @@ def loops(
     origins: Sequence[Expr],
     buffers: Mapping[int, Buffer],
     fresh: Callable[[], Expr],
+    parallel: bool,
 ) -> list[Any]:
     """The statements of a product.
 
     `index` and `carry_index` of the target have `p.row` and `p.column` in them, along `axes`.
     Where a program runs over blocks of points, `limits` of rows, columns and summands may be less
-    than the extents of `p`, and `origins` are where the block begins.
+    than the extents of `p`, and `origins` are where the block begins. `parallel` says whether
+    threads may share blocks of rows, which changes no bit: no two write to the same sums.
     """
     cuts = _blocks(p.extents, target.dtype)
+    shared = parallel and math.prod(p.extents) >= _SHARED_WORK and p.extents[0] > 2 * PANEL_ROWS
+    if shared:
+        cuts = (_shared_rows(p.extents[0], cuts[2].size, target.dtype), *cuts[1:])
     rows, columns, inner = (_Axis(b, n, fresh) for b, n in zip(cuts, limits, strict=True))
     left, right = p.panels
 
@@ -238,6 +246,8 @@ def loops(
         first, diagonal, reach, p.carry, first_of_carry,
     )  # fmt: skip
     body = rows.loop([*copies, tiles])
+    if shared:
+        left.role, body[0].shared = "own", True
     body = [*copy(right, p.right, p.column, columns, False), *body]
     return columns.loop(inner.loop(body))
 
@@ -308,6 +318,13 @@ def _blocks(extents: tuple[int, int, int], dtype: str) -> tuple[_Blocks, _Blocks
         _cut(n, _BLOCK_COLUMNS, panel_columns(dtype)),
         _cut(k, _BLOCK_INNER, 1),
     )
+
+
+def _shared_rows(m: int, inner: int, dtype: str) -> _Blocks:
+    """Of rows, for threads: of equal size, several for each thread and yet not too small."""
+    fitting = _SHARED_BYTES // (inner * np.dtype(dtype).itemsize)
+    most = min(fitting, _BLOCK_ROWS, -(-m // _SHARED_BLOCKS))
+    return _cut(m, max(most // PANEL_ROWS, 2) * PANEL_ROWS, PANEL_ROWS)
 
 
 def _cut(n: int, most: int, multiple: int) -> _Blocks:

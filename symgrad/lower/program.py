@@ -61,7 +61,8 @@ class Buffer:
 
     role is "in", "out", "constant" (data in the C file), "data" (captured array handed in by the
     caller), "scalar" (a local variable), "local" (a small array on the stack) or "work" (a part of
-    the workspace, at `offset` bytes), or "own" (an array that every chunk of a parallel loop has).
+    the workspace, at `offset` bytes), or "own" (an array that every round of a loop shared by
+    threads, or every chunk of it, has).
     """
 
     number: int
@@ -274,6 +275,7 @@ class Loop:
     simd : whether its rounds are known to be independent, and worth a vector
     chunks : if not 0, blocks are taken in so many chunks, of `chunk_points` points, by several threads
     chunk : the variable that counts these
+    shared : whether its rounds, each with arrays of its own, may be taken by several threads
     """
 
     index: Expr
@@ -290,6 +292,7 @@ class Loop:
     chunks: int = 0
     chunk_points: int = 0
     chunk: Expr | None = None
+    shared: bool = False
 
     @property
     def is_plain(self) -> bool:

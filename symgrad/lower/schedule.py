@@ -66,7 +66,7 @@ def lower(
     """
     kernels = Kernels(args, split_contractions(outs), arg_names, out_names)
     kernels.kernels = _checks_first(kernels.kernels)
-    scheduler = _Scheduler(kernels)
+    scheduler = _Scheduler(kernels, parallel)
     body = scheduler.nest(kernels.kernels, {})
     by_number = {b.number: b for b in kernels.buffers}
     _shrink(body, by_number)
@@ -113,7 +113,8 @@ def _reads(kernel: Kernel) -> list[tuple[int, tuple[Expr | None, ...]]]:
 
 
 class _Scheduler:
-    def __init__(self, kernels: Kernels) -> None:
+    def __init__(self, kernels: Kernels, parallel: bool) -> None:
+        self.parallel = parallel
         self.buffers = {b.number: b for b in kernels.buffers}
         self.kernels = kernels
         self.reads = {k: _reads(k) for k in kernels.kernels}
@@ -465,8 +466,9 @@ class _Scheduler:
                 origins[position] = window.begin
         p = replace(p, left=left, right=right, extents=tuple(extents))
         return product.loops(
-            p, k.buffer, target, carry, axes, limits, origins, self.buffers, self.kernels.fresh
-        )
+            p, k.buffer, target, carry, axes, limits, origins, self.buffers, self.kernels.fresh,
+            self.parallel,
+        )  # fmt: skip
 
     def _target(self, k: Kernel, buffer: Buffer) -> tuple[Expr, ...]:
         """Where a kernel writes to a buffer: in one of an open window alone, relative to that."""

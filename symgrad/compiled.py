@@ -20,6 +20,7 @@ from symgrad.errors import (
 )
 from symgrad.graph import Graph
 from symgrad.names import safe_path
+from symgrad.options import DEFAULT, Options
 from symgrad.resources import write_files
 from symgrad.runtime import dispatch
 from symgrad.runtime.build import Library
@@ -59,13 +60,13 @@ class Compiled(_Caller):
     graph : the simplified Graph
     c_source, c_header : text of the two files
     native : whether C runs; False means the NumPy evaluator, for want of a compiler
-    threads : how many may share a large loop; the results do not depend on it
+    options : how it was compiled; see `Options`
     """
 
-    def __init__(self, graph: Graph, threads: int = 1) -> None:
+    def __init__(self, graph: Graph, options: Options = DEFAULT) -> None:
         self._inherit_vectorcall()
         self.graph = graph
-        self.threads = threads
+        self.options = options
         self._source: Source | None = None
         self._native: Native | None = None
         self.__name__ = graph.name
@@ -83,11 +84,12 @@ class Compiled(_Caller):
 
     def _make_native(self) -> Native:
         graph = self.graph
-        record = Record(graph.digest(), graph.captured, self.threads)
+        record = Record(graph.digest(), graph.captured, self.options)
         found = record.find()
         if found is None:
-            library = build_source(self.source, self.threads)
-            if library.threads == self.threads or not self.source.parallel:  # else warn each time
+            threads = self.options.threads
+            library = build_source(self.source, threads)
+            if library.threads == threads or not self.source.parallel:  # else warn each time
                 record.write(self.source, library)
             found = self.source, library
         return Native(*found, graph.input_types, graph.output_types)
@@ -111,13 +113,16 @@ class Compiled(_Caller):
             keep=native,
         )
 
+    def _lowering(self) -> dict[str, bool]:
+        return dict(parallel=self.options.threads > 1, blas=self.options.blas)
+
     @property
     def source(self) -> Source:
         """The generated C and what a caller has to know about it."""
         if self._source is None:
             from symgrad.generate import source_of
 
-            self._source = source_of(self.graph, parallel=self.threads > 1)
+            self._source = source_of(self.graph, **self._lowering())
         return self._source
 
     @property
@@ -167,7 +172,7 @@ class Compiled(_Caller):
         return dataclasses.replace(
             self.graph.cost(),
             workspace=self.source.workspace_bytes,
-            passes=passes_of(self.graph, parallel=self.threads > 1),
+            passes=passes_of(self.graph, **self._lowering()),
         )
 
     @property
@@ -215,7 +220,7 @@ class Compiled(_Caller):
         )
 
     def __reduce__(self) -> Any:
-        return Compiled, (self.graph, self.threads)
+        return Compiled, (self.graph, self.options)
 
     def __repr__(self) -> str:
         types = ", ".join(f"{t.name}: {t.described}" for t in self.graph.input_types)
@@ -233,7 +238,7 @@ class Dispatcher(_Caller):
 
     f : written on traced values
     trace : makes the Graph of `f` for given arguments
-    threads : how many may share a large loop
+    options : of its versions
     """
 
     __symgrad_transformed__ = True
@@ -241,10 +246,10 @@ class Dispatcher(_Caller):
     __qualname__: str
 
     def __init__(
-        self, f: Callable[..., Any], trace: Callable[..., Graph], threads: int = 1
+        self, f: Callable[..., Any], trace: Callable[..., Graph], options: Options
     ) -> None:
         self._inherit_vectorcall()
-        self.threads = threads
+        self.options = options
         self.f = f
         self.trace = trace
         self.compiled: dict[Any, Compiled] = {}
@@ -276,7 +281,7 @@ class Dispatcher(_Caller):
                 compiled = self.compiled.get(key)
                 if compiled is None:
                     graph = self.trace(self.f, *args, **kwargs).simplify()
-                    compiled = Compiled(graph, self.threads)
+                    compiled = Compiled(graph, self.options)
                     self._register(compiled, leaves)
                     self.compiled[key] = compiled
         return compiled.graph.finish(compiled.call_flat([x for x in leaves if is_array(x)]))

@@ -25,13 +25,14 @@ def c_names(paths: Sequence[str], taken: Sequence[str] = ()) -> list[str]:
     return unique([*taken, *(mangle(w, k) for k, w in enumerate(words))])[len(taken) :]
 
 
-def source_of(graph: Graph, *, parallel: bool = False) -> Source:
+def source_of(graph: Graph, *, parallel: bool = False, blas: bool = False) -> Source:
     """C of a graph, with names, shapes and the formula in comments.
 
     parallel : whether loops are cut so that several threads can share them
+    blas : whether it calls a BLAS for large products of matrices
     """
     name = mangle(graph.name, 0)
-    program = _program_of(graph, name, parallel)
+    program = _program_of(graph, name, parallel, blas)
     comment: list[str] = []
     if len(graph.nodes) <= _FORMULA_NODES:
         comment = [comment_text(ascii_text(line)) for line in graph.formula().splitlines()]
@@ -45,14 +46,15 @@ def source_of(graph: Graph, *, parallel: bool = False) -> Source:
     )
 
 
-def passes_of(graph: Graph, *, parallel: bool = False) -> dict[str, int]:
+def passes_of(graph: Graph, *, parallel: bool = False, blas: bool = False) -> dict[str, int]:
     """How often the C of a graph reads each of its arguments from memory, by path."""
-    program = _program_of(graph, mangle(graph.name, 0), parallel)
+    program = _program_of(graph, mangle(graph.name, 0), parallel, blas)
     counts = passes(program)
     return {path: counts[b.name] for path, b in zip(graph.arg_names, program.inputs, strict=False)}
 
 
-def _program_of(graph: Graph, name: str, parallel: bool) -> Program:
+def _program_of(graph: Graph, name: str, parallel: bool, blas: bool) -> Program:
     names = c_names([*graph.arg_names, *graph.out_names], taken=["work", name])
     inputs, outputs = names[: len(graph.args)], names[len(graph.args) :]
-    return lower(graph.args, share(graph.lowered_outs()), inputs, outputs, parallel=parallel)
+    outs = share(graph.lowered_outs())
+    return lower(graph.args, outs, inputs, outputs, parallel=parallel, blas=blas)

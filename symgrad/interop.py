@@ -15,6 +15,7 @@ import cffi
 from symgrad.boundary import ArrayType
 from symgrad.emit.c import Source
 from symgrad.errors import MissingPackageError, UnsupportedError
+from symgrad.runtime.blas import connect
 from symgrad.runtime.build import Library, build
 
 _STACK_BYTES = 65536  # scratch memory that a wrapper may keep on the stack
@@ -76,7 +77,9 @@ def low_level_callable(
         f"double {source.name}_scipy({given})\n{{\n    double result = 0;\n{scratch}{unused}"
         f"    return ({call} == 0) ? result : (double)NAN;\n}}\n"
     )
-    library = build(text, (f"{source.name}_scipy",), optimize=3)
+    library = build(text, (f"{source.name}_scipy",), optimize=3, blas=source.blas)
+    if library.blas:
+        connect(library)
     kind = "double (*)(double)" if single else "double (*)(int, double *)"
     pointer = cffi.FFI().cast(kind, library.address(f"{source.name}_scipy"))
     return scipy.LowLevelCallable(pointer)

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from symgrad.errors import BuildError
 from symgrad.expr.node import Expr, arg, bind
 from symgrad.graph import Graph
 from symgrad.names import c_identifier
+from symgrad.options import DEFAULT, Options
 from symgrad.signature import (
     argument_paths,
     argument_spec,
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from symgrad.compiled import Compiled
 
 Function = Callable[..., Any]
-_MOST_THREADS = 1024
 
 # Rewrites that a trace applies before it differentiates, for `explain()`; one table per trace.
 _FIRED: ContextVar[dict[str, int] | None] = ContextVar("fired", default=None)
@@ -114,6 +113,7 @@ def compile(
     *specs_or_examples: Any,
     name: str | None = None,
     threads: int = 1,
+    blas: bool = False,
     **kwargs: Any,
 ) -> Compiled:
     """Compile `f` ahead of time for arguments of the given types.
@@ -127,6 +127,8 @@ def compile(
         OpenMP. The results have the same bits for any number. A compiler without OpenMP means a
         warning, and one thread. C that is exported runs on one, unless it is compiled with
         ``-fopenmp -DSG_THREADS=4``.
+    blas : whether large products of matrices are left to SciPy's BLAS, which has threads of its own
+        and decides about the last bits. C that is exported has to be linked with some BLAS.
 
     Returns
     -------
@@ -136,36 +138,33 @@ def compile(
 
     Raises
     ------
-    TraceError, BuildError (see `symgrad.errors`); UnsafeNameError for a hostile `name`. Without
+    TraceError, BuildError (see `symgrad.errors`); MissingPackageError for `blas` without SciPy;
+    UnsafeNameError for a hostile `name`. Without
     any C compiler there is a warning and the result runs on NumPy; but a compiler that ``CC`` names
     and that does not work is an UnusableCompilerError.
     """
-    check_threads(threads)
+    options = Options(threads, blas)
     ahead = getattr(f, "__symgrad_compile__", None)  # sparse derivatives: more than one graph
     if ahead is not None:
-        return ahead(*specs_or_examples, name=name, threads=threads, **kwargs)
+        return ahead(*specs_or_examples, name=name, threads=threads, blas=blas, **kwargs)
     graph = trace(f, *specs_or_examples, **kwargs)
     if name is not None:
         graph = graph._with(graph.outs, name=c_identifier(name, what="name"))
     from symgrad.compiled import Compiled  # not at import: it needs cffi
 
-    return Compiled(graph.simplify(), threads)
-
-
-def check_threads(threads: Any) -> None:
-    """Raise unless `threads` is a number of threads."""
-    if type(threads) is not int or not 1 <= threads <= _MOST_THREADS:
-        raise BuildError(f"threads={threads!r}: must be an int from 1 to {_MOST_THREADS}.")
+    return Compiled(graph.simplify(), options)
 
 
 # ---- compiling at the first call ---------------------------------------------------------------
 
 
-def transformed(f: Function, impl: Function, label: str, threads: int = 1) -> Function:
+def transformed(
+    f: Function, impl: Function, label: str, options: Options = DEFAULT
+) -> Function:
     """`impl` as a function: inlined under a trace, compiled on arrays, called without Python."""
     from symgrad.compiled import Dispatcher  # not at import: it needs cffi
 
-    function = Dispatcher(impl, trace, threads)
+    function = Dispatcher(impl, trace, options)
     functools.update_wrapper(function, f, updated=())
     name = function_name(f)
     named: Any
@@ -176,18 +175,18 @@ def transformed(f: Function, impl: Function, label: str, threads: int = 1) -> Fu
     return function
 
 
-def jit(f: Function, *, threads: int = 1) -> Function:
+def jit(f: Function, *, threads: int = 1, blas: bool = False) -> Function:
     """`f` compiled at its first call for given structure, shapes and dtypes.
 
-    Scalar results come back as Python numbers, arrays as fresh NumPy arrays. `threads` as in
-    `compile`: ``sg.jit(sg.grad(f), threads=4)``.
+    Scalar results come back as Python numbers, arrays as fresh NumPy arrays. `threads` and `blas`
+    as in `compile`: ``sg.jit(sg.grad(f), threads=4)``.
     """
-    check_threads(threads)
+    options = Options(threads, blas)
 
     def impl(*args: Any, **kwargs: Any) -> Any:
         return f(*args, **kwargs)
 
-    return transformed(f, impl, "", threads)
+    return transformed(f, impl, "", options)
 
 
 # ---- small ones --------------------------------------------------------------------------------

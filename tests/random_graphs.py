@@ -28,9 +28,13 @@ SHAPES = [(), (1,), (3,), (4,), (2, 3), (3, 4), (1, 4), (2, 3, 2), (0, 3), (20,)
 
 
 class Builder:
-    """Grows a pool of nodes; every node is finite on moderate inputs."""
+    """Grows a pool of nodes; every node is finite on moderate inputs.
 
-    def __init__(self, seed: int, dtype: str = "float64") -> None:
+    products : the share of products of matrices among them
+    """
+
+    def __init__(self, seed: int, dtype: str = "float64", products: float = 0.1) -> None:
+        self.products = products
         self.rng = np.random.default_rng(seed)
         self.dtype = dtype
         self.args = [
@@ -57,6 +61,8 @@ class Builder:
     def step(self) -> Expr:
         kind = int(self.rng.integers(16))
         x = self.pick()
+        if x.ndim and self.rng.random() < self.products:
+            return self.product(x)
         if kind <= 2:
             return bind(str(self.rng.choice(SAFE)), x)
         if kind <= 4:
@@ -125,6 +131,22 @@ class Builder:
             shape = (x.shape[0],) + (1,) * (x.ndim - 1)
             return x * broadcast_to(reshape(ramp, shape), x.shape) + const(0.5, self.dtype, x.shape)
         return bind("sin", x)
+
+    def product(self, x: Expr) -> Expr:
+        """A sum over the last axis of `x` and an axis of something else; they may share another."""
+        recent = self.pool[-8:]
+        fitting = [(y, a) for y in recent for a in range(y.ndim) if y.shape[a] == x.shape[-1]]
+        y, axis = fitting[int(self.rng.integers(len(fitting)))] if fitting else (x, x.ndim - 1)
+        left, right = list(range(x.ndim)), [100 + k for k in range(y.ndim)]
+        right[axis] = left[-1]
+        shared = [(i, k) for i in left[:-1] for k in range(y.ndim)
+                  if k != axis and x.shape[i] == y.shape[k]]  # fmt: skip
+        if shared and self.rng.random() < 0.2:
+            i, k = shared[int(self.rng.integers(len(shared)))]
+            right[k] = i
+        keep = sorted({*left, *right} - {left[-1]})
+        self.rng.shuffle(keep)
+        return einsum([x, y], [left, right], keep)
 
     def outputs(self) -> list[Expr]:
         """The last nodes, one of them twice, and an argument."""

@@ -21,8 +21,9 @@ def close(got, expected, scale, what):
         np.testing.assert_allclose(g, e, rtol=scale, atol=scale, err_msg=f"{what}, output {k}")
 
 
-def compare(seed: int, dtype: str, derivatives: bool) -> None:
-    b = Builder(seed, dtype)
+def compare(seed: int, dtype: str, derivatives: bool, products: float = 0.1) -> str:
+    """Raises unless all three agree; returns the C."""
+    b = Builder(seed, dtype, products)
     outs, args, values = b.outputs(), list(b.args), b.values()
     if derivatives:
         cts = [const(0.7, o.dtype, o.shape) for o in outs]
@@ -47,6 +48,7 @@ def compare(seed: int, dtype: str, derivatives: bool) -> None:
     status, got = run_c(source, args, lowered, values)
     assert status == 0
     close(got, expected, scale, f"seed {seed}: C\n{source.c}")
+    return source.c
 
 
 @pytest.mark.parametrize("block", range(10))

@@ -90,9 +90,9 @@ def sanitizers() -> str:
     return ""
 
 
-def graph(seed: int):
+def graph(seed: int, products: float = 0.1):
     """Arguments, results (values, or gradients for odd seeds) and values of a random graph."""
-    b = Builder(seed, "float32" if seed % 5 == 0 else "float64")
+    b = Builder(seed, "float32" if seed % 5 == 0 else "float64", products)
     outs, args, values = b.outputs(), list(b.args), b.values()
     if seed % 2:
         pulled = vjp(outs, args, [const(0.7, o.dtype, o.shape) for o in outs])
@@ -139,10 +139,10 @@ def run_sanitized(sources: list[Source], inputs, outputs, folder: Path, options:
     return outputs
 
 
-def check_seeds(seeds, folder: Path, options: str = "") -> None:
+def check_seeds(seeds, folder: Path, options: str = "", products: float = 0.1) -> list[Source]:
     sources, inputs, outputs, references = [], [], [], []
     for seed in seeds:
-        args, outs, values = graph(seed)
+        args, outs, values = graph(seed, products)
         references.append(evaluate(outs, values))
         sources.append(c_of(args, lowered(outs), name=f"graph_{seed}"))
         inputs.append([values[a] for a in args])
@@ -154,6 +154,7 @@ def check_seeds(seeds, folder: Path, options: str = "") -> None:
         for k, (g, e) in enumerate(zip(got, expected, strict=True)):
             message = f"seed {seed}, result {k}"
             np.testing.assert_allclose(g, e, rtol=scale, atol=scale, err_msg=message)
+    return sources
 
 
 needs_sanitizers = pytest.mark.skipif(bool(sanitizers()), reason=sanitizers())

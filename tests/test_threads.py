@@ -28,6 +28,7 @@ import symgrad as sg
 from symgrad.errors import BuildError, CompileError, SymgradWarning
 from symgrad.generate import source_of
 from symgrad.lower import lanes, product
+from symgrad.options import Options
 from symgrad.runtime import call
 from symgrad.runtime.build import build
 from symgrad.runtime.call import Native
@@ -262,7 +263,7 @@ def test_jit_and_compile():
     f = sg.jit(sg.grad(loss), threads=3)
     same_bits([f(*args)], [sg.grad(loss)(*args)])
     (compiled,) = f.compiled.values()
-    assert compiled.threads == 3
+    assert compiled.options == Options(3)
     assert compiled._native.library.threads == 3
     assert "-DSG_THREADS=3" in compiled._native.library.flags
     again = sg.compile(sg.grad(loss), *args, threads=3, name="again")
@@ -289,11 +290,12 @@ def test_odd_numbers_are_refused(threads):
 
 RECORDS = """
 import symgrad as sg
+from symgrad.options import Options
 from symgrad.runtime.record import Record
 from test_threads import rows, sample, sums
 for f, n in (sums, 50_007), (rows, 90):  # the second has nothing to share
     graph = sg.compile(f, *sample(n), threads=2).graph
-    records = [Record(graph.digest(), graph.captured, threads).find() for threads in (1, 2, 3)]
+    records = [Record(graph.digest(), graph.captured, Options(n)).find() for n in (1, 2, 3)]
     print([record and record[1].threads for record in records])
 """
 

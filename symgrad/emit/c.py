@@ -41,6 +41,7 @@ from symgrad.lower.program import (
     Check,
     Fetch,
     Flush,
+    Gemm,
     Loop,
     Panels,
     Powers,
@@ -137,6 +138,7 @@ class Source(Binding):
     data_names : names under which the exported data file defines the captured arrays
     units : in how many pieces the C can be compiled side by side, by SG_UNIT = 0, 1, …
     parallel : whether it has loops that several threads can share
+    blas : whether it calls a BLAS
     """
 
     c: str
@@ -144,6 +146,7 @@ class Source(Binding):
     data_names: tuple[str, ...]
     units: int
     parallel: bool
+    blas: bool
 
 
 def literal(value: Any, dtype: str) -> str:
@@ -189,6 +192,7 @@ class _Emitter:
         self.lanes: Lanes | None = None  # the block that is being spelled
         self.simd = False  # whether there are such blocks
         self.parallel = False  # whether several threads can share one
+        self.blas = False  # whether a BLAS is called
         self.prefetch = False  # whether such a block asks for cache lines
         self.branchless = False  # whether a branch would keep the compiler from vectorising
         for index in _open_single_rounds(program):
@@ -422,6 +426,8 @@ class _Emitter:
             return dict(kind="check", value=self.spell(s.value), size=s.size)
         if isinstance(s, Panels):
             return self._panels(s)
+        if isinstance(s, Gemm):
+            return self._gemm(s)
         if isinstance(s, Tiles):
             return self._tiles(s)
         assert isinstance(s, Call)
@@ -487,6 +493,15 @@ class _Emitter:
         steps_left = (length, length, 1) if in_rows else (length, 1, s.left.shape[2])
         strides = map(str, (*steps_left, s.right.shape[1], s.skip))
         arguments = [*pointers, *strides, *numbers, *target, *carry]
+        return dict(kind="product", call=f"{name}({', '.join(arguments)})")
+
+    def _gemm(self, s: Gemm) -> dict[str, Any]:
+        self.blas = True
+        arguments = [self.spell(n) for n in (s.rows, s.columns, s.inner, s.begin)]
+        for m in s.matrices:
+            arguments += [self.address(m.buffer, m.first), *_steps(m.buffer, m.axes)]
+        arguments.pop()  # columns of the target are neighbours
+        name = self._function("gemm", s.target.buffer.dtype)
         return dict(kind="product", call=f"{name}({', '.join(arguments)})")
 
     # ---- blocks of lanes -----------------------------------------------------------------------
@@ -942,6 +957,7 @@ def emit(
         data_names=tuple(f"{name}_{b.name}" for b in captured),
         units=-(-len(parts) // UNIT_PARTS),
         parallel=emitter.parallel,
+        blas=emitter.blas,
     )
 
 

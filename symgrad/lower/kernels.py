@@ -237,7 +237,9 @@ class Kernels:
         outs: Sequence[Expr],
         arg_names: Sequence[str],
         out_names: Sequence[str],
+        blas: bool,
     ) -> None:
+        self.blas = blas
         self.buffers: list[Buffer] = []
         self.kernels: list[Kernel] = []
         self.stored: dict[Expr, Buffer] = {}
@@ -413,12 +415,12 @@ class Kernels:
         places = [tuple(at[k] for k in t) for t in terms]
         left, right = (self._element(f, place) for f, place in zip(nodes, places, strict=True))
         panels = self.work((), node.dtype), self.work((), node.dtype)
-        carry = self.work(node.shape, node.dtype) if product.needs_carry(extents) else None
         triangular = product.is_triangular(self._computed(nodes[1], places[1]), inner, column)
-        whole = product.Product(
-            left, right, row, column, inner, extents, panels, carry, triangular
-        )
+        whole = product.Product(left, right, row, column, inner, extents, panels, triangular)
         index = tuple(at[k] for k in output)
+        whole.blas = self.blas and product.suits_blas(whole, index)
+        if product.needs_carry(extents) and not whole.blas:
+            whole.carry = self.work(node.shape, node.dtype)
         self._add(target, index, "product", None, dims, (), kind="product", extra=whole)
         self._finish(target, index, whole)
 

@@ -26,6 +26,7 @@ from symgrad.lower.program import (
     Call,
     Check,
     Flush,
+    Gemm,
     Loop,
     Panels,
     Rows,
@@ -162,7 +163,7 @@ class _Plan:
     # ---- is it right, does it pay ---------------------------------------------------------------
 
     def possible(self) -> bool:
-        if any(isinstance(s, (Call, Check, Panels, Tiles)) for s, _ in self.leaves):
+        if any(isinstance(s, (Call, Check, Gemm, Panels, Tiles)) for s, _ in self.leaves):
             return False
         if not (self._pays() and self._is_right()):
             return False

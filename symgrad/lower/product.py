@@ -27,7 +27,9 @@ from symgrad.lower.program import (
     INDEX_MOD,
     LOAD,
     Buffer,
+    Gemm,
     Loop,
+    Matrix,
     Panels,
     Store,
     Tiles,
@@ -43,6 +45,7 @@ _BLOCK_INNER = 256
 _SHARED_BYTES = 96 * 1024  # of the left block that each thread has on its stack
 _SHARED_BLOCKS = 16  # of rows that threads share, if rows are enough
 _SHARED_WORK = 1 << 20  # multiply-adds from which sharing pays: some 50 µs
+_BLAS_WORK = 1 << 24  # multiply-adds from which the threads of a BLAS pay
 _FEW_COLUMNS = 128  # up to which rows are not turned into panels, which are read faster
 _COMPENSATE = 16  # blocks of summands from which their sums are added with compensation
 _FEWEST = 8  # rows, columns or summands; smaller products are left to other loops
@@ -66,8 +69,9 @@ class Product:
     left, right : scalar expressions in the loop variables `row`, `column` and `inner`
     extents : of these three
     panels : the buffers of the copies, whose shapes are set when loops are made
-    carry : the buffer of what the sums round away, as large as the target, where there are many
     triangular : whether the right factor is 0 wherever the summand is greater than the column
+    carry : the buffer of what the sums round away, as large as the target, where there are many
+    blas : whether a BLAS computes it
     """
 
     left: Expr
@@ -77,8 +81,9 @@ class Product:
     inner: Expr
     extents: tuple[int, int, int]
     panels: tuple[Buffer, Buffer]
-    carry: Buffer | None
     triangular: bool
+    carry: Buffer | None = None
+    blas: bool = False
 
     @property
     def own(self) -> tuple[Expr, Expr, Expr]:
@@ -250,6 +255,69 @@ def loops(
         left.role, body[0].shared = "own", True
     body = [*copy(right, p.right, p.column, columns, False), *body]
     return columns.loop(inner.loop(body))
+
+
+def suits_blas(p: Product, index: tuple[Expr, ...]) -> bool:
+    """Whether a BLAS can compute a product at `index` of its target and would not do more work."""
+    large = math.prod(p.extents) >= _BLAS_WORK and max(p.extents) < 1 << 31  # its integers
+    rows_or_columns_are_neighbours = index[-1] in (p.row, p.column)
+    return (
+        large and rows_or_columns_are_neighbours and not p.triangular and not is_symmetric(p)
+    )
+
+
+def by_blas(
+    p: Product,
+    target: Buffer,
+    index: tuple[Expr, ...],
+    axes: tuple[int, int],
+    limits: Sequence[Expr],
+    begin: Expr,
+    buffers: Mapping[int, Buffer],
+    fresh: Callable[[], Expr],
+) -> list[Any]:
+    """The statements of a product that a BLAS computes; parameters as of `loops`.
+
+    Factors that are computed, or have no axis along which elements are neighbours, are copied.
+    """
+    zero = const(0, "int64")
+    body: list[Any] = []
+
+    def matrix(factor: Expr, along: Expr, copy: Buffer, extent: int, limit: Expr) -> Matrix:
+        """Along `along`, then along the summands."""
+        plain = _plain_axes(factor, along, p.inner, buffers)
+        if plain is not None and len(buffers[factor.attrs[0]].shape) - 1 in plain:
+            first = tuple(substitute(factor.args, {along: zero, p.inner: zero}))
+            return Matrix(buffers[factor.attrs[0]], first, plain)
+        i, k = fresh(), fresh()
+        value = substitute((factor,), {along: i, p.inner: k})[0]
+        nest = [Loop(i, extent, stop=limit), Loop(k, p.extents[2], stop=limits[2])]
+        axes = (0, 1)
+        if _is_contiguous(factor, along) and not _is_contiguous(factor, p.inner):
+            nest.reverse()
+            axes = (1, 0)
+        copy.shape = tuple(loop.extent for loop in nest)
+        copy.kept_axes = (0, 1)
+        nest[1].simd = True
+        nest[1].body = [Store(copy, tuple(loop.index for loop in nest), value)]
+        nest[0].body = [nest[1]]
+        body.append(nest[0])
+        return Matrix(copy, (zero, zero), axes)
+
+    left, right = (
+        matrix(factor, along, copy, extent, limit)
+        for factor, along, copy, extent, limit in zip(
+            (p.left, p.right), p.own[:2], p.panels, p.extents[:2], limits[:2], strict=True
+        )
+    )
+    first = tuple(substitute(index, {p.row: zero, p.column: zero}))
+    to = Matrix(target, first, axes)
+    rows, columns, inner = limits
+    if axes[0] == len(target.shape) - 1:  # columns of the target are neighbours: transpose it all
+        left, right, rows, columns = right, left, columns, rows
+        to = Matrix(target, first, (axes[1], axes[0]))
+    right = Matrix(right.buffer, right.first, (right.axes[1], right.axes[0]))
+    return [*body, Gemm(left, right, to, rows, columns, inner, begin)]
 
 
 @dataclass(frozen=True)

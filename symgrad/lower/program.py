@@ -263,6 +263,35 @@ class Tiles:
     carry_index: tuple[Expr, ...]
 
 
+@dataclass(frozen=True)
+class Matrix:
+    """A part of a buffer: elements from `first` on, rows and columns along two of its axes."""
+
+    buffer: Buffer
+    first: tuple[Expr, ...]
+    axes: tuple[int, int]
+
+
+@dataclass(eq=False)
+class Gemm:
+    """target = or, unless `begin` is 0, += left · right, by a BLAS.
+
+    left, right : rows by inner and inner by columns; of each, elements along one axis are neighbours
+    """
+
+    left: Matrix
+    right: Matrix
+    target: Matrix
+    rows: Expr
+    columns: Expr
+    inner: Expr
+    begin: Expr
+
+    @property
+    def matrices(self) -> tuple[Matrix, Matrix, Matrix]:
+        return self.left, self.right, self.target
+
+
 @dataclass(eq=False)
 class Loop:
     """for index in range(start, stop, step): body
@@ -351,6 +380,9 @@ def values(statement: Any) -> tuple[Expr, ...]:
     if isinstance(statement, Tiles):
         s = statement
         return (*s.index, s.rows, s.columns, s.inner, s.begin, s.diagonal, s.reach, *s.carry_index)
+    if isinstance(statement, Gemm):
+        sizes = statement.rows, statement.columns, statement.inner
+        return (*(i for m in statement.matrices for i in m.first), *sizes, statement.begin)
     if isinstance(statement, Panels):
         return (*statement.first, statement.count, statement.inner)
     if isinstance(statement, (Zero, Turns, Powers, Fetch, Rows)):
@@ -403,6 +435,8 @@ def passes(program: Program) -> dict[str, int]:
             read = [(n.attrs[0], n.args) for n in loads(values(statement))]
             if isinstance(statement, (Rows, Panels)):
                 read.append((statement.buffer.number, statement.index))
+            elif isinstance(statement, Gemm):
+                read += [(m.buffer.number, m.first) for m in (statement.left, statement.right)]
             for number, index in read:
                 array = inputs.get(number)
                 if array is None:

@@ -27,6 +27,7 @@ from symgrad.lower.program import (
     Call,
     Check,
     Flush,
+    Gemm,
     Loop,
     Panels,
     Program,
@@ -46,7 +47,9 @@ _READ_AGAIN_BYTES = 2 << 20  # of arrays that stay in the second-level cache
 _SUMS_IN_CACHE = 4096  # elements of an array of sums that a loop over other data may carry along
 _ALIGNMENT = 64
 _STREAM_BLOCK = 96  # points: a block of rows of a product
+_MANY_SUMMANDS = 192  # of a product, from which copying its other factor wants more rows
 _STREAM_BYTES = 2 << 20  # what is not written and read again, from which a stream pays
+_BLAS_BLOCK = 1024  # points of a block, or summands, that are worth a call of a BLAS
 _COMPENSATE = 16  # blocks from which the sums of blocks are added with compensation
 _ADDED_SHARE = 0.5  # sums that every block adds to are in a cache more often than not
 
@@ -58,13 +61,14 @@ def lower(
     out_names: Sequence[str],
     *,
     parallel: bool = False,
+    blas: bool = False,
 ) -> Program:
     """The loop program of a graph without composites and stop_gradients.
 
-    Parameters are the argument nodes and results with the C names they will have, and whether
-    several threads may share a loop.
+    Parameters are the argument nodes and results with the C names they will have, whether several
+    threads may share a loop, and whether a BLAS multiplies large matrices.
     """
-    kernels = Kernels(args, split_contractions(outs), arg_names, out_names)
+    kernels = Kernels(args, split_contractions(outs), arg_names, out_names, blas)
     kernels.kernels = _checks_first(kernels.kernels)
     scheduler = _Scheduler(kernels, parallel)
     body = scheduler.nest(kernels.kernels, {})
@@ -262,9 +266,16 @@ class _Scheduler:
         And where a product adds up over the points, data that others read as well is read once.
         """
         every = [k.extra for k in kernels if k.kind == "product"]
-        blocks = {self.find(p.row): _STREAM_BLOCK for p in every}
+        blocks: dict[Expr, int] = {}
+        for p in every:
+            axis = self.find(p.row)
+            blocks[axis] = max(blocks.get(axis, 0), _points_of_block(p))
         for p in every:
             blocks.setdefault(self.find(p.inner), product.block_of_summands(p.extents[2]))
+        for p in every:
+            if p.blas:
+                for axis in (self.find(p.row), self.find(p.inner)):
+                    blocks[axis] = max(blocks[axis], _BLAS_BLOCK)
         result = {}
         for axis, block in blocks.items():
             if self.extent[axis] < 2 * block:
@@ -465,6 +476,10 @@ class _Scheduler:
                 limits[position] = window.extent or const(window.size, "int64")
                 origins[position] = window.begin
         p = replace(p, left=left, right=right, extents=tuple(extents))
+        if p.blas:
+            return product.by_blas(
+                p, k.buffer, target, axes, limits, origins[2], self.buffers, self.kernels.fresh
+            )
         return product.loops(
             p, k.buffer, target, carry, axes, limits, origins, self.buffers, self.kernels.fresh,
             self.parallel,
@@ -515,6 +530,11 @@ class _Scheduler:
             low, high = new(*k.order)
             store.order = low, high
         return store
+
+
+def _points_of_block(p: product.Product) -> int:
+    """Rows of a product that are worth a copy of the other factor, which every block makes."""
+    return _STREAM_BLOCK if p.extents[2] < _MANY_SUMMANDS else 4 * _STREAM_BLOCK
 
 
 def _elements(k: Kernel) -> int:
@@ -570,6 +590,9 @@ def _accesses(body: list):
                 yield statement.carry.number, statement.carry_index, path
             for buffer in (statement.left, statement.right):
                 yield buffer.number, _first(buffer, ()), path
+        elif isinstance(statement, Gemm):
+            for m in statement.matrices:
+                yield m.buffer.number, m.first, path
         elif isinstance(statement, Call):
             for buffer, index in (*statement.operands, statement.target):
                 yield buffer.number, _first(buffer, index), path

@@ -74,6 +74,7 @@ _loader = ffi.dlopen(None)
 _dlopen, _dlsym, _dlerror = _loader.dlopen, _loader.dlsym, _loader.dlerror
 
 _THREADS = "-DSG_THREADS="
+_BLAS = "-DSG_BLAS"
 _SYMBOL = r"[A-Za-z_][A-Za-z0-9_]{0,254}"
 _libraries: dict[str, Library] = {}
 _locks: dict[str, threading.Lock] = {}
@@ -105,6 +106,11 @@ class Library:
         """How many share its loops."""
         return next((int(f[len(_THREADS) :]) for f in self.flags if f.startswith(_THREADS)), 1)
 
+    @property
+    def blas(self) -> bool:
+        """Whether it has pointers to a BLAS, which are to be set."""
+        return _BLAS in self.flags
+
     def address(self, symbol: str) -> int:
         """Address of an exported function, for callers that do not go through cffi."""
         if not re.fullmatch(_SYMBOL, symbol):
@@ -135,6 +141,7 @@ def build(
     key_extra: str = "",
     units: int = 1,
     threads: int = 1,
+    blas: bool = False,
 ) -> Library:
     """Compile and load `source`, or find it in this process or in the cache.
 
@@ -147,6 +154,7 @@ def build(
     key_extra : anything else that must be part of the cache key, such as symgrad's version
     units : in how many pieces `source` can be compiled side by side, by ``-DSG_UNIT=0``, 1, …
     threads : how many share its loops, by OpenMP and ``-DSG_THREADS``
+    blas : whether it calls a BLAS by pointers that whoever loads it sets, by ``-DSG_BLAS``
 
     Raises
     ------
@@ -164,7 +172,7 @@ def build(
     1.0
     """
     compiler = find_compiler()
-    flags = resolve_flags(compiler, native=native, optimize=optimize, threads=threads)
+    flags = resolve_flags(compiler, native=native, optimize=optimize, threads=threads, blas=blas)
     key = cache_key(source, compiler, flags, key_extra)
     library = _libraries.get(key)
     if library is None:

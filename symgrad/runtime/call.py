@@ -21,6 +21,7 @@ from symgrad.errors import (
     SymgradWarning,
     warn,
 )
+from symgrad.runtime.blas import connect
 from symgrad.runtime.build import Library, build, ffi
 from symgrad.runtime.dispatch import empty
 from symgrad.runtime.threads import end_before_fork
@@ -48,6 +49,7 @@ def build_source(source: Source, threads: int) -> Library:
             key_extra=__version__,
             units=source.units,
             threads=threads,
+            blas=source.blas,
         )
 
     if threads == 1 or not source.parallel:
@@ -84,6 +86,8 @@ class Native:
         self._memory = threading.local()
         if library.threads > 1:
             end_before_fork(library)
+        if library.blas:
+            connect(library)
 
     def __call__(
         self, values: Sequence[Any], outs: Sequence[Any] | None = None

@@ -151,7 +151,7 @@ def find_compiler() -> Compiler:
 
 
 def resolve_flags(
-    compiler: Compiler, *, native: bool, optimize: int, threads: int = 1
+    compiler: Compiler, *, native: bool, optimize: int, threads: int = 1, blas: bool = False
 ) -> tuple[str, ...]:
     """All options for a shared library, in the order in which they follow the source file.
 
@@ -167,7 +167,8 @@ def resolve_flags(
     if optimize == 1:
         quirks = (*quirks, *_STRAIGHT.get(compiler.kind, ()))
     openmp = ("-fopenmp", f"-DSG_THREADS={threads}") if threads > 1 else ()
-    return (*_BASE, *_BIND, f"-O{optimize}", *quirks, *own, *openmp, *extra, "-lm")
+    pointers = ("-DSG_BLAS",) if blas else ()
+    return (*_BASE, *_BIND, f"-O{optimize}", *quirks, *own, *openmp, *pointers, *extra, "-lm")
 
 
 def compile_library(

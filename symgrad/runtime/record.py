@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from symgrad.boundary import Binding
+from symgrad.options import DEFAULT, Options
 from symgrad.resources import generator_digest
 from symgrad.runtime.build import Library, cache_key, find_key
 from symgrad.runtime.cache import is_key, open_cache
@@ -27,12 +28,12 @@ class Record:
 
     digest : of the graph
     captured : its arrays
-    threads : how many may share its loops
+    options : of its compilation
     """
 
     digest: str
     captured: Sequence[np.ndarray]
-    threads: int = 1
+    options: Options = DEFAULT
 
     def find(self) -> tuple[Binding, Library] | None:
         """How to call the library, and the library, loaded; or None.
@@ -48,6 +49,7 @@ class Record:
                 "library": str(key),
                 "optimize": level,
                 "threads": threads,
+                "blas": bool(blas),
                 "name": str(function),
                 "entry": str(entry),
                 "workspace": workspace,
@@ -55,7 +57,7 @@ class Record:
             } if (
                 is_key(key)
                 and _is_number(level, 4)
-                and threads in (1, self.threads)
+                and threads in (1, self.options.threads)
                 and _is_number(workspace, _LARGEST)
             ):
                 pass
@@ -65,7 +67,7 @@ class Record:
             return None
         binding = Binding(function, entry, workspace, tuple(self.captured[k] for k in places))
         compiler = find_compiler()
-        flags = resolve_flags(compiler, native=True, optimize=level, threads=threads)
+        flags = resolve_flags(compiler, native=True, optimize=level, threads=threads, blas=blas)
         library = find_key(key, (entry, function), compiler, flags)
         if library is None:
             return None
@@ -83,6 +85,7 @@ class Record:
             "library": library.key,
             "optimize": library.optimize,
             "threads": library.threads,
+            "blas": library.blas,
             "name": binding.name,
             "entry": binding.entry,
             "workspace": binding.workspace_bytes,
@@ -97,7 +100,7 @@ class Record:
             return None
         compiler = find_compiler()
         flags = resolve_flags(compiler, native=True, optimize=0)
-        return cache_key(f"{generator} {self.digest}", compiler, flags, f"record {self.threads}")
+        return cache_key(f"{generator} {self.digest}", compiler, flags, f"record {self.options}")
 
 
 def _is_number(value: object, limit: int) -> bool:

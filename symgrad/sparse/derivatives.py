@@ -18,6 +18,7 @@ from symgrad.errors import DifferentiationError, StructureError, UnsupportedErro
 from symgrad.expr.node import FLOATS, Expr, const
 from symgrad.graph import Graph
 from symgrad.names import c_identifier
+from symgrad.options import Options
 from symgrad.signature import is_array, leaf_key
 from symgrad.simplify import simplify
 from symgrad.sparse.compress import hessian_entries, jacobian_entries
@@ -152,15 +153,17 @@ class SparseDerivative:
         *specs_or_examples: Any,
         name: str | None = None,
         threads: int = 1,
+        blas: bool = False,
         **kwargs: Any,
     ) -> SparseCompiled:
         """Compile for arguments of the given types; parameters as of `sg.compile`."""
+        options = Options(threads, blas)
         graph, pattern = self.trace(*specs_or_examples, **kwargs)
         if name is not None:
             graph = dataclasses.replace(graph, name=c_identifier(name, what="name"))
         from symgrad.compiled import Compiled  # not at import: it needs Jinja and cffi
 
-        return SparseCompiled(Compiled(graph.simplify(), threads), pattern)
+        return SparseCompiled(Compiled(graph.simplify(), options), pattern)
 
     def trace(self, *specs_or_examples: Any, **kwargs: Any) -> tuple[Graph, Pattern]:
         """The graph of the entries, an array [nnz], and where they stand."""

@@ -24,7 +24,7 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 # one folder may.
 LAYERS = [
     ["errors", "version"],
-    ["names", "tree", "specs", "boundary", "resources"],
+    ["names", "tree", "specs", "boundary", "options", "resources"],
     ["expr"],
     ["ops"],
     ["trace", "diff", "inspect"],
@@ -46,7 +46,7 @@ LEVEL = {part: level for level, row in enumerate(LAYERS) for part in row}
 # without them. So are LATE ones: compiled functions need cffi, their C Jinja, and a process that
 # finds its functions in the cache generates no C.
 LATE = ("symgrad.compiled.", "symgrad.generate.", "symgrad.interop.")
-LAZY = {"inspect": "sympy", "sparse": "scipy", "interop": "scipy"}
+LAZY = {"inspect": "sympy", "sparse": "scipy", "interop": "scipy", "runtime": "scipy"}
 OPTIONAL = {"scipy"}
 
 PUBLIC = """

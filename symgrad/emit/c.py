@@ -191,6 +191,11 @@ class _Emitter:
         self.loop_names: dict[Expr, str] = {}
         self.lanes: Lanes | None = None  # the block that is being spelled
         self.simd = False  # whether there are such blocks
+        self.carrying = {  # functions that have to note what additions round away
+            ("product" if isinstance(s, Tiles) else "sg_add_lanes", s.buffer.dtype)
+            for s, _ in statements(program.body)
+            if isinstance(s, (Flush, Tiles)) and s.carry is not None
+        }
         self.parallel = False  # whether several threads can share one
         self.blas = False  # whether a BLAS is called
         self.prefetch = False  # whether such a block asks for cache lines
@@ -483,7 +488,7 @@ class _Emitter:
     def _tiles(self, s: Tiles) -> dict[str, Any]:
         name = self._function("product", s.buffer.dtype)
         target = [self.address(s.buffer, s.index), *_steps(s.buffer, s.axes)]
-        carry = ["NULL", "0", "0"]
+        carry = ["NULL", "0", "0"] if ("product", s.buffer.dtype) in self.carrying else []
         if s.carry is not None:
             carry = [self.address(s.carry, s.carry_index), *_steps(s.carry, s.axes)]
         pointers = [self.address(b, ()) for b in (s.left, s.right)]
@@ -622,8 +627,9 @@ class _Emitter:
             str(s.partial.lanes or 1),
             self.address(s.partial, s.at),
             self.address(s.buffer, s.index),
-            "NULL" if s.carry is None else self.address(s.carry, ()),
         ]
+        if ("sg_add_lanes", s.buffer.dtype) in self.carrying:
+            arguments.append("NULL" if s.carry is None else self.address(s.carry, ()))
         function = self._helper("sg_add_lanes", s.buffer.dtype)
         return dict(kind="flush", call=f"{function}({', '.join(arguments)})", target=s.buffer.name)
 
@@ -1127,7 +1133,8 @@ def _helpers(emitter: _Emitter) -> list[str]:
     out: list[str] = []
     for helper, dtype in emitter.helpers:
         if helper != "sg_select":
-            out.append(_render(f"helpers/{helper}.c.jinja", helper, dtype))
+            carries = (helper, dtype) in emitter.carrying
+            out.append(_render(f"helpers/{helper}.c.jinja", helper, dtype, carries))
     words = _words(out) | {f"{h}f" if d == "float32" else h for h, d in emitter.helpers}
     for name, dtype in (("sg_selectf", "float32"), ("sg_select", "float64")):
         if name in words:  # other helpers use it
@@ -1135,7 +1142,8 @@ def _helpers(emitter: _Emitter) -> list[str]:
     if "sg_bits_of" in words:
         out.insert(0, _render("helpers/sg_bits_of.c.jinja", "sg_bits_of", "float64"))
     for call, dtype in emitter.calls:
-        out.append(_render(f"call/{call}.c.jinja", f"sg_{call}", dtype))
+        carries = (call, dtype) in emitter.carrying
+        out.append(_render(f"call/{call}.c.jinja", f"sg_{call}", dtype, carries))
     return out
 
 
@@ -1155,12 +1163,13 @@ def _vector_math(used: set[str], helpers: list[str]) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def _render(template: str, name: str, dtype: str) -> str:
+def _render(template: str, name: str, dtype: str, carries: bool = False) -> str:
     suffix = {"float32": "f", "int32": "32"}.get(dtype, "")
     return TEMPLATES.get_template(template).render(
         name=name + suffix,
         real=C_TYPES[dtype],
         integer=C_TYPES[dtype],
         f="f" if dtype == "float32" else "",
+        carries=carries,
         lit=lambda value: literal(value, dtype),
     )

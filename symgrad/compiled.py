@@ -20,7 +20,7 @@ from symgrad.errors import (
 )
 from symgrad.graph import Graph
 from symgrad.names import safe_path
-from symgrad.options import DEFAULT, Options
+from symgrad.options import DEFAULT_OPTIONS, Options
 from symgrad.resources import write_files
 from symgrad.runtime import dispatch
 from symgrad.runtime.build import Library
@@ -63,7 +63,7 @@ class Compiled(_Caller):
     options : how it was compiled; see `Options`
     """
 
-    def __init__(self, graph: Graph, options: Options = DEFAULT) -> None:
+    def __init__(self, graph: Graph, options: Options = DEFAULT_OPTIONS) -> None:
         self._inherit_vectorcall()
         self.graph = graph
         self.options = options

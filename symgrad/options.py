@@ -27,4 +27,4 @@ class Options:
             raise BuildError(f"blas={self.blas!r}: must be True or False.")
 
 
-DEFAULT = Options()
+DEFAULT_OPTIONS = Options()

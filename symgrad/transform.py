@@ -18,7 +18,7 @@ import numpy as np
 from symgrad.expr.node import Expr, arg, bind
 from symgrad.graph import Graph
 from symgrad.names import c_identifier
-from symgrad.options import DEFAULT, Options
+from symgrad.options import DEFAULT_OPTIONS, Options
 from symgrad.signature import (
     argument_paths,
     argument_spec,
@@ -159,7 +159,7 @@ def compile(
 
 
 def transformed(
-    f: Function, impl: Function, label: str, options: Options = DEFAULT
+    f: Function, impl: Function, label: str, options: Options = DEFAULT_OPTIONS
 ) -> Function:
     """`impl` as a function: inlined under a trace, compiled on arrays, called without Python."""
     from symgrad.compiled import Dispatcher  # not at import: it needs cffi

@@ -243,3 +243,15 @@ def test_no_warnings(compiler, option, every_product):
         text = source_of(graph, blas=True).c
         done = subprocess.run(command, input=text, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
+
+
+def test_sizes_beyond_32_bits():
+    def calls_of(*shapes):
+        graph = sg.trace(np.matmul, *(sg.f64[shape] for shape in shapes)).simplify()
+        return calls(source_of(graph, blas=True).c)
+
+    assert calls_of((40, 2**31 - 1), (2**31 - 1, 40)) == 1
+    assert calls_of((40, 2**31), (2**31, 40)) == 0
+    assert calls_of((2**30, 40), (40, 1000)) == 0  # the result
+    many = calls_of((3, 2**16, 2**15), (3, 2**15, 40))  # copied matrix by matrix
+    assert many == 1

@@ -418,7 +418,7 @@ class Kernels:
         triangular = product.is_triangular(self._computed(nodes[1], places[1]), inner, column)
         whole = product.Product(left, right, row, column, inner, extents, panels, triangular)
         index = tuple(at[k] for k in output)
-        whole.blas = self.blas and product.suits_blas(whole, index)
+        whole.blas = self.blas and product.suits_blas(whole, target, index)
         if product.needs_carry(extents) and not whole.blas:
             whole.carry = self.work(node.shape, node.dtype)
         self._add(target, index, "product", None, dims, (), kind="product", extra=whole)

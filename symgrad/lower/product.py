@@ -257,13 +257,16 @@ def loops(
     return columns.loop(inner.loop(body))
 
 
-def suits_blas(p: Product, index: tuple[Expr, ...]) -> bool:
-    """Whether a BLAS can compute a product at `index` of its target and would not do more work."""
-    large = math.prod(p.extents) >= _BLAS_WORK and max(p.extents) < 1 << 31  # its integers
-    rows_or_columns_are_neighbours = index[-1] in (p.row, p.column)
-    return (
-        large and rows_or_columns_are_neighbours and not p.triangular and not is_symmetric(p)
-    )
+def suits_blas(p: Product, target: Buffer, index: tuple[Expr, ...]) -> bool:
+    """Whether a BLAS can compute a product at `index` of `target` and would not do more work."""
+    large = math.prod(p.extents) >= _BLAS_WORK
+    possible = index[-1] in (p.row, p.column) and _fits_blas(*p.extents, math.prod(target.shape))
+    return large and possible and not p.triangular and not is_symmetric(p)
+
+
+def _fits_blas(*sizes: int) -> bool:
+    """Whether a BLAS that counts in 32 bits can be told such sizes, or steps up to them."""
+    return max(sizes) < 1 << 31
 
 
 def by_blas(
@@ -286,9 +289,11 @@ def by_blas(
     def matrix(factor: Expr, along: Expr, copy: Buffer, extent: int, limit: Expr) -> Matrix:
         """Along `along`, then along the summands."""
         plain = _plain_axes(factor, along, p.inner, buffers)
-        if plain is not None and len(buffers[factor.attrs[0]].shape) - 1 in plain:
-            first = tuple(substitute(factor.args, {along: zero, p.inner: zero}))
-            return Matrix(buffers[factor.attrs[0]], first, plain)
+        if plain is not None:
+            source = buffers[factor.attrs[0]]
+            if len(source.shape) - 1 in plain and _fits_blas(math.prod(source.shape)):
+                first = tuple(substitute(factor.args, {along: zero, p.inner: zero}))
+                return Matrix(source, first, plain)
         i, k = fresh(), fresh()
         value = substitute((factor,), {along: i, p.inner: k})[0]
         nest = [Loop(i, extent, stop=limit), Loop(k, p.extents[2], stop=limits[2])]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from symgrad.boundary import Binding
-from symgrad.options import DEFAULT, Options
+from symgrad.options import DEFAULT_OPTIONS, Options
 from symgrad.resources import generator_digest
 from symgrad.runtime.build import Library, cache_key, find_key
 from symgrad.runtime.cache import is_key, open_cache
@@ -33,7 +33,7 @@ class Record:
 
     digest: str
     captured: Sequence[np.ndarray]
-    options: Options = DEFAULT
+    options: Options = DEFAULT_OPTIONS
 
     def find(self) -> tuple[Binding, Library] | None:
         """How to call the library, and the library, loaded; or None.

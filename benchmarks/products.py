@@ -21,7 +21,6 @@ import mlp  # noqa: E402
 import numpy as np  # noqa: E402
 
 import symgrad as sg  # noqa: E402
-from symgrad.runtime import dispatch  # noqa: E402
 
 SHAPES = [(n, n, n) for n in (100, 200, 480, 1000, 2000)]  # rows, summands, columns
 SHAPES += [(300, 64, 64), (96, 32, 32), (1000, 50, 50)]
@@ -35,7 +34,6 @@ def ratio(ours: harness.Call, theirs: harness.Call) -> float:
 
 
 def main() -> None:
-    dispatch.load()  # else it is built beside the first measurement
     rng = np.random.default_rng(0)
     print(f"{'time / OpenBLAS':20}{'float64':>9}{'float32':>9}")
     for m, k, n in SHAPES:

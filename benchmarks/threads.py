@@ -28,7 +28,6 @@ import harness  # noqa: E402
 import numpy as np  # noqa: E402
 
 import symgrad as sg  # noqa: E402
-from symgrad.runtime import dispatch  # noqa: E402
 from symgrad.tree import flatten  # noqa: E402
 
 
@@ -63,7 +62,6 @@ CASES: list[tuple[str, Callable[..., Any], tuple[Any, ...]]] = [
 
 
 def main() -> None:
-    dispatch.load()  # else it is built beside the first measurement
     print(f"{'':42}{'1 thread':>10}{f'threads={THREADS}':>12}{'blas=True':>12}")
     for name, f, args in CASES:
         made = [sg.compile(f, *args, **choice)

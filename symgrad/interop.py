@@ -78,8 +78,7 @@ def low_level_callable(
         f"    return ({call} == 0) ? result : (double)NAN;\n}}\n"
     )
     library = build(text, (f"{source.name}_scipy",), optimize=3, blas=source.blas)
-    if library.blas:
-        connect(library)
+    connect(library)
     kind = "double (*)(double)" if single else "double (*)(int, double *)"
     pointer = cffi.FFI().cast(kind, library.address(f"{source.name}_scipy"))
     return scipy.LowLevelCallable(pointer)

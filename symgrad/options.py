@@ -14,7 +14,7 @@ class Options:
     """Choices of whoever compiles a function; BuildError for values that are none.
 
     threads : how many may share a large loop or product; the results do not depend on it
-    blas : whether large products of matrices are left to SciPy's BLAS, whose results have its bits
+    blas : whether large products of matrices are left to SciPy's BLAS, which decides the last bits
     """
 
     threads: int = 1

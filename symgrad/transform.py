@@ -139,14 +139,14 @@ def compile(
     Raises
     ------
     TraceError, BuildError (see `symgrad.errors`); MissingPackageError for `blas` without SciPy;
-    UnsafeNameError for a hostile `name`. Without
-    any C compiler there is a warning and the result runs on NumPy; but a compiler that ``CC`` names
-    and that does not work is an UnusableCompilerError.
+    UnsafeNameError for a hostile `name`. Without any C compiler there is a warning and the result
+    runs on NumPy; but a compiler that ``CC`` names and that does not work is an
+    UnusableCompilerError.
     """
-    options = Options(threads, blas)
     ahead = getattr(f, "__symgrad_compile__", None)  # sparse derivatives: more than one graph
     if ahead is not None:
         return ahead(*specs_or_examples, name=name, threads=threads, blas=blas, **kwargs)
+    options = Options(threads, blas)
     graph = trace(f, *specs_or_examples, **kwargs)
     if name is not None:
         graph = graph._with(graph.outs, name=c_identifier(name, what="name"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import pickle
+import re
 import shutil
 import subprocess
 import sys
@@ -15,12 +16,14 @@ import pytest
 from codegen import STRICT
 from test_fuzz import compare
 from test_product import short_streams, small_tiles  # noqa: F401, fixtures
+from test_threads import normals
 
 import symgrad as sg
+from symgrad.emit import c as emit_module
 from symgrad.errors import BuildError, MissingPackageError
 from symgrad.generate import source_of
 from symgrad.lower import product, schedule
-from symgrad.runtime import blas
+from symgrad.runtime.blas import _address, connect
 from symgrad.runtime.build import build
 
 pytest.importorskip("scipy.linalg.cython_blas")
@@ -31,17 +34,20 @@ def every_product(monkeypatch):
     monkeypatch.setattr(product, "_BLAS_WORK", 0)
 
 
-def normals(*shapes, dtype=np.float64):
-    rng = np.random.default_rng(11)
-    return tuple(rng.normal(size=s).astype(dtype) for s in shapes)
-
-
 def calls(text):
     return text.count(" sg_gemm(") + text.count(" sg_gemmf(") - text.count("static void sg_gemm")
 
 
-def network(x, v, w):
-    return np.tanh(np.tanh(x @ v) @ w)
+def loss(v, w, x):
+    return np.sum(np.tanh(np.tanh(x @ v) @ w) ** 2)
+
+
+def slopes(v, w, x):
+    """The gradient of `loss` by v and w, by hand."""
+    h = np.tanh(x @ v)
+    o = np.tanh(h @ w)
+    d = 2 * o * (1 - o**2)
+    return x.T @ ((d @ w.T) * (1 - h**2)), h.T @ d
 
 
 PRODUCTS = [
@@ -79,15 +85,13 @@ def test_products(case, dtype, every_product):
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("n", [300, 2048, 5001])
 def test_blocks_of_points(n, threads, every_product):
-    def loss(v, w, x):
-        return np.sum(network(x, v, w) ** 2)
-
     args = normals((40, 60), (60, 50), (n, 40))
     gradient = sg.grad(loss, argnums=(0, 1))
     compiled = sg.compile(gradient, *args, blas=True, threads=threads)
-    assert calls(compiled.c_source) >= 3
+    assert calls(compiled.c_source) == 5
     assert "sg_product" not in compiled.c_source
-    for g, e in zip(compiled(*args), gradient(*args), strict=True):
+    assert ("+= 1024) {" in compiled.c_source) == (n >= 2048)
+    for g, e in zip(compiled(*args), slopes(*args), strict=True):
         np.testing.assert_allclose(g, e, rtol=0, atol=1e-12 * np.abs(e).max())
 
 
@@ -100,7 +104,7 @@ def test_random_graphs(block, streams, every_product, request, monkeypatch):
 
     def connected(text, *args, **options):
         library = build(text, *args, blas="SG_BLAS" in text, **options)
-        blas.connect(library)
+        connect(library)
         made.append(library.blas)
         return library
 
@@ -140,6 +144,7 @@ def test_jit_sparse_and_pickles():
     assert again.options == compiled.options
     assert calls(again.c_source) == 1
     sparse = sg.sparse_jacobian(lambda x: (a @ b)[0] * x**2).compile(b[0], blas=True)
+    assert sparse.compiled.options == compiled.options
     np.testing.assert_allclose(sparse(b[0]).toarray(), np.diag(2 * (a @ b)[0] * b[0]), rtol=1e-12)
 
 
@@ -153,9 +158,26 @@ def test_odd_values_are_refused(odd):
         sg.sparse_hessian(lambda x: np.sum(x**2)).compile(np.ones(3), blas=odd)
 
 
+def test_files_in_several_units(every_product, monkeypatch):
+    """Of which one defines the pointer and the others call by it."""
+    monkeypatch.setattr(emit_module, "PART_STATEMENTS", 1)
+    monkeypatch.setattr(emit_module, "UNIT_PARTS", 1)
+    args = normals((40, 60), (60, 50), (70, 40))
+    compiled = sg.compile(sg.grad(loss, argnums=(0, 1)), *args, blas=True, name="units")
+    assert compiled.source.units > 3
+    for g, e in zip(compiled(*args), slopes(*args), strict=True):
+        np.testing.assert_allclose(g, e, rtol=0, atol=1e-12 * np.abs(e).max())
+
+
+def test_a_library_without_pointers_is_refused():
+    library = build(sg.compile(np.sin, 1.0).c_source, ("sin_",), blas=True)
+    with pytest.raises(BuildError, match="no pointer"):
+        connect(library)
+
+
 def test_without_scipy(every_product, monkeypatch):
     monkeypatch.setitem(sys.modules, "scipy.linalg", None)
-    blas._address.cache_clear()
+    _address.cache_clear()
     a, b = normals((32, 40), (40, 23))
     with pytest.raises(MissingPackageError, match=r"symgrad\[sparse\]"):
         sg.compile(np.matmul, a, b, blas=True)
@@ -246,12 +268,16 @@ def test_no_warnings(compiler, option, every_product):
 
 
 def test_sizes_beyond_32_bits():
-    def calls_of(*shapes):
+    def call(*shapes):
+        """The call of the BLAS, with the names of what it multiplies: x1, x2 or copies."""
         graph = sg.trace(np.matmul, *(sg.f64[shape] for shape in shapes)).simplify()
-        return calls(source_of(graph, blas=True).c)
+        return re.findall(r"^ +sg_gemm\((.*)\);", source_of(graph, blas=True).c, re.MULTILINE)
 
-    assert calls_of((40, 2**31 - 1), (2**31 - 1, 40)) == 1
-    assert calls_of((40, 2**31), (2**31, 40)) == 0
-    assert calls_of((2**30, 40), (40, 1000)) == 0  # the result
-    many = calls_of((3, 2**16, 2**15), (3, 2**15, 40))  # copied matrix by matrix
-    assert many == 1
+    (whole,) = call((40, 2**25), (2**25, 40))
+    assert "x1" in whole
+    assert "x2" in whole
+    assert call((40, 2**31), (2**31, 40)) == []
+    assert call((2**30, 40), (40, 1000)) == []  # the result
+    (copied,) = call((3, 2**16, 2**15), (3, 2**15, 40))  # of the first, matrix by matrix
+    assert "x1" not in copied
+    assert "x2" in copied

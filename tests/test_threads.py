@@ -222,6 +222,9 @@ def normals(*shapes, dtype=np.float64):
     return tuple(rng.normal(size=s).astype(dtype) for s in shapes)
 
 
+PANELS = MARK + r".*\n +(?:double|float) \w+\[(\d+)\]"  # of the rows that one round has
+
+
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("f, shapes", [
     (np.matmul, ((101, 70), (70, 203))),
@@ -236,7 +239,9 @@ def normals(*shapes, dtype=np.float64):
 ])  # fmt: skip
 def test_products(f, shapes, dtype, monkeypatch):
     monkeypatch.setattr(product, "_SHARED_WORK", 0)
-    assert check(f, normals(*shapes, dtype=dtype), 1e-11 if dtype is np.float64 else 2e-3) > 0
+    args = normals(*shapes, dtype=dtype)
+    assert check(f, args, 1e-11 if dtype is np.float64 else 2e-3) > 0
+    assert re.search(PANELS, source_of(sg.trace(f, *args).simplify(), parallel=True).c)
 
 
 def test_products_of_real_size():
@@ -251,7 +256,7 @@ def test_arrays_of_products_are_small_enough_for_stacks(monkeypatch):
             for k in (8, 100, 257, 5000):
                 a, b = np.empty((m, k), dtype), np.empty((k, 40), dtype)
                 c = source_of(sg.trace(np.matmul, a, b).simplify(), parallel=True).c
-                (size,) = re.findall(MARK + r".*\n +(?:double|float) \w+\[(\d+)\]", c)
+                (size,) = re.findall(PANELS, c)
                 assert int(size) * np.dtype(dtype).itemsize <= 96 * 1024
 
 

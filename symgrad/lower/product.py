@@ -177,10 +177,9 @@ def loops(
     than the extents of `p`, and `origins` are where the block begins. `parallel` says whether
     threads may share blocks of rows, which changes no bit: no two write to the same sums.
     """
-    cuts = _blocks(p.extents, target.dtype)
-    shared = parallel and math.prod(p.extents) >= _SHARED_WORK and p.extents[0] > 2 * PANEL_ROWS
-    if shared:
-        cuts = (_shared_rows(p.extents[0], cuts[2].size, target.dtype), *cuts[1:])
+    shared = parallel and math.prod(p.extents) >= _SHARED_WORK
+    cuts = _blocks(p.extents, target.dtype, shared)
+    shared = shared and cuts[0].count > 1
     rows, columns, inner = (_Axis(b, n, fresh) for b, n in zip(cuts, limits, strict=True))
     left, right = p.panels
 
@@ -250,9 +249,9 @@ def loops(
         left, right, skip, target, first_of_target, axes, rows.left, columns.left, inner.left,
         first, diagonal, reach, p.carry, first_of_carry,
     )  # fmt: skip
-    body = rows.loop([*copies, tiles])
     if shared:
-        left.role, body[0].shared = "own", True
+        left.role = "own"
+    body = rows.loop([*copies, tiles], shared)
     body = [*copy(right, p.right, p.column, columns, False), *body]
     return columns.loop(inner.loop(body))
 
@@ -353,7 +352,7 @@ class _Axis:
         else:
             self.left = bind("minimum", limit - self.begin, size)
 
-    def loop(self, body: list[Any]) -> list[Any]:
+    def loop(self, body: list[Any], shared: bool = False) -> list[Any]:
         """A loop over the blocks."""
         if self.block.count == 1:
             return body
@@ -361,7 +360,7 @@ class _Axis:
         if self.limit.op is not CONST:
             size = const(self.block.size, "int64")
             stop = bind(INDEX_DIV, self.limit + const(self.block.size - 1, "int64"), size)
-        return [Loop(self.number, self.block.count, body, stop=stop)]
+        return [Loop(self.number, self.block.count, body, stop=stop, shared=shared)]
 
     @property
     def cut(self) -> bool:
@@ -383,21 +382,19 @@ class _Axis:
         return [(whole, None, None, False), (part, zero, used, False), (part, used, wide, True)]
 
 
-def _blocks(extents: tuple[int, int, int], dtype: str) -> tuple[_Blocks, _Blocks, _Blocks]:
-    """Of rows, columns and summands."""
+def _blocks(
+    extents: tuple[int, int, int], dtype: str, shared: bool
+) -> tuple[_Blocks, _Blocks, _Blocks]:
+    """Of rows, columns and summands. Threads share rows: several blocks each, but no tiny ones."""
     m, n, k = extents
-    return (
-        _cut(m, m if m <= _MOST_ROWS else _BLOCK_ROWS, PANEL_ROWS),
-        _cut(n, _BLOCK_COLUMNS, panel_columns(dtype)),
-        _cut(k, _BLOCK_INNER, 1),
-    )
-
-
-def _shared_rows(m: int, inner: int, dtype: str) -> _Blocks:
-    """Of rows, for threads: of equal size, several for each thread and yet not too small."""
-    fitting = _SHARED_BYTES // (inner * np.dtype(dtype).itemsize)
-    most = min(fitting, _BLOCK_ROWS, -(-m // _SHARED_BLOCKS))
-    return _cut(m, max(most // PANEL_ROWS, 2) * PANEL_ROWS, PANEL_ROWS)
+    inner = _cut(k, _BLOCK_INNER, 1)
+    rows = m if m <= _MOST_ROWS else _BLOCK_ROWS
+    if shared:
+        fitting = _SHARED_BYTES // (inner.size * np.dtype(dtype).itemsize)
+        most = min(fitting, _BLOCK_ROWS, -(-m // _SHARED_BLOCKS))
+        rows = max(most // PANEL_ROWS, 2) * PANEL_ROWS
+    columns = _cut(n, _BLOCK_COLUMNS, panel_columns(dtype))
+    return _cut(m, rows, PANEL_ROWS), columns, inner
 
 
 def _cut(n: int, most: int, multiple: int) -> _Blocks:

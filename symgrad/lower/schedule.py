@@ -271,11 +271,11 @@ class _Scheduler:
             axis = self.find(p.row)
             blocks[axis] = max(blocks.get(axis, 0), _points_of_block(p))
         for p in every:
-            blocks.setdefault(self.find(p.inner), product.block_of_summands(p.extents[2]))
-        for p in every:
+            axis = self.find(p.inner)
             if p.blas:
-                for axis in (self.find(p.row), self.find(p.inner)):
-                    blocks[axis] = max(blocks[axis], _BLAS_BLOCK)
+                blocks[axis] = max(blocks.get(axis, 0), _BLAS_BLOCK)
+            else:
+                blocks.setdefault(axis, product.block_of_summands(p.extents[2]))
         result = {}
         for axis, block in blocks.items():
             if self.extent[axis] < 2 * block:
@@ -534,6 +534,8 @@ class _Scheduler:
 
 def _points_of_block(p: product.Product) -> int:
     """Rows of a product that are worth a copy of the other factor, which every block makes."""
+    if p.blas:
+        return _BLAS_BLOCK
     return _STREAM_BLOCK if p.extents[2] < _MANY_SUMMANDS else 4 * _STREAM_BLOCK
 
 

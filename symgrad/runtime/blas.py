@@ -14,19 +14,22 @@ from symgrad.errors import BuildError, MissingPackageError
 from symgrad.runtime.build import Library, ffi
 
 _ROUTINES = ("dgemm", "sgemm")
+_POINTER = "sg_blas_"
 
 
 def connect(library: Library) -> None:
-    """Let the library call the routines it has pointers for.
+    """Let a library that calls a BLAS call SciPy's.
 
-    Raises MissingPackageError without a SciPy that offers them.
+    Raises MissingPackageError without a SciPy that offers its routines.
     """
-    for name in _ROUTINES:
-        try:
-            pointer = library.address(f"sg_blas_{name}")
-        except BuildError:  # another type
-            continue
-        ffi.cast("void **", pointer)[0] = ffi.cast("void *", _address(name))
+    if not library.blas:
+        return
+    names = [name for name in _ROUTINES if library.offers((_POINTER + name,))]
+    if not names:  # a call through no address would end the process
+        raise BuildError(f"{library.path} offers no pointer to a BLAS.")
+    for name in names:
+        pointer = ffi.cast("void **", library.address(_POINTER + name))
+        pointer[0] = ffi.cast("void *", _address(name))
 
 
 @functools.cache

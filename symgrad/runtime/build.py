@@ -41,6 +41,7 @@ from symgrad.runtime.cache import (
     write_file,
 )
 from symgrad.runtime.compiler import (
+    BLAS,
     Compiler,
     compile_library,
     find_compiler,
@@ -74,7 +75,6 @@ _loader = ffi.dlopen(None)
 _dlopen, _dlsym, _dlerror = _loader.dlopen, _loader.dlsym, _loader.dlerror
 
 _THREADS = "-DSG_THREADS="
-_BLAS = "-DSG_BLAS"
 _SYMBOL = r"[A-Za-z_][A-Za-z0-9_]{0,254}"
 _libraries: dict[str, Library] = {}
 _locks: dict[str, threading.Lock] = {}
@@ -109,7 +109,7 @@ class Library:
     @property
     def blas(self) -> bool:
         """Whether it has pointers to a BLAS, which are to be set."""
-        return _BLAS in self.flags
+        return BLAS in self.flags
 
     def address(self, symbol: str) -> int:
         """Address of an exported function, for callers that do not go through cffi."""

@@ -86,8 +86,7 @@ class Native:
         self._memory = threading.local()
         if library.threads > 1:
             end_before_fork(library)
-        if library.blas:
-            connect(library)
+        connect(library)
 
     def __call__(
         self, values: Sequence[Any], outs: Sequence[Any] | None = None

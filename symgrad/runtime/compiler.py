@@ -54,6 +54,8 @@ _BASE = (
 # under that name: glibc still offers a `step`, for one. macOS binds to the library by itself.
 _BIND = () if sys.platform == "darwin" else ("-Wl,-Bsymbolic",)
 
+BLAS = "-DSG_BLAS"  # routines of a BLAS are called by pointers; see runtime/blas.py
+
 # gcc 12 -O3 vectorises some if-converted loops wrongly: tests/gcc_if_convert.c, clean under the
 # sanitizers, gives other numbers than at -O2. Wrong numbers are worse than slower selects.
 # zig's debug mode adds traps on undefined behaviour, whose runtime it would have to link.
@@ -167,7 +169,7 @@ def resolve_flags(
     if optimize == 1:
         quirks = (*quirks, *_STRAIGHT.get(compiler.kind, ()))
     openmp = ("-fopenmp", f"-DSG_THREADS={threads}") if threads > 1 else ()
-    pointers = ("-DSG_BLAS",) if blas else ()
+    pointers = (BLAS,) if blas else ()
     return (*_BASE, *_BIND, f"-O{optimize}", *quirks, *own, *openmp, *pointers, *extra, "-lm")
 
 

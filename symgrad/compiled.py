@@ -113,8 +113,8 @@ class Compiled(_Caller):
             keep=native,
         )
 
-    def _lowering(self) -> dict[str, bool]:
-        return dict(parallel=self.options.threads > 1, blas=self.options.blas)
+    def _lowering(self) -> dict[str, Any]:
+        return dict(threads=self.options.threads, blas=self.options.blas)
 
     @property
     def source(self) -> Source:

@@ -25,14 +25,14 @@ def c_names(paths: Sequence[str], taken: Sequence[str] = ()) -> list[str]:
     return unique([*taken, *(mangle(w, k) for k, w in enumerate(words))])[len(taken) :]
 
 
-def source_of(graph: Graph, *, parallel: bool = False, blas: bool = False) -> Source:
+def source_of(graph: Graph, *, threads: int = 1, blas: bool = False) -> Source:
     """C of a graph, with names, shapes and the formula in comments.
 
-    parallel : whether loops are cut so that several threads can share them
+    threads : how many can share its loops
     blas : whether it calls a BLAS for large products of matrices
     """
     name = mangle(graph.name, 0)
-    program = _program_of(graph, name, parallel, blas)
+    program = _program_of(graph, name, threads, blas)
     comment: list[str] = []
     if len(graph.nodes) <= _FORMULA_NODES:
         comment = [comment_text(ascii_text(line)) for line in graph.formula().splitlines()]
@@ -46,15 +46,15 @@ def source_of(graph: Graph, *, parallel: bool = False, blas: bool = False) -> So
     )
 
 
-def passes_of(graph: Graph, *, parallel: bool = False, blas: bool = False) -> dict[str, int]:
+def passes_of(graph: Graph, *, threads: int = 1, blas: bool = False) -> dict[str, int]:
     """How often the C of a graph reads each of its arguments from memory, by path."""
-    program = _program_of(graph, mangle(graph.name, 0), parallel, blas)
+    program = _program_of(graph, mangle(graph.name, 0), threads, blas)
     counts = passes(program)
     return {path: counts[b.name] for path, b in zip(graph.arg_names, program.inputs, strict=False)}
 
 
-def _program_of(graph: Graph, name: str, parallel: bool, blas: bool) -> Program:
+def _program_of(graph: Graph, name: str, threads: int, blas: bool) -> Program:
     names = c_names([*graph.arg_names, *graph.out_names], taken=["work", name])
     inputs, outputs = names[: len(graph.args)], names[len(graph.args) :]
     outs = share(graph.lowered_outs())
-    return lower(graph.args, outs, inputs, outputs, parallel=parallel, blas=blas)
+    return lower(graph.args, outs, inputs, outputs, threads=threads, blas=blas)

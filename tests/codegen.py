@@ -20,17 +20,18 @@ STRICT = (
 ).split()
 
 
-def c_of(args, outs, name="f"):
+def c_of(args, outs, name="f", threads=1):
     outs = expand_composites(drop_stops(outs))
     check(outs)
     inputs, outputs = [f"x{k}" for k in range(len(args))], [f"y{k}" for k in range(len(outs))]
-    program = lower(args, outs, inputs, outputs)
+    program = lower(args, outs, inputs, outputs, threads=threads)
     return emit(program, name)
 
 
-def run_c(source, args, outs, values):
-    """Results of the compiled C; inputs are passed as they are."""
-    entry = build(source.c, (source.entry,), optimize=1).entry(source.entry)
+def run_c(source, args, outs, values, text=None, threads=1):
+    """Results of the compiled C, or of `text` in its place; inputs are passed as they are."""
+    library = build(text or source.c, (source.entry,), optimize=1, threads=threads)
+    entry = library.entry(source.entry)
     results = [np.full(o.shape, 77, o.dtype) for o in outs]
     inputs = [np.ascontiguousarray(values[a], dtype=a.dtype) for a in args] + list(source.data)
     work = np.full(source.workspace_bytes // 8 + 1, np.nan)

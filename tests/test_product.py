@@ -20,7 +20,7 @@ from test_sanitizers import check_seeds, needs_sanitizers, run_sanitized
 
 import symgrad as sg
 from symgrad.generate import source_of
-from symgrad.lower import kernels, product, schedule
+from symgrad.lower import kernels, product, schedule, stream
 
 # Vectors of 16 bytes, and of 64, which a compiler makes of what the processor has: two panels side
 # by side are one tile then.
@@ -46,6 +46,7 @@ def short_streams(small_tiles, monkeypatch):
     monkeypatch.setattr(schedule, "_STREAM_BYTES", -1)
     monkeypatch.setattr(schedule, "_ADDED_SHARE", 0)
     monkeypatch.setattr(schedule, "_COMPENSATE", 2)
+    monkeypatch.setattr(stream, "_CHUNK_BLOCKS", 1)
 
 
 def in_tiles(f, *args) -> str:

@@ -1,11 +1,13 @@
 """threads=: blocks of points shared by OpenMP, with the same bits for any number of threads.
 
-That chunks do not depend on each other is tested in two ways: several threads take them at once,
-and one thread takes them backwards.
+That rounds do not depend on each other is tested in three ways: several threads take them at once;
+one thread takes them backwards, which may round sums that are added in order differently; and all
+are computed once before any of these sums is added.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import math
 import os
@@ -17,12 +19,15 @@ import sys
 import threading
 import warnings
 
+import codegen
 import lane_functions
 import numpy as np
 import pytest
+import test_fuzz
 from codegen import STRICT
 from lane_functions import Points
 from test_lanes import close, leaves
+from test_product import mixture, short_streams, small_tiles  # noqa: F401, fixtures
 
 import symgrad as sg
 from symgrad.errors import BuildError, CompileError, SymgradWarning
@@ -36,6 +41,9 @@ from symgrad.runtime.compiler import find_compiler
 from symgrad.runtime.record import Record
 
 MARK = "SG_PARALLEL\n "
+TEAM = re.compile(
+    r"(SG_TEAM\(\d+\)\n *for \(ptrdiff_t (\w+)) = 0; \2 < (\d+); (\+\+\2|\2 \+= (\d+))\)"
+)
 THREADS = (1, 2, 3, 4)
 GCC = shutil.which("gcc")
 
@@ -79,8 +87,40 @@ def backwards(text):
     """The C with the rounds of shared loops in the opposite order."""
     pattern = r"(SG_PARALLEL\n *for \(ptrdiff_t (\w+)) = 0; \2 < ([^;]+); \+\+\2\)"
     changed, count = re.subn(pattern, r"\1 = (\3) - 1; \2 >= 0; --\2)", text)
-    assert count == text.count(MARK) > 0
+    assert count == text.count(MARK)
     return changed
+
+
+def team_backwards(text):
+    """The C with the rounds of loops whose threads have arrays in the workspace turned round."""
+    loops = TEAM.findall(text)
+    assert len(loops) == teams(text)
+    for head, name, stop, step, size in loops:
+        size = int(size or 1)
+        last = (int(stop) - 1) // size * size
+        forwards = f"{head} = 0; {name} < {stop}; {step})"
+        assert text.count(forwards) == 1
+        text = text.replace(forwards, f"{head} = {last}; {name} >= 0; {name} -= {size})")
+        text = re.sub(rf"(sg_mergef?\(\d+, {name}) == 0,", rf"\1 == {last},", text)
+    return text
+
+
+def in_two_passes(text):
+    """The C with the rounds of such loops computed twice, sums added the second time."""
+    for name, value in (
+        ("SG_TEAM(most)", "for (int pass = 0; pass < 2; ++pass)"),
+        ("SG_IN_ORDER", "if (pass == 1)"),
+        ("SG_MEMBER", "pass"),
+    ):
+        empty = rf"#define {re.escape(name)}( 0)?\n"
+        text, count = re.subn(empty, f"#define {name} {value}\n", text)
+        assert count == 1
+    return text
+
+
+def teams(text):
+    """How many loops have threads with arrays in the workspace."""
+    return len(re.findall(r"SG_TEAM\(\d", text))
 
 
 def check(f, args, tolerance):
@@ -88,9 +128,10 @@ def check(f, args, tolerance):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SymgradWarning)
         graph = sg.trace(f, *args).simplify()
-    plain, shared = source_of(graph), source_of(graph, parallel=True)
+    plain, shared = source_of(graph), source_of(graph, threads=4)
     assert "SG_PARALLEL" not in plain.c
-    assert shared.parallel == ("SG_PARALLEL" in shared.c)
+    assert "SG_TEAM" not in plain.c
+    assert shared.parallel == (MARK in shared.c or teams(shared.c) > 0)
     if not shared.parallel:
         assert shared.c == plain.c
         return 0
@@ -99,7 +140,10 @@ def check(f, args, tolerance):
     for threads in THREADS:
         same_bits(run(graph, shared, args, threads), expected)
     same_bits(run(graph, shared, args, 1, backwards(shared.c)), expected)
-    return shared.c.count(MARK)
+    if teams(shared.c):
+        same_bits(run(graph, shared, args, 1, in_two_passes(shared.c)), expected)
+        close(run(graph, shared, args, 1, team_backwards(shared.c)), expected, tolerance)
+    return shared.c.count(MARK) + teams(shared.c)
 
 
 def check_random(seed):
@@ -121,7 +165,7 @@ def test_most_of_them_are_shared(small):
     for seed in range(30_000, 30_010):
         points = Points(seed)
         graph = sg.trace(points, points.reals, points.labels).simplify()
-        shared += source_of(graph, parallel=True).parallel
+        shared += source_of(graph, threads=4).parallel
     assert shared >= 5
 
 
@@ -238,10 +282,11 @@ PANELS = MARK + r".*\n +(?:double|float) \w+\[(\d+)\]"  # of the rows that one r
     (sg.grad(network, argnums=(1, 2)), ((12_000, 30), (30, 40), (40, 16))),
 ])  # fmt: skip
 def test_products(f, shapes, dtype, monkeypatch):
-    monkeypatch.setattr(product, "_SHARED_WORK", 0)
+    monkeypatch.setattr(product, "SHARED_WORK", 0)
     args = normals(*shapes, dtype=dtype)
     assert check(f, args, 1e-11 if dtype is np.float64 else 2e-3) > 0
-    assert re.search(PANELS, source_of(sg.trace(f, *args).simplify(), parallel=True).c)
+    c = source_of(sg.trace(f, *args).simplify(), threads=4).c
+    assert teams(c) or re.search(PANELS, c)
 
 
 def test_products_of_real_size():
@@ -250,14 +295,83 @@ def test_products_of_real_size():
 
 
 def test_arrays_of_products_are_small_enough_for_stacks(monkeypatch):
-    monkeypatch.setattr(product, "_SHARED_WORK", 0)
+    monkeypatch.setattr(product, "SHARED_WORK", 0)
     for dtype in (np.float64, np.float32):
         for m in (33, 97, 500, 5000):
             for k in (8, 100, 257, 5000):
                 a, b = np.empty((m, k), dtype), np.empty((k, 40), dtype)
-                c = source_of(sg.trace(np.matmul, a, b).simplify(), parallel=True).c
+                c = source_of(sg.trace(np.matmul, a, b).simplify(), threads=4).c
                 (size,) = re.findall(PANELS, c)
                 assert int(size) * np.dtype(dtype).itemsize <= 96 * 1024
+
+
+# ---- blocks of points with products --------------------------------------------------------------
+
+
+def logistic_hessian(w, x):
+    return sg.hessian(lambda w: np.mean(np.log1p(np.exp(-(x @ w)))))(w)
+
+
+def kernel_regression(a, b, c):
+    """Two axes of points: blocks of one within blocks of the other."""
+    distance = np.sum(a * a, axis=1)[:, None] - 2 * a @ b.T + np.sum(b * b, axis=1)
+    return np.exp(-0.01 * distance) @ c
+
+
+def largest(a, b, c):
+    """A maximum over the points: nothing is added up."""
+    h = np.tanh(a @ b)
+    return np.max(h @ c, axis=0), np.sum(h @ c, axis=0)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("f, shapes", [
+    (sg.value_and_grad(mixture, (0, 1)), ((12, 24, 24), (12, 24), (5051, 24))),
+    (logistic_hessian, ((60,), (20_011, 60))),
+    (sg.grad(network, argnums=(0, 1, 2)), ((6000, 30), (30, 200), (200, 16))),
+    (sg.grad(network, argnums=(1, 2)), ((12_001, 30), (30, 40), (40, 16))),
+    (kernel_regression, ((1500, 30), (1200, 30), (1200, 9))),
+])  # fmt: skip
+def test_blocks_of_points_with_products(f, shapes, dtype):
+    args = tuple(a / 5 for a in normals(*shapes, dtype=dtype))
+    assert check(f, args, 1e-11 if dtype is np.float64 else 2e-3) == 1
+    assert teams(source_of(sg.trace(f, *args).simplify(), threads=4).c) == 1
+
+
+def test_a_maximum_over_the_points_is_not_shared():
+    args = normals((6000, 30), (30, 200), (200, 16))
+    assert not teams(source_of(sg.trace(largest, *args).simplify(), threads=4).c)
+    check(largest, args, 1e-11)
+
+
+class NothingShared(Exception):
+    pass
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_random_graphs_in_blocks(dtype, short_streams, monkeypatch):  # noqa: F811
+    """Workspaces begin as NaN."""
+    monkeypatch.setattr(product, "SHARED_WORK", 0)
+
+    def run_c(plain, args, outs, values):
+        shared = codegen.c_of(args, outs, threads=3)
+        if not teams(shared.c):
+            raise NothingShared
+        status, expected = codegen.run_c(plain, args, outs, values)
+        for text in (shared.c, backwards(shared.c), in_two_passes(shared.c)):
+            same_bits(codegen.run_c(shared, args, outs, values, text)[1], expected)
+        for threads in (2, 3, 4):
+            got = codegen.run_c(shared, args, outs, values, threads=threads)[1]
+            same_bits(got, expected)
+        return status, expected
+
+    monkeypatch.setattr(test_fuzz, "run_c", run_c)
+    count = 0
+    for seed in range(31_000, 31_060):
+        with contextlib.suppress(NothingShared):
+            test_fuzz.compare(seed, dtype, seed % 2 == 1, products=0.5)
+            count += 1
+    assert count >= 3
 
 
 # ---- the interface ------------------------------------------------------------------------------
@@ -361,7 +475,7 @@ def test_exported_c_is_serial_or_parallel_with_the_same_bits(tmp_path):
 
 @pytest.mark.parametrize("compiler", ["gcc", "clang"])
 def test_pragmas_give_no_warning(compiler):
-    source = source_of(sg.trace(sums, *sample(50_000)).simplify(), parallel=True)
+    source = source_of(sg.trace(sums, *sample(50_000)).simplify(), threads=4)
     if shutil.which(compiler):
         command = [compiler, *STRICT, "-fopenmp", "-DSG_THREADS=3", "-fsyntax-only", "-x", "c", "-"]
         done = subprocess.run(command, input=source.c, capture_output=True, text=True)

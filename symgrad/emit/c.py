@@ -43,6 +43,7 @@ from symgrad.lower.program import (
     Flush,
     Gemm,
     Loop,
+    Merge,
     Panels,
     Powers,
     Program,
@@ -72,6 +73,7 @@ UNIT_PARTS = 16  # parts that one compiler translates, where several work on a f
 SUM_BLOCK = 128  # elements summed between two compensated additions, as in NumPy's pairwise sums
 INNER_BLOCK = 16  # elements that one lane adds before they go to its sum, to keep errors short
 _LINE_BYTES = 64  # of a cache
+_ADDING = {Tiles: "product", Flush: "sg_add_lanes", Merge: "sg_merge"}  # names of their functions
 _WORD = re.compile(r"[A-Za-z_]\w*")
 _TREE_LIMIT = 16  # nodes spelled in one statement
 _ATOM, _UNARY, _TIMES, _PLUS, _COMPARE, _EQUAL, _AND, _OR, _TERNARY = range(9, 0, -1)
@@ -192,9 +194,9 @@ class _Emitter:
         self.lanes: Lanes | None = None  # the block that is being spelled
         self.simd = False  # whether there are such blocks
         self.carrying = {  # functions that have to note what additions round away
-            ("product" if isinstance(s, Tiles) else "sg_add_lanes", s.buffer.dtype)
+            (_ADDING[type(s)], s.buffer.dtype)
             for s, _ in statements(program.body)
-            if isinstance(s, (Flush, Tiles)) and s.carry is not None
+            if type(s) in _ADDING and s.carry is not None
         }
         self.parallel = False  # whether several threads can share one
         self.blas = False  # whether a BLAS is called
@@ -358,7 +360,10 @@ class _Emitter:
             outer = self.branchless
             elementwise = self.lanes is None and (s.simd or _is_elementwise(s))
             self.branchless = outer or elementwise
-            body = self.body(s.body, depth + 1)
+            body = self.body(s.body[: len(s.body) - s.in_order], depth + 1)
+            if s.in_order:
+                last = self.body(s.body[len(s.body) - s.in_order :], depth + 1)
+                body.append(dict(kind="in order", shared=s.shared, body=last))
             self.branchless = outer
             if s.is_plain and all(record["kind"] == "check" for record in body):
                 return dict(kind="checks", index=name, extent=s.extent, body=body,
@@ -367,8 +372,8 @@ class _Emitter:
             self.parallel = self.parallel or s.shared
             start, stop = self._bounds(s)
             return dict(kind="loop", index=name, start=start, stop=stop, step=s.step, body=body,
-                        simd=elementwise, shared=s.shared,
-                        arrays=self._own(body) if s.shared else [])  # fmt: skip
+                        simd=elementwise, shared=s.shared, members=s.members,
+                        arrays=self._own(body, team=s.team) if s.shared else [])  # fmt: skip
         if isinstance(s, Store):
             if self.lanes is not None and self.lanes.sums(s):
                 return self._lane_sum(s)
@@ -399,8 +404,10 @@ class _Emitter:
             return dict(kind="assign", target=target, op="=", value=text, alone=alone)
         if isinstance(s, Flush):
             return self._flush(s)
+        if isinstance(s, Merge):
+            return self._merge(s)
         if isinstance(s, Zero):
-            return self._zero(s.buffer)
+            return self._zero(s)
         if isinstance(s, Best):
             variable = self._fresh()
             return dict(kind="best", type=C_TYPES[s.value.dtype], name=variable,
@@ -561,12 +568,24 @@ class _Emitter:
                     full=full, arrays=arrays, body=body)  # fmt: skip
 
     def _own(
-        self, body: list[dict[str, Any]], zero: Collection[int] = ()
+        self,
+        body: list[dict[str, Any]],
+        zero: Collection[int] = (),
+        team: Buffer | None = None,
     ) -> list[dict[str, Any]]:
-        """The arrays that each round of a loop shared by threads has; those in `zero` begin so."""
+        """The arrays that each round of a loop shared by threads has; those in `zero` begin so.
+
+        In `team` are those that each thread has in the workspace.
+        """
         words = set().union(*map(_words, body))
-        return [dict(name=b.name, type=C_TYPES[b.dtype], size=b.size, zero=b.number in zero)
-                for b in self.program.buffers if b.role == "own" and b.name in words]  # fmt: skip
+        arrays = [b for b in self.program.buffers if b.name in words]
+        result = [dict(name=b.name, type=C_TYPES[b.dtype], size=b.size, zero=b.number in zero)
+                  for b in arrays if b.role == "own"]  # fmt: skip
+        if team is not None:
+            mine = f"{team.name} + SG_MEMBER * {team.shape[1]}"
+            result += [dict(name=b.name, type=C_TYPES[b.dtype], place=f"{mine} + {b.offset // 8}")
+                       for b in arrays if b.role == "member"]  # fmt: skip
+        return result
 
     def _takes_extremum_by_bits(self, s: Store) -> bool:
         """Without a branch where lanes have a maximum each; over all lanes there is nothing to
@@ -621,9 +640,8 @@ class _Emitter:
         return start, str(loop.extent) if loop.stop is None else self.spell(loop.stop, _COMPARE)
 
     def _flush(self, s: Flush) -> dict[str, Any]:
-        count = math.prod(s.buffer.kept_shape[len(s.index) :])
         arguments = [
-            str(count),
+            str(_size_behind(s.buffer, s.index)),
             str(s.partial.lanes or 1),
             self.address(s.partial, s.at),
             self.address(s.buffer, s.index),
@@ -633,13 +651,26 @@ class _Emitter:
         function = self._helper("sg_add_lanes", s.buffer.dtype)
         return dict(kind="flush", call=f"{function}({', '.join(arguments)})", target=s.buffer.name)
 
-    def _zero(self, buffer: Buffer) -> dict[str, Any]:
-        if buffer.role == "scalar":
-            target = self.place(buffer, ())
+    def _merge(self, s: Merge) -> dict[str, Any]:
+        sums, part = self.address(s.buffer, s.index), self.address(s.part, s.part_index)
+        first = f"{self.spell(s.before, _EQUAL)} == 0"
+        arguments = [str(_size_behind(s.buffer, s.index)), first, part, sums]
+        if ("sg_merge", s.buffer.dtype) in self.carrying:
+            arguments.append("NULL" if s.carry is None else self.address(s.carry, s.carry_index))
+        function = self._helper("sg_merge", s.buffer.dtype)
+        return dict(kind="flush", call=f"{function}({', '.join(arguments)})", target=s.buffer.name)
+
+    def _zero(self, s: Zero) -> dict[str, Any]:
+        if s.buffer.role == "scalar":
+            target = self.place(s.buffer, ())
             zero = dict(kind="assign", target=target, op="=", value="0")
-            return {**zero, **self._scalar(buffer)}
-        self.used.add(buffer.name)
-        return dict(kind="zero", name=buffer.name, size=buffer.size)
+            return {**zero, **self._scalar(s.buffer)}
+        self.used.add(s.buffer.name)
+        if not s.index:
+            return dict(kind="zero", name=s.buffer.name, begin="", size=s.buffer.size)
+        begin = self._offset(s.buffer, [*s.index, *[None] * (len(s.buffer.shape) - len(s.index))])
+        return dict(kind="zero", name=s.buffer.name, begin=f"{begin} + ",
+                    size=_size_behind(s.buffer, s.index))  # fmt: skip
 
     def _is_sum(self, loop: Loop) -> bool:
         """Whether a loop only adds to targets that it does not move."""
@@ -774,6 +805,11 @@ class _Emitter:
         else:
             operands = [self.spell(a, max(level, _EQUAL)) for a in node.args]
         return template.format(*operands), level
+
+
+def _size_behind(buffer: Buffer, index: Sequence[Expr]) -> int:
+    """The number of elements that have this index of the first axes."""
+    return math.prod(buffer.shape[a] for a in buffer.kept_axes if a >= len(index))
 
 
 def _steps(buffer: Buffer, axes: Sequence[int]) -> list[str]:
@@ -946,6 +982,7 @@ def emit(
         ],
         simd=emitter.simd,
         parallel=emitter.parallel,
+        team=any(s.members for s in program.body if isinstance(s, Loop)),
         prefetch=emitter.prefetch,
         vector_math=_vector_math(used, helpers),
         workspace=workspace,
@@ -1117,7 +1154,7 @@ def _targets(record: dict[str, Any]) -> set[str]:
     stack = [record]
     while stack:
         item = stack.pop()
-        if item["kind"] in ("loop", "blocks", "chunks", "lanes"):
+        if item["kind"] in ("loop", "in order", "blocks", "chunks", "lanes"):
             stack.extend(item["body"])
         elif item["kind"] == "sum":
             stack.extend(dict(kind="assign", target=s["target"]) for s in item["sums"])

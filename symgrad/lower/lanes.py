@@ -28,6 +28,7 @@ from symgrad.lower.program import (
     Flush,
     Gemm,
     Loop,
+    Merge,
     Panels,
     Rows,
     Store,
@@ -163,7 +164,7 @@ class _Plan:
     # ---- is it right, does it pay ---------------------------------------------------------------
 
     def possible(self) -> bool:
-        if any(isinstance(s, (Call, Check, Gemm, Panels, Tiles)) for s, _ in self.leaves):
+        if any(isinstance(s, (Call, Check, Gemm, Merge, Panels, Tiles)) for s, _ in self.leaves):
             return False
         if not (self._pays() and self._is_right()):
             return False

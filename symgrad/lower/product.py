@@ -44,7 +44,7 @@ _BLOCK_COLUMNS = 512
 _BLOCK_INNER = 256
 _SHARED_BYTES = 96 * 1024  # of the left block that each thread has on its stack
 _SHARED_BLOCKS = 16  # of rows that threads share, if rows are enough
-_SHARED_WORK = 1 << 20  # multiply-adds from which sharing pays: some 50 µs
+SHARED_WORK = 1 << 20  # multiply-adds from which sharing pays: some 50 µs
 _BLAS_WORK = 1 << 24  # multiply-adds from which the threads of a BLAS pay
 _FEW_COLUMNS = 128  # up to which rows are not turned into panels, which are read faster
 _COMPENSATE = 16  # blocks of summands from which their sums are added with compensation
@@ -166,18 +166,21 @@ def loops(
     axes: tuple[int, int],
     limits: Sequence[Expr],
     origins: Sequence[Expr],
+    added: Expr,
     buffers: Mapping[int, Buffer],
     fresh: Callable[[], Expr],
+    *,
     parallel: bool,
 ) -> list[Any]:
     """The statements of a product.
 
     `index` and `carry_index` of the target have `p.row` and `p.column` in them, along `axes`.
     Where a program runs over blocks of points, `limits` of rows, columns and summands may be less
-    than the extents of `p`, and `origins` are where the block begins. `parallel` says whether
-    threads may share blocks of rows, which changes no bit: no two write to the same sums.
+    than the extents of `p`, `origins` are where the block begins, and so many summands as `added`
+    are in the target already. `parallel` says whether threads may share blocks of rows, which
+    changes no bit: no two write to the same sums.
     """
-    shared = parallel and math.prod(p.extents) >= _SHARED_WORK
+    shared = parallel and math.prod(p.extents) >= SHARED_WORK
     cuts = _blocks(p.extents, target.dtype, shared)
     shared = shared and cuts[0].count > 1
     rows, columns, inner = (_Axis(b, n, fresh) for b, n in zip(cuts, limits, strict=True))
@@ -247,7 +250,7 @@ def loops(
     )
     tiles = Tiles(
         left, right, skip, target, first_of_target, axes, rows.left, columns.left, inner.left,
-        first, diagonal, reach, p.carry, first_of_carry,
+        added + inner.begin, diagonal, reach, p.carry, first_of_carry,
     )  # fmt: skip
     if shared:
         left.role = "own"
@@ -274,7 +277,7 @@ def by_blas(
     index: tuple[Expr, ...],
     axes: tuple[int, int],
     limits: Sequence[Expr],
-    begin: Expr,
+    added: Expr,
     buffers: Mapping[int, Buffer],
     fresh: Callable[[], Expr],
 ) -> list[Any]:
@@ -321,7 +324,7 @@ def by_blas(
         left, right, rows, columns = right, left, columns, rows
         to = Matrix(target, first, (axes[1], axes[0]))
     right = Matrix(right.buffer, right.first, (right.axes[1], right.axes[0]))
-    return [*body, Gemm(left, right, to, rows, columns, inner, begin)]
+    return [*body, Gemm(left, right, to, rows, columns, inner, added)]
 
 
 @dataclass(frozen=True)

@@ -61,8 +61,9 @@ class Buffer:
 
     role is "in", "out", "constant" (data in the C file), "data" (captured array handed in by the
     caller), "scalar" (a local variable), "local" (a small array on the stack) or "work" (a part of
-    the workspace, at `offset` bytes), or "own" (an array that every round of a loop shared by
-    threads, or every chunk of it, has).
+    the workspace, at `offset` bytes), "own" (an array on the stack that every round of a loop
+    shared by threads, or every chunk of it, has), or "member" (a part of the workspace that each
+    of these threads has, at `offset` bytes of it).
     """
 
     number: int
@@ -127,9 +128,27 @@ class Flush:
 
 @dataclass(eq=False)
 class Zero:
-    """All elements of a buffer = 0."""
+    """All elements of a buffer, or of its part at `index`, = 0."""
 
     buffer: Buffer
+    index: tuple[Expr, ...] = ()
+
+
+@dataclass(eq=False)
+class Merge:
+    """Each element of `buffer` at `index`, of its first axes, += that of `part` at `part_index`.
+
+    before : how many points were added before; if 0, sums begin
+    carry : takes what these additions round away, if there are many; NaN where sums are not finite
+    """
+
+    before: Expr
+    buffer: Buffer
+    index: tuple[Expr, ...]
+    part: Buffer
+    part_index: tuple[Expr, ...]
+    carry: Buffer | None = None
+    carry_index: tuple[Expr, ...] = ()
 
 
 @dataclass(eq=False)
@@ -305,6 +324,8 @@ class Loop:
     chunks : if not 0, blocks are taken in so many chunks, of `chunk_points` points, by several threads
     chunk : the variable that counts these
     shared : whether its rounds, each with arrays of its own, may be taken by several threads
+    in_order : how many statements at the end of its body are left for the rounds before to do first
+    team : where each of `members` threads has its part of the workspace
     """
 
     index: Expr
@@ -322,6 +343,9 @@ class Loop:
     chunk_points: int = 0
     chunk: Expr | None = None
     shared: bool = False
+    in_order: int = 0
+    team: Buffer | None = None
+    members: int = 0
 
     @property
     def is_plain(self) -> bool:
@@ -377,6 +401,11 @@ def values(statement: Any) -> tuple[Expr, ...]:
         return (statement.value,)
     if isinstance(statement, Flush):
         return (*statement.index, *statement.at)
+    if isinstance(statement, Merge):
+        indices = (*statement.index, *statement.part_index, *statement.carry_index)
+        return (statement.before, *indices)
+    if isinstance(statement, Zero):
+        return statement.index
     if isinstance(statement, Tiles):
         s = statement
         return (*s.index, s.rows, s.columns, s.inner, s.begin, s.diagonal, s.reach, *s.carry_index)
@@ -385,9 +414,46 @@ def values(statement: Any) -> tuple[Expr, ...]:
         return (*(i for m in statement.matrices for i in m.first), *sizes, statement.begin)
     if isinstance(statement, Panels):
         return (*statement.first, statement.count, statement.inner)
-    if isinstance(statement, (Zero, Turns, Powers, Fetch, Rows)):
+    if isinstance(statement, (Turns, Powers, Fetch, Rows)):
         return ()
     return (*(i for _, index in statement.operands for i in index), *statement.target[1])
+
+
+def accesses(body: list[Any]) -> Iterator[tuple[int, tuple[Expr, ...], tuple[Loop, ...], bool]]:
+    """(buffer number, index, loops around, whether it writes) of every access in the program."""
+    for s, path in statements(body):
+        for n in loads(values(s)):
+            yield n.attrs[0], n.args, path, False
+        found: list[tuple[Buffer | None, tuple[Expr, ...], bool]] = []
+        if isinstance(s, (Store, Zero)):
+            found = [(s.buffer, s.index, True)]
+        elif isinstance(s, Best):
+            found = [(s.buffer, s.index, True), (s.value_buffer, s.index, True)]
+        elif isinstance(s, Flush):
+            found = [(s.buffer, s.index, True), (s.partial, s.at, True), (s.carry, (), True)]
+        elif isinstance(s, Merge):
+            found = [(s.buffer, s.index, True), (s.carry, s.carry_index, True)]
+            found.append((s.part, s.part_index, False))
+        elif isinstance(s, Rows):
+            found = [(s.buffer, s.index, s.write)]
+        elif isinstance(s, Panels):
+            found = [(s.buffer, s.index, False), (s.panels, (), True)]
+        elif isinstance(s, Tiles):
+            found = [(s.buffer, s.index, True), (s.carry, s.carry_index, True)]
+            found += [(s.left, (), False), (s.right, (), False)]
+        elif isinstance(s, Gemm):
+            found = [(m.buffer, m.first, m is s.target) for m in s.matrices]
+        elif isinstance(s, Call):
+            found = [(b, i, False) for b, i in s.operands]
+            found.append((*s.target, True))
+        for buffer, index, writes in found:
+            if buffer is not None:
+                yield buffer.number, _first(buffer, index), path, writes
+
+
+def _first(buffer: Buffer, index: tuple[Expr, ...]) -> tuple[Expr, ...]:
+    """The first element of the part of a buffer at `index` of its first axes."""
+    return (*index, *[const(0, "int64")] * (len(buffer.shape) - len(index)))
 
 
 def loads(exprs: tuple[Expr, ...]) -> Iterator[Expr]:
@@ -407,6 +473,13 @@ def loads(exprs: tuple[Expr, ...]) -> Iterator[Expr]:
 def load_of(buffer: Buffer, index: tuple[Expr, ...]) -> Expr:
     """An element of a buffer as a value."""
     return bind(LOAD, *index, attrs=(buffer.number, buffer.dtype))
+
+
+def walks_on(loop: Loop) -> list[Expr]:
+    """The variables of loops outside whose rounds a loop over blocks goes on with."""
+    if loop.start is None or loop.step == 1:
+        return []
+    return [n for n in toposort([loop.start]) if n.op is INDEX]
 
 
 def unused_name(buffers: list[Buffer], name: str) -> str:
@@ -442,6 +515,7 @@ def passes(program: Program) -> dict[str, int]:
                 if array is None:
                     continue
                 moving = {i for a in index for i in toposort([a]) if i.op is INDEX}
+                moving |= {i for loop in path if loop.index in moving for i in walks_on(loop)}
                 count = 1
                 for loop in path:
                     if loop.index in moving or array.nbytes <= _CACHED_BYTES:

@@ -10,8 +10,9 @@ are only used inside such a loop lose the axis; most become local variables.
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -27,19 +28,22 @@ from symgrad.lower.program import (
     Call,
     Check,
     Flush,
-    Gemm,
     Loop,
-    Panels,
+    Merge,
     Program,
-    Rows,
     Store,
-    Tiles,
     Zero,
+    accesses,
     loads,
     statements,
-    values,
 )  # fmt: skip
-from symgrad.lower.stream import Window, compensated_sum
+from symgrad.lower.stream import (
+    ChunkSums,
+    Window,
+    blocks_of_chunk,
+    share_among_threads,
+    with_carry,
+)
 
 _LOCAL_BYTES = 2048  # a temporary up to this size is an array on the stack
 _ALL_LOCALS_BYTES = 16384
@@ -50,7 +54,8 @@ _STREAM_BLOCK = 96  # points: a block of rows of a product
 _MANY_SUMMANDS = 192  # of a product, from which copying its other factor wants more rows
 _STREAM_BYTES = 2 << 20  # what is not written and read again, from which a stream pays
 _BLAS_BLOCK = 1024  # points of a block, or summands, that are worth a call of a BLAS
-_COMPENSATE = 16  # blocks from which the sums of blocks are added with compensation
+_COMPENSATE = 16  # blocks from which the sums of chunks are added with compensation
+_CHUNK_BYTES = 8 << 20  # of a product over the points, up to which chunks have one of their own
 _ADDED_SHARE = 0.5  # sums that every block adds to are in a cache more often than not
 
 
@@ -60,21 +65,21 @@ def lower(
     arg_names: Sequence[str],
     out_names: Sequence[str],
     *,
-    parallel: bool = False,
+    threads: int = 1,
     blas: bool = False,
 ) -> Program:
     """The loop program of a graph without composites and stop_gradients.
 
-    Parameters are the argument nodes and results with the C names they will have, whether several
-    threads may share a loop, and whether a BLAS multiplies large matrices.
+    Parameters are the argument nodes and results with the C names they will have, how many threads
+    may share a loop, and whether a BLAS multiplies large matrices.
     """
     kernels = Kernels(args, split_contractions(outs), arg_names, out_names, blas)
     kernels.kernels = _checks_first(kernels.kernels)
-    scheduler = _Scheduler(kernels, parallel)
+    scheduler = _Scheduler(kernels, threads)
     body = scheduler.nest(kernels.kernels, {})
     by_number = {b.number: b for b in kernels.buffers}
     _shrink(body, by_number)
-    cut_into_lanes(body, kernels.buffers, kernels.indices, parallel)
+    cut_into_lanes(body, kernels.buffers, kernels.indices, threads > 1)
     _leave_out_zeros(body)
     size = _place(body, kernels.buffers)
     inputs = kernels.inputs + [b for b in kernels.data if b.role == "data"]
@@ -117,8 +122,8 @@ def _reads(kernel: Kernel) -> list[tuple[int, tuple[Expr | None, ...]]]:
 
 
 class _Scheduler:
-    def __init__(self, kernels: Kernels, parallel: bool) -> None:
-        self.parallel = parallel
+    def __init__(self, kernels: Kernels, threads: int) -> None:
+        self.threads = threads  # that may share the next loop
         self.buffers = {b.number: b for b in kernels.buffers}
         self.kernels = kernels
         self.reads = {k: _reads(k) for k in kernels.kernels}
@@ -330,41 +335,108 @@ class _Scheduler:
         return {number: a for number, a in result.items() if number not in shared}
 
     def _stream(self, axis: Expr, members: list[Kernel], bound: dict[Expr, Expr]) -> list[Any]:
-        """A loop over blocks of points, and in it the kernels that have them."""
+        """A loop over blocks of points, or over chunks of these, and in it what has the points."""
         size, total = self.streams[axis], self.extent[axis]
-        begin = self.kernels.fresh()
-        extent = None
-        if total % size:
-            extent = bind("minimum", const(total, "int64") - begin, const(size, "int64"))
         private = self._private(list(self.reads), members, axis)
         for number, a in private.items():
             buffer = self.buffers[number]
             buffer.shape = (*buffer.shape[:a], size, *buffer.shape[a + 1 :])
-        sums = self._block_sums(members, axis) if total >= _COMPENSATE * size else {}
-        self.windows[axis] = Window(begin, size, extent, self.kernels.fresh(), private, sums)
-        body = self.nest(members, bound)
+        sums = [k for k in members if self._adds_up(k, axis)]
+        small = [k for k in sums if k.kind != "product" or k.buffer.nbytes <= _CHUNK_BYTES]
+        work, blocks = sum(_work(k) for k in members), -(-total // size)
+        together = blocks_of_chunk(blocks, sum(map(_elements, small)), work / blocks)
+        in_chunks = small if together < blocks else []
+        rounds, body, begin, added = _blocks_of_points(
+            total, size, together if in_chunks else 1, self.kernels.fresh
+        )
+        chunks = ChunkSums()
+        for k in in_chunks:
+            self._add_in_chunks(k, chunks, rounds.index, bound, total >= _COMPENSATE * size)
+        extent = None
+        if total % size:
+            extent = bind("minimum", const(total, "int64") - begin, const(size, "int64"))
+        threads = self.threads
+        if not (bound or self.windows) and len(chunks.parts) == len(sums) and _shareable(members):
+            rounds.members, self.threads = threads, 1
+        local, parts = self.kernels.fresh(), chunks.parts
+        self.windows[axis] = Window(begin, size, extent, local, private, parts, added)
+        body += self.nest(members, bound)
         del self.windows[axis]
-        before, after = [], []
-        for number, (block, carry) in sums.items():
-            total_sum = self.buffers[number]
-            first, each, last = compensated_sum(total_sum, block, carry, self.kernels.fresh)
-            before += first
-            body += each
-            after += last
-        return [*before, Loop(begin, total, body, step=size), *after]
+        self.threads = threads
+        rounds.body[:] = [*chunks.zeros, *rounds.body, *chunks.merges]
+        rounds.in_order = len(chunks.merges)
+        return [rounds, *chunks.after]
 
-    def _block_sums(
-        self, members: Sequence[Kernel], axis: Expr
-    ) -> dict[int, tuple[Buffer, Buffer]]:
-        """For sums over the points, buffers for a block's sum and for what rounding takes."""
-        return {
-            k.buffer.number: (self._like(k.buffer), self._like(k.buffer))
-            for k in members
-            if k.kind == "store"
-            and k.op == "+"
-            and k.buffer.dtype in FLOATS
-            and any(self.find(i) is axis for i in k.reduce)
-        }
+    def _adds_up(self, k: Kernel, axis: Expr) -> bool:
+        """Whether a kernel adds up over the points of a stream."""
+        if k.buffer.dtype not in FLOATS:
+            return False
+        if k.kind == "product":
+            return self.find(k.extra.inner) is axis
+        return k.kind == "store" and k.op == "+" and any(self.find(i) is axis for i in k.reduce)
+
+    def _add_in_chunks(
+        self, k: Kernel, chunks: ChunkSums, chunk: Expr, bound: dict[Expr, Expr], many: bool
+    ) -> None:
+        """Have a sum over the points added up for each chunk; `many`: with compensation."""
+        total, part, carry = k.buffer, self._like(k.buffer), None
+        for a, i in enumerate(k.target):  # of other streams, one block is enough
+            window = self.windows.get(self.find(i))
+            if window is not None:
+                part.shape = (*part.shape[:a], window.size, *part.shape[a + 1 :])
+                window.private[part.number] = a
+        chunks.parts[total.number] = part
+        if k.kind == "product":
+            carry = k.extra.carry
+        elif many:
+            carry = self._like(total)
+            for window in self.windows.values():
+                if total.number in window.private:
+                    window.private[carry.number] = window.private[total.number]
+
+            def finish(_: Buffer, at: tuple[Expr, ...]) -> Store:
+                return Store(total, at, with_carry(total, carry, at))
+
+            chunks.after += self._for_sum(k, (total,), bound, finish, each=True)
+        if k.kind != "product" or product.is_symmetric(k.extra):  # which leaves half of it out
+            chunks.zeros += self._for_sum(k, (part,), bound, Zero)
+        buffers = (total, part) if carry is None else (total, part, carry)
+        merge = functools.partial(Merge, chunk)
+        chunks.merges += self._for_sum(k, buffers, bound, merge)
+
+    def _for_sum(
+        self,
+        k: Kernel,
+        buffers: Sequence[Buffer],
+        bound: dict[Expr, Expr],
+        make: Callable[..., Any],
+        each: bool = False,
+    ) -> list[Any]:
+        """make(buffer, index, …) for the elements that a sum has here, of it or of what is like it.
+
+        For one at a time if `each`, else for as many as are contiguous in all of `buffers`.
+        """
+        places: list[list[Expr]] = [[] for _ in buffers]
+        loops: list[Loop | None] = []
+        first = len(k.target) if each else 0  # axes with an index
+        for a, i in enumerate(k.target):
+            axis = self.find(i)
+            window = self.windows.get(axis)
+            here = bound[axis] if axis in bound else self.kernels.fresh()
+            extent = buffers[0].shape[a] if window is None else window.size
+            stop = None if window is None else window.extent
+            loops.append(None if axis in bound else Loop(here, extent, stop=stop))
+            for b, place in zip(buffers, places, strict=True):
+                common = window is not None and b.number not in window.private
+                place.append(window.begin + here if window is not None and common else here)
+                if axis in bound or common:
+                    first = max(first, a + 1)
+        indices = [tuple(place[:first]) for place in places]
+        body = [make(*(x for pair in zip(buffers, indices, strict=True) for x in pair))]
+        for loop in reversed(loops[:first]):
+            if loop is not None:
+                loop.body, body = body, [loop]
+        return body
 
     def _like(self, buffer: Buffer) -> Buffer:
         made = self.kernels.work(buffer.shape, buffer.dtype)
@@ -436,13 +508,20 @@ class _Scheduler:
         return False
 
     def _outer(self, k: Kernel, free: list[Expr]) -> Expr:
-        """The index to loop over first: the one that walks most memory in the largest steps."""
+        """The index to loop over first: the one that walks most memory in the largest steps.
+
+        Inside a block of points, where no loop is cut into lanes, what the other loops walk counts:
+        the innermost one is a vector along rows.
+        """
         scores = dict.fromkeys(free, 0.0)
         for number, index in {*self.reads[k], (k.buffer.number, k.target)}:
             if number < 0:
                 continue
             shape = self.buffers[number].shape
             stride, size = 1, max(math.prod(shape), 1)
+            if self.windows:
+                moving = {i for at in index if at is not None for i in _indices(at) if i in scores}
+                size = math.prod(self.extent[i] for i in moving)
             for axis in range(len(shape) - 1, -1, -1):
                 at = index[axis] if axis < len(index) else None
                 if at is not None:
@@ -464,26 +543,37 @@ class _Scheduler:
             return [self._statement(k, bound)]
         p = k.extra
         axes = (k.target.index(p.row), k.target.index(p.column))
-        target = self._renamed(k, bound, self._target(k, k.buffer))
-        carry = self._renamed(k, bound, self._target(k, p.carry)) if p.carry else target
+        buffer = self._sum_in_chunk(k.buffer)
+        target = self._renamed(k, bound, self._target(k, buffer))
+        carry_index = self._renamed(k, bound, self._target(k, p.carry)) if p.carry else target
         left, right = self._renamed(k, bound, (p.left, p.right))
         extents, limits = list(p.extents), [const(n, "int64") for n in p.extents]
         origins = [const(0, "int64")] * 3
+        added = const(0, "int64")  # summands that are in the target already
         for position, i in enumerate(p.own):
             window = self.windows.get(self.find(i))
             if window is not None:
                 extents[position] = window.size
                 limits[position] = window.extent or const(window.size, "int64")
                 origins[position] = window.begin
-        p = replace(p, left=left, right=right, extents=tuple(extents))
+                if position == 2:
+                    added = window.begin if buffer is k.buffer else window.added
+        carry = None if buffer is not k.buffer else p.carry
+        p = replace(p, left=left, right=right, extents=tuple(extents), carry=carry)
         if p.blas:
             return product.by_blas(
-                p, k.buffer, target, axes, limits, origins[2], self.buffers, self.kernels.fresh
+                p, buffer, target, axes, limits, added, self.buffers, self.kernels.fresh
             )
         return product.loops(
-            p, k.buffer, target, carry, axes, limits, origins, self.buffers, self.kernels.fresh,
-            self.parallel,
+            p, buffer, target, carry_index, axes, limits, origins, added, self.buffers,
+            self.kernels.fresh, parallel=self.threads > 1,
         )  # fmt: skip
+
+    def _sum_in_chunk(self, buffer: Buffer) -> Buffer:
+        """Where what is added to a sum goes in an open stream."""
+        for window in self.windows.values():
+            buffer = window.sums.get(buffer.number, buffer)
+        return buffer
 
     def _target(self, k: Kernel, buffer: Buffer) -> tuple[Expr, ...]:
         """Where a kernel writes to a buffer: in one of an open window alone, relative to that."""
@@ -521,15 +611,47 @@ class _Scheduler:
         if k.kind == "best":
             *target, value, position = new(*self._target(k, k.buffer), k.value, k.reduce[0])
             return Best(k.buffer, k.extra, tuple(target), value, position, k.op)
-        *target, value = new(*self._target(k, k.buffer), k.value)
-        buffer = k.buffer
-        for window in self.windows.values():
-            buffer = window.sums.get(buffer.number, (buffer,))[0]
+        buffer = self._sum_in_chunk(k.buffer)
+        *target, value = new(*self._target(k, buffer), k.value)
         store = Store(buffer, tuple(target), value, k.op)
         if k.order:
             low, high = new(*k.order)
             store.order = low, high
         return store
+
+
+def _blocks_of_points(
+    total: int, size: int, together: int, fresh: Callable[[], Expr]
+) -> tuple[Loop, list[Any], Expr, Expr]:
+    """A loop over blocks of `size` points, or over chunks of so many blocks `together`.
+
+    With the body in which a block is open, its first point, and how many the chunk has before it.
+    """
+    if together == 1:
+        blocks = Loop(fresh(), total, step=size)
+        return blocks, blocks.body, blocks.index, const(0, "int64")
+    points = size * together
+    chunks = Loop(fresh(), -(-total // points))
+    begin = chunks.index * const(points, "int64")
+    end = begin + const(points, "int64")
+    stop = bind("minimum", end, const(total, "int64")) if total % points else end
+    blocks = Loop(fresh(), points, start=begin, stop=stop, step=size)
+    chunks.body.append(blocks)
+    return chunks, blocks.body, blocks.index, blocks.index - begin
+
+
+def _shareable(members: Sequence[Kernel]) -> bool:
+    """Whether it pays to share blocks among threads, and no BLAS does that already."""
+    blas = any(k.kind == "product" and k.extra.blas for k in members)
+    return not blas and sum(map(_work, members)) >= product.SHARED_WORK
+
+
+def _work(k: Kernel) -> int:
+    """Multiply-adds of a product."""
+    if k.kind != "product":
+        return 0
+    each = math.prod(k.extra.extents) * math.prod(k.extents[i] for i in k.dims)
+    return each // 2 if product.is_symmetric(k.extra) else each
 
 
 def _points_of_block(p: product.Product) -> int:
@@ -564,52 +686,11 @@ def _steps(expr: Expr) -> list[tuple[Expr, int]]:
 # ---- buffers ---------------------------------------------------------------------------------
 
 
-def _accesses(body: list):
-    """(buffer number, index, loops around, writes) of every access in the program."""
-    for statement, path in statements(body):
-        for n in loads(values(statement)):
-            yield n.attrs[0], n.args, path
-        if isinstance(statement, Store):
-            yield statement.buffer.number, statement.index, path
-        elif isinstance(statement, Flush):
-            yield statement.buffer.number, _first(statement.buffer, statement.index), path
-            yield statement.partial.number, _first(statement.partial, statement.at), path
-            if statement.carry is not None:
-                yield statement.carry.number, _first(statement.carry, ()), path
-        elif isinstance(statement, Zero):
-            yield statement.buffer.number, _first(statement.buffer, ()), path
-        elif isinstance(statement, Rows):
-            yield statement.buffer.number, statement.index, path
-        elif isinstance(statement, Best):
-            yield statement.buffer.number, statement.index, path
-            yield statement.value_buffer.number, statement.index, path
-        elif isinstance(statement, Panels):
-            yield statement.buffer.number, statement.index, path
-            yield statement.panels.number, _first(statement.panels, ()), path
-        elif isinstance(statement, Tiles):
-            yield statement.buffer.number, statement.index, path
-            if statement.carry is not None:
-                yield statement.carry.number, statement.carry_index, path
-            for buffer in (statement.left, statement.right):
-                yield buffer.number, _first(buffer, ()), path
-        elif isinstance(statement, Gemm):
-            for m in statement.matrices:
-                yield m.buffer.number, m.first, path
-        elif isinstance(statement, Call):
-            for buffer, index in (*statement.operands, statement.target):
-                yield buffer.number, _first(buffer, index), path
-
-
-def _first(buffer: Buffer, index: tuple[Expr, ...]) -> tuple[Expr, ...]:
-    """The first element of the part of a buffer at `index` of its first axes."""
-    return (*index, *[const(0, "int64")] * (len(buffer.shape) - len(index)))
-
-
 def _shrink(body: list, buffers: dict[int, Buffer]) -> None:
     """Drop the axes of temporaries that every access fixes by the same enclosing loop."""
     prefix: dict[int, tuple[Loop, ...]] = {}
     indices: dict[int, list[tuple[Expr, ...]]] = {}
-    for number, index, path in _accesses(body):
+    for number, index, path, _ in accesses(body):
         if buffers[number].role != "work":
             continue
         indices.setdefault(number, []).append(index)
@@ -663,7 +744,7 @@ def _leave_out_zeros(body: list) -> None:
             loop.stop = outer.index + const(1, "int64")
 
 
-def _place(body: list, buffers: Sequence[Buffer]) -> int:
+def _place(body: list, buffers: list[Buffer]) -> int:
     """Local variables, stack arrays and workspace offsets; the size of the workspace in bytes.
 
     Workspace intervals run over the top-level statements; equal storage is reused first-fit.
@@ -671,23 +752,31 @@ def _place(body: list, buffers: Sequence[Buffer]) -> int:
     first: dict[int, int] = {}
     last: dict[int, int] = {}
     for position, top in enumerate(body):
-        for number, _, _ in _accesses([top]):
+        for number, _, _, _ in accesses([top]):
             first.setdefault(number, position)
             last[number] = position
+    for position, top in enumerate(body):
+        if isinstance(top, Loop) and top.members:
+            alone = [b for b in buffers if first.get(b.number) == last.get(b.number) == position]
+            team = share_among_threads(top, [b for b in alone if b.role == "work"], len(buffers))
+            if team is not None:
+                buffers.append(team)
+                first[team.number] = last[team.number] = position
     called = {
         b.number
         for s, _ in statements(body)
         if isinstance(s, Call)
         for b, _ in (*s.operands, s.target)
     }
-    partial = {s.partial.number for s, _ in statements(body) if isinstance(s, Flush)}
+    called |= {s.partial.number for s, _ in statements(body) if isinstance(s, Flush)}
+    called |= {s.carry.number for s, _ in statements(body) if isinstance(s, Merge) and s.carry}
     stack_bytes = 0
     placed: list[Buffer] = []
     total = 0
     for buffer in sorted(
         (b for b in buffers if b.role == "work"), key=lambda b: (first.get(b.number, 0), b.number)
     ):
-        if not buffer.kept_axes and buffer.number not in called and buffer.number not in partial:
+        if not buffer.kept_axes and buffer.number not in called:
             buffer.role = "scalar"
             continue
         if buffer.nbytes <= _LOCAL_BYTES and stack_bytes + buffer.nbytes <= _ALL_LOCALS_BYTES:

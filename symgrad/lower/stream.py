@@ -1,18 +1,34 @@
 """Streams: a program runs over blocks of points, with products of matrices in every block.
 
 `schedule` decides which axes are streams and which kernels belong to them. Here is what it needs to
-place a kernel in one block, and sums over blocks whose error does not grow with their number.
+place a kernel in one block, and to let threads share the blocks.
+
+Sums over the points are added up in chunks of blocks, and those of the chunks with compensation:
+the error does not grow with the number of points, and the chunks can be computed in any order as
+long as they are added in this one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from symgrad.expr.node import Expr, bind, const
-from symgrad.expr.walk import rebuild, transform
-from symgrad.lower.program import LOAD, Buffer, Loop, Store, load_of
+from symgrad.expr.node import CONST, Expr, bind
+from symgrad.expr.walk import rebuild, toposort, transform
+from symgrad.lower.program import INDEX, LOAD, Buffer, Loop, accesses, load_of, walks_on
+
+_CHUNK_BLOCKS = 16  # blocks added up before they go to a sum
+_MERGING = 24  # multiply-adds that take the time of adding one element of a chunk's sum to another
+_MERGING_SHARE = 0.02  # of the products in a chunk
+_CHUNK_WORK = 1 << 18  # multiply-adds beside which the time of giving them to a thread is nothing
+_FEW_CHUNKS = 8  # up to which an odd number keeps two threads waiting
+_OWN_BYTES = 2048  # an array of a thread up to this size is on its stack
+_ALL_OWN_BYTES = 16384
+_TEAM_BYTES = 256 << 20  # of the workspace that threads have of their own, all together
+_ALIGNMENT = 64
+_LINEAR = ("add", "subtract", "multiply")
 
 
 @dataclass(frozen=True)
@@ -22,7 +38,8 @@ class Window:
     begin : its first point; size : points; extent : points, where the last block has fewer
     local : stands for a point's position in the block, in the index of
     private : buffers that exist for one block only, with the axis of the points
-    sums : by number of a sum over the points, where a block adds up and what rounding takes
+    sums : by number of a sum over the points, where a chunk of blocks adds up
+    added : how many points of the chunk come before
     """
 
     begin: Expr
@@ -30,7 +47,8 @@ class Window:
     extent: Expr | None
     local: Expr
     private: dict[int, int]
-    sums: dict[int, tuple[Buffer, Buffer]]
+    sums: dict[int, Buffer]
+    added: Expr
 
     def localise(self, exprs: Sequence[Expr], point: Expr) -> Sequence[Expr]:
         """`exprs` with `local` for `point` in the index of what is private."""
@@ -44,41 +62,84 @@ class Window:
         return transform(exprs, rule) if self.private else exprs
 
 
-def compensated_sum(
-    total: Buffer, block: Buffer, carry: Buffer, fresh: Callable[[], Expr]
-) -> tuple[Any, Any, Any]:
-    """What has to happen before the blocks, behind each and behind all, for total = sum of block.
+@dataclass
+class ChunkSums:
+    """Sums over the points of a stream that are added up for each chunk of blocks.
 
-    carry takes the exact rounding error of each addition (Knuth, TAOCP 2, 4.2.2); it is NaN if the
-    sum is not finite.
+    parts : by number of a sum, where a chunk adds up
+    zeros, merges, after : statements before each chunk, behind each, behind all
     """
 
-    def for_all(make: Callable[[tuple[Expr, ...]], list[Any]]) -> Any:
-        at = tuple(fresh() for _ in total.shape)
-        body = make(at)
-        for index, n in zip(reversed(at), reversed(total.shape), strict=True):
-            body = [Loop(index, n, body)]
-        return body
+    parts: dict[int, Buffer] = field(default_factory=dict)
+    zeros: list[Any] = field(default_factory=list)
+    merges: list[Any] = field(default_factory=list)
+    after: list[Any] = field(default_factory=list)
 
-    zero = const(0, total.dtype)
 
-    def clear(at: tuple[Expr, ...]) -> list[Any]:
-        return [Store(block, at, zero), Store(carry, at, zero)]
+def blocks_of_chunk(blocks: int, elements: int, work: float) -> int:
+    """How many blocks are added up before their sums go elsewhere; `blocks` if there is one chunk.
 
-    def add(at: tuple[Expr, ...]) -> list[Any]:
-        old, new = load_of(total, at), load_of(block, at)
-        both = old + new
-        part = both - old
-        lost = (old - (both - part)) + (new - part)
-        return [Store(carry, at, lost, "+"), Store(total, at, new, "+"), Store(block, at, zero)]
-
-    def finish(at: tuple[Expr, ...]) -> list[Any]:
-        return [Store(total, at, with_carry(total, carry, at))]
-
-    return for_all(clear), for_all(add), for_all(finish)
+    elements : of these sums; work : multiply-adds of one block
+    """
+    pays = max(_MERGING * elements / _MERGING_SHARE, _CHUNK_WORK) / max(work, 1)
+    chunks = blocks // min(math.ceil(pays), _CHUNK_BLOCKS)
+    if chunks < _FEW_CHUNKS:
+        chunks -= chunks % 2
+    return -(-blocks // max(chunks, 1))
 
 
 def with_carry(total: Buffer, carry: Buffer, at: tuple[Expr, ...]) -> Expr:
     """An element of a sum with what rounding took; the sum alone if it is not finite."""
     old, lost = load_of(total, at), load_of(carry, at)
     return bind("select", bind("isfinite", lost), old + lost, old)
+
+
+# ---- several threads -----------------------------------------------------------------------------
+
+
+def share_among_threads(loop: Loop, alone: Sequence[Buffer], number: int) -> Buffer | None:
+    """Let `loop.members` threads share a loop, unless two of its rounds write to one element.
+
+    `alone` are the arrays of the workspace that only this loop uses. Where each thread has its own
+    ones is the result, if there are any, a buffer with this `number`.
+    """
+    rounds = -(-loop.extent // loop.step)
+    blocks = [s for s in loop.body if isinstance(s, Loop) and loop.index in walks_on(s)]
+    moving = {loop.index, *(s.index for s in blocks)}
+    by_round = {n for n, index, _, _ in accesses([loop]) if _chooses(moving, index)}
+    own = [b for b in alone if b.kept_axes and b.number not in by_round]
+    each = {b.number for b in alone} - by_round
+    before = list(accesses(loop.body[: len(loop.body) - loop.in_order]))
+    written = {n for n, _, _, writes in before if writes} - each
+    right = all(_chooses(moving, index) for n, index, _, _ in before if n in written)
+    stack = size = 0
+    for b in own:
+        if b.nbytes > _OWN_BYTES or stack + b.nbytes > _ALL_OWN_BYTES:
+            size += -(-b.nbytes // _ALIGNMENT) * _ALIGNMENT
+        else:
+            stack += b.nbytes
+    loop.members = min(loop.members, rounds, _TEAM_BYTES // max(size, 1))
+    if not right or loop.members < 2:
+        loop.members = 0
+        return None
+    loop.shared = True
+    stack = size = 0
+    for b in own:
+        if b.nbytes > _OWN_BYTES or stack + b.nbytes > _ALL_OWN_BYTES:
+            b.role, b.offset = "member", size
+            size += -(-b.nbytes // _ALIGNMENT) * _ALIGNMENT
+        else:
+            b.role = "own"
+            stack += b.nbytes
+    if size:
+        loop.team = Buffer(number, f"s{number}", (loop.members, size // 8), "float64", "work")
+    return loop.team
+
+
+def _chooses(moving: set[Expr], index: Sequence[Expr]) -> bool:
+    """Whether the elements at `index` are others in every round: an axis moves with it evenly."""
+    return any(_is_linear(entry) and moving & set(toposort([entry])) for entry in index)
+
+
+def _is_linear(entry: Expr) -> bool:
+    return all(n.op in (INDEX, CONST) or n.name in _LINEAR for n in toposort([entry]))

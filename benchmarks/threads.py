@@ -41,6 +41,15 @@ def expression(a: Any, b: Any) -> Any:
     return np.sum(np.exp(-a * b) * np.sin(a) + np.log(1 + a * a + b * b))
 
 
+def mixture(factors: Any, means: Any, x: Any) -> Any:
+    z = np.einsum("kab,nkb->nka", factors, x[:, None, :] - means)
+    return np.sum(sg.logsumexp(-0.5 * np.sum(z**2, axis=2), axis=1))
+
+
+def logistic(w: Any, x: Any) -> Any:
+    return np.mean(np.log1p(np.exp(-(x @ w))))
+
+
 def layers(width: int, depth: int, points: int) -> tuple[Any, ...]:
     rng = np.random.default_rng(0)
     weights = [rng.normal(size=(width, width)) / width**0.5 for _ in range(depth)]
@@ -52,10 +61,20 @@ def matrices(n: int) -> tuple[Any, ...]:
     return tuple(rng.normal(size=(2, n, n)))
 
 
+def normals(*shapes: tuple[int, ...]) -> tuple[Any, ...]:
+    rng = np.random.default_rng(0)
+    return tuple(rng.normal(size=shape) / 8 for shape in shapes)
+
+
 CASES: list[tuple[str, Callable[..., Any], tuple[Any, ...]]] = [
     *((f"product, {n} rows", np.matmul, matrices(n)) for n in (256, 480, 1000)),
     ("gradient, 4 layers of 256, 4,096 points", sg.grad(network), layers(256, 4, 4096)),
     ("gradient, 2 layers of 512, 1,024 points", sg.grad(network), layers(512, 2, 1024)),
+    ("gradient, 3 layers of 64, 20,000 points", sg.grad(network), layers(64, 3, 20_000)),
+    ("gradient, mixture, 10,000 points, 32, 25", sg.grad(mixture, (0, 1)),
+     normals((25, 32, 32), (25, 32), (10_000, 32))),
+    ("Hessian, logistic, 100,000 points, 100", sg.hessian(logistic),
+     normals((100,), (100_000, 100))),
     ("gradient of exp, sin, log, 1e6 points", sg.grad(expression, argnums=(0, 1)),
      tuple(np.random.default_rng(0).normal(size=(2, 1_000_000)))),
 ]  # fmt: skip

@@ -41,6 +41,7 @@ from symgrad.lower.stream import (
     ChunkSums,
     Window,
     blocks_of_chunk,
+    blocks_of_points,
     share_among_threads,
     with_carry,
 )
@@ -346,7 +347,7 @@ class _Scheduler:
         work, blocks = sum(_work(k) for k in members), -(-total // size)
         together = blocks_of_chunk(blocks, sum(map(_elements, small)), work / blocks)
         in_chunks = small if together < blocks else []
-        rounds, body, begin, added = _blocks_of_points(
+        rounds, body, begin, added = blocks_of_points(
             total, size, together if in_chunks else 1, self.kernels.fresh
         )
         chunks = ChunkSums()
@@ -618,26 +619,6 @@ class _Scheduler:
             low, high = new(*k.order)
             store.order = low, high
         return store
-
-
-def _blocks_of_points(
-    total: int, size: int, together: int, fresh: Callable[[], Expr]
-) -> tuple[Loop, list[Any], Expr, Expr]:
-    """A loop over blocks of `size` points, or over chunks of so many blocks `together`.
-
-    With the body in which a block is open, its first point, and how many the chunk has before it.
-    """
-    if together == 1:
-        blocks = Loop(fresh(), total, step=size)
-        return blocks, blocks.body, blocks.index, const(0, "int64")
-    points = size * together
-    chunks = Loop(fresh(), -(-total // points))
-    begin = chunks.index * const(points, "int64")
-    end = begin + const(points, "int64")
-    stop = bind("minimum", end, const(total, "int64")) if total % points else end
-    blocks = Loop(fresh(), points, start=begin, stop=stop, step=size)
-    chunks.body.append(blocks)
-    return chunks, blocks.body, blocks.index, blocks.index - begin
 
 
 def _shareable(members: Sequence[Kernel]) -> bool:

@@ -10,12 +10,13 @@ long as they are added in this one.
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from symgrad.expr.node import CONST, Expr, bind
+from symgrad.expr.node import CONST, Expr, bind, const
 from symgrad.expr.walk import rebuild, toposort, transform
 from symgrad.lower.program import INDEX, LOAD, Buffer, Loop, accesses, load_of, walks_on
 
@@ -88,6 +89,26 @@ def blocks_of_chunk(blocks: int, elements: int, work: float) -> int:
     return -(-blocks // max(chunks, 1))
 
 
+def blocks_of_points(
+    total: int, size: int, together: int, fresh: Callable[[], Expr]
+) -> tuple[Loop, list[Any], Expr, Expr]:
+    """A loop over blocks of `size` points, or over chunks of so many blocks `together`.
+
+    With the body in which a block is open, its first point, and how many the chunk has before it.
+    """
+    if together == 1:
+        blocks = Loop(fresh(), total, step=size)
+        return blocks, blocks.body, blocks.index, const(0, "int64")
+    points = size * together
+    chunks = Loop(fresh(), -(-total // points))
+    begin = chunks.index * const(points, "int64")
+    end = begin + const(points, "int64")
+    stop = bind("minimum", end, const(total, "int64")) if total % points else end
+    blocks = Loop(fresh(), points, start=begin, stop=stop, step=size)
+    chunks.body.append(blocks)
+    return chunks, blocks.body, blocks.index, blocks.index - begin
+
+
 def with_carry(total: Buffer, carry: Buffer, at: tuple[Expr, ...]) -> Expr:
     """An element of a sum with what rounding took; the sum alone if it is not finite."""
     old, lost = load_of(total, at), load_of(carry, at)
@@ -112,27 +133,25 @@ def share_among_threads(loop: Loop, alone: Sequence[Buffer], number: int) -> Buf
     before = list(accesses(loop.body[: len(loop.body) - loop.in_order]))
     written = {n for n, _, _, writes in before if writes} - each
     right = all(_chooses(moving, index) for n, index, _, _ in before if n in written)
-    stack = size = 0
+    stack, large = 0, []
     for b in own:
         if b.nbytes > _OWN_BYTES or stack + b.nbytes > _ALL_OWN_BYTES:
-            size += -(-b.nbytes // _ALIGNMENT) * _ALIGNMENT
+            large.append(b)
         else:
             stack += b.nbytes
-    loop.members = min(loop.members, rounds, _TEAM_BYTES // max(size, 1))
+    sizes = [-(-b.nbytes // _ALIGNMENT) * _ALIGNMENT for b in large]
+    loop.members = min(loop.members, rounds, _TEAM_BYTES // max(sum(sizes), 1))
     if not right or loop.members < 2:
         loop.members = 0
         return None
     loop.shared = True
-    stack = size = 0
     for b in own:
-        if b.nbytes > _OWN_BYTES or stack + b.nbytes > _ALL_OWN_BYTES:
-            b.role, b.offset = "member", size
-            size += -(-b.nbytes // _ALIGNMENT) * _ALIGNMENT
-        else:
-            b.role = "own"
-            stack += b.nbytes
-    if size:
-        loop.team = Buffer(number, f"s{number}", (loop.members, size // 8), "float64", "work")
+        b.role = "own"
+    for b, offset in zip(large, itertools.accumulate(sizes, initial=0), strict=False):
+        b.role, b.offset = "member", offset
+    if large:
+        shape = loop.members, sum(sizes) // 8
+        loop.team = Buffer(number, f"s{number}", shape, "float64", "work")
     return loop.team
 
 

@@ -448,6 +448,17 @@ def test_streams_of_real_size(f):
     np.testing.assert_allclose(compiled(*args), f(*args), rtol=1e-12)
 
 
+@pytest.mark.parametrize("columns", [5, 9, 10, 14, 50])
+def test_functions_of_few_columns_are_vectors_in_blocks_of_points(columns):
+    rng = np.random.default_rng(columns)
+    X, W = rng.normal(size=(40_000, 100)), rng.normal(size=(100, columns)) / 10
+    compiled = sg.compile(lambda X, W: np.tanh(X @ W), X, W)
+    loop = re.search(r"SG_SIMD\n *for [^\n]*\n *out\[[^\n]* = tanh\(", compiled.c_source)
+    assert loop
+    assert compiled.source.workspace_bytes < 40_000 * columns * 4  # the product is not stored
+    np.testing.assert_allclose(compiled(X, W), np.tanh(X @ W), rtol=1e-12, atol=1e-14)
+
+
 @needs_sanitizers
 @WIDTHS
 @pytest.mark.parametrize("n", [17, 20, 23, 47])

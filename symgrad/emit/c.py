@@ -28,7 +28,7 @@ from symgrad.errors import CacheError
 from symgrad.expr.node import CONST, FLOATS, Expr, const_value
 from symgrad.expr.op import Kind
 from symgrad.expr.walk import toposort
-from symgrad.lower.lanes import LANES, only_adds
+from symgrad.lower.lanes import COSTLY, LANES, only_adds
 from symgrad.lower.program import (
     COS_TURNED,
     GUARD,
@@ -72,6 +72,7 @@ PART_STATEMENTS = 250  # C compilers are superlinear in a function's length; see
 UNIT_PARTS = 16  # parts that one compiler translates, where several work on a file at once
 SUM_BLOCK = 128  # elements summed between two compensated additions, as in NumPy's pairwise sums
 INNER_BLOCK = 16  # elements that one lane adds before they go to its sum, to keep errors short
+_FEWEST_ROUNDS = 4  # of a loop that is a vector
 _LINE_BYTES = 64  # of a cache
 _ADDING = {Tiles: "product", Flush: "sg_add_lanes", Merge: "sg_merge"}  # names of their functions
 _WORD = re.compile(r"[A-Za-z_]\w*")
@@ -848,13 +849,17 @@ def _open_single_rounds(program: Program) -> list[Expr]:
 def _is_elementwise(loop: Loop) -> bool:
     """Whether the rounds of a loop are independent of each other, and worth vectorising.
 
-    Each round stores to elements of its own, and reads of what the loop writes only these.
+    Each round stores to elements of its own, and reads of what the loop writes only these. Short
+    loops are worth it for functions such as exp.
     """
-    if loop.extent < 2 * LANES:
+    if loop.extent < _FEWEST_ROUNDS or not all(isinstance(s, Store) for s in loop.body):
+        return False
+    nodes = toposort([v for s in loop.body for v in values(s)])
+    if loop.extent < 2 * LANES and all(n.op.cost < COSTLY for n in nodes):
         return False
     written: dict[int, tuple[Expr, ...]] = {}
     for s in loop.body:
-        if not isinstance(s, Store) or s.op not in ("=", "+", "*"):
+        if s.op not in ("=", "+", "*"):
             return False
         own = any(i is loop.index for i in s.index) or (s.op == "=" and s.buffer.role == "scalar")
         if not own or written.setdefault(s.buffer.number, s.index) != s.index:
@@ -863,7 +868,7 @@ def _is_elementwise(loop: Loop) -> bool:
     if any(n.args != written.get(n.attrs[0], n.args) for n in reads):
         return False
     # A part that must not be evaluated everywhere keeps its branch.
-    return not any(n.op is GUARD for n in toposort([v for s in loop.body for v in values(s)]))
+    return not any(n.op is GUARD for n in nodes)
 
 
 def _spelling(node: Expr) -> str | None:

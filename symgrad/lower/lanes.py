@@ -53,7 +53,7 @@ _LONG_INPUT_ROW = 48
 _MOST_PARTIAL = 8192  # sums, each of which takes a few lanes
 _MAX_INNER_SUM = 128  # longer ones are left to the compensated sum along their own axis
 _REUSED = 3  # rounds of a loop from which a value is computed before it
-_COSTLY = 10  # cost of an operation for which a loop of plain sums is put into lanes
+COSTLY = 10  # cost of an operation for which a loop of plain sums is put into lanes
 _FLUSH_BLOCKS = 16  # blocks added up before partial sums go to their target
 _COMPENSATE = 8  # flushes from which their additions carry a compensation
 _PARALLEL_COST = 100_000  # operations of a loop from which several threads pay: some 50 µs
@@ -204,13 +204,13 @@ class _Plan:
     def _is_costly_inside(self) -> bool:
         """Whether an inner loop evaluates a function, which only lanes vectorise beside a sum."""
         return any(
-            n.op.cost >= _COSTLY and any(_contains(n, loop.index) for loop in path)
+            n.op.cost >= COSTLY and any(_contains(n, loop.index) for loop in path)
             for s, path in self.leaves
             for n in toposort(values(s))
         )
 
     def _is_costly(self) -> bool:
-        return any(n.op.cost >= _COSTLY for s, _ in self.leaves for n in toposort(values(s)))
+        return any(n.op.cost >= COSTLY for s, _ in self.leaves for n in toposort(values(s)))
 
     def _is_right(self) -> bool:
         """Whether points do not see each other, apart from sums that nobody reads in the loop."""

@@ -46,6 +46,7 @@ _SHARED_BYTES = 96 * 1024  # of the left block that each thread has on its stack
 _SHARED_BLOCKS = 16  # of rows that threads share, if rows are enough
 SHARED_WORK = 1 << 20  # multiply-adds from which sharing pays: some 50 µs
 _BLAS_WORK = 1 << 24  # multiply-adds from which the threads of a BLAS pay
+_IN_BLOCKS = 0.75  # of the time: rows of a long axis may be made, and used, block by block
 _FEW_COLUMNS = 128  # up to which rows are not turned into panels, which are read faster
 _COMPENSATE = 16  # blocks of summands from which their sums are added with compensation
 _FEWEST = 8  # rows, columns or summands; smaller products are left to other loops
@@ -116,11 +117,13 @@ def choose(
     if small < _FEWEST or small * middle < _SMALLEST_FACE:
         return None
 
-    def work(row: int, column: int) -> int:
+    def work(row: int, column: int) -> float:
         """Elements computed, padding included, and stored one by one."""
         m, n = -(-size[row] // PANEL_ROWS) * PANEL_ROWS, panel_columns(dtype)
-        stores = 0 if column == output[-1] else 4 * size[row] * size[column]
-        return m * -(-size[column] // n) * n * summands + stores
+        computed = m * -(-size[column] // n) * n * summands
+        if column != output[-1]:
+            return computed + 4 * size[row] * size[column]
+        return computed * (_IN_BLOCKS if size[row] >= 4 * size[column] else 1)
 
     swapped = work(column, row) < work(row, column)
     return Labels(column, row, inner, True) if swapped else Labels(row, column, inner, False)

@@ -42,7 +42,8 @@ from symgrad.runtime.record import Record
 
 MARK = "SG_PARALLEL\n "
 TEAM = re.compile(
-    r"(SG_TEAM\(\d+\)\n *for \(ptrdiff_t (\w+)) = 0; \2 < (\d+); (\+\+\2|\2 \+= (\d+))\)"
+    r"(SG_TEAM(?:_IN_ORDER)?\(\d+\)\n *for \(ptrdiff_t (\w+)) = 0; "
+    r"\2 < (\d+); (\+\+\2|\2 \+= (\d+))\)"
 )
 THREADS = (1, 2, 3, 4)
 GCC = shutil.which("gcc")
@@ -109,6 +110,7 @@ def in_two_passes(text):
     """The C with the rounds of such loops computed twice, sums added the second time."""
     for name, value in (
         ("SG_TEAM(most)", "for (int pass = 0; pass < 2; ++pass)"),
+        ("SG_TEAM_IN_ORDER(most)", "for (int pass = 0; pass < 2; ++pass)"),
         ("SG_IN_ORDER", "if (pass == 1)"),
         ("SG_MEMBER", "pass"),
     ):
@@ -120,7 +122,7 @@ def in_two_passes(text):
 
 def teams(text):
     """How many loops have threads with arrays in the workspace."""
-    return len(re.findall(r"SG_TEAM\(\d", text))
+    return len(re.findall(r"SG_TEAM(?:_IN_ORDER)?\(\d", text))
 
 
 def check(f, args, tolerance):

@@ -28,7 +28,7 @@ from symgrad.errors import CacheError
 from symgrad.expr.node import CONST, FLOATS, Expr, const_value
 from symgrad.expr.op import Kind
 from symgrad.expr.walk import toposort
-from symgrad.lower.lanes import COSTLY, LANES, only_adds
+from symgrad.lower.lanes import COSTLY, FEWEST_ROUNDS, LANES, only_adds
 from symgrad.lower.program import (
     COS_TURNED,
     GUARD,
@@ -72,7 +72,6 @@ PART_STATEMENTS = 250  # C compilers are superlinear in a function's length; see
 UNIT_PARTS = 16  # parts that one compiler translates, where several work on a file at once
 SUM_BLOCK = 128  # elements summed between two compensated additions, as in NumPy's pairwise sums
 INNER_BLOCK = 16  # elements that one lane adds before they go to its sum, to keep errors short
-_FEWEST_ROUNDS = 4  # of a loop that is a vector
 _LINE_BYTES = 64  # of a cache
 _ADDING = {Tiles: "product", Flush: "sg_add_lanes", Merge: "sg_merge"}  # names of their functions
 _WORD = re.compile(r"[A-Za-z_]\w*")
@@ -374,6 +373,7 @@ class _Emitter:
             start, stop = self._bounds(s)
             return dict(kind="loop", index=name, start=start, stop=stop, step=s.step, body=body,
                         simd=elementwise, shared=s.shared, members=s.members,
+                        in_order=s.in_order > 0,
                         arrays=self._own(body, team=s.team) if s.shared else [])  # fmt: skip
         if isinstance(s, Store):
             if self.lanes is not None and self.lanes.sums(s):
@@ -654,12 +654,12 @@ class _Emitter:
 
     def _merge(self, s: Merge) -> dict[str, Any]:
         sums, part = self.address(s.buffer, s.index), self.address(s.part, s.part_index)
-        first = f"{self.spell(s.before, _EQUAL)} == 0"
+        first = f"{self.spell(s.round, _EQUAL)} == 0"
         arguments = [str(_size_behind(s.buffer, s.index)), first, part, sums]
         if ("sg_merge", s.buffer.dtype) in self.carrying:
             arguments.append("NULL" if s.carry is None else self.address(s.carry, s.carry_index))
         function = self._helper("sg_merge", s.buffer.dtype)
-        return dict(kind="flush", call=f"{function}({', '.join(arguments)})", target=s.buffer.name)
+        return dict(kind="merge", call=f"{function}({', '.join(arguments)})", target=s.buffer.name)
 
     def _zero(self, s: Zero) -> dict[str, Any]:
         if s.buffer.role == "scalar":
@@ -852,14 +852,15 @@ def _is_elementwise(loop: Loop) -> bool:
     Each round stores to elements of its own, and reads of what the loop writes only these. Short
     loops are worth it for functions such as exp.
     """
-    if loop.extent < _FEWEST_ROUNDS or not all(isinstance(s, Store) for s in loop.body):
+    if loop.extent < FEWEST_ROUNDS or not all(isinstance(s, Store) for s in loop.body):
         return False
     nodes = toposort([v for s in loop.body for v in values(s)])
     if loop.extent < 2 * LANES and all(n.op.cost < COSTLY for n in nodes):
         return False
     written: dict[int, tuple[Expr, ...]] = {}
     for s in loop.body:
-        if s.op not in ("=", "+", "*"):
+        extremum = s.op in ("max", "min") and s.buffer.dtype in FLOATS  # by choices of bits
+        if s.op not in ("=", "+", "*") and not extremum:
             return False
         own = any(i is loop.index for i in s.index) or (s.op == "=" and s.buffer.role == "scalar")
         if not own or written.setdefault(s.buffer.number, s.index) != s.index:

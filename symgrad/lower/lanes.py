@@ -53,6 +53,7 @@ _LONG_INPUT_ROW = 48
 _MOST_PARTIAL = 8192  # sums, each of which takes a few lanes
 _MAX_INNER_SUM = 128  # longer ones are left to the compensated sum along their own axis
 _REUSED = 3  # rounds of a loop from which a value is computed before it
+FEWEST_ROUNDS = 4  # of a loop that is a vector
 COSTLY = 10  # cost of an operation for which a loop of plain sums is put into lanes
 _FLUSH_BLOCKS = 16  # blocks added up before partial sums go to their target
 _COMPENSATE = 8  # flushes from which their additions carry a compensation
@@ -64,9 +65,10 @@ LANES = 8  # partial sums of one accumulation, in an order that no vector width 
 
 def cut_into_lanes(
     body: list[Any], buffers: list[Buffer], first_index: int, parallel: bool
-) -> None:
+) -> int:
     """Mark top-level loops of `body` for lanes, with their private buffers; changes `body`.
 
+    Numbers of new loop variables begin with `first_index`; the next free one is the result.
     parallel : whether blocks of lanes may also be shared among threads
     """
     by_number = {b.number: b for b in buffers}
@@ -81,6 +83,7 @@ def cut_into_lanes(
                 continue
         result.append(statement)
     body[:] = result
+    return first_index
 
 
 def _flat(loop: Loop, buffers: dict[int, Buffer]) -> Loop:

@@ -138,11 +138,11 @@ class Zero:
 class Merge:
     """Each element of `buffer` at `index`, of its first axes, += that of `part` at `part_index`.
 
-    before : how many points were added before; if 0, sums begin
+    round : the variable of the loop around; where it is 0, sums begin: = instead of +=
     carry : takes what these additions round away, if there are many; NaN where sums are not finite
     """
 
-    before: Expr
+    round: Expr
     buffer: Buffer
     index: tuple[Expr, ...]
     part: Buffer
@@ -324,7 +324,8 @@ class Loop:
     chunks : if not 0, blocks are taken in so many chunks, of `chunk_points` points, by several threads
     chunk : the variable that counts these
     shared : whether its rounds, each with arrays of its own, may be taken by several threads
-    in_order : how many statements at the end of its body are left for the rounds before to do first
+    in_order : how many statements at the end of its body, each of which may only begin when that
+        of the round before is over
     team : where each of `members` threads has its part of the workspace
     """
 
@@ -403,7 +404,7 @@ def values(statement: Any) -> tuple[Expr, ...]:
         return (*statement.index, *statement.at)
     if isinstance(statement, Merge):
         indices = (*statement.index, *statement.part_index, *statement.carry_index)
-        return (statement.before, *indices)
+        return (statement.round, *indices)
     if isinstance(statement, Zero):
         return statement.index
     if isinstance(statement, Tiles):

@@ -17,10 +17,10 @@ from dataclasses import replace
 from typing import Any
 
 from symgrad.expr.node import CONST, FLOATS, Expr, bind, const, const_value
-from symgrad.expr.walk import substitute
+from symgrad.expr.walk import substitute, toposort
 from symgrad.lower import product
 from symgrad.lower.kernels import Kernel, Kernels, split_contractions
-from symgrad.lower.lanes import cut_into_lanes
+from symgrad.lower.lanes import COSTLY, FEWEST_ROUNDS, LANES, cut_into_lanes
 from symgrad.lower.program import (
     INDEX,
     Best,
@@ -36,6 +36,7 @@ from symgrad.lower.program import (
     accesses,
     loads,
     statements,
+    values,
 )  # fmt: skip
 from symgrad.lower.stream import (
     ChunkSums,
@@ -56,7 +57,7 @@ _MANY_SUMMANDS = 192  # of a product, from which copying its other factor wants 
 _STREAM_BYTES = 2 << 20  # what is not written and read again, from which a stream pays
 _BLAS_BLOCK = 1024  # points of a block, or summands, that are worth a call of a BLAS
 _COMPENSATE = 16  # blocks from which the sums of chunks are added with compensation
-_CHUNK_BYTES = 8 << 20  # of a product over the points, up to which chunks have one of their own
+_CHUNK_BYTES = 8 << 20  # of a sum over the points, up to which chunks have one of their own
 _ADDED_SHARE = 0.5  # sums that every block adds to are in a cache more often than not
 
 
@@ -80,8 +81,9 @@ def lower(
     body = scheduler.nest(kernels.kernels, {})
     by_number = {b.number: b for b in kernels.buffers}
     _shrink(body, by_number)
-    cut_into_lanes(body, kernels.buffers, kernels.indices, threads > 1)
+    kernels.indices = cut_into_lanes(body, kernels.buffers, kernels.indices, threads > 1)
     _leave_out_zeros(body)
+    _split_sums(body, by_number, kernels.fresh)
     size = _place(body, kernels.buffers)
     inputs = kernels.inputs + [b for b in kernels.data if b.role == "data"]
     return Program(inputs, kernels.outputs, kernels.buffers, body, size)
@@ -342,22 +344,22 @@ class _Scheduler:
         for number, a in private.items():
             buffer = self.buffers[number]
             buffer.shape = (*buffer.shape[:a], size, *buffer.shape[a + 1 :])
-        sums = [k for k in members if self._adds_up(k, axis)]
-        small = [k for k in sums if k.kind != "product" or k.buffer.nbytes <= _CHUNK_BYTES]
+        reduced = [k for k in members if self._is_reduced(k, axis)]
+        sums = [k for k in reduced if self._adds_up(k) and k.buffer.nbytes <= _CHUNK_BYTES]
         work, blocks = sum(_work(k) for k in members), -(-total // size)
-        together = blocks_of_chunk(blocks, sum(map(_elements, small)), work / blocks)
-        in_chunks = small if together < blocks else []
+        together = blocks_of_chunk(blocks, sum(map(_elements, sums)), work / blocks)
+        in_chunks = sums if together < blocks else []
         rounds, body, begin, added = blocks_of_points(
             total, size, together if in_chunks else 1, self.kernels.fresh
         )
         chunks = ChunkSums()
         for k in in_chunks:
-            self._add_in_chunks(k, chunks, rounds.index, bound, total >= _COMPENSATE * size)
+            self._add_in_chunks(k, chunks, rounds.index, total >= _COMPENSATE * size)
         extent = None
         if total % size:
             extent = bind("minimum", const(total, "int64") - begin, const(size, "int64"))
         threads = self.threads
-        if not (bound or self.windows) and len(chunks.parts) == len(sums) and _shareable(members):
+        if not self.windows and len(chunks.parts) == len(reduced) and _shareable(members):
             rounds.members, self.threads = threads, 1
         local, parts = self.kernels.fresh(), chunks.parts
         self.windows[axis] = Window(begin, size, extent, local, private, parts, added)
@@ -366,21 +368,21 @@ class _Scheduler:
         self.threads = threads
         rounds.body[:] = [*chunks.zeros, *rounds.body, *chunks.merges]
         rounds.in_order = len(chunks.merges)
-        return [rounds, *chunks.after]
+        return [*chunks.before, rounds, *chunks.after]
 
-    def _adds_up(self, k: Kernel, axis: Expr) -> bool:
-        """Whether a kernel adds up over the points of a stream."""
-        if k.buffer.dtype not in FLOATS:
-            return False
-        if k.kind == "product":
-            return self.find(k.extra.inner) is axis
-        return k.kind == "store" and k.op == "+" and any(self.find(i) is axis for i in k.reduce)
+    def _is_reduced(self, k: Kernel, axis: Expr) -> bool:
+        """Whether a kernel makes one element of those at all points of an axis."""
+        inner = (k.extra.inner,) if k.kind == "product" else ()
+        return any(self.find(i) is axis for i in (*k.reduce, *inner))
 
-    def _add_in_chunks(
-        self, k: Kernel, chunks: ChunkSums, chunk: Expr, bound: dict[Expr, Expr], many: bool
-    ) -> None:
+    def _adds_up(self, k: Kernel) -> bool:
+        adds = k.kind == "product" or k.kind == "store" and k.op == "+"
+        return adds and k.buffer.dtype in FLOATS
+
+    def _add_in_chunks(self, k: Kernel, chunks: ChunkSums, round_: Expr, many: bool) -> None:
         """Have a sum over the points added up for each chunk; `many`: with compensation."""
-        total, part, carry = k.buffer, self._like(k.buffer), None
+        total = self._sum_in_chunk(k.buffer)
+        part, carry = self._like(total), None
         for a, i in enumerate(k.target):  # of other streams, one block is enough
             window = self.windows.get(self.find(i))
             if window is not None:
@@ -398,45 +400,41 @@ class _Scheduler:
             def finish(_: Buffer, at: tuple[Expr, ...]) -> Store:
                 return Store(total, at, with_carry(total, carry, at))
 
-            chunks.after += self._for_sum(k, (total,), bound, finish, each=True)
+            chunks.after += self._for_sum(k, (total,), finish, each=True)
+        if any(self._is_reduced(k, axis) for axis in self.windows):  # what is in it stays
+            round_ = const(1, "int64")
+            if carry is not None:
+                chunks.before += self._for_sum(k, (carry,), Zero)
         if k.kind != "product" or product.is_symmetric(k.extra):  # which leaves half of it out
-            chunks.zeros += self._for_sum(k, (part,), bound, Zero)
+            chunks.zeros += self._for_sum(k, (part,), Zero)
         buffers = (total, part) if carry is None else (total, part, carry)
-        merge = functools.partial(Merge, chunk)
-        chunks.merges += self._for_sum(k, buffers, bound, merge)
+        chunks.merges += self._for_sum(k, buffers, functools.partial(Merge, round_))
 
     def _for_sum(
-        self,
-        k: Kernel,
-        buffers: Sequence[Buffer],
-        bound: dict[Expr, Expr],
-        make: Callable[..., Any],
-        each: bool = False,
+        self, k: Kernel, buffers: Sequence[Buffer], make: Callable[..., Any], each: bool = False
     ) -> list[Any]:
         """make(buffer, index, …) for the elements that a sum has here, of it or of what is like it.
 
         For one at a time if `each`, else for as many as are contiguous in all of `buffers`.
         """
         places: list[list[Expr]] = [[] for _ in buffers]
-        loops: list[Loop | None] = []
+        loops: list[Loop] = []
         first = len(k.target) if each else 0  # axes with an index
         for a, i in enumerate(k.target):
-            axis = self.find(i)
-            window = self.windows.get(axis)
-            here = bound[axis] if axis in bound else self.kernels.fresh()
+            window = self.windows.get(self.find(i))
+            here = self.kernels.fresh()
             extent = buffers[0].shape[a] if window is None else window.size
-            stop = None if window is None else window.extent
-            loops.append(None if axis in bound else Loop(here, extent, stop=stop))
+            loops.append(Loop(here, extent, stop=None if window is None else window.extent))
             for b, place in zip(buffers, places, strict=True):
-                common = window is not None and b.number not in window.private
-                place.append(window.begin + here if window is not None and common else here)
-                if axis in bound or common:
+                if window is not None and b.number not in window.private:
+                    place.append(window.begin + here)
                     first = max(first, a + 1)
+                else:
+                    place.append(here)
         indices = [tuple(place[:first]) for place in places]
         body = [make(*(x for pair in zip(buffers, indices, strict=True) for x in pair))]
         for loop in reversed(loops[:first]):
-            if loop is not None:
-                loop.body, body = body, [loop]
+            loop.body, body = body, [loop]
         return body
 
     def _like(self, buffer: Buffer) -> Buffer:
@@ -723,6 +721,59 @@ def _leave_out_zeros(body: list) -> None:
             loop.start = outer.index
         elif orders == {(loop.index, outer.index)}:
             loop.stop = outer.index + const(1, "int64")
+
+
+def _split_sums(body: list, buffers: dict[int, Buffer], fresh: Callable[[], Expr]) -> None:
+    """Sums in loops of their own, behind what sets the elements of arrays: both are vectors then.
+
+    Outside of lanes, where one loop holds both and neither needs the other's variables.
+    """
+    stack = [body]
+    while stack:
+        statements_ = stack.pop()
+        for position, loop in reversed(list(enumerate(statements_))):
+            if not isinstance(loop, Loop) or loop.lanes:
+                continue
+            stack.append(loop.body)
+            sums = [s for s in loop.body if _is_sum_over(s, loop.index)]
+            others = [s for s in loop.body if s not in sums]
+            if sums and others and _are_apart(sums, others, loop, buffers):
+                index = fresh()
+                loop.body[:] = others
+                behind = Loop(index, loop.extent)
+                for s in sums:
+                    *at, value = substitute([*s.index, s.value], {loop.index: index})
+                    behind.body.append(Store(s.buffer, tuple(at), value, s.op))
+                statements_.insert(position + 1, behind)
+
+
+def _is_sum_over(s: Any, index: Expr) -> bool:
+    """Whether a statement adds to an element that a loop does not move."""
+    return (
+        isinstance(s, Store)
+        and s.op == "+"
+        and s.buffer.dtype in FLOATS
+        and not any(index in toposort([i]) for i in s.index)
+    )
+
+
+def _are_apart(
+    sums: Sequence[Store], others: Sequence[Any], loop: Loop, buffers: dict[int, Buffer]
+) -> bool:
+    """Whether sums may be taken behind the loop in which `others` stay, and that pays."""
+    added = {s.buffer.number for s in sums}
+    written: dict[int, tuple[Expr, ...]] = {}
+    for s in others:
+        if not isinstance(s, Store) or s.op not in ("=", "+", "*"):
+            return False
+        kept = [s.index[a] for a in s.buffer.kept_axes]
+        if loop.index not in kept or written.setdefault(s.buffer.number, s.index) != s.index:
+            return False
+    for n in loads(tuple(v for s in (*sums, *others) for v in values(s))):
+        if n.attrs[0] in added or n.args != written.get(n.attrs[0], n.args):
+            return False
+    costly = any(n.op.cost >= COSTLY for s in others for n in toposort([s.value]))
+    return loop.is_plain and loop.extent >= (FEWEST_ROUNDS if costly else 2 * LANES)
 
 
 def _place(body: list, buffers: list[Buffer]) -> int:

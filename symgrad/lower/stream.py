@@ -24,7 +24,6 @@ _CHUNK_BLOCKS = 16  # blocks added up before they go to a sum
 _MERGING = 24  # multiply-adds that take the time of adding one element of a chunk's sum to another
 _MERGING_SHARE = 0.02  # of the products in a chunk
 _CHUNK_WORK = 1 << 18  # multiply-adds beside which the time of giving them to a thread is nothing
-_FEW_CHUNKS = 8  # up to which an odd number keeps two threads waiting
 _OWN_BYTES = 2048  # an array of a thread up to this size is on its stack
 _ALL_OWN_BYTES = 16384
 _TEAM_BYTES = 256 << 20  # of the workspace that threads have of their own, all together
@@ -68,10 +67,11 @@ class ChunkSums:
     """Sums over the points of a stream that are added up for each chunk of blocks.
 
     parts : by number of a sum, where a chunk adds up
-    zeros, merges, after : statements before each chunk, behind each, behind all
+    before, zeros, merges, after : statements before all chunks, before and behind each, behind all
     """
 
     parts: dict[int, Buffer] = field(default_factory=dict)
+    before: list[Any] = field(default_factory=list)
     zeros: list[Any] = field(default_factory=list)
     merges: list[Any] = field(default_factory=list)
     after: list[Any] = field(default_factory=list)
@@ -83,10 +83,8 @@ def blocks_of_chunk(blocks: int, elements: int, work: float) -> int:
     elements : of these sums; work : multiply-adds of one block
     """
     pays = max(_MERGING * elements / _MERGING_SHARE, _CHUNK_WORK) / max(work, 1)
-    chunks = blocks // min(math.ceil(pays), _CHUNK_BLOCKS)
-    if chunks < _FEW_CHUNKS:
-        chunks -= chunks % 2
-    return -(-blocks // max(chunks, 1))
+    chunks = max(blocks // math.ceil(pays), -(-blocks // _CHUNK_BLOCKS))
+    return -(-blocks // chunks)
 
 
 def blocks_of_points(
@@ -127,12 +125,14 @@ def share_among_threads(loop: Loop, alone: Sequence[Buffer], number: int) -> Buf
     rounds = -(-loop.extent // loop.step)
     blocks = [s for s in loop.body if isinstance(s, Loop) and loop.index in walks_on(s)]
     moving = {loop.index, *(s.index for s in blocks)}
-    by_round = {n for n, index, _, _ in accesses([loop]) if _chooses(moving, index)}
-    own = [b for b in alone if b.kept_axes and b.number not in by_round]
-    each = {b.number for b in alone} - by_round
-    before = list(accesses(loop.body[: len(loop.body) - loop.in_order]))
-    written = {n for n, _, _, writes in before if writes} - each
-    right = all(_chooses(moving, index) for n, index, _, _ in before if n in written)
+    by_round: dict[int, set[int]] = {}  # axes of an array on which all accesses move with the round
+    for n, index, _, _ in accesses([loop]):
+        by_round[n] = by_round.get(n, set(range(len(index)))) & _moving_axes(index, moving)
+    touched = {n for n, index, _, _ in accesses([loop]) if _moving_axes(index, moving)}
+    own = [b for b in alone if b.kept_axes and b.number not in touched]
+    each = {b.number for b in alone} - touched
+    before = accesses(loop.body[: len(loop.body) - loop.in_order])
+    right = all(by_round[n] for n, _, _, writes in before if writes and n not in each)
     stack, large = 0, []
     for b in own:
         if b.nbytes > _OWN_BYTES or stack + b.nbytes > _ALL_OWN_BYTES:
@@ -155,10 +155,10 @@ def share_among_threads(loop: Loop, alone: Sequence[Buffer], number: int) -> Buf
     return loop.team
 
 
-def _chooses(moving: set[Expr], index: Sequence[Expr]) -> bool:
-    """Whether the elements at `index` are others in every round: an axis moves with it evenly."""
-    return any(_is_linear(entry) and moving & set(toposort([entry])) for entry in index)
-
-
-def _is_linear(entry: Expr) -> bool:
-    return all(n.op in (INDEX, CONST) or n.name in _LINEAR for n in toposort([entry]))
+def _moving_axes(index: Sequence[Expr], moving: set[Expr]) -> set[int]:
+    """The axes on which an index is a sum with one of the variables in `moving`."""
+    return {
+        a
+        for a, nodes in enumerate(set(toposort([entry])) for entry in index)
+        if nodes & moving and all(n.op in (INDEX, CONST) or n.name in _LINEAR for n in nodes)
+    }

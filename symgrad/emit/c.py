@@ -52,6 +52,7 @@ from symgrad.lower.program import (
     Tiles,
     Turns,
     Zero,
+    is_next,
     loads,
     statements,
     values,
@@ -862,7 +863,8 @@ def _is_elementwise(loop: Loop) -> bool:
         extremum = s.op in ("max", "min") and s.buffer.dtype in FLOATS  # by choices of bits
         if s.op not in ("=", "+", "*") and not extremum:
             return False
-        own = any(i is loop.index for i in s.index) or (s.op == "=" and s.buffer.role == "scalar")
+        own = any(is_next(i, loop.index) for i in s.index)
+        own = own or (s.op == "=" and s.buffer.role == "scalar")
         if not own or written.setdefault(s.buffer.number, s.index) != s.index:
             return False
     reads = [n for s in loop.body for n in loads(values(s))]

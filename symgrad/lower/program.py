@@ -476,6 +476,18 @@ def load_of(buffer: Buffer, index: tuple[Expr, ...]) -> Expr:
     return bind(LOAD, *index, attrs=(buffer.number, buffer.dtype))
 
 
+def is_next(entry: Expr, index: Expr) -> bool:
+    """Whether an entry of an index grows by one when a loop variable does."""
+    while entry is not index:
+        if entry.name != "add":
+            return False
+        moving = [a for a in entry.args if index in toposort([a])]
+        if len(moving) != 1:
+            return False
+        entry = moving[0]
+    return True
+
+
 def walks_on(loop: Loop) -> list[Expr]:
     """The variables of loops outside whose rounds a loop over blocks goes on with."""
     if loop.start is None or loop.step == 1:

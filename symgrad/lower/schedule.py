@@ -34,6 +34,7 @@ from symgrad.lower.program import (
     Store,
     Zero,
     accesses,
+    is_next,
     loads,
     statements,
     values,
@@ -740,7 +741,7 @@ def _split_sums(body: list, buffers: dict[int, Buffer], fresh: Callable[[], Expr
             if sums and others and _are_apart(sums, others, loop, buffers):
                 index = fresh()
                 loop.body[:] = others
-                behind = Loop(index, loop.extent)
+                behind = Loop(index, loop.extent, start=loop.start, stop=loop.stop)
                 for s in sums:
                     *at, value = substitute([*s.index, s.value], {loop.index: index})
                     behind.body.append(Store(s.buffer, tuple(at), value, s.op))
@@ -766,14 +767,14 @@ def _are_apart(
     for s in others:
         if not isinstance(s, Store) or s.op not in ("=", "+", "*"):
             return False
-        kept = [s.index[a] for a in s.buffer.kept_axes]
-        if loop.index not in kept or written.setdefault(s.buffer.number, s.index) != s.index:
+        own = any(is_next(s.index[a], loop.index) for a in s.buffer.kept_axes)
+        if not own or written.setdefault(s.buffer.number, s.index) != s.index:
             return False
     for n in loads(tuple(v for s in (*sums, *others) for v in values(s))):
         if n.attrs[0] in added or n.args != written.get(n.attrs[0], n.args):
             return False
     costly = any(n.op.cost >= COSTLY for s in others for n in toposort([s.value]))
-    return loop.is_plain and loop.extent >= (FEWEST_ROUNDS if costly else 2 * LANES)
+    return loop.step == 1 and loop.extent >= (FEWEST_ROUNDS if costly else 2 * LANES)
 
 
 def _place(body: list, buffers: list[Buffer]) -> int:

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+from codegen import compile_strictly
 
 import symgrad as sg
 
@@ -53,3 +54,27 @@ def test_float32_sums_stay_float32():
     assert "double" not in c.c_source.split("static")[0].split("int function")[1].split("{")[0]
     x = np.random.default_rng(0).normal(size=5000).astype(np.float32)
     assert c(x) == pytest.approx(math.fsum(x.astype(float) ** 2), rel=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("n", [63, 64, 65, 96, 127, 1000])
+def test_maxima_of_long_rows(n, dtype):
+    """Taken in lanes; NaN and infinities wherever they stand, in full blocks and behind them."""
+    rng = np.random.default_rng(n)
+    x = rng.normal(size=(40, n)).astype(dtype)
+    for row, column in enumerate(rng.integers(0, n, 30)):
+        x[row, column] = (np.nan, np.inf, -np.inf)[row % 3]
+    x[30], x[31, :-1], x[32, 0], x[33, -1] = -np.inf, np.inf, np.nan, np.nan
+
+    def f(x):
+        y = np.sin(x) * x
+        return np.max(x, axis=1), np.min(x, axis=1), np.max(y, axis=1), np.max(x[34:]), np.min(y)
+
+    with np.errstate(invalid="ignore"):
+        compiled, expected = sg.compile(f, x), f(x)
+        got = compiled(x)
+    assert ("[32]" in compiled.c_source) == (n >= 64)
+    for g, e in zip(got, expected, strict=True):
+        np.testing.assert_allclose(g, e, rtol=1e-6 if dtype is np.float32 else 1e-14)
+    assert not compile_strictly(compiled.c_source, "gcc")
+    assert not compile_strictly(compiled.c_source, "clang")

@@ -73,6 +73,7 @@ PART_STATEMENTS = 250  # C compilers are superlinear in a function's length; see
 UNIT_PARTS = 16  # parts that one compiler translates, where several work on a file at once
 SUM_BLOCK = 128  # elements summed between two compensated additions, as in NumPy's pairwise sums
 INNER_BLOCK = 16  # elements that one lane adds before they go to its sum, to keep errors short
+_EXTREMUM_LANES = 32  # so many that compilers do not write the loop over them out
 _LINE_BYTES = 64  # of a cache
 _ADDING = {Tiles: "product", Flush: "sg_add_lanes", Merge: "sg_merge"}  # names of their functions
 _WORD = re.compile(r"[A-Za-z_]\w*")
@@ -356,6 +357,8 @@ class _Emitter:
             self.loop_names[s.index] = name
             if self.lanes is None and self._is_sum(s):
                 return self._sum(s, name, depth)
+            if self.lanes is None and self._is_extremum(s):
+                return self._extremum(s, name, depth)
             if self.lanes is not None and only_adds(s.body, s.index):
                 return self._inner_sum(s, name, depth)
             outer = self.branchless
@@ -683,6 +686,32 @@ class _Emitter:
             and not any(self.depth[i] >= self.index_depth[loop.index] for i in s.index)
             for s in loop.body
         )
+
+    def _is_extremum(self, loop: Loop) -> bool:
+        """Whether a long loop only takes maxima and minima that it does not move."""
+        return loop.extent >= 2 * _EXTREMUM_LANES and loop.is_plain and all(
+            isinstance(s, Store)
+            and s.op in ("max", "min")
+            and s.buffer.dtype in FLOATS
+            and not any(self.depth[i] >= self.index_depth[loop.index] for i in s.index)
+            and not any(n.op is GUARD for n in toposort([s.value]))
+            for s in loop.body
+        )
+
+    def _extremum(self, loop: Loop, name: str, depth: int) -> dict[str, Any]:
+        """Maxima in lanes: which of them is the greatest does not depend on the order."""
+        first = self.names.copy()
+        records = self.body(loop.body, depth + 1)
+        self.names = first  # what was declared inside is declared again behind the lanes
+        self.simd = True
+        return dict(
+            kind="extremum in lanes", index=name, lanes=_EXTREMUM_LANES, extent=loop.extent,
+            full=loop.extent // _EXTREMUM_LANES * _EXTREMUM_LANES, start=self._fresh(),
+            lane=self._fresh(), before=[r for r in records if r["kind"] != "extremum"],
+            extrema=[dict(r, partial=self._fresh(), select=self._helper("sg_select", s.value.dtype))
+                     for r, s in zip((r for r in records if r["kind"] == "extremum"), loop.body,
+                                     strict=True)],
+        )  # fmt: skip
 
     def _sum(self, loop: Loop, name: str, depth: int) -> dict[str, Any]:
         """Partial sums in lanes, in an order that no compiler or vector width can change.
@@ -1164,8 +1193,9 @@ def _targets(record: dict[str, Any]) -> set[str]:
         item = stack.pop()
         if item["kind"] in ("loop", "in order", "blocks", "chunks", "lanes"):
             stack.extend(item["body"])
-        elif item["kind"] == "sum":
-            stack.extend(dict(kind="assign", target=s["target"]) for s in item["sums"])
+        elif item["kind"] in ("sum", "extremum in lanes"):
+            parts = item["sums"] if item["kind"] == "sum" else item["extrema"]
+            stack.extend(dict(kind="assign", target=s["target"]) for s in parts)
         else:
             for key in ("target", "best") if item["kind"] != "declare" else ("name",):
                 if key in item:

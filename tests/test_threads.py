@@ -88,7 +88,7 @@ def backwards(text):
     """The C with the rounds of shared loops in the opposite order."""
     pattern = r"(SG_PARALLEL\n *for \(ptrdiff_t (\w+)) = 0; \2 < ([^;]+); \+\+\2\)"
     changed, count = re.subn(pattern, r"\1 = (\3) - 1; \2 >= 0; --\2)", text)
-    assert count == text.count(MARK)
+    assert count == text.count(MARK) > 0
     return changed
 
 
@@ -141,7 +141,8 @@ def check(f, args, tolerance):
     close(expected, graph.evaluate_flat(graph.flat(args, {})), tolerance)
     for threads in THREADS:
         same_bits(run(graph, shared, args, threads), expected)
-    same_bits(run(graph, shared, args, 1, backwards(shared.c)), expected)
+    if MARK in shared.c:
+        same_bits(run(graph, shared, args, 1, backwards(shared.c)), expected)
     if teams(shared.c):
         same_bits(run(graph, shared, args, 1, in_two_passes(shared.c)), expected)
         close(run(graph, shared, args, 1, team_backwards(shared.c)), expected, tolerance)
@@ -396,7 +397,9 @@ def test_random_graphs_in_blocks(dtype, short_streams, monkeypatch):  # noqa: F8
         if not teams(shared.c):
             raise NothingShared
         status, expected = codegen.run_c(plain, args, outs, values)
-        for text in (shared.c, backwards(shared.c), in_two_passes(shared.c)):
+        texts = [shared.c, in_two_passes(shared.c)]
+        texts += [backwards(shared.c)] if MARK in shared.c else []
+        for text in texts:
             same_bits(codegen.run_c(shared, args, outs, values, text)[1], expected)
         for threads in (2, 3, 4):
             got = codegen.run_c(shared, args, outs, values, threads=threads)[1]

@@ -981,7 +981,7 @@ def emit(
         for b in arrays:
             if b.role == "local":
                 b.role, b.offset = "work", workspace
-                workspace += -(-b.nbytes // 64) * 64
+                workspace += b.room
     used = set().union(*(p.used for p in parts))
     shared = _shared(arrays)
     helpers = _helpers(emitter)

@@ -19,6 +19,9 @@ from symgrad.expr.node import CONST, Expr, bind, const, const_value
 from symgrad.expr.op import Kind, Op, register
 from symgrad.expr.walk import toposort
 
+LOCAL_BYTES = 2048  # a temporary up to this size is an array on the stack
+ALL_LOCALS_BYTES = 16384  # of one function, or of one round of a loop that threads share
+_ALIGNMENT = 64  # of parts of the workspace
 _CACHED_BYTES = 1 << 18  # of an array that stays in the second-level cache between two loops
 
 
@@ -91,6 +94,11 @@ class Buffer:
     @property
     def nbytes(self) -> int:
         return self.size * np.dtype(self.dtype).itemsize
+
+    @property
+    def room(self) -> int:
+        """The bytes that it takes of the workspace."""
+        return -(-self.nbytes // _ALIGNMENT) * _ALIGNMENT
 
 
 @dataclass(eq=False)

@@ -22,7 +22,9 @@ from symgrad.lower import product
 from symgrad.lower.kernels import Kernel, Kernels, split_contractions
 from symgrad.lower.lanes import COSTLY, FEWEST_ROUNDS, LANES, cut_into_lanes
 from symgrad.lower.program import (
+    ALL_LOCALS_BYTES,
     INDEX,
+    LOCAL_BYTES,
     Best,
     Buffer,
     Call,
@@ -48,11 +50,8 @@ from symgrad.lower.stream import (
     with_carry,
 )
 
-_LOCAL_BYTES = 2048  # a temporary up to this size is an array on the stack
-_ALL_LOCALS_BYTES = 16384
 _READ_AGAIN_BYTES = 2 << 20  # of arrays that stay in the second-level cache
 _SUMS_IN_CACHE = 4096  # elements of an array of sums that a loop over other data may carry along
-_ALIGNMENT = 64
 _STREAM_BLOCK = 96  # points: a block of rows of a product
 _MANY_SUMMANDS = 192  # of a product, from which copying its other factor wants more rows
 _STREAM_BYTES = 2 << 20  # what is not written and read again, from which a stream pays
@@ -84,7 +83,7 @@ def lower(
     _shrink(body, by_number)
     kernels.indices = cut_into_lanes(body, kernels.buffers, kernels.indices, threads > 1)
     _leave_out_zeros(body)
-    _split_sums(body, by_number, kernels.fresh)
+    _split_sums(body, kernels.fresh)
     size = _place(body, kernels.buffers)
     inputs = kernels.inputs + [b for b in kernels.data if b.role == "data"]
     return Program(inputs, kernels.outputs, kernels.buffers, body, size)
@@ -242,7 +241,8 @@ class _Scheduler:
                 for k in members:
                     body += self._statements(k, bound)
             elif axis in self.streams and axis not in self.windows:
-                body += self._stream(axis, members, bound)
+                assert not bound, "kernels join their streams before any loop"
+                body += self._stream(axis, members)
             else:
                 first = next(k for k in members)
                 index = next(i for i in (*first.dims, *first.reduce) if self.find(i) is axis)
@@ -338,7 +338,7 @@ class _Scheduler:
                     shared.add(number)
         return {number: a for number, a in result.items() if number not in shared}
 
-    def _stream(self, axis: Expr, members: list[Kernel], bound: dict[Expr, Expr]) -> list[Any]:
+    def _stream(self, axis: Expr, members: list[Kernel]) -> list[Any]:
         """A loop over blocks of points, or over chunks of these, and in it what has the points."""
         size, total = self.streams[axis], self.extent[axis]
         private = self._private(list(self.reads), members, axis)
@@ -364,7 +364,7 @@ class _Scheduler:
             rounds.members, self.threads = threads, 1
         local, parts = self.kernels.fresh(), chunks.parts
         self.windows[axis] = Window(begin, size, extent, local, private, parts, added)
-        body += self.nest(members, bound)
+        body += self.nest(members, {})
         del self.windows[axis]
         self.threads = threads
         rounds.body[:] = [*chunks.zeros, *rounds.body, *chunks.merges]
@@ -724,7 +724,7 @@ def _leave_out_zeros(body: list) -> None:
             loop.stop = outer.index + const(1, "int64")
 
 
-def _split_sums(body: list, buffers: dict[int, Buffer], fresh: Callable[[], Expr]) -> None:
+def _split_sums(body: list, fresh: Callable[[], Expr]) -> None:
     """Sums in loops of their own, behind what sets the elements of arrays: both are vectors then.
 
     Outside of lanes, where one loop holds both and neither needs the other's variables.
@@ -738,7 +738,7 @@ def _split_sums(body: list, buffers: dict[int, Buffer], fresh: Callable[[], Expr
             stack.append(loop.body)
             sums = [s for s in loop.body if _is_sum_over(s, loop.index)]
             others = [s for s in loop.body if s not in sums]
-            if sums and others and _are_apart(sums, others, loop, buffers):
+            if sums and others and _are_apart(sums, others, loop):
                 index = fresh()
                 loop.body[:] = others
                 behind = Loop(index, loop.extent, start=loop.start, stop=loop.stop)
@@ -758,9 +758,7 @@ def _is_sum_over(s: Any, index: Expr) -> bool:
     )
 
 
-def _are_apart(
-    sums: Sequence[Store], others: Sequence[Any], loop: Loop, buffers: dict[int, Buffer]
-) -> bool:
+def _are_apart(sums: Sequence[Store], others: Sequence[Any], loop: Loop) -> bool:
     """Whether sums may be taken behind the loop in which `others` stay, and that pays."""
     added = {s.buffer.number for s in sums}
     written: dict[int, tuple[Expr, ...]] = {}
@@ -812,24 +810,23 @@ def _place(body: list, buffers: list[Buffer]) -> int:
         if not buffer.kept_axes and buffer.number not in called:
             buffer.role = "scalar"
             continue
-        if buffer.nbytes <= _LOCAL_BYTES and stack_bytes + buffer.nbytes <= _ALL_LOCALS_BYTES:
+        if buffer.nbytes <= LOCAL_BYTES and stack_bytes + buffer.nbytes <= ALL_LOCALS_BYTES:
             buffer.role = "local"
             stack_bytes += buffer.nbytes
             continue
-        need = -(-buffer.nbytes // _ALIGNMENT) * _ALIGNMENT
         busy = sorted(
-            (p.offset, p.offset + -(-p.nbytes // _ALIGNMENT) * _ALIGNMENT)
+            (p.offset, p.offset + p.room)
             for p in placed
             if last[p.number] >= first[buffer.number]
         )
         offset = 0
         for start, stop in busy:
-            if offset + need <= start:
+            if offset + buffer.room <= start:
                 break
             offset = max(offset, stop)
         buffer.offset = offset
         placed.append(buffer)
-        total = max(total, offset + need)
+        total = max(total, offset + buffer.room)
     return total
 
 

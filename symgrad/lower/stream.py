@@ -18,16 +18,23 @@ from typing import Any
 
 from symgrad.expr.node import CONST, Expr, bind, const
 from symgrad.expr.walk import rebuild, toposort, transform
-from symgrad.lower.program import INDEX, LOAD, Buffer, Loop, accesses, load_of, walks_on
+from symgrad.lower.program import (
+    ALL_LOCALS_BYTES,
+    INDEX,
+    LOAD,
+    LOCAL_BYTES,
+    Buffer,
+    Loop,
+    accesses,
+    load_of,
+    walks_on,
+)
 
 _CHUNK_BLOCKS = 16  # blocks added up before they go to a sum
 _MERGING = 24  # multiply-adds that take the time of adding one element of a chunk's sum to another
 _MERGING_SHARE = 0.02  # of the products in a chunk
 _CHUNK_WORK = 1 << 18  # multiply-adds beside which the time of giving them to a thread is nothing
-_OWN_BYTES = 2048  # an array of a thread up to this size is on its stack
-_ALL_OWN_BYTES = 16384
 _TEAM_BYTES = 256 << 20  # of the workspace that threads have of their own, all together
-_ALIGNMENT = 64
 _LINEAR = ("add", "subtract", "multiply")
 
 
@@ -126,20 +133,22 @@ def share_among_threads(loop: Loop, alone: Sequence[Buffer], number: int) -> Buf
     blocks = [s for s in loop.body if isinstance(s, Loop) and loop.index in walks_on(s)]
     moving = {loop.index, *(s.index for s in blocks)}
     by_round: dict[int, set[int]] = {}  # axes of an array on which all accesses move with the round
+    touched = set()
     for n, index, _, _ in accesses([loop]):
-        by_round[n] = by_round.get(n, set(range(len(index)))) & _moving_axes(index, moving)
-    touched = {n for n, index, _, _ in accesses([loop]) if _moving_axes(index, moving)}
+        axes = _moving_axes(index, moving)
+        by_round[n] = by_round.get(n, axes) & axes
+        touched |= {n} if axes else set()
     own = [b for b in alone if b.kept_axes and b.number not in touched]
     each = {b.number for b in alone} - touched
     before = accesses(loop.body[: len(loop.body) - loop.in_order])
     right = all(by_round[n] for n, _, _, writes in before if writes and n not in each)
     stack, large = 0, []
     for b in own:
-        if b.nbytes > _OWN_BYTES or stack + b.nbytes > _ALL_OWN_BYTES:
+        if b.nbytes > LOCAL_BYTES or stack + b.nbytes > ALL_LOCALS_BYTES:
             large.append(b)
         else:
             stack += b.nbytes
-    sizes = [-(-b.nbytes // _ALIGNMENT) * _ALIGNMENT for b in large]
+    sizes = [b.room for b in large]
     loop.members = min(loop.members, rounds, _TEAM_BYTES // max(sum(sizes), 1))
     if not right or loop.members < 2:
         loop.members = 0

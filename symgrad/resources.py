@@ -55,7 +55,7 @@ def _below(folder: Path) -> list[str]:
         os.path.join(place, name)
         for place, _, names in os.walk(folder)
         for name in names
-        if name.endswith((".py", ".c", ".jinja"))
+        if name.endswith((".py", ".c", ".h", ".jinja"))
     )
 
 

@@ -41,6 +41,19 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#if defined(__GNUC__) && !defined(__clang__)
+#if (__GNUC__ == 11 && __GNUC_MINOR__ < 5) || (__GNUC__ == 12 && __GNUC_MINOR__ < 4) || (__GNUC__ == 13 && __GNUC_MINOR__ < 2)
+/* These add some elements twice where a loop without SG_SIMD adds those of a row in another order than memory has (gcc's bug 110381). */
+#pragma GCC optimize("no-tree-loop-vectorize", "no-tree-loop-if-convert")
+#endif
+#endif
+
+#if defined(__GNUC__) && defined(__AVX__) /* gcc 12 relies on an alignment of arrays that it has not given them */
+#define SG_ALIGNED __attribute__((aligned(64)))
+#else
+#define SG_ALIGNED
+#endif
+
 #if defined(__GNUC__)
 #define SG_API __attribute__((visibility("default")))
 #define SG_NOINLINE __attribute__((noinline))
@@ -68,11 +81,11 @@ extern double log(double) __attribute__((simd("notinbranch")));
 SG_API int mixture_gradient(const double *restrict params_below, const double *restrict params_logs, const double *restrict params_mu, const double *restrict params_weights, const double *restrict X, double *restrict out_0, double *restrict out_1_below, double *restrict out_1_logs, double *restrict out_1_mu, double *restrict out_1_weights);
 SG_API int mixture_gradient_entry(const void *const *inputs, void *const *outputs, void *workspace);
 
-static const double c0[4] = {
+static const SG_ALIGNED double c0[4] = {
     0.0, 0.0, 1.0, 0.0
 };
 
-static const double c1[4] = {
+static const SG_ALIGNED double c1[4] = {
     1.0, 0.0, 0.0, 1.0
 };
 
@@ -107,24 +120,24 @@ static SG_KERNEL void sg_add_lanes(ptrdiff_t n, ptrdiff_t lanes, double *restric
 
 int mixture_gradient(const double *restrict params_below, const double *restrict params_logs, const double *restrict params_mu, const double *restrict params_weights, const double *restrict X, double *restrict out_0, double *restrict out_1_below, double *restrict out_1_logs, double *restrict out_1_mu, double *restrict out_1_weights)
 {
-    double s10[5];
-    double s13[10];
-    double s14[20];
-    double s15[200];
-    double s17[200];
-    double s21[5];
-    double s24[20];
-    double s26[5];
-    double s28[10];
-    double s30[2];
-    double X_lanes[80];
-    double s19_lanes[8];
-    double s26_lanes[40];
-    double s26_carry[5];
-    double s24_lanes[160];
-    double s24_carry[20];
-    double s28_lanes[80];
-    double s28_carry[10];
+    SG_ALIGNED double s10[5];
+    SG_ALIGNED double s13[10];
+    SG_ALIGNED double s14[20];
+    SG_ALIGNED double s15[200];
+    SG_ALIGNED double s17[200];
+    SG_ALIGNED double s21[5];
+    SG_ALIGNED double s24[20];
+    SG_ALIGNED double s26[5];
+    SG_ALIGNED double s28[10];
+    SG_ALIGNED double s30[2];
+    SG_ALIGNED double X_lanes[80];
+    SG_ALIGNED double s19_lanes[8];
+    SG_ALIGNED double s26_lanes[40];
+    SG_ALIGNED double s26_carry[5];
+    SG_ALIGNED double s24_lanes[160];
+    SG_ALIGNED double s24_carry[20];
+    SG_ALIGNED double s28_lanes[80];
+    SG_ALIGNED double s28_carry[10];
     double s19 = 0.0;
     double s20 = (-(double)INFINITY);
     double s22 = 0.0;
@@ -185,11 +198,11 @@ int mixture_gradient(const double *restrict params_below, const double *restrict
         s28_lanes[sg_k] = 0;
     }
     for (ptrdiff_t i16 = 0; i16 < 10000; i16 += 40) {
-        double s16[40];
-        double s18[40];
-        double t9[40];
-        double t10[40];
-        bool t11[40];
+        SG_ALIGNED double s16[40];
+        SG_ALIGNED double s18[40];
+        SG_ALIGNED double t9[40];
+        SG_ALIGNED double t10[40];
+        SG_ALIGNED bool t11[40];
         for (ptrdiff_t i76 = 0; i76 < 2; ++i76) {
             SG_SIMD
             for (ptrdiff_t l16 = 0; l16 < 40; ++l16) {
@@ -207,7 +220,7 @@ int mixture_gradient(const double *restrict params_below, const double *restrict
                 s15[i17 * 40 + l16] = 0.0;
             }
             for (ptrdiff_t i15 = 0; i15 < 2; ++i15) {
-                double t3[40];
+                SG_ALIGNED double t3[40];
                 SG_SIMD
                 for (ptrdiff_t l16 = 0; l16 < 40; ++l16) {
                     t3[l16] = X_lanes[i15 * 40 + l16] - params_mu[i17 * 2 + i15];
@@ -255,7 +268,7 @@ int mixture_gradient(const double *restrict params_below, const double *restrict
             t11[l16] = s16[l16] == (-(double)INFINITY);
         }
         for (ptrdiff_t i31 = 0; i31 < 5; ++i31) {
-            double s23[40];
+            SG_ALIGNED double s23[40];
             SG_SIMD
             for (ptrdiff_t l16 = 0; l16 < 40; ++l16) {
                 s23[l16] = sg_select(t11[l16], 0.2, s17[i31 * 40 + l16] / s18[l16]);
@@ -269,7 +282,7 @@ int mixture_gradient(const double *restrict params_below, const double *restrict
                     s23[l16 + 32]));
             }
             for (ptrdiff_t i33 = 0; i33 < 2; ++i33) {
-                double t12[40];
+                SG_ALIGNED double t12[40];
                 SG_SIMD
                 for (ptrdiff_t l16 = 0; l16 < 40; ++l16) {
                     t12[l16] = X_lanes[i33 * 40 + l16] - params_mu[i31 * 2 + i33];

@@ -16,7 +16,8 @@ import re
 import sys
 import zlib
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jinja2
@@ -52,6 +53,7 @@ from symgrad.lower.program import (
     Tiles,
     Turns,
     Zero,
+    accesses,
     is_next,
     loads,
     statements,
@@ -179,7 +181,8 @@ def literal(value: Any, dtype: str) -> str:
 
 class _Emitter:
     def __init__(self, program: Program) -> None:
-        self.program = program
+        body, zeros, self.bodies_of = _open_single_rounds(program.body)
+        self.program = program = replace(program, body=body)
         self.buffers = {b.number: b for b in program.buffers}
         self.names: dict[Expr, str] = {}  # local variables that exist
         self.counter = 0
@@ -204,8 +207,7 @@ class _Emitter:
         self.blas = False  # whether a BLAS is called
         self.prefetch = False  # whether such a block asks for cache lines
         self.branchless = False  # whether a branch would keep the compiler from vectorising
-        for index in _open_single_rounds(program):
-            self.loop_names[index] = "0"
+        self.loop_names.update(dict.fromkeys(zeros, "0"))
         self._analyse()
 
     # ---- which expressions become variables ----------------------------------------------------
@@ -247,7 +249,7 @@ class _Emitter:
             if node.op is LOAD:
                 home = self.buffers[node.attrs[0]].home
                 if home is not None:
-                    depth = max(depth, bodies[id(home)])
+                    depth = max(depth, bodies[id(self.bodies_of[id(home)])])
             self.depth[node] = depth
         # uses outside guards, and the deepest body that uses each node
         for root, depth in roots:
@@ -312,6 +314,17 @@ class _Emitter:
                 record["apart"] = statement.apart if isinstance(statement, Store) else 0
             if operand:  # its value may be needed again where this body is over
                 del self.names[statement.value]
+        return out
+
+    def whole(self) -> list[dict[str, Any]]:
+        """The statements of the function, each with the variables that it writes."""
+        out: list[dict[str, Any]] = []
+        for statement in self.program.body:
+            written = {n for n, _, _, writes in accesses([statement]) if writes}
+            names = {b.name for n in written if (b := self.buffers[n]).role == "scalar"}
+            for record in self.body([statement], 0):
+                own = {_defined(record)} if _defined(record) else names & _words(record)
+                out.append({**record, "writes": sorted(own)})
         return out
 
     def _declarations(self, statement: Any, depth: int) -> list[dict[str, Any]]:
@@ -679,23 +692,31 @@ class _Emitter:
 
     def _is_sum(self, loop: Loop) -> bool:
         """Whether a loop only adds to targets that it does not move."""
-        return loop.extent >= 2 * LANES and loop.is_plain and all(
-            isinstance(s, Store)
-            and s.op == "+"
-            and s.buffer.dtype in ("float64", "float32")
-            and not any(self.depth[i] >= self.index_depth[loop.index] for i in s.index)
-            for s in loop.body
+        return (
+            loop.extent >= 2 * LANES
+            and loop.is_plain
+            and all(
+                isinstance(s, Store)
+                and s.op == "+"
+                and s.buffer.dtype in ("float64", "float32")
+                and not any(self.depth[i] >= self.index_depth[loop.index] for i in s.index)
+                for s in loop.body
+            )
         )
 
     def _is_extremum(self, loop: Loop) -> bool:
         """Whether a long loop only takes maxima and minima that it does not move."""
-        return loop.extent >= 2 * _EXTREMUM_LANES and loop.is_plain and all(
-            isinstance(s, Store)
-            and s.op in ("max", "min")
-            and s.buffer.dtype in FLOATS
-            and not any(self.depth[i] >= self.index_depth[loop.index] for i in s.index)
-            and not any(n.op is GUARD for n in toposort([s.value]))
-            for s in loop.body
+        return (
+            loop.extent >= 2 * _EXTREMUM_LANES
+            and loop.is_plain
+            and all(
+                isinstance(s, Store)
+                and s.op in ("max", "min")
+                and s.buffer.dtype in FLOATS
+                and not any(self.depth[i] >= self.index_depth[loop.index] for i in s.index)
+                and not any(n.op is GUARD for n in toposort([s.value]))
+                for s in loop.body
+            )
         )
 
     def _extremum(self, loop: Loop, name: str, depth: int) -> dict[str, Any]:
@@ -849,31 +870,34 @@ def _steps(buffer: Buffer, axes: Sequence[int]) -> list[str]:
     return [str(strides[buffer.kept_axes.index(a)]) for a in axes]
 
 
-def _open_single_rounds(program: Program) -> list[Expr]:
-    """Put the body of each loop of one round in its place; the loop variables, which are all 0.
+def _open_single_rounds(body: list[Any]) -> tuple[list[Any], list[Expr], dict[int, list[Any]]]:
+    """A copy of a body with the body of each loop of one round in its place.
 
-    Code on elements of an array is full of them, and only what stands in no loop can be cut into
-    parts.
+    With the variables of these loops, which are all 0, and by `id` of each list of statements the
+    one where they stand now. Code on elements of an array is full of such loops, and only what
+    stands in no loop can be cut into parts.
     """
-    bodies = [program.body]
-    for body in bodies:  # which grows meanwhile
-        bodies.extend(b for s in body if isinstance(s, Loop) for b in (s.body, s.flush))
-    indices: list[Expr] = []
-    opened: dict[int, list[Any]] = {}
-    for body in reversed(bodies):  # from the inside out
-        open_: list[Any] = []
-        for s in body:
-            if isinstance(s, Loop) and s.extent == 1 and s.is_plain and not s.lanes:
-                indices.append(s.index)
-                opened[id(s.body)] = body
-                open_ += s.body
+    bodies = [body]
+    for old in bodies:  # which grows meanwhile
+        bodies.extend(b for s in old if isinstance(s, Loop) for b in (s.body, s.flush))
+    zeros: list[Expr] = []
+    made: dict[int, list[Any]] = {}
+    opened: dict[int, int] = {}
+    for old in reversed(bodies):  # from the inside out
+        new = made[id(old)] = []
+        for s in old:
+            if not isinstance(s, Loop):
+                new.append(s)
+            elif s.extent == 1 and s.is_plain and not s.lanes:
+                zeros.append(s.index)
+                new += made[id(s.body)]
+                opened[id(s.body)] = id(old)
             else:
-                open_.append(s)
-        body[:] = open_
-    for b in program.buffers:
-        while id(b.home) in opened:
-            b.home = opened[id(b.home)]
-    return indices
+                new.append(replace(s, body=made[id(s.body)], flush=made[id(s.flush)]))
+    for old in bodies:  # from the outside in
+        if id(old) in opened:
+            made[id(old)] = made[opened[id(old)]]
+    return made[id(body)], zeros, made
 
 
 def _is_elementwise(loop: Loop) -> bool:
@@ -972,12 +996,13 @@ def emit(
 ) -> Source:
     """C source and header of a program. All text in `comment` and notes must be comment-safe."""
     emitter = _Emitter(program)
-    records = emitter.body(program.body, 0)
+    records = emitter.whole()
     workspace = program.workspace_bytes
     parts, slots = _parts(records, emitter, workspace // 8)
     workspace += -(-8 * slots // 64) * 64
     arrays = [b for b in program.buffers if b.role in ("local", "work")]
     if len(parts) > 1:  # arrays that several parts share cannot be on one part's stack
+        arrays = [copy(b) for b in arrays]
         for b in arrays:
             if b.role == "local":
                 b.role, b.offset = "work", workspace
@@ -1133,19 +1158,21 @@ def _parts(
             for name in read[k]:
                 if defined[name] < start and name not in loaded:
                     loaded.add(name)
-                    ctype = C_TYPES[emitter.defined[name]]
-                    value = f"work[{crossing[name]}]"
-                    if ctype != "double":
-                        value = f"{value} != 0" if ctype == "bool" else f"({ctype}){value}"
                     kind = "define" if name in written else "declare"
+                    ctype = C_TYPES[emitter.defined[name]]
+                    value = _slot(ctype, crossing[name])
                     out.append(dict(kind=kind, type=ctype, name=name, target=name, value=value))
             out.append(records[k])
             for name in last_write.get(k - start, ()):
-                cast = "" if emitter.defined[name] == "float64" else "(double)"
-                target = f"work[{crossing[name]}]"
-                out.append(dict(kind="assign", target=target, op="=", value=cast + name))
+                target = _slot(C_TYPES[emitter.defined[name]], crossing[name])
+                out.append(dict(kind="assign", target=target, op="=", value=name))
         parts.append(_Part(out, set().union(*words[start:end])))
     return parts, len(crossing)
+
+
+def _slot(ctype: str, number: int) -> str:
+    """A value in the workspace, in its own type: not every int64_t is a double."""
+    return f"work[{number}]" if ctype == "double" else f"*({ctype} *)(void *)(work + {number})"
 
 
 def _defined(record: dict[str, Any]) -> str | None:
@@ -1176,31 +1203,13 @@ def _last_writes(records: list[dict[str, Any]], crossing: dict[str, int]) -> dic
     """For each record, the crossing variables that are complete behind it."""
     last: dict[str, int] = {}
     for k, record in enumerate(records):
-        for name in _targets(record):
+        for name in record["writes"]:
             if name in crossing:
                 last[name] = k
     result: dict[int, list[str]] = {}
     for name, k in last.items():
         result.setdefault(k, []).append(name)
     return result
-
-
-def _targets(record: dict[str, Any]) -> set[str]:
-    """The variables that a record writes."""
-    found: set[str] = set()
-    stack = [record]
-    while stack:
-        item = stack.pop()
-        if item["kind"] in ("loop", "in order", "blocks", "chunks", "lanes"):
-            stack.extend(item["body"])
-        elif item["kind"] in ("sum", "extremum in lanes"):
-            parts = item["sums"] if item["kind"] == "sum" else item["extrema"]
-            stack.extend(dict(kind="assign", target=s["target"]) for s in parts)
-        else:
-            for key in ("target", "best") if item["kind"] != "declare" else ("name",):
-                if key in item:
-                    found.update(_WORD.findall(item[key])[:1])
-    return found
 
 
 def _helpers(emitter: _Emitter) -> list[str]:

@@ -28,9 +28,9 @@ def c_of(args, outs, name="f", threads=1):
     return emit(program, name)
 
 
-def run_c(source, args, outs, values, text=None, threads=1):
+def run_c(source, args, outs, values, text=None, threads=1, optimize=1):
     """Results of the compiled C, or of `text` in its place; inputs are passed as they are."""
-    library = build(text or source.c, (source.entry,), optimize=1, threads=threads)
+    library = build(text or source.c, (source.entry,), optimize=optimize, threads=threads)
     entry = library.entry(source.entry)
     results = [np.full(o.shape, 77, o.dtype) for o in outs]
     inputs = [np.ascontiguousarray(values[a], dtype=a.dtype) for a in args] + list(source.data)

@@ -95,6 +95,52 @@ def test_strangers_are_refused(tmp_path, monkeypatch):
         shutil.rmtree(tmp_path / "cache", ignore_errors=True)
 
 
+@pytest.mark.parametrize(
+    "options, what",
+    [
+        ("-fassociative-math -fno-signed-zeros -fno-trapping-math", "order of additions"),
+        ("-ffp-contract=fast", "fuses"),
+        ("-freciprocal-math", "inverse"),
+        ("-fno-signed-zeros", "sign of zero"),
+        ("-ffinite-math-only", "infinity"),
+        ("-DSG_ALIGNED= -Dn=25", "ended with status"),
+    ],
+)
+def test_a_wrapper_that_changes_results_is_refused(options, what, tmp_path, monkeypatch):
+    """By what it computes, whatever it is called; the option comes last, as wrappers add them."""
+    monkeypatch.setenv("CC", script(tmp_path, f'exec {GCC} "$@" {options}'))
+    with pytest.raises(UnusableCompilerError, match=what):
+        find_compiler()
+
+
+def test_a_compiler_whose_programs_crash_is_refused(tmp_path, monkeypatch):
+    text = (
+        f'case "$*" in *-shared*|*-E*|*--version*|*-print*) exec {GCC} "$@";; esac\n'
+        f'{GCC} "$@" -Dmain=unused -c -o /dev/null && '
+        f"printf '#!/bin/sh\\nkill -SEGV $$\\n' > traps && chmod +x traps\n"
+        'while [ "$1" != "-o" ]; do shift; done; mv traps "$2"'
+    )
+    monkeypatch.setenv("CC", script(tmp_path, text))
+    with pytest.raises(UnusableCompilerError, match="signal 11"):
+        find_compiler()
+
+
+def test_traps_run_where_files_may_not_be_executed(monkeypatch):
+    """From memory, if a program in a folder cannot be started."""
+    started = []
+    run = module._run
+
+    def refusing(argv, *rest):
+        if os.path.basename(argv[0]).startswith("traps"):
+            raise BuildError("permission denied")
+        started.append(argv[0])
+        return run(argv, *rest)
+
+    monkeypatch.setattr(module, "_run", refusing)
+    assert find_compiler()
+    assert sum(word.startswith("/proc/") for word in started) == 2
+
+
 def test_relative_path_entries_are_ignored(tmp_path, monkeypatch):
     script(tmp_path, f'exec {GCC} "$@"', "planted-cc")
     monkeypatch.chdir(tmp_path)

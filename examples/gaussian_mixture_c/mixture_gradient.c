@@ -41,11 +41,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#if defined(__GNUC__) && !defined(__clang__)
-#if (__GNUC__ == 11 && __GNUC_MINOR__ < 5) || (__GNUC__ == 12 && __GNUC_MINOR__ < 4) || (__GNUC__ == 13 && __GNUC_MINOR__ < 2)
-/* These add some elements twice where a loop without SG_SIMD adds those of a row in another order than memory has (gcc's bug 110381). */
-#pragma GCC optimize("no-tree-loop-vectorize", "no-tree-loop-if-convert")
-#endif
+#if defined(__GNUC__) && !defined(__clang__) && \
+    ((__GNUC__ == 11 && __GNUC_MINOR__ < 5) || (__GNUC__ == 12 && __GNUC_MINOR__ < 4) || (__GNUC__ == 13 && __GNUC_MINOR__ < 2))
+#define SG_SERIAL __asm__ volatile(""); /* keeps these from vectors that add some elements twice: gcc's bug 110381 */
+#else
+#define SG_SERIAL
 #endif
 
 #if defined(__GNUC__) && defined(__AVX__) /* gcc 12 relies on an alignment of arrays that it has not given them */
@@ -351,7 +351,9 @@ int mixture_gradient(const double *restrict params_below, const double *restrict
             for (ptrdiff_t i42 = 0; i42 < 2; ++i42) {
                 const double t15 = s13[i28 * 2 + i44] * c1[i44 * 2 + i42] + params_below[i28 * 2 + i44] * c0[i44 * 2 + i42];
                 for (ptrdiff_t i41 = 0; i41 < 2; ++i41) {
+                    SG_SERIAL
                     s25 += s24[i28 * 4 + i42 * 2 + i41] * (c0[i44 * 2 + i41] * t15);
+                    SG_SERIAL
                     s27 += s24[i28 * 4 + i42 * 2 + i41] * (c1[i44 * 2 + i41] * t15);
                 }
             }

@@ -77,6 +77,7 @@ SUM_BLOCK = 128  # elements summed between two compensated additions, as in NumP
 INNER_BLOCK = 16  # elements that one lane adds before they go to its sum, to keep errors short
 _EXTREMUM_LANES = 32  # so many that compilers do not write the loop over them out
 _LINE_BYTES = 64  # of a cache
+_WRITTEN_OUT = 32  # rounds; compilers may write such loops out. gcc does up to 16
 _ADDING = {Tiles: "product", Flush: "sg_add_lanes", Merge: "sg_merge"}  # names of their functions
 _WORD = re.compile(r"[A-Za-z_]\w*")
 _TREE_LIMIT = 16  # nodes spelled in one statement
@@ -196,6 +197,7 @@ class _Emitter:
         self.tree: dict[Expr, int] = {}
         self.forced: set[Expr] = set()
         self.loop_names: dict[Expr, str] = {}
+        self.path: list[Loop] = []  # the loops around what is being spelled, outside of lanes
         self.lanes: Lanes | None = None  # the block that is being spelled
         self.simd = False  # whether there are such blocks
         self.carrying = {  # functions that have to note what additions round away
@@ -203,6 +205,8 @@ class _Emitter:
             for s, _ in statements(program.body)
             if type(s) in _ADDING and s.carry is not None
         }
+        added = [s.buffer for s, path in statements(program.body) if _adds(s) and path]
+        self.added_twice = {b.number for k, b in enumerate(added) if b in added[:k]}
         self.parallel = False  # whether several threads can share one
         self.blas = False  # whether a BLAS is called
         self.prefetch = False  # whether such a block asks for cache lines
@@ -377,10 +381,12 @@ class _Emitter:
             outer = self.branchless
             elementwise = self.lanes is None and (s.simd or _is_elementwise(s))
             self.branchless = outer or elementwise
+            self.path.append(s)
             body = self.body(s.body[: len(s.body) - s.in_order], depth + 1)
             if s.in_order:
                 last = self.body(s.body[len(s.body) - s.in_order :], depth + 1)
                 body.append(dict(kind="in order", shared=s.shared, body=last))
+            self.path.pop()
             self.branchless = outer
             if s.is_plain and all(record["kind"] == "check" for record in body):
                 return dict(kind="checks", index=name, extent=s.extent, body=body,
@@ -402,6 +408,7 @@ class _Emitter:
                 op = "=" if s.op == "=" else f"{s.op}="
                 record = dict(kind="assign", target=target, op=op, value=value, alone=alone)
                 record["scattered"] = s.apart > 0 and s.buffer.lanes == 0
+                record["serial"] = self._is_serial(s)
                 if s.buffer.role == "scalar":
                     record.update(self._scalar(s.buffer))
                 return record
@@ -604,6 +611,34 @@ class _Emitter:
             result += [dict(name=b.name, type=C_TYPES[b.dtype], place=f"{mine} + {b.offset // 8}")
                        for b in arrays if b.role == "member"]  # fmt: skip
         return result
+
+    def _is_serial(self, s: Store) -> bool:
+        """Whether some compilers must be kept from adding in vectors: see compilers/serial.h.
+
+        That is where a loop around short ones, which compilers write out, adds elements of a group
+        in another order than memory has.
+        """
+        if not _adds(s) or self.lanes is not None:
+            return False
+        moving = set(toposort(s.index))
+        short: list[Loop] = []  # loops inside of the one looked at that do not move the target
+        for loop in reversed(self.path):
+            if loop.index not in moving:
+                if s.buffer.number in self.added_twice or not self._reads_in_order(s, short):
+                    return True
+                short.insert(0, loop)
+            if loop.extent > _WRITTEN_OUT:
+                break
+        return False
+
+    def _reads_in_order(self, s: Store, loops: Sequence[Loop]) -> bool:
+        """Whether loops that add to one element read all arrays in the order of memory."""
+        # A compiler sees through small arrays to what was stored there, in whatever order.
+        reads = [(self.buffers[n.attrs[0]], n.args) for n in loads((s.value,)) if n.args]
+        return not loops or all(
+            b.role in ("in", "data", "constant") and _ascends(b, index, loops)
+            for b, index in reads
+        )
 
     def _takes_extremum_by_bits(self, s: Store) -> bool:
         """Without a branch where lanes have a maximum each; over all lanes there is nothing to
@@ -857,6 +892,42 @@ class _Emitter:
         else:
             operands = [self.spell(a, max(level, _EQUAL)) for a in node.args]
         return template.format(*operands), level
+
+
+def _adds(s: Any) -> bool:
+    return isinstance(s, Store) and s.op == "+" and s.buffer.dtype in FLOATS
+
+
+def _ascends(buffer: Buffer, index: Sequence[Expr], loops: Sequence[Loop]) -> bool:
+    """Whether nested loops read elements in the order of memory, or always the same one."""
+    strides = row_strides(buffer.kept_shape)
+    reached = 0
+    for loop in reversed(loops):
+        parts = [_coefficient(index[a], loop.index) for a in buffer.kept_axes]
+        if None in parts:
+            return False
+        step = sum(n * stride for n, stride in zip(parts, strides, strict=True))  # type: ignore[operator]
+        if step < 0 or (step <= reached and reached):
+            return False
+        reached += step * loop.extent
+    return True
+
+
+def _coefficient(entry: Expr, index: Expr) -> int | None:
+    """How much an entry of an index grows with a loop variable; None if it is not linear in it."""
+    if entry is index:
+        return 1
+    if index not in toposort([entry]):
+        return 0
+    if entry.name in ("add", "subtract"):
+        a, b = (_coefficient(part, index) for part in entry.args)
+        return None if a is None or b is None else a + b if entry.name == "add" else a - b
+    if entry.name == "multiply":
+        for factor, other in (entry.args, entry.args[::-1]):
+            if factor.op is CONST:
+                inner = _coefficient(other, index)
+                return None if inner is None else int(const_value(factor)) * inner
+    return None
 
 
 def _size_behind(buffer: Buffer, index: Sequence[Expr]) -> int:

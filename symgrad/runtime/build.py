@@ -10,7 +10,6 @@ Only bytes that were just verified reach the dynamic loader.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import itertools
 import os
@@ -21,7 +20,6 @@ import sys
 import sysconfig
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,6 +43,7 @@ from symgrad.runtime.compiler import (
     Compiler,
     compile_library,
     find_compiler,
+    memory_file,
     resolve_flags,
     timeout,
 )
@@ -319,22 +318,10 @@ def _load(verified: Verified, path: Path) -> object:
             return _open(_unique_spelling(verified.fd))
         except BuildError:
             # A cache mounted noexec cannot be mapped for execution; memory can.
-            with _memory_file(verified.data) as fd:
+            with memory_file(verified.data) as fd:
                 return _open(_unique_spelling(fd))
     finally:
         os.close(verified.fd)
-
-
-@contextlib.contextmanager
-def _memory_file(data: bytes) -> Iterator[int]:
-    try:
-        fd = os.memfd_create("symgrad", os.MFD_CLOEXEC)
-    except OSError as error:
-        raise BuildError(f"no memory for a compiled library: {error.strerror}.") from error
-    with open(fd, "wb", closefd=True) as file:
-        file.write(data)
-        file.flush()
-        yield fd
 
 
 def _open(path: str) -> object:

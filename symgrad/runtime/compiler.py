@@ -23,6 +23,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -38,6 +39,7 @@ from symgrad.errors import (
     CompileTimeoutError,
     UnusableCompilerError,
 )
+from symgrad.resources import template_folder
 from symgrad.runtime.cache import LIBRARY, SOURCE, Cache, open_cache
 
 # -fno-math-errno: errno is never read, and sqrt becomes one instruction. -fno-trapping-math: the
@@ -90,7 +92,18 @@ _ENVIRONMENT = (
     "CCACHE_DIR", "ZIG_GLOBAL_CACHE_DIR",
 )  # fmt: skip
 
-_NOTE = "native options with SIMD loops"  # what notes say; a new text makes old ones unknown
+_NOTE = "native options with SIMD loops, traps"  # what notes say; a new text makes old ones unknown
+_TRAPS = ("serial.h", "aligned.h", "traps.c")  # of templates/compilers
+_TRAP_OF_STATUS = {
+    1: "adds the elements of a sum wrongly",
+    2: "computes exp or asinh of vectors wrongly",
+    3: "multiplies by an inverse instead of dividing",
+    4: "fuses multiplications and additions",
+    5: "changes the order of additions",
+    6: "does not tell infinity and NaN from numbers",
+    7: "loses the sign of zero",
+    8: "takes numbers below the least normal one for zero",
+}
 _LABELS = ("cc", "gcc", "clang", "ziglang")  # what is tried where CC names nothing
 _LAUNCHERS = ("ccache", "sccache", "distcc")
 _OUTPUT_KEPT = 1 << 18  # bytes of compiler output kept at either end
@@ -165,12 +178,17 @@ def resolve_flags(
     extra = _split("SYMGRAD_CFLAGS", os.environ.get("SYMGRAD_CFLAGS", ""))
     _check_options("SYMGRAD_CFLAGS", extra)
     own = compiler.native if native else ()
+    openmp = ("-fopenmp", f"-DSG_THREADS={threads}") if threads > 1 else ()
+    pointers = (BLAS,) if blas else ()
+    return (*_flags(compiler, optimize, own), *openmp, *pointers, *extra, "-lm")
+
+
+def _flags(compiler: Compiler, optimize: int, own: tuple[str, ...]) -> tuple[str, ...]:
+    """The options of all builds at one level."""
     quirks: tuple[str, ...] = _QUIRKS.get(compiler.kind, ())
     if optimize == 1:
         quirks = (*quirks, *_STRAIGHT.get(compiler.kind, ()))
-    openmp = ("-fopenmp", f"-DSG_THREADS={threads}") if threads > 1 else ()
-    pointers = (BLAS,) if blas else ()
-    return (*_BASE, *_BIND, f"-O{optimize}", *quirks, *own, *openmp, *pointers, *extra, "-lm")
+    return (*_BASE, *_BIND, f"-O{optimize}", *quirks, *own)
 
 
 def compile_library(
@@ -338,7 +356,8 @@ def _known_or_probed(argv: tuple[str, ...]) -> Compiler:
 
 
 def _note_name(argv: tuple[str, ...]) -> str:
-    seen = [_NOTE, argv, _file_identities(argv), _cpu_identity(), _libc()]
+    traps = [(template_folder() / "compilers" / part).read_bytes() for part in _TRAPS]
+    seen = [_NOTE, argv, _file_identities(argv), _cpu_identity(), _libc(), *traps]
     return hashlib.sha256(repr(seen).encode()).hexdigest()[:32]
 
 
@@ -400,7 +419,59 @@ def _probe(argv: tuple[str, ...]) -> Compiler:
     kind = "gcc"
     if "__clang__" in defined:
         kind = "zig" if "cc" in argv[1:] else "clang"
-    return Compiler(argv, version, kind, _native_options(argv, kind))
+    compiler = Compiler(argv, version, kind, _native_options(argv, kind))
+    _require_right_results(compiler)
+    return compiler
+
+
+def _require_right_results(compiler: Compiler) -> None:
+    """Compile and run programs with known results as generated C is compiled; _Rejected if wrong.
+
+    Faults of compilers that are known, and options that a wrapper adds, are found here instead of
+    in somebody's numbers. The programs run in processes of their own: one may end by a signal.
+    """
+    with tempfile.TemporaryDirectory(prefix="symgrad-") as name:
+        folder = Path(name)
+        texts = [(template_folder() / "compilers" / part).read_text() for part in _TRAPS]
+        (folder / SOURCE).write_text("".join(texts))
+        works = [functools.partial(_spring, compiler, level, folder) for level in (1, 3)]
+        try:
+            _side_by_side(works)
+        except BuildError as error:
+            raise _Rejected(str(error)) from error
+
+
+def _spring(
+    compiler: Compiler, level: int, folder: Path, stop: threading.Event | None = None
+) -> None:
+    """Run the traps, compiled at one level; a BuildError says which of them sprang."""
+    flags = [f for f in _flags(compiler, level, compiler.native) if f != "-shared"]
+    made = folder / f"traps{level}"
+    command = (*compiler.argv, SOURCE, *flags, "-lm", "-o", str(made))
+    status, output = _run(command, folder, folder, timeout(), stop)
+    if status != 0:
+        raise BuildError(f"{compiler.path} {_ending(status)}: {output.strip()[-300:]}")
+    try:
+        status, _ = _run((str(made),), folder, None, timeout(), stop)
+    except BuildError:  # a folder from which nothing may be executed; memory can be
+        with memory_file(made.read_bytes()) as fd:
+            status, _ = _run((f"/proc/{os.getpid()}/fd/{fd}",), folder, None, timeout(), stop)
+    if status != 0:
+        what = _TRAP_OF_STATUS.get(status, f"made a program that {_ending(status)}")
+        raise BuildError(f"{compiler.path} {what}: a test program at -O{level} shows it")
+
+
+@contextlib.contextmanager
+def memory_file(data: bytes) -> Iterator[int]:
+    """A descriptor of `data` in memory, for systems whose folders forbid to execute files."""
+    try:
+        fd = os.memfd_create("symgrad", os.MFD_CLOEXEC)
+    except OSError as error:
+        raise BuildError(f"no memory for a compiled library: {error.strerror}.") from error
+    with open(fd, "wb", closefd=True) as file:
+        file.write(data)
+        file.flush()
+        yield fd
 
 
 def _ask(argv: tuple[str, ...], *question: str) -> str:

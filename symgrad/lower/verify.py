@@ -40,7 +40,7 @@ from symgrad.lower.program import (
 )  # fmt: skip
 
 ENABLED = os.environ.get("SYMGRAD_VERIFY") == "1"  # behind every pass; tests/conftest.py sets it
-_SPELLED = 12  # nodes of an index that a message spells out
+_SPELLED = 40  # nodes of an index that a message spells out
 _MOST_FAULTS = 5  # that one message names
 
 
@@ -257,7 +257,7 @@ def _beyond(
     size = p.bounds.form(count)
     room = plus(plus(constant(length), form, -1), size, -1)
     holds = p.bounds.holds
-    if _is_empty(p, place, facts):
+    if _is_empty(place):
         return
     if holds(form, place.path, facts) and holds(room, place.path, facts):
         return
@@ -270,7 +270,7 @@ def _beyond(
     )
 
 
-def _is_empty(p: _Program, place: _Place, facts: Facts) -> bool:
+def _is_empty(place: _Place) -> bool:
     """Whether the statement is never reached: a loop around it has no rounds."""
     return any(loop.extent == 0 for loop in place.path)
 
@@ -310,7 +310,7 @@ def _init(p: _Program) -> Iterator[str]:
         if a.mode is not Mode.WRITE:
             reach = (everywhere if a.when and place.path else written).get(a.buffer)
             if reach is None:
-                if not _is_empty(p, place, frozenset()):
+                if not _is_empty(place):
                     yield f"{p.name(place)}: nothing has been written there"
             else:
                 yield from _unwritten(p, place, reach)
@@ -341,7 +341,7 @@ def _unwritten(p: _Program, place: _Place, reach: dict[int, Any]) -> Iterator[st
         below = plus(form, constant(-int(low) if high >= low else 0))
         holds = p.bounds.holds
         if not (holds(below, place.path, facts) and holds(room, place.path, facts)):
-            if not _is_empty(p, place, facts):
+            if not _is_empty(place):
                 yield f"{p.name(place)}: of axis {axis}, only {low:g} to {high:g} has been written"
 
 
@@ -371,7 +371,7 @@ def _meetings(p: _Program, loop: Loop, path: tuple[Loop, ...], kinds: list[str])
     last = {id(s) for s, _ in statements(loop.body[len(loop.body) - loop.in_order :])}
     last &= {id(s) for s, _ in statements(loop.body)} if loop.in_order else set()
     for place in p.places:
-        if place.path[: len(inside)] == inside:
+        if place.path[: len(inside)] == inside and not _is_empty(place):
             mine.setdefault(place.access.buffer, []).append(place)
     for number, places in mine.items():
         writers = [place for place in places if place.access.writes]
@@ -429,20 +429,15 @@ def _are_apart(p: _Program, a: _Place, b: _Place, loop: Loop, depth: int) -> boo
     for (_, first, count, _), (_, other, other_count, _) in sides:
         one = _moved(p, p.bounds.form(first), loop, a.path[depth:])
         two = _moved(p, p.bounds.form(other), loop, b.path[depth:])
-        if one is not None and two is not None and one[0] == two[0] != 0 and one[1] == two[1]:
-            low, high = one[2][0], one[2][1] + _most(p, count) - 1
-            low_other, high_other = two[2][0], two[2][1] + _most(p, other_count) - 1
-            room = abs(one[0]) * loop.step
-            if high - low_other < room and high_other - low < room:
-                return True
-        spans = [
-            (lo, hi + _most(p, n) - 1)
-            for (lo, hi), n in (
-                (p.bounds.interval(first), count),
-                (p.bounds.interval(other), other_count),
-            )
-        ]
-        if spans[0][1] < spans[1][0] or spans[1][1] < spans[0][0]:
+        if one is not None and two is not None and one.step == two.step and one.same == two.same:
+            room = abs(one.step) * loop.step - 1
+            if one.ends_by(p, count, room + two.least(p), a.path) and two.ends_by(
+                p, other_count, room + one.least(p), b.path
+            ):
+                return room >= 0
+        low, high = p.bounds.interval(first)
+        other_low, other_high = p.bounds.interval(other)
+        if high + _most(p, count) <= other_low or other_high + _most(p, other_count) <= low:
             return True
     return False
 
@@ -451,46 +446,52 @@ def _most(p: _Program, count: Expr | int) -> float:
     return count if isinstance(count, int) else p.bounds.interval(count)[1]
 
 
-def _moved(
-    p: _Program, form: Form, loop: Loop, inner: Sequence[Loop]
-) -> tuple[int, frozenset[Any], tuple[float, float]] | None:
-    """A form as c * variable + what is the same in all rounds + the rest: c, that, its bounds.
+@dataclass(frozen=True)
+class _Moved:
+    """An index as step * variable + what is the same in all rounds + the rest + what inner loops
+    that go on where the variable has come to add: at least 0 and at most `further`."""
 
-    inner : the loops between; one that goes on where the variable has come to counts from there
-    """
-    rest = form
-    total = (0.0, 0.0)
+    step: int
+    same: frozenset[tuple[Expr, int]]
+    rest: Form
+    further: float
+
+    def least(self, p: _Program) -> float:
+        return p.bounds.least(self.rest)
+
+    def ends_by(self, p: _Program, count: Expr | int, limit: float, path: tuple[Loop, ...]) -> bool:
+        """Whether the rest, `count` elements from there, is never beyond a limit."""
+        left = limit - self.further + 1
+        if math.isinf(left):
+            return False
+        room = plus(plus(constant(int(left)), self.rest, -1), p.bounds.form(count), -1)
+        return p.bounds.holds(room, path, frozenset())
+
+
+def _moved(p: _Program, form: Form, loop: Loop, inner: Sequence[Loop]) -> _Moved | None:
+    """How an index moves with the variable of a loop; `inner` are the loops inside of it."""
+    further = 0.0
     for one in reversed(inner):
-        c = dict(rest[1]).get(one.index, 0)
-        if not c or one.start is None or p.bounds.depth(one.index, ()) is None:
+        c = dict(form[1]).get(one.index, 0)
+        if not c or one.start is None or loop.index not in toposort([one.start]):
             continue
+        if c < 0:
+            return None
         start = p.bounds.form(one.start)
-        if not any(n is loop.index for atom, _ in start[1] for n in toposort([atom])):
-            continue
-        length = min(
-            (p.bounds.span(plus(end, start, -1))[1] for end in p.bounds._ends(one)),
-            default=math.inf,
-        )
-        furthest = (length - 1) // one.step * one.step
-        rest = plus(plus(rest, (0, frozenset({(one.index, 1)})), -c), start, c)
-        bounds = sorted((0.0, c * furthest))
-        total = total[0] + bounds[0], total[1] + bounds[1]
-    moving = dict(rest[1]).get(loop.index, 0)
+        rounds = min(-p.bounds.least(plus(start, end, -1)) for end in p.bounds.ends(one))
+        further += c * ((rounds - 1) // one.step * one.step)
+        form = plus(plus(form, (0, frozenset({(one.index, 1)})), -c), start, c)
     inside = {one.index for one in inner}
-    same: set[tuple[Expr, int]] = set()
-    free = rest[0], frozenset()
-    for atom, c in rest[1]:
-        if atom is loop.index:
-            continue
+    same, rest = set(), constant(form[0])
+    for atom, c in form[1]:
         nodes = toposort([atom])
-        if any(n is loop.index for n in nodes):
+        if atom is not loop.index and loop.index in nodes:
             return None
         if any(n in inside or n.op is LOAD for n in nodes):
-            free = plus(free, (0, frozenset({(atom, 1)})), c)
-        else:
+            rest = plus(rest, (0, frozenset({(atom, 1)})), c)
+        elif atom is not loop.index:
             same.add((atom, c))
-    low, high = p.bounds.span(free)
-    return moving, frozenset(same), (low + total[0], high + total[1])
+    return _Moved(dict(form[1]).get(loop.index, 0), frozenset(same), rest, further)
 
 
 def _runs_are_apart(p: _Program, a: _Place, b: _Place, loop: Loop) -> bool:

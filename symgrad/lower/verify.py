@@ -473,11 +473,11 @@ def _moved(p: _Program, form: Form, loop: Loop, inner: Sequence[Loop]) -> _Moved
     further = 0.0
     for one in reversed(inner):
         c = dict(form[1]).get(one.index, 0)
-        if not c or one.start is None or loop.index not in toposort([one.start]):
+        start = constant(0) if one.start is None else p.bounds.form(one.start)
+        if not c or loop.index not in dict(start[1]):
             continue
         if c < 0:
             return None
-        start = p.bounds.form(one.start)
         rounds = min(-p.bounds.least(plus(start, end, -1)) for end in p.bounds.ends(one))
         further += c * ((rounds - 1) // one.step * one.step)
         form = plus(plus(form, (0, frozenset({(one.index, 1)})), -c), start, c)

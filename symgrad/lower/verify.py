@@ -12,7 +12,7 @@ from __future__ import annotations
 import itertools
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,6 +40,8 @@ from symgrad.lower.program import (
 )  # fmt: skip
 
 ENABLED = os.environ.get("SYMGRAD_VERIFY") == "1"  # behind every pass; tests/conftest.py sets it
+_READ_ONLY = ("in", "data", "constant")
+_GIVEN = (*_READ_ONLY, "out")
 _SPELLED = 40  # nodes of an index that a message spells out
 _MOST_FAULTS = 5  # that one message names
 
@@ -155,7 +157,7 @@ def _form(p: _Program) -> Iterator[str]:
             yield f"{p.name(place)}: {len(a.index)} indices for {len(buffer.shape)} axes"
         elif any(i.dtype != "int64" for i in a.index):
             yield f"{p.name(place)}: an index that is no int64"
-        elif a.writes and buffer.role in ("in", "data", "constant"):
+        elif a.writes and buffer.role in _READ_ONLY:
             yield f"{p.name(place)}: nobody may write there"
     for s, _ in p.leaves:
         for node in loads(values(s)):
@@ -167,43 +169,50 @@ def _scope(p: _Program) -> Iterator[str]:
     """Loop variables are used inside their loops only, and a buffer where it is declared."""
     for loop, path in p.loops:
         bounds = [e for e in (loop.start, loop.stop) if e is not None]
-        yield from _unbound(p, bounds, path, f"bounds of i{loop.index.attrs[0]}")
+        yield from _unbound(bounds, path, f"bounds of i{loop.index.attrs[0]}")
         if any(outer.index is loop.index for outer in path):
             yield f"loop i{loop.index.attrs[0]} inside a loop over the same variable"
     chunks = {loop.chunk for loop, _ in p.loops if loop.chunk is not None}
-    for s, path in p.leaves:
-        open_ = tuple(values(s)) if not isinstance(s, Flush) else ()
-        yield from _unbound(p, open_, path, type(s).__name__)
-        if isinstance(s, Flush):
-            yield from _unbound(p, values(s), path, "Flush", chunks)
-    bodies = {id(p.program.body): ()}
+    for s, path in p.leaves:  # what is flushed stands in the chunk
+        yield from _unbound(values(s), path, type(s).__name__, chunks if type(s) is Flush else ())
+    bodies: dict[int, tuple[Loop, ...]] = {id(p.program.body): ()}
     for loop, path in p.loops:
         bodies[id(loop.body)] = (*path, loop)
     for number, places in p.of_buffer.items():
         buffer = p.buffers[number]
-        if buffer.home is None or buffer.role in ("in", "out", "data", "constant"):
-            continue
-        home = bodies.get(id(buffer.home))
+        home: tuple[Loop, ...] | None = ()
+        if buffer.home is not None and buffer.role not in _GIVEN:
+            home = bodies.get(id(buffer.home))
         if home is None:
             yield f"{buffer.name} has a home that is no body of the program"
             continue
-        for place in places:
-            if place.path[: len(home)] != home and not _is_flush(p, place, home):
-                yield f"{p.name(place)}: outside of the body that declares it"
-                break
-
-
-def _is_flush(p: _Program, place: _Place, home: tuple[Loop, ...]) -> bool:
-    return place.access.buffer in p.partial
+        if buffer.role == "scalar":  # C declares it where it is set first
+            home = max(home, next((q.path for q in places if q.access.writes), ()), key=len)
+        outside = [q for q in places if q.path[: len(home)] != home]
+        if outside:
+            yield f"{p.name(outside[0])}: outside of the body that declares it"
 
 
 def _unbound(
-    p: _Program, exprs: Sequence[Expr], path: Sequence[Loop], what: str, more: Any = ()
+    exprs: Sequence[Expr], path: Sequence[Loop], what: str, more: Collection[Expr] = ()
 ) -> Iterator[str]:
     around = {loop.index for loop in path}
     for n in toposort(exprs):
         if n.op is INDEX and n not in around and n not in more:
             yield f"{what}: i{n.attrs[0]} is used outside of its loop"
+
+
+def _rounds(p: _Program) -> Iterator[str]:
+    """A loop with a start or a stop has no more rounds than it says."""
+    for loop, path in p.loops:
+        if loop.stop is None:
+            continue
+        start = constant(0) if loop.start is None else p.bounds.form(loop.start)
+        most = plus(start, constant(loop.extent))
+        if not any(
+            p.bounds.holds(plus(most, end, -1), path, frozenset()) for end in p.bounds.ends(loop)
+        ):
+            yield f"loop i{loop.index.attrs[0]}: more than {loop.extent} rounds"
 
 
 # ---- range ---------------------------------------------------------------------------------------
@@ -305,7 +314,7 @@ def _init(p: _Program) -> Iterator[str]:
     }
     for place in p.places:
         a, buffer = place.access, p.buffers[place.access.buffer]
-        if buffer.role in ("in", "data", "constant") or buffer.number in zeroed:
+        if buffer.role in _READ_ONLY or buffer.number in zeroed:
             continue
         if a.mode is not Mode.WRITE:
             reach = (everywhere if a.when and place.path else written).get(a.buffer)
@@ -587,6 +596,7 @@ _SIGNS = {
 
 RULES: dict[str, Callable[[_Program], Iterator[str]]] = {
     "scope": _scope,
+    "rounds": _rounds,
     "range": _range,
     "init": _init,
     "races": _races,

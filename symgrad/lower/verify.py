@@ -298,7 +298,8 @@ def _flat(p: _Program, a: Access) -> Form:
 def _init(p: _Program) -> Iterator[str]:
     """What is read has been written before: somewhere in what all writes before reach together.
 
-    A value that the round before has left counts if the read is guarded against the first round.
+    Results are read by the caller. A value that the round before has left counts if the read is
+    guarded against the first round.
     """
     written: dict[int, dict[int, tuple[float, float]]] = {}
     everywhere: dict[int, dict[int, tuple[float, float]]] = {}
@@ -325,6 +326,13 @@ def _init(p: _Program) -> Iterator[str]:
                 yield from _unwritten(p, place, reach)
         if a.mode is Mode.WRITE:
             _extend(p, written, place)
+    for b in p.program.outputs:
+        for axis, n in enumerate(b.shape if b.size else ()):
+            low, high = written.get(b.number, {}).get(axis, (0, -1))
+            if low > 0 or high < n - 1:
+                yield f"result {b.name}: of axis {axis}, only {low:g} to {high:g} has been written"
+        if not b.shape and b.number not in written:
+            yield f"result {b.name}: nothing has been written there"
 
 
 def _extend(p: _Program, reach: dict[int, Any], place: _Place) -> None:

@@ -191,6 +191,11 @@ def _scope(p: _Program) -> Iterator[str]:
         outside = [q for q in places if q.path[: len(home)] != home]
         if outside:
             yield f"{p.name(outside[0])}: outside of the body that declares it"
+        around = {loop.index for loop in home}
+        for axis in set(range(len(buffer.shape))) - set(buffer.kept_axes):
+            entries = {q.access.fixed.get(axis) for q in places}
+            if len(entries) > 1 or not entries <= around:
+                yield f"{buffer.name} does not keep axis {axis}, where more than one element is used"
 
 
 def _unbound(

@@ -309,6 +309,20 @@ def test_arrays_of_one_round(hand):
     assert hand.rules(loop) == ["races"]
 
 
+@pytest.mark.parametrize("kind, role, rules", [
+    ("lanes", "local", []), ("chunks", "own", []), ("chunks", "local", ["races"]),
+])  # fmt: skip
+def test_arrays_of_a_block(hand, kind, role, rules):
+    """Points have lanes of an array for themselves; of threads, each needs an array of its own."""
+    lanes = PARALLEL[kind]["lanes"]
+    s = hand.buffer("s", (3,), role, lanes=lanes)
+    fill = nest((J, 3), [Store(s, (J,), load_of(hand.x, (I, J)))])
+    use = nest((K, 3), [Store(hand.y, (I, K), load_of(s, (K,)))])
+    loop = Loop(I, 10, [fill, use], **{**PARALLEL[kind], "chunk": index_of(7)})
+    s.home = loop.body
+    assert hand.rules(loop) == rules
+
+
 def test_points_twice(hand):
     set_ = Store(hand.y, (I, ZERO), load_of(hand.x, (I, ZERO)))
     assert hand.rules(Loop(I, 10, [set_], lanes=4, again=True)) == []

@@ -16,8 +16,13 @@ from hypothesis import settings
 
 from symgrad.emit.c import Source
 from symgrad.errors import BuildError
+from symgrad.lower import verify
 from symgrad.runtime import compiler, dispatch
 from symgrad.runtime.record import Record
+
+# Every loop program that a test lowers is verified behind each pass, in child processes as well.
+os.environ["SYMGRAD_VERIFY"] = "1"
+verify.ENABLED = True
 
 # Random examples are the same in every run, so that a failure can be repeated.
 settings.register_profile("repeatable", derandomize=True)
@@ -57,10 +62,12 @@ _compile = compiler._compile
 
 
 @functools.wraps(_compile)
-def _compile_or_fail(used: compiler.Compiler, command: tuple[str, ...], *rest: object) -> None:
+def _compile_or_fail(
+    used: compiler.Compiler, command: tuple[str, ...], *rest: object, **named: object
+) -> None:
     words = len(used.argv)
     fatal = (f"-Werror={warning}" for warning in _FATAL[used.kind].split())
-    _compile(used, (*command[:words], "-Wall", "-Wextra", *fatal, *command[words:]), *rest)
+    _compile(used, (*command[:words], "-Wall", "-Wextra", *fatal, *command[words:]), *rest, **named)
 
 
 # Every library that a test builds, at the level at which it is used.

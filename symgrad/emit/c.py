@@ -26,9 +26,10 @@ import numpy as np
 from symgrad.boundary import Binding
 from symgrad.emit.lanes import Lanes, lanes_apart, without_branches
 from symgrad.errors import CacheError
-from symgrad.expr.node import CONST, FLOATS, Expr, const_value
+from symgrad.expr.node import CONST, FLOATS, Expr, const, const_value
 from symgrad.expr.op import Kind
 from symgrad.expr.walk import toposort
+from symgrad.lower.access import accesses
 from symgrad.lower.lanes import COSTLY, FEWEST_ROUNDS, LANES, only_adds
 from symgrad.lower.program import (
     COS_TURNED,
@@ -53,7 +54,7 @@ from symgrad.lower.program import (
     Tiles,
     Turns,
     Zero,
-    accesses,
+    is_flat,
     is_next,
     loads,
     statements,
@@ -76,6 +77,7 @@ UNIT_PARTS = 16  # parts that one compiler translates, where several work on a f
 SUM_BLOCK = 128  # elements summed between two compensated additions, as in NumPy's pairwise sums
 INNER_BLOCK = 16  # elements that one lane adds before they go to its sum, to keep errors short
 _EXTREMUM_LANES = 32  # so many that compilers do not write the loop over them out
+_ZERO = const(0, "int64")
 _LINE_BYTES = 64  # of a cache
 _WRITTEN_OUT = 32  # rounds; compilers may write such loops out. gcc does up to 16
 _ADDING = {Tiles: "product", Flush: "sg_add_lanes", Merge: "sg_merge"}  # names of their functions
@@ -324,7 +326,7 @@ class _Emitter:
         """The statements of the function, each with the variables that it writes."""
         out: list[dict[str, Any]] = []
         for statement in self.program.body:
-            written = {n for n, _, _, writes in accesses([statement]) if writes}
+            written = {access.buffer for access, _ in accesses([statement]) if access.writes}
             names = {b.name for n in written if (b := self.buffers[n]).role == "scalar"}
             for record in self.body([statement], 0):
                 own = {_defined(record)} if _defined(record) else names & _words(record)
@@ -831,7 +833,7 @@ class _Emitter:
         kept = buffer.kept_axes
         width = max(buffer.lanes, 1)
         strides = {a: n * width for a, n in zip(kept, row_strides(buffer.kept_shape), strict=True)}
-        entries = [(index[a], strides[a]) for a in kept if index[a] is not None]
+        entries = [(index[a], strides[a]) for a in kept if index[a] not in (None, _ZERO)]
         entries = _join_divisions(entries)
         for entry, stride in entries:
             assert entry is not None
@@ -988,6 +990,7 @@ def _is_elementwise(loop: Loop) -> bool:
         if s.op not in ("=", "+", "*") and not extremum:
             return False
         own = any(is_next(i, loop.index) for i in s.index)
+        own = own or is_flat(s.buffer, s.index, loop.index)
         own = own or (s.op == "=" and s.buffer.role == "scalar")
         if not own or written.setdefault(s.buffer.number, s.index) != s.index:
             return False

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 
+from symgrad.expr import validate
 from symgrad.expr.node import Expr
 from symgrad.expr.walk import toposort
 from symgrad.simplify.deltas import DELTAS
 from symgrad.simplify.pattern import Rule, RuleSet, Simplified, run
 from symgrad.simplify.reroll import REROLL, reroll
-from symgrad.simplify.rules import SCALAR_RULES
+from symgrad.simplify.rules import SCALAR_RULES, nonnegative
 from symgrad.simplify.tensor_rules import TENSOR_RULES
 
 RULES: tuple[Rule, ...] = (REROLL, *SCALAR_RULES, *TENSOR_RULES, *DELTAS)
@@ -20,6 +21,10 @@ OPTIONAL = frozenset({"cancel", "strength"})  # groups that are off unless enabl
 @lru_cache(maxsize=64)
 def _rule_set(disable: frozenset[str], order_seed: int | None) -> RuleSet:
     return RuleSet(RULES, disable, order_seed)
+
+
+def _check(rule: str, before: Sequence[Expr], after: Sequence[Expr]) -> None:
+    validate.check_rewrite(rule, before, after, nonnegative)
 
 
 def simplify(
@@ -49,11 +54,15 @@ def simplify(
     [<Expr softplus float64[]>]
     """
     nodes = toposort(outs)
+    check = _check if validate.enabled() else None
     rolled = 0
     if REROLL.name not in disable and REROLL.group not in disable:
+        before = outs
         outs, rolled = reroll(outs, nodes)
+        if check is not None:
+            check(REROLL.name, before, outs)
     rules = _rule_set(frozenset(disable) | (OPTIONAL - enable), order_seed)
-    result = run(outs, rules, None if rolled else nodes)
+    result = run(outs, rules, None if rolled else nodes, check)
     if rolled:
         result.fired[REROLL.name] = rolled
     return result

@@ -8,6 +8,7 @@ terms with the same deltas are one term. What has no delta stays one sum.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -133,10 +134,12 @@ class _Term:
 
     def factor(self, axes: Term, dtype: str) -> Expr:
         """The product of the factors as an array over `axes`."""
-        present = {k for _, t in self.rest for k in t}
-        size = {k: self.size[k] for k in (*axes, *sorted(present - set(axes), key=repr))}
+        # what is summed counts even if it is in no factor: Σₖ 1 = n
+        summed = [k for k in self.size if not isinstance(k, int)]
+        size = {k: self.size[k] for k in (*axes, *sorted(summed, key=repr))}
         if not self.rest:
-            return const(self.scale, dtype, tuple(size.values()))
+            count = math.prod(self.size[k] for k in summed)
+            return const(self.scale * count, dtype, tuple(self.size[k] for k in axes))
         result = contract([f for f, _ in self.rest], [t for _, t in self.rest], axes, size)
         return result if self.scale == 1 else result * self.scale
 
@@ -178,6 +181,7 @@ def _collect(node: Expr, context: Context) -> Expr | None:
 
 def _merged(group: list[tuple[int, _Term]], dtype: str) -> Expr:
     """The sum of terms with the same deltas."""
+    assert all(term.alike == group[0][1].alike for _, term in group)
     shared = _take_shared([term for _, term in group])
     axes = tuple(sorted(set().union(*(term.axes() for _, term in group))))
     total = add_up([(sign, term.factor(axes, dtype)) for sign, term in group])
@@ -203,6 +207,8 @@ def _factor_out(node: Expr, context: Context) -> Expr | None:
     if len(leaves) > _MOST_TERMS or any(e.op not in _PRODUCTS or is_delta(e) for _, e in leaves):
         return None
     group = [(sign, _Term(e, context, summing=True)) for sign, e in leaves]
+    if any(term.deltas for _, term in group):  # deeper than `is_delta` looks
+        return None
     shared = set(group[0][1].rest).intersection(*(term.rest for _, term in group))
     own = [pair for _, term in group for pair in term.rest if pair not in shared]
     axes = {k for _, t in own for k in t}

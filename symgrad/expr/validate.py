@@ -99,6 +99,13 @@ def check_rewrite(
             raise RewriteError(_compare(rule, pairs, cut, signed, key))
 
 
+def validated(rule: str, before: Sequence[Expr], after: Sequence[Expr]) -> list[Expr]:
+    """`after`, checked against `before` where rewrites are to be checked."""
+    if enabled():
+        check_rewrite(rule, before, after)
+    return list(after)
+
+
 def _compare(
     rule: str, pairs: list[tuple[Expr, Expr]], cut: _Cut, signed: dict[Expr, bool], key: int
 ) -> str | None:

@@ -14,6 +14,7 @@ Every class is also a standard type, so that ``except ValueError`` keeps working
     ├── UnsafeNameError(ValueError)               a name that must not reach C text
     ├── OutOfRangeError(IndexError)          an index outside its axis, found while the C ran
     ├── GraphTooLargeError(ValueError)
+    ├── RewriteError(AssertionError)         a rewrite changed a value (SYMGRAD_CHECK_REWRITES=1)
     ├── MissingPackageError(ImportError)     an optional package is not installed
     ├── ExportError(OSError)
     ├── InternalError                        a mistake of symgrad's own, found by SYMGRAD_VERIFY=1
@@ -84,6 +85,10 @@ class OutOfRangeError(SymgradError, IndexError):
 
 class GraphTooLargeError(SymgradError, ValueError):
     """More nodes than the documented limit; the message says what to write instead."""
+
+
+class RewriteError(SymgradError, AssertionError):
+    """A rewrite changed a value; raised only where SYMGRAD_CHECK_REWRITES asks for the check."""
 
 
 class MissingPackageError(SymgradError, ImportError):

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from symgrad.diff import modes
+from symgrad.expr import validate
 from symgrad.expr.node import Expr, arg
 from symgrad.expr.walk import rebuild, substitute, toposort, users
 from symgrad.ops.linear import permute, reshape
@@ -70,7 +71,12 @@ def _split(outs: Sequence[Expr], whole: Expr) -> tuple[Sequence[Expr], list[Piec
         replacement[root] = _undone(view, root, variable)
         for v in views:
             replacement[v] = _redone(v, root, replacement[root])
-    return substitute(outs, replacement), pieces
+    split = substitute(outs, replacement)
+    if validate.enabled():
+        validate.check_rewrite(
+            "pieces", outs, substitute(split, {p.variable: p.view for p in pieces})
+        )
+    return split, pieces
 
 
 def _read(outs: Sequence[Expr], whole: Expr) -> list[Expr]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from symgrad.expr.node import Expr, bind
 from symgrad.expr.op import Kind
+from symgrad.expr.validate import validated
 
 
 def toposort(outs: Iterable[Expr]) -> list[Expr]:
@@ -99,5 +100,5 @@ def expand_composites(outs: Sequence[Expr]) -> list[Expr]:
 
     result = list(outs)
     while any(n.op.kind is Kind.COMPOSITE for n in toposort(result)):
-        result = transform(result, rule)
+        result = validated("expand", result, transform(result, rule))
     return result

@@ -30,6 +30,7 @@ from symgrad.expr.node import (
     iota,
 )
 from symgrad.expr.op import Kind
+from symgrad.expr.validate import validated
 from symgrad.expr.walk import rebuild, substitute, toposort, transform, users
 from symgrad.lower import product
 from symgrad.lower.program import Buffer, index_of, load_of, unravel
@@ -160,7 +161,7 @@ def split_contractions(outs: Sequence[Expr]) -> list[Expr]:
             terms.append(kept)
         return factors[0]
 
-    return transform(outs, rule)
+    return validated("split-contractions", outs, transform(outs, rule))
 
 
 def _fold_quadratic_form(

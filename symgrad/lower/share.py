@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from symgrad.expr.node import CONST, Expr, bind, const, const_value
+from symgrad.expr.validate import validated
 from symgrad.expr.walk import rebuild, toposort, transform
 
 _OF_EXPONENTIAL = ("sigmoid", "softplus")
@@ -38,7 +39,7 @@ def share(outs: Sequence[Expr]) -> list[Expr]:
             return _SPELLED[node.name](args[0])
         return rebuild(node, args)
 
-    return transform(outs, rule) if powers or logistic else list(outs)
+    return validated("share", outs, transform(outs, rule)) if powers or logistic else list(outs)
 
 
 def _without_sign(x: Expr) -> Expr:

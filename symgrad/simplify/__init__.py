@@ -5,21 +5,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 
+from symgrad.expr import validate
 from symgrad.expr.node import Expr
 from symgrad.expr.walk import toposort
 from symgrad.simplify.deltas import DELTAS
 from symgrad.simplify.pattern import Rule, RuleSet, Simplified, run
 from symgrad.simplify.reroll import REROLL, reroll
-from symgrad.simplify.rules import SCALAR_RULES
+from symgrad.simplify.rules import SCALAR_RULES, nonnegative
 from symgrad.simplify.tensor_rules import TENSOR_RULES
 
 RULES: tuple[Rule, ...] = (REROLL, *SCALAR_RULES, *TENSOR_RULES, *DELTAS)
-OPTIONAL = frozenset({"cancel", "strength"})  # groups that are off unless enabled
+OPTIONAL = frozenset({"strength"})  # groups that are off unless enabled
 
 
 @lru_cache(maxsize=64)
 def _rule_set(disable: frozenset[str], order_seed: int | None) -> RuleSet:
     return RuleSet(RULES, disable, order_seed)
+
+
+def _check(rule: str, before: Sequence[Expr], after: Sequence[Expr]) -> None:
+    validate.check_rewrite(rule, before, after, nonnegative)
 
 
 def simplify(
@@ -36,8 +41,8 @@ def simplify(
     outs : nodes to simplify together; what they share stays shared
     disable : names of rules or of groups ("algebra", "stable", "view", "einsum", "linalg",
         "loops")
-    enable : optional groups: "cancel" (x - x → 0, which hides that x was infinite or NaN),
-        "strength" (powers as multiplications, for lowering: in formulas x³ stays x³)
+    enable : optional groups: "strength" (powers as multiplications, for lowering: in formulas x³
+        stays x³)
     order_seed : shuffle the rules; the result must not depend on it (for tests)
 
     Examples
@@ -49,11 +54,15 @@ def simplify(
     [<Expr softplus float64[]>]
     """
     nodes = toposort(outs)
+    check = _check if validate.enabled() else None
     rolled = 0
     if REROLL.name not in disable and REROLL.group not in disable:
+        before = outs
         outs, rolled = reroll(outs, nodes)
+        if check is not None:
+            check(REROLL.name, before, outs)
     rules = _rule_set(frozenset(disable) | (OPTIONAL - enable), order_seed)
-    result = run(outs, rules, None if rolled else nodes)
+    result = run(outs, rules, None if rolled else nodes, check)
     if rolled:
         result.fired[REROLL.name] = rolled
     return result

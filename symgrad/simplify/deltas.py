@@ -8,6 +8,7 @@ terms with the same deltas are one term. What has no delta stays one sum.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,11 +28,12 @@ from symgrad.simplify.tensor_rules import (
     RESHAPE,
     SUBTRACT,
     Product,
+    Sum,
     Term,
     add_up,
     contract,
     is_delta,
-    sum_leaves,
+    sum_of,
     unit_axes,
 )
 
@@ -61,22 +63,14 @@ def _apart(e: Expr) -> list[tuple[int, Expr]] | None:
         inner = _below(inner)
     if inner is None:
         return None
-    terms: list[tuple[int, Expr]] = []
-    others: list[tuple[int, Expr]] = []
-    stack = [(1, inner)]
-    while stack:
-        sign, x = stack.pop()
-        if x.op is ADD or x.op is SUBTRACT:
-            stack.append((sign if x.op is ADD else -sign, x.args[1]))
-            stack.append((sign, x.args[0]))
-        else:
-            (terms if is_delta(x) else others).append((sign, x))
-        if len(terms) + len(others) + len(stack) > _MOST_TERMS:
-            return None
-    if not terms:
+    tree = Sum(inner, lambda x: True, _MOST_TERMS)
+    deltas = [k for k in tree.leaves if is_delta(tree.nodes[k])]
+    if not tree.complete or not deltas:
         return None
-    if others:
-        terms.append((1, add_up(others)))
+    terms = [(tree.signs[k], tree.nodes[k]) for k in deltas]
+    others = tree.exchanged(dict.fromkeys(deltas))
+    if others is not None:
+        terms.append((1, others))
     result = []
     for sign, x in terms:
         for view in reversed(above):
@@ -133,10 +127,12 @@ class _Term:
 
     def factor(self, axes: Term, dtype: str) -> Expr:
         """The product of the factors as an array over `axes`."""
-        present = {k for _, t in self.rest for k in t}
-        size = {k: self.size[k] for k in (*axes, *sorted(present - set(axes), key=repr))}
+        # what is summed counts even if it is in no factor: Σₖ 1 = n
+        summed = [k for k in self.size if not isinstance(k, int)]
+        size = {k: self.size[k] for k in (*axes, *sorted(summed, key=repr))}
         if not self.rest:
-            return const(self.scale, dtype, tuple(size.values()))
+            count = math.prod(self.size[k] for k in summed)
+            return const(self.scale * count, dtype, tuple(self.size[k] for k in axes))
         result = contract([f for f, _ in self.rest], [t for _, t in self.rest], axes, size)
         return result if self.scale == 1 else result * self.scale
 
@@ -155,29 +151,24 @@ def _collect(node: Expr, context: Context) -> Expr | None:
     """δ a + δ b = δ (a + b), with what a and b have in common in front of the sum as well."""
     if context.is_inner(node):
         return None
-    leaves = sum_leaves(node, context)
-    if len(leaves) > _MOST_TERMS:
+    tree = sum_of(node, context)
+    if len(tree.leaves) > _MOST_TERMS:
         return None
-    groups: dict[Any, list[tuple[int, Expr, _Term]]] = {}
-    others: list[tuple[int, Expr]] = []
-    for sign, e in leaves:
-        term = _Term(e, context) if is_delta(e) else None
-        if term is None or not term.deltas:
-            others.append((sign, e))
-        else:
-            groups.setdefault(tuple(term.alike), []).append((sign, e, term))
-    if all(len(group) == 1 for group in groups.values()):
+    groups: dict[Any, list[tuple[int, _Term]]] = {}
+    for k in tree.leaves:
+        term = _Term(tree.nodes[k], context) if is_delta(tree.nodes[k]) else None
+        if term is not None and term.deltas:
+            groups.setdefault(tuple(term.alike), []).append((k, term))
+    several = [group for group in groups.values() if len(group) > 1]
+    if not several:
         return None
-    for group in groups.values():
-        if len(group) == 1:
-            others.append(group[0][:2])
-        else:
-            others.append((1, _merged([(sign, term) for sign, _, term in group], node.dtype)))
-    return add_up(others)
+    totals = [_merged([(tree.signs[k], term) for k, term in g], node.dtype) for g in several]
+    return tree.merged([[k for k, _ in group] for group in several], totals)
 
 
 def _merged(group: list[tuple[int, _Term]], dtype: str) -> Expr:
     """The sum of terms with the same deltas."""
+    assert all(term.alike == group[0][1].alike for _, term in group)
     shared = _take_shared([term for _, term in group])
     axes = tuple(sorted(set().union(*(term.axes() for _, term in group))))
     total = add_up([(sign, term.factor(axes, dtype)) for sign, term in group])
@@ -199,10 +190,13 @@ def _factor_out(node: Expr, context: Context) -> Expr | None:
     """a x + a y = a (x + y) where an axis that only `a` has makes the sum smaller."""
     if context.is_inner(node) or sum(n != 1 for n in node.shape) < 2:
         return None
-    leaves = sum_leaves(node, context)
+    tree = sum_of(node, context)
+    leaves = [(tree.signs[k], tree.nodes[k]) for k in tree.leaves]
     if len(leaves) > _MOST_TERMS or any(e.op not in _PRODUCTS or is_delta(e) for _, e in leaves):
         return None
     group = [(sign, _Term(e, context, summing=True)) for sign, e in leaves]
+    if any(term.deltas for _, term in group):  # deeper than `is_delta` looks
+        return None
     shared = set(group[0][1].rest).intersection(*(term.rest for _, term in group))
     own = [pair for _, term in group for pair in term.rest if pair not in shared]
     axes = {k for _, t in own for k in t}

@@ -18,6 +18,7 @@ from typing import Any
 
 from symgrad.expr.node import CONST, Expr, bind, const, const_value
 from symgrad.expr.op import Kind
+from symgrad.expr.validate import validated
 from symgrad.expr.walk import substitute, toposort, users
 from symgrad.ops.einsum import sizes
 from symgrad.ops.linear import broadcast, concat, gather, permute, reshape, slice_
@@ -69,7 +70,7 @@ def hoist_from_gathers(outs: Sequence[Expr]) -> list[Expr]:
             replacement.update(plan.gathered(members))
         if not replacement:
             break
-        outs = substitute(outs, replacement)
+        outs = validated("hoist-from-gathers", outs, substitute(outs, replacement))
     return list(outs)
 
 

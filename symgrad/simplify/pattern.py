@@ -258,6 +258,7 @@ def function_rule(
 
 # ---- driver ----------------------------------------------------------------------------------
 
+Check = Callable[[str, Sequence[Expr], Sequence[Expr]], None]  # rule, before, after
 
 class Context:
     """What a rule may ask about the graph around a node.
@@ -266,9 +267,12 @@ class Context:
     its nodes; the last pass, in which nothing changes, has them exactly.
     """
 
-    __slots__ = ("uses", "inner")
+    __slots__ = ("uses", "inner", "check")
 
-    def __init__(self, outs: Sequence[Expr], nodes: Sequence[Expr]) -> None:
+    def __init__(
+        self, outs: Sequence[Expr], nodes: Sequence[Expr], check: Check | None = None
+    ) -> None:
+        self.check = check
         uses: dict[Expr, int] = dict.fromkeys(nodes, 0)
         last: dict[Expr, Expr] = {}
         for node in nodes:
@@ -361,6 +365,8 @@ class RuleSet:
             new = apply(node, context)
             if new is not None and new is not node:
                 assert new.shape == node.shape and new.dtype == node.dtype, name
+                if context.check is not None:
+                    context.check(name, [node], [new])
                 fired[name] = fired.get(name, 0) + 1
                 return new
         return None
@@ -369,13 +375,23 @@ class RuleSet:
 _MOST_PASSES = 60
 
 
-def run(outs: Sequence[Expr], rules: RuleSet, nodes: list[Expr] | None = None) -> Simplified:
-    """Apply `rules` until none fires; `nodes`, if known, are those of `outs`, toposorted."""
+def run(
+    outs: Sequence[Expr],
+    rules: RuleSet,
+    nodes: list[Expr] | None = None,
+    check: Check | None = None,
+) -> Simplified:
+    """Apply `rules` until none fires; `nodes`, if known, are those of `outs`, toposorted.
+
+    check : called with every rewrite; raises if it is wrong
+    """
     result = Simplified(list(outs))
     while result.passes < _MOST_PASSES:
         before = result.outs
         result.passes += 1
-        result.outs = _Pass(before, nodes or toposort(before), rules, result.fired).outs()
+        result.outs = _Pass(
+            before, nodes or toposort(before), rules, result.fired, check
+        ).outs()
         nodes = None
         if all(a is b for a, b in zip(before, result.outs, strict=True)):
             return result
@@ -392,12 +408,13 @@ class _Pass:
         nodes: list[Expr],
         rules: RuleSet,
         fired: dict[str, int],
+        check: Check | None,
     ) -> None:
         self.start = outs
         self.rules = rules
         self.fired = fired
         self.nodes = nodes
-        self.context = Context(outs, nodes)
+        self.context = Context(outs, nodes, check)
         self.done: dict[Expr, Expr] = {}
         self.forward: dict[Expr, Expr] = {}
         self.fuel = 100 * len(nodes) + 10_000

@@ -20,6 +20,8 @@ from collections.abc import Callable
 import numpy as np
 
 from symgrad.expr.node import CONST, FLOATS, Expr, bind, const, const_value, is_const
+from symgrad.expr.op import Kind
+from symgrad.expr.walk import rebuild
 from symgrad.ops import elementwise as _elementwise  # noqa: F401  (registers the rows)
 from symgrad.ops.elementwise import log, select, softplus, sqrt
 from symgrad.simplify.pattern import (
@@ -344,6 +346,10 @@ CONDITIONS: list[Rule] = [
          "x ? (x ? a : _) : b = x ? a : b"),
     rule("select-nested-else", select_(x, a, select_(x, y, b)), select_(x, a, b),
          "x ? a : (x ? _ : b) = x ? a : b"),
+    rule("above-infinity", function("greater")(x, math.inf), lambda x: const(False, "bool", x.shape),
+         "x > inf is never so", is_float),
+    rule("below-infinity", function("less")(x, -math.inf), lambda x: const(False, "bool", x.shape),
+         "x < -inf is never so", is_float),
     rule("maximum-same", maximum_(x, x), x, "max(x, x) = x"),
     rule("minimum-same", minimum_(x, x), x, "min(x, x) = x"),
 ]  # fmt: skip
@@ -508,7 +514,7 @@ def _is_gap(w: Expr, a: Expr, b: Expr) -> bool:
     if b is -a:
         return scale == 2 and d is a
     for x, y in ((a, b), (b, a)):
-        if scale == 1 and (d is x - y or is_const(y, 0) and d is x):
+        if scale == 1 and (d is x - y or is_const(y, 0) and (d is x or d is -x or x is -d)):
             return True
     return False
 
@@ -547,6 +553,61 @@ def _logaddexp_by_hand(node: Expr, context: Context) -> Expr | None:
     return None
 
 
+# Comparisons of u with c: what holds where they are true, and where they are not (or u is NaN).
+_ABOVE = {"greater": True, "greater_equal": True, "less": False, "less_equal": False}
+_MOST_GUARDED = 60  # nodes of a branch that are looked at
+
+
+def _side(e: Expr, u: Expr, c: Expr, above: bool) -> Expr | None:
+    """|u|, max(u, c) or min(u, c) where u >= c, or else where u <= c or u is NaN; None if neither."""
+    if e.name == "absolute" and e.args[0] is u and is_const(c, 0):
+        return u if above else -u
+    if e.name == ("maximum" if above else "minimum") and (e.args == (u, c) or e.args == (c, u)):
+        return u
+    return None
+
+
+def _resolved(branch: Expr, u: Expr, c: Expr, above: bool) -> Expr:
+    """The elementwise part of `branch`, with what is known of u."""
+    order: list[Expr] = []
+    stack, seen = [branch], set()
+    while stack and len(seen) <= _MOST_GUARDED:
+        e = stack.pop()
+        if e in seen:
+            if e not in order:
+                order.append(e)
+            continue
+        seen.add(e)
+        if e.op.kind is Kind.ELEMENTWISE:
+            stack.append(e)
+            stack.extend(a for a in e.args if a not in seen)
+    new: dict[Expr, Expr] = {}
+    if not any(_side(e, u, c, above) is not None for e in order):
+        return branch
+    for e in order:
+        args = tuple([new.get(a, a) for a in e.args])
+        new[e] = _side(e, u, c, above) or rebuild(e, args)
+    return new.get(branch, branch)
+
+
+def _sides(node: Expr, context: Context) -> Expr | None:
+    """In a branch that is taken for u > c only, max(u, c) is u: smooth, and no tie at u = c."""
+    condition, a, b = node.args
+    if condition.name not in _ABOVE:
+        return None
+    above, (u, c) = _ABOVE[condition.name], condition.args
+    if u.op is CONST:
+        u, c, above = c, u, not above
+    return bind("select", condition, _resolved(a, u, c, above), _resolved(b, u, c, not above))
+
+
+def _stable_sigmoid(name: str) -> Rule:
+    positive = function(name)(x, 0)
+    return stable(f"sigmoid-by-hand-{name.replace('_', '-')}",
+                  select_(positive, 1, exp_(-abs_(x))) * sigmoid_(abs_(x)), sigmoid_(x),
+                  "(x > 0 ? 1 : e) / (1 + e) = σ(x) for e = exp(-|x|)", rank=0)  # fmt: skip
+
+
 def _even_exponent(c: Expr) -> bool:
     return number(c) in range(2, 65, 2)
 
@@ -578,6 +639,11 @@ SMOOTH: list[Rule] = [
     function_rule("logaddexp-by-hand", "add subtract", _logaddexp_by_hand,
                   "max(a, b) + log(1 + exp(-|a - b|)) = logaddexp(a, b), within a sum",
                   "stable", "softplus add subtract negative", rank=0),
+    function_rule("side-of-a-kink", "select", _sides,
+                  "|u|, max(u, c), min(u, c) in a branch that is taken on one side of u = c",
+                  "stable", "greater greater_equal less less_equal", rank=0),
+    _stable_sigmoid("greater"),
+    _stable_sigmoid("greater_equal"),
     *_sinc_guard("equal", False),
     *_sinc_guard("not_equal", True),
     stable("gap-constant", gap_(x, c), x - c, "x - c for finite c",

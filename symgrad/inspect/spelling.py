@@ -493,6 +493,7 @@ MAKERS: dict[str, Maker] = {
     "hypot": _hypot,
     "logaddexp": _logaddexp,
     "gap": _subtract,
+    "slope": _divide,
     "xlogy": _xlogy,
     "xlog1py": _xlog1py,
     "rel_entr": _rel_entr,

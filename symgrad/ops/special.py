@@ -216,6 +216,12 @@ def gap(a: Any, b: Any) -> Any:
     return np.where(np.equal(a, b), 0, np.subtract(a, b))
 
 
+def slope(x: Any, r: Any) -> Any:
+    """x / r, and 0 for r = 0: what a root r contributes to a first derivative where it has none."""
+    zero = np.equal(r, 0)
+    return np.where(zero, 0, np.divide(x, np.where(zero, 1, r)))
+
+
 def xlog1py(x: Any, y: Any) -> Any:
     """x log(1 + y), and 0 where x is 0 and y is not NaN."""
     zero = (np.asarray(x) == 0) & ~np.isnan(y)

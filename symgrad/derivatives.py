@@ -14,6 +14,7 @@ import numpy as np
 
 from symgrad.diff import modes
 from symgrad.diff.pieces import Piece, in_pieces
+from symgrad.diff.roots import extended
 from symgrad.errors import (
     DifferentiationError,
     DtypeError,
@@ -78,7 +79,7 @@ class Inner:
                 values[number] = tree.unflatten(tracers)
         outs, self.out_tree = record(f, tuple(values), keywords)
         self.used = frozenset(toposort(outs)).intersection(self.fresh)
-        self.outs = simplified(outs)
+        self.outs = ready(outs)
         self.back = dict(zip(self.fresh, self.actual, strict=True))
 
     def in_pieces(self) -> tuple[list[Expr], list[list[Piece]]]:
@@ -100,6 +101,11 @@ class Inner:
             result.append(tree.unflatten(tracers[start : start + count]))
             start += count
         return result[0] if self.single else tuple(result)
+
+
+def ready(outs: Sequence[Expr]) -> list[Expr]:
+    """`outs` in the form in which derivatives are taken: stable, smooth where it can be."""
+    return extended(simplified(extended(outs, signs=False)))
 
 
 def _positions(
@@ -383,7 +389,7 @@ def _hessian_blocks(inner: Inner) -> list[Expr]:
     flat = [piece for parts in pieces for piece in parts]
     variables = [piece.variable for piece in flat]
     cotangents = modes.vjp([out], variables, [const(1, out.dtype)])
-    gradient = simplified(_filled(cotangents, variables))
+    gradient = ready(_filled(cotangents, variables))
     pairs: dict[tuple[Piece, Piece], Expr] = {}
     # The smaller piece is pushed forward, the larger one's gradient is read.
     order = sorted(range(len(flat)), key=lambda k: flat[k].variable.size)

@@ -13,6 +13,7 @@ import numpy as np
 from symgrad import inspect
 from symgrad.boundary import ArrayType
 from symgrad.diff.modes import drop_stops, vjp, zeros_like
+from symgrad.diff.roots import extended
 from symgrad.errors import DifferentiationError, StructureError
 from symgrad.expr.evaluate import evaluate
 from symgrad.expr.node import ARG, ARRAY, FLOATS, Expr, arg, array, bind, const
@@ -212,7 +213,7 @@ class Graph:
             )
         wrt = [self._argument(n) for n in (names or (0,))]
         out = self.outs[0]
-        cotangents = vjp(self.outs, wrt, [const(1, out.dtype)])
+        cotangents = vjp(extended(self.outs), wrt, [const(1, out.dtype)])
         outs = tuple(
             zeros_like(w) if c is None else c for c, w in zip(cotangents, wrt, strict=True)
         )

@@ -50,7 +50,8 @@ def instances(rule: Rule, shape: tuple[int, ...]):
     """(arguments, before, after) where the rule fired at the root."""
     assert rule.pattern is not None
     variables, constants = names(rule.pattern, "any"), names(rule.pattern, "const")
-    conditional = rule.pattern.name == "select"
+    conditional = rule.pattern.name == "select" and rule.pattern.args[0].kind == "any"
+    conditional |= rule.name == "select-not"
     rules = RuleSet([rule])
     found = 0
     for dtypes in ({}, dict.fromkeys(variables[:1], "bool"), dict.fromkeys(variables, "bool")):
@@ -163,6 +164,10 @@ EXACT = {
     "sigmoid": lambda a: 1 / (1 + M.exp(-a)), "softplus": lambda a: M.log1p(M.exp(a)),
     "select": lambda c, a, b: a if c else b, "less": lambda a, b: a < b,
     "logaddexp": lambda a, b: M.log(M.exp(a) + M.exp(b)),
+    "sin": M.sin, "tan": M.tan, "arcsin": M.asin, "arctan": M.atan, "arcsinh": M.asinh,
+    "arctanh": M.atanh, "cbrt": lambda a: M.sign(a) * M.cbrt(abs(a)), "sign": M.sign,
+    "hypot": lambda a, b: M.sqrt(a * a + b * b), "power": lambda a, b: a**b,
+    "gap": lambda a, b: a - b, "equal": lambda a, b: a == b, "not_equal": lambda a, b: a != b,
 }  # fmt: skip
 POINTS = [s * v for v in (1e-20, 1e-9, 1e-3, 0.3, 0.69, 0.7, 1.7, 5, 19, 37, 200, 710, 800)
           for s in (1, -1)]  # fmt: skip

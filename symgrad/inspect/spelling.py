@@ -175,6 +175,16 @@ def _xlogy(self: Notation, node: Expr) -> Formula:
     return F.hadamard([a, _named("log", b)])
 
 
+def _xlog1py(self: Notation, node: Expr) -> Formula:
+    a, b = (self.known[x] for x in node.args)
+    return F.hadamard([a, _named("log", F.add([_one(), b], reorder=False))])
+
+
+def _rel_entr(self: Notation, node: Expr) -> Formula:
+    a, b = (self.known[x] for x in node.args)
+    return F.hadamard([a, _named("log", F.divide(a, b))])
+
+
 def _polygamma(self: Notation, node: Expr) -> Formula | None:
     order, x = (self.known[a] for a in node.args)
     if order.kind != "number" or not order.data.isdigit():
@@ -482,7 +492,11 @@ MAKERS: dict[str, Maker] = {
     "gammaln": _of(lambda f: _named("log", F.call("Γ", r"\Gamma", [f], f.rank))),
     "hypot": _hypot,
     "logaddexp": _logaddexp,
+    "gap": _subtract,
+    "slope": _divide,
     "xlogy": _xlogy,
+    "xlog1py": _xlog1py,
+    "rel_entr": _rel_entr,
     "polygamma": _polygamma,
     "logical_not": _of(_negated),
     "select": _select,

@@ -8,6 +8,10 @@ Partials are functions of the arguments and of the output. They are written in t
 sech and 1 - x² are rows because their own derivatives would overflow or cancel otherwise.
 At kinks and ties the rule is: the derivative where there is one; else the sub- or supergradient
 of least norm; equal arguments share equally; an infinite limit is inf; outside the domain NaN.
+
+A selection is differentiated as if its condition were constant. So a partial has none at points
+where the function is smooth: what would be 0/0 or inf - inf there is a row of its own (gap, sinc,
+jn_root), and conditions hold only where the function ends or has a kink. kinks.md has the table.
 """
 
 from __future__ import annotations
@@ -19,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from symgrad.errors import DtypeError, ShapeError
-from symgrad.expr.node import FLOATS, Expr, bind, const, is_const
+from symgrad.expr.node import CONST, FLOATS, Expr, bind, const, is_const
 from symgrad.expr.op import Kind, Op, register
 from symgrad.ops import special
 
@@ -81,7 +85,7 @@ def binary(
     domain: tuple[tuple[float, float], tuple[float, float]],
     cost: int,
     infer: Callable[..., Any] = _infer_float,
-    numpy: tuple[str, ...] = (),
+    numpy: tuple[str, ...] | None = None,
     c_int: str | None = None,
     commutative: bool = False,
     identity: float | None = None,
@@ -91,7 +95,7 @@ def binary(
     return register(
         Op(
             name, Kind.ELEMENTWISE, infer, evaluate, partials=partials, c=c, c_int=c_int,
-            sympy=sympy, domain=domain, cost=cost, numpy=numpy or (name,),
+            sympy=sympy, domain=domain, cost=cost, numpy=(name,) if numpy is None else numpy,
             commutative=commutative, identity=identity, normalize=normalize,
         )
     )  # fmt: skip
@@ -110,6 +114,7 @@ def _function(name: str) -> Callable[..., Expr]:
 
 sin, cos, tan, sinh, cosh = map(_function, ("sin", "cos", "tan", "sinh", "cosh"))
 exp, log, sqrt, square, sign = map(_function, ("exp", "log", "sqrt", "square", "sign"))
+gap, slope, jn_root = map(_function, ("gap", "slope", "jn_root"))
 sigmoid, digamma, hypot, power = map(_function, ("sigmoid", "digamma", "hypot", "power"))
 sech, complement_square = map(_function, ("sech", "complement_square"))
 floor, trunc, log1p, expm1 = map(_function, ("floor", "trunc", "log1p", "expm1"))
@@ -241,6 +246,7 @@ unary("gammaln",  special.gammaln, "sg_gammaln@({0})",    lambda x, out: digamma
 unary("digamma",  special.digamma, "sg_digamma@({0})",    lambda x, out: bind("polygamma", const(1, x.dtype, x.shape), x), "digamma(a)", _POSITIVE, 40, numpy=("psi", "digamma"))
 unary("sigmoid",  special.sigmoid, "sg_sigmoid@({0})",    lambda x, out: out * sigmoid(-x),                 "1/(1 + exp(-a))", _REAL,     25, numpy=("expit",))
 unary("softplus", special.softplus, "sg_softplus@({0})",  lambda x, out: sigmoid(x),                        "log(1 + exp(a))", _REAL,     45, numpy=())
+unary("sinc",     special.sinc,    "{0} == 0 ? 1 : sin@({0}) / {0}", lambda x, out: -x * jn_root(const(1, x.dtype, x.shape), square(x)), "sinc(a)", _REAL, 25, numpy=())
 unary("stop_gradient", np.positive, "{0}",                None,                                             "a",            _REAL,        0, _infer_same, ("stop_gradient",))
 unary("isnan",    np.isnan,        "{0} != {0}",          None,                                             "Ne(a, a)",     _REAL,        1, _infer_bool, c_int="0")
 unary("isinf",    np.isinf,        "isinf({0}) != 0",     None,                                             "Eq(Abs(a), oo)", _REAL,      1, _infer_bool, c_int="0")
@@ -256,13 +262,18 @@ binary("power",    np.power,         "pow@({0}, {1})",        (lambda x, y, out:
 binary("maximum",  np.maximum,       "{0} > {1} || {0} != {0} ? {0} : {1}", (lambda x, y, out: _tie(x, y, greater(x, y)), lambda x, y, out: _tie(x, y, greater(y, x))), "Max(a, b)", _PAIR, 1, _infer_same, commutative=True, c_int="{0} > {1} ? {0} : {1}")
 binary("minimum",  np.minimum,       "{0} < {1} || {0} != {0} ? {0} : {1}", (lambda x, y, out: _tie(x, y, less(x, y)), lambda x, y, out: _tie(x, y, less(y, x))), "Min(a, b)", _PAIR, 1, _infer_same, commutative=True, c_int="{0} < {1} ? {0} : {1}")
 binary("arctan2",  np.arctan2,       "atan2@({0}, {1})",      (lambda y, x, out: x / hypot(x, y) / hypot(x, y), lambda y, x, out: -y / hypot(x, y) / hypot(x, y)), "atan2(a, b)", (_REAL, _POSITIVE), 30)
-binary("hypot",    np.hypot,         "hypot@({0}, {1})",      (lambda x, y, out: select(equal(out, 0), 0, x / out), lambda x, y, out: select(equal(out, 0), 0, y / out)), "sqrt(a**2 + b**2)", _PAIR, 20, commutative=True)
-binary("logaddexp", np.logaddexp,    "sg_logaddexp@({0}, {1})", (lambda x, y, out: _softmax2(x, y), lambda x, y, out: _softmax2(y, x)), "log(exp(a) + exp(b))", _PAIR, 45, commutative=True)
+binary("hypot",    np.hypot,         "hypot@({0}, {1})",      (lambda x, y, out: slope(x, out), lambda x, y, out: slope(y, out)), "sqrt(a**2 + b**2)", _PAIR, 20, commutative=True)
+binary("logaddexp", np.logaddexp,    "sg_logaddexp@({0}, {1})", (lambda x, y, out: sigmoid(gap(x, y)), lambda x, y, out: sigmoid(-gap(x, y))), "log(exp(a) + exp(b))", _PAIR, 45, commutative=True)
 binary("mod",      np.mod,           "sg_mod@({0}, {1})",     (lambda x, y, out: 1, lambda x, y, out: -floor(x / y)),           "Mod(a, b)",   (_REAL, _POSITIVE), 20, _infer_same, numpy=("remainder",), c_int="sg_imod({0}, {1})")
 binary("fmod",     np.fmod,          "fmod@({0}, {1})",       (lambda x, y, out: 1, lambda x, y, out: -trunc(x / y)),           "a - b*sign(a)*floor(Abs(a/b))", (_REAL, _POSITIVE), 20)
 binary("floor_divide", np.floor_divide, "sg_floor_divide@({0}, {1})", (None, None),                                            "floor(a/b)",  (_REAL, _POSITIVE), 20, _infer_same, c_int="sg_ifloor_divide({0}, {1})")
 binary("copysign", np.copysign,      "copysign@({0}, {1})",   (lambda x, y, out: sign(x) * bind("copysign", const(1, x.dtype, x.shape), y), None), "Abs(a)*sign(b)", _PAIR, 1)
-binary("xlogy",    special.xlogy,    "sg_xlogy@({0}, {1})",   (lambda x, y, out: _xlogy_dx(x, y), lambda x, y, out: None if x is y else select(equal(x, 0), 0, x / y)), "a*log(b)", (_REAL, _POSITIVE), 25)
+binary("gap",      special.gap,      "{0} == {1} ? 0 : {0} - {1}", (lambda x, y, out: 1, lambda x, y, out: -1),                "a - b",       _PAIR,          2, numpy=())
+binary("slope",    special.slope,    "{1} == 0 ? 0 : {0} / {1}", (lambda x, r, out: slope(const(1, x.dtype, x.shape), r), lambda x, r, out: -slope(out, r)), "a/b", (_REAL, _POSITIVE), 5, numpy=())
+binary("xlogy",    special.xlogy,    "sg_xlogy@({0}, {1})",   (lambda x, y, out: _xlogy_dx(x, y), lambda x, y, out: None if x is y else _or_zero(x, y, x / y)), "a*log(b)", (_REAL, _POSITIVE), 25)
+binary("xlog1py",  special.xlog1py,  "{0} == 0 && {1} == {1} ? 0 : {0} * log1p@({1})", (lambda x, y, out: _or_zero(x, 1 + y, bind("log1p", y)), lambda x, y, out: _or_zero(x, 1 + y, x / (1 + y))), "a*log(1 + b)", (_REAL, _POSITIVE), 25)
+binary("rel_entr", special.rel_entr, "sg_rel_entr@({0}, {1})", (lambda x, y, out: _or_zero(x, y, log(x) - log(y) + 1), lambda x, y, out: _or_zero(x, y, -(x / y))), "a*log(a/b)", (_POSITIVE, _POSITIVE), 30)
+binary("jn_root",  special.jn_root,  "sg_jn_root@({0}, {1})", (None, lambda n, x, out: -0.5 * jn_root(n + 1, x)),               "jn(a, sqrt(b))/sqrt(b)**a", ((1.0, 1.0), _POSITIVE), 60, numpy=())
 binary("polygamma", special.polygamma, "sg_polygamma@({0}, {1})", (None, lambda n, x, out: bind("polygamma", n + 1, x)),        "polygamma(a, b)", ((1.0, 1.0), _POSITIVE), 80)
 
 for _name, _evaluate, _c, _sympy in (
@@ -316,9 +327,15 @@ SELECT = register(
 )  # fmt: skip
 
 
+def _or_zero(x: Expr, y: Expr, value: Expr) -> Expr:
+    """`value`, and 0 at x = y = 0, where it would be 0 · inf or 0/0."""
+    return select(both(equal(x, 0), equal(y, 0)), 0, value)
+
+
 def _power_dx(x: Expr, y: Expr) -> Expr:
     """y x^(y-1), and 0 for y = 0 even at x = 0."""
-    return select(equal(y, 0), 0, y * power(x, y - 1))
+    slope = y * power(x, y - 1)
+    return select(equal(y, 0), 0, slope) if y.op is CONST else _or_zero(x, y, slope)
 
 
 def _power_dy(x: Expr, y: Expr, out: Expr) -> Expr:
@@ -328,14 +345,7 @@ def _power_dy(x: Expr, y: Expr, out: Expr) -> Expr:
 
 def _xlogy_dx(x: Expr, y: Expr) -> Expr:
     """log y, and 0 at (0, 0). x log x is a function of one variable: 1 + log x, -inf at 0."""
-    if x is y:
-        return 1 + log(x)
-    return select(both(equal(x, 0), equal(y, 0)), 0, log(y))
-
-
-def _softmax2(x: Expr, y: Expr) -> Expr:
-    """exp(x - logaddexp(x, y)); a half where both are the same infinity."""
-    return select(equal(x, y), const(0.5, x.dtype, x.shape), sigmoid(x - y))
+    return 1 + log(x) if x is y else _or_zero(x, y, log(y))
 
 
 def _infer_convert(x: Expr, dtype: str) -> tuple[tuple[int, ...], str]:

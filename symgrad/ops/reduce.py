@@ -14,7 +14,7 @@ import numpy as np
 from symgrad.errors import ShapeError
 from symgrad.expr.node import Expr, bind, const
 from symgrad.expr.op import Kind, Op, register
-from symgrad.ops.elementwise import equal, exp, log, select, square
+from symgrad.ops.elementwise import equal, exp, log, select, slope, square
 from symgrad.ops.linear import broadcast, concat, reshape, slice_, sum_
 
 Attrs = tuple[Any, ...]
@@ -181,10 +181,15 @@ def _expand_norm(args: Args, attrs: Attrs) -> Expr:
     return bind("sqrt", sum_(square(args[0]), attrs[0]))
 
 
-def _unit(out: Expr, args: Args, attrs: Attrs) -> Expr:
-    """x / ‖x‖, and 0 at 0: the subgradient of least norm."""
+def _norm_vjp(ct: Expr, out: Expr, args: Args, attrs: Attrs) -> list[Expr]:
+    """ct x / ‖x‖, and 0 at 0: the subgradient of least norm."""
     x, axes = args[0], attrs[0]
-    return select(spread(equal(out, 0), x, axes), 0, x / spread(out, x, axes))
+    return [spread(ct, x, axes) * slope(x, spread(out, x, axes))]
+
+
+def _norm_jvp(tangents: list[Any], out: Expr, args: Args, attrs: Attrs) -> Expr:
+    """Σ t x / ‖x‖, and 0 at 0; outside of the sum, where factors of the tangent meet the slope."""
+    return slope(sum_(tangents[0] * args[0], attrs[0]), out)
 
 
 # ---- rows ------------------------------------------------------------------------------------
@@ -205,8 +210,7 @@ _row("argmax", Kind.REDUCE, _infer_arg,      lambda x, axis: np.argmax(x, axis=a
 _row("argmin", Kind.REDUCE, _infer_arg,      lambda x, axis: np.argmin(x, axis=axis), attr_names=("axis",), combine=("argmin", 0))
 _row("logsumexp", Kind.COMPOSITE, _infer_nonempty, _evaluate_logsumexp, vjp=_logsumexp_vjp, jvp=_logsumexp_jvp, expand=_expand_logsumexp, cost=25, domain=((-3.0, 3.0),))
 _row("norm",      Kind.COMPOSITE, _infer, lambda x, axes: np.sqrt(np.sum(np.square(x), axis=axes)), expand=_expand_norm, cost=3, domain=((-3.0, 3.0),),
-     vjp=lambda ct, out, args, attrs: [spread(ct, args[0], attrs[0]) * _unit(out, args, attrs)],
-     jvp=lambda tangents, out, args, attrs: sum_(tangents[0] * _unit(out, args, attrs), attrs[0]))
+     vjp=_norm_vjp, jvp=_norm_jvp)
 _row("softmax",   Kind.COMPOSITE, lambda x, axes: (_infer_nonempty(x, axes) and x.shape, x.dtype), _evaluate_softmax, expand=_expand_softmax, cost=25, domain=((-3.0, 3.0),),
      vjp=lambda ct, out, args, attrs: [_softmax_derivative(ct, out, args, attrs)],
      jvp=lambda tangents, out, args, attrs: _softmax_derivative(tangents[0], out, args, attrs))

@@ -209,3 +209,73 @@ def xlogy(x: Any, y: Any) -> Any:
 def logaddexp(a: Any, b: Any) -> Any:
     """log(exp a + exp b)."""
     return np.logaddexp(a, b)
+
+
+def gap(a: Any, b: Any) -> Any:
+    """a - b, and 0 for equal infinities."""
+    return np.where(np.equal(a, b), 0, np.subtract(a, b))
+
+
+def slope(x: Any, r: Any) -> Any:
+    """x / r, and 0 for r = 0: what a root r contributes to a first derivative where it has none."""
+    zero = np.equal(r, 0)
+    return np.where(zero, 0, np.divide(x, np.where(zero, 1, r)))
+
+
+def xlog1py(x: Any, y: Any) -> Any:
+    """x log(1 + y), and 0 where x is 0 and y is not NaN."""
+    zero = (np.asarray(x) == 0) & ~np.isnan(y)
+    return np.where(zero, 0, x * np.log1p(np.where(zero, 0, y)))
+
+
+def rel_entr(x: Any, y: Any) -> Any:
+    """x log(x / y) for positive numbers, 0 for x = 0 and y >= 0, else inf."""
+    x, y = np.asarray(x), np.asarray(y)
+    inside = (x > 0) & (y > 0)
+    value = np.where(inside, x * np.log(np.where(inside, x / y, 1)), np.inf)
+    value = np.where((x == 0) & (y >= 0), 0, value)
+    return np.where(np.isnan(x) | np.isnan(y), np.nan, value)
+
+
+def sinc(x: Any) -> Any:
+    """sin(x) / x, and 1 at 0."""
+    zero = np.asarray(x) == 0
+    return np.where(zero, 1, np.sin(x) / np.where(zero, 1, x))
+
+
+def jn_root(n: Any, x: Any) -> Any:
+    """j_n(√x) / √xⁿ for n = -1, 0, …, 40 and every real x; NaN for other n.
+
+    It is entire in x, and its derivative is -1/2 of the next one (DLMF 10.51.3): for n = -1, 0 it
+    is cos √x and sin √x / √x. The power series (10.53.1) where that does not cancel, for x < 0
+    until |x| is large, else upwards from n = 0 (10.51.1).
+    """
+    n, x = np.broadcast_arrays(np.asarray(n, float), np.asarray(x, float))
+    known = (n >= -1) & (n <= 40) & (n == np.floor(n)) & ~np.isnan(x)
+    result = np.full(x.shape, np.nan)
+    with np.errstate(all="ignore"):
+        for order in np.unique(n[known]):
+            at = known & (n == order)
+            result[at] = _jn_root(int(order), x[at])
+    return result
+
+
+def _jn_root(n: int, x: Any) -> Any:
+    r = np.sqrt(np.abs(x))
+    circle = x >= 0
+    below = np.where(circle, np.cos(r), np.cosh(r))
+    if n == -1:
+        return below
+    one = np.where(r == 0, 1, r)
+    at = np.where(r == 0, 1, np.where(circle, np.sin(r), np.sinh(r)) / one)
+    for k in range(n):
+        below, at = at, ((2 * k + 1) * at - below) / np.where(x == 0, 1, x)
+    at = np.where(np.isposinf(x), 0, at)
+    near = np.where(circle, r < n + 1, r < 30) & (n > 0)
+    term = np.where(near, 1 / np.prod(np.arange(1.0, 2 * n + 2, 2)), 0)
+    series, k = term, 0
+    safe = np.where(near, x, 0)
+    while (np.abs(term) > 1e-17 * np.abs(series)).any():
+        term = term * (-0.5 * safe / ((k + 1) * (2 * n + 2 * k + 3)))
+        series, k = series + term, k + 1
+    return np.where(near, series, at)

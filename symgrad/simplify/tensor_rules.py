@@ -1018,6 +1018,55 @@ def _norm(node: Expr, context: Context) -> Expr | None:
     return None
 
 
+def _squared_norm(node: Expr, context: Context) -> Expr | None:
+    """‖x‖² and its powers as Σ x², which is smooth at 0; a factor of the norm stays outside."""
+    x = node.args[0]
+    if node.op is not SQUARE:
+        half = float(const_value(node.args[1])) / 2 if node.args[1].op is CONST else 0.0
+        if x.name != "norm" or half not in range(1, 33):
+            return None
+        return bind("power", _sum_of_squares(x), const(half, x.dtype, x.shape))
+    if x.name == "norm":
+        return _sum_of_squares(x)
+    if x.name == "divide" and x.args[0].name == "norm":  # in this order nothing overflows early
+        return _sum_of_squares(x.args[0]) / x.args[1] / x.args[1]
+    if x.name == "multiply":
+        for y, r in (x.args, x.args[::-1]):
+            if r.name == "norm":
+                return y * (y * _sum_of_squares(r))
+    return None
+
+
+def _sum_of_squares(norm: Expr) -> Expr:
+    return sum_(bind("square", norm.args[0]), norm.attrs[0])
+
+
+def _norm_twice(node: Expr, context: Context) -> Expr | None:
+    """‖x‖ (‖x‖ y) = (Σ x²) y."""
+    for r, rest in (node.args, node.args[::-1]):
+        if r.name == "norm" and rest.op is MULTIPLY and context.single(rest):
+            for q, y in (rest.args, rest.args[::-1]):
+                if q is r:
+                    return _sum_of_squares(r) * y
+    return None
+
+
+_ROOTS = frozenset({"norm", "hypot", "absolute", "sqrt"})
+
+
+def _contracted_roots(node: Expr, context: Context) -> Expr | None:
+    """A contraction of a norm with itself is one of its square."""
+    inputs, output = node.attrs
+    for p, (e, labels) in enumerate(zip(node.args, inputs, strict=True)):
+        if e.name in _ROOTS:
+            for q in range(p + 1, len(inputs)):
+                if node.args[q] is e and inputs[q] == labels:
+                    factors = [f for k, f in enumerate(node.args) if k not in (p, q)]
+                    terms = [t for k, t in enumerate(inputs) if k not in (p, q)]
+                    return einsum([bind("square", e), *factors], [labels, *terms], output)
+    return None
+
+
 COLLECT: list[Rule] = [
     function_rule("like-terms", "add subtract", _like_terms,
                   "Σ cᵢ x = (Σ cᵢ) x within a sum, y - y side by side, where nothing is lost",
@@ -1043,6 +1092,14 @@ STABLE_REDUCTIONS: list[Rule] = [
     function_rule("log-softmax", "log", _log_softmax, "log softmax(x) = x - logsumexp(x)",
                   "stable", "softmax slice gather reshape", rank=0),
     function_rule("norm", "sqrt", _norm, "√Σ x² = ‖x‖", "stable", "sum einsum"),
+    function_rule("norm-squared", "square power", _squared_norm,
+                  "‖x‖²ⁿ = (Σ x²)ⁿ, (y ‖x‖)² = y² Σ x²; smooth at 0", "stable",
+                  "norm multiply divide"),
+    function_rule("norm-twice", "multiply", _norm_twice, "‖x‖ (‖x‖ y) = (Σ x²) y; smooth at 0",
+                  "stable", "norm"),
+    function_rule("norm-contracted", "einsum", _contracted_roots,
+                  "Σ rᵢ rᵢ = Σ rᵢ² for norms, hypot, |x| and √x; smooth at 0", "stable",
+                  "norm hypot absolute sqrt"),
 ]  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from symgrad.derivatives import Inner, scalar_out
+from symgrad.derivatives import Inner, ready, scalar_out
 from symgrad.diff import modes
 from symgrad.errors import DifferentiationError, StructureError, UnsupportedError, at_user_line
 from symgrad.expr.node import FLOATS, Expr, const
@@ -20,7 +20,6 @@ from symgrad.graph import Graph
 from symgrad.names import c_identifier
 from symgrad.options import Options
 from symgrad.signature import is_array, leaf_key
-from symgrad.simplify import simplify
 from symgrad.sparse.compress import hessian_entries, jacobian_entries
 from symgrad.sparse.export import export_pattern
 from symgrad.sparse.pattern import Pattern, jacobian_pattern, scipy_sparse, symmetric
@@ -104,7 +103,7 @@ def _jacobian(inner: Inner) -> tuple[Expr, Pattern]:
 def _hessian(inner: Inner) -> tuple[Expr, Pattern]:
     out, (wrt,) = scalar_out(inner, "sparse_hessian"), inner.fresh
     (gradient,) = modes.vjp([out], [wrt], [const(1, out.dtype)])
-    (gradient,) = simplify([modes.zeros_like(wrt) if gradient is None else gradient]).outs
+    (gradient,) = ready([modes.zeros_like(wrt) if gradient is None else gradient])
     pattern = symmetric(jacobian_pattern(gradient, wrt))
     return hessian_entries(gradient, wrt, pattern), pattern
 

@@ -156,12 +156,7 @@ def fix(x: Any) -> Expr:
 
 @implements("sinc")
 def sinc(x: Any) -> Expr:
-    """sin(πx)/(πx); at 0 the branch is not taken, so value and derivative are 1 and 0."""
-    y = as_float(as_expr(x)) * math.pi
-    zero = bind("equal", y, const(0, y.dtype, y.shape))
-    one = const(1, y.dtype, y.shape)
-    safe = bind("select", zero, one, y)
-    return bind("select", zero, one, bind("sin", safe) / safe)
+    return bind("sinc", as_float(as_expr(x)) * math.pi)
 
 
 @implements("isclose")

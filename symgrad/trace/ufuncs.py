@@ -282,22 +282,9 @@ def _entr(x: Expr) -> Expr:
     return _where(bind("less", x, _like(0, x)), -math.inf, -bind("xlogy", x, x))
 
 
-def _xlog1py(x: Expr, y: Expr) -> Expr:
-    zero = bind("logical_and", bind("equal", x, _like(0, x)), bind("logical_not", bind("isnan", y)))
-    return _where(zero, 0, x * bind("log1p", y))
-
-
 def _betaln(a: Expr, b: Expr) -> Expr:
     """For positive a and b."""
     return bind("gammaln", a) + bind("gammaln", b) - bind("gammaln", a + b)
-
-
-def _rel_entr(x: Expr, y: Expr) -> Expr:
-    zero = _like(0, x)
-    positive = bind("logical_and", bind("greater", x, zero), bind("greater", y, zero))
-    empty = bind("logical_and", bind("equal", x, zero), bind("greater_equal", y, zero))
-    value = _where(positive, x * bind("log", x / y), _where(empty, 0, _like(math.inf, x)))
-    return _where(bind("logical_or", bind("isnan", x), bind("isnan", y)), _like(math.nan, x), value)
 
 
 def _clip(x: Expr, low: Expr, high: Expr) -> Expr:
@@ -334,9 +321,7 @@ FORMULAS: dict[str, Callable[..., Any]] = {
     "ndtr": lambda x: bind("erfc", x * -math.sqrt(0.5)) * 0.5,
     "log_expit": lambda x: -bind("softplus", -x),
     "entr": _entr,
-    "xlog1py": _xlog1py,
     "betaln": _betaln,
-    "rel_entr": _rel_entr,
-    "kl_div": lambda x, y: _rel_entr(x, y) - x + y,
+    "kl_div": lambda x, y: bind("rel_entr", x, y) - x + y,
 }
 UFUNCS.update(ROWS, FORMULAS)

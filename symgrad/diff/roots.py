@@ -1,0 +1,244 @@
+"""Quotients by a root that vanishes, as they must be before another derivative is taken.
+
+r = ‖x‖, hypot(x, y) or |x| has a kink at 0; an even function g(r) may have none: cos r, a Matérn
+kernel, rᵖ where p turns out to be 2. Its gradient is g'(r) x/r, and 0 at r = 0 whatever g is. That
+is what the rows `slope` and `sign` give, and all that a first derivative needs. A second one needs
+the limit of g'(r)/r there, which is g''(0) by l'Hôpital's rule.
+
+`extended` puts the limit there. With c = a r + b r³ + … the quotient is a + b r² + …, which is
+smooth in r² = Σ x², and a and b are derivatives of c by r at 0. So derivatives of g come out right
+up to the fourth. Where c does not vanish (a true kink) there is no limit, and this is what stands
+for it: 0 for ‖x‖ itself.
+
+The slopes by one root are collected from sums and products first, since only the whole quotient
+has a limit: forward mode gives e⁻ʳ ṙ - (1 + r) e⁻ʳ ṙ for (1 + r) e⁻ʳ.
+"""
+
+from __future__ import annotations
+
+import functools
+import operator
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from symgrad.diff import modes
+from symgrad.expr.node import DEPTH_SHIFT, FLOATS, Expr, bind, const, is_const
+from symgrad.expr.op import OPS, Kind, Op
+from symgrad.expr.walk import rebuild, substitute, toposort
+from symgrad.ops.elementwise import SELECT, both, equal, select, sign, slope, square
+from symgrad.ops.linear import sum_
+
+_SLOPE, _SIGN = OPS["slope"], OPS["sign"]
+_ROOTS = frozenset({"norm", "hypot", "absolute"})
+_VIEWS = frozenset({"broadcast", "reshape", "permute"})
+# Rows that mix elements count as constant: at r = 0 the derivative of an even function by any
+# other element is zero, and a second solve would cost more than all the rest.
+_THROUGH = frozenset({Kind.ELEMENTWISE, Kind.LINEAR, Kind.EINSUM})
+_MOST_CONDITIONS = 20
+_MOST_BETWEEN = 200  # nodes between a root and what is divided by it
+
+@dataclass(frozen=True)
+class _Sum:
+    """rest + Σ c/r + Σ k sign(x): by root, in the shape in which it divides, and by x."""
+
+    rest: Expr | None
+    slopes: dict[Expr, Expr]
+    signs: dict[Expr, Expr]
+
+    def map(self, f: Callable[[Expr], Expr]) -> _Sum:
+        rest = None if self.rest is None else f(self.rest)
+        slopes = {r: f(c) for r, c in self.slopes.items()}
+        return _Sum(rest, slopes, {x: f(k) for x, k in self.signs.items()})
+
+    def plus(self, other: _Sum) -> _Sum:
+        rest = _plus(self.rest, other.rest)
+        slopes, signs = dict(self.slopes), dict(self.signs)
+        for mine, theirs in ((slopes, other.slopes), (signs, other.signs)):
+            for key, value in theirs.items():
+                mine[key] = mine[key] + value if key in mine else value
+        return _Sum(rest, slopes, signs)
+
+    def extended(self, settled: frozenset[Expr]) -> Expr | None:
+        """The sum with limits, but for roots in `settled`; None where no root has one."""
+        terms: list[Expr] = [] if self.rest is None else [self.rest]
+        changed = False
+        for root, c in self.slopes.items():
+            limit, term = _limit(c, root, settled), slope(c, root)
+            changed |= limit is not None
+            terms.append(term if limit is None else _where(root, limit, term))
+        for x, k in self.signs.items():
+            root, term = bind("absolute", x), k * sign(x)
+            limit = _limit(k * x, root, settled)
+            changed |= limit is not None
+            terms.append(term if limit is None else _where(root, limit, term))
+        return functools.reduce(operator.add, terms) if changed else None
+
+
+def _plus(a: Expr | None, b: Expr | None) -> Expr | None:
+    return b if a is None else a if b is None else a + b
+
+
+def _where(root: Expr, limit: Expr, term: Expr) -> Expr:
+    return select(both(equal(root, 0), bind("isfinite", limit)), limit, term)
+
+
+def extended(outs: Sequence[Expr], signs: bool = True) -> list[Expr]:
+    """Equal outputs whose derivatives are right where a root vanishes.
+
+    Slopes are best found before rules move factors into contractions. A sign may be the user's
+    own; rules that know what it is part of come first (`signs` False, then True).
+    """
+    nodes = toposort(outs)
+    begins = (_SLOPE, _SIGN) if signs else (_SLOPE,)
+    if all(n.op not in begins for n in nodes):
+        return list(outs)
+    collects = _collecting(nodes, begins)
+    whole, settled = _wanted(nodes, outs, collects)
+    plain: dict[Expr, Expr] = {}
+    full: dict[Expr, Expr] = {}
+    sums: dict[Expr, _Sum] = {}
+    for node in nodes:
+        places = collects.get(node, ())
+        args = tuple([(plain if k in places else full)[a] for k, a in enumerate(node.args)])
+        plain[node] = full[node] = rebuild(node, args)
+        if node in collects:
+            sums[node] = _collected(node, args, places, sums)
+            if node in whole:
+                full[node] = sums[node].extended(settled[node]) or plain[node]
+    return [full[o] for o in outs]
+
+
+def _wanted(
+    nodes: Sequence[Expr], outs: Sequence[Expr], collects: dict[Expr, tuple[int, ...]]
+) -> tuple[set[Expr], dict[Expr, frozenset[Expr]]]:
+    """Nodes that are wanted with all that they collect, and for each node the settled roots.
+
+    A root is settled in both sides of a selection made here before, which tells that it is 0: on
+    one side it is not, the other holds its limit.
+    """
+    whole = set(outs)
+    settled: dict[Expr, frozenset[Expr]] = dict.fromkeys(outs, frozenset())
+    for node in reversed(nodes):
+        here = settled[node]
+        told = _told(node.args[0]) if node.op is SELECT else frozenset()
+        for k, a in enumerate(node.args):
+            below = here | told if k else here
+            settled[a] = settled[a] & below if a in settled else below
+            if k not in collects.get(node, ()):
+                whole.add(a)
+    return whole, settled
+
+
+def _told(condition: Expr) -> frozenset[Expr]:
+    """Roots that a condition compares with 0."""
+    found: set[Expr] = set()
+    stack, looked = [condition], 0
+    while stack and looked < _MOST_CONDITIONS:
+        e = stack.pop()
+        looked += 1
+        if e.name in _VIEWS or e.name in ("logical_not", "logical_and"):
+            stack.extend(e.args)
+        elif e.name in ("equal", "not_equal") and is_const(e.args[1], 0):
+            base = _base(e.args[0])
+            if base.name in _ROOTS:
+                found.add(base)
+    return frozenset(found)
+
+
+def _collecting(nodes: Sequence[Expr], begins: tuple[Op, ...]) -> dict[Expr, tuple[int, ...]]:
+    """Nodes that are sums of slopes times factors, and which arguments they have them from."""
+    collects: dict[Expr, tuple[int, ...]] = {}
+    for node in nodes:
+        having = tuple(k for k, a in enumerate(node.args) if a in collects)
+        if node.op in begins:
+            if node.dtype in FLOATS:
+                collects[node] = ()
+        elif (
+            node.name in ("add", "subtract", "negative")
+            and having
+            or node.name == "multiply"
+            and len(having) == 1
+            or node.name == "divide"
+            and having == (0,)
+        ):
+            collects[node] = having
+    return collects
+
+
+def _collected(
+    node: Expr, args: tuple[Expr, ...], places: tuple[int, ...], sums: dict[Expr, _Sum]
+) -> _Sum:
+    if node.op is _SLOPE:
+        return _Sum(None, {args[1]: args[0]}, {})
+    if node.op is _SIGN:
+        return _Sum(None, {}, {args[0]: const(1, node.dtype, node.shape)})
+    parts = [sums[a] if k in places else None for k, a in enumerate(node.args)]
+    if node.name == "multiply":
+        (k,) = places
+        return sums[node.args[k]].map(lambda e: e * args[1 - k])
+    if node.name == "divide":
+        return sums[node.args[0]].map(lambda e: e / args[1])
+    if node.name == "negative":
+        return sums[node.args[0]].map(operator.neg)
+    left, right = (
+        _Sum(a, {}, {}) if part is None else part for a, part in zip(args, parts, strict=True)
+    )
+    return left.plus(right.map(operator.neg) if node.name == "subtract" else right)
+
+
+def _base(root: Expr) -> Expr:
+    """The row that makes a root, below views."""
+    while root.name in _VIEWS:
+        root = root.args[0]
+    return root
+
+
+def _limit(divided: Expr, root: Expr, settled: frozenset[Expr]) -> Expr | None:
+    """a + b r² of divided = a r + b r³ + …, or None if that is 0 everywhere."""
+    base = _base(root)
+    between = None if base in settled else _between(divided, base)
+    if between is None:
+        return None
+    stops = [n for n in between if n.op.kind not in _THROUGH]
+    first = _by_root(divided, base, stops)
+    if first is None:
+        return None
+    second = _by_root(first, base, stops)
+    third = None if second is None else _by_root(second, base, stops)
+    zero = {base: const(0, base.dtype, base.shape)}
+    (limit,) = substitute([first], zero)
+    if third is not None:
+        (rest,) = substitute([third], zero)
+        (size,) = substitute([root], {base: _square(base)})
+        limit = limit + select(bind("isfinite", rest), rest * size / 6, 0)
+    return limit
+
+
+def _by_root(e: Expr, base: Expr, stops: list[Expr]) -> Expr | None:
+    one = const(1, base.dtype, base.shape)
+    return modes.jvp([e], [base, *stops], [one, *[None] * len(stops)])[0]
+
+
+def _square(base: Expr) -> Expr:
+    if base.name == "norm":
+        return sum_(square(base.args[0]), base.attrs[0])
+    return functools.reduce(operator.add, map(square, base.args))
+
+
+def _between(top: Expr, base: Expr) -> list[Expr] | None:
+    """Nodes on the way from `top` down to `base`; None if there is none, or they are too many."""
+    depth = base.order >> DEPTH_SHIFT
+    seen: set[Expr] = set()
+    found: list[Expr] = []
+    stack, reached = [top], False
+    while stack:
+        node = stack.pop()
+        if node is base:
+            reached = True
+        elif node not in seen and node.order >> DEPTH_SHIFT > depth:
+            seen.add(node)
+            found.append(node)
+            if len(found) > _MOST_BETWEEN:
+                return None
+            stack.extend(node.args)
+    return found if reached else None

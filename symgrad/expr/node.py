@@ -234,6 +234,9 @@ CONST = Op(
     _infer_const,
     lambda dtype, bits, shape: np.full(shape, np.frombuffer(bits, dtype)[0]),
     ("dtype", "bits", "shape"),
+    support=lambda args, attrs, supports: (
+        None if np.frombuffer(attrs[1], attrs[0])[0] else const(False, "bool", attrs[2])
+    ),
 )
 ARRAY = Op("array", Kind.SOURCE, lambda d: (d.array.shape, str(d.array.dtype)), lambda d: d.array)
 ARG = Op(
@@ -249,6 +252,9 @@ EYE = Op(
     lambda n, dtype: ((n, n), dtype),
     lambda n, dtype: np.eye(n, dtype=dtype),
     ("n", "dtype"),
+    support=lambda args, attrs, supports: bind(
+        "not_equal", eye(*attrs), const(0, attrs[1], (attrs[0], attrs[0]))
+    ),
 )
 IOTA = Op(
     "iota", Kind.SOURCE, lambda n: ((n,), "int64"), lambda n: np.arange(n, dtype=np.int64), ("n",)

@@ -42,6 +42,8 @@ class Op:
     batch        (args, which are batched, attrs, size) -> Expr with a new leading axis
     expand       (args, attrs) -> Expr made of lower operations
     normalize    (args, attrs) -> simpler Expr or None; run whenever a node is bound
+    support      (args, attrs, supports) -> bool Expr, false where the value is 0 whatever the
+                 values of the args are, given the same of each argument; None: nowhere
     element      generator (index, args, attrs): yields (arg, index) to read, returns the scalar
     combine      how a reduction accumulates: "+", "*", "max", …, and its start value
     c            C spelling: a function name, or a template over {0}, {1}, …
@@ -63,6 +65,7 @@ class Op:
     batch: Callable[..., Any] | None = None
     expand: Callable[..., Any] | None = None
     normalize: Callable[..., Any] | None = None
+    support: Callable[..., Any] | None = None
     element: Callable[..., Any] | None = None
     combine: tuple[str, Any] | None = None
     c: str | None = None

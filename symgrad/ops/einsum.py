@@ -19,7 +19,7 @@ import numpy as np
 from symgrad.errors import DtypeError, ShapeError
 from symgrad.expr.node import CONST, EYE, Expr, bind, const, const_value, eye
 from symgrad.expr.op import Kind, Op, register
-from symgrad.ops.linear import broadcast, permute, sum_
+from symgrad.ops.linear import broadcast, counted, ones_at, permute, sum_
 
 Labels = tuple[int, ...]
 Args = tuple[Expr, ...]
@@ -284,9 +284,17 @@ def _batch(args: Args, batched: list[bool], attrs: tuple[Any, ...], size: int) -
     return einsum(args, terms, ("batch", *output))
 
 
+def _support(args: Args, attrs: tuple[Any, ...], supports: Any) -> Expr | None:
+    """Where the sum has a term without a zero factor."""
+    if all(s is None for s in supports):
+        return None
+    ones = [f if f.op is EYE else ones_at(s, f) for f, s in zip(args, supports, strict=True)]
+    return counted(einsum(ones, *attrs))
+
+
 EINSUM = register(
     Op(
         "einsum", Kind.EINSUM, _infer, _evaluate, ("inputs", "output"),
-        vjp=_vjp, jvp=_jvp, batch=_batch, normalize=_normalize, cost=2,
+        vjp=_vjp, jvp=_jvp, batch=_batch, normalize=_normalize, support=_support, cost=2,
     )
 )  # fmt: skip

@@ -62,12 +62,14 @@ def unary(
     infer: Callable[..., Any] = _infer_float,
     numpy: tuple[str, ...] | None = None,
     c_int: str | None = None,
+    support: Callable[..., Any] | None = None,
 ) -> Op:
     """Register a row with one argument; `numpy` () if no function of NumPy or SciPy is like it."""
     return register(
         Op(
             name, Kind.ELEMENTWISE, infer, evaluate, partials=(partial,), c=c, c_int=c_int,
             sympy=sympy, domain=(domain,), cost=cost, numpy=(name,) if numpy is None else numpy,
+            support=support,
         )
     )  # fmt: skip
 
@@ -86,13 +88,14 @@ def binary(
     commutative: bool = False,
     identity: float | None = None,
     normalize: Callable[..., Any] | None = None,
+    support: Callable[..., Any] | None = None,
 ) -> Op:
     """Register a row with two arguments."""
     return register(
         Op(
             name, Kind.ELEMENTWISE, infer, evaluate, partials=partials, c=c, c_int=c_int,
             sympy=sympy, domain=domain, cost=cost, numpy=numpy or (name,),
-            commutative=commutative, identity=identity, normalize=normalize,
+            commutative=commutative, identity=identity, normalize=normalize, support=support,
         )
     )  # fmt: skip
 
@@ -136,6 +139,16 @@ def both(a: Expr, b: Expr) -> Expr:
     return bind("logical_and", a, b)
 
 
+def either(a: Expr, b: Expr) -> Expr:
+    """a or b, elementwise on bool."""
+    return bind("logical_or", a, b)
+
+
+def invert(a: Expr) -> Expr:
+    """not a, elementwise on bool."""
+    return bind("logical_not", a)
+
+
 def select(condition: Expr, a: Any, b: Any) -> Expr:
     """a where condition, else b; Python numbers take the other's type."""
     like = a if isinstance(a, Expr) else b
@@ -150,6 +163,58 @@ def _tie(x: Expr, y: Expr, wins: Expr) -> Expr:
     """1 where `wins`, a half on a tie, else 0."""
     half = const(0.5, x.dtype, x.shape)
     return select(wins, const(1, x.dtype, x.shape), select(equal(x, y), half, half * 0))
+
+
+# ---- where a value can be other than zero -------------------------------------------------------
+
+
+def meet(*supports: Expr | None) -> Expr | None:
+    """Where all of them are true; None, which stands for everywhere, if there is none."""
+    total: Expr | None = None
+    for s in supports:
+        if s is not None and s is not total:
+            total = s if total is None else both(total, s)
+    return total
+
+
+def join(a: Expr | None, b: Expr | None) -> Expr | None:
+    """Where one of them is true; None, which stands for everywhere, if one is that."""
+    if a is None or b is None:
+        return None
+    if a is b or is_const(b, False):
+        return a
+    return b if is_const(a, False) else either(a, b)
+
+
+def _of_product(args: Any, attrs: Any, supports: Any) -> Expr | None:
+    return meet(*supports)
+
+
+def _of_numerator(args: Any, attrs: Any, supports: Any) -> Expr | None:
+    return supports[0]
+
+
+def _of_sum(args: Any, attrs: Any, supports: Any) -> Expr | None:
+    a, b = supports
+    if is_const(args[0], 1):  # 1 - mask
+        b = args[1]
+        if b.name == "convert" and b.args[0].dtype == "bool":
+            return invert(b.args[0])
+    return join(a, b)
+
+
+def _of_selection(args: Any, attrs: Any, supports: Any) -> Expr | None:
+    condition, (a, b) = args[0], supports[1:]
+    if a is None and b is None:
+        return None
+    if a is None:
+        return join(condition, b)
+    if b is None:
+        return join(invert(condition), a)
+    return join(
+        a if is_const(a, False) else both(condition, a),
+        b if is_const(b, False) else both(invert(condition), b),
+    )
 
 
 # ---- normal forms that hold for every value, NaN and infinities included -----------------------
@@ -203,9 +268,9 @@ _LN2, _LN10 = math.log(2), math.log(10)
 
 # fmt: off
 #     name        evaluate         C                      partial(x, out)                                   SymPy           domain        cost
-unary("negative", np.negative,     "-{0}",                lambda x, out: -1,                                "-a",           _REAL,        1, _infer_same)
+unary("negative", np.negative,     "-{0}",                lambda x, out: -1,                                "-a",           _REAL,        1, _infer_same, support=_of_numerator)
 unary("absolute", np.abs,          "fabs@({0})",          lambda x, out: sign(x),                           "Abs(a)",       _REAL,        1, _infer_same, ("absolute", "fabs"), c_int="{0} < 0 ? -{0} : {0}")
-unary("sign",     np.sign,         "{0} > 0 ? 1 : ({0} < 0 ? -1 : ({0} == 0 ? 0 : {0}))", None,             "sign(a)",      _REAL,        2, _infer_same)
+unary("sign",     np.sign,         "{0} > 0 ? 1 : ({0} < 0 ? -1 : ({0} == 0 ? 0 : {0}))", None,             "sign(a)",      _REAL,        2, _infer_same, support=lambda args, attrs, supports: bind("not_equal", args[0], _lift(0, args[0])))
 unary("sqrt",     np.sqrt,         "sqrt@({0})",          lambda x, out: 0.5 / out,                         "sqrt(a)",      _POSITIVE,    5)
 unary("cbrt",     np.cbrt,         "cbrt@({0})",          lambda x, out: 1 / (3 * square(out)),             "cbrt(a)",      _POSITIVE,    20)
 unary("square",   np.square,       "{0} * {0}",           lambda x, out: 2 * x,                             "a**2",         _REAL,        1, _infer_same)
@@ -248,10 +313,10 @@ unary("isfinite", np.isfinite,     "isfinite({0}) != 0",  None,                 
 unary("logical_not", np.logical_not, "!{0}",              None,                                             "Not(a)",       _REAL,        1, _infer_bool)
 
 #      name        evaluate          C                        partials(x, y, out)                                               SymPy          domain          cost
-binary("add",      np.add,           "{0} + {1}",             (lambda x, y, out: 1, lambda x, y, out: 1),                       "a + b",       _PAIR,          1, _infer_same, commutative=True, identity=-0.0, normalize=_normalize_add)
-binary("subtract", np.subtract,      "{0} - {1}",             (lambda x, y, out: 1, lambda x, y, out: -1),                      "a - b",       _PAIR,          1, _infer_same, normalize=_normalize_subtract)
-binary("multiply", np.multiply,      "{0} * {1}",             (lambda x, y, out: y, lambda x, y, out: x),                       "a*b",         _PAIR,          1, _infer_same, commutative=True, identity=1, normalize=_normalize_multiply)
-binary("divide",   np.divide,        "{0} / {1}",             (lambda x, y, out: 1 / y, lambda x, y, out: -out / y),            "a/b",         (_REAL, _POSITIVE), 4, numpy=("divide", "true_divide"), normalize=_normalize_divide)
+binary("add",      np.add,           "{0} + {1}",             (lambda x, y, out: 1, lambda x, y, out: 1),                       "a + b",       _PAIR,          1, _infer_same, commutative=True, identity=-0.0, normalize=_normalize_add, support=_of_sum)
+binary("subtract", np.subtract,      "{0} - {1}",             (lambda x, y, out: 1, lambda x, y, out: -1),                      "a - b",       _PAIR,          1, _infer_same, normalize=_normalize_subtract, support=_of_sum)
+binary("multiply", np.multiply,      "{0} * {1}",             (lambda x, y, out: y, lambda x, y, out: x),                       "a*b",         _PAIR,          1, _infer_same, commutative=True, identity=1, normalize=_normalize_multiply, support=_of_product)
+binary("divide",   np.divide,        "{0} / {1}",             (lambda x, y, out: 1 / y, lambda x, y, out: -out / y),            "a/b",         (_REAL, _POSITIVE), 4, numpy=("divide", "true_divide"), normalize=_normalize_divide, support=_of_numerator)
 binary("power",    np.power,         "pow@({0}, {1})",        (lambda x, y, out: _power_dx(x, y), lambda x, y, out: _power_dy(x, y, out)), "a**b", (_POSITIVE, _REAL), 40, _infer_same, numpy=("power", "float_power"), c_int="sg_ipow({0}, {1})")
 binary("maximum",  np.maximum,       "{0} > {1} || {0} != {0} ? {0} : {1}", (lambda x, y, out: _tie(x, y, greater(x, y)), lambda x, y, out: _tie(x, y, greater(y, x))), "Max(a, b)", _PAIR, 1, _infer_same, commutative=True, c_int="{0} > {1} ? {0} : {1}")
 binary("minimum",  np.minimum,       "{0} < {1} || {0} != {0} ? {0} : {1}", (lambda x, y, out: _tie(x, y, less(x, y)), lambda x, y, out: _tie(x, y, less(y, x))), "Min(a, b)", _PAIR, 1, _infer_same, commutative=True, c_int="{0} < {1} ? {0} : {1}")
@@ -311,7 +376,7 @@ SELECT = register(
     Op(
         "select", Kind.ELEMENTWISE, _infer_select, np.where, normalize=_normalize_select,
         vjp=_select_vjp, jvp=_select_jvp, c="{0} ? {1} : {2}", sympy="Piecewise((b, a), (c, True))",
-        cost=1, numpy=(),
+        cost=1, numpy=(), support=_of_selection,
     )
 )  # fmt: skip
 
@@ -357,5 +422,8 @@ CONVERT = register(
             if args[0].op.name == "const" else None
         ),
         cost=1, sympy="a",
+        support=lambda args, attrs, supports: (
+            args[0] if args[0].dtype == "bool" else supports[0]
+        ),
     )
 )  # fmt: skip

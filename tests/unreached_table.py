@@ -34,15 +34,9 @@ OFF = ~numpy.eye(3, dtype=bool)
 
 
 def set_part(np: Any, x: Any) -> Any:
-    y = np.zeros(4)
-    y[1:] = x[1:]
-    return np.sum(np.sqrt(y)[1:])
-
-
-def filled(np: Any, x: Any) -> Any:
-    y = np.zeros(5)
-    y[1:4] = x
-    return y
+    y = np.zeros_like(x)
+    y[1:] = x[:-1]
+    return np.sum(np.sqrt(y))
 
 
 def heston(np: Any, p: Any) -> Any:
@@ -117,34 +111,34 @@ ROWS: dict[str, Row] = {
     "√max(x, 0)": Row(lambda np, x: np.sum(np.sqrt(np.maximum(x, 0))), lambda np, x: np.sqrt(x[1]), A(-1, 4)),
     "√max(0, x)": Row(lambda np, x: np.sum(np.sqrt(np.maximum(0.0, x))), lambda np, x: np.sqrt(x[1]), A(-1, 4)),
     "√fmax(x, 0)": Row(lambda np, x: np.sum(np.sqrt(np.fmax(x, 0))), lambda np, x: np.sqrt(x[1]), A(-1, 4)),
-    "√fmax(NaN, x)": Row(lambda np, x: np.sum(np.sqrt(np.fmax(DATA, x))), lambda np, x: np.sqrt(x[0]) + np.sqrt(x[2]), A(4, -1, 5)),
+    "√fmax(NaN, x)": Row(lambda np, x: np.sum(np.sqrt(np.fmax(DATA, x))), lambda np, x: np.sqrt(x[0]) + np.sqrt(x[2]) + 2**0.5, A(4, -1, 5)),
     "√-min(x, 0)": Row(lambda np, x: np.sum(np.sqrt(-np.minimum(x, 0))), lambda np, x: np.sqrt(-x[0]), A(-1, 4)),
     "√-fmin(x, 0)": Row(lambda np, x: np.sum(np.sqrt(-np.fmin(x, 0))), lambda np, x: np.sqrt(-x[0]), A(-1, 4)),
     "log max(x, 0), behind where": Row(lambda np, x: np.sum(np.where(x > 0, np.log(np.maximum(x, 0)), 0)), lambda np, x: np.log(x[1]), A(-1, 4)),
     "max(√x, 1)": Row(lambda np, x: np.sum(np.maximum(np.sqrt(x), 1)), lambda np, x: np.sqrt(x[1]) + 1, A(0, 4)),
     "min(1/x, 1)": Row(lambda np, x: np.sum(np.minimum(1 / x, 1)), lambda np, x: 1 / x[1] + 1, A(0, 4)),
-    "max(log x, -3)": Row(lambda np, x: np.sum(np.maximum(np.log(x), -3)), lambda np, x: np.log(x[1]), A(0, 4)),
+    "max(log x, -3)": Row(lambda np, x: np.sum(np.maximum(np.log(x), -3)), lambda np, x: np.log(x[1]) - 3, A(0, 4)),
     "max(x, 0)**0.5": Row(lambda np, x: np.sum(np.maximum(x, 0) ** 0.5), lambda np, x: np.sqrt(x[1]), A(-1, 4)),
     "max(x, 0)**0.3": Row(lambda np, x: np.sum(np.maximum(x, 0) ** 0.3), lambda np, x: x[1] ** 0.3, A(-1, 4)),
     "max(x, 0)**1.5": Row(lambda np, x: np.sum(np.maximum(x, 0) ** 1.5), lambda np, x: x[1] ** 1.5, A(-1, 4)),
     "max(x, 0)**2.5": Row(lambda np, x: np.sum(np.maximum(x, 0) ** 2.5), lambda np, x: x[1] ** 2.5, A(-1, 4)),
     "power(max(x, 0), p)": Row(lambda np, x: np.sum(np.power(np.maximum(x[:2], 0), x[2])), lambda np, x: x[1] ** x[2], A(-1, 4, 0.7)),
     "min(max(x, 0), 1)**(1/2.4)": Row(lambda np, x: np.sum(np.minimum(np.maximum(x, 0), 1) ** (1 / 2.4)), lambda np, x: x[1] ** (1 / 2.4) + 1, A(-1, 0.5, 2)),
-    "sRGB": Row(srgb, lambda np, x: 1.055 * x[1] ** (1 / 2.4) + 12.92 * x[3], A(-1, 0.5, 2, 0.001)),
+    "sRGB": Row(srgb, lambda np, x: 1.055 * x[1] ** (1 / 2.4) + 12.92 * x[3] + 0.945, A(-1, 0.5, 2, 0.001)),
     "√clip(x, 0, 1)": Row(lambda np, x: np.sum(np.sqrt(np.clip(x, 0, 1))), lambda np, x: np.sqrt(x[1]) + 1, A(-1, 0.5, 3)),
     "√clip(x, 0, None)": Row(lambda np, x: np.sum(np.sqrt(np.clip(x, 0, None))), lambda np, x: np.sqrt(x[1]), A(-1, 0.5)),
     "∛clip": Row(lambda np, x: np.sum(np.cbrt(np.clip(x, 0, 1))), lambda np, x: x[1] ** (1 / 3) + 1, A(-1, 0.5, 3)),
     "clip(√x, 1, 2)": Row(lambda np, x: np.sum(np.clip(np.sqrt(x), 1, 2)), lambda np, x: np.sqrt(x[1]) + 1, A(0, 2)),
     "arcsin(clip(x, -1, 1))": Row(lambda np, x: np.sum(np.arcsin(np.clip(x, -1, 1))), lambda np, x: np.arcsin(x[1]), A(-2, 0.5, 3)),
-    "arccos(clip(x, -1, 1))": Row(lambda np, x: np.sum(np.arccos(np.clip(x, -1, 1))), lambda np, x: np.arccos(x[1]), A(-2, 0.5, 3)),
-    "arccos(max(min(x, 1), -1))": Row(lambda np, x: np.sum(np.arccos(np.maximum(np.minimum(x, 1), -1))), lambda np, x: np.arccos(x[1]), A(-2, 0.5, 3)),
+    "arccos(clip(x, -1, 1))": Row(lambda np, x: np.sum(np.arccos(np.clip(x, -1, 1))), lambda np, x: np.arccos(x[1]) + numpy.pi, A(-2, 0.5, 3)),
+    "arccos(max(min(x, 1), -1))": Row(lambda np, x: np.sum(np.arccos(np.maximum(np.minimum(x, 1), -1))), lambda np, x: np.arccos(x[1]) + numpy.pi, A(-2, 0.5, 3)),
     "arctanh(clip), behind min": Row(lambda np, x: np.sum(np.minimum(np.arctanh(np.clip(x, -1, 1)), 5)), lambda np, x: np.arctanh(x[1]) + 5, A(3, 0.5)),
     "√(x (x > 0))": Row(lambda np, x: np.sum(np.sqrt(x * (x > 0))), lambda np, x: np.sqrt(x[1]), A(-1, 4)),
     "√x (x > 0)": Row(lambda np, x: np.sum(np.sqrt(x) * (x > 0)), lambda np, x: np.sqrt(x[1]), A(0, 4)),
     "relu by where": Row(lambda np, x: np.sum(np.sqrt(np.where(x > 0, x, 0))), lambda np, x: np.sqrt(x[1]), A(-1, 4)),
     "relu(x)**1.5": Row(lambda np, x: np.sum(relu(np, x) ** 1.5), lambda np, x: x[1] ** 1.5, A(-1, 4)),
     "relu, weights, root": Row(lambda np, x: np.sum(np.sqrt(np.maximum(M @ x - 3, 0))), lambda np, x: np.sqrt(3 * x[0] + 4 * x[1] - 3) + np.sqrt(5 * x[1] + 9 * x[2] - 3), A(1, 1, 1)),
-    "root, weights, relu": Row(lambda np, x: np.sum(np.maximum(M[:, 1:] @ np.sqrt(x[1:]) - 1.0, 0) * np.sqrt(x[:3])), lambda np, x: (4 * np.sqrt(x[1]) - 1) * np.sqrt(x[1]) + (5 * np.sqrt(x[1]) + 9 * np.sqrt(x[2]) - 1) * np.sqrt(x[2]), A(1, 4, 9), 0),
+    "root, weights, relu": Row(lambda np, x: np.sum(np.maximum(M[:, 1:] @ np.sqrt(x[1:]) - 9.0, 0) * np.sqrt(x)), lambda np, x: (5 * np.sqrt(x[1]) + 9 * np.sqrt(x[2]) - 9) * np.sqrt(x[2]), A(1, 4, 9)),
     "max of two roots": Row(lambda np, x: np.sum(np.maximum(np.sqrt(x), np.sqrt(1 - x))), lambda np, x: np.sqrt(1 - x[0]) + np.sqrt(x[1]), A(0, 1)),
     "max of pieces": Row(lambda np, x: np.sqrt(np.maximum(np.maximum(x[0], x[1]), x[2])), lambda np, x: np.sqrt(x[2]), A(-1, 0, 4)),
     "√(max(x, 0) + max(-x, 0))": Row(lambda np, x: np.sum(np.sqrt(np.maximum(x, 0) + np.maximum(-x, 0))), lambda np, x: np.sqrt(-x[0]) + np.sqrt(x[1]), A(-1, 4)),
@@ -152,7 +146,7 @@ ROWS: dict[str, Row] = {
     "√Σ where": Row(lambda np, x: np.sqrt(np.sum(np.where(x > 0, x, 0))), lambda np, x: 0.0 * x[0], A(-1, -4)),
     "√cumsum max(x, 0)": Row(lambda np, x: np.sum(np.sqrt(np.cumsum(np.maximum(x, 0)))), lambda np, x: np.sqrt(x[1]) + np.sqrt(x[1] + x[2]), A(-1, 4, 5)),
     "√(M max(x, 0))": Row(lambda np, x: np.sum(np.sqrt(M @ np.maximum(x, 0))), lambda np, x: np.sqrt(3 * x[0]), A(1, -1, -2)),
-    "positive part of a quotient": Row(lambda np, x: np.sum(np.maximum(x[1] / x, 0) * (x > 0)), lambda np, x: x[1] / x[1] + x[1] / x[2], A(0, 4, 5)),
+    "positive part of a quotient": Row(lambda np, x: np.sum(np.maximum(x[1] / x, 0)), lambda np, x: x[1] / x[1] + x[1] / x[2], A(-1, 4, 5)),
     "Heston": Row(heston, heston_safe, A(0.04, 1.3)),
     "hinge, root": Row(lambda np, x: np.sum(np.sqrt(np.maximum(0, 1 - x))), lambda np, x: np.sqrt(1 - x[0]), A(-1, 4)),
     "option payoff": Row(lambda np, x: np.sqrt(np.maximum(x[0] - x[1], 0)) + np.log(x[0]), lambda np, x: np.log(x[0]), A(1, 4)),
@@ -177,8 +171,6 @@ ROWS: dict[str, Row] = {
     "masked mean of roots": Row(lambda np, x: np.sum((x > 0) * np.sqrt(x)) / np.sum(x > 0), lambda np, x: (np.sqrt(x[1]) + np.sqrt(x[2])) / 2, A(0, 4, 9)),
     "mask · 1/x": Row(lambda np, x: np.sum(np.where(x != 0, 1 / x, 0) * (x > 1)), lambda np, x: 1 / x[1], A(0, 4)),
     "mask, cumsum of roots": Row(lambda np, x: np.sum(np.cumsum(np.sqrt(x)[::-1])[::-1] * (x > 1)), lambda np, x: np.sqrt(x[2]) * 2 + np.sqrt(x[1]), A(0, 4, 9)),
-    "sum where=": Row(lambda np, x: np.sum(np.sqrt(x), where=MASK), lambda np, x: np.sqrt(x[1]) + np.sqrt(x[2]), A(0, 4, 9)),
-    "mean where=": Row(lambda np, x: np.mean(np.sqrt(x), where=MASK), lambda np, x: (np.sqrt(x[1]) + np.sqrt(x[2])) / 2, A(0, 4, 9)),
     "nansum of roots": Row(lambda np, x: np.nansum(np.sqrt(x)), lambda np, x: np.sqrt(x[1]), A(-1, 4)),
     "nansum of residuals": Row(lambda np, x: np.nansum((x - DATA) ** 2), lambda np, x: (x[1] - 2) ** 2 + (x[2] - 3) ** 2, A(1, 4, 5)),
     "nanmean of logs": Row(lambda np, x: np.nanmean(np.log(x)), lambda np, x: np.log(x[1]), A(-1, 4)),
@@ -229,6 +221,7 @@ ROWS: dict[str, Row] = {
     "tril, log": Row(lambda np, x: np.sum(np.tril(np.log(x.reshape(2, 2)))), lambda np, x: np.log(x[0]) + np.log(x[2]) + np.log(x[3]), A(4, 0, 1, 9)),
     "tril indices": Row(lambda np, x: np.sum(np.log(x.reshape(2, 2))[numpy.tril_indices(2)]), lambda np, x: np.log(x[0]) + np.log(x[2]) + np.log(x[3]), A(4, 0, 1, 9)),
     "off the diagonal": Row(lambda np, x: np.sum(np.sqrt((x[:, None] - x) ** 2)[numpy.triu_indices(3, 1)]), lambda np, x: np.sqrt((x[0] - x[1]) ** 2) + np.sqrt((x[0] - x[2]) ** 2) + np.sqrt((x[1] - x[2]) ** 2), A(1, 4, 9)),
+    "set part": Row(lambda np, x: set_part(np, x), lambda np, x: np.sqrt(x[0]) + np.sqrt(x[1]), A(4, 9, 0)),
     "take_along_axis": Row(lambda np, x: np.sum(np.take_along_axis(np.sqrt(x.reshape(2, 2)), numpy.array([[1], [1]]), 1)), lambda np, x: np.sqrt(x[1]) + np.sqrt(x[3]), A(0, 4, 0, 9)),
     "split": Row(lambda np, x: np.sum(np.split(np.sqrt(x), 2)[1]), lambda np, x: np.sqrt(x[2]) + np.sqrt(x[3]), A(0, 0, 4, 9)),
     "unpacked": Row(lambda np, x: np.sqrt(x)[0] + np.sqrt(x)[2], lambda np, x: np.sqrt(x[0]) + np.sqrt(x[2]), A(1, 0, 9)),
@@ -249,8 +242,6 @@ ROWS: dict[str, Row] = {
     "pad, root": Row(lambda np, x: np.sum(np.sqrt(np.pad(x, 1))), lambda np, x: np.sqrt(x[0]) + np.sqrt(x[1]), A(4, 9)),
     "concatenate, root": Row(lambda np, x: np.sum(np.sqrt(np.concatenate([x, numpy.zeros(2)]))), lambda np, x: np.sqrt(x[0]) + np.sqrt(x[1]), A(4, 9)),
     "stack, root": Row(lambda np, x: np.sum(np.sqrt(np.stack([x, numpy.zeros(2)]))), lambda np, x: np.sqrt(x[0]) + np.sqrt(x[1]), A(4, 9)),
-    "part of zeros, root": Row(lambda np, x: np.sum(np.sqrt(filled(np, x))) if np is numpy else np.sum(np.sqrt(x)), lambda np, x: np.sum(np.sqrt(x)), A(4, 9, 1)),
-    "set part": Row(lambda np, x: set_part(np, x), lambda np, x: np.sqrt(x[1]) + np.sqrt(x[2]) + np.sqrt(x[3]), A(0, 4, 9, 1)),
     "concatenate, running sum, root": Row(lambda np, x: np.sum(np.sqrt(np.cumsum(np.concatenate([numpy.zeros(1), x])))), lambda np, x: np.sqrt(x[0]) + np.sqrt(x[0] + x[1]), A(4, 9)),
     "pad, windows, log": Row(lambda np, x: np.sum(np.log(1 - np.pad(x, 1)[::2] + np.pad(x, 1)[1::2])), lambda np, x: np.log(1 + x[0]) + np.log(1 - x[1]), A(4, 0.5)),
     "tril, root": Row(lambda np, x: np.sum(np.sqrt(np.tril(x.reshape(2, 2)))), lambda np, x: np.sqrt(x[0]) + np.sqrt(x[2]) + np.sqrt(x[3]), A(4, 7, 1, 9)),

@@ -16,12 +16,12 @@ is asked for, and what is outside of it is selected away.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from symgrad.diff.support import Supports, is_singular, settled
+from symgrad.diff.support import Supports, has_pole, is_singular, settled
 from symgrad.errors import DifferentiationError, at_user_line
-from symgrad.expr.node import FLOATS, Expr, arg, bind, const, is_const
+from symgrad.expr.node import CONST, FLOATS, Expr, arg, bind, const, is_const
 from symgrad.expr.op import Kind
 from symgrad.expr.walk import depends_on, rebuild, substitute, toposort
 from symgrad.ops.elementwise import SELECT, invert, join, meet, select
@@ -41,7 +41,7 @@ def jvp(
     """
     nodes = toposort(outs)
     active = depends_on(nodes, wrt)
-    infinite = _Infinite(n for n in nodes if n in active and is_singular(n))
+    infinite = _Infinite(nodes, active)
     infinite.met = depends_on(nodes, infinite.made)
     known: dict[Expr, Expr | None] = dict(zip(wrt, tangents, strict=True))
     for node in nodes:
@@ -62,14 +62,26 @@ class _Infinite:
         arguments
     """
 
-    def __init__(self, made: Iterable[Expr]) -> None:
-        self.made = set(made)
+    def __init__(self, nodes: Sequence[Expr], active: set[Expr]) -> None:
+        values = depends_on(nodes, [n for n in nodes if has_pole(n)])
+        self.made = {
+            n for n in nodes
+            if n in active and is_singular(n, n in values or any(a in values for a in n.args))
+        }  # fmt: skip
         self.met: set[Expr] = set()
         self.supports = Supports()
 
     def scale(self, t: Expr, partial: object, node: Expr) -> Expr:
         """tangent · partial of `node`, where a zero by structure of either stays a zero."""
         return scale(t, partial, self.supports, node in self.made, node in self.met)
+
+    def read(self, node: Expr, tangents: list[Expr | None]) -> list[Expr | None]:
+        """Tangents of the arguments of a contraction; zero where a mask is, which may meet inf."""
+        pulled = node.op.vjp(const(1, node.dtype, node.shape), node, node.args, node.attrs)
+        return [
+            t if t is None or (s := self.supports.of(p)) is None else select(s, t, 0)
+            for t, p in zip(tangents, pulled, strict=True)
+        ]
 
     def kept(self, result: Expr, node: Expr) -> Expr:
         """The tangent or cotangent that a rule of `node` made; zero where it is by structure."""
@@ -93,6 +105,8 @@ def _push(node: Expr, tangents: list[Expr | None], infinite: _Infinite) -> Expr 
                 total = term if total is None else total + term
         return total
     if row.jvp is not None:
+        if row.kind is Kind.EINSUM and node in infinite.met:
+            tangents = infinite.read(node, tangents)
         pushed = row.jvp(tangents, node, node.args, node.attrs)
     elif row.transpose is None:
         raise _no_rule(node)
@@ -112,7 +126,7 @@ def vjp(
     """
     nodes = toposort(outs)
     active = depends_on(nodes, wrt)
-    infinite = _Infinite(n for n in nodes if n in active and is_singular(n))
+    infinite = _Infinite(nodes, active)
     for node in reversed(nodes):
         if node in infinite.made or node in infinite.met:
             infinite.met.update(node.args)
@@ -150,6 +164,9 @@ def _pull(
     if row.transpose is not None:
         pulled = [row.transpose(ct, args, node.attrs), *[None] * (len(args) - 1)]
     elif row.vjp is not None:
+        if row.kind is Kind.EINSUM and node in infinite.met:
+            support = infinite.supports.of(node)
+            ct = ct if support is None else select(support, ct, 0)
         pulled = row.vjp(ct, node, args, node.attrs)
     else:
         raise _no_rule(node)
@@ -225,7 +242,10 @@ def scale(
     that of the partial (`is_infinite`).
     """
     if isinstance(partial, int):
-        return t if partial == 1 else -t if partial == -1 else t * partial
+        if partial == 1:
+            return t
+        conditions, t = _conditions(t)
+        return _under(conditions, -t if partial == -1 else t * partial)
     assert isinstance(partial, Expr)
     around: list[_Condition | tuple[Any, ...]] = []
     while True:
@@ -244,16 +264,17 @@ def scale(
             break
     support = None
     if supports is not None:
+        # a constant 0 is arithmetic: the user's own
         support = meet(
-            supports.of(t) if meets_infinite else None,
-            supports.of(partial) if is_infinite else None,
+            supports.of(t) if meets_infinite and t.op is not CONST else None,
+            supports.of(partial) if is_infinite and partial.op is not CONST else None,
         )
     # 1/y as a partial reads better, and rounds once less, as a division
     if partial.name == "divide" and is_const(partial.args[0], 1):
         result = t / partial.args[1]
     else:
         result = t * partial
-    if support is not None:
+    if support is not None and (support, True) not in around:
         result = select(support, result, 0)
     for zeros in reversed(around):
         result = _under([zeros], result) if len(zeros) == 2 else pad(result, *zeros)

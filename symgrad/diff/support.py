@@ -18,8 +18,20 @@ from functools import lru_cache
 import numpy as np
 
 from symgrad.expr.evaluate import evaluate
-from symgrad.expr.node import ARG, CONST, FLOATS, Expr, arg, bind, const, const_value
+from symgrad.expr.node import (
+    ARG,
+    ARRAY,
+    CONST,
+    FLOATS,
+    Expr,
+    arg,
+    array,
+    bind,
+    const,
+    const_value,
+)
 from symgrad.expr.op import Kind, Op
+from symgrad.ops.elementwise import SELECT
 
 _MOST_NODES = 64  # a support with at most so many nodes is looked at as a whole,
 _MOST_CONDITIONS = 6  # if it has at most so many conditions,
@@ -61,16 +73,17 @@ def settled(support: Expr) -> Expr | None:
     order = _few_nodes(support)
     if order is None or support.op is CONST:
         return support
-    if all(node.op is not ARG for node in order):
-        if support.size > _MOST_ELEMENTS:
-            return support
-        value = evaluate([support], {})[0]
-        return None if value.all() else support if value.any() else _nowhere(support)
-    return None if _is_tautology(support, order) else support
-
-
-def _nowhere(like: Expr) -> Expr:
-    return const(False, "bool", like.shape)
+    if any(node.op is ARG for node in order):
+        return None if _is_tautology(support, order) else support
+    if support.size > _MOST_ELEMENTS:
+        return support
+    (value,) = evaluate([support], {})
+    if value.all():
+        return None
+    if not value.any():
+        return const(False, "bool", support.shape)
+    is_counted = any(node.op.combine or node.op.kind is Kind.EINSUM for node in order)
+    return array(value) if is_counted else support
 
 
 def _few_nodes(root: Expr) -> list[Expr] | None:
@@ -109,31 +122,59 @@ def _is_tautology(support: Expr, order: list[Expr]) -> bool:
 # ---- infinite derivatives ----------------------------------------------------------------------
 
 
-def is_singular(node: Expr) -> bool:
-    """Whether the derivative of an elementwise node can be infinite, or NaN, at a finite point."""
+def has_pole(node: Expr) -> bool:
+    """Whether the value of an elementwise node, or of data, can be infinite or NaN on its own."""
+    if node.op is ARRAY:
+        return not np.isfinite(node.attrs[0].array).all()
+    if node.op.kind is not Kind.ELEMENTWISE or node.dtype not in FLOATS or node.op is SELECT:
+        return False
+    return not _are_finite(*_described(node), False, False)
+
+
+def is_singular(node: Expr, infinite: bool) -> bool:
+    """Whether the derivative of an elementwise node can be infinite or NaN.
+
+    At a finite point, or also at infinite values if the node can have or meet such (`infinite`).
+    """
     if node.op.partials is None or node.dtype not in FLOATS:
         return False
+    return not _are_finite(*_described(node), True, infinite)
+
+
+def _described(node: Expr) -> tuple[Op, tuple[float | None, ...], tuple[int, ...]]:
+    """The row, the constants among the arguments, and which arguments are the same."""
     numbers = tuple([
         float(const_value(a)) if a.op is CONST else None for a in node.args
     ])  # fmt: skip
-    same = tuple([node.args.index(a) for a in node.args])
-    return _is_singular(node.op, numbers, same)
+    return node.op, numbers, tuple([node.args.index(a) for a in node.args])
 
 
 @lru_cache(maxsize=1024)
-def _is_singular(row: Op, numbers: tuple[float | None, ...], same: tuple[int, ...]) -> bool:
-    """Found from the partials themselves, at the points where functions have poles or ends."""
+def _are_finite(
+    row: Op,
+    numbers: tuple[float | None, ...],
+    same: tuple[int, ...],
+    derivative: bool,
+    infinite: bool,
+) -> bool:
+    """Found from the row itself, at the points where functions have poles or ends."""
     free = [k for k, number in enumerate(numbers) if number is None and same[k] == k]
-    grid = np.array(list(itertools.product(_POINTS, repeat=len(free)))).reshape(-1, len(free))
+    points = (*_POINTS, -np.inf, np.inf, np.nan) if infinite else _POINTS
+    grid = np.array(list(itertools.product(points, repeat=len(free)))).reshape(-1, len(free))
     size = (len(grid),)
     variables = {k: arg(k, size, "float64") for k in free}
     args = [
         variables[same[k]] if number is None else const(number, "float64", size)
         for k, number in enumerate(numbers)
     ]
-    out = bind(row, *args)
-    assert row.partials is not None
-    partials = [p(*args, out) for p in row.partials if p is not None]
-    exprs = [p for p in partials if isinstance(p, Expr)]
+    exprs = [bind(row, *args)]
+    if derivative:
+        assert row.partials is not None
+        exprs = [
+            partial
+            for p, number in zip(row.partials, numbers, strict=True)
+            if p is not None and number is None
+            and isinstance(partial := p(*args, exprs[0]), Expr)
+        ]  # fmt: skip
     values = {v: grid[:, n] for n, v in enumerate(variables.values())}
-    return not all(np.isfinite(value).all() for value in evaluate(exprs, values))
+    return all(np.isfinite(value).all() for value in evaluate(exprs, values))

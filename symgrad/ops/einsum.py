@@ -286,15 +286,23 @@ def _batch(args: Args, batched: list[bool], attrs: tuple[Any, ...], size: int) -
 
 def _support(args: Args, attrs: tuple[Any, ...], supports: Any) -> Expr | None:
     """Where the sum has a term without a zero factor."""
+    supports = [None if f.op is CONST else s for f, s in zip(args, supports, strict=True)]
     if all(s is None for s in supports):
         return None
     ones = [f if f.op is EYE else ones_at(s, f) for f, s in zip(args, supports, strict=True)]
     return counted(einsum(ones, *attrs))
 
 
+def _nonnegative(args: Args, attrs: tuple[Any, ...], which: Any) -> bool:
+    """All factors are, or stand there twice: Σ xᵢ²."""
+    terms = list(zip(args, attrs[0], strict=True))
+    return all(w or terms.count(t) % 2 == 0 for t, w in zip(terms, which, strict=True))
+
+
 EINSUM = register(
     Op(
         "einsum", Kind.EINSUM, _infer, _evaluate, ("inputs", "output"),
-        vjp=_vjp, jvp=_jvp, batch=_batch, normalize=_normalize, support=_support, cost=2,
+        vjp=_vjp, jvp=_jvp, batch=_batch, normalize=_normalize, support=_support,
+        nonnegative=_nonnegative, cost=2,
     )
 )  # fmt: skip

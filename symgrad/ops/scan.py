@@ -12,7 +12,7 @@ import numpy as np
 
 from symgrad.errors import ShapeError
 from symgrad.expr.node import Expr, bind, const
-from symgrad.expr.op import Kind, Op, register
+from symgrad.expr.op import Kind, Op, if_all, register
 from symgrad.ops.linear import concat, counted, lead, ones_at, slice_
 
 Attrs = tuple[Any, ...]
@@ -116,7 +116,7 @@ def _support(args: Args, attrs: Attrs, supports: Any) -> Expr | None:
 
 # fmt: off
 register(Op("cumsum", Kind.SCAN, _infer, _evaluate_cumsum, ("axis", "reverse"), batch=_batch("cumsum"), domain=((-3.0, 3.0),),
-            transpose=lambda ct, args, attrs: cumsum(ct, attrs[0], not attrs[1]), support=_support))
+            transpose=lambda ct, args, attrs: cumsum(ct, attrs[0], not attrs[1]), support=_support, nonnegative=if_all))
 register(Op("recurrence", Kind.SCAN, _infer, _evaluate_recurrence, ("axis", "reverse"), batch=_batch("recurrence"), cost=2,
-            vjp=_recurrence_vjp, jvp=_recurrence_jvp, domain=((-3.0, 3.0), (-3.0, 3.0)), support=_support))
+            vjp=_recurrence_vjp, jvp=_recurrence_jvp, domain=((-3.0, 3.0), (-3.0, 3.0)), support=_support, nonnegative=if_all))
 # fmt: on

@@ -71,26 +71,35 @@ class _Infinite:
         self.met: set[Expr] = set()
         self.supports = Supports()
 
-    def scale(self, t: Expr, partial: object, node: Expr) -> Expr:
+    def scale(self, t: Expr, partial: object, node: Expr) -> Expr | None:
         """tangent · partial of `node`, where a zero by structure of either stays a zero."""
         return scale(t, partial, self.supports, node in self.made, node in self.met)
+
+    def selected(self, expr: Expr, pattern: Expr) -> Expr | None:
+        """`expr` where `pattern` is not zero by structure; None if that is nowhere."""
+        support = self.supports.of(pattern)
+        if support is None:
+            return expr
+        return None if is_const(support, 0) else select(support, expr, 0)
 
     def read(self, node: Expr, tangents: list[Expr | None]) -> list[Expr | None]:
         """Tangents of the arguments of a contraction; zero where a mask is, which may meet inf."""
         pulled = node.op.vjp(const(1, node.dtype, node.shape), node, node.args, node.attrs)
         return [
-            t if t is None or (s := self.supports.of(p)) is None else select(s, t, 0)
+            None if t is None else self.selected(t, p)
             for t, p in zip(tangents, pulled, strict=True)
-        ]
+        ]  # fmt: skip
 
-    def kept(self, result: Expr, node: Expr) -> Expr:
+    def kept(self, result: Expr, node: Expr) -> Expr | None:
         """The tangent or cotangent that a rule of `node` made; zero where it is by structure."""
         result = _selected_last(result)
         if node not in self.met:
             return result
         conditions, inside = _conditions(result)
-        support = None if inside.op is PAD else self.supports.of(inside)
-        return result if support is None else _under(conditions, select(support, inside, 0))
+        if inside.op is PAD:
+            return result
+        kept = self.selected(inside, inside)
+        return None if kept is None else _under(conditions, kept)
 
 
 def _push(node: Expr, tangents: list[Expr | None], infinite: _Infinite) -> Expr | None:
@@ -102,11 +111,14 @@ def _push(node: Expr, tangents: list[Expr | None], infinite: _Infinite) -> Expr 
             if factor is not None:
                 assert tangent is not None
                 term = infinite.scale(tangent, factor, node)
-                total = term if total is None else total + term
+                if term is not None:
+                    total = term if total is None else total + term
         return total
     if row.jvp is not None:
         if row.kind is Kind.EINSUM and node in infinite.met:
             tangents = infinite.read(node, tangents)
+            if all(t is None for t in tangents):
+                return None
         pushed = row.jvp(tangents, node, node.args, node.attrs)
     elif row.transpose is None:
         raise _no_rule(node)
@@ -165,19 +177,22 @@ def _pull(
         pulled = [row.transpose(ct, args, node.attrs), *[None] * (len(args) - 1)]
     elif row.vjp is not None:
         if row.kind is Kind.EINSUM and node in infinite.met:
-            support = infinite.supports.of(node)
-            ct = ct if support is None else select(support, ct, 0)
+            reached = infinite.selected(ct, node)
+            if reached is None:
+                return [None] * len(args)
+            ct = reached
         pulled = row.vjp(ct, node, args, node.attrs)
     else:
         raise _no_rule(node)
     conditions = [] if row is SELECT else _conditions(ct)[0]
-    return [
-        None if c is None else _under(
-            [(g, side) for k, side in conditions if (g := _condition_of(node, k, a)) is not None],
-            infinite.kept(c, node),
-        )
-        for a, c in zip(args, pulled, strict=True)
-    ]  # fmt: skip
+    result: list[Expr | None] = []
+    for a, c in zip(args, pulled, strict=True):
+        kept = None if c is None else infinite.kept(c, node)
+        if kept is not None:
+            own = [(_condition_of(node, k, a), side) for k, side in conditions]
+            kept = _under([(k, side) for k, side in own if k is not None], kept)
+        result.append(kept)
+    return result
 
 
 def _condition_of(node: Expr, condition: Expr, a: Expr) -> Expr | None:
@@ -234,8 +249,8 @@ def scale(
     supports: Supports | None = None,
     meets_infinite: bool = False,
     is_infinite: bool = False,
-) -> Expr:
-    """tangent · partial, where a zero by structure on either side stays a zero.
+) -> Expr | None:
+    """tangent · partial, where a zero by structure on either side stays a zero; None for one.
 
     Selections with zeros, and the zeros around a window, stay outermost. If the partial can be
     infinite the support of the tangent is selected as well (`meets_infinite`), if the tangent can,
@@ -274,6 +289,8 @@ def scale(
         result = t / partial.args[1]
     else:
         result = t * partial
+    if support is not None and is_const(support, 0):
+        return None
     if support is not None and (support, True) not in around:
         result = select(support, result, 0)
     for zeros in reversed(around):

@@ -1,21 +1,26 @@
 """Functions whose inactive sides and unread elements have infinite derivatives, and their twins.
 
-Each row: name, f, safe, x. `f` is what a user writes; `safe` is the same function near `x` without
-what is not reached, smooth there, so that an independent tool can differentiate it to any order.
-Both take the module that computes (NumPy for symgrad, jax.numpy for the twin) and the point.
+`f` is what a user writes; `safe` is the same function near `x` without what is not reached, smooth
+there, so that an independent tool can differentiate it to any order. Both take the module that
+computes (NumPy for symgrad, `MP` for the twin) and the point. `truth` is the twin's gradient and
+second derivative by central differences with 100 digits: their error is far below a double's.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
+import mpmath
 import numpy
 
 # ruff: noqa: E501 (one case a line)
 
 
 class Row(NamedTuple):
+    """orders: how many derivatives the twin has at `x`; beyond that `f` has a kink there."""
+
     f: Callable[..., Any]
     safe: Callable[..., Any]
     x: numpy.ndarray
@@ -24,6 +29,43 @@ class Row(NamedTuple):
 
 def A(*values: float) -> numpy.ndarray:
     return numpy.array(values, float)
+
+
+_M = mpmath.mp.clone()
+_M.dps = 100
+_STEP = _M.mpf(10) ** -25
+MP = SimpleNamespace(
+    sum=numpy.sum,
+    **{
+        name: numpy.frompyfunc(getattr(_M, mp_name), 1, 1)
+        for name, mp_name in (("sqrt", "sqrt"), ("log", "log"), ("exp", "exp"),
+                              ("arcsin", "asin"), ("arccos", "acos"))
+    },
+)  # fmt: skip
+
+
+def truth(row: Row) -> tuple[numpy.ndarray, numpy.ndarray | None]:
+    """Gradient and second derivative of the twin, or None where it is asked for one order."""
+    x = numpy.vectorize(_M.mpf, otypes=[object])(row.x)
+    size = x.size
+
+    def at(*moves: tuple[int, int]) -> Any:
+        point = x.copy()
+        for k, sign in moves:
+            point.flat[k] += sign * _STEP
+        return row.safe(MP, point if point.ndim else point[()])
+
+    gradient = [(at((i, 1)) - at((i, -1))) / (2 * _STEP) for i in range(size)]
+    first = numpy.array(gradient, float).reshape(x.shape)
+    if row.orders < 2:
+        return first, None
+    second = numpy.empty((size, size))
+    for i in range(size):
+        for j in range(i + 1):
+            corners = [(a * b, at((i, a), (j, b))) for a in (1, -1) for b in (1, -1)]
+            second[i, j] = float(sum(sign * value for sign, value in corners) / (4 * _STEP**2))
+            second[j, i] = second[i, j]
+    return first, second.reshape(x.shape + x.shape)
 
 
 M = numpy.array([[0.0, 2.0, 0.0], [3.0, 4.0, 0.0], [0.0, 5.0, 9.0]])
@@ -62,7 +104,7 @@ def srgb(np: Any, x: Any) -> Any:
     return np.sum(np.where(c <= 0.0031308, 12.92 * c, 1.055 * c ** (1 / 2.4) - 0.055))
 
 
-def matern(np: Any, ell: Any, power: float = 2.0) -> Any:
+def matern(np: Any, ell: Any) -> Any:
     r = np.sqrt(np.sum((POINTS[:, None] - POINTS[None]) ** 2 / ell**2, -1))
     return np.sum((1 + r) * np.exp(-r))
 
@@ -85,7 +127,7 @@ def matern_log(np: Any, ell: Any) -> Any:
     return np.sum(np.exp(-r))
 
 
-def matern_safe(np: Any, ell: Any, f: Any = None) -> Any:
+def matern_safe(np: Any, ell: Any) -> Any:
     i, j = numpy.nonzero(OFF)
     r = np.sqrt(np.sum((POINTS[i] - POINTS[j]) ** 2 / ell**2, -1))
     return np.sum((1 + r) * np.exp(-r)) + 3 * (ell / ell)
@@ -99,10 +141,6 @@ def matern_log_safe(np: Any, ell: Any) -> Any:
 
 def relu(np: Any, x: Any) -> Any:
     return x * (x > 0)
-
-
-def sumsq(np: Any, x: Any) -> Any:
-    return np.sum(x[1:] ** 2)
 
 
 # fmt: off

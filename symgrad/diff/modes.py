@@ -7,10 +7,11 @@
 Each walks the graph once and asks the rows for their rule; no operation is named here. A
 derivative that is structurally zero is absent (None), never a zero that is multiplied through.
 
-Reverse mode keeps the cotangent of a node as a list of (guard, term): the term holds where the
-guard (a conjunction of `where` conditions, None for everywhere) is true. Local derivatives are
-multiplied inside the guard, so a branch that was not taken never contributes 0 * inf = NaN. Where
-elements are mixed (a sum over copies, a contraction) the guard becomes the part that is reached.
+An array of derivatives can be zero by structure in a part of its elements: where a branch is not
+taken, where nothing reads the element. Such zeros must not meet an infinite derivative, since
+0 * inf is NaN. A selection with zeros therefore stays around what it selects: products are made
+inside of it. Where an infinite derivative comes in, the support (`diff/support.py`) of the product
+is asked for, and what is outside of it is selected away.
 """
 
 from __future__ import annotations
@@ -18,25 +19,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from symgrad.diff.support import Supports, has_pole, is_singular, settled
 from symgrad.errors import DifferentiationError, at_user_line
-from symgrad.expr.node import FLOATS, Expr, arg, bind, const, is_const
+from symgrad.expr.node import CONST, FLOATS, Expr, arg, bind, const, is_const
 from symgrad.expr.op import Kind
 from symgrad.expr.walk import depends_on, rebuild, substitute, toposort
-from symgrad.ops.elementwise import SELECT, both, select
-from symgrad.ops.linear import broadcast_to, lead, sum_
+from symgrad.ops.elementwise import SELECT, invert, join, meet, select
+from symgrad.ops.linear import MOVES, PAD, broadcast_to, lead, pad, slice_
 from symgrad.ops.reduce import spread
 
-Guarded = list[tuple[Expr | None, Expr]]
-_MOVES_ELEMENTS = frozenset({"broadcast", "reshape", "permute", "slice"})
-# Rows with an infinite derivative at a finite point: a zero that meets it must stay a zero.
-_SINGULAR = frozenset(
-    {
-        "divide", "reciprocal", "sqrt", "cbrt", "log", "log1p", "log2", "log10", "power", "xlogy",
-        "arcsin", "arccos", "arccosh", "arctanh", "arctan2", "gammaln", "digamma", "polygamma",
-    }
-)  # fmt: skip
 _REDUCE_AXES = frozenset({"max", "min", "prod", "logsumexp", "norm"})
-_MOST_GUARDS = 4  # more guarded terms than this at one node are merged first
+_Condition = tuple[Expr, bool]  # a bool expression, and what it is where a value is not zero
 
 
 def jvp(
@@ -46,34 +39,94 @@ def jvp(
 
     Returns one Expr of the output's shape per output, or None where it does not depend on `wrt`.
     """
+    nodes = toposort(outs)
+    active = depends_on(nodes, wrt)
+    infinite = _Infinite(nodes, active)
+    infinite.met = depends_on(nodes, infinite.made)
     known: dict[Expr, Expr | None] = dict(zip(wrt, tangents, strict=True))
-    for node in toposort(outs):
+    for node in nodes:
         if node not in known:
             incoming = [known[a] for a in node.args]
-            known[node] = _push(node, incoming) if any(t is not None for t in incoming) else None
+            pushed = None
+            if node.dtype in FLOATS and any(t is not None for t in incoming):
+                pushed = _push(node, incoming, infinite)
+            known[node] = pushed
     return [known[o] for o in outs]
 
 
-def _push(node: Expr, tangents: list[Expr | None]) -> Expr | None:
+class _Infinite:
+    """The nodes of a derivative where infinities come in, or have come in before.
+
+    made : nodes with derivatives that may be infinite
+    met : nodes on the way from there; in forward mode to the results, in reverse mode to the
+        arguments
+    """
+
+    def __init__(self, nodes: Sequence[Expr], active: set[Expr]) -> None:
+        values = depends_on(nodes, [n for n in nodes if has_pole(n)])
+        self.made = {
+            n for n in nodes
+            if n in active and is_singular(n, n in values or any(a in values for a in n.args))
+        }  # fmt: skip
+        self.met: set[Expr] = set()
+        self.supports = Supports()
+
+    def scale(self, t: Expr, partial: object, node: Expr) -> Expr | None:
+        """tangent · partial of `node`, where a zero by structure of either stays a zero."""
+        return scale(t, partial, self.supports, node in self.made, node in self.met)
+
+    def selected(self, expr: Expr, pattern: Expr) -> Expr | None:
+        """`expr` where `pattern` is not zero by structure; None if that is nowhere."""
+        support = self.supports.of(pattern)
+        if support is None:
+            return expr
+        return None if is_const(support, 0) else select(support, expr, 0)
+
+    def read(self, node: Expr, tangents: list[Expr | None]) -> list[Expr | None]:
+        """Tangents of the arguments of a contraction; zero where a mask is, which may meet inf."""
+        pulled = node.op.vjp(const(1, node.dtype, node.shape), node, node.args, node.attrs)
+        return [
+            None if t is None else self.selected(t, p)
+            for t, p in zip(tangents, pulled, strict=True)
+        ]  # fmt: skip
+
+    def kept(self, result: Expr, node: Expr) -> Expr | None:
+        """The tangent or cotangent that a rule of `node` made; zero where it is by structure."""
+        result = _selected_last(result)
+        if node not in self.met:
+            return result
+        conditions, inside = _conditions(result)
+        if inside.op is PAD:
+            return result
+        kept = self.selected(inside, inside)
+        return None if kept is None else _under(conditions, kept)
+
+
+def _push(node: Expr, tangents: list[Expr | None], infinite: _Infinite) -> Expr | None:
     row = node.op
-    if node.dtype not in FLOATS:
-        return None
     if row.partials is not None:
         total: Expr | None = None
         for partial, tangent in zip(row.partials, tangents, strict=True):
             factor = None if partial is None or tangent is None else partial(*node.args, node)
             if factor is not None:
                 assert tangent is not None
-                term = scale(tangent, factor)
-                total = term if total is None else total + term
+                term = infinite.scale(tangent, factor, node)
+                if term is not None:
+                    total = term if total is None else total + term
         return total
     if row.jvp is not None:
-        return row.jvp(tangents, node, node.args, node.attrs)
-    if row.transpose is not None:  # linear in the first argument: the row itself, on the tangent
-        if tangents[0] is None:
-            return None
-        return bind(row, tangents[0], *node.args[1:], attrs=node.attrs)
-    raise _no_rule(node)
+        if row.kind is Kind.EINSUM and node in infinite.met:
+            tangents = infinite.read(node, tangents)
+            if all(t is None for t in tangents):
+                return None
+        pushed = row.jvp(tangents, node, node.args, node.attrs)
+    elif row.transpose is None:
+        raise _no_rule(node)
+    elif tangents[0] is None:
+        return None
+    else:  # linear in the first argument: the row itself, on the tangent
+        pushed = bind(row, tangents[0], *node.args[1:], attrs=node.attrs)
+    return None if pushed is None else infinite.kept(pushed, node)
 
 
 def vjp(
@@ -85,192 +138,201 @@ def vjp(
     """
     nodes = toposort(outs)
     active = depends_on(nodes, wrt)
-    fragile = {n for n in active if n.name in _SINGULAR}
-    fragile = depends_on(nodes, fragile) & active if fragile else fragile
-    pending: dict[Expr, Guarded] = {}
+    infinite = _Infinite(nodes, active)
+    for node in reversed(nodes):
+        if node in infinite.made or node in infinite.met:
+            infinite.met.update(node.args)
+    pending: dict[Expr, list[Expr]] = {}
     for out, cotangent in zip(outs, cotangents, strict=True):
         if cotangent is not None and out in active:
-            pending.setdefault(out, []).append((None, cotangent))
+            pending.setdefault(out, []).append(cotangent)
     sources = set(wrt)
     result: dict[Expr, Expr | None] = dict.fromkeys(wrt)
     for node in reversed(nodes):
-        guarded = pending.pop(node, None)
-        if guarded is None:
+        terms = pending.pop(node, None)
+        if terms is None:
             continue
         if node in sources:
-            result[node] = _materialize(guarded)
+            result[node] = _total(terms)
             continue
-        guarded = _group(guarded)
-        for guard, cotangent in guarded:
-            for a, contribution in zip(
-                node.args, _pull(node, guard, cotangent, active, fragile), strict=True
-            ):
-                if contribution and a in active and a.dtype in FLOATS:
-                    pending.setdefault(a, []).extend(contribution)
+        pulled = _pull(node, _selected_total(terms), active, infinite)
+        for a, contribution in zip(node.args, pulled, strict=True):
+            if contribution is not None and a in active and a.dtype in FLOATS:
+                pending.setdefault(a, []).append(contribution)
     return [result[w] for w in wrt]
 
 
 def _pull(
-    node: Expr, guard: Expr | None, ct: Expr, active: set[Expr], fragile: set[Expr]
-) -> list[Guarded | None]:
-    """Contributions of one guarded cotangent of `node` to each of its arguments."""
+    node: Expr, ct: Expr, active: set[Expr], infinite: _Infinite
+) -> list[Expr | None]:
+    """Contributions of the cotangent of `node` to each of its arguments."""
     row, args = node.op, node.args
-    if row is SELECT:
-        taken = args[0]
-        untaken = bind("logical_not", taken)
-        return [
-            None,
-            [(taken if guard is None else both(guard, taken), ct)],
-            [(untaken if guard is None else both(guard, untaken), ct)],
-        ]
     if row.partials is not None:
-        contributions: list[Guarded | None] = []
+        contributions: list[Expr | None] = []
         for a, partial in zip(args, row.partials, strict=True):
             factor = None if partial is None or a not in active else partial(*args, node)
-            contributions.append(None if factor is None else [(guard, scale(ct, factor))])
+            contributions.append(None if factor is None else infinite.scale(ct, factor, node))
         return contributions
     if row.transpose is not None:
-        if row.name == "sum" or row.name in _MOVES_ELEMENTS - {"broadcast"}:
-            # The transpose only moves elements, or repeats them: the guard can go along.
-            moved = None if guard is None else _transpose_guard(node, guard)
-            if guard is None or moved is not None:
-                return [[(moved, row.transpose(ct, args, node.attrs))], *[None] * (len(args) - 1)]
-        rule = _transposed
+        pulled = [row.transpose(ct, args, node.attrs), *[None] * (len(args) - 1)]
     elif row.vjp is not None:
-        rule = row.vjp
+        if row.kind is Kind.EINSUM and node in infinite.met:
+            reached = infinite.selected(ct, node)
+            if reached is None:
+                return [None] * len(args)
+            ct = reached
+        pulled = row.vjp(ct, node, args, node.attrs)
     else:
         raise _no_rule(node)
-    guards: Sequence[Expr | None] | None = _guards(node, guard)
-    if guards is None:
-        ct = _materialize([(guard, ct)])
-        if guard is not None and any(a in fragile for a in args):
-            guards = _reach(node, guard)
-    return [
-        None if c is None else [(g, c)]
-        for g, c in zip(guards or [None] * len(args), rule(ct, node, args, node.attrs), strict=True)
-    ]
+    conditions = [] if row is SELECT else _conditions(ct)[0]
+    result: list[Expr | None] = []
+    for a, c in zip(args, pulled, strict=True):
+        kept = None if c is None else infinite.kept(c, node)
+        if kept is not None:
+            own = [(_condition_of(node, k, a), side) for k, side in conditions]
+            kept = _under([(k, side) for k, side in own if k is not None], kept)
+        result.append(kept)
+    return result
 
 
-def _transposed(ct: Expr, node: Expr, args: tuple[Expr, ...], attrs: Any) -> list[Expr | None]:
-    assert node.op.transpose is not None
-    return [node.op.transpose(ct, args, attrs), *[None] * (len(args) - 1)]
+def _condition_of(node: Expr, condition: Expr, a: Expr) -> Expr | None:
+    """The condition of a result for its argument `a`, if each of its elements has just one.
 
-
-def _transpose_guard(node: Expr, guard: Expr) -> Expr | None:
-    if node.name == "slice":  # pad has no bool form; outside the window the cotangent is 0 anyway
-        return None
-    assert node.op.transpose is not None
-    if node.name == "sum":
-        x, axes = node.args[0], node.attrs[0]
-        kept = tuple(k for k in range(x.ndim) if k not in axes)
-        return bind("broadcast", guard, attrs=(x.shape, kept))
-    return node.op.transpose(guard, node.args, node.attrs)
-
-
-def _guards(node: Expr, guard: Expr | None) -> list[Expr] | None:
-    """The guard of a result as one guard per argument, if each of their elements has just one.
-
-    That is so for a reduction, and for everything if the guard is one condition for all elements.
+    That is so for a reduction, and for everything if it is one condition for all elements. What
+    only moves elements has taken its conditions along.
     """
-    if guard is None:
+    if node.op in MOVES or node.name == "sum":
         return None
-    if guard.name == "broadcast" and guard.args[0].shape == ():
-        guard = guard.args[0]
-    if guard.shape == ():
-        return [broadcast_to(guard, a.shape) for a in node.args]
-    if node.name in _REDUCE_AXES:
-        return [spread(guard, node.args[0], node.attrs[0])]
-    return None
+    if condition.name == "broadcast" and condition.args[0].shape == ():
+        condition = condition.args[0]
+    if condition.shape == ():
+        return broadcast_to(condition, a.shape)
+    return spread(condition, a, node.attrs[0]) if node.name in _REDUCE_AXES else None
 
 
-def _reach(node: Expr, guard: Expr) -> list[Expr | None] | None:
-    """Per argument, the elements that a guarded part of the result depends on; None if not known.
-
-    It is the reverse rule applied to a pattern of ones. Elsewhere the cotangent is zero whatever
-    the values are, and the guard keeps it from meeting an infinite derivative.
-    """
-    row, args, attrs = node.op, node.args, node.attrs
-    ones = bind("convert", guard, attrs=(node.dtype,))
-    counts: list[Expr | None]
-    if row.kind is Kind.EINSUM:
-        pattern = tuple([a if a.name == "eye" else const(1, a.dtype, a.shape) for a in args])
-        counts = row.vjp(ones, node, pattern, attrs)  # type: ignore[misc]
-    elif row.name == "softmax":
-        counts = [spread(sum_(ones, attrs[0]), args[0], attrs[0])]
-    elif row.name == "recurrence":
-        counts = [bind("cumsum", ones, attrs=(attrs[0], not attrs[1]))] * 2
-    elif row.transpose is not None:
-        counts = _transposed(ones, node, args, attrs)
-    elif row.kind is Kind.LINEAR:
-        counts = row.vjp(ones, node, args, attrs)  # type: ignore[misc]
-    else:
-        return None
-    return [
-        None if c is None else bind("not_equal", c, const(0, c.dtype, c.shape)) for c in counts
-    ]
-
-
-def _sums(guarded: Guarded) -> Guarded:
-    """One term per guard."""
-    sums: dict[Expr | None, Expr] = {}
-    for guard, term in guarded:
-        sums[guard] = sums[guard] + term if guard in sums else term
-    return list(sums.items())
-
-
-def _group(guarded: Guarded) -> Guarded:
-    """One term per guard; everything merged into one, under any of them, when there are many."""
-    sums = _sums(guarded)
-    if len(sums) <= _MOST_GUARDS:
-        return sums
-    merged: Expr | None = None
-    for guard, _ in sums:
-        if guard is None:
-            return [(None, _materialize(sums))]
-        merged = guard if merged is None else bind("logical_or", merged, guard)
-    return [(merged, _materialize(sums))]
-
-
-def _materialize(guarded: Guarded) -> Expr:
-    """The cotangent as one array."""
+def _total(terms: Sequence[Expr]) -> Expr:
+    """Their sum; terms under one condition are added under it."""
+    sums: dict[_Condition | None, Expr] = {}
+    for term in terms:
+        conditions, _ = _conditions(term, most=1)
+        key = conditions[0] if conditions else None
+        inside = term if key is None else term.args[1 if key[1] else 2]
+        sums[key] = sums[key] + inside if key in sums else inside
     total: Expr | None = None
-    for guard, term in _sums(guarded):
-        value = term if guard is None else select(guard, term, 0)
-        total = value if total is None else total + value
+    for key, inside in sums.items():
+        term = inside if key is None else _under([key], inside)
+        total = term if total is None else total + term
     assert total is not None
     return total
 
 
-def scale(t: Expr, partial: object) -> Expr:
-    """tangent · partial, where an exact zero of a select on either side stays an exact zero."""
+def _selected_total(terms: Sequence[Expr]) -> Expr:
+    """Their sum, selected where one of them is not zero by a condition."""
+    total = _total(terms)
+    anywhere: Expr | None = None
+    for term in terms:
+        conditions, _ = _conditions(term, most=1)
+        if not conditions:
+            return total
+        condition, side = conditions[0]
+        condition = condition if side else invert(condition)
+        anywhere = condition if anywhere is None else join(anywhere, condition)
+    if anywhere is None or _conditions(total)[0]:
+        return total
+    anywhere = settled(anywhere)
+    return total if anywhere is None else select(anywhere, total, 0)
+
+
+def scale(
+    t: Expr,
+    partial: object,
+    supports: Supports | None = None,
+    meets_infinite: bool = False,
+    is_infinite: bool = False,
+) -> Expr | None:
+    """tangent · partial, where a zero by structure on either side stays a zero; None for one.
+
+    Selections with zeros, and the zeros around a window, stay outermost. If the partial can be
+    infinite the support of the tangent is selected as well (`meets_infinite`), if the tangent can,
+    that of the partial (`is_infinite`).
+    """
     if isinstance(partial, int):
-        return t if partial == 1 else -t if partial == -1 else t * partial
+        if partial == 1:
+            return t
+        conditions, t = _conditions(t)
+        return _under(conditions, -t if partial == -1 else t * partial)
     assert isinstance(partial, Expr)
-    conditions: list[tuple[Expr, bool]] = []
+    around: list[_Condition | tuple[Any, ...]] = []
     while True:
-        # x · select(c, y, 0) = select(c, x · y, 0), peeled iteratively from both factors
-        if partial.op is SELECT and _has_zero_branch(partial):
-            side = is_const(partial.args[2], 0)
-            conditions.append((partial.args[0], side))
-            partial = partial.args[1] if side else partial.args[2]
-        elif t.op is SELECT and _has_zero_branch(t):
-            side = is_const(t.args[2], 0)
-            conditions.append((t.args[0], side))
-            t = t.args[1] if side else t.args[2]
+        if _has_zero_branch(partial):
+            conditions, partial = _conditions(partial)
+            around += conditions
+        elif _has_zero_branch(t):
+            conditions, t = _conditions(t)
+            around += conditions
+        elif t.op is PAD:
+            shape, starts, steps = t.attrs
+            around.append((shape, starts, steps))
+            t = t.args[0]
+            partial = slice_(partial, starts, t.shape, steps)
         else:
             break
+    support = None
+    if supports is not None:
+        # a constant 0 is arithmetic: the user's own
+        support = meet(
+            supports.of(t) if meets_infinite and t.op is not CONST else None,
+            supports.of(partial) if is_infinite and partial.op is not CONST else None,
+        )
     # 1/y as a partial reads better, and rounds once less, as a division
     if partial.name == "divide" and is_const(partial.args[0], 1):
         result = t / partial.args[1]
     else:
         result = t * partial
-    for condition, side in reversed(conditions):
-        result = select(condition, result, 0) if side else select(condition, 0, result)
+    if support is not None and is_const(support, 0):
+        return None
+    if support is not None and (support, True) not in around:
+        result = select(support, result, 0)
+    for zeros in reversed(around):
+        result = _under([zeros], result) if len(zeros) == 2 else pad(result, *zeros)
     return result
 
 
-def _has_zero_branch(node: Expr) -> bool:
-    return is_const(node.args[1], 0) != is_const(node.args[2], 0)
+def _has_zero_branch(e: Expr) -> bool:
+    return e.op is SELECT and is_const(e.args[1], 0) != is_const(e.args[2], 0)
+
+
+def _conditions(e: Expr, most: int | None = None) -> tuple[list[_Condition], Expr]:
+    """The selections with zeros around an expression, the outermost first, and what is inside."""
+    conditions: list[_Condition] = []
+    while _has_zero_branch(e) and len(conditions) != most:
+        side = is_const(e.args[2], 0)
+        conditions.append((e.args[0], side))
+        e = e.args[1 if side else 2]
+    return conditions, e
+
+
+def _under(conditions: Sequence[_Condition], e: Expr) -> Expr:
+    """`e` inside of selections with zeros."""
+    for condition, side in reversed(conditions):
+        e = select(condition, e, 0) if side else select(condition, 0, e)
+    return e
+
+
+def _selected_last(e: Expr) -> Expr:
+    """The same with what is moved or repeated selected afterwards."""
+    moves: list[Expr] = []
+    inside = e
+    while inside.op in MOVES:
+        moves.append(inside)
+        inside = inside.args[0]
+    if not moves or not _has_zero_branch(inside):
+        return e
+    conditions, inside = _conditions(inside)
+    for m in reversed(moves):
+        inside = rebuild(m, (inside, *m.args[1:]))
+        conditions = [(rebuild(m, (c, *m.args[1:])), side) for c, side in conditions]
+    return _under(conditions, inside)
 
 
 def vmap(

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from symgrad.errors import SymgradError
-from symgrad.expr.node import ARG, DTYPES, Expr
+from symgrad.expr.node import ARG, DTYPES, EYE, Expr
 from symgrad.expr.op import OPS, Kind
 from symgrad.expr.walk import toposort
 
@@ -33,13 +33,36 @@ def evaluate(outs: Sequence[Expr], values: Mapping[Expr, np.ndarray]) -> list[np
             if node.op is ARG:
                 known[node] = values[node]
             else:
-                result = node.op.evaluate(*[known[a] for a in node.args], *node.attrs)
+                given = [known[a] for a in node.args]
+                if node.op.kind is Kind.EINSUM and any(a.op is EYE for a in node.args):
+                    result = _with_deltas(node, given)
+                else:
+                    result = node.op.evaluate(*given, *node.attrs)
                 known[node] = np.asarray(result, dtype=node.dtype)
             for a in node.args:
                 uses[a] -= 1
                 if not uses[a]:
                     del known[a]
     return [known[o] for o in outs]
+
+
+def _with_deltas(node: Expr, values: Sequence[np.ndarray]) -> np.ndarray:
+    """A contraction with identity matrices, whose zeros stay zeros also beside an infinity."""
+    inputs, output = node.attrs
+    factors, terms, equal = [], [], []
+    for a, value, labels in zip(node.args, values, inputs, strict=True):
+        if a.op is EYE and labels[0] != labels[1] and set(labels) <= set(output):
+            equal.append([output.index(k) for k in labels])
+            factors += [np.ones(len(value), value.dtype)] * 2
+            terms += [labels[:1], labels[1:]]
+        else:
+            factors.append(value)
+            terms.append(labels)
+    result = node.op.evaluate(*factors, tuple(terms), output)
+    places = np.indices(node.shape, sparse=True)
+    for i, j in equal:
+        result = np.where(places[i] == places[j], result, np.zeros((), node.dtype))
+    return result
 
 
 def check(outs: Iterable[Expr]) -> None:

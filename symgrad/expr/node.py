@@ -30,6 +30,7 @@ from symgrad.expr.op import OPS, Kind, Op
 DTYPES = ("bool", "int32", "int64", "float32", "float64")
 FLOATS = ("float32", "float64")
 _MASK = (1 << 64) - 1
+MOST_WRITTEN = 4096  # elements of a captured array that is looked at, and written out in C
 DEPTH_SHIFT = 64  # `order` is depth << DEPTH_SHIFT, plus a digest
 
 
@@ -234,8 +235,21 @@ CONST = Op(
     _infer_const,
     lambda dtype, bits, shape: np.full(shape, np.frombuffer(bits, dtype)[0]),
     ("dtype", "bits", "shape"),
+    support=lambda args, attrs, supports: (
+        None if np.frombuffer(attrs[1], attrs[0])[0] else const(False, "bool", attrs[2])
+    ),
+    nonnegative=lambda args, attrs, which: bool(np.frombuffer(attrs[1], attrs[0])[0] >= 0),
 )
-ARRAY = Op("array", Kind.SOURCE, lambda d: (d.array.shape, str(d.array.dtype)), lambda d: d.array)
+ARRAY = Op(
+    "array",
+    Kind.SOURCE,
+    lambda d: (d.array.shape, str(d.array.dtype)),
+    lambda d: d.array,
+    support=lambda args, attrs, supports: (
+        array(attrs[0].array != 0) if attrs[0].array.size <= MOST_WRITTEN else None
+    ),
+    nonnegative=lambda args, attrs, which: bool((attrs[0].array >= 0).all()),
+)
 ARG = Op(
     "arg",
     Kind.SOURCE,
@@ -249,6 +263,10 @@ EYE = Op(
     lambda n, dtype: ((n, n), dtype),
     lambda n, dtype: np.eye(n, dtype=dtype),
     ("n", "dtype"),
+    support=lambda args, attrs, supports: bind(
+        "not_equal", eye(*attrs), const(0, attrs[1], (attrs[0], attrs[0]))
+    ),
+    nonnegative=lambda args, attrs, which: True,
 )
 IOTA = Op(
     "iota", Kind.SOURCE, lambda n: ((n,), "int64"), lambda n: np.arange(n, dtype=np.int64), ("n",)

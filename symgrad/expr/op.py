@@ -42,6 +42,9 @@ class Op:
     batch        (args, which are batched, attrs, size) -> Expr with a new leading axis
     expand       (args, attrs) -> Expr made of lower operations
     normalize    (args, attrs) -> simpler Expr or None; run whenever a node is bound
+    support      (args, attrs, supports) -> bool Expr, false where the value is 0 whatever the
+                 values of the args are, given the same of each argument; None: nowhere
+    nonnegative  (args, attrs, which args are) -> whether no value of the leaves makes it negative
     element      generator (index, args, attrs): yields (arg, index) to read, returns the scalar
     combine      how a reduction accumulates: "+", "*", "max", …, and its start value
     c            C spelling: a function name, or a template over {0}, {1}, …
@@ -63,6 +66,8 @@ class Op:
     batch: Callable[..., Any] | None = None
     expand: Callable[..., Any] | None = None
     normalize: Callable[..., Any] | None = None
+    support: Callable[..., Any] | None = None
+    nonnegative: Callable[..., bool] | None = None
     element: Callable[..., Any] | None = None
     combine: tuple[str, Any] | None = None
     c: str | None = None
@@ -83,6 +88,21 @@ class Op:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return lookup, (self.name,)
+
+
+def always(args: Any, attrs: Any, which: Any) -> bool:
+    """For the column `nonnegative`: whatever the arguments are."""
+    return True
+
+
+def if_all(args: Any, attrs: Any, which: Any) -> bool:
+    """For the column `nonnegative`: if all arguments are."""
+    return all(which)
+
+
+def if_first(args: Any, attrs: Any, which: Any) -> bool:
+    """For the column `nonnegative`: if the first argument is."""
+    return bool(which[0])
 
 
 OPS: dict[str, Op] = {}

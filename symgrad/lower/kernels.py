@@ -639,9 +639,17 @@ class Kernels:
         if op.kind is Kind.EINSUM:
             at = dict(zip(node.attrs[1], index, strict=True))
             result: Expr | None = None
+            deltas: list[Expr] = []
             for factor, labels in zip(node.args, node.attrs[0], strict=True):
                 value = yield factor, tuple(at[k] for k in labels)
-                result = value if result is None else result * value
+                if factor.op is EYE and value.name == "select":
+                    deltas.append(value.args[0])
+                else:
+                    result = value if result is None else result * value
+            # A delta is a zero by structure: an infinite factor does not make it NaN.
+            result = const(1, node.dtype) if result is None else result
+            for same in deltas:
+                result = bind("select", same, result, const(0, node.dtype))
             return result
         values = []
         for a in node.args:

@@ -19,7 +19,7 @@ import numpy as np
 from symgrad.errors import DtypeError, ShapeError
 from symgrad.expr.node import CONST, EYE, Expr, bind, const, const_value, eye
 from symgrad.expr.op import Kind, Op, register
-from symgrad.ops.linear import broadcast, permute, sum_
+from symgrad.ops.linear import broadcast, counted, ones_at, permute, sum_
 
 Labels = tuple[int, ...]
 Args = tuple[Expr, ...]
@@ -284,9 +284,25 @@ def _batch(args: Args, batched: list[bool], attrs: tuple[Any, ...], size: int) -
     return einsum(args, terms, ("batch", *output))
 
 
+def _support(args: Args, attrs: tuple[Any, ...], supports: Any) -> Expr | None:
+    """Where the sum has a term without a zero factor."""
+    supports = [None if f.op is CONST else s for f, s in zip(args, supports, strict=True)]
+    if all(s is None for s in supports):
+        return None
+    ones = [f if f.op is EYE else ones_at(s, f) for f, s in zip(args, supports, strict=True)]
+    return counted(einsum(ones, *attrs))
+
+
+def _nonnegative(args: Args, attrs: tuple[Any, ...], which: Any) -> bool:
+    """All factors are, or stand there twice: Σ xᵢ²."""
+    terms = list(zip(args, attrs[0], strict=True))
+    return all(w or terms.count(t) % 2 == 0 for t, w in zip(terms, which, strict=True))
+
+
 EINSUM = register(
     Op(
         "einsum", Kind.EINSUM, _infer, _evaluate, ("inputs", "output"),
-        vjp=_vjp, jvp=_jvp, batch=_batch, normalize=_normalize, cost=2,
+        vjp=_vjp, jvp=_jvp, batch=_batch, normalize=_normalize, support=_support,
+        nonnegative=_nonnegative, cost=2,
     )
 )  # fmt: skip

@@ -24,7 +24,7 @@ import numpy as np
 
 from symgrad.errors import DtypeError, ShapeError
 from symgrad.expr.node import CONST, FLOATS, Expr, bind, const, is_const
-from symgrad.expr.op import Kind, Op, register
+from symgrad.expr.op import Kind, Op, always, if_all, if_first, register
 from symgrad.ops import special
 
 Partial = Callable[..., Any] | None
@@ -66,12 +66,15 @@ def unary(
     infer: Callable[..., Any] = _infer_float,
     numpy: tuple[str, ...] | None = None,
     c_int: str | None = None,
+    support: Callable[..., Any] | None = None,
+    nonnegative: Callable[..., bool] | None = None,
 ) -> Op:
     """Register a row with one argument; `numpy` () if no function of NumPy or SciPy is like it."""
     return register(
         Op(
             name, Kind.ELEMENTWISE, infer, evaluate, partials=(partial,), c=c, c_int=c_int,
             sympy=sympy, domain=(domain,), cost=cost, numpy=(name,) if numpy is None else numpy,
+            support=support, nonnegative=nonnegative,
         )
     )  # fmt: skip
 
@@ -90,13 +93,16 @@ def binary(
     commutative: bool = False,
     identity: float | None = None,
     normalize: Callable[..., Any] | None = None,
+    support: Callable[..., Any] | None = None,
+    nonnegative: Callable[..., bool] | None = None,
 ) -> Op:
     """Register a row with two arguments."""
     return register(
         Op(
             name, Kind.ELEMENTWISE, infer, evaluate, partials=partials, c=c, c_int=c_int,
             sympy=sympy, domain=domain, cost=cost, numpy=(name,) if numpy is None else numpy,
-            commutative=commutative, identity=identity, normalize=normalize,
+            commutative=commutative, identity=identity, normalize=normalize, support=support,
+            nonnegative=nonnegative,
         )
     )  # fmt: skip
 
@@ -141,6 +147,16 @@ def both(a: Expr, b: Expr) -> Expr:
     return bind("logical_and", a, b)
 
 
+def either(a: Expr, b: Expr) -> Expr:
+    """a or b, elementwise on bool."""
+    return bind("logical_or", a, b)
+
+
+def invert(a: Expr) -> Expr:
+    """not a, elementwise on bool."""
+    return bind("logical_not", a)
+
+
 def select(condition: Expr, a: Any, b: Any) -> Expr:
     """a where condition, else b; Python numbers take the other's type."""
     like = a if isinstance(a, Expr) else b
@@ -155,6 +171,59 @@ def _tie(x: Expr, y: Expr, wins: Expr) -> Expr:
     """1 where `wins`, a half on a tie, else 0."""
     half = const(0.5, x.dtype, x.shape)
     return select(wins, const(1, x.dtype, x.shape), select(equal(x, y), half, half * 0))
+
+
+# ---- where a value can be other than zero -------------------------------------------------------
+
+
+def meet(*supports: Expr | None) -> Expr | None:
+    """Where all of them are true; None, which stands for everywhere, if there is none."""
+    total: Expr | None = None
+    for s in supports:
+        if s is not None and s is not total:
+            total = s if total is None else both(total, s)
+    return total
+
+
+def join(a: Expr | None, b: Expr | None) -> Expr | None:
+    """Where one of them is true; None, which stands for everywhere, if one is that."""
+    if a is None or b is None:
+        return None
+    if a is b or is_const(b, False):
+        return a
+    return b if is_const(a, False) else either(a, b)
+
+
+def _of_product(args: Any, attrs: Any, supports: Any) -> Expr | None:
+    """A constant factor 0 is arithmetic, no structure."""
+    return meet(*[s for a, s in zip(args, supports, strict=True) if a.op is not CONST])
+
+
+def _of_numerator(args: Any, attrs: Any, supports: Any) -> Expr | None:
+    return supports[0]
+
+
+def _of_sum(args: Any, attrs: Any, supports: Any) -> Expr | None:
+    a, b = supports
+    if is_const(args[0], 1):  # 1 - mask
+        b = args[1]
+        if b.name == "convert" and b.args[0].dtype == "bool":
+            return invert(b.args[0])
+    return join(a, b)
+
+
+def _of_selection(args: Any, attrs: Any, supports: Any) -> Expr | None:
+    condition, (a, b) = args[0], supports[1:]
+    if a is None and b is None:
+        return None
+    if a is None:
+        return join(condition, b)
+    if b is None:
+        return join(invert(condition), a)
+    return join(
+        a if is_const(a, False) else both(condition, a),
+        b if is_const(b, False) else both(invert(condition), b),
+    )
 
 
 # ---- normal forms that hold for every value, NaN and infinities included -----------------------
@@ -208,14 +277,14 @@ _LN2, _LN10 = math.log(2), math.log(10)
 
 # fmt: off
 #     name        evaluate         C                      partial(x, out)                                   SymPy           domain        cost
-unary("negative", np.negative,     "-{0}",                lambda x, out: -1,                                "-a",           _REAL,        1, _infer_same)
-unary("absolute", np.abs,          "fabs@({0})",          lambda x, out: sign(x),                           "Abs(a)",       _REAL,        1, _infer_same, ("absolute", "fabs"), c_int="{0} < 0 ? -{0} : {0}")
-unary("sign",     np.sign,         "{0} > 0 ? 1 : ({0} < 0 ? -1 : ({0} == 0 ? 0 : {0}))", None,             "sign(a)",      _REAL,        2, _infer_same)
-unary("sqrt",     np.sqrt,         "sqrt@({0})",          lambda x, out: 0.5 / out,                         "sqrt(a)",      _POSITIVE,    5)
-unary("cbrt",     np.cbrt,         "cbrt@({0})",          lambda x, out: 1 / (3 * square(out)),             "cbrt(a)",      _POSITIVE,    20)
-unary("square",   np.square,       "{0} * {0}",           lambda x, out: 2 * x,                             "a**2",         _REAL,        1, _infer_same)
-unary("exp",      np.exp,          "exp@({0})",           lambda x, out: out,                               "exp(a)",       _REAL,        20)
-unary("exp2",     np.exp2,         "exp2@({0})",          lambda x, out: out * _LN2,                        "2**a",         _REAL,        20)
+unary("negative", np.negative,     "-{0}",                lambda x, out: -1,                                "-a",           _REAL,        1, _infer_same, support=_of_numerator)
+unary("absolute", np.abs,          "fabs@({0})",          lambda x, out: sign(x),                           "Abs(a)",       _REAL,        1, _infer_same, ("absolute", "fabs"), c_int="{0} < 0 ? -{0} : {0}", nonnegative=always)
+unary("sign",     np.sign,         "{0} > 0 ? 1 : ({0} < 0 ? -1 : ({0} == 0 ? 0 : {0}))", None,             "sign(a)",      _REAL,        2, _infer_same, support=lambda args, attrs, supports: bind("not_equal", args[0], _lift(0, args[0])))
+unary("sqrt",     np.sqrt,         "sqrt@({0})",          lambda x, out: _root(x, 0.5 / out),               "sqrt(a)",      _POSITIVE,    5, nonnegative=if_first)
+unary("cbrt",     np.cbrt,         "cbrt@({0})",          lambda x, out: _root(x, 1 / (3 * square(out))),   "cbrt(a)",      _POSITIVE,    20, nonnegative=if_first)
+unary("square",   np.square,       "{0} * {0}",           lambda x, out: 2 * x,                             "a**2",         _REAL,        1, _infer_same, nonnegative=always)
+unary("exp",      np.exp,          "exp@({0})",           lambda x, out: out,                               "exp(a)",       _REAL,        20, nonnegative=always)
+unary("exp2",     np.exp2,         "exp2@({0})",          lambda x, out: out * _LN2,                        "2**a",         _REAL,        20, nonnegative=always)
 unary("expm1",    np.expm1,        "expm1@({0})",         lambda x, out: exp(x),                            "exp(a) - 1",   _REAL,        20)
 unary("log",      np.log,          "log@({0})",           lambda x, out: 1 / x,                             "log(a)",       _POSITIVE,    20)
 unary("log1p",    np.log1p,        "log1p@({0})",         lambda x, out: 1 / (1 + x),                       "log(1 + a)",   (-0.9, 9.0),  20)
@@ -225,9 +294,9 @@ unary("sin",      np.sin,          "sin@({0})",           lambda x, out: cos(x),
 unary("cos",      np.cos,          "cos@({0})",           lambda x, out: -sin(x),                           "cos(a)",       _REAL,        20)
 unary("tan",      np.tan,          "tan@({0})",           lambda x, out: 1 + square(out),                   "tan(a)",       (-1.4, 1.4),  25)
 unary("sinh",     np.sinh,         "sinh@({0})",          lambda x, out: cosh(x),                           "sinh(a)",      _REAL,        25)
-unary("cosh",     np.cosh,         "cosh@({0})",          lambda x, out: sinh(x),                           "cosh(a)",      _REAL,        25)
+unary("cosh",     np.cosh,         "cosh@({0})",          lambda x, out: sinh(x),                           "cosh(a)",      _REAL,        25, nonnegative=always)
 unary("tanh",     np.tanh,         "tanh@({0})",          lambda x, out: square(sech(x)),                   "tanh(a)",      _REAL,        25)
-unary("sech",     lambda x: 1 / np.cosh(x), "1 / cosh@({0})", lambda x, out: -out * bind("tanh", x),          "1/cosh(a)",    _REAL,        29, numpy=())
+unary("sech",     lambda x: 1 / np.cosh(x), "1 / cosh@({0})", lambda x, out: -out * bind("tanh", x),          "1/cosh(a)",    _REAL,        29, numpy=(), nonnegative=always)
 unary("complement_square", lambda x: (1 - x) * (1 + x), "(1 - {0}) * (1 + {0})", lambda x, out: -2 * x,     "1 - a**2",     (-0.9, 0.9),  3, numpy=())
 unary("arcsin",   np.arcsin,       "asin@({0})",          lambda x, out: 1 / sqrt(complement_square(x)),       "asin(a)",      (-0.95, 0.95), 20)
 unary("arccos",   np.arccos,       "acos@({0})",          lambda x, out: -1 / sqrt(complement_square(x)),      "acos(a)",      (-0.95, 0.95), 20)
@@ -239,30 +308,30 @@ unary("floor",    np.floor,        "floor@({0})",         None,                 
 unary("ceil",     np.ceil,         "ceil@({0})",          None,                                             "ceiling(a)",   _REAL,        1)
 unary("trunc",    np.trunc,        "trunc@({0})",         None,                                             "sign(a)*floor(Abs(a))", _REAL, 1, numpy=("trunc", "fix"))
 unary("rint",     np.rint,         "rint@({0})",          None,                                             "floor(a + 1/2)", _REAL,      1)
-unary("reciprocal", np.reciprocal, "1 / {0}",             lambda x, out: -square(out),                      "1/a",          _POSITIVE,    4)
+unary("reciprocal", np.reciprocal, "1 / {0}",             lambda x, out: -square(out),                      "1/a",          _POSITIVE,    4, nonnegative=if_first)
 unary("erf",      special.erf,     "erf@({0})",           lambda x, out: 2 / math.sqrt(math.pi) * exp(-square(x)),  "erf(a)",  _REAL,     30)
-unary("erfc",     special.erfc,    "erfc@({0})",          lambda x, out: -2 / math.sqrt(math.pi) * exp(-square(x)), "erfc(a)", _REAL,     30)
+unary("erfc",     special.erfc,    "erfc@({0})",          lambda x, out: -2 / math.sqrt(math.pi) * exp(-square(x)), "erfc(a)", _REAL,     30, nonnegative=always)
 unary("gammaln",  special.gammaln, "sg_gammaln@({0})",    lambda x, out: digamma(x),                        "loggamma(a)",  _POSITIVE,    40)
 unary("digamma",  special.digamma, "sg_digamma@({0})",    lambda x, out: bind("polygamma", const(1, x.dtype, x.shape), x), "digamma(a)", _POSITIVE, 40, numpy=("psi", "digamma"))
-unary("sigmoid",  special.sigmoid, "sg_sigmoid@({0})",    lambda x, out: out * sigmoid(-x),                 "1/(1 + exp(-a))", _REAL,     25, numpy=("expit",))
-unary("softplus", special.softplus, "sg_softplus@({0})",  lambda x, out: sigmoid(x),                        "log(1 + exp(a))", _REAL,     45, numpy=())
+unary("sigmoid",  special.sigmoid, "sg_sigmoid@({0})",    lambda x, out: out * sigmoid(-x),                 "1/(1 + exp(-a))", _REAL,     25, numpy=("expit",), nonnegative=always)
+unary("softplus", special.softplus, "sg_softplus@({0})",  lambda x, out: sigmoid(x),                        "log(1 + exp(a))", _REAL,     45, numpy=(), nonnegative=always)
 unary("sinc",     special.sinc,    "{0} == 0 ? 1 : sin@({0}) / {0}", lambda x, out: -x * jn_root(const(1, x.dtype, x.shape), square(x)), "sinc(a)", _REAL, 25, numpy=())
-unary("stop_gradient", np.positive, "{0}",                None,                                             "a",            _REAL,        0, _infer_same, ("stop_gradient",))
+unary("stop_gradient", np.positive, "{0}",                None,                                             "a",            _REAL,        0, _infer_same, ("stop_gradient",), nonnegative=if_first)
 unary("isnan",    np.isnan,        "{0} != {0}",          None,                                             "Ne(a, a)",     _REAL,        1, _infer_bool, c_int="0")
 unary("isinf",    np.isinf,        "isinf({0}) != 0",     None,                                             "Eq(Abs(a), oo)", _REAL,      1, _infer_bool, c_int="0")
 unary("isfinite", np.isfinite,     "isfinite({0}) != 0",  None,                                             "Lt(Abs(a), oo)", _REAL,      1, _infer_bool, c_int="1")
 unary("logical_not", np.logical_not, "!{0}",              None,                                             "Not(a)",       _REAL,        1, _infer_bool)
 
 #      name        evaluate          C                        partials(x, y, out)                                               SymPy          domain          cost
-binary("add",      np.add,           "{0} + {1}",             (lambda x, y, out: 1, lambda x, y, out: 1),                       "a + b",       _PAIR,          1, _infer_same, commutative=True, identity=-0.0, normalize=_normalize_add)
-binary("subtract", np.subtract,      "{0} - {1}",             (lambda x, y, out: 1, lambda x, y, out: -1),                      "a - b",       _PAIR,          1, _infer_same, normalize=_normalize_subtract)
-binary("multiply", np.multiply,      "{0} * {1}",             (lambda x, y, out: y, lambda x, y, out: x),                       "a*b",         _PAIR,          1, _infer_same, commutative=True, identity=1, normalize=_normalize_multiply)
-binary("divide",   np.divide,        "{0} / {1}",             (lambda x, y, out: 1 / y, lambda x, y, out: -out / y),            "a/b",         (_REAL, _POSITIVE), 4, numpy=("divide", "true_divide"), normalize=_normalize_divide)
-binary("power",    np.power,         "pow@({0}, {1})",        (lambda x, y, out: _power_dx(x, y), lambda x, y, out: _power_dy(x, y, out)), "a**b", (_POSITIVE, _REAL), 40, _infer_same, numpy=("power", "float_power"), c_int="sg_ipow({0}, {1})")
-binary("maximum",  np.maximum,       "{0} > {1} || {0} != {0} ? {0} : {1}", (lambda x, y, out: _tie(x, y, greater(x, y)), lambda x, y, out: _tie(x, y, greater(y, x))), "Max(a, b)", _PAIR, 1, _infer_same, commutative=True, c_int="{0} > {1} ? {0} : {1}")
-binary("minimum",  np.minimum,       "{0} < {1} || {0} != {0} ? {0} : {1}", (lambda x, y, out: _tie(x, y, less(x, y)), lambda x, y, out: _tie(x, y, less(y, x))), "Min(a, b)", _PAIR, 1, _infer_same, commutative=True, c_int="{0} < {1} ? {0} : {1}")
+binary("add",      np.add,           "{0} + {1}",             (lambda x, y, out: 1, lambda x, y, out: 1),                       "a + b",       _PAIR,          1, _infer_same, commutative=True, identity=-0.0, normalize=_normalize_add, support=_of_sum, nonnegative=if_all)
+binary("subtract", np.subtract,      "{0} - {1}",             (lambda x, y, out: 1, lambda x, y, out: -1),                      "a - b",       _PAIR,          1, _infer_same, normalize=_normalize_subtract, support=_of_sum)
+binary("multiply", np.multiply,      "{0} * {1}",             (lambda x, y, out: y, lambda x, y, out: x),                       "a*b",         _PAIR,          1, _infer_same, commutative=True, identity=1, normalize=_normalize_multiply, support=_of_product, nonnegative=lambda args, attrs, which: args[0] is args[1] or all(which))
+binary("divide",   np.divide,        "{0} / {1}",             (lambda x, y, out: 1 / y, lambda x, y, out: -out / y),            "a/b",         (_REAL, _POSITIVE), 4, numpy=("divide", "true_divide"), normalize=_normalize_divide, support=_of_numerator, nonnegative=if_all)
+binary("power",    np.power,         "pow@({0}, {1})",        (lambda x, y, out: _power_dx(x, y), lambda x, y, out: _power_dy(x, y, out)), "a**b", (_POSITIVE, _REAL), 40, _infer_same, numpy=("power", "float_power"), c_int="sg_ipow({0}, {1})", nonnegative=lambda args, attrs, which: which[0] or is_const(args[1]) and _number(args[1]) % 2 == 0)
+binary("maximum",  np.maximum,       "{0} > {1} || {0} != {0} ? {0} : {1}", (lambda x, y, out: _tie(x, y, greater(x, y)), lambda x, y, out: _tie(x, y, greater(y, x))), "Max(a, b)", _PAIR, 1, _infer_same, commutative=True, c_int="{0} > {1} ? {0} : {1}", nonnegative=lambda args, attrs, which: any(which))
+binary("minimum",  np.minimum,       "{0} < {1} || {0} != {0} ? {0} : {1}", (lambda x, y, out: _tie(x, y, less(x, y)), lambda x, y, out: _tie(x, y, less(y, x))), "Min(a, b)", _PAIR, 1, _infer_same, commutative=True, c_int="{0} < {1} ? {0} : {1}", nonnegative=if_all)
 binary("arctan2",  np.arctan2,       "atan2@({0}, {1})",      (lambda y, x, out: x / hypot(x, y) / hypot(x, y), lambda y, x, out: -y / hypot(x, y) / hypot(x, y)), "atan2(a, b)", (_REAL, _POSITIVE), 30)
-binary("hypot",    np.hypot,         "hypot@({0}, {1})",      (lambda x, y, out: slope(x, out), lambda x, y, out: slope(y, out)), "sqrt(a**2 + b**2)", _PAIR, 20, commutative=True)
+binary("hypot",    np.hypot,         "hypot@({0}, {1})",      (lambda x, y, out: slope(x, out), lambda x, y, out: slope(y, out)), "sqrt(a**2 + b**2)", _PAIR, 20, commutative=True, nonnegative=always)
 binary("logaddexp", np.logaddexp,    "sg_logaddexp@({0}, {1})", (lambda x, y, out: sigmoid(gap(x, y)), lambda x, y, out: sigmoid(-gap(x, y))), "log(exp(a) + exp(b))", _PAIR, 45, commutative=True)
 binary("mod",      np.mod,           "sg_mod@({0}, {1})",     (lambda x, y, out: 1, lambda x, y, out: -floor(x / y)),           "Mod(a, b)",   (_REAL, _POSITIVE), 20, _infer_same, numpy=("remainder",), c_int="sg_imod({0}, {1})")
 binary("fmod",     np.fmod,          "fmod@({0}, {1})",       (lambda x, y, out: 1, lambda x, y, out: -trunc(x / y)),           "a - b*sign(a)*floor(Abs(a/b))", (_REAL, _POSITIVE), 20)
@@ -318,11 +387,23 @@ def _select_jvp(
     return select(args[0], tangents[1] or zero, tangents[2] or zero)
 
 
+def _nonnegative_selection(args: tuple[Expr, ...], attrs: Any, which: Any) -> bool:
+    """Both sides are; or the side of a clip: x where x > low or x >= low, for low >= 0."""
+    condition, *sides = args
+    bounded = [False, False]
+    if condition.name in ("less", "less_equal", "greater", "greater_equal"):
+        left, right = condition.args
+        above, low = (left, right) if condition.name.startswith("greater") else (right, left)
+        bounded[0] = sides[0] is above and is_nonnegative(low)
+        bounded[1] = sides[1] is low and is_nonnegative(above)
+    return all(b or w for b, w in zip(bounded, which[1:], strict=True))
+
+
 SELECT = register(
     Op(
         "select", Kind.ELEMENTWISE, _infer_select, np.where, normalize=_normalize_select,
         vjp=_select_vjp, jvp=_select_jvp, c="{0} ? {1} : {2}", sympy="Piecewise((b, a), (c, True))",
-        cost=1, numpy=(),
+        cost=1, numpy=(), support=_of_selection, nonnegative=_nonnegative_selection,
     )
 )  # fmt: skip
 
@@ -332,10 +413,44 @@ def _or_zero(x: Expr, y: Expr, value: Expr) -> Expr:
     return select(both(equal(x, 0), equal(y, 0)), 0, value)
 
 
+_MOST_LOOKED_AT = 64
+
+
+def is_nonnegative(x: Expr) -> bool:
+    """Whether `x` is not negative whatever the values of its leaves are (it may be NaN)."""
+    known: dict[Expr, bool] = {}
+    stack = [x]
+    while stack:
+        node = stack[-1]
+        rule = node.op.nonnegative
+        waiting = [a for a in node.args if a not in known] if rule is not None else []
+        if waiting:
+            stack.extend(waiting)
+            if len(stack) + len(known) > _MOST_LOOKED_AT:
+                return False
+            continue
+        which = [known.get(a, False) for a in node.args]
+        known[node] = rule is not None and rule(node.args, node.attrs, which)
+        stack.pop()
+    return known[x]
+
+
+def _root(x: Expr, derivative: Expr) -> Expr:
+    """The derivative of a root of x, infinite at 0.
+
+    Where x is never negative, a sum of squares or max(d, 0), the root is least there: 0 is the
+    subgradient of least norm. So distances of a point to itself do not vary with anything.
+    """
+    return select(equal(x, 0), 0, derivative) if is_nonnegative(x) else derivative
+
+
 def _power_dx(x: Expr, y: Expr) -> Expr:
-    """y x^(y-1), and 0 for y = 0 even at x = 0."""
+    """y x^(y-1), and 0 for y = 0 even at x = 0; for 0 < y < 1 see `_root`."""
     slope = y * power(x, y - 1)
-    return select(equal(y, 0), 0, slope) if y.op is CONST else _or_zero(x, y, slope)
+    derivative = select(equal(y, 0), 0, slope) if y.op is CONST else _or_zero(x, y, slope)
+    if is_const(y) and not 0 < _number(y) < 1 or not is_nonnegative(x):
+        return derivative
+    return select(both(equal(x, 0), both(greater(y, 0), less(y, 1))), 0, derivative)
 
 
 def _power_dy(x: Expr, y: Expr, out: Expr) -> Expr:
@@ -367,5 +482,9 @@ CONVERT = register(
             if args[0].op.name == "const" else None
         ),
         cost=1, sympy="a",
+        support=lambda args, attrs, supports: (
+            args[0] if args[0].dtype == "bool" else supports[0]
+        ),
+        nonnegative=lambda args, attrs, which: args[0].dtype == "bool" or which[0],
     )
 )  # fmt: skip

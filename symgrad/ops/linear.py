@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from symgrad.errors import DtypeError, ShapeError
-from symgrad.expr.node import CONST, FLOATS, Expr, bind, const, const_value
-from symgrad.expr.op import Kind, Op, register
+from symgrad.expr.node import ARRAY, CONST, FLOATS, Expr, array, bind, const, const_value
+from symgrad.expr.op import OPS, Kind, Op, if_all, if_first, register
 
 Attrs = tuple[Any, ...]
 Args = tuple[Expr, ...]
@@ -507,6 +507,59 @@ def _element_gather(index: Args, args: Args, attrs: Attrs) -> Any:
     return (yield args[0], (*index[:axis], row, *index[axis + rank :]))
 
 
+# ---- where a value can be other than zero -------------------------------------------------------
+
+
+def counted(counts: Expr) -> Expr:
+    """Where sums of ones have terms."""
+    return bind("not_equal", counts, const(0, counts.dtype, counts.shape))
+
+
+def ones_at(support: Expr | None, like: Expr) -> Expr:
+    """1 where `support` is true, else 0; of the type of `like`."""
+    if support is None:
+        return const(1, like.dtype, like.shape)
+    return bind("convert", support, attrs=(like.dtype,))
+
+
+def _moved(name: str) -> Any:
+    """The support of elements that are moved or repeated."""
+    return lambda args, attrs, supports: (
+        None if supports[0] is None else bind(name, supports[0], *args[1:], attrs=attrs)
+    )
+
+
+def _of_pad(args: Args, attrs: Attrs, supports: Any) -> Expr:
+    inside = const(True, "bool", args[0].shape) if supports[0] is None else supports[0]
+    return bind("pad", inside, attrs=attrs)
+
+
+def _of_concat(args: Args, attrs: Attrs, supports: Any) -> Expr | None:
+    if all(s is None for s in supports):
+        return None
+    whole = [const(True, "bool", a.shape) if s is None else s for a, s in zip(args, supports, strict=True)]
+    return concat(whole, attrs[0])
+
+
+def _of_scatter(args: Args, attrs: Attrs, supports: Any) -> Expr:
+    ct, index = args
+    axis, size = attrs
+    if supports[0] is not None:
+        return counted(scatter_add(ones_at(supports[0], ct), index, axis, size))
+    if index.op is ARRAY:
+        hit = np.zeros(size, bool)
+        hit[index.attrs[0].array] = True
+        rows = array(hit)
+    else:
+        rows = counted(scatter_add(const(1, ct.dtype, index.shape), index, 0, size))
+    shape = (*ct.shape[:axis], size, *ct.shape[axis + index.ndim :])
+    return broadcast(rows, shape, (axis,))
+
+
+def _of_sum(args: Args, attrs: Attrs, supports: Any) -> Expr | None:
+    return None if supports[0] is None else bind("any", supports[0], attrs=attrs)
+
+
 # ---- rows ------------------------------------------------------------------------------------
 
 
@@ -522,16 +575,20 @@ def _shifted(name: str, shift: Any) -> Any:
 
 
 # fmt: off
-_row("broadcast", _infer_broadcast, _evaluate_broadcast, ("shape", "dims"), _transpose_broadcast, _shifted("broadcast", _lead_broadcast), normalize=_normalize_broadcast, cost=0, element=_element_broadcast)
-_row("sum", _infer_sum, lambda x, axes: np.sum(x, axis=axes), ("axes",), _transpose_sum, _shifted("sum", lambda axes, size: (tuple(a + 1 for a in axes),)), normalize=_normalize_sum, combine=("+", 0))
-_row("permute", _infer_permute, np.transpose, ("perm",), _transpose_permute, _shifted("permute", lambda perm, size: ((0, *(p + 1 for p in perm)),)), normalize=_normalize_permute, cost=0, element=_element_permute)
-_row("reshape", _infer_reshape, np.reshape, ("shape",), lambda ct, args, attrs: reshape(ct, args[0].shape), _shifted("reshape", lambda shape, size: ((size, *shape),)), normalize=_normalize_reshape, cost=0, element=_element_reshape)
-_row("slice", _infer_slice, lambda x, starts, sizes, steps: x[_window(starts, sizes, steps)], ("starts", "sizes", "steps"), _transpose_slice, _shifted("slice", lambda starts, sizes, steps, size: ((0, *starts), (size, *sizes), (1, *steps))), normalize=_normalize_slice, cost=0, element=_element_slice)
-_row("pad", _infer_pad, _evaluate_pad, ("shape", "starts", "steps"), _transpose_pad, _shifted("pad", lambda shape, starts, steps, size: ((size, *shape), (0, *starts), (1, *steps))), normalize=_normalize_pad, element=_element_pad)
-_row("concat", _infer_concat, lambda *args: np.concatenate(args[:-1], axis=args[-1]), ("axis",), None, _batch_concat, normalize=_normalize_concat, vjp=concat_vjp, jvp=_concat_jvp)
-_row("gather", _infer_gather, lambda x, index, axis: np.take(x, index, axis=axis), ("axis",), lambda ct, args, attrs: scatter_add(ct, args[1], attrs[0], args[0].shape[attrs[0]]), _batch_gather, element=_element_gather)
-_row("scatter_add", _infer_scatter, _evaluate_scatter, ("axis", "size"), lambda ct, args, attrs: gather(ct, args[1], attrs[0]), _batch_scatter)
+_row("broadcast", _infer_broadcast, _evaluate_broadcast, ("shape", "dims"), _transpose_broadcast, _shifted("broadcast", _lead_broadcast), normalize=_normalize_broadcast, cost=0, element=_element_broadcast, support=_moved("broadcast"), nonnegative=if_first)
+_row("sum", _infer_sum, lambda x, axes: np.sum(x, axis=axes), ("axes",), _transpose_sum, _shifted("sum", lambda axes, size: (tuple(a + 1 for a in axes),)), normalize=_normalize_sum, combine=("+", 0), support=_of_sum, nonnegative=if_first)
+_row("permute", _infer_permute, np.transpose, ("perm",), _transpose_permute, _shifted("permute", lambda perm, size: ((0, *(p + 1 for p in perm)),)), normalize=_normalize_permute, cost=0, element=_element_permute, support=_moved("permute"), nonnegative=if_first)
+_row("reshape", _infer_reshape, np.reshape, ("shape",), lambda ct, args, attrs: reshape(ct, args[0].shape), _shifted("reshape", lambda shape, size: ((size, *shape),)), normalize=_normalize_reshape, cost=0, element=_element_reshape, support=_moved("reshape"), nonnegative=if_first)
+_row("slice", _infer_slice, lambda x, starts, sizes, steps: x[_window(starts, sizes, steps)], ("starts", "sizes", "steps"), _transpose_slice, _shifted("slice", lambda starts, sizes, steps, size: ((0, *starts), (size, *sizes), (1, *steps))), normalize=_normalize_slice, cost=0, element=_element_slice, support=_moved("slice"), nonnegative=if_first)
+_row("pad", _infer_pad, _evaluate_pad, ("shape", "starts", "steps"), _transpose_pad, _shifted("pad", lambda shape, starts, steps, size: ((size, *shape), (0, *starts), (1, *steps))), normalize=_normalize_pad, element=_element_pad, support=_of_pad, nonnegative=if_first)
+_row("concat", _infer_concat, lambda *args: np.concatenate(args[:-1], axis=args[-1]), ("axis",), None, _batch_concat, normalize=_normalize_concat, vjp=concat_vjp, jvp=_concat_jvp, support=_of_concat, nonnegative=if_all)
+_row("gather", _infer_gather, lambda x, index, axis: np.take(x, index, axis=axis), ("axis",), lambda ct, args, attrs: scatter_add(ct, args[1], attrs[0], args[0].shape[attrs[0]]), _batch_gather, element=_element_gather, support=_moved("gather"), nonnegative=if_first)
+_row("scatter_add", _infer_scatter, _evaluate_scatter, ("axis", "size"), lambda ct, args, attrs: gather(ct, args[1], attrs[0]), _batch_scatter, support=_of_scatter, nonnegative=if_first)
 # fmt: on
+
+PAD = OPS["pad"]
+# What only moves or repeats elements, and does so with those of any type.
+MOVES = frozenset(OPS[name] for name in ("broadcast", "permute", "reshape", "slice"))
 
 __all__ = [
     "broadcast", "broadcast_to", "sum_", "permute", "reshape", "slice_", "pad", "concat", "gather",

@@ -12,8 +12,8 @@ import numpy as np
 
 from symgrad.errors import ShapeError
 from symgrad.expr.node import Expr, bind, const
-from symgrad.expr.op import Kind, Op, register
-from symgrad.ops.linear import concat, lead, slice_
+from symgrad.expr.op import Kind, Op, if_all, register
+from symgrad.ops.linear import concat, counted, lead, ones_at, slice_
 
 Attrs = tuple[Any, ...]
 Args = tuple[Expr, ...]
@@ -108,9 +108,15 @@ def _batch(name: str) -> Any:
     return batch
 
 
+def _support(args: Args, attrs: Attrs, supports: Any) -> Expr | None:
+    """From the first driving element on."""
+    driving = supports[-1]
+    return None if driving is None else counted(cumsum(ones_at(driving, args[-1]), *attrs))
+
+
 # fmt: off
 register(Op("cumsum", Kind.SCAN, _infer, _evaluate_cumsum, ("axis", "reverse"), batch=_batch("cumsum"), domain=((-3.0, 3.0),),
-            transpose=lambda ct, args, attrs: cumsum(ct, attrs[0], not attrs[1])))
+            transpose=lambda ct, args, attrs: cumsum(ct, attrs[0], not attrs[1]), support=_support, nonnegative=if_all))
 register(Op("recurrence", Kind.SCAN, _infer, _evaluate_recurrence, ("axis", "reverse"), batch=_batch("recurrence"), cost=2,
-            vjp=_recurrence_vjp, jvp=_recurrence_jvp, domain=((-3.0, 3.0), (-3.0, 3.0))))
+            vjp=_recurrence_vjp, jvp=_recurrence_jvp, domain=((-3.0, 3.0), (-3.0, 3.0)), support=_support, nonnegative=if_all))
 # fmt: on

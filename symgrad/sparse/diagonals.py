@@ -30,6 +30,7 @@ from typing import Any
 import numpy as np
 
 from symgrad.diff.modes import scale
+from symgrad.diff.support import Supports, has_pole
 from symgrad.expr.evaluate import evaluate
 from symgrad.expr.node import ARG, CONST, EYE, FLOATS, Expr, arg, array, bind, const, const_value
 from symgrad.expr.op import Kind
@@ -143,11 +144,12 @@ def _accumulated(out: Expr, known: Known, most: int) -> list[Map]:
     nodes = toposort([out])
     active = depends_on(nodes, known)
     known = dict(known)
+    supports = Supports() if any(has_pole(n) for n in nodes) else None
     for node in nodes:
         if node not in known:
             known[node] = []
             if node in active and node.dtype in FLOATS:
-                known[node] = _merged(_node(node, known, most))
+                known[node] = _merged(_node(node, known, most, supports))
                 if sum(m.columns.size for m in known[node]) > most:
                     raise _Irregular
     return known[out]
@@ -170,13 +172,13 @@ def _merged(maps: Iterable[Map]) -> list[Map]:
     return result
 
 
-def _node(node: Expr, known: Known, most: int) -> Iterator[Map]:
+def _node(node: Expr, known: Known, most: int, supports: Supports | None) -> Iterator[Map]:
     for k, a in enumerate(node.args):
         if not known[a]:
             continue
         if node.op.kind is Kind.ELEMENTWISE:
             for m in known[a]:
-                coefficients = _scaled(node, k, m)
+                coefficients = _scaled(node, k, m, supports)
                 if coefficients is not None:
                     yield m.scaled(coefficients)
         elif node.op.kind is Kind.LINEAR:
@@ -186,7 +188,7 @@ def _node(node: Expr, known: Known, most: int) -> Iterator[Map]:
             yield from _tangent(node, k, known, most)
 
 
-def _scaled(node: Expr, k: int, m: Map) -> Expr | None:
+def _scaled(node: Expr, k: int, m: Map, supports: Supports | None) -> Expr | None:
     if node.op is SELECT:
         condition = m.window(node.args[0])
         branches = (m.coefficients, 0) if k == 1 else (0, m.coefficients)
@@ -195,7 +197,8 @@ def _scaled(node: Expr, k: int, m: Map) -> Expr | None:
     if partial is None:
         return None
     factor = partial(*node.args, node)
-    return scale(m.coefficients, m.window(factor) if isinstance(factor, Expr) else factor)
+    factor = m.window(factor) if isinstance(factor, Expr) else factor
+    return scale(m.coefficients, factor, supports, supports is not None, supports is not None)
 
 
 def _tangent(node: Expr, k: int, known: Known, most: int) -> list[Map]:

@@ -1,0 +1,180 @@
+"""Where a derivative is zero by structure, and which derivatives are infinite.
+
+A cotangent (or a tangent) is zero by structure where nothing depends on the element: it is not
+read, or it lies on the side of a selection, a maximum or a mask that is not taken. Such a zero
+stays zero whatever it meets, also the infinite derivative of a root at 0. A zero that comes out of
+arithmetic, 0 · √x at x = 0, is an ordinary number: there 0 · inf is NaN, as IEEE 754 has it.
+
+The support of an expression is a bool expression, false where it is zero by structure. It is found
+by the `support` column of the rows, from the expression of the derivative itself, so forward and
+reverse mode, and derivatives of derivatives, need no rules of their own.
+"""
+
+from __future__ import annotations
+
+import itertools
+from functools import lru_cache
+
+import numpy as np
+
+from symgrad.expr.evaluate import evaluate
+from symgrad.expr.node import (
+    ARG,
+    ARRAY,
+    CONST,
+    FLOATS,
+    Expr,
+    arg,
+    array,
+    bind,
+    const,
+    const_value,
+)
+from symgrad.expr.op import Kind, Op
+from symgrad.ops.elementwise import SELECT
+
+_MOST_NODES = 64  # a support with at most so many nodes is looked at as a whole,
+_MOST_CONDITIONS = 6  # if it has at most so many conditions,
+_MOST_ELEMENTS = 1 << 22  # or does not depend on arguments and has at most so many elements
+# Where rows are asked for their derivatives: ends of domains, poles, and what lies between.
+_POINTS = (-2.0, -1.0, -0.5, -0.0, 0.0, 0.5, 1.0, 2.0)
+
+
+class Supports:
+    """The supports of the expressions of one derivative; each node is looked at once."""
+
+    def __init__(self) -> None:
+        self._known: dict[Expr, Expr | None] = {}
+
+    def of(self, expr: Expr) -> Expr | None:
+        """Where `expr` is not zero by structure; None for everywhere."""
+        known = self._known
+        stack = [expr]
+        while stack:
+            node = stack[-1]
+            if node in known:
+                stack.pop()
+                continue
+            rule = node.op.support
+            waiting = [a for a in node.args if a not in known] if rule is not None else []
+            if waiting:
+                stack.extend(waiting)
+                continue
+            found = None
+            if rule is not None:
+                found = rule(node.args, node.attrs, [known[a] for a in node.args])
+            known[node] = None if found is None else settled(found)
+            stack.pop()
+        return known[expr]
+
+
+def settled(support: Expr) -> Expr | None:
+    """`support`, or None if it is certain to be true everywhere."""
+    order = _few_nodes(support)
+    if order is None or support.op is CONST:
+        return support
+    if any(node.op is ARG for node in order):
+        return None if _is_tautology(support, order) else support
+    if support.size > _MOST_ELEMENTS:
+        return support
+    (value,) = evaluate([support], {})
+    if value.all():
+        return None
+    if not value.any():
+        return const(False, "bool", support.shape)
+    is_counted = any(node.op.combine or node.op.kind is Kind.EINSUM for node in order)
+    return array(value) if is_counted else support
+
+
+def _few_nodes(root: Expr) -> list[Expr] | None:
+    """The nodes of an expression, users before arguments; None if there are many."""
+    found = {root}
+    stack = [root]
+    while stack:
+        new = [a for a in stack.pop().args if a not in found]
+        found.update(new)
+        stack.extend(new)
+        if len(found) > _MOST_NODES:
+            return None
+    return sorted(found, key=lambda node: -node.order)
+
+
+def _is_tautology(support: Expr, order: list[Expr]) -> bool:
+    """Whether the support is true whatever its conditions are: c or not c."""
+    connectives, conditions, wanted = [], [], {support}
+    for node in order:
+        if node in wanted:
+            if node.op.kind is Kind.ELEMENTWISE and all(a.dtype == "bool" for a in node.args):
+                connectives.append(node)
+                wanted.update(node.args)
+            elif node.op is not CONST:
+                conditions.append(node)
+    if not connectives or len(conditions) > _MOST_CONDITIONS:
+        return False
+    cases = np.array(list(itertools.product((False, True), repeat=len(conditions))))
+    truth: dict[Expr, np.ndarray] = dict(zip(conditions, cases.T, strict=True))
+    for node in reversed(connectives):
+        values = [truth[a] if a in truth else const_value(a) for a in node.args]
+        truth[node] = node.op.evaluate(*values, *node.attrs)
+    return bool(np.all(truth[support]))
+
+
+# ---- infinite derivatives ----------------------------------------------------------------------
+
+
+def has_pole(node: Expr) -> bool:
+    """Whether the value of an elementwise node, or of data, can be infinite or NaN on its own."""
+    if node.op is ARRAY:
+        return not np.isfinite(node.attrs[0].array).all()
+    if node.op.kind is not Kind.ELEMENTWISE or node.dtype not in FLOATS or node.op is SELECT:
+        return False
+    return not _are_finite(*_described(node), False, False)
+
+
+def is_singular(node: Expr, infinite: bool) -> bool:
+    """Whether the derivative of an elementwise node can be infinite or NaN.
+
+    At a finite point, or also at infinite values if the node can have or meet such (`infinite`).
+    """
+    if node.op.partials is None or node.dtype not in FLOATS:
+        return False
+    return not _are_finite(*_described(node), True, infinite)
+
+
+def _described(node: Expr) -> tuple[Op, tuple[float | None, ...], tuple[int, ...]]:
+    """The row, the constants among the arguments, and which arguments are the same."""
+    numbers = tuple([
+        float(const_value(a)) if a.op is CONST else None for a in node.args
+    ])  # fmt: skip
+    return node.op, numbers, tuple([node.args.index(a) for a in node.args])
+
+
+@lru_cache(maxsize=1024)
+def _are_finite(
+    row: Op,
+    numbers: tuple[float | None, ...],
+    same: tuple[int, ...],
+    derivative: bool,
+    infinite: bool,
+) -> bool:
+    """Found from the row itself, at the points where functions have poles or ends."""
+    free = [k for k, number in enumerate(numbers) if number is None and same[k] == k]
+    points = (*_POINTS, -np.inf, np.inf, np.nan) if infinite else _POINTS
+    grid = np.array(list(itertools.product(points, repeat=len(free)))).reshape(-1, len(free))
+    size = (len(grid),)
+    variables = {k: arg(k, size, "float64") for k in free}
+    args = [
+        variables[same[k]] if number is None else const(number, "float64", size)
+        for k, number in enumerate(numbers)
+    ]
+    exprs = [bind(row, *args)]
+    if derivative:
+        assert row.partials is not None
+        exprs = [
+            partial
+            for p, number in zip(row.partials, numbers, strict=True)
+            if p is not None and number is None
+            and isinstance(partial := p(*args, exprs[0]), Expr)
+        ]  # fmt: skip
+    values = {v: grid[:, n] for n, v in enumerate(variables.values())}
+    return all(np.isfinite(value).all() for value in evaluate(exprs, values))

@@ -19,6 +19,7 @@ from symgrad.expr.node import Expr, arg, bind
 from symgrad.graph import Graph
 from symgrad.names import c_identifier
 from symgrad.options import DEFAULT_OPTIONS, Options
+from symgrad.pickling import Recipe
 from symgrad.signature import (
     argument_paths,
     argument_spec,
@@ -159,12 +160,19 @@ def compile(
 
 
 def transformed(
-    f: Function, impl: Function, label: str, options: Options = DEFAULT_OPTIONS
+    f: Function,
+    impl: Function,
+    label: str,
+    recipe: Recipe,
+    options: Options = DEFAULT_OPTIONS,
 ) -> Function:
-    """`impl` as a function: inlined under a trace, compiled on arrays, called without Python."""
+    """`impl` as a function: inlined under a trace, compiled on arrays, called without Python.
+
+    `recipe`, a function of a module and its arguments, makes the same again where it is unpickled.
+    """
     from symgrad.compiled import Dispatcher  # not at import: it needs cffi
 
-    function = Dispatcher(impl, trace, options)
+    function = Dispatcher(impl, trace, options, recipe)
     functools.update_wrapper(function, f, updated=())
     name = function_name(f)
     named: Any
@@ -181,12 +189,14 @@ def jit(f: Function, *, threads: int = 1, blas: bool = False) -> Function:
     Scalar results come back as Python numbers, arrays as fresh NumPy arrays. `threads` and `blas`
     as in `compile`: ``sg.jit(sg.grad(f), threads=4)``.
     """
-    options = Options(threads, blas)
+    return _jit(f, Options(threads, blas))
 
+
+def _jit(f: Function, options: Options) -> Function:
     def impl(*args: Any, **kwargs: Any) -> Any:
         return f(*args, **kwargs)
 
-    return transformed(f, impl, "", options)
+    return transformed(f, impl, "", (_jit, (f, options)), options)
 
 
 # ---- small ones --------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from symgrad.expr.node import FLOATS, Expr, const
 from symgrad.graph import Graph
 from symgrad.names import c_identifier
 from symgrad.options import Options
+from symgrad.pickling import Recipe, reduced
 from symgrad.signature import is_array, leaf_key
 from symgrad.simplify import simplify
 from symgrad.sparse.compress import hessian_entries, jacobian_entries
@@ -189,6 +190,15 @@ class SparseDerivative:
 
     __symgrad_compile__ = compile
 
+    def __reduce__(self) -> str | Recipe:
+        return reduced(self, (SparseDerivative, (self._f, self._argnums, self._what, self._derive)))
+
+    def __copy__(self) -> SparseDerivative:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> SparseDerivative:
+        return self
+
     def _refuse_trace(self) -> None:
         if is_tracing():
             dense = self._what.removeprefix("sparse_")
@@ -248,6 +258,13 @@ class SparseCompiled:
 
     def matrix(self, values: np.ndarray) -> Any:
         """The csr_array with these entries, which it shares."""
+        if isinstance(values, Tracer):
+            raise UnsupportedError(
+                at_user_line(
+                    f"{self.__name__} returns a SciPy matrix, which cannot be traced; inside a "
+                    "traced function use its entries, .values(…)"
+                )
+            )
         # The constructor would check the pattern again.
         result = object.__new__(type(self._template))
         result.__dict__.update(self._template.__dict__)

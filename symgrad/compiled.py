@@ -24,6 +24,7 @@ from symgrad.errors import (
 )
 from symgrad.expr.node import FLOATS, Expr
 from symgrad.expr.walk import substitute
+from symgrad.fixed import NotFixed
 from symgrad.graph import Graph
 from symgrad.names import safe_path
 from symgrad.options import DEFAULT_OPTIONS, Options
@@ -34,7 +35,7 @@ from symgrad.runtime.build import Library
 from symgrad.runtime.call import Native, build_source, warn_no_compiler
 from symgrad.runtime.compiler import is_known
 from symgrad.runtime.record import Record
-from symgrad.signature import argument_paths, is_array, leaf_key, require_hashable
+from symgrad.signature import argument_paths, is_array, leaf_key, require_fixed
 from symgrad.trace import CURRENT, NO_TRACE, Tracer, as_expr, is_python, is_tracing, wrap
 from symgrad.trace.state import fail
 from symgrad.tree import flatten
@@ -70,6 +71,8 @@ class Compiled(_Caller):
     native : whether C runs; False means the NumPy evaluator, for want of a compiler
     options : how it was compiled; see `Options`
     """
+
+    __symgrad_fixed__ = True
 
     def __init__(self, graph: Graph, options: Options = DEFAULT_OPTIONS) -> None:
         self._inherit_vectorcall()
@@ -165,7 +168,8 @@ class Compiled(_Caller):
         graph = self.graph
         if out is not None:
             raise fail(
-                MutationError, f"{graph.name}: out= cannot be followed while tracing; use the result"
+                MutationError,
+                f"{graph.name}: out= cannot be followed while tracing; use the result",
             )
         given = [_traced(t, leaf) for t, leaf in zip(graph.input_types, leaves, strict=True)]
         outs = substitute(graph.outs, dict(zip(graph.args, given, strict=True)))
@@ -279,6 +283,7 @@ def _traced(t: ArrayType, leaf: Any) -> Expr:
     return node
 
 
+_MAX_FIXED = 256  # versions for fixed values, which may be new functions at every call
 _MAX_PLANS = 8  # tried in turn by the fast path; further versions of a function go by the table
 
 
@@ -295,6 +300,7 @@ class Dispatcher(_Caller):
     """
 
     __symgrad_transformed__ = True
+    __symgrad_fixed__ = True
     __name__: str
     __qualname__: str
 
@@ -311,6 +317,7 @@ class Dispatcher(_Caller):
         self.f = f
         self.trace = trace
         self.compiled: dict[Any, Compiled] = {}
+        self.fixed: list[Any] = []  # keys of versions for fixed values, oldest first
         self.lock = threading.RLock()
         self._watch((CURRENT, NO_TRACE))
 
@@ -333,13 +340,13 @@ class Dispatcher(_Caller):
         if is_tracing():
             return self.f(*args, **kwargs)
         leaves, tree = flatten((args, kwargs))
-        key = (tree, tuple([leaf_key(leaf) for leaf in leaves]))
         try:
-            compiled = self.compiled.get(key)
-        except (TypeError, ValueError):
+            key = (tree, tuple([leaf_key(leaf) for leaf in leaves]))
+        except NotFixed:
             for leaf, path in zip(leaves, argument_paths(self.f, tree), strict=True):
-                require_hashable(leaf if not is_array(leaf) else None, path)
+                require_fixed(leaf, path)
             raise
+        compiled = self.compiled.get(key)
         if compiled is None:
             with self.lock:
                 compiled = self.compiled.get(key)
@@ -348,6 +355,10 @@ class Dispatcher(_Caller):
                     compiled = Compiled(graph, self.options)
                     self._register(compiled, leaves)
                     self.compiled[key] = compiled
+                    if graph.statics:
+                        self.fixed.append(key)
+                        if len(self.fixed) > _MAX_FIXED:
+                            del self.compiled[self.fixed.pop(0)]
         return compiled.graph.finish(compiled.call_flat([x for x in leaves if is_array(x)]))
 
     def _register(self, compiled: Compiled, leaves: Sequence[Any]) -> None:

@@ -25,7 +25,8 @@ from symgrad.signature import (
     argument_spec,
     is_array,
     parameter_names,
-    require_hashable,
+    require_fixed,
+    require_fixed_keys,
 )
 from symgrad.simplify import simplify
 from symgrad.specs import Spec
@@ -65,7 +66,8 @@ def trace(f: Function, *args: Any, **kwargs: Any) -> Graph:
     ----------
     f : function written with NumPy
     args, kwargs : specs such as ``sg.f64[3, 4]``, or example arrays and numbers, nested in dicts,
-        lists, tuples, namedtuples, dataclasses. Anything else is a fixed value.
+        lists, tuples, namedtuples, dataclasses. Text, enums, functions, classes, dtypes and the
+        like are fixed values; what else may change is refused.
 
     Raises
     ------
@@ -80,6 +82,7 @@ def trace(f: Function, *args: Any, **kwargs: Any) -> Graph:
     """
     leaves, tree = flatten((args, kwargs), is_leaf=_is_spec)
     paths = argument_paths(f, tree)
+    require_fixed_keys(tree, function_name(f))
     nodes: list[Expr] = []
     names: list[str] = []
     statics: list[tuple[int, Any, str]] = []
@@ -93,7 +96,7 @@ def trace(f: Function, *args: Any, **kwargs: Any) -> Graph:
             plain = type(leaf) in (float, int)  # weak in promotion, as NumPy has it
             values.append(python_number(node) if plain else Tracer(node, is_argument=True))
         else:
-            require_hashable(leaf, path)
+            require_fixed(leaf, path)
             statics.append((position, leaf, path))
             values.append(leaf)
     call_args, call_kwargs = tree.unflatten(values)

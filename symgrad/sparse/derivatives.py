@@ -16,6 +16,7 @@ from symgrad.derivatives import Inner, scalar_out
 from symgrad.diff import modes
 from symgrad.errors import DifferentiationError, StructureError, UnsupportedError, at_user_line
 from symgrad.expr.node import FLOATS, Expr, const
+from symgrad.fixed import NotFixed
 from symgrad.graph import Graph
 from symgrad.names import c_identifier
 from symgrad.options import Options
@@ -134,12 +135,12 @@ class SparseDerivative:
         self._refuse_trace()
         plain = not kwargs and all([type(a) is np.ndarray for a in args])
         leaves, tree = (args, None) if plain else flatten((args, kwargs))
-        key = (tree, tuple([leaf_key(leaf) for leaf in leaves]))
         try:
-            compiled = self._compiled.get(key)
-        except (TypeError, ValueError):
-            self.trace(*args, **kwargs)  # says which argument is not hashable
+            key = (tree, tuple([leaf_key(leaf) for leaf in leaves]))
+        except NotFixed:
+            self.trace(*args, **kwargs)  # says which argument may change
             raise
+        compiled = self._compiled.get(key)
         if compiled is None:
             with self._lock:
                 compiled = self._compiled.get(key)

@@ -1,0 +1,789 @@
+"""In-place changes of plain arrays that live on: followed as in NumPy, or refused.
+
+NumPy is the oracle: the same function on arrays. A function must give its value, or a MutationError
+(in a few cases another error of ours) that names a line of this file. Nothing else is accepted.
+"""
+
+from __future__ import annotations
+
+import functools
+import gc
+import itertools
+import operator
+import types
+import warnings
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import symgrad as sg
+from symgrad.errors import MutationError, SymgradError, TraceError
+from symgrad.expr.evaluate import evaluate
+from symgrad.expr.node import arg
+from symgrad.trace import Tracer, record
+
+jax.config.update("jax_enable_x64", True)
+X = np.array([0.7, -1.3, 2.1])
+
+
+def add_in_place(F, x):
+    F += x
+
+
+def add_and_return(F, x):
+    F += x
+    return F
+
+
+class Bag:
+    pass
+
+
+# ---- followed ------------------------------------------------------------------------------------
+
+
+def two_names(x):
+    F = np.zeros(3)
+    G = F
+    F += x
+    return G * x
+
+
+def three_names(x):
+    F = G = H = np.ones(3)
+    F += x
+    G *= x
+    return F * G * H
+
+
+def changed_twice(x):
+    F = np.zeros(3)
+    G = F
+    F += x
+    F *= 2
+    F[1] = x[0]
+    return G
+
+
+def changed_by_the_other_name(x):
+    F = np.zeros(3)
+    G = F
+    F += x
+    G += x
+    return F, G
+
+
+def old_name_stays_plain(x):
+    F = np.ones(3)
+    before = F * x
+    G = F
+    F += x
+    return before, G * x
+
+
+def helper(x):
+    F = np.zeros(3)
+    add_in_place(F, x)
+    add_in_place(F, 2 * x)
+    return F * x
+
+
+def helper_returns(x):
+    F = np.zeros(3)
+    F = add_and_return(F, x)
+    F = add_and_return(F, x**2)
+    return F
+
+
+def helper_of_new_array(x):
+    return add_and_return(np.zeros(3), x)
+
+
+def rows(x):
+    K = np.zeros((2, 3))
+    for row in K:
+        row += x
+    return K * x
+
+
+def rows_by_number(x):
+    K = np.arange(6.0).reshape(2, 3)
+    for k in range(2):
+        row = K[k]
+        row *= x
+    return K
+
+
+def columns(x):
+    K = np.ones((3, 2))
+    for k, column in enumerate(K.T):
+        column *= x + k
+    return K
+
+
+def fortran(x):
+    K = np.asfortranarray(np.arange(6.0).reshape(3, 2))
+    K[:, 1].__iadd__(x)
+    first = K[:, 0]
+    first -= x
+    return K
+
+
+def diagonal_by_strides(x):
+    K = np.zeros((3, 3))
+    d = K.reshape(-1)[::4]
+    d += x
+    return K @ x
+
+
+def backwards(x):
+    F = np.arange(3.0)
+    G = F[::-1]
+    G += x
+    return F
+
+
+def view_of_view(x):
+    F = np.zeros((2, 3))
+    G = F[1:]
+    H = G[0]
+    H += x
+    return F, G, H
+
+
+def transposed(x):
+    F = np.zeros((3, 1))
+    G = F.T
+    G += x
+    return F
+
+
+def reshaped(x):
+    F = np.zeros(3)
+    G = F.reshape(3, 1)
+    F += x
+    return G
+
+
+def overlapping_views(x):
+    F = np.arange(4.0)
+    a, b = F[:3], F[1:]
+    a += x
+    b *= x
+    return F, a, b
+
+
+def part(x):
+    F = np.arange(6.0)
+    G = F[::2]
+    G += x
+    return F, G
+
+
+def base_is_gone(x):
+    F = np.arange(6.0).reshape(2, 3)[1]
+    F *= x
+    return F
+
+
+def in_list(x):
+    parts = [np.zeros(3), np.ones(3)]
+    for a in parts:
+        a += x
+    return parts[0] * x, parts[1]
+
+
+def item_of_list(x):
+    parts = [np.zeros(3), np.ones(3)]
+    first = parts[0]
+    parts[0] += x
+    return first * x, parts[0]
+
+
+def item_of_dict(x):
+    d = {"F": np.zeros(3)}
+    G = d["F"]
+    d["F"] += x
+    return G * d["F"]
+
+
+def attribute(x):
+    b = Bag()
+    b.F = np.zeros(3)
+    G = b.F
+    b.F += x
+    return G * b.F
+
+
+def attribute_alone(x):
+    b = Bag()
+    b.F = np.zeros(3)
+    b.F += x
+    b.F += x
+    return b.F
+
+
+def method(x):
+    class Assembly:
+        def __init__(self):
+            self.K = np.zeros((2, 3))
+
+        def add(self, k, v):
+            row = self.K[k]
+            row += v
+
+    a = Assembly()
+    a.add(0, x)
+    a.add(1, 2 * x)
+    a.add(1, x)
+    return a.K
+
+
+def namespace(x):
+    n = types.SimpleNamespace(F=np.zeros(3))
+    m = n
+    m.F += x
+    return n.F * 2
+
+
+def out_is_input(x):
+    F = np.zeros(3)
+    np.add(F, x, out=F)
+    np.multiply(F, x, out=F)
+    return F
+
+
+def out_result_bound(x):
+    F = np.ones(3)
+    G = np.multiply(F, x, out=F)
+    return F, G
+
+
+def operator_iadd(x):
+    F = np.zeros(3)
+    G = operator.iadd(F, x)
+    return F * G
+
+
+def reduce_iadd(x):
+    F = np.zeros(3)
+    functools.reduce(operator.iadd, [x, x**2], F)
+    return F
+
+
+def accumulate_iadd(x):
+    return list(itertools.accumulate([np.zeros(3), x, x], operator.iadd))
+
+
+def matmul_in_place(x):
+    F = np.eye(3)
+    G = F
+    F @= np.outer(np.ones(3), np.ones(3)) * x
+    return G
+
+
+def clip_method(x):
+    F = np.arange(3.0)
+    G = F
+    F = np.minimum(F, x, out=F)
+    return G
+
+
+def closure(x):
+    F = np.zeros(3)
+
+    def read():
+        return F * x
+
+    F += x
+    return read()
+
+
+def closure_changes(x):
+    F = np.zeros(3)
+    G = F
+
+    def change():
+        nonlocal F
+        F += x
+
+    change()
+    return G
+
+
+def cycle(x):
+    F = np.zeros(3)
+    G = F
+    loop = [F]
+    loop.append(loop)
+    F += x
+    return G
+
+
+def integers(x):
+    F = np.array([1, 2, 3])
+    G = F
+    F += np.floor(x).astype(int)
+    return G * x
+
+
+def booleans(x):
+    F = np.array([True, False, True])
+    G = F
+    F &= x > 0
+    return np.where(G, x, 0)
+
+
+def float32(x):
+    F = np.zeros(3, np.float32)
+    G = F
+    F += x.astype(np.float32)
+    return G
+
+
+def results(x):
+    F = np.zeros(3)
+    G = F
+    F += x
+    return G, F[::-1], {"a": G}
+
+
+def loop_over_same_name(x):
+    total = 0.0
+    for k in range(3):
+        F = np.zeros(3)
+        F += k * x
+        total = total + F
+    return total
+
+
+def saved_then_changed(x):
+    F = np.zeros(3)
+    seen = []
+    for _ in range(3):
+        F += x
+        seen.append(F)
+    return seen
+
+
+def copies_are_apart(x):
+    F = np.zeros(3)
+    G = F.copy()
+    F += x
+    return F, G
+
+
+def zero_rank(x):
+    F = np.array(0.0)
+    G = F
+    F += x[0]
+    F += x[1]
+    return G
+
+
+def zero_rank_view(x):
+    z = x * 1
+    v = z[0, ...]
+    v += 5
+    return z
+
+
+def squeezed(x):
+    z = x[:1] * 1
+    v = np.squeeze(z)
+    v *= 3
+    return z
+
+
+def traced_names(x):
+    y = x * 1
+    z = y
+    y += 1
+    return z * y
+
+
+def traced_view(x):
+    y = x * 1
+    z = y[1:]
+    z *= x[:2]
+    return y
+
+
+def gradient_inside(x):
+    F = np.zeros(3)
+    G = F
+    F += x
+    return sg.grad(lambda y: np.sum(G * y**2))(x)
+
+
+def swap(x):
+    a, b = np.zeros(3), np.ones(3)
+    a, b = b, a
+    a += x
+    return a, b
+
+
+def conditional(x):
+    F = np.zeros(3)
+    G = F if len(x) == 3 else None
+    F += x
+    return G
+
+
+def star(x):
+    arrays = [np.zeros(3), np.zeros(3)]
+    first, *rest = arrays
+    first += x
+    rest[0] -= x
+    return arrays[0] * x, rest[0]
+
+
+def walrus(x):
+    G = (F := np.zeros(3))
+    F += x
+    return G
+
+
+def default_of_inner(x):
+    F = np.zeros(3)
+
+    def inner(a=F):
+        return a * x
+
+    F += x
+    return inner()
+
+
+FOLLOWED = [
+    two_names, three_names, changed_twice, changed_by_the_other_name, old_name_stays_plain, helper,
+    helper_returns, helper_of_new_array, rows, rows_by_number, columns, fortran,
+    diagonal_by_strides, backwards, view_of_view, transposed, reshaped, overlapping_views, part,
+    base_is_gone, in_list, item_of_list, item_of_dict, attribute, attribute_alone, method,
+    namespace, out_is_input, out_result_bound, operator_iadd, reduce_iadd, accumulate_iadd, matmul_in_place,
+    clip_method, closure, closure_changes, cycle, integers, booleans, float32, results,
+    loop_over_same_name, saved_then_changed, copies_are_apart, zero_rank, zero_rank_view, squeezed,
+    traced_names, traced_view, swap, conditional, star, walrus, default_of_inner,
+]  # fmt: skip
+
+
+def traced(f, x=X):
+    node = arg(0, x.shape, x.dtype.name)
+    outs, tree = record(f, (Tracer(node),), {})
+    return tree.unflatten(evaluate(outs, {node: x}))
+
+
+@pytest.mark.parametrize("f", FOLLOWED, ids=lambda f: f.__name__)
+def test_followed(f):
+    jax.tree.map(
+        lambda got, want: np.testing.assert_allclose(got, want, rtol=1e-15), traced(f), f(X.copy())
+    )
+
+
+def test_gradients():
+    """Through every follower at once, against JAX on what they mean."""
+
+    def ours(x):
+        return np.sum(two_names(x)) + np.sum(rows(x)) + np.sum(diagonal_by_strides(x) ** 2)
+
+    def meant(x):
+        return jnp.sum(x * x) + 2 * jnp.sum(x * x) + jnp.sum(x**4)
+
+    np.testing.assert_allclose(sg.grad(ours)(X), jax.grad(meant)(jnp.asarray(X)), rtol=1e-14)
+    np.testing.assert_allclose(sg.jit(gradient_inside)(X), 2 * X * X, rtol=1e-14)
+
+
+# ---- refused -------------------------------------------------------------------------------------
+
+GLOBAL = np.zeros(3)
+TABLE = np.zeros((2, 3))
+BAG = Bag()
+BAG.F = np.zeros(3)
+LIST = [np.zeros(3)]
+
+
+def read_by_numpy(x):
+    F = np.ones(3)
+    G = F
+    F += x
+    return np.sum(G) * x
+
+
+def items_read_by_numpy(x):
+    parts = [np.zeros(3), np.ones(3)]
+    for a in parts:
+        a += x
+    return parts[0] * parts[1] * x
+
+
+def default_read_by_numpy(x):
+    F = np.zeros(3)
+
+    def inner(a=F):
+        return a * 2
+
+    F += x
+    return inner() * x
+
+
+def read_in_helper(x):
+    F = np.ones(3)
+    add_in_place(F, x)
+    return float(F[0]) * x
+
+
+def compared_by_numpy(x):
+    F = np.zeros(3)
+    G = F
+    F += x
+    return x if np.any(G > 0) else 2 * x
+
+
+def searched_by_numpy(x):
+    F = np.zeros(3)
+    G = F
+    F += x
+    return x[np.argmax(G)]
+
+
+def finite_by_numpy(x):
+    F = np.zeros(3)
+    G = F
+    F += x
+    return np.where(G == 0, x, 2 * x)
+
+
+def copied_by_numpy(x):
+    F = np.zeros(3)
+    G = F
+    F += x
+    return G.copy() * x
+
+
+def listed_by_numpy(x):
+    F = np.zeros(3)
+    G = F
+    F += x
+    return sum(G.tolist()) * x
+
+
+def view_read_by_numpy(x):
+    F = np.zeros((2, 3))
+    row = F[0]
+    row += x
+    return F.sum(0) * x
+
+
+def written_by_numpy(x):
+    F = np.zeros(3)
+    G = F
+    F += x
+    G[0] = 5.0
+    return F
+
+
+def view_written_by_numpy(x):
+    F = np.zeros(3)
+    G = F[:]
+    F += x
+    G.fill(7.0)
+    return F
+
+
+def updated_by_numpy(x):
+    F = np.zeros(3)
+    G = F
+    F += x
+    G *= 2
+    return F
+
+
+def index_by_numpy(x):
+    F = np.array([0, 1, 2])
+    G = F
+    F += np.array([0, 0, 0]) * np.floor(x).astype(int)
+    return x[G]
+
+
+def bytes_by_numpy(x):
+    F = np.zeros(3)
+    G = F
+    F += x
+    return x * len(set(G.tobytes()))
+
+
+def other_dtype(x):
+    F = np.zeros(3)
+    G = F.view(np.int64)
+    F += x
+    return G * x
+
+
+def changes_global(x):
+    F = GLOBAL
+    F += x
+    return F
+
+
+def changes_global_row(x):
+    row = TABLE[1]
+    row += x
+    return row
+
+
+def changes_default(x, F=np.zeros(3)):  # noqa: B008
+    F += x
+    return F
+
+
+def changes_captured():
+    F = np.zeros(3)
+
+    def f(x):
+        G = F
+        G += x
+        return G
+
+    return f
+
+
+def changes_attribute(x):
+    BAG.F += x
+    return BAG.F
+
+
+def changes_item(x):
+    LIST[0] += x
+    return LIST[0]
+
+
+def changes_with_out(x):
+    np.add(GLOBAL, x, out=GLOBAL)
+    return GLOBAL
+
+
+def changes_array_of_outer(x):
+    F = np.zeros(3)
+
+    def inner(y):
+        G = F
+        G += y
+        return np.sum(G)
+
+    return sg.grad(inner)(x) + F
+
+
+def set_item(x):
+    F = np.zeros((2, 3))
+    F[0] += x
+    return F
+
+
+def fill(x):
+    F = np.zeros(3)
+    F.fill(x[0])
+    return F
+
+
+def other_out(x):
+    F = np.zeros(3)
+    np.add(np.ones(3), x, out=F)
+    return F
+
+
+def sum_into(x):
+    F = np.zeros(())
+    np.sum(x, out=F)
+    return F
+
+
+def read_only(x):
+    F = np.broadcast_to(np.zeros(1), (3,))
+    F += x
+    return F
+
+
+def of_bytes(x):
+    F = np.frombuffer(bytearray(24))
+    F += x
+    return F
+
+
+def the_argument(x):
+    y = x
+    y += 1
+    return y
+
+
+REFUSED = [
+    read_by_numpy, items_read_by_numpy, default_read_by_numpy, read_in_helper, compared_by_numpy,
+    searched_by_numpy, finite_by_numpy,
+    copied_by_numpy, listed_by_numpy, view_read_by_numpy, written_by_numpy, view_written_by_numpy,
+    updated_by_numpy, index_by_numpy, bytes_by_numpy, other_dtype, changes_global,
+    changes_global_row, changes_default, changes_captured(), changes_attribute, changes_item,
+    changes_with_out, changes_array_of_outer, set_item, fill, other_out, sum_into, read_only,
+    of_bytes, the_argument,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("f", REFUSED, ids=lambda f: f.__qualname__)
+def test_refused(f):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of NumPy, about the other numbers
+        with pytest.raises(TraceError) as info:
+            traced(f)
+    assert str(info.value).startswith(f"{__file__}:")
+    for plain in (GLOBAL, TABLE):
+        assert not plain.any() and plain.flags.writeable
+
+
+def test_errors_say_what_to_write():
+    for f, words in ((read_by_numpy, r"F = F \+ x"), (changes_global, "outlives")):
+        with pytest.raises(MutationError, match=words):
+            traced(f)
+
+
+def test_refusals_cannot_be_caught():
+    def f(x):
+        try:
+            return sg.grad(lambda y: np.sum(add_and_return(GLOBAL, y)))(x)
+        except SymgradError:
+            return x
+
+    with pytest.raises(MutationError):
+        traced(f)
+
+
+def test_one_name_is_traced_once():
+    """The usual accumulator: nothing is run again, and nothing is kept."""
+    runs = []
+
+    def f(x):
+        runs.append(1)
+        total = np.zeros(3)
+        matrix = np.zeros((3, 3)).T
+        for k in range(4):
+            total += k * x
+            matrix -= x
+        return total, matrix
+
+    traced(f)
+    assert len(runs) == 1
+    traced(lambda x: (runs.append(1), two_names(x))[1])
+    assert len(runs) == 4
+
+
+def test_arrays_are_let_go():
+    alive = []
+
+    def f(x):
+        F = np.zeros(3)
+        G = F
+        alive.append(__import__("weakref").ref(F))
+        F += x
+        return G
+
+    traced(f)
+    gc.collect()
+    assert [reference() for reference in alive] == [None] * 3

@@ -275,9 +275,7 @@ def _traced(t: ArrayType, leaf: Any) -> Expr:
     if is_python(leaf) and not t.shape and t.dtype in FLOATS:  # weak, as outside
         return as_expr(leaf, t.dtype)
     if node.shape != t.shape:
-        raise fail(
-            ShapeError, f"argument {t.name}: expected {t.described}, got shape {node.shape}"
-        )
+        raise fail(ShapeError, f"argument {t.name}: expected {t.described}, got shape {node.shape}")
     if node.dtype != t.dtype:
         raise fail(DtypeError, f"argument {t.name}: expected {t.described}, got {node.dtype}")
     return node

@@ -29,11 +29,10 @@ from symgrad.ops.linear import permute
 from symgrad.signature import is_array, parameter_names
 from symgrad.trace import (
     Tracer,
+    argument,
     as_expr,
     function_name,
     is_nested,
-    is_python,
-    python_number,
     record,
 )
 from symgrad.transform import Function, jit, simplified, transformed
@@ -65,10 +64,7 @@ class Inner:
                 variable = arg(len(self.fresh), node.shape, node.dtype, path)
                 self.actual.append(node)
                 self.fresh.append(variable)
-                python = is_python(leaf)
-                tracers.append(
-                    python_number(variable) if python else Tracer(variable, is_argument=True)
-                )
+                tracers.append(argument(variable, leaf))
             self.trees.append(tree)
             self.counts.append(len(leaves))
             if keyword:

@@ -30,7 +30,7 @@ from symgrad.signature import (
 )
 from symgrad.simplify import simplify
 from symgrad.specs import Spec
-from symgrad.trace import Tracer, function_name, python_number, record
+from symgrad.trace import Tracer, argument, function_name, record
 from symgrad.tree import flatten, leaf_paths
 
 if TYPE_CHECKING:
@@ -93,8 +93,7 @@ def trace(f: Function, *args: Any, **kwargs: Any) -> Graph:
             node = arg(len(nodes), spec.shape, spec.dtype, path)
             nodes.append(node)
             names.append(path)
-            plain = type(leaf) in (float, int)  # weak in promotion, as NumPy has it
-            values.append(python_number(node) if plain else Tracer(node, is_argument=True))
+            values.append(argument(node, leaf))
         else:
             require_fixed(leaf, path)
             statics.append((position, leaf, path))

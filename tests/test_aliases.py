@@ -461,10 +461,10 @@ FOLLOWED = [
     helper_returns, helper_of_new_array, rows, rows_by_number, columns, fortran,
     diagonal_by_strides, backwards, view_of_view, transposed, reshaped, overlapping_views, part,
     base_is_gone, in_list, item_of_list, item_of_dict, attribute, attribute_alone, method,
-    namespace, out_is_input, out_result_bound, operator_iadd, reduce_iadd, accumulate_iadd, matmul_in_place,
-    clip_method, closure, closure_changes, cycle, integers, booleans, float32, results,
-    loop_over_same_name, saved_then_changed, copies_are_apart, zero_rank, zero_rank_view, squeezed,
-    traced_names, traced_view, swap, conditional, star, walrus, default_of_inner,
+    namespace, out_is_input, out_result_bound, operator_iadd, reduce_iadd, accumulate_iadd,
+    matmul_in_place, clip_method, closure, closure_changes, cycle, integers, booleans, float32,
+    results, loop_over_same_name, saved_then_changed, copies_are_apart, zero_rank, zero_rank_view,
+    squeezed, traced_names, traced_view, swap, conditional, star, walrus, default_of_inner,
 ]  # fmt: skip
 
 

@@ -20,7 +20,15 @@ from symgrad.ops.linear import reshape
 from symgrad.trace.memory import share
 from symgrad.trace.state import fail
 from symgrad.trace.tables import DISPATCH, SUPPORTED, unsupported
-from symgrad.trace.tracer import ScalarTracer, Tracer, ZeroTracer, as_expr, wrap_all, wrap_array
+from symgrad.trace.tracer import (
+    ArrayTracer,
+    ScalarTracer,
+    Tracer,
+    ZeroTracer,
+    as_expr,
+    wrap_all,
+    wrap_array,
+)
 
 _NO_VALUE = np._NoValue  # type: ignore[attr-defined]
 # What an option may be although the implementation does not know it: its default in NumPy.
@@ -34,9 +42,13 @@ _HARMLESS: dict[str, tuple[Any, ...]] = {
 
 
 def implements(
-    *names: str, view: bool = False
+    *names: str, view: bool | Callable[[Tracer], bool] = False, views: bool = False
 ) -> Callable[[Callable[..., Any]], Any]:
-    """Register an implementation; `view` if NumPy's result shares memory with argument one."""
+    """Register an implementation.
+
+    view : whether NumPy's result shares memory with argument one, or for which ones it does
+    views : whether each result shares memory with the argument at its place
+    """
 
     def register(function: Callable[..., Any]) -> Callable[..., Any]:
         parameters = inspect.signature(function).parameters
@@ -59,7 +71,12 @@ def implements(
                     _refuse(label, key, kwargs.pop(key))
             result = wrap_all(function(*args, **kwargs))
             if view and args and isinstance(args[0], Tracer):
-                return _share(function, args, kwargs, result)
+                if view is True or view(args[0]):
+                    return _share(function, args, kwargs, result)
+            if views:
+                for k, (base, part) in enumerate(zip(args, result, strict=True)):
+                    if isinstance(base, (ArrayTracer, ZeroTracer)) and part.shape:
+                        share(base, part, functools.partial(_each, k, function, args))
             return result
 
         for name in names:
@@ -92,6 +109,10 @@ def _share(function: Callable[..., Any], args: Any, kwargs: Any, result: Any) ->
 
 def _part(k: int, function: Callable[..., Any], rest: Any, kwargs: Any, x: Any) -> Any:
     return function(x, *rest, **kwargs)[k]
+
+
+def _each(k: int, function: Callable[..., Any], args: Any, x: Any) -> Any:
+    return function(*args[:k], x, *args[k + 1 :])[k]
 
 
 def _always_view(base: Tracer, result: Tracer) -> bool:

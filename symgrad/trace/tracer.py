@@ -344,7 +344,7 @@ for _name in (
     setattr(Tracer, _name, _method(_name))
 for _name in ("reshape", "transpose"):
     setattr(Tracer, _name, _variadic(_name))
-Tracer.conj = Tracer.conjugate = lambda self: +self  # type: ignore[attr-defined]
+Tracer.conj = Tracer.conjugate = lambda self: self  # type: ignore[attr-defined]  # as NumPy has it
 
 
 class ScalarTracer(Tracer):
@@ -492,6 +492,7 @@ class ZeroTracer(ScalarTracer):
     __slots__ = ()
 
     _update, _same_kind, assign = ArrayTracer._update, ArrayTracer._same_kind, ArrayTracer.assign
+    __setitem__, _masked = ArrayTracer.__setitem__, ArrayTracer._masked
 
 
 for _name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "and", "or", "xor"):
@@ -553,6 +554,15 @@ def wrap_array(expr: Expr) -> Any:
 def _copy_slots(source: Tracer, target: Tracer) -> None:
     for name in Tracer.__slots__[1:]:
         setattr(target, name, getattr(source, name))
+
+
+def argument(expr: Expr, like: Any) -> Tracer:
+    """The tracer of an argument, for the trace that starts with it; `like` is what was passed."""
+    if is_python(like):
+        return python_number(expr)
+    tracer = wrap_array(expr) if isinstance(like, (np.ndarray, ZeroTracer)) else wrap(expr)
+    tracer.is_argument, tracer.owner = True, NO_TRACE
+    return tracer
 
 
 def wrap_python(value: Tracer | Expr) -> Any:

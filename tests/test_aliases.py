@@ -13,18 +13,16 @@ import operator
 import types
 import warnings
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import symgrad as sg
+from symgrad import tree
 from symgrad.errors import MutationError, SymgradError, TraceError
 from symgrad.expr.evaluate import evaluate
 from symgrad.expr.node import arg
 from symgrad.trace import Tracer, record
 
-jax.config.update("jax_enable_x64", True)
 X = np.array([0.7, -1.3, 2.1])
 
 
@@ -470,27 +468,25 @@ FOLLOWED = [
 
 def traced(f, x=X):
     node = arg(0, x.shape, x.dtype.name)
-    outs, tree = record(f, (Tracer(node),), {})
-    return tree.unflatten(evaluate(outs, {node: x}))
+    outs, structure = record(f, (Tracer(node),), {})
+    return structure.unflatten(evaluate(outs, {node: x}))
 
 
 @pytest.mark.parametrize("f", FOLLOWED, ids=lambda f: f.__name__)
 def test_followed(f):
-    jax.tree.map(
-        lambda got, want: np.testing.assert_allclose(got, want, rtol=1e-15), traced(f), f(X.copy())
-    )
+    got, want = tree.flatten(traced(f)), tree.flatten(f(X.copy()))
+    assert got[1] == want[1]
+    for g, w in zip(got[0], want[0], strict=True):
+        np.testing.assert_allclose(g, w, rtol=1e-15)
 
 
 def test_gradients():
-    """Through every follower at once, against JAX on what they mean."""
+    """Against closed forms of what the functions mean."""
 
     def ours(x):
         return np.sum(two_names(x)) + np.sum(rows(x)) + np.sum(diagonal_by_strides(x) ** 2)
 
-    def meant(x):
-        return jnp.sum(x * x) + 2 * jnp.sum(x * x) + jnp.sum(x**4)
-
-    np.testing.assert_allclose(sg.grad(ours)(X), jax.grad(meant)(jnp.asarray(X)), rtol=1e-14)
+    np.testing.assert_allclose(sg.grad(ours)(X), 6 * X + 4 * X**3, rtol=1e-14)
     np.testing.assert_allclose(sg.jit(gradient_inside)(X), 2 * X * X, rtol=1e-14)
 
 

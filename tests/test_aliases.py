@@ -10,6 +10,7 @@ import functools
 import gc
 import itertools
 import operator
+import sys
 import types
 import warnings
 
@@ -454,6 +455,49 @@ def default_of_inner(x):
     return inner()
 
 
+def generator(x):
+    def steps():
+        F = np.zeros(3)
+        for _ in range(3):
+            F += x
+            yield F
+
+    return list(steps())
+
+
+def setter(x):
+    class Guarded:
+        def __init__(self):
+            self._F = np.zeros(3)
+
+        @property
+        def F(self):
+            return self._F
+
+        @F.setter
+        def F(self, value):
+            self._F = value
+
+    g = Guarded()
+    g.F += x
+    g.F += x
+    return g.F
+
+
+def executed(x):
+    names = {"x": x, "F": np.zeros(3)}
+    exec("G = F\nF += x\nr = G * x", names)
+    return names["r"]
+
+
+def blocks(x):
+    K = np.zeros((7, 7))
+    for i in range(0, 5, 2):
+        part = K[i : i + 3, i : i + 3]
+        part += np.outer(x, x)
+    return K * x[0]
+
+
 FOLLOWED = [
     two_names, three_names, changed_twice, changed_by_the_other_name, old_name_stays_plain, helper,
     helper_returns, helper_of_new_array, rows, rows_by_number, columns, fortran,
@@ -463,6 +507,7 @@ FOLLOWED = [
     matmul_in_place, clip_method, closure, closure_changes, cycle, integers, booleans, float32,
     results, loop_over_same_name, saved_then_changed, copies_are_apart, zero_rank, zero_rank_view,
     squeezed, traced_names, traced_view, swap, conditional, star, walrus, default_of_inner,
+    generator, setter, executed, blocks,
 ]  # fmt: skip
 
 
@@ -488,6 +533,112 @@ def test_gradients():
 
     np.testing.assert_allclose(sg.grad(ours)(X), 6 * X + 4 * X**3, rtol=1e-14)
     np.testing.assert_allclose(sg.jit(gradient_inside)(X), 2 * X * X, rtol=1e-14)
+
+
+# ---- views of traced arrays ----------------------------------------------------------------------
+
+VIEWS = [
+    lambda z: z, lambda z: z[...], lambda z: z[None], lambda z: z[0], lambda z: z[:, 1],
+    lambda z: z[::-1, ::2], lambda z: z.T, lambda z: z.ravel(), lambda z: z.reshape(3, 2),
+    lambda z: z.T.reshape(-1), lambda z: z.swapaxes(0, 1), lambda z: np.moveaxis(z, 0, 1),
+    lambda z: np.rollaxis(z, 1), lambda z: np.squeeze(z[:1]), lambda z: np.expand_dims(z, 0),
+    lambda z: np.atleast_1d(z), lambda z: np.atleast_3d(z), lambda z: np.broadcast_to(z, (2, 2, 3)),
+    lambda z: np.split(z, 2)[0], lambda z: np.array_split(z, 2, axis=1)[0], lambda z: np.flip(z),
+    lambda z: np.rot90(z), lambda z: z.real, lambda z: np.conj(z), lambda z: z.conj(),
+    lambda z: np.diagonal(z), lambda z: np.diag(z), lambda z: np.diag(z[0]),
+    lambda z: np.broadcast_arrays(z, 1.0)[0], lambda z: np.broadcast_arrays(z, z[None])[0],
+    lambda z: np.meshgrid(z[0], z[1])[0], lambda z: np.meshgrid(z[0], z[1], copy=False)[0],
+    lambda z: z.flatten(), lambda z: z.copy(), lambda z: z.astype(float), lambda z: +z,
+    lambda z: z[[0]], lambda z: z.take([0]), lambda z: np.transpose(z), lambda z: z[0, 0, ...],
+    lambda z: z[:1, :1].reshape(()), lambda z: np.squeeze(z[:1, :1]),
+    lambda z: z[0:1, 0].reshape(1), lambda z: np.concatenate([z]), lambda z: np.triu(z), lambda z: z.mT, lambda z: list(z)[1],
+]  # fmt: skip
+
+
+def view_added_to(z, y, s):
+    y += 2.5 * s
+    return z, y
+
+
+def view_set(z, y, s):
+    y[...] = 7.0 * s
+    return z, y
+
+
+def both_changed(z, y, s):
+    z *= 2.0 * s
+    y *= 3.0
+    z += 1.0
+    return z, y
+
+
+@pytest.mark.parametrize("change", [view_added_to, view_set, both_changed])
+@pytest.mark.parametrize("k", range(len(VIEWS)))
+def test_views_of_traced_arrays(k, change):
+    """As in NumPy, or refused; what NumPy refuses is refused."""
+
+    def f(x):
+        z = x * 1
+        return change(z, VIEWS[k](z), x[0, 0])
+
+    A = np.arange(1.0, 7.0).reshape(2, 3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of NumPy, for broadcast_arrays
+        try:
+            want = f(A.copy())
+        except ValueError:
+            with pytest.raises(SymgradError):
+                traced(f, A)
+            return
+        try:
+            got = traced(f, A)
+        except TraceError:
+            return
+    for g, w in zip(got, want, strict=True):
+        np.testing.assert_allclose(g, w, rtol=1e-15)
+
+
+def test_most_views_are_followed():
+    refused = []
+    for k, view in enumerate(VIEWS):
+
+        def f(x, view=view):
+            z = x * 1
+            return view_added_to(z, view(z), 1.0)
+
+        try:
+            traced(f, np.ones((2, 3)))
+        except TraceError:
+            refused.append(k)
+    assert len(refused) <= 8, refused
+
+
+def test_arguments_of_rank_zero_are_arrays():
+    def f(x):
+        y = x
+        y += 1
+        return x * y
+
+    assert sg.jit(f)(3.0) == 12.0  # a number has no other names
+    with pytest.raises(MutationError, match="caller"):
+        sg.grad(f)(np.array(3.0))
+
+
+def test_under_a_debugger():
+    """What looks at local variables keeps arrays alive longer; nothing else may come of it."""
+
+    def look(frame, event, argument):
+        assert frame.f_locals is not None
+        return look
+
+    before = sys.gettrace()
+    sys.settrace(look)
+    try:
+        got = [traced(f) for f in (loop_over_same_name, two_names, attribute_alone)]
+    finally:
+        sys.settrace(before)
+    for g, f in zip(got, (loop_over_same_name, two_names, attribute_alone), strict=True):
+        np.testing.assert_allclose(g, f(X), rtol=1e-15)
 
 
 # ---- refused -------------------------------------------------------------------------------------

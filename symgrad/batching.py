@@ -67,4 +67,4 @@ def vmap(f: Function, in_axes: Any = 0, out_axes: Any = 0) -> Function:
             results.append(Tracer(permute(out, tuple(order))))
         return tree.unflatten(results)
 
-    return transformed(f, impl, "vmap")
+    return transformed(f, impl, "vmap", (vmap, (f, in_axes, out_axes)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect as python_inspect
 import os
 import threading
 import types
@@ -12,23 +13,31 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from symgrad.boundary import check_call
+from symgrad.boundary import ArrayType, check_call
 from symgrad.errors import (
     CompilerNotFoundError,
+    DtypeError,
+    MutationError,
+    ShapeError,
     StructureError,
     UnusableCompilerError,
 )
+from symgrad.expr.node import FLOATS, Expr
+from symgrad.expr.walk import substitute
+from symgrad.fixed import NotFixed
 from symgrad.graph import Graph
 from symgrad.names import safe_path
 from symgrad.options import DEFAULT_OPTIONS, Options
+from symgrad.pickling import Recipe, reduced
 from symgrad.resources import write_files
 from symgrad.runtime import dispatch
 from symgrad.runtime.build import Library
 from symgrad.runtime.call import Native, build_source, warn_no_compiler
 from symgrad.runtime.compiler import is_known
 from symgrad.runtime.record import Record
-from symgrad.signature import argument_paths, is_array, leaf_key, require_hashable
-from symgrad.trace import CURRENT, NO_TRACE, is_tracing
+from symgrad.signature import argument_paths, is_array, leaf_key, require_fixed
+from symgrad.trace import CURRENT, NO_TRACE, Tracer, as_expr, is_python, is_tracing, wrap
+from symgrad.trace.state import fail
 from symgrad.tree import flatten
 
 if TYPE_CHECKING:
@@ -62,6 +71,8 @@ class Compiled(_Caller):
     native : whether C runs; False means the NumPy evaluator, for want of a compiler
     options : how it was compiled; see `Options`
     """
+
+    __symgrad_fixed__ = True
 
     def __init__(self, graph: Graph, options: Options = DEFAULT_OPTIONS) -> None:
         self._inherit_vectorcall()
@@ -140,6 +151,8 @@ class Compiled(_Caller):
     def _slow(self, /, *args: Any, out: Any = None, **kwargs: Any) -> Any:
         """The call where anything has to be converted, explained or done without C."""
         leaves = self.graph.flat(args, kwargs)
+        if any(isinstance(leaf, Tracer) for leaf in leaves):
+            return self._inlined(leaves, out)
         if out is None:
             return self.graph.finish(self.call_flat(leaves))
         outs, tree = flatten(out)
@@ -149,6 +162,18 @@ class Compiled(_Caller):
             )
         self.call_flat(leaves, outs)
         return out
+
+    def _inlined(self, leaves: Sequence[Any], out: Any) -> Any:
+        """The call in a function that is being traced: its graph becomes a part of that one's."""
+        graph = self.graph
+        if out is not None:
+            raise fail(
+                MutationError,
+                f"{graph.name}: out= cannot be followed while tracing; use the result",
+            )
+        given = [_traced(t, leaf) for t, leaf in zip(graph.input_types, leaves, strict=True)]
+        outs = substitute(graph.outs, dict(zip(graph.args, given, strict=True)))
+        return graph.out_tree.unflatten([wrap(o) for o in outs])
 
     def call_flat(
         self, leaves: Sequence[Any], outs: Sequence[Any] | None = None
@@ -222,11 +247,41 @@ class Compiled(_Caller):
     def __reduce__(self) -> Any:
         return Compiled, (self.graph, self.options)
 
+    def __copy__(self) -> Compiled:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Compiled:
+        return self
+
+    @property
+    def __signature__(self) -> Any:
+        kind = python_inspect.Parameter.POSITIONAL_OR_KEYWORD
+        if not self.graph.parameters:
+            raise AttributeError("the parameters of the traced function are not known")
+        return python_inspect.Signature(
+            [python_inspect.Parameter(name, kind) for name in self.graph.parameters]
+        )
+
     def __repr__(self) -> str:
         types = ", ".join(f"{t.name}: {t.described}" for t in self.graph.input_types)
         return f"<Compiled {self.graph.name}({types})>"
 
 
+def _traced(t: ArrayType, leaf: Any) -> Expr:
+    """An argument inside a trace, of the same type as it would have to have outside."""
+    if not isinstance(leaf, Tracer):
+        return as_expr(t.check(leaf))
+    node = as_expr(leaf)
+    if is_python(leaf) and not t.shape and t.dtype in FLOATS:  # weak, as outside
+        return as_expr(leaf, t.dtype)
+    if node.shape != t.shape:
+        raise fail(ShapeError, f"argument {t.name}: expected {t.described}, got shape {node.shape}")
+    if node.dtype != t.dtype:
+        raise fail(DtypeError, f"argument {t.name}: expected {t.described}, got {node.dtype}")
+    return node
+
+
+_MAX_FIXED = 256  # versions for fixed values, which may be new functions at every call
 _MAX_PLANS = 8  # tried in turn by the fast path; further versions of a function go by the table
 
 
@@ -234,33 +289,47 @@ class Dispatcher(_Caller):
     """Compiled versions of one function, by structure, shapes and dtypes of the arguments.
 
     What `grad`, `jit` and the like return. It passes for a function of Python: it binds to objects,
-    and pickles by its name.
+    is copied as itself, and pickles by its name where it has one (see `pickling`).
 
     f : written on traced values
     trace : makes the Graph of `f` for given arguments
     options : of its versions
+    recipe : what makes the same again
     """
 
     __symgrad_transformed__ = True
+    __symgrad_fixed__ = True
     __name__: str
     __qualname__: str
 
     def __init__(
-        self, f: Callable[..., Any], trace: Callable[..., Graph], options: Options
+        self,
+        f: Callable[..., Any],
+        trace: Callable[..., Graph],
+        options: Options,
+        recipe: Recipe,
     ) -> None:
         self._inherit_vectorcall()
         self.options = options
+        self.recipe = recipe
         self.f = f
         self.trace = trace
         self.compiled: dict[Any, Compiled] = {}
+        self.fixed: list[Any] = []  # keys of versions for fixed values, oldest first
         self.lock = threading.RLock()
         self._watch((CURRENT, NO_TRACE))
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         return self if instance is None else types.MethodType(self, instance)
 
-    def __reduce__(self) -> str:
-        return self.__qualname__
+    def __reduce__(self) -> str | Recipe:
+        return reduced(self, self.recipe)
+
+    def __copy__(self) -> Dispatcher:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Dispatcher:
+        return self
 
     def __repr__(self) -> str:
         return f"<function {self.__name__}, by symgrad>"
@@ -269,13 +338,13 @@ class Dispatcher(_Caller):
         if is_tracing():
             return self.f(*args, **kwargs)
         leaves, tree = flatten((args, kwargs))
-        key = (tree, tuple([leaf_key(leaf) for leaf in leaves]))
         try:
-            compiled = self.compiled.get(key)
-        except (TypeError, ValueError):
+            key = (tree, tuple([leaf_key(leaf) for leaf in leaves]))
+        except NotFixed:
             for leaf, path in zip(leaves, argument_paths(self.f, tree), strict=True):
-                require_hashable(leaf if not is_array(leaf) else None, path)
+                require_fixed(leaf, path)
             raise
+        compiled = self.compiled.get(key)
         if compiled is None:
             with self.lock:
                 compiled = self.compiled.get(key)
@@ -284,6 +353,10 @@ class Dispatcher(_Caller):
                     compiled = Compiled(graph, self.options)
                     self._register(compiled, leaves)
                     self.compiled[key] = compiled
+                    if graph.statics:
+                        self.fixed.append(key)
+                        if len(self.fixed) > _MAX_FIXED:
+                            del self.compiled[self.fixed.pop(0)]
         return compiled.graph.finish(compiled.call_flat([x for x in leaves if is_array(x)]))
 
     def _register(self, compiled: Compiled, leaves: Sequence[Any]) -> None:

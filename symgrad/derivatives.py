@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import inspect as python_inspect
 import operator
-import threading
 import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -31,11 +30,10 @@ from symgrad.ops.linear import permute
 from symgrad.signature import is_array, parameter_names
 from symgrad.trace import (
     Tracer,
+    argument,
     as_expr,
     function_name,
     is_nested,
-    is_python,
-    python_number,
     record,
 )
 from symgrad.transform import Function, jit, simplified, transformed
@@ -67,10 +65,7 @@ class Inner:
                 variable = arg(len(self.fresh), node.shape, node.dtype, path)
                 self.actual.append(node)
                 self.fresh.append(variable)
-                python = is_python(leaf)
-                tracers.append(
-                    python_number(variable) if python else Tracer(variable, is_argument=True)
-                )
+                tracers.append(argument(variable, leaf))
             self.trees.append(tree)
             self.counts.append(len(leaves))
             if keyword:
@@ -208,7 +203,7 @@ def value_and_grad(f: Function, argnums: Any = 0, has_aux: bool = False) -> Func
         value, gradient, aux = _gradient(f, argnums, has_aux, args, kwargs, "value_and_grad")
         return ((value, aux), gradient) if has_aux else (value, gradient)
 
-    return transformed(f, impl, "value_and_grad")
+    return transformed(f, impl, "value_and_grad", (value_and_grad, (f, argnums, has_aux)))
 
 
 def grad(f: Function, argnums: Any = 0, has_aux: bool = False) -> Function:
@@ -227,7 +222,7 @@ def grad(f: Function, argnums: Any = 0, has_aux: bool = False) -> Function:
         _, gradient, aux = _gradient(f, argnums, has_aux, args, kwargs, "grad")
         return (gradient, aux) if has_aux else gradient
 
-    return transformed(f, impl, "grad")
+    return transformed(f, impl, "grad", (grad, (f, argnums, has_aux)))
 
 
 def _gradient(
@@ -306,7 +301,7 @@ def _jacobian(f: Function, argnums: Any, what: str) -> Function:
         rows = [inner.pack(tracers[k * n : (k + 1) * n]) for k in range(len(inner.outs))]
         return inner.out_tree.unflatten(rows)
 
-    return transformed(f, impl, what)
+    return transformed(f, impl, what, (_jacobian, (f, argnums, what)))
 
 
 def _delta(shape: tuple[int, ...], dtype: str) -> Expr:
@@ -380,7 +375,7 @@ def hessian(f: Function, argnums: Any = 0) -> Function:
         n = len(inner.fresh)
         return inner.pack([inner.pack(tracers[k * n : (k + 1) * n]) for k in range(n)])
 
-    return transformed(f, impl, "hessian")
+    return transformed(f, impl, "hessian", (hessian, (f, argnums)))
 
 
 def _hessian_blocks(inner: Inner) -> list[Expr]:
@@ -449,13 +444,24 @@ def vjp(f: Function, *primals: Any) -> tuple[Any, Function]:
     The pullback takes a cotangent of the structure of the result and returns a tuple with one
     cotangent per primal.
     """
-    out = jit_of(f)(*primals)
-    pull = _immediate(f, "vjp", _vjp_impl)
+    return jit_of(f)(*primals), Pullback(f, primals)
 
-    def pullback(cotangent: Any) -> Any:
-        return pull(primals, cotangent)
 
-    return out, pullback
+class Pullback:
+    """The second of what `vjp` returns. It keeps its function alive, and pickles as that does."""
+
+    def __init__(self, f: Function, primals: tuple[Any, ...]) -> None:
+        self._f, self._primals = f, primals
+        self._pull = _immediate(f, "vjp", _vjp_impl)
+
+    def __call__(self, cotangent: Any) -> Any:
+        return self._pull(self._primals, cotangent)
+
+    def __reduce__(self) -> Any:
+        return Pullback, (self._f, self._primals)
+
+    def __repr__(self) -> str:
+        return f"<pullback of {function_name(self._f)}, by symgrad>"
 
 
 def hvp(f: Function, x: Any, v: Any) -> Any:
@@ -467,19 +473,40 @@ def _tuple(value: Any) -> tuple[Any, ...]:
     return tuple(value) if isinstance(value, (tuple, list)) else (value,)
 
 
-_immediates: weakref.WeakKeyDictionary[Function, dict[str, Function]] = weakref.WeakKeyDictionary()
-_immediates_lock = threading.Lock()
+class _Immediates:
+    """Transformed versions of functions, each kept as long as its function lives.
+
+    By identity: equal callables need not live equally long. Entries of functions that are gone are
+    dropped when the table has doubled, so no callback has to run where a function dies.
+    """
+
+    def __init__(self) -> None:
+        self._tables: dict[int, tuple[weakref.ref[Function], dict[str, Function]]] = {}
+        self._limit = 64
+
+    def of(self, f: Function) -> dict[str, Function]:
+        """The versions of `f` by label. Raises TypeError for what has no weak references."""
+        entry = self._tables.get(id(f))
+        if entry is None or entry[0]() is not f:
+            if len(self._tables) >= self._limit:
+                self._tables = {k: e for k, e in list(self._tables.items()) if e[0]() is not None}
+                self._limit = max(64, 2 * len(self._tables))
+            entry = self._tables[id(f)] = weakref.ref(f), {}
+        return entry[1]
+
+
+_immediates = _Immediates()
 
 
 def _immediate(f: Function, label: str, make: Callable[[Function], Function]) -> Function:
     """A transformed version of `f`, kept as long as `f` lives."""
     try:
-        with _immediates_lock:
-            table = _immediates.setdefault(f, {})
+        hash(f)  # a callable that compares by its fields may change them
+        table = _immediates.of(f)
     except TypeError:  # cannot be referenced weakly: a builtin, some callables
         return make(f)
     if label not in table:
-        table[label] = make(_Weak(f))
+        table.setdefault(label, make(_Weak(f)))
     return table[label]
 
 
@@ -499,10 +526,16 @@ class _Weak:
         return python_inspect.signature(f)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._function()(*args, **kwargs)
+
+    def _function(self) -> Function:
         f = self._f()
         if f is None:
             raise StructureError("the function that this derivative belongs to no longer exists")
-        return f(*args, **kwargs)
+        return f
+
+    def __reduce__(self) -> Any:  # where it is unpickled nothing else holds the function
+        return operator.itemgetter(0), ((self._function(),),)
 
 
 def jit_of(f: Function) -> Function:
@@ -519,7 +552,7 @@ def _jvp_impl(f: Function) -> Function:
         n = len(inner.outs)
         return inner.out_tree.unflatten(tracers[:n]), inner.out_tree.unflatten(tracers[n:])
 
-    return transformed(f, impl, "jvp")
+    return transformed(f, impl, "jvp", (_jvp_impl, (f,)))
 
 
 def _vjp_impl(f: Function) -> Function:
@@ -530,7 +563,7 @@ def _vjp_impl(f: Function) -> Function:
         pulled = modes.vjp(inner.outs, inner.fresh, given)
         return inner.pack(inner.close(_filled(pulled, inner.fresh)))
 
-    return transformed(f, impl, "vjp")
+    return transformed(f, impl, "vjp", (_vjp_impl, (f,)))
 
 
 def _matching(values: Any, primals: Any, nodes: Sequence[Expr], what: str, name: str) -> list[Expr]:

@@ -19,6 +19,7 @@ from symgrad.expr.evaluate import evaluate
 from symgrad.expr.node import ARG, ARRAY, FLOATS, Expr, arg, array, bind, const
 from symgrad.expr.op import Op, lookup
 from symgrad.expr.walk import expand_composites, toposort
+from symgrad.fixed import same
 from symgrad.simplify import RULES, simplify
 from symgrad.simplify.gathers import hoist_from_gathers
 from symgrad.tree import TreeDef, flatten
@@ -105,7 +106,7 @@ class Graph:
             )
         for position, value, path in self.statics:
             given = leaves[position]
-            if given is not value and not (type(given) is type(value) and given == value):
+            if given is not value and not same(given, value):
                 raise StructureError(
                     f"{self.name}: was traced with {value!r} for argument {path}, "
                     f"got {_brief(given)}"

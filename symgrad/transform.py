@@ -19,16 +19,18 @@ from symgrad.expr.node import Expr, arg, bind
 from symgrad.graph import Graph
 from symgrad.names import c_identifier
 from symgrad.options import DEFAULT_OPTIONS, Options
+from symgrad.pickling import Recipe
 from symgrad.signature import (
     argument_paths,
     argument_spec,
     is_array,
     parameter_names,
-    require_hashable,
+    require_fixed,
+    require_fixed_keys,
 )
 from symgrad.simplify import simplify
 from symgrad.specs import Spec
-from symgrad.trace import Tracer, function_name, python_number, record
+from symgrad.trace import Tracer, argument, function_name, record
 from symgrad.tree import flatten, leaf_paths
 
 if TYPE_CHECKING:
@@ -64,7 +66,8 @@ def trace(f: Function, *args: Any, **kwargs: Any) -> Graph:
     ----------
     f : function written with NumPy
     args, kwargs : specs such as ``sg.f64[3, 4]``, or example arrays and numbers, nested in dicts,
-        lists, tuples, namedtuples, dataclasses. Anything else is a fixed value.
+        lists, tuples, namedtuples, dataclasses. Text, enums, functions, classes, dtypes and the
+        like are fixed values; what else may change is refused.
 
     Raises
     ------
@@ -79,6 +82,7 @@ def trace(f: Function, *args: Any, **kwargs: Any) -> Graph:
     """
     leaves, tree = flatten((args, kwargs), is_leaf=_is_spec)
     paths = argument_paths(f, tree)
+    require_fixed_keys(tree, function_name(f))
     nodes: list[Expr] = []
     names: list[str] = []
     statics: list[tuple[int, Any, str]] = []
@@ -89,10 +93,9 @@ def trace(f: Function, *args: Any, **kwargs: Any) -> Graph:
             node = arg(len(nodes), spec.shape, spec.dtype, path)
             nodes.append(node)
             names.append(path)
-            plain = type(leaf) in (float, int)  # weak in promotion, as NumPy has it
-            values.append(python_number(node) if plain else Tracer(node, is_argument=True))
+            values.append(argument(node, leaf))
         else:
-            require_hashable(leaf, path)
+            require_fixed(leaf, path)
             statics.append((position, leaf, path))
             values.append(leaf)
     call_args, call_kwargs = tree.unflatten(values)
@@ -159,12 +162,19 @@ def compile(
 
 
 def transformed(
-    f: Function, impl: Function, label: str, options: Options = DEFAULT_OPTIONS
+    f: Function,
+    impl: Function,
+    label: str,
+    recipe: Recipe,
+    options: Options = DEFAULT_OPTIONS,
 ) -> Function:
-    """`impl` as a function: inlined under a trace, compiled on arrays, called without Python."""
+    """`impl` as a function: inlined under a trace, compiled on arrays, called without Python.
+
+    `recipe`, a function of a module and its arguments, makes the same again where it is unpickled.
+    """
     from symgrad.compiled import Dispatcher  # not at import: it needs cffi
 
-    function = Dispatcher(impl, trace, options)
+    function = Dispatcher(impl, trace, options, recipe)
     functools.update_wrapper(function, f, updated=())
     name = function_name(f)
     named: Any
@@ -181,12 +191,14 @@ def jit(f: Function, *, threads: int = 1, blas: bool = False) -> Function:
     Scalar results come back as Python numbers, arrays as fresh NumPy arrays. `threads` and `blas`
     as in `compile`: ``sg.jit(sg.grad(f), threads=4)``.
     """
-    options = Options(threads, blas)
+    return _jit(f, Options(threads, blas))
 
+
+def _jit(f: Function, options: Options) -> Function:
     def impl(*args: Any, **kwargs: Any) -> Any:
         return f(*args, **kwargs)
 
-    return transformed(f, impl, "", options)
+    return transformed(f, impl, "", (_jit, (f, options)), options)
 
 
 # ---- small ones --------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 # one folder may.
 LAYERS = [
     ["errors", "version"],
-    ["names", "tree", "specs", "boundary", "options", "resources"],
+    ["names", "tree", "specs", "boundary", "fixed", "options", "pickling", "resources"],
     ["expr"],
     ["ops"],
     ["trace", "diff", "inspect"],

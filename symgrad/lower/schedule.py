@@ -235,7 +235,10 @@ class _Scheduler:
                 groups.append((axis, []))
             start = starts.pop(k.buffer, None)
             if start is not None:
-                inside = axis is None or self._aligned(start, k.target, k, axis)
+                if axis is None:  # where the data choose the element, the start still needs loops
+                    inside = all(self.find(i) in bound for i in start.dims)
+                else:
+                    inside = self._aligned(start, k.target, k, axis)
                 (groups[position][1] if inside else prologue).append(start)
             groups[position][1].append(k)
             place[k] = position

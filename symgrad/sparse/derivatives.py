@@ -16,9 +16,11 @@ from symgrad.derivatives import Inner, ready, scalar_out
 from symgrad.diff import modes
 from symgrad.errors import DifferentiationError, StructureError, UnsupportedError, at_user_line
 from symgrad.expr.node import FLOATS, Expr, const
+from symgrad.fixed import NotFixed
 from symgrad.graph import Graph
 from symgrad.names import c_identifier
 from symgrad.options import Options
+from symgrad.pickling import Recipe, reduced
 from symgrad.signature import is_array, leaf_key
 from symgrad.sparse.compress import hessian_entries, jacobian_entries
 from symgrad.sparse.export import export_pattern
@@ -132,12 +134,12 @@ class SparseDerivative:
         self._refuse_trace()
         plain = not kwargs and all([type(a) is np.ndarray for a in args])
         leaves, tree = (args, None) if plain else flatten((args, kwargs))
-        key = (tree, tuple([leaf_key(leaf) for leaf in leaves]))
         try:
-            compiled = self._compiled.get(key)
-        except (TypeError, ValueError):
-            self.trace(*args, **kwargs)  # says which argument is not hashable
+            key = (tree, tuple([leaf_key(leaf) for leaf in leaves]))
+        except NotFixed:
+            self.trace(*args, **kwargs)  # says which argument may change
             raise
+        compiled = self._compiled.get(key)
         if compiled is None:
             with self._lock:
                 compiled = self._compiled.get(key)
@@ -187,6 +189,15 @@ class SparseDerivative:
         return trace(entries, *specs_or_examples, **kwargs), found[0]
 
     __symgrad_compile__ = compile
+
+    def __reduce__(self) -> str | Recipe:
+        return reduced(self, (SparseDerivative, (self._f, self._argnums, self._what, self._derive)))
+
+    def __copy__(self) -> SparseDerivative:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> SparseDerivative:
+        return self
 
     def _refuse_trace(self) -> None:
         if is_tracing():
@@ -247,6 +258,13 @@ class SparseCompiled:
 
     def matrix(self, values: np.ndarray) -> Any:
         """The csr_array with these entries, which it shares."""
+        if isinstance(values, Tracer):
+            raise UnsupportedError(
+                at_user_line(
+                    f"{self.__name__} returns a SciPy matrix, which cannot be traced; inside a "
+                    "traced function use its entries, .values(…)"
+                )
+            )
         # The constructor would check the pattern again.
         result = object.__new__(type(self._template))
         result.__dict__.update(self._template.__dict__)

@@ -17,15 +17,15 @@ from symgrad.trace.tracer import (
     ArrayTracer,
     ScalarTracer,
     Tracer,
+    argument,
     as_expr,
     is_python,
-    python_number,
     wrap,
 )
 
 __all__ = [
-    "CURRENT", "NO_TRACE", "SUPPORTED", "ArrayTracer", "ScalarTracer", "Tracer", "as_expr",
-    "function_name", "is_nested", "is_python", "is_tracing", "log_softmax", "logsumexp",
-    "polygamma", "python_number", "record", "softmax", "solve_triangular", "supported_names",
+    "CURRENT", "NO_TRACE", "SUPPORTED", "ArrayTracer", "ScalarTracer", "Tracer", "argument",
+    "as_expr", "function_name", "is_nested", "is_python", "is_tracing", "log_softmax", "logsumexp",
+    "polygamma", "record", "softmax", "solve_triangular", "supported_names",
     "take", "wrap",
 ]  # fmt: skip

@@ -22,7 +22,7 @@ from symgrad.errors import (
     ShapeError,
     UnsupportedError,
 )
-from symgrad.expr.node import Expr, arg, array, bind, const
+from symgrad.expr.node import ARRAY, Expr, arg, array, bind, const
 from symgrad.expr.walk import rebuild
 from symgrad.ops.linear import (
     broadcast_to,
@@ -396,20 +396,24 @@ def write_through(derive: Callable[[Expr], Expr], base: Expr, value: Expr) -> Ex
     node = derive(probe)
     path = []
     while node is not probe:
-        if node.op.name not in ("reshape", "permute", "slice"):
+        known = node.op.name == "gather" and node.args[1].op is ARRAY
+        if not known and node.op.name not in ("reshape", "permute", "slice"):
             return None
         path.append(node)
         node = node.args[0]
     # The value of `base` at every step from it to the view, and back again.
     steps = [base]
     for node in reversed(path):
-        steps.append(rebuild(node, (steps[-1],)))
+        steps.append(rebuild(node, (steps[-1], *node.args[1:])))
     for node, before in zip(path, steps[-2::-1], strict=True):
         if node.op.name == "reshape":
             value = reshape(value, before.shape)
         elif node.op.name == "permute":
             perm = node.attrs[0]
             value = permute(value, tuple(perm.index(k) for k in range(len(perm))))
+        elif node.op.name == "gather":
+            items = [slice(None)] * node.attrs[0] + [node.args[1].attrs[0].array]
+            value = replace(before, parse(before.shape, tuple(items)), value)
         else:
             value = _replace_window(before, list(zip(*node.attrs, strict=True)), value, 0)
     return value

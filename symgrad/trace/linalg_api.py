@@ -278,7 +278,7 @@ def trace(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1, dtype: Any = 
     return sum_(d, (d.ndim - 1,))
 
 
-@implements("diag")
+@implements("diag", view=lambda x: x.ndim == 2)
 def diag(v: Any, k: int = 0) -> Expr:
     x = as_expr(v)
     if x.ndim == 2:

@@ -13,7 +13,7 @@ import numpy as np
 from symgrad.errors import MutationError, ShapeError, UnsupportedError
 from symgrad.expr.node import Expr, array, bind, const
 from symgrad.ops.linear import broadcast_to, concat, reshape
-from symgrad.trace import ufuncs
+from symgrad.trace import plain, ufuncs
 from symgrad.trace.elementwise_api import _along, isclose
 from symgrad.trace.reduce_api import _count, all_, any_, cumprod, cumsum, max, min, prod, sum
 from symgrad.trace.registry import (
@@ -27,7 +27,15 @@ from symgrad.trace.registry import (
 )
 from symgrad.trace.state import fail
 from symgrad.trace.tables import SUPPORTED, unsupported
-from symgrad.trace.tracer import ArrayTracer, Tracer, operand, weak_operand, wrap_all
+from symgrad.trace.tracer import (
+    ArrayTracer,
+    Tracer,
+    ZeroTracer,
+    operand,
+    weak_operand,
+    wrap_all,
+    wrap_array,
+)
 
 # ---- making arrays -------------------------------------------------------------------------------
 
@@ -121,9 +129,15 @@ def _ufunc(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], kwargs: dict[s
     return result if target is None else _store(result, target, name)
 
 
+# What NumPy hands on for `F @= A`: the axes that matmul takes by itself.
+_IN_PLACE_AXES = ([(-2, -1), (-2, -1), (-2, -1)], [(-1,), (-2, -1), (-1,)])
+
+
 def _call(ufunc: np.ufunc, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     kwargs = dict(kwargs)
     if ufunc.signature is not None:
+        if ufunc is np.matmul and kwargs.get("axes") in _IN_PLACE_AXES:
+            del kwargs["axes"]
         if ufunc.__name__ not in SUPPORTED:
             raise unsupported(f"np.{ufunc.__name__}")
         return SUPPORTED[ufunc.__name__](*inputs, **kwargs)
@@ -151,7 +165,7 @@ def _call(ufunc: np.ufunc, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> A
 
 def _target(ufunc: np.ufunc, inputs: tuple[Any, ...], out: tuple[Any, ...]) -> Any:
     """The array that `out=` names, if the change can be followed."""
-    if len(out) == 1 and (isinstance(out[0], ArrayTracer) or out[0] is inputs[0]):
+    if len(out) == 1 and (isinstance(out[0], (ArrayTracer, ZeroTracer)) or out[0] is inputs[0]):
         return out[0]
     raise fail(
         MutationError,
@@ -161,8 +175,8 @@ def _target(ufunc: np.ufunc, inputs: tuple[Any, ...], out: tuple[Any, ...]) -> A
 
 
 def _store(result: Any, target: Any, name: str) -> Any:
-    """``z += t`` for a plain array z: Python rebinds z to what is returned, in the dtype of z."""
-    if isinstance(target, ArrayTracer):
+    """``z += t``; for a plain array z Python rebinds z to what is returned, in the dtype of z."""
+    if isinstance(target, (ArrayTracer, ZeroTracer)):
         return target.assign(result.expr, f"np.{name} with out=")
     if result.shape != target.shape:
         raise fail(
@@ -173,7 +187,8 @@ def _store(result: Any, target: Any, name: str) -> Any:
             ufuncs.DtypeError,
             f"in-place {name}: {result.dtype} values do not fit into an array of {target.dtype}",
         )
-    return wrap_all(to(result.expr, dtype_name(target.dtype)))
+    value = to(result.expr, dtype_name(target.dtype))
+    return plain.change(target, value, f"in-place {name} of a plain array", wrap_array)
 
 
 SUPPORTED["ufunc"] = _ufunc

@@ -19,9 +19,17 @@ from typing import Any
 import numpy as np
 
 from symgrad import tree
-from symgrad.errors import StructureError, SymgradError, SymgradWarning, TraceError, warn
+from symgrad.errors import (
+    MutationError,
+    StructureError,
+    SymgradError,
+    SymgradWarning,
+    TraceError,
+    warn,
+)
 from symgrad.expr.node import Expr
-from symgrad.trace.state import CURRENT, NO_TRACE, Trace, is_internal
+from symgrad.trace import plain
+from symgrad.trace.state import CURRENT, NO_TRACE, Trace, is_internal, remembered
 from symgrad.trace.tracer import Tracer, as_expr
 
 
@@ -42,13 +50,40 @@ def record(
     """
     parent = CURRENT.get()
     trace = Trace(site_name or function_name(f), parent)
-    token = CURRENT.set(trace)
+    leaves, structure = tree.flatten((args, kwargs))
+    own = [x for x in leaves if isinstance(x, Tracer) and x.owner is NO_TRACE]
     random_state = _random_state() if parent is NO_TRACE else None
+    outs, treedef = _run(f, args, kwargs, own, trace)
+    if trace.blocks or trace.stored or trace.shared:
+        line = plain.outliving(trace)
+        if line is not None:
+            raise remembered(_lasting(line))
+    if trace.shared:
+        for fill in (1, -1):
+            again = Trace(trace.name, parent, fill)
+            _compare(f, *structure.unflatten(leaves), own, again, outs, treedef, trace)
+    if random_state is not None and random_state != _random_state():
+        warn(
+            f"{trace.name} drew from np.random while it was traced: the numbers are constants now "
+            "and will be the same in every call; pass random numbers as arguments instead",
+            SymgradWarning,
+        )
+    return outs, treedef
+
+
+def _run(
+    f: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    own: list[Tracer],
+    trace: Trace,
+) -> tuple[list[Expr], tree.TreeDef]:
+    """One call of `f`; the tracers `own` become arguments of the trace."""
+    token = CURRENT.set(trace)
     try:
-        for leaf in tree.flatten((args, kwargs))[0]:
-            if isinstance(leaf, Tracer) and leaf.owner is NO_TRACE:
-                leaf.owner = trace
-                leaf.is_argument = True
+        for leaf in own:
+            leaf.owner = trace
+            leaf.is_argument = True
         try:
             result = f(*args, **kwargs)
         except SymgradError as error:
@@ -61,17 +96,48 @@ def record(
         if trace.poison is not None:
             raise trace.poison
         leaves, treedef = tree.flatten(result)
-        outs = [_output(leaf, trace.name) for leaf in leaves]
+        return [_output(leaf, trace.name) for leaf in leaves], treedef
     finally:
-        trace.active = False
         CURRENT.reset(token)
-    if random_state is not None and random_state != _random_state():
-        warn(
-            f"{trace.name} drew from np.random while it was traced: the numbers are constants now "
-            "and will be the same in every call; pass random numbers as arguments instead",
-            SymgradWarning,
+        result = leaves = None  # what lives on now outlives the function
+        trace.active = False
+
+
+def _compare(
+    f: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    own: list[Tracer],
+    trace: Trace,
+    outs: list[Expr],
+    treedef: tree.TreeDef,
+    first: Trace,
+) -> None:
+    """Run `f` again with other numbers in the memory of arrays that were changed; see `plain`."""
+    failed: Exception | None = None
+    same = False
+    line = first.shared[0].what
+    try:
+        found, structure = _run(f, args, kwargs, own, trace)
+        same = structure == treedef and all(a is b for a, b in zip(found, outs, strict=True))
+    except Exception as error:
+        failed = error
+    finally:
+        line = plain.unseen(trace) or (None if same else line)
+    if line is not None:
+        error = MutationError(
+            f"{line}: the array is used under another name as well, or through a view, and NumPy "
+            "itself reads or writes it there, which cannot be followed while tracing; write "
+            "F = F + x instead of F += x, or start with np.zeros_like(x) of a traced x"
         )
-    return outs, treedef
+        raise remembered(error) from failed
+
+
+def _lasting(line: str) -> MutationError:
+    return MutationError(
+        f"{line}, which outlives the function (a global, a default, an attribute, what a function "
+        "captures): the compiled function would not change it; write F = F + x instead of F += x"
+    )
 
 
 def _output(leaf: Any, name: str) -> Expr:

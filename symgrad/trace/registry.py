@@ -20,7 +20,15 @@ from symgrad.ops.linear import reshape
 from symgrad.trace.memory import share
 from symgrad.trace.state import fail
 from symgrad.trace.tables import DISPATCH, SUPPORTED, unsupported
-from symgrad.trace.tracer import Tracer, as_expr, wrap_all
+from symgrad.trace.tracer import (
+    ArrayTracer,
+    ScalarTracer,
+    Tracer,
+    ZeroTracer,
+    as_expr,
+    wrap_all,
+    wrap_array,
+)
 
 _NO_VALUE = np._NoValue  # type: ignore[attr-defined]
 # What an option may be although the implementation does not know it: its default in NumPy.
@@ -34,9 +42,13 @@ _HARMLESS: dict[str, tuple[Any, ...]] = {
 
 
 def implements(
-    *names: str, view: bool = False
+    *names: str, view: bool | Callable[[Tracer], bool] = False, views: bool = False
 ) -> Callable[[Callable[..., Any]], Any]:
-    """Register an implementation; `view` if NumPy's result shares memory with argument one."""
+    """Register an implementation.
+
+    view : whether NumPy's result shares memory with argument one, or for which ones it does
+    views : whether each result shares memory with the argument at its place
+    """
 
     def register(function: Callable[..., Any]) -> Callable[..., Any]:
         parameters = inspect.signature(function).parameters
@@ -59,7 +71,12 @@ def implements(
                     _refuse(label, key, kwargs.pop(key))
             result = wrap_all(function(*args, **kwargs))
             if view and args and isinstance(args[0], Tracer):
-                _share(function, args, kwargs, result)
+                if view is True or view(args[0]):
+                    return _share(function, args, kwargs, result)
+            if views:
+                for k, (base, part) in enumerate(zip(args, result, strict=True)):
+                    if isinstance(base, (ArrayTracer, ZeroTracer)) and part.shape:
+                        share(base, part, functools.partial(_each, k, function, args))
             return result
 
         for name in names:
@@ -74,21 +91,28 @@ def implements(
     return register
 
 
-def _share(function: Callable[..., Any], args: Any, kwargs: Any, result: Any) -> None:
-    """Note that `result`, or each part of it, is a view of args[0]."""
+def _share(function: Callable[..., Any], args: Any, kwargs: Any, result: Any) -> Any:
+    """`result`, noted as a view of args[0], or each part of it."""
     base, rest = args[0], args[1:]
+    if isinstance(base, ScalarTracer) and not isinstance(base, ZeroTracer):
+        return result  # a number has no memory to share
     if not isinstance(result, (tuple, list)):
-        if result.shape:
-            exact = function.__name__ not in ("reshape", "ravel") or _always_view(base, result)
-            share(base, result, (lambda x: function(x, *rest, **kwargs)) if exact else None)
-        return
+        result = wrap_array(result.expr)
+        exact = function.__name__ not in ("reshape", "ravel") or _always_view(base, result)
+        share(base, result, (lambda x: function(x, *rest, **kwargs)) if exact else None)
+        return result
     for k, part in enumerate(result):
         if isinstance(part, Tracer) and part.shape:
             share(base, part, functools.partial(_part, k, function, rest, kwargs))
+    return result
 
 
 def _part(k: int, function: Callable[..., Any], rest: Any, kwargs: Any, x: Any) -> Any:
     return function(x, *rest, **kwargs)[k]
+
+
+def _each(k: int, function: Callable[..., Any], args: Any, x: Any) -> Any:
+    return function(*args[:k], x, *args[k + 1 :])[k]
 
 
 def _always_view(base: Tracer, result: Tracer) -> bool:

@@ -193,7 +193,7 @@ def broadcast_to(array: Any, shape: Any) -> Expr:
         raise fail(ShapeError, str(error)) from None
 
 
-@implements("broadcast_arrays")
+@implements("broadcast_arrays", views=True)
 def broadcast_arrays(*args: Any) -> Any:
     xs = [as_expr(a) for a in args]
     shape = ufuncs.broadcast_shape("np.broadcast_arrays", [x.shape for x in xs])
@@ -296,6 +296,10 @@ def _depth(value: Any) -> int:
 
 @implements("meshgrid")
 def meshgrid(*xi: Any, copy: bool = True, sparse: bool = False, indexing: str = "xy") -> Any:
+    if not copy:
+        raise fail(
+            UnsupportedError, "np.meshgrid: copy=False is not supported while tracing; leave it out"
+        )
     xs = [as_expr(x) for x in xi]
     rank = len(xs)
     axes = list(range(rank))

@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 from contextvars import ContextVar
 from types import FrameType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from symgrad.errors import SymgradError, TraceError, at_user_line, is_internal
 
@@ -21,13 +21,19 @@ E = TypeVar("E", bound=SymgradError)
 class Trace:
     """One running (or finished) call of a user function with tracers."""
 
-    __slots__ = ("active", "name", "parent", "poison")
+    __slots__ = ("active", "blocks", "fill", "name", "parent", "poison", "shared", "stored")
 
-    def __init__(self, name: str, parent: Trace | None) -> None:
+    def __init__(self, name: str, parent: Trace | None, fill: int = 0) -> None:
         self.name = name
         self.parent = parent
         self.active = True
         self.poison: SymgradError | None = None
+        # See `plain`: memory of plain arrays that was changed; what of it lives on; changed arrays
+        # that were stored elsewhere than in a variable; and whether other numbers are put there.
+        self.blocks: list[Any] = []
+        self.shared: list[Any] = []
+        self.stored: list[Any] = []
+        self.fill = fill
 
 
 NO_TRACE = Trace("", None)  # owner of tracers made while nothing is traced; always valid
@@ -47,9 +53,13 @@ def is_nested() -> bool:
 
 def fail(cls: type[E], message: str) -> E:
     """An error that names the user's line; a TraceError is raised again if the user catches it."""
-    error = cls(at_user_line(message))
+    return remembered(cls(at_user_line(message)))
+
+
+def remembered(error: E) -> E:
+    """`error`, noted in the running traces if it is a TraceError."""
     trace: Trace | None = CURRENT.get()
-    if not issubclass(cls, TraceError):  # NumPy raises it as well: the user may handle it
+    if not isinstance(error, TraceError):  # NumPy raises it as well: the user may handle it
         return error
     while trace is not None and trace is not NO_TRACE:
         trace.poison = trace.poison or error

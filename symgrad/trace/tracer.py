@@ -26,6 +26,7 @@ from symgrad.expr.node import DTYPES, FLOATS, Expr, array, bind, const
 from symgrad.ops.linear import broadcast_to, concat, reshape
 from symgrad.trace import indexing, ufuncs
 from symgrad.trace.memory import Part, mark, share, store
+from symgrad.trace.plain import read
 from symgrad.trace.state import CURRENT, NO_TRACE, Trace, fail
 from symgrad.trace.tables import DISPATCH, SUPPORTED, public_name, unsupported
 
@@ -343,7 +344,7 @@ for _name in (
     setattr(Tracer, _name, _method(_name))
 for _name in ("reshape", "transpose"):
     setattr(Tracer, _name, _variadic(_name))
-Tracer.conj = Tracer.conjugate = lambda self: +self  # type: ignore[attr-defined]
+Tracer.conj = Tracer.conjugate = lambda self: self  # type: ignore[attr-defined]  # as NumPy has it
 
 
 class ScalarTracer(Tracer):
@@ -389,9 +390,11 @@ class ArrayTracer(Tracer):
     def __getitem__(self, index: Any) -> Any:
         expr = operand(self)
         items = indexing.parse(expr.shape, _plain_index(index))
-        result = wrap(indexing.get(expr, items))
-        if result.expr.shape and indexing.is_basic(items):
-            share(self, result, Part(items))
+        part = indexing.get(expr, items)
+        if not indexing.is_basic(items) or not part.shape and not _has_ellipsis(index):
+            return wrap(part)
+        result = wrap_array(part)  # x[0, ...] is an array, x[0] is a number
+        share(self, result, Part(items))
         return result
 
     def __setitem__(self, index: Any, value: Any) -> None:
@@ -480,6 +483,22 @@ class ArrayTracer(Tracer):
         return ufuncs.convert(value, self.expr.dtype)
 
 
+class ZeroTracer(ScalarTracer):
+    """A traced array of rank zero: unlike a number, it can be changed in place under all its names.
+
+    Not a sequence either, so it cannot be indexed.
+    """
+
+    __slots__ = ()
+
+    _update, _same_kind, assign = ArrayTracer._update, ArrayTracer._same_kind, ArrayTracer.assign
+    __setitem__, _masked = ArrayTracer.__setitem__, ArrayTracer._masked
+
+
+for _name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "and", "or", "xor"):
+    setattr(ZeroTracer, f"__i{_name}__", getattr(ArrayTracer, f"__i{_name}__"))
+
+
 class At:
     """``x.at[index]``: the place at which a changed copy of `x` differs."""
 
@@ -523,14 +542,36 @@ def wrap(expr: Expr) -> Any:
     return tracer
 
 
+def wrap_array(expr: Expr) -> Any:
+    """As `wrap`, of what NumPy has as an array and not as a number."""
+    if expr.shape:
+        return wrap(expr)
+    tracer = _new(ZeroTracer)
+    _copy_slots(wrap(expr), tracer)
+    return tracer
+
+
+def _copy_slots(source: Tracer, target: Tracer) -> None:
+    for name in Tracer.__slots__[1:]:
+        setattr(target, name, getattr(source, name))
+
+
+def argument(expr: Expr, like: Any) -> Tracer:
+    """The tracer of an argument, for the trace that starts with it; `like` is what was passed."""
+    if is_python(like):
+        return python_number(expr)
+    tracer = wrap_array(expr) if isinstance(like, (np.ndarray, ZeroTracer)) else wrap(expr)
+    tracer.is_argument, tracer.owner = True, NO_TRACE
+    return tracer
+
+
 def wrap_python(value: Tracer | Expr) -> Any:
     """A tracer that stands for a Python float or int: of a number that was one in the call."""
     plain = wrap(value.expr if isinstance(value, Tracer) else value)
     if plain.expr.shape or plain.expr.dtype not in ("float64", "int64"):
         return plain  # a comparison, say
     tracer = _new(PythonTracer)
-    for name in Tracer.__slots__[1:]:
-        setattr(tracer, name, getattr(plain, name))
+    _copy_slots(plain, tracer)
     return tracer
 
 
@@ -610,7 +651,11 @@ def _as_expr(value: Any) -> Expr:
         return stack([_as_expr(v) for v in value])
     if isinstance(value, np.ndarray) and value.dtype == object and contains_tracer(value.tolist()):
         return _as_expr(value.tolist())
-    if isinstance(value, np.ndarray) and type(value) not in (np.ndarray, np.memmap):
+    if type(value) is np.ndarray:
+        changed = read(value)
+        if changed is not None:
+            return changed
+    elif isinstance(value, np.ndarray) and type(value) is not np.memmap:
         raise fail(
             UnsupportedError,
             f"arrays of type {type(value).__name__} are not traced; use a plain np.ndarray",
@@ -662,6 +707,10 @@ def stack(parts: list[Expr], axis: int = 0) -> Expr:
     dtype = ufuncs.promote(list(parts))
     wide = (*shape[:axis], 1, *shape[axis:])
     return concat([reshape(ufuncs.convert(p, dtype), wide) for p in parts], axis)
+
+
+def _has_ellipsis(index: Any) -> bool:
+    return index is ... or isinstance(index, tuple) and any(i is ... for i in index)
 
 
 def _plain_index(index: Any) -> Any:

@@ -374,7 +374,11 @@ class _Tape:
     def run(self) -> list[Any]:
         registers, env = self.registers, self.machine.env
         for k, slot in self.indices:
-            registers[k] = env[slot]
+            value = env[slot]
+            if value is None:
+                self.machine.fault("scope", "scope: a loop variable outside of its loop")
+                value = 0
+            registers[k] = value
         for step in self.steps:
             step(registers)
         return [registers[k] for k in self.results]
@@ -593,9 +597,12 @@ class _Machine:
 
             return once
 
+        # Additions of several lanes to one element come one after the other.
+        in_order = isinstance(s, Store) and s.op != "=" and not s.buffer.lanes
+
         def each() -> None:
             lanes = range(block.extent)
-            for lane in reversed(lanes) if self.backwards else lanes:
+            for lane in reversed(lanes) if self.backwards and not in_order else lanes:
                 self.lane = block.region.round = lane
                 self.env[block.slot] = block.begin + lane
                 self._execute(s, step)

@@ -16,6 +16,7 @@ Every class is also a standard type, so that ``except ValueError`` keeps working
     ├── GraphTooLargeError(ValueError)
     ├── MissingPackageError(ImportError)     an optional package is not installed
     ├── ExportError(OSError)
+    ├── InternalError                        a mistake of symgrad's own, found by SYMGRAD_VERIFY=1
     └── BuildError(RuntimeError)
         ├── CompilerNotFoundError
         │   └── UnusableCompilerError        the one that CC names does not work
@@ -91,6 +92,10 @@ class MissingPackageError(SymgradError, ImportError):
 
 class ExportError(SymgradError, OSError):
     """Files could not be exported where they were asked for."""
+
+
+class InternalError(SymgradError):
+    """A mistake of symgrad's own, found before it could do harm."""
 
 
 class BuildError(SymgradError, RuntimeError):

@@ -63,9 +63,7 @@ _KEPT_BYTES = 8 << 20  # of the sums of all chunks, which are added up when all 
 LANES = 8  # partial sums of one accumulation, in an order that no vector width changes
 
 
-def cut_into_lanes(
-    body: list[Any], buffers: list[Buffer], first_index: int, parallel: bool
-) -> int:
+def cut_into_lanes(body: list[Any], buffers: list[Buffer], first_index: int, parallel: bool) -> int:
     """Mark top-level loops of `body` for lanes, with their private buffers; changes `body`.
 
     Numbers of new loop variables begin with `first_index`; the next free one is the result.

@@ -18,7 +18,7 @@ from typing import Any
 
 from symgrad.expr.node import CONST, FLOATS, Expr, bind, const, const_value
 from symgrad.expr.walk import substitute, toposort
-from symgrad.lower import product
+from symgrad.lower import product, verify
 from symgrad.lower.kernels import Kernel, Kernels, split_contractions
 from symgrad.lower.lanes import COSTLY, FEWEST_ROUNDS, LANES, cut_into_lanes
 from symgrad.lower.program import (
@@ -79,14 +79,20 @@ def lower(
     kernels.kernels = _checks_first(kernels.kernels)
     scheduler = _Scheduler(kernels, threads)
     body = scheduler.nest(kernels.kernels, {})
-    by_number = {b.number: b for b in kernels.buffers}
-    _shrink(body, by_number)
-    kernels.indices = cut_into_lanes(body, kernels.buffers, kernels.indices, threads > 1)
-    _leave_out_zeros(body)
-    _split_sums(body, kernels.fresh)
-    size = _place(body, kernels.buffers)
     inputs = kernels.inputs + [b for b in kernels.data if b.role == "data"]
-    return Program(inputs, kernels.outputs, kernels.buffers, body, size)
+    program = Program(inputs, kernels.outputs, kernels.buffers, body, 0)
+    verify.after("nest", program)
+    _shrink(body, {b.number: b for b in kernels.buffers})
+    verify.after("shrink", program)
+    kernels.indices = cut_into_lanes(body, kernels.buffers, kernels.indices, threads > 1)
+    verify.after("lanes", program)
+    _leave_out_zeros(body)
+    verify.after("leave_out_zeros", program)
+    _split_sums(body, kernels.fresh)
+    verify.after("split_sums", program)
+    program.workspace_bytes = _place(body, kernels.buffers)
+    verify.after("place", program)
+    return program
 
 
 def _checks_first(kernels: list[Kernel]) -> list[Kernel]:
@@ -815,9 +821,7 @@ def _place(body: list, buffers: list[Buffer]) -> int:
             stack_bytes += buffer.nbytes
             continue
         busy = sorted(
-            (p.offset, p.offset + p.room)
-            for p in placed
-            if last[p.number] >= first[buffer.number]
+            (p.offset, p.offset + p.room) for p in placed if last[p.number] >= first[buffer.number]
         )
         offset = 0
         for start, stop in busy:

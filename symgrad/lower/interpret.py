@@ -319,18 +319,20 @@ class _Region:
         else:
             round_, how = before
             if round_ != self.round and not self.in_order and self._meets(how, mode):
-                problem = f"another of the {self.what} has {how.value} it"
+                problem = self._text(how)
             stronger = how if mode is Mode.READ or how is Mode.WRITE else mode
             mine[key] = self.round if round_ == self.round else _MANY, stronger
         crossing = other.get(key)
         if crossing is not None and crossing[0] != self.round and self._meets(crossing[1], mode):
-            problem = f"another of the {self.what} has {crossing[1].value} it, in order or not"
+            problem = self._text(crossing[1])
         return problem
 
+    def _text(self, how: Mode) -> str:
+        done = {Mode.READ: "reads it", Mode.WRITE: "writes it", Mode.ADD: "adds to it"}
+        return f"another of the {self.what} {done[how]}"
+
     def _meets(self, a: Mode, b: Mode) -> bool:
-        if a is b and (a is Mode.READ or a is Mode.ADD and self.serial):
-            return False
-        return True
+        return a is not b or a is Mode.WRITE or a is Mode.ADD and not self.serial
 
 
 # ---- expressions -----------------------------------------------------------------------------
@@ -469,6 +471,7 @@ class _Block:
 class _Machine:
     def __init__(self, program: Program, backwards: bool, observer: Observer | None) -> None:
         self.program, self.backwards, self.observer = program, backwards, observer
+        self.placed = program.workspace_bytes > 0  # else it may be between two passes
         self.env: list[Any] = []
         self._slots: dict[Expr, int] = {}
         self.lane: int | None = None
@@ -504,7 +507,9 @@ class _Machine:
         return Outcome(status, tuple(arrays), tuple(texts))
 
     def _share_workspace(self) -> None:
-        """Which buffers have the same bytes; that all are inside."""
+        """Which buffers have the same bytes, if they are placed; that all are inside."""
+        if not self.placed:
+            return
         placed = [b for b in self.program.buffers if b.role == "work" and b.nbytes]
         for b in placed:
             if b.offset + b.nbytes > self.program.workspace_bytes:
@@ -648,15 +653,14 @@ class _Machine:
 
     def _private(self, loop: Loop) -> list[_Memory]:
         """What each round of a loop, or chunk, that threads share has for itself."""
-        inside = _touched([loop])
-        outside = _touched(self.program.body, without=loop)
-        return [
-            self.memories[n]
-            for n in sorted(inside)
-            if n in self.memories
-            and (b := self.memories[n].buffer)
-            and (b.role in ("own", "member") or b.role == "scalar" and n not in outside)
-        ]
+        inside, outside = _touched([loop]), _touched(self.program.body, without=loop)
+
+        def is_private(b: Buffer) -> bool:
+            variable = b.role == "scalar" or not b.kept_axes and not self.placed
+            return b.role in ("own", "member") or variable and b.number not in outside
+
+        found = (self.memories[n] for n in sorted(inside & self.memories.keys()))
+        return [memory for memory in found if is_private(memory.buffer)]
 
     def _shared(self, loop: Loop) -> Thunk:
         """Rounds forwards, or backwards; what is in order comes in order."""

@@ -485,14 +485,18 @@ class _Speller:
             name = self.names.get(node.attrs[0], f"buffer{node.attrs[0]}")
             return f"{name}[{', '.join(args)}]" if args else name
         sign = _INFIX.fullmatch(node.op.c or "")
-        if sign:
-            both = (f"({a})" if " " in a and a[-1] != "]" else a for a in args)
-            return f" {sign[1]} ".join(both)
+        if sign is not None:
+            operands = zip(args, node.args, strict=True)
+            return f" {sign[1]} ".join(f"({t})" if _is_infix(a) else t for t, a in operands)
         attrs = [str(a) for a in node.attrs]
         return f"{node.name}({', '.join([*args, *attrs])})"
 
 
 _INFIX = re.compile(r"\{0\} (\S+) \{1\}")
+
+
+def _is_infix(node: Expr) -> bool:
+    return _INFIX.fullmatch(node.op.c or "") is not None
 
 
 def statements(body: list[Any]) -> Iterator[tuple[Any, tuple[Loop, ...]]]:

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from symgrad.emit.c import Source, data_source, emit, load_templates
 from symgrad.graph import Graph
 from symgrad.inspect import ascii_text
-from symgrad.lower.program import Program, passes
+from symgrad.lower.access import passes
+from symgrad.lower.program import Program
 from symgrad.lower.schedule import lower
 from symgrad.lower.share import share
 from symgrad.names import comment_text, mangle, unique

@@ -16,8 +16,13 @@ from hypothesis import settings
 
 from symgrad.emit.c import Source
 from symgrad.errors import BuildError
+from symgrad.lower import verify
 from symgrad.runtime import dispatch
 from symgrad.runtime.record import Record
+
+# Every loop program that a test lowers is verified behind each pass, in child processes as well.
+os.environ["SYMGRAD_VERIFY"] = "1"
+verify.ENABLED = True
 
 # Random examples are the same in every run, so that a failure can be repeated.
 settings.register_profile("repeatable", derandomize=True)

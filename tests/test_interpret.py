@@ -54,7 +54,6 @@ WAYS = {
 
 
 def tiny(monkeypatch, more):
-    monkeypatch.setattr(lanes, "_flat", lambda loop, buffers: loop)  # TODO remove when merged
     for table in (TINY, more):
         for module, thresholds in table.items():
             for name, value in thresholds.items():
@@ -150,25 +149,29 @@ def run_all(args, outs, values, monkeypatch, reached, **options) -> None:
     inputs = [values[a] for a in args]
     names = [f"x{k}" for k in range(len(args))], [f"y{k}" for k in range(len(outs))]
     seen: list[str] = []
+    results: set[bytes] = set()
 
     def after(name: str, program: Program) -> None:
         text = str(program)
-        if text in seen:
+        if text in seen and name != "place":
             return
         seen.append(text)
-        claims = Claims(program)
-        forwards = interpret(program, inputs, observer=claims)
-        backwards = interpret(program, inputs, backwards=True)
-        for outcome in (forwards, backwards):
+        for backwards in (False, True):
+            outcome = interpret(program, inputs, backwards=backwards)
             assert not outcome.faults, "\n".join([f"after {name}", *outcome.faults, text])
             assert outcome.status == 0
             assert_close(outcome.outputs, expected, f"after {name}\n{text}")
-        for one, other in zip(forwards.outputs, backwards.outputs, strict=True):
-            assert one.tobytes() == other.tobytes(), f"after {name}, by order of rounds\n{text}"
-        assert not claims.missing, "\n".join([f"after {name}", *claims.missing[:5], text])
+            if name != "place":
+                break  # the order of rounds is tried at the end
+            results.add(b"".join(o.tobytes() for o in outcome.outputs))
 
     monkeypatch.setattr(verify, "after", after)
-    reached.note(lower(args, outs, *names, **options))
+    program = lower(args, outs, *names, **options)
+    claims = Claims(program)
+    interpret(program, inputs, observer=claims)
+    reached.note(program)
+    assert not claims.missing, "\n".join([*claims.missing[:5], str(program)])
+    assert len(results) == 1, f"by order of rounds:\n{program}"
 
 
 # ---- functions as users write them -------------------------------------------------------------
@@ -188,6 +191,10 @@ def turned(angles, x):
     c, s = np.cos(angles), np.sin(angles)
     both = np.stack([c * x[:, 0] - s * x[:, 1], s * x[:, 0] + c * x[:, 1]], axis=1)
     return (1.5 + both**2) ** 0.7 * x[:, 2:4]
+
+
+def powers(x):
+    return np.sum(np.abs(x) ** 0.7 * x[:, :1] ** 2.5)
 
 
 def network(v, w, x):
@@ -230,17 +237,18 @@ FUNCTIONS = {
     "logistic": (sg.grad(logistic), normals((3,), (21, 3), (21,))),
     "logistic hessian": (sg.hessian(logistic), normals((5,), (13, 5), (13,))),
     "mixture": (sg.grad(mixture), normals((3, 2), (18, 2))),
-    "wide mixture": (sg.value_and_grad(mixture), normals((9, 8), (17, 8))),
+    "wide mixture": (sg.grad(mixture), normals((5, 8), (13, 8))),
     "turned": (turned, normals((22,), (22, 5))),
     "turned gradient": (sg.grad(lambda a, x: np.sum(turned(a, x))), normals((15,), (15, 5))),
-    "network": (sg.grad(network, argnums=(0, 1)), normals((9, 8), (8, 7), (26, 9))),
+    "powers": (powers, normals((11, 3))),
+    "network": (sg.grad(network, argnums=(0, 1)), normals((7, 6), (6, 5), (21, 7))),
     "picked": (
         sg.grad(picked, argnums=(0, 1)),
         (*normals((6, 4), (23, 5)), np.arange(23) * 5 % 6),
     ),
     "nearest": (nearest, normals((3, 2), (14, 2))),
     "weighted": (weighted, normals((19, 6), (19,))),
-    "weighted tiles": (weighted, normals((40, 19), (40,))),
+    "weighted tiles": (weighted, normals((20, 17), (20,))),
     "padded": (padded, normals((7, 2), (17, 2))),
     "periodic": (lambda a: np.exp(np.roll(a, 1, axis=0)) - a, normals((15, 3))),
     "first row": (

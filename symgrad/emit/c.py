@@ -25,7 +25,7 @@ import numpy as np
 from symgrad.boundary import Binding
 from symgrad.emit.lanes import Lanes, lanes_apart, without_branches
 from symgrad.errors import CacheError
-from symgrad.expr.node import CONST, FLOATS, Expr, const_value
+from symgrad.expr.node import CONST, FLOATS, Expr, const, const_value
 from symgrad.expr.op import Kind
 from symgrad.expr.walk import toposort
 from symgrad.lower.lanes import COSTLY, FEWEST_ROUNDS, LANES, only_adds
@@ -55,6 +55,7 @@ from symgrad.lower.program import (
     is_next,
     loads,
     statements,
+    unravel,
     values,
 )  # fmt: skip
 from symgrad.lower.schedule import row_strides
@@ -74,6 +75,7 @@ UNIT_PARTS = 16  # parts that one compiler translates, where several work on a f
 SUM_BLOCK = 128  # elements summed between two compensated additions, as in NumPy's pairwise sums
 INNER_BLOCK = 16  # elements that one lane adds before they go to its sum, to keep errors short
 _EXTREMUM_LANES = 32  # so many that compilers do not write the loop over them out
+_ZERO = const(0, "int64")
 _LINE_BYTES = 64  # of a cache
 _ADDING = {Tiles: "product", Flush: "sg_add_lanes", Merge: "sg_merge"}  # names of their functions
 _WORD = re.compile(r"[A-Za-z_]\w*")
@@ -679,23 +681,31 @@ class _Emitter:
 
     def _is_sum(self, loop: Loop) -> bool:
         """Whether a loop only adds to targets that it does not move."""
-        return loop.extent >= 2 * LANES and loop.is_plain and all(
-            isinstance(s, Store)
-            and s.op == "+"
-            and s.buffer.dtype in ("float64", "float32")
-            and not any(self.depth[i] >= self.index_depth[loop.index] for i in s.index)
-            for s in loop.body
+        return (
+            loop.extent >= 2 * LANES
+            and loop.is_plain
+            and all(
+                isinstance(s, Store)
+                and s.op == "+"
+                and s.buffer.dtype in ("float64", "float32")
+                and not any(self.depth[i] >= self.index_depth[loop.index] for i in s.index)
+                for s in loop.body
+            )
         )
 
     def _is_extremum(self, loop: Loop) -> bool:
         """Whether a long loop only takes maxima and minima that it does not move."""
-        return loop.extent >= 2 * _EXTREMUM_LANES and loop.is_plain and all(
-            isinstance(s, Store)
-            and s.op in ("max", "min")
-            and s.buffer.dtype in FLOATS
-            and not any(self.depth[i] >= self.index_depth[loop.index] for i in s.index)
-            and not any(n.op is GUARD for n in toposort([s.value]))
-            for s in loop.body
+        return (
+            loop.extent >= 2 * _EXTREMUM_LANES
+            and loop.is_plain
+            and all(
+                isinstance(s, Store)
+                and s.op in ("max", "min")
+                and s.buffer.dtype in FLOATS
+                and not any(self.depth[i] >= self.index_depth[loop.index] for i in s.index)
+                and not any(n.op is GUARD for n in toposort([s.value]))
+                for s in loop.body
+            )
         )
 
     def _extremum(self, loop: Loop, name: str, depth: int) -> dict[str, Any]:
@@ -775,7 +785,7 @@ class _Emitter:
         kept = buffer.kept_axes
         width = max(buffer.lanes, 1)
         strides = {a: n * width for a, n in zip(kept, row_strides(buffer.kept_shape), strict=True)}
-        entries = [(index[a], strides[a]) for a in kept if index[a] is not None]
+        entries = [(index[a], strides[a]) for a in kept if index[a] not in (None, _ZERO)]
         entries = _join_divisions(entries)
         for entry, stride in entries:
             assert entry is not None
@@ -893,6 +903,7 @@ def _is_elementwise(loop: Loop) -> bool:
         if s.op not in ("=", "+", "*") and not extremum:
             return False
         own = any(is_next(i, loop.index) for i in s.index)
+        own = own or s.index == tuple(unravel(loop.index, s.buffer.shape))
         own = own or (s.op == "=" and s.buffer.role == "scalar")
         if not own or written.setdefault(s.buffer.number, s.index) != s.index:
             return False

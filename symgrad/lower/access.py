@@ -22,6 +22,7 @@ from symgrad.expr.walk import toposort
 from symgrad.lower.product import PANEL_ROWS
 from symgrad.lower.program import (
     GUARD,
+    INDEX,
     INDEX_DIV,
     LOAD,
     Best,
@@ -36,6 +37,7 @@ from symgrad.lower.program import (
     Merge,
     Panels,
     Powers,
+    Program,
     Rows,
     Store,
     Tiles,
@@ -43,8 +45,10 @@ from symgrad.lower.program import (
     Zero,
     statements,
     values,
+    walks_on,
 )  # fmt: skip
 
+_CACHED_BYTES = 1 << 18  # of an array that stays in the second-level cache between two loops
 _MOST_GUARDS = 8  # ways to one load, each with guards of its own, that are told apart
 
 
@@ -83,6 +87,14 @@ class Access:
     @property
     def writes(self) -> bool:
         return self.mode is not Mode.READ
+
+    @property
+    def fixed(self) -> dict[int, Expr]:
+        """The index of each axis on which it is one element."""
+        if self.run is not None:
+            return {}
+        along = {axis for axis, _ in self.box}
+        return {a: i for a, i in enumerate(self.index) if a not in along}
 
 
 def accesses(body: list[Any]) -> Iterator[tuple[Access, tuple[Loop, ...]]]:
@@ -288,8 +300,31 @@ def _rounded_up(count: Expr, width: int) -> Expr:
     return bind(INDEX_DIV, count + const(width - 1, "int64"), const(width, "int64"))
 
 
-def boxed(access: Access) -> set[int]:
-    """The axes along which an access is more than one element, or may be."""
-    if access.run is not None:
-        return set(range(len(access.index)))
-    return {axis for axis, _ in access.box if axis < len(access.index)}
+# ---- who uses a buffer, and how often ------------------------------------------------------------
+
+
+def passes(program: Program) -> dict[str, int]:
+    """How often each input comes from memory, from its first element to its last.
+
+    Loops outside the first one that moves along an array go through it again in every round, unless
+    it is small enough to stay in a cache; loops inside find what they read there.
+    """
+    result = {b.name: 0 for b in program.inputs}
+    inputs = {b.number: b for b in program.inputs if b.shape}
+    for top in program.body:
+        rounds: dict[str, int] = {}
+        for access, path in accesses([top]):
+            array = inputs.get(access.buffer)
+            if array is None:
+                continue
+            moving = {i for i in toposort(access.index) if i.op is INDEX}
+            moving |= {i for loop in path if loop.index in moving for i in walks_on(loop)}
+            count = 1
+            for loop in path:
+                if loop.index in moving or array.nbytes <= _CACHED_BYTES:
+                    break
+                count *= -(-loop.extent // loop.step)
+            rounds[array.name] = max(rounds.get(array.name, 0), count)
+        for name, count in rounds.items():
+            result[name] += count
+    return result

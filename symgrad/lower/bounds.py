@@ -451,9 +451,13 @@ def last_round(start: Form, stop: Form, step: int) -> Form:
 
 
 def _without(form: Form, c: int, fact: Form, f: int) -> Form:
-    """A form that is at least 0 only if `form` is, without the atom that both have."""
+    """A form that is at least 0 only if `form` is, without the atom that both have.
+
+    What is an integer is at least 0 if it is more than -1, and n times it if more than -n.
+    """
     g = math.gcd(c, f)
-    return plus(times(form, abs(f) // g), fact, -(abs(c) // g))
+    n = abs(f) // g
+    return plus(plus(constant(n - 1), form, n), fact, -(abs(c) // g))
 
 
 def _rounded(form: Form) -> Form:

@@ -32,7 +32,7 @@ from symgrad.expr.node import (
 from symgrad.expr.op import Kind
 from symgrad.expr.walk import rebuild, substitute, toposort, transform, users
 from symgrad.lower import product
-from symgrad.lower.program import Buffer, index_of, load_of
+from symgrad.lower.program import Buffer, index_of, load_of, unravel
 from symgrad.lower.stream import with_carry
 from symgrad.ops.einsum import einsum, sizes
 from symgrad.ops.linalg import CALLS
@@ -407,7 +407,7 @@ class Kernels:
         extents = (size[labels.row], size[labels.column], math.prod(shape))
         row, column, inner = self._dims(extents)
         at = {labels.row: row, labels.column: column, **dict(zip(outer, dims, strict=True))}
-        at.update(zip(labels.inner, product.unravel(inner, shape), strict=True))
+        at.update(zip(labels.inner, unravel(inner, shape), strict=True))
         nodes, terms = list(node.args), list(inputs)
         if labels.swapped:
             nodes.reverse()
@@ -439,9 +439,8 @@ class Kernels:
     def _mirror(self, target: Buffer, index: tuple[Expr, ...], row: Expr, column: Expr) -> None:
         """The triangle below the diagonal from the one above."""
         at, row, column = self._again(index, row, column)
-        other = tuple(substitute(at, {row: column, column: row}))
-        below = bind("less", column, row)
-        value = bind("select", below, load_of(target, other), load_of(target, at))
+        above = {row: bind("minimum", row, column), column: bind("maximum", row, column)}
+        value = load_of(target, tuple(substitute(at, above)))  # of what is below, nothing is read
         self._add(target, at, "=", value, at, ())
 
     def _again(

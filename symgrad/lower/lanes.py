@@ -38,6 +38,7 @@ from symgrad.lower.program import (
     load_of,
     loads,
     statements,
+    unravel,
     unused_name,
     values,
 )  # fmt: skip
@@ -93,11 +94,12 @@ def _flat(loop: Loop, buffers: dict[int, Buffer]) -> Loop:
     row = math.prod(inner.extent for inner in nest[1:])
     if len(nest) == 1 or row >= _LONG_ROW or not all(isinstance(s, Store) for s in stores):
         return loop
-    start = {outer.index: const(0, "int64") for outer in nest[:-1]}
     if not all(_is_element(s, nest, buffers) for s in stores):
         return loop
+    indices = [one.index for one in nest]
+    place = unravel(indices[-1], [one.extent for one in nest])
     for s in stores:
-        _rewrite(s, start)
+        _rewrite(s, dict(zip(indices, place, strict=True)))
     return Loop(nest[-1].index, loop.extent * row, stores)
 
 
@@ -234,7 +236,8 @@ class _Plan:
                     self.private.add(number)
                     continue
             shared = [a for a in kept if all(i[a] is self.index for i in every)]
-            if shared:  # a result with an element, or a row, for each point
+            flat = tuple(unravel(self.index, buffer.shape))
+            if shared or all(i == flat for i in every):  # an element, or a row, for each point
                 continue
             if number in read:
                 return False
@@ -274,6 +277,8 @@ class _Plan:
                 rest = [a for a in range(len(buffer.shape)) if a != axis]
                 mine = [i for i in indices if i[axis] is self.index]
                 if not mine or all(n == 1 for n in inner) or buffer.kept_axes[:1] == ():
+                    continue
+                if buffer.shape[axis] < self.loop.extent:  # read for some points only: no copy
                     continue
                 if len(buffer.kept_axes) == len(buffer.shape) and any(
                     all(i[a].op is INDEX for a in rest) for i in mine

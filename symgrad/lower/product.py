@@ -24,7 +24,6 @@ from symgrad.expr.node import CONST, FLOATS, Expr, bind, const, const_value
 from symgrad.expr.walk import substitute, toposort
 from symgrad.lower.program import (
     INDEX_DIV,
-    INDEX_MOD,
     LOAD,
     Buffer,
     Gemm,
@@ -151,16 +150,6 @@ def is_triangular(value: Expr, k: Expr, j: Expr) -> bool:
     return value.op is CONST and const_value(value) == 0
 
 
-def unravel(index: Expr, shape: Sequence[int]) -> list[Expr]:
-    """The indices of axes of `shape` from the index of the flat array."""
-    result = []
-    for k in range(len(shape)):
-        below = math.prod(shape[k + 1 :])
-        high = bind(INDEX_DIV, index, const(below, "int64"))
-        result.append(high if k == 0 else bind(INDEX_MOD, high, const(shape[k], "int64")))
-    return result
-
-
 def loops(
     p: Product,
     target: Buffer,
@@ -202,13 +191,9 @@ def loops(
         offset = skip if panels is right else 0
         plain = _plain_axes(factor, along, p.inner, buffers)
         if plain is not None:
-            place, k = fresh(), fresh()
-            index, corner = (
-                tuple(substitute(factor.args, {along: axis.begin + i, p.inner: inner.begin + j}))
-                for i, j in ((place, k), (const(0, "int64"),) * 2)
-            )
+            corner = substitute(factor.args, {along: axis.begin, p.inner: inner.begin})
             source = buffers[factor.attrs[0]]
-            return [Panels(panels, source, index, corner, plain, axis.left, inner.left, offset)]
+            return [Panels(panels, source, tuple(corner), plain, axis.left, inner.left, offset)]
         result: list[Any] = []
         for (first, last), start, stop, is_pad in axis.panels(width, offset):
             if first is last:

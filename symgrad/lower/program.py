@@ -23,7 +23,6 @@ from symgrad.expr.walk import toposort
 LOCAL_BYTES = 2048  # a temporary up to this size is an array on the stack
 ALL_LOCALS_BYTES = 16384  # of one function, or of one round of a loop that threads share
 _ALIGNMENT = 64  # of parts of the workspace
-_CACHED_BYTES = 1 << 18  # of an array that stays in the second-level cache between two loops
 
 
 def _normalize_div(args: tuple[Expr, ...], attrs: tuple[Any, ...]) -> Expr | None:
@@ -245,7 +244,6 @@ class Call:
 class Panels:
     """A block of a factor that is only read, copied into panels: zeros complete the last one.
 
-    index : an element of the factor, at a row or column and a summand that are loop variables
     first : the element at which the block begins
     axes : of the factor, along which these two move
     count, inner : size of the block
@@ -254,7 +252,6 @@ class Panels:
 
     panels: Buffer
     buffer: Buffer
-    index: tuple[Expr, ...]
     first: tuple[Expr, ...]
     axes: tuple[int, int]
     count: Expr
@@ -365,7 +362,10 @@ class Loop:
 
 @dataclass(eq=False)
 class Program:
-    """What `lower` hands to `emit`."""
+    """What `lower` hands to `emit`.
+
+    workspace_bytes : its size; -1 as long as no place is chosen for buffers
+    """
 
     inputs: list[Buffer]
     outputs: list[Buffer]
@@ -539,43 +539,6 @@ def values(statement: Any) -> tuple[Expr, ...]:
     return (*(i for _, index in statement.operands for i in index), *statement.target[1])
 
 
-def accesses(body: list[Any]) -> Iterator[tuple[int, tuple[Expr, ...], tuple[Loop, ...], bool]]:
-    """(buffer number, index, loops around, whether it writes) of every access in the program."""
-    for s, path in statements(body):
-        for n in loads(values(s)):
-            yield n.attrs[0], n.args, path, False
-        found: list[tuple[Buffer | None, tuple[Expr, ...], bool]] = []
-        if isinstance(s, (Store, Zero)):
-            found = [(s.buffer, s.index, True)]
-        elif isinstance(s, Best):
-            found = [(s.buffer, s.index, True), (s.value_buffer, s.index, True)]
-        elif isinstance(s, Flush):
-            found = [(s.buffer, s.index, True), (s.partial, s.at, True), (s.carry, (), True)]
-        elif isinstance(s, Merge):
-            found = [(s.buffer, s.index, True), (s.carry, s.carry_index, True)]
-            found.append((s.part, s.part_index, False))
-        elif isinstance(s, Rows):
-            found = [(s.buffer, s.index, s.write)]
-        elif isinstance(s, Panels):
-            found = [(s.buffer, s.index, False), (s.panels, (), True)]
-        elif isinstance(s, Tiles):
-            found = [(s.buffer, s.index, True), (s.carry, s.carry_index, True)]
-            found += [(s.left, (), False), (s.right, (), False)]
-        elif isinstance(s, Gemm):
-            found = [(m.buffer, m.first, m is s.target) for m in s.matrices]
-        elif isinstance(s, Call):
-            found = [(b, i, False) for b, i in s.operands]
-            found.append((*s.target, True))
-        for buffer, index, writes in found:
-            if buffer is not None:
-                yield buffer.number, _first(buffer, index), path, writes
-
-
-def _first(buffer: Buffer, index: tuple[Expr, ...]) -> tuple[Expr, ...]:
-    """The first element of the part of a buffer at `index` of its first axes."""
-    return (*index, *[const(0, "int64")] * (len(buffer.shape) - len(index)))
-
-
 def loads(exprs: tuple[Expr, ...]) -> Iterator[Expr]:
     """Every load below `exprs`, index expressions included."""
     seen: set[Expr] = set()
@@ -614,6 +577,19 @@ def walks_on(loop: Loop) -> list[Expr]:
     return [n for n in toposort([loop.start]) if n.op is INDEX]
 
 
+def unravel(index: Expr, shape: Sequence[int]) -> list[Expr]:
+    """The indices of the axes of `shape` from the index of the flat array."""
+    result, rest = [const(0, "int64")] * len(shape), index
+    wide = [k for k, n in enumerate(shape) if n != 1]
+    for k in reversed(wide):
+        if k == wide[0]:
+            result[k] = rest
+        else:
+            n = const(shape[k], "int64")
+            result[k], rest = bind(INDEX_MOD, rest, n), bind(INDEX_DIV, rest, n)
+    return result
+
+
 def unused_name(buffers: list[Buffer], name: str) -> str:
     """`name`, with a number behind it if there is such a buffer."""
     taken = {b.name for b in buffers}
@@ -624,36 +600,3 @@ def unused_name(buffers: list[Buffer], name: str) -> str:
 def index_of(number: int) -> Expr:
     """A loop variable."""
     return bind(INDEX, attrs=(number,))
-
-
-def passes(program: Program) -> dict[str, int]:
-    """How often each input comes from memory, from its first element to its last.
-
-    Loops outside the first one that moves along an array go through it again in every round, unless
-    it is small enough to stay in a cache; loops inside find what they read there.
-    """
-    result = {b.name: 0 for b in program.inputs}
-    inputs = {b.number: b for b in program.inputs if b.shape}
-    for top in program.body:
-        rounds: dict[str, int] = {}
-        for statement, path in statements([top]):
-            read = [(n.attrs[0], n.args) for n in loads(values(statement))]
-            if isinstance(statement, (Rows, Panels)):
-                read.append((statement.buffer.number, statement.index))
-            elif isinstance(statement, Gemm):
-                read += [(m.buffer.number, m.first) for m in (statement.left, statement.right)]
-            for number, index in read:
-                array = inputs.get(number)
-                if array is None:
-                    continue
-                moving = {i for a in index for i in toposort([a]) if i.op is INDEX}
-                moving |= {i for loop in path if loop.index in moving for i in walks_on(loop)}
-                count = 1
-                for loop in path:
-                    if loop.index in moving or array.nbytes <= _CACHED_BYTES:
-                        break
-                    count *= -(-loop.extent // loop.step)
-                rounds[array.name] = max(rounds.get(array.name, 0), count)
-        for name, count in rounds.items():
-            result[name] += count
-    return result

@@ -19,6 +19,7 @@ from typing import Any
 from symgrad.expr.node import CONST, FLOATS, Expr, bind, const, const_value
 from symgrad.expr.walk import substitute, toposort
 from symgrad.lower import product, verify
+from symgrad.lower.access import accesses
 from symgrad.lower.kernels import Kernel, Kernels, split_contractions
 from symgrad.lower.lanes import COSTLY, FEWEST_ROUNDS, LANES, cut_into_lanes
 from symgrad.lower.program import (
@@ -35,7 +36,6 @@ from symgrad.lower.program import (
     Program,
     Store,
     Zero,
-    accesses,
     is_next,
     loads,
     statements,
@@ -80,7 +80,7 @@ def lower(
     scheduler = _Scheduler(kernels, threads)
     body = scheduler.nest(kernels.kernels, {})
     inputs = kernels.inputs + [b for b in kernels.data if b.role == "data"]
-    program = Program(inputs, kernels.outputs, kernels.buffers, body, 0)
+    program = Program(inputs, kernels.outputs, kernels.buffers, body, -1)
     verify.after("nest", program)
     _shrink(body, {b.number: b for b in kernels.buffers})
     verify.after("shrink", program)
@@ -675,11 +675,12 @@ def _steps(expr: Expr) -> list[tuple[Expr, int]]:
 def _shrink(body: list, buffers: dict[int, Buffer]) -> None:
     """Drop the axes of temporaries that every access fixes by the same enclosing loop."""
     prefix: dict[int, tuple[Loop, ...]] = {}
-    indices: dict[int, list[tuple[Expr, ...]]] = {}
-    for number, index, path, _ in accesses(body):
+    indices: dict[int, list[dict[int, Expr]]] = {}
+    for access, path in accesses(body):
+        number = access.buffer
         if buffers[number].role != "work":
             continue
-        indices.setdefault(number, []).append(index)
+        indices.setdefault(number, []).append(access.fixed)
         known = prefix.get(number)
         if known is None:
             prefix[number] = path
@@ -690,23 +691,26 @@ def _shrink(body: list, buffers: dict[int, Buffer]) -> None:
             prefix[number] = known[:same]
     for number, all_indices in indices.items():
         around = prefix[number]
-        buffers[number].kept_axes = _kept_axes(all_indices, around)
+        ndim = len(buffers[number].shape)
+        buffers[number].kept_axes = _kept_axes(ndim, all_indices, around)
         buffers[number].home = around[-1].body if around else body
 
 
-def _kept_axes(indices: Sequence[tuple[Expr, ...]], around: tuple[Loop, ...]) -> tuple[int, ...]:
-    """The axes of a temporary that need storage: `indices` of its accesses, loops around them."""
+def _kept_axes(
+    ndim: int, indices: Sequence[dict[int, Expr]], around: tuple[Loop, ...]
+) -> tuple[int, ...]:
+    """The axes of a temporary that need storage: where its accesses fix them, loops around them."""
     depth = {loop.index: k for k, loop in enumerate(around)}
     fixed = {
-        a
-        for a, i in enumerate(indices[0])
-        if i in depth and all(other[a] is i for other in indices)
+        a: i
+        for a, i in indices[0].items()
+        if i in depth and all(other.get(a) is i for other in indices)
     }
     # A scan hands its last element from one iteration of a loop to the next: one for every
     # iteration of the loops inside of that loop, so their axes stay.
-    others = {entry for index in indices for a, entry in enumerate(index) if a not in fixed}
+    others = {entry for index in indices for a, entry in index.items() if a not in fixed}
     carried = min((depth[i] for e in others for i in _indices(e) if i in depth), default=len(depth))
-    return tuple(a for a, i in enumerate(indices[0]) if a not in fixed or depth[i] > carried)
+    return tuple(a for a in range(ndim) if a not in fixed or depth[fixed[a]] > carried)
 
 
 def _leave_out_zeros(body: list) -> None:
@@ -789,9 +793,9 @@ def _place(body: list, buffers: list[Buffer]) -> int:
     first: dict[int, int] = {}
     last: dict[int, int] = {}
     for position, top in enumerate(body):
-        for number, _, _, _ in accesses([top]):
-            first.setdefault(number, position)
-            last[number] = position
+        for access, _ in accesses([top]):
+            first.setdefault(access.buffer, position)
+            last[access.buffer] = position
     for position, top in enumerate(body):
         if isinstance(top, Loop) and top.members:
             alone = [b for b in buffers if first.get(b.number) == last.get(b.number) == position]

@@ -18,6 +18,7 @@ from typing import Any
 
 from symgrad.expr.node import CONST, Expr, bind, const
 from symgrad.expr.walk import rebuild, toposort, transform
+from symgrad.lower.access import accesses
 from symgrad.lower.program import (
     ALL_LOCALS_BYTES,
     INDEX,
@@ -25,7 +26,6 @@ from symgrad.lower.program import (
     LOCAL_BYTES,
     Buffer,
     Loop,
-    accesses,
     load_of,
     walks_on,
 )
@@ -134,14 +134,14 @@ def share_among_threads(loop: Loop, alone: Sequence[Buffer], number: int) -> Buf
     moving = {loop.index, *(s.index for s in blocks)}
     by_round: dict[int, set[int]] = {}  # axes of an array on which all accesses move with the round
     touched = set()
-    for n, index, _, _ in accesses([loop]):
-        axes = _moving_axes(index, moving)
+    for access, _ in accesses([loop]):
+        n, axes = access.buffer, _moving_axes(access.index, moving)
         by_round[n] = by_round.get(n, axes) & axes
         touched |= {n} if axes else set()
     own = [b for b in alone if b.kept_axes and b.number not in touched]
     each = {b.number for b in alone} - touched
     before = accesses(loop.body[: len(loop.body) - loop.in_order])
-    right = all(by_round[n] for n, _, _, writes in before if writes and n not in each)
+    right = all(by_round[a.buffer] for a, _ in before if a.writes and a.buffer not in each)
     stack, large = 0, []
     for b in own:
         if b.nbytes > LOCAL_BYTES or stack + b.nbytes > ALL_LOCALS_BYTES:

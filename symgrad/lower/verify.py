@@ -3,7 +3,8 @@
 `verify` says where a program may read or write beside its arrays, read what nobody has written, use
 a variable outside its loop, or let two rounds of a loop meet that may run at the same time. It is
 for whoever changes the passes of `lower`: tests run it behind every pass, and so does a process
-with SYMGRAD_VERIFY=1 in its environment, for each function that it does not find in the cache. What it cannot prove is a fault: there is no "perhaps".
+with SYMGRAD_VERIFY=1 in its environment, for each function that is not in the cache. What it cannot
+prove is a fault: there is no "perhaps".
 """
 
 from __future__ import annotations
@@ -23,8 +24,6 @@ from symgrad.lower.bounds import Bounds, Facts, Form, constant, plus
 from symgrad.lower.program import (
     ALL_LOCALS_BYTES,
     INDEX,
-    INDEX_DIV,
-    INDEX_MOD,
     LOAD,
     LOCAL_BYTES,
     Best,
@@ -36,6 +35,7 @@ from symgrad.lower.program import (
     Store,
     loads,
     statements,
+    unravel,
     values,
 )  # fmt: skip
 
@@ -131,8 +131,8 @@ def after(name: str, program: Program) -> None:
         if faults:
             texts = "\n  ".join(map(str, faults[:_MOST_FAULTS]))
             raise InternalError(
-                f"symgrad made a loop program that is wrong ({len(faults)} faults). This is a mistake"
-                f" of symgrad; please report it with the function that was compiled.\n  {texts}"
+                f"symgrad made a loop program that is wrong ({len(faults)} faults). Please report "
+                f"this mistake of symgrad with the function that was compiled.\n  {texts}"
             )
 
 
@@ -422,9 +422,9 @@ def _are_apart(p: _Program, a: _Place, b: _Place, loop: Loop, depth: int) -> boo
     """Whether two accesses never touch one element in different rounds of a loop."""
     if a.access.run is not None or b.access.run is not None:
         return _runs_are_apart(p, a, b, loop)
-    if a.access.index == b.access.index and _unravels(a.access.index, loop.index):
+    flat = tuple(unravel(loop.index, p.buffers[a.access.buffer].shape))
+    if a.access.index == b.access.index == flat:
         return True
-    second = dict.fromkeys(())
     sides = zip(p.axes(a.access), p.axes(b.access), strict=True)
     for (_, first, count, _), (_, other, other_count, _) in sides:
         one = _moved(p, p.bounds.form(first), loop, a.path[depth:])
@@ -444,7 +444,6 @@ def _are_apart(p: _Program, a: _Place, b: _Place, loop: Loop, depth: int) -> boo
         ]
         if spans[0][1] < spans[1][0] or spans[1][1] < spans[0][0]:
             return True
-    del second
     return False
 
 
@@ -507,21 +506,6 @@ def _runs_are_apart(p: _Program, a: _Place, b: _Place, loop: Loop) -> bool:
     return True
 
 
-def _unravels(index: Sequence[Expr], variable: Expr) -> bool:
-    """Whether quotients and remainders of a variable say which value it has."""
-    rest: Expr | None = None
-    for entry in index:
-        if entry.op is CONST and const_value(entry) == 0:
-            continue
-        if rest is None:
-            rest = entry
-        elif rest.op is INDEX_DIV and entry.op is INDEX_MOD and rest.args == entry.args:
-            rest = entry.args[0]
-        else:
-            return False
-    return rest is variable
-
-
 def _twice(p: _Program) -> Iterator[str]:
     """Where points are computed twice, what they set does not depend on how often that is done."""
     for loop, path in p.loops:
@@ -555,10 +539,8 @@ def _space(p: _Program) -> Iterator[str]:
     for b in local:
         if b.nbytes > LOCAL_BYTES:
             yield f"{b.name}: {b.nbytes} bytes on the stack, {LOCAL_BYTES} at most"
-    if not any(b.role in ("scalar", "local") for b in p.program.buffers) and not (
-        p.program.workspace_bytes
-    ):
-        return  # not placed yet
+    if p.program.workspace_bytes < 0:
+        return  # no place is chosen yet
     tops = {id(s): k for k, s in enumerate(p.program.body)}
     used: dict[int, set[int]] = {}
     for top in p.program.body:

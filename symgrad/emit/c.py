@@ -52,10 +52,10 @@ from symgrad.lower.program import (
     Tiles,
     Turns,
     Zero,
+    is_flat,
     is_next,
     loads,
     statements,
-    unravel,
     values,
 )  # fmt: skip
 from symgrad.lower.schedule import row_strides
@@ -903,7 +903,7 @@ def _is_elementwise(loop: Loop) -> bool:
         if s.op not in ("=", "+", "*") and not extremum:
             return False
         own = any(is_next(i, loop.index) for i in s.index)
-        own = own or s.index == tuple(unravel(loop.index, s.buffer.shape))
+        own = own or is_flat(s.buffer, s.index, loop.index)
         own = own or (s.op == "=" and s.buffer.role == "scalar")
         if not own or written.setdefault(s.buffer.number, s.index) != s.index:
             return False

@@ -35,6 +35,7 @@ from symgrad.lower.program import (
     Tiles,
     Zero,
     index_of,
+    is_flat,
     load_of,
     loads,
     statements,
@@ -236,8 +237,8 @@ class _Plan:
                     self.private.add(number)
                     continue
             shared = [a for a in kept if all(i[a] is self.index for i in every)]
-            flat = tuple(unravel(self.index, buffer.shape))
-            if shared or all(i == flat for i in every):  # an element, or a row, for each point
+            flat = all(is_flat(buffer, i, self.index) for i in every)
+            if shared or flat:  # a result with an element, or a row, for each point
                 continue
             if number in read:
                 return False

@@ -590,6 +590,12 @@ def unravel(index: Expr, shape: Sequence[int]) -> list[Expr]:
     return result
 
 
+def is_flat(buffer: Buffer, index: tuple[Expr, ...], position: Expr) -> bool:
+    """Whether an index is that of the element which stands at `position` in memory."""
+    whole = len(buffer.kept_axes) == len(buffer.shape) and math.prod(buffer.shape) > 1
+    return whole and index == tuple(unravel(position, buffer.shape))
+
+
 def unused_name(buffers: list[Buffer], name: str) -> str:
     """`name`, with a number behind it if there is such a buffer."""
     taken = {b.name for b in buffers}

@@ -28,9 +28,9 @@ from symgrad.lower.program import (
     Rows,
     Store,
     Turns,
+    is_flat,
     load_of,
     statements,
-    unravel,
     unused_name,
     values,
 )  # fmt: skip
@@ -120,7 +120,7 @@ class _Point:
 
     def _is_own(self, number: int, place: tuple[Expr, ...]) -> bool:
         """Whether two places are one element only if they are spelled alike."""
-        if place == tuple(unravel(self.index, self.buffers[number].shape)):
+        if is_flat(self.buffers[number], place, self.index):
             return number not in self.private
         others = [i for i in place if i is not self.index]
         points = len(place) - len(others)
@@ -258,9 +258,8 @@ class Written:
 
     def _is_contiguous(self, buffer: Buffer, index: tuple[Expr, ...]) -> bool:
         """Whether an element stands beside that of the next point."""
-        if len(buffer.kept_axes) == len(buffer.shape):
-            if index == tuple(unravel(self.loop.index, buffer.shape)):
-                return True
+        if is_flat(buffer, index, self.loop.index):
+            return True
         moving = [a for a in buffer.kept_axes if self._moves(index[a])]
         if len(moving) != 1 or index[moving[0]] is not self.loop.index:
             return False

@@ -33,9 +33,9 @@ from symgrad.lower.program import (
     Loop,
     Program,
     Store,
+    is_flat,
     loads,
     statements,
-    unravel,
     values,
 )  # fmt: skip
 
@@ -422,8 +422,8 @@ def _are_apart(p: _Program, a: _Place, b: _Place, loop: Loop, depth: int) -> boo
     """Whether two accesses never touch one element in different rounds of a loop."""
     if a.access.run is not None or b.access.run is not None:
         return _runs_are_apart(p, a, b, loop)
-    flat = tuple(unravel(loop.index, p.buffers[a.access.buffer].shape))
-    if a.access.index == b.access.index == flat:
+    buffer, index = p.buffers[a.access.buffer], a.access.index
+    if index == b.access.index and is_flat(buffer, index, loop.index):
         return True
     sides = zip(p.axes(a.access), p.axes(b.access), strict=True)
     for (_, first, count, _), (_, other, other_count, _) in sides:

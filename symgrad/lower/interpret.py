@@ -22,13 +22,16 @@ from __future__ import annotations
 import itertools
 import math
 import operator
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
 
-from symgrad.expr.node import CONST, Expr, const_value
+from symgrad.errors import InternalError
+from symgrad.expr.evaluate import evaluate
+from symgrad.expr.node import CONST, FLOATS, Expr, const_value
 from symgrad.expr.op import OPS
 from symgrad.expr.walk import toposort
 from symgrad.lower.access import Mode
@@ -69,6 +72,8 @@ from symgrad.ops.linalg import CALLS
 Index = tuple[Any, ...]  # an entry for each axis; None where it is not known and means nothing
 Thunk = Callable[[], None]
 
+ENABLED = os.environ.get("SYMGRAD_INTERPRET") == "1"  # for each small program that is generated
+MOST_OPERATIONS = 100_000  # of a program that is small: a tenth of a second
 _MOST_FAULTS = 20  # that are told apart
 _NOT_WRITTEN: Any = type("NotWritten", (), {"__repr__": lambda self: "not written"})()
 _MANY = -1  # rounds
@@ -131,25 +136,97 @@ def interpret(
         return machine.run()
 
 
-def operations(program: Program) -> int:
-    """What a run takes, roughly: scalar operations of all rounds."""
-    total = sum(b.size for b in program.buffers if b.role != "none")
+def operations(program: Program, most: float = math.inf) -> float:
+    """What a run takes, roughly: scalar operations of all rounds. Not exact beyond `most`."""
+    total: float = sum(b.size for b in program.buffers if b.role != "none")
     for s, path in statements(program.body):
-        rounds = math.prod(-(-loop.extent // loop.step) for loop in path)
+        if total > most:
+            break
         own = 1 + sum(n.op is not CONST for n in toposort(values(s)))
         if isinstance(s, Tiles):
-            own += math.prod(s.left.shape) * math.prod(s.right.shape) // max(s.left.shape[1], 1)
+            own += s.left.size * s.right.size // max(s.left.shape[1], 1)
         elif isinstance(s, Gemm):
-            sizes = [math.prod(m.buffer.shape[a] for a in m.axes) for m in s.matrices]
+            sizes = (math.prod(m.buffer.shape[a] for a in m.axes) for m in s.matrices)
             own += math.isqrt(math.prod(sizes))
-        elif isinstance(s, Call):
-            own += sum(b.size for b, _ in s.operands)
-        else:
-            buffers = (getattr(s, name, None) for name in ("panels", "lanes", "buffer", "angles"))
-            whole = [b.size for b in buffers if b is not None and not isinstance(s, Store)]
-            own += max(whole, default=0)
-        total += rounds * own
+        elif not isinstance(s, Store):
+            own += sum(b.size for b in _named([s]))
+        total += own * math.prod(-(-loop.extent // loop.step) for loop in path)
     return total
+
+
+def check(program: Program, args: Sequence[Expr], outs: Sequence[Expr], most: float) -> bool:
+    """Run a program on inputs made at random, against `evaluate` of the graph that it was made of.
+
+    Once forwards with positive numbers, once backwards with others. Returns whether it was small
+    enough: `most` is the number of operations of a run.
+
+    Raises
+    ------
+    InternalError
+        A fault, or a result that differs by more than rounding.
+    """
+    if operations(program, most) > most:
+        return False
+    sizes = [s.size for s, _ in statements(program.body) if isinstance(s, Check)]
+    for backwards in (False, True):
+        rng = np.random.default_rng(backwards)
+        inputs = [_random(rng, a, min(sizes, default=4), backwards) for a in args]
+        outcome = interpret(program, inputs, backwards=backwards)
+        problem = "\n".join(outcome.faults)
+        try:
+            expected = evaluate(outs, dict(zip(args, inputs, strict=True)))
+        except (IndexError, np.linalg.LinAlgError) as error:
+            problem = problem or f"no status, but {error!r}" * (outcome.status == 0)
+        else:
+            problem = problem or f"status {outcome.status}" * (outcome.status != 0)
+            problem = problem or _difference(outcome.outputs, expected, args, outs, inputs)
+        if problem:
+            raise InternalError(f"a loop program is not what it should be: {problem}\n{program}")
+    return True
+
+
+def _random(rng: np.random.Generator, node: Expr, size: int, negative: bool) -> np.ndarray:
+    """Values for an argument; integers are indices of an axis of `size`."""
+    if node.dtype in FLOATS:
+        return np.asarray(rng.uniform(-1.5 if negative else 0.1, 1.5, node.shape), node.dtype)
+    low, high = (0, 2) if node.dtype == "bool" else (-size if negative else 0, max(size, 1))
+    return np.asarray(rng.integers(low, high, node.shape), node.dtype)
+
+
+def _difference(
+    got: Sequence[np.ndarray],
+    expected: Sequence[np.ndarray],
+    args: Sequence[Expr],
+    outs: Sequence[Expr],
+    inputs: Sequence[np.ndarray],
+) -> str:
+    """Where results differ, but for elements that roundings of the arguments change as much."""
+    wrong = [~_same(g, e) for g, e in zip(got, expected, strict=True)]
+    if any(w.any() for w in wrong):
+        for sign in (-1, 1):
+            close = {
+                a: x * (1 + x.dtype.type(sign * _ROUNDED[a.dtype])) if a.dtype in FLOATS else x
+                for a, x in zip(args, inputs, strict=True)
+            }
+            for w, e, near in zip(wrong, expected, evaluate(outs, close), strict=True):
+                w &= _same(near, e)
+    for k, (w, g, e) in enumerate(zip(wrong, got, expected, strict=True)):
+        if w.any():
+            at = tuple(int(i) for i in np.argwhere(w)[0])
+            return f"result {k}{list(at)} is {g[at]}, should be {e[at]}"
+    return ""
+
+
+_ROUNDED = {"float64": 1e-13, "float32": 1e-6}  # parts of an argument
+
+
+def _same(got: np.ndarray, expected: np.ndarray) -> np.ndarray:
+    """Which elements agree to rounding, by the size of the largest one."""
+    with np.errstate(all="ignore"):
+        size = max([1.0, *np.abs(expected[np.isfinite(expected)]).reshape(-1).astype(float)])
+        tolerance = (1e-3 if expected.dtype == np.float32 else 1e-8) * size
+        near = np.abs(got * 1.0 - expected) <= tolerance
+        return np.asarray((got == expected) | np.isnan(got) & np.isnan(expected) | near)
 
 
 class _Stop(Exception):
@@ -762,25 +839,34 @@ def _numbers(memories: Iterable[_Memory]) -> set[int]:
 
 
 def _touched(body: Sequence[Any], without: Loop | None = None) -> set[int]:
-    """The numbers of all buffers that statements name or load, whatever their kind."""
-    found: set[int] = set()
+    """The numbers of all buffers that statements name or load."""
+    return {item.number if isinstance(item, Buffer) else item.attrs[0]
+            for item in _parts(body, without)}  # fmt: skip
+
+
+def _named(body: Sequence[Any]) -> list[Buffer]:
+    """All buffers that statements name."""
+    return [item for item in _parts(body) if isinstance(item, Buffer)]
+
+
+def _parts(body: Sequence[Any], without: Loop | None = None) -> list[Any]:
+    """Buffers and loads in the fields of statements, whatever their kind."""
+    found: list[Any] = []
     exprs: list[Expr] = []
     stack: list[Any] = list(body)
-    seen: set[int] = set()
     while stack:
         item = stack.pop()
-        if item is without or id(item) in seen:
+        if item is without:
             continue
         if isinstance(item, Expr):
             exprs.append(item)
         elif isinstance(item, Buffer):
-            found.add(item.number)
+            found.append(item)
         elif isinstance(item, (list, tuple)):
             stack.extend(item)
         elif hasattr(item, "__dataclass_fields__"):
-            seen.add(id(item))
             stack.extend(getattr(item, f.name) for f in fields(item))
-    return found | {n.attrs[0] for n in toposort(exprs) if n.op is LOAD}
+    return found + [n for n in toposort(exprs) if n.op is LOAD]
 
 
 # ---- statements ------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from symgrad.expr.node import CONST, Expr, const_value
+from symgrad.expr.node import CONST, Expr, bind, const_value
 from symgrad.expr.walk import toposort
 from symgrad.lower.program import (
     INDEX,
@@ -273,7 +273,18 @@ class Bounds:
         second = self._forms[parts[1]]
         if n.name == "multiply":
             return times(first, second[0]) if not second[1] else times(second, first[0])
-        return plus(first, second, 1 if n.name == "add" else -1)
+        return self._joined(plus(first, second, 1 if n.name == "add" else -1))
+
+    def _joined(self, form: Form) -> Form:
+        """n (a / n) + a % n is a."""
+        terms = dict(form[1])
+        for atom, c in form[1]:
+            if atom.op is INDEX_MOD:
+                quotient = bind(INDEX_DIV, *atom.args)
+                if terms.get(quotient) == c * int(const_value(atom.args[1])):
+                    rest = form[0], form[1] - {(atom, c), (quotient, terms[quotient])}
+                    return self._joined(plus(rest, self.form(atom.args[0]), c))
+        return form
 
     def least(self, form: Form) -> float:
         """A lower bound from the intervals of the atoms."""
@@ -343,10 +354,10 @@ class Bounds:
     def _facts_of_loop(self, loop: Loop, me: Form) -> Iterator[Form]:
         start = constant(0) if loop.start is None else self.form(loop.start)
         yield plus(me, start, -1)
-        for stop in self._ends(loop):
+        for stop in self.ends(loop):
             yield plus(plus(last_round(start, stop, loop.step), me, -1), constant(0))
 
-    def _ends(self, loop: Loop) -> list[Form]:
+    def ends(self, loop: Loop) -> list[Form]:
         """Linear forms that a loop's variable stays below."""
         if loop.stop is None:
             return [constant(loop.extent)]
@@ -425,11 +436,12 @@ class Bounds:
             if other is atom or other.op is not INDEX_DIV or other.args[1] is not atom.args[1]:
                 continue
             n = int(const_value(atom.args[1]))
-            apart = plus(self.form(atom.args[0]), self.form(other.args[0]), -1)
-            if not apart[1]:
+            mine, its = self.form(atom.args[0]), self.form(other.args[0])
+            apart = plus(mine, its, -1)
+            if not apart[1] and min(self.least(mine), self.least(its)) >= 0:
                 difference = plus(me, (0, frozenset({(other, 1)})), -1)
                 yield plus(constant(-(-apart[0] // n)), difference, -1)
-                yield plus(difference, constant(-(apart[0] // n)))
+                yield plus(constant(-(apart[0] // n)), difference)
 
     def depth(self, atom: Expr, path: Sequence[Loop]) -> int:
         """How many loops of a path there are down to the last one that an atom depends on."""

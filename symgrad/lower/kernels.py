@@ -439,9 +439,12 @@ class Kernels:
     def _mirror(self, target: Buffer, index: tuple[Expr, ...], row: Expr, column: Expr) -> None:
         """The triangle below the diagonal from the one above."""
         at, row, column = self._again(index, row, column)
-        above = {row: bind("minimum", row, column), column: bind("maximum", row, column)}
-        value = load_of(target, tuple(substitute(at, above)))  # of what is below, nothing is read
-        self._add(target, at, "=", value, at, ())
+        other = tuple(substitute(at, {row: column, column: row}))
+        below = bind("less", column, row)
+        # Guards, since a selection reads both sides, and below the diagonal there may be nothing.
+        mirrored = bind("guard", below, load_of(target, other))
+        kept = bind("guard", bind("less_equal", row, column), load_of(target, at))
+        self._add(target, at, "=", bind("select", below, mirrored, kept), at, ())
 
     def _again(
         self, index: tuple[Expr, ...], row: Expr, column: Expr

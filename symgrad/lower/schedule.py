@@ -211,7 +211,8 @@ class _Scheduler:
 
         Greedy: each kernel joins the first loop over its outermost axis that comes late enough.
         The start value of an accumulation goes into the loop of its accumulation where that is
-        possible, else before everything, so that it never separates two loops.
+        possible, else before everything, so that it never separates two loops. Kernels join their
+        streams before any loop; a start value that comes later has a plain loop.
         """
         starts = {k.buffer: k for k in kernels if k.start}
         prologue: list[Kernel] = []
@@ -221,7 +222,7 @@ class _Scheduler:
             if k.start:
                 continue
             free = [i for i in (*k.dims, *k.reduce) if self.find(i) not in bound]
-            axis = self._stream_of(k)
+            axis = None if bound else self._stream_of(k)
             if axis is None and free:
                 axis = self.find(self._outer(k, free))
                 joined = self._producer_axis(k, free, groups, place)
@@ -246,8 +247,7 @@ class _Scheduler:
             if axis is None:
                 for k in members:
                     body += self._statements(k, bound)
-            elif axis in self.streams and axis not in self.windows:
-                assert not bound, "kernels join their streams before any loop"
+            elif axis in self.streams and axis not in self.windows and not bound:
                 body += self._stream(axis, members)
             else:
                 first = next(k for k in members)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import itertools
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,7 +40,9 @@ from symgrad.lower.program import (
 )  # fmt: skip
 
 ENABLED = os.environ.get("SYMGRAD_VERIFY") == "1"  # behind every pass; tests/conftest.py sets it
-_SPELLED = 12  # nodes of an index that a message spells out
+_READ_ONLY = ("in", "data", "constant")
+_GIVEN = (*_READ_ONLY, "out")
+_SPELLED = 40  # nodes of an index that a message spells out
 _MOST_FAULTS = 5  # that one message names
 
 
@@ -155,7 +157,7 @@ def _form(p: _Program) -> Iterator[str]:
             yield f"{p.name(place)}: {len(a.index)} indices for {len(buffer.shape)} axes"
         elif any(i.dtype != "int64" for i in a.index):
             yield f"{p.name(place)}: an index that is no int64"
-        elif a.writes and buffer.role in ("in", "data", "constant"):
+        elif a.writes and buffer.role in _READ_ONLY:
             yield f"{p.name(place)}: nobody may write there"
     for s, _ in p.leaves:
         for node in loads(values(s)):
@@ -167,43 +169,50 @@ def _scope(p: _Program) -> Iterator[str]:
     """Loop variables are used inside their loops only, and a buffer where it is declared."""
     for loop, path in p.loops:
         bounds = [e for e in (loop.start, loop.stop) if e is not None]
-        yield from _unbound(p, bounds, path, f"bounds of i{loop.index.attrs[0]}")
+        yield from _unbound(bounds, path, f"bounds of i{loop.index.attrs[0]}")
         if any(outer.index is loop.index for outer in path):
             yield f"loop i{loop.index.attrs[0]} inside a loop over the same variable"
     chunks = {loop.chunk for loop, _ in p.loops if loop.chunk is not None}
-    for s, path in p.leaves:
-        open_ = tuple(values(s)) if not isinstance(s, Flush) else ()
-        yield from _unbound(p, open_, path, type(s).__name__)
-        if isinstance(s, Flush):
-            yield from _unbound(p, values(s), path, "Flush", chunks)
-    bodies = {id(p.program.body): ()}
+    for s, path in p.leaves:  # what is flushed stands in the chunk
+        yield from _unbound(values(s), path, type(s).__name__, chunks if type(s) is Flush else ())
+    bodies: dict[int, tuple[Loop, ...]] = {id(p.program.body): ()}
     for loop, path in p.loops:
         bodies[id(loop.body)] = (*path, loop)
     for number, places in p.of_buffer.items():
         buffer = p.buffers[number]
-        if buffer.home is None or buffer.role in ("in", "out", "data", "constant"):
-            continue
-        home = bodies.get(id(buffer.home))
+        home: tuple[Loop, ...] | None = ()
+        if buffer.home is not None and buffer.role not in _GIVEN:
+            home = bodies.get(id(buffer.home))
         if home is None:
             yield f"{buffer.name} has a home that is no body of the program"
             continue
-        for place in places:
-            if place.path[: len(home)] != home and not _is_flush(p, place, home):
-                yield f"{p.name(place)}: outside of the body that declares it"
-                break
-
-
-def _is_flush(p: _Program, place: _Place, home: tuple[Loop, ...]) -> bool:
-    return place.access.buffer in p.partial
+        if buffer.role == "scalar":  # C declares it where it is set first
+            home = max(home, next((q.path for q in places if q.access.writes), ()), key=len)
+        outside = [q for q in places if q.path[: len(home)] != home]
+        if outside:
+            yield f"{p.name(outside[0])}: outside of the body that declares it"
 
 
 def _unbound(
-    p: _Program, exprs: Sequence[Expr], path: Sequence[Loop], what: str, more: Any = ()
+    exprs: Sequence[Expr], path: Sequence[Loop], what: str, more: Collection[Expr] = ()
 ) -> Iterator[str]:
     around = {loop.index for loop in path}
     for n in toposort(exprs):
         if n.op is INDEX and n not in around and n not in more:
             yield f"{what}: i{n.attrs[0]} is used outside of its loop"
+
+
+def _rounds(p: _Program) -> Iterator[str]:
+    """A loop with a start or a stop has no more rounds than it says."""
+    for loop, path in p.loops:
+        if loop.stop is None:
+            continue
+        start = constant(0) if loop.start is None else p.bounds.form(loop.start)
+        most = plus(start, constant(loop.extent))
+        if not any(
+            p.bounds.holds(plus(most, end, -1), path, frozenset()) for end in p.bounds.ends(loop)
+        ):
+            yield f"loop i{loop.index.attrs[0]}: more than {loop.extent} rounds"
 
 
 # ---- range ---------------------------------------------------------------------------------------
@@ -257,7 +266,7 @@ def _beyond(
     size = p.bounds.form(count)
     room = plus(plus(constant(length), form, -1), size, -1)
     holds = p.bounds.holds
-    if _is_empty(p, place, facts):
+    if _is_empty(place):
         return
     if holds(form, place.path, facts) and holds(room, place.path, facts):
         return
@@ -270,7 +279,7 @@ def _beyond(
     )
 
 
-def _is_empty(p: _Program, place: _Place, facts: Facts) -> bool:
+def _is_empty(place: _Place) -> bool:
     """Whether the statement is never reached: a loop around it has no rounds."""
     return any(loop.extent == 0 for loop in place.path)
 
@@ -289,7 +298,8 @@ def _flat(p: _Program, a: Access) -> Form:
 def _init(p: _Program) -> Iterator[str]:
     """What is read has been written before: somewhere in what all writes before reach together.
 
-    A value that the round before has left counts if the read is guarded against the first round.
+    Results are read by the caller. A value that the round before has left counts if the read is
+    guarded against the first round.
     """
     written: dict[int, dict[int, tuple[float, float]]] = {}
     everywhere: dict[int, dict[int, tuple[float, float]]] = {}
@@ -305,17 +315,24 @@ def _init(p: _Program) -> Iterator[str]:
     }
     for place in p.places:
         a, buffer = place.access, p.buffers[place.access.buffer]
-        if buffer.role in ("in", "data", "constant") or buffer.number in zeroed:
+        if buffer.role in _READ_ONLY or buffer.number in zeroed:
             continue
         if a.mode is not Mode.WRITE:
             reach = (everywhere if a.when and place.path else written).get(a.buffer)
             if reach is None:
-                if not _is_empty(p, place, frozenset()):
+                if not _is_empty(place):
                     yield f"{p.name(place)}: nothing has been written there"
             else:
                 yield from _unwritten(p, place, reach)
         if a.mode is Mode.WRITE:
             _extend(p, written, place)
+    for b in p.program.outputs:
+        for axis, n in enumerate(b.shape if b.size else ()):
+            low, high = written.get(b.number, {}).get(axis, (0, -1))
+            if low > 0 or high < n - 1:
+                yield f"result {b.name}: of axis {axis}, only {low:g} to {high:g} has been written"
+        if not b.shape and b.number not in written:
+            yield f"result {b.name}: nothing has been written there"
 
 
 def _extend(p: _Program, reach: dict[int, Any], place: _Place) -> None:
@@ -341,7 +358,7 @@ def _unwritten(p: _Program, place: _Place, reach: dict[int, Any]) -> Iterator[st
         below = plus(form, constant(-int(low) if high >= low else 0))
         holds = p.bounds.holds
         if not (holds(below, place.path, facts) and holds(room, place.path, facts)):
-            if not _is_empty(p, place, facts):
+            if not _is_empty(place):
                 yield f"{p.name(place)}: of axis {axis}, only {low:g} to {high:g} has been written"
 
 
@@ -371,7 +388,7 @@ def _meetings(p: _Program, loop: Loop, path: tuple[Loop, ...], kinds: list[str])
     last = {id(s) for s, _ in statements(loop.body[len(loop.body) - loop.in_order :])}
     last &= {id(s) for s, _ in statements(loop.body)} if loop.in_order else set()
     for place in p.places:
-        if place.path[: len(inside)] == inside:
+        if place.path[: len(inside)] == inside and not _is_empty(place):
             mine.setdefault(place.access.buffer, []).append(place)
     for number, places in mine.items():
         writers = [place for place in places if place.access.writes]
@@ -429,20 +446,15 @@ def _are_apart(p: _Program, a: _Place, b: _Place, loop: Loop, depth: int) -> boo
     for (_, first, count, _), (_, other, other_count, _) in sides:
         one = _moved(p, p.bounds.form(first), loop, a.path[depth:])
         two = _moved(p, p.bounds.form(other), loop, b.path[depth:])
-        if one is not None and two is not None and one[0] == two[0] != 0 and one[1] == two[1]:
-            low, high = one[2][0], one[2][1] + _most(p, count) - 1
-            low_other, high_other = two[2][0], two[2][1] + _most(p, other_count) - 1
-            room = abs(one[0]) * loop.step
-            if high - low_other < room and high_other - low < room:
-                return True
-        spans = [
-            (lo, hi + _most(p, n) - 1)
-            for (lo, hi), n in (
-                (p.bounds.interval(first), count),
-                (p.bounds.interval(other), other_count),
-            )
-        ]
-        if spans[0][1] < spans[1][0] or spans[1][1] < spans[0][0]:
+        if one is not None and two is not None and one.step == two.step and one.same == two.same:
+            room = abs(one.step) * loop.step - 1
+            if one.ends_by(p, count, room + two.least(p), a.path) and two.ends_by(
+                p, other_count, room + one.least(p), b.path
+            ):
+                return room >= 0
+        low, high = p.bounds.interval(first)
+        other_low, other_high = p.bounds.interval(other)
+        if high + _most(p, count) <= other_low or other_high + _most(p, other_count) <= low:
             return True
     return False
 
@@ -451,46 +463,52 @@ def _most(p: _Program, count: Expr | int) -> float:
     return count if isinstance(count, int) else p.bounds.interval(count)[1]
 
 
-def _moved(
-    p: _Program, form: Form, loop: Loop, inner: Sequence[Loop]
-) -> tuple[int, frozenset[Any], tuple[float, float]] | None:
-    """A form as c * variable + what is the same in all rounds + the rest: c, that, its bounds.
+@dataclass(frozen=True)
+class _Moved:
+    """An index as step * variable + what is the same in all rounds + the rest + what inner loops
+    that go on where the variable has come to add: at least 0 and at most `further`."""
 
-    inner : the loops between; one that goes on where the variable has come to counts from there
-    """
-    rest = form
-    total = (0.0, 0.0)
+    step: int
+    same: frozenset[tuple[Expr, int]]
+    rest: Form
+    further: float
+
+    def least(self, p: _Program) -> float:
+        return p.bounds.least(self.rest)
+
+    def ends_by(self, p: _Program, count: Expr | int, limit: float, path: tuple[Loop, ...]) -> bool:
+        """Whether the rest, `count` elements from there, is never beyond a limit."""
+        left = limit - self.further + 1
+        if math.isinf(left):
+            return False
+        room = plus(plus(constant(int(left)), self.rest, -1), p.bounds.form(count), -1)
+        return p.bounds.holds(room, path, frozenset())
+
+
+def _moved(p: _Program, form: Form, loop: Loop, inner: Sequence[Loop]) -> _Moved | None:
+    """How an index moves with the variable of a loop; `inner` are the loops inside of it."""
+    further = 0.0
     for one in reversed(inner):
-        c = dict(rest[1]).get(one.index, 0)
-        if not c or one.start is None or p.bounds.depth(one.index, ()) is None:
+        c = dict(form[1]).get(one.index, 0)
+        start = constant(0) if one.start is None else p.bounds.form(one.start)
+        if not c or loop.index not in dict(start[1]):
             continue
-        start = p.bounds.form(one.start)
-        if not any(n is loop.index for atom, _ in start[1] for n in toposort([atom])):
-            continue
-        length = min(
-            (p.bounds.span(plus(end, start, -1))[1] for end in p.bounds._ends(one)),
-            default=math.inf,
-        )
-        furthest = (length - 1) // one.step * one.step
-        rest = plus(plus(rest, (0, frozenset({(one.index, 1)})), -c), start, c)
-        bounds = sorted((0.0, c * furthest))
-        total = total[0] + bounds[0], total[1] + bounds[1]
-    moving = dict(rest[1]).get(loop.index, 0)
+        if c < 0:
+            return None
+        rounds = min(-p.bounds.least(plus(start, end, -1)) for end in p.bounds.ends(one))
+        further += c * ((rounds - 1) // one.step * one.step)
+        form = plus(plus(form, (0, frozenset({(one.index, 1)})), -c), start, c)
     inside = {one.index for one in inner}
-    same: set[tuple[Expr, int]] = set()
-    free = rest[0], frozenset()
-    for atom, c in rest[1]:
-        if atom is loop.index:
-            continue
+    same, rest = set(), constant(form[0])
+    for atom, c in form[1]:
         nodes = toposort([atom])
-        if any(n is loop.index for n in nodes):
+        if atom is not loop.index and loop.index in nodes:
             return None
         if any(n in inside or n.op is LOAD for n in nodes):
-            free = plus(free, (0, frozenset({(atom, 1)})), c)
-        else:
+            rest = plus(rest, (0, frozenset({(atom, 1)})), c)
+        elif atom is not loop.index:
             same.add((atom, c))
-    low, high = p.bounds.span(free)
-    return moving, frozenset(same), (low + total[0], high + total[1])
+    return _Moved(dict(form[1]).get(loop.index, 0), frozenset(same), rest, further)
 
 
 def _runs_are_apart(p: _Program, a: _Place, b: _Place, loop: Loop) -> bool:
@@ -586,6 +604,7 @@ _SIGNS = {
 
 RULES: dict[str, Callable[[_Program], Iterator[str]]] = {
     "scope": _scope,
+    "rounds": _rounds,
     "range": _range,
     "init": _init,
     "races": _races,

@@ -620,11 +620,20 @@ class _Machine:
 
     def number(self, expr: Expr) -> Callable[[], int]:
         """An index expression as a function."""
-        if expr.op is CONST:
-            value = int(const_value(expr))
-            return lambda: value
         tape = _Tape(self, (expr,))
         return lambda: int(tape.run()[0])
+
+    def size(self, expr: Expr) -> Callable[[], int]:
+        """A number of elements as a function."""
+        number = self.number(expr)
+
+        def run() -> int:
+            n = number()
+            if n < 0:
+                self.fault("sizes", f"sizes: {n} elements")
+            return n
+
+        return run
 
     def at(self, index: Sequence[Expr]) -> Callable[[], Index]:
         """The index of an element, or the start of one, as a function."""
@@ -718,23 +727,31 @@ class _Machine:
 
     def _loop(self, loop: Loop, block: _Block | None) -> Thunk:
         slot, rounds, body = self.slot(loop.index), self._rounds(loop), self.body(loop.body, block)
+        private = _numbers(self._private(loop)) if loop.simd else set()
 
         def run() -> None:
-            for k in rounds():
-                self.env[slot] = k
+            every = rounds()
+            region = _Region("rounds of a vector", private, False)
+            if loop.simd:
+                self.regions.append(region)
+            for k in reversed(every) if loop.simd and self.backwards else every:
+                self.env[slot] = region.round = k
                 for step in body:
                     step()
+            if loop.simd:
+                self.regions.pop()
             self.env[slot] = None
 
         return run
 
     def _private(self, loop: Loop) -> list[_Memory]:
-        """What each round of a loop, or chunk, that threads share has for itself."""
+        """What each round of a loop whose order is free, or each chunk, has for itself."""
         inside, outside = _touched([loop]), _touched(self.program.body, without=loop)
 
         def is_private(b: Buffer) -> bool:
             variable = b.role == "scalar" or not b.kept_axes and not self.placed
-            return b.role in ("own", "member") or variable and b.number not in outside
+            array = b.role in ("own", "member") and not loop.simd
+            return array or variable and b.number not in outside
 
         found = (self.memories[n] for n in sorted(inside & self.memories.keys()))
         return [memory for memory in found if is_private(memory.buffer)]
@@ -1061,7 +1078,7 @@ def _in_panels(panels: _Memory, position: int, k: int) -> Index:
 
 def _panels(m: _Machine, s: Panels) -> Thunk:
     panels, memory = m.memory(s.panels), m.memory(s.buffer)
-    first, count, inner = m.at(s.first), m.number(s.count), m.number(s.inner)
+    first, count, inner = m.at(s.first), m.size(s.count), m.size(s.inner)
     shape = s.panels.shape
     width = PANEL_ROWS if len(shape) == 2 else shape[2]
 
@@ -1082,7 +1099,8 @@ def _panels(m: _Machine, s: Panels) -> Thunk:
 def _tiles(m: _Machine, s: Tiles) -> Thunk:
     left, right, buffer = m.memory(s.left), m.memory(s.right), m.memory(s.buffer)
     carry = None if s.carry is None else m.memory(s.carry)
-    sizes = [m.number(e) for e in (s.rows, s.columns, s.inner, s.begin, s.diagonal, s.reach)]
+    sizes = [m.size(e) for e in (s.rows, s.columns, s.inner)]
+    sizes += [m.number(e) for e in (s.begin, s.diagonal, s.reach)]
     first, carry_first = m.at(s.index), m.at(s.carry_index)
     width = s.right.shape[2]
 
@@ -1116,7 +1134,7 @@ def _tiles(m: _Machine, s: Tiles) -> Thunk:
 
 
 def _gemm(m: _Machine, s: Gemm) -> Thunk:
-    rows, columns, inner, begin = (m.number(e) for e in (s.rows, s.columns, s.inner, s.begin))
+    rows, columns, inner, begin = (m.size(e) for e in (s.rows, s.columns, s.inner, s.begin))
     first = [m.at(x.first) for x in s.matrices]
 
     def read(x: Matrix, place: Index, n: int, k: int) -> np.ndarray:

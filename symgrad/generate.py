@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from symgrad.emit.c import Source, data_source, emit, load_templates
 from symgrad.graph import Graph
 from symgrad.inspect import ascii_text
+from symgrad.lower import interpret
 from symgrad.lower.access import passes
 from symgrad.lower.program import Program
 from symgrad.lower.schedule import lower
@@ -58,4 +59,7 @@ def _program_of(graph: Graph, name: str, threads: int, blas: bool) -> Program:
     names = c_names([*graph.arg_names, *graph.out_names], taken=["work", name])
     inputs, outputs = names[: len(graph.args)], names[len(graph.args) :]
     outs = share(graph.lowered_outs())
-    return lower(graph.args, outs, inputs, outputs, threads=threads, blas=blas)
+    program = lower(graph.args, outs, inputs, outputs, threads=threads, blas=blas)
+    if interpret.ENABLED:
+        interpret.check(program, graph.args, outs, interpret.MOST_OPERATIONS)
+    return program

@@ -1,4 +1,8 @@
-"""Shared set-up: repeatable random examples, and checks of all C and all rewrites of the tests."""
+"""Shared set-up: repeatable random examples, and checks of all that any test makes.
+
+Each rewrite that fires is evaluated, each loop program verified and interpreted, each C file
+compiled strictly.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +14,17 @@ import signal
 import sys
 from pathlib import Path
 
+import codegen
 import pytest
 from codegen import compile_strictly
 from hypothesis import settings
 
+from symgrad import generate
 from symgrad.emit.c import Source
 from symgrad.errors import BuildError
 from symgrad.expr import validate
-from symgrad.lower import verify
+from symgrad.lower import interpret, schedule, verify
+from symgrad.lower.program import Program, statements, values
 from symgrad.runtime import compiler, dispatch
 from symgrad.runtime.record import Record
 
@@ -79,6 +86,31 @@ def _compile_or_fail(
 compiler._compile = _compile_or_fail
 
 
+_MOST_OPERATIONS = 10_000  # of a loop program that is interpreted: some 30 ms
+_lowered: list[tuple[Program, tuple, tuple]] = []
+_lower = schedule.lower
+
+
+@functools.wraps(_lower)
+def _noting_lower(args, outs, *rest, **options) -> Program:
+    program = _lower(args, outs, *rest, **options)
+    if interpret.operations(program, _MOST_OPERATIONS) <= _MOST_OPERATIONS:
+        _lowered.append((program, tuple(args), tuple(outs)))
+    return program
+
+
+for _module in (schedule, generate, codegen):
+    _module.lower = _noting_lower
+
+
+def _is_new(folder: Path, text: str) -> bool:
+    try:
+        (folder / hashlib.sha256(text.encode()).hexdigest()).touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    return True
+
+
 @pytest.fixture(scope="session")
 def seen_c(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with one empty file per distinct text, common to the processes of a run."""
@@ -96,13 +128,23 @@ def emitted_c_gives_no_warning(seen_c: Path):
     _emitted.clear()
     for source in sources:
         text = source.c + source.header  # together, so that the prototypes are compared as well
-        try:
-            (seen_c / hashlib.sha256(text.encode()).hexdigest()).touch(exist_ok=False)
-        except FileExistsError:
+        if not _is_new(seen_c, text):
             continue
         for name in ("gcc", "clang"):
             messages = compile_strictly(text, name)
             assert not messages, f"{name}: {messages}\n{text}"
+
+
+@pytest.fixture(autouse=True)
+def programs_are_right_on_checked_memory(seen_c: Path):
+    """Loop programs that a test lowers, if they are small, against the graph evaluator."""
+    yield
+    programs = list(_lowered)
+    _lowered.clear()
+    for program, args, outs in programs:
+        whole = [v.order for s, _ in statements(program.body) for v in values(s)]
+        if _is_new(seen_c, f"{program}{whole}{[o.order for o in outs]}"):
+            interpret.check(program, args, outs, _MOST_OPERATIONS)
 
 
 @pytest.fixture(autouse=True)

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -50,10 +51,10 @@ def _normalize_guard(args: tuple[Expr, ...], attrs: tuple[Any, ...]) -> Expr | N
 INDEX = register(Op("index", Kind.LOWERED, lambda number: ((), "int64"), lambda *_: None, ("number",)))
 LOAD = register(Op("load", Kind.LOWERED, lambda *args: ((), args[-1]), lambda *_: None, ("buffer", "dtype")))
 GUARD = register(Op("guard", Kind.LOWERED, lambda c, v: ((), v.dtype), lambda *_: None, c="{0} ? {1} : 0", normalize=_normalize_guard))
-INDEX_DIV = register(Op("index_div", Kind.LOWERED, lambda a, b: ((), "int64"), lambda *_: None, c="{0} / {1}", normalize=_normalize_div))
-INDEX_MOD = register(Op("index_mod", Kind.LOWERED, lambda a, b: ((), "int64"), lambda *_: None, c="{0} % {1}", normalize=_normalize_mod))
-SIN_TURNED = register(Op("sin_turned", Kind.LOWERED, lambda rest, quarters: ((), rest.dtype), lambda *_: None, c="sg_turned({0}, {1}, 0)", cost=20))
-COS_TURNED = register(Op("cos_turned", Kind.LOWERED, lambda rest, quarters: ((), rest.dtype), lambda *_: None, c="sg_turned({0}, {1}, 1)", cost=20))
+INDEX_DIV = register(Op("index_div", Kind.LOWERED, lambda a, b: ((), "int64"), lambda a, b: a // b, c="{0} / {1}", normalize=_normalize_div))
+INDEX_MOD = register(Op("index_mod", Kind.LOWERED, lambda a, b: ((), "int64"), lambda a, b: a % b, c="{0} % {1}", normalize=_normalize_mod))
+SIN_TURNED = register(Op("sin_turned", Kind.LOWERED, lambda rest, quarters: ((), rest.dtype), lambda rest, quarters: np.sin(rest + quarters * (np.pi / 2)), c="sg_turned({0}, {1}, 0)", cost=20))
+COS_TURNED = register(Op("cos_turned", Kind.LOWERED, lambda rest, quarters: ((), rest.dtype), lambda rest, quarters: np.cos(rest + quarters * (np.pi / 2)), c="sg_turned({0}, {1}, 1)", cost=20))
 # fmt: on
 
 
@@ -373,19 +374,129 @@ class Program:
     workspace_bytes: int
 
     def __str__(self) -> str:
-        lines: list[str] = []
+        lines = [_declaration(b) for b in self.buffers if b.role != "none"]
         stack: list[tuple[Any, int]] = [(s, 0) for s in reversed(self.body)]
         while stack:
             statement, depth = stack.pop()
             pad = "  " * depth
+            if isinstance(statement, str):
+                lines.append(pad + statement)
+                continue
+            lines.append(pad + line_of(statement, self.buffers))
             if isinstance(statement, Loop):
-                lines.append(f"{pad}for i{statement.index.attrs[0]} < {statement.extent}:")
+                if statement.flush:
+                    every = f"every {statement.flush_blocks} blocks, and at the end:"
+                    stack.extend((s, depth + 1) for s in reversed(statement.flush))
+                    stack.append((every, depth))
                 stack.extend((s, depth + 1) for s in reversed(statement.body))
-            elif isinstance(statement, Store):
-                lines.append(f"{pad}{statement.buffer.name} {statement.op} …")
-            else:
-                lines.append(f"{pad}{type(statement).__name__}")
         return "\n".join(lines)
+
+
+_MOST_TEXT = 300  # characters of an expression that is spelled
+
+
+def _declaration(b: Buffer) -> str:
+    """A buffer as a line; axes that it does not keep are in parentheses."""
+    axes = [str(n) if a in b.kept_axes else f"({n})" for a, n in enumerate(b.shape)]
+    lanes = f" x {b.lanes}" if b.lanes else ""
+    place = f" at {b.offset}" if b.role in ("work", "member") else ""
+    return f"{b.name} = {b.dtype}[{', '.join(axes)}]{lanes}  # {b.role}{place}"
+
+
+def line_of(statement: Any, buffers: Sequence[Buffer]) -> str:
+    """A statement as one line; of a loop the head. Elements at an index are the first of a part."""
+    s = statement
+    text = _Speller(buffers)
+
+    def part(buffer: Buffer, index: tuple[Expr, ...]) -> str:
+        return text.element(buffer.name, index, buffer)
+
+    if isinstance(s, Loop):
+        return _head(s, text)
+    if isinstance(s, Store):
+        to = s.buffer if s.partial is None else s.partial
+        sign = s.op if s.op == "=" else f"{s.op}="
+        order = f"  # where {text(s.order[0])} <= {text(s.order[1])}" if s.order else ""
+        return f"{part(to, s.index)} {sign} {text(s.value)}{order}"
+    if isinstance(s, Best):
+        both = f"{part(s.buffer, s.index)}, {part(s.value_buffer, s.index)}"
+        return f"{both} = {s.op} of {text(s.value)} at {text(s.position)}"
+    if isinstance(s, Check):
+        return f"check {-s.size} <= {text(s.value)} < {s.size}"
+    names = {b.number: b.name for b in buffers}
+    fields_ = ((f.name, getattr(s, f.name)) for f in fields(s))
+    shown = (f"{name}={_shown(value, text, names)}" for name, value in fields_)
+    return f"{type(s).__name__}({', '.join(shown)})"
+
+
+def _head(s: Loop, text: _Speller) -> str:
+    stop = str(s.extent) if s.stop is None else f"{text(s.stop)} at most {s.extent} on"
+    bounds = [] if s.is_plain else ["0" if s.start is None else text(s.start)]
+    step = [str(s.step)] if s.step != 1 else []
+    notes = {
+        f"lanes {s.lanes}" + ", the last block overlaps" * s.again: s.lanes,
+        f"chunks of {s.chunk_points} points, i{s.chunk.attrs[0] if s.chunk else ''} < {s.chunks}": s.chunks,
+        f"shared by {s.members or 'any'} threads": s.shared,
+        f"the last {s.in_order} in order": s.in_order,
+        "simd": s.simd,
+    }
+    about = "; ".join(note for note, there in notes.items() if there)
+    head = f"for {text(s.index)} in ({', '.join([*bounds, stop, *step])}):"
+    return f"{head}  # {about}" if about else head
+
+
+def _shown(value: Any, text: _Speller, names: dict[int, str]) -> str:
+    """A field of a statement."""
+    if isinstance(value, Expr):
+        return text(value)
+    if isinstance(value, Buffer):
+        return value.name
+    if isinstance(value, Matrix):
+        return text.element(value.buffer.name, value.first, value.buffer) + f" along {value.axes}"
+    if isinstance(value, tuple):
+        return f"({', '.join(_shown(v, text, names) for v in value)})"
+    return repr(value)
+
+
+class _Speller:
+    """Scalar expressions as text. What would be longer than a few lines is `...`."""
+
+    def __init__(self, buffers: Sequence[Buffer]) -> None:
+        self.names = {b.number: b.name for b in buffers}
+
+    def __call__(self, expr: Expr) -> str:
+        texts: dict[Expr, str] = {}
+        for node in toposort([expr]):
+            found = self._spelled(node, [texts[a] for a in node.args])
+            texts[node] = found if len(found) <= _MOST_TEXT else "..."
+        return texts[expr]
+
+    def element(self, name: str, index: tuple[Expr, ...], buffer: Buffer) -> str:
+        behind = ["0.."] * (len(buffer.shape) - len(index))
+        axes = [*map(self, index), *behind]
+        return f"{name}[{', '.join(axes)}]" if axes else name
+
+    def _spelled(self, node: Expr, args: list[str]) -> str:
+        if node.op is INDEX:
+            return f"i{node.attrs[0]}"
+        if node.op is CONST:
+            return str(const_value(node))
+        if node.op is LOAD:
+            name = self.names.get(node.attrs[0], f"buffer{node.attrs[0]}")
+            return f"{name}[{', '.join(args)}]" if args else name
+        sign = _INFIX.fullmatch(node.op.c or "")
+        if sign is not None:
+            operands = zip(args, node.args, strict=True)
+            return f" {sign[1]} ".join(f"({t})" if _is_infix(a) else t for t, a in operands)
+        attrs = [str(a) for a in node.attrs]
+        return f"{node.name}({', '.join([*args, *attrs])})"
+
+
+_INFIX = re.compile(r"\{0\} (\S+) \{1\}")
+
+
+def _is_infix(node: Expr) -> bool:
+    return _INFIX.fullmatch(node.op.c or "") is not None
 
 
 def statements(body: list[Any]) -> Iterator[tuple[Any, tuple[Loop, ...]]]:

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 (tables with a row for each form)
 """Random programs: text of NumPy as people write it, tame enough for numbers to be compared.
 
 `program(seed)` gives a file of plain Python with `f`, a scalar `loss` of its results, and
@@ -64,7 +65,7 @@ class Refused(Exception):
     """A statement that is not good for a comparison."""
 
 
-class _Guarded:
+class Guarded:
     """NumPy, whose functions with kinks and ties refuse values next to one."""
 
     def __init__(self, margin: float) -> None:
@@ -154,7 +155,7 @@ class Writer:
         self.lines: list[str] = []
         self.used: Counter[str] = Counter()
         self.values: dict[str, Any] = {}
-        self.space: dict[str, Any] = {"np": _Guarded(self.margin), "sp": scipy.special}
+        self.space: dict[str, Any] = {"np": Guarded(self.margin), "sp": scipy.special}
         self.order: list[str] = []
         self.read: set[str] = set()  # values that some statement uses
         self._inputs()
@@ -262,7 +263,7 @@ class Writer:
         self.arguments.append((name, text))
         self.order.append(name)
 
-    # ---- statements --------------------------------------------------------------------------------
+    # ---- statements ------------------------------------------------------------------------------
 
     def try_statement(self, kind: str) -> None:
         captured = len(self.captured)
@@ -303,7 +304,7 @@ class Writer:
         self.read |= set(_WORD.findall(self.lines[-1])) - {name}
         self.used[kind] += 1
 
-    # ---- the whole -----------------------------------------------------------------------------------
+    # ---- the whole -------------------------------------------------------------------------------
 
     def text(self) -> str:
         names = [a for a, _ in self.arguments]
@@ -343,7 +344,9 @@ class Writer:
             if v.size:
                 forms.append(f"np.mean(np.cos({r}) * {r})")
             if v.size > 1 and v.ndim:
-                forms.append(f"np.sum({self.capture(self.rng.uniform(-1, 1, v.shape).round(2))} * {r})")
+                forms.append(
+                    f"np.sum({self.capture(self.rng.uniform(-1, 1, v.shape).round(2))} * {r})"
+                )
             terms.append(self.choose(forms))
         floats = [a for a in names if self._is_float(self.values[a])]
         # Every argument matters, so that none is left out of a derivative.
@@ -653,7 +656,9 @@ def _linalg(w: Writer) -> list[str]:
     eye = f"np.eye({d}, dtype=np.float32)" if single else f"np.eye({d})"
     lines = [f"m = {x}.T @ {x} / {n} + 1.5 * {eye}"]
     if w.chance(0.2) and d >= 2:
-        lines = [f"m = {x}[:{min(n, d)}, :{min(n, d)}] * 0.2 + 1.2 * {eye.replace(str(d), str(min(n, d)), 1)}"]
+        lines = [
+            f"m = {x}[:{min(n, d)}, :{min(n, d)}] * 0.2 + 1.2 * {eye.replace(str(d), str(min(n, d)), 1)}"
+        ]
         d = min(n, d)
     y = w.pick(lambda v: v.ndim in (1, 2) and d in v.shape)
     v = w.array(y)
@@ -674,7 +679,9 @@ def _types(w: Writer) -> str:
              f"np.where({x} > 0, 1, 2) * {x}", f"{x} * True", f"{x}.astype(np.float64) * 0.7",
              f"np.rint(2 * {x} + 0.03) * {x}", f"{x} ** 2 // 0.3 * {x}"]  # fmt: skip
     if v.ndim:
-        forms += [f"np.arange({v.shape[0]}){'[:, None]' * (v.ndim == 2)} * {x} / {max(v.shape[0], 1)}"]
+        forms += [
+            f"np.arange({v.shape[0]}){'[:, None]' * (v.ndim == 2)} * {x} / {max(v.shape[0], 1)}"
+        ]
         forms += [f"{x}.astype(np.float32) * 2"]
         if v.size:
             forms += [f"np.argmax({x}, axis=0) * 0.5", f"np.argmin({x}, axis=-1)"]
@@ -691,20 +698,25 @@ def _store(w: Writer) -> list[str]:
     few = w.within(1, v.shape[0] - 1)
     y = w.pick(lambda u: u.shape == v.shape[1:] or u.shape == ())
     forms = [
-        ["{name} = np.zeros(%s)" % (v.shape,), f"{{name}}[{few}:] = {x}[{few}:] * 2",
-         f"{{name}}[:{few}] = {y}"],
+        [
+            f"{{name}} = np.zeros({v.shape})",
+            f"{{name}}[{few}:] = {x}[{few}:] * 2",
+            f"{{name}}[:{few}] = {y}",
+        ],
         [f"{{name}} = {x}.copy()", f"{{name}}[:{few}] = np.sin({x}[:{few}])"],
         [f"{{name}} = {x}.copy()", f"{{name}}[::2] += {y}"],
         [f"{{name}} = {x} + 0.0", f"{{name}}[{few}] = {y}"],
         [f"{{name}} = {x} * 1.0", f"{{name}}[1:] -= {x}[:-1] * 0.5"],
-        [f"{{name}} = np.zeros_like({x})", f"{{name}}[::-1] = {x}", f"{{name}} *= 0.5"],
-        [f"{{name}} = {x}.copy()", f"{{name}}[-1] = {{name}}[0] * {{name}}[-1]"],
+        [f"{{name}} = np.zeros_like({x})", f"{{name}}[::-1] = {x}", "{name} *= 0.5"],
+        [f"{{name}} = {x}.copy()", "{name}[-1] = {name}[0] * {name}[-1]"],
     ]
     return w.choose(forms)
 
 
 def _rounds(w: Writer) -> int:
-    return w.choose([1, 2, 3, 5, 8, 9, 17, 30, 60, 100, 200] if w.profile == "long" else [1, 2, 3, 7, 12])
+    return w.choose(
+        [1, 2, 3, 5, 8, 9, 17, 30, 60, 100, 200] if w.profile == "long" else [1, 2, 3, 7, 12]
+    )
 
 
 def _loop(w: Writer) -> list[str]:
@@ -716,11 +728,11 @@ def _loop(w: Writer) -> list[str]:
     forms = [
         [f"{{name}} = {x}", f"for t in range({n}):", f"    {{name}} = np.tanh(0.9 * {{name}} + {c} * {x})"],
         [f"{{name}} = 0.0 * {x}", f"power = 0.0 * {x} + 1.0", f"for t in range({n}):",
-         f"    {{name}} = {{name}} + power / (t + 1.0)", f"    power = power * np.tanh({x})"],
+         "    {name} = {name} + power / (t + 1.0)", f"    power = power * np.tanh({x})"],
         [f"{{name}} = {x}", f"for t in range({n}):",
          f"    {{name}} = {{name}} - 0.1 * ({{name}} ** 3 - np.sin({x} + t))"],
         [f"{{name}}, before = {x}, 0.5 * {x}", f"for t in range({n}):",
-         f"    {{name}}, before = np.sin({{name}}) + 0.3 * before, {{name}}"],
+         "    {name}, before = np.sin({name}) + 0.3 * before, {name}"],
         [f"{{name}} = 1.0 + 0.0 * {x}", f"for t in range({n}):",
          f"    {{name}} = {{name}} * (1.0 + 0.1 * np.sin({x} * t))"],
         [f"{{name}} = {x}", f"for t in range({n}):", "    if t % 3 == 0:",

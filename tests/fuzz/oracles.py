@@ -588,7 +588,6 @@ def _refusal(error: BaseException) -> str:
 
 def check(text: str, options: dict[str, Any], say: Callable[[str], None]) -> Outcome:
     """What the oracles say of a program. Options: stages, tuning, switch, seed."""
-    forget_records()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:

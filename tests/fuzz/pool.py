@@ -192,6 +192,8 @@ def serve() -> None:
 
     from fuzz import oracles
 
+    oracles.forget_records()
+
     for line in sys.stdin:
         text, options = json.loads(line)
         try:

@@ -22,6 +22,8 @@ from typing import Any
 import numpy as np
 import scipy.special
 
+from fuzz.oracles import SCIPY
+
 MOST = 64_000  # elements of one array
 LARGEST = 30.0  # of values that the next statement may see
 _WORD = re.compile(r"\w+")
@@ -155,7 +157,7 @@ class Writer:
         self.lines: list[str] = []
         self.used: Counter[str] = Counter()
         self.values: dict[str, Any] = {}
-        self.space: dict[str, Any] = {"np": Guarded(self.margin), "sp": scipy.special}
+        self.space: dict[str, Any] = {"np": Guarded(self.margin), "sp": scipy.special, "sg": SCIPY}
         self.order: list[str] = []
         self.read: set[str] = set()  # values that some statement uses
         self._inputs()
@@ -319,7 +321,7 @@ class Writer:
                 wanted |= set(_WORD.findall(line))
         body = [f"    {x}" for line in kept for x in line.splitlines()]
         terms = self._loss(outs, result)
-        lines = ["import numpy as np", "import scipy.special as sp", "", *self.captured, "", "",
+        lines = ["import numpy as np", "import scipy.special as sp", "", "import symgrad as sg", "", *self.captured, "", "",
                  f"def f({', '.join(names)}):", *body, f"    return {result}", "", "",
                  f"def loss({', '.join(names)}):", *terms, "", "", "def arguments():",
                  f"    rng = np.random.default_rng({self.seed})",
@@ -613,7 +615,7 @@ def _reduce(w: Writer) -> str:
     if name == "std":
         return f"np.sqrt(np.var({x}{spelled}) + 0.1)"
     if name == "logsumexp":
-        return f"sp.logsumexp({x}{spelled})"
+        return f"sg.logsumexp({x}{spelled})"
     if name == "rms":
         return f"np.sqrt(0.1 + np.mean({x} ** 2{spelled}))"
     if name == "prod":
@@ -630,7 +632,7 @@ def _softmax(w: Writer) -> list[str] | str:
         [f"{{name}} = np.exp({x}) / np.sum(np.exp({x}), axis={axis}, keepdims=True)"],
         f"{x} - np.log(np.sum(np.exp({x}), axis={axis}, keepdims=True))",
         f"np.log(np.sum(np.exp({x}), axis={axis}))",
-        f"sp.softmax({x}, axis={axis})", f"sp.log_softmax({x}, axis={axis})",
+        f"sg.softmax({x}, axis={axis})", f"sg.log_softmax({x}, axis={axis})",
         f"({x} - np.mean({x}, axis={axis}, keepdims=True)) / np.sqrt(np.var({x}, axis={axis}, keepdims=True) + 0.3)",
         f"{x} / np.sqrt(0.2 + np.sum({x} ** 2, axis={axis}, keepdims=True))",
     ]  # fmt: skip

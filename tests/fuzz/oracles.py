@@ -14,6 +14,7 @@ import importlib
 import os
 import re
 import traceback
+import types
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -55,15 +56,15 @@ TUNINGS: dict[str, dict[str, Any]] = {
 
 # What is switched off in turn to see which module a failure comes from.
 SWITCHES: dict[str, dict[str, Any]] = {
-    "gcc's loop optimisations": {"flags": "-fno-tree-loop-vectorize -fno-tree-loop-im"},
-    "gcc above -O1": {"flags": "-O1"},
-    "lanes": {"lower.lanes._MIN_EXTENT": 1 << 60},
-    "straight lanes": {"lower.straight._MOST_OPERATIONS": 0},
+    "simplification": {"simplify": False},
     "cut parts": {"emit.c.PART_STATEMENTS": 1 << 60},
     "streams": {"lower.schedule._STREAM_BYTES": 1 << 60},
-    "tiles": {"lower.product._SMALLEST_FACE": 1 << 60},
     "triangles": {"lower.kernels._MANY_POINTS": 1 << 60},
-    "simplification": {"simplify": False},
+    "tiles": {"lower.product._SMALLEST_FACE": 1 << 60},
+    "straight lanes": {"lower.straight._MOST_OPERATIONS": 0},
+    "lanes": {"lower.lanes._MIN_EXTENT": 1 << 60},
+    "gcc's loop optimisations": {"flags": "-fno-tree-loop-vectorize -fno-tree-loop-im"},
+    "gcc above -O1": {"flags": "-O1"},
 }
 
 
@@ -82,13 +83,25 @@ class Skipped(Exception):
     """The program is not one that can be compared."""
 
 
+SCIPY = types.SimpleNamespace(
+    logsumexp=scipy.special.logsumexp,
+    softmax=scipy.special.softmax,
+    log_softmax=scipy.special.log_softmax,
+)
+
+
 # ---- a program ---------------------------------------------------------------------------------
 
 
-def load(text: str, numpy: Any = np, special: Any = scipy.special) -> dict[str, Any]:
-    """The names of a program, whose `np` and `sp` are the given modules."""
+def load(
+    text: str, numpy: Any = np, special: Any = scipy.special, symgrad: Any = SCIPY
+) -> dict[str, Any]:
+    """The names of a program, whose `np`, `sp` and `sg` are given.
+
+    Of symgrad a program has the functions that SciPy has under the same names.
+    """
     body = re.sub(r"^import .*$", "", text, flags=re.M)
-    space = {"np": numpy, "sp": special, "__name__": "program"}
+    space = {"np": numpy, "sp": special, "sg": symgrad, "__name__": "program"}
     name = f"<program {hashlib.sha256(text.encode()).hexdigest()[:8]}>"
     exec(compile(body, name, "exec"), space)
     return space
@@ -113,8 +126,9 @@ class Subject:
 
     def __init__(self, text: str, seed: int = 0) -> None:
         self.text = text
-        space = load(text)
+        space = load(text, symgrad=sg)
         self.f, self.loss = space["f"], space["loss"]
+        self.plain = load(text)["f"]
         self.args: tuple[Any, ...] = tuple(space["arguments"]())
         self.floats = tuple(k for k, a in enumerate(self.args) if is_float(a))
         self.precision = precision(self.args, text)
@@ -128,7 +142,7 @@ class Subject:
         """The results by NumPy alone, in the precision of the arguments."""
         with np.errstate(all="ignore"), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return [np.asarray(x) for x in leaves(self.f(*self.args))]
+            return [np.asarray(x) for x in leaves(self.plain(*self.args))]
 
     def wide(self, args: Sequence[Any] | None = None) -> tuple[Any, ...]:
         """Arguments in double precision."""
@@ -141,7 +155,7 @@ class Subject:
         for k, u, v in zip(self.floats, self.u, self.v, strict=True):
             parts = [np.array(p, np.float64) for p in (values[k], u, v)]
             values[k] = jets.Jet([*parts, np.zeros(np.shape(values[k]))])
-        space = load(self.text, jets.NUMPY, jets.SPECIAL)
+        space = load(self.text, jets.NUMPY, jets.SPECIAL, jets.SPECIAL)
         with np.errstate(all="ignore"), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return [jets.lift(x) for x in leaves(space[name](*values))]

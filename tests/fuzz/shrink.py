@@ -22,9 +22,13 @@ import scipy.special
 from fuzz.grammar import MARGIN, Guarded
 from fuzz.oracles import leaves, load, precision
 
+IMPORTS = ("import numpy as np", "import scipy.special as sp", "import symgrad as sg")
+
 
 def runs(text: str) -> bool:
     """Whether NumPy computes a program, finitely and away from ties, and there is a loss."""
+    if re.search(r"np\.random(?!\.default_rng)", text):
+        return False  # it would not be the same twice
     try:
         with np.errstate(all="ignore"), warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -182,7 +186,9 @@ def _is_helper(tree: ast.Module, s: ast.stmt) -> bool:
 def _inlined(tree: ast.Module, number: int, k: int, s: ast.Assign) -> Iterator[str]:
     name = s.targets[0].id  # type: ignore[attr-defined]
     names = [
-        n.id for n in ast.walk(s.value) if isinstance(n, ast.Name) and n.id not in ("np", "sp")
+        n.id
+        for n in ast.walk(s.value)
+        if isinstance(n, ast.Name) and n.id not in ("np", "sp", "sg")
     ]
     others: list[ast.expr] = [ast.Name(n, ast.Load()) for n in dict.fromkeys(names)]
     for other in (*others, s.value):
@@ -328,17 +334,21 @@ def _parts(node: ast.AST) -> list[ast.AST]:
     if isinstance(node, ast.Subscript):
         found = [node.value]
     if isinstance(node, ast.Attribute):
-        found = [node.value] if ast.unparse(node.value) not in ("np", "sp", "np.linalg") else []
+        found = (
+            [node.value] if ast.unparse(node.value) not in ("np", "sp", "sg", "np.linalg") else []
+        )
     lists = [e for c in found if isinstance(c, (ast.List, ast.Tuple)) for e in c.elts]
     return [c for c in (*found, *lists) if not isinstance(c, (ast.List, ast.Tuple, ast.JoinedStr))]
 
 
 def tidy(text: str) -> str:
-    """Without captured arrays that nobody reads."""
+    """Without captured arrays that nobody reads, with the imports that are needed."""
     lines = text.splitlines()
     kept = [
         line
         for line in lines
         if not (m := re.match(r"(C\d+) = ", line)) or len(re.findall(rf"\b{m[1]}\b", text)) > 1
     ]
-    return "\n".join(kept) + "\n"
+    body = "\n".join(line for line in kept if not line.startswith("import ")).strip() + "\n"
+    needed = [line for line in IMPORTS if re.search(rf"\b{line.split()[-1]}\.", body)]
+    return "\n".join(needed) + "\n\n" + body

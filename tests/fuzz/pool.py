@@ -8,6 +8,7 @@ and deleted with it.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import selectors
@@ -45,6 +46,7 @@ class Child:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.log,
+            bufsize=0,
             start_new_session=True,
             preexec_fn=(lambda: os.nice(niceness)) if niceness else None,
         )
@@ -58,11 +60,10 @@ class Child:
     def give(self, job: Any) -> None:
         self.job, self.stage, self.started = job, "start", time.monotonic()
         self.jobs += 1
-        try:
-            self.process.stdin.write(json.dumps(job).encode() + b"\n")  # type: ignore[union-attr]
-            self.process.stdin.flush()  # type: ignore[union-attr]
-        except BrokenPipeError:
-            pass  # seen as the end of its output
+        with contextlib.suppress(BrokenPipeError):  # seen as the end of its output
+            rest = memoryview(json.dumps(job).encode() + b"\n")
+            while rest:
+                rest = rest[self.process.stdin.write(rest) :]  # type: ignore[union-attr, index]
 
     def read(self) -> dict[str, Any] | None:
         """What the child has written: an outcome, if it has one; {} if it has died."""
@@ -84,16 +85,11 @@ class Child:
 
     def end(self) -> int:
         """Its exit status; the process, its compilers and its files are gone."""
-        if self.process.stdin is not None and self.process.poll() is None:
-            try:
-                self.process.stdin.close()
-                self.process.wait(1 if self.job is None else 0.1)
-            except (OSError, subprocess.TimeoutExpired):
-                pass
-        try:
-            os.killpg(self.process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
+        self.process.stdin.close()  # type: ignore[union-attr]
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(2 if self.job is None else 0)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)  # a compiler may have outlived it
         status = self.process.wait()
         self.process.stdout.close()  # type: ignore[union-attr]
         self.log.close()

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import scipy.special
 
-from fuzz.oracles import SCIPY
+from fuzz.oracles import SCIPY, TUNINGS
 
 MOST = 64_000  # elements of one array
 LARGEST = 30.0  # of values that the next statement may see
@@ -36,12 +36,16 @@ PROFILES: dict[str, dict[str, Any]] = {
     "more points": dict(rows=[257, 333, 500, 640, 1000], columns=[1, 2, 3, 4], statements=(3, 12)),
     "matrices": dict(rows=[8, 16, 33, 64, 100, 150, 257, 1000], columns=[8, 9, 16, 31, 40, 64],
                      statements=(3, 9)),
-    "vectors": dict(rows=[1, 64, 257, 1000], columns=[1, 2, 3], statements=(4, 12)),
+    "vectors": dict(rows=[1, 64, 257, 1000, 1000], columns=[1, 2, 3], statements=(2, 9)),
     "small": dict(rows=[1, 2, 3, 4, 5, 8], columns=[1, 2, 3, 4], statements=(4, 16)),
     "long": dict(rows=[1, 3, 8, 17, 40, 100, 1000], columns=[1, 2, 3], statements=(2, 6)),
     "few rows": dict(rows=[0, 0, 1, 2], columns=[1, 2, 3, 5], statements=(3, 9)),
 }  # fmt: skip
-WEIGHTS = [30, 12, 14, 8, 14, 12, 5]
+WEIGHTS = [24, 12, 22, 9, 13, 12, 5]
+
+# How much more often a profile has some kinds of statements.
+LIKED = {"long": {"loop": 4}, "matrices": {"product": 4},
+         "vectors": {"powers": 5, "one": 2, "two": 2, "reduce": 0.4, "scan": 0.4}}  # fmt: skip
 
 ONE = ["np.tanh({})", "np.sin({})", "np.cos({})", "np.exp(-np.abs({}) - 0.1)", "np.exp(0.3 * {})",
        "np.log1p({0} * {0})", "np.sqrt(1.0 + {0}**2)", "np.abs({})", "np.maximum({}, 0.1)",
@@ -164,9 +168,8 @@ class Writer:
         low, high = sizes["statements"]
         wanted = int(rng.integers(low, high + 1))
         kinds = [k for k in KINDS if k not in without]
-        weights = np.array([KINDS[k][0] * (4 if self.profile == "long" and k == "loop" else 1)
-                            * (4 if self.profile == "matrices" and k == "product" else 1)
-                            for k in kinds])  # fmt: skip
+        liked = LIKED.get(self.profile, {})
+        weights = np.array([KINDS[k][0] * liked.get(k, 1) for k in kinds])
         for _ in range(6 * wanted):
             if len(self.lines) >= wanted:
                 break
@@ -521,7 +524,7 @@ def _gather_traced(w: Writer) -> str:
     if v.ndim == 1:
         forms.append(f"{x}[np.argmax({x})]")
     if v.ndim == 2:
-        forms += [f"{x}[np.argmin({x}[:, 0])]",
+        forms += [f"{x}[np.argmin({x}[:, 0])]", f"{x}[np.argmin({x}, axis=0), 0]",
                   f"{x}[np.arange({v.shape[0]}), np.argmax({x}, axis=1)]"]  # fmt: skip
     if not forms:
         raise Refused("nothing to index")
@@ -666,7 +669,8 @@ def _linalg(w: Writer) -> list[str]:
     v = w.array(y)
     side = y if v.shape[0] == d else f"{y}.T"
     forms = [f"np.linalg.solve(m, {side})", "np.linalg.inv(m)", "np.linalg.det(m)",
-             "np.linalg.slogdet(m)[1]", "np.linalg.cholesky((m + m.T) / 2)", "np.trace(m)",
+             "np.linalg.slogdet(m)[1]",
+             "np.linalg.slogdet(m)[0] * m[0]", "np.linalg.det(m) * m", "np.linalg.cholesky((m + m.T) / 2)", "np.trace(m)",
              f"np.linalg.solve(m + m.T, {side})", "np.linalg.matrix_power(m, 2)",
              f"np.linalg.solve(np.linalg.cholesky((m + m.T) / 2), {side})",
              "np.sum(np.log(np.diag(np.linalg.cholesky((m + m.T) / 2))))",
@@ -787,6 +791,7 @@ def _powers(w: Writer) -> str:
     x = w.pick(lambda v: v.size >= 1000 or v.size >= 1 and w.profile != "vectors")
     p = w.choose(["1.7", "-0.5", "2.5", "-1.3", "0.25", "1.5"])
     forms = ["(1.1 + {0} ** 2) ** {1}", "np.power(1.4 + np.sin({0}), {1})",
+             "(1.3 + {0} ** 2) ** 1.5 * {0}",
              "np.sin(3 * {0}) * np.cos({0}) + np.sin({0} - 0.2)", "np.sin({0}) * {0} ** 2"]  # fmt: skip
     return w.choose(forms).format(x, p)
 
@@ -794,10 +799,10 @@ def _powers(w: Writer) -> str:
 KINDS: dict[str, tuple[int, Callable[[Writer], Any]]] = {
     "one": (10, _one), "two": (12, _two), "slice": (9, _slice), "neighbours": (5, _neighbours),
     "pad": (4, _pad), "beside": (4, _padded_sum), "join": (5, _join), "roll": (4, _roll),
-    "reshape": (3, _reshape), "gather": (5, _gather), "traced index": (5, _gather_traced),
+    "reshape": (3, _reshape), "gather": (5, _gather), "traced index": (6, _gather_traced),
     "mask": (5, _mask), "product": (9, _product), "vectors": (3, _vectors), "reduce": (9, _reduce),
-    "softmax": (4, _softmax), "scan": (4, _scan), "linalg": (3, _linalg), "types": (4, _types),
-    "store": (3, _store), "loop": (6, _loop), "helper": (1, _helper), "powers": (3, _powers),
+    "softmax": (4, _softmax), "scan": (4, _scan), "linalg": (4, _linalg), "types": (4, _types),
+    "store": (3, _store), "loop": (6, _loop), "helper": (1, _helper), "powers": (4, _powers),
 }  # fmt: skip
 
 
@@ -811,10 +816,11 @@ def program(seed: int, without: frozenset[str] = frozenset()) -> tuple[str, dict
     stages += [s for s, p in (("value", 0.5), ("hvp", 0.35), ("both", 0.2), ("jacobian", 0.2),
                               ("nested", 0.1), ("threads", 0.15), ("blas", 0.1)) if chance(p)]  # fmt: skip
     tuning = []
-    if chance(0.45):
-        names = ["short lanes", "eager threads", "small tiles", "short streams", "short parts",
-                 "captured data", "small blas", "loops"]  # fmt: skip
-        tuning = [n for n in names if chance(0.3)]
+    if chance(0.5):
+        wanted = {"matrices": ("small tiles", "short streams", "eager threads"),
+                  "vectors": ("powers",), "points": ("eager threads",)}  # fmt: skip
+        often = wanted.get(w.profile, ())
+        tuning = [n for n in TUNINGS if chance(0.5 if n in often else 0.22)]
         if "eager threads" in tuning and "threads" not in stages:
             stages.append("threads")
         if "small blas" in tuning and "blas" not in stages:

@@ -44,7 +44,7 @@ def kinds() -> list[str]:
     found += ["argmax", "argmin", "turned rows", "reversed rows", "straight lanes", "guard",
               "mirror", "triangle", "scan", "cut parts", "units of parts", "lanes of less points",
               "loop inside a stream", "product inside a stream", "computed panels",
-              "dtype float32", "dtype int64", "dtype bool", "no statement"]  # fmt: skip
+              "dtype float32", "dtype int64", "dtype bool"]  # fmt: skip
     return list(dict.fromkeys(found))
 
 
@@ -60,7 +60,6 @@ def of_program(program: ir.Program) -> Counter[str]:
         if b.name.endswith("_lanes") and b.lanes and b.role != "none":
             count["turned rows"] += 1
     stack: list[tuple[Any, tuple[Any, ...]]] = [(s, ()) for s in program.body]
-    count["no statement"] += not program.body
     while stack:
         s, path = stack.pop()
         name = type(s).__name__

@@ -161,6 +161,18 @@ class Subject:
             warnings.simplefilter("ignore")
             return [jets.lift(x) for x in leaves(space[name](*values))]
 
+    def along(self, given: Sequence[Any], reverse_first: bool = True) -> Any:
+        """Hessian of the loss times a vector, both `given`: forward over reverse, or the other."""
+        args, vs = given[: len(self.args)], tuple(given[len(self.args) :])
+        numbers = tuple(range(len(self.floats)))
+        xs = tuple(args[k] for k in self.floats)
+        loss = lambda *ys: self.loss(*_put(args, self.floats, ys))
+        if reverse_first:
+            gradient = sg.grad(loss, argnums=numbers)
+            return sg.jvp(gradient, xs, vs)[1]
+        slope = lambda *ys: sg.jvp(loss, ys, vs)[1]
+        return sg.grad(slope, argnums=numbers)(*xs)
+
     def near(self) -> list[tuple[Any, ...]]:
         """Arguments a few roundings away."""
         e = EPSILON[self.precision]
@@ -442,26 +454,10 @@ class Checker:
             raise Skipped("no float argument")
         n = len(s.floats)
 
-        def loss_of(*xs: Any) -> Any:
-            return s.loss(*_put(s.args, rest, s.floats, xs))
-
-        rest: list[Any] = []
-
-        def forward_over_reverse(*given: Any) -> Any:
-            rest[:] = given[: len(s.args)]
-            xs, vs = tuple(given[k] for k in s.floats), given[len(s.args) :]
-            return sg.jvp(sg.grad(loss_of, argnums=tuple(range(n))), xs, tuple(vs))[1]
-
-        def reverse_over_forward(*given: Any) -> Any:
-            rest[:] = given[: len(s.args)]
-            xs, vs = tuple(given[k] for k in s.floats), given[len(s.args) :]
-            along = lambda *ys: sg.jvp(loss_of, ys, tuple(vs))[1]
-            return sg.grad(along, argnums=tuple(range(n)))(*xs)
-
         def both(*given: Any) -> Any:
-            return forward_over_reverse(*given), reverse_over_forward(*given)
+            return s.along(given), s.along(given, reverse_first=False)
 
-        f = {"hvp": forward_over_reverse, "both": both}[order]
+        f = {"hvp": lambda *given: s.along(given), "both": both}[order]
         flat = self.agree(order, f, (*s.args, *s.v))
         for start in range(0, len(flat or ()), n):
             self._project(order, flat[start : start + n], lambda j: (j.parts[3],),
@@ -514,23 +510,22 @@ class Checker:
         if not s.floats or not wanted or entries * inputs > 20_000:
             raise Skipped("too many entries, or none")
         n = len(s.floats)
-        rest: list[Any] = []
-
-        def floats(*xs: Any) -> Any:
-            found = leaves(s.f(*_put(s.args, rest, s.floats, xs)))
-            return tuple(found[k] for k in wanted)
-
-        def energy(*xs: Any) -> Any:
-            blocks = leaves(sg.jacobian(floats, argnums=tuple(range(n)))(*xs))
-            return sum(np.sum(np.sin(b)) for b in blocks)
 
         def both(*given: Any) -> Any:
-            rest[:] = given[: len(s.args)]
-            xs, vs = tuple(given[k] for k in s.floats), tuple(given[len(s.args) :])
-            numbers = tuple(range(n))
-            along = lambda *ys: sg.jvp(energy, ys, vs)[1]
-            one = sg.jvp(sg.grad(energy, argnums=numbers), xs, vs)[1]
-            return one, sg.grad(along, argnums=numbers)(*xs)
+            args, vs = given[: len(s.args)], tuple(given[len(s.args) :])
+            xs, numbers = tuple(args[k] for k in s.floats), tuple(range(n))
+
+            def floats(*ys: Any) -> Any:
+                found = leaves(s.f(*_put(args, s.floats, ys)))
+                return tuple(found[k] for k in wanted)
+
+            def energy(*ys: Any) -> Any:
+                blocks = leaves(sg.jacobian(floats, argnums=numbers)(*ys))
+                return sum(np.sum(np.sin(b)) for b in blocks)
+
+            slope = lambda *ys: sg.jvp(energy, ys, vs)[1]
+            gradient = sg.grad(energy, argnums=numbers)
+            return sg.jvp(gradient, xs, vs)[1], sg.grad(slope, argnums=numbers)(*xs)
 
         flat = self.agree("nested", both, (*s.args, *s.v)) or []
         difference = compare(flat[:n], flat[n:], 100 * self.tolerance, lambda: [flat[n:]])
@@ -560,13 +555,43 @@ class Checker:
         if difference:
             self.finding("blas", "C with a BLAS differs", difference)
 
+    def _jax(self) -> None:
+        """Gradient and Hessian product of the unsimplified graphs against JAX."""
+        from fuzz import jax_oracle  # only where it is asked for: its import takes a second
+
+        s = self.subject
+        if not s.floats or s.precision != "float64" or "np.float32" in s.text:
+            raise Skipped("not in double precision")
+        try:
+            first, second = jax_oracle.derivatives(s.text, s.args, s.floats, s.v)
+        except Exception as error:
+            raise Skipped(f"JAX: {type(error).__name__}") from None
+        self._require_tame([*first, *second])
+        self.say("jax: symgrad")
+        f = sg.value_and_grad(s.loss, argnums=s.floats)
+        with unsimplified():
+            plain = sg.trace(f, *s.args)
+            product = sg.trace(lambda *given: s.along(given), *s.args, *s.v)
+        near = lambda: [plain.evaluate_flat(plain.flat(_as(s.args, n), {})) for n in s.near()]
+        got = plain.evaluate_flat(plain.flat(s.args, {}))
+        slack = max([1.0, *(float(np.max(np.abs(x), initial=0)) for x in first[1:])])
+        difference = compare(got, first, self.tolerance, near, slack)
+        if difference:
+            self.finding("jax", "gradient differs from JAX", difference)
+        given = (*s.args, *s.v)
+        got = product.evaluate_flat(product.flat(given, {}))
+        near = lambda: [product.evaluate_flat(product.flat(_as(given, n), {})) for n in s.near()]
+        difference = compare(got, second, 10 * self.tolerance, near, slack)
+        if difference:
+            self.finding("jax", "Hessian product differs from JAX", difference)
+
 
 def derivatives_options(**options: Any) -> Any:
     return sg.compile.__globals__["Options"](**options)
 
 
-def _put(args: Sequence[Any], given: Sequence[Any], numbers: Sequence[int], xs: Any) -> list[Any]:
-    whole = list(given or args)
+def _put(args: Sequence[Any], numbers: Sequence[int], xs: Any) -> list[Any]:
+    whole = list(args)
     for k, x in zip(numbers, xs, strict=True):
         whole[k] = x
     return whole
@@ -611,6 +636,6 @@ def check(text: str, options: dict[str, Any], say: Callable[[str], None]) -> Out
             return Outcome(skipped=str(reason))
 
 
-STAGES = ("value", "gradient", "hvp", "both", "jacobian", "nested", "threads", "blas")
+STAGES = ("value", "gradient", "hvp", "both", "jacobian", "nested", "threads", "blas", "jax")
 assert all(hasattr(Checker, f"_{s}") for s in STAGES)
 __all__ = ["SWITCHES", "TUNINGS", "Outcome", "Subject", "check"]

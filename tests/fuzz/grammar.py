@@ -797,13 +797,44 @@ def _powers(w: Writer) -> str:
     return w.choose(forms).format(x, p)
 
 
+def _others(w: Writer) -> str:
+    """Functions of NumPy that are made of simpler ones."""
+    x = w.pick(lambda v: v.ndim >= 1 and v.size >= 2)
+    v = w.array(x)
+    y = w.pick(lambda u: u.shape == v.shape)
+    n = v.shape[0]
+    rows = w.capture(w.rng.integers(0, n, min(n, 3)))
+    forms = [f"np.select([{x} > 0.3, {x} > -0.2], [{x}, {y} ** 2], 0.1)", f"np.delete({x}, {rows}, axis=0)",
+             f"np.polyval([0.3, -1.2, 0.5], {x})", f"np.average({x}, axis=0, weights={y} ** 2 + 0.2)",
+             f"np.nan_to_num({x})", f"np.nansum({x}, axis=0)", f"np.array_split({x}, 2)[1]",
+             f"np.split({x}[:{n - n % 2}], 2)[0] * 2", f"np.linalg.norm({x} + 0.01, ord=1, axis=0)",
+             f"np.average({x}, axis=-1)", f"np.moveaxis({x}, 0, -1)", f"np.atleast_2d({x})",
+             f"np.broadcast_to({x}, (2, *{x}.shape))", f"np.where({x} > 0.1, {x}, {y})[::-1]",
+             f"np.take({x}, [0, -1, 0], axis=0)", f"np.max(np.abs({x}), axis=-1)",
+             f"np.sum({x}, axis=0, where={x} > 0.1)", f"np.linalg.norm({x}[0] + 0.01) * {x}"]  # fmt: skip
+    if v.ndim == 2:
+        forms += [f"np.cov({x}.T)"] * (n > 2) + [
+            f"np.trace({x})",
+            f"np.linalg.norm({x})",
+            f"np.ravel({x}, order='F')",
+        ]
+    if v.ndim == 1 and v.size <= 60:
+        forms += [
+            f"np.vander({x}, 4)",
+            f"np.meshgrid({x}, {y})[1]",
+            f"np.ediff1d({x})",
+            f"np.correlate({x}, {y})",
+        ]
+    return w.choose(forms)
+
+
 KINDS: dict[str, tuple[int, Callable[[Writer], Any]]] = {
     "one": (10, _one), "two": (12, _two), "slice": (9, _slice), "neighbours": (5, _neighbours),
     "pad": (4, _pad), "beside": (4, _padded_sum), "join": (5, _join), "roll": (4, _roll),
     "reshape": (3, _reshape), "gather": (5, _gather), "traced index": (6, _gather_traced),
     "mask": (5, _mask), "product": (9, _product), "vectors": (3, _vectors), "reduce": (9, _reduce),
     "softmax": (4, _softmax), "scan": (4, _scan), "linalg": (4, _linalg), "types": (4, _types),
-    "store": (3, _store), "loop": (6, _loop), "helper": (1, _helper), "powers": (4, _powers),
+    "store": (3, _store), "loop": (6, _loop), "helper": (1, _helper), "powers": (4, _powers), "others": (5, _others),
 }  # fmt: skip
 
 

@@ -456,21 +456,63 @@ def _trapezoid(y: Jet, x: Any = None, dx: float = 1.0, axis: int = -1) -> Any:
     return np.sum(multiply(multiply(add(y[..., 1:], y[..., :-1]), 0.5), step), axis=-1)
 
 
+def _select(conditions: Any, choices: Any, default: Any = 0) -> Any:
+    result = default
+    for c, x in zip(reversed(conditions), reversed(choices), strict=True):
+        result = _where(c, x, result)
+    return result
+
+
+def _polyval(p: Any, x: Jet) -> Any:
+    result: Any = 0.0
+    for c in p:
+        result = add(multiply(result, x), c)
+    return result
+
+
+def _average(x: Any, axis: Any = None, weights: Any = None) -> Any:
+    if weights is None:
+        return np.mean(x, axis=axis)
+    return divide(np.sum(multiply(x, weights), axis=axis), np.sum(weights, axis=axis))
+
+
+def _cov(x: Jet) -> Any:
+    centred = subtract(x, np.mean(x, axis=1, keepdims=True))
+    return divide(centred @ centred.T, x.shape[1] - 1)
+
+
+def _vander(x: Jet, n: int) -> Any:
+    return np.stack([power(x, float(n - 1 - k)) for k in range(n)], axis=-1)
+
+
+def _meshgrid(x: Any, y: Any) -> list[Any]:
+    x, y = lift(x), lift(y)
+    shape = (y.size, x.size)
+    return [np.broadcast_to(x[None], shape), np.broadcast_to(y[:, None], shape)]
+
+
+def _sum(x: Jet, where: Any = None, **options: Any) -> Jet:
+    x = x if where is None else _where(where, x, 0.0)
+    return x.map(lambda p: np.sum(p, **options))
+
+
 LINEAR = set(
-    "sum mean cumsum reshape ravel transpose swapaxes moveaxis squeeze expand_dims roll flip "
-    "fliplr flipud rot90 tile repeat diff trace diag diagonal tril triu broadcast_to take "
+    "mean nansum ediff1d cumsum reshape ravel transpose swapaxes moveaxis squeeze expand_dims roll "
+    "flip fliplr flipud rot90 tile repeat diff trace diag diagonal tril triu broadcast_to take "
     "take_along_axis delete atleast_1d atleast_2d atleast_3d copy split array_split hsplit vsplit "
     "real matrix_transpose linalg.matrix_transpose linalg.trace linalg.diagonal permute_dims "
     "compress".split()
 )
 JOINED = set("concatenate concat stack hstack vstack dstack column_stack".split())
-BILINEAR = set("dot inner outer tensordot kron vdot convolve cross linalg.outer".split())
+BILINEAR = set("dot inner outer tensordot kron vdot convolve correlate cross linalg.outer".split())
 VALUES = set("shape ndim size argmax argmin any all count_nonzero array_equal".split())
 OTHERS: dict[str, Any] = {
     "einsum": _einsum, "max": _best(np.max), "min": _best(np.min), "amax": _best(np.max),
     "amin": _best(np.min), "prod": _prod, "cumprod": _cumprod, "var": _var, "std": _std,
     "ptp": lambda x, axis=None: subtract(np.max(x, axis=axis), np.min(x, axis=axis)),
-    "average": lambda x, axis=None: np.mean(x, axis=axis),
+    "average": _average, "select": _select, "polyval": _polyval, "cov": _cov, "vander": _vander,
+    "meshgrid": _meshgrid, "nan_to_num": lambda x: x,
+    "sum": lambda x, axis=None, **options: _sum(x, axis=axis, **options),
     "linalg.norm": _norm, "linalg.solve": _solve, "linalg.det": _det, "linalg.slogdet": _slogdet,
     "linalg.inv": lambda m: _solve(m, np.broadcast_to(np.eye(m.shape[-1]), m.shape)),
     "linalg.cholesky": _cholesky, "linalg.matrix_power": _matrix_power,

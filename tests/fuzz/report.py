@@ -32,7 +32,9 @@ class Finding:
 
     def file(self) -> str:
         """A plain Python file that says what happened and can be run, by itself or by run.py."""
-        options = {k: v for k, v in self.options.items() if k in ("seed", "stages", "tuning")}
+        options = {
+            k: v for k, v in self.options.items() if k in ("seed", "stages", "tuning", "graphs")
+        }
         message = "\n".join(f"# {line}" for line in self.message.strip().splitlines()[-6:])
         return (
             f"# {self.stage}: {self.kind}\n{message}\n"

@@ -32,14 +32,15 @@ _LONG = 30 * 60  # seconds, of a run that has to take every path
 
 
 def programs(
-    first: int, seconds: float, most: int = 10**9, without: frozenset[str] = frozenset()
+    first: int, seconds: float, without: frozenset[str] = frozenset(), graphs: bool = False
 ) -> Iterator[Any]:
     """Jobs with consecutive seeds until the time is over."""
     end = time.monotonic() + seconds
     for seed in itertools.count(first):
-        if time.monotonic() > end or seed >= first + most:
+        if time.monotonic() > end:
             return
-        yield program(seed, without)
+        text, options = program(seed, without)
+        yield text, {**options, "graphs": graphs}
 
 
 def explore(
@@ -52,14 +53,16 @@ def explore(
     tell: Any = None,
     niceness: int = 0,
     examples: int = 2,
+    graphs: bool = False,
 ) -> Report:
     """Programs from seed `first` on, for so many seconds; then findings made small.
 
     shrink : seconds for one; of a group, `examples` are minimised, the rest counted
+    graphs : whether graphs are evaluated and C is emitted, but not compiled
     """
     report = Report()
     with Pool(jobs, niceness=niceness) as pool:
-        for job, outcome in pool.run(programs(first, seconds, without=without)):
+        for job, outcome in pool.run(programs(first, seconds, without, graphs)):
             for f in report.add(job, outcome):
                 if tell:
                     tell(f"seed {f.options['seed']}: {f.stage}: {f.kind}: {f.message[:160]}")
@@ -94,6 +97,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, help="where minimised findings are written as files")
     parser.add_argument("--nice", type=int, default=0)
     parser.add_argument("--without", nargs="*", default=[], choices=list(KINDS))
+    parser.add_argument("--graphs", action="store_true", help="no C is compiled: ten times faster")
     parser.add_argument("--replay", nargs="*", type=Path, default=[])
     options = parser.parse_args()
     if options.replay:
@@ -114,6 +118,7 @@ def main() -> int:
         without=frozenset(options.without),
         tell=lambda line: print(line, flush=True),
         niceness=options.nice,
+        graphs=options.graphs,
     )
     for group, found in report.groups().items():
         print(f"\n{'=' * 100}\n{len(found)} times: {group}\n")

@@ -852,7 +852,7 @@ def program(seed: int, without: frozenset[str] = frozenset()) -> tuple[str, dict
         wanted = {"matrices": ("small tiles", "short streams", "eager threads"),
                   "vectors": ("powers",), "points": ("eager threads",)}  # fmt: skip
         often = wanted.get(w.profile, ())
-        tuning = [n for n in TUNINGS if chance(0.5 if n in often else 0.22)]
+        tuning = [n for n in TUNINGS if chance(0.6 if n in often else 0.22)]
         if "eager threads" in tuning and "threads" not in stages:
             stages.append("threads")
         if "small blas" in tuning and "blas" not in stages:

@@ -74,6 +74,8 @@ class Child:
         for line in lines:
             if line.startswith(b"@"):
                 self.stage = line[1:].decode()
+                if self.stage == "ready":  # imports are no part of a program's time
+                    self.started = time.monotonic()
             elif line.startswith(b"{"):
                 return json.loads(line)
         return None
@@ -103,7 +105,7 @@ class Pool:
     seconds : for one program, after which its child is stopped
     """
 
-    def __init__(self, size: int = 1, seconds: float = 90, niceness: int = 0) -> None:
+    def __init__(self, size: int = 1, seconds: float = 120, niceness: int = 0) -> None:
         self.size, self.seconds, self.niceness = size, seconds, niceness
         self.children: list[Child] = []
 
@@ -189,6 +191,7 @@ def serve() -> None:
     from fuzz import oracles
 
     oracles.forget_records()
+    say("ready")
 
     for line in sys.stdin:
         text, options = json.loads(line)

@@ -26,6 +26,7 @@ COMPILERS = [c for c in ("gcc", "clang") if shutil.which(c)]
 FLOAT_HELPERS = {
     "sg_gammaln": 1, "sg_digamma": 1, "sg_polygamma": 2, "sg_sigmoid": 1, "sg_softplus": 1,
     "sg_logaddexp": 2, "sg_mod": 2, "sg_floor_divide": 2, "sg_xlogy": 2,
+    "sg_rel_entr": 2, "sg_jn_root": 2,
 }  # fmt: skip
 INT_HELPERS = ("sg_ipow", "sg_imod", "sg_ifloor_divide")
 TYPES = {
@@ -300,7 +301,32 @@ def test_edges_of_xlogy_and_logaddexp(helper):
     x, y = pairs()
     with np.errstate(all="ignore"):
         agree(helper("sg_xlogy")(x, y), special.xlogy(x, y), 1e-15)
+        agree(helper("sg_rel_entr")(x, y), special.rel_entr(x, y), 1e-15)
         agree(helper("sg_logaddexp")(x, y), np.logaddexp(x, y), 1e-15)
+
+
+@pytest.mark.parametrize("n", [-1, 0, 1, 2, 4, 8])
+def test_jn_root(helper, n):
+    """Near 0, where the series is left, far out, and the hyperbolic side."""
+    edge = float((n + 1) ** 2)
+    x = np.concatenate([
+        [0.0, 1e-300, -1e-300, 1e-9, edge * (1 - 1e-15), edge * (1 + 1e-15), 1e4, -899.9, -900.1],
+        np.linspace(-100, 300, 81),
+    ])  # fmt: skip
+
+    def exact(v):
+        if v == 0:
+            return 1 / mpmath.fac2(2 * n + 1) if n >= 0 else mpmath.mpf(1)
+        z = mpmath.sqrt(mpmath.mpc(v))
+        return mpmath.re(mpmath.sqrt(mpmath.pi / (2 * z)) * mpmath.besselj(n + 0.5, z) / z**n)
+
+    r = reference(exact, x)
+    scale = np.where(x > 0, (1 + np.abs(x)) ** (-(n + 1) / 2), 0)  # it oscillates around 0
+    got = helper("sg_jn_root")(np.full_like(x, n), x)
+    assert error(got, r, scale) < 2e-14
+    assert error(special.jn_root(n, x), r, scale) < 2e-14
+    with np.errstate(all="ignore"):
+        agree(helper("sg_jn_root")(*pairs()), special.jn_root(*pairs()), 1e-12)
 
 
 @pytest.mark.parametrize("dtype", ["int64", "int32"])

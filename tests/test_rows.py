@@ -121,6 +121,33 @@ def test_c_of_every_elementwise_row(dtype):
     assert not bad, bad
 
 
+@pytest.mark.parametrize("lanes", [False, True])
+def test_spelling_of_every_elementwise_row_with_sums_as_operands(lanes):
+    """Operands that need parentheses, and the row as a factor, in plain loops and in lanes."""
+    rng = np.random.default_rng(5)
+    shape = (40, 3) if lanes else (7,)
+    args, outs, values = [], [], {}
+    for op in FLOAT_ROWS:
+        operands = []
+        for low, high in op.domain:
+            x, y = (arg(len(args) + k, shape, "float64") for k in (0, 1))
+            args += [x, y]
+            mixed = rng.uniform(low, high, shape)
+            values[x] = rng.uniform(0, 1, shape)
+            values[y] = values[x] - mixed
+            operands.append(const(1.0, "float64", shape) if op.name == "polygamma" else x - y)
+        if op.name in ("polygamma", "jn_root"):
+            operands[0] = const(1.0, "float64", shape)
+        out = bind(op, *operands)
+        outs.append(bind("convert", out, attrs=("float64",)) * 0.75)
+    if lanes:
+        outs = [bind("sum", o * o, attrs=((1,),)) for o in outs]
+    status, got = run_c(c_of(args, outs), args, outs, values)
+    assert status == 0
+    for op, g, e in zip(FLOAT_ROWS, got, evaluate(outs, values), strict=True):
+        np.testing.assert_allclose(g, e, rtol=1e-12, atol=1e-14, err_msg=op.name)
+
+
 LINEAR = [op for op in OPS.values() if op.kind is Kind.LINEAR]
 
 

@@ -167,7 +167,9 @@ EXACT = {
     "sin": M.sin, "tan": M.tan, "arcsin": M.asin, "arctan": M.atan, "arcsinh": M.asinh,
     "arctanh": M.atanh, "cbrt": lambda a: M.sign(a) * M.cbrt(abs(a)), "sign": M.sign,
     "hypot": lambda a, b: M.sqrt(a * a + b * b), "power": lambda a, b: a**b,
-    "gap": lambda a, b: a - b, "equal": lambda a, b: a == b, "not_equal": lambda a, b: a != b,
+    "gap": lambda a, b: a - b, "equal": lambda a, b: a == b,
+    "greater": lambda a, b: a > b, "greater_equal": lambda a, b: a >= b,
+    "not_equal": lambda a, b: a != b,
 }  # fmt: skip
 POINTS = [s * v for v in (1e-20, 1e-9, 1e-3, 0.3, 0.69, 0.7, 1.7, 5, 19, 37, 200, 710, 800)
           for s in (1, -1)]  # fmt: skip

@@ -23,7 +23,7 @@ from symgrad.expr.node import CONST, FLOATS, Expr, bind, const, const_value, is_
 from symgrad.expr.op import Kind
 from symgrad.expr.walk import rebuild
 from symgrad.ops import elementwise as _elementwise  # noqa: F401  (registers the rows)
-from symgrad.ops.elementwise import log, select, softplus, sqrt
+from symgrad.ops.elementwise import log, select, sqrt
 from symgrad.simplify.pattern import (
     Context,
     Pattern,
@@ -346,10 +346,10 @@ CONDITIONS: list[Rule] = [
          "x ? (x ? a : _) : b = x ? a : b"),
     rule("select-nested-else", select_(x, a, select_(x, y, b)), select_(x, a, b),
          "x ? a : (x ? _ : b) = x ? a : b"),
-    rule("above-infinity", function("greater")(x, math.inf), lambda x: const(False, "bool", x.shape),
-         "x > inf is never so", is_float),
-    rule("below-infinity", function("less")(x, -math.inf), lambda x: const(False, "bool", x.shape),
-         "x < -inf is never so", is_float),
+    rule("above-infinity", function("greater")(x, math.inf),
+         lambda x: const(False, "bool", x.shape), "x > inf is never so", is_float),
+    rule("below-infinity", function("less")(x, -math.inf),
+         lambda x: const(False, "bool", x.shape), "x < -inf is never so", is_float),
     rule("maximum-same", maximum_(x, x), x, "max(x, x) = x"),
     rule("minimum-same", minimum_(x, x), x, "min(x, x) = x"),
 ]  # fmt: skip
@@ -559,7 +559,7 @@ _MOST_GUARDED = 60  # nodes of a branch that are looked at
 
 
 def _side(e: Expr, u: Expr, c: Expr, above: bool) -> Expr | None:
-    """|u|, max(u, c) or min(u, c) where u >= c, or else where u <= c or u is NaN; None if neither."""
+    """|u|, max(u, c) or min(u, c) where u >= c, or else where u <= c or u is NaN."""
     if e.name == "absolute" and e.args[0] is u and is_const(c, 0):
         return u if above else -u
     if e.name == ("maximum" if above else "minimum") and (e.args == (u, c) or e.args == (c, u)):
@@ -604,8 +604,8 @@ def _sides(node: Expr, context: Context) -> Expr | None:
 def _stable_sigmoid(name: str) -> Rule:
     positive = function(name)(x, 0)
     return stable(f"sigmoid-by-hand-{name.replace('_', '-')}",
-                  select_(positive, 1, exp_(-abs_(x))) * sigmoid_(abs_(x)), sigmoid_(x),
-                  "(x > 0 ? 1 : e) / (1 + e) = σ(x) for e = exp(-|x|)", rank=0)  # fmt: skip
+                  select_(positive, 1, exp_(x)) * sigmoid_(abs_(x)), sigmoid_(x),
+                  "(x > 0 ? 1 : eˣ) σ(|x|) = σ(x)", rank=0)  # fmt: skip
 
 
 def _even_exponent(c: Expr) -> bool:

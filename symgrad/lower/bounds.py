@@ -411,7 +411,7 @@ class Bounds:
 
     def _holds(self, form: Form, path: Sequence[Loop], facts: Facts, steps: int) -> bool:
         atom, c = max(form[1], key=lambda term: (self.depth(term[0], path), term[0].order))
-        for fact in (*self._relations(atom, form), *self._facts_of(atom, path, facts)):
+        for fact in (*self._relations(atom, form, path, facts), *self._facts_of(atom, path, facts)):
             f = dict(fact[1]).get(atom, 0)
             if f * c > 0 and self.holds(_without(form, c, fact, f), path, facts, steps):
                 return True
@@ -427,7 +427,9 @@ class Bounds:
             for value, more in cases
         )
 
-    def _relations(self, atom: Expr, form: Form) -> Iterator[Form]:
+    def _relations(
+        self, atom: Expr, form: Form, path: Sequence[Loop], facts: Facts
+    ) -> Iterator[Form]:
         """What one quotient says of another one with the same divisor: x/n + 1 is (x + n)/n."""
         if atom.op is not INDEX_DIV:
             return
@@ -438,7 +440,8 @@ class Bounds:
             n = int(const_value(atom.args[1]))
             mine, its = self.form(atom.args[0]), self.form(other.args[0])
             apart = plus(mine, its, -1)
-            if not apart[1] and min(self.least(mine), self.least(its)) >= 0:
+            lower = mine if apart[0] < 0 else its
+            if not apart[1] and self.holds(lower, path, facts):
                 difference = plus(me, (0, frozenset({(other, 1)})), -1)
                 yield plus(constant(-(-apart[0] // n)), difference, -1)
                 yield plus(constant(-(apart[0] // n)), difference)

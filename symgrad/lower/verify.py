@@ -191,6 +191,11 @@ def _scope(p: _Program) -> Iterator[str]:
         outside = [q for q in places if q.path[: len(home)] != home]
         if outside:
             yield f"{p.name(outside[0])}: outside of the body that declares it"
+        around = {loop.index for loop in home}
+        for axis in set(range(len(buffer.shape))) - set(buffer.kept_axes):
+            entries = {q.access.fixed.get(axis) for q in places}
+            if len(entries) > 1 or not entries <= around:
+                yield f"{buffer.name} does not keep axis {axis}, where it has several elements"
 
 
 def _unbound(
@@ -392,7 +397,7 @@ def _meetings(p: _Program, loop: Loop, path: tuple[Loop, ...], kinds: list[str])
             mine.setdefault(place.access.buffer, []).append(place)
     for number, places in mine.items():
         writers = [place for place in places if place.access.writes]
-        if not writers or _is_private(p, number, loop, inside, kinds):
+        if not writers or _is_private(p, number, loop, kinds):
             continue
         if kinds == ["lanes"] and _only_adds(places):
             continue
@@ -406,20 +411,17 @@ def _meetings(p: _Program, loop: Loop, path: tuple[Loop, ...], kinds: list[str])
                 break
 
 
-def _is_private(
-    p: _Program, number: int, loop: Loop, inside: tuple[Loop, ...], kinds: list[str]
-) -> bool:
+def _is_private(p: _Program, number: int, loop: Loop, kinds: list[str]) -> bool:
     """Whether each round has a buffer of its own."""
     buffer = p.buffers[number]
     if buffer.role in ("own", "member") and not {"shared", "chunks"}.isdisjoint(kinds):
         return True
-    if loop.lanes and buffer.lanes and number not in p.partial:
-        return _declared_in(p, buffer, loop)
-    if number in p.partial and loop.lanes:
-        return loop.chunks == 0 or buffer.role == "own"
-    return (
-        not buffer.kept_axes and buffer.role in ("scalar", "work") and _declared_in(p, buffer, loop)
-    )
+    if loop.chunks and buffer.kept_axes:
+        return False
+    if loop.lanes and buffer.lanes and number in p.partial:
+        return not loop.chunks
+    private = loop.lanes and buffer.lanes or not buffer.kept_axes
+    return bool(private) and buffer.role not in _GIVEN and _declared_in(p, buffer, loop)
 
 
 def _declared_in(p: _Program, buffer: Buffer, loop: Loop) -> bool:

@@ -56,7 +56,7 @@ def _noting(self: Source, *args: object, **kwargs: object) -> None:
 Source.__init__ = _noting
 
 
-_MOST_OPERATIONS = 10_000  # of a loop program that is interpreted: some 30 ms
+_MOST_OPERATIONS = 20_000  # of a loop program that is interpreted: a few hundredths of a second
 _lowered: list[tuple[Program, tuple, tuple]] = []
 _lower = schedule.lower
 

@@ -86,7 +86,7 @@ def _compile_or_fail(
 compiler._compile = _compile_or_fail
 
 
-_MOST_OPERATIONS = 10_000  # of a loop program that is interpreted: some 30 ms
+_MOST_OPERATIONS = 20_000  # of a loop program that is interpreted: a few hundredths of a second
 _lowered: list[tuple[Program, tuple, tuple]] = []
 _lower = schedule.lower
 

@@ -142,6 +142,10 @@ RIGHT_INDICES = {
     "a selection": (
         (bind("select", bind("less", I, n(5)), I + n(5), I - n(5)), J), None
     ),
+    "a guard on a remainder": (
+        (bind(INDEX_MOD, I, n(5)) + n(5) * bind(INDEX_DIV, I, n(5)) - n(1), J),
+        bind("greater_equal", bind(INDEX_MOD, I, n(5)), n(1)),
+    ),
 }  # fmt: skip
 
 

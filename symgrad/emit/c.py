@@ -729,31 +729,23 @@ class _Emitter:
 
     def _is_sum(self, loop: Loop) -> bool:
         """Whether a loop only adds to targets that it does not move."""
-        return (
-            loop.extent >= 2 * LANES
-            and loop.is_plain
-            and all(
-                isinstance(s, Store)
-                and s.op == "+"
-                and s.buffer.dtype in ("float64", "float32")
-                and not any(self.depth[i] >= self.index_depth[loop.index] for i in s.index)
-                for s in loop.body
-            )
+        return loop.extent >= 2 * LANES and loop.is_plain and all(
+            isinstance(s, Store)
+            and s.op == "+"
+            and s.buffer.dtype in ("float64", "float32")
+            and not any(self.depth[i] >= self.index_depth[loop.index] for i in s.index)
+            for s in loop.body
         )
 
     def _is_extremum(self, loop: Loop) -> bool:
         """Whether a long loop only takes maxima and minima that it does not move."""
-        return (
-            loop.extent >= 2 * _EXTREMUM_LANES
-            and loop.is_plain
-            and all(
-                isinstance(s, Store)
-                and s.op in ("max", "min")
-                and s.buffer.dtype in FLOATS
-                and not any(self.depth[i] >= self.index_depth[loop.index] for i in s.index)
-                and not any(n.op is GUARD for n in toposort([s.value]))
-                for s in loop.body
-            )
+        return loop.extent >= 2 * _EXTREMUM_LANES and loop.is_plain and all(
+            isinstance(s, Store)
+            and s.op in ("max", "min")
+            and s.buffer.dtype in FLOATS
+            and not any(self.depth[i] >= self.index_depth[loop.index] for i in s.index)
+            and not any(n.op is GUARD for n in toposort([s.value]))
+            for s in loop.body
         )
 
     def _extremum(self, loop: Loop, name: str, depth: int) -> dict[str, Any]:

@@ -430,10 +430,20 @@ class Bounds:
     def _relations(
         self, atom: Expr, form: Form, path: Sequence[Loop], facts: Facts
     ) -> Iterator[Form]:
-        """What one quotient says of another one with the same divisor: x/n + 1 is (x + n)/n."""
+        """What one quotient says of another one with the same divisor: x/n + 1 is (x + n)/n.
+
+        And that x is n (x / n) + x % n, where a guard speaks of these.
+        """
+        me: Form = 0, frozenset({(atom, 1)})
+        said = {a for fact in facts for a, _ in fact[1] if a.args[:1] == (atom,)}
+        for other in sorted(said, key=lambda a: a.order):
+            if other.op in (INDEX_DIV, INDEX_MOD):
+                n = int(const_value(other.args[1]))
+                parts = [(bind(INDEX_DIV, *other.args), n), (bind(INDEX_MOD, *other.args), 1)]
+                apart = plus(me, (0, frozenset(parts)), -1)
+                yield from (apart, times(apart, -1))
         if atom.op is not INDEX_DIV:
             return
-        me: Form = 0, frozenset({(atom, 1)})
         for other, _ in form[1]:
             if other is atom or other.op is not INDEX_DIV or other.args[1] is not atom.args[1]:
                 continue

@@ -37,6 +37,7 @@ _THROUGH = frozenset({Kind.ELEMENTWISE, Kind.LINEAR, Kind.EINSUM})
 _MOST_CONDITIONS = 20
 _MOST_BETWEEN = 200  # nodes between a root and what is divided by it
 
+
 @dataclass(frozen=True)
 class _Sum:
     """rest + Σ c/r + Σ k sign(x): by root, in the shape in which it divides, and by x."""
@@ -196,7 +197,9 @@ def _base(root: Expr) -> Expr:
 def _limit(divided: Expr, root: Expr, settled: frozenset[Expr]) -> Expr | None:
     """a + b r² of divided = a r + b r³ + …, or None if that is 0 everywhere."""
     base = _base(root)
-    between = None if base in settled else _between(divided, base)
+    if base in settled or base.name not in _ROOTS:
+        return None
+    between = _between(divided, base)
     if between is None:
         return None
     stops = [n for n in between if n.op.kind not in _THROUGH]

@@ -188,7 +188,7 @@ SECTIONS: dict[str, list[Row]] = {
         Row("np.heaviside(x, 0.5)", lambda x: np.heaviside(x, 0.5), (0.0,)),
         Row("np.mod(x, 3.)", lambda x: np.mod(x, 3.0), (3.0,)),
     ],
-    "Ends of the domain: a limit that is infinite is inf": [
+    "Ends of the domain": [
         Row("np.sqrt(x)", np.sqrt, (0.0,)),
         Row("np.cbrt(x)", np.cbrt, (0.0,)),
         Row("np.log(x)", np.log, (0.0,)),
@@ -240,9 +240,12 @@ What symgrad returns where a function or its formula is special. Written by
   formulas below, to the fourth order and in both modes. A `where` of your own is differentiated
   branch by branch: at `x == 0` the derivative is that of the branch that `x == 0` takes.
 * At a kink: the sub- or supergradient of least norm; arguments that are equal share equally. Second
-  and higher derivatives do not exist there; what is returned is what the formula gives with its
-  conditions held constant.
-* A limit that is infinite is `inf`; outside of the domain it is NaN.
+  and higher derivatives do not exist there. What is returned is what the formula gives with its
+  conditions held constant, and the limit from outside for a function of `abs`, `hypot` or a norm
+  alone.
+* At the ends of the domain a limit that is infinite is `inf` (for `x**y` and `xlogy` at x = 0 the
+  convention is 0, and higher derivatives follow from it); where there is no limit, and outside of
+  the domain, the derivative is NaN.
 * *Next to* a removable singularity, where it is not one of a function that symgrad knows, quotients
   cancel as they do in the formula: third derivatives of `cos(norm(x))` lose digits for `norm(x)`
   below about 1e-4. At the point itself they are exact.
@@ -264,7 +267,7 @@ def results(row: Row) -> dict[tuple[int, ...], float]:
 
 
 def spelled(value: float) -> str:
-    return f"{value + 0.0 if abs(value) > 1e-14 else 0.0:.6g}"
+    return "0" if abs(value) < 1e-14 else f"{value:.6g}"
 
 
 def table() -> str:

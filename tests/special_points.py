@@ -85,7 +85,7 @@ def mixture(m1: Any, m2: Any) -> Any:
 def mixture_exact(m1: Any, m2: Any) -> Any:
     c = MP.mpf(0.3)
     half = MP.mpf(1) / 2
-    return -t.log(t.exp(-(c - m1) ** 2 * half) + t.exp(-(c - m2) ** 2 * half))
+    return -t.log(t.exp(-((c - m1) ** 2) * half) + t.exp(-((c - m2) ** 2) * half))
 
 
 def softplus(z: Any) -> Any:
@@ -100,6 +100,7 @@ TIES = [0.0, 1e-12, -1e-12, 1e-8, 1e-5, -1e-5, 1e-3, 0.1, -0.7, 1.0, -3.0, 12.0]
 PAIRS = [(0.0, 0.0), (1.0, 1.0), (-3.5, -3.5), (40.0, 40.0), (1e-9, 0.0), (0.4, 0.4 + 1e-9),
          (2.0, -1.0), (-30.0, 5.0), (0.0, -0.0)]  # fmt: skip
 PLANE = [(0.0, 0.0), (1e-9, 0.0), (0.0, -1e-9), (0.3, 0.0), (0.0, -2.0), (1.0, 1.0), (-3.0, 4.0)]
+APART = [(0.0, 0.0), *PLANE[3:]]  # next to 0 such a quotient cancels
 POSITIVE = [(0.0, 2.0), (0.0, 1.0), (0.0, 0.3), (1.0, 1.0), (0.5, 2.0), (3.0, 1e-3), (1e-9, 2.0)]
 BASES = [(1.0, 1.0), (2.0, 1.0), (0.5, 1.0), (1.0, 0.0), (2.0, 0.0), (3.0, 2.0), (1.0, 2.0),
          (0.7, -1.0), (2.0, 3.0), (1e-3, 1.0)]  # fmt: skip
@@ -156,9 +157,9 @@ SMOOTH: dict[str, Case] = {
     "signed log": Case(lambda x: np.sign(x) * np.log1p(np.abs(x)), lambda x: x, [0.0], 1),
     "signed exp": Case(lambda x: np.sign(x) * np.expm1(np.abs(x)), lambda x: x, [0.0], 1),
     "x |x|": Case(lambda x: x * np.abs(x), lambda x: x * 0, [0.0], 1),
-    "cos of a norm": Case(lambda x, y: np.cos(norm(x, y)), lambda x, y: cosine_root(q(x, y)), PLANE),
-    "cosh of a norm": Case(lambda x, y: np.cosh(norm(x, y)), lambda x, y: cosine_root(-q(x, y)), PLANE),
-    "sinc of a norm": Case(lambda x, y: np.sinc(norm(x, y) / np.pi), lambda x, y: sine_root(q(x, y)), PLANE),
+    "cos of a norm": Case(lambda x, y: np.cos(norm(x, y)), lambda x, y: cosine_root(q(x, y)), APART),
+    "cosh of a norm": Case(lambda x, y: np.cosh(norm(x, y)), lambda x, y: cosine_root(-q(x, y)), APART),
+    "sinc of a norm": Case(lambda x, y: np.sinc(norm(x, y) / np.pi), lambda x, y: sine_root(q(x, y)), APART),
     "Matérn 5/2": Case(lambda x, y: (lambda r: (1 + r + r * r / 3) * np.exp(-r))(norm(x, y)), lambda x, y: 1 - q(x, y) / 6 + q(x, y) ** 2 / 24, [(0.0, 0.0)], 4),
     "Matérn 3/2": Case(lambda x, y: (lambda r: (1 + r) * np.exp(-r))(norm(x, y)), lambda x, y: 1 - q(x, y) / 2, [(0.0, 0.0)], 2),
     "|x|**p": Case(lambda x, p: np.abs(x) ** p, lambda x, p: x * x, [(0.0, 2.0)], 1),
@@ -334,34 +335,31 @@ def wrong(got: np.ndarray, truth: np.ndarray, size: np.ndarray) -> np.ndarray:
     return ~(np.abs(got - truth) <= 1e-10 * np.maximum(np.abs(truth), 1e-3 * size))
 
 
-def check(case: Case, mode: str) -> tuple[int, list[str]]:
+def faults(case: Case, mode: str) -> tuple[int, list[str]]:
     """How many derivatives there are, and those that are wrong."""
     args, out = nodes_of(case)
     data = columns(case)
     graphs = derivatives(args, out, case.orders, mode)
     values = evaluate(list(graphs.values()), dict(zip(args, data, strict=True)))
     right = truths(case)
-    scale = {n: np.max([np.abs(v) for i, v in right.items() if len(i) == n], axis=0) for n in range(1, case.orders + 1)}
     bad = []
-    for (index, got) in zip(graphs, values, strict=True):
-        for k in np.flatnonzero(wrong(got, right[index], np.maximum(scale[len(index)], 1))):
+    for index, got in zip(graphs, values, strict=True):
+        largest = np.max([np.abs(v) for i, v in right.items() if len(i) == len(index)], axis=0)
+        for k in np.flatnonzero(wrong(got, right[index], np.maximum(largest, 1))):
             point = tuple(float(c[k]) for c in data)
             bad.append(f"{mode} {index} at {point}: {got[k]}, right is {right[index][k]}")
     return sum(v.size for v in right.values()), bad
 
 
+MODES = ("reverse", "forward", "mixed", "turned")
+
+
 if __name__ == "__main__":
-    total, faults = 0, 0
-    import sys, time
+    total, found = 0, []
     for name, case in SMOOTH.items():
-        if len(sys.argv) > 1 and sys.argv[1] not in name: continue
-        for mode in ("reverse", "forward", "mixed", "turned"):
-            start = time.time()
-            count, bad = check(case, mode)
-            total += count if mode == "reverse" else 0
-            faults += len(bad)
-            spent = time.time() - start
-            if bad or spent > 1:
-                print(f"{name}, {mode}: {len(bad)} of {count}, {spent:.1f} s")
-                print("   ", *bad[:4], sep="\n    ")
-    print(total, faults)
+        for mode in MODES:
+            count, bad = faults(case, mode)
+            total += count
+            found += [f"{name}, {b}" for b in bad]
+    print(*found, sep="\n")
+    print(f"{len(found)} of {total} derivatives at special points are wrong")

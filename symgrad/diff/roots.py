@@ -25,8 +25,9 @@ from symgrad.diff import modes
 from symgrad.expr.node import DEPTH_SHIFT, FLOATS, Expr, bind, const, is_const
 from symgrad.expr.op import OPS, Kind, Op
 from symgrad.expr.walk import rebuild, substitute, toposort
+from symgrad.ops.einsum import EINSUM, einsum
 from symgrad.ops.elementwise import SELECT, both, equal, select, sign, slope, square
-from symgrad.ops.linear import sum_
+from symgrad.ops.linear import broadcast, permute, sum_
 
 _SLOPE, _SIGN = OPS["slope"], OPS["sign"]
 _ROOTS = frozenset({"norm", "hypot", "absolute"})
@@ -36,6 +37,7 @@ _VIEWS = frozenset({"broadcast", "reshape", "permute"})
 _THROUGH = frozenset({Kind.ELEMENTWISE, Kind.LINEAR, Kind.EINSUM})
 _MOST_CONDITIONS = 20
 _MOST_BETWEEN = 200  # nodes between a root and what is divided by it
+
 
 @dataclass(frozen=True)
 class _Sum:
@@ -105,6 +107,8 @@ def extended(outs: Sequence[Expr], signs: bool = True) -> list[Expr]:
             sums[node] = _collected(node, args, places, sums)
             if node in whole:
                 full[node] = sums[node].extended(settled[node]) or plain[node]
+        elif node.op is EINSUM:
+            full[node] = _contracted(node, args, sums, settled[node]) or plain[node]
     return [full[o] for o in outs]
 
 
@@ -186,6 +190,37 @@ def _collected(
     return left.plus(right.map(operator.neg) if node.name == "subtract" else right)
 
 
+def _contracted(
+    node: Expr, args: tuple[Expr, ...], sums: dict[Expr, _Sum], settled: frozenset[Expr]
+) -> Expr | None:
+    """A contraction whose factors beside a slope depend on its root: they are what it divides."""
+    inputs, output = node.attrs
+    having = [p for p, a in enumerate(node.args) if a in sums]
+    if len(having) != 1:
+        return None
+    (p,) = having
+    labels, whole = inputs[p], sums[node.args[p]]
+    shape = node.args[p].shape
+    if len(set(labels)) < len(labels):
+        return None
+    bases = [_base(r) for r in whole.slopes] + [bind("absolute", x) for x in whole.signs]
+    inside = []
+    for q, other in enumerate(args):
+        if q == p or not set(inputs[q]) <= set(labels) or len(set(inputs[q])) < other.ndim:
+            continue
+        if any(_between(other, b) is not None for b in bases if b.name in _ROOTS):
+            inside.append(q)
+            order = sorted(range(other.ndim), key=lambda k: labels.index(inputs[q][k]))  # noqa: B023
+            moved = permute(other, tuple(order))
+            factor = broadcast(moved, shape, tuple(labels.index(inputs[q][k]) for k in order))
+            whole = whole.map(lambda e: e * factor)  # noqa: B023
+    limits = whole.extended(settled) if inside else None
+    if limits is None:
+        return None
+    rest = [k for k in range(len(args)) if k != p and k not in inside]
+    return einsum([limits, *(args[k] for k in rest)], [labels, *(inputs[k] for k in rest)], output)
+
+
 def _base(root: Expr) -> Expr:
     """The row that makes a root, below views."""
     while root.name in _VIEWS:
@@ -196,7 +231,9 @@ def _base(root: Expr) -> Expr:
 def _limit(divided: Expr, root: Expr, settled: frozenset[Expr]) -> Expr | None:
     """a + b r² of divided = a r + b r³ + …, or None if that is 0 everywhere."""
     base = _base(root)
-    between = None if base in settled else _between(divided, base)
+    if base in settled or base.name not in _ROOTS:
+        return None
+    between = _between(divided, base)
     if between is None:
         return None
     stops = [n for n in between if n.op.kind not in _THROUGH]

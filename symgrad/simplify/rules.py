@@ -50,9 +50,7 @@ sinh_, hypot_, logaddexp_, exp2_ = map(function, ("sinh", "hypot", "logaddexp", 
 xlogy_, sech_, cos_, complement_square_ = map(
     function, ("xlogy", "sech", "cos", "complement_square")
 )
-select_, not_, maximum_, minimum_ = map(
-    function, ("select", "logical_not", "maximum", "minimum")
-)
+select_, not_, maximum_, minimum_ = map(function, ("select", "logical_not", "maximum", "minimum"))
 
 
 # ---- facts about nodes and constants ----------------------------------------------------------

@@ -170,7 +170,7 @@ ROWS: dict[str, Row] = {
     "arcsin(clip(x, -1, 1))": Row(lambda np, x: np.sum(np.arcsin(np.clip(x, -1, 1))), lambda np, x: np.arcsin(x[1]), A(-2, 0.5, 3)),
     "arccos(clip(x, -1, 1))": Row(lambda np, x: np.sum(np.arccos(np.clip(x, -1, 1))), lambda np, x: np.arccos(x[1]) + numpy.pi, A(-2, 0.5, 3)),
     "arccos(max(min(x, 1), -1))": Row(lambda np, x: np.sum(np.arccos(np.maximum(np.minimum(x, 1), -1))), lambda np, x: np.arccos(x[1]) + numpy.pi, A(-2, 0.5, 3)),
-    "arctanh(clip), behind min": Row(lambda np, x: np.sum(np.minimum(np.arctanh(np.clip(x, -1, 1)), 5)), lambda np, x: np.arctanh(x[1]) + 5, A(3, 0.5)),
+    "arctanh(clip), behind min": Row(lambda np, x: np.sum(np.minimum(np.arctanh(np.clip(x, -1, 1)), 5)), lambda np, x: np.log((1 + x[1]) / (1 - x[1])) / 2 + 5, A(3, 0.5)),
     "√(x (x > 0))": Row(lambda np, x: np.sum(np.sqrt(x * (x > 0))), lambda np, x: np.sqrt(x[1]), A(-1, 4)),
     "√x (x > 0)": Row(lambda np, x: np.sum(np.sqrt(x) * (x > 0)), lambda np, x: np.sqrt(x[1]), A(0, 4)),
     "relu by where": Row(lambda np, x: np.sum(np.sqrt(np.where(x > 0, x, 0))), lambda np, x: np.sqrt(x[1]), A(-1, 4)),

@@ -224,6 +224,8 @@ ROWS: dict[str, Row] = {
     "where, gather, root": Row(lambda np, x: np.sum(np.sqrt(np.where(x > 0, x, 0)[numpy.array([1, 1, 0])])), lambda np, x: 2 * np.sqrt(x[1]), A(-1, 4)),
     "where, sum, overflow": Row(lambda np, x: np.sum(np.where(x < 100, x, np.exp(x * x))), lambda np, x: x[0] + x[1], A(50, 40)),
     "two wheres, overflow": Row(lambda np, x: np.sum(np.where(x < 100, x, np.exp(x * x)) + np.where(x < 90, x, np.exp(x * x))), lambda np, x: 2 * (x[0] + x[1]), A(50, 40)),
+    "where of scalars, broadcast, overflow": Row(lambda np, x: np.where(x[1] < 100, x[0], np.sum(np.exp(x[1] * numpy.ones(3) * x[1]))), lambda np, x: x[0], A(2, 40)),
+    "where of scalars, product, overflow": Row(lambda np, x: np.where(x[1] < 100, x[0], np.sum(M @ np.exp(x * x))), lambda np, x: x[0], A(2, 40, 50)),
     "select, roots": Row(lambda np, x: np.sum(np.select([x < 0, x > 1], [np.sqrt(-x), np.sqrt(x - 1)], x)), lambda np, x: np.sqrt(-x[0]) + x[1] + np.sqrt(x[2] - 1), A(-4, 0.5, 5)),
     "1/x in where in a matrix product": Row(lambda np, x: np.sum((M @ np.where(x != 0, 1 / x, 0)) ** 2), lambda np, x: (2 / x[1]) ** 2 + (4 / x[1]) ** 2 + (5 / x[1] + 9 / x[2]) ** 2, A(0, 4, 2)),
     "log of a row of zeros, masked": Row(lambda np, x: np.sum(np.where(numpy.array([[True], [False]]), np.log(np.stack([x, x * 0])), 0)), lambda np, x: np.log(x[0]) + np.log(x[1]), A(1, 2)),

@@ -44,14 +44,14 @@ def first_orders(f: Callable[..., Any], x: Any) -> dict[str, Any]:
 
 
 def second_orders(f: Callable[..., Any], x: Any) -> dict[str, Any]:
+    units = np.eye(x.size).reshape(-1, *x.shape)
     return {
         "hessian": sg.hessian(f)(x),
         "reverse twice": sg.jacrev(sg.grad(f))(x),
         "reverse over forward": sg.jacrev(sg.jacfwd(f))(x),
         "forward twice": sg.jacfwd(sg.jacfwd(f))(x),
-        "products": sg.vmap(lambda v: sg.hvp(f, (x,), (v,)))(np.eye(x.size).reshape(-1, *x.shape))
-        if x.ndim else sg.hvp(f, (x,), (1.0,)),
-    }  # fmt: skip
+        "products": np.stack([sg.hvp(f, x, v) for v in units]).reshape(x.shape + x.shape),
+    }
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -129,7 +129,7 @@ def test_an_infinity_stays_at_its_element():
     np.testing.assert_array_equal(sg.jit(np.diag)(A(math.inf, 1)), np.diag([math.inf, 1.0]))
 
 
-# ---- zeros of arithmetic ---------------------------------------------------------------------------
+# ---- zeros of arithmetic ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -159,7 +159,7 @@ def test_limits_that_are_infinite_stay():
         assert sg.trace(sg.grad(f), A(0)).evaluate(A(0))[0] == slope
 
 
-# ---- which rows have infinite derivatives -----------------------------------------------------------
+# ---- which rows have infinite derivatives -------------------------------------------------------
 
 
 def rows_where(fact: Callable[..., bool]) -> set[str]:
@@ -192,7 +192,7 @@ def test_infinite_derivatives_are_found():
         assert is_singular(node, False) == wanted
 
 
-# ---- random programs ---------------------------------------------------------------------------------
+# ---- random programs ----------------------------------------------------------------------------
 
 # name: (function with an infinite derivative, or none, at `bad`; finite on (1/4, 3/4))
 SINGULAR: dict[str, tuple[Callable[..., Any], tuple[float, ...]]] = {
@@ -230,7 +230,7 @@ def leave_out(rng: np.random.Generator, f: Callable[..., Any], read: np.ndarray)
         lambda x: np.where(read, np.stack([f(x), x]), np.stack([x, x])).reshape(2 * n),
         lambda x: np.diag(np.outer(f(x), np.ones(n)))[places],
         lambda x: (np.where(read[:, None], f(x)[:, None] * np.ones(3), 0)).reshape(3 * n),
-        lambda x: np.einsum("i,j->ij", f(x), f(x))[np.ix_(places, places)].reshape(len(places) ** 2),
+        lambda x: np.einsum("i,j->ij", f(x), f(x))[np.ix_(places, places)].ravel(),
         lambda x: np.where(read, f(x) * (x > 0), 0),
     ]
     if out[-1] == len(out) - 1:  # the first ones
@@ -303,7 +303,10 @@ def test_random_programs_compiled():
     chosen = [program(seed) for seed in range(80, 104)]
 
     def derivatives(points: Any) -> Any:
-        return [(sg.grad(f)(x), sg.hessian(f)(x)) for (f, *_), x in zip(chosen, points, strict=True)]
+        functions = [f for f, *_ in chosen]
+        return [
+            (sg.grad(f)(x), sg.hessian(f)(x)) for f, x in zip(functions, points, strict=True)
+        ]  # fmt: skip
 
     points = [x for _, x, *_ in chosen]
     found = sg.jit(derivatives)(points)

@@ -188,7 +188,7 @@ def _pull(
     result: list[Expr | None] = []
     for a, c in zip(args, pulled, strict=True):
         kept = None if c is None else infinite.kept(c, node)
-        if kept is not None:
+        if kept is not None and kept.op is not PAD and not _has_zero_branch(kept):
             own = [(_condition_of(node, k, a), side) for k, side in conditions]
             kept = _under([(k, side) for k, side in own if k is not None], kept)
         result.append(kept)
@@ -198,11 +198,8 @@ def _pull(
 def _condition_of(node: Expr, condition: Expr, a: Expr) -> Expr | None:
     """The condition of a result for its argument `a`, if each of its elements has just one.
 
-    That is so for a reduction, and for everything if it is one condition for all elements. What
-    only moves elements has taken its conditions along.
+    That is so for a reduction, and for everything if it is one condition for all elements.
     """
-    if node.op in MOVES or node.name == "sum":
-        return None
     if condition.name == "broadcast" and condition.args[0].shape == ():
         condition = condition.args[0]
     if condition.shape == ():
@@ -292,10 +289,15 @@ def scale(
     if support is not None and is_const(support, 0):
         return None
     if support is not None and (support, True) not in around:
-        result = select(support, result, 0)
+        around.append((support, True))
+    conditions = []
     for zeros in reversed(around):
-        result = _under([zeros], result) if len(zeros) == 2 else pad(result, *zeros)
-    return result
+        if len(zeros) == 2:
+            conditions.append(zeros)
+        else:
+            result = pad(_under_all(conditions, result), *zeros)
+            conditions = []
+    return _under_all(conditions, result)
 
 
 def _has_zero_branch(e: Expr) -> bool:
@@ -317,6 +319,18 @@ def _under(conditions: Sequence[_Condition], e: Expr) -> Expr:
     for condition, side in reversed(conditions):
         e = select(condition, e, 0) if side else select(condition, 0, e)
     return e
+
+
+def _under_all(conditions: list[_Condition], e: Expr) -> Expr:
+    """`e` inside of one selection for all of the conditions, the innermost first.
+
+    Nested, those of a long chain would be built again at each of its nodes.
+    """
+    if len(conditions) < 2:
+        return _under(conditions, e)
+    every = meet(*[c if side else invert(c) for c, side in reversed(conditions)])
+    assert every is not None
+    return select(every, e, 0)
 
 
 def _selected_last(e: Expr) -> Expr:

@@ -30,7 +30,6 @@ from symgrad.expr.op import OPS, Kind, Op
 DTYPES = ("bool", "int32", "int64", "float32", "float64")
 FLOATS = ("float32", "float64")
 _MASK = (1 << 64) - 1
-MOST_WRITTEN = 4096  # elements of a captured array that is looked at, and written out in C
 DEPTH_SHIFT = 64  # `order` is depth << DEPTH_SHIFT, plus a digest
 
 
@@ -245,9 +244,7 @@ ARRAY = Op(
     Kind.SOURCE,
     lambda d: (d.array.shape, str(d.array.dtype)),
     lambda d: d.array,
-    support=lambda args, attrs, supports: (
-        array(attrs[0].array != 0) if attrs[0].array.size <= MOST_WRITTEN else None
-    ),
+    support=lambda args, attrs, supports: _nonzero(attrs[0]),
     nonnegative=lambda args, attrs, which: bool((attrs[0].array >= 0).all()),
 )
 ARG = Op(
@@ -286,6 +283,14 @@ def const(value: Any, dtype: str = "float64", shape: tuple[int, ...] = ()) -> Ex
         # Depth 0: constants sort before everything else; the value decides among them.
         node = _store(key, shape, dtype, zlib.crc32(bits) << 32 | len(shape) << 24 | _size(shape))
     return node
+
+
+def _nonzero(data: ArrayData) -> Expr | None:
+    """Zeros of captured arrays are structure: they are the same in every call."""
+    if data.array.all():
+        return None
+    node = array(data.array)
+    return bind("not_equal", node, const(0, node.dtype, node.shape))
 
 
 def _size(shape: tuple[int, ...]) -> int:

@@ -632,6 +632,8 @@ class Kernels:
         if op is CONST:
             return const(const_value(node), node.dtype)
         if op is EYE:
+            if index[0] is index[1]:
+                return const(1, node.dtype)
             same = bind("equal", index[0], index[1])
             return bind("select", same, const(1, node.dtype), const(0, node.dtype))
         if op is IOTA:

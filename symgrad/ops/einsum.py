@@ -17,12 +17,13 @@ from typing import Any
 import numpy as np
 
 from symgrad.errors import DtypeError, ShapeError
-from symgrad.expr.node import CONST, EYE, Expr, bind, const, const_value, eye
+from symgrad.expr.node import ARRAY, CONST, EYE, Expr, bind, const, const_value, eye
 from symgrad.expr.op import Kind, Op, register
 from symgrad.ops.linear import broadcast, counted, ones_at, permute, sum_
 
 Labels = tuple[int, ...]
 Args = tuple[Expr, ...]
+_MOST_LOOKED_AT = 4096  # elements of a captured factor whose zeros count in a support
 _LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
@@ -286,7 +287,10 @@ def _batch(args: Args, batched: list[bool], attrs: tuple[Any, ...], size: int) -
 
 def _support(args: Args, attrs: tuple[Any, ...], supports: Any) -> Expr | None:
     """Where the sum has a term without a zero factor."""
-    supports = [None if f.op is CONST else s for f, s in zip(args, supports, strict=True)]
+    supports = [
+        None if f.op is CONST or f.op is ARRAY and f.size > _MOST_LOOKED_AT else s
+        for f, s in zip(args, supports, strict=True)
+    ]  # fmt: skip
     if all(s is None for s in supports):
         return None
     ones = [f if f.op is EYE else ones_at(s, f) for f, s in zip(args, supports, strict=True)]

@@ -21,7 +21,7 @@ from fuzz.shrink import minimised, runs
 from symgrad.expr.op import OPS
 
 SEED = int(os.environ.get("SYMGRAD_FUZZ_SEED", datetime.date.today().strftime("%Y%m%d000")))
-SECONDS = float(os.environ.get("SYMGRAD_FUZZ_SECONDS", "35"))
+SECONDS = float(os.environ.get("SYMGRAD_FUZZ_SECONDS", "25"))
 
 
 def test_programs_of_today():
@@ -30,7 +30,7 @@ def test_programs_of_today():
     report = explore(SEED, SECONDS, shrink=30, examples=1)
     files = [f.file() for found in report.groups().values() for f in found[:1]]
     assert not files, f"SYMGRAD_FUZZ_SEED={SEED}\n" + "\n\n".join(files) + report.text()
-    assert report.programs - sum(report.skipped.values()) > SECONDS / 20
+    assert report.programs - sum(report.skipped.values()) > SECONDS / 25
 
 
 def test_kept_programs():

@@ -155,7 +155,9 @@ class Writer:
         self.n = int(self.choose(sizes["rows"]))
         self.d, self.k = int(self.choose(sizes["columns"])), int(self.choose(sizes["columns"]))
         self.single = rng.random() < 0.15
-        self.margin = MARGIN["float32" if self.single else "float64"]
+        # Round numbers: zeros, ties, kinks, all of them allowed.
+        self.special = not self.single and rng.random() < 0.1
+        self.margin = -1.0 if self.special else MARGIN["float32" if self.single else "float64"]
         self.captured: list[str] = []
         self.arguments: list[tuple[str, str]] = []  # name and how its value is made
         self.lines: list[str] = []
@@ -253,7 +255,10 @@ class Writer:
             else:
                 single = self.single and self.chance(0.8)
                 cast = ".astype(np.float32)" if single else ""
-                self._argument(name, f"rng.uniform(-1, 1, {shape}){cast}")
+                drawn = f"rng.uniform(-1, 1, {shape})"
+                if self.special and self.chance(0.7):
+                    drawn = f"rng.choice([0.0, 1.0, 0.5, -0.5, 2.0], {shape})"
+                self._argument(name, drawn + cast)
         if self.chance(0.35):
             self._argument("labels", f"rng.integers(0, {max(min(d, k), 1)}, {n})")
         if self.chance(0.35):
@@ -811,7 +816,7 @@ def _others(w: Writer) -> str:
              f"np.average({x}, axis=-1)", f"np.moveaxis({x}, 0, -1)", f"np.atleast_2d({x})",
              f"np.broadcast_to({x}, (2, *{x}.shape))", f"np.where({x} > 0.1, {x}, {y})[::-1]",
              f"np.take({x}, [0, -1, 0], axis=0)", f"np.max(np.abs({x}), axis=-1)",
-             f"np.sum({x}, axis=0, where={x} > 0.1)", f"np.linalg.norm({x}[0] + 0.01) * {x}"]  # fmt: skip
+             f"np.linalg.norm({x}[0] + 0.01) * {x}"]  # fmt: skip
     if v.ndim == 2:
         forms += [f"np.cov({x}.T)"] * (n > 2) + [
             f"np.trace({x})",
@@ -847,6 +852,8 @@ def program(seed: int, without: frozenset[str] = frozenset()) -> tuple[str, dict
     stages = ["gradient"] if chance(0.8) else []
     stages += [s for s, p in (("value", 0.6), ("hvp", 0.35), ("both", 0.2), ("jacobian", 0.2),
                               ("nested", 0.1), ("jax", 0.03), ("threads", 0.15), ("blas", 0.1)) if chance(p)]  # fmt: skip
+    if w.special:  # |x|² is x² after simplification, with another second derivative at 0
+        stages = [s for s in stages if s in ("gradient", "value", "threads", "blas")]
     tuning = []
     if chance(0.5):
         wanted = {"matrices": ("small tiles", "short streams", "eager threads"),
@@ -857,6 +864,6 @@ def program(seed: int, without: frozenset[str] = frozenset()) -> tuple[str, dict
             stages.append("threads")
         if "small blas" in tuning and "blas" not in stages:
             stages.append("blas")
-    options = dict(seed=seed, stages=stages or ["value"], tuning=tuning, profile=w.profile,
-                   kinds=dict(w.used))  # fmt: skip
+    options = dict(seed=seed, stages=stages or ["value"], tuning=tuning, profile=w.profile + " of round numbers" * w.special,
+                   kinds=dict(w.used), special=w.special)  # fmt: skip
     return text, options

@@ -65,4 +65,79 @@ def arguments():
     return (a0, a1)
 """,
     ),
+    (
+        "padded rows were read for every point of a block of lanes",
+        dict(stages=["value", "gradient", "hvp", "threads"]),
+        """
+import numpy as np
+
+def f(a0):
+    return np.sum(np.exp(a0)) + np.sqrt(np.sum(a0[:1] ** 2))
+
+def loss(a0):
+    return f(a0)
+
+def arguments():
+    rng = np.random.default_rng(3)
+    return (rng.uniform(-1, 1, (333, 2)),)
+""",
+    ),
+    (
+        "differences with a row of the beginning at the end: reads beyond the array",
+        dict(stages=["gradient", "both"]),
+        """
+import numpy as np
+
+def f(a0):
+    h = a0[1:] - a0[:-1]
+    h = np.concatenate([h, h[:1]])
+    return np.log(np.sum(np.exp(h), axis=1))
+
+def loss(a0):
+    return np.sum(f(a0))
+
+def arguments():
+    rng = np.random.default_rng(3)
+    return (rng.uniform(-1, 1, (128, 2)),)
+""",
+    ),
+    (
+        "gcc 12 at -O3 adds a row that is read backwards wrongly",
+        dict(stages=["value", "gradient"]),
+        """
+import numpy as np
+
+def f(a0):
+    return np.sum(a0[:, ::-1]), np.mean(np.rot90(a0) ** 2), np.linalg.norm(a0[::-1, ::-1])
+
+def loss(a0):
+    r = f(a0)
+    return np.sin(r[0]) + r[1] * r[2]
+
+def arguments():
+    rng = np.random.default_rng(3)
+    return (rng.uniform(-1, 1, (3, 4)),)
+""",
+    ),
+    (
+        "residuals of a polynomial with many coefficients, in parts of 250 statements",
+        dict(stages=["gradient"]),
+        """
+import numpy as np
+
+def f(a0, a1):
+    r, power = np.sign(a1), np.ones_like(a1)
+    for t in range(70):
+        r = r - a0[t] * power
+        power = power * a1
+    return r
+
+def loss(a0, a1):
+    return 0.5 * np.sum(f(a0, a1) ** 2)
+
+def arguments():
+    rng = np.random.default_rng(3)
+    return (rng.uniform(-1, 1, 70), rng.uniform(-1, 1, 1000))
+""",
+    ),
 ]

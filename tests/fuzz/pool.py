@@ -117,7 +117,10 @@ class Pool:
             child.end()
         self.children.clear()
 
-    def run(self, jobs: Iterable[Any]) -> Iterator[tuple[Any, dict[str, Any]]]:
+    def run(
+        self, jobs: Iterable[Any], until: float = float("inf")
+    ) -> Iterator[tuple[Any, dict[str, Any]]]:
+        """Jobs that are not done `until` a time of time.monotonic() are given up, unanswered."""
         waiting = iter(jobs)
         busy: list[Child] = []
         idle = [c for c in self.children]
@@ -131,6 +134,11 @@ class Pool:
                 child = idle.pop() if idle else self._new()
                 child.give(job)
                 busy.append(child)
+            if time.monotonic() > until:
+                for child in busy:
+                    self.children.remove(child)
+                    child.end()
+                return
             for child in self._ready(busy):
                 outcome = self._outcome(child)
                 if outcome is None:

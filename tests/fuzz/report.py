@@ -156,7 +156,9 @@ def smaller(finding: Finding, pool: Pool, seconds: float = 90) -> Finding:
         fewer = {**options, "tuning": [t for t in options["tuning"] if t != name]}
         if fails_with(finding.text, fewer):
             options = fewer
-    text = tidy(minimised(finding.text, lambda t: fails_with(t, options), seconds))
+    ties = bool(options.get("special"))
+    text = minimised(finding.text, lambda t: fails_with(t, options), seconds, ties=ties)
+    text = tidy(text)
     outcome = pool.one(text, **options)
     told = [m for _, kind, m in outcome["findings"] if kind == finding.kind]
     return Finding(text, options, finding.stage, finding.kind, (told or [finding.message])[0],

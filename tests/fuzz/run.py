@@ -28,6 +28,7 @@ from fuzz.grammar import KINDS, program
 from fuzz.pool import Pool
 from fuzz.report import Report, diagnosed, options_of, smaller
 
+_GRACE = 8  # seconds for programs that are under way when the time is over
 _LONG = 30 * 60  # seconds, of a run that has to take every path
 
 
@@ -62,7 +63,8 @@ def explore(
     """
     report = Report()
     with Pool(jobs, niceness=niceness) as pool:
-        for job, outcome in pool.run(programs(first, seconds, without, graphs)):
+        until = time.monotonic() + seconds + _GRACE
+        for job, outcome in pool.run(programs(first, seconds, without, graphs), until):
             for f in report.add(job, outcome):
                 if tell:
                     tell(f"seed {f.options['seed']}: {f.stage}: {f.kind}: {f.message[:160]}")

@@ -25,31 +25,35 @@ from fuzz.oracles import leaves, load, precision
 IMPORTS = ("import numpy as np", "import scipy.special as sp", "import symgrad as sg")
 
 
-def runs(text: str) -> bool:
-    """Whether NumPy computes a program, finitely and away from ties, and there is a loss."""
+def runs(text: str, ties: bool = False) -> bool:
+    """Whether NumPy computes a program, finitely and away from `ties`, and there is a loss."""
     if re.search(r"np\.random(?!\.default_rng)", text):
         return False  # it would not be the same twice
     try:
         with np.errstate(all="ignore"), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             args = load(text)["arguments"]()
-            guarded = Guarded(MARGIN[precision(args, text)] / 10)
-            space = load(text, guarded, scipy.special)
+            margin = -1.0 if ties else MARGIN[precision(args, text)] / 10
+            space = load(text, Guarded(margin), scipy.special)
             results = [np.asarray(x) for x in leaves(space["f"](*args))]
-            loss = space["loss"](*args)
+            loss = np.asarray(space["loss"](*args))
+            numbers = all(r.dtype.kind in "fib" for r in (*results, loss))
+            return numbers and not loss.ndim and all(np.isfinite(r).all() for r in (*results, loss))
     except Exception:
         return False
-    return (
-        np.ndim(loss) == 0
-        and bool(np.isfinite(loss))
-        and all(r.dtype.kind in "ib" or np.isfinite(r).all() for r in results)
-    )
 
 
 def minimised(
-    text: str, fails: Callable[[str], bool], seconds: float = 90, attempts: int = 300
+    text: str,
+    fails: Callable[[str], bool],
+    seconds: float = 90,
+    attempts: int = 300,
+    ties: bool = False,
 ) -> str:
-    """The smallest program found for which `fails` holds, as it does for `text`."""
+    """The smallest program found for which `fails` holds, as it does for `text`.
+
+    ties : whether it may come to ties and kinks
+    """
     end = time.monotonic() + seconds
     seen = {text}
     best = text
@@ -62,7 +66,7 @@ def minimised(
             if candidate in seen:
                 continue
             seen.add(candidate)
-            if not runs(candidate) or _weight(candidate) >= _weight(best):
+            if not runs(candidate, ties) or _weight(candidate) >= _weight(best):
                 continue
             attempts -= 1
             if fails(candidate):

@@ -33,6 +33,7 @@ _SINGULAR = frozenset(
     {
         "divide", "reciprocal", "sqrt", "cbrt", "log", "log1p", "log2", "log10", "power", "xlogy",
         "arcsin", "arccos", "arccosh", "arctanh", "arctan2", "gammaln", "digamma", "polygamma",
+        "polygamma_step", "betaln", "logit",
     }
 )  # fmt: skip
 _REDUCE_AXES = frozenset({"max", "min", "prod", "logsumexp", "norm"})

@@ -144,6 +144,7 @@ EXACT = {
     "sigmoid": lambda a: 1 / (1 + M.exp(-a)), "softplus": lambda a: M.log1p(M.exp(a)),
     "select": lambda c, a, b: a if c else b, "less": lambda a, b: a < b,
     "logaddexp": lambda a, b: M.log(M.exp(a) + M.exp(b)),
+    "logit": lambda a: M.log(a / (1 - a)),
 }  # fmt: skip
 POINTS = [s * v for v in (1e-20, 1e-9, 1e-3, 0.3, 0.69, 0.7, 1.7, 5, 19, 37, 200, 710, 800)
           for s in (1, -1)]  # fmt: skip

@@ -290,12 +290,13 @@ def polygamma_step(n: Any, x: Any, d: Any) -> Any:
 
 def logit(x: Any) -> Any:
     """log(x / (1 - x)), in exact steps near its root 1/2."""
-    x = np.asarray(x, np.result_type(x, np.float32))
+    x = np.asarray(x)
+    x = x if x.dtype.kind == "f" else x.astype(float)
     with np.errstate(all="ignore"):
-        m = np.where(x < 0.5, x, 1 - x)
+        m = np.where(x < 0.5, x, 1 - x) + x.dtype.type(0)  # -0 becomes 0
         tiny = np.abs(m) < np.finfo(m.dtype).tiny  # 1 / m would overflow: with 2^60 m instead
-        scale, shift = np.where(tiny, 2.0**60, 1.0), np.where(tiny, 60 * math.log(2), 0.0)
-        size = np.log1p((1 - 2 * m) / (m * scale)) + shift
+        size = np.log1p((1 - 2 * m) / np.where(tiny, m * 2.0**60, m))
+        size = np.where(tiny, size + 60 * math.log(2), size)
         return np.where(x < 0.5, -size, size)
 
 

@@ -125,7 +125,9 @@ def _pointer(array: np.ndarray) -> Any:
 def raise_status(status: int, name: str) -> None:
     """The exception for a status that generated C returns."""
     if status == 1:
-        raise OutOfRangeError(f"{name}: an index is outside its axis")
+        raise OutOfRangeError(
+            f"{name}: an index is outside its axis, or an integer has a negative integer power"
+        )
     raise np.linalg.LinAlgError(f"{name}: a matrix is singular or not positive definite")
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from symgrad.errors import DtypeError, ShapeError, UnsupportedError
-from symgrad.expr.node import CONST, DTYPES, FLOATS, Expr, bind, const, const_value
+from symgrad.expr.node import ARRAY, CONST, DTYPES, FLOATS, Expr, array, bind, const, const_value
 from symgrad.expr.op import OPS, Kind, Op
 from symgrad.ops import einsum, elementwise, linalg, linear, reduce, scan  # noqa: F401  (the rows)
 from symgrad.ops.linear import broadcast_to
@@ -183,6 +183,8 @@ def apply(ufunc: np.ufunc, *values: Operand, dtype: str | None = None) -> Any:
             zero = bind("equal", args[0], const(0, first, shape))
             least = const(np.iinfo(first).min, first, shape)  # what the conversion of inf gives
             return _where(zero, least, _where(one, args[0], 0))
+        if name == "power":
+            args[1] = _not_negative(args[1])
         if name == "fmod":
             raise fail(UnsupportedError, "np.fmod of integers is not traced; use np.mod")
     return bind(row, *args)
@@ -217,10 +219,7 @@ def constant_power(x: Operand, y: Operand, operator: bool = False) -> Expr | Non
         return None
     integers = x.dtype not in FLOATS and isinstance(value, int)
     if integers and value < 0:
-        raise fail(
-            IntegerPowerError,
-            "integers to negative integer powers are not allowed; convert the base to float first",
-        )
+        raise _negative_power()
     if x.dtype == "bool" or (x.dtype not in FLOATS and not integers):
         if x.dtype == "bool" and operator and type(value) is int and value == 2:
             loop_dtypes(np.square, (x,))  # which NumPy's ** calls; it says why not
@@ -235,6 +234,28 @@ def constant_power(x: Operand, y: Operand, operator: bool = False) -> Expr | Non
     if value == 1:
         return x
     return bind({2: "square", -1: "reciprocal", 0.5: "sqrt"}[value], x)
+
+
+def _not_negative(power: Expr) -> Expr:
+    """An integer exponent; a negative one is an error, here if it is known, else when C runs.
+
+    The error is that of an index outside its axis, which C checks before it computes anything.
+    """
+    if power.op is CONST or power.op is ARRAY:  # a constant was looked at before
+        if power.op is ARRAY and power.attrs[0].array.min(initial=0) < 0:
+            raise _negative_power()
+        return power
+    outside = bind("less", power, _like(0, power))
+    index = bind("convert", outside, attrs=("int64",))  # 0 is the only index there is
+    zero = bind("gather", array(np.zeros(1, power.dtype)), index, attrs=(0,))
+    return power + zero
+
+
+def _negative_power() -> IntegerPowerError:
+    return fail(
+        IntegerPowerError,
+        "integers to negative integer powers are not allowed; convert the base to float first",
+    )
 
 
 # ---- formulas -----------------------------------------------------------------------------------

@@ -636,9 +636,17 @@ class Kernels:
         if op.kind is Kind.EINSUM:
             at = dict(zip(node.attrs[1], index, strict=True))
             result: Expr | None = None
+            deltas: list[Expr] = []
             for factor, labels in zip(node.args, node.attrs[0], strict=True):
                 value = yield factor, tuple(at[k] for k in labels)
-                result = value if result is None else result * value
+                if factor.op is EYE:
+                    deltas.append(value)
+                else:
+                    result = value if result is None else result * value
+            # A delta chooses: 0 beside the diagonal, also where the other factors are infinite.
+            for value in deltas:
+                zero = const(0, node.dtype)
+                result = value if result is None else bind("select", value.args[0], result, zero)
             return result
         values = []
         for a in node.args:

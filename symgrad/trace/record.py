@@ -3,24 +3,21 @@
 record : (a → b) → values of a with tracers in them → the Exprs of b, and its structure
 
 What this module guarantees: an error of the trace is not lost in the user's ``except``, tracers
-are refused after their trace has ended, and random numbers drawn from NumPy's global state are
-reported.
+are refused after their trace has ended, and random numbers that the function draws are refused.
 """
 
 from __future__ import annotations
 
 import functools
 import re
-import sys
 import traceback
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from symgrad import tree
-from symgrad.errors import StructureError, SymgradError, SymgradWarning, TraceError, warn
+from symgrad.errors import StructureError, SymgradError, TraceError
 from symgrad.expr.node import Expr
+from symgrad.trace.draws import Draws
 from symgrad.trace.state import CURRENT, NO_TRACE, Trace, is_internal
 from symgrad.trace.tracer import Tracer, as_expr
 
@@ -43,7 +40,7 @@ def record(
     parent = CURRENT.get()
     trace = Trace(site_name or function_name(f), parent)
     token = CURRENT.set(trace)
-    random_state = _random_state() if parent is NO_TRACE else None
+    draws = Draws(f, args, kwargs) if parent is NO_TRACE else None
     try:
         for leaf in tree.flatten((args, kwargs))[0]:
             if isinstance(leaf, Tracer) and leaf.owner is NO_TRACE:
@@ -62,15 +59,11 @@ def record(
             raise trace.poison
         leaves, treedef = tree.flatten(result)
         outs = [_output(leaf, trace.name) for leaf in leaves]
+        if draws is not None:
+            draws.refuse(lambda: f(*args, **kwargs), trace.name)
     finally:
         trace.active = False
         CURRENT.reset(token)
-    if random_state is not None and random_state != _random_state():
-        warn(
-            f"{trace.name} drew from np.random while it was traced: the numbers are constants now "
-            "and will be the same in every call; pass random numbers as arguments instead",
-            SymgradWarning,
-        )
     return outs, treedef
 
 
@@ -108,17 +101,6 @@ def _located(error: SymgradError) -> SymgradError:
             error.args = (f"{frame.f_code.co_filename}:{line}: {error.args[0]}", *error.args[1:])
             break
     return error
-
-
-def _random_state() -> Any:
-    if "numpy.random" not in sys.modules:
-        return None
-    state = np.random.get_state(legacy=False)
-    return (
-        repr(state.get("gauss")),
-        state["state"]["pos"] if "pos" in state["state"] else 0,
-        bytes(np.asarray(state["state"].get("key", 0)).data),
-    )
 
 
 def function_name(f: Callable[..., Any]) -> str:

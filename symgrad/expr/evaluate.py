@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from symgrad.errors import SymgradError
-from symgrad.expr.node import ARG, DTYPES, Expr
+from symgrad.expr.node import ARG, DTYPES, EYE, Expr
 from symgrad.expr.op import OPS, Kind
 from symgrad.expr.walk import toposort
 
@@ -34,12 +34,24 @@ def evaluate(outs: Sequence[Expr], values: Mapping[Expr, np.ndarray]) -> list[np
                 known[node] = values[node]
             else:
                 result = node.op.evaluate(*[known[a] for a in node.args], *node.attrs)
-                known[node] = np.asarray(result, dtype=node.dtype)
+                known[node] = _chosen(node, np.asarray(result, dtype=node.dtype))
             for a in node.args:
                 uses[a] -= 1
                 if not uses[a]:
                     del known[a]
     return [known[o] for o in outs]
+
+
+def _chosen(node: Expr, result: np.ndarray) -> np.ndarray:
+    """The value of a node; a delta in a contraction chooses, so that 0 · inf is 0 beside it."""
+    if node.op.kind is Kind.EINSUM:
+        inputs, output = node.attrs
+        for factor, labels in zip(node.args, inputs, strict=True):
+            if factor.op is EYE and set(labels) <= set(output):
+                apart = factor.shape[0] > 1 and ~np.eye(factor.shape[0], dtype=bool)
+                places = [output.index(k) for k in labels]
+                np.moveaxis(result, places, (0, 1))[apart] = 0
+    return result
 
 
 def check(outs: Iterable[Expr]) -> None:

@@ -638,15 +638,15 @@ class Kernels:
             result: Expr | None = None
             deltas: list[Expr] = []
             for factor, labels in zip(node.args, node.attrs[0], strict=True):
-                value = yield factor, tuple(at[k] for k in labels)
                 if factor.op is EYE:
-                    deltas.append(value)
-                else:
-                    result = value if result is None else result * value
+                    deltas.append(bind("equal", *(at[k] for k in labels)))
+                    continue
+                value = yield factor, tuple(at[k] for k in labels)
+                result = value if result is None else result * value
             # A delta chooses: 0 beside the diagonal, also where the other factors are infinite.
-            for value in deltas:
-                zero = const(0, node.dtype)
-                result = value if result is None else bind("select", value.args[0], result, zero)
+            result = const(1, node.dtype) if result is None else result
+            for same in deltas:
+                result = bind("select", same, result, const(0, node.dtype))
             return result
         values = []
         for a in node.args:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import threading
 import types
@@ -18,6 +19,7 @@ from symgrad.errors import (
     StructureError,
     UnusableCompilerError,
 )
+from symgrad.forks import ForkSafeLock
 from symgrad.graph import Graph
 from symgrad.names import safe_path
 from symgrad.options import DEFAULT_OPTIONS, Options
@@ -45,7 +47,10 @@ def _load_generator() -> None:
 
 
 if not is_known():  # waiting for other processes leaves time for what will then be needed
-    threading.Thread(target=_load_generator, name="symgrad-templates", daemon=True).start()
+    _loading = threading.Thread(target=_load_generator, name="symgrad-templates", daemon=True)
+    _loading.start()
+    # A child would wait for ever for a module that a thread it lacks was importing.
+    os.register_at_fork(before=functools.partial(_loading.join, 10.0))
 _Caller: Any = dispatch.base()
 
 
@@ -253,7 +258,7 @@ class Dispatcher(_Caller):
         self.f = f
         self.trace = trace
         self.compiled: dict[Any, Compiled] = {}
-        self.lock = threading.RLock()
+        self.lock = ForkSafeLock()
         self._watch((CURRENT, NO_TRACE))
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
@@ -277,7 +282,7 @@ class Dispatcher(_Caller):
                 require_hashable(leaf if not is_array(leaf) else None, path)
             raise
         if compiled is None:
-            with self.lock:
+            with self.lock.held():
                 compiled = self.compiled.get(key)
                 if compiled is None:
                     graph = self.trace(self.f, *args, **kwargs).simplify()

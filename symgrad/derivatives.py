@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import inspect as python_inspect
 import operator
-import threading
 import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -25,6 +24,7 @@ from symgrad.errors import (
 )
 from symgrad.expr.node import FLOATS, Expr, arg, bind, const, eye
 from symgrad.expr.walk import substitute, toposort
+from symgrad.forks import ForkSafeLock
 from symgrad.ops.einsum import einsum
 from symgrad.ops.linear import permute
 from symgrad.signature import is_array, parameter_names
@@ -462,13 +462,13 @@ def _tuple(value: Any) -> tuple[Any, ...]:
 
 
 _immediates: weakref.WeakKeyDictionary[Function, dict[str, Function]] = weakref.WeakKeyDictionary()
-_immediates_lock = threading.Lock()
+_immediates_lock = ForkSafeLock()
 
 
 def _immediate(f: Function, label: str, make: Callable[[Function], Function]) -> Function:
     """A transformed version of `f`, kept as long as `f` lives."""
     try:
-        with _immediates_lock:
+        with _immediates_lock.held():
             table = _immediates.setdefault(f, {})
     except TypeError:  # cannot be referenced weakly: a builtin, some callables
         return make(f)

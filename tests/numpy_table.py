@@ -82,7 +82,7 @@ def _reductions() -> Iterator[tuple[str, Callable[..., Any]]]:
         for initial in (0, 1, 2.5, -1, nan, -inf, 2**40, np.float32(3), np.int64(2), True):
             yield f"{name} initial={initial!r}", _with(name, initial=initial)
             yield f"{name} initial={initial!r} axis=0", _with(name, initial=initial, axis=0)
-        yield f"{name} where", lambda x, f=_get(name): f(x, where=np.zeros(x.shape, bool))
+        yield f"{name} where", lambda x, n=name: _get(n)(x, where=np.zeros(x.shape, bool))
 
 
 def _norms() -> Iterator[tuple[str, Callable[..., Any]]]:

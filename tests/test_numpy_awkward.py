@@ -97,17 +97,18 @@ def test_every_call(part: int) -> None:
 
 
 # Functions whose arguments are other than one or two arrays, or that ask what is known.
-ELSEWHERE = {
-    "amax", "amin", "around", "array_split", "astype", "atleast_1d", "atleast_2d", "broadcast_arrays",
-    "can_cast", "common_type", "concat", "copy", "copyto", "empty_like", "fix", "flatten", "flipud",
-    "iscomplexobj", "isrealobj", "linalg.cholesky", "linalg.cross", "linalg.diagonal", "linalg.matmul",
-    "linalg.matrix_transpose", "linalg.multi_dot", "linalg.outer", "linalg.tensordot", "linalg.trace",
-    "linalg.vecdot", "matrix_transpose", "matvec", "may_share_memory", "mod", "ndim", "permute_dims",
-    "ravel", "real_if_close", "resize", "result_type", "shape", "shares_memory", "size", "true_divide",
-    "unstack", "vecdot", "vecmat",
-}  # fmt: skip
-SPECIAL = """erf erfc gammaln psi digamma expit logit ndtr log_expit entr xlogy xlog1py betaln rel_entr
-    kl_div""".split()
+ELSEWHERE = set(
+    """
+    amax amin around array_split astype atleast_1d atleast_2d broadcast_arrays can_cast
+    common_type concat copy copyto empty_like fix flatten flipud iscomplexobj isrealobj
+    linalg.cholesky linalg.cross linalg.diagonal linalg.matmul linalg.matrix_transpose
+    linalg.multi_dot linalg.outer linalg.tensordot linalg.trace linalg.vecdot
+    matrix_transpose matvec may_share_memory mod ndim permute_dims ravel real_if_close
+    resize result_type shape shares_memory size true_divide unstack vecdot vecmat
+    """.split()
+)
+SPECIAL = """erf erfc gammaln psi digamma expit logit ndtr log_expit entr xlogy xlog1py betaln
+    rel_entr kl_div""".split()
 ELSEWHERE |= {*SPECIAL, "polygamma", "stop_gradient"}
 
 

@@ -23,7 +23,7 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 # A row may import the rows above it. Parts of one row do not know each other; the modules inside
 # one folder may.
 LAYERS = [
-    ["errors", "version"],
+    ["errors", "forks", "version"],
     ["names", "tree", "specs", "boundary", "options", "resources"],
     ["expr"],
     ["ops"],

@@ -122,6 +122,7 @@ TEMPLATES = jinja2.Environment(
     undefined=jinja2.StrictUndefined,
     auto_reload=False,
     bytecode_cache=_Translations(),
+    cache_size=-1,  # all are kept, and without a lock, which a fork could find held
     **_SYNTAX,
 )
 TEMPLATES.filters["standard_headers"] = standard_headers

@@ -21,7 +21,7 @@ from symgrad.trace import indexing, ufuncs
 from symgrad.trace.registry import as_expr, implements, one_axis, to
 from symgrad.trace.shapes_api import _constant, along
 from symgrad.trace.state import fail
-from symgrad.trace.tracer import Tracer, contains_tracer, operand
+from symgrad.trace.tracer import Tracer, contains_tracer, weak_operand
 
 # ---- indexing functions ------------------------------------------------------------------------
 
@@ -105,7 +105,7 @@ def choose(a: Any, choices: Any) -> Expr:
         raise fail(OutOfRangeError, "np.choose: the index must be integers within the choices")
     if isinstance(a, Tracer):
         raise fail(UnsupportedError, "np.choose by a traced index is not supported; use np.where")
-    values = [operand(c) for c in choices]
+    values = [weak_operand(c) for c in choices]
     shape = ufuncs.broadcast_shape("np.choose", [index.shape, *(as_expr(c).shape for c in choices)])
     dtype = ufuncs.promote(values)
     index = _broadcast_to(index, shape)

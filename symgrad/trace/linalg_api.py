@@ -357,9 +357,6 @@ def correlate(a: Any, v: Any, mode: str = "valid") -> Expr:
     return convolve.__wrapped__(x, along(y, 0, y.size - 1, y.size, -1), mode)
 
 
-_COV_TURNS_ROWS = np.lib.NumpyVersion(np.__version__) >= "2.2.0"
-
-
 @implements("cov")
 def cov(
     m: Any, y: Any = None, rowvar: bool = True, bias: bool = False, ddof: int | None = None
@@ -373,8 +370,7 @@ def cov(
     for k, part in enumerate(parts):
         p = to(part, dtype)
         p = reshape(p, (1,) * (2 - p.ndim) + p.shape)
-        # NumPy before 2.2 leaves a matrix of one row as it is, as it leaves y to this day.
-        vector = part.ndim != 2 if k == 0 and _COV_TURNS_ROWS else p.shape[0] == 1
+        vector = p.shape[0] == 1 if k else part.ndim != 2  # of y NumPy turns no single row
         rows.append(p if rowvar or vector else permute(p, (1, 0)))
     if not rows[0].shape[0]:
         return const(0, dtype, (0, 0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import inspect as python_inspect
 import os
 import threading
@@ -25,6 +26,7 @@ from symgrad.errors import (
 from symgrad.expr.node import FLOATS, Expr
 from symgrad.expr.walk import substitute
 from symgrad.fixed import NotFixed
+from symgrad.forks import ForkSafeLock
 from symgrad.graph import Graph
 from symgrad.names import safe_path
 from symgrad.options import DEFAULT_OPTIONS, Options
@@ -54,7 +56,10 @@ def _load_generator() -> None:
 
 
 if not is_known():  # waiting for other processes leaves time for what will then be needed
-    threading.Thread(target=_load_generator, name="symgrad-templates", daemon=True).start()
+    _loading = threading.Thread(target=_load_generator, name="symgrad-templates", daemon=True)
+    _loading.start()
+    # A child would wait for ever for a module that a thread it lacks was importing.
+    os.register_at_fork(before=functools.partial(_loading.join, 10.0))
 _Caller: Any = dispatch.base()
 
 
@@ -316,7 +321,7 @@ class Dispatcher(_Caller):
         self.trace = trace
         self.compiled: dict[Any, Compiled] = {}
         self.fixed: list[Any] = []  # keys of versions for fixed values, oldest first
-        self.lock = threading.RLock()
+        self.lock = ForkSafeLock()
         self._watch((CURRENT, NO_TRACE))
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
@@ -346,7 +351,7 @@ class Dispatcher(_Caller):
             raise
         compiled = self.compiled.get(key)
         if compiled is None:
-            with self.lock:
+            with self.lock.held():
                 compiled = self.compiled.get(key)
                 if compiled is None:
                     graph = self.trace(self.f, *args, **kwargs).simplify()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from symgrad.expr.node import ARG, ARRAY, FLOATS, Expr, arg, array, bind, const
 from symgrad.expr.op import Op, lookup
 from symgrad.expr.walk import expand_composites, toposort
 from symgrad.fixed import same
+from symgrad.forks import cached
 from symgrad.simplify import RULES, simplify
 from symgrad.simplify.gathers import hoist_from_gathers
 from symgrad.tree import TreeDef, flatten
@@ -114,12 +114,12 @@ class Graph:
         fixed = {position for position, _, _ in self.statics}
         return [leaf for k, leaf in enumerate(leaves) if k not in fixed]
 
-    @functools.cached_property
+    @cached
     def _arity(self) -> int:
         """How many arguments were given by position when the function was traced."""
         return self.in_tree.nodes[1].arity
 
-    @functools.cached_property
+    @cached
     def _traced(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Arguments of the traced structure, with placeholders for leaves."""
         return self.in_tree.unflatten(range(self.in_tree.num_leaves))
@@ -167,12 +167,12 @@ class Graph:
         """Arrays in the result's structure; scalars as Python numbers."""
         return self.out_tree.unflatten([r if r.ndim else r.item() for r in results])
 
-    @functools.cached_property
+    @cached
     def input_types(self) -> list[ArrayType]:
         """Name, dtype and shape of every array argument."""
         return _types(self.args, self.arg_names)
 
-    @functools.cached_property
+    @cached
     def output_types(self) -> list[ArrayType]:
         """Name, dtype and shape of every result."""
         return _types(self.outs, self.out_names)

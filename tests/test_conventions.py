@@ -16,7 +16,7 @@ import pytest
 import scipy.special as special
 
 import symgrad as sg
-from symgrad.errors import DifferentiationError, DtypeError
+from symgrad.errors import DifferentiationError, DtypeError, OutOfRangeError
 
 inf, nan = math.inf, math.nan
 
@@ -74,6 +74,10 @@ KINKS: dict[str, tuple[Callable[..., Any], tuple[Any, ...], tuple[Any, ...]]] = 
     "clip, one bound": (lambda x: np.clip(x, 0, None), (0.0,), (1,)),
     "max shares": (np.max, (A(1, 3, 3, 2),), ([0, 0.5, 0.5, 0],)),
     "min shares": (np.min, (A(1, 3, 1, 1),), ([1 / 3, 0, 1 / 3, 1 / 3],)),
+    "max with nan": (np.max, (A(1, 2, nan),), ([nan, nan, nan],)),
+    "min with nan": (np.min, (A(nan, 2, 1),), ([nan, nan, nan],)),
+    "max of infinities": (np.max, (A(inf, 2, inf),), ([0.5, 0, 0.5],)),
+    "max of -inf alone": (np.max, (A(-inf, -inf),), ([0.5, 0.5],)),
     "ptp of equals": (np.ptp, (A(2, 2),), ([0, 0],)),
     "hypot(0, 0)": (np.hypot, (0.0, 0.0), (0, 0)),
     "norm(0)": (np.linalg.norm, (A(0, 0, 0),), ([0, 0, 0],)),
@@ -132,6 +136,37 @@ KINKS: dict[str, tuple[Callable[..., Any], tuple[Any, ...], tuple[Any, ...]]] = 
 @pytest.mark.parametrize("name", KINKS)
 def test_kink(name):
     assert_derivatives(*KINKS[name])
+
+
+def test_deltas_choose():
+    """What is beside a diagonal is 0 and not 0 · inf, in C and without a compiler."""
+    x = A(0, 1, 4)
+    for f, wanted in (
+        (sg.jacfwd(np.sqrt), np.diag([inf, 0.5, 0.25])),
+        (sg.jacrev(np.sqrt), np.diag([inf, 0.5, 0.25])),
+        (sg.hessian(lambda x: np.sum(np.sqrt(x))), np.diag([-inf, -0.25, -1 / 32])),
+        (lambda x: np.diag(1 / x), np.diag([inf, 1, 0.25])),
+        (lambda x: np.diag(x / 0, 1), np.diag([nan, inf, inf], 1)),
+        (lambda x: np.diagflat(np.log(x)), np.diag([-inf, 0, math.log(4)])),
+    ):
+        np.testing.assert_array_equal(sg.jit(f)(x), wanted)
+        np.testing.assert_array_equal(sg.trace(f, x).simplify().evaluate(x), wanted)
+
+
+def test_integers_to_negative_powers():
+    """NumPy refuses them; so do we, while tracing or, if only the call knows, then."""
+    power = sg.jit(lambda x, y: x**y)
+    assert power(3, 4) == 81 and power(A(2, 3).astype(int), A(1, 2).astype(int)).tolist() == [2, 9]
+    assert sg.jit(lambda k: (-1) ** k)(3) == -1
+    for f, args in (
+        (power, (2, -1)), (power, (A(2, 3).astype(int), A(1, -2).astype(int))),
+        (power, (np.int32(2), np.int32(-1))), (sg.jit(lambda k: 2**k), (-3,)),
+    ):  # fmt: skip
+        with pytest.raises(OutOfRangeError, match="negative integer power"):
+            f(*args)
+    for f in (lambda x: x**-1, lambda x: x ** A(1, -1).astype(int), lambda x: np.power(x, -2)):
+        with pytest.raises(ValueError, match="negative integer powers"):
+            sg.trace(f, sg.i64[2])
 
 
 def test_values_at_the_ends():

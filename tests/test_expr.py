@@ -94,6 +94,7 @@ def test_constant_folding_uses_the_reference_semantics():
 
 def test_table_is_weak():
     gc.collect()
+    arg(0, (), "float64")  # dead entries are dropped by the next new node
     before = len(node_module._TABLE)
     x = arg(0, (), "float64")
     y = x
@@ -102,7 +103,19 @@ def test_table_is_weak():
     assert len(node_module._TABLE) >= before + 1000
     del x, y
     gc.collect()
+    arg(0, (), "float64")
     assert len(node_module._TABLE) <= before + 10
+
+
+def test_a_dead_node_is_made_anew():
+    """Also while its entry is still in the table, and without the old entry taking the new away."""
+    x = arg(0, (), "float64")
+    for _ in range(3):
+        y = sin(x)
+        del y
+        new = sin(x)
+        arg(0, (), "float64")
+        assert sin(x) is new
 
 
 def test_threads_share_one_table():

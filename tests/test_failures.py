@@ -11,7 +11,6 @@ import os
 import shutil
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -261,7 +260,7 @@ def test_no_compiler_at_all(tmp_path):
 )
 @pytest.mark.usefixtures("no_compiler")
 def test_the_warning_blames_the_users_line(use, monkeypatch):
-    monkeypatch.setattr(call, "_warned", threading.Event())
+    monkeypatch.setattr(call, "_said", set())
     with pytest.warns(NoCompilerWarning) as seen:
         use()
     ((file, line),) = [(w.filename, w.lineno) for w in seen]
@@ -283,7 +282,11 @@ def test_a_named_compiler_that_is_none(named, way, tmp_path, monkeypatch):
 def test_ziglang_alone(tmp_path):
     pytest.importorskip("ziglang")
     shared = str(Path.home() / ".cache" / "zig")  # zig builds its C library once per cache
-    assert fresh(tmp_path, PATH="", HOME=str(tmp_path), ZIG_GLOBAL_CACHE_DIR=shared) == []
+    options = {"HOME": str(tmp_path), "ZIG_GLOBAL_CACHE_DIR": shared}
+    ((kind, message, _),) = fresh(tmp_path, PATH="", **options)
+    assert kind == "SymgradWarning" and "PATH='' names no directory" in message
+    (tmp_path / "empty").mkdir()
+    assert fresh(tmp_path, PATH=str(tmp_path / "empty"), **options) == []
 
 
 def test_home_unset(tmp_path):

@@ -27,6 +27,8 @@ FLOAT_HELPERS = {
     "sg_gammaln": 1, "sg_digamma": 1, "sg_polygamma": 2, "sg_sigmoid": 1, "sg_softplus": 1,
     "sg_logaddexp": 2, "sg_mod": 2, "sg_floor_divide": 2, "sg_xlogy": 2,
     "sg_rel_entr": 2, "sg_jn_root": 2,
+    "sg_logit": 1,
+    "sg_betaln": 2, "sg_polygamma_step": 3,
 }  # fmt: skip
 INT_HELPERS = ("sg_ipow", "sg_imod", "sg_ifloor_divide")
 TYPES = {
@@ -238,6 +240,87 @@ def test_edges_agree_with_the_evaluator(helper, name):
 def test_polygamma_edges(helper, n):
     x = np.concatenate([EDGES, -np.arange(9.0), np.linspace(0.1, 9, 73)])
     agree(helper("sg_polygamma")(np.asarray(float(n)), x), special.polygamma(n, x), 1e-13)
+
+
+POSITIVE = (1e-300, 1e-8, 0.1, 0.5, 1, 1.5, 2.5, 7, 9.9, 10, 10.1, 50, 1e3, 1e6, 1e15, 1e17, 1e300)
+NEGATIVE = (-1e-8, -0.1, -0.5, -1.5, -2.5, -7.25, -50.5, -1000.25, -1e6 - 0.25, -1e10 - 0.25)
+
+
+def exact_betaln(a, b):
+    a, b = mpmath.mpf(float(a)), mpmath.mpf(float(b))
+    y = a + b
+    if y <= 0 and y == mpmath.floor(y):
+        return -mpmath.inf
+    return mpmath.re(mpmath.loggamma(a) + mpmath.loggamma(b) - mpmath.loggamma(y))
+
+
+def test_betaln(helper):
+    """SciPy loses half of the digits where one argument is large, and more among negative ones."""
+    pairs = list(itertools.product(POSITIVE, POSITIVE))
+    pairs += [p for p in itertools.product(POSITIVE[1:-2] + NEGATIVE, repeat=2) if min(p) < 0]
+    a, b = np.array(pairs).T
+    with mpmath.workdps(350):
+        exact = np.array([float(exact_betaln(x, y)) for x, y in pairs])
+    assert np.isfinite(exact).sum() > 450
+    for got in (helper("sg_betaln")(a, b), special.betaln(a, b)):
+        np.testing.assert_allclose(got, exact, rtol=4e-15, atol=2e-15)
+    x, y = np.float32([0.1, 2.5, 1e6, -2.25]), np.float32([3, 1e5, 0.3, 0.5])
+    exact = [float(exact_betaln(p, q)) for p, q in zip(x, y, strict=True)]
+    np.testing.assert_allclose(helper("sg_betaln", "float32")(x, y), exact, rtol=2e-6)
+
+
+def test_betaln_at_poles(helper):
+    """A pole of one argument is finite where the sum has one as well, as SciPy has it."""
+    for a, b, value in (
+        (-1, 1, 0.0), (-3, 2, -np.log(6)), (2, -3, -np.log(6)), (-3, 4, np.inf), (-3, 2.5, np.inf),
+        (0, 1, np.inf), (-0.0, 2, np.inf), (-1, -1, np.inf), (np.inf, 2, -np.inf),
+        (-1.5, 0.5, -np.inf), (np.inf, -2.5, np.inf), (-np.inf, 1, np.inf), (np.nan, 1, np.nan),
+        (np.nan, 0, np.nan), (0, np.nan, np.nan),
+    ):  # fmt: skip
+        for got in (helper("sg_betaln")(np.asarray(a), np.asarray(b)), special.betaln(a, b)):
+            np.testing.assert_allclose(got, value, rtol=1e-15, err_msg=f"betaln({a}, {b})")
+
+
+@pytest.mark.parametrize("n", range(5))
+def test_polygamma_step(helper, n):
+    """Differences of polygamma to the last digits, where the operands agree in all of theirs."""
+    values = [v for v in POSITIVE if 1e-10 < v < 1e18]
+    x, d = np.array(list(itertools.product(values, values))).T
+    with mpmath.workdps(120):
+        exact = np.array([
+            float(mpmath.psi(n, mpmath.mpf(p) + mpmath.mpf(q)) - mpmath.psi(n, p))
+            for p, q in zip(x.tolist(), d.tolist(), strict=True)
+        ])  # fmt: skip
+    order = np.asarray(float(n))
+    for got in (helper("sg_polygamma_step")(order, x, d), special.polygamma_step(n, x, d)):
+        np.testing.assert_allclose(got, exact, rtol=2e-15, atol=1e-300)
+    back = helper("sg_polygamma_step")(order, np.asarray(3.5), np.asarray(-1.25))
+    np.testing.assert_allclose(back, float(mpmath.psi(n, 2.25) - mpmath.psi(n, 3.5)), rtol=2e-15)
+    grid = [v.ravel() for v in np.meshgrid([*EDGES, *-np.arange(5.0)], EDGES)]
+    with np.errstate(all="ignore"):
+        agree(helper("sg_polygamma_step")(order, *grid), special.polygamma_step(n, *grid), 1e-12)
+    single = np.float32([0.5, 3, 40]), np.float32([1e-3, 2, 700])
+    exact = [float(special.polygamma_step(n, *map(float, v))) for v in zip(*single, strict=True)]
+    got = helper("sg_polygamma_step", "float32")(np.float32(n), *single)
+    np.testing.assert_allclose(got, exact, rtol=4e-6)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_logit(helper, dtype):
+    """Its root at 1/2 as well as the ends, also where 1/x overflows."""
+    near = 0.5 + np.outer([1, -1], [2**-22, 1e-6, 1e-3, 0.1, 0.2, 0.3, 0.49]).ravel()
+    ends = np.array([1e-5, 1e-20, 1e-30, 1e-38, 1 - 1e-5, 1 - 2**-24, 0.25, 0.75])
+    least = np.finfo(dtype).smallest_subnormal
+    x = np.concatenate([near, ends, [least, 3 * least, np.finfo(dtype).tiny]]).astype(dtype)
+    if dtype == "float64":
+        x = np.append(x, 0.5 + np.array([2**-53, -(2**-54), 1e-10]))
+    exact = reference(lambda t: mpmath.log(t) - mpmath.log(1 - t), x)
+    for got in (helper("sg_logit", dtype)(x), special.logit(x)):
+        assert got.dtype == dtype and error(got, exact) < 3 * EPS[dtype]
+    edges = np.array([0.5, 0, -0.0, 1, -0.1, 1.1, np.nan, np.inf, -np.inf], dtype)
+    wanted = [0, -np.inf, -np.inf, np.inf, *[np.nan] * 5]
+    for got in (helper("sg_logit", dtype)(edges), special.logit(edges)):
+        np.testing.assert_array_equal(got, wanted)
 
 
 def test_special_functions_of_the_evaluator():

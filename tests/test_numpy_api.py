@@ -344,6 +344,7 @@ SCIPY = """erf erfc gammaln psi digamma expit xlogy logit ndtr log_expit entr xl
     polygamma""".split()
 
 
+@pytest.mark.filterwarnings("ignore:numpy.fix is deprecated:DeprecationWarning")
 @pytest.mark.parametrize("case", CASES)
 def test_function(case: str) -> None:
     function, *values = CASES[case]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import fnmatch
 import importlib.metadata
 import re
 import subprocess
@@ -23,7 +24,7 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 # A row may import the rows above it. Parts of one row do not know each other; the modules inside
 # one folder may.
 LAYERS = [
-    ["errors", "version"],
+    ["errors", "forks", "version"],
     ["names", "tree", "specs", "boundary", "fixed", "options", "pickling", "resources"],
     ["expr"],
     ["ops"],
@@ -185,3 +186,24 @@ def test_ci_runs_the_command_of_the_readme():
     announced, command = result.stdout.splitlines()
     assert announced == f"+ {command}"
     assert "-m pytest" in command and command in (ROOT / "README.md").read_text()
+
+
+def test_every_dependency_has_a_lower_bound():
+    """An older version that pip may choose would break at the first call."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    for text in project["dependencies"]:
+        name, least = re.fullmatch(r"([\w]+)>=([\d.]+)", text).groups()
+        installed = re.match(r"[\d.]+", importlib.metadata.version(name))[0].rstrip(".")
+        numbers = [[int(n) for n in v.split(".")] for v in (installed, least)]
+        assert numbers[0] >= numbers[1], text
+
+
+def test_the_source_archive_has_what_tests_read():
+    """Every file and folder at the top of the repository that a test names."""
+    table = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    patterns = table["tool"]["hatch"]["build"]["targets"]["sdist"]["include"]
+    top = {p.name for p in ROOT.iterdir()} - {".git", "pyproject.toml"}
+    for path in (ROOT / "tests").glob("*.py"):
+        for name in re.findall(r"/ \"([\w.]+)\"", path.read_text(encoding="utf-8")):
+            if name in top:
+                assert any(fnmatch.fnmatch("/" + name, p) for p in patterns), (path.name, name)

@@ -170,6 +170,7 @@ EXACT = {
     "gap": lambda a, b: a - b, "equal": lambda a, b: a == b,
     "greater": lambda a, b: a > b, "greater_equal": lambda a, b: a >= b,
     "not_equal": lambda a, b: a != b,
+    "logit": lambda a: M.log(a / (1 - a)),
 }  # fmt: skip
 POINTS = [s * v for v in (1e-20, 1e-9, 1e-3, 0.3, 0.69, 0.7, 1.7, 5, 19, 37, 200, 710, 800)
           for s in (1, -1)]  # fmt: skip

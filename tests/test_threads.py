@@ -478,7 +478,7 @@ def test_a_compiler_without_openmp(monkeypatch):
         return build(*a, threads=threads, **options)
 
     monkeypatch.setattr(call, "build", no_openmp)
-    monkeypatch.setattr(call, "_told_serial", threading.Event())
+    monkeypatch.setattr(call, "_said", set())
     recorded = []
     monkeypatch.setattr(Record, "find", lambda self: None)
     monkeypatch.setattr(Record, "write", lambda self, *made: recorded.append(made))

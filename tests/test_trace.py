@@ -19,7 +19,6 @@ from symgrad.errors import (
     OutOfRangeError,
     ShapeError,
     StructureError,
-    SymgradWarning,
     TraceError,
     UnsupportedError,
 )
@@ -400,11 +399,6 @@ def test_threads_trace_independently() -> None:
         t.join()
     for k, r in enumerate(results):
         np.testing.assert_allclose(r, np.sin(V) * k + sum(V))
-
-
-def test_random_numbers_are_reported() -> None:
-    with pytest.warns(SymgradWarning, match=r"np\.random"):
-        traced(lambda x: x * np.random.normal(), V)
 
 
 def test_outputs() -> None:

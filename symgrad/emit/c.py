@@ -127,6 +127,7 @@ TEMPLATES = jinja2.Environment(
     undefined=jinja2.StrictUndefined,
     auto_reload=False,
     bytecode_cache=_Translations(),
+    cache_size=-1,  # all are kept, and without a lock, which a fork could find held
     **_SYNTAX,
 )
 TEMPLATES.filters["standard_headers"] = standard_headers
@@ -858,6 +859,10 @@ class _Emitter:
         if node.op is LOAD:
             return self.place(self.buffers[node.attrs[0]], node.args), _ATOM
         if node.name == "convert":
+            if node.args[0].dtype == "bool" and node.dtype not in FLOATS:
+                # gcc's -Wbool-compare sees through a cast where the number is compared
+                choice = f"{self.spell(node.args[0], _OR)} ? 1 : 0"
+                return f"({C_TYPES[node.dtype]})({choice})", _UNARY
             return f"({C_TYPES[node.dtype]}){self.spell(node.args[0], _UNARY)}", _UNARY
         template = _spelling(node)
         assert template is not None, f"{node.name} has no C spelling"
@@ -884,7 +889,9 @@ class _Emitter:
             # parentheses on the right only: floating point is not associative
             operands = [self.spell(node.args[0], level - 1), self.spell(node.args[-1], level)]
         else:
-            operands = [self.spell(a, max(level, _EQUAL)) for a in node.args]
+            # gcc's -Wparentheses asks for them in a < b == c < d
+            above = _COMPARE if level in (_EQUAL, _COMPARE) else max(level, _EQUAL)
+            operands = [self.spell(a, above) for a in node.args]
         return template.format(*operands), level
 
 

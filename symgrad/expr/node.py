@@ -14,10 +14,10 @@ generated text the same in every process.
 
 from __future__ import annotations
 
+import collections
 import functools
 import itertools
 import math
-import threading
 import weakref
 import zlib
 from typing import Any
@@ -26,6 +26,7 @@ import numpy as np
 
 from symgrad.errors import DtypeError, ShapeError
 from symgrad.expr.op import OPS, Kind, Op
+from symgrad.forks import ForkSafeLock
 
 DTYPES = ("bool", "int32", "int64", "float32", "float64")
 FLOATS = ("float32", "float64")
@@ -116,8 +117,19 @@ class Expr:
         return bind("negative", self)
 
 
-_TABLE: weakref.WeakValueDictionary[tuple[Any, ...], Expr] = weakref.WeakValueDictionary()
-_LOCK = threading.RLock()
+class _Entry(weakref.ref[Expr]):
+    """A weak reference that knows its key in the table."""
+
+    __slots__ = ("key",)
+
+    key: tuple[Any, ...]
+
+
+# Not a WeakValueDictionary: that calls Python whenever a node dies, and a Ctrl-C that arrives there
+# is printed and lost. Here C notes which entries are dead; the next new node drops them.
+_TABLE: dict[tuple[Any, ...], _Entry] = {}
+_DEAD: collections.deque[_Entry] = collections.deque()
+_LOCK = ForkSafeLock()
 _ARG_NUMBERS = itertools.count()
 
 
@@ -149,7 +161,7 @@ def bind(op: str | Op, /, *args: Expr, attrs: tuple[Any, ...] = ()) -> Expr:
 
 def _intern(row: Op, args: tuple[Expr, ...], attrs: tuple[Any, ...]) -> Expr:
     key = (row, args, attrs)
-    node = _TABLE.get(key)
+    node = _known(key)
     if node is not None:
         return node
     shape, dtype = row.infer(*args, *attrs)
@@ -169,8 +181,33 @@ def _store(key: tuple[Any, ...], shape: tuple[int, ...], dtype: str, order: int)
     node = Expr.__new__(Expr)
     node.op, node.args, node.attrs = key[0], key[1], key[2]
     node.shape, node.dtype, node.order, node.site = shape, dtype, order, None
-    with _LOCK:
-        return _TABLE.setdefault(key, node)
+    entry = _Entry(node, _DEAD.append)
+    entry.key = key
+    if _DEAD:
+        _drop_dead()
+    found = _TABLE.setdefault(key, entry)
+    if found is entry:
+        return node
+    with _LOCK.held():  # another thread's node, or a dead one that is still to be dropped
+        other = _known(key)
+        if other is None:
+            _TABLE[key] = entry
+        return other or node
+
+
+def _known(key: tuple[Any, ...]) -> Expr | None:
+    entry = _TABLE.get(key)
+    return None if entry is None else entry()
+
+
+def _drop_dead() -> None:
+    """Take dead entries out of the table. Their keys held other nodes, which then die in turn."""
+    with _LOCK.held():
+        while _DEAD:
+            entry = _DEAD.popleft()
+            if _TABLE.get(entry.key) is entry:  # else a new node has the key
+                del _TABLE[entry.key]
+            del entry  # the last to hold its key, and so the operands
 
 
 def _fold(row: Op, args: tuple[Expr, ...]) -> Expr | None:
@@ -278,7 +315,7 @@ def const(value: Any, dtype: str = "float64", shape: tuple[int, ...] = ()) -> Ex
         value = np.iinfo(dtype).max if value > 0 else np.iinfo(dtype).min
     bits = np.asarray(value).astype(dtype).tobytes()
     key = (CONST, (), (dtype, bits, shape))
-    node = _TABLE.get(key)
+    node = _known(key)
     if node is None:
         # Depth 0: constants sort before everything else; the value decides among them.
         node = _store(key, shape, dtype, zlib.crc32(bits) << 32 | len(shape) << 24 | _size(shape))
@@ -318,7 +355,7 @@ def array(value: np.ndarray) -> Expr:
         return const(value[()], str(value.dtype))
     data = ArrayData(value)
     key = (ARRAY, (), (data,))
-    node = _TABLE.get(key)
+    node = _known(key)
     if node is None:
         order = 1 << DEPTH_SHIFT | data.digest
         node = _store(key, data.array.shape, str(data.array.dtype), order)

@@ -185,8 +185,25 @@ def _rel_entr(self: Notation, node: Expr) -> Formula:
     return F.hadamard([a, _named("log", F.divide(a, b))])
 
 
+def _betaln(self: Notation, node: Expr) -> Formula:
+    a, b = (self.known[x] for x in node.args)
+    return _named("log", F.call("B", r"\mathrm{B}", [a, b], _rank(a, b)))
+
+
+def _polygamma_step(self: Notation, node: Expr) -> Formula | None:
+    order, x, d = (self.known[a] for a in node.args)
+    after, before = _psi(order, F.add([x, d], reorder=False)), _psi(order, x)
+    return after and before and F.add([after, F.neg(before)], reorder=False)
+
+
 def _polygamma(self: Notation, node: Expr) -> Formula | None:
     order, x = (self.known[a] for a in node.args)
+    return _psi(order, x)
+
+
+def _psi(order: Formula, x: Formula) -> Formula | None:
+    if F.is_number(order, "0"):
+        return _named("digamma", x)
     if order.kind != "number" or not order.data.isdigit():
         return None
     raised = order.data.translate(F.SUPERSCRIPT)
@@ -497,7 +514,9 @@ MAKERS: dict[str, Maker] = {
     "xlogy": _xlogy,
     "xlog1py": _xlog1py,
     "rel_entr": _rel_entr,
+    "betaln": _betaln,
     "polygamma": _polygamma,
+    "polygamma_step": _polygamma_step,
     "logical_not": _of(_negated),
     "select": _select,
     "convert": _convert,

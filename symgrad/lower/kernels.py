@@ -643,12 +643,12 @@ class Kernels:
             result: Expr | None = None
             deltas: list[Expr] = []
             for factor, labels in zip(node.args, node.attrs[0], strict=True):
+                if factor.op is EYE:
+                    deltas.append(bind("equal", *(at[k] for k in labels)))
+                    continue
                 value = yield factor, tuple(at[k] for k in labels)
-                if factor.op is EYE and value.name == "select":
-                    deltas.append(value.args[0])
-                else:
-                    result = value if result is None else result * value
-            # A delta is a zero by structure: an infinite factor does not make it NaN.
+                result = value if result is None else result * value
+            # A delta chooses: 0 beside the diagonal, also where the other factors are infinite.
             result = const(1, node.dtype) if result is None else result
             for same in deltas:
                 result = bind("select", same, result, const(0, node.dtype))

@@ -314,6 +314,7 @@ unary("erfc",     special.erfc,    "erfc@({0})",          lambda x, out: -2 / ma
 unary("gammaln",  special.gammaln, "sg_gammaln@({0})",    lambda x, out: digamma(x),                        "loggamma(a)",  _POSITIVE,    40)
 unary("digamma",  special.digamma, "sg_digamma@({0})",    lambda x, out: bind("polygamma", const(1, x.dtype, x.shape), x), "digamma(a)", _POSITIVE, 40, numpy=("psi", "digamma"))
 unary("sigmoid",  special.sigmoid, "sg_sigmoid@({0})",    lambda x, out: out * sigmoid(-x),                 "1/(1 + exp(-a))", _REAL,     25, numpy=("expit",), nonnegative=always)
+unary("logit",    special.logit,   "sg_logit@({0})",      lambda x, out: 1 / (x * (1 - x)),                 "log(a/(1 - a))", (0.05, 0.95), 30)
 unary("softplus", special.softplus, "sg_softplus@({0})",  lambda x, out: sigmoid(x),                        "log(1 + exp(a))", _REAL,     45, numpy=(), nonnegative=always)
 unary("sinc",     special.sinc,    "{0} == 0 ? 1 : sin@({0}) / ({0})", lambda x, out: -x * jn_root(const(1, x.dtype, x.shape), square(x)), "sinc(a)", _REAL, 25, numpy=())
 unary("stop_gradient", np.positive, "{0}",                None,                                             "a",            _REAL,        0, _infer_same, ("stop_gradient",), nonnegative=if_first)
@@ -344,6 +345,7 @@ binary("xlog1py",  special.xlog1py,  "{0} == 0 && {1} == {1} ? 0 : ({0}) * log1p
 binary("rel_entr", special.rel_entr, "sg_rel_entr@({0}, {1})", (lambda x, y, out: _or_zero(x, y, log(x) - log(y) + 1), lambda x, y, out: _or_zero(x, y, -(x / y))), "a*log(a/b)", (_POSITIVE, _POSITIVE), 30)
 binary("jn_root",  special.jn_root,  "sg_jn_root@({0}, {1})", (None, lambda n, x, out: -0.5 * jn_root(n + 1, x)),               "jn(a, sqrt(b))/sqrt(b)**a", ((1.0, 1.0), _POSITIVE), 60, numpy=())
 binary("polygamma", special.polygamma, "sg_polygamma@({0}, {1})", (None, lambda n, x, out: bind("polygamma", n + 1, x)),        "polygamma(a, b)", ((1.0, 1.0), _POSITIVE), 80)
+binary("betaln",   special.betaln,   "sg_betaln@({0}, {1})",  (lambda a, b, out: -_step(0, a, b), lambda a, b, out: -_step(0, b, a)), "loggamma(a) + loggamma(b) - loggamma(a + b)", (_POSITIVE, _POSITIVE), 90, commutative=True)
 
 for _name, _evaluate, _c, _sympy in (
     ("less",          np.less,          "{0} < {1}",  "a < b"),
@@ -358,6 +360,25 @@ for _name, _evaluate, _c, _sympy in (
 ):
     binary(_name, _evaluate, _c, (None, None), _sympy, _PAIR, 1, _infer_bool)
 # fmt: on
+
+
+def _step(n: int, x: Expr, d: Expr) -> Expr:
+    """polygamma(n, x + d) - polygamma(n, x)"""
+    return bind("polygamma_step", const(n, x.dtype, x.shape), x, d)
+
+
+register(
+    Op(
+        "polygamma_step", Kind.ELEMENTWISE, _infer_float, special.polygamma_step,
+        partials=(
+            None,
+            lambda n, x, d, out: bind("polygamma_step", n + 1, x, d),
+            lambda n, x, d, out: bind("polygamma", n + 1, x + d),
+        ),
+        c="sg_polygamma_step@({0}, {1}, {2})", sympy="polygamma(a, b + c) - polygamma(a, b)",
+        domain=((1.0, 1.0), _POSITIVE, _POSITIVE), cost=150, numpy=(),
+    )
+)  # fmt: skip
 
 
 def _infer_select(condition: Expr, a: Expr, b: Expr) -> tuple[tuple[int, ...], str]:

@@ -61,18 +61,29 @@ def _no_axes(args: Args, attrs: Attrs) -> Expr | None:
 # ---- max and min -----------------------------------------------------------------------------
 
 
-def _extremum_vjp(ct: Expr, out: Expr, args: Args, attrs: Attrs) -> list[Expr]:
-    x, axes = args[0], attrs[0]
-    mask = equal(x, spread(out, x, axes))
-    count = sum_(bind("convert", mask, attrs=(x.dtype,)), axes)
-    return [select(mask, spread(ct / count, x, axes), 0)]
+def _ties(name: str, out: Expr, x: Expr, axes: tuple[int, ...]) -> tuple[Expr, Expr]:
+    """Which elements lose, and how many do not.
+
+    The derivative of a NaN is NaN: no element equals it, so the count is made NaN, and none loses
+    against it.
+    """
+    best = spread(out, x, axes)
+    count = sum_(bind("convert", equal(x, best), attrs=(x.dtype,)), axes)
+    return bind(name, x, best), select(equal(count, 0), np.nan, count)
 
 
-def _extremum_jvp(tangents: list[Any], out: Expr, args: Args, attrs: Attrs) -> Expr:
-    x, axes = args[0], attrs[0]
-    mask = equal(x, spread(out, x, axes))
-    count = sum_(bind("convert", mask, attrs=(x.dtype,)), axes)
-    return sum_(select(mask, tangents[0], 0), axes) / count
+def _extremum(name: str) -> dict[str, Any]:
+    """Derivatives; `name` says how an element compares to the extremum when it loses."""
+
+    def vjp(ct: Expr, out: Expr, args: Args, attrs: Attrs) -> list[Expr]:
+        loses, count = _ties(name, out, args[0], attrs[0])
+        return [select(loses, 0, spread(ct / count, args[0], attrs[0]))]
+
+    def jvp(tangents: list[Any], out: Expr, args: Args, attrs: Attrs) -> Expr:
+        loses, count = _ties(name, out, args[0], attrs[0])
+        return sum_(select(loses, 0, tangents[0]), attrs[0]) / count
+
+    return {"vjp": vjp, "jvp": jvp}
 
 
 # ---- prod ------------------------------------------------------------------------------------
@@ -201,8 +212,8 @@ def _row(name: str, kind: Kind, infer: Any, evaluate: Any, **more: Any) -> Op:
 
 
 # fmt: off
-_row("max",    Kind.REDUCE, _infer_nonempty, lambda x, axes: np.max(x, axis=axes), vjp=_extremum_vjp, jvp=_extremum_jvp, normalize=_no_axes, domain=((-3.0, 3.0),), combine=("max", -np.inf), nonnegative=if_first)
-_row("min",    Kind.REDUCE, _infer_nonempty, lambda x, axes: np.min(x, axis=axes), vjp=_extremum_vjp, jvp=_extremum_jvp, normalize=_no_axes, domain=((-3.0, 3.0),), combine=("min", np.inf), nonnegative=if_first)
+_row("max",    Kind.REDUCE, _infer_nonempty, lambda x, axes: np.max(x, axis=axes), **_extremum("less"), normalize=_no_axes, domain=((-3.0, 3.0),), combine=("max", -np.inf), nonnegative=if_first)
+_row("min",    Kind.REDUCE, _infer_nonempty, lambda x, axes: np.min(x, axis=axes), **_extremum("greater"), normalize=_no_axes, domain=((-3.0, 3.0),), combine=("min", np.inf), nonnegative=if_first)
 _row("prod",   Kind.REDUCE, _infer,          lambda x, axes: np.prod(x, axis=axes), vjp=_prod_vjp, jvp=_prod_jvp, normalize=_no_axes, domain=((-3.0, 3.0),), combine=("*", 1), nonnegative=if_first)
 _row("any",    Kind.REDUCE, _infer,          lambda x, axes: np.any(x, axis=axes), normalize=_no_axes, combine=("||", False))
 _row("all",    Kind.REDUCE, _infer,          lambda x, axes: np.all(x, axis=axes), normalize=_no_axes, combine=("&&", True))

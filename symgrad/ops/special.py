@@ -100,7 +100,7 @@ def _horner(coefficients: list[float], x: Any) -> Any:
 
 
 def gammaln(x: Any) -> Any:
-    """log |Γ(x)|, accurate near its roots 1 and 2; +inf at the poles."""
+    """log |Γ(x)|, accurate near its roots 1 and 2; +inf at the poles; -inf at -inf, as in SciPy."""
     x = np.asarray(x, float)
     with np.errstate(all="ignore"):
         a = np.abs(x)
@@ -122,7 +122,64 @@ def gammaln(x: Any) -> Any:
         r = np.abs(x - np.rint(x))
         reflected = np.log(math.pi / (a * np.sin(math.pi * r))) - result
         reflected = np.where(a < 1e-10, -np.log(a), np.where(r == 0, np.inf, reflected))
-        return np.where(np.isinf(x), np.inf, np.where(x < 0, reflected, result))
+        return np.where(np.isinf(x), x, np.where(x < 0, reflected, result))
+
+
+def _stirling(x: Any) -> Any:
+    """log Γ(x) - (x - 1/2) log x + x - log(2π)/2 for x >= 10."""
+    coefficients = [b / (2 * k * (2 * k - 1)) for k, b in enumerate(_BERNOULLI[:8], start=1)]
+    return _horner(coefficients, 1 / x / x) / x
+
+
+def _betaln_positive(a: Any, b: Any) -> Any:
+    """What cancels in log Γ(x) - log Γ(x + d), for d <= x, is taken out of the logarithms.
+
+    As in TOMS 708 (Didonato & Morris 1992), with differences of Stirling's series.
+    """
+    x, d = np.maximum(a, b), np.minimum(a, b)
+    y = x + d
+    near = gammaln(d) + (gammaln(x) - gammaln(y))
+    far, large, above = np.maximum(x, 10.0), np.maximum(d, 10.0), np.maximum(y, 10.0)
+    rest = _stirling(above) - _stirling(far)
+    small = np.log1p(d / far)
+    middle = gammaln(d) - (d * np.log(above) + ((far - 0.5) * small - d + rest))
+    both = 0.5 * math.log(2 * math.pi) + (_stirling(large) - rest) - 0.5 * (np.log(large) - small)
+    both = both - (large * np.log1p(far / large) + far * small)
+    result = np.where(x < 10, near, np.where(d < 10, middle, both))
+    return np.where(np.isinf(x), -np.inf, result)
+
+
+def _sine(x: Any, y: Any = 0.0) -> Any:
+    """|sin π(x + y)|, without what x + y would lose of the fraction of a small one."""
+    part = (x - np.rint(x)) + (y - np.rint(y))
+    return np.sin(math.pi * np.abs(part - np.rint(part)))
+
+
+def betaln(a: Any, b: Any) -> Any:
+    """log |B(a, b)| = log |Γ(a) Γ(b) / Γ(a + b)|; +inf at poles that a + b does not cancel."""
+    p, q = np.broadcast_arrays(np.asarray(a, float), np.asarray(b, float))
+    a, b = np.minimum(p, q), np.maximum(p, q)
+    with np.errstate(all="ignore"):
+        y = a + b
+        rest = (1 - y) - ((a - (y - (y - a))) + (b - (y - a)))  # 1 - a - b without the rounding
+        one = np.ones_like(a)
+
+        def positive(where: Any, first: Any, second: Any) -> Any:
+            return _betaln_positive(np.where(where, first, one), np.where(where, second, one))
+
+        pole = a == np.floor(a)
+        finite = (b > 0) & (b == np.floor(b)) & (y < 1) & np.isfinite(a)
+        at_pole = np.where(finite, positive(pole & finite, 1 - a - b, b), np.inf)
+        lost = np.isinf(b) | ((b <= 0) & (b == np.floor(b)))
+        # Reflection, Γ(z) Γ(1 - z) = π / sin πz, of all three, of a and a + b, and of a.
+        sines = _sine(a) * _sine(b) * (1 - y)
+        below = np.log(math.pi * _sine(a, b) / sines) - positive(b < 0, 1 - a, 1 - b)
+        across = np.log(_sine(a, b) / _sine(a)) + positive((a < 0) & (b > 0) & (y < 1), rest, b)
+        beside = np.log(math.pi / (b * _sine(a))) - positive((a < 0) & (y >= 1), 1 - a, y)
+        negative = np.where(b < 0, below, np.where(y < 1, across, beside))
+        negative = np.where(pole, at_pole, np.where(lost, np.inf, negative))
+        result = np.where(a > 0, positive(a > 0, a, b), negative)
+        return np.where(np.isnan(p) | np.isnan(q), np.nan, result)
 
 
 def digamma(x: Any) -> Any:
@@ -187,6 +244,60 @@ def polygamma(n: Any, x: Any) -> Any:
         at_pole = np.where(x == 0, -np.copysign(np.inf, x), np.nan)
         result = np.where(pole, np.where(odd & np.isfinite(x), np.inf, at_pole), result)
         return np.where(known, result, np.where(n == 0, digamma(x), np.nan))
+
+
+def _step_positive(n: Any, x: Any, d: Any) -> Any:
+    """n! (ζ(n + 1, x) - ζ(n + 1, x + d)) for x, d > 0: Euler-Maclaurin summation of differences."""
+
+    def part(m: Any, y: Any) -> Any:
+        return -np.expm1(-m * np.log1p(d / y))
+
+    scale = np.ones_like(x)
+    for k in range(1, int(np.max(n, initial=1)) + 1):
+        scale = np.where(k <= n, scale * (k / x), scale)
+    total, y, step = np.zeros_like(x), x, 0
+    while (y < n + 11).any():
+        small = y < n + 11
+        total = np.where(small, total + (x / y) ** (n + 1) * part(n + 1, y), total)
+        step += 1
+        y = np.where(small, x + step, y)
+    integral = np.where(n == 0, y * np.log1p(d / y), y / np.maximum(n, 1) * part(n, y))
+    term, series = (n + 1) / y, 0.5 * part(n + 1, y) + integral
+    for k, b in enumerate(_BERNOULLI, start=1):
+        series = series + b / math.factorial(2 * k) * term * part(n + 2 * k, y)
+        term = term * ((n + 2 * k) / y) * ((n + 2 * k + 1) / y)
+    total = total + (x / y) ** (n + 1) * series
+    return scale * (total / x)
+
+
+def polygamma_step(n: Any, x: Any, d: Any) -> Any:
+    """polygamma(n, x + d) - polygamma(n, x), without cancellation for positive x and x + d.
+
+    The derivatives of betaln: ψ(a + b) - ψ(a) is about b/a for large a.
+    """
+    n, x, d = np.broadcast_arrays(*(np.asarray(v, float) for v in (n, x, d)))
+    known = (n >= 0) & (n <= 1000) & (n == np.floor(n))
+    with np.errstate(all="ignore"):
+        y = x + d
+        inside = (x > 0) & (y > 0) & np.isfinite(x) & np.isfinite(y) & known
+        one = np.ones_like(x)
+        low = np.where(inside, np.where(d < 0, y, x), one)
+        step = _step_positive(np.where(known, n, 1.0), low, np.where(inside, np.abs(d), one))
+        step = np.where((d < 0) == (n % 2 == 1), step, -step)
+        result = np.where(inside, step, polygamma(n, y) - polygamma(n, x))
+        return np.where(known, result, np.nan)
+
+
+def logit(x: Any) -> Any:
+    """log(x / (1 - x)), in exact steps near its root 1/2."""
+    x = np.asarray(x)
+    x = x if x.dtype.kind == "f" else x.astype(float)
+    with np.errstate(all="ignore"):
+        m = np.where(x < 0.5, x, 1 - x) + x.dtype.type(0)  # -0 becomes 0
+        tiny = np.abs(m) < np.finfo(m.dtype).tiny  # 1 / m would overflow: with 2^60 m instead
+        size = np.log1p((1 - 2 * m) / np.where(tiny, m * 2.0**60, m))
+        size = np.where(tiny, size + 60 * math.log(2), size)
+        return np.where(x < 0.5, -size, size)
 
 
 def sigmoid(x: Any) -> Any:

@@ -266,6 +266,8 @@ def _load_cached(
             for symbol in symbols:
                 library.address(symbol)
             return library
+        except _NoMoreMapsError:
+            raise
         except BuildError:  # intact, and still not a library for this machine
             cache.discard(key)
     return None
@@ -316,6 +318,8 @@ def _load(verified: Verified, path: Path) -> object:
             return _open(str(path))
         try:
             return _open(_unique_spelling(verified.fd))
+        except _NoMoreMapsError:
+            raise
         except BuildError:
             # A cache mounted noexec cannot be mapped for execution; memory can.
             with memory_file(verified.data) as fd:
@@ -329,8 +333,40 @@ def _open(path: str) -> object:
     if not handle:
         reason = _dlerror()
         said = ffi.string(reason).decode("utf-8", "replace") if reason else "no reason given"
+        _refuse_more_maps()
         raise BuildError(f"the compiled library could not be loaded: {said}")
     return handle
+
+
+class _NoMoreMapsError(BuildError):
+    """The process has as many memory maps as the system allows it."""
+
+
+def _memory_maps() -> tuple[int, int]:
+    """How many memory maps this process has, and may have."""
+    try:
+        with open("/proc/sys/vm/max_map_count") as file:
+            limit = int(file.read())
+        with open("/proc/self/maps") as file:
+            return sum(1 for _ in file), limit
+    except (OSError, ValueError):  # not Linux
+        return 0, 1 << 62
+
+
+def _refuse_more_maps() -> None:
+    """Say so, if a library could not be loaded because the process has too many already.
+
+    Libraries are never unloaded: their addresses are in the hands of the user (interop), of plans
+    of the fast path and of threads that are calling them, none of which can be asked.
+    """
+    maps, limit = _memory_maps()
+    if maps > limit - 100:
+        raise _NoMoreMapsError(
+            f"this process has loaded {len(_libraries)} compiled functions and has {maps} memory "
+            f"maps, of which the system allows {limit} (vm.max_map_count). Compiled functions stay "
+            "loaded until the process ends. Compile fewer: pass what changes as an argument, "
+            "rather than capture it, or do the work in several processes."
+        )
 
 
 def _unique_spelling(fd: int) -> str:

@@ -228,8 +228,10 @@ def open_cache() -> Cache:
     """The cache to use now: ``SYMGRAD_CACHE_DIR``, else the user's own cache directory.
 
     A named directory that cannot be trusted or written is an error; in place of the default one
-    a private directory is used until the process ends, with one warning.
+    a private directory is used until the process ends, with one warning. A size limit that is no
+    number is an error here, where every use of the cache begins, not when it is first applied.
     """
+    size_limit()
     named = os.environ.get("SYMGRAD_CACHE_DIR")
     if named:
         return Cache(_checked_root(Path(os.path.abspath(os.path.expanduser(named)))))

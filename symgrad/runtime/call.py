@@ -58,8 +58,8 @@ def build_source(source: Source, threads: int) -> Library:
         return made(threads)
     except CompileError as error:
         library = made(1)  # which fails as well if OpenMP was not the reason
-        if not _told_serial.is_set():
-            _told_serial.set()
+        if "no OpenMP" not in _said:
+            _said.add("no OpenMP")
             warn(
                 f"threads={threads}: the compiler cannot use OpenMP, so functions run on one "
                 f"thread: the same results, but slower. Install its OpenMP runtime (libgomp of "
@@ -125,18 +125,19 @@ def _pointer(array: np.ndarray) -> Any:
 def raise_status(status: int, name: str) -> None:
     """The exception for a status that generated C returns."""
     if status == 1:
-        raise OutOfRangeError(f"{name}: an index is outside its axis")
+        raise OutOfRangeError(
+            f"{name}: an index is outside its axis, or an integer has a negative integer power"
+        )
     raise np.linalg.LinAlgError(f"{name}: a matrix is singular or not positive definite")
 
 
-_warned = threading.Event()
-_told_serial = threading.Event()
+_said: set[str] = set()  # warnings that come once per process
 
 
 def warn_no_compiler(error: CompilerNotFoundError) -> None:
     """Say once per process that functions run on the NumPy evaluator."""
-    if not _warned.is_set():
-        _warned.set()
+    if "no compiler" not in _said:
+        _said.add("no compiler")
         warn(
             f"no C compiler was found, so functions run on the NumPy evaluator: correct, but "
             f"slower. Install one with `pip install symgrad[cc]`. ({error})",

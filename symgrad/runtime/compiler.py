@@ -37,7 +37,9 @@ from symgrad.errors import (
     CompileError,
     CompilerNotFoundError,
     CompileTimeoutError,
+    SymgradWarning,
     UnusableCompilerError,
+    warn,
 )
 from symgrad.resources import template_folder
 from symgrad.runtime.cache import LIBRARY, SOURCE, Cache, open_cache
@@ -79,7 +81,7 @@ _ALLOWED_OPTION = (  # compiled when first used, which most processes never do
     r"-O[0-3sgz]|-g[0-3]?|-ggdb[0-3]?|-pipe|-pthread|-w|-W[a-z][a-z0-9+-]*(=[0-9]+)?"
     r"|-m(arch|cpu|tune)=(?!native)[A-Za-z0-9_.+-]+"
     r"|-m(no-)?(sse[0-9.a]*|ssse3|avx[a-z0-9.-]*|fma|f16c|bmi2?|popcnt|lzcnt)"
-    r"|-mprefer-vector-width=[0-9]+|-ffp-contract=(off|on|fast)"
+    r"|-mprefer-vector-width=[0-9]+|-ffp-contract=off"
     r"|-f(no-)?(unroll-loops|tree-vectorize|vectorize|slp-vectorize|tree-slp-vectorize)"
     r"|-f(no-)?(omit-frame-pointer|stack-protector|stack-protector-strong|plt)"
     r"|-fsanitize=(address|undefined|thread)|-fno-sanitize-recover"
@@ -151,6 +153,8 @@ def find_compiler() -> Compiler:
         try:
             argv = _named_command(named) if named else _default_command(label)
             _found[question] = compiler = _known_or_probed(argv)
+            if label == "ziglang":
+                _mention_path()
             return compiler
         except _Rejected as reason:
             tried.append(f"  {label}: {reason}")
@@ -313,6 +317,17 @@ def _which(program: str) -> str:
         if os.path.isfile(place) and os.access(place, os.X_OK):
             return place
     raise _Rejected(f"{program} is not an executable file" + (" on PATH" * (len(places) != 1)))
+
+
+def _mention_path() -> None:
+    """Say why the last choice was taken, if that is no lack of compilers but of a PATH."""
+    path = os.environ.get("PATH", os.defpath)
+    if not any(os.path.isabs(place) for place in path.split(os.pathsep)):
+        warn(
+            f"PATH={path!r} names no directory, so that no cc, gcc or clang is found. The package "
+            "ziglang compiles instead; its first compilation takes about a minute.",
+            SymgradWarning,
+        )
 
 
 def _split(variable: str, text: str) -> tuple[str, ...]:

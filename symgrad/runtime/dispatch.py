@@ -13,6 +13,7 @@ the same interface in Python, which passes on to C as soon as the library is bui
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
 import sysconfig
 import threading
@@ -22,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from symgrad.errors import BuildError
+from symgrad.forks import ForkSafeLock
 from symgrad.resources import template_folder
 from symgrad.runtime.build import Library, build, find_cached
 from symgrad.tree import TreeDef
@@ -39,8 +41,19 @@ _RECYCLED = 1 << 16  # bytes of a result from which on its memory is recycled
 _SHORT_BYTES, _SHORT_NODES = 4096, 300
 
 _native: type | None = None  # the C type, once it is loaded
-_lock = threading.Lock()
+_lock = ForkSafeLock()
+
+
 _background: threading.Thread | None = None
+
+
+def _no_background() -> None:
+    """A child of fork lacks the thread of its parent."""
+    global _background
+    _background = None
+
+
+os.register_at_fork(after_in_child=_no_background)
 
 
 class PythonCaller:
@@ -105,7 +118,7 @@ def load() -> None:
 def build_in_background() -> None:
     """As `load`, without waiting. Called when a first function has been compiled."""
     global _background
-    with _lock:
+    with _lock.held():
         if _native is not None or _background is not None or not _supported():
             return
         _background = threading.Thread(target=_load_quietly, name="symgrad-dispatch")

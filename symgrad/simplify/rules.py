@@ -47,6 +47,9 @@ sigmoid_, softplus_, tanh_, erf_, erfc_ = map(
 )
 gap_, sinc_, sin_, sign_, cbrt_ = map(function, ("gap", "sinc", "sin", "sign", "cbrt"))
 sinh_, hypot_, logaddexp_, exp2_ = map(function, ("sinh", "hypot", "logaddexp", "exp2"))
+sinh_, hypot_, logaddexp_, exp2_, logit_ = map(
+    function, ("sinh", "hypot", "logaddexp", "exp2", "logit")
+)
 xlogy_, sech_, cos_, complement_square_ = map(
     function, ("xlogy", "sech", "cos", "complement_square")
 )
@@ -711,6 +714,7 @@ STABLE: list[Rule] = [
     stable("sigmoid-complement", 1 - sigmoid_(x), sigmoid_(-x), "1 - σ(x) = σ(-x)"),
     stable("log-sigmoid", log_(sigmoid_(x)), -softplus_(-x), "log σ(x) = -softplus(-x)"),
     stable("log1p-sigmoid", log1p_(-sigmoid_(x)), -softplus_(x), "log(1 - σ(x)) = -softplus(x)"),
+    stable("logit-sigmoid", logit_(sigmoid_(x)), x, "logit σ(x) = x"),
     stable("exp-softplus", exp_(-softplus_(x)), sigmoid_(-x), "exp(-softplus(x)) = σ(-x)"),
     stable("softplus-minus", softplus_(x) - x, softplus_(-x), "softplus(x) - x = softplus(-x)"),
     stable("minus-softplus", x - softplus_(x), -softplus_(-x), "x - softplus(x) = -softplus(-x)"),

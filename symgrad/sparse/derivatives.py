@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ from symgrad.diff import modes
 from symgrad.errors import DifferentiationError, StructureError, UnsupportedError, at_user_line
 from symgrad.expr.node import FLOATS, Expr, const
 from symgrad.fixed import NotFixed
+from symgrad.forks import ForkSafeLock
 from symgrad.graph import Graph
 from symgrad.names import c_identifier
 from symgrad.options import Options
@@ -127,7 +127,7 @@ class SparseDerivative:
         self.__doc__ = f"{what} of {function_name(f)}, by symgrad."
         self._f, self._argnums, self._what, self._derive = f, argnums, what, derive
         self._compiled: dict[Any, SparseCompiled] = {}
-        self._lock = threading.RLock()
+        self._lock = ForkSafeLock()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The derivative at these arguments: scipy.sparse.csr_array."""
@@ -141,7 +141,7 @@ class SparseDerivative:
             raise
         compiled = self._compiled.get(key)
         if compiled is None:
-            with self._lock:
+            with self._lock.held():
                 compiled = self._compiled.get(key)
                 if compiled is None:
                     compiled = self._compiled[key] = self.compile(*args, **kwargs)

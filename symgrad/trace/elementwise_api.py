@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+import operator
 from typing import Any
 
 import numpy as np
 
-from symgrad.errors import ShapeError, UnsupportedError
+from symgrad.errors import DtypeError, ShapeError, UnsupportedError
 from symgrad.expr.node import FLOATS, Expr, array, bind, const
 from symgrad.ops.linear import broadcast_to, concat, reshape, sum_
 from symgrad.trace import ufuncs
@@ -15,12 +16,19 @@ from symgrad.trace.indexing import part
 from symgrad.trace.registry import (
     as_expr,
     as_float,
-    axis_list,
     implements,
+    one_axis,
     to,
 )
 from symgrad.trace.state import fail
-from symgrad.trace.tracer import Tracer, operand, stack, weak_operand, wrap_all
+from symgrad.trace.tracer import (
+    Tracer,
+    contains_tracer,
+    operand,
+    stack,
+    weak_operand,
+    wrap_all,
+)
 
 # ---- selection ---------------------------------------------------------------------------------
 
@@ -53,7 +61,7 @@ def clip(a: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: 
     low, high = a_min if min is None else min, a_max if max is None else max
     x = as_expr(a)
     if low is None and high is None:
-        return x
+        return ufuncs.apply(np.positive, x)  # which bool has not
     # With one bound NumPy calls maximum or minimum; the derivative at the bound stays 1 here.
     bounds = [weak_operand(v) for v in (low, high) if v is not None]
     ufunc = np.minimum if len(bounds) == 1 else np._core.umath.clip  # type: ignore[attr-defined]
@@ -137,13 +145,15 @@ def nan_to_num(x: Any, nan: float = 0.0, posinf: Any = None, neginf: Any = None)
 @implements("round", "around")
 def round(a: Any, decimals: int = 0) -> Expr:
     x = as_expr(a)
+    if x.dtype == "bool":
+        raise fail(DtypeError, "np.round of bool is not traced; convert with .astype(float)")
     if x.dtype not in FLOATS:
         if decimals >= 0:
             return x
         raise fail(UnsupportedError, "np.round of integers to tens is not traced")
     if decimals == 0:
         return bind("rint", x)
-    scale = 10.0 ** abs(decimals)
+    scale = 10.0 ** abs(decimals) if abs(decimals) <= 308 else math.inf
     if decimals > 0:
         return bind("rint", x * scale) / scale
     return bind("rint", x / scale) * scale
@@ -202,12 +212,20 @@ def _along(x: Expr, k: int, start: int, size: int) -> Expr:
     return part(x, [(start, size, 1) if i == k else (0, n, 1) for i, n in enumerate(x.shape)])
 
 
+def _without(x: Expr, k: int) -> tuple[int, ...]:
+    return x.shape[:k] + x.shape[k + 1 :]
+
+
 @implements("diff")
 def diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = None) -> Expr:
     x = as_expr(a)
     if x.ndim == 0:
         raise fail(ShapeError, "np.diff needs an array of rank one or more")
-    (k,) = axis_list(axis, x.ndim, "diff")
+    k = one_axis(axis, x.ndim, "diff")
+    if n < 0:
+        raise fail(ShapeError, f"np.diff: the order must not be negative, got {n}")
+    if n == 0:
+        return x
     if prepend is not None or append is not None:
         ends = []
         for extra in (prepend, append):
@@ -216,6 +234,9 @@ def diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = 
                 e = broadcast_to(e, tuple(1 if i == k else m for i, m in enumerate(x.shape)))
             ends.append(e)
         parts = [e for e in (ends[0], x, ends[1]) if e is not None]
+        if any(p.ndim != x.ndim or _without(p, k) != _without(x, k) for p in parts):
+            shapes = ", ".join(str(p.shape) for p in parts)
+            raise fail(ShapeError, f"np.diff: shapes {shapes} do not fit together along axis {k}")
         dtype = ufuncs.promote(list(parts))
         x = concat([to(p, dtype) for p in parts], k)
     for _ in range(n):
@@ -230,34 +251,42 @@ def diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = 
 @implements("ediff1d")
 def ediff1d(ary: Any) -> Expr:
     x = as_expr(ary)
+    if x.dtype == "bool":
+        raise fail(DtypeError, "np.ediff1d of bool: NumPy subtracts no bools; convert it first")
     return diff.__wrapped__(reshape(x, (x.size,)))
 
 
 @implements("trapezoid")
 def trapezoid(y: Any, x: Any = None, dx: Any = 1.0, axis: int = -1) -> Expr:
-    values = as_float(as_expr(y))
-    (k,) = axis_list(axis, values.ndim, "trapezoid")
-    size = values.shape[k] - 1
-    pairs = _along(values, k, 1, size) + _along(values, k, 0, size)
+    values = as_expr(y)
+    k = one_axis(axis, values.ndim, "trapezoid")
+    size = np.maximum(values.shape[k] - 1, 0).item()
+    first = 1 if size else 0
+    # As a ufunc: NumPy's sum of two bools is a bool.
+    pairs = ufuncs.apply(np.add, _along(values, k, first, size), _along(values, k, 0, size))
     if x is None:
         weighted = ufuncs.apply(np.multiply, pairs, operand(dx))
     else:
         places = as_expr(x)
         if places.ndim == 1:
             widths = diff.__wrapped__(places)
+            if widths.size != size:
+                raise fail(ShapeError, f"np.trapezoid: {places.size} places, {values.shape} values")
             widths = reshape(widths, tuple(size if i == k else 1 for i in range(values.ndim)))
         else:
             widths = diff.__wrapped__(places, 1, axis)
         weighted = ufuncs.apply(np.multiply, pairs, widths)
-    return sum_(weighted, (k,)) / 2.0
+    return sum_(as_float(weighted), (k,)) / 2.0
 
 
 @implements("polyval")
 def polyval(p: Any, x: Any) -> Expr:
     """Horner's rule, as in NumPy."""
     coefficients = as_expr(p)
-    value: Any = operand(x)
-    result: Any = ufuncs.apply(np.multiply, as_expr(x), 0)
+    if coefficients.ndim != 1:
+        raise fail(ShapeError, f"np.polyval: coefficients of shape {coefficients.shape}")
+    value = as_expr(x)
+    result: Any = const(0, value.dtype, value.shape)
     for c in range(coefficients.shape[0]):
         scalar = reshape(_along(coefficients, 0, c, 1), ())
         result = ufuncs.apply(np.add, ufuncs.apply(np.multiply, result, value), scalar)
@@ -267,11 +296,22 @@ def polyval(p: Any, x: Any) -> Expr:
 @implements("vander")
 def vander(x: Any, N: int | None = None, increasing: bool = False) -> Expr:
     v = as_expr(x)
+    if v.ndim != 1:
+        raise fail(ShapeError, f"np.vander: one axis is needed, got shape {v.shape}")
+    v = to(v, np.promote_types(v.dtype, int).name)
+    size = v.size if N is None else operator.index(N)
+    if size < 1:
+        return const(0, v.dtype, (v.size, size))
     columns = [const(1, v.dtype, v.shape)]
-    for _ in range((v.shape[0] if N is None else N) - 1):
+    for _ in range(size - 1):
         columns.append(columns[-1] * v)
-    columns = columns[: v.shape[0] if N is None else N]
     return stack(columns if increasing else columns[::-1], 1)
+
+
+def _beside_infinity(at: Expr, inside: Expr, start: Expr, base: Expr) -> Expr:
+    """NumPy's interpolant takes values at knots as they are, also beside an infinite slope."""
+    lost = bind("logical_and", bind("isnan", inside), bind("equal", at, base))
+    return bind("select", lost, start, inside)
 
 
 @implements("interp")
@@ -309,7 +349,10 @@ def interp(
             return bind("gather", table, index, attrs=(0,))
 
         base = take(array(places[:-1]))
-        inside = take(slopes) * (at - base) + take(_along(values, 0, 0, n - 1))
+        start = take(_along(values, 0, 0, n - 1))
+        inside = take(slopes) * (at - base) + start
+        if isinstance(fp, Tracer) or contains_tracer(fp) or not np.isfinite(fp).all():
+            inside = _beside_infinity(at, inside, start, base)
         inside = bind(
             "select",
             bind("equal", at, const(places[-1], "float64", shape)),

@@ -18,10 +18,10 @@ from symgrad.ops.linear import broadcast_to as _broadcast_to
 from symgrad.ops.linear import concat, gather
 from symgrad.ops.linear import reshape as _reshape
 from symgrad.trace import indexing, ufuncs
-from symgrad.trace.registry import as_expr, axis_list, implements, to
+from symgrad.trace.registry import as_expr, implements, one_axis, to
 from symgrad.trace.shapes_api import _constant, along
 from symgrad.trace.state import fail
-from symgrad.trace.tracer import Tracer, contains_tracer, operand
+from symgrad.trace.tracer import Tracer, contains_tracer, weak_operand
 
 # ---- indexing functions ------------------------------------------------------------------------
 
@@ -34,7 +34,7 @@ def take(a: Any, indices: Any, axis: Any = None, out: Any = None, mode: str = "r
     if axis is None:
         x, k = _reshape(x, (x.size,)), 0
     else:
-        (k,) = axis_list(axis, x.ndim, "take")
+        k = one_axis(axis, x.ndim, "take")
     index = (
         as_expr(indices)
         if isinstance(indices, Tracer) or contains_tracer(indices)
@@ -67,7 +67,7 @@ def take_along_axis(arr: Any, indices: Any, axis: Any = -1) -> Expr:
     index = as_expr(indices) if isinstance(indices, Tracer) else np.asarray(indices)
     if axis is None:
         x, axis = _reshape(x, (x.size,)), 0
-    (k,) = axis_list(axis, x.ndim, "take_along_axis")
+    k = one_axis(axis, x.ndim, "take_along_axis")
     if len(index.shape) != x.ndim:
         raise fail(ShapeError, "np.take_along_axis: indices must have the rank of the array")
     items: list[Any] = []
@@ -100,12 +100,12 @@ def choose(a: Any, choices: Any) -> Expr:
     if (
         index.dtype not in ("int32", "int64")
         or isinstance(a, Tracer) is False
-        and (np.min(a) < 0 or np.max(a) >= len(choices))
+        and (np.min(a, initial=0) < 0 or np.max(a, initial=0) >= len(choices))
     ):
         raise fail(OutOfRangeError, "np.choose: the index must be integers within the choices")
     if isinstance(a, Tracer):
         raise fail(UnsupportedError, "np.choose by a traced index is not supported; use np.where")
-    values = [operand(c) for c in choices]
+    values = [weak_operand(c) for c in choices]
     shape = ufuncs.broadcast_shape("np.choose", [index.shape, *(as_expr(c).shape for c in choices)])
     dtype = ufuncs.promote(values)
     index = _broadcast_to(index, shape)
@@ -121,7 +121,7 @@ def delete(arr: Any, obj: Any, axis: Any = None) -> Expr:
     x = as_expr(arr)
     if axis is None:
         x, axis = _reshape(x, (x.size,)), 0
-    (k,) = axis_list(axis, x.ndim, "delete")
+    k = one_axis(axis, x.ndim, "delete")
     if isinstance(obj, Tracer):
         obj.__index__()
     return gather(x, _constant(np.delete(np.arange(x.shape[k]), obj)), k)
@@ -132,10 +132,19 @@ def insert(arr: Any, obj: Any, values: Any, axis: Any = None) -> Expr:
     x = as_expr(arr)
     if axis is None:
         x, axis = _reshape(x, (x.size,)), 0
-    (k,) = axis_list(axis, x.ndim, "insert")
-    place = operator.index(obj)
+    k = one_axis(axis, x.ndim, "insert")
+    try:
+        place = operator.index(obj)
+    except TypeError:
+        if isinstance(obj, Tracer):
+            raise
+        raise fail(UnsupportedError, "np.insert at several places is not traced") from None
+    if not -x.shape[k] <= place <= x.shape[k]:
+        raise fail(OutOfRangeError, f"np.insert: place {place} on an axis of {x.shape[k]}")
     place += x.shape[k] if place < 0 else 0
     v = to(as_expr(values), x.dtype)
+    if v.ndim > x.ndim:
+        raise fail(ShapeError, f"np.insert: values of shape {v.shape} into rank {x.ndim}")
     if v.ndim and x.ndim > 1:
         raise fail(
             UnsupportedError, "np.insert of arrays along an axis is not traced; use np.concatenate"

@@ -24,6 +24,7 @@ from symgrad.trace.registry import (
     dtype_name,
     implements,
     keep,
+    one_axis,
     refuse,
     to,
 )
@@ -222,7 +223,7 @@ def cross(
     x, y = _numbers("cross", a, b)
     if axis is not None:
         axisa = axisb = axisc = axis
-    (i,), (j,) = axis_list(axisa, x.ndim, "cross"), axis_list(axisb, y.ndim, "cross")
+    i, j = one_axis(axisa, x.ndim, "cross"), one_axis(axisb, y.ndim, "cross")
     x = permute(x, (*(k for k in range(x.ndim) if k != i), i))
     y = permute(y, (*(k for k in range(y.ndim) if k != j), j))
     if x.shape[-1] != 3 or y.shape[-1] != 3:
@@ -236,7 +237,7 @@ def cross(
         return concat([along(e, e.ndim - 1, (k + by) % 3, 1) for k in range(3)], e.ndim - 1)
 
     result = rolled(x, 1) * rolled(y, 2) - rolled(x, 2) * rolled(y, 1)
-    (c,) = axis_list(axisc, result.ndim, "cross")
+    c = one_axis(axisc, result.ndim, "cross")
     order = list(range(result.ndim - 1))
     order.insert(c, result.ndim - 1)
     return permute(result, tuple(order))
@@ -349,6 +350,8 @@ def convolve(a: Any, v: Any, mode: str = "full") -> Expr:
 @implements("correlate")
 def correlate(a: Any, v: Any, mode: str = "valid") -> Expr:
     x, y = _numbers("correlate", a, v)
+    if x.ndim != 1 or y.ndim != 1:
+        raise fail(ShapeError, f"np.correlate: two vectors are needed, got {x.shape}, {y.shape}")
     if y.size > x.size and mode != "full":
         raise fail(UnsupportedError, "np.correlate: the second operand must not be the longer one")
     return convolve.__wrapped__(x, along(y, 0, y.size - 1, y.size, -1), mode)
@@ -358,14 +361,22 @@ def correlate(a: Any, v: Any, mode: str = "valid") -> Expr:
 def cov(
     m: Any, y: Any = None, rowvar: bool = True, bias: bool = False, ddof: int | None = None
 ) -> Expr:
-    x = as_float(as_expr(m))
-    x = reshape(x, (1, *x.shape)) if x.ndim == 1 else x
-    x = x if rowvar or x.shape[0] == 1 else permute(x, (1, 0))
-    if y is not None:
-        other = as_float(as_expr(y))
-        other = reshape(other, (1, *other.shape)) if other.ndim == 1 else other
-        other = other if rowvar or other.shape[0] == 1 else permute(other, (1, 0))
-        x = concat(_numbers("cov", x, other), 0)
+    first = as_expr(m)
+    parts = [first] if y is None else [first, as_expr(y)]
+    if any(p.ndim > 2 for p in parts):
+        raise fail(ShapeError, f"np.cov: rank two at most, got shapes {[p.shape for p in parts]}")
+    dtype = np.result_type(*[p.dtype for p in parts], np.float64).name
+    rows = []
+    for k, part in enumerate(parts):
+        p = to(part, dtype)
+        p = reshape(p, (1,) * (2 - p.ndim) + p.shape)
+        vector = p.shape[0] == 1 if k else part.ndim != 2  # of y NumPy turns no single row
+        rows.append(p if rowvar or vector else permute(p, (1, 0)))
+    if not rows[0].shape[0]:
+        return const(0, dtype, (0, 0))
+    if any(p.shape[1] != rows[0].shape[1] for p in rows):
+        raise fail(ShapeError, f"np.cov: shapes {[p.shape for p in parts]} do not match")
+    x = concat(rows, 0)
     ddof = (0 if bias else 1) if ddof is None else ddof
     n = x.shape[1]
     centre = sum_(x, (1,)) / float(n)
@@ -395,6 +406,8 @@ def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> E
             )
     else:
         axes = axis_list(axis, e.ndim, "norm")
+    if not 1 <= len(axes) <= 2 and (axis is not None or ord is not None):
+        raise fail(ShapeError, f"np.linalg.norm: one axis or two are needed, got {axis!r}")
     sorted_axes = tuple(sorted(axes))
     if ord is None or (ord == 2 and len(axes) == 1) or (ord == "fro" and len(axes) == 2):
         return keep(bind("norm", e, attrs=(sorted_axes,)), e, sorted_axes, keepdims)

@@ -6,19 +6,19 @@ Importing this module fills `SUPPORTED` with all of the *_api modules.
 from __future__ import annotations
 
 import math
+import operator
 from typing import Any
 
 import numpy as np
 
 from symgrad.errors import MutationError, ShapeError, UnsupportedError
-from symgrad.expr.node import Expr, array, bind, const
+from symgrad.expr.node import FLOATS, Expr, array, bind, const
 from symgrad.ops.linear import broadcast_to, concat, reshape
 from symgrad.trace import plain, ufuncs
 from symgrad.trace.elementwise_api import _along, isclose
 from symgrad.trace.reduce_api import _count, all_, any_, cumprod, cumsum, max, min, prod, sum
 from symgrad.trace.registry import (
     as_expr,
-    as_float,
     axes_of,
     dtype_name,
     implements,
@@ -75,15 +75,19 @@ def copy(a: Any) -> Expr:
 def linspace(
     start: Any, stop: Any, num: int = 50, endpoint: bool = True, retstep: bool = False
 ) -> Any:
-    a, b = as_float(as_expr(start)), as_float(as_expr(stop))
+    given = [weak_operand(start), weak_operand(stop)]
+    dtype = ufuncs.promote(given)
+    a, b = ufuncs.together("np.linspace", given, dtype if dtype in FLOATS else "float64")
+    num = operator.index(num)
+    if num < 0:
+        raise fail(ShapeError, f"np.linspace: {num} samples cannot be given")
     steps = num - 1 if endpoint else num
-    a, b = ufuncs.together("np.linspace", [a, b], "float64")
-    step = (b - a) / float(steps) if steps > 0 else const(math.nan, "float64", a.shape)
+    step = (b - a) / float(steps) if steps > 0 else const(math.nan, "float64")
     shape = (num, *a.shape)
-    ramp = array(np.arange(num, dtype=float).reshape((num,) + (1,) * a.ndim))
+    ramp = array(np.arange(num, dtype=a.dtype).reshape((num,) + (1,) * a.ndim))
     value = broadcast_to(a, shape)
-    if steps > 0:
-        value = value + broadcast_to(ramp, shape) * broadcast_to(step, shape)
+    rise = step if steps > 0 else b - a
+    value = value + broadcast_to(ramp, shape) * broadcast_to(rise, shape)
     if endpoint and num > 1:  # the last value is exact
         value = concat([_along(value, 0, 0, num - 1), reshape(b, (1, *b.shape))], 0)
     return (value, step) if retstep else value
@@ -158,9 +162,7 @@ def _call(ufunc: np.ufunc, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> A
             f"np.{ufunc.__name__}: the option {options} is not supported while tracing",
         )
     operands = [weak_operand(v) if not isinstance(v, Expr) else v for v in inputs]
-    if dtype is not None:
-        operands = [ufuncs.convert(v, dtype_name(dtype)) for v in operands]
-    return ufuncs.apply(ufunc, *operands)
+    return ufuncs.apply(ufunc, *operands, dtype=None if dtype is None else dtype_name(dtype))
 
 
 def _target(ufunc: np.ufunc, inputs: tuple[Any, ...], out: tuple[Any, ...]) -> Any:

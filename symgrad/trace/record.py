@@ -3,32 +3,22 @@
 record : (a → b) → values of a with tracers in them → the Exprs of b, and its structure
 
 What this module guarantees: an error of the trace is not lost in the user's ``except``, tracers
-are refused after their trace has ended, and random numbers drawn from NumPy's global state are
-reported.
+are refused after their trace has ended, and random numbers that the function draws are refused.
 """
 
 from __future__ import annotations
 
 import functools
 import re
-import sys
 import traceback
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from symgrad import tree
-from symgrad.errors import (
-    MutationError,
-    StructureError,
-    SymgradError,
-    SymgradWarning,
-    TraceError,
-    warn,
-)
+from symgrad.errors import MutationError, StructureError, SymgradError, TraceError
 from symgrad.expr.node import Expr
 from symgrad.trace import plain
+from symgrad.trace.draws import Draws
 from symgrad.trace.state import CURRENT, NO_TRACE, Trace, is_internal, remembered
 from symgrad.trace.tracer import Tracer, as_expr
 
@@ -52,8 +42,8 @@ def record(
     trace = Trace(site_name or function_name(f), parent)
     leaves, structure = tree.flatten((args, kwargs))
     own = [x for x in leaves if isinstance(x, Tracer) and x.owner is NO_TRACE]
-    random_state = _random_state() if parent is NO_TRACE else None
-    outs, treedef = _run(f, args, kwargs, own, trace)
+    draws = Draws(f, args, kwargs) if parent is NO_TRACE else None
+    outs, treedef = _run(f, args, kwargs, own, trace, draws)
     if trace.blocks or trace.stored or trace.shared:
         line = plain.outliving(trace)
         if line is not None:
@@ -62,12 +52,6 @@ def record(
         for fill in (1, -1):
             again = Trace(trace.name, parent, fill)
             _compare(f, *structure.unflatten(leaves), own, again, outs, treedef, trace)
-    if random_state is not None and random_state != _random_state():
-        warn(
-            f"{trace.name} drew from np.random while it was traced: the numbers are constants now "
-            "and will be the same in every call; pass random numbers as arguments instead",
-            SymgradWarning,
-        )
     return outs, treedef
 
 
@@ -77,6 +61,7 @@ def _run(
     kwargs: dict[str, Any],
     own: list[Tracer],
     trace: Trace,
+    draws: Draws | None = None,
 ) -> tuple[list[Expr], tree.TreeDef]:
     """One call of `f`; the tracers `own` become arguments of the trace."""
     token = CURRENT.set(trace)
@@ -96,7 +81,10 @@ def _run(
         if trace.poison is not None:
             raise trace.poison
         leaves, treedef = tree.flatten(result)
-        return [_output(leaf, trace.name) for leaf in leaves], treedef
+        outs = [_output(leaf, trace.name) for leaf in leaves]
+        if draws is not None:
+            draws.refuse(lambda: f(*args, **kwargs), trace.name)
+        return outs, treedef
     finally:
         CURRENT.reset(token)
         result = leaves = None  # what lives on now outlives the function
@@ -174,17 +162,6 @@ def _located(error: SymgradError) -> SymgradError:
             error.args = (f"{frame.f_code.co_filename}:{line}: {error.args[0]}", *error.args[1:])
             break
     return error
-
-
-def _random_state() -> Any:
-    if "numpy.random" not in sys.modules:
-        return None
-    state = np.random.get_state(legacy=False)
-    return (
-        repr(state.get("gauss")),
-        state["state"]["pos"] if "pos" in state["state"] else 0,
-        bytes(np.asarray(state["state"].get("key", 0)).data),
-    )
 
 
 def function_name(f: Callable[..., Any]) -> str:

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from symgrad.errors import ShapeError
+from symgrad.errors import DtypeError, ShapeError
+from symgrad.expr.evaluate import evaluate
 from symgrad.expr.node import FLOATS, Expr, bind, const
 from symgrad.ops.linear import broadcast_to, reshape, sum_
 from symgrad.ops.scan import cumprod as running_product
@@ -16,14 +17,15 @@ from symgrad.trace.registry import (
     as_expr,
     as_float,
     axes_of,
-    axis_list,
+    cast,
     dtype_name,
     implements,
     keep,
+    one_axis,
     to,
 )
 from symgrad.trace.state import fail
-from symgrad.trace.tracer import operand
+from symgrad.trace.tracer import Tracer, contains_tracer, operand
 
 # ---- reductions --------------------------------------------------------------------------------
 
@@ -35,6 +37,12 @@ def _summable(x: Expr, dtype: Any) -> Expr:
     return to(x, "int64") if x.dtype in ("bool", "int32") else x
 
 
+def _begin(ufunc: np.ufunc, result: Expr, initial: Any, what: str) -> Expr:
+    """`result` with `initial`, which NumPy first stores in the dtype of the result."""
+    first = operand(cast(initial, result.dtype, f"np.{what}: initial"))
+    return ufuncs.apply(ufunc, result, ufuncs.convert(first, result.dtype))
+
+
 @implements("sum")
 def sum(
     a: Any, axis: Any = None, dtype: Any = None, keepdims: bool = False, initial: Any = 0
@@ -44,7 +52,7 @@ def sum(
     total = keep(sum_(x, axes), x, axes, keepdims)
     if isinstance(initial, (int, float)) and initial == 0:
         return total
-    return ufuncs.apply(np.add, total, operand(initial))
+    return _begin(np.add, total, initial, "sum")
 
 
 @implements("prod")
@@ -56,7 +64,7 @@ def prod(
     product = keep(bind("prod", x, attrs=(axes,)), x, axes, keepdims)
     if isinstance(initial, (int, float)) and initial == 1:
         return product
-    return ufuncs.apply(np.multiply, product, operand(initial))
+    return _begin(np.multiply, product, initial, "prod")
 
 
 def _extremum(name: str, a: Any, axis: Any, keepdims: bool, initial: Any) -> Expr:
@@ -68,13 +76,14 @@ def _extremum(name: str, a: Any, axis: Any, keepdims: bool, initial: Any) -> Exp
         raise fail(ShapeError, f"np.{name} over an axis of size 0 has no value; give initial=")
     if empty:
         shape = tuple(n for k, n in enumerate(x.shape) if k not in axes)
-        return keep(ufuncs.convert(operand(initial), x.dtype, shape), x, axes, keepdims)
+        first = operand(cast(initial, x.dtype, f"np.{name}: initial"))
+        return keep(ufuncs.convert(first, x.dtype, shape), x, axes, keepdims)
     if x.dtype == "bool":
         result = bind("any" if name == "max" else "all", x, attrs=(axes,))
     else:
         result = bind(name, x, attrs=(axes,))
     result = keep(result, x, axes, keepdims)
-    return result if initial is None else ufuncs.apply(other, result, operand(initial))
+    return result if initial is None else _begin(other, result, initial, name)
 
 
 @implements("max", "amax")
@@ -129,16 +138,24 @@ def _mean(x: Expr, axes: tuple[int, ...], keepdims: bool) -> Expr:
     return keep(_divide(sum_(x, axes), _count(x, axes)), x, axes, keepdims)
 
 
+def _averaged(a: Any, dtype: Any, what: str) -> Expr:
+    """Data to be divided by a count, in the dtype that it is divided in."""
+    x = as_expr(a)
+    if dtype is None:
+        return as_float(x)
+    if dtype_name(dtype) not in FLOATS:
+        raise fail(DtypeError, f"np.{what} in {dtype_name(dtype)} is not traced; use float")
+    return to(x, dtype_name(dtype))
+
+
 @implements("mean")
 def mean(a: Any, axis: Any = None, dtype: Any = None, keepdims: bool = False) -> Expr:
-    x = as_expr(a)
-    x = as_float(x) if dtype is None else to(x, dtype_name(dtype))
+    x = _averaged(a, dtype, "mean")
     return _mean(x, axes_of(axis, x, "mean"), keepdims)
 
 
 def _centred(a: Any, axis: Any, dtype: Any, what: str) -> tuple[Expr, tuple[int, ...]]:
-    x = as_expr(a)
-    x = as_float(x) if dtype is None else to(x, dtype_name(dtype))
+    x = _averaged(a, dtype, what)
     axes = axes_of(axis, x, what)
     return x - broadcast_to(_mean(x, axes, True), x.shape), axes
 
@@ -165,13 +182,23 @@ def std(
     return keep(_divide(norm, math.sqrt(size)), centred, axes, keepdims)
 
 
+class NoAverageError(ShapeError, ZeroDivisionError):
+    """An average of no elements, or with weights that sum to zero, as NumPy refuses it."""
+
+
 @implements("average")
 def average(
     a: Any, axis: Any = None, weights: Any = None, returned: bool = False, *, keepdims: bool = False
 ) -> Any:
+    """Weights that sum to zero are an error only where they are known while tracing.
+
+    With traced weights the quotient is what it is, NaN or infinite.
+    """
     x = as_expr(a)
     if weights is None:
         result = mean.__wrapped__(x, axis, None, keepdims)
+        if not result.size:
+            raise fail(NoAverageError, f"np.average of shape {x.shape}: no averages")
         count = const(_count(x, axes_of(axis, x)), result.dtype, result.shape)
         return (result, count) if returned else result
     w = as_expr(weights)
@@ -181,17 +208,20 @@ def average(
                 ShapeError,
                 "np.average: weights need the shape of the data, or an axis to lie along",
             )
-        (k,) = axis_list(axis, x.ndim, "average")
+        k = one_axis(axis, x.ndim, "average")
         if w.shape[0] != x.shape[k]:
             raise fail(ShapeError, f"np.average: {w.shape[0]} weights for an axis of {x.shape[k]}")
         w = broadcast_to(
             reshape(w, tuple(n if i == k else 1 for i, n in enumerate(x.shape))), x.shape
         )
     dtype = ufuncs.promote([x, w])
-    dtype = dtype if dtype in FLOATS else "float64"
+    dtype = dtype if x.dtype in FLOATS and dtype in FLOATS else "float64"
     x, w = to(x, dtype), to(w, dtype)
     axes = axes_of(axis, x, "average")
     scale = sum_(w, axes)
+    if not contains_tracer(weights) and not isinstance(weights, Tracer):
+        if not evaluate([scale], {})[0].all():
+            raise fail(NoAverageError, "np.average: the weights sum to zero")
     result = keep(sum_(x * w, axes) / scale, x, axes, keepdims)
     return (result, keep(scale, x, axes, keepdims)) if returned else result
 
@@ -252,7 +282,7 @@ def _arg_extremum(name: str, a: Any, axis: Any, keepdims: bool) -> Expr:
     if axis is None:
         result = bind(name, reshape(x, (x.size,)), attrs=(0,))
         return reshape(result, (1,) * x.ndim) if keepdims else result
-    (k,) = axis_list(axis, x.ndim, name)
+    k = one_axis(axis, x.ndim, name)
     return keep(bind(name, x, attrs=(k,)), x, (k,), keepdims)
 
 
@@ -273,7 +303,7 @@ def _scanned(a: Any, axis: Any, dtype: Any, what: str) -> tuple[Expr, int]:
     x = _summable(as_expr(a), dtype)
     if axis is None:
         return reshape(x, (x.size,)), 0
-    return x, axis_list(axis, x.ndim, what)[0]
+    return x, one_axis(axis, x.ndim, what)
 
 
 @implements("cumsum")
@@ -284,5 +314,4 @@ def cumsum(a: Any, axis: Any = None, dtype: Any = None) -> Expr:
 
 @implements("cumprod")
 def cumprod(a: Any, axis: Any = None, dtype: Any = None) -> Expr:
-
     return running_product(*_scanned(a, axis, dtype, "cumprod"))

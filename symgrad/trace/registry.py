@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -29,6 +30,11 @@ from symgrad.trace.tracer import (
     wrap_all,
     wrap_array,
 )
+
+
+class NumberError(DtypeError, ValueError):
+    """A number that an array of some dtype cannot hold, as NumPy refuses it."""
+
 
 _NO_VALUE = np._NoValue  # type: ignore[attr-defined]
 # What an option may be although the implementation does not know it: its default in NumPy.
@@ -161,7 +167,12 @@ def axis_list(axis: Any, ndim: int, what: str = "") -> list[int]:
     given = list(axis) if isinstance(axis, (tuple, list)) else [axis]
     result = []
     for a in given:
-        number = a.__index__()
+        try:
+            number = operator.index(a)
+        except TypeError:
+            if isinstance(a, Tracer):  # whose own error says what to write
+                raise
+            raise fail(UnsupportedError, f"{what}: an axis must be an integer, got {a!r}") from None
         if not -ndim <= number < ndim:
             raise fail(
                 ShapeError, f"{what}: axis {number} is out of bounds for an array of rank {ndim}"
@@ -170,6 +181,27 @@ def axis_list(axis: Any, ndim: int, what: str = "") -> list[int]:
     if len(set(result)) != len(result):
         raise fail(ShapeError, f"{what}: an axis is named twice in {axis}")
     return result
+
+
+def one_axis(axis: Any, ndim: int, what: str = "") -> int:
+    """`axis`, one number, counted from zero."""
+    if isinstance(axis, (tuple, list)):
+        raise fail(UnsupportedError, f"{what}: one integer is needed as axis, got {axis!r}")
+    return axis_list(axis, ndim, what)[0]
+
+
+def cast(value: Any, dtype: str, what: str) -> Any:
+    """A plain number as NumPy stores it in an array of that dtype; a traced one stays itself.
+
+    NumPy cuts fractions off without a word, but refuses NaN and infinities for integers.
+    """
+    if isinstance(value, (Tracer, Expr)):
+        return value
+    try:
+        with np.errstate(all="ignore"):
+            return np.dtype(dtype).type(value).item()
+    except (ValueError, OverflowError, TypeError) as error:
+        raise fail(NumberError, f"{what}: {value!r} does not fit into {dtype}") from error
 
 
 def keep(reduced: Expr, x: Expr, axes: tuple[int, ...], keepdims: bool) -> Expr:
@@ -198,6 +230,6 @@ def as_float(x: Expr) -> Expr:
 
 
 __all__ = [
-    "as_expr", "as_float", "axes_of", "axis_list", "dtype_name", "implements", "keep", "refuse",
-    "to",
+    "as_expr", "as_float", "axes_of", "axis_list", "cast", "dtype_name", "implements", "keep",
+    "one_axis", "refuse", "to",
 ]  # fmt: skip

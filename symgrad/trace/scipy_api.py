@@ -14,12 +14,12 @@ import numpy as np
 
 from symgrad.errors import ShapeError
 from symgrad.expr.evaluate import evaluate
-from symgrad.expr.node import Expr, bind
-from symgrad.ops.linear import broadcast_to, reshape
+from symgrad.expr.node import FLOATS, Expr, bind, const
+from symgrad.ops.linear import broadcast_to, reshape, sum_
 from symgrad.trace import indexing, ufuncs
 from symgrad.trace.registry import as_float, axes_of, keep, to
 from symgrad.trace.state import fail
-from symgrad.trace.tracer import Tracer, as_expr, contains_tracer, wrap
+from symgrad.trace.tracer import Tracer, as_expr, contains_tracer, weak_operand, wrap
 
 
 def _give(result: Expr, *given: Any) -> Any:
@@ -30,18 +30,46 @@ def _give(result: Expr, *given: Any) -> Any:
 
 
 def logsumexp(a: Any, axis: Any = None, b: Any = None, keepdims: bool = False) -> Any:
-    """log Σ b exp(a) along `axis`, without overflow; `b` must not be negative.
+    """log Σ b exp(a) along `axis`, without overflow; -inf over no elements.
+
+    Where the sum is negative the result is NaN, as in SciPy.
 
     >>> float(logsumexp([1000.0, 1000.0])) - 1000.0 < 0.6932
     True
     """
-    x = as_float(as_expr(a))
-    if b is not None:
-        weights = as_float(as_expr(b))
-        x, weights = ufuncs.together("logsumexp", [x, weights])
-        x = x + bind("log", weights)
+    x, weights = as_expr(a), None
+    if b is None:
+        x = as_float(x)
+    else:
+        given = [x, weak_operand(b)]
+        dtype = ufuncs.promote(given)
+        x, weights = ufuncs.together("logsumexp", given, dtype if dtype in FLOATS else "float64")
     axes = axes_of(axis, x, "logsumexp")
-    return _give(keep(bind("logsumexp", x, attrs=(axes,)), x, axes, keepdims), a, b)
+    if any(x.shape[k] == 0 for k in axes):
+        rest = tuple(n for k, n in enumerate(x.shape) if k not in axes)
+        result = const(-np.inf, x.dtype, rest)
+    elif weights is None:
+        result = bind("logsumexp", x, attrs=(axes,))
+    elif not isinstance(b, Tracer) and not contains_tracer(b) and np.all(np.asarray(b) >= 0):
+        result = bind("logsumexp", x + bind("log", weights), attrs=(axes,))
+    else:
+        result = _weighted(x, weights, axes)
+    return _give(keep(result, x, axes, keepdims), a, b)
+
+
+def _weighted(x: Expr, weights: Expr, axes: tuple[int, ...]) -> Expr:
+    """log Σ b exp(x) for weights of any sign; the shift drops out, also of every derivative.
+
+    What has no weight has no part in the shift, and its exponential must not be infinite.
+    """
+    none = bind("equal", weights, const(0, x.dtype, x.shape))
+    top = bind("max", bind("select", none, const(-np.inf, x.dtype, x.shape), x), attrs=(axes,))
+    top = bind("stop_gradient", top)
+    top = bind("select", bind("isfinite", top), top, const(0, x.dtype, top.shape))
+    shift = broadcast_to(keep(top, x, axes, True), x.shape)
+    most = const(600 if x.dtype == "float64" else 80, x.dtype, x.shape)
+    shifted = bind("select", none, bind("minimum", x - shift, most), x - shift)
+    return bind("log", sum_(weights * bind("exp", shifted), axes)) + top
 
 
 def softmax(x: Any, axis: Any = None) -> Any:
@@ -82,8 +110,8 @@ def solve_triangular(
 
 
 def polygamma(n: Any, x: Any) -> Any:
-    """The n-th derivative of digamma; `n` is a plain integer."""
-    e = as_float(as_expr(x))
+    """The n-th derivative of digamma; `n` is a plain integer, the result float64."""
+    e = to(as_expr(x), "float64")
     order = float(operator.index(n))
     return _give(bind("polygamma", ufuncs.convert(order, e.dtype, e.shape), e), x)
 
@@ -101,6 +129,8 @@ def take(a: Any, indices: Any, axis: Any = None) -> Any:
         if isinstance(indices, Tracer) or contains_tracer(indices)
         else np.asarray(indices)
     )
+    if not isinstance(index, Expr) and not index.size:
+        index = index.astype(np.int64)
     place = axes_of(axis, x, "take")[0]
     items = indexing.parse(x.shape, (slice(None),) * place + (index,))
     return _give(indexing.get(x, items), a, indices)

@@ -9,6 +9,7 @@ import numpy as np
 
 from symgrad.errors import (
     ConcretizationError,
+    DtypeError,
     ShapeError,
     UnsupportedError,
 )
@@ -18,7 +19,15 @@ from symgrad.ops.linear import concat, gather, permute
 from symgrad.ops.linear import pad as _pad
 from symgrad.ops.linear import reshape as _reshape
 from symgrad.trace import indexing, ufuncs
-from symgrad.trace.registry import as_expr, axis_list, dtype_name, implements, to
+from symgrad.trace.registry import (
+    as_expr,
+    axis_list,
+    cast,
+    dtype_name,
+    implements,
+    one_axis,
+    to,
+)
 from symgrad.trace.state import fail
 from symgrad.trace.tracer import Tracer, contains_tracer
 from symgrad.trace.tracer import stack as _stack
@@ -105,7 +114,7 @@ def matrix_transpose(x: Any) -> Expr:
 @implements("swapaxes", view=True)
 def swapaxes(a: Any, axis1: int, axis2: int) -> Expr:
     x = as_expr(a)
-    (i,), (j,) = axis_list(axis1, x.ndim, "swapaxes"), axis_list(axis2, x.ndim, "swapaxes")
+    i, j = one_axis(axis1, x.ndim, "swapaxes"), one_axis(axis2, x.ndim, "swapaxes")
     order = list(range(x.ndim))
     order[i], order[j] = j, i
     return permute(x, tuple(order))
@@ -126,7 +135,9 @@ def moveaxis(a: Any, source: Any, destination: Any) -> Expr:
 @implements("rollaxis", view=True)
 def rollaxis(a: Any, axis: int, start: int = 0) -> Expr:
     x = as_expr(a)
-    (k,) = axis_list(axis, x.ndim, "rollaxis")
+    k = one_axis(axis, x.ndim, "rollaxis")
+    if not -x.ndim <= start <= x.ndim:
+        raise fail(ShapeError, f"np.rollaxis: start {start} for an array of rank {x.ndim}")
     start = start + x.ndim if start < 0 else start
     order = [i for i in range(x.ndim) if i != k]
     order.insert(start - 1 if k < start else start, k)
@@ -207,13 +218,22 @@ def _exprs(arrays: Any) -> list[Expr]:
     return [as_expr(a) for a in arrays]
 
 
+def _same_kind(parts: list[Expr], dtype: Any, what: str) -> str:
+    """The name of a dtype that is asked for, if NumPy converts the parts to it."""
+    name = dtype_name(dtype)
+    for p in parts:
+        if not np.can_cast(p.dtype, name, "same_kind"):
+            raise fail(DtypeError, f"np.{what}: {p.dtype} does not become {name} without a cast")
+    return name
+
+
 def _join(parts: list[Expr], axis: int | None, what: str, dtype: Any = None) -> Expr:
     if not parts:
         raise fail(ShapeError, f"np.{what}: at least one array is needed")
     if axis is None:
         parts, axis = [_reshape(p, (p.size,)) for p in parts], 0
-    (k,) = axis_list(axis, parts[0].ndim, what)
-    name = ufuncs.promote(list(parts)) if dtype is None else dtype_name(dtype)
+    k = one_axis(axis, parts[0].ndim, what)
+    name = ufuncs.promote(list(parts)) if dtype is None else _same_kind(parts, dtype, what)
     shapes = [p.shape for p in parts]
     if any(
         len(s) != len(shapes[0]) or s[:k] + s[k + 1 :] != shapes[0][:k] + shapes[0][k + 1 :]
@@ -233,9 +253,10 @@ def stack(arrays: Any, axis: int = 0, *, dtype: Any = None) -> Expr:
     parts = _exprs(arrays)
     if not parts:
         raise fail(ShapeError, "np.stack: at least one array is needed")
-    (k,) = axis_list(axis, parts[0].ndim + 1, "stack")
+    k = one_axis(axis, parts[0].ndim + 1, "stack")
     if dtype is not None:
-        parts = [to(p, dtype_name(dtype)) for p in parts]
+        name = _same_kind(parts, dtype, "stack")
+        parts = [to(p, name) for p in parts]
     return _stack(parts, k)
 
 
@@ -327,7 +348,7 @@ def along(x: Expr, k: int, start: int, size: int, step: int = 1) -> Expr:
 
 def _split(what: str, ary: Any, sections: Any, axis: int, equal: bool) -> list[Expr]:
     x = as_expr(ary)
-    (k,) = axis_list(axis, x.ndim, what)
+    k = one_axis(axis, x.ndim, what)
     n = x.shape[k]
     if np.ndim(sections) == 0:
         count = operator.index(sections)
@@ -347,6 +368,13 @@ def _split(what: str, ary: Any, sections: Any, axis: int, equal: bool) -> list[E
     return parts
 
 
+def _least_rank(what: str, ary: Any, least: int) -> int:
+    rank = as_expr(ary).ndim
+    if rank < least:
+        raise fail(ShapeError, f"np.{what} needs an array of rank {least} or more")
+    return rank
+
+
 @implements("split", view=True)
 def split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Expr]:
     return _split("split", ary, indices_or_sections, axis, True)
@@ -359,11 +387,13 @@ def array_split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Expr]
 
 @implements("hsplit", view=True)
 def hsplit(ary: Any, indices_or_sections: Any) -> list[Expr]:
-    return _split("hsplit", ary, indices_or_sections, min(1, as_expr(ary).ndim - 1), True)
+    rank = _least_rank("hsplit", ary, 1)
+    return _split("hsplit", ary, indices_or_sections, min(1, rank - 1), True)
 
 
 @implements("vsplit", view=True)
 def vsplit(ary: Any, indices_or_sections: Any) -> list[Expr]:
+    _least_rank("vsplit", ary, 2)
     return _split("vsplit", ary, indices_or_sections, 0, True)
 
 
@@ -375,7 +405,7 @@ def dsplit(ary: Any, indices_or_sections: Any) -> list[Expr]:
 @implements("unstack", view=True)
 def unstack(x: Any, *, axis: int = 0) -> tuple[Expr, ...]:
     e = as_expr(x)
-    (k,) = axis_list(axis, e.ndim, "unstack")
+    k = one_axis(axis, e.ndim, "unstack")
     rest = e.shape[:k] + e.shape[k + 1 :]
     return tuple([_reshape(along(e, k, i, 1), rest) for i in range(e.shape[k])])
 
@@ -432,7 +462,7 @@ def roll(a: Any, shift: Any, axis: Any = None) -> Expr:
             shifts * (len(axes) if len(shifts) == 1 else 1),
         )
     for s, a_ in zip(shifts, axes, strict=True):
-        (k,) = axis_list(a_, x.ndim, "roll")
+        k = one_axis(a_, x.ndim, "roll")
         n = x.shape[k]
         offset = operator.index(s) % n if n else 0
         if offset:
@@ -459,11 +489,13 @@ def repeat(a: Any, repeats: Any, axis: Any = None) -> Expr:
     x = as_expr(a)
     if axis is None:
         x, axis = _reshape(x, (x.size,)), 0
-    (k,) = axis_list(axis, x.ndim, "repeat")
+    k = one_axis(axis, x.ndim, "repeat")
     n = x.shape[k]
     if isinstance(repeats, Tracer):
         repeats.__index__()
     counts = np.asarray(repeats)
+    if (counts < 0).any():
+        raise fail(ShapeError, "np.repeat: counts must not be negative")
     if counts.size == 1:
         count = int(counts.reshape(-1)[0])
         wide = (*x.shape[: k + 1], count, *x.shape[k + 1 :])
@@ -489,7 +521,7 @@ def pad(array: Any, pad_width: Any, mode: str = "constant", *, constant_values: 
     if isinstance(pad_width, dict):
         raise fail(UnsupportedError, "np.pad: a dict as pad_width is not supported while tracing")
     widths = np.broadcast_to(np.asarray(pad_width), (x.ndim, 2)).tolist()
-    if any(w < 0 for pair in widths for w in pair):
+    if np.any(np.asarray(pad_width) < 0):
         raise fail(ShapeError, "np.pad: widths must not be negative")
     if mode == "constant":
         return _pad_constant(x, widths, constant_values)
@@ -513,7 +545,9 @@ def _pad_constant(x: Expr, widths: list[list[int]], values: Any) -> Expr:
         numbers = np.broadcast_to(np.asarray(values), (x.ndim, 2))
         if not numbers.any():
             return _pad(x, shape, tuple(a for a, _ in widths), (1,) * x.ndim) if x.ndim else x
-        fills: list[list[Any]] = numbers.tolist()
+        fills: list[list[Any]] = [
+            [cast(v, x.dtype, "np.pad: constant_values") for v in pair] for pair in numbers.tolist()
+        ]
     else:
         e = as_expr(values)
         if e.ndim:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from symgrad.errors import DtypeError, ShapeError, UnsupportedError
-from symgrad.expr.node import CONST, DTYPES, FLOATS, Expr, bind, const, const_value
+from symgrad.expr.node import ARRAY, CONST, DTYPES, FLOATS, Expr, array, bind, const, const_value
 from symgrad.expr.op import OPS, Kind, Op
 from symgrad.ops import einsum, elementwise, linalg, linear, reduce, scan  # noqa: F401  (the rows)
 from symgrad.ops.linear import broadcast_to
@@ -57,15 +57,18 @@ def kind(value: Operand) -> Any:
 
 
 @functools.lru_cache(maxsize=4096)
-def _loop(ufunc: np.ufunc, kinds: tuple[Any, ...]) -> tuple[str, ...]:
-    return tuple(d.name for d in ufunc.resolve_dtypes((*kinds, *(None,) * ufunc.nout)))
+def _loop(ufunc: np.ufunc, kinds: tuple[Any, ...], out: str | None) -> tuple[str, ...]:
+    asked = {"signature": (*(None,) * ufunc.nin, *(DT[out],) * ufunc.nout)} if out else {}
+    return tuple(d.name for d in ufunc.resolve_dtypes((*kinds, *(None,) * ufunc.nout), **asked))
 
 
-def loop_dtypes(ufunc: np.ufunc, values: tuple[Operand, ...]) -> tuple[str, ...]:
-    """The dtypes NumPy computes with, one per input and output."""
+def loop_dtypes(
+    ufunc: np.ufunc, values: tuple[Operand, ...], out: str | None = None
+) -> tuple[str, ...]:
+    """The dtypes NumPy computes with, one per input and output; `out` is what dtype= asks for."""
     kinds = tuple([kind(v) for v in values])
     try:
-        names = _loop(ufunc, kinds)
+        names = _loop(ufunc, kinds, out)
     except TypeError as error:
         raise fail(DtypeError, f"np.{ufunc.__name__}: {error}") from None
     for name in names:
@@ -145,14 +148,14 @@ _ROUNDING = frozenset({"floor", "ceil", "trunc", "rint"})
 _COMPARISONS = frozenset({"less", "less_equal", "greater", "greater_equal", "equal", "not_equal"})
 
 
-def apply(ufunc: np.ufunc, *values: Operand) -> Any:
-    """`ufunc(*values)`: an Expr, or a tuple of them for ufuncs with two results."""
+def apply(ufunc: np.ufunc, *values: Operand, dtype: str | None = None) -> Any:
+    """`ufunc(*values, dtype=dtype)`: an Expr, or a tuple of them for ufuncs with two results."""
     name = ufunc.__name__
-    if name in _LOGICAL:
+    if name in _LOGICAL and dtype in (None, "bool"):
         return logical(name, *values)
     if name not in ROWS and name not in FORMULAS and name not in _TO_LOGICAL:
         raise unsupported(f"{_module(ufunc)}.{name}")
-    if name == "power" and len(values) == 2:
+    if name == "power" and len(values) == 2 and dtype is None:
         special = constant_power(*values)
         if special is not None:
             return special
@@ -161,7 +164,7 @@ def apply(ufunc: np.ufunc, *values: Operand) -> Any:
         values = tuple(
             convert(v, "int64") if isinstance(v, Expr) and v.dtype == "int32" else v for v in values
         )
-    dtypes = loop_dtypes(ufunc, values)
+    dtypes = loop_dtypes(ufunc, values, dtype)
     shape = broadcast_shape(f"np.{name}", [v.shape if isinstance(v, Expr) else () for v in values])
     args = [convert(v, d, shape) for v, d in zip(values, dtypes, strict=False)]
     first = args[0].dtype
@@ -177,7 +180,11 @@ def apply(ufunc: np.ufunc, *values: Operand) -> Any:
             return args[0]
         if name == "reciprocal":
             one = bind("equal", bind("absolute", args[0]), const(1, first, shape))
-            return _where(one, args[0], 0)
+            zero = bind("equal", args[0], const(0, first, shape))
+            least = const(np.iinfo(first).min, first, shape)  # what the conversion of inf gives
+            return _where(zero, least, _where(one, args[0], 0))
+        if name == "power":
+            args[1] = _not_negative(args[1])
         if name == "fmod":
             raise fail(UnsupportedError, "np.fmod of integers is not traced; use np.mod")
     return bind(row, *args)
@@ -212,11 +219,10 @@ def constant_power(x: Operand, y: Operand, operator: bool = False) -> Expr | Non
         return None
     integers = x.dtype not in FLOATS and isinstance(value, int)
     if integers and value < 0:
-        raise fail(
-            IntegerPowerError,
-            "integers to negative integer powers are not allowed; convert the base to float first",
-        )
+        raise _negative_power()
     if x.dtype == "bool" or (x.dtype not in FLOATS and not integers):
+        if x.dtype == "bool" and operator and type(value) is int and value == 2:
+            loop_dtypes(np.square, (x,))  # which NumPy's ** calls; it says why not
         return None
     dtypes = loop_dtypes(np.power, (x, y))
     if value not in (0, 1, 2) and not (operator and value in (-1, 0.5)):
@@ -228,6 +234,28 @@ def constant_power(x: Operand, y: Operand, operator: bool = False) -> Expr | Non
     if value == 1:
         return x
     return bind({2: "square", -1: "reciprocal", 0.5: "sqrt"}[value], x)
+
+
+def _not_negative(power: Expr) -> Expr:
+    """An integer exponent; a negative one is an error, here if it is known, else when C runs.
+
+    The error is that of an index outside its axis, which C checks before it computes anything.
+    """
+    if power.op is CONST or power.op is ARRAY:  # a constant was looked at before
+        if power.op is ARRAY and power.attrs[0].array.min(initial=0) < 0:
+            raise _negative_power()
+        return power
+    outside = bind("less", power, _like(0, power))
+    index = bind("convert", outside, attrs=("int64",))  # 0 is the only index there is
+    zero = bind("gather", array(np.zeros(1, power.dtype)), index, attrs=(0,))
+    return power + zero
+
+
+def _negative_power() -> IntegerPowerError:
+    return fail(
+        IntegerPowerError,
+        "integers to negative integer powers are not allowed; convert the base to float first",
+    )
 
 
 # ---- formulas -----------------------------------------------------------------------------------
@@ -282,9 +310,6 @@ def _entr(x: Expr) -> Expr:
     return _where(bind("less", x, _like(0, x)), -math.inf, -bind("xlogy", x, x))
 
 
-def _betaln(a: Expr, b: Expr) -> Expr:
-    """For positive a and b."""
-    return bind("gammaln", a) + bind("gammaln", b) - bind("gammaln", a + b)
 
 
 def _clip(x: Expr, low: Expr, high: Expr) -> Expr:
@@ -317,11 +342,9 @@ FORMULAS: dict[str, Callable[..., Any]] = {
     "modf": _modf,
     "logaddexp2": _logaddexp2,
     "clip": _clip,
-    "logit": lambda x: bind("log", x) - bind("log1p", -x),
     "ndtr": lambda x: bind("erfc", x * -math.sqrt(0.5)) * 0.5,
     "log_expit": lambda x: -bind("softplus", -x),
     "entr": _entr,
-    "betaln": _betaln,
     "kl_div": lambda x, y: bind("rel_entr", x, y) - x + y,
 }
 UFUNCS.update(ROWS, FORMULAS)

@@ -65,7 +65,7 @@ SWITCHES: dict[str, dict[str, Any]] = {
     "tiles": {"lower.product._SMALLEST_FACE": 1 << 60},
     "straight lanes": {"lower.straight._MOST_OPERATIONS": 0},
     "lanes": {"lower.lanes._MIN_EXTENT": 1 << 60},
-    "gcc's loop optimisations": {"flags": "-fno-tree-loop-vectorize -fno-tree-loop-im"},
+    "gcc above -O2": {"flags": "-O2"},
     "gcc above -O1": {"flags": "-O1"},
 }
 

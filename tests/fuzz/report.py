@@ -129,7 +129,8 @@ def diagnosed(finding: Finding, pool: Pool, most: int = len(SWITCHES)) -> list[s
     cures = []
     for name in list(SWITCHES)[:most]:
         options = {**finding.options, "stages": _stages(finding), "switch": [name]}
-        if not _fails(finding, pool.one(finding.text, **options)):
+        outcome = pool.one(finding.text, **options)
+        if not (_fails(finding, outcome) or outcome["refusals"] or outcome["skipped"]):
             cures.append(name)
     return cures
 

@@ -296,7 +296,6 @@ def test_functions(way, monkeypatch):
     assert not missing, f"{missing} were not reached, only {reached.kinds}"
 
 
-@pytest.mark.xfail(strict=True, reason="what rounding took is copied into lanes with both halves")
 def test_two_panels_of_a_triangle(monkeypatch):
     """The carry of a symmetric product has one half only, and a guard where that is read."""
     tiny(monkeypatch, {})

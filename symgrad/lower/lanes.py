@@ -18,6 +18,7 @@ from typing import Any
 from symgrad.expr.node import FLOATS, Expr, const
 from symgrad.expr.op import Kind
 from symgrad.expr.walk import substitute, toposort
+from symgrad.lower.access import accesses_of
 from symgrad.lower.program import (
     INDEX,
     LOAD,
@@ -269,6 +270,7 @@ class _Plan:
 
     def _find_turned(self, read: dict[int, Any], written: dict[int, Any]) -> None:
         """Inputs whose rows are points: a block of them is copied with the point last."""
+        whole = {a.buffer for s, _ in self.leaves for a in accesses_of(s) if not a.when}
         for number, indices in read.items():
             buffer = self.buffers[number]
             if number in written or buffer.role not in ("in", "data", "constant", "work"):
@@ -280,6 +282,8 @@ class _Plan:
                 if not mine or all(n == 1 for n in inner) or buffer.kept_axes[:1] == ():
                     continue
                 if buffer.shape[axis] < self.loop.extent:  # read for some points only: no copy
+                    continue
+                if buffer.role == "work" and number not in whole:  # perhaps not written everywhere
                     continue
                 if len(buffer.kept_axes) == len(buffer.shape) and any(
                     all(i[a].op is INDEX for a in rest) for i in mine

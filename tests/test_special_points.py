@@ -30,7 +30,6 @@ from special_points import (
     truths,
     wrong,
 )
-from taylor import MP
 
 import symgrad as sg
 from symgrad.expr.evaluate import evaluate
@@ -164,6 +163,7 @@ def named(name: str, at: tuple[float, ...], text: str = "") -> Row:
     return Row(text or name, case.f, at, case.exact)
 
 
+# ruff: noqa: E501 (one row a line)
 SECTIONS: dict[str, list[Row]] = {
     "Kinks: the sub- or supergradient of least norm, ties share equally": [
         Row("np.abs(x)", np.abs, (0.0,)),
@@ -304,6 +304,5 @@ def test_the_table_is_right_where_the_function_is_smooth():
 
 
 if __name__ == "__main__":
-    MP.dps = 50
     TABLE.write_text(table())
     print(f"{TABLE} is written")

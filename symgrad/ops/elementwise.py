@@ -343,7 +343,7 @@ binary("slope",    special.slope,    "{1} == 0 ? 0 : ({0}) / ({1})", (lambda x, 
 binary("xlogy",    special.xlogy,    "sg_xlogy@({0}, {1})",   (lambda x, y, out: _xlogy_dx(x, y), lambda x, y, out: None if x is y else _or_zero(x, y, x / y)), "a*log(b)", (_REAL, _POSITIVE), 25)
 binary("xlog1py",  special.xlog1py,  "{0} == 0 && {1} == {1} ? 0 : ({0}) * log1p@({1})", (lambda x, y, out: _or_zero(x, 1 + y, bind("log1p", y)), lambda x, y, out: _or_zero(x, 1 + y, x / (1 + y))), "a*log(1 + b)", (_REAL, _POSITIVE), 25)
 binary("rel_entr", special.rel_entr, "sg_rel_entr@({0}, {1})", (lambda x, y, out: _or_zero(x, y, log(x) - log(y) + 1), lambda x, y, out: _or_zero(x, y, -(x / y))), "a*log(a/b)", (_POSITIVE, _POSITIVE), 30)
-binary("jn_root",  special.jn_root,  "sg_jn_root@({0}, {1})", (None, lambda n, x, out: -0.5 * jn_root(n + 1, x)),               "jn(a, sqrt(b))/sqrt(b)**a", ((1.0, 1.0), _POSITIVE), 60, numpy=())
+binary("jn_root",  special.jn_root,  "sg_jn_root@({0}, {1})", (None, lambda n, x, out: -0.5 * jn_root(n + 1, x)),               "sqrt(pi/2)*besselj(a + 1/2, sqrt(b))/sqrt(b)**(a + 1/2)", ((1.0, 1.0), _POSITIVE), 60, numpy=())
 binary("polygamma", special.polygamma, "sg_polygamma@({0}, {1})", (None, lambda n, x, out: bind("polygamma", n + 1, x)),        "polygamma(a, b)", ((1.0, 1.0), _POSITIVE), 80)
 binary("betaln",   special.betaln,   "sg_betaln@({0}, {1})",  (lambda a, b, out: -_step(0, a, b), lambda a, b, out: -_step(0, b, a)), "loggamma(a) + loggamma(b) - loggamma(a + b)", (_POSITIVE, _POSITIVE), 90, commutative=True)
 
@@ -430,8 +430,11 @@ SELECT = register(
 
 
 def _or_zero(x: Expr, y: Expr, value: Expr) -> Expr:
-    """`value`, and 0 at x = y = 0, where it would be 0 · inf or 0/0."""
-    return select(both(equal(x, 0), equal(y, 0)), 0, value)
+    """`value`, and 0 at x = y = 0, where it would be 0 · inf or 0/0.
+
+    One comparison, since && of two would be a branch in a vector loop.
+    """
+    return select(equal(bind("absolute", x) + bind("absolute", y), 0), 0, value)
 
 
 _MOST_LOOKED_AT = 64

@@ -1,7 +1,7 @@
 """Quotients by a root that vanishes, as they must be before another derivative is taken.
 
-r = ‖x‖, hypot(x, y) or |x| has a kink at 0; an even function g(r) may have none: cos r, a Matérn
-kernel, rᵖ where p turns out to be 2. Its gradient is g'(r) x/r, and 0 at r = 0 whatever g is. That
+r = ‖x‖, √(x² + 2y²), hypot(x, y) or |x| has a kink at 0; an even function g(r) may have none:
+cos r, a Matérn kernel, rᵖ where p turns out to be 2. Its gradient is g'(r) x/r, and 0 at r = 0 whatever g is. That
 is what the rows `slope` and `sign` give, and all that a first derivative needs. A second one needs
 the limit of g'(r)/r there, which is g''(0) by l'Hôpital's rule.
 
@@ -30,7 +30,7 @@ from symgrad.ops.elementwise import SELECT, both, equal, select, sign, slope, sq
 from symgrad.ops.linear import broadcast, permute, sum_
 
 _SLOPE, _SIGN = OPS["slope"], OPS["sign"]
-_ROOTS = frozenset({"norm", "hypot", "absolute"})
+_ROOTS = frozenset({"norm", "hypot", "absolute", "sqrt"})
 _VIEWS = frozenset({"broadcast", "reshape", "permute"})
 # Rows that mix elements count as constant: at r = 0 the derivative of an even function by any
 # other element is zero, and a second solve would cost more than all the rest.
@@ -259,6 +259,8 @@ def _by_root(e: Expr, base: Expr, stops: list[Expr]) -> Expr | None:
 def _square(base: Expr) -> Expr:
     if base.name == "norm":
         return sum_(square(base.args[0]), base.attrs[0])
+    if base.name == "sqrt":
+        return base.args[0]
     return functools.reduce(operator.add, map(square, base.args))
 
 

@@ -280,7 +280,7 @@ _LN2, _LN10 = math.log(2), math.log(10)
 unary("negative", np.negative,     "-{0}",                lambda x, out: -1,                                "-a",           _REAL,        1, _infer_same, support=_of_numerator)
 unary("absolute", np.abs,          "fabs@({0})",          lambda x, out: sign(x),                           "Abs(a)",       _REAL,        1, _infer_same, ("absolute", "fabs"), c_int="{0} < 0 ? -{0} : {0}", nonnegative=always)
 unary("sign",     np.sign,         "{0} > 0 ? 1 : ({0} < 0 ? -1 : ({0} == 0 ? 0 : {0}))", None,             "sign(a)",      _REAL,        2, _infer_same, support=lambda args, attrs, supports: bind("not_equal", args[0], _lift(0, args[0])))
-unary("sqrt",     np.sqrt,         "sqrt@({0})",          lambda x, out: _root(x, 0.5 / out),               "sqrt(a)",      _POSITIVE,    5, nonnegative=if_first)
+unary("sqrt",     np.sqrt,         "sqrt@({0})",          lambda x, out: _sqrt_slope(x, out),              "sqrt(a)",      _POSITIVE,    5, nonnegative=if_first)
 unary("cbrt",     np.cbrt,         "cbrt@({0})",          lambda x, out: _root(x, 1 / (3 * square(out))),   "cbrt(a)",      _POSITIVE,    20, nonnegative=if_first)
 unary("square",   np.square,       "{0} * {0}",           lambda x, out: 2 * x,                             "a**2",         _REAL,        1, _infer_same, nonnegative=always)
 unary("exp",      np.exp,          "exp@({0})",           lambda x, out: out,                               "exp(a)",       _REAL,        20, nonnegative=always)
@@ -338,8 +338,8 @@ binary("mod",      np.mod,           "sg_mod@({0}, {1})",     (lambda x, y, out:
 binary("fmod",     np.fmod,          "fmod@({0}, {1})",       (lambda x, y, out: 1, lambda x, y, out: -trunc(x / y)),           "a - b*sign(a)*floor(Abs(a/b))", (_REAL, _POSITIVE), 20)
 binary("floor_divide", np.floor_divide, "sg_floor_divide@({0}, {1})", (None, None),                                            "floor(a/b)",  (_REAL, _POSITIVE), 20, _infer_same, c_int="sg_ifloor_divide({0}, {1})")
 binary("copysign", np.copysign,      "copysign@({0}, {1})",   (lambda x, y, out: sign(x) * bind("copysign", const(1, x.dtype, x.shape), y), None), "Abs(a)*sign(b)", _PAIR, 1)
-binary("gap",      special.gap,      "{0} == {1} ? 0 : {0} - ({1})", (lambda x, y, out: 1, lambda x, y, out: -1),                "a - b",       _PAIR,          2, numpy=())
-binary("slope",    special.slope,    "{1} == 0 ? 0 : ({0}) / ({1})", (lambda x, r, out: slope(const(1, x.dtype, x.shape), r), lambda x, r, out: -slope(out, r)), "a/b", (_REAL, _POSITIVE), 5, numpy=())
+binary("gap",      special.gap,      "{0} == {1} ? 0 : {0} - ({1})", (lambda x, y, out: 1, lambda x, y, out: -1),                "a - b",       _PAIR,          2, numpy=(), support=_of_sum)
+binary("slope",    special.slope,    "{1} == 0 ? 0 : ({0}) / ({1})", (lambda x, r, out: slope(const(1, x.dtype, x.shape), r), lambda x, r, out: -slope(out, r)), "a/b", (_REAL, _POSITIVE), 5, numpy=(), support=_of_numerator)
 binary("xlogy",    special.xlogy,    "sg_xlogy@({0}, {1})",   (lambda x, y, out: _xlogy_dx(x, y), lambda x, y, out: None if x is y else _or_zero(x, y, x / y)), "a*log(b)", (_REAL, _POSITIVE), 25)
 binary("xlog1py",  special.xlog1py,  "{0} == 0 && {1} == {1} ? 0 : ({0}) * log1p@({1})", (lambda x, y, out: _or_zero(x, 1 + y, bind("log1p", y)), lambda x, y, out: _or_zero(x, 1 + y, x / (1 + y))), "a*log(1 + b)", (_REAL, _POSITIVE), 25)
 binary("rel_entr", special.rel_entr, "sg_rel_entr@({0}, {1})", (lambda x, y, out: _or_zero(x, y, log(x) - log(y) + 1), lambda x, y, out: _or_zero(x, y, -(x / y))), "a*log(a/b)", (_POSITIVE, _POSITIVE), 30)
@@ -466,6 +466,12 @@ def _root(x: Expr, derivative: Expr) -> Expr:
     subgradient of least norm. So distances of a point to itself do not vary with anything.
     """
     return select(equal(x, 0), 0, derivative) if is_nonnegative(x) else derivative
+
+
+def _sqrt_slope(x: Expr, out: Expr) -> Expr:
+    """As a slope, which has limits where another derivative is taken: see `diff.roots`."""
+    half = const(0.5, x.dtype, x.shape)
+    return slope(half, out) if is_nonnegative(x) else half / out
 
 
 def _power_dx(x: Expr, y: Expr) -> Expr:

@@ -19,6 +19,14 @@ STRICT = (
     "-Wstrict-prototypes -Wmissing-prototypes -Wcast-qual -Wundef -Werror"
 ).split()
 
+# Found only while compilers optimise: reads and writes beyond arrays, rounds that cannot be meant,
+# a constant that is changed by its address.
+FATAL = {
+    "gcc": "aggressive-loop-optimizations array-bounds stringop-overflow discarded-qualifiers",
+    "clang": "array-bounds incompatible-pointer-types-discards-qualifiers uninitialized",
+    "zig": "array-bounds incompatible-pointer-types-discards-qualifiers uninitialized",
+}
+
 
 def c_of(args, outs, name="f", threads=1):
     outs = expand_composites(drop_stops(outs))

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import codegen
 import pytest
-from codegen import compile_strictly
+from codegen import FATAL, compile_strictly
 from hypothesis import settings
 
 from symgrad import generate
@@ -63,13 +63,6 @@ def _noting(self: Source, *args: object, **kwargs: object) -> None:
 Source.__init__ = _noting
 
 
-# Found only while compilers optimise: reads and writes beyond arrays, rounds that cannot be meant,
-# a constant that is changed by its address.
-_FATAL = {
-    "gcc": "aggressive-loop-optimizations array-bounds stringop-overflow discarded-qualifiers",
-    "clang": "array-bounds incompatible-pointer-types-discards-qualifiers uninitialized",
-    "zig": "array-bounds incompatible-pointer-types-discards-qualifiers uninitialized",
-}
 _compile = compiler._compile
 
 
@@ -78,7 +71,7 @@ def _compile_or_fail(
     used: compiler.Compiler, command: tuple[str, ...], *rest: object, **named: object
 ) -> None:
     words = len(used.argv)
-    fatal = (f"-Werror={warning}" for warning in _FATAL[used.kind].split())
+    fatal = (f"-Werror={warning}" for warning in FATAL[used.kind].split())
     _compile(used, (*command[:words], "-Wall", "-Wextra", *fatal, *command[words:]), *rest, **named)
 
 

@@ -1,28 +1,40 @@
-"""Stand-alone C of random graphs under AddressSanitizer and UndefinedBehaviorSanitizer.
+"""Stand-alone C of random graphs and programs under sanitizers for memory and undefined behaviour.
 
-Run as a program, ``python tests/test_sanitizers.py FIRST LAST``, it checks a larger range of seeds.
+Graphs are small; programs have the rows with which loops become lanes, tiles and streams. The same
+C is compiled at -O2 and -O3 with the warnings that only optimising compilers give as errors.
+
+Run as a program, ``python tests/test_sanitizers.py FIRST LAST``, it checks larger ranges of seeds.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
-from codegen import c_of
+from codegen import FATAL, c_of
+from fuzz.grammar import program
+from fuzz.kept import KEPT
+from fuzz.oracles import Subject
 from random_graphs import Builder
 
+import symgrad as sg
 from symgrad.diff.modes import drop_stops, vjp, zeros_like
 from symgrad.emit.c import Source
+from symgrad.errors import SymgradWarning
 from symgrad.expr.evaluate import evaluate
 from symgrad.expr.node import const
 from symgrad.expr.walk import expand_composites
+from symgrad.generate import source_of
 from symgrad.simplify import simplify
 
 SANITIZE = "-fsanitize=address,undefined -fno-sanitize-recover=all -g -O1 -ffp-contract=off".split()
@@ -157,6 +169,50 @@ def check_seeds(seeds, folder: Path, options: str = "", products: float = 0.1) -
     return sources
 
 
+def program_source(seed: int, text: str | None = None):
+    """C of a random program of NumPy, its loss and gradient; its arguments; the truth."""
+    subject = Subject(text or program(seed)[0])
+    f = sg.value_and_grad(subject.loss, argnums=subject.floats) if subject.floats else subject.loss
+    with warnings.catch_warnings():  # of arguments that do not matter
+        warnings.simplefilter("ignore", SymgradWarning)
+        graph = sg.trace(f, *subject.args).simplify()
+    source = source_of(dataclasses.replace(graph, name=f"program_{seed}"))
+    flat = graph.flat(subject.args, {})
+    inputs = [np.ascontiguousarray(a, n.dtype) for a, n in zip(flat, graph.args, strict=True)]
+    truth = evaluate(graph.outs, dict(zip(graph.args, inputs, strict=True)))
+    single = 2e-3 if subject.precision == "float32" else 1e-10
+    return source, inputs, truth, single
+
+
+def compile_optimised(text: str) -> None:
+    """At every level that matters, with vectors as in this process; warnings are errors."""
+    vectors = ["-march=native", "-DSG_VECTORIZE", "-fopenmp-simd"]
+    for level in ("-O2", "-O3"):
+        for compiler in ("gcc", "clang"):
+            if shutil.which(compiler) is None:
+                continue
+            fatal = [f"-Werror={warning}" for warning in FATAL[compiler].split()]
+            command = [compiler, "-std=c99", "-Wall", "-Wextra", *fatal, *vectors, level]
+            command += ["-c", "-x", "c", "-", "-o", os.devnull]
+            done = subprocess.run(command, input=text, text=True, capture_output=True)
+            assert done.returncode == 0, f"{compiler} {level}: {done.stderr}\n{text}"
+
+
+def check_programs(seeds, folder: Path, texts: Sequence[str | None] | None = None) -> list[Source]:
+    made = [program_source(s, t) for s, t in zip(seeds, texts or [None] * len(seeds), strict=True)]
+    sources = [source for source, *_ in made]
+    for source in sources:
+        compile_optimised(source.c)
+    empty = [[np.empty(t.shape, t.dtype) for t in truth] for _, _, truth, _ in made]
+    results = run_sanitized(sources, [inputs for _, inputs, _, _ in made], empty, folder)
+    for seed, got, (_, _, truth, tolerance) in zip(seeds, results, made, strict=True):
+        for k, (g, e) in enumerate(zip(got, truth, strict=True)):
+            scale = tolerance * max(1.0, float(np.max(np.abs(e), initial=0.0)))
+            message = f"program {seed}, result {k}"
+            np.testing.assert_allclose(g, e, rtol=scale, atol=scale, err_msg=message)
+    return sources
+
+
 needs_sanitizers = pytest.mark.skipif(bool(sanitizers()), reason=sanitizers())
 
 
@@ -164,6 +220,52 @@ needs_sanitizers = pytest.mark.skipif(bool(sanitizers()), reason=sanitizers())
 @pytest.mark.parametrize("first", [5000, 5010, 5020])
 def test_random_graphs(first, tmp_path):
     check_seeds(range(first, first + 10), tmp_path)
+
+
+# Seeds of programs with what stands in WAYS; a program of blocks of points; a long function.
+PROGRAMS = [8, 16, 22, 38, 39]
+BLOCKS = """
+def f(a, b, c):
+    h = np.tanh(a @ b)
+    return np.sum(h @ c, axis=0), np.exp(a[:, :1]) + np.pad(c[:3, :1], ((0, 4998), (0, 0)))
+
+def loss(a, b, c):
+    sums, others = f(a, b, c)
+    return np.sum(sums**2) + np.sum(others)
+
+def arguments():
+    rng = np.random.default_rng(4)
+    return rng.normal(size=(5001, 24)) / 5, rng.normal(size=(24, 40)) / 5, rng.normal(size=(40, 9))
+"""
+LONG = """
+def f(x, t):
+    r, power = np.sin(t), np.ones_like(t)
+    for j in range(len(x)):
+        r = r - x[j] * power
+        power = power * t
+    return r
+
+def loss(x, t):
+    return np.sum(f(x, t) ** 2)
+
+def arguments():
+    return np.linspace(-0.5, 0.5, 70), np.linspace(-1, 1, 333)
+"""
+WAYS = ("sg_add_lanes(", "sg_product(", "sg_panels(", "sg_merge(", "sg_turn_rows(", "sg_put_rows(",
+        "sg_take_rows(", "sg_turned(", "SG_SERIAL", "_part2(")  # fmt: skip
+
+
+@needs_sanitizers
+def test_programs_of_real_sizes(tmp_path):
+    texts = [*[None] * len(PROGRAMS), BLOCKS, LONG]
+    sources = check_programs([*PROGRAMS, 9100, 9101], tmp_path, texts)
+    text = "".join(source.c for source in sources)
+    assert all(word in text for word in WAYS), [w for w in WAYS if w not in text]
+
+
+@needs_sanitizers
+def test_programs_that_failed_once(tmp_path):
+    check_programs(range(9000, 9000 + len(KEPT)), tmp_path, [text for *_, text in KEPT])
 
 
 @needs_sanitizers
@@ -216,4 +318,5 @@ if __name__ == "__main__":
     for start in range(first, last, 20):
         with tempfile.TemporaryDirectory() as folder:
             check_seeds(range(start, min(start + 20, last)), Path(folder))
+            check_programs(range(start, min(start + 20, last)), Path(folder))
     print(f"seeds {first} to {last - 1}: no report, all equal to the evaluator")

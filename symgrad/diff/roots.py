@@ -1,9 +1,9 @@
 """Quotients by a root that vanishes, as they must be before another derivative is taken.
 
 r = ‖x‖, √(x² + 2y²), hypot(x, y) or |x| has a kink at 0; an even function g(r) may have none:
-cos r, a Matérn kernel, rᵖ where p turns out to be 2. Its gradient is g'(r) x/r, and 0 at r = 0 whatever g is. That
-is what the rows `slope` and `sign` give, and all that a first derivative needs. A second one needs
-the limit of g'(r)/r there, which is g''(0) by l'Hôpital's rule.
+cos r, a Matérn kernel, rᵖ where p turns out to be 2. Its gradient is g'(r) x/r, and 0 at r = 0
+whatever g is. That is what the rows `slope` and `sign` give, and all that a first derivative needs.
+A second one needs the limit of g'(r)/r there, which is g''(0) by l'Hôpital's rule.
 
 `extended` puts the limit there. With c = a r + b r³ + … the quotient is a + b r² + …, which is
 smooth in r² = Σ x², and a and b are derivatives of c by r at 0. So derivatives of g come out right

@@ -18,7 +18,7 @@ rewrite.
    The sides may differ by the sum of both bounds and no more. So sums that cancel are compared as
    exactly as they were computed, and a wrong sign or a missing term shows wherever the numbers are
    well conditioned. Where a bound is infinite nothing is compared, but a finite value may not have
-   become infinite or NaN.
+   become infinite or NaN, whatever overflowed on the way; in contractions only if nothing did.
 
 What was checked once is not checked again: rewrites are known by their rule and by both sides up to
 the names of variables. That table is the only state, and grows by one number for each of them.
@@ -120,8 +120,12 @@ def _compare(
         except (IndexError, ValueError, np.linalg.LinAlgError):  # an index, a matrix, a power
             counts["undefined"] += 1
             continue
+        # a delta's zero times an infinity is NaN wherever the rule has put it
+        strict = cut.is_elementwise or all(
+            np.isfinite(v).all() for n, (v, _) in known.items() if cut.side[n] & 1
+        )
         for b, a in pairs:
-            wrong, compared = _differ(known[b], known[a])
+            wrong, compared = _differ(known[b], known[a], strict)
             informative = informative or compared
             if wrong is not None:
                 return _report(rule, b, a, known, cut, wrong)
@@ -456,12 +460,15 @@ def _gap(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 # ---- judging ------------------------------------------------------------------------------------
 
 
-def _differ(before: Value, after: Value) -> tuple[int | None, bool]:
-    """Where the sides differ for certain (a flat index), and whether anything was compared."""
+def _differ(before: Value, after: Value, strict: bool) -> tuple[int | None, bool]:
+    """Where the sides differ for certain (a flat index), and whether anything was compared.
+
+    strict : a finite value may not become infinite or NaN
+    """
     (old, old_error), (new, new_error) = before, after
     if old.dtype.kind == "f":
         finite = np.isfinite(old)
-        lost = finite & ~np.isfinite(new)
+        lost = finite & ~np.isfinite(new) & strict
         bound = _SLACK * (old_error + new_error) + np.finfo(old.dtype).tiny
         wrong = lost | (finite & np.isfinite(new) & (np.abs(old - new) > bound))
         compared = finite & np.isfinite(bound)

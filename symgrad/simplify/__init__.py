@@ -15,7 +15,7 @@ from symgrad.simplify.rules import SCALAR_RULES, nonnegative
 from symgrad.simplify.tensor_rules import TENSOR_RULES
 
 RULES: tuple[Rule, ...] = (REROLL, *SCALAR_RULES, *TENSOR_RULES, *DELTAS)
-OPTIONAL = frozenset({"cancel", "strength"})  # groups that are off unless enabled
+OPTIONAL = frozenset({"strength"})  # groups that are off unless enabled
 
 
 @lru_cache(maxsize=64)
@@ -41,8 +41,8 @@ def simplify(
     outs : nodes to simplify together; what they share stays shared
     disable : names of rules or of groups ("algebra", "stable", "view", "einsum", "linalg",
         "loops")
-    enable : optional groups: "cancel" (x - x → 0, which hides that x was infinite or NaN),
-        "strength" (powers as multiplications, for lowering: in formulas x³ stays x³)
+    enable : optional groups: "strength" (powers as multiplications, for lowering: in formulas x³
+        stays x³)
     order_seed : shuffle the rules; the result must not depend on it (for tests)
 
     Examples

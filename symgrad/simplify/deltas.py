@@ -28,11 +28,12 @@ from symgrad.simplify.tensor_rules import (
     RESHAPE,
     SUBTRACT,
     Product,
+    Sum,
     Term,
     add_up,
     contract,
     is_delta,
-    sum_leaves,
+    sum_of,
     unit_axes,
 )
 
@@ -62,22 +63,14 @@ def _apart(e: Expr) -> list[tuple[int, Expr]] | None:
         inner = _below(inner)
     if inner is None:
         return None
-    terms: list[tuple[int, Expr]] = []
-    others: list[tuple[int, Expr]] = []
-    stack = [(1, inner)]
-    while stack:
-        sign, x = stack.pop()
-        if x.op is ADD or x.op is SUBTRACT:
-            stack.append((sign if x.op is ADD else -sign, x.args[1]))
-            stack.append((sign, x.args[0]))
-        else:
-            (terms if is_delta(x) else others).append((sign, x))
-        if len(terms) + len(others) + len(stack) > _MOST_TERMS:
-            return None
-    if not terms:
+    tree = Sum(inner, lambda x: True, _MOST_TERMS)
+    deltas = [k for k in tree.leaves if is_delta(tree.nodes[k])]
+    if not tree.complete or not deltas:
         return None
-    if others:
-        terms.append((1, add_up(others)))
+    terms = [(tree.signs[k], tree.nodes[k]) for k in deltas]
+    others = tree.exchanged(dict.fromkeys(deltas))
+    if others is not None:
+        terms.append((1, others))
     result = []
     for sign, x in terms:
         for view in reversed(above):
@@ -158,25 +151,19 @@ def _collect(node: Expr, context: Context) -> Expr | None:
     """δ a + δ b = δ (a + b), with what a and b have in common in front of the sum as well."""
     if context.is_inner(node):
         return None
-    leaves = sum_leaves(node, context)
-    if len(leaves) > _MOST_TERMS:
+    tree = sum_of(node, context)
+    if len(tree.leaves) > _MOST_TERMS:
         return None
-    groups: dict[Any, list[tuple[int, Expr, _Term]]] = {}
-    others: list[tuple[int, Expr]] = []
-    for sign, e in leaves:
-        term = _Term(e, context) if is_delta(e) else None
-        if term is None or not term.deltas:
-            others.append((sign, e))
-        else:
-            groups.setdefault(tuple(term.alike), []).append((sign, e, term))
-    if all(len(group) == 1 for group in groups.values()):
+    groups: dict[Any, list[tuple[int, _Term]]] = {}
+    for k in tree.leaves:
+        term = _Term(tree.nodes[k], context) if is_delta(tree.nodes[k]) else None
+        if term is not None and term.deltas:
+            groups.setdefault(tuple(term.alike), []).append((k, term))
+    several = [group for group in groups.values() if len(group) > 1]
+    if not several:
         return None
-    for group in groups.values():
-        if len(group) == 1:
-            others.append(group[0][:2])
-        else:
-            others.append((1, _merged([(sign, term) for sign, _, term in group], node.dtype)))
-    return add_up(others)
+    totals = [_merged([(tree.signs[k], term) for k, term in g], node.dtype) for g in several]
+    return tree.merged([[k for k, _ in group] for group in several], totals)
 
 
 def _merged(group: list[tuple[int, _Term]], dtype: str) -> Expr:
@@ -203,7 +190,8 @@ def _factor_out(node: Expr, context: Context) -> Expr | None:
     """a x + a y = a (x + y) where an axis that only `a` has makes the sum smaller."""
     if context.is_inner(node) or sum(n != 1 for n in node.shape) < 2:
         return None
-    leaves = sum_leaves(node, context)
+    tree = sum_of(node, context)
+    leaves = [(tree.signs[k], tree.nodes[k]) for k in tree.leaves]
     if len(leaves) > _MOST_TERMS or any(e.op not in _PRODUCTS or is_delta(e) for _, e in leaves):
         return None
     group = [(sign, _Term(e, context, summing=True)) for sign, e in leaves]

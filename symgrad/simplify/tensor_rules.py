@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import functools
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 from symgrad.expr.node import CONST, EYE, Expr, bind, const, const_value, is_const
 from symgrad.expr.op import OPS, Kind, Op
@@ -616,75 +618,174 @@ EINSUMS: list[Rule] = [
 # ---- many scatters into one ------------------------------------------------------------------
 
 
-def sum_leaves(node: Expr, context: Context) -> list[tuple[int, Expr]]:
-    """The signed terms of the tree of additions whose inner nodes have no other user."""
-    leaves: list[tuple[int, Expr]] = []
-    stack = [(1, node)]
-    while stack:
-        sign, e = stack.pop()
-        if e is node or (context.is_inner(e) and e.op in (ADD, SUBTRACT)):
-            stack.append((sign if e.op is ADD else -sign, e.args[1]))
-            stack.append((sign, e.args[0]))
-        else:
-            leaves.append((sign, e))
-    return leaves
+class Sum:
+    """A tree of additions and subtractions, whose leaves can be exchanged one by one.
+
+    What is not exchanged stays associated as it was: a sum whose terms cancel is as exact as the
+    user wrote it. Leaves are known by their number, since one node may be several of them.
+
+    Attributes
+    ----------
+    leaves : numbers of the leaves, from left to right
+    """
+
+    def __init__(self, node: Expr, opens: Callable[[Expr], bool], most: int | None = None) -> None:
+        self.nodes = [node]
+        self.signs = [1]
+        self.below: list[tuple[int, int] | None] = []
+        self.leaves: list[int] = []
+        self.complete = True  # not more than `most` leaves
+        stack = [0]
+        opened: dict[int, tuple[int, int]] = {}
+        while stack:
+            k = stack.pop()
+            e, sign = self.nodes[k], self.signs[k]
+            if (k == 0 or opens(e)) and e.op in (ADD, SUBTRACT):
+                left, right = len(self.nodes), len(self.nodes) + 1
+                self.nodes += e.args
+                self.signs += [sign, sign if e.op is ADD else -sign]
+                opened[k] = left, right
+                stack += [right, left]
+            else:
+                self.leaves.append(k)
+            if most is not None and len(self.leaves) + len(stack) > most:
+                self.complete = False
+                break
+        self.below = [opened.get(k) for k in range(len(self.nodes))]
+
+    def exchanged(self, new: Mapping[int, Expr | None]) -> Expr | None:
+        """The sum with other leaves; None takes one out. None if nothing is left."""
+        values: list[Expr | None] = list(self.nodes)
+        for k in reversed(range(len(self.nodes))):
+            pair = self.below[k]
+            if pair is None:
+                values[k] = new.get(k, self.nodes[k])
+                continue
+            e = self.nodes[k]
+            left, right = values[pair[0]], values[pair[1]]
+            if left is e.args[0] and right is e.args[1]:
+                continue
+            if right is None:
+                values[k] = left
+            elif left is None:
+                values[k] = right if e.op is ADD else -right
+            else:
+                values[k] = bind(e.op, left, right)
+        return values[0]
+
+    def merged(self, groups: Sequence[Sequence[int]], totals: Sequence[Expr]) -> Expr:
+        """The sum with each group of leaves replaced by its total, where its first leaf stands."""
+        new: dict[int, Expr | None] = {}
+        for group, total in zip(groups, totals, strict=True):
+            new.update(dict.fromkeys(group))
+            new[group[0]] = total if self.signs[group[0]] > 0 else -total
+        result = self.exchanged(new)
+        assert result is not None
+        return result
+
+    def forms(self, number: Mapping[int, int], coefficient: Mapping[int, float]) -> np.ndarray:
+        """Coefficients of every partial sum: a row for each, a column for each number of a leaf."""
+        width = max(number.values()) + 1
+        rows = np.zeros((len(self.nodes), width))
+        for k in self.leaves:
+            rows[k, number[k]] = coefficient[k] * self.signs[k]
+        for k in reversed(range(len(self.nodes))):
+            pair = self.below[k]
+            if pair is not None:
+                rows[k] = rows[pair[0]] + rows[pair[1]]
+        return rows[[k for k, pair in enumerate(self.below) if pair is not None]]
+
+
+def sum_of(node: Expr, context: Context) -> Sum:
+    """The tree of additions under `node` whose inner nodes have no other user."""
+    return Sum(node, context.is_inner)
 
 
 def add_up(terms: list[tuple[int, Expr]]) -> Expr:
-    """The sum of signed terms, a positive one first where there is one."""
-    terms = sorted(terms, key=lambda t: -t[0])
-    total = terms[0][1] if terms[0][0] > 0 else -terms[0][1]
-    for sign, e in terms[1:]:
-        total = total + e if sign > 0 else total - e
+    """The sum of signed terms in their order, but for a positive one first where there is one."""
+    first = next((k for k, (sign, _) in enumerate(terms) if sign > 0), 0)
+    total = terms[first][1] if terms[first][0] > 0 else -terms[first][1]
+    for k, (sign, e) in enumerate(terms):
+        if k != first:
+            total = total + e if sign > 0 else total - e
     return total
 
 
+_MOST_FORMS = 32  # leaves of a sum whose partial sums are looked at as a whole
+_LARGEST_FACTOR = 8.0  # by which the error may grow
+
+
 def _like_terms(node: Expr, context: Context) -> Expr | None:
-    """Σ cᵢ x = (Σ cᵢ) x within a tree of additions, for coefficients of one sign."""
+    """Σ cᵢ x = (Σ cᵢ) x within a tree of additions; terms of both signs side by side: (y - y).
+
+    A partial sum of the new tree differs from one of the old tree by a multiple of x. If that is
+    large where all old ones are small, as x is in (x - y) + (x - z), the new tree is less exact.
+    So x has to be a combination of old partial sums.
+    """
     if context.is_inner(node) or node.dtype == "bool":
         return None
-    found: dict[tuple[Expr, bool], list[float]] = {}
-    leaves = sum_leaves(node, context)
-    if len(leaves) < 3:
+    tree = sum_of(node, context)
+    if len(tree.leaves) < 3:
         return None
-    for sign, e in leaves:
-        c, base = float(sign), e
-        if e.op is NEGATIVE:
-            c, base = -c, e.args[0]
-        elif e.op is MULTIPLY and e.args[0].op is CONST and context.single(e):
-            if _scalable(number(e.args[0])):
-                c, base = c * number(e.args[0]), e.args[1]
-        found.setdefault((base, c > 0), []).append(c)
-    if len(found) == len(leaves):
+    bases: dict[Expr, list[int]] = {}
+    coefficient: dict[int, float] = {}
+    for k in tree.leaves:
+        c, base = 1.0, tree.nodes[k]
+        if base.op is NEGATIVE:
+            c, base = -c, base.args[0]
+        if base.op is MULTIPLY and base.args[0].op is CONST and context.single(base):
+            if _scalable(number(base.args[0])):
+                c, base = c * number(base.args[0]), base.args[1]
+        bases.setdefault(base, []).append(k)
+        coefficient[k] = c
+    if len(bases) == len(tree.leaves):
         return None
-    terms: list[tuple[int, Expr]] = []
-    for (base, positive), coefficients in found.items():
-        c = abs(sum(coefficients))
-        terms.append((1 if positive else -1, base if c == 1 else base * _as(c, base)))
-    return add_up(terms)
+    place = {k: n for n, leaves in enumerate(bases.values()) for k in leaves}
+    new: dict[int, Expr | None] = {}
+    for n, (base, leaves) in enumerate(bases.items()):
+        total = [0.0, 0.0]
+        for k in leaves:
+            total[coefficient[k] * tree.signs[k] < 0] += abs(coefficient[k])
+        if len(leaves) == 1 or (all(total) and _side_by_side(tree, leaves)):
+            continue
+        if not _is_bounded(tree, n, place, coefficient):
+            continue
+        terms = [base if c == 1 else base * _as(c, base) for c in total if c]
+        first, *others = leaves
+        if len(terms) == 2:  # not 0: y may be infinite
+            positive = terms[0] - terms[1] if tree.signs[first] > 0 else terms[1] - terms[0]
+            new[first] = positive
+        else:
+            new[first] = terms[0] if (total[0] > 0) == (tree.signs[first] > 0) else -terms[0]
+        new.update(dict.fromkeys(others))
+    return tree.exchanged(new) if new else None
 
 
-def _cancel_terms(node: Expr, context: Context) -> Expr | None:
-    """x - x = 0 and 3x - x = 2x within a tree of additions: not where x is infinite."""
-    if context.is_inner(node) or node.dtype == "bool":
-        return None
-    totals: dict[Expr, float] = {}
-    opposite = False
-    for sign, e in sum_leaves(node, context):
-        c, base = float(sign), e
-        if e.op is MULTIPLY and e.args[0].op is CONST and _scalable(number(e.args[0])):
-            c, base = c * number(e.args[0]), e.args[1]
-        before = totals.get(base, 0.0)
-        opposite = opposite or before * c < 0
-        totals[base] = before + c
-    if not opposite:
-        return None
-    terms = [
-        (1 if c > 0 else -1, base if abs(c) == 1 else base * _as(abs(c), base))
-        for base, c in totals.items()
-        if c
-    ]
-    return add_up(terms) if terms else const(0, node.dtype, node.shape)
+def _side_by_side(tree: Sum, leaves: Sequence[int]) -> bool:
+    """Whether two leaves are the operands of one subtraction."""
+    return len(leaves) == 2 and tuple(leaves) in tree.below
+
+
+def _is_bounded(
+    tree: Sum, column: int, place: Mapping[int, int], coefficient: Mapping[int, float]
+) -> bool:
+    """Whether a term is a combination of partial sums, with moderate factors."""
+    for pair in tree.below:
+        if pair is None:
+            continue
+        for k, other in (pair, pair[::-1]):
+            if place.get(k) == column:
+                if tree.below[other] is not None or place[other] == column:
+                    return True  # the difference between two partial sums; itself
+    if len(tree.leaves) > _MOST_FORMS:
+        return False
+    forms = tree.forms(place, coefficient)
+    forms /= np.max(np.abs(forms), axis=0)
+    wanted = np.zeros(forms.shape[1])
+    wanted[column] = 1
+    factors = np.linalg.lstsq(forms.T, wanted, rcond=None)[0]
+    exact = np.max(np.abs(factors @ forms - wanted)) < 1e-9
+    return bool(exact and np.sum(np.abs(factors)) <= _LARGEST_FACTOR)
 
 
 def _as(value: float, node: Expr) -> Expr:
@@ -714,17 +815,17 @@ def _merge_pads(node: Expr, context: Context) -> Expr | None:
     """Σ of pads with disjoint windows: one pad of their concatenation, in n log n."""
     if context.is_inner(node):
         return None
-    leaves = sum_leaves(node, context)
+    tree = sum_of(node, context)
     windows: list[tuple[Expr, list[int]]] = []
-    others: list[tuple[int, Expr]] = []
-    for sign, e in leaves:
+    pads: list[int] = []
+    for k in tree.leaves:
+        e = tree.nodes[k]
         if e.op is PAD and e.size and all(
             s == 1 for s, n in zip(e.attrs[2], e.args[0].shape, strict=True) if n > 1
         ):
             inner = e.args[0]
-            windows.append((-inner if sign < 0 else inner, list(e.attrs[1])))
-        else:
-            others.append((sign, e))
+            windows.append((-inner if tree.signs[k] < 0 else inner, list(e.attrs[1])))
+            pads.append(k)
     if len(windows) < 2:
         return None
     before = len(windows)
@@ -733,9 +834,8 @@ def _merge_pads(node: Expr, context: Context) -> Expr | None:
     if len(windows) == before:
         return None
     ones = (1,) * node.ndim
-    for part, starts in windows:
-        others.append((1, pad(part, node.shape, tuple(starts), ones)))
-    return add_up(others)
+    parts = [(1, pad(part, node.shape, tuple(starts), ones)) for part, starts in windows]
+    return tree.merged([pads], [add_up(parts)])
 
 
 def _merge_along(windows: list[tuple[Expr, list[int]]], axis: int) -> list[tuple[Expr, list[int]]]:
@@ -924,11 +1024,8 @@ def _norm(node: Expr, context: Context) -> Expr | None:
 
 COLLECT: list[Rule] = [
     function_rule("like-terms", "add subtract", _like_terms,
-                  "Σ cᵢ x = (Σ cᵢ) x within a sum, cᵢ of one sign; sums are re-associated",
+                  "Σ cᵢ x = (Σ cᵢ) x within a sum, y - y side by side, where nothing is lost",
                   "algebra", "add subtract", rank=2),
-    function_rule("cancel-terms", "add subtract", _cancel_terms,
-                  "x - x = 0, 3x - x = 2x within a sum of finite terms; off unless enabled",
-                  "cancel", rank=0),
     function_rule("scale-inside", "multiply", _scale_inside,
                   "c(a(db)) = (cd)(ab) for 1 <= |cd| <= 2^64", "algebra", "multiply"),
 ]  # fmt: skip

@@ -780,7 +780,7 @@ def _is_bounded(
     if len(tree.leaves) > _MOST_FORMS:
         return False
     forms = tree.forms(place, coefficient)
-    forms /= np.max(np.abs(forms), axis=0)
+    forms /= np.maximum(np.max(np.abs(forms), axis=0), 1e-300)
     wanted = np.zeros(forms.shape[1])
     wanted[column] = 1
     factors = np.linalg.lstsq(forms.T, wanted, rcond=None)[0]

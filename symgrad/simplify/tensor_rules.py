@@ -741,14 +741,22 @@ def _like_terms(node: Expr, context: Context) -> Expr | None:
     if len(bases) == len(tree.leaves):
         return None
     place = {k: n for n, leaves in enumerate(bases.values()) for k in leaves}
+    pairs = {pair for pair in tree.below if pair is not None}  # operands of one operation
+    # The difference between two partial sums, or one of them.
+    bounded = {
+        place[k]
+        for pair in pairs
+        for k, other in (pair, pair[::-1])
+        if k in place and place.get(other, place[k]) == place[k]
+    }
     new: dict[int, Expr | None] = {}
     for n, (base, leaves) in enumerate(bases.items()):
         total = [0.0, 0.0]
         for k in leaves:
             total[coefficient[k] * tree.signs[k] < 0] += abs(coefficient[k])
-        if len(leaves) == 1 or (all(total) and _side_by_side(tree, leaves)):
+        if len(leaves) == 1 or (all(total) and tuple(leaves) in pairs):
             continue
-        if not _is_bounded(tree, n, place, coefficient):
+        if n not in bounded and not _is_combination(tree, n, place, coefficient):
             continue
         terms = [base if c == 1 else base * _as(c, base) for c in total if c]
         first, *others = leaves
@@ -761,22 +769,10 @@ def _like_terms(node: Expr, context: Context) -> Expr | None:
     return tree.exchanged(new) if new else None
 
 
-def _side_by_side(tree: Sum, leaves: Sequence[int]) -> bool:
-    """Whether two leaves are the operands of one subtraction."""
-    return len(leaves) == 2 and tuple(leaves) in tree.below
-
-
-def _is_bounded(
+def _is_combination(
     tree: Sum, column: int, place: Mapping[int, int], coefficient: Mapping[int, float]
 ) -> bool:
     """Whether a term is a combination of partial sums, with moderate factors."""
-    for pair in tree.below:
-        if pair is None:
-            continue
-        for k, other in (pair, pair[::-1]):
-            if place.get(k) == column:
-                if tree.below[other] is not None or place[other] == column:
-                    return True  # the difference between two partial sums; itself
     if len(tree.leaves) > _MOST_FORMS:
         return False
     forms = tree.forms(place, coefficient)

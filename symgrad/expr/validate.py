@@ -47,7 +47,7 @@ _POINTS = 48  # of elementwise rules
 _ROUNDINGS = {True: 32.0, False: 2.0}  # of a function, of arithmetic; in units of eps
 _CHEAP = 5  # cost of a row up to which it is arithmetic
 _SLACK = 4.0  # the bounds are of first order
-_DEPENDENT = 40  # nodes below a shared one that are searched for another one
+_DEPENDENT = 16  # nodes below a shared one that are searched for another one
 _MOST_OPENED = 12
 _PATTERNS = 4  # random signs of the errors of what is not elementwise
 
@@ -151,6 +151,8 @@ class _Cut:
         self.leaves: dict[Expr, None] = {}
         self.nodes: list[Expr] = []
         self.smallest_axis = 1 << 40
+        self.elements = 0
+        self.is_elementwise = True
         for roots, bit in ((before, 1), (after, 2)):
             for root in roots:
                 self.reach(root, bit)
@@ -160,7 +162,8 @@ class _Cut:
         """Walk on, and open variables that are functions of others."""
         self.walk()
         while not self.too_large:
-            dependent = [n for n in self.leaves if n.args and self.depends(n)]
+            several = len(self.leaves) > 1
+            dependent = [n for n in self.leaves if several and n.args and self.depends(n)]
             if not dependent:
                 break
             for node in dependent:
@@ -180,17 +183,8 @@ class _Cut:
 
     @property
     def too_large(self) -> bool:
-        return len(self.nodes) > _MOST_NODES or self.elements > _MOST_ELEMENTS
-
-    @property
-    def elements(self) -> int:
-        if self.is_elementwise:
-            return 0
-        return sum(_work(n) for n in self.nodes)
-
-    @property
-    def is_elementwise(self) -> bool:
-        return all(n.op.kind is Kind.ELEMENTWISE or n.op is CONST for n in self.nodes)
+        few = self.is_elementwise or self.elements <= _MOST_ELEMENTS
+        return len(self.nodes) > _MOST_NODES or not few
 
     def reach(self, node: Expr, bit: int) -> None:
         if node not in self.side:
@@ -199,6 +193,9 @@ class _Cut:
 
     def open(self, node: Expr) -> None:
         self.nodes.append(node)
+        self.elements += _work(node)
+        if node.op.kind is not Kind.ELEMENTWISE and node.op is not CONST:
+            self.is_elementwise = False
         for a in node.args:
             self.reach(a, self.side[node])
         if node.name == "gather":
@@ -224,9 +221,10 @@ class _Cut:
             if n in self.leaves:
                 return True
             if len(seen) < _DEPENDENT:
-                fresh = [a for a in dict.fromkeys(n.args) if a not in seen]
-                seen.update(fresh)
-                stack.extend(fresh)
+                for a in n.args:
+                    if a not in seen:
+                        seen.add(a)
+                        stack.append(a)
         return False
 
     def spelled(self, signed: dict[Expr, bool]) -> tuple[Any, ...]:
@@ -256,6 +254,9 @@ class _Cut:
 
 
 def _work(node: Expr) -> int:
+    """Operations of a node, roughly."""
+    if node.op.kind is Kind.ELEMENTWISE:
+        return node.size
     if node.op.kind is Kind.EINSUM:
         size = {k: n for a, t in zip(node.args, node.attrs[0], strict=True)
                 for k, n in zip(t, a.shape, strict=True)}  # fmt: skip
@@ -397,7 +398,7 @@ def _linear(
     if any(e.any() for e in errors[1:]) and not several:
         return np.full(node.shape, np.inf)  # an index that may be wrong
     error = of(errors)
-    if eps and any(v.size for v in values):
+    if eps and row.element is None and not several:  # not one element for each
         summands = of([np.ones(v.shape) for v in values])
         if np.max(summands, initial=0) > 1:
             error = error + eps * summands * of([np.abs(v) for v in values])

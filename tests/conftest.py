@@ -1,4 +1,4 @@
-"""Shared set-up: repeatable random examples, and a strict compile of all C that the tests emit."""
+"""Shared set-up: repeatable random examples, and checks of all C and all rewrites of the tests."""
 
 from __future__ import annotations
 
@@ -16,12 +16,17 @@ from hypothesis import settings
 
 from symgrad.emit.c import Source
 from symgrad.errors import BuildError
+from symgrad.expr import validate
 from symgrad.runtime import dispatch
 from symgrad.runtime.record import Record
 
 # Random examples are the same in every run, so that a failure can be repeated.
 settings.register_profile("repeatable", derandomize=True)
 settings.load_profile("repeatable")
+
+# Every rewrite that fires in any test, also in processes that tests start, is evaluated before and
+# after (symgrad/expr/validate.py).
+os.environ.setdefault(validate.VARIABLE, "1")
 
 # In the background a shell makes the suite ignore interrupts, and some tests send them.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

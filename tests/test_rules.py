@@ -12,9 +12,11 @@ import pytest
 
 from symgrad.expr.evaluate import check, evaluate
 from symgrad.expr.node import Expr, arg, bind, const, const_value
+from symgrad.expr.validate import check_rewrite
 from symgrad.expr.walk import toposort
 from symgrad.simplify import RULES, simplify
 from symgrad.simplify.pattern import Pattern, Rule, RuleSet, run
+from symgrad.simplify.rules import nonnegative
 
 PATTERNS = [r for r in RULES if r.pattern is not None]
 BOOLEAN = {"not-twice", "and-same", "or-same"}
@@ -24,12 +26,12 @@ GRID = [s * v for v in EDGES for s in (1, -1)] + [math.nan]
 EPS = 2.0**-52
 
 
-def build(p: Pattern, env: dict[str, Expr], n: int) -> Expr:
+def build(p: Pattern, env: dict[str, Expr], shape: tuple[int, ...]) -> Expr:
     """An expression that the pattern matches."""
     if p.kind == "op":
-        return bind(p.name, *[build(a, env, n) for a in p.args])
+        return bind(p.name, *[build(a, env, shape) for a in p.args])
     if p.kind == "literal":
-        return const(p.value, "float64", (n,))
+        return const(p.value, "float64", shape)
     return env[p.name]
 
 
@@ -44,7 +46,7 @@ def positives(rule: Rule, env: dict[str, Expr]) -> list[dict[str, Expr]]:
     return [env, {k: bind("absolute", v) for k, v in env.items()}]
 
 
-def instances(rule: Rule, n: int):
+def instances(rule: Rule, shape: tuple[int, ...]):
     """(arguments, before, after) where the rule fired at the root."""
     assert rule.pattern is not None
     variables, constants = names(rule.pattern, "any"), names(rule.pattern, "const")
@@ -54,12 +56,12 @@ def instances(rule: Rule, n: int):
     for dtypes in ({}, dict.fromkeys(variables[:1], "bool"), dict.fromkeys(variables, "bool")):
         if bool(dtypes) != (conditional or rule.name in BOOLEAN):
             continue
-        args = {k: arg(i, (n,), dtypes.get(k, "float64"), k) for i, k in enumerate(variables)}
+        args = {k: arg(i, shape, dtypes.get(k, "float64"), k) for i, k in enumerate(variables)}
         for values in itertools.product(CONSTANTS, repeat=len(constants)):
-            fixed = {k: const(v, "float64", (n,)) for k, v in zip(constants, values, strict=True)}
+            fixed = {k: const(v, "float64", shape) for k, v in zip(constants, values, strict=True)}
             for env in [args] if dtypes else positives(rule, args):
                 try:
-                    before = build(rule.pattern, {**env, **fixed}, n)
+                    before = build(rule.pattern, {**env, **fixed}, shape)
                 except Exception:  # noqa: BLE001  (bool operands where numbers are needed)
                     continue
                 done = run([before], rules)
@@ -92,7 +94,7 @@ def test_keeps_values(rule):
 
 def compare(rule: Rule) -> None:
     seen = 0
-    for args, before, after in instances(rule, size(rule)):
+    for args, before, after in instances(rule, (size(rule),)):
         seen += 1
         check([after])
         data = points(args, rule)
@@ -125,6 +127,23 @@ def compare(rule: Rule) -> None:
                 bad &= (old != 0) & (np.abs(old) > 1e-300)
             assert not bad.any(), describe(data, old, new, bad)
     assert seen, "the rule never fired"
+
+
+@pytest.mark.parametrize("rule", PATTERNS, ids=lambda r: r.name)
+def test_keeps_values_of_any_rank(rule):
+    rng = np.random.default_rng(zlib.crc32(rule.name.encode()))
+    for shape in ((), (2, 3)):
+        fired = list(instances(rule, shape))
+        assert fired, shape
+        for args, before, after in fired:
+            values = {
+                a: rng.random(shape) < 0.5 if a.dtype == "bool" else rng.normal(size=shape)
+                for a in args.values()
+            }
+            old, new = evaluate([before, after], values)
+            finite = np.isfinite(old)
+            np.testing.assert_allclose(new[finite], old[finite], rtol=1e-12, atol=1e-14)
+            check_rewrite(rule.name, [before], [after], nonnegative)
 
 
 def describe(data, old, new, where) -> str:
@@ -166,7 +185,7 @@ def test_error_never_grows(rule):
     variables = names(rule.pattern, "any")
     grid = list(itertools.product(POINTS if len(variables) == 1 else POINTS[::3],
                                   repeat=len(variables)))  # fmt: skip
-    for args, before, after in itertools.islice(instances(rule, len(grid)), 2):
+    for args, before, after in itertools.islice(instances(rule, (len(grid),)), 2):
         data = [np.array(c) for c in zip(*grid, strict=True)]
         values = dict(zip(args.values(), data, strict=True))
         old, new = evaluate([before, after], values)

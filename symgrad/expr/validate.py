@@ -380,7 +380,7 @@ def _is_exact(row: Op) -> bool:
             value = np.asarray(row.evaluate(*args), float)
     except ValueError:
         return False
-    small = np.abs(value) <= np.maximum(1, np.max(np.abs(args), axis=0))
+    small = np.abs(value) <= 1 + np.max(np.abs(args), axis=0)
     return bool(np.all(small & (value * 1024 == np.rint(value * 1024))))
 
 

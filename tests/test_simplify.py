@@ -564,6 +564,26 @@ def test_other_dtypes(dtype):
         np.testing.assert_allclose(new, old, rtol=1e-6)
 
 
+def test_large_whole_numbers_keep_their_digits():
+    """Factors and coefficients beyond 2^53 are no doubles."""
+    big = 2**60 + 1
+    x, y, m = tensor("x", 3, dtype="int64"), tensor("y", 3, dtype="int64"), tensor(
+        "m", 3, 3, dtype="int64")  # fmt: skip
+    outs = [
+        einsum((m * big, x), ("ij", "j"), "i"), einsum((m, const(big, "int64", V)), U, "i"),
+        (x * big - y) + x, (y - x * big) - x, (x * big + y) + x * big, -pad(x * big, *PLACE),
+        pad(x, *PLACE) * big, sum_(spread(x * big, (3, 4), 0), (1,)), (y * (x * big)) * 3,
+    ]  # fmt: skip
+    done = simplify(outs)
+    values = {x: np.array([1, 2, -3]), y: np.array([1, -1, 0]), m: np.eye(3, dtype=np.int64)}
+    for old, new in zip(evaluate(outs, values), evaluate(done.outs, values), strict=True):
+        np.testing.assert_array_equal(old, new)
+    assert {"einsum-flatten", "like-terms", "pad-scaled", "sum-view"} <= set(done.fired)
+
+
+V, U, PLACE = (3,), ("ij", "j"), ((5,), (1,), (1,))
+
+
 def test_empty_and_scalar_shapes():
     e, s = tensor("e", 0, 3), tensor("s")
     outs = [sum_(e * e, (0,)), sum_(spread(s, (0, 2)), (0,)), log(1 + exp(e)),

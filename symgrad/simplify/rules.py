@@ -88,8 +88,8 @@ def nonnegative(node: Expr) -> bool:
 
 
 def number(node: Expr) -> float:
-    """The value of a constant as a Python float."""
-    return float(const_value(node))
+    """The value of a constant as a number of Python: whole ones beyond 2^53 keep their digits."""
+    return const_value(node).item()
 
 
 def normal(value: float, dtype: str) -> bool:

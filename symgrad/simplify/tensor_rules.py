@@ -273,6 +273,8 @@ def contract(factors: list[Expr], terms: list[Term], output: Term, size: dict[An
 
 
 def _scalable(value: float) -> bool:
+    if isinstance(value, int):
+        return 0 < abs(value) < 1 << 63
     return 1 / _LARGEST_SCALE <= abs(value) <= _LARGEST_SCALE
 
 
@@ -296,7 +298,7 @@ class Product:
         self.factors: list[Expr] = []
         self.terms: list[Term] = []
         self.size: dict[Any, int] = {}
-        self.scale = 1.0
+        self.scale: float = 1
         self.fresh = 0
         self.changed = False
 
@@ -728,9 +730,9 @@ def _like_terms(node: Expr, context: Context) -> Expr | None:
     if len(tree.leaves) < 3:
         return None
     bases: dict[Expr, list[int]] = {}
-    coefficient: dict[int, float] = {}
+    coefficient: dict[int, float] = {}  # whole if the terms are
     for k in tree.leaves:
-        c, base = 1.0, tree.nodes[k]
+        c, base = 1, tree.nodes[k]
         if base.op is NEGATIVE:
             c, base = -c, base.args[0]
         if base.op is MULTIPLY and base.args[0].op is CONST and context.single(base):
@@ -751,7 +753,7 @@ def _like_terms(node: Expr, context: Context) -> Expr | None:
     }
     new: dict[int, Expr | None] = {}
     for n, (base, leaves) in enumerate(bases.items()):
-        total = [0.0, 0.0]
+        total = [0, 0]
         for k in leaves:
             total[coefficient[k] * tree.signs[k] < 0] += abs(coefficient[k])
         if len(leaves) == 1 or (all(total) and tuple(leaves) in pairs):

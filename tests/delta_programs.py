@@ -55,7 +55,7 @@ class Program:
         for _ in range(int(rng.integers(1, 4))):
             self.derive()
             self.grow(int(rng.integers(0, 4)))
-        self.outs = self.pool[-2:]
+        self.outs = self.pool[-int(rng.integers(2, 9)) :]  # several users make rules stop early
 
     def values(self) -> dict[Expr, np.ndarray]:
         return {a: self.rng.normal(size=a.shape) for a in self.args}

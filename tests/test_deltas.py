@@ -31,12 +31,6 @@ def test_random_derivatives(block):
                 np.testing.assert_allclose(new, old, rtol=1e-8, atol=1e-8 * size, err_msg=str(seed))
 
 
-# Found by these programs, before the rules looked as deep as they multiply out.
-@pytest.mark.parametrize("seed", [15373])
-def test_programs_that_were_wrong(seed):
-    simplify(Program(seed).outs)
-
-
 def outer_products(x):
     """Σ sin of the Jacobian of x xᵀ, whose entries are δ_ik x_j + x_i δ_jk."""
     return np.sum(np.sin(sg.jacobian(lambda v: np.outer(v, v))(x)))

@@ -47,7 +47,7 @@ def _chosen(node: Expr, result: np.ndarray) -> np.ndarray:
     if node.op.kind is Kind.EINSUM:
         inputs, output = node.attrs
         for factor, labels in zip(node.args, inputs, strict=True):
-            if factor.op is EYE and set(labels) <= set(output):
+            if factor.op is EYE and labels[0] != labels[1] and set(labels) <= set(output):
                 apart = factor.shape[0] > 1 and ~np.eye(factor.shape[0], dtype=bool)
                 places = [output.index(k) for k in labels]
                 np.moveaxis(result, places, (0, 1))[apart] = 0

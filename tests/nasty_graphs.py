@@ -119,6 +119,7 @@ UNIT = 2.0**-53
 LARGEST = MP.mpf(1.797e308)
 EXACT = {**taylor.UNARY, **taylor.BINARY, "sigmoid": taylor.expit,
          "softplus": lambda x: taylor.log1p(taylor.exp(x)),
+         "logit": lambda x: taylor.log(x) - taylor.log1p(-x),
          "sech": lambda x: 1 / taylor.cosh(x),
          "complement_square": lambda x: (1 - x) * (1 + x)}  # fmt: skip
 CONNECTIVES = {"logical_and": lambda a, b: a and b, "logical_or": lambda a, b: a or b,

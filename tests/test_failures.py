@@ -285,8 +285,8 @@ def test_ziglang_alone(tmp_path):
     options = {"HOME": str(tmp_path), "ZIG_GLOBAL_CACHE_DIR": shared}
     ((kind, message, _),) = fresh(tmp_path, PATH="", **options)
     assert kind == "SymgradWarning" and "PATH='' names no directory" in message
-    (tmp_path / "empty").mkdir()
-    assert fresh(tmp_path, PATH=str(tmp_path / "empty"), **options) == []
+    (tmp_path / "again").mkdir()
+    assert fresh(tmp_path / "again", PATH=str(tmp_path / "again"), **options) == []
 
 
 def test_home_unset(tmp_path):

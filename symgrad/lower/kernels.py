@@ -643,7 +643,7 @@ class Kernels:
             result: Expr | None = None
             deltas: list[Expr] = []
             for factor, labels in zip(node.args, node.attrs[0], strict=True):
-                if factor.op is EYE:
+                if factor.op is EYE and labels[0] != labels[1]:
                     deltas.append(bind("equal", *(at[k] for k in labels)))
                     continue
                 value = yield factor, tuple(at[k] for k in labels)

@@ -22,6 +22,7 @@ from symgrad.expr.walk import toposort
 from symgrad.ops.linear import broadcast, pad, permute, reshape, sum_
 from symgrad.simplify import RULES, simplify
 from symgrad.simplify.pattern import Pattern
+from symgrad.simplify.rules import SMOOTH
 
 NASTY = [0.0, 5e-324, 1e-310, 1e-300, 1e-160, 1e-17, 1e-8, 0.1, 0.5, 1.0, 2.0, 3.7, 36.0, 40.0,
          700.0, 745.5, 800.0, 1e8, 1e16, 1e155, 1e300, 1.7e308, math.inf]  # fmt: skip
@@ -32,7 +33,8 @@ BINARY = ["add", "subtract", "multiply", "divide", "hypot", "logaddexp", "maximu
 COMPARE = ["less", "greater_equal", "equal"]
 CONSTANTS = [1.0, 1.0, -1.0, 2.0, 0.5, -0.5, 0.0, -0.0, 3.0, 1e-3, 1e300, 1e-300]
 PATTERNS = [r.pattern for r in RULES if r.pattern is not None]
-NEED_CONDITIONS = {"select", "logical_not", "logical_and", "logical_or", *COMPARE, "not_equal"}
+NEED_CONDITIONS = {"select", "logical_not", "logical_and", "logical_or", *COMPARE, "not_equal",
+                   "less_equal", "greater"}  # fmt: skip
 # Rules that promise nothing near overflow: those that re-associate sums (see tensor_rules.py), and
 # x x = x², whose derivative 2x overflows where that of x x does not, but x x does.
 NOT_NEAR_OVERFLOW = {"like-terms", "sum-view", "sum-product", "einsum-flatten", "scale-inside",
@@ -117,15 +119,16 @@ class Undefined(Exception):
 
 UNIT = 2.0**-53
 LARGEST = MP.mpf(1.797e308)
-EXACT = {**taylor.UNARY, **taylor.BINARY, "sigmoid": taylor.expit,
+EXACT = {**taylor.UNARY, **taylor.BINARY, "gap": lambda x, y: x - y,
+         "sigmoid": taylor.expit,
          "softplus": lambda x: taylor.log1p(taylor.exp(x)),
          "logit": lambda x: taylor.log(x) - taylor.log1p(-x),
-         "sech": lambda x: 1 / taylor.cosh(x),
+         "sech": lambda x: 1 / taylor.cosh(x), "slope": lambda x, r: x / r,
          "complement_square": lambda x: (1 - x) * (1 + x)}  # fmt: skip
 CONNECTIVES = {"logical_and": lambda a, b: a and b, "logical_or": lambda a, b: a or b,
                "logical_not": lambda a: not a}  # fmt: skip
 # and which argument may not come near zero
-SINGULAR = {"divide": 1, "reciprocal": 0, "log": 0, "sqrt": 0, "power": 0}
+SINGULAR = {"divide": 1, "slope": 1, "reciprocal": 0, "log": 0, "sqrt": 0, "power": 0}
 HOLDS = {"less": lambda a, b: a < b, "greater": lambda a, b: a > b, "equal": lambda a, b: a == b,
          "less_equal": lambda a, b: a <= b, "greater_equal": lambda a, b: a >= b,
          "not_equal": lambda a, b: a != b}  # fmt: skip
@@ -139,8 +142,9 @@ class Truth:
     With an infinite input the values are those of the extended reals, without a bound.
     """
 
-    def __init__(self, values: dict[Expr, float]) -> None:
+    def __init__(self, values: dict[Expr, float], at_kinks: bool = True) -> None:
         self.values = values
+        self.at_kinks = at_kinks  # whether conventions there count as values
         self.bounded = all(map(math.isfinite, values.values()))
         self.known: dict[Expr, np.ndarray] = {}
 
@@ -165,6 +169,8 @@ class Truth:
             return out
         if e.dtype == "bool":
             raise Undefined  # conditions are taken by `holds`
+        if e.name == "sign" and not self.at_kinks and not self.array(e.args[0]).reshape(-1)[0][0]:
+            raise Undefined
         if e.name == "select":
             return self.array(e.args[1 if self.holds(e.args[0]) else 2])
         args = [self.array(a) for a in e.args]
@@ -204,6 +210,8 @@ class Truth:
         (a, da), (b, db) = (self.array(x).reshape(-1)[0] for x in e.args)
         if abs(a - b) <= 4 * (da + db) and da + db:
             raise Undefined  # rounding decides which branch is taken
+        if a == b and not self.at_kinks:
+            raise Undefined
         return HOLDS[e.name](a, b)
 
     def apply(self, name: str, args):
@@ -253,8 +261,11 @@ GRID = grid()
 def flaws(before: Expr, after: Expr, args: list[Expr], fired, infinite=True, most: int = 12):
     """(inputs, before, after, truth, what is wrong) of points where `after` is worse.
 
-    infinite : look at infinite inputs and results too; there a derivative is what its formula says
+    infinite : look at infinite inputs and results too; there a derivative is what its formula says.
+        The formula of a derivative has conventions where kinks of its parts cancel; rules that know
+        of the cancelling put the derivative there.
     """
+    at_kinks = infinite or not {r.name for r in SMOOTH} & set(fired)
     values = dict(zip(args, GRID, strict=True))
     old, new = evaluate([before, after], values)
     used = [a for a in args if a in set(toposort([before]))]
@@ -266,7 +277,7 @@ def flaws(before: Expr, after: Expr, args: list[Expr], fired, infinite=True, mos
         point = [float(values[a][i]) for a in args]
         o, n = float(old[i]), float(new[i])
         try:
-            exact, bound = Truth({a: float(values[a][i]) for a in used})(before)
+            exact, bound = Truth({a: float(values[a][i]) for a in used}, at_kinks)(before)
         except Undefined:
             continue
         what = judge(o, n, exact, bound)

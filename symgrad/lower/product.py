@@ -369,8 +369,10 @@ class _Axis:
         full = bind(INDEX_DIV, self.left, wide)
         used = self.left - full * wide
         part = (full, end)
-        whole = (zero, full)
-        return [(whole, None, None, False), (part, zero, used, False), (part, used, wide, True)]
+        ragged: list[_Lanes] = [(part, zero, used, False), (part, used, wide, True)]
+        if self.block.total < width:
+            return ragged
+        return [((zero, full), None, None, False), *ragged]
 
 
 def _blocks(

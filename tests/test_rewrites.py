@@ -88,6 +88,10 @@ def np_lse(x, axis=-1):
     return logsumexp(x, axis=axis)
 
 
+def norm(x: Expr, axis: int) -> Expr:
+    return bind("norm", x, attrs=((axis,),))
+
+
 def all_axes(x: Expr) -> tuple[int, ...]:
     return tuple(range(x.ndim))
 
@@ -325,6 +329,30 @@ EXAMPLES: list[Example] = [
     Example("norm: of all", [V], lambda x: sqrt(sum_(square(x), (0,))), np.linalg.norm),
     Example("norm: einsum", [T], lambda x: sqrt(einsum((x, x), ("ijk", "ijk"), "j")),
             lambda x: np.sqrt((x * x).sum((0, 2)))),
+    Example("norm-squared", [(2, 3)], lambda x: square(norm(x, 1)), lambda x: (x * x).sum(1)),
+    Example("norm-squared: power", [V], lambda x: bind("power", norm(x, 0), const(6.0)),
+            lambda x: (x * x).sum() ** 3),
+    Example("norm-squared: times a factor", [V, ()], lambda x, y: square(norm(x, 0) * y),
+            lambda x, y: (x * x).sum() * y * y),
+    Example("norm-squared: quotient", [V, ()], lambda x, y: square(norm(x, 0) / exp(y)),
+            lambda x, y: (x * x).sum() / np.exp(y) ** 2),
+    Example("norm-twice", [(2, 3), (2,)], lambda x, y: norm(x, 1) * (norm(x, 1) * exp(y)),
+            lambda x, y: (x * x).sum(1) * np.exp(y)),
+    Example("norm-contracted", [(2, 3), (2,)],
+            lambda x, y: einsum((norm(x, 1), norm(x, 1), y), ("i", "i", "i"), ""),
+            lambda x, y: (x * x).sum(1) @ y),
+    *everywhere("logaddexp-by-hand", 2,
+                lambda a, b: bind("maximum", a, b) + bind("softplus", -bind("absolute", a - b)),
+                lambda a, b: np.log(np.exp(a) + np.exp(b))),
+    *everywhere("logaddexp-by-hand: in a sum", 3, lambda a, b, y: (
+                    bind("maximum", a, b) - y) + bind("softplus", -bind("absolute", a - b)),
+                lambda a, b, y: np.log(np.exp(a) + np.exp(b)) - y),
+    *everywhere("side-of-a-kink", 2, lambda a, b: select(
+                    bind("greater", a, b), square(bind("maximum", a, b)), bind("minimum", a, b)),
+                lambda a, b: np.where(a > b, a * a, a)),
+    *everywhere("side-of-a-kink: of an absolute value", 1, lambda a: select(
+                    bind("less", a, const(0.0, "float64", a.shape)), bind("absolute", a), a * 3),
+                lambda a: np.where(a < 0, -a, 3 * a)),
     # ---- inverses
     Example("solve-inverse", [M, V], lambda a, b: einsum((linalg.inv(a), b), ("ij", "j"), "i"),
             np.linalg.solve),

@@ -113,7 +113,9 @@ def test_c_of_every_elementwise_row(dtype):
     rtol = 2e-14 if dtype == "float64" else 2e-6
     bad = []
     for name, g, e in zip(names, got, expected, strict=True):
-        tolerance = rtol * (100 if name in ("polygamma", "digamma", "gammaln", "jn_root") else 1)
+        # these have zeros inside their domain, beside which a rounding of the argument counts
+        zeros = ("polygamma", "digamma", "gammaln", "betaln", "jn_root")
+        tolerance = rtol * (100 if name in zeros else 1)
         tiny = np.finfo(dtype).tiny if name not in ("mod", "fmod", "floor_divide") else 0
         g, e = g.astype(float), e.astype(float)
         same = np.isclose(g, e, rtol=tolerance, atol=float(tiny), equal_nan=True)

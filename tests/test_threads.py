@@ -270,7 +270,7 @@ def normals(*shapes, dtype=np.float64):
 
 
 GRADIENTS = sg.grad(network, argnums=(0, 1, 2)), sg.grad(network, argnums=(1, 2))
-PANELS = MARK + r".*\n +(?:double|float) \w+\[(\d+)\]"  # of the rows that one round has
+PANELS = MARK + r".*\n +SG_ALIGNED (?:double|float) \w+\[(\d+)\]"  # of the rows that one round has
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])

@@ -256,9 +256,12 @@ class Bounds:
             return ()
         if n.name == "convert" and n.dtype == "bool":
             return ()
-        if self._has_load(n) and any(_match(p, _bare(n), {}) for p, _, _ in self.checks):
+        if self._is_checked(n):
             return () if n is _bare(n) else n.args
         return n.args
+
+    def _is_checked(self, n: Expr) -> bool:
+        return self._has_load(n) and any(_match(p, _bare(n), {}) for p, _, _ in self.checks)
 
     def _form(self, n: Expr, parts: Sequence[Expr]) -> Form:
         if n.op is CONST and n.dtype in INTEGERS:
@@ -271,6 +274,10 @@ class Bounds:
         if n.name == "negative":
             return times(first, -1)
         second = self._forms[parts[1]]
+        if n.name == "subtract":  # 5 - i, where -i has been checked
+            opposite = bind("negative", parts[1])
+            if self._is_checked(opposite):
+                return plus(first, (0, frozenset({(opposite, 1)})), 1)
         if n.name == "multiply":
             return times(first, second[0]) if not second[1] else times(second, first[0])
         return self._joined(plus(first, second, 1 if n.name == "add" else -1))

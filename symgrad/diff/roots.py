@@ -36,7 +36,8 @@ _VIEWS = frozenset({"broadcast", "reshape", "permute"})
 # other element is zero, and a second solve would cost more than all the rest.
 _THROUGH = frozenset({Kind.ELEMENTWISE, Kind.LINEAR, Kind.EINSUM})
 _MOST_CONDITIONS = 20
-_MOST_BETWEEN = 200  # nodes between a root and what is divided by it
+_MOST_BETWEEN = 300  # nodes between a root and what is divided by it, which depend on it,
+_MOST_LOOKED = 5_000  # and nodes among which they are searched
 
 
 @dataclass(frozen=True)
@@ -265,19 +266,24 @@ def _square(base: Expr) -> Expr:
 
 
 def _between(top: Expr, base: Expr) -> list[Expr] | None:
-    """Nodes on the way from `top` down to `base`; None if there is none, or they are too many."""
+    """Nodes on the way from `top` down to `base`; None if there is none, or they are too many.
+
+    Limits that were put in for the last derivative do not depend on the root: they do not count.
+    """
     depth = base.order >> DEPTH_SHIFT
-    seen: set[Expr] = set()
-    found: list[Expr] = []
-    stack, reached = [top], False
+    seen = {top}
+    stack = [top]
     while stack:
-        node = stack.pop()
-        if node is base:
-            reached = True
-        elif node not in seen and node.order >> DEPTH_SHIFT > depth:
-            seen.add(node)
+        for a in stack.pop().args:
+            if a not in seen and a.order >> DEPTH_SHIFT > depth:
+                seen.add(a)
+                stack.append(a)
+        if len(seen) > _MOST_LOOKED:
+            return None
+    reaching = {base}
+    found = []
+    for node in sorted(seen - reaching, key=lambda n: n.order):
+        if not reaching.isdisjoint(node.args):
+            reaching.add(node)
             found.append(node)
-            if len(found) > _MOST_BETWEEN:
-                return None
-            stack.extend(node.args)
-    return found if reached else None
+    return found if top in reaching and len(found) <= _MOST_BETWEEN else None

@@ -318,6 +318,18 @@ def derivatives(args: list[Expr], out: Expr, orders: int, mode: str) -> dict[tup
     return found
 
 
+def in_all_modes(args: list[Expr], out: Expr, path: Sequence[int]) -> dict[str, Expr]:
+    """The derivative by `path`, each step of it in forward (f) or reverse (r) mode."""
+    known = {"": out}
+    for k in path:
+        known = {
+            done + mode: _next(so_far, args[k], mode == "f")
+            for done, so_far in known.items()
+            for mode in "fr"
+        }
+    return known
+
+
 def truths(case: Case) -> dict[tuple[int, ...], np.ndarray]:
     """The right derivatives at all points."""
     data = columns(case)

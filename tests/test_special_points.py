@@ -22,6 +22,7 @@ from special_points import (
     cosine_root,
     derivatives,
     faults,
+    in_all_modes,
     indices,
     nodes_of,
     norm,
@@ -51,6 +52,56 @@ def test_there_are_many_points():
         for case in SMOOTH.values()
     )
     assert count > 9_500
+
+
+def of_root(g, root, exact, square, at):
+    """g(r) for a root r; exact: g as a function of r²."""
+    return Case(lambda *v: g(root(*v)), lambda *v: exact(square(*v)), [at])
+
+
+ONE = (lambda x: norm(x, 0 * x), lambda x: x * x)
+TWO = (norm, lambda x, y: x * x + y * y)
+EVEN = {
+    "cos": (np.cos, cosine_root),
+    # to the fourth order: the odd terms begin at the fifth and the seventh
+    "Matérn 5/2": (
+        lambda r: (1 + r + r * r / 3) * np.exp(-r),
+        lambda q: 1 - q / 6 + q * q / 24,
+    ),
+    "Matérn 7/2": (
+        lambda r: (1 + r + 2 * r * r / 5 + r**3 / 15) * np.exp(-r),
+        lambda q: 1 - q / 10 + q * q / 120,
+    ),
+}
+
+
+ALL_MODES = {
+    "Matérn 5/2": (*EVEN["Matérn 5/2"], *ONE, (0.0,)),
+    "Matérn 7/2": (*EVEN["Matérn 7/2"], *ONE, (0.0,)),
+    "Matérn 5/2 of |x|": (*EVEN["Matérn 5/2"], np.abs, lambda x: x * x, (0.0,)),
+    "Matérn 5/2 of two": (*EVEN["Matérn 5/2"], *TWO, (0.0, 0.0)),
+    "cos of √(x² + 2y²)": (
+        *EVEN["cos"], lambda x, y: np.sqrt(x**2 + 2 * y**2), lambda x, y: x * x + 2 * y * y, (0.0, 0.0)
+    ),
+    "Matérn 5/2 of hypot": (*EVEN["Matérn 5/2"], np.hypot, TWO[1], (0.0, 0.0)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ALL_MODES)
+def test_fourth_derivatives_at_a_root_in_all_modes(name):
+    """All sequences of forward and reverse mode: each gives the formula another form."""
+    g, exact, root, square, at = ALL_MODES[name]
+    case = of_root(g, root, exact, square, at)
+    args, out = nodes_of(case)
+    right = truths(case)
+    path = (0, 0, 0, 0) if len(args) == 1 else (0, 1, 1, 0)
+    graphs = in_all_modes(args, out, path)
+    assert len(graphs) == 16
+    exact = float(right[tuple(sorted(path))][0])
+    assert exact != 0
+    values = evaluate(list(graphs.values()), dict(zip(args, columns(case), strict=True)))
+    for modes, (value,) in zip(graphs, values, strict=True):
+        assert value == pytest.approx(exact, rel=1e-10), modes
 
 
 IN_C = [
@@ -249,6 +300,10 @@ What symgrad returns where a function or its formula is special. Written by
 * *Next to* a removable singularity, where it is not one of a function that symgrad knows, quotients
   cancel as they do in the formula: third derivatives of `cos(norm(x))` lose digits for `norm(x)`
   below about 1e-4. At the point itself they are exact.
+* Formulas of your own may be too long for that where a root (`abs`, `sqrt`, `hypot`, a norm) is 0:
+  if more than 300 operations lie between the root and its factor in a derivative, the next one
+  takes 0 for their quotient, as at a kink, without a warning. First derivatives are always right,
+  second ones for formulas of up to about 80 operations, all four for about ten.
 
 Of a function of two variables the table gives ∂x, ∂y; ∂xx, ∂xy, ∂yy; ∂xxx, ∂xxy, ∂xyy, ∂yyy, with
 variables in the order in which they stand.

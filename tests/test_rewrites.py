@@ -531,6 +531,7 @@ RIGHT = {
     "cancellation": ((A + 1e9) - 1e9, A),
     "a contraction": (einsum((einsum((A, B), U, "ik"), A), U, "ik"),
                       einsum((A, einsum((B, A), U, "ik")), U, "ik")),
+    "below the least normal number": ((square(A) * 1e-318) * 1e308, square(A) * 1e-10),
     "a stable form": (log(1 + exp(A)), bind("softplus", A)),
     "a comparison of what is rounded": (bind("less", (A + B) - B, A),
                                         bind("less", A, A)),

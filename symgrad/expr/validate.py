@@ -362,7 +362,11 @@ def _rounding(node: Expr, base: np.ndarray, eps: float) -> np.ndarray:
     """What an elementwise operation adds to the errors of its arguments."""
     if not eps or _is_exact(node.op):
         return np.zeros(base.shape)
-    return _ROUNDINGS[node.op.cost > _CHEAP] * eps * np.abs(base)
+    size = np.abs(base)
+    limits = np.finfo(node.dtype)
+    below = (size > 0) & (size < limits.tiny)  # there the distance of numbers no longer shrinks
+    step = np.where(below, float(limits.smallest_subnormal), eps * size)
+    return _ROUNDINGS[node.op.cost > _CHEAP] * step
 
 
 @functools.cache

@@ -336,7 +336,7 @@ def _value(node: Expr, args: list[Value], rng: np.random.Generator) -> Value:
             error,
         )  # fmt: skip
     if row.kind is Kind.ELEMENTWISE or node.name == "convert":
-        error = _rounding(node, base, eps)
+        error = _rounding(node, base, values, eps)
         for k, e in enumerate(errors):
             if e.any():
                 ends = [row.evaluate(*values[:k], x, *values[k + 1 :], *attrs)
@@ -358,15 +358,28 @@ def _value(node: Expr, args: list[Value], rng: np.random.Generator) -> Value:
     return base, _otherwise(node, base, values, errors, eps, rng)
 
 
-def _rounding(node: Expr, base: np.ndarray, eps: float) -> np.ndarray:
+def _rounding(
+    node: Expr, base: np.ndarray, values: Sequence[np.ndarray], eps: float
+) -> np.ndarray:
     """What an elementwise operation adds to the errors of its arguments."""
     if not eps or _is_exact(node.op):
         return np.zeros(base.shape)
-    size = np.abs(base)
-    limits = np.finfo(node.dtype)
-    below = (size > 0) & (size < limits.tiny)  # there the distance of numbers no longer shrinks
-    step = np.where(below, float(limits.smallest_subnormal), eps * size)
+    step = eps * np.abs(base)
+    if not _adds(node.op):  # below the least normal number sums alone are exact
+        limits = np.finfo(node.dtype)
+        zero = functools.reduce(np.logical_or, [v == 0 for v in values])
+        lost = (np.abs(base) < limits.tiny) & ~zero
+        step = np.where(lost, float(limits.smallest_subnormal), step)
     return _ROUNDINGS[node.op.cost > _CHEAP] * step
+
+
+@functools.cache
+def _adds(row: Op) -> bool:
+    """Whether an operation adds its arguments with signs: then its partials need none of them."""
+    try:
+        return all(p(*[None] * (len(row.partials) + 1)) in (1, -1) for p in row.partials)
+    except (AttributeError, TypeError):
+        return False
 
 
 @functools.cache

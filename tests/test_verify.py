@@ -671,7 +671,7 @@ CAUGHT = dict(
     write_further=40,  # of 41
     read_further=37,  # of 39
     guard_dropped=12,  # of 14
-    statement_deleted=34,  # of 41
+    statement_deleted=33,  # of 41
     loop_longer=41,  # of 41
     loop_shorter=25,  # of 39
     adds_become_sets=7,  # of 31
@@ -679,7 +679,7 @@ CAUGHT = dict(
     declared_parallel=9,  # of 9
     flush_dropped=10,  # of 13
     axis_dropped=2,  # of 2
-    array_shorter=23,  # of 23
+    array_shorter=22,  # of 22
     home_moved=26,  # of 26
     check_widened=1,  # of 1
 )

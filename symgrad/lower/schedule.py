@@ -242,11 +242,14 @@ class _Scheduler:
                 (groups[position][1] if inside else prologue).append(start)
             groups[position][1].append(k)
             place[k] = position
+        self._put_off(groups)
         prologue = [*starts.values(), *prologue]
         body: list = []
         if prologue:
             body += self._nest_plain(prologue, bound)
         for axis, members in groups:
+            if not members:
+                continue
             if axis is None:
                 for k in members:
                     body += self._statements(k, bound)
@@ -464,6 +467,27 @@ class _Scheduler:
                 )
                 earliest = max(earliest, place[writer] + (0 if together else 1))
         return earliest
+
+    def _put_off(self, groups: list[tuple[Expr | None, list[Kernel]]]) -> None:
+        """Move what a loop holds into the next one over its axis, if nothing needs it before.
+
+        In which order kernels come is an accident of the graph: what depends on nothing else may
+        come before a loop over something else, and what reads it behind that loop.
+        """
+        for early in reversed(range(len(groups))):
+            axis, members = groups[early]
+            if axis is None or axis in self.streams or any(k.kind == "check" for k in members):
+                continue
+            made = set(members)
+            for other, later in groups[early + 1 :]:
+                reads = [(w, i, k) for k in later for w, i in self.deps.get(k, ()) if w in made]
+                if other is axis and later:
+                    if all(self._aligned(w, i, k, axis) for w, i, k in reads):
+                        later[:0] = members
+                        members.clear()
+                    break
+                if reads:
+                    break
 
     def _producer_axis(
         self, k: Kernel, free: list[Expr], groups: list[Any], place: dict[Kernel, int]

@@ -13,8 +13,10 @@ from symgrad.emit.c import PART_STATEMENTS
 from symgrad.expr.node import Expr, arg, array, bind, const, eye, iota
 from symgrad.expr.walk import expand_composites
 from symgrad.generate import source_of
-from symgrad.lower.program import Buffer, Loop, Program, Store, statements
+from symgrad.lower import schedule
+from symgrad.lower.program import Buffer, Check, Loop, Program, Store, statements
 from symgrad.lower.schedule import lower
+from symgrad.lower.share import share
 from symgrad.ops.einsum import einsum
 from symgrad.ops.linear import (
     broadcast_to,
@@ -345,3 +347,27 @@ def test_arrays_that_share_workspace_are_found():
             and max(a.offset, b.offset) < min(a.offset + a.nbytes, b.offset + b.nbytes)
         }
         assert emit_module._shared(arrays) == expected
+
+
+def test_loops_over_one_axis_wait_for_each_other(monkeypatch):
+    """What depends on nothing else may come early in the graph; it shares the later loop."""
+    rng = np.random.default_rng(0)
+    args = rng.normal(size=(9, 4)), rng.normal(size=(500, 3)), rng.integers(0, 9, 500)
+
+    def f(cameras, points, index):
+        x = points - cameras[index][:, :3]
+        return x, x * np.sin(np.exp(cameras[:, 3]))[index][:, None]
+
+    graph = sg.trace(f, *args).simplify()
+
+    def loops():
+        outs = share(graph.lowered_outs())
+        body = lower(graph.args, outs, ["c", "p", "i"], ["x", "y"]).body
+        every = [s for s in body if isinstance(s, Loop) and s.extent == 500]
+        return [s for s in every if not all(isinstance(t, Check) for t in s.body)]
+
+    assert len(loops()) == 1
+    for got, expected in zip(Compiled(graph)(*args), f(*args), strict=True):
+        np.testing.assert_allclose(got, expected, rtol=1e-14)
+    monkeypatch.setattr(schedule._Scheduler, "_put_off", lambda self, groups: None)
+    assert len(loops()) == 2

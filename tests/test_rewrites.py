@@ -546,6 +546,14 @@ def test_a_right_rewrite_passes(what):
     check_rewrite("right", [before], [after])
 
 
+@pytest.mark.parametrize("value, error, found", [(1.0, 1e-15, 0), (0.0, 0.0, 0), (0.0, 5.0, None)])
+def test_only_a_value_with_digits_is_lost_as_nan(value, error, found):
+    """det of a singular matrix is 0 or a rounding, and a quotient by it anything."""
+    before = np.array([value]), np.array([error])
+    after = np.array([np.nan]), np.array([np.inf])
+    assert validate._differ(before, after, strict=True)[0] == found
+
+
 def test_what_a_rule_knows_of_its_operands_is_respected():
     """√(x²) = x for x >= 0; m is the maximum of x."""
     check_rewrite("known", [sqrt(square(exp(A)))], [exp(A)], nonnegative)

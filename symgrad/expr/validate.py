@@ -481,12 +481,12 @@ def _gap(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def _differ(before: Value, after: Value, strict: bool) -> tuple[int | None, bool]:
     """Where the sides differ for certain (a flat index), and whether anything was compared.
 
-    strict : a finite value may not become infinite or NaN
+    strict : a finite value may not become infinite or NaN, unless none of its digits is known
     """
     (old, old_error), (new, new_error) = before, after
     if old.dtype.kind == "f":
         finite = np.isfinite(old)
-        lost = finite & ~np.isfinite(new) & strict
+        lost = finite & ~np.isfinite(new) & strict & (old_error <= np.abs(old))
         bound = _SLACK * (old_error + new_error) + np.finfo(old.dtype).tiny
         wrong = lost | (finite & np.isfinite(new) & (np.abs(old - new) > bound))
         compared = finite & np.isfinite(bound)

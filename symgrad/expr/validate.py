@@ -30,6 +30,7 @@ import functools
 import heapq
 import itertools
 import os
+import zlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -89,14 +90,14 @@ def check_rewrite(
             return
         if key not in _special:
             counts["checked"] += 1
-            flaw = _compare(rule, pairs, cut, signed, key)
+            flaw = _compare(rule, pairs, cut, signed)
             if flaw is None:
                 _checked.add(key)
                 return
             _special.add(key)
         if opened == _MOST_OPENED or not cut.deepen():
             # evaluated again: the same rewrite is refused as often as it is made
-            raise RewriteError(_compare(rule, pairs, cut, signed, key))
+            raise RewriteError(_compare(rule, pairs, cut, signed))
 
 
 def validated(rule: str, before: Sequence[Expr], after: Sequence[Expr]) -> list[Expr]:
@@ -107,10 +108,11 @@ def validated(rule: str, before: Sequence[Expr], after: Sequence[Expr]) -> list[
 
 
 def _compare(
-    rule: str, pairs: list[tuple[Expr, Expr]], cut: _Cut, signed: dict[Expr, bool], key: int
+    rule: str, pairs: list[tuple[Expr, Expr]], cut: _Cut, signed: dict[Expr, bool]
 ) -> str | None:
-    """What differs between the sides, or None."""
-    rng = np.random.default_rng(abs(key))
+    """What differs between the sides, or None; the same in every process."""
+    spelling = " ".join([rule, *(node.name for node in cut.nodes)])
+    rng = np.random.default_rng(zlib.crc32(spelling.encode()))
     points = _POINTS if cut.is_elementwise else None
     informative = False
     for kind in range(_ROUNDS):

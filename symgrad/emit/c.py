@@ -15,6 +15,7 @@ import math
 import re
 import sys
 import zlib
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
@@ -208,8 +209,9 @@ class _Emitter:
             for s, _ in statements(program.body)
             if type(s) in _ADDING and s.carry is not None
         }
-        added = [s.buffer for s, path in statements(program.body) if _adds(s) and path]
-        self.added_twice = {b.number for k, b in enumerate(added) if b in added[:k]}
+        inside = [s for s, path in statements(program.body) if path]
+        added = Counter(s.buffer.number for s in inside if _adds(s))
+        self.added_twice = {number for number, count in added.items() if count > 1}
         self.parallel = False  # whether several threads can share one
         self.blas = False  # whether a BLAS is called
         self.prefetch = False  # whether such a block asks for cache lines

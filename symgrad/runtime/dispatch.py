@@ -42,8 +42,6 @@ _SHORT_BYTES, _SHORT_NODES = 4096, 300
 
 _native: type | None = None  # the C type, once it is loaded
 _lock = ForkSafeLock()
-
-
 _background: threading.Thread | None = None
 
 

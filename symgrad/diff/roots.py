@@ -30,7 +30,7 @@ from symgrad.ops.elementwise import SELECT, both, equal, select, sign, slope, sq
 from symgrad.ops.linear import broadcast, permute, sum_
 
 _SLOPE, _SIGN = OPS["slope"], OPS["sign"]
-_ROOTS = frozenset({"norm", "hypot", "absolute", "sqrt"})
+ROOTS = frozenset({"norm", "hypot", "absolute", "sqrt"})
 _VIEWS = frozenset({"broadcast", "reshape", "permute"})
 # Rows that mix elements count as constant: at r = 0 the derivative of an even function by any
 # other element is zero, and a second solve would cost more than all the rest.
@@ -145,7 +145,7 @@ def _told(condition: Expr) -> frozenset[Expr]:
             stack.extend(e.args)
         elif e.name in ("equal", "not_equal") and is_const(e.args[1], 0):
             base = _base(e.args[0])
-            if base.name in _ROOTS:
+            if base.name in ROOTS:
                 found.add(base)
     return frozenset(found)
 
@@ -209,7 +209,7 @@ def _contracted(
     for q, other in enumerate(args):
         if q == p or not set(inputs[q]) <= set(labels) or len(set(inputs[q])) < other.ndim:
             continue
-        if any(_between(other, b) is not None for b in bases if b.name in _ROOTS):
+        if any(_between(other, b) is not None for b in bases if b.name in ROOTS):
             inside.append(q)
             order = sorted(range(other.ndim), key=lambda k: labels.index(inputs[q][k]))  # noqa: B023
             moved = permute(other, tuple(order))
@@ -232,7 +232,7 @@ def _base(root: Expr) -> Expr:
 def _limit(divided: Expr, root: Expr, settled: frozenset[Expr]) -> Expr | None:
     """a + b r² of divided = a r + b r³ + …, or None if that is 0 everywhere."""
     base = _base(root)
-    if base in settled or base.name not in _ROOTS:
+    if base in settled or base.name not in ROOTS:
         return None
     between = _between(divided, base)
     if between is None:

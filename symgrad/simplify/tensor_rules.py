@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from symgrad.diff.roots import ROOTS
 from symgrad.expr.node import CONST, EYE, Expr, bind, const, const_value, is_const
 from symgrad.expr.op import OPS, Kind, Op
 from symgrad.ops import reduce as _reduce  # noqa: F401  (registers the rows)
@@ -1053,14 +1054,11 @@ def _norm_twice(node: Expr, context: Context) -> Expr | None:
     return None
 
 
-_ROOTS = frozenset({"norm", "hypot", "absolute", "sqrt"})
-
-
 def _contracted_roots(node: Expr, context: Context) -> Expr | None:
     """A contraction of a norm with itself is one of its square."""
     inputs, output = node.attrs
     for p, (e, labels) in enumerate(zip(node.args, inputs, strict=True)):
-        if e.name in _ROOTS:
+        if e.name in ROOTS:
             for q in range(p + 1, len(inputs)):
                 if node.args[q] is e and inputs[q] == labels:
                     factors = [f for k, f in enumerate(node.args) if k not in (p, q)]

@@ -19,6 +19,7 @@ import codegen
 import pytest
 from codegen import FATAL, compile_strictly
 from hypothesis import settings
+from vector_loops import undecided_calls
 
 from symgrad import generate
 from symgrad.emit.c import Source
@@ -124,6 +125,7 @@ def emitted_c_gives_no_warning(seen_c: Path):
         text = source.c + source.header  # together, so that the prototypes are compared as well
         if not _is_new(seen_c, text):
             continue
+        assert not undecided_calls(source.c), f"{undecided_calls(source.c)}\n{source.c}"
         for name in ("gcc", "clang"):
             messages = compile_strictly(text, name)
             assert not messages, f"{name}: {messages}\n{text}"

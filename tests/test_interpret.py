@@ -340,7 +340,7 @@ class Hand:
         self.buffers.append(b)
         return b
 
-    def run(self, body, *inputs, workspace=0, **options):
+    def run(self, body, *inputs, workspace=-1, **options):
         given = [b for b in self.buffers if b.role == "in"]
         outs = [b for b in self.buffers if b.role == "out"]
         self.program = Program(given, outs, self.buffers, body, workspace)

@@ -453,7 +453,7 @@ def test_functions_of_few_columns_are_vectors_in_blocks_of_points(columns):
     rng = np.random.default_rng(columns)
     X, W = rng.normal(size=(40_000, 100)), rng.normal(size=(100, columns)) / 10
     compiled = sg.compile(lambda X, W: np.tanh(X @ W), X, W)
-    loop = re.search(r"SG_SIMD\n *for [^\n]*\n *out\[[^\n]* = tanh\(", compiled.c_source)
+    loop = re.search(r"SG_SIMD\n *for [^\n]*\n *\w+\[[^\n]* = tanh\(", compiled.c_source)
     assert loop
     assert compiled.source.workspace_bytes < 40_000 * columns * 4  # the product is not stored
     np.testing.assert_allclose(compiled(X, W), np.tanh(X @ W), rtol=1e-12, atol=1e-14)

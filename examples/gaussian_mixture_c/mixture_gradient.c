@@ -48,6 +48,12 @@
 #define SG_SERIAL
 #endif
 
+#if defined(SG_VECTORIZE) && defined(__GNUC__) /* or compilers choose which loops have the functions of vectors */
+#define SG_SCALAR __asm__ volatile("");
+#else
+#define SG_SCALAR
+#endif
+
 #if defined(__GNUC__) && defined(__AVX__) /* gcc 12 relies on an alignment of arrays that it has not given them */
 #define SG_ALIGNED __attribute__((aligned(64)))
 #else
@@ -160,6 +166,7 @@ int mixture_gradient(const double *restrict params_below, const double *restrict
             }
         }
         for (ptrdiff_t i1 = 0; i1 < 2; ++i1) {
+            SG_SCALAR
             s10[i2] += params_logs[i2 * 2 + i1];
             s13[i2 * 2 + i1] = exp(params_logs[i2 * 2 + i1]);
             for (ptrdiff_t i6 = 0; i6 < 2; ++i6) {
@@ -338,6 +345,7 @@ int mixture_gradient(const double *restrict params_below, const double *restrict
     }
     const double t13 = (isfinite(s20) != 0) ? s20 : 0.0;
     for (ptrdiff_t i28 = 0; i28 < 5; ++i28) {
+        SG_SCALAR
         for (ptrdiff_t i72 = 0; i72 < 2; ++i72) {
             s30[i72] = 0.0;
         }

@@ -16,7 +16,7 @@ import re
 import sys
 import zlib
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from typing import Any
@@ -83,6 +83,7 @@ _LINE_BYTES = 64  # of a cache
 _WRITTEN_OUT = 32  # rounds; compilers may write such loops out. gcc does up to 16
 _ADDING = {Tiles: "product", Flush: "sg_add_lanes", Merge: "sg_merge"}  # names of their functions
 _WORD = re.compile(r"[A-Za-z_]\w*")
+_MET = ("calls", "branches", "uneven")  # what decides whether loops are vectors
 _TREE_LIMIT = 16  # nodes spelled in one statement
 _ATOM, _UNARY, _TIMES, _PLUS, _COMPARE, _EQUAL, _AND, _OR, _TERNARY = range(9, 0, -1)
 _OPERATORS = (
@@ -216,6 +217,7 @@ class _Emitter:
         self.blas = False  # whether a BLAS is called
         self.prefetch = False  # whether such a block asks for cache lines
         self.branchless = False  # whether a branch would keep the compiler from vectorising
+        self.met: set[str] = set()  # in what was spelled last: "calls", "branches", "uneven" steps
         self.loop_names.update(dict.fromkeys(zeros, "0"))
         self._analyse()
 
@@ -260,6 +262,9 @@ class _Emitter:
                 if home is not None:
                     depth = max(depth, bodies[id(self.bodies_of[id(home)])])
             self.depth[node] = depth
+        for s in self.program.body:
+            if isinstance(s, Loop) and s.lanes:
+                self.forced.update(_calls_apart(s, self.buffers))
         # uses outside guards, and the deepest body that uses each node
         for root, depth in roots:
             self.uses[root] = self.uses.get(root, 0) + 1
@@ -289,10 +294,12 @@ class _Emitter:
         return spelling is not None and spelling.count(f"{{{position}}}") > 1
 
     def _is_variable(self, node: Expr) -> bool:
-        if not node.args or node.op is LOAD or node not in self.uses:
+        if not node.args or node not in self.uses:
             return False
         if node in self.forced:
             return True
+        if node.op is LOAD:
+            return False
         if node.dtype == "int64" and node.op.kind is not Kind.LOWERED and node.op.cost <= 1:
             if all(self._is_index(a) for a in node.args):
                 return False
@@ -318,7 +325,10 @@ class _Emitter:
                 continue
             operand = self._operand(statement) if isinstance(statement, Store) else []
             out.extend(operand)
+            self.met = set()
             out.append(self.statement(statement, depth))
+            out[-1].update(dict.fromkeys(self.met, True))
+            self.met = set()
             for record in out[first:]:
                 record["apart"] = statement.apart if isinstance(statement, Store) else 0
             if operand:  # its value may be needed again where this body is over
@@ -346,6 +356,7 @@ class _Emitter:
                 stack.extend(reversed(part.body))
                 continue
             for node in self._missing(values(part), depth):
+                self.met = set()
                 text = self.spell(node)
                 name = f"t{self.counter}"
                 self.counter += 1
@@ -354,7 +365,7 @@ class _Emitter:
                 self.used.add(name)
                 shared = self.lanes is not None and not self.lanes.moves(node)
                 kind = dict(kind="declare", type=C_TYPES[node.dtype], shared=shared)
-                out.append({**kind, "name": name, "value": text})
+                out.append({**kind, **dict.fromkeys(self.met, True), "name": name, "value": text})
         return out
 
     def _missing(self, roots: Iterable[Expr], depth: int) -> list[Expr]:
@@ -396,12 +407,14 @@ class _Emitter:
             if s.is_plain and all(record["kind"] == "check" for record in body):
                 return dict(kind="checks", index=name, extent=s.extent, body=body,
                             name=self._fresh())  # fmt: skip
+            calls = not elementwise and self.lanes is None
+            calls = calls and any(r.get("calls") for r in body)
             self.simd = self.simd or elementwise
             self.parallel = self.parallel or s.shared
             start, stop = self._bounds(s)
             return dict(kind="loop", index=name, start=start, stop=stop, step=s.step, body=body,
                         simd=elementwise, shared=s.shared, members=s.members,
-                        in_order=s.in_order > 0,
+                        in_order=s.in_order > 0, scalar=calls,
                         arrays=self._own(body, team=s.team) if s.shared else [])  # fmt: skip
         if isinstance(s, Store):
             if self.lanes is not None and self.lanes.sums(s):
@@ -663,12 +676,12 @@ class _Emitter:
             return []
         if sums and not re.search(r"\w\(", self.spell(s.value)):
             return []
+        self.met = set()
         text, name = self.spell(s.value), self._fresh()
         self.names[s.value] = name
         self.defined[name] = s.value.dtype
-        return [
-            dict(kind="declare", type=C_TYPES[s.value.dtype], name=name, value=text, shared=False)
-        ]
+        kind = dict(kind="declare", type=C_TYPES[s.value.dtype], shared=False)
+        return [{**kind, **dict.fromkeys(self.met, True), "name": name, "value": text}]
 
     def _lane_sum(self, s: Store) -> dict[str, Any]:
         """The sum over the lanes of one block, added to a target that all blocks share."""
@@ -681,14 +694,19 @@ class _Emitter:
         """A sum that every lane has for itself: its loop goes inside the one over the lanes."""
         before: list[dict[str, Any]] = []
         adds = []
+        met: set[str] = set()
         for s in loop.body:
             before += self._declarations(s, depth + 1)
+            met |= {what for r in before for what in _MET if r.get(what)}
+            self.met = set()
             adds.append(dict(target=self.place(s.buffer, s.index), value=self.spell(s.value),
                              type=C_TYPES[s.buffer.dtype], name=self._fresh(),
                              part=self._fresh()))  # fmt: skip
+            met |= self.met
         begin, end = self._bounds(loop)
         cut = loop.is_plain and loop.extent > INNER_BLOCK
         full = loop.extent // INNER_BLOCK * INNER_BLOCK if cut else 0
+        self.met = met
         return dict(kind="inner sum", index=name, begin=full or begin, end=end, before=before,
                     adds=adds, start=self._fresh(), block=INNER_BLOCK, full=full,
                     rest=not cut or full < loop.extent)  # fmt: skip
@@ -759,6 +777,7 @@ class _Emitter:
         self.simd = True
         return dict(
             kind="extremum in lanes", index=name, lanes=_EXTREMUM_LANES, extent=loop.extent,
+            scalar=any(r.get("calls") for r in records),
             full=loop.extent // _EXTREMUM_LANES * _EXTREMUM_LANES, start=self._fresh(),
             lane=self._fresh(), before=[r for r in records if r["kind"] != "extremum"],
             extrema=[dict(r, partial=self._fresh(), select=self._helper("sg_select", s.value.dtype))
@@ -778,13 +797,18 @@ class _Emitter:
         adds = [r for r in records if r["kind"] == "assign"]
         full = loop.extent // LANES * LANES
         long = loop.extent > SUM_BLOCK
+        calls = any(r.get("calls") for r in records)
+        vector = calls and not any(r.get("branches") for r in records)
+        self.simd = self.simd or vector
         return dict(
+            scalar=calls, vector=vector,
             kind="sum", index=name, lanes=LANES, full=full, extent=loop.extent,
             block=SUM_BLOCK if long else full, position=self._fresh(), start=self._fresh(),
             lane=self._fresh(), long=long, before=[r for r in records if r["kind"] != "assign"],
             sums=[
                 dict(target=a["target"], value=a["value"], type=C_TYPES[s.buffer.dtype],
-                     partial=self._fresh(), total=self._fresh(), carry=self._fresh())
+                     partial=self._fresh(), total=self._fresh(), carry=self._fresh(),
+                     values=self._fresh() if vector else "")
                 for a, s in zip(adds, loop.body, strict=True)
             ],
         )  # fmt: skip
@@ -806,6 +830,8 @@ class _Emitter:
     def place(self, buffer: Buffer, index: Sequence[Expr]) -> str:
         """An element of a buffer as an lvalue."""
         self.used.add(buffer.name)
+        if self.lanes is not None and not _walks(self.lanes.loop.index, buffer, index):
+            self.met.add("uneven")
         if buffer.role == "scalar" or (buffer.role == "in" and not buffer.shape):
             return buffer.name
         return f"{buffer.name}[{self._offset(buffer, index)}]"
@@ -868,6 +894,10 @@ class _Emitter:
             return f"({C_TYPES[node.dtype]}){self.spell(node.args[0], _UNARY)}", _UNARY
         template = _spelling(node)
         assert template is not None, f"{node.name} has no C spelling"
+        if node.op.cost >= COSTLY:
+            self.met.add("calls")
+        if node.op is GUARD:
+            self.met |= {"branches", "uneven"}
         kind = node.args[-1].dtype
         suffix = (
             "f" if kind == "float32" else "l32" if kind == "int32" and "sg_" in template else ""
@@ -1000,6 +1030,48 @@ def _is_elementwise(loop: Loop) -> bool:
         return False
     # A part that must not be evaluated everywhere keeps its branch.
     return not any(n.op is GUARD for n in nodes)
+
+
+def _calls_apart(loop: Loop, buffers: dict[int, Buffer]) -> Iterator[Expr]:
+    """Calls in lanes that need a loop of their own, and what stands in their operands.
+
+    Compilers choose whether a loop with a branch, or the last rounds of one that does not walk
+    through memory step by step, are vectors: hence which function is called there.
+    """
+    uneven: dict[Expr, bool] = {}
+    for s, _ in statements(loop.body):
+        roots = values(s)
+        for node in toposort(roots):
+            if node in uneven:
+                continue
+            uneven[node] = (
+                node.op is GUARD
+                or any(uneven[a] for a in node.args)
+                or (node.op is LOAD and not _walks(loop.index, buffers[node.attrs[0]], node.args))
+            )
+            if node.op.cost >= COSTLY:
+                yield from (a for a in node.args if uneven[a])
+        jumps = isinstance(s, Store) and not _walks(loop.index, s.buffer, s.index)
+        seen: set[Expr] = set()
+        stack = [r for r in roots if jumps or uneven[r]]
+        while stack:
+            node = stack.pop()
+            if node not in seen:
+                seen.add(node)
+                if node.op.cost >= COSTLY:
+                    yield node
+                stack.extend(node.args[:1] if node.op is GUARD else node.args)
+
+
+def _walks(index: Expr, buffer: Buffer, at: Sequence[Expr]) -> bool:
+    """Whether the next lane has the next element of a buffer, or the same one."""
+    if buffer.lanes or buffer.role == "scalar":
+        return True
+    strides = row_strides(buffer.kept_shape)
+    parts = [_coefficient(at[a], index) for a in buffer.kept_axes]
+    if None in parts:
+        return False
+    return sum(n * k for n, k in zip(parts, strides, strict=True)) in (0, 1)  # type: ignore[operator]
 
 
 def _spelling(node: Expr) -> str | None:

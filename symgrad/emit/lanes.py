@@ -12,6 +12,7 @@ import re
 from typing import Any
 
 from symgrad.expr.node import Expr
+from symgrad.lower.lanes import LANES
 from symgrad.lower.program import LOAD, Buffer, Loop, Store
 
 _LEAVES = ("declare", "define", "assign")
@@ -123,17 +124,27 @@ def _grouped(records: list[dict[str, Any]], lanes: Lanes) -> list[dict[str, Any]
 
     def flush(simd: bool = True) -> None:
         if run:
+            calls = any(r.get("calls") for r in run)
             simd = simd and not any(r.get("scattered") for r in run)
+            # compilers would choose between functions of numbers and of vectors
+            simd = simd and not (calls and (lanes.extent < LANES or run[0].get("branches")))
+            scalar = calls and not simd
             out.append(
-                dict(kind="lanes", index=lanes.name, extent=lanes.extent, body=list(run), simd=simd)
-            )
+                dict(kind="lanes", index=lanes.name, extent=lanes.extent, simd=simd, scalar=scalar,
+                     body=[{**r, "scalar": scalar} for r in run])
+            )  # fmt: skip
             run.clear()
+
+    def meets(record: dict[str, Any]) -> bool:
+        """Whether calls would meet what makes compilers choose between functions."""
+        both = [*run, record]
+        return any(r.get("calls") for r in both) and any(r.get("uneven") for r in both)
 
     for record in records:
         if record["kind"] == "declare" and record["shared"]:
             out.append(record)  # the same for all lanes, and needs nothing that a lane computes
         elif record["kind"] in _LEAVES and not record.get("alone"):
-            if run and run[-1]["apart"] != record["apart"]:
+            if run and (run[-1]["apart"] != record["apart"] or meets(record)):
                 flush()
             run.append(record)
         elif record["kind"] == "loop":

@@ -548,7 +548,7 @@ class _Block:
 class _Machine:
     def __init__(self, program: Program, backwards: bool, observer: Observer | None) -> None:
         self.program, self.backwards, self.observer = program, backwards, observer
-        self.placed = program.workspace_bytes > 0  # else it may be between two passes
+        self.placed = program.workspace_bytes >= 0  # else it is between two passes
         self.env: list[Any] = []
         self._slots: dict[Expr, int] = {}
         self.lane: int | None = None

@@ -823,21 +823,15 @@ def _place(body: list, buffers: list[Buffer]) -> int:
         for access, _ in accesses([top]):
             first.setdefault(access.buffer, position)
             last[access.buffer] = position
+    called = _given_by_address(body)
     for position, top in enumerate(body):
         if isinstance(top, Loop) and top.members:
             alone = [b for b in buffers if first.get(b.number) == last.get(b.number) == position]
-            team = share_among_threads(top, [b for b in alone if b.role == "work"], len(buffers))
+            alone = [b for b in alone if b.role == "work"]
+            team = share_among_threads(top, alone, called, len(buffers))
             if team is not None:
                 buffers.append(team)
                 first[team.number] = last[team.number] = position
-    called = {
-        b.number
-        for s, _ in statements(body)
-        if isinstance(s, Call)
-        for b, _ in (*s.operands, s.target)
-    }
-    called |= {s.partial.number for s, _ in statements(body) if isinstance(s, Flush)}
-    called |= {s.carry.number for s, _ in statements(body) if isinstance(s, Merge) and s.carry}
     stack_bytes = 0
     placed: list[Buffer] = []
     total = 0
@@ -863,6 +857,19 @@ def _place(body: list, buffers: list[Buffer]) -> int:
         placed.append(buffer)
         total = max(total, offset + buffer.room)
     return total
+
+
+def _given_by_address(body: list) -> set[int]:
+    """The buffers that functions write to through a pointer, even if they have one element."""
+    found: set[int] = set()
+    for s, _ in statements(body):
+        if isinstance(s, Call):
+            found |= {b.number for b, _ in (*s.operands, s.target)}
+        elif isinstance(s, Flush):
+            found.add(s.partial.number)
+        elif isinstance(s, Merge) and s.carry is not None:
+            found.add(s.carry.number)
+    return found
 
 
 def row_strides(shape: tuple[int, ...]) -> tuple[int, ...]:

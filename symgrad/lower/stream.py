@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -123,11 +123,14 @@ def with_carry(total: Buffer, carry: Buffer, at: tuple[Expr, ...]) -> Expr:
 # ---- several threads -----------------------------------------------------------------------------
 
 
-def share_among_threads(loop: Loop, alone: Sequence[Buffer], number: int) -> Buffer | None:
+def share_among_threads(
+    loop: Loop, alone: Sequence[Buffer], arrays: Collection[int], number: int
+) -> Buffer | None:
     """Let `loop.members` threads share a loop, unless two of its rounds write to one element.
 
-    `alone` are the arrays of the workspace that only this loop uses. Where each thread has its own
-    ones is the result, if there are any, a buffer with this `number`.
+    `alone` are the buffers of the workspace that only this loop uses, `arrays` the numbers of those
+    that are arrays though they have one element. Where each thread has its own ones is the result,
+    if there are any, a buffer with this `number`.
     """
     rounds = -(-loop.extent // loop.step)
     blocks = [s for s in loop.body if isinstance(s, Loop) and loop.index in walks_on(s)]
@@ -138,7 +141,8 @@ def share_among_threads(loop: Loop, alone: Sequence[Buffer], number: int) -> Buf
         n, axes = access.buffer, _moving_axes(access.index, moving)
         by_round[n] = by_round.get(n, axes) & axes
         touched |= {n} if axes else set()
-    own = [b for b in alone if b.kept_axes and b.number not in touched]
+    is_array = [b for b in alone if b.kept_axes or b.number in arrays]
+    own = [b for b in is_array if b.number not in touched]
     each = {b.number for b in alone} - touched
     before = accesses(loop.body[: len(loop.body) - loop.in_order])
     right = all(by_round[a.buffer] for a, _ in before if a.writes and a.buffer not in each)

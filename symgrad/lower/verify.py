@@ -73,6 +73,7 @@ class _Program:
 
     def __init__(self, program: Program) -> None:
         self.program = program
+        self.placed = program.workspace_bytes >= 0
         self.buffers = {b.number: b for b in program.buffers}
         self.bounds = Bounds(program.body, self.buffers)
         self.leaves = list(statements(program.body))
@@ -420,7 +421,8 @@ def _is_private(p: _Program, number: int, loop: Loop, kinds: list[str]) -> bool:
         return False
     if loop.lanes and buffer.lanes and number in p.partial:
         return not loop.chunks
-    private = loop.lanes and buffer.lanes or not buffer.kept_axes
+    variable = not buffer.kept_axes and (buffer.role == "scalar" or not p.placed)
+    private = loop.lanes and buffer.lanes or variable
     return bool(private) and buffer.role not in _GIVEN and _declared_in(p, buffer, loop)
 
 

@@ -54,7 +54,7 @@ ONE = ["np.tanh({})", "np.sin({})", "np.cos({})", "np.exp(-np.abs({}) - 0.1)", "
        "np.arcsinh({})", "np.sinh(np.tanh({}))", "(1.1 + {}**2) ** 1.7", "np.cbrt(2.0 + {}**2)",
        "np.power(1.5 + np.sin({}), -0.4)", "np.square({})", "np.log(1.2 + {}**2)", "{} * 0.5 - 1",
        "sp.erf({})", "sp.expit({})", "np.reciprocal(2.0 + {}**2)", "np.exp2(np.tanh({}))",
-       "np.sign({0}) * np.sqrt(np.abs({0}) + 0.01)", "np.where({0} > 0.1, {0}, 0.2 * {0})",
+       "np.sign({0}) * np.abs({0}) ** 2.5", "np.where({0} > 0.1, {0}, 0.2 * {0})",
        "np.where({0} < 0.2, np.sin({0}), {0} ** 2)", "np.maximum({0}, 0.2 * {0})", "3 * {}",
        "np.log(1.0 + np.exp({}))", "{0} * ({0} > 0.15)", "np.floor(3 * {0}) * {0}", "np.fabs({})",
        "np.mod({}, 1.3)", "np.sqrt(np.maximum({} + 0.3, 0.05))", "np.tan(0.4 * np.tanh({}))",

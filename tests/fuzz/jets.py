@@ -363,7 +363,9 @@ def _std(x: Jet, **options: Any) -> Jet:
 def _norm(x: Jet, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
     axes = _axes(x, axis)
     if ord in (None, 2, "fro"):
-        return unary("sqrt", np.sum(multiply(x, x), axis=axes, keepdims=keepdims))
+        squares = np.sum(multiply(x, x), axis=axes, keepdims=keepdims)
+        zero = _plain(squares) == 0  # where the derivative of a norm counts as 0, as in ours
+        return np.where(zero, 0.0, unary("sqrt", np.where(zero, 1.0, squares)))
     if ord == 1:
         return np.sum(np.abs(x), axis=axes, keepdims=keepdims)
     if ord == np.inf:

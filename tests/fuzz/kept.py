@@ -140,4 +140,61 @@ def arguments():
     return (rng.uniform(-1, 1, 70), rng.uniform(-1, 1, 1000))
 """,
     ),
+    (
+        "sums of functions in a stream: gcc chose where sin was that of vectors",
+        dict(
+            stages=["gradient", "threads", "both"],
+            tuning=["small tiles", "short streams", "eager threads"],
+        ),
+        """
+import numpy as np
+
+def f(a0, a1):
+    return np.sum(np.sin(a0 @ a1))
+
+def loss(a0, a1):
+    return f(a0, a1)
+
+def arguments():
+    rng = np.random.default_rng(3)
+    return (rng.uniform(-1, 1, (131, 31)), rng.uniform(-1, 1, (31, 131)))
+""",
+    ),
+    (
+        "functions in short loops beside others: scalar for one number of threads, vectors for two",
+        dict(stages=["gradient", "threads"]),
+        """
+import numpy as np
+
+def f(a0, a1):
+    return np.sum(np.sin(np.cos(np.kron(a1, a1)))), np.sum(np.arcsin(0.9 * np.tanh(a0)))
+
+def loss(a0, a1):
+    r = f(a0, a1)
+    return r[0] + r[1] + 0.1 * np.sum(np.sin(a1))
+
+def arguments():
+    rng = np.random.default_rng(3)
+    return (rng.uniform(-1, 1, (1000, 2)), rng.uniform(-1, 1, (2, 2)))
+""",
+    ),
+    (
+        "functions in lanes beside a branch, and beside steps of four elements",
+        dict(stages=["gradient", "threads"]),
+        """
+import numpy as np
+
+def f(a0, a1):
+    v = np.exp(-a0 * a0) + a0 * np.sum(a0[:266] ** 2)
+    return np.tanh(v / 177.0), np.exp2(np.tanh(a0)) + 1.47 * np.exp2(np.tanh(a1))
+
+def loss(a0, a1):
+    r = f(a0, a1)
+    return np.mean(np.sin(r[0])) + 0.49 * np.sum(r[1]) + 0.1 * np.sum(np.sin(a0))
+
+def arguments():
+    rng = np.random.default_rng(3)
+    return (rng.uniform(-1, 1, (1000, 4)), rng.uniform(-1, 1, (1000, 4)))
+""",
+    ),
 ]

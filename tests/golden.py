@@ -38,11 +38,13 @@ def written() -> dict[str, str]:
         found[f"{name}.program"] = str(generate.program_of(graph, **options)) + "\n"
     lines = []
     for name, args, outs in random_graphs():
-        inputs, outputs = ([f"{c}{k}" for k in range(len(v))] for c, v in (("x", args), ("y", outs)))
+        inputs = [f"x{k}" for k in range(len(args))]
+        outputs = [f"y{k}" for k in range(len(outs))]
         for threads in (1, 3):
             program = lower(args, outs, inputs, outputs, threads=threads)
             text = str(program) + emit(program, "f").c
-            lines.append(f"{name}, threads {threads}: {hashlib.sha256(text.encode()).hexdigest()}\n")
+            digest = hashlib.sha256(text.encode()).hexdigest()
+            lines.append(f"{name}, threads {threads}: {digest}\n")
     found[HASHES.name] = "".join(lines)
     return found
 
@@ -54,15 +56,9 @@ def kept() -> dict[str, str]:
 def differences() -> list[str]:
     """A diff for each file that is not as it was."""
     old, new = kept(), written()
-    return [
-        "".join(
-            difflib.unified_diff(
-                old.get(n, "").splitlines(True), new.get(n, "").splitlines(True), f"kept/{n}", n, n=2
-            )
-        )
-        for n in sorted({*old, *new})
-        if old.get(n) != new.get(n)
-    ]
+    changed = (n for n in sorted({*old, *new}) if old.get(n) != new.get(n))
+    both = ((n, *(text.get(n, "").splitlines(True) for text in (old, new))) for n in changed)
+    return ["".join(difflib.unified_diff(a, b, f"kept/{n}", n, n=2)) for n, a, b in both]
 
 
 def main() -> int:

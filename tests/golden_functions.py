@@ -1,7 +1,7 @@
 """Functions whose C and loop programs are kept in tests/golden/, each with arguments and options.
 
-Together they take the paths of lowering: lanes, straight code, tiles, streams, chunks, threads, BLAS,
-cut functions, triangles, scans, gathers, calls. Values of arguments do not matter, only shapes.
+Together they take the paths of lowering: lanes, straight code, tiles, streams, chunks, threads,
+BLAS, cut functions, triangles, scans, gathers, calls. Values of arguments do not matter, only shapes.
 """
 
 from __future__ import annotations
@@ -118,8 +118,8 @@ for _name, _f, _args, _options in [
     ("logistic_gradient_tiny", sg.grad(logistic_loss), (ones(3), ones(7, 3), ones(7)), {}),
     ("logistic_gradient_long_rows", sg.grad(logistic_loss),
      (ones(120), ones(1000, 120), ones(1000)), {}),
-    ("logistic_gradient_threads", sg.grad(logistic_loss), (ones(10), ones(100_000, 10), ones(100_000)),
-     {"threads": 4}),
+    ("logistic_gradient_threads", sg.grad(logistic_loss),
+     (ones(10), ones(100_000, 10), ones(100_000)), {"threads": 4}),
     ("logistic_hessian", sg.hessian(logistic_loss), (ones(10), ones(1000, 10), ones(1000)), {}),
     ("logistic_hessian_stream", sg.hessian(logistic_loss),
      (ones(100), ones(20_000, 100), ones(20_000)), {}),

@@ -18,7 +18,7 @@ import taylor as t
 from taylor import MP, Taylor
 
 import symgrad as sg
-from symgrad.derivatives import ready
+from symgrad.derivatives.inner import ready
 from symgrad.diff import modes
 from symgrad.expr.evaluate import evaluate
 from symgrad.expr.node import Expr, const

@@ -44,10 +44,9 @@ from symgrad.lower.program import (
     unused_name,
     values,
 )  # fmt: skip
-from symgrad.lower.straight import TILE, Written, is_power, is_turned, straight
+from symgrad.lower.straight import TILE, Written, is_turned, straight
 
 _MIN_EXTENT = 32  # shorter loops do not pay for the arrays
-_LANES_OF_POWERS = 32  # where steps of powers have loops of their own: as many chains side by side
 _SIZES = (64, 56, 48, 40, 32, 24, 16)  # lanes: multiples of every vector width
 _BLOCK_BYTES = 32 * 1024  # what a block should stay below: the first-level cache
 _MOST_BYTES = 96 * 1024  # of the smallest block; beyond this the points are too large for lanes
@@ -185,7 +184,7 @@ class _Plan:
         if not self._is_nested():  # the compiler vectorises stores
             if not sums:
                 nodes = toposort([v for s, _ in self.leaves for v in values(s)])
-                return any(is_turned(n) or is_power(n, self.loop.extent) for n in nodes)
+                return any(is_turned(n) for n in nodes)
             return len(sums) < len(self.leaves) or self._is_costly()
         for s, path in self.leaves:
             if not isinstance(s, Store):
@@ -308,9 +307,7 @@ class _Plan:
         if self.straight is not None:
             for number in self.private:
                 by_number[number].role = "none"
-            nodes = toposort([s.value for s in self.straight])
-            powers = any(is_power(n, loop.extent) for n in nodes)
-            loop.lanes = min(_LANES_OF_POWERS if powers else _SIZES[-1], loop.extent)
+            loop.lanes = min(_SIZES[-1], loop.extent)
             loop.again = True
             loop.body[:] = Written(loop, buffers, by_number).out(self.straight)
             return self._share_among_threads(buffers[first:], next_index)

@@ -173,26 +173,6 @@ class Turns:
 
 
 @dataclass(eq=False)
-class Powers:
-    """Bases of a block of lanes to one power, in steps that have loops over the lanes of their own."""
-
-    bases: Buffer
-    exponent: float
-    results: Buffer
-
-
-@dataclass(eq=False)
-class Fetch:
-    """The places of the next results of a block of lanes, asked for while these are computed.
-
-    elements : how many a point has, one after another, in a buffer whose first axis is the points
-    """
-
-    buffer: Buffer
-    elements: int
-
-
-@dataclass(eq=False)
 class Rows:
     """The rows of a block of points, copied to or from an array of lanes several elements at a time.
 
@@ -534,7 +514,7 @@ def values(statement: Any) -> tuple[Expr, ...]:
         return (*(i for m in statement.matrices for i in m.first), *sizes, statement.begin)
     if isinstance(statement, Panels):
         return (*statement.first, statement.count, statement.inner)
-    if isinstance(statement, (Turns, Powers, Fetch, Rows)):
+    if isinstance(statement, (Turns, Rows)):
         return ()
     return (*(i for _, index in statement.operands for i in index), *statement.target[1])
 

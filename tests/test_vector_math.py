@@ -18,10 +18,9 @@ import sys
 import mpmath
 import numpy as np
 import pytest
-from codegen import c_of
-from test_product import FUSES
 
 import symgrad as sg
+from support.codegen import FUSES, c_of
 from symgrad.emit.c import _LIBMVEC
 from symgrad.expr.node import arg, bind
 from symgrad.expr.op import OPS

@@ -13,10 +13,10 @@ import random
 
 import numpy as np
 import pytest
-from loop_mutants import MUTANTS
-from random_graphs import Builder
 
 import symgrad as sg
+from support.loop_mutants import MUTANTS
+from support.random_graphs import Builder
 from symgrad.diff.modes import drop_stops, vjp, zeros_like
 from symgrad.expr.evaluate import evaluate
 from symgrad.expr.node import Expr, bind, const

@@ -16,34 +16,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from lane_functions import Points
-from test_sanitizers import needs_sanitizers, run_sanitized
 
 import symgrad as sg
+from support.agreement import close
+from support.lane_functions import Points
+from support.sanitized import needs_sanitizers, run_sanitized
 from symgrad.errors import SymgradWarning
 from symgrad.generate import source_of
 from symgrad.lower import straight
 
 MARK = "SG_SIMD"  # stands before every loop over lanes
-
-
-def leaves(tree):
-    if isinstance(tree, dict):
-        return [leaf for key in sorted(tree) for leaf in leaves(tree[key])]
-    if isinstance(tree, (tuple, list)):
-        return [leaf for part in tree for leaf in leaves(part)]
-    return [np.asarray(tree)]
-
-
-def close(got, expected, tolerance, what=""):
-    for k, (g, e) in enumerate(zip(leaves(got), leaves(expected), strict=True)):
-        assert g.shape == e.shape, (what, k)
-        if e.dtype.kind != "f":
-            np.testing.assert_array_equal(g, e, err_msg=f"{what}, result {k}")
-            continue
-        finite = np.abs(e[np.isfinite(e)])
-        scale = tolerance * max(1.0, float(finite.max(initial=0)))
-        np.testing.assert_allclose(g, e, rtol=tolerance, atol=scale, err_msg=f"{what}, result {k}")
 
 
 def in_lanes(f, *args, tolerance=1e-11):

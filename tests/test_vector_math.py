@@ -18,8 +18,8 @@ import sys
 import mpmath
 import numpy as np
 import pytest
-from codegen import c_of
 
+from support.codegen import c_of
 from symgrad.emit.c import _LIBMVEC
 from symgrad.expr.node import arg, bind
 from symgrad.expr.op import OPS

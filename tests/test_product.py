@@ -20,7 +20,7 @@ from test_sanitizers import check_seeds, needs_sanitizers, run_sanitized
 
 import symgrad as sg
 from symgrad.generate import source_of
-from symgrad.lower import kernels, product, schedule, stream
+from symgrad.lower import contract, product, schedule, stream
 
 # Vectors of 16 bytes, and of 64, which a compiler makes of what the processor has: two panels side
 # by side are one tile then.
@@ -30,7 +30,7 @@ WIDTHS = pytest.mark.parametrize("option", ["", "-D__AVX512F__"])
 @pytest.fixture
 def small_tiles(monkeypatch):
     """Every contraction of two matrices in tiles, in blocks smaller than they are."""
-    monkeypatch.setattr(kernels, "_FOLDED", 1)
+    monkeypatch.setattr(contract, "_FOLDED", 1)
     monkeypatch.setattr(product, "_FEWEST", 1)
     monkeypatch.setattr(product, "_SMALLEST_FACE", 1)
     monkeypatch.setattr(product, "_BLOCK_ROWS", 12)

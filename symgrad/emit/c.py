@@ -407,11 +407,16 @@ class _Emitter:
             if s.is_plain and all(record["kind"] == "check" for record in body):
                 return dict(kind="checks", index=name, extent=s.extent, body=body,
                             name=self._fresh())  # fmt: skip
-            calls = not elementwise and self.lanes is None
-            calls = calls and any(r.get("calls") for r in body)
+            calls = self.lanes is None and any(r.get("calls") for r in body)
             self.simd = self.simd or elementwise
             self.parallel = self.parallel or s.shared
             start, stop = self._bounds(s)
+            if elementwise and calls and s.stop is not None:
+                length = stop if start == "0" else f"({stop} - ({start}))"
+                return dict(kind="loop in blocks", index=name, start=start, stop=stop, body=body,
+                            block=self._fresh(), rest=self._fresh(), width=LANES,
+                            full=f"{stop} - {length} % {LANES}")  # fmt: skip
+            calls = calls and not elementwise
             return dict(kind="loop", index=name, start=start, stop=stop, step=s.step, body=body,
                         simd=elementwise, shared=s.shared, members=s.members,
                         in_order=s.in_order > 0, scalar=calls,

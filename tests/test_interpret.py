@@ -21,7 +21,7 @@ from symgrad.diff.modes import drop_stops, vjp, zeros_like
 from symgrad.expr.evaluate import evaluate
 from symgrad.expr.node import Expr, bind, const
 from symgrad.expr.walk import expand_composites
-from symgrad.lower import kernels, lanes, product, schedule, straight, stream, verify
+from symgrad.lower import contract, lanes, product, schedule, straight, stream, verify
 from symgrad.lower.access import Access, Mode, accesses_of
 from symgrad.lower.interpret import Made, interpret
 from symgrad.lower.program import (
@@ -46,7 +46,7 @@ from symgrad.simplify import simplify
 TINY = {
     lanes: dict(_MIN_EXTENT=4, _SIZES=(4,), _FLUSH_BLOCKS=1, _COMPENSATE=0, _PARALLEL_COST=0,
                 _LONG_ROW=99),
-    kernels: dict(_FOLDED=1, _SMALL_TRIANGLE=2, _MANY_POINTS=2),
+    contract: dict(_FOLDED=1, SMALL_TRIANGLE=2, MANY_POINTS=2),
     product: dict(_FEWEST=1, _SMALLEST_FACE=16, _BLOCK_ROWS=12, _MOST_ROWS=12, _BLOCK_COLUMNS=16,
                   _BLOCK_INNER=3, _COMPENSATE=2, SHARED_WORK=0, _BLAS_WORK=0),
     schedule: dict(_STREAM_BLOCK=4, _STREAM_BYTES=-1, _ADDED_SHARE=0, _COMPENSATE=2, _BLAS_BLOCK=4),

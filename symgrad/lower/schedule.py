@@ -20,7 +20,8 @@ from symgrad.expr.node import CONST, FLOATS, Expr, bind, const, const_value
 from symgrad.expr.walk import substitute, toposort
 from symgrad.lower import product, verify
 from symgrad.lower.access import accesses
-from symgrad.lower.kernels import Kernel, Kernels, split_contractions
+from symgrad.lower.contract import split_contractions
+from symgrad.lower.kernels import Kernel, Kernels
 from symgrad.lower.lanes import COSTLY, FEWEST_ROUNDS, LANES, cut_into_lanes
 from symgrad.lower.program import (
     ALL_LOCALS_BYTES,

@@ -31,6 +31,7 @@ from symgrad.lower.program import (
     Loop,
     Merge,
     Panels,
+    Program,
     Rows,
     Store,
     Tiles,
@@ -65,25 +66,25 @@ _KEPT_BYTES = 8 << 20  # of the sums of all chunks, which are added up when all 
 LANES = 8  # partial sums of one accumulation, in an order that no vector width changes
 
 
-def cut_into_lanes(body: list[Any], buffers: list[Buffer], first_index: int, parallel: bool) -> int:
-    """Mark top-level loops of `body` for lanes, with their private buffers; changes `body`.
+def cut_into_lanes(program: Program, threads: int) -> Program:
+    """Loops over points in blocks of lanes, with buffers that are private to a point.
 
-    Numbers of new loop variables begin with `first_index`; the next free one is the result.
-    parallel : whether blocks of lanes may also be shared among threads
+    threads : how many may also share the blocks
     """
-    by_number = {b.number: b for b in buffers}
+    program = program.copied()
+    buffers, by_number = program.buffers, program.by_number
     result: list[Any] = []
-    for statement in body:
+    for statement in program.body:
         if _is_candidate(statement):
             statement = _flat(statement, by_number)
-            plan = _Plan(statement, by_number, parallel)
+            plan = _Plan(statement, by_number, threads > 1)
             if statement.extent and plan.possible():
-                first_index = plan.apply(buffers, by_number, first_index)
+                program.indices = plan.apply(buffers, by_number, program.indices)
                 result += [*plan.before, statement, *plan.after]
                 continue
         result.append(statement)
-    body[:] = result
-    return first_index
+    program.body[:] = result
+    return program
 
 
 def _flat(loop: Loop, buffers: dict[int, Buffer]) -> Loop:

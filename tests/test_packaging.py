@@ -125,6 +125,13 @@ def test_forbidden_calls(path):
                 assert keyword.arg != "shell" or off, f"{path}:{node.lineno}: shell="
 
 
+def test_tests_do_not_import_each_other():
+    """Also not in programs that they run: what two of them need is in tests/support."""
+    for path in sorted((ROOT / "tests").rglob("*.py")):
+        found = re.findall(r"^\s*(?:from|import) +(?:tests\.)?(test_\w+)", path.read_text(), re.M)
+        assert not found, f"{path}: {found}"
+
+
 def test_public_names():
     assert set(PUBLIC) <= set(symgrad.__all__)
     assert len(set(symgrad.__all__)) == len(symgrad.__all__)
@@ -211,7 +218,7 @@ def test_the_source_archive_has_what_tests_read():
     table = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     patterns = table["tool"]["hatch"]["build"]["targets"]["sdist"]["include"]
     top = {p.name for p in ROOT.iterdir()} - {".git", "pyproject.toml"}
-    for path in (ROOT / "tests").glob("*.py"):
+    for path in (ROOT / "tests").rglob("*.py"):
         for name in re.findall(r"/ \"([\w.]+)\"", path.read_text(encoding="utf-8")):
             if name in top:
                 assert any(fnmatch.fnmatch("/" + name, p) for p in patterns), (path.name, name)

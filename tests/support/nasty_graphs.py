@@ -11,10 +11,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import taylor
-from taylor import MP, Taylor
 
 import symgrad.ops  # noqa: F401
+from support import taylor
+from support.taylor import MP, Taylor
 from symgrad.diff.modes import vjp
 from symgrad.expr.evaluate import evaluate
 from symgrad.expr.node import Expr, arg, bind, const, const_value

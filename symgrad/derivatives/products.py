@@ -30,7 +30,8 @@ def jvp(f: Function, primals: Any, tangents: Any) -> tuple[Any, Any]:
     ------
     StructureError, ShapeError, DtypeError if tangents do not fit the primals.
     """
-    return immediate(f, "jvp", _jvp_impl)(_tuple(primals), _tuple(tangents))
+    both: tuple[Any, Any] = immediate(f, "jvp", _jvp_impl)(_tuple(primals), _tuple(tangents))
+    return both
 
 
 def vjp(f: Function, *primals: Any) -> tuple[Any, Function]:

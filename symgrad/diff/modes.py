@@ -84,6 +84,7 @@ class _Infinite:
 
     def read(self, node: Expr, tangents: list[Expr | None]) -> list[Expr | None]:
         """Tangents of the arguments of a contraction; zero where a mask is, which may meet inf."""
+        assert node.op.vjp is not None
         pulled = node.op.vjp(const(1, node.dtype, node.shape), node, node.args, node.attrs)
         return [
             None if t is None else self.selected(t, p)

@@ -366,7 +366,7 @@ def _rounding(
     """What an elementwise operation adds to the errors of its arguments."""
     if not eps or _is_exact(node.op):
         return np.zeros(base.shape)
-    step = eps * np.abs(base)
+    step: np.ndarray = eps * np.abs(base)
     if not _adds(node.op):  # below the least normal number sums alone are exact
         limits = np.finfo(node.dtype)
         zero = functools.reduce(np.logical_or, [v == 0 for v in values])
@@ -379,7 +379,8 @@ def _rounding(
 def _adds(row: Op) -> bool:
     """Whether an operation adds its arguments with signs: then its partials need none of them."""
     try:
-        return all(p(*[None] * (len(row.partials) + 1)) in (1, -1) for p in row.partials)
+        partials: Any = row.partials
+        return all(p(*[None] * (len(partials) + 1)) in (1, -1) for p in partials)
     except (AttributeError, TypeError):
         return False
 
@@ -416,7 +417,7 @@ def _linear(
 
     if any(e.any() for e in errors[1:]) and not several:
         return np.full(node.shape, np.inf)  # an index that may be wrong
-    error = of(errors)
+    error: np.ndarray = of(errors)
     if eps and row.element is None and not several:  # not one element for each
         summands = of([np.ones(v.shape) for v in values])
         if np.max(summands, initial=0) > 1:
@@ -471,7 +472,8 @@ def _gap(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """|a - b|, 0 for equal infinities; NaN against NaN is no gap that can be measured."""
     a, b = np.asarray(a), np.asarray(b)
     if a.dtype == bool:
-        return (a != b).astype(float)
+        different: np.ndarray = a != b
+        return different.astype(float)
     if a.dtype.kind == "i":
         a, b = a.astype(float), b.astype(float)
     return np.where(a == b, 0, np.abs(a - b))

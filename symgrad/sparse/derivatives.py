@@ -254,7 +254,8 @@ class SparseCompiled:
 
     def values(self, *args: Any, out: np.ndarray | None = None, **kwargs: Any) -> np.ndarray:
         """Only the entries, in CSR order."""
-        return self.compiled(*args, out=out, **kwargs)
+        entries: np.ndarray = self.compiled(*args, out=out, **kwargs)
+        return entries
 
     def matrix(self, values: np.ndarray) -> Any:
         """The csr_array with these entries, which it shares."""

@@ -20,8 +20,6 @@ from symgrad.expr.node import CONST, Expr, bind, const, const_value
 from symgrad.expr.op import Kind, Op, register
 from symgrad.expr.walk import toposort
 
-LOCAL_BYTES = 2048  # a temporary up to this size is an array on the stack
-ALL_LOCALS_BYTES = 16384  # of one function, or of one round of a loop that threads share
 _ALIGNMENT = 64  # of parts of the workspace
 
 

@@ -34,23 +34,20 @@ from symgrad.lower.program import (
     unused_name,
     values,
 )  # fmt: skip
+from symgrad.lower.tuning import Tuning
 
-_MOST_OPERATIONS = 1500  # of one point; beyond it, loops are cheaper to compile
-_MOST_ROUNDS = 16  # of one inner loop; longer sums are added up in parts
-_FETCHED_BYTES = 256 * 1024  # of a result that does not stay in the second-level cache
 _MOST_EXPONENT = 64  # of sg_powers, whose logarithms have bits enough for it
-_MANY_POWERS = 1024  # points from which compiling sg_powers pays
 TILE = 4  # elements of a row that are copied together
 _TURNED = {"sin": SIN_TURNED, "cos": COS_TURNED}
 _COMBINED = {"+": "add", "*": "multiply", "max": "maximum", "min": "minimum"}
 
 
-def straight(loop: Loop, private: set[int]) -> list[Store] | None:
+def straight(loop: Loop, private: set[int], tuning: Tuning) -> list[Store] | None:
     """One store for each element of a result that a point of `loop` sets; None if there is no way.
 
     private : the buffers that only one point uses; nothing is stored there any more
     """
-    if not _is_short(loop):
+    if not _is_short(loop, tuning):
         return None
     point = _Point(loop, private)
     for statement, at in _rounds(loop.body):
@@ -59,17 +56,17 @@ def straight(loop: Loop, private: set[int]) -> list[Store] | None:
     return [s for s in point.elements.values() if s.buffer.number not in private]
 
 
-def _is_short(loop: Loop) -> bool:
+def _is_short(loop: Loop, tuning: Tuning) -> bool:
     operations = 0
     for s, path in statements(loop.body):
-        if not isinstance(s, Store) or any(inner.extent > _MOST_ROUNDS for inner in path):
+        if not isinstance(s, Store) or any(inner.extent > tuning.straight_rounds for inner in path):
             return False
         nodes = toposort(values(s))
         if any(n.op is GUARD for n in nodes):  # what must not be read everywhere
             return False
         own = sum(n.op.kind is Kind.ELEMENTWISE for n in nodes)
         operations += max(own, 1) * math.prod(inner.extent for inner in path)
-    return operations <= _MOST_OPERATIONS
+    return operations <= tuning.straight_operations
 
 
 def _rounds(body: list[Any]) -> Iterator[tuple[Any, dict[Expr, Expr]]]:
@@ -133,8 +130,11 @@ class Written:
     What is not contiguous over the points is copied: rows of inputs before, rows of results behind.
     """
 
-    def __init__(self, loop: Loop, buffers: list[Buffer], by_number: dict[int, Buffer]) -> None:
+    def __init__(
+        self, loop: Loop, buffers: list[Buffer], by_number: dict[int, Buffer], tuning: Tuning
+    ) -> None:
         self.loop, self.buffers, self.by_number = loop, buffers, by_number
+        self.tuning = tuning
         self.groups = itertools.count(1)  # each copy has a loop over the lanes of its own
         self._in_tiles = loop.lanes % TILE == 0
         self.swap: dict[Expr, Expr] = {}  # what is read or computed by statements before
@@ -182,7 +182,7 @@ class Written:
     def _powers(self, results: list[Expr]) -> list[Any]:
         """Bases with the same constant exponent, in an array; not bases made of sines or powers."""
         nodes = toposort(results)
-        found = [n for n in nodes if is_power(n, self.loop.extent)]
+        found = [n for n in nodes if is_power(n, self.loop.extent, self.tuning)]
         moving = depends_on(nodes, [self.loop.index])
         later = depends_on(nodes, [*found, *(n for n in nodes if is_turned(n))])
         powers: dict[float, list[Expr]] = {}
@@ -230,7 +230,8 @@ class Written:
         for number, found in members.items():
             target, group = self.by_number[number], next(self.groups)
             rows = self._array(f"{target.name}_lanes", len(found), target.dtype)
-            if target.nbytes >= _FETCHED_BYTES and found[0].index[0] is self.loop.index:
+            large = target.nbytes >= self.tuning.fetch_from_bytes
+            if large and found[0].index[0] is self.loop.index:
                 fetches.append(Fetch(target, math.prod(target.shape[1:])))
             found.sort(key=lambda s: _constants(s.index))
             as_rows = self._in_tiles and _is_run(target, [s.index for s in found])
@@ -271,13 +272,13 @@ def is_turned(node: Expr) -> bool:
     return node.name in _TURNED and node.dtype == "float64"
 
 
-def is_power(node: Expr, points: int) -> bool:
+def is_power(node: Expr, points: int, tuning: Tuning) -> bool:
     """Whether a node is a power that sg_powers can take, and there are points enough for it."""
     if node.name != "power" or node.dtype != "float64" or node.args[1].op is not CONST:
         return False
     exponent = float(const_value(node.args[1]))
     fits = abs(exponent) <= _MOST_EXPONENT and not exponent.is_integer()
-    return fits and points >= _MANY_POWERS
+    return fits and points >= tuning.powers_from_points
 
 
 def _offset(buffer: Buffer, index: tuple[Expr, ...]) -> Expr:

@@ -18,7 +18,7 @@ class Machine:
     """What decides about the C that suits a processor.
 
     name : in messages
-    cache_line, l1_bytes, l2_bytes : of its caches for data, of one core; no cache counts as one of
+    l1_bytes, l2_bytes : of its caches for data, of one core; no cache counts as one of
         the size of what can be read fast
     stack_bytes : that the arrays of one function may take
     local_bytes : that one of these arrays may take
@@ -29,7 +29,6 @@ class Machine:
     """
 
     name: str
-    cache_line: int
     l1_bytes: int
     l2_bytes: int
     stack_bytes: int
@@ -41,7 +40,6 @@ class Machine:
 
 HOST = Machine(  # any processor of a desk or a server; measured on ones with AVX2 and AVX-512
     "host",
-    cache_line=64,
     l1_bytes=32 << 10,
     l2_bytes=2 << 20,
     stack_bytes=16 << 10,
@@ -52,7 +50,6 @@ HOST = Machine(  # any processor of a desk or a server; measured on ones with AV
 )
 CORTEX_M4 = Machine(  # 32 bits, no cache, no vectors of floats, 64 to 256 KiB of memory
     "cortex_m4",
-    cache_line=4,
     l1_bytes=16 << 10,
     l2_bytes=16 << 10,
     stack_bytes=1 << 10,

@@ -42,13 +42,11 @@ from symgrad.lower.program import (
     Buffer,
     Call,
     Check,
-    Fetch,
     Flush,
     Gemm,
     Loop,
     Merge,
     Panels,
-    Powers,
     Program,
     Rows,
     Store,
@@ -211,7 +209,6 @@ class _Emitter:
         self.added_twice = {number for number, count in added.items() if count > 1}
         self.parallel = False  # whether several threads can share one
         self.blas = False  # whether a BLAS is called
-        self.prefetch = False  # whether such a block asks for cache lines
         self.branchless = False  # whether a branch would keep the compiler from vectorising
         self.met: set[str] = set()  # in what was spelled last: "calls", "branches", "uneven" steps
         self.loop_names.update(dict.fromkeys(zeros, "0"))
@@ -459,23 +456,10 @@ class _Emitter:
                         best=self.place(s.value_buffer, s.index), position=self.spell(s.position),
                         sign=">" if s.op == "argmax" else "<",
                         is_float=s.value.dtype.startswith("float"))  # fmt: skip
-        if isinstance(s, Fetch):
-            assert self.lanes is not None
-            self.used.add(s.buffer.name)
-            self.prefetch = True
-            block = self.lanes.loop.index.attrs[0]
-            line = self.tuning.cache_line // np.dtype(s.buffer.dtype).itemsize
-            return dict(kind="fetch", start=f"{s.buffer.name} + i{block} * {s.elements}", line=line,
-                        index=self.lanes.name, count=s.elements * self.lanes.extent)  # fmt: skip
         if isinstance(s, Turns):
             arrays = [b.name for b in (s.angles, s.rests, s.quarters)]
             self.used.update(arrays)
             return dict(kind="turns", call=f"sg_turns({s.angles.size}, {', '.join(arrays)})")
-        if isinstance(s, Powers):
-            self.used.update((s.bases.name, s.results.name))
-            function = self._helper("sg_powers", "float64")
-            between = [str(s.bases.size), s.bases.name, literal(s.exponent, "float64")]
-            return dict(kind="turns", call=f"{function}({', '.join([*between, s.results.name])})")
         if isinstance(s, Rows):
             return self._rows(s)
         if isinstance(s, Check):
@@ -1197,7 +1181,6 @@ def emit(
         simd=emitter.simd,
         parallel=emitter.parallel,
         team=any(s.members for s in program.body if isinstance(s, Loop)),
-        prefetch=emitter.prefetch,
         vector_math=_vector_math(used, helpers),
         workspace=workspace,
         workspace_doubles=workspace // 8,

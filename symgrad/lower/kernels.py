@@ -14,8 +14,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import opt_einsum
-
 from symgrad.errors import OutOfRangeError, at_user_line
 from symgrad.expr.node import (
     ARG,
@@ -27,18 +25,15 @@ from symgrad.expr.node import (
     bind,
     const,
     const_value,
-    iota,
 )
 from symgrad.expr.op import Kind
-from symgrad.expr.validate import validated
-from symgrad.expr.walk import rebuild, substitute, toposort, transform, users
+from symgrad.expr.walk import substitute, toposort, users
 from symgrad.lower import product
 from symgrad.lower.program import Buffer, index_of, load_of, unravel
 from symgrad.lower.stream import with_carry
 from symgrad.lower.tuning import Tuning
-from symgrad.ops.einsum import einsum, sizes
+from symgrad.ops.einsum import sizes
 from symgrad.ops.linalg import CALLS
-from symgrad.ops.linear import broadcast, permute
 
 _OWN_KERNEL = (Kind.REDUCE, Kind.SCAN, Kind.CALL)
 
@@ -115,113 +110,6 @@ class _Place:
                 term = i if step == 1 else i * const(step, "int64")
                 result[axis] = result[axis] + term
         return tuple(result)
-
-
-def split_contractions(outs: Sequence[Expr], tuning: Tuning) -> list[Expr]:
-    """Every einsum of more than two factors in its cheapest pairwise order (opt_einsum).
-
-    A step that sums nothing becomes an elementwise product, which fuses into its reader.
-    """
-
-    def rule(node: Expr, args: tuple[Expr, ...]) -> Expr:
-        if node.op.kind is not Kind.EINSUM:
-            return rebuild(node, args)
-        inputs, output = node.attrs
-        if len(args) <= 2:
-            return _pairwise(list(args), list(inputs), output)
-        size = sizes(args, inputs)
-        # opt_einsum wants one letter per label
-        letters = {k: opt_einsum.get_symbol(k) for k in size}
-        spec = ",".join("".join(letters[k] for k in t) for t in inputs)
-        spec += "->" + "".join(letters[k] for k in output)
-        path, _ = opt_einsum.contract_path(
-            spec,
-            *(a.shape for a in args),
-            shapes=True,
-            optimize="optimal" if len(args) < 6 else "auto",
-        )
-        factors, terms = list(args), list(inputs)
-        for step in path:
-            _fold_quadratic_form(factors, terms, step, output, size, tuning)
-            chosen = [factors[i] for i in sorted(step)]
-            labels = [terms[i] for i in sorted(step)]
-            for i in sorted(step, reverse=True):
-                del factors[i], terms[i]
-            outside = {k for t in terms for k in t} | set(output)
-            kept = tuple(dict.fromkeys(k for t in labels for k in t if k in outside))
-            if not factors:
-                kept = output
-            factors.append(_pairwise(chosen, labels, kept))
-            terms.append(kept)
-        return factors[0]
-
-    return validated("split-contractions", outs, transform(outs, rule))
-
-
-def _fold_quadratic_form(
-    factors: list[Expr],
-    terms: Sequence[Any],
-    step: Sequence[int],
-    output: Any,
-    size: Any,
-    tuning: Tuning,
-) -> None:
-    """Before R and z of sum_ab R_ab z_a z_b are contracted: a triangle T for R, half the work.
-
-    T_ab is R_ab + R_ba below the diagonal, R_aa on it. Tiles leave out what is zero, and so do
-    loops over the points in lanes.
-    """
-    for m, one in itertools.permutations(step, 2):
-        for other in range(len(factors)):
-            if other in step or factors[other] is not factors[one] or len(step) != 2:
-                continue
-            differ = [p for p in zip(terms[other], terms[one], strict=True) if p[0] != p[1]]
-            if len(differ) != 1:
-                continue
-            i, j = differ[0]  # of a product over j
-            used = [k for t, labels in enumerate(terms) if t not in (one, other) for k in labels]
-            if i in output or j in output:
-                continue
-            if not (terms[m].count(i) == used.count(i) == terms[m].count(j) == used.count(j) == 1):
-                continue
-            rest = dict.fromkeys(k for k in (*terms[m], *terms[one]) if k != j)
-            labels = (terms[one], terms[m])
-            tiled = product.choose(labels, tuple(rest), size, factors[m].dtype, tuning)
-            points = math.prod(size[k] for k in rest if k not in terms[m])
-            if tiled is None and points < tuning.triangle_from_points:
-                continue
-            if size[i] >= (tuning.triangle_from_rows if tiled is None else tuning.fold_from_rows):
-                factors[m] = _folded(factors[m], terms[m].index(i), terms[m].index(j))
-                return
-
-
-def _folded(x: Expr, i: int, j: int) -> Expr:
-    """x + x^T below the diagonal of axes i and j, x on it, 0 above."""
-    row, column = (broadcast(iota(x.shape[k]), x.shape, (k,)) for k in (i, j))
-    order = list(range(x.ndim))
-    order[i], order[j] = j, i
-    zero = const(0, x.dtype, x.shape)
-    diagonal = bind("select", bind("equal", row, column), x, zero)
-    return bind("select", bind("less", column, row), x + permute(x, tuple(order)), diagonal)
-
-
-def _pairwise(factors: list[Expr], inputs: list[Any], output: tuple[int, ...]) -> Expr:
-    """One contraction; a product without a sum, over plain labels, as multiplication."""
-    present = {k for t in inputs for k in t}
-    plain = all(len(set(t)) == len(t) for t in inputs) and not any(f.op is EYE for f in factors)
-    if present - set(output) or not plain:
-        return einsum(factors, inputs, output)
-    size = sizes(tuple(factors), tuple(inputs))
-    shape = tuple(size[k] for k in output)
-    result: Expr | None = None
-    for factor, labels in zip(factors, inputs, strict=True):
-        order = sorted(range(len(labels)), key=lambda i: output.index(labels[i]))
-        spread = broadcast(
-            permute(factor, tuple(order)), shape, tuple(output.index(labels[i]) for i in order)
-        )
-        result = spread if result is None else result * spread
-    assert result is not None
-    return result
 
 
 class Kernels:

@@ -31,6 +31,7 @@ from symgrad.lower.program import (
     Loop,
     Merge,
     Panels,
+    Program,
     Rows,
     Store,
     Tiles,
@@ -44,34 +45,32 @@ from symgrad.lower.program import (
     unused_name,
     values,
 )  # fmt: skip
-from symgrad.lower.straight import TILE, Written, is_power, is_turned, straight
+from symgrad.lower.straight import TILE, Written, is_turned, straight
 from symgrad.lower.tuning import Tuning
 
 COSTLY = 10  # cost of an operation for which a loop of plain sums is put into lanes
 LANES = 8  # partial sums of one accumulation, in an order that no vector width changes
 
 
-def cut_into_lanes(
-    body: list[Any], buffers: list[Buffer], first_index: int, parallel: bool, tuning: Tuning
-) -> int:
-    """Mark top-level loops of `body` for lanes, with their private buffers; changes `body`.
+def cut_into_lanes(program: Program, threads: int, tuning: Tuning) -> Program:
+    """Loops over points in blocks of lanes, with buffers that are private to a point.
 
-    Numbers of new loop variables begin with `first_index`; the next free one is the result.
-    parallel : whether blocks of lanes may also be shared among threads
+    threads : how many may also share the blocks
     """
-    by_number = {b.number: b for b in buffers}
+    program = program.copied()
+    buffers, by_number = program.buffers, program.by_number
     result: list[Any] = []
-    for statement in body:
+    for statement in program.body:
         if _is_candidate(statement, tuning):
             statement = _flat(statement, by_number, tuning)
-            plan = _Plan(statement, by_number, parallel, tuning)
+            plan = _Plan(statement, by_number, threads > 1, tuning)
             if statement.extent and plan.possible():
-                first_index = plan.apply(buffers, by_number, first_index)
+                program.indices = plan.apply(buffers, by_number, program.indices)
                 result += [*plan.before, statement, *plan.after]
                 continue
         result.append(statement)
-    body[:] = result
-    return first_index
+    program.body[:] = result
+    return program
 
 
 def _flat(loop: Loop, buffers: dict[int, Buffer], tuning: Tuning) -> Loop:
@@ -174,9 +173,7 @@ class _Plan:
         if not self._is_nested():  # the compiler vectorises stores
             if not sums:
                 nodes = toposort([v for s, _ in self.leaves for v in values(s)])
-                return any(
-                    is_turned(n) or is_power(n, self.loop.extent, self.tuning) for n in nodes
-                )
+                return any(is_turned(n) for n in nodes)
             return len(sums) < len(self.leaves) or self._is_costly()
         for s, path in self.leaves:
             if not isinstance(s, Store):
@@ -301,12 +298,9 @@ class _Plan:
         if self.straight is not None:
             for number in self.private:
                 by_number[number].role = "none"
-            nodes = toposort([s.value for s in self.straight])
-            powers = any(is_power(n, loop.extent, self.tuning) for n in nodes)
-            most = self.tuning.lanes_of_powers if powers else self.tuning.lane_counts[-1]
-            loop.lanes = min(most, loop.extent)
+            loop.lanes = min(self.tuning.lane_counts[-1], loop.extent)
             loop.again = True
-            loop.body[:] = Written(loop, buffers, by_number, self.tuning).out(self.straight)
+            loop.body[:] = Written(loop, buffers, by_number).out(self.straight)
             return self._share_among_threads(buffers[first:], next_index)
         counts, most = self.tuning.lane_counts, self.tuning.block_bytes
         fitting = [n for n in counts if n * self._lane_bytes() <= most] or [counts[-1]]

@@ -20,7 +20,8 @@ from symgrad.expr.node import CONST, FLOATS, Expr, bind, const, const_value
 from symgrad.expr.walk import substitute, toposort
 from symgrad.lower import product, verify
 from symgrad.lower.access import accesses
-from symgrad.lower.kernels import Kernel, Kernels, split_contractions
+from symgrad.lower.contract import split_contractions
+from symgrad.lower.kernels import Kernel, Kernels
 from symgrad.lower.lanes import COSTLY, LANES, cut_into_lanes
 from symgrad.lower.program import (
     INDEX,
@@ -70,18 +71,11 @@ def lower(
     scheduler = _Scheduler(kernels, threads)
     body = scheduler.nest(kernels.kernels, {})
     inputs = kernels.inputs + [b for b in kernels.data if b.role == "data"]
-    program = Program(inputs, kernels.outputs, kernels.buffers, body, -1)
+    program = Program(inputs, kernels.outputs, kernels.buffers, body, -1, kernels.indices)
     verify.after("nest", program, tuning)
-    _shrink(body, {b.number: b for b in kernels.buffers})
-    verify.after("shrink", program, tuning)
-    kernels.indices = cut_into_lanes(body, kernels.buffers, kernels.indices, threads > 1, tuning)
-    verify.after("lanes", program, tuning)
-    _leave_out_zeros(body)
-    verify.after("leave_out_zeros", program, tuning)
-    _split_sums(body, kernels.fresh, tuning)
-    verify.after("split_sums", program, tuning)
-    program.workspace_bytes = _place(body, kernels.buffers, tuning)
-    verify.after("place", program, tuning)
+    for change in PASSES:
+        program = change(program, threads, tuning)
+        verify.after(change.__name__, program, tuning)
     return program
 
 
@@ -694,8 +688,10 @@ def _steps(expr: Expr) -> list[tuple[Expr, int]]:
 # ---- buffers ---------------------------------------------------------------------------------
 
 
-def _shrink(body: list, buffers: dict[int, Buffer]) -> None:
-    """Drop the axes of temporaries that every access fixes by the same enclosing loop."""
+def shrink(program: Program, threads: int, tuning: Tuning) -> Program:
+    """Temporaries without the axes that every access fixes by the same loop around."""
+    program = program.copied()
+    body, buffers = program.body, program.by_number
     prefix: dict[int, tuple[Loop, ...]] = {}
     indices: dict[int, list[dict[int, Expr]]] = {}
     for access, path in accesses(body):
@@ -716,6 +712,7 @@ def _shrink(body: list, buffers: dict[int, Buffer]) -> None:
         ndim = len(buffers[number].shape)
         buffers[number].kept_axes = _kept_axes(ndim, all_indices, around)
         buffers[number].home = around[-1].body if around else body
+    return program
 
 
 def _kept_axes(
@@ -735,13 +732,14 @@ def _kept_axes(
     return tuple(a for a in range(ndim) if a not in fixed or depth[fixed[a]] > carried)
 
 
-def _leave_out_zeros(body: list) -> None:
+def leave_out_zeros(program: Program, threads: int, tuning: Tuning) -> Program:
     """Loops inside a block of lanes over the part of a triangle that matters.
 
     Elsewhere the innermost loop is short, and a constant number of rounds is worth more.
     """
+    program = program.copied()
     stack: list[tuple[Loop, Loop | None]] = []  # with the next loop around it, inside the lanes
-    for top in body:
+    for top in program.body:
         if isinstance(top, Loop) and top.lanes:
             stack += [(s, None) for s in top.body if isinstance(s, Loop)]
     while stack:
@@ -754,14 +752,16 @@ def _leave_out_zeros(body: list) -> None:
             loop.start = outer.index
         elif orders == {(loop.index, outer.index)}:
             loop.stop = outer.index + const(1, "int64")
+    return program
 
 
-def _split_sums(body: list, fresh: Callable[[], Expr], tuning: Tuning) -> None:
+def split_sums(program: Program, threads: int, tuning: Tuning) -> Program:
     """Sums in loops of their own, behind what sets the elements of arrays: both are vectors then.
 
     Outside of lanes, where one loop holds both and neither needs the other's variables.
     """
-    stack = [body]
+    program = program.copied()
+    stack = [program.body]
     while stack:
         statements_ = stack.pop()
         for position, loop in reversed(list(enumerate(statements_))):
@@ -771,13 +771,14 @@ def _split_sums(body: list, fresh: Callable[[], Expr], tuning: Tuning) -> None:
             sums = [s for s in loop.body if _is_sum_over(s, loop.index)]
             others = [s for s in loop.body if s not in sums]
             if sums and others and _are_apart(sums, others, loop, tuning):
-                index = fresh()
+                index = program.fresh()
                 loop.body[:] = others
                 behind = Loop(index, loop.extent, start=loop.start, stop=loop.stop)
                 for s in sums:
                     *at, value = substitute([*s.index, s.value], {loop.index: index})
                     behind.body.append(Store(s.buffer, tuple(at), value, s.op))
                 statements_.insert(position + 1, behind)
+    return program
 
 
 def _is_sum_over(s: Any, index: Expr) -> bool:
@@ -807,11 +808,13 @@ def _are_apart(sums: Sequence[Store], others: Sequence[Any], loop: Loop, tuning:
     return loop.step == 1 and loop.extent >= (tuning.vector_from_rounds if costly else 2 * LANES)
 
 
-def _place(body: list, buffers: list[Buffer], tuning: Tuning) -> int:
-    """Local variables, stack arrays and workspace offsets; the size of the workspace in bytes.
+def place(program: Program, threads: int, tuning: Tuning) -> Program:
+    """Local variables, stack arrays and workspace offsets chosen for all buffers.
 
     Workspace intervals run over the top-level statements; equal storage is reused first-fit.
     """
+    program = program.copied()
+    body, buffers = program.body, program.buffers
     first: dict[int, int] = {}
     last: dict[int, int] = {}
     for position, top in enumerate(body):
@@ -853,7 +856,8 @@ def _place(body: list, buffers: list[Buffer], tuning: Tuning) -> int:
         buffer.offset = offset
         placed.append(buffer)
         total = max(total, offset + buffer.room)
-    return total
+    program.workspace_bytes = total
+    return program
 
 
 def _given_by_address(body: list) -> set[int]:
@@ -867,6 +871,10 @@ def _given_by_address(body: list) -> set[int]:
         elif isinstance(s, Merge) and s.carry is not None:
             found.add(s.carry.number)
     return found
+
+
+# In this order. Each leaves the program alone that it is given, and its result can be verified.
+PASSES = (shrink, cut_into_lanes, leave_out_zeros, split_sums, place)
 
 
 def row_strides(shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -22,14 +22,12 @@ class Tuning:
 
     # ---- of the machine --------------------------------------------------------------------------
 
-    cache_line: int  # bytes
     local_bytes: int  # of a temporary that is an array on the stack
     all_locals_bytes: int  # of these in one function, or in one round of a loop that threads share
     block_bytes: int  # of the arrays of a block of lanes, if it can be so small: the L1 cache
     most_block_bytes: int  # of the smallest block; beyond this the points are too large for lanes
     cached_bytes: int  # of an array that stays in the L2 cache between two loops, beside others
     read_again_bytes: int  # of all arrays that one loop reads in every round: the L2 cache
-    fetch_from_bytes: int  # of a result that does not stay in the L2 cache: lines are asked for
 
     # ---- kernels: what gets a buffer -------------------------------------------------------------
 
@@ -77,7 +75,6 @@ class Tuning:
 
     lanes_from_points: int = 32  # shorter loops do not pay for the arrays
     lane_counts: tuple[int, ...] = (64, 56, 48, 40, 32, 24, 16)  # multiples of every vector width
-    lanes_of_powers: int = 32  # where powers have loops of their own: as many chains side by side
     long_row: int = 32  # elements of a point in a result from which lanes do not pay
     long_input_row: int = 48  # the same in what is read
     most_partial_sums: int = 8192  # each of which takes a few lanes
@@ -94,7 +91,6 @@ class Tuning:
 
     straight_operations: int = 1500  # of one point; beyond it, loops are cheaper to compile
     straight_rounds: int = 16  # of one inner loop; longer sums are added up in parts
-    powers_from_points: int = 1024  # for which compiling sg_powers pays
 
     # ---- C ---------------------------------------------------------------------------------------
 
@@ -108,14 +104,12 @@ class Tuning:
     def of(cls, machine: Machine) -> Tuning:
         """What suits a machine."""
         tuning = cls(
-            cache_line=machine.cache_line,
             local_bytes=machine.local_bytes,
             all_locals_bytes=machine.stack_bytes,
             block_bytes=machine.l1_bytes,
             most_block_bytes=3 * machine.l1_bytes,
             cached_bytes=machine.l2_bytes // 8,
             read_again_bytes=machine.l2_bytes,
-            fetch_from_bytes=machine.l2_bytes // 8,
         )
         if not machine.vectors:
             tuning = replace(tuning, lanes_from_points=NEVER, tiles_from_face=NEVER)

@@ -61,7 +61,7 @@ CORTEX_M4 = Machine(  # 32 bits, no cache, no vectors of floats, 64 to 256 KiB o
 MACHINES = {m.name: m for m in (HOST, CORTEX_M4)}
 
 
-def machine(given: Any) -> Machine:
+def find_machine(given: Any) -> Machine:
     """A machine, or the one of a name; BuildError for anything else."""
     if isinstance(given, Machine):
         return given

@@ -7,7 +7,7 @@ from typing import Any
 
 from symgrad.errors import BuildError
 from symgrad.lower.tuning import Tuning
-from symgrad.machines import HOST, Machine, machine
+from symgrad.machines import HOST, Machine, find_machine
 
 _MOST_THREADS = 1024
 
@@ -24,7 +24,7 @@ class Options:
 
     threads: int = 1
     blas: bool = False
-    machine: Machine = HOST
+    machine: str | Machine = HOST
     tuning: Tuning | None = None
 
     def __post_init__(self) -> None:
@@ -32,15 +32,16 @@ class Options:
             raise BuildError(f"threads={self.threads!r}: must be an int from 1 to {_MOST_THREADS}.")
         if type(self.blas) is not bool:
             raise BuildError(f"blas={self.blas!r}: must be True or False.")
-        object.__setattr__(self, "machine", machine(self.machine))
-        if self.threads > 1 and not self.machine.threads:
-            raise BuildError(f"threads={self.threads}: {self.machine.name} has one thread.")
-        if self.blas and not self.machine.blas:
-            raise BuildError(f"blas=True: {self.machine.name} has no BLAS.")
+        machine = find_machine(self.machine)
+        object.__setattr__(self, "machine", machine)
+        if self.threads > 1 and not machine.threads:
+            raise BuildError(f"threads={self.threads}: {machine.name} has one thread.")
+        if self.blas and not machine.blas:
+            raise BuildError(f"blas=True: {machine.name} has no BLAS.")
 
     def lowering(self) -> dict[str, Any]:
         """What lowering has to know, as keywords of `generate.source_of`."""
-        tuning = self.tuning or Tuning.of(self.machine)
+        tuning = self.tuning or Tuning.of(find_machine(self.machine))
         return dict(threads=self.threads, blas=self.blas, tuning=tuning)
 
 

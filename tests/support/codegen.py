@@ -34,12 +34,16 @@ FATAL = {
 }
 
 
-def c_of(args, outs, name="f", threads=1):
+def program_of(args, outs, threads=1):
+    """The loop program of a graph with arguments x0, x1, … and results y0, y1, …"""
     outs = expand_composites(drop_stops(outs))
     check(outs)
     inputs, outputs = [f"x{k}" for k in range(len(args))], [f"y{k}" for k in range(len(outs))]
-    program = lower(args, outs, inputs, outputs, threads=threads)
-    return emit(program, name)
+    return lower(args, outs, inputs, outputs, threads=threads)
+
+
+def c_of(args, outs, name="f", threads=1):
+    return emit(program_of(args, outs, threads), name)
 
 
 def expanded(outs):

@@ -25,7 +25,7 @@ from symgrad import generate
 from symgrad.emit.c import Source
 from symgrad.errors import BuildError
 from symgrad.expr import validate
-from symgrad.lower import interpret, kernels, product, schedule, stream, verify
+from symgrad.lower import contract, interpret, product, schedule, stream, verify
 from symgrad.lower.program import Program, statements, values
 from symgrad.runtime import compiler, dispatch
 from symgrad.runtime.record import Record
@@ -162,7 +162,7 @@ def no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def small_tiles(monkeypatch):
     """Every contraction of two matrices in tiles, in blocks smaller than they are."""
-    monkeypatch.setattr(kernels, "_FOLDED", 1)
+    monkeypatch.setattr(contract, "_FOLDED", 1)
     monkeypatch.setattr(product, "_FEWEST", 1)
     monkeypatch.setattr(product, "_SMALLEST_FACE", 1)
     monkeypatch.setattr(product, "_BLOCK_ROWS", 12)

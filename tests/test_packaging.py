@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 import symgrad
+from symgrad.runtime import dispatch
 from symgrad.version import __version__
 
 PACKAGE = Path(symgrad.__path__[0])
@@ -183,6 +184,13 @@ def test_templates_are_shipped(project):
     assert targets["wheel"]["force-include"] == {"templates": "symgrad/templates"}
     for path in ("/templates", "/tests", "/examples"):
         assert path in targets["sdist"]["include"]
+
+
+def test_the_call_path_is_made_of_all_files_of_its_folder():
+    """A file that is not listed would be shipped for nothing; one that is not there fails late."""
+    assert sorted(dispatch._PARTS) == sorted(p.name for p in dispatch._FASTCALL.iterdir())
+    assert PACKAGE in dispatch._FASTCALL.parents  # so it is in the wheel, as all of the package
+    assert all(p.suffix in (".c", ".h") for p in dispatch._FASTCALL.iterdir())  # resources._below
 
 
 def test_ci_runs_the_command_of_the_readme():

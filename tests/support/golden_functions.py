@@ -1,8 +1,7 @@
 """Functions whose C and loop programs are kept in tests/golden/, each with arguments and options.
 
 Together they take the paths of lowering: lanes, straight code, tiles, streams, chunks, threads,
-BLAS, cut functions, triangles, scans, gathers, calls. Values of arguments do not matter, only
-shapes.
+BLAS, cut functions, triangles, scans, gathers, calls. Values of arguments do not matter, shapes do.
 """
 
 from __future__ import annotations

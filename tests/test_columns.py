@@ -1,4 +1,4 @@
-"""Columns of the rows: that each says what its function does, and that nobody lists names instead."""
+"""Columns of the rows: each says what its function does, and nobody lists names instead."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import pytest
 import scipy.special
 
 import symgrad as sg
-from symgrad.expr.node import bind
 from symgrad.expr.op import OPS, UFUNCS, Kind, Op, register, unregister
 from symgrad.ops.elementwise import sin
 

@@ -55,7 +55,8 @@ class Op:
                  values of the args are, given the same of each argument; None: nowhere
     nonnegative  (args, attrs, which args are) -> whether no value of the leaves makes it negative
     interval     (intervals of the args...) -> interval of the value, of integers (`ops/interval`)
-    negation     the comparison that is true where this one is not, for integers
+    negation     the comparison of integers that is true where this one is not
+    inequalities (sign, shift) of each sign (b - a) - shift >= 0 that a comparison of integers says
     moves        how it takes elements of its arguments, if it computes nothing; see `Moves`
     indices      which argument holds indices, known when C runs, along the axis `attrs[0]`
     reduces      whether each element of the argument goes into one of the result, over the axes
@@ -90,6 +91,7 @@ class Op:
     nonnegative: Callable[..., bool] | None = None
     interval: Callable[..., tuple[float, float]] | None = None
     negation: str | None = None
+    inequalities: tuple[tuple[int, int], ...] | None = None
     moves: Moves | None = None
     indices: int | None = None
     reduces: bool = False

@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 
-from symgrad.diff.roots import ROOTS
 from symgrad.expr.node import CONST, EYE, Expr, bind, const, const_value, is_const
 from symgrad.expr.op import OPS, Kind, Op
 from symgrad.ops import reduce as _reduce  # noqa: F401  (registers the rows)
@@ -1058,7 +1057,7 @@ def _contracted_roots(node: Expr, context: Context) -> Expr | None:
     """A contraction of a norm with itself is one of its square."""
     inputs, output = node.attrs
     for p, (e, labels) in enumerate(zip(node.args, inputs, strict=True)):
-        if e.name in ROOTS:
+        if e.op.radicand is not None:
             for q in range(p + 1, len(inputs)):
                 if node.args[q] is e and inputs[q] == labels:
                     factors = [f for k, f in enumerate(node.args) if k not in (p, q)]

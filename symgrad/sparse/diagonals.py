@@ -33,11 +33,19 @@ from symgrad.diff.modes import scale
 from symgrad.diff.support import Supports, has_pole
 from symgrad.expr.evaluate import evaluate
 from symgrad.expr.node import ARG, CONST, EYE, FLOATS, Expr, arg, array, bind, const, const_value
-from symgrad.expr.op import Kind
+from symgrad.expr.op import Kind, Op
 from symgrad.expr.walk import depends_on, toposort
 from symgrad.ops.einsum import EINSUM, sizes
-from symgrad.ops.elementwise import SELECT, select
+from symgrad.ops.elementwise import CONVERT, SELECT, select
 from symgrad.ops.linear import (
+    BROADCAST,
+    CONCAT,
+    GATHER,
+    PAD,
+    PERMUTE,
+    RESHAPE,
+    SLICE,
+    SUM,
     broadcast,
     concat,
     gather,
@@ -239,11 +247,13 @@ def _written_out(node: Expr, k: int, seed: Expr, most: int) -> Expr:
 
 def _through(node: Expr, k: int, m: Map, most: int) -> Iterable[Map]:
     """A linear operation that moves or adds elements."""
-    if node.name == "convert":
-        return [m.scaled(bind("convert", m.coefficients, attrs=node.attrs))]
-    if any(n.op is ARG for n in toposort(node.args[1:])) and node.name != "concat":
+    if node.op is CONVERT:
+        return [m.scaled(bind(CONVERT, m.coefficients, attrs=node.attrs))]
+    if node.op.indices is not None and any(
+        n.op is ARG for n in toposort([node.args[node.op.indices]])
+    ):
         raise _Irregular  # an index that is known at run time only
-    rule = _RULES.get(node.name)
+    rule = _RULES.get(node.op)
     if rule is not None and isinstance(m, Diagonal):
         try:
             return list(rule(node, k, m))
@@ -371,9 +381,9 @@ def _gather(node: Expr, k: int, d: Diagonal) -> Iterator[Diagonal]:
     yield Diagonal(starts, steps, columns, coefficients)
 
 
-_RULES: dict[str, Callable[[Expr, int, Diagonal], Iterator[Diagonal]]] = {
-    "slice": _slice, "pad": _pad, "concat": _concat, "permute": _permute, "reshape": _reshape,
-    "broadcast": _broadcast, "sum": _sum, "gather": _gather,
+_RULES: dict[Op, Callable[[Expr, int, Diagonal], Iterator[Diagonal]]] = {
+    SLICE: _slice, PAD: _pad, CONCAT: _concat, PERMUTE: _permute, RESHAPE: _reshape,
+    BROADCAST: _broadcast, SUM: _sum, GATHER: _gather,
 }  # fmt: skip
 
 
@@ -397,7 +407,7 @@ def _loose(m: Map, node: Expr) -> Scattered:
 
 def _rerouted(node: Expr, k: int, m: Scattered, most: int) -> Scattered:
     """The entries of argument k, at the elements of `node` that take from theirs."""
-    if node.name == "concat":
+    if node.op is CONCAT:
         axis, shape = node.attrs[0], node.shape
         ramp = np.arange(node.size).reshape(shape)
         before = sum(a.shape[axis] for a in node.args[:k])

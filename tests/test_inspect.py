@@ -14,8 +14,9 @@ from symgrad.expr.evaluate import evaluate
 from symgrad.expr.node import arg, array, bind, const, eye
 from symgrad.expr.walk import toposort
 from symgrad.inspect import cost, explain, listing, matrix_latex, matrix_text, to_dot, to_sympy
-from symgrad.inspect.formula import Formula, latex_name, short_number
+from symgrad.inspect.formula import Formula
 from symgrad.inspect.matrix import Notation
+from symgrad.inspect.naming import latex_name, short_number
 from symgrad.lower.contract import split_contractions
 from symgrad.ops import elementwise as el
 from symgrad.ops import linear as li

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from codegen import agree
 
 import symgrad as sg
+from support.codegen import agree
 from symgrad.compiled import Compiled
 from symgrad.emit import c as emit_module
 from symgrad.emit.c import PART_STATEMENTS
@@ -14,9 +14,10 @@ from symgrad.expr.node import Expr, arg, array, bind, const, eye, iota
 from symgrad.expr.walk import expand_composites
 from symgrad.generate import source_of
 from symgrad.lower import schedule
-from symgrad.lower.program import Buffer, Check, Loop, Program, Store, statements
+from symgrad.lower.program import Program, statements
 from symgrad.lower.schedule import lower
 from symgrad.lower.share import share
+from symgrad.lower.statements import Buffer, Check, Loop, Store
 from symgrad.ops.einsum import einsum
 from symgrad.ops.linear import (
     broadcast_to,

@@ -13,36 +13,24 @@ import time
 
 import numpy as np
 import pytest
-import random_graphs
-from codegen import c_of, run_c
-from loop_mutants import MUTANTS, loops
-from random_graphs import Builder
-from tiny_tuning import make_tiny
 
 import symgrad as sg
+from support import random_graphs
+from support.codegen import c_of, run_c
+from support.loop_mutants import MUTANTS, loops
+from support.random_graphs import Builder
+from support.tiny_tuning import make_tiny
 from symgrad.diff.modes import drop_stops, vjp, zeros_like
 from symgrad.errors import InternalError
 from symgrad.expr.node import Expr, arg, bind, const
 from symgrad.expr.walk import expand_composites
 from symgrad.lower import verify
 from symgrad.lower.bounds import Bounds, constant, plus
-from symgrad.lower.program import (
-    INDEX_DIV,
-    INDEX_MOD,
-    Best,
-    Buffer,
-    Check,
-    Flush,
-    Loop,
-    Merge,
-    Program,
-    Store,
-    Zero,
-    index_of,
-    load_of,
-)  # fmt: skip
+from symgrad.lower.program import Program
+from symgrad.lower.scalar import INDEX_DIV, INDEX_MOD, index_of, load_of
 from symgrad.lower.schedule import lower
 from symgrad.lower.share import share
+from symgrad.lower.statements import Best, Buffer, Check, Flush, Loop, Merge, Store, Zero
 from symgrad.ops.linear import gather
 from symgrad.simplify import simplify
 

@@ -32,36 +32,27 @@ from symgrad.expr.op import Kind
 from symgrad.expr.walk import toposort
 from symgrad.lower.access import accesses
 from symgrad.lower.lanes import COSTLY, FEWEST_ROUNDS, LANES, only_adds
-from symgrad.lower.program import (
-    COS_TURNED,
-    GUARD,
-    INDEX,
-    LOAD,
-    SIN_TURNED,
+from symgrad.lower.program import Program, statements
+from symgrad.lower.scalar import COS_TURNED, GUARD, INDEX, LOAD, SIN_TURNED, is_next, loads
+from symgrad.lower.schedule import row_strides
+from symgrad.lower.statements import (
     Best,
     Buffer,
     Call,
     Check,
-    Fetch,
     Flush,
     Gemm,
     Loop,
     Merge,
     Panels,
-    Powers,
-    Program,
     Rows,
     Store,
     Tiles,
     Turns,
     Zero,
     is_flat,
-    is_next,
-    loads,
-    statements,
     values,
 )  # fmt: skip
-from symgrad.lower.schedule import row_strides
 from symgrad.names import standard_headers
 from symgrad.resources import template_folder
 from symgrad.runtime.cache import open_cache
@@ -79,7 +70,6 @@ SUM_BLOCK = 128  # elements summed between two compensated additions, as in NumP
 INNER_BLOCK = 16  # elements that one lane adds before they go to its sum, to keep errors short
 _EXTREMUM_LANES = 32  # so many that compilers do not write the loop over them out
 _ZERO = const(0, "int64")
-_LINE_BYTES = 64  # of a cache
 _WRITTEN_OUT = 32  # rounds; compilers may write such loops out. gcc does up to 16
 _ADDING = {Tiles: "product", Flush: "sg_add_lanes", Merge: "sg_merge"}  # names of their functions
 _WORD = re.compile(r"[A-Za-z_]\w*")
@@ -215,7 +205,6 @@ class _Emitter:
         self.added_twice = {number for number, count in added.items() if count > 1}
         self.parallel = False  # whether several threads can share one
         self.blas = False  # whether a BLAS is called
-        self.prefetch = False  # whether such a block asks for cache lines
         self.branchless = False  # whether a branch would keep the compiler from vectorising
         self.met: set[str] = set()  # in what was spelled last: "calls", "branches", "uneven" steps
         self.loop_names.update(dict.fromkeys(zeros, "0"))
@@ -463,23 +452,10 @@ class _Emitter:
                         best=self.place(s.value_buffer, s.index), position=self.spell(s.position),
                         sign=">" if s.op == "argmax" else "<",
                         is_float=s.value.dtype.startswith("float"))  # fmt: skip
-        if isinstance(s, Fetch):
-            assert self.lanes is not None
-            self.used.add(s.buffer.name)
-            self.prefetch = True
-            block = self.lanes.loop.index.attrs[0]
-            return dict(kind="fetch", start=f"{s.buffer.name} + i{block} * {s.elements}",
-                        index=self.lanes.name, count=s.elements * self.lanes.extent,
-                        line=_LINE_BYTES // np.dtype(s.buffer.dtype).itemsize)  # fmt: skip
         if isinstance(s, Turns):
             arrays = [b.name for b in (s.angles, s.rests, s.quarters)]
             self.used.update(arrays)
             return dict(kind="turns", call=f"sg_turns({s.angles.size}, {', '.join(arrays)})")
-        if isinstance(s, Powers):
-            self.used.update((s.bases.name, s.results.name))
-            function = self._helper("sg_powers", "float64")
-            between = [str(s.bases.size), s.bases.name, literal(s.exponent, "float64")]
-            return dict(kind="turns", call=f"{function}({', '.join([*between, s.results.name])})")
         if isinstance(s, Rows):
             return self._rows(s)
         if isinstance(s, Check):
@@ -1197,7 +1173,6 @@ def emit(
         simd=emitter.simd,
         parallel=emitter.parallel,
         team=any(s.members for s in program.body if isinstance(s, Loop)),
-        prefetch=emitter.prefetch,
         vector_math=_vector_math(used, helpers),
         workspace=workspace,
         workspace_doubles=workspace // 8,

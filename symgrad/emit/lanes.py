@@ -13,7 +13,8 @@ from typing import Any
 
 from symgrad.expr.node import Expr
 from symgrad.lower.lanes import LANES
-from symgrad.lower.program import LOAD, Buffer, Loop, Store
+from symgrad.lower.scalar import LOAD
+from symgrad.lower.statements import Buffer, Loop, Store
 
 _LEAVES = ("declare", "define", "assign")
 _TEXT = ("target", "value", "best", "position")
@@ -150,7 +151,7 @@ def _grouped(records: list[dict[str, Any]], lanes: Lanes) -> list[dict[str, Any]
         elif record["kind"] == "loop":
             flush()
             out.append({**record, "body": _grouped(record["body"], lanes)})
-        elif record["kind"] in ("lane sum", "turns", "rows", "fetch"):
+        elif record["kind"] in ("lane sum", "turns", "rows"):
             flush()
             out.append(record)
         elif record["kind"] == "inner sum":

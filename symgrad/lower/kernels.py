@@ -29,7 +29,9 @@ from symgrad.expr.node import (
 from symgrad.expr.op import Kind
 from symgrad.expr.walk import substitute, toposort, users
 from symgrad.lower import contract, product
-from symgrad.lower.program import Buffer, index_of, load_of, unravel
+from symgrad.lower.kernel import CallKernel, CheckIndex, Contract, Elements, Extremum, Kernel
+from symgrad.lower.scalar import index_of, load_of, unravel
+from symgrad.lower.statements import Buffer
 from symgrad.lower.stream import with_carry
 from symgrad.ops.einsum import sizes
 from symgrad.ops.linalg import CALLS
@@ -39,23 +41,6 @@ _PICKED_COST = 4  # the same for one that many places of a gather read
 _CONSTANT_ELEMENTS = 4096  # a larger captured array is handed in by the caller
 _OWN_KERNEL = (Kind.REDUCE, Kind.SCAN, Kind.CALL)
 _MOST_SLICES = 32  # readers of one node that are compared with each other
-
-
-@dataclass(eq=False)
-class Kernel:
-    """One statement over `dims` (kept axes) and `reduce` (summed axes)."""
-
-    buffer: Buffer
-    target: tuple[Expr, ...]
-    op: str
-    value: Any
-    dims: tuple[Expr, ...]
-    reduce: tuple[Expr, ...]
-    extents: dict[Expr, int]
-    kind: str = "store"  # or "best", "check", "call", "product"
-    extra: Any = None
-    start: bool = False  # the start value of an accumulation that follows
-    order: tuple[Expr, Expr] | None = None  # see `Store`
 
 
 @dataclass(frozen=True)
@@ -232,7 +217,9 @@ class Kernels:
             shape = tuple(size[k] for k in labels)
             self._accumulate(target, kept, index, shape, "+", const(0, node.dtype), value)
             exchanged = self._symmetry(node, size, at, value)
-            self.kernels[-1].order = exchanged or self._triangle(node, at)
+            made = self.kernels[-1]
+            assert isinstance(made, Elements)
+            made.order = exchanged or self._triangle(node, at)
             if exchanged:
                 self._mirror(target, kept, *exchanged)
         elif row.name == "scatter_add":
@@ -313,7 +300,7 @@ class Kernels:
         whole.blas = self.blas and product.suits_blas(whole, target, index)
         if product.needs_carry(extents) and not whole.blas:
             whole.carry = self.work(node.shape, node.dtype)
-        self._add(target, index, "product", None, dims, (), kind="product", extra=whole)
+        self._keep(Contract, target, index, dims, (), product=whole)
         self._finish(target, index, whole)
 
     def _finish(self, target: Buffer, index: tuple[Expr, ...], p: product.Product) -> None:
@@ -405,7 +392,7 @@ class Kernels:
         parts = [self._element(a, at) for a in node.args]
         carried = previous if len(parts) == 1 else previous * parts[0]
         carried = bind("guard", bind("greater", step, const(0, "int64")), carried)
-        self._add(target, at, "=", carried + parts[-1], dims, (), extra=step)
+        self._add(target, at, "=", carried + parts[-1], dims, (), in_order=step)
 
     def _best(self, node: Expr, target: Buffer) -> None:
         x, axis = node.args[0], node.attrs[0]
@@ -416,17 +403,21 @@ class Kernels:
         self._add(value, start, "=", self._element(x, first), start, ())
         index = self._dims(x.shape)
         kept = (*index[:axis], *index[axis + 1 :])
-        self._add(target, kept, node.name, self._element(x, index), kept, (index[axis],),
-                  kind="best", extra=value)  # fmt: skip
+        self._keep(
+            Extremum, target, kept, kept, (index[axis],),
+            value=self._element(x, index), op=node.name, values=value,
+        )  # fmt: skip
 
     def _call(self, node: Expr, target: Buffer) -> None:
         spec = CALLS[node.name]
         batch = node.shape[: node.ndim - spec.rank(node)]
         dims = self._dims(batch)
         operands = tuple((self.stored[a], dims) for a in node.args)
-        self._add(target, dims, "call", None, dims, (), kind="call",
-                  extra=(spec.template, spec.dims(node.args, node.attrs), spec.flags(node.attrs),
-                         operands))  # fmt: skip
+        self._keep(
+            CallKernel, target, dims, dims, (),
+            template=spec.template, sizes=spec.dims(node.args, node.attrs),
+            flags=spec.flags(node.attrs), operands=operands,
+        )  # fmt: skip
 
     def _captured(self, node: Expr) -> None:
         array = node.attrs[0].array
@@ -463,30 +454,27 @@ class Kernels:
     def _add(
         self,
         buffer: Buffer,
-        target: Any,
+        target: Sequence[Expr],
         op: str,
-        value: Any,
-        dims: Any,
-        reduce: Any,
-        kind: str = "store",
-        extra: Any = None,
-        start: bool = False,
+        value: Expr,
+        dims: Sequence[Expr],
+        reduce: Sequence[Expr],
+        **more: Any,
+    ) -> None:
+        self._keep(Elements, buffer, target, dims, reduce, value=value, op=op, **more)
+
+    def _keep(
+        self,
+        kind: type[Kernel],
+        buffer: Buffer,
+        target: Sequence[Expr],
+        dims: Sequence[Expr],
+        reduce: Sequence[Expr],
+        **more: Any,
     ) -> None:
         extents = {i: self._extent[i] for i in (*dims, *reduce)}
-        self.kernels.append(
-            Kernel(
-                buffer,
-                tuple(target),
-                op,
-                value,
-                tuple(dims),
-                tuple(reduce),
-                extents,
-                kind,
-                extra,
-                start,
-            )
-        )
+        made = kind(buffer, tuple(target), tuple(dims), tuple(reduce), extents, **more)
+        self.kernels.append(made)
 
     def _element(self, node: Expr, index: tuple[Expr, ...]) -> Expr:
         """The scalar expression of `node` at `index`, with an explicit stack."""
@@ -562,7 +550,7 @@ class Kernels:
             self._checked.add((rows, size))
             dims = self._dims(rows.shape)
             row = bind("convert", self._element(rows, dims), attrs=("int64",))
-            self._add(self._barrier, (), "check", row, dims, (), "check", size)
+            self._keep(CheckIndex, self._barrier, (), dims, (), value=row, size=size)
 
 
 def _constant(value: Expr) -> Any:

@@ -167,7 +167,8 @@ class _Propagation:
             return condition if k == 1 else ~condition
         factor = None if partial is None else partial(*node.args, node)
         if isinstance(factor, Expr) and self.fixed.get(factor):
-            return self._value(factor).reshape(-1) != 0
+            matter: np.ndarray = self._value(factor).reshape(-1) != 0
+            return matter
         return None
 
     def _linear(self, node: Expr) -> Any:

@@ -17,6 +17,7 @@ from symgrad.expr.op import UFUNCS
 from symgrad.ops.linear import broadcast_to, concat, reshape
 from symgrad.trace import plain, ufuncs
 from symgrad.trace.elementwise_api import _along, isclose
+from symgrad.trace.handle import operand
 from symgrad.trace.reduce_api import _count, all_, any_, cumprod, cumsum, max, min, prod, sum
 from symgrad.trace.registry import (
     as_expr,
@@ -28,15 +29,7 @@ from symgrad.trace.registry import (
 )
 from symgrad.trace.state import fail
 from symgrad.trace.tables import SUPPORTED, unsupported
-from symgrad.trace.tracer import (
-    ArrayTracer,
-    Tracer,
-    ZeroTracer,
-    operand,
-    weak_operand,
-    wrap_all,
-    wrap_array,
-)
+from symgrad.trace.tracer import ArrayTracer, Tracer, ZeroTracer, weak_operand, wrap_all, wrap_array
 
 # ---- making arrays -------------------------------------------------------------------------------
 

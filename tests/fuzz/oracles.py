@@ -53,7 +53,6 @@ TUNINGS: dict[str, dict[str, Any]] = {
     "captured data": {"lower.kernels._CONSTANT_ELEMENTS": 2},
     "small blas": {"lower.product._BLAS_WORK": 1, "lower.schedule._BLAS_BLOCK": 8},
     "loops": {"lower.straight._MOST_OPERATIONS": 0},
-    "powers": {"lower.straight._MANY_POWERS": 2, "lower.straight._FETCHED_BYTES": 1},
 }  # fmt: skip
 
 # What is switched off in turn to see which module a failure comes from.

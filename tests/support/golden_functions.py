@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
-from random_graphs import Builder
 
 import symgrad as sg
+from support.random_graphs import Builder
 from symgrad.diff.modes import drop_stops
 from symgrad.expr.walk import expand_composites
 from symgrad.graph import Graph

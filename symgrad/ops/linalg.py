@@ -14,6 +14,7 @@ n > 3, and so raises at a singular matrix; up to n = 3 everything is a polynomia
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -22,7 +23,7 @@ import numpy as np
 
 from symgrad.errors import DtypeError, ShapeError
 from symgrad.expr.node import EYE, FLOATS, Expr, bind, const, eye, iota
-from symgrad.expr.op import Kind, Op, register
+from symgrad.expr.op import OPS, Kind, Op, register
 from symgrad.ops.einsum import einsum
 from symgrad.ops.elementwise import equal, greater, select
 from symgrad.ops.linear import broadcast, broadcast_to, concat, lead, permute, reshape, slice_, sum_
@@ -438,41 +439,58 @@ def _expand_to(name: str) -> Callable[[Args, Attrs], Expr]:
     return lambda args, attrs: bind(name, bind("lu_factor", args[0]))
 
 
+def _of_matrices(count: Callable[[int, int], int]) -> Callable[[Args, Attrs], int]:
+    """The column `flops` from those for one matrix of order n, with k right-hand sides."""
+
+    def flops(args: Args, attrs: Attrs) -> int:
+        order, columns = args[0].shape[-1], args[-1].shape[-1]
+        return math.prod(args[0].shape[:-2]) * count(order, columns)
+
+    return flops
+
+
 # fmt: off
 _row("solve", Kind.COMPOSITE, lambda a, b: _infer_columns("solve", a, b), np.linalg.solve,
      vjp=_solve_vjp, jvp=_solve_jvp, batch=_batch_columns("solve"),
-     expand=_expand_solve(False), normalize=_normalize_solve, cost=10)
+     expand=_expand_solve(False), normalize=_normalize_solve)
 _row("solve_transposed", Kind.COMPOSITE, lambda a, b: _infer_columns("solve_transposed", a, b),
      lambda a, b: np.linalg.solve(np.swapaxes(a, -1, -2), b),
      vjp=_solve_transposed_vjp, jvp=_solve_transposed_jvp, batch=_batch_columns("solve_transposed"),
-     expand=_expand_solve(True), normalize=_normalize_solve_transposed, cost=10)
+     expand=_expand_solve(True), normalize=_normalize_solve_transposed)
 _row("det", Kind.COMPOSITE, _infer_scalar("det"), np.linalg.det,
-     vjp=_det_vjp, jvp=_det_jvp, expand=_expand_det, cost=10)
+     vjp=_det_vjp, jvp=_det_jvp, expand=_expand_det)
 _row("cofactor", Kind.COMPOSITE, _infer_square("cofactor"), evaluate_cofactor,
      vjp=_cofactor_vjp, jvp=_cofactor_jvp, expand=_expand_to("lu_cofactor"),
-     normalize=_normalize_cofactor, cost=10)
+     normalize=_normalize_cofactor)
 _row("logabsdet", Kind.COMPOSITE, _infer_scalar("logabsdet"), lambda a: np.linalg.slogdet(a)[1],
-     vjp=_logabsdet_vjp, jvp=_logabsdet_jvp, expand=_expand_to("lu_logabsdet"), cost=10)
+     vjp=_logabsdet_vjp, jvp=_logabsdet_jvp, expand=_expand_to("lu_logabsdet"))
 _row("detsign", Kind.COMPOSITE, _infer_scalar("detsign"), lambda a: np.linalg.slogdet(a)[0],
      vjp=lambda ct, out, args, attrs: [None], jvp=lambda tangents, out, args, attrs: None,
-     expand=_expand_to("lu_detsign"), cost=10)
+     expand=_expand_to("lu_detsign"))
 _row("cholesky", Kind.COMPOSITE, _infer_square("cholesky"), np.linalg.cholesky,
      vjp=_cholesky_vjp, jvp=_cholesky_jvp,
-     expand=lambda args, attrs: bind("cholesky_factor", args[0]), cost=10)
+     expand=lambda args, attrs: bind("cholesky_factor", args[0]))
 _row("solve_triangular", Kind.CALL,
      lambda a, b, lower, transposed, unit: _infer_columns("solve_triangular", a, b),
      evaluate_triangular, attr_names=("lower", "transposed", "unit"),
-     vjp=_triangular_vjp, jvp=_triangular_jvp, batch=_batch_columns("solve_triangular"), cost=5)
-_row("cholesky_factor", Kind.CALL, _infer_square("cholesky_factor"), np.linalg.cholesky, cost=10)
-_row("lu_factor", Kind.CALL, _infer_lu, evaluate_lu, cost=10)
+     vjp=_triangular_vjp, jvp=_triangular_jvp, batch=_batch_columns("solve_triangular"), cost=5,
+     flops=_of_matrices(lambda n, k: n * n * k))
+_row("cholesky_factor", Kind.CALL, _infer_square("cholesky_factor"), np.linalg.cholesky, cost=10,
+     flops=_of_matrices(lambda n, k: n**3 // 3))
+_row("lu_factor", Kind.CALL, _infer_lu, evaluate_lu, cost=10,
+     flops=_of_matrices(lambda n, k: 2 * n**3 // 3))
 _row("lu_solve", Kind.CALL, _infer_lu_solve, evaluate_lu_solve, attr_names=("transposed",),
-     batch=_batch_columns("lu_solve"), cost=5)
-_row("lu_det", Kind.CALL, _infer_lu_scalar("lu_det"), evaluate_lu_det, cost=2)
+     batch=_batch_columns("lu_solve"), cost=5, flops=_of_matrices(lambda n, k: 2 * n * n * k))
+_row("lu_det", Kind.CALL, _infer_lu_scalar("lu_det"), evaluate_lu_det, cost=2,
+     flops=_of_matrices(lambda n, k: n))
 _row("lu_logabsdet", Kind.CALL, _infer_lu_scalar("lu_logabsdet"),
-     lambda lu: np.sum(np.log(np.abs(pivots(lu))), axis=-1), cost=2)
+     lambda lu: np.sum(np.log(np.abs(pivots(lu))), axis=-1), cost=2,
+     flops=_of_matrices(lambda n, k: (OPS["log"].cost + 2) * n))
 _row("lu_detsign", Kind.CALL, _infer_lu_scalar("lu_detsign"),
-     lambda lu: parity(lu) * np.prod(np.sign(pivots(lu)), axis=-1), cost=2)
-_row("lu_cofactor", Kind.CALL, _infer_lu_cofactor, evaluate_lu_cofactor, cost=10)
+     lambda lu: parity(lu) * np.prod(np.sign(pivots(lu)), axis=-1), cost=2,
+     flops=_of_matrices(lambda n, k: 2 * n))
+_row("lu_cofactor", Kind.CALL, _infer_lu_cofactor, evaluate_lu_cofactor, cost=10,
+     flops=_of_matrices(lambda n, k: 3 * n**3 // 2))
 # fmt: on
 
 

@@ -16,6 +16,7 @@ from symgrad.expr.node import CONST, Expr, bind, const, const_value
 from symgrad.expr.op import Kind, Op, register
 from symgrad.expr.walk import toposort
 from symgrad.ops import interval
+from symgrad.ops.elementwise import ADD
 
 
 def _normalize_div(args: tuple[Expr, ...], attrs: tuple[Any, ...]) -> Expr | None:
@@ -73,7 +74,7 @@ def load_of(buffer: Any, index: tuple[Expr, ...]) -> Expr:
 def is_next(entry: Expr, index: Expr) -> bool:
     """Whether an entry of an index grows by one when a loop variable does."""
     while entry is not index:
-        if entry.name != "add":
+        if entry.op is not ADD:
             return False
         moving = [a for a in entry.args if index in toposort([a])]
         if len(moving) != 1:

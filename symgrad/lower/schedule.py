@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from symgrad.expr.node import CONST, FLOATS, Expr, bind, const, const_value
+from symgrad.expr.node import CONST, FLOATS, Expr, const, const_value
 from symgrad.expr.walk import substitute, toposort
 from symgrad.lower import product, verify
 from symgrad.lower.access import accesses
@@ -35,6 +35,7 @@ from symgrad.lower.stream import (
     share_among_threads,
     with_carry,
 )
+from symgrad.ops.elementwise import MULTIPLY, minimum
 
 _READ_AGAIN_BYTES = 2 << 20  # of arrays that stay in the second-level cache
 _SUMS_IN_CACHE = 4096  # elements of an array of sums that a loop over other data may carry along
@@ -324,7 +325,7 @@ class _Scheduler:
             self._add_in_chunks(k, chunks, rounds.index, total >= _COMPENSATE * size)
         extent = None
         if total % size:
-            extent = bind("minimum", const(total, "int64") - begin, const(size, "int64"))
+            extent = minimum(const(total, "int64") - begin, size)
         threads = self.threads
         if not self.windows and len(chunks.parts) == len(reduced) and _shareable(members):
             rounds.members, self.threads = threads, 1
@@ -624,7 +625,7 @@ def _steps(expr: Expr) -> list[tuple[Expr, int]]:
         node, step = stack.pop()
         if node.op is INDEX:
             found.append((node, step))
-        if node.name == "multiply" and any(a.op is CONST for a in node.args):
+        if node.op is MULTIPLY and any(a.op is CONST for a in node.args):
             step *= math.prod(abs(int(const_value(a))) for a in node.args if a.op is CONST)
         stack.extend((a, step) for a in node.args)
     return found

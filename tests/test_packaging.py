@@ -26,12 +26,13 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 # one folder may.
 LAYERS = [
     ["errors", "forks", "version"],
-    ["names", "tree", "specs", "boundary", "fixed", "options", "pickling", "resources"],
+    ["names", "tree", "specs", "boundary", "fixed", "machines", "pickling", "resources"],
     ["expr"],
     ["ops"],
     ["trace", "diff", "inspect"],
     ["simplify"],
     ["graph", "signature", "lower"],
+    ["options"],
     ["runtime"],
     ["emit"],
     ["generate"],

@@ -28,19 +28,16 @@ from symgrad.expr.node import (
 )
 from symgrad.expr.op import Kind
 from symgrad.expr.walk import substitute, toposort, users
-from symgrad.lower import contract, product
+from symgrad.lower import product
 from symgrad.lower.kernel import CallKernel, CheckIndex, Contract, Elements, Extremum, Kernel
 from symgrad.lower.scalar import index_of, load_of, unravel
 from symgrad.lower.statements import Buffer
 from symgrad.lower.stream import with_carry
+from symgrad.lower.tuning import Tuning
 from symgrad.ops.einsum import sizes
 from symgrad.ops.linalg import CALLS
 
-_INLINE_COST = 8  # flops-equivalents an element may cost and still be computed twice
-_PICKED_COST = 4  # the same for one that many places of a gather read
-_CONSTANT_ELEMENTS = 4096  # a larger captured array is handed in by the caller
 _OWN_KERNEL = (Kind.REDUCE, Kind.SCAN, Kind.CALL)
-_MOST_SLICES = 32  # readers of one node that are compared with each other
 
 
 @dataclass(frozen=True)
@@ -115,8 +112,9 @@ class Kernels:
         arg_names: Sequence[str],
         out_names: Sequence[str],
         blas: bool,
+        tuning: Tuning,
     ) -> None:
-        self.blas = blas
+        self.blas, self.tuning = blas, tuning
         self.buffers: list[Buffer] = []
         self.kernels: list[Kernel] = []
         self.stored: dict[Expr, Buffer] = {}
@@ -179,9 +177,9 @@ class Kernels:
                 cost += 0 if a in self.needs_buffer else inline_cost[a]
             inline_cost[node] = cost + node.op.cost
             picked = any(u.name == "gather" and u.size >= 2 * node.size for u in readers[node])
-            most = _PICKED_COST if picked else _INLINE_COST
+            most = self.tuning.picked_cost if picked else self.tuning.inline_cost
             if node.ndim and inline_cost[node] >= most and node not in self.needs_buffer:
-                if _is_reread(node, readers[node]):
+                if _is_reread(node, readers[node], self.tuning.most_slices):
                     self.needs_buffer.add(node)
         # a scalar array expression used by loops is hoisted by the emitter, not stored here
 
@@ -205,7 +203,7 @@ class Kernels:
         elif kind is Kind.EINSUM and {k for t in node.attrs[0] for k in t} - set(node.attrs[1]):
             inputs, output = node.attrs
             size = sizes(node.args, inputs)
-            tiled = product.choose(inputs, output, size, node.dtype)
+            tiled = product.choose(inputs, output, size, node.dtype, self.tuning)
             if tiled is not None:
                 self._tiles(node, target, tiled)
                 return
@@ -253,10 +251,11 @@ class Kernels:
     ) -> tuple[Expr, Expr] | None:
         """Two axes of a contraction's result that may be exchanged, if half of it saves time."""
         output = node.attrs[1]
-        if math.prod(n for k, n in size.items() if k not in output) < contract.MANY_POINTS:
+        points = math.prod(n for k, n in size.items() if k not in output)
+        if points < self.tuning.triangle_from_points:
             return None
         for i, j in itertools.combinations(output, 2):
-            if size[i] == size[j] >= contract.SMALL_TRIANGLE:
+            if size[i] == size[j] >= self.tuning.triangle_from_rows:
                 if product.is_exchangeable((value,), at[i], at[j]):
                     return at[i], at[j]
         return None
@@ -297,8 +296,8 @@ class Kernels:
         triangular = product.is_triangular(self._computed(nodes[1], places[1]), inner, column)
         whole = product.Product(left, right, row, column, inner, extents, panels, triangular)
         index = tuple(at[k] for k in output)
-        whole.blas = self.blas and product.suits_blas(whole, target, index)
-        if product.needs_carry(extents) and not whole.blas:
+        whole.blas = self.blas and product.suits_blas(whole, target, index, self.tuning)
+        if product.needs_carry(extents, self.tuning) and not whole.blas:
             whole.carry = self.work(node.shape, node.dtype)
         self._keep(Contract, target, index, dims, (), product=whole)
         self._finish(target, index, whole)
@@ -421,7 +420,7 @@ class Kernels:
 
     def _captured(self, node: Expr) -> None:
         array = node.attrs[0].array
-        role = "constant" if array.size <= _CONSTANT_ELEMENTS else "data"
+        role = "constant" if array.size <= self.tuning.constant_elements else "data"
         buffer = self._buffer(f"c{len(self.data)}", node.shape, node.dtype, role)
         buffer.data = array
         self.data.append(buffer)
@@ -607,16 +606,16 @@ def _moved(node: Expr) -> list[tuple[int, int]] | None:
     return result[::-1]
 
 
-def _is_reread(node: Expr, readers: Sequence[Expr]) -> bool:
-    """Whether elements of `node` are read more than once."""
+def _is_reread(node: Expr, readers: Sequence[Expr], most_slices: int) -> bool:
+    """Whether elements of `node` are read more than once, as far as one looks."""
     if any(_rereads(u, node) for u in readers):
         return True
-    return len(readers) > 1 and not _are_apart(readers)
+    return len(readers) > 1 and not (len(readers) <= most_slices and _are_apart(readers))
 
 
 def _are_apart(readers: Sequence[Expr]) -> bool:
     """Whether all are slices, in boxes that do not overlap."""
-    if len(readers) > _MOST_SLICES or any(r.name != "slice" for r in readers):
+    if any(r.name != "slice" for r in readers):
         return False
     boxes = [_box(r) for r in readers if r.size]
     return all(

@@ -534,6 +534,10 @@ def _evaluate_convert(x: np.ndarray, dtype: str) -> np.ndarray:
     return np.asarray(x).astype(dtype)
 
 
+def _element_convert(index: Any, args: Any, attrs: Any) -> Any:
+    return convert((yield args[0], index), attrs[0])
+
+
 CONVERT = register(
     Op(
         "convert", Kind.LINEAR, _infer_convert, _evaluate_convert, ("dtype",),
@@ -544,7 +548,7 @@ CONVERT = register(
             else const(_number(args[0]).astype(attrs[0]), attrs[0], args[0].shape)
             if args[0].op.name == "const" else None
         ),
-        cost=1, sympy="a",
+        cost=1, sympy="a", element=_element_convert,
         support=lambda args, attrs, supports: (
             args[0] if args[0].dtype == "bool" else supports[0]
         ),
@@ -552,6 +556,12 @@ CONVERT = register(
         interval=interval.same,
     )
 )  # fmt: skip
+
+
+def vector_functions() -> dict[str, int]:
+    """C functions that C libraries have for vectors, for double, and how many arguments they take."""
+    rows = [row for row in OPS.values() if row.vectorized and row.c is not None]
+    return {row.c.partition("@(")[0]: len(row.domain) for row in rows if row.c is not None}
 
 
 # Rows that other folders look for. Facts about rows are columns.

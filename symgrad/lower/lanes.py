@@ -20,7 +20,7 @@ from symgrad.expr.op import Kind
 from symgrad.expr.walk import substitute, toposort
 from symgrad.lower.access import accesses_of
 from symgrad.lower.program import Program, statements, unused_name
-from symgrad.lower.scalar import INDEX, LOAD, index_of, load_of, loads, unravel
+from symgrad.lower.scalar import GUARD, INDEX, LOAD, index_of, load_of, loads, unravel
 from symgrad.lower.statements import (
     Best,
     Buffer,
@@ -558,7 +558,7 @@ class _Hoist:
                 and not any(n.attrs[0] in written for n in loads((node,)))
             ):
                 found.append(node)
-            elif node.op is not LOAD and node.name != "guard":  # not what an index is made of
+            elif node.op is not LOAD and node.op is not GUARD:  # not what an index is made of
                 stack.extend(node.args)
         return found
 

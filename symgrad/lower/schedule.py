@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from symgrad.expr.node import CONST, FLOATS, Expr, bind, const, const_value
+from symgrad.expr.node import CONST, FLOATS, Expr, const, const_value
 from symgrad.expr.walk import substitute, toposort
 from symgrad.lower import product, verify
 from symgrad.lower.access import accesses
@@ -36,6 +36,7 @@ from symgrad.lower.stream import (
     with_carry,
 )
 from symgrad.lower.tuning import HOST_TUNING, Tuning
+from symgrad.ops.elementwise import MULTIPLY, minimum
 
 
 def lower(
@@ -319,7 +320,7 @@ class _Scheduler:
             self._add_in_chunks(k, chunks, rounds.index, many)
         extent = None
         if total % size:
-            extent = bind("minimum", const(total, "int64") - begin, const(size, "int64"))
+            extent = minimum(const(total, "int64") - begin, size)
         threads = self.threads
         in_parts = len(chunks.parts) == len(reduced)
         if not self.windows and in_parts and _shareable(members, self.tuning):
@@ -621,7 +622,7 @@ def _steps(expr: Expr) -> list[tuple[Expr, int]]:
         node, step = stack.pop()
         if node.op is INDEX:
             found.append((node, step))
-        if node.name == "multiply" and any(a.op is CONST for a in node.args):
+        if node.op is MULTIPLY and any(a.op is CONST for a in node.args):
             step *= math.prod(abs(int(const_value(a))) for a in node.args if a.op is CONST)
         stack.extend((a, step) for a in node.args)
     return found

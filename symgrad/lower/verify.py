@@ -12,6 +12,7 @@ from __future__ import annotations
 import itertools
 import math
 import os
+import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -594,15 +595,11 @@ def _spelled(e: Expr, buffers: dict[int, Buffer]) -> str:
     parts = [_spelled(a, buffers) for a in e.args]
     if e.op is LOAD:
         return f"{buffers[e.attrs[0]].name}[{', '.join(parts)}]"
-    sign = _SIGNS.get(e.name)
-    return f"({f' {sign} '.join(parts)})" if sign else f"{e.name}({', '.join(parts)})"
+    infix = e.op.c is not None and _INFIX.fullmatch(e.op.c)
+    return f"({e.op.c.format(*parts)})" if infix else f"{e.name}({', '.join(parts)})"
 
 
-_SIGNS = {
-    "add": "+", "subtract": "-", "multiply": "*", "index_div": "/", "index_mod": "%",
-    "less": "<", "less_equal": "<=", "greater": ">", "greater_equal": ">=", "equal": "==",
-    "not_equal": "!=",
-}  # fmt: skip
+_INFIX = re.compile(r"\{0\} \S+ \{1\}")
 
 RULES: dict[str, Callable[[_Program], Iterator[str]]] = {
     "scope": _scope,

@@ -73,7 +73,7 @@ C_TYPES = {
     "int32": "int32_t",
     "bool": "bool",
 }
-PART_STATEMENTS = 250  # C compilers are superlinear in a function's length; see ARCHITECTURE.md
+PART_STATEMENTS = 250  # C compilers are superlinear in a function's length; docs/decisions/0025-…
 UNIT_PARTS = 16  # parts that one compiler translates, where several work on a file at once
 SUM_BLOCK = 128  # elements summed between two compensated additions, as in NumPy's pairwise sums
 INNER_BLOCK = 16  # elements that one lane adds before they go to its sum, to keep errors short

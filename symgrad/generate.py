@@ -16,7 +16,7 @@ from symgrad.lower.share import share
 from symgrad.names import comment_text, mangle, unique
 from symgrad.version import __version__
 
-__all__ = ["c_names", "data_source", "load_templates", "passes_of", "source_of"]
+__all__ = ["c_names", "data_source", "load_templates", "passes_of", "program_of", "source_of"]
 
 _FORMULA_NODES = 400  # a comment, not a book
 
@@ -34,7 +34,7 @@ def source_of(graph: Graph, *, threads: int = 1, blas: bool = False) -> Source:
     blas : whether it calls a BLAS for large products of matrices
     """
     name = mangle(graph.name, 0)
-    program = _program_of(graph, name, threads, blas)
+    program = program_of(graph, threads=threads, blas=blas)
     comment: list[str] = []
     if len(graph.nodes) <= _FORMULA_NODES:
         comment = [comment_text(ascii_text(line)) for line in graph.formula().splitlines()]
@@ -50,12 +50,14 @@ def source_of(graph: Graph, *, threads: int = 1, blas: bool = False) -> Source:
 
 def passes_of(graph: Graph, *, threads: int = 1, blas: bool = False) -> dict[str, int]:
     """How often the C of a graph reads each of its arguments from memory, by path."""
-    program = _program_of(graph, mangle(graph.name, 0), threads, blas)
+    program = program_of(graph, threads=threads, blas=blas)
     counts = passes(program)
     return {path: counts[b.name] for path, b in zip(graph.arg_names, program.inputs, strict=False)}
 
 
-def _program_of(graph: Graph, name: str, threads: int, blas: bool) -> Program:
+def program_of(graph: Graph, *, threads: int = 1, blas: bool = False) -> Program:
+    """The loop program of a graph, with the names that its C has."""
+    name = mangle(graph.name, 0)
     names = c_names([*graph.arg_names, *graph.out_names], taken=["work", name])
     inputs, outputs = names[: len(graph.args)], names[len(graph.args) :]
     outs = share(graph.lowered_outs())

@@ -15,17 +15,17 @@ import signal
 import sys
 from pathlib import Path
 
-import codegen
 import pytest
-from codegen import FATAL, compile_strictly
 from hypothesis import settings
-from vector_loops import undecided_calls
 
+from support import codegen
+from support.codegen import FATAL, compile_strictly
+from support.vector_loops import undecided_calls
 from symgrad import generate
 from symgrad.emit.c import Source
 from symgrad.errors import BuildError
 from symgrad.expr import validate
-from symgrad.lower import interpret, schedule, verify
+from symgrad.lower import contract, interpret, product, schedule, stream, verify
 from symgrad.lower.program import Program, statements, values
 from symgrad.runtime import compiler, dispatch
 from symgrad.runtime.record import Record
@@ -157,3 +157,25 @@ def no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CC", raising=False)
     monkeypatch.setenv("PATH", "")
     monkeypatch.setitem(sys.modules, "ziglang", None)
+
+
+@pytest.fixture
+def small_tiles(monkeypatch):
+    """Every contraction of two matrices in tiles, in blocks smaller than they are."""
+    monkeypatch.setattr(contract, "_FOLDED", 1)
+    monkeypatch.setattr(product, "_FEWEST", 1)
+    monkeypatch.setattr(product, "_SMALLEST_FACE", 1)
+    monkeypatch.setattr(product, "_BLOCK_ROWS", 12)
+    monkeypatch.setattr(product, "_MOST_ROWS", 12)
+    monkeypatch.setattr(product, "_BLOCK_COLUMNS", 16)
+    monkeypatch.setattr(product, "_BLOCK_INNER", 3)
+    monkeypatch.setattr(product, "_COMPENSATE", 2)
+
+
+@pytest.fixture
+def short_streams(small_tiles, monkeypatch):
+    monkeypatch.setattr(schedule, "_STREAM_BLOCK", 2)
+    monkeypatch.setattr(schedule, "_STREAM_BYTES", -1)
+    monkeypatch.setattr(schedule, "_ADDED_SHARE", 0)
+    monkeypatch.setattr(schedule, "_COMPENSATE", 2)
+    monkeypatch.setattr(stream, "_CHUNK_BLOCKS", 1)

@@ -10,15 +10,14 @@ import shutil
 import subprocess
 import sys
 
-import codegen
 import numpy as np
 import pytest
-from codegen import STRICT
-from test_fuzz import compare
-from test_product import short_streams, small_tiles  # noqa: F401, fixtures
-from test_threads import normals
 
 import symgrad as sg
+from support import codegen
+from support.codegen import STRICT
+from support.functions import normals
+from support.random_graphs import compare
 from symgrad.emit import c as emit_module
 from symgrad.errors import BuildError, MissingPackageError
 from symgrad.generate import source_of

@@ -13,15 +13,15 @@ import random
 
 import numpy as np
 import pytest
-from loop_mutants import MUTANTS
-from random_graphs import Builder
 
 import symgrad as sg
+from support.loop_mutants import MUTANTS
+from support.random_graphs import Builder
 from symgrad.diff.modes import drop_stops, vjp, zeros_like
 from symgrad.expr.evaluate import evaluate
 from symgrad.expr.node import Expr, bind, const
 from symgrad.expr.walk import expand_composites
-from symgrad.lower import kernels, lanes, product, schedule, straight, stream, verify
+from symgrad.lower import contract, lanes, product, schedule, straight, stream, verify
 from symgrad.lower.access import Access, Mode, accesses_of
 from symgrad.lower.interpret import Made, interpret
 from symgrad.lower.program import (
@@ -45,9 +45,8 @@ from symgrad.simplify import simplify
 
 TINY = {
     lanes: dict(_MIN_EXTENT=4, _SIZES=(4,), _FLUSH_BLOCKS=1, _COMPENSATE=0, _PARALLEL_COST=0,
-                _LANES_OF_POWERS=4, _LONG_ROW=99),
-    straight: dict(_FETCHED_BYTES=0, _MANY_POWERS=1),
-    kernels: dict(_FOLDED=1, _SMALL_TRIANGLE=2, _MANY_POINTS=2),
+                _LONG_ROW=99),
+    contract: dict(_FOLDED=1, SMALL_TRIANGLE=2, MANY_POINTS=2),
     product: dict(_FEWEST=1, _SMALLEST_FACE=16, _BLOCK_ROWS=12, _MOST_ROWS=12, _BLOCK_COLUMNS=16,
                   _BLOCK_INNER=3, _COMPENSATE=2, SHARED_WORK=0, _BLAS_WORK=0),
     schedule: dict(_STREAM_BLOCK=4, _STREAM_BYTES=-1, _ADDED_SHARE=0, _COMPENSATE=2, _BLAS_BLOCK=4),
@@ -203,10 +202,6 @@ def turned(angles, x):
     return (1.5 + both**2) ** 0.7 * x[:, 2:4]
 
 
-def powers(x):
-    return np.abs(x) ** 0.7 * np.abs(x[:, :1]) ** 2.5
-
-
 def network(v, w, x):
     return np.sum(np.tanh(np.tanh(x @ v) @ w) ** 2)
 
@@ -250,7 +245,6 @@ FUNCTIONS = {
     "wide mixture": (sg.grad(mixture), normals((5, 8), (13, 8))),
     "turned": (turned, normals((22,), (22, 5))),
     "turned gradient": (sg.grad(lambda a, x: np.sum(turned(a, x))), normals((15,), (15, 5))),
-    "powers": (powers, normals((11, 3))),
     "network": (sg.grad(network, argnums=(0, 1)), normals((7, 6), (6, 5), (21, 7))),
     "picked": (
         sg.grad(picked, argnums=(0, 1)),
@@ -273,13 +267,13 @@ FUNCTIONS = {
 # Kinds of statements and loops that each way must reach.
 ALWAYS = "Store Zero Check Best Call lanes flush"
 EXPECTED = {
-    "straight": "Panels Tiles Merge Flush Rows Fetch Turns Powers again in_order",
+    "straight": "Panels Tiles Merge Flush Rows Turns again in_order",
     "loops": "Panels Tiles Merge Flush Rows in_order",
     "ragged": "Panels Tiles Merge Flush chunks shared members in_order",
-    "points": "Flush Rows Fetch Turns Powers again chunks",
+    "points": "Flush Rows Turns again chunks",
     "points in loops": "Flush Rows",
-    "threads": "Panels Tiles Merge Flush Rows Fetch Turns Powers again chunks shared members",
-    "blas": "Panels Tiles Gemm Merge Flush Rows Fetch Turns Powers again",
+    "threads": "Panels Tiles Merge Flush Rows Turns again chunks shared members",
+    "blas": "Panels Tiles Gemm Merge Flush Rows Turns again",
 }
 
 
@@ -564,7 +558,7 @@ def test_a_missing_claim_is_noticed(monkeypatch):
     """Claims with one kind of statement left out, each in turn."""
     tiny(monkeypatch, {})
     seen = set()
-    for name in ("logistic", "turned", "powers", "network", "nearest", "solved"):
+    for name in ("logistic", "turned", "network", "nearest", "solved"):
         f, arrays = FUNCTIONS[name]
         graph = sg.trace(f, *arrays).simplify()
         names = [f"x{k}" for k in range(len(arrays))], ["y0", "y1", "y2"][: len(graph.outs)]
@@ -574,7 +568,7 @@ def test_a_missing_claim_is_noticed(monkeypatch):
             interpret(program, graph.flat(arrays, {}), observer=claims)
             assert {k for k, _ in claims.missing} <= {kind.__name__}
             seen |= {k for k, _ in claims.missing}
-    assert seen >= set("Store Zero Flush Merge Best Call Panels Tiles Rows Turns Powers".split())
+    assert seen >= set("Store Zero Flush Merge Best Call Panels Tiles Rows Turns".split())
 
 
 def seen_by_running(program: Program, calls, expected) -> bool:

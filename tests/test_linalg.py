@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import jax.scipy.linalg
 import numpy as np
 import pytest
-from codegen import c_of, run_c
 
+from support.codegen import c_of, run_c
 from symgrad.diff.modes import jvp, vjp, vmap, zeros_like
 from symgrad.emit.c import C_TYPES, TEMPLATES, literal
 from symgrad.errors import DtypeError, ShapeError

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from codegen import agree
 
 import symgrad as sg
+from support.codegen import agree
 from symgrad.compiled import Compiled
 from symgrad.emit import c as emit_module
 from symgrad.emit.c import PART_STATEMENTS

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from codegen import run_c
-from lane_functions import Points
-from loop_programs import program
-from random_graphs import Builder
 
 import symgrad as sg
+from support.codegen import run_c
+from support.lane_functions import Points
+from support.loop_programs import program
+from support.random_graphs import Builder
 from symgrad.diff.modes import drop_stops
 from symgrad.emit import c as emit_module
 from symgrad.expr.evaluate import evaluate

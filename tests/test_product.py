@@ -6,47 +6,25 @@ Blocks are made small, so that random graphs and small arrays meet every kind of
 from __future__ import annotations
 
 import ctypes
-import os
 import re
 import shutil
 import subprocess
 from fractions import Fraction
-from pathlib import Path
 
 import numpy as np
 import pytest
-from test_fuzz import compare
-from test_sanitizers import check_seeds, needs_sanitizers, run_sanitized
 
 import symgrad as sg
+from support.codegen import FUSES
+from support.functions import mixture
+from support.random_graphs import compare
+from support.sanitized import check_seeds, needs_sanitizers, run_sanitized
 from symgrad.generate import source_of
-from symgrad.lower import kernels, product, schedule, stream
+from symgrad.lower import product, schedule
 
 # Vectors of 16 bytes, and of 64, which a compiler makes of what the processor has: two panels side
 # by side are one tile then.
 WIDTHS = pytest.mark.parametrize("option", ["", "-D__AVX512F__"])
-
-
-@pytest.fixture
-def small_tiles(monkeypatch):
-    """Every contraction of two matrices in tiles, in blocks smaller than they are."""
-    monkeypatch.setattr(kernels, "_FOLDED", 1)
-    monkeypatch.setattr(product, "_FEWEST", 1)
-    monkeypatch.setattr(product, "_SMALLEST_FACE", 1)
-    monkeypatch.setattr(product, "_BLOCK_ROWS", 12)
-    monkeypatch.setattr(product, "_MOST_ROWS", 12)
-    monkeypatch.setattr(product, "_BLOCK_COLUMNS", 16)
-    monkeypatch.setattr(product, "_BLOCK_INNER", 3)
-    monkeypatch.setattr(product, "_COMPENSATE", 2)
-
-
-@pytest.fixture
-def short_streams(small_tiles, monkeypatch):
-    monkeypatch.setattr(schedule, "_STREAM_BLOCK", 2)
-    monkeypatch.setattr(schedule, "_STREAM_BYTES", -1)
-    monkeypatch.setattr(schedule, "_ADDED_SHARE", 0)
-    monkeypatch.setattr(schedule, "_COMPENSATE", 2)
-    monkeypatch.setattr(stream, "_CHUNK_BLOCKS", 1)
 
 
 def in_tiles(f, *args) -> str:
@@ -161,9 +139,6 @@ def rounded(exact, real):
     return real(near)
 
 
-FUSES = os.path.exists("/proc/cpuinfo") and " fma " in Path("/proc/cpuinfo").read_text()
-
-
 @pytest.mark.skipif(not FUSES, reason="needs x86-64 with fused multiply-add")
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("options", [
@@ -243,13 +218,6 @@ def test_random_graphs_in_tiles(block, small_tiles):
 
 
 # ---- streams -----------------------------------------------------------------------------------
-
-
-def mixture(Q, means, X):
-    """Sum over points of a log of a sum of exponentials of quadratic forms."""
-    z = np.einsum("kab,nkb->nka", Q, X[:, None, :] - means)
-    e = -0.5 * np.sum(z**2, axis=2)
-    return np.sum(sg.logsumexp(e, axis=1))
 
 
 def mixture_gradient(Q, means, X):

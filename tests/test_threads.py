@@ -19,17 +19,15 @@ import sys
 import threading
 import warnings
 
-import codegen
-import lane_functions
 import numpy as np
 import pytest
-import test_fuzz
-from codegen import STRICT
-from lane_functions import Points
-from test_lanes import close, leaves
-from test_product import mixture, short_streams, small_tiles  # noqa: F401, fixtures
 
 import symgrad as sg
+from support import codegen, lane_functions, random_graphs
+from support.agreement import close, leaves, same_bits
+from support.codegen import STRICT
+from support.functions import mixture, normals
+from support.lane_functions import Points
 from symgrad.errors import BuildError, CompileError, SymgradWarning
 from symgrad.generate import source_of
 from symgrad.lower import lanes, product
@@ -75,13 +73,6 @@ def run(graph, source, args, threads, text=None):
     assert library.threads == threads
     native = Native(source, library, graph.input_types, graph.output_types)
     return native(graph.flat(args, {}))
-
-
-def same_bits(got, expected):
-    for g, e in zip(got, expected, strict=True):
-        assert g.dtype == e.dtype
-        assert g.shape == e.shape
-        assert g.tobytes() == e.tobytes()
 
 
 def backwards(text):
@@ -264,11 +255,6 @@ def network(a, b, c):
     return np.sum(np.tanh(h @ c) ** 2)
 
 
-def normals(*shapes, dtype=np.float64):
-    rng = np.random.default_rng(7)
-    return tuple(rng.normal(size=s).astype(dtype) for s in shapes)
-
-
 GRADIENTS = sg.grad(network, argnums=(0, 1, 2)), sg.grad(network, argnums=(1, 2))
 PANELS = MARK + r".*\n +SG_ALIGNED (?:double|float) \w+\[(\d+)\]"  # of the rows that one round has
 
@@ -388,7 +374,7 @@ class NothingShared(Exception):
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_random_graphs_in_blocks(dtype, short_streams, monkeypatch):  # noqa: F811
+def test_random_graphs_in_blocks(dtype, short_streams, monkeypatch):
     """Workspaces begin as NaN."""
     monkeypatch.setattr(product, "SHARED_WORK", 0)
 
@@ -406,11 +392,11 @@ def test_random_graphs_in_blocks(dtype, short_streams, monkeypatch):  # noqa: F8
             same_bits(got, expected)
         return status, expected
 
-    monkeypatch.setattr(test_fuzz, "run_c", run_c)
+    monkeypatch.setattr(random_graphs, "run_c", run_c)
     count = 0
     for seed in range(31_000, 31_060):
         with contextlib.suppress(NothingShared):
-            test_fuzz.compare(seed, dtype, seed % 2 == 1, products=0.5)
+            random_graphs.compare(seed, dtype, seed % 2 == 1, products=0.5)
             count += 1
     assert count >= 3
 
@@ -449,10 +435,20 @@ def test_odd_numbers_are_refused(threads):
 
 
 RECORDS = """
-import symgrad as sg
+import numpy as np, symgrad as sg
 from symgrad.options import Options
 from symgrad.runtime.record import Record
-from test_threads import rows, sample, sums
+
+def sums(x, w, b):
+    z = np.tanh(x @ w + b)
+    return np.sum(np.log1p(z * z), axis=0), np.sum(z)
+
+def rows(x, w, b):
+    return np.exp(-((x @ w + b) ** 2))
+
+def sample(n):
+    return np.ones((n, 5)), np.ones((5, 4)), np.ones(4)
+
 for f, n in (sums, 50_007), (rows, 90):  # the second has nothing to share
     graph = sg.compile(f, *sample(n), threads=2).graph
     records = [Record(graph.digest(), graph.captured, Options(n)).find() for n in (1, 2, 3)]
@@ -463,7 +459,7 @@ for f, n in (sums, 50_007), (rows, 90):  # the second has nothing to share
 def test_records_know_the_number(tmp_path):
     """In a process of its own: tests make no records."""
     place = {"SYMGRAD_CACHE_DIR": str(tmp_path / "cache"),
-             "PYTHONPATH": os.pathsep.join([os.path.dirname(__file__), *sys.path])}  # fmt: skip
+             "PYTHONPATH": os.pathsep.join(sys.path)}  # fmt: skip
     done = subprocess.run([sys.executable, "-c", RECORDS], env={**os.environ, **place},
                           capture_output=True, text=True)  # fmt: skip
     assert done.stdout == "[None, 2, None]\n[None, 1, None]\n", done.stderr

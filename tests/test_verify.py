@@ -13,13 +13,13 @@ import time
 
 import numpy as np
 import pytest
-import random_graphs
-from codegen import c_of, run_c
-from loop_mutants import MUTANTS, loops
-from random_graphs import Builder
-from tiny_tuning import make_tiny
 
 import symgrad as sg
+from support import random_graphs
+from support.codegen import c_of, run_c
+from support.loop_mutants import MUTANTS, loops
+from support.random_graphs import Builder
+from support.tiny_tuning import make_tiny
 from symgrad.diff.modes import drop_stops, vjp, zeros_like
 from symgrad.errors import InternalError
 from symgrad.expr.node import Expr, arg, bind, const

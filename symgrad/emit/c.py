@@ -42,13 +42,11 @@ from symgrad.lower.program import (
     Buffer,
     Call,
     Check,
-    Fetch,
     Flush,
     Gemm,
     Loop,
     Merge,
     Panels,
-    Powers,
     Program,
     Rows,
     Store,
@@ -79,7 +77,6 @@ SUM_BLOCK = 128  # elements summed between two compensated additions, as in NumP
 INNER_BLOCK = 16  # elements that one lane adds before they go to its sum, to keep errors short
 _EXTREMUM_LANES = 32  # so many that compilers do not write the loop over them out
 _ZERO = const(0, "int64")
-_LINE_BYTES = 64  # of a cache
 _WRITTEN_OUT = 32  # rounds; compilers may write such loops out. gcc does up to 16
 _ADDING = {Tiles: "product", Flush: "sg_add_lanes", Merge: "sg_merge"}  # names of their functions
 _WORD = re.compile(r"[A-Za-z_]\w*")
@@ -215,7 +212,6 @@ class _Emitter:
         self.added_twice = {number for number, count in added.items() if count > 1}
         self.parallel = False  # whether several threads can share one
         self.blas = False  # whether a BLAS is called
-        self.prefetch = False  # whether such a block asks for cache lines
         self.branchless = False  # whether a branch would keep the compiler from vectorising
         self.met: set[str] = set()  # in what was spelled last: "calls", "branches", "uneven" steps
         self.loop_names.update(dict.fromkeys(zeros, "0"))
@@ -407,11 +403,16 @@ class _Emitter:
             if s.is_plain and all(record["kind"] == "check" for record in body):
                 return dict(kind="checks", index=name, extent=s.extent, body=body,
                             name=self._fresh())  # fmt: skip
-            calls = not elementwise and self.lanes is None
-            calls = calls and any(r.get("calls") for r in body)
+            calls = self.lanes is None and any(r.get("calls") for r in body)
             self.simd = self.simd or elementwise
             self.parallel = self.parallel or s.shared
             start, stop = self._bounds(s)
+            if elementwise and calls and s.stop is not None:
+                length = stop if start == "0" else f"({stop} - ({start}))"
+                return dict(kind="loop in blocks", index=name, start=start, stop=stop, body=body,
+                            block=self._fresh(), rest=self._fresh(), width=LANES,
+                            full=f"{stop} - {length} % {LANES}")  # fmt: skip
+            calls = calls and not elementwise
             return dict(kind="loop", index=name, start=start, stop=stop, step=s.step, body=body,
                         simd=elementwise, shared=s.shared, members=s.members,
                         in_order=s.in_order > 0, scalar=calls,
@@ -458,23 +459,10 @@ class _Emitter:
                         best=self.place(s.value_buffer, s.index), position=self.spell(s.position),
                         sign=">" if s.op == "argmax" else "<",
                         is_float=s.value.dtype.startswith("float"))  # fmt: skip
-        if isinstance(s, Fetch):
-            assert self.lanes is not None
-            self.used.add(s.buffer.name)
-            self.prefetch = True
-            block = self.lanes.loop.index.attrs[0]
-            return dict(kind="fetch", start=f"{s.buffer.name} + i{block} * {s.elements}",
-                        index=self.lanes.name, count=s.elements * self.lanes.extent,
-                        line=_LINE_BYTES // np.dtype(s.buffer.dtype).itemsize)  # fmt: skip
         if isinstance(s, Turns):
             arrays = [b.name for b in (s.angles, s.rests, s.quarters)]
             self.used.update(arrays)
             return dict(kind="turns", call=f"sg_turns({s.angles.size}, {', '.join(arrays)})")
-        if isinstance(s, Powers):
-            self.used.update((s.bases.name, s.results.name))
-            function = self._helper("sg_powers", "float64")
-            between = [str(s.bases.size), s.bases.name, literal(s.exponent, "float64")]
-            return dict(kind="turns", call=f"{function}({', '.join([*between, s.results.name])})")
         if isinstance(s, Rows):
             return self._rows(s)
         if isinstance(s, Check):
@@ -1192,7 +1180,6 @@ def emit(
         simd=emitter.simd,
         parallel=emitter.parallel,
         team=any(s.members for s in program.body if isinstance(s, Loop)),
-        prefetch=emitter.prefetch,
         vector_math=_vector_math(used, helpers),
         workspace=workspace,
         workspace_doubles=workspace // 8,

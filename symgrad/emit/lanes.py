@@ -150,7 +150,7 @@ def _grouped(records: list[dict[str, Any]], lanes: Lanes) -> list[dict[str, Any]
         elif record["kind"] == "loop":
             flush()
             out.append({**record, "body": _grouped(record["body"], lanes)})
-        elif record["kind"] in ("lane sum", "turns", "rows", "fetch"):
+        elif record["kind"] in ("lane sum", "turns", "rows"):
             flush()
             out.append(record)
         elif record["kind"] == "inner sum":

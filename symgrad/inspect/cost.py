@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import opt_einsum
 
 from symgrad.expr.node import Expr
 from symgrad.expr.op import Kind
 from symgrad.expr.walk import toposort
-from symgrad.ops.einsum import sizes as label_sizes
+from symgrad.ops.contract import steps
+from symgrad.ops.einsum import sizes
 
 _TRANSCENDENTAL = 20  # rows that cost this much per element call the math library
 
@@ -98,7 +98,8 @@ def _flops(node: Expr, seen: dict[object, int]) -> int:
         case Kind.EINSUM:
             key = (node.attrs, tuple(a.shape for a in node.args))
             if key not in seen:
-                seen[key] = _einsum_flops(node)
+                size = sizes(node.args, node.attrs[0])
+                seen[key] = sum(step.flops(size) for step in steps(*node.attrs, size))
             return seen[key]
         case Kind.CALL:  # factorisations and substitutions
             n = node.args[0].shape[-1]
@@ -110,35 +111,3 @@ def _flops(node: Expr, seen: dict[object, int]) -> int:
             return per * largest
         case _:
             return row.cost * largest
-
-
-def _einsum_flops(node: Expr) -> int:
-    inputs, output = node.attrs
-    size = label_sizes(node.args, inputs)
-    if len(node.args) <= 2:
-        steps = [(set(size), len(node.args), set(size) - set(output))]
-        return sum(_step(labels, factors, summed, size) for labels, factors, summed in steps)
-    letters = {k: opt_einsum.get_symbol(k) for k in size}
-    spec = ",".join("".join(letters[k] for k in labels) for labels in inputs)
-    spec += "->" + "".join(letters[k] for k in output)
-    shapes = [a.shape for a in node.args]
-    optimize = "optimal" if len(shapes) <= 5 else "greedy"
-    path, _ = opt_einsum.contract_path(spec, *shapes, shapes=True, optimize=optimize)
-    terms: list[set[int]] = [set(labels) for labels in inputs]
-    total = 0
-    for pair in path:
-        chosen = [terms[i] for i in pair]
-        terms = [t for i, t in enumerate(terms) if i not in pair]
-        labels: set[int] = set().union(*chosen)
-        left = set().union(set(output), *terms)
-        total += _step(labels, len(chosen), labels - left, size)
-        terms.append(labels & left)
-    return total
-
-
-def _step(labels: set[int], factors: int, summed: set[int], size: dict[int, int]) -> int:
-    """Multiplications of one contraction, and as many additions if anything is summed."""
-    count = 1
-    for k in labels:
-        count *= size[k]
-    return count * (max(factors - 1, 0) + bool(summed))

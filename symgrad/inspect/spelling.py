@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from symgrad.expr.node import EYE, Expr
-from symgrad.inspect import formula as F
+from symgrad.inspect import algebra as F
 from symgrad.inspect.contract import Contraction, total, trace
 from symgrad.inspect.formula import Formula
+from symgrad.inspect.naming import SUPERSCRIPT, latex_index, subscript
 
 if TYPE_CHECKING:
     from symgrad.inspect.matrix import Notation
@@ -206,7 +207,7 @@ def _psi(order: Formula, x: Formula) -> Formula | None:
         return _named("digamma", x)
     if order.kind != "number" or not order.data.isdigit():
         return None
-    raised = order.data.translate(F.SUPERSCRIPT)
+    raised = order.data.translate(SUPERSCRIPT)
     return F.call(f"ψ⁽{raised}⁾", rf"\psi^{{({order.data})}}", [x], x.rank)
 
 
@@ -286,7 +287,7 @@ def _reshape(self: Notation, node: Expr) -> Formula | None:
         return F.call("vec", r"\operatorname{vec}", [F.transpose(f)], 1)
     latex = rf"\operatorname{{reshape}}_{{{size.replace('×', chr(92) + 'times ')}}}"
     return F.call(
-        f"reshape{F.subscript(size) if len(target) == 1 else '_' + size}", latex, [f], node.ndim
+        f"reshape{subscript(size) if len(target) == 1 else '_' + size}", latex, [f], node.ndim
     )
 
 
@@ -358,10 +359,10 @@ def _pad(self: Notation, node: Expr) -> Formula | None:
             elif count == 1:
                 rows.append(zero)
             elif count > 1:
-                rows.append(F.symbol("0" + F.subscript(str(count)), f"0_{{{count}}}"))
+                rows.append(F.symbol("0" + subscript(str(count)), f"0_{{{count}}}"))
         return Formula("stack", tuple(rows), None, 1)
     text = window(shape, starts, x.shape, steps)
-    where = F.symbol(f"at [{text}]", rf"\text{{at }} [{F.latex_index(text)}]")
+    where = F.symbol(f"at [{text}]", rf"\text{{at }} [{latex_index(text)}]")
     return F.call("pad", r"\operatorname{pad}", [self.full(x) if x.ndim else f, where], node.ndim)
 
 

@@ -29,14 +29,12 @@ from symgrad.lower.program import (
     Buffer,
     Call,
     Check,
-    Fetch,
     Flush,
     Gemm,
     Loop,
     Matrix,
     Merge,
     Panels,
-    Powers,
     Program,
     Rows,
     Store,
@@ -159,7 +157,6 @@ def _statement(kind: type) -> Callable[[Any], Any]:
 
 
 @_statement(Check)
-@_statement(Fetch)  # addresses only
 def _nothing(s: Any) -> list[Access]:
     return []
 
@@ -213,11 +210,6 @@ def _turns(s: Turns) -> list[Access]:
         _part(s.rests, Mode.WRITE, ()),
         _part(s.quarters, Mode.WRITE, ()),
     ]
-
-
-@_statement(Powers)
-def _powers(s: Powers) -> list[Access]:
-    return [_part(s.bases, Mode.READ, ()), _part(s.results, Mode.WRITE, ())]
 
 
 @_statement(Call)

@@ -46,14 +46,12 @@ from symgrad.lower.program import (
     Buffer,
     Call,
     Check,
-    Fetch,
     Flush,
     Gemm,
     Loop,
     Matrix,
     Merge,
     Panels,
-    Powers,
     Program,
     Rows,
     Store,
@@ -679,7 +677,7 @@ class _Machine:
         step = _STEPS[type(s)](self, s)
         if block is None:
             return lambda: self._execute(s, step)
-        if isinstance(s, (Turns, Powers, Fetch)):  # of all lanes at once
+        if isinstance(s, Turns):  # of all lanes at once
 
             def once() -> None:
                 self.env[block.slot] = block.begin
@@ -1209,33 +1207,8 @@ def _all_lanes(m: _Machine) -> Iterator[int]:
         yield lane
 
 
-def _powers(m: _Machine, s: Powers) -> Thunk:
-    bases, results = m.memory(s.bases), m.memory(s.results)
-    exponent = np.float64(s.exponent)
-
-    def run() -> None:
-        for index in bases.behind(()):
-            for lane in _all_lanes(m):
-                results.write(index, np.power(bases.read(index, lane), exponent), lane)
-
-    return run
-
-
-def _fetch(m: _Machine, s: Fetch) -> Thunk:
-    """Addresses only, but of what is there."""
-    size = s.buffer.size
-
-    def run() -> None:
-        assert m.block is not None
-        end = (m.block.begin + m.block.extent) * s.elements
-        if end > size:
-            m.fault("outside", f"outside: fetch {s.buffer.name} up to {end} of {size} elements")
-
-    return run
-
-
 _STEPS: dict[type, Callable[[_Machine, Any], Thunk]] = {
-    Best: _best, Call: _call, Check: _check, Fetch: _fetch, Flush: _flush, Gemm: _gemm,
-    Merge: _merge, Panels: _panels, Powers: _powers, Rows: _rows, Store: _store, Tiles: _tiles,
+    Best: _best, Call: _call, Check: _check, Flush: _flush, Gemm: _gemm,
+    Merge: _merge, Panels: _panels, Rows: _rows, Store: _store, Tiles: _tiles,
     Turns: _turns, Zero: _zero,
 }  # fmt: skip

@@ -14,8 +14,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import opt_einsum
-
 from symgrad.errors import OutOfRangeError, at_user_line
 from symgrad.expr.node import (
     ARG,
@@ -27,43 +25,21 @@ from symgrad.expr.node import (
     bind,
     const,
     const_value,
-    iota,
 )
 from symgrad.expr.op import Kind
-from symgrad.expr.validate import validated
-from symgrad.expr.walk import rebuild, substitute, toposort, transform, users
-from symgrad.lower import product
+from symgrad.expr.walk import substitute, toposort, users
+from symgrad.lower import contract, product
+from symgrad.lower.kernel import CallKernel, CheckIndex, Contract, Elements, Extremum, Kernel
 from symgrad.lower.program import Buffer, index_of, load_of, unravel
 from symgrad.lower.stream import with_carry
-from symgrad.ops.einsum import einsum, sizes
+from symgrad.ops.einsum import sizes
 from symgrad.ops.linalg import CALLS
-from symgrad.ops.linear import broadcast, permute
 
 _INLINE_COST = 8  # flops-equivalents an element may cost and still be computed twice
 _PICKED_COST = 4  # the same for one that many places of a gather read
 _CONSTANT_ELEMENTS = 4096  # a larger captured array is handed in by the caller
 _OWN_KERNEL = (Kind.REDUCE, Kind.SCAN, Kind.CALL)
-_FOLDED = 24  # rows of a quadratic form from which tiles of a triangle leave out enough
-_SMALL_TRIANGLE = 4  # rows from which loops over a triangle do
-_MANY_POINTS = 32  # that use one matrix or add to one, from which it pays to fold or to mirror it
 _MOST_SLICES = 32  # readers of one node that are compared with each other
-
-
-@dataclass(eq=False)
-class Kernel:
-    """One statement over `dims` (kept axes) and `reduce` (summed axes)."""
-
-    buffer: Buffer
-    target: tuple[Expr, ...]
-    op: str
-    value: Any
-    dims: tuple[Expr, ...]
-    reduce: tuple[Expr, ...]
-    extents: dict[Expr, int]
-    kind: str = "store"  # or "best", "check", "call", "product"
-    extra: Any = None
-    start: bool = False  # the start value of an accumulation that follows
-    order: tuple[Expr, Expr] | None = None  # see `Store`
 
 
 @dataclass(frozen=True)
@@ -121,107 +97,6 @@ class _Place:
                 term = i if step == 1 else i * const(step, "int64")
                 result[axis] = result[axis] + term
         return tuple(result)
-
-
-def split_contractions(outs: Sequence[Expr]) -> list[Expr]:
-    """Every einsum of more than two factors in its cheapest pairwise order (opt_einsum).
-
-    A step that sums nothing becomes an elementwise product, which fuses into its reader.
-    """
-
-    def rule(node: Expr, args: tuple[Expr, ...]) -> Expr:
-        if node.op.kind is not Kind.EINSUM:
-            return rebuild(node, args)
-        inputs, output = node.attrs
-        if len(args) <= 2:
-            return _pairwise(list(args), list(inputs), output)
-        size = sizes(args, inputs)
-        # opt_einsum wants one letter per label
-        letters = {k: opt_einsum.get_symbol(k) for k in size}
-        spec = ",".join("".join(letters[k] for k in t) for t in inputs)
-        spec += "->" + "".join(letters[k] for k in output)
-        path, _ = opt_einsum.contract_path(
-            spec,
-            *(a.shape for a in args),
-            shapes=True,
-            optimize="optimal" if len(args) < 6 else "auto",
-        )
-        factors, terms = list(args), list(inputs)
-        for step in path:
-            _fold_quadratic_form(factors, terms, step, output, size)
-            chosen = [factors[i] for i in sorted(step)]
-            labels = [terms[i] for i in sorted(step)]
-            for i in sorted(step, reverse=True):
-                del factors[i], terms[i]
-            outside = {k for t in terms for k in t} | set(output)
-            kept = tuple(dict.fromkeys(k for t in labels for k in t if k in outside))
-            if not factors:
-                kept = output
-            factors.append(_pairwise(chosen, labels, kept))
-            terms.append(kept)
-        return factors[0]
-
-    return validated("split-contractions", outs, transform(outs, rule))
-
-
-def _fold_quadratic_form(
-    factors: list[Expr], terms: Sequence[Any], step: Sequence[int], output: Any, size: Any
-) -> None:
-    """Before R and z of sum_ab R_ab z_a z_b are contracted: a triangle T for R, half the work.
-
-    T_ab is R_ab + R_ba below the diagonal, R_aa on it. Tiles leave out what is zero, and so do
-    loops over the points in lanes.
-    """
-    for m, one in itertools.permutations(step, 2):
-        for other in range(len(factors)):
-            if other in step or factors[other] is not factors[one] or len(step) != 2:
-                continue
-            differ = [p for p in zip(terms[other], terms[one], strict=True) if p[0] != p[1]]
-            if len(differ) != 1:
-                continue
-            i, j = differ[0]  # of a product over j
-            used = [k for t, labels in enumerate(terms) if t not in (one, other) for k in labels]
-            if i in output or j in output:
-                continue
-            if not (terms[m].count(i) == used.count(i) == terms[m].count(j) == used.count(j) == 1):
-                continue
-            rest = dict.fromkeys(k for k in (*terms[m], *terms[one]) if k != j)
-            tiled = product.choose((terms[one], terms[m]), tuple(rest), size, factors[m].dtype)
-            points = math.prod(size[k] for k in rest if k not in terms[m])
-            if tiled is None and points < _MANY_POINTS:
-                continue
-            if size[i] >= (_SMALL_TRIANGLE if tiled is None else _FOLDED):
-                factors[m] = _folded(factors[m], terms[m].index(i), terms[m].index(j))
-                return
-
-
-def _folded(x: Expr, i: int, j: int) -> Expr:
-    """x + x^T below the diagonal of axes i and j, x on it, 0 above."""
-    row, column = (broadcast(iota(x.shape[k]), x.shape, (k,)) for k in (i, j))
-    order = list(range(x.ndim))
-    order[i], order[j] = j, i
-    zero = const(0, x.dtype, x.shape)
-    diagonal = bind("select", bind("equal", row, column), x, zero)
-    return bind("select", bind("less", column, row), x + permute(x, tuple(order)), diagonal)
-
-
-def _pairwise(factors: list[Expr], inputs: list[Any], output: tuple[int, ...]) -> Expr:
-    """One contraction; a product without a sum, over plain labels, as multiplication."""
-    present = {k for t in inputs for k in t}
-    plain = all(len(set(t)) == len(t) for t in inputs) and not any(f.op is EYE for f in factors)
-    if present - set(output) or not plain:
-        return einsum(factors, inputs, output)
-    size = sizes(tuple(factors), tuple(inputs))
-    shape = tuple(size[k] for k in output)
-    result: Expr | None = None
-    for factor, labels in zip(factors, inputs, strict=True):
-        order = sorted(range(len(labels)), key=lambda i: output.index(labels[i]))
-        spread = broadcast(
-            permute(factor, tuple(order)), shape, tuple(output.index(labels[i]) for i in order)
-        )
-        result = spread if result is None else result * spread
-    assert result is not None
-    return result
 
 
 class Kernels:
@@ -341,7 +216,9 @@ class Kernels:
             shape = tuple(size[k] for k in labels)
             self._accumulate(target, kept, index, shape, "+", const(0, node.dtype), value)
             exchanged = self._symmetry(node, size, at, value)
-            self.kernels[-1].order = exchanged or self._triangle(node, at)
+            made = self.kernels[-1]
+            assert isinstance(made, Elements)
+            made.order = exchanged or self._triangle(node, at)
             if exchanged:
                 self._mirror(target, kept, *exchanged)
         elif row.name == "scatter_add":
@@ -375,10 +252,10 @@ class Kernels:
     ) -> tuple[Expr, Expr] | None:
         """Two axes of a contraction's result that may be exchanged, if half of it saves time."""
         output = node.attrs[1]
-        if math.prod(n for k, n in size.items() if k not in output) < _MANY_POINTS:
+        if math.prod(n for k, n in size.items() if k not in output) < contract.MANY_POINTS:
             return None
         for i, j in itertools.combinations(output, 2):
-            if size[i] == size[j] >= _SMALL_TRIANGLE:
+            if size[i] == size[j] >= contract.SMALL_TRIANGLE:
                 if product.is_exchangeable((value,), at[i], at[j]):
                     return at[i], at[j]
         return None
@@ -422,7 +299,7 @@ class Kernels:
         whole.blas = self.blas and product.suits_blas(whole, target, index)
         if product.needs_carry(extents) and not whole.blas:
             whole.carry = self.work(node.shape, node.dtype)
-        self._add(target, index, "product", None, dims, (), kind="product", extra=whole)
+        self._keep(Contract, target, index, dims, (), product=whole)
         self._finish(target, index, whole)
 
     def _finish(self, target: Buffer, index: tuple[Expr, ...], p: product.Product) -> None:
@@ -514,7 +391,7 @@ class Kernels:
         parts = [self._element(a, at) for a in node.args]
         carried = previous if len(parts) == 1 else previous * parts[0]
         carried = bind("guard", bind("greater", step, const(0, "int64")), carried)
-        self._add(target, at, "=", carried + parts[-1], dims, (), extra=step)
+        self._add(target, at, "=", carried + parts[-1], dims, (), in_order=step)
 
     def _best(self, node: Expr, target: Buffer) -> None:
         x, axis = node.args[0], node.attrs[0]
@@ -525,17 +402,21 @@ class Kernels:
         self._add(value, start, "=", self._element(x, first), start, ())
         index = self._dims(x.shape)
         kept = (*index[:axis], *index[axis + 1 :])
-        self._add(target, kept, node.name, self._element(x, index), kept, (index[axis],),
-                  kind="best", extra=value)  # fmt: skip
+        self._keep(
+            Extremum, target, kept, kept, (index[axis],),
+            value=self._element(x, index), op=node.name, values=value,
+        )  # fmt: skip
 
     def _call(self, node: Expr, target: Buffer) -> None:
         spec = CALLS[node.name]
         batch = node.shape[: node.ndim - spec.rank(node)]
         dims = self._dims(batch)
         operands = tuple((self.stored[a], dims) for a in node.args)
-        self._add(target, dims, "call", None, dims, (), kind="call",
-                  extra=(spec.template, spec.dims(node.args, node.attrs), spec.flags(node.attrs),
-                         operands))  # fmt: skip
+        self._keep(
+            CallKernel, target, dims, dims, (),
+            template=spec.template, sizes=spec.dims(node.args, node.attrs),
+            flags=spec.flags(node.attrs), operands=operands,
+        )  # fmt: skip
 
     def _captured(self, node: Expr) -> None:
         array = node.attrs[0].array
@@ -572,30 +453,27 @@ class Kernels:
     def _add(
         self,
         buffer: Buffer,
-        target: Any,
+        target: Sequence[Expr],
         op: str,
-        value: Any,
-        dims: Any,
-        reduce: Any,
-        kind: str = "store",
-        extra: Any = None,
-        start: bool = False,
+        value: Expr,
+        dims: Sequence[Expr],
+        reduce: Sequence[Expr],
+        **more: Any,
+    ) -> None:
+        self._keep(Elements, buffer, target, dims, reduce, value=value, op=op, **more)
+
+    def _keep(
+        self,
+        kind: type[Kernel],
+        buffer: Buffer,
+        target: Sequence[Expr],
+        dims: Sequence[Expr],
+        reduce: Sequence[Expr],
+        **more: Any,
     ) -> None:
         extents = {i: self._extent[i] for i in (*dims, *reduce)}
-        self.kernels.append(
-            Kernel(
-                buffer,
-                tuple(target),
-                op,
-                value,
-                tuple(dims),
-                tuple(reduce),
-                extents,
-                kind,
-                extra,
-                start,
-            )
-        )
+        made = kind(buffer, tuple(target), tuple(dims), tuple(reduce), extents, **more)
+        self.kernels.append(made)
 
     def _element(self, node: Expr, index: tuple[Expr, ...]) -> Expr:
         """The scalar expression of `node` at `index`, with an explicit stack."""
@@ -671,7 +549,7 @@ class Kernels:
             self._checked.add((rows, size))
             dims = self._dims(rows.shape)
             row = bind("convert", self._element(rows, dims), attrs=("int64",))
-            self._add(self._barrier, (), "check", row, dims, (), "check", size)
+            self._keep(CheckIndex, self._barrier, (), dims, (), value=row, size=size)
 
 
 def _constant(value: Expr) -> Any:

@@ -31,6 +31,7 @@ from symgrad.lower.program import (
     Loop,
     Merge,
     Panels,
+    Program,
     Rows,
     Store,
     Tiles,
@@ -44,10 +45,9 @@ from symgrad.lower.program import (
     unused_name,
     values,
 )  # fmt: skip
-from symgrad.lower.straight import TILE, Written, is_power, is_turned, straight
+from symgrad.lower.straight import TILE, Written, is_turned, straight
 
 _MIN_EXTENT = 32  # shorter loops do not pay for the arrays
-_LANES_OF_POWERS = 32  # where steps of powers have loops of their own: as many chains side by side
 _SIZES = (64, 56, 48, 40, 32, 24, 16)  # lanes: multiples of every vector width
 _BLOCK_BYTES = 32 * 1024  # what a block should stay below: the first-level cache
 _MOST_BYTES = 96 * 1024  # of the smallest block; beyond this the points are too large for lanes
@@ -66,25 +66,25 @@ _KEPT_BYTES = 8 << 20  # of the sums of all chunks, which are added up when all 
 LANES = 8  # partial sums of one accumulation, in an order that no vector width changes
 
 
-def cut_into_lanes(body: list[Any], buffers: list[Buffer], first_index: int, parallel: bool) -> int:
-    """Mark top-level loops of `body` for lanes, with their private buffers; changes `body`.
+def cut_into_lanes(program: Program, threads: int) -> Program:
+    """Loops over points in blocks of lanes, with buffers that are private to a point.
 
-    Numbers of new loop variables begin with `first_index`; the next free one is the result.
-    parallel : whether blocks of lanes may also be shared among threads
+    threads : how many may also share the blocks
     """
-    by_number = {b.number: b for b in buffers}
+    program = program.copied()
+    buffers, by_number = program.buffers, program.by_number
     result: list[Any] = []
-    for statement in body:
+    for statement in program.body:
         if _is_candidate(statement):
             statement = _flat(statement, by_number)
-            plan = _Plan(statement, by_number, parallel)
+            plan = _Plan(statement, by_number, threads > 1)
             if statement.extent and plan.possible():
-                first_index = plan.apply(buffers, by_number, first_index)
+                program.indices = plan.apply(buffers, by_number, program.indices)
                 result += [*plan.before, statement, *plan.after]
                 continue
         result.append(statement)
-    body[:] = result
-    return first_index
+    program.body[:] = result
+    return program
 
 
 def _flat(loop: Loop, buffers: dict[int, Buffer]) -> Loop:
@@ -185,7 +185,7 @@ class _Plan:
         if not self._is_nested():  # the compiler vectorises stores
             if not sums:
                 nodes = toposort([v for s, _ in self.leaves for v in values(s)])
-                return any(is_turned(n) or is_power(n, self.loop.extent) for n in nodes)
+                return any(is_turned(n) for n in nodes)
             return len(sums) < len(self.leaves) or self._is_costly()
         for s, path in self.leaves:
             if not isinstance(s, Store):
@@ -308,9 +308,7 @@ class _Plan:
         if self.straight is not None:
             for number in self.private:
                 by_number[number].role = "none"
-            nodes = toposort([s.value for s in self.straight])
-            powers = any(is_power(n, loop.extent) for n in nodes)
-            loop.lanes = min(_LANES_OF_POWERS if powers else _SIZES[-1], loop.extent)
+            loop.lanes = min(_SIZES[-1], loop.extent)
             loop.again = True
             loop.body[:] = Written(loop, buffers, by_number).out(self.straight)
             return self._share_among_threads(buffers[first:], next_index)

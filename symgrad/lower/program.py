@@ -11,7 +11,7 @@ import itertools
 import math
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -170,26 +170,6 @@ class Turns:
     angles: Buffer
     rests: Buffer
     quarters: Buffer
-
-
-@dataclass(eq=False)
-class Powers:
-    """Bases of a block of lanes to one power, in steps that have loops over the lanes of their own."""
-
-    bases: Buffer
-    exponent: float
-    results: Buffer
-
-
-@dataclass(eq=False)
-class Fetch:
-    """The places of the next results of a block of lanes, asked for while these are computed.
-
-    elements : how many a point has, one after another, in a buffer whose first axis is the points
-    """
-
-    buffer: Buffer
-    elements: int
 
 
 @dataclass(eq=False)
@@ -365,6 +345,7 @@ class Program:
     """What `lower` hands to `emit`.
 
     workspace_bytes : its size; -1 as long as no place is chosen for buffers
+    indices : the number of the next loop variable
     """
 
     inputs: list[Buffer]
@@ -372,6 +353,36 @@ class Program:
     buffers: list[Buffer]
     body: list[Any]
     workspace_bytes: int
+    indices: int = 0
+
+    def copied(self) -> Program:
+        """The same program, of which nothing is shared: a pass may change it."""
+        buffers = {id(b): _copied(b) for b in self.buffers}
+        bodies = [self.body]
+        for body in bodies:  # which grows meanwhile
+            bodies.extend(b for s in body if isinstance(s, Loop) for b in (s.body, s.flush))
+        made: dict[int, list[Any]] = {id(body): [] for body in bodies}
+        for body in bodies:
+            made[id(body)].extend(_with_copies(s, buffers, made) for s in body)
+        for b in buffers.values():
+            b.home = made.get(id(b.home), b.home)
+        return Program(
+            [buffers[id(b)] for b in self.inputs],
+            [buffers[id(b)] for b in self.outputs],
+            [buffers[id(b)] for b in self.buffers],
+            made[id(self.body)],
+            self.workspace_bytes,
+            self.indices,
+        )
+
+    def fresh(self) -> Expr:
+        """A loop variable that nobody has yet."""
+        self.indices += 1
+        return index_of(self.indices - 1)
+
+    @property
+    def by_number(self) -> dict[int, Buffer]:
+        return {b.number: b for b in self.buffers}
 
     def __str__(self) -> str:
         lines = [_declaration(b) for b in self.buffers if b.role != "none"]
@@ -390,6 +401,28 @@ class Program:
                     stack.append((every, depth))
                 stack.extend((s, depth + 1) for s in reversed(statement.body))
         return "\n".join(lines)
+
+
+def _copied(value: Any) -> Any:
+    made = object.__new__(type(value))
+    made.__dict__.update(value.__dict__)
+    return made
+
+
+def _with_copies(statement: Any, buffers: dict[int, Buffer], bodies: dict[int, list[Any]]) -> Any:
+    """A copy of a statement with the copies of its buffers and bodies."""
+    made = _copied(statement)
+    for name, value in statement.__dict__.items():
+        if isinstance(value, Buffer):
+            setattr(made, name, buffers[id(value)])
+        elif isinstance(value, Matrix):
+            setattr(made, name, replace(value, buffer=buffers[id(value.buffer)]))
+        elif isinstance(value, list):
+            setattr(made, name, bodies[id(value)])
+    if isinstance(statement, Call):
+        made.operands = tuple((buffers[id(b)], index) for b, index in statement.operands)
+        made.target = buffers[id(statement.target[0])], statement.target[1]
+    return made
 
 
 _MOST_TEXT = 300  # characters of an expression that is spelled
@@ -534,7 +567,7 @@ def values(statement: Any) -> tuple[Expr, ...]:
         return (*(i for m in statement.matrices for i in m.first), *sizes, statement.begin)
     if isinstance(statement, Panels):
         return (*statement.first, statement.count, statement.inner)
-    if isinstance(statement, (Turns, Powers, Fetch, Rows)):
+    if isinstance(statement, (Turns, Rows)):
         return ()
     return (*(i for _, index in statement.operands for i in index), *statement.target[1])
 

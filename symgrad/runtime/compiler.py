@@ -60,8 +60,8 @@ _BIND = () if sys.platform == "darwin" else ("-Wl,-Bsymbolic",)
 
 BLAS = "-DSG_BLAS"  # routines of a BLAS are called by pointers; see runtime/blas.py
 
-# gcc 12 -O3 vectorises some if-converted loops wrongly: tests/gcc_if_convert.c, clean under the
-# sanitizers, gives other numbers than at -O2. Wrong numbers are worse than slower selects.
+# gcc 12 -O3 vectorises some if-converted loops wrongly: tests/support/gcc_if_convert.c, clean under
+# the sanitizers, gives other numbers than at -O2. Wrong numbers are worse than slower selects.
 # zig's debug mode adds traps on undefined behaviour, whose runtime it would have to link.
 _QUIRKS = {"gcc": ("-fno-tree-loop-if-convert",), "zig": ("-fno-sanitize=undefined",)}
 

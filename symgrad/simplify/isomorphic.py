@@ -17,7 +17,7 @@ import numpy as np
 
 from symgrad.diff.modes import vmap
 from symgrad.expr.node import ARG, ARRAY, CONST, Expr, arg, array, bind, const, const_value, iota
-from symgrad.expr.op import OPS, Kind
+from symgrad.expr.op import OPS, Kind, Op
 from symgrad.expr.walk import substitute
 from symgrad.ops.linear import broadcast, concat, gather, permute, reshape, slice_
 
@@ -376,6 +376,15 @@ class Template:
     body: list[Expr] = field(default_factory=list)
     memory: int = 0  # elements of its largest node that needs memory
 
+    def add(self, place: tuple[Expr, ...], made: Expr, row: Op) -> None:
+        """`made`, an operation of `row`, computes what stands at `place`."""
+        node = place[0]
+        if made.site is None:
+            made.site = node.site
+        self.body.extend(place)
+        if row.kind not in (Kind.ELEMENTWISE, Kind.LINEAR):
+            self.memory = max(self.memory, node.size)
+
     def starts(self, n: int) -> np.ndarray:
         """Where all windows start: one row per iteration."""
         columns = [leaf.starts for leaf in self.leaves.values() if isinstance(leaf, Windows)]
@@ -427,11 +436,7 @@ def _template(rows: Sequence[Sequence[Expr]], shapes: Shapes) -> Template | None
             continue
         attrs = () if factors else node.attrs
         made[place] = bind(row, *[made[p] for p in below.pop(place)], attrs=attrs)
-        if made[place].site is None:
-            made[place].site = node.site
-        template.body.extend(place)
-        if row.kind not in (Kind.ELEMENTWISE, Kind.LINEAR):
-            template.memory = max(template.memory, node.size)
+        template.add(place, made[place], row)
     template.outs = [made[place] for place in roots]
     return template
 

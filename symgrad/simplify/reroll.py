@@ -108,9 +108,7 @@ def _spines(outs: Sequence[Expr], nodes: Sequence[Expr]) -> dict[Expr, list[Expr
     return _single_use_spines(nodes, uses)
 
 
-def _single_use_spines(
-    nodes: Sequence[Expr], uses: dict[Expr, int]
-) -> dict[Expr, list[Expr]]:
+def _single_use_spines(nodes: Sequence[Expr], uses: dict[Expr, int]) -> dict[Expr, list[Expr]]:
     length: dict[Expr, int] = {}
     below: dict[Expr, Expr] = {}
     for node in nodes:

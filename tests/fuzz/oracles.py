@@ -45,7 +45,7 @@ TUNINGS: dict[str, dict[str, Any]] = {
     "small tiles": {"lower.product._FEWEST": 2, "lower.product._SMALLEST_FACE": 4,
                     "lower.product._BLOCK_ROWS": 12, "lower.product._MOST_ROWS": 12,
                     "lower.product._BLOCK_COLUMNS": 16, "lower.product._BLOCK_INNER": 3,
-                    "lower.product._COMPENSATE": 2, "lower.kernels._FOLDED": 2},
+                    "lower.product._COMPENSATE": 2, "lower.contract._FOLDED": 2},
     "short streams": {"lower.schedule._STREAM_BLOCK": 6, "lower.schedule._STREAM_BYTES": -1,
                       "lower.schedule._ADDED_SHARE": 0, "lower.schedule._COMPENSATE": 2,
                       "lower.stream._CHUNK_BLOCKS": 2},
@@ -53,7 +53,6 @@ TUNINGS: dict[str, dict[str, Any]] = {
     "captured data": {"lower.kernels._CONSTANT_ELEMENTS": 2},
     "small blas": {"lower.product._BLAS_WORK": 1, "lower.schedule._BLAS_BLOCK": 8},
     "loops": {"lower.straight._MOST_OPERATIONS": 0},
-    "powers": {"lower.straight._MANY_POWERS": 2, "lower.straight._FETCHED_BYTES": 1},
 }  # fmt: skip
 
 # What is switched off in turn to see which module a failure comes from.
@@ -61,7 +60,7 @@ SWITCHES: dict[str, dict[str, Any]] = {
     "simplification": {"simplify": False},
     "cut parts": {"emit.c.PART_STATEMENTS": 1 << 60},
     "streams": {"lower.schedule._STREAM_BYTES": 1 << 60},
-    "triangles": {"lower.kernels._MANY_POINTS": 1 << 60},
+    "triangles": {"lower.contract.MANY_POINTS": 1 << 60},
     "tiles": {"lower.product._SMALLEST_FACE": 1 << 60},
     "straight lanes": {"lower.straight._MOST_OPERATIONS": 0},
     "lanes": {"lower.lanes._MIN_EXTENT": 1 << 60},

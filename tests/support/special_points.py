@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.special as ss
-import taylor as t
-from taylor import MP, Taylor
 
 import symgrad as sg
+from support import taylor as t
+from support.taylor import MP, Taylor
 from symgrad.derivatives import ready
 from symgrad.diff import modes
 from symgrad.expr.evaluate import evaluate

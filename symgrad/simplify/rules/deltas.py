@@ -14,27 +14,21 @@ from typing import Any
 
 from symgrad.expr.node import CONST, EYE, Expr, bind, const, const_value, is_const
 from symgrad.expr.walk import rebuild
+from symgrad.ops.einsum import EINSUM
 from symgrad.ops.elementwise import SELECT, select
 from symgrad.ops.linear import pad, slice_
 from symgrad.simplify.pattern import Context, Rule, function_rule
-from symgrad.simplify.tensor_rules import (
+from symgrad.simplify.rules.views import unit_axes
+from symgrad.simplify.terms import Product, Sum, Term, add_up, contract, is_delta, sum_of
+from symgrad.simplify.vocabulary import (
     ADD,
     BROADCAST,
-    EINSUM,
     MULTIPLY,
     NEGATIVE,
     PAD,
     PERMUTE,
     RESHAPE,
     SUBTRACT,
-    Product,
-    Sum,
-    Term,
-    add_up,
-    contract,
-    is_delta,
-    sum_of,
-    unit_axes,
 )
 
 _PRODUCTS = (MULTIPLY, NEGATIVE, EINSUM, BROADCAST, PERMUTE)
@@ -318,19 +312,54 @@ def _inverse(perm: tuple[int, ...]) -> tuple[int, ...]:
 
 
 DELTAS: tuple[Rule, ...] = (
-    function_rule("delta-sum", "multiply einsum sum select", _distribute,
-                  "f(a + δ b) = f(a) + f(δ b)", "einsum", rank=0),
+    function_rule(
+        "delta-sum",
+        "multiply einsum sum select",
+        _distribute,
+        "f(a + δ b) = f(a) + f(δ b)",
+        "einsum",
+        rank=0,
+    ),
     function_rule("delta-terms", "add subtract", _collect, "δ a + δ b = δ (a + b)", "einsum"),
-    function_rule("common-factor", "add subtract", _factor_out,
-                  "a x + a y = a (x + y) for x and y of fewer axes", "einsum", "multiply einsum"),
-    function_rule("delta-select", "select", _select_apart,
-                  "(c ? δ x : y) = (c ? δ x : 0) + (c ? 0 : y)", "einsum"),
-    function_rule("select-together", "add", _select_together,
-                  "(c ? x : 0) + (c ? 0 : y) = (c ? x : y)", "einsum", "select"),
-    function_rule("delta-padded", "concat", _concat_zeros, "a delta joined with zeros is padded",
-                  "einsum"),
-    function_rule("delta-in-window", "einsum multiply", _inside_pad,
-                  "Σ pad(δ) x = Σ δ slice(x)", "einsum", rank=0),
-    function_rule("delta-inside", "divide select", _zero_at_zero,
-                  "δ a / b = δ (a / b); the same for selections with a zero", "einsum"),
+    function_rule(
+        "common-factor",
+        "add subtract",
+        _factor_out,
+        "a x + a y = a (x + y) for x and y of fewer axes",
+        "einsum",
+        "multiply einsum",
+    ),
+    function_rule(
+        "delta-select",
+        "select",
+        _select_apart,
+        "(c ? δ x : y) = (c ? δ x : 0) + (c ? 0 : y)",
+        "einsum",
+    ),
+    function_rule(
+        "select-together",
+        "add",
+        _select_together,
+        "(c ? x : 0) + (c ? 0 : y) = (c ? x : y)",
+        "einsum",
+        "select",
+    ),
+    function_rule(
+        "delta-padded", "concat", _concat_zeros, "a delta joined with zeros is padded", "einsum"
+    ),
+    function_rule(
+        "delta-in-window",
+        "einsum multiply",
+        _inside_pad,
+        "Σ pad(δ) x = Σ δ slice(x)",
+        "einsum",
+        rank=0,
+    ),
+    function_rule(
+        "delta-inside",
+        "divide select",
+        _zero_at_zero,
+        "δ a / b = δ (a / b); the same for selections with a zero",
+        "einsum",
+    ),
 )

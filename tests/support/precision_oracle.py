@@ -14,12 +14,10 @@ import math
 from types import SimpleNamespace
 
 import numpy as np
-import oracle_table
-import shape_table
-import taylor
-from taylor import MP, Taylor
 
 import symgrad as sg
+from support import oracle_table, shape_table, taylor
+from support.taylor import MP, Taylor
 
 # ---- NumPy on object arrays --------------------------------------------------------------------
 

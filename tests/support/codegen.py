@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
+from pathlib import Path
 
 import numpy as np
 
@@ -13,11 +15,15 @@ from symgrad.expr.evaluate import check, evaluate
 from symgrad.expr.walk import expand_composites
 from symgrad.lower.schedule import lower
 from symgrad.runtime.build import build, ffi
+from symgrad.simplify import simplify
 
 STRICT = (
     "-std=c99 -pedantic -Wall -Wextra -Wconversion -Wsign-conversion -Wshadow -Wdouble-promotion "
     "-Wstrict-prototypes -Wmissing-prototypes -Wcast-qual -Wundef -Werror"
 ).split()
+
+# Whether this processor has fused multiply-add.
+FUSES = os.path.exists("/proc/cpuinfo") and " fma " in Path("/proc/cpuinfo").read_text()
 
 # Found only while compilers optimise: reads and writes beyond arrays, rounds that cannot be meant,
 # a constant that is changed by its address.
@@ -34,6 +40,12 @@ def c_of(args, outs, name="f", threads=1):
     inputs, outputs = [f"x{k}" for k in range(len(args))], [f"y{k}" for k in range(len(outs))]
     program = lower(args, outs, inputs, outputs, threads=threads)
     return emit(program, name)
+
+
+def expanded(outs):
+    """Simplified outputs as generation hands them to `lower`: without composites."""
+    outs = expand_composites(drop_stops(outs))
+    return simplify(outs, disable=frozenset({"stable", "linalg"})).outs
 
 
 def run_c(source, args, outs, values, text=None, threads=1, optimize=1):

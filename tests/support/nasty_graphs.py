@@ -11,10 +11,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import taylor
-from taylor import MP, Taylor
 
 import symgrad.ops  # noqa: F401
+from support import taylor
+from support.taylor import MP, Taylor
 from symgrad.diff.modes import vjp
 from symgrad.expr.evaluate import evaluate
 from symgrad.expr.node import Expr, arg, bind, const, const_value
@@ -22,7 +22,7 @@ from symgrad.expr.walk import toposort
 from symgrad.ops.linear import broadcast, pad, permute, reshape, sum_
 from symgrad.simplify import RULES, simplify
 from symgrad.simplify.pattern import Pattern
-from symgrad.simplify.rules import SMOOTH
+from symgrad.simplify.rules.smooth import SMOOTH
 
 NASTY = [0.0, 5e-324, 1e-310, 1e-300, 1e-160, 1e-17, 1e-8, 0.1, 0.5, 1.0, 2.0, 3.7, 36.0, 40.0,
          700.0, 745.5, 800.0, 1e8, 1e16, 1e155, 1e300, 1.7e308, math.inf]  # fmt: skip
@@ -35,8 +35,8 @@ CONSTANTS = [1.0, 1.0, -1.0, 2.0, 0.5, -0.5, 0.0, -0.0, 3.0, 1e-3, 1e300, 1e-300
 PATTERNS = [r.pattern for r in RULES if r.pattern is not None]
 NEED_CONDITIONS = {"select", "logical_not", "logical_and", "logical_or", *COMPARE, "not_equal",
                    "less_equal", "greater"}  # fmt: skip
-# Rules that promise nothing near overflow: those that re-associate sums (see tensor_rules.py), and
-# x x = x², whose derivative 2x overflows where that of x x does not, but x x does.
+# Rules that promise nothing near overflow: those that re-associate sums (rules/contractions.py),
+# and x x = x², whose derivative 2x overflows where that of x x does not, but x x does.
 NOT_NEAR_OVERFLOW = {"like-terms", "sum-view", "sum-product", "einsum-flatten", "scale-inside",
                      "square"}  # fmt: skip
 FAR = 1e280

@@ -5,6 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 import symgrad.ops  # noqa: F401
+from support.codegen import c_of, expanded, run_c
+from symgrad.diff.modes import jvp, vjp, zeros_like
+from symgrad.expr.evaluate import check, evaluate
 from symgrad.expr.node import FLOATS, Expr, arg, array, bind, const, eye, iota
 from symgrad.ops.einsum import einsum
 from symgrad.ops.linear import (
@@ -19,6 +22,7 @@ from symgrad.ops.linear import (
     sum_,
 )  # fmt: skip
 from symgrad.ops.scan import cumsum, recurrence
+from symgrad.simplify import simplify
 
 SAFE = ["negative", "absolute", "sin", "cos", "tanh", "arctan", "sigmoid", "softplus", "square",
         "expm1", "arcsinh", "erf", "sign", "floor", "rint"]  # fmt: skip
@@ -161,3 +165,37 @@ def _broadcasts(shape, target):
     return len(shape) <= len(target) and all(
         n in (1, m) for n, m in zip(shape[::-1], target[::-1], strict=False)
     )
+
+
+def _close(got, expected, scale, what):
+    for k, (g, e) in enumerate(zip(got, expected, strict=True)):
+        assert g.shape == e.shape and g.dtype == e.dtype
+        np.testing.assert_allclose(g, e, rtol=scale, atol=scale, err_msg=f"{what}, output {k}")
+
+
+def compare(seed: int, dtype: str, derivatives: bool, products: float = 0.1) -> str:
+    """Raises unless evaluator, simplified graph and C agree; returns the C."""
+    b = Builder(seed, dtype, products)
+    outs, args, values = b.outputs(), list(b.args), b.values()
+    if derivatives:
+        cts = [const(0.7, o.dtype, o.shape) for o in outs]
+        pulled = vjp(outs, args, cts)
+        gradients = [zeros_like(a) if p is None else p for a, p in zip(args, pulled, strict=True)]
+        tangents = [arg(10 + k, a.shape, dtype) for k, a in enumerate(args)]
+        values.update({t: b.rng.uniform(-1, 1, t.shape).astype(dtype) for t in tangents})
+        pushed = [p for p in jvp(gradients, args, tangents) if p is not None]
+        outs, args = [*gradients, *pushed], args + tangents
+    check(outs)
+    expected = evaluate(outs, values)
+    finite = [e for e in expected if e.size and np.isfinite(e).all()]
+    size = max([1.0, *(float(np.max(np.abs(e))) for e in finite)])
+    scale = (1e-10 if dtype == "float64" else 2e-3) * size
+    simple = simplify(outs).outs
+    check(simple)
+    _close(evaluate(simple, values), expected, scale, f"seed {seed}: simplified")
+    ready = expanded(simple)
+    source = c_of(args, ready)
+    status, got = run_c(source, args, ready, values)
+    assert status == 0
+    _close(got, expected, scale, f"seed {seed}: C\n{source.c}")
+    return source.c

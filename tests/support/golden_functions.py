@@ -1,7 +1,7 @@
 """Functions whose C and loop programs are kept in tests/golden/, each with arguments and options.
 
 Together they take the paths of lowering: lanes, straight code, tiles, streams, chunks, threads,
-BLAS, cut functions, triangles, scans, gathers, calls. Values of arguments do not matter, only shapes.
+BLAS, cut functions, triangles, scans, gathers, calls. Values of arguments do not matter, shapes do.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
-from random_graphs import Builder
 
 import symgrad as sg
+from support.random_graphs import Builder
 from symgrad.diff.modes import drop_stops
 from symgrad.expr.walk import expand_composites
 from symgrad.graph import Graph

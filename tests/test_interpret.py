@@ -23,7 +23,8 @@ from symgrad.expr.node import Expr, bind, const
 from symgrad.expr.walk import expand_composites
 from symgrad.lower import contract, lanes, product, schedule, straight, stream, verify
 from symgrad.lower.access import Access, Mode, accesses_of
-from symgrad.lower.interpret import Made, interpret
+from symgrad.lower.interpret import interpret
+from symgrad.lower.interpreter.memory import Made
 from symgrad.lower.program import (
     Buffer,
     Check,

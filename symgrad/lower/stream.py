@@ -19,16 +19,9 @@ from typing import Any
 from symgrad.expr.node import CONST, Expr, bind, const
 from symgrad.expr.walk import rebuild, toposort, transform
 from symgrad.lower.access import accesses
-from symgrad.lower.program import (
-    ALL_LOCALS_BYTES,
-    INDEX,
-    LOAD,
-    LOCAL_BYTES,
-    Buffer,
-    Loop,
-    load_of,
-    walks_on,
-)
+from symgrad.lower.program import ALL_LOCALS_BYTES, LOCAL_BYTES
+from symgrad.lower.scalar import INDEX, LOAD, load_of
+from symgrad.lower.statements import Buffer, Loop, walks_on
 
 _CHUNK_BLOCKS = 16  # blocks added up before they go to a sum
 _MERGING = 24  # multiply-adds that take the time of adding one element of a chunk's sum to another

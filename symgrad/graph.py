@@ -296,5 +296,3 @@ def _restore(rows: list[Any], args: list[int], outs: list[int], rest: dict[str, 
         else:
             nodes.append(bind(lookup(name), *(nodes[k] for k in inputs), attrs=attrs))
     return Graph(args=tuple(nodes[k] for k in args), outs=tuple(nodes[k] for k in outs), **rest)
-
-

@@ -26,7 +26,8 @@ from symgrad.emit.c import Source
 from symgrad.errors import BuildError
 from symgrad.expr import validate
 from symgrad.lower import interpret, schedule, verify
-from symgrad.lower.program import Program, statements, values
+from symgrad.lower.program import Program, statements
+from symgrad.lower.statements import values
 from symgrad.runtime import compiler, dispatch
 from symgrad.runtime.record import Record
 

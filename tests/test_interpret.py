@@ -23,26 +23,26 @@ from symgrad.expr.evaluate import evaluate
 from symgrad.expr.node import Expr, bind, const
 from symgrad.expr.walk import expand_composites
 from symgrad.lower import verify
-from symgrad.lower.access import Access, Mode, accesses_of
+from symgrad.lower.access import accesses_of
 from symgrad.lower.interpret import interpret
 from symgrad.lower.interpreter.memory import Made
-from symgrad.lower.program import (
+from symgrad.lower.program import Program, statements
+from symgrad.lower.scalar import index_of, load_of
+from symgrad.lower.schedule import lower, row_strides
+from symgrad.lower.share import share
+from symgrad.lower.statements import (
+    Access,
     Buffer,
     Check,
     Flush,
     Loop,
+    Mode,
     Panels,
-    Program,
     Rows,
     Store,
     Tiles,
     Zero,
-    index_of,
-    load_of,
-    statements,
-)  # fmt: skip
-from symgrad.lower.schedule import lower, row_strides
-from symgrad.lower.share import share
+)
 from symgrad.lower.tuning import HOST_TUNING, NEVER, Tuning
 from symgrad.simplify import simplify
 

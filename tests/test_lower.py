@@ -15,9 +15,10 @@ from symgrad.expr.node import Expr, arg, array, bind, const, eye, iota
 from symgrad.expr.walk import expand_composites
 from symgrad.generate import source_of
 from symgrad.lower import schedule
-from symgrad.lower.program import Buffer, Check, Loop, Program, Store, statements
+from symgrad.lower.program import Program, statements
 from symgrad.lower.schedule import lower
 from symgrad.lower.share import share
+from symgrad.lower.statements import Buffer, Check, Loop, Store
 from symgrad.lower.tuning import HOST_TUNING
 from symgrad.ops.einsum import einsum
 from symgrad.ops.linear import (

@@ -1,4 +1,4 @@
-"""Passes over loop programs: each leaves its argument alone, and any beginning of the list works."""
+"""Passes over loop programs leave their argument alone, and any beginning of the list works."""
 
 from __future__ import annotations
 

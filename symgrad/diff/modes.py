@@ -30,6 +30,8 @@ from symgrad.ops.reduce import spread
 
 _REDUCE_AXES = frozenset({"max", "min", "prod", "logsumexp", "norm"})
 _Condition = tuple[Expr, bool]  # a bool expression, and what it is where a value is not zero
+# The zeros around a product: a condition, or the shape, starts and steps of a window.
+_Zeros = _Condition | tuple[Any, Any, Any]
 
 
 def jvp(
@@ -84,6 +86,7 @@ class _Infinite:
 
     def read(self, node: Expr, tangents: list[Expr | None]) -> list[Expr | None]:
         """Tangents of the arguments of a contraction; zero where a mask is, which may meet inf."""
+        assert node.op.vjp is not None
         pulled = node.op.vjp(const(1, node.dtype, node.shape), node, node.args, node.attrs)
         return [
             None if t is None else self.selected(t, p)
@@ -259,21 +262,7 @@ def scale(
         conditions, t = _conditions(t)
         return _under(conditions, -t if partial == -1 else t * partial)
     assert isinstance(partial, Expr)
-    around: list[_Condition | tuple[Any, ...]] = []
-    while True:
-        if _has_zero_branch(partial):
-            conditions, partial = _conditions(partial)
-            around += conditions
-        elif _has_zero_branch(t):
-            conditions, t = _conditions(t)
-            around += conditions
-        elif t.op is PAD:
-            shape, starts, steps = t.attrs
-            around.append((shape, starts, steps))
-            t = t.args[0]
-            partial = slice_(partial, starts, t.shape, steps)
-        else:
-            break
+    around, t, partial = _opened(t, partial)
     support = None
     if supports is not None:
         # a constant 0 is arithmetic: the user's own
@@ -290,14 +279,38 @@ def scale(
         return None
     if support is not None and (support, True) not in around:
         around.append((support, True))
-    conditions = []
+    return _closed(around, result)
+
+
+def _opened(t: Expr, partial: Expr) -> tuple[list[_Zeros], Expr, Expr]:
+    """The zeros around the two factors of a product, the outermost first, and what is inside."""
+    around: list[_Zeros] = []
+    while True:
+        if _has_zero_branch(partial):
+            conditions, partial = _conditions(partial)
+            around += conditions
+        elif _has_zero_branch(t):
+            conditions, t = _conditions(t)
+            around += conditions
+        elif t.op is PAD:
+            shape, starts, steps = t.attrs
+            around.append((shape, starts, steps))
+            t = t.args[0]
+            partial = slice_(partial, starts, t.shape, steps)
+        else:
+            return around, t, partial
+
+
+def _closed(around: Sequence[_Zeros], inside: Expr) -> Expr:
+    """`inside` with the zeros around it again."""
+    conditions: list[_Condition] = []
     for zeros in reversed(around):
         if len(zeros) == 2:
             conditions.append(zeros)
         else:
-            result = pad(_under_all(conditions, result), *zeros)
+            inside = pad(_under_all(conditions, inside), *zeros)
             conditions = []
-    return _under_all(conditions, result)
+    return _under_all(conditions, inside)
 
 
 def _has_zero_branch(e: Expr) -> bool:

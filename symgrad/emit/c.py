@@ -32,12 +32,10 @@ from symgrad.expr.op import Kind
 from symgrad.expr.walk import toposort
 from symgrad.lower.access import accesses
 from symgrad.lower.lanes import COSTLY, LANES, only_adds
-from symgrad.lower.program import (
-    COS_TURNED,
-    GUARD,
-    INDEX,
-    LOAD,
-    SIN_TURNED,
+from symgrad.lower.program import Program, statements
+from symgrad.lower.scalar import COS_TURNED, GUARD, INDEX, LOAD, SIN_TURNED, is_next, loads
+from symgrad.lower.schedule import row_strides
+from symgrad.lower.statements import (
     Best,
     Buffer,
     Call,
@@ -47,19 +45,14 @@ from symgrad.lower.program import (
     Loop,
     Merge,
     Panels,
-    Program,
     Rows,
     Store,
     Tiles,
     Turns,
     Zero,
     is_flat,
-    is_next,
-    loads,
-    statements,
     values,
 )  # fmt: skip
-from symgrad.lower.schedule import row_strides
 from symgrad.lower.tuning import HOST_TUNING, Tuning
 from symgrad.names import standard_headers
 from symgrad.resources import template_folder

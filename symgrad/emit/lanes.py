@@ -13,7 +13,8 @@ from typing import Any
 
 from symgrad.expr.node import Expr
 from symgrad.lower.lanes import LANES
-from symgrad.lower.program import LOAD, Buffer, Loop, Store
+from symgrad.lower.scalar import LOAD
+from symgrad.lower.statements import Buffer, Loop, Store
 
 _LEAVES = ("declare", "define", "assign")
 _TEXT = ("target", "value", "best", "position")

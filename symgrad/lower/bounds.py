@@ -15,18 +15,8 @@ from typing import Any
 
 from symgrad.expr.node import CONST, Expr, bind, const_value
 from symgrad.expr.walk import toposort
-from symgrad.lower.program import (
-    INDEX,
-    INDEX_DIV,
-    INDEX_MOD,
-    LOAD,
-    Best,
-    Buffer,
-    Check,
-    Loop,
-    Store,
-    Zero,
-)  # fmt: skip
+from symgrad.lower.scalar import INDEX, INDEX_DIV, INDEX_MOD, LOAD
+from symgrad.lower.statements import Best, Buffer, Check, Loop, Store, Zero
 
 INTEGERS = ("bool", "int32", "int64")
 _MOST_STEPS = 14  # atoms eliminated one after another

@@ -12,7 +12,8 @@ from typing import Any, Protocol
 
 from symgrad.expr.node import FLOATS, Expr
 from symgrad.lower import product
-from symgrad.lower.program import Best, Buffer, Call, Check, Store, loads
+from symgrad.lower.scalar import loads
+from symgrad.lower.statements import Best, Buffer, Call, Check, Store
 
 Read = tuple[int, tuple[Expr | None, ...]]  # a buffer and an index; None runs inside the kernel
 

@@ -30,7 +30,8 @@ from symgrad.expr.op import Kind
 from symgrad.expr.walk import substitute, toposort, users
 from symgrad.lower import product
 from symgrad.lower.kernel import CallKernel, CheckIndex, Contract, Elements, Extremum, Kernel
-from symgrad.lower.program import Buffer, index_of, load_of, unravel
+from symgrad.lower.scalar import index_of, load_of, unravel
+from symgrad.lower.statements import Buffer
 from symgrad.lower.stream import with_carry
 from symgrad.lower.tuning import Tuning
 from symgrad.ops.einsum import sizes

@@ -19,9 +19,9 @@ from symgrad.expr.node import FLOATS, Expr, const
 from symgrad.expr.op import Kind
 from symgrad.expr.walk import substitute, toposort
 from symgrad.lower.access import accesses_of
-from symgrad.lower.program import (
-    INDEX,
-    LOAD,
+from symgrad.lower.program import Program, statements, unused_name
+from symgrad.lower.scalar import INDEX, LOAD, index_of, load_of, loads, unravel
+from symgrad.lower.statements import (
     Best,
     Buffer,
     Call,
@@ -31,18 +31,11 @@ from symgrad.lower.program import (
     Loop,
     Merge,
     Panels,
-    Program,
     Rows,
     Store,
     Tiles,
     Zero,
-    index_of,
     is_flat,
-    load_of,
-    loads,
-    statements,
-    unravel,
-    unused_name,
     values,
 )  # fmt: skip
 from symgrad.lower.straight import TILE, Written, is_turned, straight

@@ -22,21 +22,10 @@ import numpy as np
 
 from symgrad.expr.node import CONST, FLOATS, Expr, bind, const, const_value
 from symgrad.expr.walk import substitute, toposort
-from symgrad.lower.program import (
-    INDEX_DIV,
-    LOAD,
-    Buffer,
-    Gemm,
-    Loop,
-    Matrix,
-    Panels,
-    Store,
-    Tiles,
-    loads,
-)  # fmt: skip
+from symgrad.lower.scalar import INDEX_DIV, LOAD, loads
+from symgrad.lower.statements import PANEL_ROWS, Buffer, Gemm, Loop, Matrix, Panels, Store, Tiles
 from symgrad.lower.tuning import Tuning
 
-PANEL_ROWS = 6
 _PANEL_BYTES = 64  # of one row of a right panel: two AVX registers
 
 

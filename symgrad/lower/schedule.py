@@ -24,21 +24,9 @@ from symgrad.lower.contract import split_contractions
 from symgrad.lower.kernel import CheckIndex, Contract, Extremum, Kernel
 from symgrad.lower.kernels import Kernels
 from symgrad.lower.lanes import COSTLY, LANES, cut_into_lanes
-from symgrad.lower.program import (
-    INDEX,
-    Buffer,
-    Call,
-    Flush,
-    Loop,
-    Merge,
-    Program,
-    Store,
-    Zero,
-    is_next,
-    loads,
-    statements,
-    values,
-)  # fmt: skip
+from symgrad.lower.program import Program, statements
+from symgrad.lower.scalar import INDEX, is_next, loads
+from symgrad.lower.statements import Buffer, Call, Flush, Loop, Merge, Store, Zero, values
 from symgrad.lower.stream import (
     ChunkSums,
     Window,

@@ -16,22 +16,9 @@ from typing import Any
 from symgrad.expr.node import CONST, FLOATS, Expr, bind, const, const_value, is_const
 from symgrad.expr.op import Kind
 from symgrad.expr.walk import depends_on, rebuild, substitute, toposort, transform
-from symgrad.lower.program import (
-    COS_TURNED,
-    GUARD,
-    LOAD,
-    SIN_TURNED,
-    Buffer,
-    Loop,
-    Rows,
-    Store,
-    Turns,
-    is_flat,
-    load_of,
-    statements,
-    unused_name,
-    values,
-)  # fmt: skip
+from symgrad.lower.program import statements, unused_name
+from symgrad.lower.scalar import COS_TURNED, GUARD, LOAD, SIN_TURNED, load_of
+from symgrad.lower.statements import Buffer, Loop, Rows, Store, Turns, is_flat, values
 from symgrad.lower.tuning import Tuning
 
 TILE = 4  # elements of a row that are copied together

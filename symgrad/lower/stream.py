@@ -19,14 +19,8 @@ from typing import Any
 from symgrad.expr.node import CONST, Expr, bind, const
 from symgrad.expr.walk import rebuild, toposort, transform
 from symgrad.lower.access import accesses
-from symgrad.lower.program import (
-    INDEX,
-    LOAD,
-    Buffer,
-    Loop,
-    load_of,
-    walks_on,
-)
+from symgrad.lower.scalar import INDEX, LOAD, load_of
+from symgrad.lower.statements import Buffer, Loop, walks_on
 from symgrad.lower.tuning import Tuning
 
 _LINEAR = ("add", "subtract", "multiply")

@@ -19,23 +19,22 @@ from typing import Any
 from symgrad.errors import InternalError
 from symgrad.expr.node import CONST, Expr, const_value
 from symgrad.expr.walk import toposort
-from symgrad.lower.access import Access, Mode, accesses_of
+from symgrad.lower.access import accesses_of
 from symgrad.lower.bounds import Bounds, Facts, Form, constant, plus
-from symgrad.lower.program import (
-    INDEX,
-    LOAD,
+from symgrad.lower.program import Program, statements
+from symgrad.lower.scalar import INDEX, LOAD, loads
+from symgrad.lower.statements import (
+    Access,
     Best,
     Buffer,
     Check,
     Flush,
     Loop,
-    Program,
+    Mode,
     Store,
     is_flat,
-    loads,
-    statements,
     values,
-)  # fmt: skip
+)
 from symgrad.lower.tuning import HOST_TUNING, Tuning
 
 ENABLED = os.environ.get("SYMGRAD_VERIFY") == "1"  # behind every pass; tests/conftest.py sets it

@@ -17,7 +17,7 @@ jn_root), and conditions hold only where the function ends or has a kink. kinks.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -199,7 +199,7 @@ def _of_product(args: Any, attrs: Any, supports: Any) -> Expr | None:
     return meet(*[s for a, s in zip(args, supports, strict=True) if a.op is not CONST])
 
 
-def _of_numerator(args: Any, attrs: Any, supports: Any) -> Expr | None:
+def _of_numerator(args: Any, attrs: Any, supports: Sequence[Expr | None]) -> Expr | None:
     return supports[0]
 
 

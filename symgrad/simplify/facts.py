@@ -43,7 +43,8 @@ def nonnegative(node: Expr) -> bool:
 
 def number(node: Expr) -> float:
     """The value of a constant as a number of Python: whole ones beyond 2^53 keep their digits."""
-    return const_value(node).item()
+    value: float = const_value(node).item()
+    return value
 
 
 def normal(value: float, dtype: str) -> bool:

@@ -31,8 +31,10 @@ from symgrad.expr.node import CONST, DEPTH_SHIFT, Expr, bind, is_const
 from symgrad.expr.op import OPS, Op
 from symgrad.expr.walk import rebuild, toposort
 from symgrad.ops.linear import concat, permute, reshape
-from symgrad.simplify.isomorphic import FEWEST, LONGEST_PERIOD, Roll, Shapes, roll, shift
+from symgrad.simplify.isomorphic import Roll, roll, shift
 from symgrad.simplify.pattern import Rule
+from symgrad.simplify.shapes import FEWEST, Shapes
+from symgrad.simplify.windows import LONGEST_PERIOD
 
 _MOST_STRETCHES = 4  # of a sum; if there are more, its terms are grouped regardless of their order
 _MOST_ROUNDS = 4

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from symgrad.derivatives import Inner, ready, scalar_out
+from symgrad.derivatives.inner import Inner, ready, scalar_out
 from symgrad.diff import modes
 from symgrad.errors import DifferentiationError, StructureError, UnsupportedError, at_user_line
 from symgrad.expr.node import FLOATS, Expr, const
@@ -256,7 +256,8 @@ class SparseCompiled:
 
     def values(self, *args: Any, out: np.ndarray | None = None, **kwargs: Any) -> np.ndarray:
         """Only the entries, in CSR order."""
-        return self.compiled(*args, out=out, **kwargs)
+        entries: np.ndarray = self.compiled(*args, out=out, **kwargs)
+        return entries
 
     def matrix(self, values: np.ndarray) -> Any:
         """The csr_array with these entries, which it shares."""

@@ -165,7 +165,8 @@ class _Propagation:
             condition = self._value(node.args[0]).reshape(-1)
             return condition if k == 1 else ~condition
         if node.name == "multiply" and self.fixed[node.args[1 - k]]:
-            return self._value(node.args[1 - k]).reshape(-1) != 0
+            matter: np.ndarray = self._value(node.args[1 - k]).reshape(-1) != 0
+            return matter
         return None
 
     def _linear(self, node: Expr) -> Any:

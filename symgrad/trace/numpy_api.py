@@ -16,6 +16,7 @@ from symgrad.expr.node import FLOATS, Expr, array, bind, const
 from symgrad.ops.linear import broadcast_to, concat, reshape
 from symgrad.trace import plain, ufuncs
 from symgrad.trace.elementwise_api import _along, isclose
+from symgrad.trace.handle import operand
 from symgrad.trace.reduce_api import _count, all_, any_, cumprod, cumsum, max, min, prod, sum
 from symgrad.trace.registry import (
     as_expr,
@@ -27,15 +28,7 @@ from symgrad.trace.registry import (
 )
 from symgrad.trace.state import fail
 from symgrad.trace.tables import SUPPORTED, unsupported
-from symgrad.trace.tracer import (
-    ArrayTracer,
-    Tracer,
-    ZeroTracer,
-    operand,
-    weak_operand,
-    wrap_all,
-    wrap_array,
-)
+from symgrad.trace.tracer import ArrayTracer, Tracer, ZeroTracer, weak_operand, wrap_all, wrap_array
 
 # ---- making arrays -------------------------------------------------------------------------------
 

@@ -310,8 +310,6 @@ def _entr(x: Expr) -> Expr:
     return _where(bind("less", x, _like(0, x)), -math.inf, -bind("xlogy", x, x))
 
 
-
-
 def _clip(x: Expr, low: Expr, high: Expr) -> Expr:
     """Derivative 1 inside the closed interval; NaN stays; where low > high, high wins."""
     inner = _where(bind("less", x, low), low, x)

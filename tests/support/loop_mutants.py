@@ -13,7 +13,9 @@ from typing import Any
 
 from symgrad.expr.node import Expr, bind, const
 from symgrad.expr.walk import substitute, toposort
-from symgrad.lower.program import GUARD, LOAD, Check, Flush, Loop, Program, Store, statements
+from symgrad.lower.program import Program, statements
+from symgrad.lower.scalar import GUARD, LOAD
+from symgrad.lower.statements import Check, Flush, Loop, Store
 
 Mutant = Callable[[Program, random.Random], bool]
 

@@ -18,7 +18,7 @@ import scipy.special as ss
 import symgrad as sg
 from support import taylor as t
 from support.taylor import MP, Taylor
-from symgrad.derivatives import ready
+from symgrad.derivatives.inner import ready
 from symgrad.diff import modes
 from symgrad.expr.evaluate import evaluate
 from symgrad.expr.node import Expr, const

@@ -23,17 +23,9 @@ from symgrad.lower.interpreter.memory import (
 )
 from symgrad.lower.interpreter.steps import STEPS
 from symgrad.lower.interpreter.tape import Tape
-from symgrad.lower.program import (
-    LOAD,
-    Buffer,
-    Flush,
-    Loop,
-    Program,
-    Store,
-    Turns,
-    line_of,
-    statements,
-)  # fmt: skip
+from symgrad.lower.program import Program, line_of, statements
+from symgrad.lower.scalar import LOAD
+from symgrad.lower.statements import Buffer, Flush, Loop, Store, Turns
 
 _MOST_FAULTS = 20  # that are told apart
 

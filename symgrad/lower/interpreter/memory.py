@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from symgrad.expr.node import Expr
-from symgrad.lower.access import Mode
-from symgrad.lower.program import Buffer
 from symgrad.lower.schedule import row_strides
+from symgrad.lower.statements import Buffer, Mode
 
 if TYPE_CHECKING:
     from symgrad.lower.interpreter.machine import Machine

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from symgrad.expr.op import OPS
-from symgrad.lower.access import Mode
 from symgrad.lower.interpreter.memory import Index, Memory, Stop, Thunk
-from symgrad.lower.product import PANEL_ROWS
-from symgrad.lower.program import (
+from symgrad.lower.statements import (
+    PANEL_ROWS,
     Best,
     Call,
     Check,
@@ -22,6 +21,7 @@ from symgrad.lower.program import (
     Gemm,
     Matrix,
     Merge,
+    Mode,
     Panels,
     Rows,
     Store,

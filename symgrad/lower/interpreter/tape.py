@@ -10,13 +10,7 @@ import numpy as np
 
 from symgrad.expr.node import CONST, Expr, const_value
 from symgrad.expr.walk import toposort
-from symgrad.lower.program import (
-    GUARD,
-    INDEX,
-    INDEX_DIV,
-    INDEX_MOD,
-    LOAD,
-)  # fmt: skip
+from symgrad.lower.scalar import GUARD, INDEX, INDEX_DIV, INDEX_MOD, LOAD
 from symgrad.ops.elementwise import SELECT
 
 if TYPE_CHECKING:

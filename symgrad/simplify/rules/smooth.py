@@ -129,7 +129,8 @@ def _side(e: Expr, u: Expr, c: Expr, above: bool) -> Expr | None:
 def _resolved(branch: Expr, u: Expr, c: Expr, above: bool) -> Expr:
     """The elementwise part of `branch`, with what is known of u."""
     order: list[Expr] = []
-    stack, seen = [branch], set()
+    stack: list[Expr] = [branch]
+    seen: set[Expr] = set()
     while stack and len(seen) <= _MOST_GUARDED:
         e = stack.pop()
         if e in seen:

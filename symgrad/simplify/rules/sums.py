@@ -43,9 +43,9 @@ def _like_terms(node: Expr, context: Context) -> Expr | None:
     }
     new: dict[int, Expr | None] = {}
     for n, (base, leaves) in enumerate(bases.items()):
-        total = [0, 0]
+        total: list[float] = [0, 0]
         for k in leaves:
-            total[coefficient[k] * tree.signs[k] < 0] += abs(coefficient[k])
+            total[int(coefficient[k] * tree.signs[k] < 0)] += abs(coefficient[k])
         if len(leaves) == 1 or (all(total) and tuple(leaves) in pairs):
             continue
         if n not in bounded and not _is_combination(tree, n, place, coefficient):
@@ -66,7 +66,8 @@ def _bases(tree: Sum, context: Context) -> tuple[dict[Expr, list[int]], dict[int
     bases: dict[Expr, list[int]] = {}
     coefficient: dict[int, float] = {}  # whole if the terms are
     for k in tree.leaves:
-        c, base = 1, tree.nodes[k]
+        c: float = 1
+        base = tree.nodes[k]
         if base.op is NEGATIVE:
             c, base = -c, base.args[0]
         if base.op is MULTIPLY and base.args[0].op is CONST and context.single(base):

@@ -636,9 +636,9 @@ def broken(program: Program) -> Program:
 def test_a_fault_stops_a_compilation_only_if_asked_to(monkeypatch):
     program = broken(lowered(*random_graph(7000, False)))
     with pytest.raises(InternalError, match="range, after place: .* by Store"):
-        verify.after("place", program)
+        verify.after("place", program, HOST_TUNING)
     monkeypatch.setattr(verify, "ENABLED", False)
-    verify.after("place", program)
+    verify.after("place", program, HOST_TUNING)
 
 
 @pytest.mark.parametrize("value, enabled", [("1", True), ("0", False), (None, False)])

@@ -16,12 +16,14 @@ import numpy as np
 import pytest
 
 import symgrad as sg
+from support import queries
 from support.codegen import FUSES, tuned
 from support.functions import mixture
 from support.random_graphs import compare
 from support.sanitized import check_seeds, needs_sanitizers, run_sanitized
 from support.tunings import SHORT_STREAMS, SMALL_TILES
 from symgrad.generate import source_of
+from symgrad.lower.statements import Tiles
 from symgrad.lower.tuning import HOST_TUNING
 
 # Vectors of 16 bytes, and of 64, which a compiler makes of what the processor has: two panels side
@@ -32,8 +34,7 @@ WIDTHS = pytest.mark.parametrize("option", ["", "-D__AVX512F__"])
 def in_tiles(f, *args, tuning=None) -> str:
     """The C of a function, which has products in tiles; its values are compared."""
     compiled = tuned(f, *args, tuning=tuning)
-    source = compiled.c_source
-    assert "sg_product" in source
+    assert queries.has(queries.program(compiled), Tiles)
     got, expected = compiled(*args), f(*args)
     for g, e in zip(
         got if isinstance(got, tuple) else (got,),
@@ -42,7 +43,7 @@ def in_tiles(f, *args, tuning=None) -> str:
     ):
         scale = np.max(np.abs(e)) * (1e-5 if g.dtype == np.float32 else 1e-13)
         np.testing.assert_allclose(g, e, rtol=0, atol=scale)
-    return source
+    return compiled.c_source
 
 
 SIZES = [17, 96, 97, 130]
@@ -206,7 +207,7 @@ def test_infinite_and_nan_summands(value):
 def test_small_and_thin_products_stay_as_they_are():
     for m, k, n in ((4, 100, 100), (100, 4, 100), (100, 100, 4), (8, 8, 8)):
         compiled = sg.compile(lambda a, b: a @ b, np.ones((m, k)), np.ones((k, n)))
-        assert "sg_product" not in compiled.c_source
+        assert not queries.has(queries.program(compiled), Tiles)
 
 
 @pytest.mark.parametrize("block", range(4))
@@ -295,14 +296,14 @@ def test_a_product_over_the_points_shares_their_pass(n):
     expected = (X * (p * (1 - p) / n)[:, None]).T @ X
     np.testing.assert_allclose(compiled(w, X), expected, rtol=0, atol=1e-15)
     few = sg.compile(sg.hessian(loss), w, X[:1000])  # they stay in the cache
-    assert few.cost().passes["X"] == 2 and "sg_product" in few.c_source
+    assert few.cost().passes["X"] == 2 and queries.has(queries.program(few), Tiles)
 
 
 @pytest.mark.parametrize("n", [4, 5, 9])
 def test_short_streams(n):
     args = mixture_data(n, 3, 2)
     compiled = tuned(sg.value_and_grad(mixture, (0, 1)), *args, tuning=SHORT_STREAMS)
-    assert re.search(r"\+= 2\) \{", compiled.c_source)
+    assert 2 in queries.block_sizes(queries.program(compiled))
     value, slopes = compiled(*args)
     expected, by_hand = mixture_gradient(*args)
     np.testing.assert_allclose(value, expected, rtol=1e-13)
@@ -329,8 +330,7 @@ def test_blocks_grow_where_each_of_them_adds_to_large_sums(n):
     rng = np.random.default_rng(n)
     args = [rng.normal(size=shape) for shape in ((3, 6), (6, 6), (n, 3), (n,))]
     compiled = tuned(sg.hessian(net, (0, 1)), *args, tuning=replace(SHORT_STREAMS, added_share=0.1))
-    sizes = {int(size) for size in re.findall(r"i\d+ \+= (\d+)\) \{", compiled.c_source)}
-    assert sizes & {4, 8, 16}
+    assert queries.block_sizes(queries.program(compiled)) & {4, 8, 16}
     expected_rows = compiled.graph.evaluate(*args)
     for row, expected in zip(compiled(*args), expected_rows, strict=True):
         for got, wanted in zip(row, expected, strict=True):
@@ -348,7 +348,7 @@ def test_sums_over_many_blocks_are_compensated():
         return np.sum(1 + 1e-3 * np.sum(y**2, axis=2), axis=0)
 
     compiled = sg.compile(f, W, X)
-    assert "+= 384) {" in compiled.c_source
+    assert 384 in queries.block_sizes(queries.program(compiled))
     wide = X.astype(np.longdouble)
     moments = wide.T @ wide
     exact = n + 1e-3 * np.einsum("kab,bc,kac->k", W, moments, W)
@@ -405,7 +405,7 @@ def test_what_blocks_of_points_share(f, n):
     rng = np.random.default_rng(n)
     args = [rng.normal(size=s) for s in ((3, 5), (5, 3), (n, 3))]
     compiled = tuned(f, *args, tuning=SHORT_STREAMS)
-    assert re.search(r"\+= 2\) \{", compiled.c_source)
+    assert 2 in queries.block_sizes(queries.program(compiled))
     got, expected = compiled(*args), f(*args)
     for g, e in zip(*(v if isinstance(v, tuple) else (v,) for v in (got, expected)), strict=True):
         np.testing.assert_allclose(g, e, rtol=1e-12, atol=1e-13)
@@ -416,7 +416,7 @@ def test_streams_of_real_size(f):
     rng = np.random.default_rng(8)
     args = [rng.normal(size=s) / 5 for s in ((20, 300), (300, 40), (1000, 20))]
     compiled = sg.compile(f, *args)
-    assert "+= 384) {" in compiled.c_source
+    assert 384 in queries.block_sizes(queries.program(compiled))
     np.testing.assert_allclose(compiled(*args), f(*args), rtol=1e-12)
 
 
@@ -439,7 +439,7 @@ def test_triangles_of_panels_that_are_not_full(n, option, tmp_path):
     rng = np.random.default_rng(n)
     X, d = rng.normal(size=(300, n)), rng.uniform(size=300)
     compiled = sg.compile(lambda X, d: np.einsum("ni,n,nj->ij", X, d, X), X, d)
-    assert "sg_product" in compiled.c_source
+    assert queries.has(queries.program(compiled), Tiles)
     ((got,),) = run_sanitized([compiled.source], [[X, d]], [[np.empty((n, n))]], tmp_path, option)
     np.testing.assert_allclose(got, (X * d[:, None]).T @ X, atol=1e-12)
 
@@ -451,7 +451,7 @@ def test_panels_that_are_not_full_are_not_read_to_their_end(n, option, tmp_path)
     rng = np.random.default_rng(n)
     a, b = rng.normal(size=(300, 40)), rng.normal(size=(40, n))
     compiled = sg.compile(lambda a, b: a @ b, a, b)
-    assert "sg_product" in compiled.c_source
+    assert queries.has(queries.program(compiled), Tiles)
     ((got,),) = run_sanitized([compiled.source], [[a, b]], [[np.empty((300, n))]], tmp_path, option)
     np.testing.assert_allclose(got, a @ b, atol=1e-12)
 
@@ -501,7 +501,7 @@ def test_carries_of_all_tiles(dtype, option, tmp_path):
     compiled = tuned(lambda X, Y, d: ((X.T * d) @ Y, (X.T * d) @ X), X, Y, d, tuning=SMALL_TILES)
     like = [np.empty((31, k), dtype) for k in (70, 31)]
     (got,) = run_sanitized([compiled.source], [[X, Y, d]], [like], tmp_path, option)
-    assert "carry" in compiled.c_source
+    assert not queries.has(queries.program(compiled), Tiles, carry=None)
     for g, right in zip(got, (Y, X), strict=True):
         exact = (X.T * d).astype(np.longdouble) @ right.astype(np.longdouble)
         size = X.T.astype(np.longdouble) @ right.astype(np.longdouble)

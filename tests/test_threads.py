@@ -24,7 +24,7 @@ import numpy as np
 import pytest
 
 import symgrad as sg
-from support import codegen, lane_functions, random_graphs
+from support import codegen, lane_functions, queries, random_graphs
 from support.agreement import close, leaves, same_bits
 from support.codegen import STRICT
 from support.functions import mixture, normals
@@ -215,7 +215,7 @@ def test_sums_are_as_accurate():
         return np.sum(y, axis=0), np.sum(np.sqrt(np.sum(y * y, axis=1)))
 
     c = sg.compile(f, x, threads=3)
-    assert MARK in c.c_source
+    assert queries.shared(queries.program(c))
     got = c(x)
     y = x * np.sqrt(np.abs(x) + 1)
     for k in range(2):
@@ -225,7 +225,7 @@ def test_sums_are_as_accurate():
 
 
 def test_small_loops_and_index_checks_stay_serial():
-    assert "SG_PARALLEL" not in sg.compile(sums, *sample(200), threads=4).c_source
+    assert not queries.shared(queries.program(sg.compile(sums, *sample(200), threads=4)))
     x = np.linspace(0, 1, 100_000)
     index = np.arange(100_000)
     c = sg.compile(lambda x, i: np.sum(np.sin(x[i]) * np.exp(x)) + np.sum(np.cos(x)), x, index,
@@ -520,7 +520,7 @@ def test_exported_c_has_room_for_the_threads_it_was_made_for(threads, tmp_path):
     """More of them are not used, and the workspace is not left: what is behind it stays."""
     args = normals((60,), (20_011, 60))
     c = sg.compile(logistic_hessian, *args, threads=2, name="hessian")
-    assert teams(c.c_source) == 1
+    assert [loop.team is None for loop in queries.shared(queries.program(c))] == [False]
     path, made = c.export(tmp_path)[0], tmp_path / "made.so"
     options = ["-fopenmp", f"-DSG_THREADS={threads}"] if threads else []
     command = [GCC, "-std=c99", "-O2", "-ffp-contract=off", "-shared", "-fPIC", *options,

@@ -375,6 +375,7 @@ binary("jn_root",  special.jn_root,  "sg_jn_root@({0}, {1})", (None, lambda n, x
 binary("polygamma", special.polygamma, "sg_polygamma@({0}, {1})", (None, lambda n, x, out: bind("polygamma", n + 1, x)),        "polygamma(a, b)", ((1.0, 1.0), _POSITIVE), 80)
 binary("betaln",   special.betaln,   "sg_betaln@({0}, {1})",  (lambda a, b, out: -_step(0, a, b), lambda a, b, out: -_step(0, b, a)), "loggamma(a) + loggamma(b) - loggamma(a + b)", (_POSITIVE, _POSITIVE), 90, commutative=True)
 
+_evaluate: Any
 for _name, _evaluate, _c, _sympy, _negation, _inequalities in (
     ("less",          np.less,          "{0} < {1}",  "a < b",    "greater_equal", ((1, 1),)),
     ("less_equal",    np.less_equal,    "{0} <= {1}", "a <= b",   "greater",       ((1, 0),)),

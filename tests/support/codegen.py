@@ -43,13 +43,17 @@ def tuned(f, *args, **options):
     return Compiled(sg.trace(f, *args).simplify(), Options(**options))
 
 
-def c_of(args, outs, name="f", tuning=HOST_TUNING, **options):
-    """C of a graph; further options are those of `lower`."""
+def program_of(args, outs, **options):
+    """The loop program of a graph with arguments x0, x1, … and results y0, y1, …"""
     outs = expand_composites(drop_stops(outs))
     check(outs)
     inputs, outputs = [f"x{k}" for k in range(len(args))], [f"y{k}" for k in range(len(outs))]
-    program = lower(args, outs, inputs, outputs, tuning=tuning, **options)
-    return emit(program, name, tuning=tuning)
+    return lower(args, outs, inputs, outputs, **options)
+
+
+def c_of(args, outs, name="f", tuning=HOST_TUNING, **options):
+    """C of a graph; further options are those of `lower`."""
+    return emit(program_of(args, outs, tuning=tuning, **options), name, tuning=tuning)
 
 
 def expanded(outs):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from symgrad.expr.node import CONST, EYE, Expr, bind, const, const_value, is_const
 from symgrad.ops.einsum import EINSUM, einsum
-from symgrad.ops.linear import broadcast, sum_
+from symgrad.ops.elementwise import DIVIDE, MULTIPLY
+from symgrad.ops.linear import BROADCAST, SUM, broadcast, sum_
 from symgrad.simplify.facts import axes_except
 from symgrad.simplify.pattern import Context, Rule, function_rule
-from symgrad.simplify.vocabulary import BROADCAST, DIVIDE, MULTIPLY, SQUARE, SUM, Axes
+from symgrad.simplify.vocabulary import SQUARE, Axes
 
 
 def _spread_over(node: Expr, x: Expr) -> tuple[Expr, Axes] | None:

@@ -26,9 +26,9 @@ from symgrad.lower import verify
 from symgrad.lower.access import accesses_of
 from symgrad.lower.interpret import interpret
 from symgrad.lower.interpreter.memory import Made
+from symgrad.lower.pipeline import lower
 from symgrad.lower.program import Program, statements
 from symgrad.lower.scalar import index_of, load_of
-from symgrad.lower.schedule import lower, row_strides
 from symgrad.lower.share import share
 from symgrad.lower.statements import (
     Access,
@@ -42,6 +42,7 @@ from symgrad.lower.statements import (
     Store,
     Tiles,
     Zero,
+    row_strides,
 )
 from symgrad.lower.tuning import HOST_TUNING, NEVER, Tuning
 from symgrad.simplify import simplify

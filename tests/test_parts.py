@@ -20,7 +20,7 @@ from symgrad.diff.modes import drop_stops
 from symgrad.emit.c import emit
 from symgrad.expr.evaluate import evaluate
 from symgrad.expr.walk import expand_composites
-from symgrad.lower.schedule import lower
+from symgrad.lower.pipeline import lower
 from symgrad.lower.share import share
 from symgrad.lower.tuning import HOST_TUNING
 

@@ -44,7 +44,6 @@ from symgrad.lower.scalar import (
     is_next,
     loads,
 )
-from symgrad.lower.schedule import row_strides
 from symgrad.lower.statements import (
     Best,
     Buffer,
@@ -61,6 +60,7 @@ from symgrad.lower.statements import (
     Turns,
     Zero,
     is_flat,
+    row_strides,
     values,
 )  # fmt: skip
 from symgrad.lower.tuning import HOST_TUNING, Tuning

@@ -16,65 +16,22 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from symgrad.expr.node import CONST, FLOATS, Expr, const, const_value
-from symgrad.expr.walk import substitute, toposort
-from symgrad.lower import product, verify
-from symgrad.lower.access import accesses
-from symgrad.lower.contract import split_contractions
+from symgrad.expr.node import Expr, const
+from symgrad.expr.walk import substitute
+from symgrad.lower import product
 from symgrad.lower.kernel import CheckIndex, Contract, Extremum, Kernel
 from symgrad.lower.kernels import Kernels
-from symgrad.lower.lanes import COSTLY, LANES, cut_into_lanes
-from symgrad.lower.program import Program, statements
-from symgrad.lower.scalar import INDEX, is_next, loads
-from symgrad.lower.statements import Buffer, Call, Flush, Loop, Merge, Store, Zero, values
+from symgrad.lower.scalar import INDEX, indices_of, loads, steps_of
+from symgrad.lower.statements import Buffer, Loop, Merge, Store, Zero
 from symgrad.lower.stream import (
     ChunkSums,
     Window,
     blocks_of_chunk,
     blocks_of_points,
-    share_among_threads,
     with_carry,
 )
-from symgrad.lower.tuning import HOST_TUNING, Tuning
-from symgrad.ops.elementwise import MULTIPLY, minimum
-
-
-def lower(
-    args: Sequence[Expr],
-    outs: Sequence[Expr],
-    arg_names: Sequence[str],
-    out_names: Sequence[str],
-    *,
-    threads: int = 1,
-    blas: bool = False,
-    tuning: Tuning = HOST_TUNING,
-) -> Program:
-    """The loop program of a graph without composites and stop_gradients.
-
-    Parameters are the argument nodes and results with the C names they will have, how many threads
-    may share a loop, whether a BLAS multiplies large matrices, and the thresholds.
-    """
-    kernels = Kernels(args, split_contractions(outs, tuning), arg_names, out_names, blas, tuning)
-    kernels.kernels = _checks_first(kernels.kernels)
-    scheduler = _Scheduler(kernels, threads)
-    body = scheduler.nest(kernels.kernels, {})
-    inputs = kernels.inputs + [b for b in kernels.data if b.role == "data"]
-    program = Program(inputs, kernels.outputs, kernels.buffers, body, -1, kernels.indices)
-    verify.after("nest", program, tuning)
-    for change in PASSES:
-        program = change(program, threads, tuning)
-        verify.after(change.__name__, program, tuning)
-    return program
-
-
-def _checks_first(kernels: list[Kernel]) -> list[Kernel]:
-    """Checks of given indices before everything else: they keep no other loops apart."""
-    written = {k.buffer.number for k in kernels}
-
-    def early(k: Kernel) -> bool:
-        return k.barrier and not any(number in written for number, _ in k.reads())
-
-    return [k for k in kernels if early(k)] + [k for k in kernels if not early(k)]
+from symgrad.lower.tuning import Tuning
+from symgrad.ops.elementwise import minimum
 
 
 def _both_check(first: Kernel, second: Kernel) -> bool:
@@ -85,7 +42,7 @@ def _both_check(first: Kernel, second: Kernel) -> bool:
     )
 
 
-class _Scheduler:
+class Scheduler:
     def __init__(self, kernels: Kernels, threads: int) -> None:
         self.threads = threads  # that may share the next loop
         self.buffers = {b.number: b for b in kernels.buffers}
@@ -496,12 +453,13 @@ class _Scheduler:
             shape = self.buffers[number].shape
             stride, size = 1, max(math.prod(shape), 1)
             if self.windows:
-                moving = {i for at in index if at is not None for i in _indices(at) if i in scores}
+                given = [at for at in index if at is not None]
+                moving = {i for at in given for i in indices_of(at) if i in scores}
                 size = math.prod(self.extent[i] for i in moving)
             for axis in range(len(shape) - 1, -1, -1):
                 at = index[axis] if axis < len(index) else None
                 if at is not None:
-                    for i, step in _steps(at):
+                    for i, step in steps_of(at):
                         if i in scores:
                             scores[i] += step * stride * size
                 stride *= shape[axis]
@@ -580,7 +538,7 @@ class _Scheduler:
 class _Scope:
     """Loops around a kernel, and the streams that are open: see `kernel.Scope`."""
 
-    scheduler: _Scheduler
+    scheduler: Scheduler
     bound: dict[Expr, Expr]
 
     def renamed(self, kernel: Kernel, exprs: Sequence[Expr]) -> tuple[Expr, ...]:
@@ -608,221 +566,3 @@ def _points_of_block(p: product.Product, tuning: Tuning) -> int:
 
 def _elements(k: Kernel) -> int:
     return math.prod(k.buffer.shape)
-
-
-def _indices(expr: Expr) -> list[Expr]:
-    """The loop variables in an index expression."""
-    return [index for index, _ in _steps(expr)]
-
-
-def _steps(expr: Expr) -> list[tuple[Expr, int]]:
-    """The loop variables in an index expression, each with its factor, as far as it is linear."""
-    found, stack = [], [(expr, 1)]
-    while stack:
-        node, step = stack.pop()
-        if node.op is INDEX:
-            found.append((node, step))
-        if node.op is MULTIPLY and any(a.op is CONST for a in node.args):
-            step *= math.prod(abs(int(const_value(a))) for a in node.args if a.op is CONST)
-        stack.extend((a, step) for a in node.args)
-    return found
-
-
-# ---- buffers ---------------------------------------------------------------------------------
-
-
-def shrink(program: Program, threads: int, tuning: Tuning) -> Program:
-    """Temporaries without the axes that every access fixes by the same loop around."""
-    program = program.copied()
-    body, buffers = program.body, program.by_number
-    prefix: dict[int, tuple[Loop, ...]] = {}
-    indices: dict[int, list[dict[int, Expr]]] = {}
-    for access, path in accesses(body):
-        number = access.buffer
-        if buffers[number].role != "work":
-            continue
-        indices.setdefault(number, []).append(access.fixed)
-        known = prefix.get(number)
-        if known is None:
-            prefix[number] = path
-        else:
-            same = 0
-            while same < min(len(known), len(path)) and known[same] is path[same]:
-                same += 1
-            prefix[number] = known[:same]
-    for number, all_indices in indices.items():
-        around = prefix[number]
-        ndim = len(buffers[number].shape)
-        buffers[number].kept_axes = _kept_axes(ndim, all_indices, around)
-        buffers[number].home = around[-1].body if around else body
-    return program
-
-
-def _kept_axes(
-    ndim: int, indices: Sequence[dict[int, Expr]], around: tuple[Loop, ...]
-) -> tuple[int, ...]:
-    """The axes of a temporary that need storage: where its accesses fix them, loops around them."""
-    depth = {loop.index: k for k, loop in enumerate(around)}
-    fixed = {
-        a: i
-        for a, i in indices[0].items()
-        if i in depth and all(other.get(a) is i for other in indices)
-    }
-    # A scan hands its last element from one iteration of a loop to the next: one for every
-    # iteration of the loops inside of that loop, so their axes stay.
-    others = {entry for index in indices for a, entry in index.items() if a not in fixed}
-    carried = min((depth[i] for e in others for i in _indices(e) if i in depth), default=len(depth))
-    return tuple(a for a in range(ndim) if a not in fixed or depth[fixed[a]] > carried)
-
-
-def leave_out_zeros(program: Program, threads: int, tuning: Tuning) -> Program:
-    """Loops inside a block of lanes over the part of a triangle that matters.
-
-    Elsewhere the innermost loop is short, and a constant number of rounds is worth more.
-    """
-    program = program.copied()
-    stack: list[tuple[Loop, Loop | None]] = []  # with the next loop around it, inside the lanes
-    for top in program.body:
-        if isinstance(top, Loop) and top.lanes:
-            stack += [(s, None) for s in top.body if isinstance(s, Loop)]
-    while stack:
-        loop, outer = stack.pop()
-        stack += [(s, loop) for s in loop.body if isinstance(s, Loop)]
-        orders = {s.order if isinstance(s, Store) else None for s, _ in statements(loop.body)}
-        if outer is None or orders == {None}:
-            continue
-        if orders == {(outer.index, loop.index)}:
-            loop.start = outer.index
-        elif orders == {(loop.index, outer.index)}:
-            loop.stop = outer.index + const(1, "int64")
-    return program
-
-
-def split_sums(program: Program, threads: int, tuning: Tuning) -> Program:
-    """Sums in loops of their own, behind what sets the elements of arrays: both are vectors then.
-
-    Outside of lanes, where one loop holds both and neither needs the other's variables.
-    """
-    program = program.copied()
-    stack = [program.body]
-    while stack:
-        statements_ = stack.pop()
-        for position, loop in reversed(list(enumerate(statements_))):
-            if not isinstance(loop, Loop) or loop.lanes:
-                continue
-            stack.append(loop.body)
-            sums = [s for s in loop.body if _is_sum_over(s, loop.index)]
-            others = [s for s in loop.body if s not in sums]
-            if sums and others and _are_apart(sums, others, loop, tuning):
-                index = program.fresh()
-                loop.body[:] = others
-                behind = Loop(index, loop.extent, start=loop.start, stop=loop.stop)
-                for s in sums:
-                    *at, value = substitute([*s.index, s.value], {loop.index: index})
-                    behind.body.append(Store(s.buffer, tuple(at), value, s.op))
-                statements_.insert(position + 1, behind)
-    return program
-
-
-def _is_sum_over(s: Any, index: Expr) -> bool:
-    """Whether a statement adds to an element that a loop does not move."""
-    return (
-        isinstance(s, Store)
-        and s.op == "+"
-        and s.buffer.dtype in FLOATS
-        and not any(index in toposort([i]) for i in s.index)
-    )
-
-
-def _are_apart(sums: Sequence[Store], others: Sequence[Any], loop: Loop, tuning: Tuning) -> bool:
-    """Whether sums may be taken behind the loop in which `others` stay, and that pays."""
-    added = {s.buffer.number for s in sums}
-    written: dict[int, tuple[Expr, ...]] = {}
-    for s in others:
-        if not isinstance(s, Store) or s.op not in ("=", "+", "*"):
-            return False
-        own = any(is_next(s.index[a], loop.index) for a in s.buffer.kept_axes)
-        if not own or written.setdefault(s.buffer.number, s.index) != s.index:
-            return False
-    for n in loads(tuple(v for s in (*sums, *others) for v in values(s))):
-        if n.attrs[0] in added or n.args != written.get(n.attrs[0], n.args):
-            return False
-    costly = any(n.op.cost >= COSTLY for s in others for n in toposort([s.value]))
-    return loop.step == 1 and loop.extent >= (tuning.vector_from_rounds if costly else 2 * LANES)
-
-
-def place(program: Program, threads: int, tuning: Tuning) -> Program:
-    """Local variables, stack arrays and workspace offsets chosen for all buffers.
-
-    Workspace intervals run over the top-level statements; equal storage is reused first-fit.
-    """
-    program = program.copied()
-    body, buffers = program.body, program.buffers
-    first: dict[int, int] = {}
-    last: dict[int, int] = {}
-    for position, top in enumerate(body):
-        for access, _ in accesses([top]):
-            first.setdefault(access.buffer, position)
-            last[access.buffer] = position
-    called = _given_by_address(body)
-    for position, top in enumerate(body):
-        if isinstance(top, Loop) and top.members:
-            alone = [b for b in buffers if first.get(b.number) == last.get(b.number) == position]
-            alone = [b for b in alone if b.role == "work"]
-            team = share_among_threads(top, alone, called, len(buffers), tuning)
-            if team is not None:
-                buffers.append(team)
-                first[team.number] = last[team.number] = position
-    stack_bytes = 0
-    placed: list[Buffer] = []
-    total = 0
-    for buffer in sorted(
-        (b for b in buffers if b.role == "work"), key=lambda b: (first.get(b.number, 0), b.number)
-    ):
-        if not buffer.kept_axes and buffer.number not in called:
-            buffer.role = "scalar"
-            continue
-        if buffer.nbytes <= tuning.local_bytes and (
-            stack_bytes + buffer.nbytes <= tuning.all_locals_bytes
-        ):
-            buffer.role = "local"
-            stack_bytes += buffer.nbytes
-            continue
-        busy = sorted(
-            (p.offset, p.offset + p.room) for p in placed if last[p.number] >= first[buffer.number]
-        )
-        offset = 0
-        for start, stop in busy:
-            if offset + buffer.room <= start:
-                break
-            offset = max(offset, stop)
-        buffer.offset = offset
-        placed.append(buffer)
-        total = max(total, offset + buffer.room)
-    program.workspace_bytes = total
-    return program
-
-
-def _given_by_address(body: list) -> set[int]:
-    """The buffers that functions write to through a pointer, even if they have one element."""
-    found: set[int] = set()
-    for s, _ in statements(body):
-        if isinstance(s, Call):
-            found |= {b.number for b, _ in (*s.operands, s.target)}
-        elif isinstance(s, Flush):
-            found.add(s.partial.number)
-        elif isinstance(s, Merge) and s.carry is not None:
-            found.add(s.carry.number)
-    return found
-
-
-# In this order. Each leaves the program alone that it is given, and its result can be verified.
-PASSES = (shrink, cut_into_lanes, leave_out_zeros, split_sums, place)
-
-
-def row_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Row-major strides of a shape, in elements."""
-    strides = [1] * len(shape)
-    for k in range(len(shape) - 2, -1, -1):
-        strides[k] = strides[k + 1] * shape[k + 1]
-    return tuple(strides)

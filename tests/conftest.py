@@ -13,6 +13,7 @@ import hashlib
 import os
 import signal
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,7 @@ from symgrad import generate
 from symgrad.emit.c import Source
 from symgrad.errors import BuildError
 from symgrad.expr import validate
-from symgrad.lower import contract, interpret, product, schedule, stream, verify
+from symgrad.lower import interpret, schedule, verify
 from symgrad.lower.program import Program, statements
 from symgrad.lower.statements import values
 from symgrad.runtime import compiler, dispatch
@@ -107,6 +108,20 @@ def _is_new(folder: Path, text: str) -> bool:
     return True
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Cases behind the first ones of a test that says `quick(count)` are slow."""
+    counts: Counter[object] = Counter()
+    for item in items:
+        marker = item.get_closest_marker("quick")
+        if marker is not None:
+            (count,) = marker.args
+            function = item.parent, getattr(item, "originalname", item.name)
+            counts[function] += 1
+            if counts[function] > count:
+                item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(scope="session")
 def seen_c(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with one empty file per distinct text, common to the processes of a run."""
@@ -145,11 +160,10 @@ def programs_are_right_on_checked_memory(seen_c: Path):
 
 
 @pytest.fixture(autouse=True)
-def c_is_generated(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch):
+def c_is_generated(monkeypatch: pytest.MonkeyPatch):
     """Tests see the C of today's code, and leave no record of code that a test has changed."""
-    if "records" not in request.keywords:
-        monkeypatch.setattr(Record, "find", lambda self: None)
-        monkeypatch.setattr(Record, "write", lambda self, binding, library: None)
+    monkeypatch.setattr(Record, "find", lambda self: None)
+    monkeypatch.setattr(Record, "write", lambda self, binding, library: None)
 
 
 @pytest.fixture
@@ -158,25 +172,3 @@ def no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CC", raising=False)
     monkeypatch.setenv("PATH", "")
     monkeypatch.setitem(sys.modules, "ziglang", None)
-
-
-@pytest.fixture
-def small_tiles(monkeypatch):
-    """Every contraction of two matrices in tiles, in blocks smaller than they are."""
-    monkeypatch.setattr(contract, "_FOLDED", 1)
-    monkeypatch.setattr(product, "_FEWEST", 1)
-    monkeypatch.setattr(product, "_SMALLEST_FACE", 1)
-    monkeypatch.setattr(product, "_BLOCK_ROWS", 12)
-    monkeypatch.setattr(product, "_MOST_ROWS", 12)
-    monkeypatch.setattr(product, "_BLOCK_COLUMNS", 16)
-    monkeypatch.setattr(product, "_BLOCK_INNER", 3)
-    monkeypatch.setattr(product, "_COMPENSATE", 2)
-
-
-@pytest.fixture
-def short_streams(small_tiles, monkeypatch):
-    monkeypatch.setattr(schedule, "_STREAM_BLOCK", 2)
-    monkeypatch.setattr(schedule, "_STREAM_BYTES", -1)
-    monkeypatch.setattr(schedule, "_ADDED_SHARE", 0)
-    monkeypatch.setattr(schedule, "_COMPENSATE", 2)
-    monkeypatch.setattr(stream, "_CHUNK_BLOCKS", 1)

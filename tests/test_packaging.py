@@ -26,12 +26,13 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 # one folder may.
 LAYERS = [
     ["errors", "forks", "version"],
-    ["names", "tree", "specs", "boundary", "fixed", "options", "pickling", "resources"],
+    ["names", "tree", "specs", "boundary", "fixed", "machines", "pickling", "resources"],
     ["expr"],
     ["ops"],
     ["trace", "diff", "inspect"],
     ["simplify"],
     ["graph", "signature", "lower"],
+    ["options"],
     ["runtime"],
     ["emit"],
     ["generate"],
@@ -193,14 +194,19 @@ def test_the_call_path_is_made_of_all_files_of_its_folder():
     assert all(p.suffix in (".c", ".h") for p in dispatch._FASTCALL.iterdir())  # resources._below
 
 
-def test_ci_runs_the_command_of_the_readme():
-    """The script finds the README's command and nothing else; here it prints instead of running."""
-    script = (ROOT / ".ci" / "run").read_text().replace("exec bash -euo pipefail -c", "exec echo")
+def test_ci_runs_the_command_of_the_readme(project):
+    """The script finds the README's command; here it prints what it would run."""
+    script = (ROOT / ".ci" / "run").read_text()
+    assert script.count('bash -euo pipefail -c "$1"') == 1
+    script = script.replace('bash -euo pipefail -c "$1"', 'echo "$1"')
     script = script.replace('"$(dirname "${BASH_SOURCE[0]}")/.."', f'"{ROOT}"')
     result = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
-    announced, command = result.stdout.splitlines()
+    announced, command, *checks = result.stdout.splitlines()
     assert announced == f"+ {command}"
     assert "-m pytest" in command and command in (ROOT / "README.md").read_text()
+    assert checks[1::2] and checks[::2] == [f"+ {check}" for check in checks[1::2]]
+    tools = {check.split()[0].removeprefix(".venv/bin/") for check in checks[1::2]}
+    assert tools <= required(project["project"]["optional-dependencies"]["test"])
 
 
 def test_every_dependency_has_a_lower_bound():

@@ -24,9 +24,9 @@ def state(program: Program) -> tuple[object, ...]:
 @pytest.mark.parametrize("name", ["mixture_middle", "network_wide_threads", *FEW])
 def test_passes_leave_their_argument_alone(name, monkeypatch):
     def watched(change):
-        def run(program, threads):
+        def run(program, *options):
             before = state(program)
-            made = change(program, threads)
+            made = change(program, *options)
             assert state(program) == before and made is not program
             mine = {id(b) for b in program.buffers}
             assert mine.isdisjoint(map(id, made.buffers))

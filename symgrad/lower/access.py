@@ -20,8 +20,8 @@ from symgrad.lower.statements import (
     values,
     walks_on,
 )  # fmt: skip
+from symgrad.lower.tuning import HOST_TUNING, Tuning
 
-_CACHED_BYTES = 1 << 18  # of an array that stays in the second-level cache between two loops
 _MOST_GUARDS = 8  # ways to one load, each with guards of its own, that are told apart
 
 
@@ -76,7 +76,7 @@ def _load(node: Expr, guards: frozenset[Expr]) -> Access:
 # ---- who uses a buffer, and how often ------------------------------------------------------------
 
 
-def passes(program: Program) -> dict[str, int]:
+def passes(program: Program, tuning: Tuning = HOST_TUNING) -> dict[str, int]:
     """How often each input comes from memory, from its first element to its last.
 
     Loops outside the first one that moves along an array go through it again in every round, unless
@@ -94,7 +94,7 @@ def passes(program: Program) -> dict[str, int]:
             moving |= {i for loop in path if loop.index in moving for i in walks_on(loop)}
             count = 1
             for loop in path:
-                if loop.index in moving or array.nbytes <= _CACHED_BYTES:
+                if loop.index in moving or array.nbytes <= tuning.cached_bytes:
                     break
                 count *= -(-loop.extent // loop.step)
             rounds[array.name] = max(rounds.get(array.name, 0), count)

@@ -16,15 +16,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from symgrad.expr.node import CONST, FLOATS, Expr, bind, const, const_value
+from symgrad.expr.node import CONST, FLOATS, Expr, const, const_value
 from symgrad.expr.walk import substitute, toposort
 from symgrad.lower import product, verify
 from symgrad.lower.access import accesses
 from symgrad.lower.contract import split_contractions
 from symgrad.lower.kernel import CheckIndex, Contract, Extremum, Kernel
 from symgrad.lower.kernels import Kernels
-from symgrad.lower.lanes import COSTLY, FEWEST_ROUNDS, LANES, cut_into_lanes
-from symgrad.lower.program import ALL_LOCALS_BYTES, LOCAL_BYTES, Program, statements
+from symgrad.lower.lanes import COSTLY, LANES, cut_into_lanes
+from symgrad.lower.program import Program, statements
 from symgrad.lower.scalar import INDEX, is_next, loads
 from symgrad.lower.statements import Buffer, Call, Flush, Loop, Merge, Store, Zero, values
 from symgrad.lower.stream import (
@@ -35,16 +35,8 @@ from symgrad.lower.stream import (
     share_among_threads,
     with_carry,
 )
-
-_READ_AGAIN_BYTES = 2 << 20  # of arrays that stay in the second-level cache
-_SUMS_IN_CACHE = 4096  # elements of an array of sums that a loop over other data may carry along
-_STREAM_BLOCK = 96  # points: a block of rows of a product
-_MANY_SUMMANDS = 192  # of a product, from which copying its other factor wants more rows
-_STREAM_BYTES = 2 << 20  # what is not written and read again, from which a stream pays
-_BLAS_BLOCK = 1024  # points of a block, or summands, that are worth a call of a BLAS
-_COMPENSATE = 16  # blocks from which the sums of chunks are added with compensation
-_CHUNK_BYTES = 8 << 20  # of a sum over the points, up to which chunks have one of their own
-_ADDED_SHARE = 0.5  # sums that every block adds to are in a cache more often than not
+from symgrad.lower.tuning import HOST_TUNING, Tuning
+from symgrad.ops.elementwise import MULTIPLY, minimum
 
 
 def lower(
@@ -55,22 +47,23 @@ def lower(
     *,
     threads: int = 1,
     blas: bool = False,
+    tuning: Tuning = HOST_TUNING,
 ) -> Program:
     """The loop program of a graph without composites and stop_gradients.
 
     Parameters are the argument nodes and results with the C names they will have, how many threads
-    may share a loop, and whether a BLAS multiplies large matrices.
+    may share a loop, whether a BLAS multiplies large matrices, and the thresholds.
     """
-    kernels = Kernels(args, split_contractions(outs), arg_names, out_names, blas)
+    kernels = Kernels(args, split_contractions(outs, tuning), arg_names, out_names, blas, tuning)
     kernels.kernels = _checks_first(kernels.kernels)
     scheduler = _Scheduler(kernels, threads)
     body = scheduler.nest(kernels.kernels, {})
     inputs = kernels.inputs + [b for b in kernels.data if b.role == "data"]
     program = Program(inputs, kernels.outputs, kernels.buffers, body, -1, kernels.indices)
-    verify.after("nest", program)
+    verify.after("nest", program, tuning)
     for change in PASSES:
-        program = change(program, threads)
-        verify.after(change.__name__, program)
+        program = change(program, threads, tuning)
+        verify.after(change.__name__, program, tuning)
     return program
 
 
@@ -97,6 +90,7 @@ class _Scheduler:
         self.threads = threads  # that may share the next loop
         self.buffers = {b.number: b for b in kernels.buffers}
         self.kernels = kernels
+        self.tuning = kernels.tuning
         self.reads = {k: k.reads() for k in kernels.kernels}
         self.parent: dict[Expr, Expr] = {}
         self.members: dict[Expr, set[Kernel]] = {}
@@ -246,13 +240,13 @@ class _Scheduler:
         blocks: dict[Expr, int] = {}
         for p in every:
             axis = self.find(p.row)
-            blocks[axis] = max(blocks.get(axis, 0), _points_of_block(p))
+            blocks[axis] = max(blocks.get(axis, 0), _points_of_block(p, self.tuning))
         for p in every:
             axis = self.find(p.inner)
             if p.blas:
-                blocks[axis] = max(blocks.get(axis, 0), _BLAS_BLOCK)
+                blocks[axis] = max(blocks.get(axis, 0), self.tuning.blas_block)
             else:
-                blocks.setdefault(axis, product.block_of_summands(p.extents[2]))
+                blocks.setdefault(axis, product.block_of_summands(p.extents[2], self.tuning))
         result = {}
         for axis, block in blocks.items():
             if self.extent[axis] < 2 * block:
@@ -265,11 +259,11 @@ class _Scheduler:
             products = [k for k in stored if isinstance(k, Contract)]
             sums = [k for k in members if not set(self._axes(k, axis)) & set(k.target)]
             saved = 2 * sum(k.buffer.nbytes for k in products) + self._read_again(members, axis)
-            added = _ADDED_SHARE * sum(k.buffer.nbytes for k in sums)
+            added = self.tuning.added_share * sum(k.buffer.nbytes for k in sums)
             # Every block adds to the sums: the larger they are, the fewer blocks.
             while saved <= added * -(-self.extent[axis] // block) and self.extent[axis] > 4 * block:
                 block *= 2
-            if saved > max(added * -(-self.extent[axis] // block), _STREAM_BYTES):
+            if saved > max(added * -(-self.extent[axis] // block), self.tuning.stream_from_bytes):
                 result[axis] = block
         return result
 
@@ -312,21 +306,24 @@ class _Scheduler:
             buffer = self.buffers[number]
             buffer.shape = (*buffer.shape[:a], size, *buffer.shape[a + 1 :])
         reduced = [k for k in members if self._is_reduced(k, axis)]
-        sums = [k for k in reduced if k.adds_up and k.buffer.nbytes <= _CHUNK_BYTES]
+        most = self.tuning.chunk_sum_bytes
+        sums = [k for k in reduced if k.adds_up and k.buffer.nbytes <= most]
         work, blocks = sum(k.work for k in members), -(-total // size)
-        together = blocks_of_chunk(blocks, sum(map(_elements, sums)), work / blocks)
+        together = blocks_of_chunk(blocks, sum(map(_elements, sums)), work / blocks, self.tuning)
         in_chunks = sums if together < blocks else []
         rounds, body, begin, added = blocks_of_points(
             total, size, together if in_chunks else 1, self.kernels.fresh
         )
         chunks = ChunkSums()
+        many = total >= self.tuning.compensate_from_points * size
         for k in in_chunks:
-            self._add_in_chunks(k, chunks, rounds.index, total >= _COMPENSATE * size)
+            self._add_in_chunks(k, chunks, rounds.index, many)
         extent = None
         if total % size:
-            extent = bind("minimum", const(total, "int64") - begin, const(size, "int64"))
+            extent = minimum(const(total, "int64") - begin, size)
         threads = self.threads
-        if not self.windows and len(chunks.parts) == len(reduced) and _shareable(members):
+        in_parts = len(chunks.parts) == len(reduced)
+        if not self.windows and in_parts and _shareable(members, self.tuning):
             rounds.members, self.threads = threads, 1
         local, parts = self.kernels.fresh(), chunks.parts
         self.windows[axis] = Window(begin, size, extent, local, private, parts, added)
@@ -455,7 +452,7 @@ class _Scheduler:
             axis = groups[group][0]
             if axis not in classes:
                 continue
-            if classes[axis] in k.reduce and _elements(k) > _SUMS_IN_CACHE:
+            if classes[axis] in k.reduce and _elements(k) > self.tuning.sums_in_cache:
                 continue
             produced = math.prod(writer.buffer.shape)
             if produced > size and self._earliest(k, axis, groups, place) <= group:
@@ -513,7 +510,8 @@ class _Scheduler:
         # A loop over summands outside sweeps all sums in every round; one over sums reads all
         # summands in every round.
         read = sum(self.buffers[n].nbytes for n in {n for n, _ in self.reads[k]} if n >= 0)
-        if math.prod(self.extent[i] for i in kept) > _SUMS_IN_CACHE and read <= _READ_AGAIN_BYTES:
+        sums = math.prod(self.extent[i] for i in kept)
+        if sums > self.tuning.sums_in_cache and read <= self.tuning.read_again_bytes:
             ordered = kept
         return max(ordered, key=lambda i: scores[i])
 
@@ -546,7 +544,7 @@ class _Scheduler:
             )
         return product.loops(
             p, buffer, target, carry_index, axes, limits, origins, added, self.buffers,
-            self.kernels.fresh, parallel=self.threads > 1,
+            self.kernels.fresh, parallel=self.threads > 1, tuning=self.tuning,
         )  # fmt: skip
 
     def _sum_in_chunk(self, buffer: Buffer) -> Buffer:
@@ -595,17 +593,17 @@ class _Scope:
         return self.scheduler._sum_in_chunk(buffer)
 
 
-def _shareable(members: Sequence[Kernel]) -> bool:
+def _shareable(members: Sequence[Kernel], tuning: Tuning) -> bool:
     """Whether it pays to share blocks among threads, and no BLAS does that already."""
     blas = any(isinstance(k, Contract) and k.product.blas for k in members)
-    return not blas and sum(k.work for k in members) >= product.SHARED_WORK
+    return not blas and sum(k.work for k in members) >= tuning.share_from_work
 
 
-def _points_of_block(p: product.Product) -> int:
+def _points_of_block(p: product.Product, tuning: Tuning) -> int:
     """Rows of a product that are worth a copy of the other factor, which every block makes."""
     if p.blas:
-        return _BLAS_BLOCK
-    return _STREAM_BLOCK if p.extents[2] < _MANY_SUMMANDS else 4 * _STREAM_BLOCK
+        return tuning.blas_block
+    return tuning.stream_points if p.extents[2] < tuning.many_summands else 4 * tuning.stream_points
 
 
 def _elements(k: Kernel) -> int:
@@ -624,7 +622,7 @@ def _steps(expr: Expr) -> list[tuple[Expr, int]]:
         node, step = stack.pop()
         if node.op is INDEX:
             found.append((node, step))
-        if node.name == "multiply" and any(a.op is CONST for a in node.args):
+        if node.op is MULTIPLY and any(a.op is CONST for a in node.args):
             step *= math.prod(abs(int(const_value(a))) for a in node.args if a.op is CONST)
         stack.extend((a, step) for a in node.args)
     return found
@@ -633,7 +631,7 @@ def _steps(expr: Expr) -> list[tuple[Expr, int]]:
 # ---- buffers ---------------------------------------------------------------------------------
 
 
-def shrink(program: Program, threads: int) -> Program:
+def shrink(program: Program, threads: int, tuning: Tuning) -> Program:
     """Temporaries without the axes that every access fixes by the same loop around."""
     program = program.copied()
     body, buffers = program.body, program.by_number
@@ -677,7 +675,7 @@ def _kept_axes(
     return tuple(a for a in range(ndim) if a not in fixed or depth[fixed[a]] > carried)
 
 
-def leave_out_zeros(program: Program, threads: int) -> Program:
+def leave_out_zeros(program: Program, threads: int, tuning: Tuning) -> Program:
     """Loops inside a block of lanes over the part of a triangle that matters.
 
     Elsewhere the innermost loop is short, and a constant number of rounds is worth more.
@@ -700,7 +698,7 @@ def leave_out_zeros(program: Program, threads: int) -> Program:
     return program
 
 
-def split_sums(program: Program, threads: int) -> Program:
+def split_sums(program: Program, threads: int, tuning: Tuning) -> Program:
     """Sums in loops of their own, behind what sets the elements of arrays: both are vectors then.
 
     Outside of lanes, where one loop holds both and neither needs the other's variables.
@@ -715,7 +713,7 @@ def split_sums(program: Program, threads: int) -> Program:
             stack.append(loop.body)
             sums = [s for s in loop.body if _is_sum_over(s, loop.index)]
             others = [s for s in loop.body if s not in sums]
-            if sums and others and _are_apart(sums, others, loop):
+            if sums and others and _are_apart(sums, others, loop, tuning):
                 index = program.fresh()
                 loop.body[:] = others
                 behind = Loop(index, loop.extent, start=loop.start, stop=loop.stop)
@@ -736,7 +734,7 @@ def _is_sum_over(s: Any, index: Expr) -> bool:
     )
 
 
-def _are_apart(sums: Sequence[Store], others: Sequence[Any], loop: Loop) -> bool:
+def _are_apart(sums: Sequence[Store], others: Sequence[Any], loop: Loop, tuning: Tuning) -> bool:
     """Whether sums may be taken behind the loop in which `others` stay, and that pays."""
     added = {s.buffer.number for s in sums}
     written: dict[int, tuple[Expr, ...]] = {}
@@ -750,10 +748,10 @@ def _are_apart(sums: Sequence[Store], others: Sequence[Any], loop: Loop) -> bool
         if n.attrs[0] in added or n.args != written.get(n.attrs[0], n.args):
             return False
     costly = any(n.op.cost >= COSTLY for s in others for n in toposort([s.value]))
-    return loop.step == 1 and loop.extent >= (FEWEST_ROUNDS if costly else 2 * LANES)
+    return loop.step == 1 and loop.extent >= (tuning.vector_from_rounds if costly else 2 * LANES)
 
 
-def place(program: Program, threads: int) -> Program:
+def place(program: Program, threads: int, tuning: Tuning) -> Program:
     """Local variables, stack arrays and workspace offsets chosen for all buffers.
 
     Workspace intervals run over the top-level statements; equal storage is reused first-fit.
@@ -771,7 +769,7 @@ def place(program: Program, threads: int) -> Program:
         if isinstance(top, Loop) and top.members:
             alone = [b for b in buffers if first.get(b.number) == last.get(b.number) == position]
             alone = [b for b in alone if b.role == "work"]
-            team = share_among_threads(top, alone, called, len(buffers))
+            team = share_among_threads(top, alone, called, len(buffers), tuning)
             if team is not None:
                 buffers.append(team)
                 first[team.number] = last[team.number] = position
@@ -784,7 +782,9 @@ def place(program: Program, threads: int) -> Program:
         if not buffer.kept_axes and buffer.number not in called:
             buffer.role = "scalar"
             continue
-        if buffer.nbytes <= LOCAL_BYTES and stack_bytes + buffer.nbytes <= ALL_LOCALS_BYTES:
+        if buffer.nbytes <= tuning.local_bytes and (
+            stack_bytes + buffer.nbytes <= tuning.all_locals_bytes
+        ):
             buffer.role = "local"
             stack_bytes += buffer.nbytes
             continue

@@ -144,9 +144,7 @@ def _star(pattern: Pattern) -> np.ndarray:
     """
     n = pattern.shape[0]
     indptr, indices = pattern.indptr.tolist(), pattern.indices.tolist()
-    neighbours = [
-        [j for j in indices[indptr[i] : indptr[i + 1]] if j != i] for i in range(n)
-    ]
+    neighbours = [[j for j in indices[indptr[i] : indptr[i + 1]] if j != i] for i in range(n)]
     colours = [-1] * n
     for v in sorted(range(n), key=lambda i: -len(neighbours[i])):
         if indptr[v] == indptr[v + 1]:

@@ -8,18 +8,21 @@ from support.random_graphs import compare
 from symgrad.lower import lanes, straight
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("block", range(10))
 def test_values(block):
     for seed in range(10 * block, 10 * block + 10):
         compare(seed, "float64", False)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("block", range(10))
 def test_derivatives(block):
     for seed in range(1000 + 10 * block, 1000 + 10 * block + 10):
         compare(seed, "float64", True)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("block", range(4))
 def test_float32(block):
     for seed in range(2000 + 10 * block, 2000 + 10 * block + 10):
@@ -38,6 +41,7 @@ def short_blocks(monkeypatch, request):
     monkeypatch.setattr(lanes, "_COMPENSATE", 0)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("block", range(6))
 def test_lanes(block, short_blocks):
     for seed in range(3000 + 10 * block, 3000 + 10 * block + 10):

@@ -278,6 +278,7 @@ EXPECTED = {
 }
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize("way", WAYS)
 def test_functions(way, monkeypatch):
     thresholds, options = WAYS[way]
@@ -299,6 +300,7 @@ def test_two_panels_of_a_triangle(monkeypatch):
     run_all(graph.args, share(graph.lowered_outs()), values, monkeypatch, Reached())
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("way", WAYS)
 def test_random_graphs(way, monkeypatch):
     thresholds, options = WAYS[way]
@@ -585,6 +587,7 @@ def seen_by_running(program: Program, calls, expected) -> bool:
     return False
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("way", ["loops", "threads"])
 def test_mutants(way, monkeypatch):
     """What is changed in a program is noticed, apart from guards that were not needed, and from

@@ -80,6 +80,7 @@ def check_programs(seeds, folder: Path, texts: Sequence[str | None] | None = Non
     return sources
 
 
+@pytest.mark.quick(1)
 @needs_sanitizers
 @pytest.mark.parametrize("first", [5000, 5010, 5020])
 def test_random_graphs(first, tmp_path):
@@ -119,6 +120,7 @@ WAYS = ("sg_add_lanes(", "sg_product(", "sg_panels(", "sg_merge(", "sg_turn_rows
         "sg_take_rows(", "sg_turned(", "SG_SERIAL", "_part2(")  # fmt: skip
 
 
+@pytest.mark.slow
 @needs_sanitizers
 def test_programs_of_real_sizes(tmp_path, monkeypatch):
     monkeypatch.setattr(emit_module, "PART_STATEMENTS", 25)
@@ -128,6 +130,7 @@ def test_programs_of_real_sizes(tmp_path, monkeypatch):
     assert all(word in text for word in WAYS), [w for w in WAYS if w not in text]
 
 
+@pytest.mark.slow
 @needs_sanitizers
 def test_programs_that_failed_once(tmp_path):
     check_programs(range(9000, 9000 + len(KEPT)), tmp_path, [text for *_, text in KEPT])
@@ -160,6 +163,7 @@ print(count)
 """
 
 
+@pytest.mark.slow
 @needs_sanitizers
 def test_accepted_arguments_reach_c_in_order(tmp_path):
     """Where the processor forgives a wrong alignment, the sanitizer does not."""

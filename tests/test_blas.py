@@ -22,7 +22,7 @@ from symgrad.emit import c as emit_module
 from symgrad.errors import BuildError, MissingPackageError
 from symgrad.generate import source_of
 from symgrad.lower import product, schedule
-from symgrad.lower.program import Gemm, Tiles
+from symgrad.lower.statements import Gemm, Tiles
 from symgrad.runtime.blas import _address, connect
 from symgrad.runtime.build import build
 

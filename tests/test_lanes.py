@@ -24,7 +24,7 @@ from support.sanitized import needs_sanitizers, run_sanitized
 from symgrad.errors import SymgradWarning
 from symgrad.generate import source_of
 from symgrad.lower import straight
-from symgrad.lower.program import Rows
+from symgrad.lower.statements import Rows
 
 MARK = "SG_SIMD"  # stands before every loop over lanes
 

@@ -21,7 +21,7 @@ from symgrad.expr.evaluate import check, evaluate
 from symgrad.expr.node import arg, bind, eye
 from symgrad.expr.op import OPS, Kind
 from symgrad.expr.walk import expand_composites, toposort
-from symgrad.lower.program import Call
+from symgrad.lower.statements import Call
 from symgrad.ops import linalg
 from symgrad.ops.linear import permute
 

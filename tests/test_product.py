@@ -22,7 +22,7 @@ from support.random_graphs import compare
 from support.sanitized import check_seeds, needs_sanitizers, run_sanitized
 from symgrad.generate import source_of
 from symgrad.lower import product, schedule
-from symgrad.lower.program import Tiles
+from symgrad.lower.statements import Tiles
 
 # Vectors of 16 bytes, and of 64, which a compiler makes of what the processor has: two panels side
 # by side are one tile then.

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from symgrad.compiled import Compiled
 from symgrad.expr.walk import toposort
 from symgrad.generate import program_of
-from symgrad.lower.program import Buffer, Loop, Program, statements
+from symgrad.lower.program import Program, statements
+from symgrad.lower.statements import Buffer, Loop
 
 
 def program(compiled: Compiled) -> Program:

@@ -294,6 +294,7 @@ EXPECTED = {
 }
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize("way", WAYS)
 def test_functions(way, monkeypatch):
     reached = Reached()
@@ -312,6 +313,7 @@ def test_two_panels_of_a_triangle(monkeypatch):
     run_all(graph.args, share(graph.lowered_outs()), values, monkeypatch, Reached())
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("way", WAYS)
 def test_random_graphs(way, monkeypatch):
     reached = Reached()
@@ -597,6 +599,7 @@ def seen_by_running(program: Program, calls, expected) -> bool:
     return False
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("way", ["loops", "threads"])
 def test_mutants(way):
     """What is changed in a program is noticed, apart from guards that were not needed, and from

@@ -111,6 +111,7 @@ def test_entries_of_the_rosenbrock_hessian_are_one_loop_and_no_buffer():
     assert len(stores(p, "y0")) == 3 + 2 + 2  # a row in the loop, the first row, the last row
 
 
+@pytest.mark.quick(10)
 @pytest.mark.parametrize("outer", [0, 1, 2])
 @pytest.mark.parametrize("inner", [0, 1, 2])
 @pytest.mark.parametrize("dtype", list(VALUES))

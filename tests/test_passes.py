@@ -21,6 +21,7 @@ def state(program: Program) -> tuple[object, ...]:
     return str(program), buffers, program.workspace_bytes, program.indices
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("name", ["mixture_middle", "network_wide_threads", *FEW])
 def test_passes_leave_their_argument_alone(name, monkeypatch):
     def watched(change):
@@ -40,6 +41,7 @@ def test_passes_leave_their_argument_alone(name, monkeypatch):
     sg.generate.program_of(graph, **options)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("name", FEW)
 def test_the_list_can_be_cut_short(name, monkeypatch):
     graph, _ = GOLDEN[name]()

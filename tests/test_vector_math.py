@@ -158,6 +158,7 @@ def faults(name: str, dtype: str) -> list[str]:
             for k in np.flatnonzero(wrong)]  # fmt: skip
 
 
+@pytest.mark.quick(6)
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("name", vector_functions())
 def test_nasty_places(name, dtype):

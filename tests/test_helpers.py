@@ -14,7 +14,8 @@ import mpmath
 import numpy as np
 import pytest
 
-from symgrad.emit.c import C_TYPES, TEMPLATES, literal
+from symgrad.emit.literals import C_TYPES, literal
+from symgrad.emit.templates import TEMPLATES
 from symgrad.expr.op import OPS, Kind
 from symgrad.ops import special
 

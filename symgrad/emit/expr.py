@@ -1,0 +1,205 @@
+"""Scalar expressions of a loop program as trees of C."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from symgrad.emit.literals import C_TYPES, literal
+from symgrad.emit.rows import prepared, spelled, spelling
+from symgrad.emit.strides import walks
+from symgrad.emit.tree import (
+    ATOM,
+    OR,
+    PLUS,
+    TIMES,
+    UNARY,
+    Binary,
+    Call,
+    Cast,
+    Conditional,
+    Expression,
+    Group,
+    Index,
+    Lit,
+    Name,
+    Sum,
+    Unary,
+    integer,
+    walk,
+)  # fmt: skip
+from symgrad.emit.variables import Variables
+from symgrad.expr.node import CONST, FLOATS, Expr, const, const_value
+from symgrad.lower.lanes import COSTLY
+from symgrad.lower.program import GUARD, INDEX, LOAD, Buffer
+from symgrad.lower.schedule import row_strides
+
+if TYPE_CHECKING:
+    from symgrad.emit.lanes import Lanes
+
+ZERO = Lit("0")
+_ZERO_INDEX = const(0, "int64")
+
+
+class Speller:
+    """What expressions are called where the C has got to.
+
+    names : the variables that exist, by their value
+    loop_names : what the variable of each loop is called
+    lanes : the block of lanes that is being spelled, if any
+    branchless : whether a branch would keep the compiler from making a vector of the loop around
+    """
+
+    def __init__(self, buffers: Mapping[int, Buffer], variables: Variables) -> None:
+        self.buffers, self.variables = buffers, variables
+        self.names: dict[Expr, Name] = {}
+        self.loop_names: dict[Expr, Expression] = {}
+        self.lanes: Lanes | None = None
+        self.branchless = False
+        self._count = 0
+        self._literals: dict[Expr, Lit] = {}
+
+    def fresh(self) -> str:
+        """A name that nothing has."""
+        self._count += 1
+        return f"t{self._count - 1}"
+
+    @contextmanager
+    def scope(self) -> Iterator[None]:
+        """Variables declared inside are not known behind it: they are declared there again."""
+        known = len(self.names)
+        yield
+        while len(self.names) > known:
+            self.names.popitem()
+
+    # ---- places in memory --------------------------------------------------------------------------
+
+    def place(self, buffer: Buffer, index: Sequence[Expr]) -> Expression:
+        """An element of a buffer as an lvalue."""
+        if buffer.role == "scalar" or (buffer.role == "in" and not buffer.shape):
+            return Name(buffer.name)
+        uneven = self.lanes is not None and not walks(self.lanes.loop.index, buffer, index)
+        return Index(buffer.name, self.offset(buffer, index), uneven)
+
+    def address(self, buffer: Buffer, index: Sequence[Expr]) -> Expression:
+        """A pointer to a part of a buffer; missing indices are 0."""
+        name = Name(buffer.name)
+        if buffer.role == "scalar":
+            return Unary("&", name)
+        if buffer.lanes and not index:
+            return name
+        offset = self.offset(buffer, index)
+        return name if offset == ZERO else Unary("&", Index(buffer.name, offset))
+
+    def offset(self, buffer: Buffer, index: Sequence[Expr]) -> Expression:
+        """Row-major offset of an element, or of the first one where indices are missing."""
+        terms: list[Expression] = []
+        constant = 0
+        for entry, stride in _entries(buffer, index):
+            base, shift = _split_constant(entry)
+            constant += shift * stride
+            if base is None or self.loop_names.get(base) == ZERO:
+                continue
+            term = self.spell(base, TIMES if stride != 1 else PLUS)
+            terms.append(term if stride == 1 else Binary("*", term, integer(stride)))
+        if buffer.lanes:
+            assert self.lanes is not None
+            terms.append(Name(self.lanes.name))
+        if not terms:
+            return Lit(str(constant))
+        return Sum(tuple(terms), constant) if constant or len(terms) > 1 else terms[0]
+
+    # ---- values ------------------------------------------------------------------------------------
+
+    def spell(self, node: Expr, above: int = 0) -> Expression:
+        """A scalar expression, in brackets unless it binds more tightly than `above`.
+
+        Recursion is bounded, since what has many nodes is in variables.
+        """
+        found = self._spell(node)
+        level = found.level
+        return Group(found) if level <= above and level != ATOM else found
+
+    def _spell(self, node: Expr) -> Expression:
+        name = self.names.get(node)
+        if name is not None:
+            return name
+        op = node.op
+        if op is CONST:
+            return self._literal(node)
+        if op is INDEX:
+            return self.loop_names[node]
+        if op is LOAD:
+            return self.place(self.buffers[node.attrs[0]], node.args)
+        if node.name == "convert":
+            return self._convert(node)
+        found = spelling(node)
+        assert found is not None, f"{node.name} has no C spelling"
+        guard = op is GUARD
+        select = node.dtype if self.branchless and node.dtype in FLOATS else ""
+        args, costly = node.args, op.cost >= COSTLY
+        tree, levels = prepared(found, args[-1].dtype, costly, guard, select, len(args))
+        return spelled(tree, [self.spell(a, n) for a, n in zip(args, levels, strict=True)])
+
+    def _literal(self, node: Expr) -> Lit:
+        found = self._literals.get(node)
+        if found is None:
+            found = self._literals[node] = Lit(literal(const_value(node), node.dtype))
+        return found
+
+    def _convert(self, node: Expr) -> Cast:
+        (a,) = node.args
+        if a.dtype == "bool" and node.dtype not in FLOATS:
+            # gcc's -Wbool-compare sees through a cast where the number is compared
+            choice = Conditional(self.spell(a, OR), Lit("1"), ZERO)
+            return Cast(C_TYPES[node.dtype], choice)
+        return Cast(C_TYPES[node.dtype], self.spell(a, UNARY))
+
+
+def has_call(node: Expression) -> bool:
+    return any(isinstance(n, Call) for n in walk(node))
+
+
+def _entries(buffer: Buffer, index: Sequence[Expr]) -> list[tuple[Expr, int]]:
+    """Indices that move along a buffer, with their strides; (i / n) * n + i % n is i again."""
+    width = max(buffer.lanes, 1)
+    strides = zip(buffer.kept_axes, row_strides(buffer.kept_shape), strict=True)
+    given = ((a, n) for a, n in strides if a < len(index))
+    return _join_divisions([(index[a], n * width) for a, n in given if index[a] is not _ZERO_INDEX])
+
+
+def _split_constant(index: Expr) -> tuple[Expr | None, int]:
+    """index = base + constant."""
+    shift = 0
+    node: Expr | None = index
+    while node is not None:
+        if node.op is CONST:
+            return None, shift + int(const_value(node))
+        if node.name == "add" and node.args[0].op is CONST:
+            shift += int(const_value(node.args[0]))
+            node = node.args[1]
+        elif node.name == "add" and node.args[1].op is CONST:
+            shift += int(const_value(node.args[1]))
+            node = node.args[0]
+        elif node.name == "subtract" and node.args[1].op is CONST:
+            shift -= int(const_value(node.args[1]))
+            node = node.args[0]
+        else:
+            break
+    return node, shift
+
+
+def _join_divisions(entries: list[tuple[Expr, int]]) -> list[tuple[Expr, int]]:
+    """Adjacent (e / n, n s), (e % n, s) is (e, s)."""
+    changed = True
+    while changed:
+        changed = False
+        for k in range(len(entries) - 1):
+            (high, high_stride), (low, low_stride) = entries[k], entries[k + 1]
+            if high.name == "index_div" and low.name == "index_mod" and high.args == low.args:
+                if high_stride == low_stride * int(const_value(low.args[1])):
+                    entries = [*entries[:k], (low.args[0], low_stride), *entries[k + 2 :]]
+                    changed = True
+                    break
+    return entries

@@ -1,0 +1,329 @@
+"""Loops that only add up, or only take maxima, as partial results in lanes.
+
+The order of sums is in the C: no compiler and no vector width changes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from symgrad.emit.body import Emitter
+from symgrad.emit.expr import ZERO
+from symgrad.emit.lanes import SCALAR, Piece, Place, lane_loop, traits
+from symgrad.emit.literals import C_TYPES
+from symgrad.emit.statements import exceeds, larger
+from symgrad.emit.tree import (
+    COMPARE,
+    Assign,
+    Binary,
+    Block,
+    Call,
+    Conditional,
+    Declare,
+    DeclareArray,
+    Expression,
+    For,
+    Group,
+    If,
+    Index,
+    Name,
+    Statement,
+    Sum,
+    Together,
+    integer,
+)  # fmt: skip
+from symgrad.expr.node import FLOATS
+from symgrad.expr.walk import toposort
+from symgrad.lower.lanes import LANES
+from symgrad.lower.program import GUARD, Loop, Store
+
+SUM_BLOCK = 128  # elements summed between two compensated additions, as in NumPy's pairwise sums
+INNER_BLOCK = 16  # elements that one lane adds before they go to its sum, to keep errors short
+_EXTREMUM_LANES = 32  # so many that compilers do not write the loop over them out
+
+
+def bounds(loop: Loop, e: Emitter) -> tuple[Expression, Expression]:
+    """Where the variable of a loop starts and stops."""
+    start = ZERO if loop.start is None else e.spell(loop.start)
+    return start, integer(loop.extent) if loop.stop is None else e.spell(loop.stop, COMPARE)
+
+
+def _still(s: Store, loop: Loop, e: Emitter) -> bool:
+    """Whether a store goes to one element in all rounds."""
+    depth = e.variables.index_depth[loop.index]
+    return not any(e.variables.depth[i] >= depth for i in s.index)
+
+
+# ---- sums ----------------------------------------------------------------------------------------
+
+
+def is_sum(loop: Loop, e: Emitter) -> bool:
+    """Whether a loop only adds to targets that it does not move."""
+    return (
+        loop.extent >= 2 * LANES
+        and loop.is_plain
+        and all(
+            isinstance(s, Store) and s.op == "+" and s.buffer.dtype in FLOATS and _still(s, loop, e)
+            for s in loop.body
+        )
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Partial:
+    """A sum in lanes: what is added where, and the names of its parts.
+
+    values : an array for what all lanes add, where that is taken in a vector
+    """
+
+    ctype: str
+    target: Expression
+    value: Expression
+    partial: str
+    total: str
+    carry: str
+    values: str
+
+    def lane(self, at: Expression) -> Index:
+        return Index(self.partial, at)
+
+    def all_lanes(self) -> Expression:
+        """The pairwise sum of the eight lanes."""
+
+        def pair(a: int) -> Expression:
+            return Group(Binary("+", self.lane(integer(a)), self.lane(integer(a + 4))))
+
+        left, right = (Group(Binary("+", pair(a), pair(a + 1))) for a in (0, 2))
+        return Binary("+", left, right)
+
+
+@dataclass(frozen=True, slots=True)
+class _Rounds:
+    """A loop in lanes: its variable, lanes and rounds, and what is computed before its stores."""
+
+    index: str
+    lane: str
+    lanes: int
+    full: int
+    extent: int
+    before: tuple[Statement, ...]
+
+    def index_at(self, start: str) -> Declare:
+        return Declare("ptrdiff_t", self.index, Sum((Name(start), Name(self.lane))))
+
+    def over_lanes(self, body: Iterable[Statement], simd: bool = False) -> For:
+        return lane_loop(self.lane, self.lanes, body, simd)
+
+    def rest(self, body: Iterable[Statement], scalar: bool) -> list[Statement]:
+        """What is left over goes to the first lanes."""
+        if self.full == self.extent:
+            return []
+        mark = (SCALAR,) if scalar else ()
+        whole = (*mark, *self.before, *body)
+        return [For(self.index, integer(self.full), integer(self.extent), whole)]
+
+    @property
+    def rest_lane(self) -> Sum:
+        return Sum((Name(self.index),), -self.full)
+
+
+def sum_in_lanes(loop: Loop, e: Emitter, depth: int) -> Statement:
+    """Partial sums in lanes, in an order that no compiler or vector width can change.
+
+    Lanes vectorise without leave to re-associate, and shorten the chain of roundings; blocks of a
+    long sum are added with compensation, so that the error does not grow with its length.
+    """
+    with e.scope():
+        nodes = e.nodes(loop.body, depth + 1)
+    adds = [n for n in nodes if isinstance(n, Assign)]
+    found = traits(*nodes)
+    vector = found.calls and not found.branches
+    position, start, lane = e.fresh(), e.fresh(), e.fresh()
+    sums = [
+        _Partial(C_TYPES[s.buffer.dtype], a.target, a.value, e.fresh(), e.fresh(), e.fresh(),
+                 e.fresh() if vector else "")
+        for a, s in zip(adds, loop.body, strict=True)
+    ]  # fmt: skip
+    full = loop.extent // LANES * LANES
+    before = tuple(n for n in nodes if not isinstance(n, Assign))
+    rounds = _Rounds(f"i{loop.index.attrs[0]}", lane, LANES, full, loop.extent, before)
+    blocks = _blocks_of(sums, rounds, position, vector, found.calls)
+    long = loop.extent > SUM_BLOCK
+    full_blocks: Statement = blocks(ZERO, integer(full))
+    if long:
+        full_blocks = _long(sums, rounds, start, blocks)
+    at = rounds.rest_lane
+    rest = rounds.rest([Assign(a.lane(at), "+=", a.value) for a in sums], found.calls)
+    begin = [part for a in sums for part in _begin(a, long)]
+    return Block((*begin, full_blocks, *rest, *(_end(a, long) for a in sums)))
+
+
+def _blocks_of(
+    sums: list[_Partial], rounds: _Rounds, position: str, vector: bool, calls: bool
+) -> Callable[[Expression, Expression], For]:
+    """Full blocks of lanes from one number to another."""
+    lane = Name(rounds.lane)
+    mark = [SCALAR] if calls and not vector else []
+    stores = [
+        Assign(Index(a.values, lane), "=", a.value)
+        if vector
+        else Assign(a.lane(lane), "+=", a.value)
+        for a in sums
+    ]
+    body = [*mark, rounds.index_at(position), *rounds.before, *stores]
+    inner: list[Statement] = [rounds.over_lanes(body, simd=vector)]
+    if vector:
+        add = [Assign(a.lane(lane), "+=", Index(a.values, lane)) for a in sums]
+        arrays = [DeclareArray(a.ctype, a.values, rounds.lanes) for a in sums]
+        inner = [*arrays, *inner, rounds.over_lanes(add)]
+    return lambda start, stop: For(position, start, stop, tuple(inner), rounds.lanes)
+
+
+def _long(
+    sums: list[_Partial],
+    rounds: _Rounds,
+    start: str,
+    blocks: Callable[[Expression, Expression], For],
+) -> For:
+    """Blocks of a long sum, each added to the total with what rounding takes away from that."""
+    end, full = f"{start}_end", integer(rounds.full)
+    behind = Sum((Name(start),), SUM_BLOCK)
+    stop = Declare("ptrdiff_t", end, Conditional(Binary("<", behind, full), behind, full))
+    body: list[Statement] = [stop, blocks(Name(start), Name(end))]
+    body += [_compensated(a, rounds) for a in sums]
+    return For(start, ZERO, full, tuple(body), SUM_BLOCK)
+
+
+def _compensated(a: _Partial, rounds: _Rounds) -> Block:
+    x, t, e, total = Name("sg_x"), Name("sg_t"), Name("sg_e"), Name(a.total)
+    lost = Group(Binary("-", total, Group(Binary("-", t, e))))
+    carry = Binary("+", lost, Group(Binary("-", x, e)))
+    return Block((
+        Declare(a.ctype, "sg_x", a.all_lanes()),
+        Declare(a.ctype, "sg_t", Binary("+", total, x)),
+        Declare(a.ctype, "sg_e", Binary("-", t, total)),
+        If(Call("isfinite", (t,)), (Assign(Name(a.carry), "+=", carry),)),
+        Assign(total, "=", t),
+        rounds.over_lanes([Assign(a.lane(Name(rounds.lane)), "=", ZERO)]),
+    ))  # fmt: skip
+
+
+def _begin(a: _Partial, long: bool) -> list[Statement]:
+    array = DeclareArray(a.ctype, a.partial, LANES, zero=True)
+    numbers = [Declare(a.ctype, n, ZERO, const=False) for n in (a.total, a.carry) if long]
+    return [array, *numbers]
+
+
+def _end(a: _Partial, long: bool) -> Assign:
+    value = a.all_lanes()
+    if long:
+        value = Binary("+", value, Group(Binary("+", Name(a.total), Name(a.carry))))
+    return Assign(a.target, "+=", value)
+
+
+# ---- sums of one lane ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Own:
+    """A sum that every lane has: a variable, and one for a few of its summands."""
+
+    ctype: str
+    target: Expression
+    value: Expression
+    name: str
+    part: str
+
+
+def inner_sum(loop: Loop, e: Emitter, depth: int) -> Piece:
+    """A sum that every lane has for itself: its loop goes inside the one over the lanes."""
+    assert e.lanes is not None
+    before: list[Statement] = []
+    adds: list[_Own] = []
+    for s in loop.body:
+        before += [piece.node for piece in e.declarations(s, depth + 1)]
+        target, value = e.place(s.buffer, s.index), e.spell(s.value)
+        adds.append(_Own(C_TYPES[s.buffer.dtype], target, value, e.fresh(), e.fresh()))
+    begin, end = bounds(loop, e)
+    start, name = e.fresh(), f"i{loop.index.attrs[0]}"
+    cut = loop.is_plain and loop.extent > INNER_BLOCK
+    full = loop.extent // INNER_BLOCK * INNER_BLOCK if cut else 0
+    found = traits(*before, *(part for a in adds for part in (a.target, a.value)))
+    if e.lanes.is_scalar(found):
+        before.insert(0, SCALAR)
+    body: list[Statement] = [Declare(a.ctype, a.name, a.target, const=False) for a in adds]
+    if full:
+        body.append(_inner_blocks(adds, before, name, start, full))
+    if not cut or full < loop.extent:
+        rest = [Assign(Name(a.name), "+=", a.value) for a in adds]
+        body.append(For(name, integer(full) if full else begin, end, (*before, *rest)))
+    body += [Assign(a.target, "=", Name(a.name)) for a in adds]
+    return Piece(Together(tuple(body)), Place.OWN)
+
+
+def _inner_blocks(
+    adds: list[_Own], before: list[Statement], name: str, start: str, full: int
+) -> For:
+    parts = [Declare(a.ctype, a.part, ZERO, const=False) for a in adds]
+    stores = [Assign(Name(a.part), "+=", a.value) for a in adds]
+    inner = For(name, Name(start), Sum((Name(start),), INNER_BLOCK), (*before, *stores))
+    ends = [Assign(Name(a.name), "+=", Name(a.part)) for a in adds]
+    return For(start, ZERO, integer(full), (*parts, inner, *ends), INNER_BLOCK)
+
+
+# ---- maxima --------------------------------------------------------------------------------------
+
+
+def is_extremum(loop: Loop, e: Emitter) -> bool:
+    """Whether a long loop only takes maxima and minima that it does not move."""
+    return (
+        loop.extent >= 2 * _EXTREMUM_LANES
+        and loop.is_plain
+        and all(
+            isinstance(s, Store)
+            and s.op in ("max", "min")
+            and s.buffer.dtype in FLOATS
+            and _still(s, loop, e)
+            and not any(n.op is GUARD for n in toposort([s.value]))
+            for s in loop.body
+        )
+    )
+
+
+def extremum(loop: Loop, e: Emitter, depth: int) -> Statement:
+    """Maxima in lanes: which of them is the greatest does not depend on the order."""
+    with e.scope():
+        nodes = e.nodes(loop.body, depth + 1)
+    start, lane = e.fresh(), e.fresh()
+    lanes, index = _EXTREMUM_LANES, f"i{loop.index.attrs[0]}"
+    full = loop.extent // lanes * lanes
+    extrema = []
+    for s, n in zip(loop.body, (n for n in nodes if isinstance(n, Together)), strict=True):
+        declared, change = n.body
+        assert isinstance(declared, Declare) and isinstance(change, If)
+        extrema.append((s, declared, e.place(s.buffer, s.index), e.fresh()))
+    before = tuple(n for n in nodes if not isinstance(n, Together))
+    rounds = _Rounds(index, lane, lanes, full, loop.extent, before)
+
+    def taken(at: Expression) -> list[Statement]:
+        out: list[Statement] = []
+        for s, declared, _, partial in extrema:
+            place = Index(partial, at)
+            out += [declared, Assign(place, "=", larger(s, Name(declared.name), place))]
+        return out
+
+    at = Name(lane)
+    begin = [Assign(Index(partial, at), "=", target) for *_, target, partial in extrema]
+    block = rounds.over_lanes([rounds.index_at(start), *before, *taken(at)], simd=True)
+    end = [
+        If(exceeds(s, Index(partial, at), target), (Assign(target, "=", Index(partial, at)),))
+        for s, _, target, partial in extrema
+    ]
+    return Block((
+        *(DeclareArray(d.ctype, partial, lanes) for _, d, _, partial in extrema),
+        rounds.over_lanes(begin),
+        For(start, ZERO, integer(full), (block,), lanes),
+        *rounds.rest(taken(rounds.rest_lane), traits(*nodes).calls),
+        rounds.over_lanes(end),
+    ))  # fmt: skip

@@ -19,7 +19,6 @@ from symgrad.emit.parts import cut
 from symgrad.emit.printer import function_name, lines
 from symgrad.emit.templates import TEMPLATES, load_templates
 from symgrad.emit.threads import TEAM, TEAM_IN_ORDER
-from symgrad.emit.tree import Call, Mark, walk
 from symgrad.lower.program import Buffer, Program
 
 __all__ = ["Source", "data_source", "emit", "load_templates"]
@@ -71,10 +70,10 @@ def emit(
                 workspace += b.room
     used = set().union(*(p.used for p in parts))
     shared = _shared(arrays)
-    bodies = [r.node for r in records]
-    functions = functions_of(bodies, emitter.carrying)
-    called = {function_name(n.function, n.dtype) for n in walk(*bodies) if isinstance(n, Call)}
-    called |= {n.text for n in walk(*bodies) if isinstance(n, Mark)}
+    calls = dict.fromkeys(call for r in records for call in r.uses.calls)
+    functions = functions_of(calls, emitter.carrying)
+    called = {function_name(function, dtype) for function, dtype, _ in calls}
+    called.update(*(r.uses.marks for r in records))
     words = words_of(functions)
     team = bool(called & {TEAM, TEAM_IN_ORDER})
     parallel = team or "SG_PARALLEL" in called

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from symgrad.emit.literals import C_TYPES, literal
-from symgrad.emit.rows import prepared, spelled, spelling
+from symgrad.emit.rows import prepared, spelling
 from symgrad.emit.strides import walks
 from symgrad.emit.tree import (
     ATOM,
@@ -139,8 +139,8 @@ class Speller:
         guard = op is GUARD
         select = node.dtype if self.branchless and node.dtype in FLOATS else ""
         args, costly = node.args, op.cost >= COSTLY
-        tree, levels = prepared(found, args[-1].dtype, costly, guard, select, len(args))
-        return spelled(tree, [self.spell(a, n) for a, n in zip(args, levels, strict=True)])
+        build, levels = prepared(found, args[-1].dtype, costly, guard, select, len(args))
+        return build([self.spell(a, n) for a, n in zip(args, levels, strict=True)])
 
     def _literal(self, node: Expr) -> Lit:
         found = self._literals.get(node)

@@ -9,7 +9,6 @@ from typing import Any
 from symgrad.emit.literals import C_TYPES, literal
 from symgrad.emit.printer import function_name
 from symgrad.emit.templates import TEMPLATES
-from symgrad.emit.tree import Call, Node, walk
 
 _WORD = re.compile(r"[A-Za-z_]\w*")
 LIBMVEC = """acos acosh asin asinh atan atan2 atanh cbrt cos cosh erf erfc exp expm1 hypot log
@@ -20,19 +19,22 @@ _NEEDS = {
 }
 
 
-def functions_of(nodes: Iterable[Node], carrying: Collection[tuple[str, str]]) -> list[str]:
+def functions_of(
+    calls: Iterable[tuple[str, str, str]], carrying: Collection[tuple[str, str]]
+) -> list[str]:
     """Texts of the static functions that C calls: small ones for operations, kernels for calls.
 
+    calls : function, dtype and origin of each, as in `tree.Call`
     carrying : functions, with a dtype, that have to note what additions round away
     """
     helpers: dict[tuple[str, str], None] = {}
     kernels: dict[tuple[str, str], None] = {}
-    for node in walk(*nodes):
-        if isinstance(node, Call) and node.origin == "call":
-            kernels[(node.function.removeprefix("sg_"), node.dtype)] = None
-        elif isinstance(node, Call) and node.origin:
-            for name in (*_NEEDS.get(node.function, ()), node.function):
-                helpers[(name, node.dtype)] = None
+    for function, dtype, origin in calls:
+        if origin == "call":
+            kernels[(function.removeprefix("sg_"), dtype)] = None
+        elif origin:
+            for name in (*_NEEDS.get(function, ()), function):
+                helpers[(name, dtype)] = None
     out = [
         _render(f"helpers/{name}.c.jinja", name, dtype, (name, dtype) in carrying)
         for name, dtype in helpers

@@ -32,8 +32,8 @@ from symgrad.emit.tree import (
     Sum,
     Unary,
     integer,
-    names,
     renamed,
+    uses,
     walk,
 )  # fmt: skip
 from symgrad.expr.node import Expr
@@ -164,7 +164,7 @@ def lanes_apart(pieces: Sequence[Piece], lanes: Lanes) -> tuple[Statement, ...]:
     users: dict[str, int] = {}
     for group in _groups(body, lanes):
         declared.update(s.name for s in _inside(group) if isinstance(s, Declare))
-        for name in names(group):
+        for name in uses(group).names:
             users[name] = users.get(name, 0) + 1
     arrays = {name for name in declared if users[name] > 1}
     return _with_sums(_with_arrays(body, arrays, lanes) if arrays else body)

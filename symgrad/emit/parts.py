@@ -21,8 +21,9 @@ from symgrad.emit.tree import (
     Name,
     Statement,
     Unary,
+    Uses,
     integer,
-    names,
+    uses,
 )  # fmt: skip
 
 
@@ -30,20 +31,23 @@ from symgrad.emit.tree import (
 class Record:
     """A statement of the function, between which and the next it can be cut.
 
-    used : all names in it
     writes : variables of the function that it declares or changes
     """
 
     node: Statement
-    used: frozenset[str]
+    uses: Uses
     writes: tuple[str, ...]
+
+    @property
+    def used(self) -> set[str]:
+        return self.uses.names
 
 
 def record(node: Statement, written: Collection[str]) -> Record:
     """A statement that changes the variables `written` as far as it has them."""
-    used = names(node)
-    own = {node.name} if isinstance(node, Declare) else used.intersection(written)
-    return Record(node, frozenset(used), tuple(sorted(own)))
+    used = uses(node)
+    own = {node.name} if isinstance(node, Declare) else used.names.intersection(written)
+    return Record(node, used, tuple(sorted(own)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +55,13 @@ class Part:
     """A piece of the function that is compiled on its own."""
 
     body: tuple[Statement, ...]
-    used: frozenset[str]
+    used: set[str]
 
 
 def cut(records: Sequence[Record], slot_offset: int, most: int) -> tuple[list[Part], int]:
     """Parts of at most so many statements, and the number of slots, which begin at an offset."""
     if len(records) <= most:
-        used = frozenset().union(*(r.used for r in records))
+        used = set().union(*(r.used for r in records))
         return [Part(tuple(r.node for r in records), used)], 0
     declared = {r.node.name: k for k, r in enumerate(records) if isinstance(r.node, Declare)}
     read = [
@@ -87,7 +91,7 @@ def _part(
     out: list[Statement] = []
     loaded: set[str] = set()
     last_write = _last_writes(records[start:end], slots)
-    written = {name for names_ in last_write.values() for name in names_}
+    written = {name for names in last_write.values() for name in names}
     for k in range(start, end):
         for name in read[k]:
             if declared[name] < start and name not in loaded:
@@ -96,7 +100,7 @@ def _part(
                 out.append(Declare(ctype, name, slots[name], const=name not in written))
         out.append(records[k].node)
         out.extend(Assign(slots[n], "=", Name(n)) for n in last_write.get(k - start, ()))
-    return Part(tuple(out), frozenset().union(*(r.used for r in records[start:end])))
+    return Part(tuple(out), set().union(*(r.used for r in records[start:end])))
 
 
 def _slot(ctype: str, number: int) -> Expression:

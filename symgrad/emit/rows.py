@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,6 +34,7 @@ from symgrad.emit.tree import (
     walk,
 )  # fmt: skip
 from symgrad.expr.node import CONST, FLOATS, Expr, const_value
+from symgrad.expr.op import Op
 
 _TOKEN = re.compile(r"\s*(\{\d\}|\d+|\w+@?|\|\||&&|[=!<>]=|.)")
 _BINARY = ({"||"}, {"&&"}, {"==", "!="}, {"<", ">", "<=", ">="}, {"+", "-"}, {"*", "/", "%"})
@@ -61,15 +63,17 @@ class Spelling:
 
 def spelling(node: Expr) -> Spelling | None:
     """The spelling of a scalar expression's operation; None if its row has none."""
-    row = node.op
-    if row.c_int is not None and node.args[-1].dtype not in FLOATS:
-        return parsed(row.c_int)
-    if row.c is None:
-        return None
-    found = parsed(row.c)
-    if found.checked is not None and node.args[0].op is CONST:
-        return found if np.isnan(const_value(node.args[0])) else found.checked
+    args = node.args
+    found = _of_row(node.op, args[-1].dtype in FLOATS)
+    if found is not None and found.checked is not None and args[0].op is CONST:
+        return found if np.isnan(const_value(args[0])) else found.checked
     return found
+
+
+@functools.cache
+def _of_row(row: Op, is_float: bool) -> Spelling | None:
+    column = row.c if is_float or row.c_int is None else row.c_int
+    return None if column is None else parsed(column)
 
 
 @functools.cache
@@ -151,8 +155,10 @@ def _call(token: str, args: list[Expression]) -> Call:
 @functools.cache
 def prepared(
     found: Spelling, kind: str, costly: bool, guard: bool, select: str, count: int
-) -> tuple[Expression, tuple[int, ...]]:
-    """The tree of an operation with `count` operands, and for each the level that gets brackets.
+) -> tuple[Callable[[Sequence[Expression]], Expression], tuple[int, ...]]:
+    """What makes the tree of an operation from those of `count` operands.
+
+    With the level of each operand: what binds no more tightly gets brackets.
 
     kind : the dtype that chooses functions
     guard : whether its choice must leave the other side unevaluated
@@ -173,7 +179,7 @@ def prepared(
         return None
 
     tree = replaced(found.tree, change)
-    return tree, _levels(tree, count)
+    return _builder(tree), _levels(tree, count)
 
 
 def _levels(tree: Expression, count: int) -> tuple[int, ...]:
@@ -210,17 +216,16 @@ def _without_check(n: Node) -> Node | None:
     return n.left if isinstance(n, Binary) and n.op == "||" and n.right == nan else None
 
 
-def spelled(tree: Expression, operands: list[Expression]) -> Expression:
-    """The tree of a row with those of its operands."""
-    kind = type(tree)
-    if kind is Operand:
-        return operands[tree.position]  # type: ignore[attr-defined]
-    if kind is Binary:
-        left, right = spelled(tree.left, operands), spelled(tree.right, operands)  # type: ignore[attr-defined]
-        return Binary(tree.op, left, right)  # type: ignore[attr-defined]
-    if kind is Call:
-        args = tuple([spelled(a, operands) for a in tree.args])  # type: ignore[attr-defined]
-        return Call(tree.function, args, tree.dtype, tree.origin, tree.costly)  # type: ignore[attr-defined]
-    if kind is Lit:
-        return tree
-    return replaced(tree, lambda n: operands[n.position] if type(n) is Operand else None)
+def _builder(tree: Expression) -> Callable[[Sequence[Expression]], Expression]:
+    """A function that puts operands into a row's tree; the two forms of most rows are fast."""
+    if isinstance(tree, Binary) and (tree.left, tree.right) == (Operand(0), Operand(1)):
+        op = tree.op
+        return lambda operands: Binary(op, operands[0], operands[1])
+    if isinstance(tree, Call) and tree.args == tuple(map(Operand, range(len(tree.args)))):
+        f, dtype, origin, costly = tree.function, tree.dtype, tree.origin, tree.costly
+        return lambda operands: Call(f, tuple(operands), dtype, origin, costly)
+
+    def put(operands: Sequence[Expression]) -> Expression:
+        return replaced(tree, lambda n: operands[n.position] if type(n) is Operand else None)
+
+    return put

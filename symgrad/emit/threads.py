@@ -19,7 +19,7 @@ from symgrad.emit.tree import (
     Statement,
     Sum,
     integer,
-    names,
+    uses,
 )  # fmt: skip
 from symgrad.lower.program import Buffer, Loop
 
@@ -44,7 +44,7 @@ def own_arrays(
 
     In `team` are those that each thread has in the workspace.
     """
-    used = names(*body)
+    used = uses(*body).names
     arrays = [b for b in e.program.buffers if b.name in used]
     result: list[Statement] = [
         DeclareArray(C_TYPES[b.dtype], b.name, b.size, b.number in zero)

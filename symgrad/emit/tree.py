@@ -296,20 +296,38 @@ def walk(*roots: Node) -> Iterator[Node]:
     while stack:
         node = stack.pop()
         yield node
-        below = node.children()
-        if below:
-            stack.extend(below[::-1])
+        if type(node) is not Name and type(node) is not Lit:
+            stack.extend(node.children()[::-1])
 
 
-def names(*roots: Node) -> set[str]:
-    """The variables and arrays that are used or declared below `roots`."""
-    found: set[str] = set()
+@dataclass(frozen=True, slots=True)
+class Uses:
+    """What pieces of C use.
+
+    names : variables and arrays, also those that they declare
+    calls : functions of the file, of C's library, and macros, in the order of the text
+    marks : macros on lines of their own
+    """
+
+    names: set[str]
+    calls: dict[tuple[str, str, str], None]
+    marks: set[str]
+
+
+def uses(*roots: Node) -> Uses:
+    """What is used anywhere below `roots`."""
+    found = Uses(set(), {}, set())
+    names = found.names
     for node in walk(*roots):
         kind = type(node)
         if kind is Name or kind is Declare or kind is DeclareArray:
-            found.add(node.name)  # type: ignore[attr-defined]
+            names.add(node.name)  # type: ignore[attr-defined]
         elif kind is Index:
-            found.add(node.array)  # type: ignore[attr-defined]
+            names.add(node.array)  # type: ignore[attr-defined]
+        elif kind is Call:
+            found.calls[node.function, node.dtype, node.origin] = None  # type: ignore[attr-defined]
+        elif kind is Mark:
+            found.marks.add(node.text)  # type: ignore[attr-defined]
     return found
 
 

@@ -58,8 +58,8 @@ class Variables:
             if isinstance(s, Loop) and s.lanes:
                 self._forced.update(_calls_apart(s, buffers))
         self._count_uses(order, roots)
-        self._limit_trees(order)
-        self.chosen = {node for node in order if self._is_variable(node)}
+        self.chosen: set[Expr] = set()
+        self._choose(order)
 
     def _roots(self, body: list[Any]) -> list[tuple[Expr, int]]:
         """The expressions that statements read, each with the depth of its body."""
@@ -110,18 +110,19 @@ class Variables:
                 if found is not None and position in found.doubled:
                     self._forced.add(a)
 
-    def _limit_trees(self, order: list[Expr]) -> None:
-        sizes: dict[Expr, int] = {}
-        variables: set[Expr] = set()
+    def _choose(self, order: list[Expr]) -> None:
+        """Variables, also where the text would be too long without."""
+        sizes: dict[Expr, int] = {}  # of the text, in nodes
         for node in order:
             size = 1
             for a in node.args:
-                size += 1 if a in variables else sizes[a]
-            sizes[node] = size
+                size += sizes[a]
             if size > _TREE_LIMIT and node in self._uses and node.op not in (LOAD, GUARD):
                 self._forced.add(node)
             if self._is_variable(node):
-                variables.add(node)
+                self.chosen.add(node)
+                size = 1
+            sizes[node] = size
 
     def _is_variable(self, node: Expr) -> bool:
         if not node.args or node not in self._uses:

@@ -98,7 +98,7 @@ class Emitter(Speller):
         """The statements of a body outside of lanes."""
         return [piece.node for piece in self.body(body, depth)]
 
-    # ---- variables ---------------------------------------------------------------------------------
+    # ---- variables ---------------------------------------------------------------------------
 
     def declarations(self, s: Any, depth: int) -> list[Piece]:
         """Variables that live in this body and are first used by a statement."""

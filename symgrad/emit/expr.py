@@ -73,7 +73,7 @@ class Speller:
         while len(self.names) > known:
             self.names.popitem()
 
-    # ---- places in memory --------------------------------------------------------------------------
+    # ---- places in memory --------------------------------------------------------------------
 
     def place(self, buffer: Buffer, index: Sequence[Expr]) -> Expression:
         """An element of a buffer as an lvalue."""
@@ -110,21 +110,21 @@ class Speller:
             return Lit(str(constant))
         return Sum(tuple(terms), constant) if constant or len(terms) > 1 else terms[0]
 
-    # ---- values ------------------------------------------------------------------------------------
+    # ---- values ------------------------------------------------------------------------------
 
     def spell(self, node: Expr, above: int = 0) -> Expression:
         """A scalar expression, in brackets unless it binds more tightly than `above`.
 
         Recursion is bounded, since what has many nodes is in variables.
         """
+        name = self.names.get(node)
+        if name is not None:
+            return name
         found = self._spell(node)
         level = found.level
         return Group(found) if level <= above and level != ATOM else found
 
     def _spell(self, node: Expr) -> Expression:
-        name = self.names.get(node)
-        if name is not None:
-            return name
         op = node.op
         if op is CONST:
             return self._literal(node)

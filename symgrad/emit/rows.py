@@ -149,7 +149,7 @@ def _call(token: str, args: list[Expression]) -> Call:
     return Call(function, tuple(args), "?" if typed else "", "helpers" if own else "")
 
 
-# ---- what an expression's types and surroundings change --------------------------------------------
+# ---- what an expression's types and surroundings change ------------------------------------------
 
 
 @functools.cache

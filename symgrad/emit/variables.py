@@ -90,25 +90,27 @@ class Variables:
 
     def _count_uses(self, order: list[Expr], roots: list[tuple[Expr, int]]) -> None:
         """Uses outside guards, and the deepest body that uses each node."""
-        uses, users = self._uses, self._user_depth
+        uses, users, depths = self._uses, self._user_depth, self.depth
         for root, depth in roots:
             uses[root] = uses.get(root, 0) + 1
             users[root] = max(users.get(root, 0), depth)
         for node in reversed(order):
-            if node not in uses or not node.args:
+            args = node.args
+            if not args or node not in uses:
                 continue
-            deepest = self.depth[node]
-            if not self._is_variable(node):
-                deepest = max(deepest, users[node])
+            deepest = depths[node]
+            if users[node] > deepest and not self._is_variable(node):
+                deepest = users[node]
             found = spelling(node)
-            for position, a in enumerate(node.args):
-                if node.op is GUARD and position == 1:
-                    continue
-                uses[a] = uses.get(a, 0) + 1
-                if users.get(a, -1) < deepest:
-                    users[a] = deepest
-                if found is not None and position in found.doubled:
-                    self._forced.add(a)
+            if found is not None and found.doubled:
+                self._forced.update(a for k, a in enumerate(args) if k in found.doubled)
+            for a in args[:1] if node.op is GUARD else args:
+                if a in uses:
+                    uses[a] += 1
+                    if users[a] < deepest:
+                        users[a] = deepest
+                else:
+                    uses[a], users[a] = 1, deepest
 
     def _choose(self, order: list[Expr]) -> None:
         """Variables, also where the text would be too long without."""

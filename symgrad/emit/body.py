@@ -32,7 +32,11 @@ from symgrad.lower.program import (
     values,
 )  # fmt: skip
 
-_ADDING = {Tiles: "product", Flush: "sg_add_lanes", Merge: "sg_merge"}  # names of their functions
+_ADDING = {
+    Tiles: "sg_product",
+    Flush: "sg_add_lanes",
+    Merge: "sg_merge",
+}  # names of their functions
 
 
 @functools.singledispatch

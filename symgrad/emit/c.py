@@ -13,9 +13,9 @@ import symgrad.emit.loops  # noqa: F401  # registers loops
 import symgrad.emit.statements  # noqa: F401  # registers the other statements
 from symgrad.boundary import Binding
 from symgrad.emit.body import Emitter
-from symgrad.emit.functions import functions_of, vector_math, words_of
-from symgrad.emit.literals import C_TYPES, literal
-from symgrad.emit.parts import cut
+from symgrad.emit.functions import functions_of, headers, vector_math
+from symgrad.emit.literals import C_TYPES, literal, needed_by
+from symgrad.emit.parts import Part, Record, cut
 from symgrad.emit.printer import function_name, lines
 from symgrad.emit.templates import TEMPLATES, load_templates
 from symgrad.emit.threads import TEAM, TEAM_IN_ORDER
@@ -58,6 +58,58 @@ def emit(
     """C source and header of a program. All text in `comment` and notes must be comment-safe."""
     emitter = Emitter(program)
     records = emitter.whole()
+    parts, arrays, workspace = _placed(program, records)
+    used = set().union(*(p.used for p in parts))
+    constants = [b for b in program.buffers if b.role == "constant" and b.name in used]
+    captured = [b for b in program.inputs if b.role == "data"]
+    parameters = [*program.inputs, *program.outputs]
+    functions, names = _names(emitter, records)
+    names |= {C_TYPES[b.dtype] for b in (*parameters, *arrays, *constants)}
+    names |= {"SG_ALIGNED" for b in (*arrays, *constants) if b.role != "work"}
+    names |= {needed_by(v, b.dtype) for b in constants for v in np.ravel(b.data)}  # type: ignore[arg-type]
+    shared = _shared(arrays)
+    context = dict(
+        name=name,
+        entry=f"{name}_entry",
+        comment=list(comment),
+        version=version,
+        headers=headers(names),
+        header_types=headers({C_TYPES[b.dtype] for b in parameters}),
+        macros=names,
+        vector_math=vector_math(names),
+        captured=[_sized(b, name=f"{name}_{b.name}") for b in captured],
+        inputs=[_parameter(b, note) for b, note in _notes(program.inputs, input_notes)],
+        outputs=[_parameter(b, note) for b, note in _notes(program.outputs, output_notes)],
+        constants=[_sized(b, values=_literals(b.data)) for b in constants],
+        helpers=functions,
+        parts=[
+            dict(
+                text="".join(f"{line}\n" for line in lines(p.body)),
+                unit=k // UNIT_PARTS,
+                arrays=[_array(b, shared) for b in arrays if b.name in p.used],
+                parameters=[b.name for b in parameters if b.name in p.used],
+            )
+            for k, p in enumerate(parts)
+        ],
+        workspace=workspace,
+        workspace_doubles=workspace // 8,
+    )
+    return Source(
+        c=TEMPLATES.get_template("function.c.jinja").render(context),
+        header=TEMPLATES.get_template("function.h.jinja").render(context),
+        name=name,
+        entry=f"{name}_entry",
+        workspace_bytes=workspace,
+        data=tuple(b.data for b in captured),  # type: ignore[misc]
+        data_names=tuple(f"{name}_{b.name}" for b in captured),
+        units=-(-len(parts) // UNIT_PARTS),
+        parallel="SG_PARALLEL" in names,
+        blas=bool(names & {"sg_gemm", "sg_gemmf"}),
+    )
+
+
+def _placed(program: Program, records: Sequence[Record]) -> tuple[list[Part], list[Buffer], int]:
+    """The parts of the function, its arrays, and the bytes of its workspace."""
     workspace = program.workspace_bytes
     parts, slots = cut(records, workspace // 8, PART_STATEMENTS)
     workspace += -(-8 * slots // 64) * 64
@@ -69,78 +121,35 @@ def emit(
                 b.role, b.offset = "work", workspace
                 workspace += b.room
     used = set().union(*(p.used for p in parts))
-    shared = _shared(arrays)
+    return parts, [b for b in arrays if b.name in used], workspace
+
+
+def _names(emitter: Emitter, records: Sequence[Record]) -> tuple[list[str], set[str]]:
+    """The texts of the functions that are called, and all names of functions, types and macros."""
     calls = dict.fromkeys(call for r in records for call in r.uses.calls)
-    functions = functions_of(calls, emitter.carrying)
-    called = {function_name(function, dtype) for function, dtype, _ in calls}
-    called.update(*(r.uses.marks for r in records))
-    words = words_of(functions)
-    team = bool(called & {TEAM, TEAM_IN_ORDER})
-    parallel = team or "SG_PARALLEL" in called
-    constants = [b for b in program.buffers if b.role == "constant" and b.name in used]
-    captured = [b for b in program.inputs if b.role == "data"]
-    context = dict(
-        name=name,
-        captured=[
-            dict(name=f"{name}_{b.name}", type=C_TYPES[b.dtype], size=b.size) for b in captured
-        ],
-        entry=f"{name}_entry",
-        comment=list(comment),
-        version=version,
-        inputs=[_parameter(b, note) for b, note in _notes(program.inputs, input_notes)],
-        outputs=[_parameter(b, note) for b, note in _notes(program.outputs, output_notes)],
-        constants=[
-            dict(
-                name=b.name,
-                type=C_TYPES[b.dtype],
-                size=b.size,
-                values=[literal(v, b.dtype) for v in np.ravel(b.data)],  # type: ignore[arg-type]
-            )
-            for b in constants
-        ],
-        parts=[
-            dict(
-                text="".join(f"{line}\n" for line in lines(p.body)),
-                unit=k // UNIT_PARTS,
-                arrays=[_array(b, shared) for b in arrays if b.name in p.used],
-                parameters=[
-                    b.name for b in (*program.inputs, *program.outputs) if b.name in p.used
-                ],
-            )
-            for k, p in enumerate(parts)
-        ],
-        simd="SG_SIMD" in called,
-        parallel=parallel,
-        team=team,
-        prefetch="SG_PREFETCH" in called,
-        vector_math=vector_math(called | words),
-        workspace=workspace,
-        workspace_doubles=workspace // 8,
-        kernels="SG_KERNEL" in words,
-        helpers=functions,
-    )
-    return Source(
-        c=TEMPLATES.get_template("function.c.jinja").render(context),
-        header=TEMPLATES.get_template("function.h.jinja").render(context),
-        name=name,
-        entry=f"{name}_entry",
-        workspace_bytes=workspace,
-        data=tuple(b.data for b in captured),  # type: ignore[misc]
-        data_names=tuple(f"{name}_{b.name}" for b in captured),
-        units=-(-len(parts) // UNIT_PARTS),
-        parallel=parallel,
-        blas=bool(called & {"sg_gemm", "sg_gemmf"}),
-    )
+    functions, names = functions_of(calls, emitter.carrying)
+    names.update(*(r.uses.needs for r in records))
+    names.update(function_name(name, dtype) for name, dtype, _ in calls)
+    if names & {TEAM, TEAM_IN_ORDER}:
+        names |= {TEAM, "SG_PARALLEL"}
+    return functions, names
 
 
 def data_source(source: Source) -> str:
     """C file that defines the captured arrays under the names that the header declares."""
     arrays = [
-        dict(name=name, type=C_TYPES[str(d.dtype)], size=d.size,
-             values=[literal(v, str(d.dtype)) for v in d.reshape(-1)])
+        dict(name=name, type=C_TYPES[str(d.dtype)], size=d.size, values=_literals(d))
         for name, d in zip(source.data_names, source.data, strict=True)
-    ]  # fmt: skip
+    ]
     return TEMPLATES.get_template("data.c.jinja").render(name=source.name, arrays=arrays)
+
+
+def _literals(data: np.ndarray) -> list[str]:
+    return [literal(v, str(data.dtype)) for v in data.reshape(-1)]
+
+
+def _sized(b: Buffer, **more: Any) -> dict[str, Any]:
+    return dict(name=b.name, type=C_TYPES[b.dtype], size=b.size) | more
 
 
 def _notes(buffers: Sequence[Buffer], notes: Sequence[str]):

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from symgrad.emit.literals import C_TYPES, literal
+from symgrad.emit.literals import C_TYPES, literal, needed_by
 from symgrad.emit.rows import prepared, spelling
 from symgrad.emit.strides import walks
 from symgrad.emit.tree import (
@@ -145,7 +145,8 @@ class Speller:
     def _literal(self, node: Expr) -> Lit:
         found = self._literals.get(node)
         if found is None:
-            found = self._literals[node] = Lit(literal(const_value(node), node.dtype))
+            value = const_value(node), node.dtype
+            found = self._literals[node] = Lit(literal(*value), needed_by(*value))
         return found
 
     def _convert(self, node: Expr) -> Cast:

@@ -1,8 +1,11 @@
-"""The functions that a file of C has beside its own: helpers of operations and kernels of calls."""
+"""The functions that a file of C has beside its own: helpers of operations and kernels of calls.
+
+Each is a template, which sets `uses`: the functions that it calls (those of several types without
+their suffix) and the macros and types that stand in it.
+"""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterable
 from typing import Any
 
@@ -10,69 +13,79 @@ from symgrad.emit.literals import C_TYPES, literal
 from symgrad.emit.printer import function_name
 from symgrad.emit.templates import TEMPLATES
 
-_WORD = re.compile(r"[A-Za-z_]\w*")
 LIBMVEC = """acos acosh asin asinh atan atan2 atanh cbrt cos cosh erf erfc exp expm1 hypot log
     log10 log1p log2 pow sin sinh tan tanh""".split()  # those of glibc 2.35
-# Helpers that others call stand before them.
-_NEEDS = {
-    name: ("sg_tile",) for name in ("sg_panels", "sg_take_rows", "sg_turn_rows", "sg_put_rows")
+# What other functions call stands before all of them.
+_FIRST = [("sg_bits_of", "float64"), ("sg_select", "float64"), ("sg_select", "float32")]
+_HEADERS = {
+    "stdbool": {"bool"},
+    "stddef": {"ptrdiff_t", "NULL"},
+    "stdint": {"int32_t", "int64_t", "uint64_t"},
 }
+_BUILT_IN = {"double", "float", "int", "void", ""}
 
 
 def functions_of(
     calls: Iterable[tuple[str, str, str]], carrying: Collection[tuple[str, str]]
-) -> list[str]:
-    """Texts of the static functions that C calls: small ones for operations, kernels for calls.
+) -> tuple[list[str], set[str]]:
+    """Texts of the static functions that C calls, and the names of others that stand in them.
 
     calls : function, dtype and origin of each, as in `tree.Call`
     carrying : functions, with a dtype, that have to note what additions round away
     """
-    helpers: dict[tuple[str, str], None] = {}
-    kernels: dict[tuple[str, str], None] = {}
+    texts: dict[str, dict[tuple[str, str], str]] = {"helpers": {}, "call": {}}
+    names: set[str] = set()
+
+    def add(function: str, dtype: str, origin: str) -> None:
+        key = function, dtype
+        if key in texts[origin]:
+            return
+        text, needed = _rendered(function, dtype, origin, key in carrying)
+        for name in needed:
+            if name.startswith("sg_"):
+                add(name, dtype, "helpers")
+            else:
+                names.add(function_name(name, dtype) if name in LIBMVEC else name)
+        texts[origin][key] = text
+
     for function, dtype, origin in calls:
-        if origin == "call":
-            kernels[(function.removeprefix("sg_"), dtype)] = None
-        elif origin:
-            for name in (*_NEEDS.get(function, ()), function):
-                helpers[(name, dtype)] = None
-    out = [
-        _render(f"helpers/{name}.c.jinja", name, dtype, (name, dtype) in carrying)
-        for name, dtype in helpers
-        if name != "sg_select"
-    ]
-    words = words_of(out) | {function_name(name, dtype) for name, dtype in helpers}
-    for name, dtype in (("sg_selectf", "float32"), ("sg_select", "float64")):
-        if name in words:  # other helpers use it
-            out.insert(0, _render("helpers/sg_select.c.jinja", "sg_select", dtype))
-    if "sg_bits_of" in words:
-        out.insert(0, _render("helpers/sg_bits_of.c.jinja", "sg_bits_of", "float64"))
-    for name, dtype in kernels:
-        out.append(_render(f"call/{name}.c.jinja", f"sg_{name}", dtype, (name, dtype) in carrying))
-    return out
+        if origin in texts:
+            add(function, dtype, origin)
+    helpers = texts["helpers"]
+    first = [helpers.pop(key) for key in _FIRST if key in helpers]
+    return [*first, *helpers.values(), *texts["call"].values()], names
 
 
-def vector_math(used: set[str]) -> list[dict[str, Any]]:
-    """Declarations of the functions in use that glibc has for vectors."""
+def _rendered(function: str, dtype: str, origin: str, carries: bool) -> tuple[str, list[str]]:
+    """The text of a function, and what its template says that it uses."""
+    name = function.removeprefix("sg_") if origin == "call" else function
+    module = TEMPLATES.get_template(f"{origin}/{name}.c.jinja").make_module(
+        dict(
+            name=function_name(function, dtype),
+            real=C_TYPES[dtype],
+            integer=C_TYPES[dtype],
+            f="f" if dtype == "float32" else "",
+            carries=carries,
+            lit=lambda value: literal(value, dtype),
+        )
+    )
+    return str(module), module.uses.split()  # type: ignore[attr-defined]
+
+
+def headers(names: set[str]) -> list[str]:
+    """The headers of C that have these functions, types and constants: math.h takes gcc 10 ms."""
+    others = names.difference(_BUILT_IN, *_HEADERS.values())
+    math = any(not name.startswith(("SG_", "sg_")) for name in others)
+    found = [header for header, known in _HEADERS.items() if names & known]
+    return ["math", *found] if math else found
+
+
+def vector_math(names: set[str]) -> list[dict[str, Any]]:
+    """Declarations of the functions among these that glibc has for vectors."""
     return [
         dict(name=name + suffix, type=ctype, two=name in ("atan2", "hypot", "pow"),
              alias=name in ("sin", "cos"))
         for name in LIBMVEC
         for suffix, ctype in (("", "double"), ("f", "float"))
-        if name + suffix in used
+        if name + suffix in names
     ]  # fmt: skip
-
-
-def words_of(texts: Iterable[str]) -> set[str]:
-    """Every identifier in the texts of helpers."""
-    return {word for text in texts for word in _WORD.findall(text)}
-
-
-def _render(template: str, name: str, dtype: str, carries: bool = False) -> str:
-    return TEMPLATES.get_template(template).render(
-        name=function_name(name, dtype),
-        real=C_TYPES[dtype],
-        integer=C_TYPES[dtype],
-        f="f" if dtype == "float32" else "",
-        carries=carries,
-        lit=lambda value: literal(value, dtype),
-    )

@@ -38,3 +38,12 @@ def literal(value: Any, dtype: str) -> str:
         text += ".0"
     text += suffix
     return text if not text.startswith("-") else f"({text})"
+
+
+def needed_by(value: Any, dtype: str) -> str:
+    """The type or constant of a header that stands in the literal of a value; "" if none does."""
+    if dtype == "bool":
+        return "bool"
+    if dtype in ("int32", "int64"):
+        return "int64_t" if abs(int(value)) > 2**31 - 1 else ""
+    return "" if math.isfinite(value) else "INFINITY"

@@ -146,7 +146,7 @@ def _call(token: str, args: list[Expression]) -> Call:
     function = token.removesuffix("@")
     own = function.startswith("sg_")
     typed = token.endswith("@") or own
-    return Call(function, tuple(args), "?" if typed else "", "helpers" if own else "")
+    return Call(function, tuple(args), "?" if typed else "", "helpers" if own else "math")
 
 
 # ---- what an expression's types and surroundings change ------------------------------------------
@@ -174,7 +174,7 @@ def prepared(
         if isinstance(n, Call):
             args = tuple(replaced(a, change) for a in n.args)
             # only functions of our own have versions for integers
-            typed = n.dtype and (n.origin or kind in FLOATS)
+            typed = n.dtype and (n.origin != "math" or kind in FLOATS)
             return Call(n.function, args, kind if typed else "", n.origin, costly)
         return None
 

@@ -252,7 +252,7 @@ def _panels(s: lowered.Panels, e: Emitter, depth: int) -> Piece:
 def _tiles(s: lowered.Tiles, e: Emitter, depth: int) -> Piece:
     dtype = s.buffer.dtype
     target = [e.address(s.buffer, s.index), *_steps(s.buffer, s.axes)]
-    carry = [NULL, ZERO, ZERO] if ("product", dtype) in e.carrying else []
+    carry = [NULL, ZERO, ZERO] if ("sg_product", dtype) in e.carrying else []
     if s.carry is not None:
         carry = [e.address(s.carry, s.carry_index), *_steps(s.carry, s.axes)]
     pointers = [e.address(b, ()) for b in (s.left, s.right)]

@@ -203,7 +203,7 @@ def _compensated(a: _Partial, rounds: _Rounds) -> Block:
         Declare(a.ctype, "sg_x", a.all_lanes()),
         Declare(a.ctype, "sg_t", Binary("+", total, x)),
         Declare(a.ctype, "sg_e", Binary("-", t, total)),
-        If(Call("isfinite", (t,)), (Assign(Name(a.carry), "+=", carry),)),
+        If(Call("isfinite", (t,), origin="math"), (Assign(Name(a.carry), "+=", carry),)),
         Assign(total, "=", t),
         rounds.over_lanes([Assign(a.lane(Name(rounds.lane)), "=", ZERO)]),
     ))  # fmt: skip

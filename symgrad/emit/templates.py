@@ -12,7 +12,6 @@ from typing import Any
 import jinja2
 
 from symgrad.errors import CacheError
-from symgrad.names import standard_headers
 from symgrad.resources import template_folder
 from symgrad.runtime.cache import open_cache
 
@@ -56,7 +55,6 @@ TEMPLATES = jinja2.Environment(
     cache_size=-1,  # all are kept, and without a lock, which a fork could find held
     **_SYNTAX,
 )
-TEMPLATES.filters["standard_headers"] = standard_headers
 
 
 def load_templates() -> None:

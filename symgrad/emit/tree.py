@@ -44,9 +44,13 @@ class Statement(Node):
 
 @dataclass(frozen=True, slots=True)
 class Lit(Expression):
-    """A constant as `literals.literal` spells it; a negative one has its brackets."""
+    """A constant as `literals.literal` spells it; a negative one has its brackets.
+
+    needs : a type or constant of a header that it has
+    """
 
     text: str
+    needs: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +92,8 @@ class Call(Expression):
     """function(args)
 
     dtype : that by which the function's name ends (f for float32); none if all types share it
-    origin : the folder of templates that has the function's text, "helpers" or "call"; "" for one
-        of C's library, and for macros
+    origin : the folder of templates that has the function's text, "helpers" or "call"; "math" for
+        one of C's library, "" for macros
     costly : whether it is worth a vector
     """
 
@@ -305,30 +309,41 @@ class Uses:
     """What pieces of C use.
 
     names : variables and arrays, also those that they declare
-    calls : functions of the file, of C's library, and macros, in the order of the text
-    marks : macros on lines of their own
+    calls : function, dtype and origin of each call, in the order of the text
+    needs : types and constants of C's headers, and macros on lines of their own
     """
 
     names: set[str]
     calls: dict[tuple[str, str, str], None]
-    marks: set[str]
+    needs: set[str]
 
 
 def uses(*roots: Node) -> Uses:
     """What is used anywhere below `roots`."""
-    found = Uses(set(), {}, set())
-    names = found.names
+    names: set[str] = set()
+    calls: dict[tuple[str, str, str], None] = {}
+    needs: set[str] = set()
     for node in walk(*roots):
-        kind = type(node)
-        if kind is Name or kind is Declare or kind is DeclareArray:
-            names.add(node.name)  # type: ignore[attr-defined]
-        elif kind is Index:
-            names.add(node.array)  # type: ignore[attr-defined]
-        elif kind is Call:
-            found.calls[node.function, node.dtype, node.origin] = None  # type: ignore[attr-defined]
-        elif kind is Mark:
-            found.marks.add(node.text)  # type: ignore[attr-defined]
-    return found
+        if isinstance(node, Name):
+            names.add(node.name)
+        elif isinstance(node, Index):
+            names.add(node.array)
+        elif isinstance(node, Call):
+            calls[node.function, node.dtype, node.origin] = None
+        elif isinstance(node, (Declare, DeclareArray)):
+            names.add(node.name)
+            needs.add(node.ctype.partition(" ")[0])
+            if isinstance(node, DeclareArray):
+                needs.add("SG_ALIGNED")
+        elif isinstance(node, Cast):
+            needs.add(node.ctype.partition(" ")[0])
+        elif isinstance(node, Mark):
+            needs.add(node.text)
+        elif isinstance(node, For):
+            needs.add("ptrdiff_t")
+        elif isinstance(node, Lit) and node.needs:
+            needs.add(node.needs)
+    return Uses(names, calls, needs)
 
 
 def replaced(node: Any, change: Callable[[Node], Node | None]) -> Any:

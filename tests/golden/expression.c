@@ -41,11 +41,9 @@
 
 #if defined(SG_LIBMVEC) /* glibc has these for vectors, within 4 ulp; link with -lmvec */
 extern double asin(double) __attribute__((simd("notinbranch")));
-extern double atanh(double) __attribute__((simd("notinbranch")));
 extern double sg_vector_cos(double) __asm__("cos") __attribute__((simd("notinbranch"), const));
 #define cos sg_vector_cos /* two names, or gcc makes one call of sin and cos */
 extern double exp(double) __attribute__((simd("notinbranch")));
-extern double log(double) __attribute__((simd("notinbranch")));
 extern double pow(double, double) __attribute__((simd("notinbranch")));
 extern double sg_vector_sin(double) __asm__("sin") __attribute__((simd("notinbranch"), const));
 #define sin sg_vector_sin /* two names, or gcc makes one call of sin and cos */

@@ -75,9 +75,7 @@ class ArrayType:
             return np.asarray(value)
         if issubclass(cls, (float, int)):
             return self._number(_exactly(value))
-        raise StructureError(
-            f"argument {self.name}: expected {self.described}, got {cls.__name__}"
-        )
+        raise StructureError(f"argument {self.name}: expected {self.described}, got {cls.__name__}")
 
     def _number(self, value: float | int) -> np.ndarray:
         """Python's int and bool fit a float argument, as in NumPy; nothing narrows."""

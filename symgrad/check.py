@@ -70,6 +70,7 @@ def _check(
         scale = max(scale, _dot(_map(np.abs, pulled), _map(np.abs, direction)))
         _compare(f, level, "vjp", np.array([right]), np.array([left]), rtol, atol + 1e-12 * scale)
     if order > 1:
+
         def tangent_of(*xs: Any) -> Any:
             return jvp(f, xs, direction)[1]
 

@@ -13,20 +13,22 @@ import hashlib
 import os
 import signal
 import sys
+from collections import Counter
 from pathlib import Path
 
-import codegen
 import pytest
-from codegen import FATAL, compile_strictly
 from hypothesis import settings
-from vector_loops import undecided_calls
 
+from support import codegen
+from support.codegen import FATAL, compile_strictly
+from support.vector_loops import undecided_calls
 from symgrad import generate
 from symgrad.emit.c import Source
 from symgrad.errors import BuildError
 from symgrad.expr import validate
 from symgrad.lower import interpret, schedule, verify
-from symgrad.lower.program import Program, statements, values
+from symgrad.lower.program import Program, statements
+from symgrad.lower.statements import values
 from symgrad.runtime import compiler, dispatch
 from symgrad.runtime.record import Record
 
@@ -106,6 +108,20 @@ def _is_new(folder: Path, text: str) -> bool:
     return True
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Cases behind the first ones of a test that says `quick(count)` are slow."""
+    counts: Counter[object] = Counter()
+    for item in items:
+        marker = item.get_closest_marker("quick")
+        if marker is not None:
+            (count,) = marker.args
+            function = item.parent, getattr(item, "originalname", item.name)
+            counts[function] += 1
+            if counts[function] > count:
+                item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(scope="session")
 def seen_c(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with one empty file per distinct text, common to the processes of a run."""
@@ -144,11 +160,10 @@ def programs_are_right_on_checked_memory(seen_c: Path):
 
 
 @pytest.fixture(autouse=True)
-def c_is_generated(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch):
+def c_is_generated(monkeypatch: pytest.MonkeyPatch):
     """Tests see the C of today's code, and leave no record of code that a test has changed."""
-    if "records" not in request.keywords:
-        monkeypatch.setattr(Record, "find", lambda self: None)
-        monkeypatch.setattr(Record, "write", lambda self, binding, library: None)
+    monkeypatch.setattr(Record, "find", lambda self: None)
+    monkeypatch.setattr(Record, "write", lambda self, binding, library: None)
 
 
 @pytest.fixture

@@ -3,8 +3,8 @@
     python tests/golden.py             what has changed, as a diff
     python tests/golden.py --refresh   keep what is written today
 
-tests/golden/ has NAME.c and NAME.program of each function in golden_functions.py; of random graphs
-only a hash. A change here is no fault: it says what a change of the code changes in the C.
+tests/golden/ has NAME.c and NAME.program of each function in support/golden_functions.py; of random
+graphs only a hash. A change here is no fault: it says what a change of the code changes in the C.
 """
 
 from __future__ import annotations
@@ -19,8 +19,7 @@ HERE = Path(__file__).resolve().parent
 if __name__ == "__main__":
     sys.path[:0] = [str(HERE), str(HERE.parent)]
 
-from golden_functions import every, random_graphs  # noqa: E402
-
+from support.golden_functions import every, random_graphs  # noqa: E402
 from symgrad import generate  # noqa: E402
 from symgrad.emit.c import emit  # noqa: E402
 from symgrad.lower.schedule import lower  # noqa: E402

@@ -6,6 +6,7 @@ import ast
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -20,7 +21,9 @@ from symgrad.errors import (
     UnusableCompilerError,
 )
 from symgrad.runtime import compiler as module
+from symgrad.runtime import process
 from symgrad.runtime.compiler import Compiler, find_compiler, resolve_flags
+from symgrad.runtime.process import timeout
 
 GCC = shutil.which("gcc")
 pytestmark = pytest.mark.skipif(GCC is None, reason="needs gcc")
@@ -128,7 +131,7 @@ def test_a_compiler_whose_programs_crash_is_refused(tmp_path, monkeypatch):
 def test_traps_run_where_files_may_not_be_executed(monkeypatch):
     """From memory, if a program in a folder cannot be started."""
     started = []
-    run = module._run
+    run = module.run
 
     def refusing(argv, *rest):
         if os.path.basename(argv[0]).startswith("traps"):
@@ -136,7 +139,7 @@ def test_traps_run_where_files_may_not_be_executed(monkeypatch):
         started.append(argv[0])
         return run(argv, *rest)
 
-    monkeypatch.setattr(module, "_run", refusing)
+    monkeypatch.setattr(module, "run", refusing)
     assert find_compiler()
     assert sum(word.startswith("/proc/") for word in started) == 2
 
@@ -230,7 +233,7 @@ def test_flags(monkeypatch):
 
 
 def run(tmp_path: Path, text: str, seconds: float = 10.0) -> tuple[int, str]:
-    return module._run((script(tmp_path, text),), tmp_path, tmp_path, seconds)
+    return module.run((script(tmp_path, text),), tmp_path, tmp_path, seconds)
 
 
 def test_environment_is_small(tmp_path, monkeypatch):
@@ -267,13 +270,13 @@ def test_interrupt_while_the_compiler_is_being_started(tmp_path, monkeypatch):
     """Ctrl-C just after the fork, when nobody could yet say which process to end."""
     started = []
 
-    class Interrupted(module.subprocess.Popen):
+    class Interrupted(subprocess.Popen):
         def __init__(self, *args, **kwargs):
             super().__init__(*args, **kwargs)
             started.append(self.pid)
             signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(module.subprocess, "Popen", Interrupted)
+    monkeypatch.setattr(subprocess, "Popen", Interrupted)
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, "sleep 1000")
@@ -299,13 +302,13 @@ def test_output_is_bounded(tmp_path):
 
 
 def test_timeout_variable(monkeypatch):
-    assert module.timeout() == 120.0
+    assert timeout() == 120.0
     monkeypatch.setenv("SYMGRAD_CC_TIMEOUT", "0.5")
-    assert module.timeout() == 0.5
+    assert timeout() == 0.5
     for wrong in ("0", "-1", "nan", "inf", "soon", "1e9"):
         monkeypatch.setenv("SYMGRAD_CC_TIMEOUT", wrong)
         with pytest.raises(BuildError, match="SYMGRAD_CC_TIMEOUT"):
-            module.timeout()
+            timeout()
 
 
 def test_the_package_runs_no_data_as_code():
@@ -325,7 +328,7 @@ def test_the_package_runs_no_data_as_code():
 
 def test_a_unit_that_fails_ends_the_others(tmp_path, monkeypatch):
     """The first error is reported at once, and no compiler runs on."""
-    monkeypatch.setattr(module, "_processors", lambda: 2)
+    monkeypatch.setattr(process, "_processors", lambda: 2)
     entry = tmp_path / "place" / "entry"
     entry.mkdir(parents=True)
     (entry / "src.c").write_text("int x;\n")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from delta_programs import Program
-from random_graphs import Builder
-from test_simplify import random_contractions, random_graph
 
 import symgrad as sg
+from support.delta_programs import Program
+from support.random_graphs import Builder
+from support.rule_graphs import random_contractions, random_graph
 from symgrad.errors import DtypeError, ShapeError
 from symgrad.expr.evaluate import check, evaluate
 from symgrad.expr.node import _intern

@@ -20,7 +20,7 @@ from symgrad.runtime import dispatch
 
 pytestmark = pytest.mark.skipif(
     dispatch._native is None,
-    reason="no C compiler, or an interpreter that dispatch.c does not know",
+    reason="no C compiler, or an interpreter that fastcall/abi.h does not know",
 )
 
 X = np.array([1.0, 2.0, 3.0])

@@ -30,9 +30,14 @@ def test_logistic_regression(tmp_path):
 
 
 def test_readme_example(tmp_path):
-    code = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)[1]
+    """All its code, as one script."""
+    first, second = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
     script = tmp_path / "readme.py"
-    script.write_text(code + "\nassert H.shape == (3, 3) and np.isfinite(value)\n")
+    script.write_text(
+        first + "\nassert H.shape == (3, 3) and np.isfinite(value)\n"
+        "assert np.max(np.abs(sg.grad(loss)(w, X, y))) < 0.1\n"
+        + second + "\nassert H.nnz == 299_998 and (H.diagonal() >= 0).all()\n"
+    )  # fmt: skip
     result = run([str(script)], tmp_path)
     assert result.returncode == 0, result.stderr
     assert list((tmp_path / "out").glob("*.c")) and list((tmp_path / "out").glob("*.h"))

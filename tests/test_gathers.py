@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from codegen import agree
 
 import symgrad as sg
+from support.codegen import agree
 from symgrad.errors import OutOfRangeError
 from symgrad.expr.evaluate import check, evaluate
 from symgrad.expr.node import FLOATS, Expr, arg, array, bind, const

@@ -7,9 +7,9 @@ import subprocess
 
 import numpy as np
 import pytest
-from codegen import STRICT
 
 import symgrad as sg
+from support.codegen import STRICT
 
 FUNCTIONS = {
     "scalar": (lambda x: np.sin(x) * x, sg.f64),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import time
 
@@ -11,12 +12,15 @@ import pytest
 from symgrad.errors import StructureError, UnsupportedError
 from symgrad.expr.evaluate import evaluate
 from symgrad.expr.node import arg, array, bind, const, eye
+from symgrad.expr.walk import toposort
 from symgrad.inspect import cost, explain, listing, matrix_latex, matrix_text, to_dot, to_sympy
-from symgrad.inspect.formula import Formula, latex_name, short_number
+from symgrad.inspect.formula import Formula
 from symgrad.inspect.matrix import Notation
+from symgrad.inspect.naming import latex_name, short_number
+from symgrad.lower.contract import split_contractions
 from symgrad.ops import elementwise as el
 from symgrad.ops import linear as li
-from symgrad.ops.einsum import einsum, parse
+from symgrad.ops.einsum import einsum, parse, sizes
 
 
 def ein(spec, *args):
@@ -643,6 +647,55 @@ def test_cost():
     assert "einsum" in str(found) and "720" in str(found)
     chain = cost(ARGS, [ein("ij,jk,k->i", A, B, w)])
     assert chain.flops == 4 * D * D  # right to left
+
+
+def test_what_is_kept_whole_costs_what_it_consists_of():
+    n, k, many = 30, 2, 5
+    a = arg(0, (many, n, n), "float64")
+    b = arg(1, (many, n, k), "float64")
+    found = cost([a, b], [bind("solve", a, b), bind("det", a)])  # one factorisation for both
+    assert found.by_op == {"lu_factor": many * 2 * n**3 // 3, "lu_solve": many * 2 * n * n * k,
+                           "lu_det": many * n}  # fmt: skip
+    rooted = cost([a], [bind("cholesky", a)])
+    assert rooted.flops == many * n**3 // 3
+    assert cost([X], [bind("softmax", X, attrs=((1,),))]).transcendental == N * D
+    assert cost([x], [bind("norm", x, attrs=((0,),))]).flops == 10 + 10 + 5
+
+
+def random_contraction(rng):
+    """An einsum of 6 to 8 distinct factors of rank 1 to 3, with a result of rank 0 to 2."""
+    size = [int(n) for n in rng.integers(2, 9, 7)]
+    terms = [
+        tuple(int(k) for k in rng.choice(7, rng.integers(1, 4), replace=False))
+        for _ in range(rng.integers(6, 9))
+    ]
+    present = sorted({k for t in terms for k in t})
+    output = tuple(int(k) for k in rng.choice(present, rng.integers(0, 3), replace=False))
+    args = [arg(p, tuple(size[k] for k in t), "float64") for p, t in enumerate(terms)]
+    return args, einsum(args, terms, output)
+
+
+def operations(node):
+    """Of one lowered node, from the sizes of its labels."""
+    if node.name == "einsum":
+        inputs, output = node.attrs
+        size = sizes(node.args, inputs)
+        return math.prod(size.values()) * (len(inputs) - (set(size) == set(output)))
+    if node.name == "sum":
+        return node.args[0].size
+    return node.size if node.name == "multiply" else 0
+
+
+def test_contractions_cost_what_is_lowered():
+    rng = np.random.default_rng(11)
+    most = 0
+    for _ in range(200):
+        args, whole = random_contraction(rng)
+        lowered = toposort(split_contractions([whole]))
+        assert all(len(n.args) <= 2 for n in lowered)
+        assert cost(args, [whole]).flops == sum(map(operations, lowered))
+        most = max(most, sum(n.name == "einsum" for n in lowered))
+    assert most > 4
 
 
 def test_explain():

@@ -6,16 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from codegen import c_of, run_c
-from random_graphs import Builder
-from test_sanitizers import lowered
 
 import symgrad as sg
+from support.codegen import c_of, expanded, run_c
+from support.random_graphs import Builder
 from symgrad.expr.evaluate import evaluate
 from symgrad.runtime.build import build, ffi
 from symgrad.runtime.compiler import find_compiler
+from symgrad.simplify import simplify
 
-TEXT = (Path(__file__).parent / "gcc_if_convert.c").read_text()
+TEXT = (Path(__file__).parent / "support" / "gcc_if_convert.c").read_text()
 
 
 def results(optimize: int) -> list[np.ndarray]:
@@ -68,7 +68,7 @@ def test_sums_in_another_order_than_memory(rows):
         for total in SUMS if rows == 5 else SUMS[:2]:
             graph = sg.trace(lambda A, view=view, total=total: total(view(A), A), A).simplify()
             names.append(f"f{len(names)}")
-            text = c_of(graph.args, lowered(graph.outs), names[-1]).c
+            text = c_of(graph.args, expanded(simplify(graph.outs).outs), names[-1]).c
             texts.append(text.replace("c0[", f"{names[-1]}_order["))
             expected.append(total(view(A), A))
     for level in (2, 3):
@@ -100,7 +100,7 @@ def test_vectors_of_every_width(width, monkeypatch):
     for seed in (95, *range(400, 412)):
         b = Builder(seed, "float32" if seed % 5 == 1 else "float64")
         outs, args, values = b.outputs(), list(b.args), b.values()
-        simple = lowered(outs)
+        simple = expanded(simplify(outs).outs)
         source = c_of(args, simple)
         for level in (1, 3) if seed == 95 else (1,):
             status, got = run_c(source, args, simple, values, optimize=level)

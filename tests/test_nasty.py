@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import nasty_graphs
 import pytest
+
+from support import nasty_graphs
 
 
 @pytest.mark.parametrize("block", range(8))

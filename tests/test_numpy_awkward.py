@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy_table import BINARY, ONE, REDUCTIONS, TWO, UNARY, calls
 
+from support.numpy_table import BINARY, ONE, REDUCTIONS, TWO, UNARY, calls
 from symgrad.errors import SymgradError
 from symgrad.expr.evaluate import evaluate
 from symgrad.expr.node import arg

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from oracle_table import cases, compare
+
+from support.oracle_table import cases, compare
 
 CASES = list(cases())
 

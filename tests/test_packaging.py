@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 import symgrad
+from symgrad.runtime import dispatch
 from symgrad.version import __version__
 
 PACKAGE = Path(symgrad.__path__[0])
@@ -25,12 +26,13 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 # one folder may.
 LAYERS = [
     ["errors", "forks", "version"],
-    ["names", "tree", "specs", "boundary", "fixed", "options", "pickling", "resources"],
+    ["names", "tree", "specs", "boundary", "fixed", "machines", "pickling", "resources"],
     ["expr"],
     ["ops"],
     ["trace", "diff", "inspect"],
     ["simplify"],
     ["graph", "signature", "lower"],
+    ["options"],
     ["runtime"],
     ["emit"],
     ["generate"],
@@ -124,6 +126,13 @@ def test_forbidden_calls(path):
                 assert keyword.arg != "shell" or off, f"{path}:{node.lineno}: shell="
 
 
+def test_tests_do_not_import_each_other():
+    """Also not in programs that they run: what two of them need is in tests/support."""
+    for path in sorted((ROOT / "tests").rglob("*.py")):
+        found = re.findall(r"^\s*(?:from|import) +(?:tests\.)?(test_\w+)", path.read_text(), re.M)
+        assert not found, f"{path}: {found}"
+
+
 def test_public_names():
     assert set(PUBLIC) <= set(symgrad.__all__)
     assert len(set(symgrad.__all__)) == len(symgrad.__all__)
@@ -178,14 +187,26 @@ def test_templates_are_shipped(project):
         assert path in targets["sdist"]["include"]
 
 
-def test_ci_runs_the_command_of_the_readme():
-    """The script finds the README's command and nothing else; here it prints instead of running."""
-    script = (ROOT / ".ci" / "run").read_text().replace("exec bash -euo pipefail -c", "exec echo")
+def test_the_call_path_is_made_of_all_files_of_its_folder():
+    """A file that is not listed would be shipped for nothing; one that is not there fails late."""
+    assert sorted(dispatch._PARTS) == sorted(p.name for p in dispatch._FASTCALL.iterdir())
+    assert PACKAGE in dispatch._FASTCALL.parents  # so it is in the wheel, as all of the package
+    assert all(p.suffix in (".c", ".h") for p in dispatch._FASTCALL.iterdir())  # resources._below
+
+
+def test_ci_runs_the_command_of_the_readme(project):
+    """The script finds the README's command; here it prints what it would run."""
+    script = (ROOT / ".ci" / "run").read_text()
+    assert script.count('bash -euo pipefail -c "$1"') == 1
+    script = script.replace('bash -euo pipefail -c "$1"', 'echo "$1"')
     script = script.replace('"$(dirname "${BASH_SOURCE[0]}")/.."', f'"{ROOT}"')
     result = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
-    announced, command = result.stdout.splitlines()
+    announced, command, *checks = result.stdout.splitlines()
     assert announced == f"+ {command}"
     assert "-m pytest" in command and command in (ROOT / "README.md").read_text()
+    assert checks[1::2] and checks[::2] == [f"+ {check}" for check in checks[1::2]]
+    tools = {check.split()[0].removeprefix(".venv/bin/") for check in checks[1::2]}
+    assert tools <= required(project["project"]["optional-dependencies"]["test"])
 
 
 def test_every_dependency_has_a_lower_bound():
@@ -203,7 +224,7 @@ def test_the_source_archive_has_what_tests_read():
     table = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     patterns = table["tool"]["hatch"]["build"]["targets"]["sdist"]["include"]
     top = {p.name for p in ROOT.iterdir()} - {".git", "pyproject.toml"}
-    for path in (ROOT / "tests").glob("*.py"):
+    for path in (ROOT / "tests").rglob("*.py"):
         for name in re.findall(r"/ \"([\w.]+)\"", path.read_text(encoding="utf-8")):
             if name in top:
                 assert any(fnmatch.fnmatch("/" + name, p) for p in patterns), (path.name, name)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import mpmath
-import oracle_table
 import pytest
-import shape_table
-import taylor
-from precision_oracle import compare, compare_third, uncovered
-from taylor import MP, Taylor
+
+from support import oracle_table, shape_table, taylor
+from support.precision_oracle import compare, compare_third, uncovered
+from support.taylor import MP, Taylor
 
 CASES = [*oracle_table.cases(), *shape_table.cases()]
 THIRD = list(shape_table.third_cases())

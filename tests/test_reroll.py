@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from loop_programs import program
 
 import symgrad as sg
+from support.loop_programs import program
 from symgrad.compiled import Compiled
 from symgrad.diff.modes import jvp, vjp, zeros_like
 from symgrad.expr.evaluate import check, evaluate

@@ -15,7 +15,7 @@ from symgrad.runtime import dispatch
 
 pytestmark = pytest.mark.skipif(
     dispatch._native is None,
-    reason="no C compiler, or an interpreter that dispatch.c does not know",
+    reason="no C compiler, or an interpreter that fastcall/abi.h does not know",
 )
 
 LARGE = 40_000  # elements of a result whose memory is recycled

@@ -23,8 +23,8 @@ from symgrad.ops.einsum import einsum
 from symgrad.ops.elementwise import exp, log, select, sin, sqrt, square
 from symgrad.ops.linear import broadcast, concat, gather, pad, permute, reshape, slice_, sum_
 from symgrad.simplify import RULES, simplify
+from symgrad.simplify.facts import nonnegative
 from symgrad.simplify.pattern import RuleSet, function_rule, rule, run, variables
-from symgrad.simplify.rules import nonnegative
 
 FUNCTIONS = {r.name: r for r in RULES if r.pattern is None}
 RANKS = [(), (3,), (2, 3)]

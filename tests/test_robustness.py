@@ -227,7 +227,7 @@ def test_every_lock_of_the_package_survives_a_fork():
         "forks.py": {"threading.RLock()", "cached_property"},
         # Cleared in a child; events and threads are local to one call.
         "runtime/build.py": {"threading.Lock()"},
-        "runtime/compiler.py": {"threading.Event()"},
+        "runtime/process.py": {"threading.Event()"},
     }
     package = Path(sg.__file__).parent
     pattern = r"threading\.(?:R?Lock|Condition|Semaphore|Event|Barrier)\(\)|cached_property"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import sympy
-from codegen import c_of, run_c
 
 import symgrad.ops  # noqa: F401  (fills the registry)
+from support.codegen import c_of, run_c
 from symgrad.diff.modes import jvp, vjp
 from symgrad.expr.evaluate import check, evaluate
 from symgrad.expr.node import arg, bind, const

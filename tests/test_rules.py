@@ -15,8 +15,8 @@ from symgrad.expr.node import Expr, arg, bind, const, const_value
 from symgrad.expr.validate import check_rewrite
 from symgrad.expr.walk import toposort
 from symgrad.simplify import RULES, simplify
+from symgrad.simplify.facts import nonnegative
 from symgrad.simplify.pattern import Pattern, Rule, RuleSet, run
-from symgrad.simplify.rules import nonnegative
 
 PATTERNS = [r for r in RULES if r.pattern is not None]
 BOOLEAN = {"not-twice", "and-same", "or-same"}

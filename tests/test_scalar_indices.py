@@ -10,10 +10,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import taylor
-from taylor import Taylor, number
 
 import symgrad as sg
+from support import taylor
+from support.taylor import Taylor, number
 from symgrad.errors import OutOfRangeError
 
 RNG = np.random.default_rng(5)

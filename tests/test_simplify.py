@@ -8,20 +8,16 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
+from support.rule_graphs import random_contractions, random_graph, spread, tensor
 from symgrad.diff.modes import jvp, vjp, vmap
-from symgrad.errors import ShapeError
 from symgrad.expr.evaluate import check, evaluate
-from symgrad.expr.node import Expr, arg, bind, const, const_value, eye
+from symgrad.expr.node import Expr, bind, const, const_value, eye
 from symgrad.expr.walk import toposort
 from symgrad.ops import linalg
 from symgrad.ops.einsum import einsum
 from symgrad.ops.elementwise import exp, log, select, sin, sqrt, square
-from symgrad.ops.linear import broadcast, concat, gather, pad, permute, reshape, slice_, sum_
+from symgrad.ops.linear import concat, gather, pad, permute, reshape, slice_, sum_
 from symgrad.simplify import RULES, simplify
-
-
-def tensor(name: str, *shape: int, dtype: str = "float64") -> Expr:
-    return arg(0, shape, dtype, name)
 
 
 def values_of(outs: list[Expr], rng: np.random.Generator) -> dict[Expr, np.ndarray]:
@@ -51,10 +47,6 @@ def settle(*outs: Expr, rtol: float = 1e-12, **options) -> list[Expr]:
 
 def names(e: Expr) -> list[str]:
     return sorted({n.name for n in toposort([e])} - {"arg", "const"})
-
-
-def spread(x: Expr, shape: tuple[int, ...], *dims: int) -> Expr:
-    return broadcast(x, shape, dims)
 
 
 # ---- reductions and stable forms ---------------------------------------------------------------
@@ -290,37 +282,6 @@ def test_select_products_are_kept():
 # ---- the driver --------------------------------------------------------------------------------
 
 
-def random_graph(seed: int, operations: int = 60) -> list[Expr]:
-    rng = np.random.default_rng(seed)
-    pool = [tensor("x", 4), tensor("y", 4), tensor("z", 4), tensor("m", 4, 4)]
-    unary = ["negative", "absolute", "exp", "square", "sin", "cos", "tanh", "sigmoid", "softplus",
-             "log", "sqrt", "log1p", "expm1", "cosh", "reciprocal"]  # fmt: skip
-    binary = ["add", "subtract", "multiply", "divide", "maximum", "add", "subtract", "multiply"]
-    for _ in range(operations):
-        kind = rng.integers(10)
-        a = pool[rng.integers(len(pool))]
-        same = [p for p in pool if p.shape == a.shape]
-        b = same[rng.integers(len(same))]
-        if kind < 3:
-            node = bind(unary[rng.integers(len(unary))], a)
-        elif kind < 6:
-            node = bind(binary[rng.integers(len(binary))], a, b)
-        elif kind == 6:
-            value = float(rng.choice([-2, -1, 0.5, 1, 2, 3, 4]))
-            node = bind(str(rng.choice(["add", "multiply", "divide", "subtract", "power"])), a,
-                        const(value, "float64", a.shape))  # fmt: skip
-        elif kind == 7:
-            node = sum_(a, (int(rng.integers(2)),)) if a.ndim == 2 else spread(
-                a, (4, 4), int(rng.integers(2)))  # fmt: skip
-        elif kind == 8:
-            node = permute(a, (1, 0)) if a.ndim == 2 else slice_(pad(a, (6,), (1,), (1,)), (0,),
-                                                                 (4,), (1,))  # fmt: skip
-        else:
-            node = select(bind("less", a, b), a, b)
-        pool.append(node)
-    return pool[-3:]
-
-
 @pytest.mark.parametrize("seed", range(60))
 def test_random_graphs(seed):
     outs = random_graph(seed)
@@ -350,49 +311,6 @@ def test_random_graphs(seed):
                     scale = np.max(np.abs(p[finite]), initial=0)
                     bad = np.abs(p - q) > 100 * moved + 1e-11 * np.abs(p) + 1e-14 * scale
                 assert not (bad & finite).any(), (k, p, q)
-
-
-def random_contractions(seed: int, operations: int = 30) -> list[Expr]:
-    """Einsums, identity matrices, sums and views of all kinds on axes of 1 and 3."""
-    rng = np.random.default_rng(seed)
-    n = 3
-    pool = [tensor("x", n), tensor("y", n), tensor("A", n, n), tensor("B", n, n), tensor("s"),
-            eye(n), tensor("u", 1, n)]  # fmt: skip
-    for _ in range(operations):
-        kind, a = rng.integers(10), pool[rng.integers(len(pool))]
-        same = [p for p in pool if p.shape == a.shape]
-        b = same[rng.integers(len(same))]
-        if kind == 0:
-            node = bind(str(rng.choice(["negative", "sin", "square", "tanh"])), a)
-        elif kind < 3:
-            node = bind(str(rng.choice(["add", "subtract", "multiply", "multiply"])), a, b)
-        elif kind == 3:
-            node = a * float(rng.choice([-1, 2, 0.5, 3]))
-        elif kind == 4 and a.ndim:
-            count = rng.integers(1, a.ndim + 1)
-            node = sum_(a, tuple(sorted(rng.choice(a.ndim, size=count, replace=False).tolist())))
-        elif kind == 5 and a.ndim == 2:
-            node = permute(a, (1, 0))
-        elif kind == 6 and a.shape in ((), (n,)):
-            node = spread(a, (n, n), *([int(rng.integers(2))] if a.ndim else []))
-        elif kind == 7 and a.ndim:
-            starts = [int(rng.integers(m)) for m in a.shape]
-            sizes = [int(rng.integers(1, m - k + 1)) for m, k in zip(a.shape, starts, strict=True)]
-            ones = (1,) * a.ndim
-            node = pad(slice_(a, tuple(starts), tuple(sizes), ones), a.shape,
-                       tuple(int(rng.integers(m - k + 1))
-                             for m, k in zip(a.shape, sizes, strict=True)), ones)  # fmt: skip
-        else:
-            factors = [pool[rng.integers(len(pool))] for _ in range(rng.integers(1, 4))]
-            terms = [tuple(rng.choice(list("ijkl"), size=f.ndim).tolist()) for f in factors]
-            used = sorted({c for t in terms for c in t})
-            rng.shuffle(used)
-            try:
-                node = einsum(factors, terms, used[: rng.integers(0, min(3, len(used) + 1))])
-            except ShapeError:
-                continue
-        pool.append(node)
-    return pool[-3:]
 
 
 @pytest.mark.parametrize("seed", range(80))

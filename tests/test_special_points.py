@@ -13,8 +13,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import scipy.special as ss
-from codegen import c_of, run_c
-from special_points import (
+
+import symgrad as sg
+from support.codegen import c_of, run_c
+from support.special_points import (
     MODES,
     SMOOTH,
     Case,
@@ -31,8 +33,6 @@ from special_points import (
     truths,
     wrong,
 )
-
-import symgrad as sg
 from symgrad.expr.evaluate import evaluate
 
 TABLE = Path(sg.__path__[0]) / "kinks.md"

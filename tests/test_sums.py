@@ -6,9 +6,9 @@ import math
 
 import numpy as np
 import pytest
-from codegen import compile_strictly
 
 import symgrad as sg
+from support.codegen import compile_strictly
 
 
 @pytest.mark.parametrize("n", [15, 16, 17, 31, 1000, 2048, 2049, 2055, 10_000, 100_003])

@@ -18,21 +18,21 @@ import subprocess
 import sys
 import threading
 import warnings
+from dataclasses import replace
 
-import codegen
-import lane_functions
 import numpy as np
 import pytest
-import test_fuzz
-from codegen import STRICT
-from lane_functions import Points
-from test_lanes import close, leaves
-from test_product import mixture, short_streams, small_tiles  # noqa: F401, fixtures
 
 import symgrad as sg
+from support import codegen, lane_functions, queries, random_graphs
+from support.agreement import close, leaves, same_bits
+from support.codegen import STRICT
+from support.functions import mixture, normals
+from support.lane_functions import Points
+from support.tunings import SHORT_STREAMS
 from symgrad.errors import BuildError, CompileError, SymgradWarning
 from symgrad.generate import source_of
-from symgrad.lower import lanes, product
+from symgrad.lower.tuning import HOST_TUNING
 from symgrad.options import Options
 from symgrad.runtime import call
 from symgrad.runtime.build import build
@@ -62,10 +62,13 @@ def openmp(tmp_path_factory):
         pytest.skip("the compiler has no OpenMP")
 
 
+EAGER = replace(HOST_TUNING, parallel_from_cost=0)  # loops are shared however little they do
+SHARED = replace(HOST_TUNING, share_from_work=0)  # and so are products
+
+
 @pytest.fixture
 def small(monkeypatch):
-    """Loops are shared however little they do; functions have some thousand points."""
-    monkeypatch.setattr(lanes, "_PARALLEL_COST", 0)
+    """Functions have some thousand points."""
     monkeypatch.setattr(lane_functions, "SIZES", (1023, 1024, 1025, 2048, 2050, 3333, 4096))
 
 
@@ -75,13 +78,6 @@ def run(graph, source, args, threads, text=None):
     assert library.threads == threads
     native = Native(source, library, graph.input_types, graph.output_types)
     return native(graph.flat(args, {}))
-
-
-def same_bits(got, expected):
-    for g, e in zip(got, expected, strict=True):
-        assert g.dtype == e.dtype
-        assert g.shape == e.shape
-        assert g.tobytes() == e.tobytes()
 
 
 def backwards(text):
@@ -125,12 +121,12 @@ def teams(text):
     return len(re.findall(r"SG_TEAM(?:_IN_ORDER)?\(\d", text))
 
 
-def check(f, args, tolerance):
+def check(f, args, tolerance, tuning=HOST_TUNING):
     """Compare numbers of threads, orders and the evaluator; how many loops are shared."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SymgradWarning)
         graph = sg.trace(f, *args).simplify()
-    plain, shared = source_of(graph), source_of(graph, threads=4)
+    plain, shared = (source_of(graph, threads=n, tuning=tuning) for n in (1, 4))
     assert "SG_PARALLEL" not in plain.c
     assert "SG_TEAM" not in plain.c
     assert shared.parallel == (MARK in shared.c or teams(shared.c) > 0)
@@ -154,8 +150,8 @@ def check_random(seed):
     points = Points(seed, dtype)
     tolerance = 2e-3 if dtype is np.float32 else 1e-9
     args = points.reals, points.labels
-    count = check(points, args, tolerance)
-    return count + check(sg.value_and_grad(points.loss), args, tolerance)
+    count = check(points, args, tolerance, EAGER)
+    return count + check(sg.value_and_grad(points.loss), args, tolerance, EAGER)
 
 
 @pytest.mark.parametrize("seed", range(30_000, 30_006))
@@ -168,7 +164,7 @@ def test_most_of_them_are_shared(small):
     for seed in range(30_000, 30_010):
         points = Points(seed)
         graph = sg.trace(points, points.reals, points.labels).simplify()
-        shared += source_of(graph, threads=4).parallel
+        shared += source_of(graph, threads=4, tuning=EAGER).parallel
     assert shared >= 5
 
 
@@ -219,7 +215,7 @@ def test_sums_are_as_accurate():
         return np.sum(y, axis=0), np.sum(np.sqrt(np.sum(y * y, axis=1)))
 
     c = sg.compile(f, x, threads=3)
-    assert MARK in c.c_source
+    assert queries.shared(queries.program(c))
     got = c(x)
     y = x * np.sqrt(np.abs(x) + 1)
     for k in range(2):
@@ -229,7 +225,7 @@ def test_sums_are_as_accurate():
 
 
 def test_small_loops_and_index_checks_stay_serial():
-    assert "SG_PARALLEL" not in sg.compile(sums, *sample(200), threads=4).c_source
+    assert not queries.shared(queries.program(sg.compile(sums, *sample(200), threads=4)))
     x = np.linspace(0, 1, 100_000)
     index = np.arange(100_000)
     c = sg.compile(lambda x, i: np.sum(np.sin(x[i]) * np.exp(x)) + np.sum(np.cos(x)), x, index,
@@ -264,11 +260,6 @@ def network(a, b, c):
     return np.sum(np.tanh(h @ c) ** 2)
 
 
-def normals(*shapes, dtype=np.float64):
-    rng = np.random.default_rng(7)
-    return tuple(rng.normal(size=s).astype(dtype) for s in shapes)
-
-
 GRADIENTS = sg.grad(network, argnums=(0, 1, 2)), sg.grad(network, argnums=(1, 2))
 PANELS = MARK + r".*\n +SG_ALIGNED (?:double|float) \w+\[(\d+)\]"  # of the rows that one round has
 
@@ -285,11 +276,10 @@ PANELS = MARK + r".*\n +SG_ALIGNED (?:double|float) \w+\[(\d+)\]"  # of the rows
     (GRADIENTS[0], ((250, 30), (30, 40), (40, 16))),
     (GRADIENTS[1], ((12_000, 30), (30, 40), (40, 16))),
 ])  # fmt: skip
-def test_products(f, shapes, dtype, monkeypatch):
-    monkeypatch.setattr(product, "SHARED_WORK", 0)
+def test_products(f, shapes, dtype):
     args = normals(*shapes, dtype=dtype)
-    assert check(f, args, 1e-11 if dtype is np.float64 else 2e-3) > 0
-    c = source_of(sg.trace(f, *args).simplify(), threads=4).c
+    assert check(f, args, 1e-11 if dtype is np.float64 else 2e-3, SHARED) > 0
+    c = source_of(sg.trace(f, *args).simplify(), threads=4, tuning=SHARED).c
     assert re.search(PANELS, c) or (f in GRADIENTS and teams(c))
 
 
@@ -298,13 +288,13 @@ def test_products_of_real_size():
     assert check(np.matmul, normals((60, 60), (60, 60)), 1e-12) == 0  # too small to share
 
 
-def test_arrays_of_products_are_small_enough_for_stacks(monkeypatch):
-    monkeypatch.setattr(product, "SHARED_WORK", 0)
+def test_arrays_of_products_are_small_enough_for_stacks():
     for dtype in (np.float64, np.float32):
         for m in (33, 97, 500, 5000):
             for k in (8, 100, 257, 5000):
                 a, b = np.empty((m, k), dtype), np.empty((k, 40), dtype)
-                c = source_of(sg.trace(np.matmul, a, b).simplify(), threads=4).c
+                graph = sg.trace(np.matmul, a, b).simplify()
+                c = source_of(graph, threads=4, tuning=SHARED).c
                 (size,) = re.findall(PANELS, c)
                 assert int(size) * np.dtype(dtype).itemsize <= 96 * 1024
 
@@ -388,12 +378,12 @@ class NothingShared(Exception):
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_random_graphs_in_blocks(dtype, short_streams, monkeypatch):  # noqa: F811
+def test_random_graphs_in_blocks(dtype, monkeypatch):
     """Workspaces begin as NaN."""
-    monkeypatch.setattr(product, "SHARED_WORK", 0)
+    tuning = replace(SHORT_STREAMS, share_from_work=0)
 
     def run_c(plain, args, outs, values):
-        shared = codegen.c_of(args, outs, threads=3)
+        shared = codegen.c_of(args, outs, threads=3, tuning=tuning)
         if not teams(shared.c):
             raise NothingShared
         status, expected = codegen.run_c(plain, args, outs, values)
@@ -406,11 +396,11 @@ def test_random_graphs_in_blocks(dtype, short_streams, monkeypatch):  # noqa: F8
             same_bits(got, expected)
         return status, expected
 
-    monkeypatch.setattr(test_fuzz, "run_c", run_c)
+    monkeypatch.setattr(random_graphs, "run_c", run_c)
     count = 0
     for seed in range(31_000, 31_060):
         with contextlib.suppress(NothingShared):
-            test_fuzz.compare(seed, dtype, seed % 2 == 1, products=0.5)
+            random_graphs.compare(seed, dtype, seed % 2 == 1, products=0.5, tuning=tuning)
             count += 1
     assert count >= 3
 
@@ -449,10 +439,20 @@ def test_odd_numbers_are_refused(threads):
 
 
 RECORDS = """
-import symgrad as sg
+import numpy as np, symgrad as sg
 from symgrad.options import Options
 from symgrad.runtime.record import Record
-from test_threads import rows, sample, sums
+
+def sums(x, w, b):
+    z = np.tanh(x @ w + b)
+    return np.sum(np.log1p(z * z), axis=0), np.sum(z)
+
+def rows(x, w, b):
+    return np.exp(-((x @ w + b) ** 2))
+
+def sample(n):
+    return np.ones((n, 5)), np.ones((5, 4)), np.ones(4)
+
 for f, n in (sums, 50_007), (rows, 90):  # the second has nothing to share
     graph = sg.compile(f, *sample(n), threads=2).graph
     records = [Record(graph.digest(), graph.captured, Options(n)).find() for n in (1, 2, 3)]
@@ -463,7 +463,7 @@ for f, n in (sums, 50_007), (rows, 90):  # the second has nothing to share
 def test_records_know_the_number(tmp_path):
     """In a process of its own: tests make no records."""
     place = {"SYMGRAD_CACHE_DIR": str(tmp_path / "cache"),
-             "PYTHONPATH": os.pathsep.join([os.path.dirname(__file__), *sys.path])}  # fmt: skip
+             "PYTHONPATH": os.pathsep.join(sys.path)}  # fmt: skip
     done = subprocess.run([sys.executable, "-c", RECORDS], env={**os.environ, **place},
                           capture_output=True, text=True)  # fmt: skip
     assert done.stdout == "[None, 2, None]\n[None, 1, None]\n", done.stderr
@@ -520,7 +520,7 @@ def test_exported_c_has_room_for_the_threads_it_was_made_for(threads, tmp_path):
     """More of them are not used, and the workspace is not left: what is behind it stays."""
     args = normals((60,), (20_011, 60))
     c = sg.compile(logistic_hessian, *args, threads=2, name="hessian")
-    assert teams(c.c_source) == 1
+    assert [loop.team is None for loop in queries.shared(queries.program(c))] == [False]
     path, made = c.export(tmp_path)[0], tmp_path / "made.so"
     options = ["-fopenmp", f"-DSG_THREADS={threads}"] if threads else []
     command = [GCC, "-std=c99", "-O2", "-ffp-contract=off", "-shared", "-fPIC", *options,
@@ -606,7 +606,6 @@ def test_fork():
 
 
 if __name__ == "__main__":
-    lanes._PARALLEL_COST = 0
     lane_functions.SIZES = (1023, 1024, 1025, 2048, 2050, 3333, 4096)
     warnings.simplefilter("ignore", SymgradWarning)
     print(sum(check_random(seed) for seed in range(*map(int, sys.argv[1:3]))), "shared loops")

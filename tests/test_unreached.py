@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.special as special
-from unreached_table import ROWS, A, Row, truth
 
 import symgrad as sg
+from support.unreached_table import ROWS, A, Row, truth
 from symgrad.diff.support import has_pole, is_singular
 from symgrad.expr.node import arg, bind, const
 from symgrad.expr.op import OPS

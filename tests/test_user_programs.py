@@ -12,12 +12,12 @@ import os
 
 import numpy as np
 import pytest
+
 from fuzz import grammar, jets, oracles, paths
 from fuzz.kept import KEPT
 from fuzz.pool import Pool
 from fuzz.run import explore
 from fuzz.shrink import minimised, runs
-
 from symgrad.expr.op import OPS
 
 SEED = int(os.environ.get("SYMGRAD_FUZZ_SEED", datetime.date.today().strftime("%Y%m%d000")))

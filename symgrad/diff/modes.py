@@ -24,12 +24,13 @@ from symgrad.errors import DifferentiationError, at_user_line
 from symgrad.expr.node import CONST, FLOATS, Expr, arg, bind, const, is_const
 from symgrad.expr.op import Kind
 from symgrad.expr.walk import depends_on, rebuild, substitute, toposort
-from symgrad.ops.elementwise import SELECT, invert, join, meet, select
-from symgrad.ops.linear import MOVES, PAD, broadcast_to, lead, pad, slice_
+from symgrad.ops.elementwise import DIVIDE, SELECT, STOP_GRADIENT, invert, join, meet, select
+from symgrad.ops.linear import BROADCAST, PAD, broadcast_to, is_view, lead, pad, slice_
 from symgrad.ops.reduce import spread
 
-_REDUCE_AXES = frozenset({"max", "min", "prod", "logsumexp", "norm"})
 _Condition = tuple[Expr, bool]  # a bool expression, and what it is where a value is not zero
+# The zeros around a product: a condition, or the shape, starts and steps of a window.
+_Zeros = _Condition | tuple[Any, Any, Any]
 
 
 def jvp(
@@ -84,6 +85,7 @@ class _Infinite:
 
     def read(self, node: Expr, tangents: list[Expr | None]) -> list[Expr | None]:
         """Tangents of the arguments of a contraction; zero where a mask is, which may meet inf."""
+        assert node.op.vjp is not None
         pulled = node.op.vjp(const(1, node.dtype, node.shape), node, node.args, node.attrs)
         return [
             None if t is None else self.selected(t, p)
@@ -200,11 +202,11 @@ def _condition_of(node: Expr, condition: Expr, a: Expr) -> Expr | None:
 
     That is so for a reduction, and for everything if it is one condition for all elements.
     """
-    if condition.name == "broadcast" and condition.args[0].shape == ():
+    if condition.op is BROADCAST and condition.args[0].shape == ():
         condition = condition.args[0]
     if condition.shape == ():
         return broadcast_to(condition, a.shape)
-    return spread(condition, a, node.attrs[0]) if node.name in _REDUCE_AXES else None
+    return spread(condition, a, node.attrs[0]) if node.op.reduces else None
 
 
 def _total(terms: Sequence[Expr]) -> Expr:
@@ -259,7 +261,29 @@ def scale(
         conditions, t = _conditions(t)
         return _under(conditions, -t if partial == -1 else t * partial)
     assert isinstance(partial, Expr)
-    around: list[_Condition | tuple[Any, ...]] = []
+    around, t, partial = _opened(t, partial)
+    support = None
+    if supports is not None:
+        # a constant 0 is arithmetic: the user's own
+        support = meet(
+            supports.of(t) if meets_infinite and t.op is not CONST else None,
+            supports.of(partial) if is_infinite and partial.op is not CONST else None,
+        )
+    # 1/y as a partial reads better, and rounds once less, as a division
+    if partial.op is DIVIDE and is_const(partial.args[0], 1):
+        result = t / partial.args[1]
+    else:
+        result = t * partial
+    if support is not None and is_const(support, 0):
+        return None
+    if support is not None and (support, True) not in around:
+        around.append((support, True))
+    return _closed(around, result)
+
+
+def _opened(t: Expr, partial: Expr) -> tuple[list[_Zeros], Expr, Expr]:
+    """The zeros around the two factors of a product, the outermost first, and what is inside."""
+    around: list[_Zeros] = []
     while True:
         if _has_zero_branch(partial):
             conditions, partial = _conditions(partial)
@@ -273,31 +297,19 @@ def scale(
             t = t.args[0]
             partial = slice_(partial, starts, t.shape, steps)
         else:
-            break
-    support = None
-    if supports is not None:
-        # a constant 0 is arithmetic: the user's own
-        support = meet(
-            supports.of(t) if meets_infinite and t.op is not CONST else None,
-            supports.of(partial) if is_infinite and partial.op is not CONST else None,
-        )
-    # 1/y as a partial reads better, and rounds once less, as a division
-    if partial.name == "divide" and is_const(partial.args[0], 1):
-        result = t / partial.args[1]
-    else:
-        result = t * partial
-    if support is not None and is_const(support, 0):
-        return None
-    if support is not None and (support, True) not in around:
-        around.append((support, True))
-    conditions = []
+            return around, t, partial
+
+
+def _closed(around: Sequence[_Zeros], inside: Expr) -> Expr:
+    """`inside` with the zeros around it again."""
+    conditions: list[_Condition] = []
     for zeros in reversed(around):
         if len(zeros) == 2:
             conditions.append(zeros)
         else:
-            result = pad(_under_all(conditions, result), *zeros)
+            inside = pad(_under_all(conditions, inside), *zeros)
             conditions = []
-    return _under_all(conditions, result)
+    return _under_all(conditions, inside)
 
 
 def _has_zero_branch(e: Expr) -> bool:
@@ -337,7 +349,7 @@ def _selected_last(e: Expr) -> Expr:
     """The same with what is moved or repeated selected afterwards."""
     moves: list[Expr] = []
     inside = e
-    while inside.op in MOVES:
+    while is_view(inside):
         moves.append(inside)
         inside = inside.args[0]
     if not moves or not _has_zero_branch(inside):
@@ -404,7 +416,7 @@ def drop_stops(outs: Sequence[Expr]) -> list[Expr]:
     mapped: dict[Expr, Expr] = {}
     for node in toposort(outs):
         args = tuple([mapped[a] for a in node.args])
-        mapped[node] = args[0] if node.name == "stop_gradient" else rebuild(node, args)
+        mapped[node] = args[0] if node.op is STOP_GRADIENT else rebuild(node, args)
     return [mapped[o] for o in outs]
 
 

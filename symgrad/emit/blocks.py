@@ -19,7 +19,8 @@ from symgrad.emit.tree import (
     Sum,
     integer,
 )  # fmt: skip
-from symgrad.lower.program import Loop, statements
+from symgrad.lower.program import statements
+from symgrad.lower.statements import Loop
 
 
 def blocks(loop: Loop, e: Emitter, depth: int) -> list[Statement]:

@@ -20,17 +20,9 @@ from symgrad.emit.tree import Assign, Declare, Expression, Lit, Name, Statement
 from symgrad.emit.variables import Variables
 from symgrad.expr.node import FLOATS, Expr
 from symgrad.lower.access import accesses
-from symgrad.lower.program import (
-    Buffer,
-    Flush,
-    Loop,
-    Merge,
-    Program,
-    Store,
-    Tiles,
-    statements,
-    values,
-)  # fmt: skip
+from symgrad.lower.program import Program, statements
+from symgrad.lower.statements import Buffer, Flush, Loop, Merge, Store, Tiles, values
+from symgrad.lower.tuning import Tuning
 
 _ADDING = {
     Tiles: "sg_product",
@@ -54,11 +46,11 @@ class Emitter(Speller):
     defined : buffers that are local variables which have been declared
     """
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, tuning: Tuning) -> None:
         body, zeros, bodies_of = open_single_rounds(program.body)
         buffers = {b.number: b for b in program.buffers}
         super().__init__(buffers, Variables(body, buffers, bodies_of))
-        self.program = replace(program, body=body)
+        self.program, self.tuning = replace(program, body=body), tuning
         self.path: list[Loop] = []
         self.defined: set[str] = set()
         self.loop_names.update(dict.fromkeys(zeros, Lit("0")))

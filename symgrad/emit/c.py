@@ -19,12 +19,11 @@ from symgrad.emit.parts import Part, Record, cut
 from symgrad.emit.printer import function_name, lines
 from symgrad.emit.templates import TEMPLATES, load_templates
 from symgrad.emit.threads import TEAM, TEAM_IN_ORDER
-from symgrad.lower.program import Buffer, Program
+from symgrad.lower.program import Program
+from symgrad.lower.statements import Buffer
+from symgrad.lower.tuning import HOST_TUNING, Tuning
 
 __all__ = ["Source", "data_source", "emit", "load_templates"]
-
-PART_STATEMENTS = 250  # C compilers are superlinear in a function's length; see ARCHITECTURE.md
-UNIT_PARTS = 16  # parts that one compiler translates, where several work on a file at once
 
 
 @dataclass(frozen=True)
@@ -50,15 +49,16 @@ def emit(
     program: Program,
     name: str,
     *,
+    tuning: Tuning = HOST_TUNING,
     comment: Sequence[str] = (),
     version: str = "",
     input_notes: Sequence[str] = (),
     output_notes: Sequence[str] = (),
 ) -> Source:
     """C source and header of a program. All text in `comment` and notes must be comment-safe."""
-    emitter = Emitter(program)
+    emitter = Emitter(program, tuning)
     records = emitter.whole()
-    parts, arrays, workspace = _placed(program, records)
+    parts, arrays, workspace = _placed(program, records, tuning)
     used = set().union(*(p.used for p in parts))
     constants = [b for b in program.buffers if b.role == "constant" and b.name in used]
     captured = [b for b in program.inputs if b.role == "data"]
@@ -85,7 +85,7 @@ def emit(
         parts=[
             dict(
                 text="".join(f"{line}\n" for line in lines(p.body)),
-                unit=k // UNIT_PARTS,
+                unit=k // tuning.unit_parts,
                 arrays=[_array(b, shared) for b in arrays if b.name in p.used],
                 parameters=[b.name for b in parameters if b.name in p.used],
             )
@@ -102,16 +102,18 @@ def emit(
         workspace_bytes=workspace,
         data=tuple(b.data for b in captured),  # type: ignore[misc]
         data_names=tuple(f"{name}_{b.name}" for b in captured),
-        units=-(-len(parts) // UNIT_PARTS),
+        units=-(-len(parts) // tuning.unit_parts),
         parallel="SG_PARALLEL" in names,
         blas=bool(names & {"sg_gemm", "sg_gemmf"}),
     )
 
 
-def _placed(program: Program, records: Sequence[Record]) -> tuple[list[Part], list[Buffer], int]:
+def _placed(
+    program: Program, records: Sequence[Record], tuning: Tuning
+) -> tuple[list[Part], list[Buffer], int]:
     """The parts of the function, its arrays, and the bytes of its workspace."""
     workspace = program.workspace_bytes
-    parts, slots = cut(records, workspace // 8, PART_STATEMENTS)
+    parts, slots = cut(records, workspace // 8, tuning.part_statements)
     workspace += -(-8 * slots // 64) * 64
     arrays = [b for b in program.buffers if b.role in ("local", "work")]
     if len(parts) > 1:  # arrays that several parts share cannot be on one part's stack

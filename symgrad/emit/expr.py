@@ -32,8 +32,10 @@ from symgrad.emit.tree import (
 from symgrad.emit.variables import Variables
 from symgrad.expr.node import CONST, FLOATS, Expr, const, const_value
 from symgrad.lower.lanes import COSTLY
-from symgrad.lower.program import GUARD, INDEX, LOAD, Buffer
+from symgrad.lower.scalar import GUARD, INDEX, INDEX_DIV, INDEX_MOD, LOAD
 from symgrad.lower.schedule import row_strides
+from symgrad.lower.statements import Buffer
+from symgrad.ops.elementwise import ADD, CONVERT, SUBTRACT
 
 if TYPE_CHECKING:
     from symgrad.emit.lanes import Lanes
@@ -132,7 +134,7 @@ class Speller:
             return self.loop_names[node]
         if op is LOAD:
             return self.place(self.buffers[node.attrs[0]], node.args)
-        if node.name == "convert":
+        if node.op is CONVERT:
             return self._convert(node)
         found = spelling(node)
         assert found is not None, f"{node.name} has no C spelling"
@@ -177,13 +179,13 @@ def _split_constant(index: Expr) -> tuple[Expr | None, int]:
     while node is not None:
         if node.op is CONST:
             return None, shift + int(const_value(node))
-        if node.name == "add" and node.args[0].op is CONST:
+        if node.op is ADD and node.args[0].op is CONST:
             shift += int(const_value(node.args[0]))
             node = node.args[1]
-        elif node.name == "add" and node.args[1].op is CONST:
+        elif node.op is ADD and node.args[1].op is CONST:
             shift += int(const_value(node.args[1]))
             node = node.args[0]
-        elif node.name == "subtract" and node.args[1].op is CONST:
+        elif node.op is SUBTRACT and node.args[1].op is CONST:
             shift -= int(const_value(node.args[1]))
             node = node.args[0]
         else:
@@ -198,7 +200,7 @@ def _join_divisions(entries: list[tuple[Expr, int]]) -> list[tuple[Expr, int]]:
         changed = False
         for k in range(len(entries) - 1):
             (high, high_stride), (low, low_stride) = entries[k], entries[k + 1]
-            if high.name == "index_div" and low.name == "index_mod" and high.args == low.args:
+            if high.op is INDEX_DIV and low.op is INDEX_MOD and high.args == low.args:
                 if high_stride == low_stride * int(const_value(low.args[1])):
                     entries = [*entries[:k], (low.args[0], low_stride), *entries[k + 2 :]]
                     changed = True

@@ -12,9 +12,9 @@ from typing import Any
 from symgrad.emit.literals import C_TYPES, literal
 from symgrad.emit.printer import function_name
 from symgrad.emit.templates import TEMPLATES
+from symgrad.ops.elementwise import vector_functions
 
-LIBMVEC = """acos acosh asin asinh atan atan2 atanh cbrt cos cosh erf erfc exp expm1 hypot log
-    log10 log1p log2 pow sin sinh tan tanh""".split()  # those of glibc 2.35
+_SIN_AND_COS = ("sin", "cos")  # C functions: gcc makes one call of both, which is no vector
 # What other functions call stands before all of them.
 _FIRST = [("sg_bits_of", "float64"), ("sg_select", "float64"), ("sg_select", "float32")]
 _HEADERS = {
@@ -35,6 +35,7 @@ def functions_of(
     """
     texts: dict[str, dict[tuple[str, str], str]] = {"helpers": {}, "call": {}}
     names: set[str] = set()
+    vectors = vector_functions()
 
     def add(function: str, dtype: str, origin: str) -> None:
         key = function, dtype
@@ -45,7 +46,7 @@ def functions_of(
             if name.startswith("sg_"):
                 add(name, dtype, "helpers")
             else:
-                names.add(function_name(name, dtype) if name in LIBMVEC else name)
+                names.add(function_name(name, dtype) if name in vectors else name)
         texts[origin][key] = text
 
     for function, dtype, origin in calls:
@@ -83,9 +84,8 @@ def headers(names: set[str]) -> list[str]:
 def vector_math(names: set[str]) -> list[dict[str, Any]]:
     """Declarations of the functions among these that glibc has for vectors."""
     return [
-        dict(name=name + suffix, type=ctype, two=name in ("atan2", "hypot", "pow"),
-             alias=name in ("sin", "cos"))
-        for name in LIBMVEC
+        dict(name=name + suffix, type=ctype, two=arguments == 2, alias=name in _SIN_AND_COS)
+        for name, arguments in sorted(vector_functions().items())
         for suffix, ctype in (("", "double"), ("f", "float"))
         if name + suffix in names
     ]  # fmt: skip

@@ -38,7 +38,8 @@ from symgrad.emit.tree import (
 )  # fmt: skip
 from symgrad.expr.node import Expr
 from symgrad.lower.lanes import LANES
-from symgrad.lower.program import LOAD, Buffer, Loop, Store
+from symgrad.lower.scalar import LOAD
+from symgrad.lower.statements import Buffer, Loop, Store
 
 SIMD, SCALAR = Mark("SG_SIMD"), Mark("SG_SCALAR")
 

@@ -21,22 +21,17 @@ from symgrad.emit.tree import (
     Name,
     Return,
     Statement,
+    Sum,
     Together,
+    integer,
     walk,
 )  # fmt: skip
 from symgrad.expr.node import FLOATS, Expr
 from symgrad.expr.walk import toposort
-from symgrad.lower.lanes import COSTLY, FEWEST_ROUNDS, LANES, only_adds
-from symgrad.lower.program import (
-    GUARD,
-    Check,
-    Loop,
-    Store,
-    is_flat,
-    is_next,
-    loads,
-    values,
-)  # fmt: skip
+from symgrad.lower.lanes import COSTLY, LANES, only_adds
+from symgrad.lower.scalar import GUARD, is_next, loads
+from symgrad.lower.statements import Check, Loop, Store, is_flat, values
+from symgrad.lower.tuning import Tuning
 
 
 @statement.register
@@ -63,7 +58,7 @@ def _in_lanes(s: Loop, e: Emitter, depth: int) -> Piece:
 
 
 def _outside(s: Loop, e: Emitter, depth: int) -> Statement:
-    vector = s.simd or is_elementwise(s)
+    vector = s.simd or is_elementwise(s, e.tuning)
     outer, e.branchless = e.branchless, e.branchless or vector
     e.path.append(s)
     first = len(s.body) - s.in_order
@@ -77,8 +72,10 @@ def _outside(s: Loop, e: Emitter, depth: int) -> Statement:
     if _only_checks(s, pieces):
         return _checks(s, pieces, e)
     arrays = own_arrays(e, body, team=s.team) if s.shared else []
-    scalar = not vector and any(traits(n).calls for n in body if not _has_loop(n))
-    whole = (*[SCALAR] * scalar, *arrays, *body)
+    calls = any(traits(n).calls for n in body if not _has_loop(n))
+    if vector and calls and s.stop is not None:
+        return _in_vectors(s, e, tuple(body))
+    whole = (*[SCALAR] * (calls and not vector), *arrays, *body)
     marks: tuple[Mark | Call, ...] = (SIMD,) if vector else ()
     if s.shared:
         marks = (team_mark(s) if s.members else PARALLEL,)
@@ -90,6 +87,20 @@ def _for(
 ) -> For:
     step = None if s.step == 1 else s.step
     return For(f"i{s.index.attrs[0]}", *bounds(s, e), body, step, marks)
+
+
+def _in_vectors(s: Loop, e: Emitter, body: tuple[Statement, ...]) -> Together:
+    """Of a loop whose length is not known compilers choose how much is a vector; not of this."""
+    start, stop = bounds(s, e)
+    block, rest, name = e.fresh(), e.fresh(), f"i{s.index.attrs[0]}"
+    length = stop if start == ZERO else Group(Binary("-", stop, Group(start)))
+    full = Binary("-", stop, Binary("%", length, integer(LANES)))
+    whole = For(name, Name(block), Sum((Name(block),), LANES), body, marks=(SIMD,))
+    return Together((
+        Declare("ptrdiff_t", rest, full),
+        For(block, start, Name(rest), (whole,), LANES),
+        For(name, Name(rest), stop, (SCALAR, *body)),
+    ))  # fmt: skip
 
 
 def _has_loop(node: Statement) -> bool:
@@ -120,13 +131,13 @@ def _checks(s: Loop, pieces: list[Piece], e: Emitter) -> Together:
 # ---- loops that are vectors ----------------------------------------------------------------------
 
 
-def is_elementwise(loop: Loop) -> bool:
+def is_elementwise(loop: Loop, tuning: Tuning) -> bool:
     """Whether the rounds of a loop are independent of each other, and worth vectorising.
 
     Each round stores to elements of its own, and reads of what the loop writes only these. Short
     loops are worth it for functions such as exp.
     """
-    if loop.extent < FEWEST_ROUNDS or not all(isinstance(s, Store) for s in loop.body):
+    if loop.extent < tuning.vector_from_rounds or not all(isinstance(s, Store) for s in loop.body):
         return False
     nodes = toposort([v for s in loop.body for v in values(s)])
     if loop.extent < 2 * LANES and all(n.op.cost < COSTLY for n in nodes):

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from symgrad.expr.node import Expr
-from symgrad.lower.program import Loop
+from symgrad.lower.statements import Loop
 
 
 def open_single_rounds(body: list[Any]) -> tuple[list[Any], list[Expr], dict[int, list[Any]]]:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from symgrad.emit.body import Emitter, adds
 from symgrad.emit.strides import ascends
 from symgrad.expr.walk import toposort
-from symgrad.lower.program import Loop, Store, loads
+from symgrad.lower.scalar import loads
+from symgrad.lower.statements import Loop, Store
 
 _WRITTEN_OUT = 32  # rounds; compilers may write such loops out. gcc does up to 16
 

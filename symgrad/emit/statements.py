@@ -5,12 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-import numpy as np
-
 from symgrad.emit.body import Emitter, statement
 from symgrad.emit.expr import ZERO
 from symgrad.emit.lanes import LaneSum, Piece, Place
-from symgrad.emit.literals import C_TYPES, literal
+from symgrad.emit.literals import C_TYPES
 from symgrad.emit.serial import is_serial
 from symgrad.emit.strides import size_behind, steps_of
 from symgrad.emit.tree import (
@@ -35,11 +33,10 @@ from symgrad.emit.tree import (
     integer,
 )  # fmt: skip
 from symgrad.expr.node import FLOATS, Expr
-from symgrad.lower import program as lowered
+from symgrad.lower import statements as lowered
 from symgrad.lower.lanes import LANES
-from symgrad.lower.program import Buffer, Store
+from symgrad.lower.statements import Buffer, Store
 
-_LINE_BYTES = 64  # of a cache
 NULL = Name("NULL")
 SERIAL = Mark("SG_SERIAL")
 
@@ -166,28 +163,10 @@ def _done(call: Call) -> Piece:
 
 
 @statement.register
-def _fetch(s: lowered.Fetch, e: Emitter, depth: int) -> Piece:
-    assert e.lanes is not None
-    lane, block = e.lanes.name, e.lanes.loop.index.attrs[0]
-    first = Binary("*", Name(f"i{block}"), integer(s.elements))
-    place = Sum((Name(s.buffer.name), first, Name(lane)))
-    line = _LINE_BYTES // np.dtype(s.buffer.dtype).itemsize
-    stop = integer(s.elements * e.lanes.extent)
-    return Piece(For(lane, ZERO, stop, (Do(Call("SG_PREFETCH", (place,))),), line), Place.WHOLE)
-
-
-@statement.register
 def _turns(s: lowered.Turns, e: Emitter, depth: int) -> Piece:
     arrays = [Name(b.name) for b in (s.angles, s.rests, s.quarters)]
     # Its text comes with sg_turned, for which it takes the angles apart.
     return Piece(Do(Call("sg_turns", (integer(s.angles.size), *arrays))), Place.WHOLE)
-
-
-@statement.register
-def _powers(s: lowered.Powers, e: Emitter, depth: int) -> Piece:
-    exponent = Lit(literal(s.exponent, "float64"))
-    args = integer(s.bases.size), Name(s.bases.name), exponent, Name(s.results.name)
-    return Piece(Do(helper("sg_powers", "float64", *args)), Place.WHOLE)
 
 
 @statement.register

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 from symgrad.expr.node import CONST, Expr, const_value
 from symgrad.expr.walk import toposort
-from symgrad.lower.program import Buffer, Loop
 from symgrad.lower.schedule import row_strides
+from symgrad.lower.statements import Buffer, Loop
+from symgrad.ops.elementwise import ADD, MULTIPLY, SUBTRACT
 
 
 def walks(index: Expr, buffer: Buffer, at: Sequence[Expr]) -> bool:
@@ -44,10 +45,10 @@ def _coefficient(entry: Expr, index: Expr) -> int | None:
         return 1
     if index not in toposort([entry]):
         return 0
-    if entry.name in ("add", "subtract"):
+    if entry.op in (ADD, SUBTRACT):
         a, b = (_coefficient(part, index) for part in entry.args)
-        return None if a is None or b is None else a + b if entry.name == "add" else a - b
-    if entry.name == "multiply":
+        return None if a is None or b is None else a + b if entry.op is ADD else a - b
+    if entry.op is MULTIPLY:
         for factor, other in (entry.args, entry.args[::-1]):
             if factor.op is CONST:
                 inner = _coefficient(other, index)

@@ -36,11 +36,8 @@ from symgrad.emit.tree import (
 from symgrad.expr.node import FLOATS
 from symgrad.expr.walk import toposort
 from symgrad.lower.lanes import LANES
-from symgrad.lower.program import GUARD, Loop, Store
-
-SUM_BLOCK = 128  # elements summed between two compensated additions, as in NumPy's pairwise sums
-INNER_BLOCK = 16  # elements that one lane adds before they go to its sum, to keep errors short
-_EXTREMUM_LANES = 32  # so many that compilers do not write the loop over them out
+from symgrad.lower.scalar import GUARD
+from symgrad.lower.statements import Loop, Store
 
 
 def bounds(loop: Loop, e: Emitter) -> tuple[Expression, Expression]:
@@ -149,10 +146,11 @@ def sum_in_lanes(loop: Loop, e: Emitter, depth: int) -> Statement:
     before = tuple(n for n in nodes if not isinstance(n, Assign))
     rounds = _Rounds(f"i{loop.index.attrs[0]}", lane, LANES, full, loop.extent, before)
     blocks = _blocks_of(sums, rounds, position, vector, found.calls)
-    long = loop.extent > SUM_BLOCK
+    block = e.tuning.sum_block
+    long = loop.extent > block
     full_blocks: Statement = blocks(ZERO, integer(full))
     if long:
-        full_blocks = _long(sums, rounds, start, blocks)
+        full_blocks = _long(sums, rounds, start, block, blocks)
     at = rounds.rest_lane
     rest = rounds.rest([Assign(a.lane(at), "+=", a.value) for a in sums], found.calls)
     begin = [part for a in sums for part in _begin(a, long)]
@@ -184,15 +182,16 @@ def _long(
     sums: list[_Partial],
     rounds: _Rounds,
     start: str,
+    block: int,
     blocks: Callable[[Expression, Expression], For],
 ) -> For:
     """Blocks of a long sum, each added to the total with what rounding takes away from that."""
     end, full = f"{start}_end", integer(rounds.full)
-    behind = Sum((Name(start),), SUM_BLOCK)
+    behind = Sum((Name(start),), block)
     stop = Declare("ptrdiff_t", end, Conditional(Binary("<", behind, full), behind, full))
     body: list[Statement] = [stop, blocks(Name(start), Name(end))]
     body += [_compensated(a, rounds) for a in sums]
-    return For(start, ZERO, full, tuple(body), SUM_BLOCK)
+    return For(start, ZERO, full, tuple(body), block)
 
 
 def _compensated(a: _Partial, rounds: _Rounds) -> Block:
@@ -247,14 +246,15 @@ def inner_sum(loop: Loop, e: Emitter, depth: int) -> Piece:
         adds.append(_Own(C_TYPES[s.buffer.dtype], target, value, e.fresh(), e.fresh()))
     begin, end = bounds(loop, e)
     start, name = e.fresh(), f"i{loop.index.attrs[0]}"
-    cut = loop.is_plain and loop.extent > INNER_BLOCK
-    full = loop.extent // INNER_BLOCK * INNER_BLOCK if cut else 0
+    block = e.tuning.inner_block
+    cut = loop.is_plain and loop.extent > block
+    full = loop.extent // block * block if cut else 0
     found = traits(*before, *(part for a in adds for part in (a.target, a.value)))
     if e.lanes.is_scalar(found):
         before.insert(0, SCALAR)
     body: list[Statement] = [Declare(a.ctype, a.name, a.target, const=False) for a in adds]
     if full:
-        body.append(_inner_blocks(adds, before, name, start, full))
+        body.append(_inner_blocks(adds, before, name, start, full, block))
     if not cut or full < loop.extent:
         rest = [Assign(Name(a.name), "+=", a.value) for a in adds]
         body.append(For(name, integer(full) if full else begin, end, (*before, *rest)))
@@ -263,13 +263,13 @@ def inner_sum(loop: Loop, e: Emitter, depth: int) -> Piece:
 
 
 def _inner_blocks(
-    adds: list[_Own], before: list[Statement], name: str, start: str, full: int
+    adds: list[_Own], before: list[Statement], name: str, start: str, full: int, block: int
 ) -> For:
     parts = [Declare(a.ctype, a.part, ZERO, const=False) for a in adds]
     stores = [Assign(Name(a.part), "+=", a.value) for a in adds]
-    inner = For(name, Name(start), Sum((Name(start),), INNER_BLOCK), (*before, *stores))
+    inner = For(name, Name(start), Sum((Name(start),), block), (*before, *stores))
     ends = [Assign(Name(a.name), "+=", Name(a.part)) for a in adds]
-    return For(start, ZERO, integer(full), (*parts, inner, *ends), INNER_BLOCK)
+    return For(start, ZERO, integer(full), (*parts, inner, *ends), block)
 
 
 # ---- maxima --------------------------------------------------------------------------------------
@@ -278,7 +278,7 @@ def _inner_blocks(
 def is_extremum(loop: Loop, e: Emitter) -> bool:
     """Whether a long loop only takes maxima and minima that it does not move."""
     return (
-        loop.extent >= 2 * _EXTREMUM_LANES
+        loop.extent >= 2 * e.tuning.extremum_lanes
         and loop.is_plain
         and all(
             isinstance(s, Store)
@@ -296,7 +296,7 @@ def extremum(loop: Loop, e: Emitter, depth: int) -> Statement:
     with e.scope():
         nodes = e.nodes(loop.body, depth + 1)
     start, lane = e.fresh(), e.fresh()
-    lanes, index = _EXTREMUM_LANES, f"i{loop.index.attrs[0]}"
+    lanes, index = e.tuning.extremum_lanes, f"i{loop.index.attrs[0]}"
     full = loop.extent // lanes * lanes
     extrema = []
     for s, n in zip(loop.body, (n for n in nodes if isinstance(n, Together)), strict=True):

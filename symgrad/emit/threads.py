@@ -21,7 +21,7 @@ from symgrad.emit.tree import (
     integer,
     uses,
 )  # fmt: skip
-from symgrad.lower.program import Buffer, Loop
+from symgrad.lower.statements import Buffer, Loop
 
 PARALLEL, IN_ORDER = Mark("SG_PARALLEL"), Mark("SG_IN_ORDER")
 

@@ -17,18 +17,9 @@ from symgrad.expr.node import CONST, Expr
 from symgrad.expr.op import Kind
 from symgrad.expr.walk import toposort
 from symgrad.lower.lanes import COSTLY
-from symgrad.lower.program import (
-    COS_TURNED,
-    GUARD,
-    INDEX,
-    LOAD,
-    SIN_TURNED,
-    Buffer,
-    Loop,
-    Store,
-    statements,
-    values,
-)  # fmt: skip
+from symgrad.lower.program import statements
+from symgrad.lower.scalar import COS_TURNED, GUARD, INDEX, LOAD, SIN_TURNED
+from symgrad.lower.statements import Buffer, Loop, Store, values
 
 _TREE_LIMIT = 16  # nodes spelled in one statement
 

@@ -58,7 +58,7 @@ def _with_deltas(node: Expr, values: Sequence[np.ndarray]) -> np.ndarray:
         else:
             factors.append(value)
             terms.append(labels)
-    result = node.op.evaluate(*factors, tuple(terms), output)
+    result: np.ndarray = node.op.evaluate(*factors, tuple(terms), output)
     places = np.indices(node.shape, sparse=True)
     for i, j in equal:
         result = np.where(places[i] == places[j], result, np.zeros((), node.dtype))

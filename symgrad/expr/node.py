@@ -153,7 +153,7 @@ def bind(op: str | Op, /, *args: Expr, attrs: tuple[Any, ...] = ()) -> Expr:
         if folded is not None:
             return folded
     if row.normalize is not None:
-        simpler = row.normalize(args, attrs)
+        simpler: Expr | None = row.normalize(args, attrs)
         if simpler is not None:
             return simpler
     return _intern(row, args, attrs)

@@ -95,7 +95,8 @@ def expand_composites(outs: Sequence[Expr]) -> list[Expr]:
     def rule(node: Expr, args: tuple[Expr, ...]) -> Expr:
         if node.op.kind is Kind.COMPOSITE:
             assert node.op.expand is not None
-            return node.op.expand(args, node.attrs)
+            expanded: Expr = node.op.expand(args, node.attrs)
+            return expanded
         return rebuild(node, args)
 
     result = list(outs)

@@ -11,8 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from symgrad.inspect.formula import (
-    Formula,
+from symgrad.inspect.algebra import (
     add,
     call,
     diagonal,
@@ -24,6 +23,7 @@ from symgrad.inspect.formula import (
     squared_norm,
     transpose,
 )
+from symgrad.inspect.formula import Formula
 
 
 class Contraction:

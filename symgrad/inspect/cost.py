@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import opt_einsum
 
 from symgrad.expr.node import Expr
 from symgrad.expr.op import Kind
-from symgrad.expr.walk import toposort
-from symgrad.ops.einsum import sizes as label_sizes
+from symgrad.expr.walk import expand_composites, toposort
+from symgrad.ops.contract import steps
+from symgrad.ops.einsum import sizes
 
 _TRANSCENDENTAL = 20  # rows that cost this much per element call the math library
 
@@ -57,13 +57,16 @@ class Cost:
 
 
 def cost(args: Sequence[Expr], outs: Sequence[Expr]) -> Cost:
-    """Count the operations of a graph; every shared node counts once."""
+    """Count the operations of a graph as it is lowered; every shared node counts once.
+
+    What is kept whole for calculus, such as solve, counts as the operations it consists of.
+    """
     nodes = toposort(outs)
     by_op: dict[str, int] = {}
     transcendental = 0
     read = 0
     seen: dict[object, int] = {}  # the search for an order runs once per form of contraction
-    for node in nodes:
+    for node in toposort(expand_composites(outs)):
         flops = _flops(node, seen)
         if flops:
             by_op[node.name] = by_op.get(node.name, 0) + flops
@@ -89,7 +92,8 @@ def _bytes(node: Expr) -> int:
 
 def _flops(node: Expr, seen: dict[object, int]) -> int:
     row = node.op
-    largest = max([node.size, *(a.size for a in node.args)])
+    if row.flops is not None:
+        return row.flops(node.args, node.attrs)
     match row.kind:
         case Kind.SOURCE:
             return 0
@@ -98,47 +102,8 @@ def _flops(node: Expr, seen: dict[object, int]) -> int:
         case Kind.EINSUM:
             key = (node.attrs, tuple(a.shape for a in node.args))
             if key not in seen:
-                seen[key] = _einsum_flops(node)
+                size = sizes(node.args, node.attrs[0])
+                seen[key] = sum(step.flops(size) for step in steps(*node.attrs, size))
             return seen[key]
-        case Kind.CALL:  # factorisations and substitutions
-            n = node.args[0].shape[-1]
-            if len(node.args) == 2:
-                return n * node.size * (1 if row.name == "solve_triangular" else 2)
-            return largest * max(n, 1) * 2 // 3 if row.name.endswith("_factor") else n
-        case Kind.COMPOSITE:
-            per = {"logsumexp": 22, "softmax": 24, "norm": 2}.get(row.name, max(row.cost, 1))
-            return per * largest
         case _:
-            return row.cost * largest
-
-
-def _einsum_flops(node: Expr) -> int:
-    inputs, output = node.attrs
-    size = label_sizes(node.args, inputs)
-    if len(node.args) <= 2:
-        steps = [(set(size), len(node.args), set(size) - set(output))]
-        return sum(_step(labels, factors, summed, size) for labels, factors, summed in steps)
-    letters = {k: opt_einsum.get_symbol(k) for k in size}
-    spec = ",".join("".join(letters[k] for k in labels) for labels in inputs)
-    spec += "->" + "".join(letters[k] for k in output)
-    shapes = [a.shape for a in node.args]
-    optimize = "optimal" if len(shapes) <= 5 else "greedy"
-    path, _ = opt_einsum.contract_path(spec, *shapes, shapes=True, optimize=optimize)
-    terms: list[set[int]] = [set(labels) for labels in inputs]
-    total = 0
-    for pair in path:
-        chosen = [terms[i] for i in pair]
-        terms = [t for i, t in enumerate(terms) if i not in pair]
-        labels: set[int] = set().union(*chosen)
-        left = set().union(set(output), *terms)
-        total += _step(labels, len(chosen), labels - left, size)
-        terms.append(labels & left)
-    return total
-
-
-def _step(labels: set[int], factors: int, summed: set[int], size: dict[int, int]) -> int:
-    """Multiplications of one contraction, and as many additions if anything is summed."""
-    count = 1
-    for k in labels:
-        count *= size[k]
-    return count * (max(factors - 1, 0) + bool(summed))
+            return row.cost * max([node.size, *(a.size for a in node.args)])

@@ -8,9 +8,9 @@ from symgrad.errors import StructureError
 from symgrad.expr.node import ARG, CONST, Expr, const_value
 from symgrad.expr.op import Kind
 from symgrad.expr.walk import toposort
-from symgrad.inspect.formula import plain_name, short_number
 from symgrad.inspect.listing import type_text
 from symgrad.inspect.matrix import argument_names
+from symgrad.inspect.naming import plain_name, short_number
 
 _COLOURS = {
     Kind.SOURCE: "#dbe9f6", Kind.ELEMENTWISE: "#ffffff", Kind.LINEAR: "#eeeeee",

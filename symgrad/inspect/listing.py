@@ -15,8 +15,8 @@ import numpy as np
 from symgrad.expr.node import ARG, ARRAY, CONST, EYE, IOTA, Expr, const_value
 from symgrad.expr.op import Kind
 from symgrad.expr.walk import toposort, users
-from symgrad.inspect.formula import plain_name, short_number
 from symgrad.inspect.matrix import argument_names
+from symgrad.inspect.naming import plain_name, short_number
 from symgrad.inspect.spelling import window
 from symgrad.ops.einsum import spell
 

@@ -14,8 +14,18 @@ from collections.abc import Sequence
 from symgrad.expr.node import ARG, ARRAY, CONST, EYE, Expr, const_value
 from symgrad.expr.op import Kind
 from symgrad.expr.walk import toposort, users
-from symgrad.inspect import formula as F
-from symgrad.inspect.formula import Formula
+from symgrad.inspect import algebra as F
+from symgrad.inspect.formula import (
+    ATOM,
+    Formula,
+    extent,
+    nesting,
+    tightness,
+    to_latex,
+    to_text,
+    weight,
+)
+from symgrad.inspect.naming import latex_name, plain_name
 from symgrad.inspect.spelling import MAKERS, calls
 
 NAME_FROM = 3  # a subexpression used twice gets a name if it has at least this many leaves
@@ -60,13 +70,13 @@ class Notation:
     def _finish(self, node: Expr, f: Formula) -> Formula:
         if f.kind in ("symbol", "number", "part", "ones", "eye"):
             return f
-        size = F.weight(f)
-        large = size > self.largest or F.extent(f) > 4 * self.largest
+        size = weight(f)
+        large = size > self.largest or extent(f) > 4 * self.largest
         if large or (self.users[node] > 1 and size >= NAME_FROM):
             return self.cut(f, node)
         if f.owner is None:
             f.owner = node
-        if F.nesting(f) > DEEPEST:
+        if nesting(f) > DEEPEST:
             inner = self._deep_call(f)
             if inner is not None:
                 self.cut(inner, inner.owner)
@@ -74,7 +84,7 @@ class Notation:
 
     def _deep_call(self, f: Formula) -> Formula | None:
         for a in f.args:
-            if a.kind == "call" and a.owner is not None and F.nesting(a) >= DEEPEST:
+            if a.kind == "call" and a.owner is not None and nesting(a) >= DEEPEST:
                 return a
             found = self._deep_call(a)
             if found is not None:
@@ -109,7 +119,7 @@ class Notation:
         row = node.op
         if row is ARG:
             name = self.names[node]
-            return F.symbol(F.plain_name(name), F.latex_name(name), node.ndim)
+            return F.symbol(plain_name(name), latex_name(name), node.ndim)
         if row is CONST:
             return F.number(const_value(node))
         if row is EYE:
@@ -132,7 +142,7 @@ class Notation:
             text = str(value).replace(" ", "")
             if value is not False:
                 word = f"{key}={text}"
-                args.append(F.symbol(word, F.latex_name(word)))
+                args.append(F.symbol(word, latex_name(word)))
         rank = max([f.rank for f in args], default=0) if elementwise else node.ndim
         return F.call(*calls(node.name), args, rank)
 
@@ -166,7 +176,7 @@ class Notation:
             f = self.known[f_node]
             if f_node.op is EYE:
                 f = F.symbol("δ", r"\delta", 2)
-            elif f.rank or F.tightness(f) < F.ATOM:
+            elif f.rank or tightness(f) < ATOM:
                 f = self.nameable(f, f_node)
             formulas.append(f)
             terms.append(tuple(letter[k] for k in ls) if f.rank else ())
@@ -208,8 +218,8 @@ def matrix_text(
 ) -> str:
     """`outs` in matrix notation, one line each, then `where` lines, at most `limit` of them."""
     lines, parts = _layout(args, outs, arg_names, out_names, name)
-    text = [f"{_left(p, F.plain_name(n), ',')} = {F.to_text(f)}" for n, f, p in lines]
-    definitions = [_left(p, p.text, ",") + " = " + F.to_text(p.formula) for p in parts]
+    text = [f"{_left(p, plain_name(n), ',')} = {to_text(f)}" for n, f, p in lines]
+    definitions = [_left(p, p.text, ",") + " = " + to_text(p.formula) for p in parts]
     for k, line in enumerate(_elide(definitions, limit)):
         text.append(("  where " if k == 0 else "        ") + line)
     return "\n".join(text)
@@ -225,14 +235,12 @@ def matrix_latex(
 ) -> str:
     """The same for LaTeX's math mode: an `aligned` block, or one equation without parts."""
     lines, parts = _layout(args, outs, arg_names, out_names, name)
-    left = [_left(p, F.latex_name(n), " ", "_{", "}") for n, _, p in lines]
-    right = [F.to_latex(f) for _, f, _ in lines]
+    left = [_left(p, latex_name(n), " ", "_{", "}") for n, _, p in lines]
+    right = [to_latex(f) for _, f, _ in lines]
     if len(lines) == 1 and not parts:
         return f"{left[0]} = {right[0]}"
     rows = [f"{a} &= {b}" for a, b in zip(left, right, strict=True)]
-    definitions = [
-        _left(p, p.latex, " ", "_{", "}") + " &= " + F.to_latex(p.formula) for p in parts
-    ]
+    definitions = [_left(p, p.latex, " ", "_{", "}") + " &= " + to_latex(p.formula) for p in parts]
     for k, line in enumerate(_elide(definitions, limit, r"& \text{{{}}}")):
         rows.append((r"\text{where}\quad " if k == 0 else "") + line)
     return "\\begin{aligned}\n" + " \\\\\n".join(rows) + "\n\\end{aligned}"
@@ -272,7 +280,7 @@ def _layout(
         part = f.data if f.kind == "part" and f.data not in shown else None
         if part is not None:
             shown.add(part)
-            part.text, part.latex = F.plain_name(out_name), F.latex_name(out_name)
+            part.text, part.latex = plain_name(out_name), latex_name(out_name)
             f = part.formula
         lines.append((out_name, f, part))
     parts = [p for p in _reachable(notation) if p not in shown]
@@ -311,4 +319,4 @@ def _name_parts(parts: list[Part], taken: set[str]) -> None:
                 if part.text not in taken:
                     break
         taken.add(part.text)
-        part.latex = F.latex_name(part.text)
+        part.latex = latex_name(part.text)

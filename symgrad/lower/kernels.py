@@ -14,8 +14,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import opt_einsum
-
 from symgrad.errors import OutOfRangeError, at_user_line
 from symgrad.expr.node import (
     ARG,
@@ -27,43 +25,22 @@ from symgrad.expr.node import (
     bind,
     const,
     const_value,
-    iota,
 )
-from symgrad.expr.op import Kind
-from symgrad.expr.validate import validated
-from symgrad.expr.walk import rebuild, substitute, toposort, transform, users
+from symgrad.expr.op import Kind, Moves
+from symgrad.expr.walk import substitute, toposort, users
 from symgrad.lower import product
-from symgrad.lower.program import Buffer, index_of, load_of, unravel
+from symgrad.lower.kernel import CallKernel, CheckIndex, Contract, Elements, Extremum, Kernel
+from symgrad.lower.scalar import GUARD, index_of, load_of, unravel
+from symgrad.lower.statements import Buffer
 from symgrad.lower.stream import with_carry
-from symgrad.ops.einsum import einsum, sizes
+from symgrad.lower.tuning import Tuning
+from symgrad.ops.einsum import sizes
+from symgrad.ops.elementwise import convert, equal, greater, less, less_equal, select
 from symgrad.ops.linalg import CALLS
-from symgrad.ops.linear import broadcast, permute
+from symgrad.ops.linear import CONCAT, GATHER, PERMUTE, RESHAPE, SCATTER_ADD, SLICE
+from symgrad.ops.reduce import ARGMAX, ARGMIN
 
-_INLINE_COST = 8  # flops-equivalents an element may cost and still be computed twice
-_PICKED_COST = 4  # the same for one that many places of a gather read
-_CONSTANT_ELEMENTS = 4096  # a larger captured array is handed in by the caller
 _OWN_KERNEL = (Kind.REDUCE, Kind.SCAN, Kind.CALL)
-_FOLDED = 24  # rows of a quadratic form from which tiles of a triangle leave out enough
-_SMALL_TRIANGLE = 4  # rows from which loops over a triangle do
-_MANY_POINTS = 32  # that use one matrix or add to one, from which it pays to fold or to mirror it
-_MOST_SLICES = 32  # readers of one node that are compared with each other
-
-
-@dataclass(eq=False)
-class Kernel:
-    """One statement over `dims` (kept axes) and `reduce` (summed axes)."""
-
-    buffer: Buffer
-    target: tuple[Expr, ...]
-    op: str
-    value: Any
-    dims: tuple[Expr, ...]
-    reduce: tuple[Expr, ...]
-    extents: dict[Expr, int]
-    kind: str = "store"  # or "best", "check", "call", "product"
-    extra: Any = None
-    start: bool = False  # the start value of an accumulation that follows
-    order: tuple[Expr, Expr] | None = None  # see `Store`
 
 
 @dataclass(frozen=True)
@@ -123,107 +100,6 @@ class _Place:
         return tuple(result)
 
 
-def split_contractions(outs: Sequence[Expr]) -> list[Expr]:
-    """Every einsum of more than two factors in its cheapest pairwise order (opt_einsum).
-
-    A step that sums nothing becomes an elementwise product, which fuses into its reader.
-    """
-
-    def rule(node: Expr, args: tuple[Expr, ...]) -> Expr:
-        if node.op.kind is not Kind.EINSUM:
-            return rebuild(node, args)
-        inputs, output = node.attrs
-        if len(args) <= 2:
-            return _pairwise(list(args), list(inputs), output)
-        size = sizes(args, inputs)
-        # opt_einsum wants one letter per label
-        letters = {k: opt_einsum.get_symbol(k) for k in size}
-        spec = ",".join("".join(letters[k] for k in t) for t in inputs)
-        spec += "->" + "".join(letters[k] for k in output)
-        path, _ = opt_einsum.contract_path(
-            spec,
-            *(a.shape for a in args),
-            shapes=True,
-            optimize="optimal" if len(args) < 6 else "auto",
-        )
-        factors, terms = list(args), list(inputs)
-        for step in path:
-            _fold_quadratic_form(factors, terms, step, output, size)
-            chosen = [factors[i] for i in sorted(step)]
-            labels = [terms[i] for i in sorted(step)]
-            for i in sorted(step, reverse=True):
-                del factors[i], terms[i]
-            outside = {k for t in terms for k in t} | set(output)
-            kept = tuple(dict.fromkeys(k for t in labels for k in t if k in outside))
-            if not factors:
-                kept = output
-            factors.append(_pairwise(chosen, labels, kept))
-            terms.append(kept)
-        return factors[0]
-
-    return validated("split-contractions", outs, transform(outs, rule))
-
-
-def _fold_quadratic_form(
-    factors: list[Expr], terms: Sequence[Any], step: Sequence[int], output: Any, size: Any
-) -> None:
-    """Before R and z of sum_ab R_ab z_a z_b are contracted: a triangle T for R, half the work.
-
-    T_ab is R_ab + R_ba below the diagonal, R_aa on it. Tiles leave out what is zero, and so do
-    loops over the points in lanes.
-    """
-    for m, one in itertools.permutations(step, 2):
-        for other in range(len(factors)):
-            if other in step or factors[other] is not factors[one] or len(step) != 2:
-                continue
-            differ = [p for p in zip(terms[other], terms[one], strict=True) if p[0] != p[1]]
-            if len(differ) != 1:
-                continue
-            i, j = differ[0]  # of a product over j
-            used = [k for t, labels in enumerate(terms) if t not in (one, other) for k in labels]
-            if i in output or j in output:
-                continue
-            if not (terms[m].count(i) == used.count(i) == terms[m].count(j) == used.count(j) == 1):
-                continue
-            rest = dict.fromkeys(k for k in (*terms[m], *terms[one]) if k != j)
-            tiled = product.choose((terms[one], terms[m]), tuple(rest), size, factors[m].dtype)
-            points = math.prod(size[k] for k in rest if k not in terms[m])
-            if tiled is None and points < _MANY_POINTS:
-                continue
-            if size[i] >= (_SMALL_TRIANGLE if tiled is None else _FOLDED):
-                factors[m] = _folded(factors[m], terms[m].index(i), terms[m].index(j))
-                return
-
-
-def _folded(x: Expr, i: int, j: int) -> Expr:
-    """x + x^T below the diagonal of axes i and j, x on it, 0 above."""
-    row, column = (broadcast(iota(x.shape[k]), x.shape, (k,)) for k in (i, j))
-    order = list(range(x.ndim))
-    order[i], order[j] = j, i
-    zero = const(0, x.dtype, x.shape)
-    diagonal = bind("select", bind("equal", row, column), x, zero)
-    return bind("select", bind("less", column, row), x + permute(x, tuple(order)), diagonal)
-
-
-def _pairwise(factors: list[Expr], inputs: list[Any], output: tuple[int, ...]) -> Expr:
-    """One contraction; a product without a sum, over plain labels, as multiplication."""
-    present = {k for t in inputs for k in t}
-    plain = all(len(set(t)) == len(t) for t in inputs) and not any(f.op is EYE for f in factors)
-    if present - set(output) or not plain:
-        return einsum(factors, inputs, output)
-    size = sizes(tuple(factors), tuple(inputs))
-    shape = tuple(size[k] for k in output)
-    result: Expr | None = None
-    for factor, labels in zip(factors, inputs, strict=True):
-        order = sorted(range(len(labels)), key=lambda i: output.index(labels[i]))
-        spread = broadcast(
-            permute(factor, tuple(order)), shape, tuple(output.index(labels[i]) for i in order)
-        )
-        result = spread if result is None else result * spread
-    assert result is not None
-    return result
-
-
 class Kernels:
     """Builds the kernels of a graph.
 
@@ -239,8 +115,9 @@ class Kernels:
         arg_names: Sequence[str],
         out_names: Sequence[str],
         blas: bool,
+        tuning: Tuning,
     ) -> None:
-        self.blas = blas
+        self.blas, self.tuning = blas, tuning
         self.buffers: list[Buffer] = []
         self.kernels: list[Kernel] = []
         self.stored: dict[Expr, Buffer] = {}
@@ -290,7 +167,7 @@ class Kernels:
             if node in self.in_place:
                 inline_cost[node] = 0  # nobody reads it
                 continue
-            if kind in _OWN_KERNEL or node.name in ("sum", "scatter_add", "concat"):
+            if kind in _OWN_KERNEL or kind is Kind.LINEAR and node.op.element is None:
                 self.needs_buffer.add(node)
             elif kind is Kind.EINSUM:
                 labels = {k for t in node.attrs[0] for k in t}
@@ -302,10 +179,10 @@ class Kernels:
             for a in node.args:
                 cost += 0 if a in self.needs_buffer else inline_cost[a]
             inline_cost[node] = cost + node.op.cost
-            picked = any(u.name == "gather" and u.size >= 2 * node.size for u in readers[node])
-            most = _PICKED_COST if picked else _INLINE_COST
+            picked = any(u.op is GATHER and u.size >= 2 * node.size for u in readers[node])
+            most = self.tuning.picked_cost if picked else self.tuning.inline_cost
             if node.ndim and inline_cost[node] >= most and node not in self.needs_buffer:
-                if _is_reread(node, readers[node]):
+                if _is_reread(node, readers[node], self.tuning.most_slices):
                     self.needs_buffer.add(node)
         # a scalar array expression used by loops is hoisted by the emitter, not stored here
 
@@ -315,7 +192,7 @@ class Kernels:
         kind, row = node.op.kind, node.op
         if kind is Kind.CALL:
             self._call(node, target)
-        elif row.name in ("argmax", "argmin"):
+        elif row in (ARGMAX, ARGMIN):
             self._best(node, target)
         elif row.combine is not None:
             axes = node.attrs[0]
@@ -329,7 +206,7 @@ class Kernels:
         elif kind is Kind.EINSUM and {k for t in node.attrs[0] for k in t} - set(node.attrs[1]):
             inputs, output = node.attrs
             size = sizes(node.args, inputs)
-            tiled = product.choose(inputs, output, size, node.dtype)
+            tiled = product.choose(inputs, output, size, node.dtype, self.tuning)
             if tiled is not None:
                 self._tiles(node, target, tiled)
                 return
@@ -341,12 +218,14 @@ class Kernels:
             shape = tuple(size[k] for k in labels)
             self._accumulate(target, kept, index, shape, "+", const(0, node.dtype), value)
             exchanged = self._symmetry(node, size, at, value)
-            self.kernels[-1].order = exchanged or self._triangle(node, at)
+            made = self.kernels[-1]
+            assert isinstance(made, Elements)
+            made.order = exchanged or self._triangle(node, at)
             if exchanged:
                 self._mirror(target, kept, *exchanged)
-        elif row.name == "scatter_add":
+        elif row is SCATTER_ADD:
             self._scatter(node, target)
-        elif row.name == "concat" or any(a in self.in_place for a in node.args):
+        elif row is CONCAT or any(a in self.in_place for a in node.args):
             self._join(node, target)
         elif kind is Kind.SCAN:
             self._scan(node, target)
@@ -375,10 +254,11 @@ class Kernels:
     ) -> tuple[Expr, Expr] | None:
         """Two axes of a contraction's result that may be exchanged, if half of it saves time."""
         output = node.attrs[1]
-        if math.prod(n for k, n in size.items() if k not in output) < _MANY_POINTS:
+        points = math.prod(n for k, n in size.items() if k not in output)
+        if points < self.tuning.triangle_from_points:
             return None
         for i, j in itertools.combinations(output, 2):
-            if size[i] == size[j] >= _SMALL_TRIANGLE:
+            if size[i] == size[j] >= self.tuning.triangle_from_rows:
                 if product.is_exchangeable((value,), at[i], at[j]):
                     return at[i], at[j]
         return None
@@ -419,10 +299,10 @@ class Kernels:
         triangular = product.is_triangular(self._computed(nodes[1], places[1]), inner, column)
         whole = product.Product(left, right, row, column, inner, extents, panels, triangular)
         index = tuple(at[k] for k in output)
-        whole.blas = self.blas and product.suits_blas(whole, target, index)
-        if product.needs_carry(extents) and not whole.blas:
+        whole.blas = self.blas and product.suits_blas(whole, target, index, self.tuning)
+        if product.needs_carry(extents, self.tuning) and not whole.blas:
             whole.carry = self.work(node.shape, node.dtype)
-        self._add(target, index, "product", None, dims, (), kind="product", extra=whole)
+        self._keep(Contract, target, index, dims, (), product=whole)
         self._finish(target, index, whole)
 
     def _finish(self, target: Buffer, index: tuple[Expr, ...], p: product.Product) -> None:
@@ -432,7 +312,7 @@ class Kernels:
             at, row, column = self._again(index, p.row, p.column)
             value = with_carry(target, p.carry, at)
             if symmetric:
-                value = bind("guard", bind("less_equal", row, column), value)
+                value = bind(GUARD, less_equal(row, column), value)
             self._add(target, at, "=", value, at, ())
         if symmetric:
             self._mirror(target, index, p.row, p.column)
@@ -441,11 +321,11 @@ class Kernels:
         """The triangle below the diagonal from the one above."""
         at, row, column = self._again(index, row, column)
         other = tuple(substitute(at, {row: column, column: row}))
-        below = bind("less", column, row)
+        below = less(column, row)
         # Guards, since a selection reads both sides, and below the diagonal there may be nothing.
-        mirrored = bind("guard", below, load_of(target, other))
-        kept = bind("guard", bind("less_equal", row, column), load_of(target, at))
-        self._add(target, at, "=", bind("select", below, mirrored, kept), at, ())
+        mirrored = bind(GUARD, below, load_of(target, other))
+        kept = bind(GUARD, less_equal(row, column), load_of(target, at))
+        self._add(target, at, "=", select(below, mirrored, kept), at, ())
 
     def _again(
         self, index: tuple[Expr, ...], row: Expr, column: Expr
@@ -467,9 +347,9 @@ class Kernels:
         self._add(target, where, "+", self._element(ct, dims), dims, ())
 
     def _row(self, row: Expr, size: int) -> Expr:
-        row = bind("convert", row, attrs=("int64",))
+        row = convert(row, "int64")
         zero = const(0, "int64")
-        return bind("select", bind("less", row, zero), row + const(size, "int64"), row)
+        return select(less(row, zero), row + const(size, "int64"), row)
 
     def _join(self, root: Expr, target: Buffer) -> None:
         """The parts of a concat, and of concats among them, each straight to its place."""
@@ -479,7 +359,7 @@ class Kernels:
             node, place = stack.pop()
             if node is not root and node not in self.in_place:
                 self._part(node, target, place, first)
-            elif node.name == "concat":
+            elif node.op is CONCAT:
                 stack.extend(reversed(list(place.parts(node))))
             else:
                 stack.append((node.args[0], place.below(node)))
@@ -513,8 +393,8 @@ class Kernels:
         previous = load_of(target, (*dims[:axis], before, *dims[axis + 1 :]))
         parts = [self._element(a, at) for a in node.args]
         carried = previous if len(parts) == 1 else previous * parts[0]
-        carried = bind("guard", bind("greater", step, const(0, "int64")), carried)
-        self._add(target, at, "=", carried + parts[-1], dims, (), extra=step)
+        carried = bind(GUARD, greater(step, 0), carried)
+        self._add(target, at, "=", carried + parts[-1], dims, (), in_order=step)
 
     def _best(self, node: Expr, target: Buffer) -> None:
         x, axis = node.args[0], node.attrs[0]
@@ -525,21 +405,25 @@ class Kernels:
         self._add(value, start, "=", self._element(x, first), start, ())
         index = self._dims(x.shape)
         kept = (*index[:axis], *index[axis + 1 :])
-        self._add(target, kept, node.name, self._element(x, index), kept, (index[axis],),
-                  kind="best", extra=value)  # fmt: skip
+        self._keep(
+            Extremum, target, kept, kept, (index[axis],),
+            value=self._element(x, index), op=node.name, values=value,
+        )  # fmt: skip
 
     def _call(self, node: Expr, target: Buffer) -> None:
         spec = CALLS[node.name]
         batch = node.shape[: node.ndim - spec.rank(node)]
         dims = self._dims(batch)
         operands = tuple((self.stored[a], dims) for a in node.args)
-        self._add(target, dims, "call", None, dims, (), kind="call",
-                  extra=(spec.template, spec.dims(node.args, node.attrs), spec.flags(node.attrs),
-                         operands))  # fmt: skip
+        self._keep(
+            CallKernel, target, dims, dims, (),
+            template=spec.template, sizes=spec.dims(node.args, node.attrs),
+            flags=spec.flags(node.attrs), operands=operands,
+        )  # fmt: skip
 
     def _captured(self, node: Expr) -> None:
         array = node.attrs[0].array
-        role = "constant" if array.size <= _CONSTANT_ELEMENTS else "data"
+        role = "constant" if array.size <= self.tuning.constant_elements else "data"
         buffer = self._buffer(f"c{len(self.data)}", node.shape, node.dtype, role)
         buffer.data = array
         self.data.append(buffer)
@@ -572,30 +456,27 @@ class Kernels:
     def _add(
         self,
         buffer: Buffer,
-        target: Any,
+        target: Sequence[Expr],
         op: str,
-        value: Any,
-        dims: Any,
-        reduce: Any,
-        kind: str = "store",
-        extra: Any = None,
-        start: bool = False,
+        value: Expr,
+        dims: Sequence[Expr],
+        reduce: Sequence[Expr],
+        **more: Any,
+    ) -> None:
+        self._keep(Elements, buffer, target, dims, reduce, value=value, op=op, **more)
+
+    def _keep(
+        self,
+        kind: type[Kernel],
+        buffer: Buffer,
+        target: Sequence[Expr],
+        dims: Sequence[Expr],
+        reduce: Sequence[Expr],
+        **more: Any,
     ) -> None:
         extents = {i: self._extent[i] for i in (*dims, *reduce)}
-        self.kernels.append(
-            Kernel(
-                buffer,
-                tuple(target),
-                op,
-                value,
-                tuple(dims),
-                tuple(reduce),
-                extents,
-                kind,
-                extra,
-                start,
-            )
-        )
+        made = kind(buffer, tuple(target), tuple(dims), tuple(reduce), extents, **more)
+        self.kernels.append(made)
 
     def _element(self, node: Expr, index: tuple[Expr, ...]) -> Expr:
         """The scalar expression of `node` at `index`, with an explicit stack."""
@@ -622,8 +503,8 @@ class Kernels:
         if node in self.stored:
             return _constant(load_of(self.stored[node], index))
         if node.op.element is not None:
-            if node.name == "gather":
-                self._check(node.args[1], node.args[0].shape[node.attrs[0]])
+            if node.op.indices is not None:
+                self._check(node.args[node.op.indices], node.args[0].shape[node.attrs[0]])
             return node.op.element(index, node.args, node.attrs)
         return self._generic(node, index)
 
@@ -634,8 +515,8 @@ class Kernels:
         if op is EYE:
             if index[0] is index[1]:
                 return const(1, node.dtype)
-            same = bind("equal", index[0], index[1])
-            return bind("select", same, const(1, node.dtype), const(0, node.dtype))
+            same = equal(index[0], index[1])
+            return select(same, const(1, node.dtype), 0)
         if op is IOTA:
             return index[0]
         if op.kind is Kind.EINSUM:
@@ -644,14 +525,14 @@ class Kernels:
             deltas: list[Expr] = []
             for factor, labels in zip(node.args, node.attrs[0], strict=True):
                 if factor.op is EYE and labels[0] != labels[1]:
-                    deltas.append(bind("equal", *(at[k] for k in labels)))
+                    deltas.append(equal(*(at[k] for k in labels)))
                     continue
                 value = yield factor, tuple(at[k] for k in labels)
                 result = value if result is None else result * value
             # A delta chooses: 0 beside the diagonal, also where the other factors are infinite.
             result = const(1, node.dtype) if result is None else result
             for same in deltas:
-                result = bind("select", same, result, const(0, node.dtype))
+                result = select(same, result, 0)
             return result
         values = []
         for a in node.args:
@@ -670,8 +551,8 @@ class Kernels:
         if (rows, size) not in self._checked:
             self._checked.add((rows, size))
             dims = self._dims(rows.shape)
-            row = bind("convert", self._element(rows, dims), attrs=("int64",))
-            self._add(self._barrier, (), "check", row, dims, (), "check", size)
+            row = convert(self._element(rows, dims), "int64")
+            self._keep(CheckIndex, self._barrier, (), dims, (), value=row, size=size)
 
 
 def _constant(value: Expr) -> Any:
@@ -689,13 +570,13 @@ def _in_place(
     """
     joined: set[Expr] = set()  # concats, and concats moved as a whole
     for node in nodes:
-        if node.size and (node.name == "concat" or _moved(node) and node.args[0] in joined):
+        if node.size and (node.op is CONCAT or _moved(node) and node.args[0] in joined):
             joined.add(node)
     result: set[Expr] = set()
     for node in reversed(nodes):  # readers first
         if node in joined and node not in outs and len(readers[node]) == 1:
             reader = readers[node][0]
-            if reader.name == "concat":
+            if reader.op is CONCAT:
                 if reader.args.count(node) == 1:  # else it would be computed twice
                     result.add(node)
             elif reader in joined and (reader in outs or reader in result):
@@ -708,9 +589,9 @@ def _moved(node: Expr) -> list[tuple[int, int]] | None:
 
     None for other nodes and for a reshape that splits an axis.
     """
-    if node.name == "permute":
+    if node.op is PERMUTE:
         return [(node.attrs[0].index(k), 1) for k in range(node.ndim)]
-    if node.name != "reshape" or not node.size:
+    if node.op is not RESHAPE or not node.size:
         return None
     result = []
     axis, step, size = node.ndim, 1, 1
@@ -728,16 +609,16 @@ def _moved(node: Expr) -> list[tuple[int, int]] | None:
     return result[::-1]
 
 
-def _is_reread(node: Expr, readers: Sequence[Expr]) -> bool:
-    """Whether elements of `node` are read more than once."""
+def _is_reread(node: Expr, readers: Sequence[Expr], most_slices: int) -> bool:
+    """Whether elements of `node` are read more than once, as far as one looks."""
     if any(_rereads(u, node) for u in readers):
         return True
-    return len(readers) > 1 and not _are_apart(readers)
+    return len(readers) > 1 and not (len(readers) <= most_slices and _are_apart(readers))
 
 
 def _are_apart(readers: Sequence[Expr]) -> bool:
     """Whether all are slices, in boxes that do not overlap."""
-    if len(readers) > _MOST_SLICES or any(r.name != "slice" for r in readers):
+    if any(r.op is not SLICE for r in readers):
         return False
     boxes = [_box(r) for r in readers if r.size]
     return all(
@@ -759,7 +640,6 @@ def _rereads(user: Expr, node: Expr) -> bool:
         return any(
             a is node and set(t) != labels for a, t in zip(user.args, user.attrs[0], strict=True)
         )
-    if user.name == "broadcast":
+    if user.op.moves is Moves.REPEATED:
         return user.size > node.size
-    # the source of a gather is read at any place any number of times; a pad's is read under a guard
-    return user.name in ("gather", "pad", "recurrence", "argmax", "argmin")
+    return user.op.rereads

@@ -19,9 +19,9 @@ from symgrad.expr.node import FLOATS, Expr, const
 from symgrad.expr.op import Kind
 from symgrad.expr.walk import substitute, toposort
 from symgrad.lower.access import accesses_of
-from symgrad.lower.program import (
-    INDEX,
-    LOAD,
+from symgrad.lower.program import Program, statements, unused_name
+from symgrad.lower.scalar import GUARD, INDEX, LOAD, index_of, load_of, loads, unravel
+from symgrad.lower.statements import (
     Best,
     Buffer,
     Call,
@@ -35,66 +35,45 @@ from symgrad.lower.program import (
     Store,
     Tiles,
     Zero,
-    index_of,
     is_flat,
-    load_of,
-    loads,
-    statements,
-    unravel,
-    unused_name,
     values,
 )  # fmt: skip
-from symgrad.lower.straight import TILE, Written, is_power, is_turned, straight
+from symgrad.lower.straight import TILE, Written, is_turned, straight
+from symgrad.lower.tuning import Tuning
 
-_MIN_EXTENT = 32  # shorter loops do not pay for the arrays
-_LANES_OF_POWERS = 32  # where steps of powers have loops of their own: as many chains side by side
-_SIZES = (64, 56, 48, 40, 32, 24, 16)  # lanes: multiples of every vector width
-_BLOCK_BYTES = 32 * 1024  # what a block should stay below: the first-level cache
-_MOST_BYTES = 96 * 1024  # of the smallest block; beyond this the points are too large for lanes
-_LONG_ROW = 32  # elements of a point in a result from which lanes do not pay
-_LONG_INPUT_ROW = 48
-_MOST_PARTIAL = 8192  # sums, each of which takes a few lanes
-_MAX_INNER_SUM = 128  # longer ones are left to the compensated sum along their own axis
-_REUSED = 3  # rounds of a loop from which a value is computed before it
-FEWEST_ROUNDS = 4  # of a loop that is a vector
 COSTLY = 10  # cost of an operation for which a loop of plain sums is put into lanes
-_FLUSH_BLOCKS = 16  # blocks added up before partial sums go to their target
-_COMPENSATE = 8  # flushes from which their additions carry a compensation
-_PARALLEL_COST = 100_000  # operations of a loop from which several threads pay: some 50 µs
-_OWN_BYTES = 128 * 1024  # of the arrays that each chunk of a parallel loop has on its stack
-_KEPT_BYTES = 8 << 20  # of the sums of all chunks, which are added up when all are there
 LANES = 8  # partial sums of one accumulation, in an order that no vector width changes
 
 
-def cut_into_lanes(body: list[Any], buffers: list[Buffer], first_index: int, parallel: bool) -> int:
-    """Mark top-level loops of `body` for lanes, with their private buffers; changes `body`.
+def cut_into_lanes(program: Program, threads: int, tuning: Tuning) -> Program:
+    """Loops over points in blocks of lanes, with buffers that are private to a point.
 
-    Numbers of new loop variables begin with `first_index`; the next free one is the result.
-    parallel : whether blocks of lanes may also be shared among threads
+    threads : how many may also share the blocks
     """
-    by_number = {b.number: b for b in buffers}
+    program = program.copied()
+    buffers, by_number = program.buffers, program.by_number
     result: list[Any] = []
-    for statement in body:
-        if _is_candidate(statement):
-            statement = _flat(statement, by_number)
-            plan = _Plan(statement, by_number, parallel)
+    for statement in program.body:
+        if _is_candidate(statement, tuning):
+            statement = _flat(statement, by_number, tuning)
+            plan = _Plan(statement, by_number, threads > 1, tuning)
             if statement.extent and plan.possible():
-                first_index = plan.apply(buffers, by_number, first_index)
+                program.indices = plan.apply(buffers, by_number, program.indices)
                 result += [*plan.before, statement, *plan.after]
                 continue
         result.append(statement)
-    body[:] = result
-    return first_index
+    program.body[:] = result
+    return program
 
 
-def _flat(loop: Loop, buffers: dict[int, Buffer]) -> Loop:
+def _flat(loop: Loop, buffers: dict[int, Buffer], tuning: Tuning) -> Loop:
     """One loop for a nest over short rows in which every element is on its own, as in memory."""
     nest = [loop]
     while len(nest[-1].body) == 1 and isinstance(nest[-1].body[0], Loop):
         nest.append(nest[-1].body[0])
     stores = nest[-1].body
     row = math.prod(inner.extent for inner in nest[1:])
-    if len(nest) == 1 or row >= _LONG_ROW or not all(isinstance(s, Store) for s in stores):
+    if len(nest) == 1 or row >= tuning.long_row or not all(isinstance(s, Store) for s in stores):
         return loop
     if not all(_is_element(s, nest, buffers) for s in stores):
         return loop
@@ -126,9 +105,9 @@ def _is_element(s: Store, nest: list[Loop], buffers: dict[int, Buffer]) -> bool:
     return s.op == "=" and is_here(s.buffer, s.index)
 
 
-def _is_candidate(statement: Any) -> bool:
+def _is_candidate(statement: Any, tuning: Tuning) -> bool:
     """Whether it is a loop over enough points, without loops that are vectors or cut already."""
-    if not isinstance(statement, Loop) or statement.extent < _MIN_EXTENT:
+    if not isinstance(statement, Loop) or statement.extent < tuning.lanes_from_points:
         return False
     stack = [statement]
     while stack:
@@ -154,8 +133,10 @@ def _contains(expr: Expr, index: Expr) -> bool:
 class _Plan:
     """What has to happen to one loop."""
 
-    def __init__(self, loop: Loop, buffers: dict[int, Buffer], parallel: bool) -> None:
-        self.loop, self.buffers = loop, buffers
+    def __init__(
+        self, loop: Loop, buffers: dict[int, Buffer], parallel: bool, tuning: Tuning
+    ) -> None:
+        self.loop, self.buffers, self.tuning = loop, buffers, tuning
         self.parallel = parallel  # until something speaks against it
         self.index = loop.index
         self.leaves = list(statements(loop.body))
@@ -174,7 +155,7 @@ class _Plan:
         if not (self._pays() and self._is_right()):
             return False
         if not self.sums:
-            self.straight = straight(self.loop, self.private)
+            self.straight = straight(self.loop, self.private, self.tuning)
         return self.straight is not None or self.sums != [] or self._is_nested()
 
     def _is_nested(self) -> bool:
@@ -185,20 +166,22 @@ class _Plan:
         if not self._is_nested():  # the compiler vectorises stores
             if not sums:
                 nodes = toposort([v for s, _ in self.leaves for v in values(s)])
-                return any(is_turned(n) or is_power(n, self.loop.extent) for n in nodes)
+                return any(is_turned(n) for n in nodes)
             return len(sums) < len(self.leaves) or self._is_costly()
         for s, path in self.leaves:
             if not isinstance(s, Store):
                 continue
             moved = [any(_contains(i, inner.index) for i in s.index) for inner in path]
             if s.op == "+" and any(
-                n.extent > _MAX_INNER_SUM for n, m in zip(path, moved, strict=True) if not m
+                n.extent > self.tuning.most_inner_summands
+                for n, m in zip(path, moved, strict=True)
+                if not m
             ):
                 return False
             # Long rows are contiguous: the compiler vectorises along them, and lanes would jump.
             row = math.prod(n.extent for n, m in zip(path, moved, strict=True) if m)
             whole = any(i is self.index for i in s.index[:-1]) and self.index in self._kept(s)
-            if whole and row >= _LONG_ROW:
+            if whole and row >= self.tuning.long_row:
                 return False
         return True
 
@@ -259,14 +242,14 @@ class _Plan:
                     self.sums.append(s)
                 self.parallel &= own and s.buffer.dtype in FLOATS
         partial = {s.buffer.number: s.buffer.size for s in self.sums}
-        if sum(partial.values()) > _MOST_PARTIAL:
+        if sum(partial.values()) > self.tuning.most_partial_sums:
             return False
         self._find_turned(read, written)
         # Long rows of inputs are vectorised along themselves, without turning them round.
-        if any(self.buffers[n].shape[-1] >= _LONG_INPUT_ROW for n in self.turned):
+        if any(self.buffers[n].shape[-1] >= self.tuning.long_input_row for n in self.turned):
             if not self._is_costly_inside():
                 return False
-        return self._lane_bytes() * _SIZES[-1] <= _MOST_BYTES
+        return self._lane_bytes() * self.tuning.lane_counts[-1] <= self.tuning.most_block_bytes
 
     def _find_turned(self, read: dict[int, Any], written: dict[int, Any]) -> None:
         """Inputs whose rows are points: a block of them is copied with the point last."""
@@ -304,17 +287,16 @@ class _Plan:
     def apply(self, buffers: list[Buffer], by_number: dict[int, Buffer], next_index: int) -> int:
         """Returns the next free number of an index."""
         loop, first = self.loop, len(buffers)
-        self.parallel = self.parallel and self._cost() >= _PARALLEL_COST
+        self.parallel = self.parallel and self._cost() >= self.tuning.parallel_from_cost
         if self.straight is not None:
             for number in self.private:
                 by_number[number].role = "none"
-            nodes = toposort([s.value for s in self.straight])
-            powers = any(is_power(n, loop.extent) for n in nodes)
-            loop.lanes = min(_LANES_OF_POWERS if powers else _SIZES[-1], loop.extent)
+            loop.lanes = min(self.tuning.lane_counts[-1], loop.extent)
             loop.again = True
             loop.body[:] = Written(loop, buffers, by_number).out(self.straight)
             return self._share_among_threads(buffers[first:], next_index)
-        fitting = [n for n in _SIZES if n * self._lane_bytes() <= _BLOCK_BYTES] or [_SIZES[-1]]
+        counts, most = self.tuning.lane_counts, self.tuning.block_bytes
+        fitting = [n for n in counts if n * self._lane_bytes() <= most] or [counts[-1]]
         # Less work in the last, shorter block, where sizes are otherwise alike.
         exact = [n for n in fitting if loop.extent % n == 0 and 2 * n > fitting[0]]
         loop.lanes = min((exact or fitting)[0], loop.extent)
@@ -348,10 +330,10 @@ class _Plan:
             by_number[number].lanes = loop.lanes
         self._sum_in_points(buffers, by_number)
         _sum_innermost(loop)
-        next_index = _Hoist(loop, buffers, by_number, next_index).run()
+        next_index = _Hoist(loop, buffers, by_number, next_index, self.tuning).run()
         loop.body[:0] = copies
         own = [by_number[n] for n in sorted(self.private)] + buffers[first:]
-        loop.flush_blocks = max(1, _FLUSH_BLOCKS // self._summands())
+        loop.flush_blocks = max(1, self.tuning.flush_blocks // self._summands())
         next_index = self._share_among_threads(own, next_index)
         return self._add_partials(buffers, by_number, next_index)
 
@@ -376,12 +358,13 @@ class _Plan:
         which one thread would add them: the result has the same bits for any number of threads.
         """
         loop = self.loop
-        points = (loop.flush_blocks or _FLUSH_BLOCKS) * loop.lanes
+        points = (loop.flush_blocks or self.tuning.flush_blocks) * loop.lanes
         chunks = loop.extent // points + (1 if self.sums else 0)
         targets = {s.buffer.number: s.buffer for s in self.sums}.values()
         sums = sum(b.nbytes for b in targets)
         stack = sum(b.nbytes for b in own) + sums * LANES
-        fits = stack <= _OWN_BYTES and sums * chunks <= _KEPT_BYTES
+        fits = stack <= self.tuning.chunk_stack_bytes
+        fits = fits and sums * chunks <= self.tuning.kept_sum_bytes
         if not (self.parallel and fits and loop.extent >= 2 * points):
             return next_index
         for b in own:
@@ -437,7 +420,7 @@ class _Plan:
     ) -> int:
         """Partial sums beside each target, and how they get into it."""
         loop = self.loop
-        many = loop.extent > _COMPENSATE * loop.flush_blocks * loop.lanes
+        many = loop.extent > self.tuning.compensate_from_flushes * loop.flush_blocks * loop.lanes
         made: dict[int, Buffer] = {}
 
         def beside(target: Buffer, suffix: str, lanes: int) -> Buffer:
@@ -499,8 +482,14 @@ class _Hoist:
     """
 
     def __init__(
-        self, loop: Loop, buffers: list[Buffer], by_number: dict[int, Buffer], next_index: int
+        self,
+        loop: Loop,
+        buffers: list[Buffer],
+        by_number: dict[int, Buffer],
+        next_index: int,
+        tuning: Tuning,
     ) -> None:
+        self.tuning = tuning
         self.loop, self.buffers, self.by_number, self.next_index = (
             loop,
             buffers,
@@ -557,19 +546,19 @@ class _Hoist:
             seen.add(node)
             used = self._indices(node)
             inner = used & extents.keys()
-            fits = math.prod(extents[i] for i in inner) * self.loop.lanes * 8 <= _BLOCK_BYTES
+            size = math.prod(extents[i] for i in inner) * self.loop.lanes * 8
             if (
                 node.op.kind is Kind.ELEMENTWISE
                 and node.dtype in FLOATS
                 and self.loop.index in used
                 and inner
                 and outer not in used
-                and fits
-                and extents[outer] >= _REUSED
+                and size <= self.tuning.block_bytes
+                and extents[outer] >= self.tuning.hoist_from_rounds
                 and not any(n.attrs[0] in written for n in loads((node,)))
             ):
                 found.append(node)
-            elif node.op is not LOAD and node.name != "guard":  # not what an index is made of
+            elif node.op is not LOAD and node.op is not GUARD:  # not what an index is made of
                 stack.extend(node.args)
         return found
 

@@ -13,34 +13,20 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
-from symgrad.expr.node import CONST, FLOATS, Expr, bind, const, const_value
+from symgrad.expr.node import CONST, FLOATS, Expr, const, const_value
 from symgrad.expr.walk import substitute, toposort
 from symgrad.lower import product, verify
 from symgrad.lower.access import accesses
-from symgrad.lower.kernels import Kernel, Kernels, split_contractions
-from symgrad.lower.lanes import COSTLY, FEWEST_ROUNDS, LANES, cut_into_lanes
-from symgrad.lower.program import (
-    ALL_LOCALS_BYTES,
-    INDEX,
-    LOCAL_BYTES,
-    Best,
-    Buffer,
-    Call,
-    Check,
-    Flush,
-    Loop,
-    Merge,
-    Program,
-    Store,
-    Zero,
-    is_next,
-    loads,
-    statements,
-    values,
-)  # fmt: skip
+from symgrad.lower.contract import split_contractions
+from symgrad.lower.kernel import CheckIndex, Contract, Extremum, Kernel
+from symgrad.lower.kernels import Kernels
+from symgrad.lower.lanes import COSTLY, LANES, cut_into_lanes
+from symgrad.lower.program import Program, statements
+from symgrad.lower.scalar import INDEX, is_next, loads
+from symgrad.lower.statements import Buffer, Call, Flush, Loop, Merge, Store, Zero, values
 from symgrad.lower.stream import (
     ChunkSums,
     Window,
@@ -49,16 +35,8 @@ from symgrad.lower.stream import (
     share_among_threads,
     with_carry,
 )
-
-_READ_AGAIN_BYTES = 2 << 20  # of arrays that stay in the second-level cache
-_SUMS_IN_CACHE = 4096  # elements of an array of sums that a loop over other data may carry along
-_STREAM_BLOCK = 96  # points: a block of rows of a product
-_MANY_SUMMANDS = 192  # of a product, from which copying its other factor wants more rows
-_STREAM_BYTES = 2 << 20  # what is not written and read again, from which a stream pays
-_BLAS_BLOCK = 1024  # points of a block, or summands, that are worth a call of a BLAS
-_COMPENSATE = 16  # blocks from which the sums of chunks are added with compensation
-_CHUNK_BYTES = 8 << 20  # of a sum over the points, up to which chunks have one of their own
-_ADDED_SHARE = 0.5  # sums that every block adds to are in a cache more often than not
+from symgrad.lower.tuning import HOST_TUNING, Tuning
+from symgrad.ops.elementwise import MULTIPLY, minimum
 
 
 def lower(
@@ -69,29 +47,23 @@ def lower(
     *,
     threads: int = 1,
     blas: bool = False,
+    tuning: Tuning = HOST_TUNING,
 ) -> Program:
     """The loop program of a graph without composites and stop_gradients.
 
     Parameters are the argument nodes and results with the C names they will have, how many threads
-    may share a loop, and whether a BLAS multiplies large matrices.
+    may share a loop, whether a BLAS multiplies large matrices, and the thresholds.
     """
-    kernels = Kernels(args, split_contractions(outs), arg_names, out_names, blas)
+    kernels = Kernels(args, split_contractions(outs, tuning), arg_names, out_names, blas, tuning)
     kernels.kernels = _checks_first(kernels.kernels)
     scheduler = _Scheduler(kernels, threads)
     body = scheduler.nest(kernels.kernels, {})
     inputs = kernels.inputs + [b for b in kernels.data if b.role == "data"]
-    program = Program(inputs, kernels.outputs, kernels.buffers, body, -1)
-    verify.after("nest", program)
-    _shrink(body, {b.number: b for b in kernels.buffers})
-    verify.after("shrink", program)
-    kernels.indices = cut_into_lanes(body, kernels.buffers, kernels.indices, threads > 1)
-    verify.after("lanes", program)
-    _leave_out_zeros(body)
-    verify.after("leave_out_zeros", program)
-    _split_sums(body, kernels.fresh)
-    verify.after("split_sums", program)
-    program.workspace_bytes = _place(body, kernels.buffers)
-    verify.after("place", program)
+    program = Program(inputs, kernels.outputs, kernels.buffers, body, -1, kernels.indices)
+    verify.after("nest", program, tuning)
+    for change in PASSES:
+        program = change(program, threads, tuning)
+        verify.after(change.__name__, program, tuning)
     return program
 
 
@@ -100,34 +72,17 @@ def _checks_first(kernels: list[Kernel]) -> list[Kernel]:
     written = {k.buffer.number for k in kernels}
 
     def early(k: Kernel) -> bool:
-        return k.kind == "check" and not any(number in written for number, _ in _reads(k))
+        return k.barrier and not any(number in written for number, _ in k.reads())
 
     return [k for k in kernels if early(k)] + [k for k in kernels if not early(k)]
 
 
 def _both_check(first: Kernel, second: Kernel) -> bool:
     """Whether two checks can share a loop: the second reads nothing at an index that is checked."""
-    return first.kind == second.kind == "check" and not any(
+    checks = isinstance(first, CheckIndex) and isinstance(second, CheckIndex)
+    return checks and not any(
         any(True for _ in loads(node.args)) for node in loads((second.value,))
     )
-
-
-def _reads(kernel: Kernel) -> list[tuple[int, tuple[Expr | None, ...]]]:
-    """(buffer number, index) of everything a kernel reads, its own accumulator included.
-
-    None stands for an index that runs inside the kernel.
-    """
-    if kernel.kind == "call":
-        return [(b.number, (*i, *[None] * (len(b.shape) - len(i)))) for b, i in kernel.extra[3]]
-    if kernel.kind == "product":
-        return [(n.attrs[0], n.args) for n in loads((kernel.extra.left, kernel.extra.right))]
-    exprs = (*kernel.target, kernel.value)
-    found: list[tuple[int, tuple[Expr | None, ...]]] = [(n.attrs[0], n.args) for n in loads(exprs)]
-    if kernel.op not in ("=", "check"):
-        found.append((kernel.buffer.number, kernel.target))
-    if kernel.kind == "best":
-        found.append((kernel.extra.number, kernel.target))
-    return found
 
 
 class _Scheduler:
@@ -135,13 +90,13 @@ class _Scheduler:
         self.threads = threads  # that may share the next loop
         self.buffers = {b.number: b for b in kernels.buffers}
         self.kernels = kernels
-        self.reads = {k: _reads(k) for k in kernels.kernels}
+        self.tuning = kernels.tuning
+        self.reads = {k: k.reads() for k in kernels.kernels}
         self.parent: dict[Expr, Expr] = {}
         self.members: dict[Expr, set[Kernel]] = {}
         self.extent: dict[Expr, int] = {}
         for k in kernels.kernels:
-            own = zip(k.extra.own, k.extra.extents, strict=True) if k.kind == "product" else ()
-            for i, n in (*((i, k.extents[i]) for i in (*k.dims, *k.reduce)), *own):
+            for i, n in (*((i, k.extents[i]) for i in (*k.dims, *k.reduce)), *k.own.items()):
                 self.parent[i] = i
                 self.members[i] = {k}
                 self.extent[i] = n
@@ -186,14 +141,10 @@ class _Scheduler:
             if last_barrier is not None:
                 deps.append((last_barrier, ()))
             self.deps[k] = deps
-            if k.kind == "check":
+            if k.barrier:
                 last_barrier = k
-            else:
-                self.writers.setdefault(k.buffer.number, []).append(k)
-                if k.kind == "best":
-                    self.writers.setdefault(k.extra.number, []).append(k)
-                if k.kind == "product" and k.extra.carry is not None:
-                    self.writers.setdefault(k.extra.carry.number, []).append(k)
+            for b in k.writes():
+                self.writers.setdefault(b.number, []).append(k)
         walked: dict[tuple[int, int], Expr] = {}
         for k in kernels:
             for number, index in self.reads[k]:
@@ -271,8 +222,7 @@ class _Scheduler:
         """The stream that a kernel belongs to and that is not open yet."""
         if not self.streams:
             return None
-        own = k.extra.own if k.kind == "product" else ()
-        for i in (*k.dims, *k.reduce, *own):
+        for i in k.variables:
             axis = self.find(i)
             if axis in self.streams and axis not in self.windows:
                 return axis
@@ -286,33 +236,34 @@ class _Scheduler:
         fit the cache, or the memory: between a product and its readers a block of it is enough.
         And where a product adds up over the points, data that others read as well is read once.
         """
-        every = [k.extra for k in kernels if k.kind == "product"]
+        every = [k.product for k in kernels if isinstance(k, Contract)]
         blocks: dict[Expr, int] = {}
         for p in every:
             axis = self.find(p.row)
-            blocks[axis] = max(blocks.get(axis, 0), _points_of_block(p))
+            blocks[axis] = max(blocks.get(axis, 0), _points_of_block(p, self.tuning))
         for p in every:
             axis = self.find(p.inner)
             if p.blas:
-                blocks[axis] = max(blocks.get(axis, 0), _BLAS_BLOCK)
+                blocks[axis] = max(blocks.get(axis, 0), self.tuning.blas_block)
             else:
-                blocks.setdefault(axis, product.block_of_summands(p.extents[2]))
+                blocks.setdefault(axis, product.block_of_summands(p.extents[2], self.tuning))
         result = {}
         for axis, block in blocks.items():
             if self.extent[axis] < 2 * block:
                 continue
             members = [k for k in self.members[axis] if k in self.reads]
-            if any(k.kind in ("check", "call") or k.extra in self._axes(k, axis) for k in members):
-                continue  # in order, or as a whole
+            if any(k.whole or k.in_order in self._axes(k, axis) for k in members):
+                continue
             private = self._private(kernels, members, axis)
-            products = [k for k in members if k.kind == "product" and k.buffer.number in private]
+            stored = [k for k in members if k.buffer.number in private]
+            products = [k for k in stored if isinstance(k, Contract)]
             sums = [k for k in members if not set(self._axes(k, axis)) & set(k.target)]
             saved = 2 * sum(k.buffer.nbytes for k in products) + self._read_again(members, axis)
-            added = _ADDED_SHARE * sum(k.buffer.nbytes for k in sums)
+            added = self.tuning.added_share * sum(k.buffer.nbytes for k in sums)
             # Every block adds to the sums: the larger they are, the fewer blocks.
             while saved <= added * -(-self.extent[axis] // block) and self.extent[axis] > 4 * block:
                 block *= 2
-            if saved > max(added * -(-self.extent[axis] // block), _STREAM_BYTES):
+            if saved > max(added * -(-self.extent[axis] // block), self.tuning.stream_from_bytes):
                 result[axis] = block
         return result
 
@@ -320,14 +271,13 @@ class _Scheduler:
         """Bytes that products which add up over the points read, and other members as well."""
         data: dict[bool, set[int]] = {True: set(), False: set()}
         for k in members:
-            adds = k.kind == "product" and self.find(k.extra.inner) is axis
+            adds = isinstance(k, Contract) and self.find(k.product.inner) is axis
             data[adds].update(n for n, _ in self.reads[k] if n not in self.writers)
         return sum(self.buffers[n].nbytes for n in data[True] & data[False])
 
     def _axes(self, k: Kernel, axis: Expr) -> list[Expr]:
         """The loop variables of a kernel that are in the class of `axis`."""
-        own = k.extra.own if k.kind == "product" else ()
-        return [i for i in (*k.dims, *k.reduce, *own) if self.find(i) is axis]
+        return [i for i in k.variables if self.find(i) is axis]
 
     def _private(
         self, kernels: Sequence[Kernel], members: Sequence[Kernel], axis: Expr
@@ -337,11 +287,9 @@ class _Scheduler:
         shared: set[int] = set()
         inside = set(members)
         for k in kernels:
-            written = [(k.buffer.number, k.target)]
-            if k.kind == "product" and k.extra.carry is not None:
-                written.append((k.extra.carry.number, k.target))
-            if k.kind == "best":  # both have one index
-                shared |= {k.buffer.number, k.extra.number}
+            written = [(b.number, k.target) for b in k.writes()]
+            if isinstance(k, Extremum):  # both have one index
+                shared.update(number for number, _ in written)
             for number, index in (*written, *self.reads[k]):
                 if number < 0 or self.buffers[number].role != "work" or number in shared:
                     continue
@@ -358,21 +306,24 @@ class _Scheduler:
             buffer = self.buffers[number]
             buffer.shape = (*buffer.shape[:a], size, *buffer.shape[a + 1 :])
         reduced = [k for k in members if self._is_reduced(k, axis)]
-        sums = [k for k in reduced if self._adds_up(k) and k.buffer.nbytes <= _CHUNK_BYTES]
-        work, blocks = sum(_work(k) for k in members), -(-total // size)
-        together = blocks_of_chunk(blocks, sum(map(_elements, sums)), work / blocks)
+        most = self.tuning.chunk_sum_bytes
+        sums = [k for k in reduced if k.adds_up and k.buffer.nbytes <= most]
+        work, blocks = sum(k.work for k in members), -(-total // size)
+        together = blocks_of_chunk(blocks, sum(map(_elements, sums)), work / blocks, self.tuning)
         in_chunks = sums if together < blocks else []
         rounds, body, begin, added = blocks_of_points(
             total, size, together if in_chunks else 1, self.kernels.fresh
         )
         chunks = ChunkSums()
+        many = total >= self.tuning.compensate_from_points * size
         for k in in_chunks:
-            self._add_in_chunks(k, chunks, rounds.index, total >= _COMPENSATE * size)
+            self._add_in_chunks(k, chunks, rounds.index, many)
         extent = None
         if total % size:
-            extent = bind("minimum", const(total, "int64") - begin, const(size, "int64"))
+            extent = minimum(const(total, "int64") - begin, size)
         threads = self.threads
-        if not self.windows and len(chunks.parts) == len(reduced) and _shareable(members):
+        in_parts = len(chunks.parts) == len(reduced)
+        if not self.windows and in_parts and _shareable(members, self.tuning):
             rounds.members, self.threads = threads, 1
         local, parts = self.kernels.fresh(), chunks.parts
         self.windows[axis] = Window(begin, size, extent, local, private, parts, added)
@@ -385,12 +336,7 @@ class _Scheduler:
 
     def _is_reduced(self, k: Kernel, axis: Expr) -> bool:
         """Whether a kernel makes one element of those at all points of an axis."""
-        inner = (k.extra.inner,) if k.kind == "product" else ()
-        return any(self.find(i) is axis for i in (*k.reduce, *inner))
-
-    def _adds_up(self, k: Kernel) -> bool:
-        adds = k.kind == "product" or k.kind == "store" and k.op == "+"
-        return adds and k.buffer.dtype in FLOATS
+        return any(self.find(i) is axis for i in k.summed)
 
     def _add_in_chunks(self, k: Kernel, chunks: ChunkSums, round_: Expr, many: bool) -> None:
         """Have a sum over the points added up for each chunk; `many`: with compensation."""
@@ -402,8 +348,8 @@ class _Scheduler:
                 part.shape = (*part.shape[:a], window.size, *part.shape[a + 1 :])
                 window.private[part.number] = a
         chunks.parts[total.number] = part
-        if k.kind == "product":
-            carry = k.extra.carry
+        if isinstance(k, Contract):
+            carry = k.product.carry
         elif many:
             carry = self._like(total)
             for window in self.windows.values():
@@ -418,7 +364,7 @@ class _Scheduler:
             round_ = const(1, "int64")
             if carry is not None:
                 chunks.before += self._for_sum(k, (carry,), Zero)
-        if k.kind != "product" or product.is_symmetric(k.extra):  # which leaves half of it out
+        if not isinstance(k, Contract) or product.is_symmetric(k.product):  # which leaves out half
             chunks.zeros += self._for_sum(k, (part,), Zero)
         buffers = (total, part) if carry is None else (total, part, carry)
         chunks.merges += self._for_sum(k, buffers, functools.partial(Merge, round_))
@@ -476,7 +422,7 @@ class _Scheduler:
         """
         for early in reversed(range(len(groups))):
             axis, members = groups[early]
-            if axis is None or axis in self.streams or any(k.kind == "check" for k in members):
+            if axis is None or axis in self.streams or any(k.barrier for k in members):
                 continue
             made = set(members)
             for other, later in groups[early + 1 :]:
@@ -506,7 +452,7 @@ class _Scheduler:
             axis = groups[group][0]
             if axis not in classes:
                 continue
-            if classes[axis] in k.reduce and _elements(k) > _SUMS_IN_CACHE:
+            if classes[axis] in k.reduce and _elements(k) > self.tuning.sums_in_cache:
                 continue
             produced = math.prod(writer.buffer.shape)
             if produced > size and self._earliest(k, axis, groups, place) <= group:
@@ -523,15 +469,12 @@ class _Scheduler:
         self, writer: Kernel, index: Sequence[Expr | None], reader: Kernel, axis: Expr
     ) -> bool:
         """Whether one iteration of a loop over `axis` reads only what that iteration wrote."""
-        if "check" in (writer.kind, reader.kind) or "call" in (writer.kind, reader.kind):
+        if writer.whole or reader.whole:
             return False
-        written = writer.dims
-        if "product" in (writer.kind, reader.kind):
+        if writer.own or reader.own:
             if axis not in self.streams or axis in self.windows:
                 return False
-            if writer.kind == "product":
-                written = (*writer.dims, *writer.extra.own[:2])
-        mine = [i for i in written if self.find(i) is axis]
+        mine = [i for i in writer.made if self.find(i) is axis]
         if not mine:  # complete only after the loop, or written before it
             return False
         target = writer.target
@@ -562,24 +505,26 @@ class _Scheduler:
                         if i in scores:
                             scores[i] += step * stride * size
                 stride *= shape[axis]
-        ordered = [i for i in free if i is not k.extra] or free
+        ordered = [i for i in free if i is not k.in_order] or free
         kept = [i for i in ordered if i in k.dims]
         # A loop over summands outside sweeps all sums in every round; one over sums reads all
         # summands in every round.
         read = sum(self.buffers[n].nbytes for n in {n for n, _ in self.reads[k]} if n >= 0)
-        if math.prod(self.extent[i] for i in kept) > _SUMS_IN_CACHE and read <= _READ_AGAIN_BYTES:
+        sums = math.prod(self.extent[i] for i in kept)
+        if sums > self.tuning.sums_in_cache and read <= self.tuning.read_again_bytes:
             ordered = kept
         return max(ordered, key=lambda i: scores[i])
 
     def _statements(self, k: Kernel, bound: dict[Expr, Expr]) -> list[Any]:
-        if k.kind != "product":
-            return [self._statement(k, bound)]
-        p = k.extra
+        scope = _Scope(self, bound)
+        if not isinstance(k, Contract):
+            return [k.statement(scope)]
+        p = k.product
         axes = (k.target.index(p.row), k.target.index(p.column))
-        buffer = self._sum_in_chunk(k.buffer)
-        target = self._renamed(k, bound, self._target(k, buffer))
-        carry_index = self._renamed(k, bound, self._target(k, p.carry)) if p.carry else target
-        left, right = self._renamed(k, bound, (p.left, p.right))
+        buffer = scope.sum_here(k.buffer)
+        target = scope.renamed(k, scope.place(k, buffer))
+        carry_index = scope.renamed(k, scope.place(k, p.carry)) if p.carry else target
+        left, right = scope.renamed(k, (p.left, p.right))
         extents, limits = list(p.extents), [const(n, "int64") for n in p.extents]
         origins = [const(0, "int64")] * 3
         added = const(0, "int64")  # summands that are in the target already
@@ -599,7 +544,7 @@ class _Scheduler:
             )
         return product.loops(
             p, buffer, target, carry_index, axes, limits, origins, added, self.buffers,
-            self.kernels.fresh, parallel=self.threads > 1,
+            self.kernels.fresh, parallel=self.threads > 1, tuning=self.tuning,
         )  # fmt: skip
 
     def _sum_in_chunk(self, buffer: Buffer) -> Buffer:
@@ -621,8 +566,7 @@ class _Scheduler:
     ) -> tuple[Expr, ...]:
         """`exprs` of a kernel with the loop variables that took the place of its own."""
         rename = {i: bound[self.find(i)] for i in (*k.dims, *k.reduce)}
-        own = (*rename, *(k.extra.own if k.kind == "product" else ()))
-        for i in own:
+        for i in (*rename, *k.own):
             window = self.windows.get(self.find(i))
             if window is not None:
                 local = rename.get(i, i)
@@ -631,47 +575,35 @@ class _Scheduler:
                 rename[window.local] = local
         return tuple(substitute(exprs, {old: new for old, new in rename.items() if old is not new}))
 
-    def _statement(self, k: Kernel, bound: dict[Expr, Expr]):
-        def new(*exprs: Expr) -> tuple[Expr, ...]:
-            return self._renamed(k, bound, exprs)
 
-        if k.kind == "check":
-            return Check(new(k.value)[0], k.extra)
-        if k.kind == "call":
-            template, dims, flags, operands = k.extra
-            return Call(template, dims, flags, tuple((b, new(*i)) for b, i in operands),
-                        (k.buffer, new(*self._target(k, k.buffer))))  # fmt: skip
-        if k.kind == "best":
-            *target, value, position = new(*self._target(k, k.buffer), k.value, k.reduce[0])
-            return Best(k.buffer, k.extra, tuple(target), value, position, k.op)
-        buffer = self._sum_in_chunk(k.buffer)
-        *target, value = new(*self._target(k, buffer), k.value)
-        store = Store(buffer, tuple(target), value, k.op)
-        if k.order:
-            low, high = new(*k.order)
-            store.order = low, high
-        return store
+@dataclass(frozen=True)
+class _Scope:
+    """Loops around a kernel, and the streams that are open: see `kernel.Scope`."""
+
+    scheduler: _Scheduler
+    bound: dict[Expr, Expr]
+
+    def renamed(self, kernel: Kernel, exprs: Sequence[Expr]) -> tuple[Expr, ...]:
+        return self.scheduler._renamed(kernel, self.bound, exprs)
+
+    def place(self, kernel: Kernel, buffer: Buffer) -> tuple[Expr, ...]:
+        return self.scheduler._target(kernel, buffer)
+
+    def sum_here(self, buffer: Buffer) -> Buffer:
+        return self.scheduler._sum_in_chunk(buffer)
 
 
-def _shareable(members: Sequence[Kernel]) -> bool:
+def _shareable(members: Sequence[Kernel], tuning: Tuning) -> bool:
     """Whether it pays to share blocks among threads, and no BLAS does that already."""
-    blas = any(k.kind == "product" and k.extra.blas for k in members)
-    return not blas and sum(map(_work, members)) >= product.SHARED_WORK
+    blas = any(isinstance(k, Contract) and k.product.blas for k in members)
+    return not blas and sum(k.work for k in members) >= tuning.share_from_work
 
 
-def _work(k: Kernel) -> int:
-    """Multiply-adds of a product."""
-    if k.kind != "product":
-        return 0
-    each = math.prod(k.extra.extents) * math.prod(k.extents[i] for i in k.dims)
-    return each // 2 if product.is_symmetric(k.extra) else each
-
-
-def _points_of_block(p: product.Product) -> int:
+def _points_of_block(p: product.Product, tuning: Tuning) -> int:
     """Rows of a product that are worth a copy of the other factor, which every block makes."""
     if p.blas:
-        return _BLAS_BLOCK
-    return _STREAM_BLOCK if p.extents[2] < _MANY_SUMMANDS else 4 * _STREAM_BLOCK
+        return tuning.blas_block
+    return tuning.stream_points if p.extents[2] < tuning.many_summands else 4 * tuning.stream_points
 
 
 def _elements(k: Kernel) -> int:
@@ -690,7 +622,7 @@ def _steps(expr: Expr) -> list[tuple[Expr, int]]:
         node, step = stack.pop()
         if node.op is INDEX:
             found.append((node, step))
-        if node.name == "multiply" and any(a.op is CONST for a in node.args):
+        if node.op is MULTIPLY and any(a.op is CONST for a in node.args):
             step *= math.prod(abs(int(const_value(a))) for a in node.args if a.op is CONST)
         stack.extend((a, step) for a in node.args)
     return found
@@ -699,8 +631,10 @@ def _steps(expr: Expr) -> list[tuple[Expr, int]]:
 # ---- buffers ---------------------------------------------------------------------------------
 
 
-def _shrink(body: list, buffers: dict[int, Buffer]) -> None:
-    """Drop the axes of temporaries that every access fixes by the same enclosing loop."""
+def shrink(program: Program, threads: int, tuning: Tuning) -> Program:
+    """Temporaries without the axes that every access fixes by the same loop around."""
+    program = program.copied()
+    body, buffers = program.body, program.by_number
     prefix: dict[int, tuple[Loop, ...]] = {}
     indices: dict[int, list[dict[int, Expr]]] = {}
     for access, path in accesses(body):
@@ -721,6 +655,7 @@ def _shrink(body: list, buffers: dict[int, Buffer]) -> None:
         ndim = len(buffers[number].shape)
         buffers[number].kept_axes = _kept_axes(ndim, all_indices, around)
         buffers[number].home = around[-1].body if around else body
+    return program
 
 
 def _kept_axes(
@@ -740,13 +675,14 @@ def _kept_axes(
     return tuple(a for a in range(ndim) if a not in fixed or depth[fixed[a]] > carried)
 
 
-def _leave_out_zeros(body: list) -> None:
+def leave_out_zeros(program: Program, threads: int, tuning: Tuning) -> Program:
     """Loops inside a block of lanes over the part of a triangle that matters.
 
     Elsewhere the innermost loop is short, and a constant number of rounds is worth more.
     """
+    program = program.copied()
     stack: list[tuple[Loop, Loop | None]] = []  # with the next loop around it, inside the lanes
-    for top in body:
+    for top in program.body:
         if isinstance(top, Loop) and top.lanes:
             stack += [(s, None) for s in top.body if isinstance(s, Loop)]
     while stack:
@@ -759,14 +695,16 @@ def _leave_out_zeros(body: list) -> None:
             loop.start = outer.index
         elif orders == {(loop.index, outer.index)}:
             loop.stop = outer.index + const(1, "int64")
+    return program
 
 
-def _split_sums(body: list, fresh: Callable[[], Expr]) -> None:
+def split_sums(program: Program, threads: int, tuning: Tuning) -> Program:
     """Sums in loops of their own, behind what sets the elements of arrays: both are vectors then.
 
     Outside of lanes, where one loop holds both and neither needs the other's variables.
     """
-    stack = [body]
+    program = program.copied()
+    stack = [program.body]
     while stack:
         statements_ = stack.pop()
         for position, loop in reversed(list(enumerate(statements_))):
@@ -775,14 +713,15 @@ def _split_sums(body: list, fresh: Callable[[], Expr]) -> None:
             stack.append(loop.body)
             sums = [s for s in loop.body if _is_sum_over(s, loop.index)]
             others = [s for s in loop.body if s not in sums]
-            if sums and others and _are_apart(sums, others, loop):
-                index = fresh()
+            if sums and others and _are_apart(sums, others, loop, tuning):
+                index = program.fresh()
                 loop.body[:] = others
                 behind = Loop(index, loop.extent, start=loop.start, stop=loop.stop)
                 for s in sums:
                     *at, value = substitute([*s.index, s.value], {loop.index: index})
                     behind.body.append(Store(s.buffer, tuple(at), value, s.op))
                 statements_.insert(position + 1, behind)
+    return program
 
 
 def _is_sum_over(s: Any, index: Expr) -> bool:
@@ -795,7 +734,7 @@ def _is_sum_over(s: Any, index: Expr) -> bool:
     )
 
 
-def _are_apart(sums: Sequence[Store], others: Sequence[Any], loop: Loop) -> bool:
+def _are_apart(sums: Sequence[Store], others: Sequence[Any], loop: Loop, tuning: Tuning) -> bool:
     """Whether sums may be taken behind the loop in which `others` stay, and that pays."""
     added = {s.buffer.number for s in sums}
     written: dict[int, tuple[Expr, ...]] = {}
@@ -809,14 +748,16 @@ def _are_apart(sums: Sequence[Store], others: Sequence[Any], loop: Loop) -> bool
         if n.attrs[0] in added or n.args != written.get(n.attrs[0], n.args):
             return False
     costly = any(n.op.cost >= COSTLY for s in others for n in toposort([s.value]))
-    return loop.step == 1 and loop.extent >= (FEWEST_ROUNDS if costly else 2 * LANES)
+    return loop.step == 1 and loop.extent >= (tuning.vector_from_rounds if costly else 2 * LANES)
 
 
-def _place(body: list, buffers: list[Buffer]) -> int:
-    """Local variables, stack arrays and workspace offsets; the size of the workspace in bytes.
+def place(program: Program, threads: int, tuning: Tuning) -> Program:
+    """Local variables, stack arrays and workspace offsets chosen for all buffers.
 
     Workspace intervals run over the top-level statements; equal storage is reused first-fit.
     """
+    program = program.copied()
+    body, buffers = program.body, program.buffers
     first: dict[int, int] = {}
     last: dict[int, int] = {}
     for position, top in enumerate(body):
@@ -828,7 +769,7 @@ def _place(body: list, buffers: list[Buffer]) -> int:
         if isinstance(top, Loop) and top.members:
             alone = [b for b in buffers if first.get(b.number) == last.get(b.number) == position]
             alone = [b for b in alone if b.role == "work"]
-            team = share_among_threads(top, alone, called, len(buffers))
+            team = share_among_threads(top, alone, called, len(buffers), tuning)
             if team is not None:
                 buffers.append(team)
                 first[team.number] = last[team.number] = position
@@ -841,7 +782,9 @@ def _place(body: list, buffers: list[Buffer]) -> int:
         if not buffer.kept_axes and buffer.number not in called:
             buffer.role = "scalar"
             continue
-        if buffer.nbytes <= LOCAL_BYTES and stack_bytes + buffer.nbytes <= ALL_LOCALS_BYTES:
+        if buffer.nbytes <= tuning.local_bytes and (
+            stack_bytes + buffer.nbytes <= tuning.all_locals_bytes
+        ):
             buffer.role = "local"
             stack_bytes += buffer.nbytes
             continue
@@ -856,7 +799,8 @@ def _place(body: list, buffers: list[Buffer]) -> int:
         buffer.offset = offset
         placed.append(buffer)
         total = max(total, offset + buffer.room)
-    return total
+    program.workspace_bytes = total
+    return program
 
 
 def _given_by_address(body: list) -> set[int]:
@@ -870,6 +814,10 @@ def _given_by_address(body: list) -> set[int]:
         elif isinstance(s, Merge) and s.carry is not None:
             found.add(s.carry.number)
     return found
+
+
+# In this order. Each leaves the program alone that it is given, and its result can be verified.
+PASSES = (shrink, cut_into_lanes, leave_out_zeros, split_sums, place)
 
 
 def row_strides(shape: tuple[int, ...]) -> tuple[int, ...]:

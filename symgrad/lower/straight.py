@@ -16,41 +16,23 @@ from typing import Any
 from symgrad.expr.node import CONST, FLOATS, Expr, bind, const, const_value, is_const
 from symgrad.expr.op import Kind
 from symgrad.expr.walk import depends_on, rebuild, substitute, toposort, transform
-from symgrad.lower.program import (
-    COS_TURNED,
-    GUARD,
-    LOAD,
-    SIN_TURNED,
-    Buffer,
-    Fetch,
-    Loop,
-    Powers,
-    Rows,
-    Store,
-    Turns,
-    is_flat,
-    load_of,
-    statements,
-    unused_name,
-    values,
-)  # fmt: skip
+from symgrad.lower.program import statements, unused_name
+from symgrad.lower.scalar import COS_TURNED, GUARD, LOAD, SIN_TURNED, load_of
+from symgrad.lower.statements import Buffer, Loop, Rows, Store, Turns, is_flat, values
+from symgrad.lower.tuning import Tuning
+from symgrad.ops.elementwise import ADD, COS, MAXIMUM, MINIMUM, MULTIPLY, SIN
 
-_MOST_OPERATIONS = 1500  # of one point; beyond it, loops are cheaper to compile
-_MOST_ROUNDS = 16  # of one inner loop; longer sums are added up in parts
-_FETCHED_BYTES = 256 * 1024  # of a result that does not stay in the second-level cache
-_MOST_EXPONENT = 64  # of sg_powers, whose logarithms have bits enough for it
-_MANY_POWERS = 1024  # points from which compiling sg_powers pays
 TILE = 4  # elements of a row that are copied together
-_TURNED = {"sin": SIN_TURNED, "cos": COS_TURNED}
-_COMBINED = {"+": "add", "*": "multiply", "max": "maximum", "min": "minimum"}
+_TURNED = {SIN: SIN_TURNED, COS: COS_TURNED}
+_COMBINED = {row.accumulates: row for row in (ADD, MULTIPLY, MAXIMUM, MINIMUM)}
 
 
-def straight(loop: Loop, private: set[int]) -> list[Store] | None:
+def straight(loop: Loop, private: set[int], tuning: Tuning) -> list[Store] | None:
     """One store for each element of a result that a point of `loop` sets; None if there is no way.
 
     private : the buffers that only one point uses; nothing is stored there any more
     """
-    if not _is_short(loop):
+    if not _is_short(loop, tuning):
         return None
     point = _Point(loop, private)
     for statement, at in _rounds(loop.body):
@@ -59,17 +41,17 @@ def straight(loop: Loop, private: set[int]) -> list[Store] | None:
     return [s for s in point.elements.values() if s.buffer.number not in private]
 
 
-def _is_short(loop: Loop) -> bool:
+def _is_short(loop: Loop, tuning: Tuning) -> bool:
     operations = 0
     for s, path in statements(loop.body):
-        if not isinstance(s, Store) or any(inner.extent > _MOST_ROUNDS for inner in path):
+        if not isinstance(s, Store) or any(inner.extent > tuning.straight_rounds for inner in path):
             return False
         nodes = toposort(values(s))
         if any(n.op is GUARD for n in nodes):  # what must not be read everywhere
             return False
         own = sum(n.op.kind is Kind.ELEMENTWISE for n in nodes)
         operations += max(own, 1) * math.prod(inner.extent for inner in path)
-    return operations <= _MOST_OPERATIONS
+    return operations <= tuning.straight_operations
 
 
 def _rounds(body: list[Any]) -> Iterator[tuple[Any, dict[Expr, Expr]]]:
@@ -142,11 +124,10 @@ class Written:
     def out(self, stores: list[Store]) -> list[Any]:
         """The statements; changes `stores` and adds buffers."""
         results = [s.value for s in stores]
-        before = [*self._rows(results), *self._powers(results), *self._turns(results)]
+        before = [*self._rows(results), *self._turns(results)]
         for s in stores:
             (s.value,) = substitute([s.value], self.swap)
-        fetches, behind = self._results(stores)
-        return [*fetches, *before, *stores, *behind]
+        return [*before, *stores, *self._results(stores)]
 
     def _rows(self, results: list[Expr]) -> list[Any]:
         """Copies of what a point reads that does not stand beside the same of the next point."""
@@ -179,26 +160,6 @@ class Written:
                 self.swap[node] = load_of(copy, _at(k))
         return copies
 
-    def _powers(self, results: list[Expr]) -> list[Any]:
-        """Bases with the same constant exponent, in an array; not bases made of sines or powers."""
-        nodes = toposort(results)
-        found = [n for n in nodes if is_power(n, self.loop.extent)]
-        moving = depends_on(nodes, [self.loop.index])
-        later = depends_on(nodes, [*found, *(n for n in nodes if is_turned(n))])
-        powers: dict[float, list[Expr]] = {}
-        for node in found:
-            if node.args[0] in moving and node.args[0] not in later:
-                powers.setdefault(float(const_value(node.args[1])), []).append(node)
-        out: list[Any] = []
-        for exponent, users in powers.items():
-            bases, raised = (self._array(n, len(users), "float64") for n in ("bases", "powers"))
-            group = next(self.groups)
-            values = substitute([node.args[0] for node in users], self.swap)
-            out += [Store(bases, _at(k), v, apart=group) for k, v in enumerate(values)]
-            out.append(Powers(bases, exponent, raised))
-            self.swap.update((node, load_of(raised, _at(k))) for k, node in enumerate(users))
-        return out
-
     def _turns(self, results: list[Expr]) -> list[Any]:
         """The angles whose sin and cos are taken, in one array; not angles made of other sines."""
         nodes = toposort(results)
@@ -215,23 +176,20 @@ class Written:
         values = substitute(list(angles), self.swap)
         for k, users in enumerate(angles.values()):
             parts = load_of(turns.rests, _at(k)), load_of(turns.quarters, _at(k))
-            self.swap.update({n: bind(_TURNED[n.name], *parts) for n in users})
+            self.swap.update({n: bind(_TURNED[n.op], *parts) for n in users})
         stores = [Store(turns.angles, _at(k), v, apart=group) for k, v in enumerate(values)]
         return [*stores, turns]
 
-    def _results(self, stores: list[Store]) -> tuple[list[Any], list[Any]]:
-        """Rows of results in arrays of lanes; what is done before and behind."""
+    def _results(self, stores: list[Store]) -> list[Any]:
+        """Rows of results go to arrays of lanes; the statements behind that copy these."""
         members: dict[int, list[Store]] = {}
         for s in stores:
             if not self._is_contiguous(s.buffer, s.index):
                 members.setdefault(s.buffer.number, []).append(s)
-        fetches: list[Any] = []
         copies: list[Any] = []
         for number, found in members.items():
             target, group = self.by_number[number], next(self.groups)
             rows = self._array(f"{target.name}_lanes", len(found), target.dtype)
-            if target.nbytes >= _FETCHED_BYTES and found[0].index[0] is self.loop.index:
-                fetches.append(Fetch(target, math.prod(target.shape[1:])))
             found.sort(key=lambda s: _constants(s.index))
             as_rows = self._in_tiles and _is_run(target, [s.index for s in found])
             if as_rows:
@@ -240,7 +198,7 @@ class Written:
                 if not as_rows:
                     copies.append(Store(target, s.index, load_of(rows, _at(k)), apart=group))
                 s.buffer, s.index = rows, _at(k)
-        return fetches, copies
+        return copies
 
     def _array(self, name: str, elements: int, dtype: str) -> Buffer:
         name = unused_name(self.buffers, name)
@@ -268,16 +226,7 @@ class Written:
 
 def is_turned(node: Expr) -> bool:
     """Whether a node is the sine or cosine of an angle that is taken apart."""
-    return node.name in _TURNED and node.dtype == "float64"
-
-
-def is_power(node: Expr, points: int) -> bool:
-    """Whether a node is a power that sg_powers can take, and there are points enough for it."""
-    if node.name != "power" or node.dtype != "float64" or node.args[1].op is not CONST:
-        return False
-    exponent = float(const_value(node.args[1]))
-    fits = abs(exponent) <= _MOST_EXPONENT and not exponent.is_integer()
-    return fits and points >= _MANY_POWERS
+    return node.op in _TURNED and node.dtype == "float64"
 
 
 def _offset(buffer: Buffer, index: tuple[Expr, ...]) -> Expr:

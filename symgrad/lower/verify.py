@@ -12,6 +12,7 @@ from __future__ import annotations
 import itertools
 import math
 import os
+import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,25 +20,23 @@ from typing import Any
 from symgrad.errors import InternalError
 from symgrad.expr.node import CONST, Expr, const_value
 from symgrad.expr.walk import toposort
-from symgrad.lower.access import Access, Mode, accesses_of
+from symgrad.lower.access import accesses_of
 from symgrad.lower.bounds import Bounds, Facts, Form, constant, plus
-from symgrad.lower.program import (
-    ALL_LOCALS_BYTES,
-    INDEX,
-    LOAD,
-    LOCAL_BYTES,
+from symgrad.lower.program import Program, statements
+from symgrad.lower.scalar import INDEX, LOAD, loads
+from symgrad.lower.statements import (
+    Access,
     Best,
     Buffer,
     Check,
     Flush,
     Loop,
-    Program,
+    Mode,
     Store,
     is_flat,
-    loads,
-    statements,
     values,
-)  # fmt: skip
+)
+from symgrad.lower.tuning import HOST_TUNING, Tuning
 
 ENABLED = os.environ.get("SYMGRAD_VERIFY") == "1"  # behind every pass; tests/conftest.py sets it
 _READ_ONLY = ("in", "data", "constant")
@@ -71,8 +70,8 @@ class _Place:
 class _Program:
     """A program with what several rules ask for."""
 
-    def __init__(self, program: Program) -> None:
-        self.program = program
+    def __init__(self, program: Program, tuning: Tuning) -> None:
+        self.program, self.tuning = program, tuning
         self.placed = program.workspace_bytes >= 0
         self.buffers = {b.number: b for b in program.buffers}
         self.bounds = Bounds(program.body, self.buffers)
@@ -118,19 +117,19 @@ def _loops(body: list[Any]) -> Iterator[tuple[Loop, tuple[Loop, ...]]]:
             stack += [(inner, (*path, s)) for inner in reversed(s.body)]
 
 
-def verify(program: Program, after: str = "lower") -> list[Fault]:
+def verify(program: Program, after: str = "lower", tuning: Tuning = HOST_TUNING) -> list[Fault]:
     """The rules that a program breaks; `after` is the name of the pass that made it what it is."""
-    known = _Program(program)
+    known = _Program(program, tuning)
     found = [Fault("form", after, text) for text in _form(known)]
     if found:  # the other rules take it for granted
         return found
     return [Fault(rule, after, text) for rule, texts in RULES.items() for text in texts(known)]
 
 
-def after(name: str, program: Program) -> None:
+def after(name: str, program: Program, tuning: Tuning) -> None:
     """Behind a pass: InternalError if the program breaks a rule. Nothing happens unless ENABLED."""
     if ENABLED:
-        faults = verify(program, name)
+        faults = verify(program, name, tuning)
         if faults:
             texts = "\n  ".join(map(str, faults[:_MOST_FAULTS]))
             raise InternalError(
@@ -556,11 +555,11 @@ def _space(p: _Program) -> Iterator[str]:
     """Stack arrays are small, and arrays that are in use together lie apart in the workspace."""
     local = [b for b in p.program.buffers if b.role == "local"]
     total = sum(b.nbytes for b in local)
-    if total > ALL_LOCALS_BYTES:
-        yield f"{total} bytes of arrays on the stack, {ALL_LOCALS_BYTES} at most"
+    if total > p.tuning.all_locals_bytes:
+        yield f"{total} bytes of arrays on the stack, {p.tuning.all_locals_bytes} at most"
     for b in local:
-        if b.nbytes > LOCAL_BYTES:
-            yield f"{b.name}: {b.nbytes} bytes on the stack, {LOCAL_BYTES} at most"
+        if b.nbytes > p.tuning.local_bytes:
+            yield f"{b.name}: {b.nbytes} bytes on the stack, {p.tuning.local_bytes} at most"
     if p.program.workspace_bytes < 0:
         return  # no place is chosen yet
     tops = {id(s): k for k, s in enumerate(p.program.body)}
@@ -596,15 +595,11 @@ def _spelled(e: Expr, buffers: dict[int, Buffer]) -> str:
     parts = [_spelled(a, buffers) for a in e.args]
     if e.op is LOAD:
         return f"{buffers[e.attrs[0]].name}[{', '.join(parts)}]"
-    sign = _SIGNS.get(e.name)
-    return f"({f' {sign} '.join(parts)})" if sign else f"{e.name}({', '.join(parts)})"
+    infix = e.op.c is not None and _INFIX.fullmatch(e.op.c)
+    return f"({e.op.c.format(*parts)})" if infix else f"{e.name}({', '.join(parts)})"
 
 
-_SIGNS = {
-    "add": "+", "subtract": "-", "multiply": "*", "index_div": "/", "index_mod": "%",
-    "less": "<", "less_equal": "<=", "greater": ">", "greater_equal": ">=", "equal": "==",
-    "not_equal": "!=",
-}  # fmt: skip
+_INFIX = re.compile(r"\{0\} \S+ \{1\}")
 
 RULES: dict[str, Callable[[_Program], Iterator[str]]] = {
     "scope": _scope,

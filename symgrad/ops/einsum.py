@@ -237,7 +237,8 @@ def _pull_constants(args: Args, inputs: tuple[Labels, ...], output: Labels) -> E
             elsewhere = {k for i in rest for k in inputs[i]}
             if set(labels) <= elsewhere:
                 result = einsum([args[i] for i in rest], [inputs[i] for i in rest], output)
-                return result * const_value(factor).item()
+                scaled: Expr = result * const_value(factor).item()
+                return scaled
     return None
 
 

@@ -45,8 +45,8 @@ from symgrad.runtime.compiler import (
     find_compiler,
     memory_file,
     resolve_flags,
-    timeout,
 )
+from symgrad.runtime.process import timeout
 
 # What `cffi.FFI().set_source(name, None)` generates for DECLARATIONS (a test compares the two).
 # Parsing them here instead would cost each process 50 ms for pycparser, and each library 0.5 ms.

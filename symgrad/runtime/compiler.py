@@ -18,31 +18,26 @@ import itertools
 import os
 import platform
 import re
-import select
 import shlex
-import signal
-import subprocess
 import sys
 import tempfile
 import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 
 from symgrad.errors import (
     BuildError,
     CacheError,
     CompileError,
     CompilerNotFoundError,
-    CompileTimeoutError,
     SymgradWarning,
     UnusableCompilerError,
     warn,
 )
 from symgrad.resources import template_folder
 from symgrad.runtime.cache import LIBRARY, SOURCE, Cache, open_cache
+from symgrad.runtime.process import ending, run, side_by_side, timeout
 
 # -fno-math-errno: errno is never read, and sqrt becomes one instruction. -fno-trapping-math: the
 # floating-point status flags are never read either; it lets both sides of a select be computed,
@@ -60,8 +55,8 @@ _BIND = () if sys.platform == "darwin" else ("-Wl,-Bsymbolic",)
 
 BLAS = "-DSG_BLAS"  # routines of a BLAS are called by pointers; see runtime/blas.py
 
-# gcc 12 -O3 vectorises some if-converted loops wrongly: tests/gcc_if_convert.c, clean under the
-# sanitizers, gives other numbers than at -O2. Wrong numbers are worse than slower selects.
+# gcc 12 -O3 vectorises some if-converted loops wrongly: tests/support/gcc_if_convert.c, clean under
+# the sanitizers, gives other numbers than at -O2. Wrong numbers are worse than slower selects.
 # zig's debug mode adds traps on undefined behaviour, whose runtime it would have to link.
 _QUIRKS = {"gcc": ("-fno-tree-loop-if-convert",), "zig": ("-fno-sanitize=undefined",)}
 
@@ -87,13 +82,6 @@ _ALLOWED_OPTION = (  # compiled when first used, which most processes never do
     r"|-fsanitize=(address|undefined|thread)|-fno-sanitize-recover"
 )
 
-# What a compiler needs of the user's environment. CPATH, LIBRARY_PATH, GCC_EXEC_PREFIX,
-# COMPILER_PATH, CCC_OVERRIDE_OPTIONS and the like would change its output behind the key.
-_ENVIRONMENT = (
-    "PATH", "HOME", "LD_LIBRARY_PATH", "SDKROOT", "DEVELOPER_DIR", "MACOSX_DEPLOYMENT_TARGET",
-    "CCACHE_DIR", "ZIG_GLOBAL_CACHE_DIR",
-)  # fmt: skip
-
 _NOTE = "native options with SIMD loops, traps"  # what notes say; a new text makes old ones unknown
 _TRAPS = ("serial.h", "aligned.h", "traps.c")  # of templates/compilers
 _TRAP_OF_STATUS = {
@@ -108,7 +96,6 @@ _TRAP_OF_STATUS = {
 }
 _LABELS = ("cc", "gcc", "clang", "ziglang")  # what is tried where CC names nothing
 _LAUNCHERS = ("ccache", "sccache", "distcc")
-_OUTPUT_KEPT = 1 << 18  # bytes of compiler output kept at either end
 
 
 @dataclass(frozen=True)
@@ -209,7 +196,7 @@ def compile_library(
             (*compiler.argv, "-c", f"-DSG_UNIT={k}", SOURCE, *flags, "-o", made)
             for k, made in enumerate(sources)
         ]
-        _side_by_side([functools.partial(_compile, compiler, c, entry) for c in commands])
+        side_by_side([functools.partial(_compile, compiler, c, entry) for c in commands])
     _compile(compiler, (*compiler.argv, *sources, *flags, "-o", LIBRARY), entry)
     if not (entry / LIBRARY).is_file():
         raise CompileError(f"{compiler.path} reported success but wrote no library.")
@@ -221,7 +208,7 @@ def _compile(
     entry: Path,
     stop: threading.Event | None = None,
 ) -> None:
-    status, output = _run(command, entry, entry.parent, timeout(), stop)
+    status, output = run(command, entry, entry.parent, timeout(), stop)
     if "No space left on device" in output:
         raise CacheError(
             f"{entry.parent.parent} is full: free some space, or name another directory by "
@@ -229,53 +216,6 @@ def _compile(
         )
     if status != 0:
         raise CompileError(_explain(compiler, status, output, entry / SOURCE))
-
-
-def _side_by_side(works: Sequence[Callable[..., None]]) -> None:
-    """Do all, as many at once as there are processors; the first failure ends the others."""
-    stop = threading.Event()
-    waiting = list(reversed(works))
-    failures: list[BaseException] = []
-
-    def work() -> None:
-        while not stop.is_set():
-            try:
-                next_ = waiting.pop()
-            except IndexError:
-                return
-            try:
-                next_(stop=stop)
-            except BaseException as error:
-                failures.append(error)
-                stop.set()
-
-    threads = [threading.Thread(target=work) for _ in works[: _processors()]]
-    for thread in threads:
-        thread.start()
-    try:
-        for thread in threads:
-            thread.join()
-    finally:  # also when Ctrl-C ends the waiting
-        stop.set()
-        for thread in threads:
-            thread.join()
-    if failures:
-        raise failures[0]
-
-
-def _processors() -> int:
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # macOS
-        return os.cpu_count() or 1
-
-
-def timeout() -> float:
-    """Seconds that one run of the compiler may take: ``SYMGRAD_CC_TIMEOUT``, else 120."""
-    text = os.environ.get("SYMGRAD_CC_TIMEOUT") or "120"
-    if not re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,6})?", text) or float(text) == 0.0:
-        raise BuildError(f"SYMGRAD_CC_TIMEOUT={text!r} is not a positive number of seconds.")
-    return float(text)
 
 
 # --- which command --------------------------------------------------------------------------
@@ -451,7 +391,7 @@ def _require_right_results(compiler: Compiler) -> None:
         (folder / SOURCE).write_text("".join(texts))
         works = [functools.partial(_spring, compiler, level, folder) for level in (1, 3)]
         try:
-            _side_by_side(works)
+            side_by_side(works)
         except BuildError as error:
             raise _Rejected(str(error)) from error
 
@@ -463,16 +403,16 @@ def _spring(
     flags = [f for f in _flags(compiler, level, compiler.native) if f != "-shared"]
     made = folder / f"traps{level}"
     command = (*compiler.argv, SOURCE, *flags, "-lm", "-o", str(made))
-    status, output = _run(command, folder, folder, timeout(), stop)
+    status, output = run(command, folder, folder, timeout(), stop)
     if status != 0:
-        raise BuildError(f"{compiler.path} {_ending(status)}: {output.strip()[-300:]}")
+        raise BuildError(f"{compiler.path} {ending(status)}: {output.strip()[-300:]}")
     try:
-        status, _ = _run((str(made),), folder, None, timeout(), stop)
+        status, _ = run((str(made),), folder, None, timeout(), stop)
     except BuildError:  # a folder from which nothing may be executed; memory can be
         with memory_file(made.read_bytes()) as fd:
-            status, _ = _run((f"/proc/{os.getpid()}/fd/{fd}",), folder, None, timeout(), stop)
+            status, _ = run((f"/proc/{os.getpid()}/fd/{fd}",), folder, None, timeout(), stop)
     if status != 0:
-        what = _TRAP_OF_STATUS.get(status, f"made a program that {_ending(status)}")
+        what = _TRAP_OF_STATUS.get(status, f"made a program that {ending(status)}")
         raise BuildError(f"{compiler.path} {what}: a test program at -O{level} shows it")
 
 
@@ -492,11 +432,11 @@ def memory_file(data: bytes) -> Iterator[int]:
 def _ask(argv: tuple[str, ...], *question: str) -> str:
     seconds = min(timeout(), 30.0)
     try:
-        status, output = _run((*argv, *question), Path(os.sep), None, seconds)
+        status, output = run((*argv, *question), Path(os.sep), None, seconds)
     except BuildError as error:
         raise _Rejected(error) from error
     if status != 0:
-        raise _Rejected(f"{argv[0]} {question[0]} {_ending(status)}")
+        raise _Rejected(f"{argv[0]} {question[0]} {ending(status)}")
     return output
 
 
@@ -554,103 +494,9 @@ def _libc() -> str:
         return ""
 
 
-# --- running it -----------------------------------------------------------------------------
-
-
-def _run(
-    argv: tuple[str, ...],
-    cwd: Path,
-    scratch: Path | None,
-    seconds: float,
-    stop: threading.Event | None = None,
-) -> tuple[int, str]:
-    """Exit status and output of a command that leads a process group of its own.
-
-    Whatever ends this function early (timeout, Ctrl-C, `stop`) also ends the whole group. Of a
-    long output the beginning and the end are kept.
-    """
-    environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
-    environment["LC_ALL"] = "C"
-    if scratch:
-        environment["TMPDIR"] = environment["ZIG_LOCAL_CACHE_DIR"] = str(scratch)
-    process = None
-    try:
-        with _interrupt_later():
-            process = subprocess.Popen(
-                argv,
-                cwd=cwd,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        assert process.stdout is not None
-        deadline = time.monotonic() + seconds
-        output = _read_until(process.stdout.fileno(), deadline, stop)
-        status = process.wait(max(0.0, deadline - time.monotonic()))
-    except (TimeoutError, subprocess.TimeoutExpired) as error:
-        raise CompileTimeoutError(
-            f"{argv[0]} did not finish within {seconds:g} s and was stopped. SYMGRAD_CC_TIMEOUT "
-            "sets the limit; a smaller function or optimize=0 compiles faster."
-        ) from error
-    except OSError as error:
-        raise BuildError(f"{argv[0]} could not be started: {error.strerror or error}.") from error
-    finally:
-        if process is not None:
-            if process.returncode is None:
-                os.killpg(process.pid, signal.SIGKILL)  # not reaped yet: the number is still ours
-                process.wait()
-            if process.stdout is not None:
-                process.stdout.close()
-    return status, output.decode("utf-8", "replace")
-
-
-@contextlib.contextmanager
-def _interrupt_later() -> Iterator[None]:
-    """Keep Ctrl-C until the end of the block: a process half started could not be ended."""
-    handler = signal.getsignal(signal.SIGINT)
-    if not callable(handler) or threading.current_thread() is not threading.main_thread():
-        yield  # Python interrupts no other thread
-        return
-    came: list[tuple[int, FrameType | None]] = []
-    signal.signal(signal.SIGINT, lambda *call: came.append(call))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, handler)
-    if came:
-        handler(*came[-1])
-
-
-def _read_until(fd: int, deadline: float, stop: threading.Event | None) -> bytes:
-    head = tail = b""
-    poll = select.poll()  # select() fails on descriptors above 1023
-    poll.register(fd, select.POLLIN | select.POLLHUP)
-    while (left := deadline - time.monotonic()) > 0:
-        if stop is not None and stop.is_set():
-            raise BuildError("stopped, since another part of the function failed to compile")
-        if not poll.poll(1000 * (left if stop is None else min(left, 0.1))):
-            continue
-        chunk = os.read(fd, 1 << 16)
-        if not chunk:
-            return head + tail
-        if len(head) < _OUTPUT_KEPT:
-            head += chunk
-        else:
-            tail = (tail + chunk)[-_OUTPUT_KEPT:]
-    raise TimeoutError
-
-
-def _ending(status: int) -> str:
-    if status >= 0:
-        return f"ended with status {status}"
-    return f"was ended by signal {-status} ({signal.strsignal(-status)})"
-
-
 def _explain(compiler: Compiler, status: int, output: str, source: Path) -> str:
     """The C lines around the first error, then the end of what the compiler said."""
-    message = [f"{compiler.path} ({compiler.version}) {_ending(status)}."]
+    message = [f"{compiler.path} ({compiler.version}) {ending(status)}."]
     found = re.search(rf"^{re.escape(SOURCE)}:(\d{{1,9}}):.*error", output, re.MULTILINE)
     if found:
         failing = int(found[1])

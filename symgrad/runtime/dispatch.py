@@ -1,4 +1,4 @@
-"""The fast call path: templates/dispatch.c, built in the background once per machine.
+"""The fast call path: fastcall/calls.c, built in the background once per machine.
 
 In: a compiled entry, the types of its arguments and results and their structure. Out: `Caller`, a
 base class whose instances check, allocate and call in C; whatever that does not know to be exactly
@@ -18,21 +18,23 @@ import sys
 import sysconfig
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from symgrad.errors import BuildError
 from symgrad.forks import ForkSafeLock
-from symgrad.resources import template_folder
 from symgrad.runtime.build import Library, build, find_cached
 from symgrad.tree import TreeDef
 
 SYMBOL = "symgrad_dispatch"
-ACCEPT_PYTHON, ACCEPT_NUMPY, ACCEPT_ARRAY = 1, 2, 4  # as in dispatch.c
+_FASTCALL = Path(__file__).with_name("fastcall")
+_PARTS = ("abi.h", "pool.h", "plan.h", "values.h", "calls.c")  # of one file of C
+ACCEPT_PYTHON, ACCEPT_NUMPY, ACCEPT_ARRAY = 1, 2, 4  # as in plan.h
 ACCEPT_ALL = ACCEPT_PYTHON | ACCEPT_NUMPY | ACCEPT_ARRAY
 
-# As in dispatch.c.
+# As in plan.h and pool.h.
 _MAX_LEAVES, _MAX_NDIM, _MAX_STEPS = 32, 8, 64
 _CONTAINERS = {tuple: 1, list: 2, dict: 3, type(None): 4}
 _KINDS = {"float64": 0, "float32": 1, "int64": 2, "int32": 3, "bool": 4}
@@ -134,11 +136,11 @@ _OPTIONS: dict[str, Any] = dict(optimize=2, native=False, key_extra=sys.version)
 
 
 def _source() -> str:
-    return (template_folder() / "dispatch.c").read_text(encoding="ascii")
+    return "\n".join((_FASTCALL / part).read_text(encoding="ascii") for part in _PARTS)
 
 
 def _supported() -> bool:
-    """Whether dispatch.c knows the layout of objects in this interpreter and of its arrays."""
+    """Whether fastcall/abi.h knows the layout of objects in this interpreter and of its arrays."""
     return (
         sys.implementation.name == "cpython"
         and sys.platform == "linux"
@@ -199,7 +201,7 @@ def plan(
     nodes: int,
     keep: Any,
 ) -> tuple[Any, ...] | None:
-    """What dispatch.c has to know to call a function, or None where only the slow path can.
+    """What calls.c has to know to call a function, or None where only the slow path can.
 
     Parameters
     ----------

@@ -8,13 +8,11 @@ from functools import lru_cache
 from symgrad.expr import validate
 from symgrad.expr.node import Expr
 from symgrad.expr.walk import toposort
-from symgrad.simplify.deltas import DELTAS
+from symgrad.simplify.facts import nonnegative
 from symgrad.simplify.pattern import Rule, RuleSet, Simplified, run
 from symgrad.simplify.reroll import REROLL, reroll
-from symgrad.simplify.rules import SCALAR_RULES, nonnegative
-from symgrad.simplify.tensor_rules import TENSOR_RULES
+from symgrad.simplify.rules import RULES
 
-RULES: tuple[Rule, ...] = (REROLL, *SCALAR_RULES, *TENSOR_RULES, *DELTAS)
 OPTIONAL = frozenset({"strength"})  # groups that are off unless enabled
 
 

@@ -260,6 +260,7 @@ def function_rule(
 
 Check = Callable[[str, Sequence[Expr], Sequence[Expr]], None]  # rule, before, after
 
+
 class Context:
     """What a rule may ask about the graph around a node.
 
@@ -389,9 +390,7 @@ def run(
     while result.passes < _MOST_PASSES:
         before = result.outs
         result.passes += 1
-        result.outs = _Pass(
-            before, nodes or toposort(before), rules, result.fired, check
-        ).outs()
+        result.outs = _Pass(before, nodes or toposort(before), rules, result.fired, check).outs()
         nodes = None
         if all(a is b for a, b in zip(before, result.outs, strict=True)):
             return result

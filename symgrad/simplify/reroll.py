@@ -31,8 +31,10 @@ from symgrad.expr.node import CONST, DEPTH_SHIFT, Expr, bind, is_const
 from symgrad.expr.op import OPS, Op
 from symgrad.expr.walk import rebuild, toposort
 from symgrad.ops.linear import concat, permute, reshape
-from symgrad.simplify.isomorphic import FEWEST, LONGEST_PERIOD, Roll, Shapes, roll, shift
+from symgrad.simplify.isomorphic import Roll, roll, shift
 from symgrad.simplify.pattern import Rule
+from symgrad.simplify.shapes import FEWEST, Shapes
+from symgrad.simplify.windows import LONGEST_PERIOD
 
 _MOST_STRETCHES = 4  # of a sum; if there are more, its terms are grouped regardless of their order
 _MOST_ROUNDS = 4
@@ -47,7 +49,6 @@ _REDUCED = {
     )
 }  # fmt: skip
 _ORDERED = frozenset({"prod"})  # 1e200 · 1e-200 · … would overflow in another order
-_MOVES_ELEMENTS = frozenset({"slice", "reshape", "permute", "broadcast", "concat", "gather"})
 
 REROLL = Rule(
     "re-roll",
@@ -108,9 +109,7 @@ def _spines(outs: Sequence[Expr], nodes: Sequence[Expr]) -> dict[Expr, list[Expr
     return _single_use_spines(nodes, uses)
 
 
-def _single_use_spines(
-    nodes: Sequence[Expr], uses: dict[Expr, int]
-) -> dict[Expr, list[Expr]]:
+def _single_use_spines(nodes: Sequence[Expr], uses: dict[Expr, int]) -> dict[Expr, list[Expr]]:
     length: dict[Expr, int] = {}
     below: dict[Expr, Expr] = {}
     for node in nodes:
@@ -352,7 +351,7 @@ def _total(made: Roll, signs: list[int], row: Op) -> tuple[int, Expr] | None:
 
 def _joined(made: Roll, axis: int) -> Expr | None:
     """The parts of one stretch of a concat as one part."""
-    if not made.even and all(node.name in _MOVES_ELEMENTS for node in made.template.body):
+    if not made.even and all(node.op.moves is not None for node in made.template.body):
         return None  # a gather is no better than reading the elements where they are
     arrays = made.vectorised(made.template.outs)
     if arrays is None:

@@ -144,9 +144,7 @@ def _star(pattern: Pattern) -> np.ndarray:
     """
     n = pattern.shape[0]
     indptr, indices = pattern.indptr.tolist(), pattern.indices.tolist()
-    neighbours = [
-        [j for j in indices[indptr[i] : indptr[i + 1]] if j != i] for i in range(n)
-    ]
+    neighbours = [[j for j in indices[indptr[i] : indptr[i + 1]] if j != i] for i in range(n)]
     colours = [-1] * n
     for v in sorted(range(n), key=lambda i: -len(neighbours[i])):
         if indptr[v] == indptr[v + 1]:
@@ -175,6 +173,9 @@ def lone(pattern: Pattern, colours: np.ndarray) -> np.ndarray:
     count = int(colours.max(initial=-1)) + 1
     keys = pattern.rows().astype(np.int64) * max(1, count) + colours[pattern.indices]
     if pattern.shape[0] * max(1, count) <= 16 * max(1, len(keys)):
-        return np.bincount(keys, minlength=1)[keys] == 1
-    _, inverse, counts = np.unique(keys, return_inverse=True, return_counts=True)
-    return counts[inverse] == 1
+        times = np.bincount(keys, minlength=1)[keys]
+    else:
+        _, inverse, counts = np.unique(keys, return_inverse=True, return_counts=True)
+        times = counts[inverse]
+    alone: np.ndarray = times == 1
+    return alone

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from symgrad.derivatives import Inner, ready, scalar_out
+from symgrad.derivatives.inner import Inner, ready, scalar_out
 from symgrad.diff import modes
 from symgrad.errors import DifferentiationError, StructureError, UnsupportedError, at_user_line
 from symgrad.expr.node import FLOATS, Expr, const
 from symgrad.fixed import NotFixed
 from symgrad.forks import ForkSafeLock
 from symgrad.graph import Graph
+from symgrad.machines import HOST, Machine
 from symgrad.names import c_identifier
 from symgrad.options import Options
 from symgrad.pickling import Recipe, reduced
@@ -155,10 +156,11 @@ class SparseDerivative:
         name: str | None = None,
         threads: int = 1,
         blas: bool = False,
+        machine: str | Machine = HOST,
         **kwargs: Any,
     ) -> SparseCompiled:
         """Compile for arguments of the given types; parameters as of `sg.compile`."""
-        options = Options(threads, blas)
+        options = Options(threads, blas, machine)
         graph, pattern = self.trace(*specs_or_examples, **kwargs)
         if name is not None:
             graph = dataclasses.replace(graph, name=c_identifier(name, what="name"))
@@ -254,7 +256,8 @@ class SparseCompiled:
 
     def values(self, *args: Any, out: np.ndarray | None = None, **kwargs: Any) -> np.ndarray:
         """Only the entries, in CSR order."""
-        return self.compiled(*args, out=out, **kwargs)
+        entries: np.ndarray = self.compiled(*args, out=out, **kwargs)
+        return entries
 
     def matrix(self, values: np.ndarray) -> Any:
         """The csr_array with these entries, which it shares."""

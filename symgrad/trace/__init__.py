@@ -1,6 +1,14 @@
 """From the user's NumPy function to Exprs. Knows `expr` and `ops`; nothing of calculus or C."""
 
-from symgrad.trace import index_api, linalg_api, numpy_api, shapes_api  # noqa: F401  (fill SUPPORTED)
+from symgrad.trace import (  # noqa: F401  (fill SUPPORTED)
+    index_api,
+    joining_api,
+    linalg_api,
+    numpy_api,
+    products_api,
+    shapes_api,
+)
+from symgrad.trace.handle import as_expr
 from symgrad.trace.numpy_api import supported_names
 from symgrad.trace.record import function_name, record
 from symgrad.trace.scipy_api import (
@@ -18,7 +26,6 @@ from symgrad.trace.tracer import (
     ScalarTracer,
     Tracer,
     argument,
-    as_expr,
     is_python,
     wrap,
 )

@@ -12,6 +12,7 @@ from symgrad.errors import DtypeError, ShapeError, UnsupportedError
 from symgrad.expr.node import FLOATS, Expr, array, bind, const
 from symgrad.ops.linear import broadcast_to, concat, reshape, sum_
 from symgrad.trace import ufuncs
+from symgrad.trace.handle import contains_tracer, operand, stack
 from symgrad.trace.indexing import part
 from symgrad.trace.registry import (
     as_expr,
@@ -21,14 +22,7 @@ from symgrad.trace.registry import (
     to,
 )
 from symgrad.trace.state import fail
-from symgrad.trace.tracer import (
-    Tracer,
-    contains_tracer,
-    operand,
-    stack,
-    weak_operand,
-    wrap_all,
-)
+from symgrad.trace.tracer import Tracer, weak_operand, wrap_all
 
 # ---- selection ---------------------------------------------------------------------------------
 

@@ -18,10 +18,11 @@ from symgrad.ops.linear import broadcast_to as _broadcast_to
 from symgrad.ops.linear import concat, gather
 from symgrad.ops.linear import reshape as _reshape
 from symgrad.trace import indexing, ufuncs
+from symgrad.trace.handle import contains_tracer
 from symgrad.trace.registry import as_expr, implements, one_axis, to
 from symgrad.trace.shapes_api import _constant, along
 from symgrad.trace.state import fail
-from symgrad.trace.tracer import Tracer, contains_tracer, weak_operand
+from symgrad.trace.tracer import Tracer, weak_operand
 
 # ---- indexing functions ------------------------------------------------------------------------
 

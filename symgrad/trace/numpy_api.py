@@ -13,9 +13,11 @@ import numpy as np
 
 from symgrad.errors import MutationError, ShapeError, UnsupportedError
 from symgrad.expr.node import FLOATS, Expr, array, bind, const
+from symgrad.expr.op import UFUNCS
 from symgrad.ops.linear import broadcast_to, concat, reshape
 from symgrad.trace import plain, ufuncs
 from symgrad.trace.elementwise_api import _along, isclose
+from symgrad.trace.handle import operand
 from symgrad.trace.reduce_api import _count, all_, any_, cumprod, cumsum, max, min, prod, sum
 from symgrad.trace.registry import (
     as_expr,
@@ -27,15 +29,7 @@ from symgrad.trace.registry import (
 )
 from symgrad.trace.state import fail
 from symgrad.trace.tables import SUPPORTED, unsupported
-from symgrad.trace.tracer import (
-    ArrayTracer,
-    Tracer,
-    ZeroTracer,
-    operand,
-    weak_operand,
-    wrap_all,
-    wrap_array,
-)
+from symgrad.trace.tracer import ArrayTracer, Tracer, ZeroTracer, weak_operand, wrap_all, wrap_array
 
 # ---- making arrays -------------------------------------------------------------------------------
 
@@ -294,4 +288,4 @@ for _name, _advice in (
 
 def supported_names() -> list[str]:
     """NumPy functions, and ufuncs of NumPy and SciPy, that can be traced."""
-    return sorted({*SUPPORTED, *ufuncs.ROWS, *ufuncs.FORMULAS} - {"ufunc"})
+    return sorted({*SUPPORTED, *UFUNCS, *ufuncs.FORMULAS} - {"ufunc"})

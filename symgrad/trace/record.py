@@ -19,8 +19,9 @@ from symgrad.errors import MutationError, StructureError, SymgradError, TraceErr
 from symgrad.expr.node import Expr
 from symgrad.trace import plain
 from symgrad.trace.draws import Draws
+from symgrad.trace.handle import as_expr
 from symgrad.trace.state import CURRENT, NO_TRACE, Trace, is_internal, remembered
-from symgrad.trace.tracer import Tracer, as_expr
+from symgrad.trace.tracer import Tracer
 
 
 def record(

@@ -13,6 +13,7 @@ from symgrad.expr.node import FLOATS, Expr, bind, const
 from symgrad.ops.linear import broadcast_to, reshape, sum_
 from symgrad.ops.scan import cumprod as running_product
 from symgrad.trace import ufuncs
+from symgrad.trace.handle import contains_tracer, operand
 from symgrad.trace.registry import (
     as_expr,
     as_float,
@@ -25,7 +26,7 @@ from symgrad.trace.registry import (
     to,
 )
 from symgrad.trace.state import fail
-from symgrad.trace.tracer import Tracer, contains_tracer, operand
+from symgrad.trace.tracer import Tracer
 
 # ---- reductions --------------------------------------------------------------------------------
 

@@ -18,18 +18,11 @@ import numpy as np
 from symgrad.errors import DtypeError, ShapeError, UnsupportedError
 from symgrad.expr.node import DTYPES, Expr, bind
 from symgrad.ops.linear import reshape
+from symgrad.trace.handle import as_expr
 from symgrad.trace.memory import share
 from symgrad.trace.state import fail
 from symgrad.trace.tables import DISPATCH, SUPPORTED, unsupported
-from symgrad.trace.tracer import (
-    ArrayTracer,
-    ScalarTracer,
-    Tracer,
-    ZeroTracer,
-    as_expr,
-    wrap_all,
-    wrap_array,
-)
+from symgrad.trace.tracer import ArrayTracer, ScalarTracer, Tracer, ZeroTracer, wrap_all, wrap_array
 
 
 class NumberError(DtypeError, ValueError):

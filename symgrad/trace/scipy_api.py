@@ -17,9 +17,10 @@ from symgrad.expr.evaluate import evaluate
 from symgrad.expr.node import FLOATS, Expr, bind, const
 from symgrad.ops.linear import broadcast_to, reshape, sum_
 from symgrad.trace import indexing, ufuncs
+from symgrad.trace.handle import as_expr, contains_tracer
 from symgrad.trace.registry import as_float, axes_of, keep, to
 from symgrad.trace.state import fail
-from symgrad.trace.tracer import Tracer, as_expr, contains_tracer, weak_operand, wrap
+from symgrad.trace.tracer import Tracer, weak_operand, wrap
 
 
 def _give(result: Expr, *given: Any) -> Any:

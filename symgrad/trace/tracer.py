@@ -9,75 +9,37 @@ followed or refused, never lost.
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
-from symgrad.errors import (
-    ConcretizationError,
-    DtypeError,
-    ShapeError,
-    TraceError,
-    UnsupportedError,
-)
-from symgrad.expr.node import DTYPES, FLOATS, Expr, array, bind, const
-from symgrad.ops.linear import broadcast_to, concat, reshape
+from symgrad.errors import ConcretizationError, DtypeError, ShapeError, UnsupportedError
+from symgrad.expr.node import FLOATS, Expr, bind, const
+from symgrad.ops.linear import broadcast_to, reshape
 from symgrad.trace import indexing, ufuncs
+from symgrad.trace.handle import Handle, as_expr, has_ellipsis, operand, plain_index, strong
 from symgrad.trace.memory import Part, mark, share, store
-from symgrad.trace.plain import read
-from symgrad.trace.state import CURRENT, NO_TRACE, Trace, fail
+from symgrad.trace.state import CURRENT, NO_TRACE, fail
 from symgrad.trace.tables import DISPATCH, SUPPORTED, public_name, unsupported
 
 _new = object.__new__
 
 
-class Tracer:
+class Tracer(Handle):
     """A traced array. Behaves like a NumPy array; ``.expr`` is the expression it stands for."""
 
-    __slots__ = ("__weakref__", "_base", "_derive", "_group", "expr", "is_argument", "owner")
-
-    expr: Expr
-    owner: Trace
-    is_argument: bool
-    _group: list[weakref.ref[Tracer]] | None  # handles that share this one's memory
-    _base: Tracer | None  # the array of which this one is a view …
-    _derive: Callable[[Expr], Any] | None  # … and how it is read from there
+    __slots__ = ()
 
     __array_priority__ = 1000.0
     __symgrad_leaf__ = True
+    __hash__ = Handle.__hash__  # a class with __eq__ inherits none
 
     def __new__(cls, expr: Expr, is_argument: bool = False) -> Tracer:
         tracer = wrap(expr)
         if is_argument:  # of the trace that `record` starts with it
             tracer.is_argument, tracer.owner = True, NO_TRACE
         return tracer
-
-    # ---- facts known while tracing ----
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.expr.shape
-
-    @property
-    def ndim(self) -> int:
-        return len(self.expr.shape)
-
-    @property
-    def size(self) -> int:
-        return self.expr.size
-
-    @property
-    def dtype(self) -> np.dtype:
-        return ufuncs.DT[self.expr.dtype]
-
-    @property
-    def itemsize(self) -> int:
-        return self.dtype.itemsize
-
-    @property
-    def nbytes(self) -> int:
-        return self.size * self.itemsize
 
     @property
     def T(self) -> Tracer:
@@ -99,81 +61,6 @@ class Tracer:
     def at(self) -> At:
         """``x.at[index].set(y)`` and ``.add(y)``: a changed copy."""
         return At(self)
-
-    @property
-    def flat(self) -> Any:
-        raise fail(UnsupportedError, "x.flat is not traced; use x.ravel()")
-
-    def __repr__(self) -> str:
-        return f"<Tracer {self.expr.dtype}{list(self.expr.shape)} = {self.expr.op.name}>"
-
-    def __format__(self, spec: str) -> str:
-        return repr(self)
-
-    def __hash__(self) -> int:
-        return id(self)
-
-    def __copy__(self) -> Tracer:
-        return self
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Tracer:
-        return self
-
-    def __reduce__(self) -> Any:
-        raise fail(UnsupportedError, "a traced value cannot be pickled")
-
-    # ---- where a number is needed ----
-    def __bool__(self) -> bool:
-        raise fail(
-            ConcretizationError,
-            f"the truth of {self!r} is not known while tracing. Instead of `if`, `and`, `or`, "
-            "`not`, max(), min() and chained comparisons write np.where(condition, a, b), "
-            "np.logical_and, np.maximum, np.minimum",
-        )
-
-    def __float__(self) -> float:
-        raise self._no_number(
-            "float()",
-            "np.sin instead of math.sin and so on, and leave float() out; to fill an array use "
-            "np.stack([...]) or z = np.zeros_like(x)",
-        )
-
-    def __int__(self) -> int:
-        raise self._no_number("int()", "np.floor(x) or x.astype(int)")
-
-    def __complex__(self) -> complex:
-        raise self._no_number("complex()", "real arithmetic; complex numbers are not supported")
-
-    def __index__(self) -> int:
-        raise self._no_number(
-            "an integer (index, range, size)",
-            "x[i] on a traced x, or symgrad.take(a, i) for a plain array; sizes and loop counts "
-            "must be "
-            "plain integers",
-        )
-
-    def _no_number(self, what: str, instead: str) -> ConcretizationError:
-        return fail(
-            ConcretizationError,
-            f"{what} of {self!r} needs a number, which is not known while tracing; write {instead}",
-        )
-
-    def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
-        raise fail(
-            ConcretizationError,
-            f"{self!r} cannot become a plain NumPy array while tracing. Instead of np.array([x, "
-            "y]) or a "
-            "list given to a NumPy function write np.stack([x, y]); instead of filling "
-            "np.zeros(n) fill "
-            "np.zeros_like(x), or use np.concatenate; instead of a[i] with a plain array a write "
-            "symgrad.take(a, i); np.asarray(x) can be left out",
-        )
-
-    def item(self, *args: Any) -> Any:
-        raise self._no_number("x.item()", "x[...] with the index; the result stays traced")
-
-    def tolist(self) -> Any:
-        raise self._no_number("x.tolist()", "list(x) for a list of traced values")
 
     # ---- protocols ----
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
@@ -389,9 +276,9 @@ class ArrayTracer(Tracer):
 
     def __getitem__(self, index: Any) -> Any:
         expr = operand(self)
-        items = indexing.parse(expr.shape, _plain_index(index))
+        items = indexing.parse(expr.shape, plain_index(index))
         part = indexing.get(expr, items)
-        if not indexing.is_basic(items) or not part.shape and not _has_ellipsis(index):
+        if not indexing.is_basic(items) or not part.shape and not has_ellipsis(index):
             return wrap(part)
         result = wrap_array(part)  # x[0, ...] is an array, x[0] is a number
         share(self, result, Part(items))
@@ -402,14 +289,14 @@ class ArrayTracer(Tracer):
         if isinstance(value, Tracer) and value._base is self and type(value._derive) is Part:
             # z[1:] += 3 is tmp = z[1:]; tmp += 3; z[1:] = tmp: the second step wrote through
             # already.
-            items = indexing.parse(expr.shape, _plain_index(index))
+            items = indexing.parse(expr.shape, plain_index(index))
             if indexing.is_basic(items) and items == value._derive.items:
                 return
         if isinstance(index, Tracer) and index.expr.dtype == "bool":
             new = self._masked(expr, operand(index), as_expr(value))
         else:
-            items = indexing.parse(expr.shape, _plain_index(index))
-            new = indexing.replace(expr, items, self._same_kind(_strong(value, expr.dtype)))
+            items = indexing.parse(expr.shape, plain_index(index))
+            new = indexing.replace(expr, items, self._same_kind(strong(value, expr.dtype)))
         store(self, new, "z[index] = y")
 
     def _masked(self, x: Expr, mask: Expr, value: Expr) -> Expr:
@@ -424,38 +311,11 @@ class ArrayTracer(Tracer):
         value = self._same_kind(reshape(value, ()))
         return bind("select", wide, broadcast_to(value, x.shape), x)
 
-    def __iadd__(self, other: Any) -> Tracer:
-        return self._update(np.add, other)
-
-    def __isub__(self, other: Any) -> Tracer:
-        return self._update(np.subtract, other)
-
-    def __imul__(self, other: Any) -> Tracer:
-        return self._update(np.multiply, other)
-
-    def __itruediv__(self, other: Any) -> Tracer:
-        return self._update(np.divide, other)
-
-    def __ifloordiv__(self, other: Any) -> Tracer:
-        return self._update(np.floor_divide, other)
-
-    def __imod__(self, other: Any) -> Tracer:
-        return self._update(np.remainder, other)
-
     def __ipow__(self, other: Any) -> Tracer:  # type: ignore[override,misc]  # as Python has it
         return self.assign(operand(self**other), "x **= y")
 
     def __imatmul__(self, other: Any) -> Tracer:
         return self.assign(operand(self @ other), "x @= y")
-
-    def __iand__(self, other: Any) -> Tracer:
-        return self._update(np.bitwise_and, other)
-
-    def __ior__(self, other: Any) -> Tracer:
-        return self._update(np.bitwise_or, other)
-
-    def __ixor__(self, other: Any) -> Tracer:
-        return self._update(np.bitwise_xor, other)
 
     def _update(self, ufunc: np.ufunc, other: Any) -> Tracer:
         new = ufuncs.apply(ufunc, weak_operand(self), weak_operand(other))
@@ -493,10 +353,20 @@ class ZeroTracer(ScalarTracer):
 
     _update, _same_kind, assign = ArrayTracer._update, ArrayTracer._same_kind, ArrayTracer.assign
     __setitem__, _masked = ArrayTracer.__setitem__, ArrayTracer._masked
+    __ipow__ = ArrayTracer.__ipow__
 
 
-for _name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "and", "or", "xor"):
-    setattr(ZeroTracer, f"__i{_name}__", getattr(ArrayTracer, f"__i{_name}__"))
+def _in_place(ufunc: np.ufunc) -> Callable[..., Tracer]:
+    return lambda self, other: self._update(ufunc, other)
+
+
+for _name, _ufunc in {
+    "add": np.add, "sub": np.subtract, "mul": np.multiply, "truediv": np.divide,
+    "floordiv": np.floor_divide, "mod": np.remainder,
+    "and": np.bitwise_and, "or": np.bitwise_or, "xor": np.bitwise_xor,
+}.items():  # fmt: skip
+    setattr(ArrayTracer, f"__i{_name}__", _in_place(_ufunc))
+    setattr(ZeroTracer, f"__i{_name}__", _in_place(_ufunc))
 
 
 class At:
@@ -514,20 +384,17 @@ class At:
     def set(self, value: Any) -> Tracer:
         """`x` with x[index] = value."""
         x = operand(self.x)
-        items = indexing.parse(x.shape, _plain_index(self.index))
-        return wrap(indexing.replace(x, items, ufuncs.convert(_strong(value, x.dtype), x.dtype)))
+        items = indexing.parse(x.shape, plain_index(self.index))
+        return wrap(indexing.replace(x, items, ufuncs.convert(strong(value, x.dtype), x.dtype)))
 
     def add(self, value: Any) -> Tracer:
         """`x` with `value` added at x[index]; indices named twice are added twice."""
         x = operand(self.x)
-        items = indexing.parse(x.shape, _plain_index(self.index))
-        return wrap(indexing.add(x, items, ufuncs.convert(_strong(value, x.dtype), x.dtype)))
+        items = indexing.parse(x.shape, plain_index(self.index))
+        return wrap(indexing.add(x, items, ufuncs.convert(strong(value, x.dtype), x.dtype)))
 
 
 _KNOWN = (Tracer, np.ndarray, np.generic, int, float, complex, str, list, tuple, type(None))
-
-
-# ---- making tracers and taking them apart ------------------------------------------------------
 
 
 def wrap(expr: Expr) -> Any:
@@ -552,7 +419,7 @@ def wrap_array(expr: Expr) -> Any:
 
 
 def _copy_slots(source: Tracer, target: Tracer) -> None:
-    for name in Tracer.__slots__[1:]:
+    for name in Handle.__slots__[1:]:
         setattr(target, name, getattr(source, name))
 
 
@@ -600,128 +467,6 @@ def weak_operand(value: Any) -> Any:
     """As `operand`, with traced Python numbers marked as such."""
     found = operand(value)
     return ufuncs.Weak(found) if type(value) is PythonTracer else found
-
-
-def operand(value: Any) -> Any:
-    """An Expr, or a Python number, which is weak in NumPy's promotion."""
-    if isinstance(value, Tracer):
-        if not value.owner.active:
-            raise fail(
-                TraceError,
-                f"{value!r} was made while tracing {value.owner.name or 'a function'!r} and is "
-                "used after "
-                "that trace has ended; return it from the function instead of storing it",
-            )
-        return value.expr
-    cls = type(value)
-    if cls is float or cls is int:
-        return value
-    return as_expr(value)
-
-
-def _strong(value: Any, dtype: str) -> Expr:
-    """`value` for an assignment into an array of `dtype`; a Python number adapts to it."""
-    if type(value) is float and dtype in FLOATS or type(value) is int and dtype != "bool":
-        return const(value, dtype)
-    if type(value) is float:  # z[0] = 2.5 in an integer array truncates, in NumPy too
-        return const(value, dtype)
-    return as_expr(value)
-
-
-def as_expr(value: Any, dtype: str | None = None) -> Expr:
-    """`value` as an Expr: a tracer, a Python or NumPy number, an array, or a nested list of these.
-
-    Raises
-    ------
-    DtypeError
-        Complex, object, string and other dtypes that symgrad does not know.
-    UnsupportedError
-        Any other type.
-    """
-    expr = _as_expr(value)
-    return expr if dtype is None or expr.dtype == dtype else bind("convert", expr, attrs=(dtype,))
-
-
-def _as_expr(value: Any) -> Expr:
-    if isinstance(value, Tracer):
-        return operand(value)
-    if isinstance(value, Expr):
-        return value
-    if isinstance(value, (list, tuple)) and contains_tracer(value):
-        return stack([_as_expr(v) for v in value])
-    if isinstance(value, np.ndarray) and value.dtype == object and contains_tracer(value.tolist()):
-        return _as_expr(value.tolist())
-    if type(value) is np.ndarray:
-        changed = read(value)
-        if changed is not None:
-            return changed
-    elif isinstance(value, np.ndarray) and type(value) is not np.memmap:
-        raise fail(
-            UnsupportedError,
-            f"arrays of type {type(value).__name__} are not traced; use a plain np.ndarray",
-        )
-    if not isinstance(value, (bool, int, float, complex, np.generic, np.ndarray, list, tuple)):
-        raise fail(
-            UnsupportedError,
-            f"a value of type {type(value).__name__} cannot be part of a traced computation",
-        )
-    plain = np.asarray(value)
-    name = plain.dtype.name
-    if name not in DTYPES:
-        raise fail(DtypeError, f"dtype {name} is not supported; {_advice(plain.dtype)}")
-    if not plain.dtype.isnative:
-        plain = plain.astype(plain.dtype.newbyteorder("="))
-    return array(plain) if plain.ndim else const(plain[()], name)
-
-
-def _advice(dtype: np.dtype) -> str:
-    if dtype.kind == "c":
-        return "compute with real and imaginary parts as two arrays"
-    if dtype.kind == "f":
-        return "convert with .astype(np.float64) or .astype(np.float32)"
-    if dtype.kind in "iu":
-        return "convert with .astype(np.int64)"
-    if dtype.kind == "O":
-        return (
-            "an object array holds no numbers that can be traced; use np.stack for lists of arrays"
-        )
-    return f"use one of {', '.join(DTYPES)}"
-
-
-def contains_tracer(value: Any) -> bool:
-    """Whether a nested list has a tracer in it."""
-    if isinstance(value, (list, tuple)):
-        return any(contains_tracer(v) for v in value)
-    return isinstance(value, Tracer)
-
-
-def stack(parts: list[Expr], axis: int = 0) -> Expr:
-    """Exprs of one shape along a new axis, in their common dtype."""
-    shape = parts[0].shape
-    for p in parts:
-        if p.shape != shape:
-            raise fail(
-                ShapeError,
-                f"all arrays must have one shape to be stacked, got {[p.shape for p in parts]}",
-            )
-    dtype = ufuncs.promote(list(parts))
-    wide = (*shape[:axis], 1, *shape[axis:])
-    return concat([reshape(ufuncs.convert(p, dtype), wide) for p in parts], axis)
-
-
-def _has_ellipsis(index: Any) -> bool:
-    return index is ... or isinstance(index, tuple) and any(i is ... for i in index)
-
-
-def _plain_index(index: Any) -> Any:
-    """The index with tracers replaced by their Exprs."""
-    if isinstance(index, tuple):
-        return tuple([_plain_index(i) for i in index])
-    if isinstance(index, range):
-        return list(index)
-    if isinstance(index, Tracer) or isinstance(index, list) and contains_tracer(index):
-        return as_expr(index)
-    return index
 
 
 def _binary(row: str, ufunc: np.ufunc, a: Any, b: Any) -> Any:

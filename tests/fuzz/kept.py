@@ -197,4 +197,28 @@ def arguments():
     return (rng.uniform(-1, 1, (1000, 4)), rng.uniform(-1, 1, (1000, 4)))
 """,
     ),
+    (
+        "functions in loops of unknown length: other code around one made the length known",
+        dict(
+            stages=["gradient", "threads"],
+            tuning=["eager threads", "small tiles", "short streams"],
+        ),
+        """
+import numpy as np
+import symgrad as sg
+
+def f(a0):
+    v0 = np.einsum('ni,nj->ij', a0, a0) / 7
+    v1 = np.einsum('ni,ij,nj->n', v0, v0, v0)
+    return np.concatenate([v1[1:], np.sin(v1), v1[:1]]), sg.log_softmax(v1)
+
+def loss(a0):
+    r = f(a0)
+    return np.sum(np.sin(r[0])) + np.sum(r[1])
+
+def arguments():
+    rng = np.random.default_rng(3)
+    return (rng.uniform(-1, 1, (8, 16)).astype(np.float32),)
+""",
+    ),
 ]

@@ -1,0 +1,96 @@
+"""Gradients of scalar functions, by reverse mode."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from symgrad.derivatives.inner import Inner, filled, scalar_out
+from symgrad.diff import modes
+from symgrad.errors import StructureError, SymgradWarning, at_user_line, warn
+from symgrad.expr.node import Expr, const
+from symgrad.trace import function_name, is_nested
+from symgrad.transform import Function, transformed
+from symgrad.tree import TreeDef, flatten
+
+
+def value_and_grad(f: Function, argnums: Any = 0, has_aux: bool = False) -> Function:
+    """A function that returns (f(...), gradient).
+
+    Parameters
+    ----------
+    f : function with a float scalar result of shape ()
+    argnums : position or name of the argument, or a tuple of them
+    has_aux : `f` returns (value, auxiliary); the new function then returns
+        ((value, auxiliary), gradient)
+
+    Returns
+    -------
+    function
+        Gradients have the structure, shapes and dtypes of the arguments; a tuple of them if
+        `argnums` is one. Reverse mode: the cost is a small multiple of that of `f`, whatever the
+        number of inputs (Griewank & Walther, Evaluating Derivatives, 2008, ch. 3).
+
+    Raises
+    ------
+    DifferentiationError
+        The result is not a float scalar; an argument is not a float; an op has no rule.
+    """
+
+    def impl(*args: Any, **kwargs: Any) -> Any:
+        value, gradient, aux = _gradient(f, argnums, has_aux, args, kwargs, "value_and_grad")
+        return ((value, aux), gradient) if has_aux else (value, gradient)
+
+    return transformed(f, impl, "value_and_grad", (value_and_grad, (f, argnums, has_aux)))
+
+
+def grad(f: Function, argnums: Any = 0, has_aux: bool = False) -> Function:
+    """A function that returns the gradient of `f`; see `value_and_grad`.
+
+    With `has_aux`, it returns (gradient, auxiliary).
+
+    Examples
+    --------
+    >>> import numpy as np, symgrad as sg
+    >>> sg.grad(lambda x: np.sum(x**3))(np.array([1.0, 2.0]))
+    array([ 3., 12.])
+    """
+
+    def impl(*args: Any, **kwargs: Any) -> Any:
+        _, gradient, aux = _gradient(f, argnums, has_aux, args, kwargs, "grad")
+        return (gradient, aux) if has_aux else gradient
+
+    return transformed(f, impl, "grad", (grad, (f, argnums, has_aux)))
+
+
+def _gradient(
+    f: Function, argnums: Any, has_aux: bool, args: Any, kwargs: Any, what: str
+) -> tuple[Any, Any, Any]:
+    inner = Inner(f, argnums, args, kwargs)
+    aux_tree: TreeDef | None = None
+    aux: list[Expr] = []
+    if has_aux:
+        parts = inner.out_tree.unflatten(inner.outs)
+        if not isinstance(parts, tuple) or len(parts) != 2:
+            raise StructureError(
+                at_user_line(
+                    f"{what}({function_name(f)}): has_aux=True needs a (value, aux) result"
+                )
+            )
+        aux, aux_tree = flatten(parts[1])
+        inner.outs = flatten(parts[0])[0]
+    out = scalar_out(inner, what)
+    # In a derivative of a derivative independence is no mistake.
+    if not is_nested() and not hasattr(f, "__symgrad_transformed__"):
+        unused = [v.attrs[-1] for v in inner.fresh if v not in inner.used]
+        if unused:
+            warn(
+                f"{what}({function_name(f)}): the function does not depend on "
+                f"{', '.join(unused)}; that gradient is zero",
+                SymgradWarning,
+            )
+    cotangents = modes.vjp([out], inner.fresh, [const(1, out.dtype)])
+    gradients = filled(cotangents, inner.fresh)
+    tracers = inner.close([out, *gradients, *aux])
+    n = 1 + len(gradients)
+    packed_aux = aux_tree.unflatten(tracers[n:]) if aux_tree is not None else None
+    return tracers[0], inner.pack(tracers[1:n]), packed_aux

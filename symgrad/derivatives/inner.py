@@ -1,0 +1,159 @@
+"""The function whose derivative is asked for, traced once, in terms of fresh variables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from symgrad.diff import modes
+from symgrad.diff.pieces import Piece, in_pieces
+from symgrad.diff.roots import extended
+from symgrad.errors import DifferentiationError, DtypeError, StructureError, at_user_line
+from symgrad.expr.node import FLOATS, Expr, arg, bind
+from symgrad.expr.walk import substitute, toposort
+from symgrad.signature import is_array, parameter_names
+from symgrad.trace import Tracer, argument, as_expr, function_name, record
+from symgrad.transform import Function, simplified
+from symgrad.tree import TreeDef, flatten, leaf_paths
+
+
+class Inner:
+    """One trace of `f` with fresh variables in place of the differentiated leaves."""
+
+    def __init__(
+        self, f: Function, argnums: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
+        self.f = f
+        self.numbers, self.single = _positions(f, argnums, args, kwargs)
+        names = parameter_names(f)
+        self.trees: list[TreeDef] = []
+        self.fresh: list[Expr] = []
+        self.actual: list[Expr] = []
+        self.counts: list[int] = []
+        values, keywords = list(args), dict(kwargs)
+        for number in self.numbers:
+            keyword = isinstance(number, str)
+            value = keywords[number] if keyword else values[number]
+            leaves, tree = flatten(value)
+            label = number if keyword else names[number] if number < len(names) else f"x{number}"
+            tracers = []
+            for leaf, path in zip(leaves, leaf_paths(tree, label), strict=True):
+                node = _differentiable(leaf, path, function_name(f))
+                variable = arg(len(self.fresh), node.shape, node.dtype, path)
+                self.actual.append(node)
+                self.fresh.append(variable)
+                tracers.append(argument(variable, leaf))
+            self.trees.append(tree)
+            self.counts.append(len(leaves))
+            if keyword:
+                keywords[number] = tree.unflatten(tracers)
+            else:
+                values[number] = tree.unflatten(tracers)
+        outs, self.out_tree = record(f, tuple(values), keywords)
+        self.used = frozenset(toposort(outs)).intersection(self.fresh)
+        self.outs = ready(outs)
+        self.back = dict(zip(self.fresh, self.actual, strict=True))
+
+    def in_pieces(self) -> tuple[list[Expr], list[list[Piece]]]:
+        """`outs` in terms of the pieces that are read of the variables, and the pieces of each."""
+        outs, pieces = in_pieces(self.outs, self.fresh)
+        flat = [p for parts in pieces for p in parts]
+        views = substitute([p.view for p in flat], self.back)
+        self.back = self.back | {p.variable: v for p, v in zip(flat, views, strict=True)}
+        return outs, pieces
+
+    def close(self, exprs: Sequence[Expr]) -> list[Tracer]:
+        """Results in terms of the caller's values."""
+        return [Tracer(e) for e in substitute(exprs, self.back)]
+
+    def pack(self, tracers: Sequence[Any]) -> Any:
+        """One value per differentiated leaf, in the structure of the differentiated arguments."""
+        result, start = [], 0
+        for tree, count in zip(self.trees, self.counts, strict=True):
+            result.append(tree.unflatten(tracers[start : start + count]))
+            start += count
+        return result[0] if self.single else tuple(result)
+
+
+def ready(outs: Sequence[Expr]) -> list[Expr]:
+    """`outs` in the form in which derivatives are taken: stable, smooth where it can be."""
+    return extended(simplified(extended(outs, signs=False)))
+
+
+def _positions(
+    f: Function, argnums: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[list[Any], bool]:
+    single = isinstance(argnums, (int, str))
+    wanted = [argnums] if single else list(argnums)
+    names = parameter_names(f)
+    result: list[Any] = []
+    for number in wanted:
+        if isinstance(number, str):
+            if number in kwargs:
+                result.append(number)
+                continue
+            if number not in names or names.index(number) >= len(args):
+                raise StructureError(
+                    f"{function_name(f)}: no argument named {number!r} in this call; "
+                    f"it takes {list(names)}"
+                )
+            number = names.index(number)
+        if not isinstance(number, int) or isinstance(number, bool):
+            raise StructureError(f"argnums must be integers or names, got {number!r}")
+        if not -len(args) <= number < len(args):
+            name = names[number] if 0 <= number < len(names) else None
+            if name in kwargs:
+                result.append(name)
+                continue
+            raise StructureError(
+                f"{function_name(f)}: argnums={number} but the call has {len(args)} positional "
+                "arguments"
+            )
+        result.append(number % len(args))
+    return result, single
+
+
+def _differentiable(leaf: Any, path: str, name: str) -> Expr:
+    if issubclass(type(leaf), int) and type(leaf) is not bool:
+        try:
+            leaf = float(leaf)  # grad(f)(3) means 3.0
+        except OverflowError:
+            raise DtypeError(
+                at_user_line(f"{name}: {path}, an int of {leaf.bit_length()} bits, is no float")
+            ) from None
+    if not is_array(leaf):
+        raise DifferentiationError(
+            at_user_line(f"{name}: cannot differentiate with respect to {path}, "
+                         f"a {type(leaf).__name__}")
+        )  # fmt: skip
+    node = as_expr(leaf)
+    if node.dtype not in FLOATS:
+        # A traced Python int arrives as int64 of shape (); it is taken as a float, as above.
+        if node.shape == () and node.dtype in ("int32", "int64"):
+            return bind("convert", node, attrs=("float64",))
+        raise DifferentiationError(
+            at_user_line(
+                f"{name}: cannot differentiate with respect to {path} of dtype {node.dtype}; "
+                f"pass a float array, for example {path}.astype(float)"
+            )
+        )
+    return node
+
+
+def scalar_out(inner: Inner, what: str) -> Expr:
+    """The one float scalar that `what` needs. Raises DifferentiationError for anything else."""
+    outs = inner.outs
+    if len(outs) != 1 or outs[0].shape != () or outs[0].dtype not in FLOATS:
+        got = ", ".join(f"{o.dtype}{list(o.shape)}" for o in outs) or "nothing"
+        raise DifferentiationError(
+            at_user_line(
+                f"{what}({function_name(inner.f)}): the function must return one float scalar, got "
+                f"{got}; use sg.jacobian, sg.vjp, or reduce the result, for example with np.sum"
+            )
+        )
+    return outs[0]
+
+
+def filled(values: Sequence[Expr | None], like: Sequence[Expr]) -> list[Expr]:
+    """`values`, with zeros of the type of `like` for those that are absent."""
+    return [v if v is not None else modes.zeros_like(w) for v, w in zip(values, like, strict=True)]

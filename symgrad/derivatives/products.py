@@ -1,0 +1,111 @@
+"""Derivatives times vectors: tangents pushed forward, cotangents pulled back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from symgrad.derivatives.gradients import grad
+from symgrad.derivatives.immediate import immediate
+from symgrad.derivatives.inner import Inner, filled
+from symgrad.diff import modes
+from symgrad.errors import DtypeError, ShapeError, StructureError
+from symgrad.expr.node import FLOATS, Expr, bind
+from symgrad.trace import as_expr, function_name
+from symgrad.transform import Function, jit, transformed
+from symgrad.tree import flatten
+
+
+def jvp(f: Function, primals: Any, tangents: Any) -> tuple[Any, Any]:
+    """(f(*primals), directional derivative along tangents): jvp : (a → b) → a → T a → T b.
+
+    Parameters
+    ----------
+    primals, tangents : tuples of arguments of equal structure and shapes; a single array stands
+        for a tuple of one
+
+    Raises
+    ------
+    StructureError, ShapeError, DtypeError if tangents do not fit the primals.
+    """
+    both: tuple[Any, Any] = immediate(f, "jvp", _jvp_impl)(_tuple(primals), _tuple(tangents))
+    return both
+
+
+def vjp(f: Function, *primals: Any) -> tuple[Any, Function]:
+    """(f(*primals), pullback): vjp : (a → b) → a → (b, T*b → T*a).
+
+    The pullback takes a cotangent of the structure of the result and returns a tuple with one
+    cotangent per primal.
+    """
+    return immediate(f, "jit", jit)(*primals), Pullback(f, primals)
+
+
+class Pullback:
+    """The second of what `vjp` returns. It keeps its function alive, and pickles as that does."""
+
+    def __init__(self, f: Function, primals: tuple[Any, ...]) -> None:
+        self._f, self._primals = f, primals
+        self._pull = immediate(f, "vjp", _vjp_impl)
+
+    def __call__(self, cotangent: Any) -> Any:
+        return self._pull(self._primals, cotangent)
+
+    def __reduce__(self) -> Any:
+        return Pullback, (self._f, self._primals)
+
+    def __repr__(self) -> str:
+        return f"<pullback of {function_name(self._f)}, by symgrad>"
+
+
+def hvp(f: Function, x: Any, v: Any) -> Any:
+    """Hessian of the scalar function `f` at `x` times `v`, forward over reverse; x's structure."""
+    return jvp(immediate(f, "grad", lambda g: grad(g)), (x,), (v,))[1]
+
+
+def _tuple(value: Any) -> tuple[Any, ...]:
+    return tuple(value) if isinstance(value, (tuple, list)) else (value,)
+
+
+def _jvp_impl(f: Function) -> Function:
+    def impl(primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> Any:
+        inner = Inner(f, tuple(range(len(primals))), primals, {})
+        given = _matching(tangents, primals, inner.fresh, "tangent", function_name(f))
+        pushed = modes.jvp(inner.outs, inner.fresh, given)
+        tracers = inner.close([*inner.outs, *filled(pushed, inner.outs)])
+        n = len(inner.outs)
+        return inner.out_tree.unflatten(tracers[:n]), inner.out_tree.unflatten(tracers[n:])
+
+    return transformed(f, impl, "jvp", (_jvp_impl, (f,)))
+
+
+def _vjp_impl(f: Function) -> Function:
+    def impl(primals: tuple[Any, ...], cotangent: Any) -> Any:
+        inner = Inner(f, tuple(range(len(primals))), primals, {})
+        structure = inner.out_tree.unflatten(inner.outs)
+        given = _matching(cotangent, structure, inner.outs, "cotangent", function_name(f))
+        pulled = modes.vjp(inner.outs, inner.fresh, given)
+        return inner.pack(inner.close(filled(pulled, inner.fresh)))
+
+    return transformed(f, impl, "vjp", (_vjp_impl, (f,)))
+
+
+def _matching(values: Any, primals: Any, nodes: Sequence[Expr], what: str, name: str) -> list[Expr]:
+    leaves, tree = flatten(values)
+    expected = flatten(primals)[1]
+    if tree != expected:
+        raise StructureError(f"{name}: {what}s have structure {tree}, expected {expected}")
+    result = []
+    for leaf, node in zip(leaves, nodes, strict=True):
+        value = as_expr(leaf)
+        if value.shape != node.shape:
+            raise ShapeError(f"{name}: a {what} has shape {value.shape}, expected {node.shape}")
+        if value.dtype != node.dtype:
+            if value.shape == () and node.dtype in FLOATS and not isinstance(leaf, np.ndarray):
+                value = bind("convert", value, attrs=(node.dtype,))
+            else:
+                raise DtypeError(f"{name}: a {what} has dtype {value.dtype}, expected {node.dtype}")
+        result.append(value)
+    return result

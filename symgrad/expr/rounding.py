@@ -1,0 +1,215 @@
+"""Values with bounds of their rounding errors: what `validate` compares."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from symgrad.expr.node import CONST, FLOATS, Expr, const_value
+from symgrad.expr.op import Kind, Op
+
+_ROUNDINGS = {True: 32.0, False: 2.0}  # of a function, of arithmetic; in units of eps
+_CHEAP = 5  # cost of a row up to which it is arithmetic
+_PATTERNS = 4  # random signs of the errors of what is not elementwise
+
+Value = tuple[np.ndarray, np.ndarray]  # and a bound of its error; for bool 1 where it may be wrong
+
+
+def work(node: Expr) -> int:
+    """Operations of a node, roughly."""
+    if node.op.kind is Kind.ELEMENTWISE:
+        return node.size
+    if node.op.kind is Kind.EINSUM:
+        size = {k: n for a, t in zip(node.args, node.attrs[0], strict=True)
+                for k, n in zip(t, a.shape, strict=True)}  # fmt: skip
+        total = 1
+        for n in size.values():
+            total *= n
+        return total
+    return max([node.size, *(a.size for a in node.args)])
+
+
+def evaluate_bounded(
+    nodes: Sequence[Expr],
+    values: dict[Expr, np.ndarray],
+    points: int | None,
+    rng: np.random.Generator,
+) -> dict[Expr, Value]:
+    """Values and bounds of `nodes`, in their order, from exact `values` of what is below them.
+
+    points : of elementwise graphs, which are evaluated at so many at once; None for others
+    """
+    known: dict[Expr, Value] = {
+        n: (v, np.zeros(v.shape, _error_type(n.dtype))) for n, v in values.items()
+    }
+    for node in nodes:
+        if node.op is CONST and points is not None:
+            value = np.full(points, const_value(node))
+            known[node] = value, np.zeros(points, _error_type(node.dtype))
+            continue
+        value, error = _value(node, [known[a] for a in node.args], rng)
+        value = np.asarray(value, node.dtype)
+        error = np.broadcast_to(np.asarray(error, _error_type(node.dtype)), value.shape)
+        known[node] = value, np.where(np.isnan(error), np.inf, error)
+    return known
+
+
+def _error_type(dtype: str) -> str:
+    return dtype if dtype in FLOATS else "float64"
+
+
+def _value(node: Expr, args: list[Value], rng: np.random.Generator) -> Value:
+    row, attrs = node.op, node.attrs
+    values, errors = [v for v, _ in args], [e for _, e in args]
+    if not args:
+        value = np.asarray(row.evaluate(*attrs))
+        return value, np.zeros(value.shape)
+    base = np.asarray(row.evaluate(*values, *attrs))
+    eps = float(np.finfo(node.dtype).eps) if node.dtype in FLOATS else 0.0
+    if node.name == "select":
+        error = np.where(values[0], errors[1], errors[2])
+        return base, np.where(
+            errors[0] > 0, np.maximum(error, _gap(values[1], values[2]) + errors[1] + errors[2]),
+            error,
+        )  # fmt: skip
+    if row.kind is Kind.ELEMENTWISE or node.name == "convert":
+        error = _rounding(node, base, values, eps)
+        for k, e in enumerate(errors):
+            if e.any():
+                ends = [row.evaluate(*values[:k], x, *values[k + 1 :], *attrs)
+                        for x in _ends(values[k], e)]  # fmt: skip
+                error = error + np.maximum(*[_gap(x, base) for x in ends])
+        return base, error
+    if row.kind is Kind.LINEAR:
+        return base, _linear(node, values, errors, eps)
+    if row.kind is Kind.EINSUM:
+        if not eps:
+            return base, np.zeros(base.shape)
+        sizes = [np.abs(v) for v in values]
+        size = row.evaluate(*sizes, *attrs)
+        error = eps * (work(node) / max(base.size, 1) + len(args)) * size
+        if any(e.any() for e in errors):
+            wide = [s + e for s, e in zip(sizes, errors, strict=True)]
+            error = error + np.abs(row.evaluate(*wide, *attrs) - size)
+        return base, error
+    return base, _otherwise(node, base, values, errors, eps, rng)
+
+
+def _rounding(node: Expr, base: np.ndarray, values: Sequence[np.ndarray], eps: float) -> np.ndarray:
+    """What an elementwise operation adds to the errors of its arguments."""
+    if not eps or _is_exact(node.op):
+        return np.zeros(base.shape)
+    step: np.ndarray = eps * np.abs(base)
+    if not _adds(node.op):  # below the least normal number sums alone are exact
+        limits = np.finfo(node.dtype)
+        zero = functools.reduce(np.logical_or, [v == 0 for v in values])
+        lost = (np.abs(base) < limits.tiny) & ~zero
+        step = np.where(lost, float(limits.smallest_subnormal), step)
+    return _ROUNDINGS[node.op.cost > _CHEAP] * step
+
+
+@functools.cache
+def _adds(row: Op) -> bool:
+    """Whether an operation adds its arguments with signs: then its partials need none of them."""
+    try:
+        partials: Any = row.partials
+        return all(p(*[None] * (len(partials) + 1)) in (1, -1) for p in partials)
+    except (AttributeError, TypeError):
+        return False
+
+
+@functools.cache
+def _is_exact(row: Op) -> bool:
+    """Whether an operation only moves a sign, selects or cuts, found out with multiples of 2^-10.
+
+    Then ties remain ties, which a rounding would leave open.
+    """
+    rng = np.random.default_rng(0)
+    if not row.domain:
+        return False
+    args = [rng.integers(-5000, 5000, 256) / 1024 for _ in row.domain]
+    try:
+        with np.errstate(all="ignore"):
+            value = np.asarray(row.evaluate(*args), float)
+    except ValueError:
+        return False
+    small = np.abs(value) <= 1 + np.max(np.abs(args), axis=0)
+    return bool(np.all(small & (value * 1024 == np.rint(value * 1024))))
+
+
+def _linear(
+    node: Expr, values: list[np.ndarray], errors: list[np.ndarray], eps: float
+) -> np.ndarray:
+    """All of them have coefficients 0 and 1: the errors go the way of the values."""
+    row, attrs = node.op, node.attrs
+    several = row.transpose is None  # concat, linear in all its arguments
+    rest = [] if several else values[1:]
+
+    def of(arrays: list[np.ndarray]) -> Any:
+        return row.evaluate(*(arrays if several else arrays[:1]), *rest, *attrs)
+
+    if any(e.any() for e in errors[1:]) and not several:
+        return np.full(node.shape, np.inf)  # an index that may be wrong
+    error: np.ndarray = of(errors)
+    if eps and row.element is None and not several:  # not one element for each
+        summands = of([np.ones(v.shape) for v in values])
+        if np.max(summands, initial=0) > 1:
+            error = error + eps * summands * of([np.abs(v) for v in values])
+    return error
+
+
+def _otherwise(
+    node: Expr,
+    base: np.ndarray,
+    values: list[np.ndarray],
+    errors: list[np.ndarray],
+    eps: float,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """By trial: the arguments moved by their errors, all one way and in random directions.
+
+    What computes more than it selects is moved by a rounding of its arguments at least, which
+    stands for the roundings inside.
+    """
+    row, attrs = node.op, node.attrs
+    selects = row.combine is not None and row.combine[0] not in ("+", "*")
+    moved = errors
+    if not selects:
+        moved = [
+            np.maximum(e, eps * np.abs(v)) if v.dtype.kind == "f" else e
+            for v, e in zip(values, errors, strict=True)
+        ]
+    error = np.zeros(base.shape) if selects else 32 * eps * np.abs(base)
+    if not any(e.any() for e in moved):
+        return error
+    widest = np.zeros(base.shape)
+    directions: list[Any] = [(1, 1), (-1, -1), *[None] * _PATTERNS]
+    for direction in directions:
+        trial = []
+        for v, e in zip(values, moved, strict=True):
+            sign = rng.choice([-1, 1], v.shape) if direction is None else direction[0]
+            low, high = _ends(v, e)
+            trial.append(np.where(sign > 0, high, low).astype(v.dtype))
+        widest = np.maximum(widest, _gap(np.asarray(row.evaluate(*trial, *attrs)), base))
+    return error + (widest if selects else 8 * widest)
+
+
+def _ends(value: np.ndarray, error: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    if value.dtype == bool:
+        return value & ~(error > 0), value | (error > 0)
+    low, high = value - error, value + error
+    return np.asarray(low, value.dtype), np.asarray(high, value.dtype)
+
+
+def _gap(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """|a - b|, 0 for equal infinities; NaN against NaN is no gap that can be measured."""
+    a, b = np.asarray(a), np.asarray(b)
+    if a.dtype == bool:
+        different: np.ndarray = a != b
+        return different.astype(float)
+    if a.dtype.kind == "i":
+        a, b = a.astype(float), b.astype(float)
+    return np.where(a == b, 0, np.abs(a - b))

@@ -1,0 +1,384 @@
+"""Loops run literally: plain ones, those that threads share, blocks of lanes."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import numpy as np
+
+from symgrad.expr.node import Expr
+from symgrad.expr.walk import toposort
+from symgrad.lower.interpreter.memory import (
+    Index,
+    Made,
+    Memory,
+    Observer,
+    Outcome,
+    Region,
+    Stop,
+    Thunk,
+)
+from symgrad.lower.interpreter.steps import STEPS
+from symgrad.lower.interpreter.tape import Tape
+from symgrad.lower.program import Program, line_of, statements
+from symgrad.lower.scalar import LOAD
+from symgrad.lower.statements import Buffer, Flush, Loop, Store, Turns
+
+_MOST_FAULTS = 20  # that are told apart
+
+
+@dataclass
+class Block:
+    """The block of lanes that is run."""
+
+    slot: int
+    lanes: int  # of a full one
+    begin: int = 0
+    extent: int = 0
+    region: Region = field(default_factory=lambda: Region("points of a block", set(), True))
+
+
+class Machine:
+    def __init__(self, program: Program, backwards: bool, observer: Observer | None) -> None:
+        self.program, self.backwards, self.observer = program, backwards, observer
+        self.placed = program.workspace_bytes >= 0  # else it is between two passes
+        self.env: list[Any] = []
+        self._slots: dict[Expr, int] = {}
+        self.lane: int | None = None
+        self.block: Block | None = None
+        self.regions: list[Region] = []
+        self.statement: Any = None
+        self.made: list[Made] | None = None
+        self.faults: dict[tuple[Any, ...], list[Any]] = {}
+        self._tapes: dict[Expr, Tape] = {}
+        self.memories = {b.number: Memory(self, b) for b in program.buffers if b.role != "none"}
+        self._share_workspace()
+
+    def run(self) -> Outcome:
+        status = 0
+        try:
+            for step in self.body(self.program.body, None):
+                step()
+        except Stop as stop:
+            status = stop.args[0]
+        self.statement = None
+        outputs = []
+        for b in self.program.outputs:
+            memory = self.memories[b.number]
+            if status == 0:
+                outputs.append([memory.read(i) for i in memory.behind(())])
+        arrays = [
+            np.array(cells, dtype=b.dtype).reshape(b.shape)
+            for cells, b in zip(outputs, self.program.outputs, strict=False)
+        ]
+        texts = [
+            text + (f" (and {n - 1} more)" if n > 1 else "") for text, n in self.faults.values()
+        ]
+        return Outcome(status, tuple(arrays), tuple(texts))
+
+    def _share_workspace(self) -> None:
+        """Which buffers have the same bytes, if they are placed; that all are inside."""
+        if not self.placed:
+            return
+        placed = [b for b in self.program.buffers if b.role == "work" and b.nbytes]
+        for b in placed:
+            if b.offset + b.nbytes > self.program.workspace_bytes:
+                size = self.program.workspace_bytes
+                self.fault("placement", f"placement: {b.name} ends beyond {size} bytes", b.number)
+        for a, b in itertools.combinations(placed, 2):
+            if a.offset < b.offset + b.nbytes and b.offset < a.offset + a.nbytes:
+                self.memories[a.number].rivals.append(self.memories[b.number])
+                self.memories[b.number].rivals.append(self.memories[a.number])
+        members = [b for b in self.program.buffers if b.role == "member"]
+        for loop in self.program.body:
+            if isinstance(loop, Loop) and loop.team is not None:
+                for b in (b for b in members if b.number in _touched([loop])):
+                    self.memories[b.number].rivals = self.memories[loop.team.number].rivals
+                    if b.offset + b.nbytes > loop.team.shape[1] * 8:
+                        self.fault(
+                            "placement", f"placement: {b.name} ends beyond its part", b.number
+                        )
+
+    # ---- what statements use -------------------------------------------------------------------
+
+    def slot(self, index: Expr) -> int:
+        """Where the value of a loop variable stands."""
+        if index not in self._slots:
+            self._slots[index] = len(self.env)
+            self.env.append(None)
+        return self._slots[index]
+
+    def tape(self, *exprs: Expr) -> Callable[[], list[Any]]:
+        return Tape(self, exprs).run
+
+    def number(self, expr: Expr) -> Callable[[], int]:
+        """An index expression as a function."""
+        tape = Tape(self, (expr,))
+        return lambda: int(tape.run()[0])
+
+    def size(self, expr: Expr) -> Callable[[], int]:
+        """A number of elements as a function."""
+        number = self.number(expr)
+
+        def run() -> int:
+            n = number()
+            if n < 0:
+                self.fault("sizes", f"sizes: {n} elements")
+            return n
+
+        return run
+
+    def at(self, index: Sequence[Expr]) -> Callable[[], Index]:
+        """The index of an element, or the start of one, as a function."""
+        tape = Tape(self, tuple(index))
+        return lambda: tuple(tape.run())
+
+    def value(self, expr: Expr) -> Any:
+        """An expression as it is now, for an observer: nothing is noted, nothing is a fault."""
+        if expr not in self._tapes:
+            self._tapes[expr] = Tape(self, (expr,))
+        before = self.made, self.regions, self.faults
+        self.made, self.regions, self.faults = None, [], {}
+        result = self._tapes[expr].run()[0]
+        self.made, self.regions, self.faults = before
+        return result
+
+    def memory(self, buffer: Buffer) -> Memory:
+        return self.memories[buffer.number]
+
+    def fault(self, kind: str, text: str, number: int = -1) -> None:
+        key = kind, id(self.statement), number
+        if key in self.faults:
+            self.faults[key][1] += 1
+        elif len(self.faults) < _MOST_FAULTS:
+            where = ""
+            if self.statement is not None:
+                bound = {i: self.env[k] for i, k in self._slots.items() if self.env[k] is not None}
+                at = ", ".join(f"i{i.attrs[0]} = {v}" for i, v in bound.items())
+                where = f"; in `{line_of(self.statement, self.program.buffers)}`"
+                where += f" at {at}" if at else ""
+            self.faults[key] = [text + where, 1]
+
+    # ---- loops ---------------------------------------------------------------------------------
+
+    def body(self, body: Sequence[Any], block: Block | None) -> list[Thunk]:
+        return [self._one(s, block) for s in body]
+
+    def _one(self, s: Any, block: Block | None) -> Thunk:
+        if isinstance(s, Loop):
+            if s.lanes:
+                return self._lanes(s)
+            return self._shared(s) if s.shared else self._loop(s, block)
+        step = STEPS[type(s)](self, s)
+        if block is None:
+            return lambda: self._execute(s, step)
+        if isinstance(s, Turns):  # of all lanes at once
+
+            def once() -> None:
+                self.env[block.slot] = block.begin
+                self._execute(s, step)
+                self.env[block.slot] = None
+
+            return once
+
+        # Additions of several lanes to one element come one after the other.
+        in_order = isinstance(s, Store) and s.op != "=" and not s.buffer.lanes
+
+        def each() -> None:
+            lanes = range(block.extent)
+            for lane in reversed(lanes) if self.backwards and not in_order else lanes:
+                self.lane = block.region.round = lane
+                self.env[block.slot] = block.begin + lane
+                self._execute(s, step)
+            self.lane = self.env[block.slot] = None
+
+        return each
+
+    def _execute(self, s: Any, step: Thunk) -> None:
+        self.statement = s
+        if self.observer is None:
+            step()
+            return
+        noted = self.observer(s, self.value)
+        self.made = []
+        step()
+        made, self.made = self.made, None
+        noted(made)
+
+    def _rounds(self, loop: Loop) -> Callable[[], range]:
+        start = (lambda: 0) if loop.start is None else self.number(loop.start)
+        stop = (lambda: loop.extent) if loop.stop is None else self.number(loop.stop)
+
+        def rounds() -> range:
+            self.statement = loop
+            result = range(start(), stop(), loop.step)
+            if len(result) > -(-loop.extent // loop.step):
+                self.fault("rounds", f"rounds: {len(result)}, at most {loop.extent} / {loop.step}")
+            return result
+
+        return rounds
+
+    def _loop(self, loop: Loop, block: Block | None) -> Thunk:
+        slot, rounds, body = self.slot(loop.index), self._rounds(loop), self.body(loop.body, block)
+        private = _numbers(self._private(loop)) if loop.simd else set()
+
+        def run() -> None:
+            every = rounds()
+            region = Region("rounds of a vector", private, False)
+            if loop.simd:
+                self.regions.append(region)
+            for k in reversed(every) if loop.simd and self.backwards else every:
+                self.env[slot] = region.round = k
+                for step in body:
+                    step()
+            if loop.simd:
+                self.regions.pop()
+            self.env[slot] = None
+
+        return run
+
+    def _private(self, loop: Loop) -> list[Memory]:
+        """What each round of a loop whose order is free, or each chunk, has for itself."""
+        inside, outside = _touched([loop]), _touched(self.program.body, without=loop)
+
+        def is_private(b: Buffer) -> bool:
+            variable = b.role == "scalar" or not b.kept_axes and not self.placed
+            array = b.role in ("own", "member") and not loop.simd
+            return array or variable and b.number not in outside
+
+        found = (self.memories[n] for n in sorted(inside & self.memories.keys()))
+        return [memory for memory in found if is_private(memory.buffer)]
+
+    def _shared(self, loop: Loop) -> Thunk:
+        """Rounds forwards, or backwards; what is in order comes in order."""
+        slot, rounds = self.slot(loop.index), self._rounds(loop)
+        split = len(loop.body) - loop.in_order
+        first, last = self.body(loop.body[:split], None), self.body(loop.body[split:], None)
+        own = self._private(loop)
+
+        def part(k: int, steps: list[Thunk], region: Region, in_order: bool) -> None:
+            self.env[slot], region.round, region.in_order = k, k, in_order
+            for step in steps:
+                step()
+
+        def run() -> None:
+            region = Region("rounds of a loop that threads share", _numbers(own), False)
+            every = rounds()
+            self.regions.append(region)
+            kept: dict[int, list[Any]] = {}
+            for k in reversed(every) if self.backwards else every:
+                for memory in own:
+                    memory.reset()
+                part(k, first, region, False)
+                if not self.backwards:
+                    part(k, last, region, True)
+                elif last:
+                    kept[k] = [(m.cells, m.places) for m in own]
+            for k in every if kept else ():
+                for memory, (cells, places) in zip(own, kept[k], strict=True):
+                    memory.cells, memory.places = cells, places
+                part(k, last, region, True)
+            self.regions.pop()
+            self.env[slot] = None
+
+        return run
+
+    def _lanes(self, loop: Loop) -> Thunk:
+        """Blocks of points, alone or in chunks; each statement of a block over all its points."""
+        slot = self.slot(loop.index)
+        block = Block(slot, loop.lanes)
+        body, flush = self.body(loop.body, block), self.body(loop.flush, None)
+        partial = {s.partial.number for s, _ in statements(loop.flush) if isinstance(s, Flush)}
+        of_block = [
+            m for n, m in self.memories.items()
+            if m.in_lanes and n not in partial and n in _touched([loop])
+        ]  # fmt: skip
+        full = loop.extent if loop.again else loop.extent // loop.lanes * loop.lanes
+        between = max(loop.flush_blocks, 1) * loop.lanes
+
+        def one(begin: int, extent: int) -> None:
+            block.begin, block.extent = begin, extent
+            block.region = Region("points of a block", set(), True)
+            for memory in of_block:
+                memory.reset()
+            self.block = block
+            self.regions.append(block.region)
+            for step in body:
+                step()
+            self.regions.pop()
+            self.block = None
+
+        def blocks(start: int, stop: int, chunk: bool) -> None:
+            for next_ in range(start, min(stop, full), loop.lanes):
+                begin = min(next_, full - loop.lanes)  # the last one may overlap
+                one(begin, loop.lanes)
+                if not chunk and (begin + loop.lanes) % between == 0:
+                    self._run(flush)
+            if stop > full:
+                one(full, stop - full)
+            self._run(flush)
+
+        if not loop.chunks:
+            return lambda: blocks(0, loop.extent, False)
+        assert loop.chunk is not None
+        own, chunk_slot = self._private(loop), self.slot(loop.chunk)
+
+        def chunks() -> None:
+            region = Region("chunks that threads share", _numbers(own), False)
+            self.regions.append(region)
+            every = range(loop.chunks)
+            for chunk in reversed(every) if self.backwards else every:
+                self.env[chunk_slot] = region.round = chunk
+                for memory in own:
+                    memory.zero() if memory.buffer.number in partial else memory.reset()
+                last = chunk == loop.chunks - 1
+                stop = loop.extent if last else (chunk + 1) * loop.chunk_points
+                blocks(chunk * loop.chunk_points, stop, True)
+            self.regions.pop()
+            self.env[chunk_slot] = None
+
+        return chunks
+
+    def _run(self, steps: Sequence[Thunk]) -> None:
+        for step in steps:
+            step()
+
+
+def _numbers(memories: Iterable[Memory]) -> set[int]:
+    return {m.buffer.number for m in memories}
+
+
+def _touched(body: Sequence[Any], without: Loop | None = None) -> set[int]:
+    """The numbers of all buffers that statements name or load."""
+    return {item.number if isinstance(item, Buffer) else item.attrs[0]
+            for item in _parts(body, without)}  # fmt: skip
+
+
+def named(body: Sequence[Any]) -> list[Buffer]:
+    """All buffers that statements name."""
+    return [item for item in _parts(body) if isinstance(item, Buffer)]
+
+
+def _parts(body: Sequence[Any], without: Loop | None = None) -> list[Any]:
+    """Buffers and loads in the fields of statements, whatever their kind."""
+    found: list[Any] = []
+    exprs: list[Expr] = []
+    stack: list[Any] = list(body)
+    while stack:
+        item = stack.pop()
+        if item is without:
+            continue
+        if isinstance(item, Expr):
+            exprs.append(item)
+        elif isinstance(item, Buffer):
+            found.append(item)
+        elif isinstance(item, (list, tuple)):
+            stack.extend(item)
+        elif hasattr(item, "__dataclass_fields__"):
+            stack.extend(getattr(item, f.name) for f in fields(item))
+    return found + [n for n in toposort(exprs) if n.op is LOAD]
+
+

@@ -1,0 +1,218 @@
+"""The kinds of kernels: each is one statement over an iteration space, and knows what it touches.
+
+`kernels` makes them of a graph, `schedule` puts them into loops.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from symgrad.expr.node import FLOATS, Expr
+from symgrad.lower import product
+from symgrad.lower.scalar import loads
+from symgrad.lower.statements import Best, Buffer, Call, Check, Store
+
+Read = tuple[int, tuple[Expr | None, ...]]  # a buffer and an index; None runs inside the kernel
+
+
+class Scope(Protocol):
+    """Where a kernel becomes a statement: inside loops, perhaps for one block of a stream."""
+
+    def renamed(self, kernel: Kernel, exprs: Sequence[Expr]) -> tuple[Expr, ...]:
+        """`exprs` with the variables of the loops around in the place of the kernel's."""
+
+    def place(self, kernel: Kernel, buffer: Buffer) -> tuple[Expr, ...]:
+        """Where the kernel writes to `buffer`, in its own variables."""
+
+    def sum_here(self, buffer: Buffer) -> Buffer:
+        """Where what is added to a sum goes."""
+
+
+@dataclass(eq=False)
+class Kernel:
+    """One statement over `dims` (kept axes) and `reduce` (summed axes).
+
+    target : the index in `buffer` that it writes to
+    extents : of the loop variables
+    start : whether it is the start value of an accumulation that follows
+    """
+
+    buffer: Buffer
+    target: tuple[Expr, ...]
+    dims: tuple[Expr, ...]
+    reduce: tuple[Expr, ...]
+    extents: dict[Expr, int]
+    start: bool = False
+
+    barrier = False  # whether nothing that stands behind it may come before
+    whole = False  # whether what it reads or writes has to be complete: it shares no loop
+    in_order: Expr | None = None  # a loop variable whose rounds have to come in order
+
+    @property
+    def own(self) -> dict[Expr, int]:
+        """Loop variables that no loop of the schedule takes the place of, with their extents."""
+        return {}
+
+    @property
+    def variables(self) -> tuple[Expr, ...]:
+        return (*self.dims, *self.reduce, *self.own)
+
+    @property
+    def made(self) -> tuple[Expr, ...]:
+        """The loop variables of the elements that it makes."""
+        return self.dims
+
+    @property
+    def summed(self) -> tuple[Expr, ...]:
+        """The loop variables that it makes one element over."""
+        return self.reduce
+
+    @property
+    def adds_up(self) -> bool:
+        """Whether it adds numbers to its target, in any order."""
+        return False
+
+    @property
+    def work(self) -> int:
+        """Multiply-adds of a product of matrices."""
+        return 0
+
+    def reads(self) -> list[Read]:
+        """Everything that it reads, its own accumulator included."""
+        raise NotImplementedError
+
+    def writes(self) -> list[Buffer]:
+        """Everything that it writes, all at `target`."""
+        return [self.buffer]
+
+    def statement(self, scope: Scope) -> Any:
+        raise NotImplementedError
+
+
+def _loads(exprs: Sequence[Expr]) -> list[Read]:
+    return [(n.attrs[0], n.args) for n in loads(tuple(exprs))]
+
+
+@dataclass(eq=False)
+class Elements(Kernel):
+    """Sets elements, or combines them with what is there by `op`: see `Store`."""
+
+    value: Expr = None  # type: ignore[assignment]
+    op: str = "="
+    in_order: Expr | None = None
+    order: tuple[Expr, Expr] | None = None
+
+    @property
+    def adds_up(self) -> bool:
+        return self.op == "+" and self.buffer.dtype in FLOATS
+
+    def reads(self) -> list[Read]:
+        found = _loads((*self.target, self.value))
+        return found if self.op == "=" else [*found, (self.buffer.number, self.target)]
+
+    def statement(self, scope: Scope) -> Store:
+        buffer = scope.sum_here(self.buffer)
+        *index, value = scope.renamed(self, [*scope.place(self, buffer), self.value])
+        made = Store(buffer, tuple(index), value, self.op)
+        if self.order is not None:
+            low, high = scope.renamed(self, self.order)
+            made.order = low, high
+        return made
+
+
+@dataclass(eq=False)
+class Extremum(Kernel):
+    """The position of the greatest or least element in `buffer`, and the element in `values`."""
+
+    value: Expr = None  # type: ignore[assignment]
+    op: str = "argmax"
+    values: Buffer = None  # type: ignore[assignment]
+
+    def reads(self) -> list[Read]:
+        mine: list[Read] = [(b.number, self.target) for b in self.writes()]
+        return [*_loads((*self.target, self.value)), *mine]
+
+    def writes(self) -> list[Buffer]:
+        return [self.buffer, self.values]
+
+    def statement(self, scope: Scope) -> Best:
+        exprs = [*scope.place(self, self.buffer), self.value, self.reduce[0]]
+        *index, value, position = scope.renamed(self, exprs)
+        return Best(self.buffer, self.values, tuple(index), value, position, self.op)
+
+
+@dataclass(eq=False)
+class CheckIndex(Kernel):
+    """Leaves the function unless an index is inside its axis: nothing behind it comes before."""
+
+    value: Expr = None  # type: ignore[assignment]
+    size: int = 0
+
+    barrier = whole = True
+
+    def reads(self) -> list[Read]:
+        return _loads((self.value,))
+
+    def writes(self) -> list[Buffer]:
+        return []
+
+    def statement(self, scope: Scope) -> Check:
+        return Check(scope.renamed(self, (self.value,))[0], self.size)
+
+
+@dataclass(eq=False)
+class CallKernel(Kernel):
+    """A C function on whole arrays, for each index of a batch."""
+
+    template: str = ""
+    sizes: tuple[int, ...] = ()
+    flags: tuple[Any, ...] = ()
+    operands: tuple[tuple[Buffer, tuple[Expr, ...]], ...] = ()
+
+    whole = True
+
+    def reads(self) -> list[Read]:
+        return [(b.number, (*i, *[None] * (len(b.shape) - len(i)))) for b, i in self.operands]
+
+    def statement(self, scope: Scope) -> Call:
+        operands = tuple((b, scope.renamed(self, i)) for b, i in self.operands)
+        target = self.buffer, scope.renamed(self, scope.place(self, self.buffer))
+        return Call(self.template, self.sizes, self.flags, operands, target)
+
+
+@dataclass(eq=False)
+class Contract(Kernel):
+    """A product of matrices for each index of a batch; `schedule` asks `product` for its loops."""
+
+    product: product.Product = None  # type: ignore[assignment]
+
+    @property
+    def own(self) -> dict[Expr, int]:
+        return dict(zip(self.product.own, self.product.extents, strict=True))
+
+    @property
+    def made(self) -> tuple[Expr, ...]:
+        return (*self.dims, self.product.row, self.product.column)
+
+    @property
+    def summed(self) -> tuple[Expr, ...]:
+        return (*self.reduce, self.product.inner)
+
+    @property
+    def adds_up(self) -> bool:
+        return self.buffer.dtype in FLOATS
+
+    @property
+    def work(self) -> int:
+        each = math.prod(self.product.extents) * math.prod(self.extents[i] for i in self.dims)
+        return each // 2 if product.is_symmetric(self.product) else each
+
+    def reads(self) -> list[Read]:
+        return _loads((self.product.left, self.product.right))
+
+    def writes(self) -> list[Buffer]:
+        carry = self.product.carry
+        return [self.buffer] if carry is None else [self.buffer, carry]

@@ -1,0 +1,1 @@
+"""What several test files use: generators, oracles, tables, and ways to compile and compare."""

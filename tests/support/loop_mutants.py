@@ -1,0 +1,205 @@
+"""Small changes to a loop program, nearly each of which makes it wrong, by kind.
+
+A mutant takes a program and a random generator, changes the program in place and says whether it
+found something to change. A verifier, or an interpreter, that no longer notices as many has got
+worse: see tests/test_verify.py.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+from symgrad.expr.node import Expr, bind, const
+from symgrad.expr.walk import substitute, toposort
+from symgrad.lower.program import Program, statements
+from symgrad.lower.scalar import GUARD, LOAD
+from symgrad.lower.statements import Check, Flush, Loop, Store
+
+Mutant = Callable[[Program, random.Random], bool]
+
+
+def bodies(program: Program) -> list[list[Any]]:
+    """Every list of statements, from the outside in."""
+    found = [program.body]
+    for body in found:  # which grows meanwhile
+        found += [b for s in body if isinstance(s, Loop) for b in (s.body, s.flush)]
+    return found
+
+
+def loops(program: Program) -> list[Loop]:
+    return [s for body in bodies(program) for s in body if isinstance(s, Loop)]
+
+
+def stores(program: Program) -> list[Store]:
+    return [s for s, _ in statements(program.body) if isinstance(s, Store)]
+
+
+def _one(found: list[Any], rng: random.Random) -> Any:
+    return rng.choice(found) if found else None
+
+
+def _further(index: tuple[Expr, ...], axis: int) -> tuple[Expr, ...]:
+    return (*index[:axis], index[axis] + const(1, "int64"), *index[axis + 1 :])
+
+
+def write_further(program: Program, rng: random.Random) -> bool:
+    """A store to the next element."""
+    s = _one([s for s in stores(program) if s.buffer.kept_axes], rng)
+    if s is not None:
+        s.index = _further(s.index, rng.choice(s.buffer.kept_axes))
+    return s is not None
+
+
+def read_further(program: Program, rng: random.Random) -> bool:
+    """A load of the next element."""
+    kept = {b.number: b.kept_axes for b in program.buffers}
+    found = [
+        (s, n)
+        for s in stores(program)
+        for n in toposort([s.value])
+        if n.op is LOAD and kept[n.attrs[0]]
+    ]
+    if found:
+        s, n = rng.choice(found)
+        index = _further(n.args, rng.choice(kept[n.attrs[0]]))
+        (s.value,) = substitute([s.value], {n: bind(LOAD, *index, attrs=n.attrs)})
+    return bool(found)
+
+
+def guard_dropped(program: Program, rng: random.Random) -> bool:
+    """A guarded value without its guard."""
+    found = [(s, n) for s in stores(program) for n in toposort([s.value]) if n.op is GUARD]
+    if found:
+        s, n = rng.choice(found)
+        (s.value,) = substitute([s.value], {n: n.args[1]})
+    return bool(found)
+
+
+def statement_deleted(program: Program, rng: random.Random) -> bool:
+    body = _one([b for b in bodies(program) if b], rng)
+    if body is not None:
+        del body[rng.randrange(len(body))]
+    return body is not None
+
+
+def loop_longer(program: Program, rng: random.Random) -> bool:
+    loop = _one([l for l in loops(program) if l.stop is None], rng)
+    if loop is not None:
+        loop.extent += 1
+    return loop is not None
+
+
+def loop_shorter(program: Program, rng: random.Random) -> bool:
+    loop = _one([l for l in loops(program) if l.stop is None and l.extent > 1], rng)
+    if loop is not None:
+        loop.extent -= 1
+    return loop is not None
+
+
+def adds_become_sets(program: Program, rng: random.Random) -> bool:
+    """+= becomes =."""
+    s = _one([s for s in stores(program) if s.op == "+"], rng)
+    if s is not None:
+        s.op, s.partial = "=", None
+    return s is not None
+
+
+def sets_become_adds(program: Program, rng: random.Random) -> bool:
+    """= becomes +=."""
+    s = _one([s for s in stores(program) if s.op == "="], rng)
+    if s is not None:
+        s.op = "+"
+    return s is not None
+
+
+def declared_parallel(program: Program, rng: random.Random) -> bool:
+    """A loop over sums, or over what all its rounds write, declared free of order."""
+    found = []
+    for loop in loops(program):
+        written = [s for s, _ in statements(loop.body) if isinstance(s, Store)]
+        moves = [any(loop.index in toposort([i]) for i in s.index) for s in written]
+        fixed = [s for s, m in zip(written, moves, strict=True) if not m and s.buffer.kept_axes]
+        if fixed and loop.extent > 1 and not (loop.lanes or loop.simd or loop.shared):
+            found.append(loop)
+    loop = _one(found, rng)
+    if loop is not None:
+        loop.simd = True
+    return loop is not None
+
+
+def flush_dropped(program: Program, rng: random.Random) -> bool:
+    """Where partial sums go to their sum, or where they are zero at first, is gone."""
+    partial = {s.partial.number for s in stores(program) if s.partial is not None}
+    found = [
+        (b, k)
+        for b in bodies(program)
+        for k, s in enumerate(b)
+        if isinstance(s, Flush)
+        or getattr(s, "buffer", None) is not None
+        and s.buffer.number in partial
+    ]
+    if found:
+        body, k = rng.choice(found)
+        del body[k]
+    return bool(found)
+
+
+def axis_dropped(program: Program, rng: random.Random) -> bool:
+    """A buffer without one of the axes that it keeps."""
+    written = {s.buffer.number for s in stores(program)}
+    found = [b for b in program.buffers if b.kept_axes and b.role == "work" and b.number in written]
+    b = _one([b for b in found if any(b.shape[a] > 1 for a in b.kept_axes)], rng)
+    if b is not None:
+        gone = rng.choice([a for a in b.kept_axes if b.shape[a] > 1])
+        b.kept_axes = tuple(a for a in b.kept_axes if a != gone)
+    return b is not None
+
+
+def array_shorter(program: Program, rng: random.Random) -> bool:
+    """A buffer of one element less along an axis."""
+    used = {s.buffer.number for s in stores(program)}
+    found = [b for b in program.buffers if b.role in ("work", "local") and b.number in used]
+    b = _one([b for b in found if any(b.shape[a] > 1 for a in b.kept_axes)], rng)
+    if b is not None:
+        axis = rng.choice([a for a in b.kept_axes if b.shape[a] > 1])
+        b.shape = (*b.shape[:axis], b.shape[axis] - 1, *b.shape[axis + 1 :])
+    return b is not None
+
+
+def home_moved(program: Program, rng: random.Random) -> bool:
+    """A variable declared in a loop in which it is not used."""
+    used = {s.buffer.number for s in stores(program)}
+    found = []
+    for b in program.buffers:
+        if b.role in ("scalar", "work") and b.number in used:
+            found += [(b, l.body) for l in loops(program) if not _uses(l, b.number)]
+    if found:
+        b, b.home = rng.choice(found)
+    return bool(found)
+
+
+def _uses(loop: Loop, number: int) -> bool:
+    return any(
+        getattr(getattr(s, "buffer", None), "number", None) == number
+        for s, _ in statements(loop.body)
+    )
+
+
+def check_widened(program: Program, rng: random.Random) -> bool:
+    """An index is checked against a longer axis."""
+    s = _one([s for s, _ in statements(program.body) if isinstance(s, Check)], rng)
+    if s is not None:
+        s.size += 1
+    return s is not None
+
+
+MUTANTS: dict[str, Mutant] = {
+    f.__name__: f
+    for f in (
+        write_further, read_further, guard_dropped, statement_deleted, loop_longer, loop_shorter,
+        adds_become_sets, sets_become_adds, declared_parallel, flush_dropped, axis_dropped,
+        array_shorter, home_moved, check_widened,
+    )
+}  # fmt: skip

@@ -1,0 +1,62 @@
+"""Passes over loop programs leave their argument alone, and any beginning of the list works."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import symgrad as sg
+from support.golden_functions import GOLDEN
+from symgrad.lower import schedule, verify
+from symgrad.lower.interpret import check, operations
+from symgrad.lower.program import Program
+from symgrad.lower.share import share
+
+FEW = ("logistic_gradient_tiny", "bundle_few", "scans", "joined", "extrema", "linear_algebra")
+
+
+def state(program: Program) -> tuple[object, ...]:
+    """All that a program is, as text and numbers."""
+    buffers = tuple((b.number, b.role, b.offset, b.lanes, b.kept_axes) for b in program.buffers)
+    return str(program), buffers, program.workspace_bytes, program.indices
+
+
+@pytest.mark.parametrize("name", ["mixture_middle", "network_wide_threads", *FEW])
+def test_passes_leave_their_argument_alone(name, monkeypatch):
+    def watched(change):
+        def run(program, *options):
+            before = state(program)
+            made = change(program, *options)
+            assert state(program) == before and made is not program
+            mine = {id(b) for b in program.buffers}
+            assert mine.isdisjoint(map(id, made.buffers))
+            return made
+
+        run.__name__ = change.__name__
+        return run
+
+    monkeypatch.setattr(schedule, "PASSES", tuple(map(watched, schedule.PASSES)))
+    graph, options = GOLDEN[name]()
+    sg.generate.program_of(graph, **options)
+
+
+@pytest.mark.parametrize("name", FEW)
+def test_the_list_can_be_cut_short(name, monkeypatch):
+    graph, _ = GOLDEN[name]()
+    outs = share(graph.lowered_outs())
+    for count in range(len(schedule.PASSES)):
+        monkeypatch.setattr(schedule, "PASSES", schedule.PASSES[: len(schedule.PASSES) - 1])
+        program = sg.generate.program_of(graph)
+        assert not verify.verify(program), count
+        if operations(program, 20_000) <= 20_000:
+            check(program, graph.args, outs, 20_000)
+
+
+def test_a_copy_shares_nothing():
+    graph, options = GOLDEN["network_wide_threads"]()
+    program = sg.generate.program_of(graph, **options)
+    made = program.copied()
+    assert state(made) == state(program)
+    made.buffers[0].role = "none"
+    assert state(made) != state(program)
+    assert np.all([b.number == k for k, b in enumerate(program.buffers)])

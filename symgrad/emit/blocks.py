@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
+from symgrad.emit import tree as c
 from symgrad.emit.body import Emitter
 from symgrad.emit.expr import ZERO
 from symgrad.emit.lanes import Lanes, lanes_apart
 from symgrad.emit.threads import PARALLEL, own_arrays
-from symgrad.emit.tree import (
-    Binary,
-    Conditional,
-    Declare,
-    Expression,
-    For,
-    Group,
-    If,
-    Name,
-    Statement,
-    Sum,
-    integer,
-)  # fmt: skip
+from symgrad.emit.tree import integer
 from symgrad.lower.program import statements
 from symgrad.lower.statements import Loop
 
 
-def blocks(loop: Loop, e: Emitter, depth: int) -> list[Statement]:
+def blocks(loop: Loop, e: Emitter, depth: int) -> list[c.Statement]:
     """A loop in blocks of lanes: the full blocks, then the shorter last one."""
-    out: list[Statement] = []
+    out: list[c.Statement] = []
     full = loop.extent if loop.again else loop.extent // loop.lanes * loop.lanes
     for start, stop, extent in ((0, full, loop.lanes), (full, loop.extent, loop.extent - full)):
         if start < stop:
@@ -34,10 +23,10 @@ def blocks(loop: Loop, e: Emitter, depth: int) -> list[Statement]:
                 body += _flush(loop, e, depth, stop - start, extent)
                 out.append(_over_blocks(loop, integer(start), integer(stop), stop, extent, body))
                 continue
-            first: Expression = Binary("*", Name(_chunk(loop)), integer(loop.chunk_points))
-            end: Expression = Name(f"{_chunk(loop)}_stop")
+            first: c.Expression = c.Binary("*", c.Name(_chunk(loop)), integer(loop.chunk_points))
+            end: c.Expression = c.Name(f"{_chunk(loop)}_stop")
             if start:  # the shorter block is part of the last chunk
-                first = Conditional(_before_last(loop), integer(stop), integer(start))
+                first = c.Conditional(_before_last(loop), integer(stop), integer(start))
                 end = integer(stop)
             out.append(_over_blocks(loop, first, end, stop, extent, body))
     if loop.chunks:
@@ -45,11 +34,11 @@ def blocks(loop: Loop, e: Emitter, depth: int) -> list[Statement]:
     return out + e.nodes(loop.flush, depth)
 
 
-def _block(loop: Loop, e: Emitter, depth: int, extent: int) -> tuple[Statement, ...]:
+def _block(loop: Loop, e: Emitter, depth: int, extent: int) -> tuple[c.Statement, ...]:
     """The body of a loop for so many lanes. What it declares is declared again in the other one."""
     number = loop.index.attrs[0]
     e.lanes = Lanes(loop, e.buffers, f"l{number}", extent)
-    e.loop_names[loop.index] = Sum((Name(f"i{number}"), Name(e.lanes.name)))
+    e.loop_names[loop.index] = c.Sum((c.Name(f"i{number}"), c.Name(e.lanes.name)))
     e.branchless, defined = True, e.defined.copy()
     with e.scope():
         body = lanes_apart(e.body(loop.body, depth + 1), e.lanes)
@@ -57,31 +46,31 @@ def _block(loop: Loop, e: Emitter, depth: int, extent: int) -> tuple[Statement, 
     return body
 
 
-def _flush(loop: Loop, e: Emitter, depth: int, points: int, step: int) -> tuple[Statement, ...]:
+def _flush(loop: Loop, e: Emitter, depth: int, points: int, step: int) -> tuple[c.Statement, ...]:
     """What follows on every few blocks."""
     between = loop.flush_blocks * loop.lanes if loop.flush else 0
     if not loop.flush or between >= points:
         return ()
-    done = Group(Sum((Name(f"i{loop.index.attrs[0]}"),), step))
-    condition = Binary("==", Binary("%", done, integer(between)), ZERO)
-    return (If(condition, tuple(e.nodes(loop.flush, depth))),)
+    done = c.Group(c.Sum((c.Name(f"i{loop.index.attrs[0]}"),), step))
+    condition = c.Binary("==", c.Binary("%", done, integer(between)), ZERO)
+    return (c.If(condition, tuple(e.nodes(loop.flush, depth))),)
 
 
 def _over_blocks(
     loop: Loop,
-    start: Expression,
-    stop: Expression,
+    start: c.Expression,
+    stop: c.Expression,
     end: int,
     extent: int,
-    body: tuple[Statement, ...],
-) -> For:
+    body: tuple[c.Statement, ...],
+) -> c.For:
     """The loop over blocks; where points before `end` are no whole blocks, the last overlaps."""
     name = f"i{loop.index.attrs[0]}"
     if end % extent == 0:
-        return For(name, start, stop, body, extent)
-    following, last = Name(f"{name}_next"), integer(end - extent)
-    value = Conditional(Binary("<", following, last), following, last)
-    return For(following.name, start, stop, (Declare("ptrdiff_t", name, value), *body), extent)
+        return c.For(name, start, stop, body, extent)
+    following, last = c.Name(f"{name}_next"), integer(end - extent)
+    value = c.Conditional(c.Binary("<", following, last), following, last)
+    return c.For(following.name, start, stop, (c.Declare("ptrdiff_t", name, value), *body), extent)
 
 
 # ---- chunks --------------------------------------------------------------------------------------
@@ -91,19 +80,19 @@ def _chunk(loop: Loop) -> str:
     return f"i{loop.index.attrs[0]}_chunk"
 
 
-def _before_last(loop: Loop) -> Expression:
-    return Binary("<", Name(_chunk(loop)), integer(loop.chunks - 1))
+def _before_last(loop: Loop) -> c.Expression:
+    return c.Binary("<", c.Name(_chunk(loop)), integer(loop.chunks - 1))
 
 
-def _chunks(loop: Loop, full: int, out: list[Statement], e: Emitter, depth: int) -> For:
+def _chunks(loop: Loop, full: int, out: list[c.Statement], e: Emitter, depth: int) -> c.For:
     """A loop over chunks of blocks, which threads share; its arrays are those of a chunk."""
     assert loop.chunk is not None
     name = _chunk(loop)
-    e.loop_names[loop.chunk] = Name(name)
+    e.loop_names[loop.chunk] = c.Name(name)
     body = out + e.nodes(loop.flush, depth)
     sums = {s.partial.number for s, _ in statements(loop.flush)}
-    points = Binary("*", Group(Sum((Name(name),), 1)), integer(loop.chunk_points))
-    stop = Conditional(_before_last(loop), points, integer(full))
-    first = Declare("ptrdiff_t", f"{name}_stop", stop)
+    points = c.Binary("*", c.Group(c.Sum((c.Name(name),), 1)), integer(loop.chunk_points))
+    stop = c.Conditional(_before_last(loop), points, integer(full))
+    first = c.Declare("ptrdiff_t", f"{name}_stop", stop)
     whole = (first, *own_arrays(e, body, sums), *body)
-    return For(name, ZERO, integer(loop.chunks), whole, marks=(PARALLEL,))
+    return c.For(name, ZERO, integer(loop.chunks), whole, marks=(PARALLEL,))

@@ -11,12 +11,12 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
+from symgrad.emit import tree as c
 from symgrad.emit.expr import Speller, has_call
 from symgrad.emit.lanes import Piece, Place
 from symgrad.emit.literals import C_TYPES
 from symgrad.emit.parts import Record, record
 from symgrad.emit.rounds import open_single_rounds
-from symgrad.emit.tree import Assign, Declare, Expression, Lit, Name, Statement
 from symgrad.emit.variables import Variables
 from symgrad.expr.node import FLOATS, Expr
 from symgrad.lower.access import accesses
@@ -32,7 +32,7 @@ _ADDING = {
 
 
 @functools.singledispatch
-def statement(s: Any, e: Emitter, depth: int) -> Statement | Piece | list[Statement]:
+def statement(s: Any, e: Emitter, depth: int) -> c.Statement | Piece | list[c.Statement]:
     """A statement that stands in `depth` loops, in C. A list are several, one after another."""
     raise TypeError(f"no C for {type(s).__name__}")
 
@@ -53,7 +53,7 @@ class Emitter(Speller):
         self.program, self.tuning = replace(program, body=body), tuning
         self.path: list[Loop] = []
         self.defined: set[str] = set()
-        self.loop_names.update(dict.fromkeys(zeros, Lit("0")))
+        self.loop_names.update(dict.fromkeys(zeros, c.Lit("0")))
         found = list(statements(body))
         self.carrying = {
             (_ADDING[type(s)], s.buffer.dtype)
@@ -90,7 +90,7 @@ class Emitter(Speller):
                 del self.names[s.value]
         return out
 
-    def nodes(self, body: list[Any], depth: int) -> list[Statement]:
+    def nodes(self, body: list[Any], depth: int) -> list[c.Statement]:
         """The statements of a body outside of lanes."""
         return [piece.node for piece in self.body(body, depth)]
 
@@ -112,9 +112,9 @@ class Emitter(Speller):
                 out.append(Piece(self._declared(node, name, value), place))
         return out
 
-    def _declared(self, node: Expr, name: str, value: Expression) -> Declare:
-        self.names[node] = Name(name)
-        return Declare(C_TYPES[node.dtype], name, value)
+    def _declared(self, node: Expr, name: str, value: c.Expression) -> c.Declare:
+        self.names[node] = c.Name(name)
+        return c.Declare(C_TYPES[node.dtype], name, value)
 
     def _missing(self, roots: Iterable[Expr], depth: int) -> list[Expr]:
         """Variables of this depth below `roots` that are not declared yet, arguments first."""
@@ -154,12 +154,14 @@ class Emitter(Speller):
         apart = self.lanes is None or self.lanes.apart(s)
         return self.branchless and apart and s.value.dtype in FLOATS
 
-    def assigned(self, buffer: Buffer, target: Expression, op: str, value: Expression) -> Statement:
+    def assigned(
+        self, buffer: Buffer, target: c.Expression, op: str, value: c.Expression
+    ) -> c.Statement:
         """A store; the first one to a local variable declares it."""
         if buffer.role == "scalar" and buffer.name not in self.defined:
             self.defined.add(buffer.name)
-            return Declare(C_TYPES[buffer.dtype], buffer.name, value, const=False)
-        return Assign(target, op, value)
+            return c.Declare(C_TYPES[buffer.dtype], buffer.name, value, const=False)
+        return c.Assign(target, op, value)
 
 
 def adds(s: Any) -> bool:

@@ -6,29 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from symgrad.emit import tree as c
 from symgrad.emit.literals import C_TYPES, literal, needed_by
 from symgrad.emit.rows import prepared, spelling
 from symgrad.emit.strides import walks
-from symgrad.emit.tree import (
-    ATOM,
-    OR,
-    PLUS,
-    TIMES,
-    UNARY,
-    Binary,
-    Call,
-    Cast,
-    Conditional,
-    Expression,
-    Group,
-    Index,
-    Lit,
-    Name,
-    Sum,
-    Unary,
-    integer,
-    walk,
-)  # fmt: skip
+from symgrad.emit.tree import integer, walk
 from symgrad.emit.variables import Variables
 from symgrad.expr.node import CONST, FLOATS, Expr, const, const_value
 from symgrad.lower.lanes import COSTLY
@@ -40,7 +22,7 @@ from symgrad.ops.elementwise import ADD, CONVERT, SUBTRACT
 if TYPE_CHECKING:
     from symgrad.emit.lanes import Lanes
 
-ZERO = Lit("0")
+ZERO = c.Lit("0")
 _ZERO_INDEX = const(0, "int64")
 
 
@@ -55,12 +37,12 @@ class Speller:
 
     def __init__(self, buffers: Mapping[int, Buffer], variables: Variables) -> None:
         self.buffers, self.variables = buffers, variables
-        self.names: dict[Expr, Name] = {}
-        self.loop_names: dict[Expr, Expression] = {}
+        self.names: dict[Expr, c.Name] = {}
+        self.loop_names: dict[Expr, c.Expression] = {}
         self.lanes: Lanes | None = None
         self.branchless = False
         self._count = 0
-        self._literals: dict[Expr, Lit] = {}
+        self._literals: dict[Expr, c.Lit] = {}
 
     def fresh(self) -> str:
         """A name that nothing has."""
@@ -77,44 +59,44 @@ class Speller:
 
     # ---- places in memory --------------------------------------------------------------------
 
-    def place(self, buffer: Buffer, index: Sequence[Expr]) -> Expression:
+    def place(self, buffer: Buffer, index: Sequence[Expr]) -> c.Expression:
         """An element of a buffer as an lvalue."""
         if buffer.role == "scalar" or (buffer.role == "in" and not buffer.shape):
-            return Name(buffer.name)
+            return c.Name(buffer.name)
         uneven = self.lanes is not None and not walks(self.lanes.loop.index, buffer, index)
-        return Index(buffer.name, self.offset(buffer, index), uneven)
+        return c.Index(buffer.name, self.offset(buffer, index), uneven)
 
-    def address(self, buffer: Buffer, index: Sequence[Expr]) -> Expression:
+    def address(self, buffer: Buffer, index: Sequence[Expr]) -> c.Expression:
         """A pointer to a part of a buffer; missing indices are 0."""
-        name = Name(buffer.name)
+        name = c.Name(buffer.name)
         if buffer.role == "scalar":
-            return Unary("&", name)
+            return c.Unary("&", name)
         if buffer.lanes and not index:
             return name
         offset = self.offset(buffer, index)
-        return name if offset == ZERO else Unary("&", Index(buffer.name, offset))
+        return name if offset == ZERO else c.Unary("&", c.Index(buffer.name, offset))
 
-    def offset(self, buffer: Buffer, index: Sequence[Expr]) -> Expression:
+    def offset(self, buffer: Buffer, index: Sequence[Expr]) -> c.Expression:
         """Row-major offset of an element, or of the first one where indices are missing."""
-        terms: list[Expression] = []
+        terms: list[c.Expression] = []
         constant = 0
         for entry, stride in _entries(buffer, index):
             base, shift = _split_constant(entry)
             constant += shift * stride
             if base is None or self.loop_names.get(base) == ZERO:
                 continue
-            term = self.spell(base, TIMES if stride != 1 else PLUS)
-            terms.append(term if stride == 1 else Binary("*", term, integer(stride)))
+            term = self.spell(base, c.TIMES if stride != 1 else c.PLUS)
+            terms.append(term if stride == 1 else c.Binary("*", term, integer(stride)))
         if buffer.lanes:
             assert self.lanes is not None
-            terms.append(Name(self.lanes.name))
+            terms.append(c.Name(self.lanes.name))
         if not terms:
-            return Lit(str(constant))
-        return Sum(tuple(terms), constant) if constant or len(terms) > 1 else terms[0]
+            return c.Lit(str(constant))
+        return c.Sum(tuple(terms), constant) if constant or len(terms) > 1 else terms[0]
 
     # ---- values ------------------------------------------------------------------------------
 
-    def spell(self, node: Expr, above: int = 0) -> Expression:
+    def spell(self, node: Expr, above: int = 0) -> c.Expression:
         """A scalar expression, in brackets unless it binds more tightly than `above`.
 
         Recursion is bounded, since what has many nodes is in variables.
@@ -124,9 +106,9 @@ class Speller:
             return name
         found = self._spell(node)
         level = found.level
-        return Group(found) if level <= above and level != ATOM else found
+        return c.Group(found) if level <= above and level != c.ATOM else found
 
-    def _spell(self, node: Expr) -> Expression:
+    def _spell(self, node: Expr) -> c.Expression:
         op = node.op
         if op is CONST:
             return self._literal(node)
@@ -144,24 +126,24 @@ class Speller:
         build, levels = prepared(found, args[-1].dtype, costly, guard, select, len(args))
         return build([self.spell(a, n) for a, n in zip(args, levels, strict=True)])
 
-    def _literal(self, node: Expr) -> Lit:
+    def _literal(self, node: Expr) -> c.Lit:
         found = self._literals.get(node)
         if found is None:
             value = const_value(node), node.dtype
-            found = self._literals[node] = Lit(literal(*value), needed_by(*value))
+            found = self._literals[node] = c.Lit(literal(*value), needed_by(*value))
         return found
 
-    def _convert(self, node: Expr) -> Cast:
+    def _convert(self, node: Expr) -> c.Cast:
         (a,) = node.args
         if a.dtype == "bool" and node.dtype not in FLOATS:
             # gcc's -Wbool-compare sees through a cast where the number is compared
-            choice = Conditional(self.spell(a, OR), Lit("1"), ZERO)
-            return Cast(C_TYPES[node.dtype], choice)
-        return Cast(C_TYPES[node.dtype], self.spell(a, UNARY))
+            choice = c.Conditional(self.spell(a, c.OR), c.Lit("1"), ZERO)
+            return c.Cast(C_TYPES[node.dtype], choice)
+        return c.Cast(C_TYPES[node.dtype], self.spell(a, c.UNARY))
 
 
-def has_call(node: Expression) -> bool:
-    return any(isinstance(n, Call) for n in walk(node))
+def has_call(node: c.Expression) -> bool:
+    return any(isinstance(n, c.Call) for n in walk(node))
 
 
 def _entries(buffer: Buffer, index: Sequence[Expr]) -> list[tuple[Expr, int]]:

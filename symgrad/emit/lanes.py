@@ -11,37 +11,14 @@ import enum
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from symgrad.emit.tree import (
-    Assign,
-    Binary,
-    Call,
-    Cast,
-    Conditional,
-    Declare,
-    DeclareArray,
-    Expression,
-    For,
-    Group,
-    Index,
-    Lit,
-    Mark,
-    Name,
-    Node,
-    Pair,
-    Statement,
-    Sum,
-    Unary,
-    integer,
-    renamed,
-    uses,
-    walk,
-)  # fmt: skip
+from symgrad.emit import tree as c
+from symgrad.emit.tree import integer, renamed, uses, walk
 from symgrad.expr.node import Expr
 from symgrad.lower.lanes import LANES
 from symgrad.lower.scalar import LOAD
 from symgrad.lower.statements import Buffer, Loop, Store
 
-SIMD, SCALAR = Mark("SG_SIMD"), Mark("SG_SCALAR")
+SIMD, SCALAR = c.Mark("SG_SIMD"), c.Mark("SG_SCALAR")
 
 
 class Place(enum.Enum):
@@ -62,7 +39,7 @@ class Piece:
     scattered : whether several lanes could store to one element
     """
 
-    node: Statement
+    node: c.Statement
     place: Place = Place.SHARED
     apart: int = 0
     scattered: bool = False
@@ -128,21 +105,21 @@ class Traits:
     uneven: bool = False
 
 
-def traits(*roots: Node) -> Traits:
+def traits(*roots: c.Node) -> Traits:
     """Of everything below `roots`."""
     calls = branches = uneven = False
     for node in walk(*roots):
-        if isinstance(node, Call):
+        if isinstance(node, c.Call):
             calls = calls or node.costly
-        elif isinstance(node, Conditional):
+        elif isinstance(node, c.Conditional):
             branches = branches or node.guard
-        elif isinstance(node, Index):
+        elif isinstance(node, c.Index):
             uneven = uneven or node.uneven
     return Traits(calls, branches, uneven or branches)
 
 
 @dataclass(frozen=True, slots=True)
-class LaneSum(Statement):
+class LaneSum(c.Statement):
     """The lanes of a block added to partial sums, to each those that stand `width` apart.
 
     Only as long as it is open which variables are arrays: then it is loops.
@@ -151,29 +128,26 @@ class LaneSum(Statement):
     lanes: str
     width: int
     extent: int
-    target: Expression
-    value: Expression
-
-    def children(self) -> tuple[Node, ...]:
-        return self.target, self.value
+    target: c.Expression
+    value: c.Expression
 
 
-def lanes_apart(pieces: Sequence[Piece], lanes: Lanes) -> tuple[Statement, ...]:
+def lanes_apart(pieces: Sequence[Piece], lanes: Lanes) -> tuple[c.Statement, ...]:
     """The statements of one block with loops over its lanes; variables between them as arrays."""
     body = grouped(pieces, lanes)
     declared: set[str] = set()
     users: dict[str, int] = {}
     for group in _groups(body, lanes):
-        declared.update(s.name for s in _inside(group) if isinstance(s, Declare))
+        declared.update(s.name for s in _inside(group) if isinstance(s, c.Declare))
         for name in uses(group).names:
             users[name] = users.get(name, 0) + 1
     arrays = {name for name in declared if users[name] > 1}
     return _with_sums(_with_arrays(body, arrays, lanes) if arrays else body)
 
 
-def grouped(pieces: Iterable[Piece], lanes: Lanes) -> tuple[Statement, ...]:
+def grouped(pieces: Iterable[Piece], lanes: Lanes) -> tuple[c.Statement, ...]:
     """Runs of simple statements put into loops over the lanes."""
-    out: list[Statement] = []
+    out: list[c.Statement] = []
     run: list[tuple[Piece, Traits]] = []
 
     def flush(simd: bool = True) -> None:
@@ -206,7 +180,7 @@ def _meet_well(run: list[tuple[Piece, Traits]], piece: Piece, found: Traits) -> 
     return run[-1][0].apart == piece.apart and not chooses
 
 
-def _lane_loop(run: list[tuple[Piece, Traits]], lanes: Lanes, simd: bool) -> For:
+def _lane_loop(run: list[tuple[Piece, Traits]], lanes: Lanes, simd: bool) -> c.For:
     calls = any(t.calls for _, t in run)
     simd = simd and not any(p.scattered for p, _ in run)
     simd = simd and not lanes.is_scalar(replace(run[0][1], calls=calls))
@@ -214,37 +188,37 @@ def _lane_loop(run: list[tuple[Piece, Traits]], lanes: Lanes, simd: bool) -> For
     return lane_loop(lanes.name, lanes.extent, body, simd)
 
 
-def lane_loop(name: str, extent: int, body: Iterable[Statement], simd: bool = False) -> For:
+def lane_loop(name: str, extent: int, body: Iterable[c.Statement], simd: bool = False) -> c.For:
     """A loop over numbers from 0 on."""
-    return For(name, Lit("0"), integer(extent), tuple(body), marks=(SIMD,) if simd else ())
+    return c.For(name, c.Lit("0"), integer(extent), tuple(body), marks=(SIMD,) if simd else ())
 
 
-def _groups(body: Iterable[Statement], lanes: Lanes) -> Iterator[For | LaneSum]:
+def _groups(body: Iterable[c.Statement], lanes: Lanes) -> Iterator[c.For | LaneSum]:
     """All loops over lanes, however deep."""
     stack = list(body)
     while stack:
         node = stack.pop()
-        if isinstance(node, LaneSum) or (isinstance(node, For) and node.variable == lanes.name):
+        if isinstance(node, LaneSum) or (isinstance(node, c.For) and node.variable == lanes.name):
             yield node
-        elif isinstance(node, For):
+        elif isinstance(node, c.For):
             stack.extend(node.body)
 
 
-def _inside(group: For | LaneSum) -> tuple[Statement, ...]:
-    return group.body if isinstance(group, For) else ()
+def _inside(group: c.For | LaneSum) -> tuple[c.Statement, ...]:
+    return group.body if isinstance(group, c.For) else ()
 
 
 def _with_arrays(
-    body: Iterable[Statement], arrays: set[str], lanes: Lanes
-) -> tuple[Statement, ...]:
+    body: Iterable[c.Statement], arrays: set[str], lanes: Lanes
+) -> tuple[c.Statement, ...]:
     """`arrays` declared in the bodies that compute them, and spelled with a lane."""
-    new: dict[str, Expression] = {a: Index(a, Name(lanes.name)) for a in arrays}
-    declared: list[Statement] = []
-    out: list[Statement] = []
+    new: dict[str, c.Expression] = {a: c.Index(a, c.Name(lanes.name)) for a in arrays}
+    declared: list[c.Statement] = []
+    out: list[c.Statement] = []
     for node in body:
         if isinstance(node, LaneSum):
             out.append(renamed(node, new))
-        elif not isinstance(node, For):
+        elif not isinstance(node, c.For):
             out.append(node)
         elif node.variable != lanes.name:
             out.append(replace(node, body=_with_arrays(node.body, arrays, lanes)))
@@ -252,9 +226,9 @@ def _with_arrays(
             made = []
             for s in node.body:
                 s = renamed(s, new)
-                if isinstance(s, Declare) and s.name in arrays:
-                    declared.append(DeclareArray(s.ctype, s.name, lanes.loop.lanes))
-                    s = Assign(new[s.name], "=", s.value)
+                if isinstance(s, c.Declare) and s.name in arrays:
+                    declared.append(c.DeclareArray(s.ctype, s.name, lanes.loop.lanes))
+                    s = c.Assign(new[s.name], "=", s.value)
                 made.append(s)
             out.append(replace(node, body=tuple(made)))
     return *declared, *out
@@ -263,49 +237,49 @@ def _with_arrays(
 # ---- sums of lanes -------------------------------------------------------------------------------
 
 
-def _with_sums(body: Iterable[Statement]) -> tuple[Statement, ...]:
+def _with_sums(body: Iterable[c.Statement]) -> tuple[c.Statement, ...]:
     """The same with `LaneSum` as loops."""
-    out: list[Statement] = []
+    out: list[c.Statement] = []
     for node in body:
         if isinstance(node, LaneSum):
             out.extend(_sum_loops(node))
-        elif isinstance(node, For):
+        elif isinstance(node, c.For):
             out.append(replace(node, body=_with_sums(node.body)))
         else:
             out.append(node)
     return tuple(out)
 
 
-def _sum_loops(s: LaneSum) -> Iterator[For]:
+def _sum_loops(s: LaneSum) -> Iterator[c.For]:
     """Pairwise sums of the lanes `width` apart, as C that every compiler vectorises."""
     brackets = _shows_operator(s.value)
 
-    def at(k: int) -> Expression:
-        shifted = Sum((Name(s.lanes),), k * s.width)
+    def at(k: int) -> c.Expression:
+        shifted = c.Sum((c.Name(s.lanes),), k * s.width)
         return renamed(s.value, {s.lanes: shifted}) if k else s.value
 
-    def pairs(low: int, high: int) -> Expression:
+    def pairs(low: int, high: int) -> c.Expression:
         if high - low == 1:
-            return Group(at(low)) if brackets else at(low)
+            return c.Group(at(low)) if brackets else at(low)
         middle = (low + high + 1) // 2
-        return Pair(pairs(low, middle), pairs(middle, high))
+        return c.Pair(pairs(low, middle), pairs(middle, high))
 
     count, rest = divmod(s.extent, s.width)
     for rounds, terms in ((s.width if count else 0, pairs), (rest, None)):
         if rounds:
             value = at(count) if terms is None else terms(0, count)
             simd = terms is not None
-            yield lane_loop(s.lanes, rounds, [Assign(s.target, "+=", value)], simd)
+            yield lane_loop(s.lanes, rounds, [c.Assign(s.target, "+=", value)], simd)
 
 
-def _shows_operator(node: Expression) -> bool:
+def _shows_operator(node: c.Expression) -> bool:
     """Whether a sum, a comparison or a choice stands outside of all parentheses."""
-    if isinstance(node, (Group, Call, Pair)):
+    if isinstance(node, (c.Group, c.Call, c.Pair)):
         return False
-    if isinstance(node, Conditional) or (isinstance(node, Binary) and node.op in "+-<>"):
+    if isinstance(node, c.Conditional) or (isinstance(node, c.Binary) and node.op in "+-<>"):
         return True
-    if isinstance(node, Sum) and len(node.terms) + bool(node.constant) > 1:
+    if isinstance(node, c.Sum) and len(node.terms) + bool(node.constant) > 1:
         return True
-    if isinstance(node, (Unary, Cast)) and node.operand.level < node.level:
+    if isinstance(node, (c.Unary, c.Cast)) and node.operand.level < node.level:
         return False
     return any(_shows_operator(part) for part in node.children())  # type: ignore[arg-type]

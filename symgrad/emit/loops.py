@@ -2,30 +2,14 @@
 
 from __future__ import annotations
 
+from symgrad.emit import tree as c
 from symgrad.emit.blocks import blocks
 from symgrad.emit.body import Emitter, statement
 from symgrad.emit.expr import ZERO
 from symgrad.emit.lanes import SCALAR, SIMD, Piece, Place, grouped, lane_loop, traits
 from symgrad.emit.sums import bounds, extremum, inner_sum, is_extremum, is_sum, sum_in_lanes
 from symgrad.emit.threads import IN_ORDER, PARALLEL, own_arrays, team_mark
-from symgrad.emit.tree import (
-    Assign,
-    Binary,
-    Block,
-    Call,
-    Declare,
-    For,
-    Group,
-    If,
-    Mark,
-    Name,
-    Return,
-    Statement,
-    Sum,
-    Together,
-    integer,
-    walk,
-)  # fmt: skip
+from symgrad.emit.tree import integer, walk
 from symgrad.expr.node import FLOATS, Expr
 from symgrad.expr.walk import toposort
 from symgrad.lower.lanes import COSTLY, LANES, only_adds
@@ -35,10 +19,10 @@ from symgrad.lower.tuning import Tuning
 
 
 @statement.register
-def _loop(s: Loop, e: Emitter, depth: int) -> Statement | Piece | list[Statement]:
+def _loop(s: Loop, e: Emitter, depth: int) -> c.Statement | Piece | list[c.Statement]:
     if s.lanes:
         return blocks(s, e, depth)
-    e.loop_names[s.index] = Name(f"i{s.index.attrs[0]}")
+    e.loop_names[s.index] = c.Name(f"i{s.index.attrs[0]}")
     if e.lanes is not None:
         return inner_sum(s, e, depth) if only_adds(s.body, s.index) else _in_lanes(s, e, depth)
     if is_sum(s, e):
@@ -57,7 +41,7 @@ def _in_lanes(s: Loop, e: Emitter, depth: int) -> Piece:
     return Piece(_for(s, e, grouped(pieces, e.lanes)), Place.WHOLE)
 
 
-def _outside(s: Loop, e: Emitter, depth: int) -> Statement:
+def _outside(s: Loop, e: Emitter, depth: int) -> c.Statement:
     vector = s.simd or is_elementwise(s, e.tuning)
     outer, e.branchless = e.branchless, e.branchless or vector
     e.path.append(s)
@@ -66,7 +50,7 @@ def _outside(s: Loop, e: Emitter, depth: int) -> Statement:
     body = [p.node for p in pieces]
     if s.in_order:
         last = tuple(e.nodes(s.body[first:], depth + 1))
-        body.append(Block(last, (IN_ORDER,)) if s.shared else Together(last))
+        body.append(c.Block(last, (IN_ORDER,)) if s.shared else c.Together(last))
     e.path.pop()
     e.branchless = outer
     if _only_checks(s, pieces):
@@ -76,35 +60,35 @@ def _outside(s: Loop, e: Emitter, depth: int) -> Statement:
     if vector and calls and s.stop is not None:
         return _in_vectors(s, e, tuple(body))
     whole = (*[SCALAR] * (calls and not vector), *arrays, *body)
-    marks: tuple[Mark | Call, ...] = (SIMD,) if vector else ()
+    marks: tuple[c.Mark | c.Call, ...] = (SIMD,) if vector else ()
     if s.shared:
         marks = (team_mark(s) if s.members else PARALLEL,)
     return _for(s, e, whole, marks)
 
 
 def _for(
-    s: Loop, e: Emitter, body: tuple[Statement, ...], marks: tuple[Mark | Call, ...] = ()
-) -> For:
+    s: Loop, e: Emitter, body: tuple[c.Statement, ...], marks: tuple[c.Mark | c.Call, ...] = ()
+) -> c.For:
     step = None if s.step == 1 else s.step
-    return For(f"i{s.index.attrs[0]}", *bounds(s, e), body, step, marks)
+    return c.For(f"i{s.index.attrs[0]}", *bounds(s, e), body, step, marks)
 
 
-def _in_vectors(s: Loop, e: Emitter, body: tuple[Statement, ...]) -> Together:
+def _in_vectors(s: Loop, e: Emitter, body: tuple[c.Statement, ...]) -> c.Together:
     """Of a loop whose length is not known compilers choose how much is a vector; not of this."""
     start, stop = bounds(s, e)
     block, rest, name = e.fresh(), e.fresh(), f"i{s.index.attrs[0]}"
-    length = stop if start == ZERO else Group(Binary("-", stop, Group(start)))
-    full = Binary("-", stop, Binary("%", length, integer(LANES)))
-    whole = For(name, Name(block), Sum((Name(block),), LANES), body, marks=(SIMD,))
-    return Together((
-        Declare("ptrdiff_t", rest, full),
-        For(block, start, Name(rest), (whole,), LANES),
-        For(name, Name(rest), stop, (SCALAR, *body)),
+    length = stop if start == ZERO else c.Group(c.Binary("-", stop, c.Group(start)))
+    full = c.Binary("-", stop, c.Binary("%", length, integer(LANES)))
+    whole = c.For(name, c.Name(block), c.Sum((c.Name(block),), LANES), body, marks=(SIMD,))
+    return c.Together((
+        c.Declare("ptrdiff_t", rest, full),
+        c.For(block, start, c.Name(rest), (whole,), LANES),
+        c.For(name, c.Name(rest), stop, (SCALAR, *body)),
     ))  # fmt: skip
 
 
-def _has_loop(node: Statement) -> bool:
-    return any(isinstance(n, (For, Block)) for n in walk(node))
+def _has_loop(node: c.Statement) -> bool:
+    return any(isinstance(n, (c.For, c.Block)) for n in walk(node))
 
 
 # ---- checks --------------------------------------------------------------------------------------
@@ -115,17 +99,17 @@ def _only_checks(s: Loop, pieces: list[Piece]) -> bool:
     return s.is_plain and checks
 
 
-def _checks(s: Loop, pieces: list[Piece], e: Emitter) -> Together:
+def _checks(s: Loop, pieces: list[Piece], e: Emitter) -> c.Together:
     """All checks of a loop, without a branch in it."""
-    failed = Name(e.fresh())
+    failed = c.Name(e.fresh())
     body = []
     for piece in pieces:
-        assert isinstance(piece.node, If) and isinstance(piece.node.condition, Binary)
+        assert isinstance(piece.node, c.If) and isinstance(piece.node.condition, c.Binary)
         below, above = piece.node.condition.left, piece.node.condition.right
-        body.append(Assign(failed, "|=", Binary("|", Group(below), Group(above))))
-    declared = Declare("int", failed.name, ZERO, const=False)
+        body.append(c.Assign(failed, "|=", c.Binary("|", c.Group(below), c.Group(above))))
+    declared = c.Declare("int", failed.name, ZERO, const=False)
     loop = lane_loop(f"i{s.index.attrs[0]}", s.extent, body)
-    return Together((declared, loop, If(failed, (Return(1),))))
+    return c.Together((declared, loop, c.If(failed, (c.Return(1),))))
 
 
 # ---- loops that are vectors ----------------------------------------------------------------------

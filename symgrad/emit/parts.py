@@ -10,21 +10,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from symgrad.emit.tree import (
-    Assign,
-    Binary,
-    Cast,
-    Declare,
-    Expression,
-    Group,
-    Index,
-    Name,
-    Statement,
-    Unary,
-    Uses,
-    integer,
-    uses,
-)  # fmt: skip
+from symgrad.emit import tree as c
+from symgrad.emit.tree import integer, uses
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +21,8 @@ class Record:
     writes : variables of the function that it declares or changes
     """
 
-    node: Statement
-    uses: Uses
+    node: c.Statement
+    uses: c.Uses
     writes: tuple[str, ...]
 
     @property
@@ -43,10 +30,10 @@ class Record:
         return self.uses.names
 
 
-def record(node: Statement, written: Collection[str]) -> Record:
+def record(node: c.Statement, written: Collection[str]) -> Record:
     """A statement that changes the variables `written` as far as it has them."""
     used = uses(node)
-    own = {node.name} if isinstance(node, Declare) else used.names.intersection(written)
+    own = {node.name} if isinstance(node, c.Declare) else used.names.intersection(written)
     return Record(node, used, tuple(sorted(own)))
 
 
@@ -54,7 +41,7 @@ def record(node: Statement, written: Collection[str]) -> Record:
 class Part:
     """A piece of the function that is compiled on its own."""
 
-    body: tuple[Statement, ...]
+    body: tuple[c.Statement, ...]
     used: set[str]
 
 
@@ -63,13 +50,13 @@ def cut(records: Sequence[Record], slot_offset: int, most: int) -> tuple[list[Pa
     if len(records) <= most:
         used = set().union(*(r.used for r in records))
         return [Part(tuple(r.node for r in records), used)], 0
-    declared = {r.node.name: k for k, r in enumerate(records) if isinstance(r.node, Declare)}
+    declared = {r.node.name: k for k, r in enumerate(records) if isinstance(r.node, c.Declare)}
     read = [
         sorted((n for n in r.used if n in declared), key=lambda n: (len(n), n)) for r in records
     ]
     starts = _starts(read, declared, most)
     pieces = list(zip(starts, [*starts[1:], len(records)], strict=True))
-    slots: dict[str, Expression] = {}
+    slots: dict[str, c.Expression] = {}
     for start, end in pieces:
         for name in (n for found in read[start:end] for n in found):
             if declared[name] < start and name not in slots:
@@ -83,12 +70,12 @@ def _part(
     records: Sequence[Record],
     read: Sequence[Sequence[str]],
     declared: Mapping[str, int],
-    slots: Mapping[str, Expression],
+    slots: Mapping[str, c.Expression],
     start: int,
     end: int,
 ) -> Part:
     """The statements of one part, with the loads and stores of what crosses its ends."""
-    out: list[Statement] = []
+    out: list[c.Statement] = []
     loaded: set[str] = set()
     last_write = _last_writes(records[start:end], slots)
     written = {name for names in last_write.values() for name in names}
@@ -97,18 +84,18 @@ def _part(
             if declared[name] < start and name not in loaded:
                 loaded.add(name)
                 ctype = records[declared[name]].node.ctype  # type: ignore[attr-defined]
-                out.append(Declare(ctype, name, slots[name], const=name not in written))
+                out.append(c.Declare(ctype, name, slots[name], const=name not in written))
         out.append(records[k].node)
-        out.extend(Assign(slots[n], "=", Name(n)) for n in last_write.get(k - start, ()))
+        out.extend(c.Assign(slots[n], "=", c.Name(n)) for n in last_write.get(k - start, ()))
     return Part(tuple(out), set().union(*(r.used for r in records[start:end])))
 
 
-def _slot(ctype: str, number: int) -> Expression:
+def _slot(ctype: str, number: int) -> c.Expression:
     """A value in the workspace, in its own type: not every int64_t is a double."""
     if ctype == "double":
-        return Index("work", integer(number))
-    place = Group(Binary("+", Name("work"), integer(number)))
-    return Unary("*", Cast(f"{ctype} *", Cast("void *", place)))
+        return c.Index("work", integer(number))
+    place = c.Group(c.Binary("+", c.Name("work"), integer(number)))
+    return c.Unary("*", c.Cast(f"{ctype} *", c.Cast("void *", place)))
 
 
 def _starts(read: Sequence[Sequence[str]], declared: Mapping[str, int], most: int) -> list[int]:

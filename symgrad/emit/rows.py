@@ -13,26 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from symgrad.emit.tree import (
-    AND,
-    ATOM,
-    COMPARE,
-    EQUAL,
-    OR,
-    PLUS,
-    TIMES,
-    Binary,
-    Call,
-    Conditional,
-    Expression,
-    Group,
-    Lit,
-    Name,
-    Node,
-    Unary,
-    replaced,
-    walk,
-)  # fmt: skip
+from symgrad.emit import tree as c
+from symgrad.emit.tree import replaced, walk
 from symgrad.expr.node import CONST, FLOATS, Expr, const_value
 from symgrad.expr.op import Op
 
@@ -42,7 +24,7 @@ _BITWISE = {"||": "|", "&&": "&"}
 
 
 @dataclass(frozen=True, slots=True)
-class Operand(Expression):
+class Operand(c.Expression):
     """The place of an operand in a row's spelling."""
 
     position: int
@@ -56,7 +38,7 @@ class Spelling:
     checked : the same where the first operand is a number that is not NaN, if that is shorter
     """
 
-    tree: Expression
+    tree: c.Expression
     doubled: frozenset[int]
     checked: Spelling | None = None
 
@@ -104,32 +86,32 @@ class _Parser:
         self.at += 1
         return found
 
-    def binary(self, level: int) -> Expression:
+    def binary(self, level: int) -> c.Expression:
         if level == len(_BINARY):
             return self.unary()
         left = self.binary(level + 1)
         while op := self.take(*_BINARY[level]):
-            left = Binary(op, left, self.binary(level + 1))
+            left = c.Binary(op, left, self.binary(level + 1))
         if level == 0 and self.take("?"):
             then = self.binary(0)
             self.expect(":")
-            return Conditional(left, then, self.binary(0))
+            return c.Conditional(left, then, self.binary(0))
         return left
 
-    def unary(self) -> Expression:
+    def unary(self) -> c.Expression:
         if op := self.take("-", "!"):
-            return Unary(op, self.unary())
+            return c.Unary(op, self.unary())
         token = self.take()
         if token == "(":
             inner = self.binary(0)
             self.expect(")")
-            return Group(inner)
+            return c.Group(inner)
         if token.startswith("{"):
             return Operand(int(token[1:-1]))
         if token.isdigit():
-            return Lit(token)
+            return c.Lit(token)
         if not self.take("("):
-            return Name(token)
+            return c.Name(token)
         args = [] if self.take(")") else [self.binary(0)]
         while args and not self.take(")"):
             self.expect(",")
@@ -141,12 +123,12 @@ class _Parser:
             raise ValueError(f"C of a row: no {token!r} in {''.join(self.tokens)!r}")
 
 
-def _call(token: str, args: list[Expression]) -> Call:
+def _call(token: str, args: list[c.Expression]) -> c.Call:
     """A function; `?` as its dtype is the one that an expression's operands will say."""
     function = token.removesuffix("@")
     own = function.startswith("sg_")
     typed = token.endswith("@") or own
-    return Call(function, tuple(args), "?" if typed else "", "helpers" if own else "math")
+    return c.Call(function, tuple(args), "?" if typed else "", "helpers" if own else "math")
 
 
 # ---- what an expression's types and surroundings change ------------------------------------------
@@ -155,7 +137,7 @@ def _call(token: str, args: list[Expression]) -> Call:
 @functools.cache
 def prepared(
     found: Spelling, kind: str, costly: bool, guard: bool, select: str, count: int
-) -> tuple[Callable[[Sequence[Expression]], Expression], tuple[int, ...]]:
+) -> tuple[Callable[[Sequence[c.Expression]], c.Expression], tuple[int, ...]]:
     """What makes the tree of an operation from those of `count` operands.
 
     With the level of each operand: what binds no more tightly gets brackets.
@@ -165,67 +147,67 @@ def prepared(
     select : the dtype of a choice that is made of bits, without a branch; "" if it is none
     """
 
-    def change(n: Node) -> Node | None:
-        if isinstance(n, Conditional):
+    def change(n: c.Node) -> c.Node | None:
+        if isinstance(n, c.Conditional):
             if select and not guard:
                 return _selected(n, select, change)
             condition, then, otherwise = (replaced(p, change) for p in n.children())
-            return Conditional(condition, then, otherwise, guard)
-        if isinstance(n, Call):
+            return c.Conditional(condition, then, otherwise, guard)
+        if isinstance(n, c.Call):
             args = tuple(replaced(a, change) for a in n.args)
             # only functions of our own have versions for integers
             typed = n.dtype and (n.origin != "math" or kind in FLOATS)
-            return Call(n.function, args, kind if typed else "", n.origin, costly)
+            return c.Call(n.function, args, kind if typed else "", n.origin, costly)
         return None
 
     tree = replaced(found.tree, change)
     return _builder(tree), _levels(tree, count)
 
 
-def _levels(tree: Expression, count: int) -> tuple[int, ...]:
+def _levels(tree: c.Expression, count: int) -> tuple[int, ...]:
     """For each of `count` operands: those that bind no more tightly than this get brackets."""
     level = tree.level
-    if level == ATOM:
+    if level == c.ATOM:
         return (0,) * count
-    if level in (TIMES, PLUS):  # on the right only: floating point is not associative
-        assert isinstance(tree, Binary)
+    if level in (c.TIMES, c.PLUS):  # on the right only: floating point is not associative
+        assert isinstance(tree, c.Binary)
         left = count > 1 or isinstance(tree.left, Operand)
         return (level - 1 if left else level, *(level,) * (count - 1))
     # gcc's -Wparentheses asks for them in a < b == c < d
-    return (COMPARE if level in (EQUAL, COMPARE) else max(level, EQUAL),) * count
+    return (c.COMPARE if level in (c.EQUAL, c.COMPARE) else max(level, c.EQUAL),) * count
 
 
-def _selected(n: Conditional, dtype: str, change) -> Call:
+def _selected(n: c.Conditional, dtype: str, change) -> c.Call:
     """A choice as one of bits, which every compiler vectorises: both sides are evaluated."""
-    sides = [side.inner if isinstance(side, Group) else side for side in (n.then, n.otherwise)]
+    sides = [side.inner if isinstance(side, c.Group) else side for side in (n.then, n.otherwise)]
     args = (_bits(n.condition), *sides)
-    return Call("sg_select", tuple(replaced(a, change) for a in args), dtype, "helpers")
+    return c.Call("sg_select", tuple(replaced(a, change) for a in args), dtype, "helpers")
 
 
-def _bits(condition: Expression) -> Expression:
+def _bits(condition: c.Expression) -> c.Expression:
     """A condition without the branches of && and ||."""
-    if isinstance(condition, Binary) and condition.level in (AND, OR):
+    if isinstance(condition, c.Binary) and condition.level in (c.AND, c.OR):
         sides = _bits(condition.left), _bits(condition.right)
-        return Binary(_BITWISE[condition.op], *sides)
-    return Group(condition) if condition.level in (COMPARE, EQUAL) else condition
+        return c.Binary(_BITWISE[condition.op], *sides)
+    return c.Group(condition) if condition.level in (c.COMPARE, c.EQUAL) else condition
 
 
-def _without_check(n: Node) -> Node | None:
+def _without_check(n: c.Node) -> c.Node | None:
     """`x || {0} != {0}` is x for a number."""
-    nan = Binary("!=", Operand(0), Operand(0))
-    return n.left if isinstance(n, Binary) and n.op == "||" and n.right == nan else None
+    nan = c.Binary("!=", Operand(0), Operand(0))
+    return n.left if isinstance(n, c.Binary) and n.op == "||" and n.right == nan else None
 
 
-def _builder(tree: Expression) -> Callable[[Sequence[Expression]], Expression]:
+def _builder(tree: c.Expression) -> Callable[[Sequence[c.Expression]], c.Expression]:
     """A function that puts operands into a row's tree; the two forms of most rows are fast."""
-    if isinstance(tree, Binary) and (tree.left, tree.right) == (Operand(0), Operand(1)):
+    if isinstance(tree, c.Binary) and (tree.left, tree.right) == (Operand(0), Operand(1)):
         op = tree.op
-        return lambda operands: Binary(op, operands[0], operands[1])
-    if isinstance(tree, Call) and tree.args == tuple(map(Operand, range(len(tree.args)))):
+        return lambda operands: c.Binary(op, operands[0], operands[1])
+    if isinstance(tree, c.Call) and tree.args == tuple(map(Operand, range(len(tree.args)))):
         f, dtype, origin, costly = tree.function, tree.dtype, tree.origin, tree.costly
-        return lambda operands: Call(f, tuple(operands), dtype, origin, costly)
+        return lambda operands: c.Call(f, tuple(operands), dtype, origin, costly)
 
-    def put(operands: Sequence[Expression]) -> Expression:
+    def put(operands: Sequence[c.Expression]) -> c.Expression:
         return replaced(tree, lambda n: operands[n.position] if type(n) is Operand else None)
 
     return put

@@ -25,9 +25,16 @@ class Node:
 
     __slots__ = ()
 
-    def children(self) -> tuple[Node, ...]:
-        """The nodes that this one consists of, in the order in which they are printed."""
-        return ()
+    def children(self) -> list[Node]:
+        """The nodes that this one consists of, in the order of its fields."""
+        found: list[Node] = []
+        for name in self.__slots__:
+            value = getattr(self, name)
+            if isinstance(value, Node):
+                found.append(value)
+            elif type(value) is tuple:
+                found.extend(value)
+        return found
 
 
 class Expression(Node):
@@ -71,9 +78,6 @@ class Index(Expression):
     index: Expression
     uneven: bool = False
 
-    def children(self) -> tuple[Node, ...]:
-        return (self.index,)
-
 
 @dataclass(frozen=True, slots=True)
 class Sum(Expression):
@@ -82,9 +86,6 @@ class Sum(Expression):
     terms: tuple[Expression, ...]
     constant: int = 0
     level: ClassVar[int] = PLUS
-
-    def children(self) -> tuple[Node, ...]:
-        return self.terms
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,18 +104,12 @@ class Call(Expression):
     origin: str = ""
     costly: bool = False
 
-    def children(self) -> tuple[Node, ...]:
-        return self.args
-
 
 @dataclass(frozen=True, slots=True)
 class Group(Expression):
     """Brackets that C does not need: compilers warn without, or they stand in an op's row."""
 
     inner: Expression
-
-    def children(self) -> tuple[Node, ...]:
-        return (self.inner,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,9 +118,6 @@ class Pair(Expression):
 
     left: Expression
     right: Expression
-
-    def children(self) -> tuple[Node, ...]:
-        return self.left, self.right
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,18 +128,12 @@ class Unary(Expression):
     operand: Expression
     level: ClassVar[int] = UNARY
 
-    def children(self) -> tuple[Node, ...]:
-        return (self.operand,)
-
 
 @dataclass(frozen=True, slots=True)
 class Cast(Expression):
     ctype: str
     operand: Expression
     level: ClassVar[int] = UNARY
-
-    def children(self) -> tuple[Node, ...]:
-        return (self.operand,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,9 +145,6 @@ class Binary(Expression):
     @property
     def level(self) -> int:  # type: ignore[override]
         return LEVELS[self.op]
-
-    def children(self) -> tuple[Node, ...]:
-        return self.left, self.right
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,9 +160,6 @@ class Conditional(Expression):
     guard: bool = False
     level: ClassVar[int] = TERNARY
 
-    def children(self) -> tuple[Node, ...]:
-        return self.condition, self.then, self.otherwise
-
 
 # ---- statements ----------------------------------------------------------------------------------
 
@@ -192,9 +172,6 @@ class Declare(Statement):
     name: str
     value: Expression
     const: bool = True
-
-    def children(self) -> tuple[Node, ...]:
-        return (self.value,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,9 +200,6 @@ class Assign(Statement):
     value: Expression
     marks: tuple[Mark, ...] = ()
 
-    def children(self) -> tuple[Node, ...]:
-        return *self.marks, self.target, self.value
-
 
 @dataclass(frozen=True, slots=True)
 class For(Statement):
@@ -242,17 +216,11 @@ class For(Statement):
     step: int | None = None
     marks: tuple[Mark | Call, ...] = ()
 
-    def children(self) -> tuple[Node, ...]:
-        return *self.marks, self.start, self.stop, *self.body
-
 
 @dataclass(frozen=True, slots=True)
 class If(Statement):
     condition: Expression
     body: tuple[Statement, ...]
-
-    def children(self) -> tuple[Node, ...]:
-        return self.condition, *self.body
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,18 +230,12 @@ class Block(Statement):
     body: tuple[Statement, ...]
     marks: tuple[Mark, ...] = ()
 
-    def children(self) -> tuple[Node, ...]:
-        return *self.marks, *self.body
-
 
 @dataclass(frozen=True, slots=True)
 class Together(Statement):
     """Statements between which a long function is not cut."""
 
     body: tuple[Statement, ...]
-
-    def children(self) -> tuple[Node, ...]:
-        return self.body
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,9 +248,6 @@ class Do(Statement):
     """A call for its effect."""
 
     call: Call
-
-    def children(self) -> tuple[Node, ...]:
-        return (self.call,)
 
 
 # ---- questions and changes -----------------------------------------------------------------------

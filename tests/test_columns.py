@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import dataclasses
 import itertools
 import math
 import zlib
@@ -15,7 +14,6 @@ import pytest
 import scipy.special
 
 import symgrad as sg
-from symgrad.compiled import Compiled
 from symgrad.diff.modes import jvp, vjp
 from symgrad.diff.support import is_singular
 from symgrad.expr.evaluate import evaluate
@@ -419,26 +417,6 @@ def test_a_row_from_outside_is_traced_differentiated_and_compiled(cosm1):
     np.testing.assert_allclose(
         sg.hessian(f)(x), np.diag(-2 * np.sin(x) - x * np.cos(x)), rtol=1e-14, atol=1e-16
     )
-
-
-def test_what_a_row_from_outside_expands_to_is_not_remembered():
-    """Two composites of one name, as two versions of a program would have them."""
-    x = np.array([1.0, 2.0, 4.0])
-    for factor in (2.0, 3.0):
-        row = register(
-            Op(
-                "scaled", Kind.COMPOSITE, lambda x: (x.shape, x.dtype),
-                lambda x, k=factor: k * x, expand=lambda args, attrs, k=factor: args[0] * k,
-            )
-        )  # fmt: skip
-        try:
-            a = arg(0, (3,), "float64", "a")
-            graph = dataclasses.replace(
-                sg.trace(lambda a: a + 1, x), args=(a,), outs=(bind(row, a),)
-            )
-            np.testing.assert_array_equal(Compiled(graph)(x), factor * x)
-        finally:
-            unregister(row)
 
 
 def test_a_row_that_was_taken_out_is_not_traced(cosm1):

@@ -33,11 +33,9 @@ ALSO = {
     ("emit", "max"): "how a reduction accumulates (`Op.combine`)",
     ("emit", "min"): "the same",
     ("emit", "argmax"): "the same",
-    ("emit", "sum"): "a kind of record of the C text",
-    ("emit", "array"): "the same",
-    ("emit", "index"): "a field of these records",
     ("emit", "sin"): "the C function",
     ("emit", "cos"): "the same",
+    ("emit", "isfinite"): "the C macro",
 }
 PACKAGE = Path(sg.__path__[0])
 SOURCES = [p for folder in FOLDERS for p in sorted((PACKAGE / folder).rglob("*.py"))]

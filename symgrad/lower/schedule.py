@@ -19,7 +19,8 @@ from typing import Any
 from symgrad.expr.node import Expr, const
 from symgrad.expr.walk import substitute
 from symgrad.lower import product
-from symgrad.lower.kernel import CheckIndex, Contract, Extremum, Kernel
+from symgrad.lower.axes import AxisClasses
+from symgrad.lower.kernel import CheckIndex, Contract, Kernel
 from symgrad.lower.kernels import Kernels
 from symgrad.lower.scalar import INDEX, indices_of, loads, steps_of
 from symgrad.lower.statements import Buffer, Loop, Merge, Store, Zero
@@ -30,6 +31,7 @@ from symgrad.lower.stream import (
     blocks_of_points,
     with_carry,
 )
+from symgrad.lower.streaming import choose_streams
 from symgrad.lower.tuning import Tuning
 from symgrad.ops.elementwise import minimum
 
@@ -43,74 +45,20 @@ def _both_check(first: Kernel, second: Kernel) -> bool:
 
 
 class Scheduler:
+    """Puts kernels into loops.
+
+    threads : how many may share the next loop
+    windows : the streams that are open
+    """
+
     def __init__(self, kernels: Kernels, threads: int) -> None:
-        self.threads = threads  # that may share the next loop
-        self.buffers = {b.number: b for b in kernels.buffers}
+        self.threads = threads
         self.kernels = kernels
         self.tuning = kernels.tuning
-        self.reads = {k: k.reads() for k in kernels.kernels}
-        self.parent: dict[Expr, Expr] = {}
-        self.members: dict[Expr, set[Kernel]] = {}
-        self.extent: dict[Expr, int] = {}
-        for k in kernels.kernels:
-            for i, n in (*((i, k.extents[i]) for i in (*k.dims, *k.reduce)), *k.own.items()):
-                self.parent[i] = i
-                self.members[i] = {k}
-                self.extent[i] = n
-        self.writers: dict[int, list[Kernel]] = {}
-        self.deps: dict[Kernel, list[tuple[Kernel, tuple[Expr | None, ...]]]] = {}
-        self._link(kernels.kernels)
-        for a, b in kernels.together:
-            self._union(a, b)
-        self.streams = self._choose_streams(kernels.kernels)
-        self.windows: dict[Expr, Window] = {}  # the streams that are open
-
-    # ---- axis classes ------------------------------------------------------------------------
-
-    def find(self, index: Expr) -> Expr:
-        while self.parent[index] is not index:
-            self.parent[index] = self.parent[self.parent[index]]
-            index = self.parent[index]
-        return index
-
-    def _union(self, a: Expr, b: Expr) -> None:
-        a, b = self.find(a), self.find(b)
-        # Two axes of one kernel never become one: a loop could then not run over both. A part of
-        # a concatenation walks less than the whole axis.
-        if (
-            a is not b
-            and self.extent[a] == self.extent[b]
-            and not (self.members[a] & self.members[b])
-        ):
-            self.parent[b] = a
-            self.members[a] |= self.members.pop(b)
-
-    def _link(self, kernels: Sequence[Kernel]) -> None:
-        last_barrier: Kernel | None = None
-        for k in kernels:
-            deps: list[tuple[Kernel, tuple[Expr | None, ...]]] = []
-            for number, index in self.reads[k]:
-                for writer in self.writers.get(number, ()):
-                    deps.append((writer, index))
-                    for mine, theirs in zip(index, writer.target, strict=False):
-                        if mine in self.parent and theirs in self.parent:
-                            self._union(theirs, mine)
-            if last_barrier is not None:
-                deps.append((last_barrier, ()))
-            self.deps[k] = deps
-            if k.barrier:
-                last_barrier = k
-            for b in k.writes():
-                self.writers.setdefault(b.number, []).append(k)
-        walked: dict[tuple[int, int], Expr] = {}
-        for k in kernels:
-            for number, index in self.reads[k]:
-                if number not in self.writers:
-                    for axis, i in enumerate(index):
-                        if i in self.parent:
-                            other = walked.setdefault((number, axis), i)
-                            if other is not i:
-                                self._union(other, i)
+        self.buffers = {b.number: b for b in kernels.buffers}
+        self.classes = AxisClasses(kernels)
+        self.streams = choose_streams(self.classes, kernels.kernels, self.buffers, self.tuning)
+        self.windows: dict[Expr, Window] = {}
 
     # ---- nesting -----------------------------------------------------------------------------
 
@@ -129,12 +77,12 @@ class Scheduler:
         for k in kernels:
             if k.start:
                 continue
-            free = [i for i in (*k.dims, *k.reduce) if self.find(i) not in bound]
+            free = [i for i in (*k.dims, *k.reduce) if self.classes.find(i) not in bound]
             axis = None if bound else self._stream_of(k)
             if axis is None and free:
-                axis = self.find(self._outer(k, free))
+                axis = self.classes.find(self._outer(k, free))
                 joined = self._producer_axis(k, free, groups, place)
-                if joined and self.extent[joined] >= self.extent[axis]:
+                if joined and self.classes.extent[joined] >= self.classes.extent[axis]:
                     axis = joined
             position = self._earliest(k, axis, groups, place)
             while position < len(groups) and groups[position][0] is not axis:
@@ -144,7 +92,7 @@ class Scheduler:
             start = starts.pop(k.buffer, None)
             if start is not None:
                 if axis is None:  # where the data choose the element, the start still needs loops
-                    inside = all(self.find(i) in bound for i in start.dims)
+                    inside = all(self.classes.find(i) in bound for i in start.dims)
                 else:
                     inside = self._aligned(start, k.target, k, axis)
                 (groups[position][1] if inside else prologue).append(start)
@@ -165,8 +113,10 @@ class Scheduler:
                 body += self._stream(axis, members)
             else:
                 first = next(k for k in members)
-                index = next(i for i in (*first.dims, *first.reduce) if self.find(i) is axis)
-                loop = Loop(index, self.extent[axis])
+                index = next(
+                    i for i in (*first.dims, *first.reduce) if self.classes.find(i) is axis
+                )
+                loop = Loop(index, self.classes.extent[axis])
                 if axis in self.windows:
                     loop.extent, loop.stop = self.windows[axis].size, self.windows[axis].extent
                 loop.body = self.nest(members, {**bound, axis: index})
@@ -180,85 +130,15 @@ class Scheduler:
         if not self.streams:
             return None
         for i in k.variables:
-            axis = self.find(i)
+            axis = self.classes.find(i)
             if axis in self.streams and axis not in self.windows:
                 return axis
         return None
 
-    def _choose_streams(self, kernels: Sequence[Kernel]) -> dict[Expr, int]:
-        """Axes that the program runs over in blocks of points, for all kernels that have them.
-
-        The result has the points of a block.
-        Products of matrices want many points at once, but what they make for all points need not
-        fit the cache, or the memory: between a product and its readers a block of it is enough.
-        And where a product adds up over the points, data that others read as well is read once.
-        """
-        every = [k.product for k in kernels if isinstance(k, Contract)]
-        blocks: dict[Expr, int] = {}
-        for p in every:
-            axis = self.find(p.row)
-            blocks[axis] = max(blocks.get(axis, 0), _points_of_block(p, self.tuning))
-        for p in every:
-            axis = self.find(p.inner)
-            if p.blas:
-                blocks[axis] = max(blocks.get(axis, 0), self.tuning.blas_block)
-            else:
-                blocks.setdefault(axis, product.block_of_summands(p.extents[2], self.tuning))
-        result = {}
-        for axis, block in blocks.items():
-            if self.extent[axis] < 2 * block:
-                continue
-            members = [k for k in self.members[axis] if k in self.reads]
-            if any(k.whole or k.in_order in self._axes(k, axis) for k in members):
-                continue
-            private = self._private(kernels, members, axis)
-            stored = [k for k in members if k.buffer.number in private]
-            products = [k for k in stored if isinstance(k, Contract)]
-            sums = [k for k in members if not set(self._axes(k, axis)) & set(k.target)]
-            saved = 2 * sum(k.buffer.nbytes for k in products) + self._read_again(members, axis)
-            added = self.tuning.added_share * sum(k.buffer.nbytes for k in sums)
-            # Every block adds to the sums: the larger they are, the fewer blocks.
-            while saved <= added * -(-self.extent[axis] // block) and self.extent[axis] > 4 * block:
-                block *= 2
-            if saved > max(added * -(-self.extent[axis] // block), self.tuning.stream_from_bytes):
-                result[axis] = block
-        return result
-
-    def _read_again(self, members: Sequence[Kernel], axis: Expr) -> int:
-        """Bytes that products which add up over the points read, and other members as well."""
-        data: dict[bool, set[int]] = {True: set(), False: set()}
-        for k in members:
-            adds = isinstance(k, Contract) and self.find(k.product.inner) is axis
-            data[adds].update(n for n, _ in self.reads[k] if n not in self.writers)
-        return sum(self.buffers[n].nbytes for n in data[True] & data[False])
-
-    def _axes(self, k: Kernel, axis: Expr) -> list[Expr]:
-        """The loop variables of a kernel that are in the class of `axis`."""
-        return [i for i in k.variables if self.find(i) is axis]
-
-    def _private(
-        self, kernels: Sequence[Kernel], members: Sequence[Kernel], axis: Expr
-    ) -> dict[int, int]:
-        """Buffers that only `members` use, at one point of `axis` each: the axis of the points."""
-        result: dict[int, int] = {}
-        shared: set[int] = set()
-        inside = set(members)
-        for k in kernels:
-            written = [(b.number, k.target) for b in k.writes()]
-            if isinstance(k, Extremum):  # both have one index
-                shared.update(number for number, _ in written)
-            for number, index in (*written, *self.reads[k]):
-                if number < 0 or self.buffers[number].role != "work" or number in shared:
-                    continue
-                at = [a for a, i in enumerate(index) if i in self.parent and self.find(i) is axis]
-                if k not in inside or len(at) != 1 or result.setdefault(number, at[0]) != at[0]:
-                    shared.add(number)
-        return {number: a for number, a in result.items() if number not in shared}
-
     def _stream(self, axis: Expr, members: list[Kernel]) -> list[Any]:
         """A loop over blocks of points, or over chunks of these, and in it what has the points."""
-        size, total = self.streams[axis], self.extent[axis]
-        private = self._private(list(self.reads), members, axis)
+        size, total = self.streams[axis], self.classes.extent[axis]
+        private = self.classes.private(members, axis, self.buffers)
         for number, a in private.items():
             buffer = self.buffers[number]
             buffer.shape = (*buffer.shape[:a], size, *buffer.shape[a + 1 :])
@@ -293,14 +173,14 @@ class Scheduler:
 
     def _is_reduced(self, k: Kernel, axis: Expr) -> bool:
         """Whether a kernel makes one element of those at all points of an axis."""
-        return any(self.find(i) is axis for i in k.summed)
+        return any(self.classes.find(i) is axis for i in k.summed)
 
     def _add_in_chunks(self, k: Kernel, chunks: ChunkSums, round_: Expr, many: bool) -> None:
         """Have a sum over the points added up for each chunk; `many`: with compensation."""
         total = self._sum_in_chunk(k.buffer)
         part, carry = self._like(total), None
         for a, i in enumerate(k.target):  # of other streams, one block is enough
-            window = self.windows.get(self.find(i))
+            window = self.windows.get(self.classes.find(i))
             if window is not None:
                 part.shape = (*part.shape[:a], window.size, *part.shape[a + 1 :])
                 window.private[part.number] = a
@@ -337,7 +217,7 @@ class Scheduler:
         loops: list[Loop] = []
         first = len(k.target) if each else 0  # axes with an index
         for a, i in enumerate(k.target):
-            window = self.windows.get(self.find(i))
+            window = self.windows.get(self.classes.find(i))
             here = self.kernels.fresh()
             extent = buffers[0].shape[a] if window is None else window.size
             loops.append(Loop(here, extent, stop=None if window is None else window.extent))
@@ -363,7 +243,7 @@ class Scheduler:
     ) -> int:
         """The first group that a kernel may join, if it loops over `axis`."""
         earliest = 0
-        for writer, index in self.deps[k]:
+        for writer, index in self.classes.deps[k]:
             if writer in place:
                 together = groups[place[writer]][0] is axis and (
                     axis is None or self._aligned(writer, index, k, axis) or _both_check(writer, k)
@@ -383,7 +263,9 @@ class Scheduler:
                 continue
             made = set(members)
             for other, later in groups[early + 1 :]:
-                reads = [(w, i, k) for k in later for w, i in self.deps.get(k, ()) if w in made]
+                reads = [
+                    (w, i, k) for k in later for w, i in self.classes.deps.get(k, ()) if w in made
+                ]
                 if other is axis and later:
                     if all(self._aligned(w, i, k, axis) for w, i, k in reads):
                         later[:0] = members
@@ -401,8 +283,8 @@ class Scheduler:
         to stay in the cache while the loop runs.
         """
         best, size = None, 0
-        classes = {self.find(i): i for i in free}
-        for writer, _ in self.deps[k]:
+        classes = {self.classes.find(i): i for i in free}
+        for writer, _ in self.classes.deps[k]:
             if writer not in place or writer.buffer.role != "work":
                 continue
             group = place[writer]
@@ -431,13 +313,13 @@ class Scheduler:
         if writer.own or reader.own:
             if axis not in self.streams or axis in self.windows:
                 return False
-        mine = [i for i in writer.made if self.find(i) is axis]
+        mine = [i for i in writer.made if self.classes.find(i) is axis]
         if not mine:  # complete only after the loop, or written before it
             return False
         target = writer.target
         for theirs, i in zip(target, index, strict=False):
             if theirs is mine[0]:
-                return i is not None and i.op is INDEX and self.find(i) is axis
+                return i is not None and i.op is INDEX and self.classes.find(i) is axis
         return False
 
     def _outer(self, k: Kernel, free: list[Expr]) -> Expr:
@@ -447,7 +329,7 @@ class Scheduler:
         the innermost one is a vector along rows.
         """
         scores = dict.fromkeys(free, 0.0)
-        for number, index in {*self.reads[k], (k.buffer.number, k.target)}:
+        for number, index in {*self.classes.reads[k], (k.buffer.number, k.target)}:
             if number < 0:
                 continue
             shape = self.buffers[number].shape
@@ -455,7 +337,7 @@ class Scheduler:
             if self.windows:
                 given = [at for at in index if at is not None]
                 moving = {i for at in given for i in indices_of(at) if i in scores}
-                size = math.prod(self.extent[i] for i in moving)
+                size = math.prod(self.classes.extent[i] for i in moving)
             for axis in range(len(shape) - 1, -1, -1):
                 at = index[axis] if axis < len(index) else None
                 if at is not None:
@@ -467,8 +349,8 @@ class Scheduler:
         kept = [i for i in ordered if i in k.dims]
         # A loop over summands outside sweeps all sums in every round; one over sums reads all
         # summands in every round.
-        read = sum(self.buffers[n].nbytes for n in {n for n, _ in self.reads[k]} if n >= 0)
-        sums = math.prod(self.extent[i] for i in kept)
+        read = sum(self.buffers[n].nbytes for n in {n for n, _ in self.classes.reads[k]} if n >= 0)
+        sums = math.prod(self.classes.extent[i] for i in kept)
         if sums > self.tuning.sums_in_cache and read <= self.tuning.read_again_bytes:
             ordered = kept
         return max(ordered, key=lambda i: scores[i])
@@ -487,7 +369,7 @@ class Scheduler:
         origins = [const(0, "int64")] * 3
         added = const(0, "int64")  # summands that are in the target already
         for position, i in enumerate(p.own):
-            window = self.windows.get(self.find(i))
+            window = self.windows.get(self.classes.find(i))
             if window is not None:
                 extents[position] = window.size
                 limits[position] = window.extent or const(window.size, "int64")
@@ -523,9 +405,9 @@ class Scheduler:
         self, k: Kernel, bound: dict[Expr, Expr], exprs: Sequence[Expr]
     ) -> tuple[Expr, ...]:
         """`exprs` of a kernel with the loop variables that took the place of its own."""
-        rename = {i: bound[self.find(i)] for i in (*k.dims, *k.reduce)}
+        rename = {i: bound[self.classes.find(i)] for i in (*k.dims, *k.reduce)}
         for i in (*rename, *k.own):
-            window = self.windows.get(self.find(i))
+            window = self.windows.get(self.classes.find(i))
             if window is not None:
                 local = rename.get(i, i)
                 exprs = window.localise(exprs, i)
@@ -555,13 +437,6 @@ def _shareable(members: Sequence[Kernel], tuning: Tuning) -> bool:
     """Whether it pays to share blocks among threads, and no BLAS does that already."""
     blas = any(isinstance(k, Contract) and k.product.blas for k in members)
     return not blas and sum(k.work for k in members) >= tuning.share_from_work
-
-
-def _points_of_block(p: product.Product, tuning: Tuning) -> int:
-    """Rows of a product that are worth a copy of the other factor, which every block makes."""
-    if p.blas:
-        return tuning.blas_block
-    return tuning.stream_points if p.extents[2] < tuning.many_summands else 4 * tuning.stream_points
 
 
 def _elements(k: Kernel) -> int:

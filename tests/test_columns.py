@@ -31,10 +31,8 @@ ALSO = {
     ("emit", "max"): "how a reduction accumulates (`Op.combine`)",
     ("emit", "min"): "the same",
     ("emit", "argmax"): "the same",
-    ("emit", "sum"): "a kind of record of the C text",
-    ("emit", "array"): "the same",
-    ("emit", "index"): "a field of these records",
-    ("emit", "sin"): "the C function",
+    ("emit", "isfinite"): "the C function",
+    ("emit", "sin"): "the same",
     ("emit", "cos"): "the same",
 }
 PACKAGE = Path(sg.__path__[0])

@@ -1,7 +1,7 @@
 """Which ways through lowering and emission programs took: counted, so that none is forgotten.
 
-Kinds of statements are the classes of `symgrad.lower.statements`: a new kind is counted, and missed,
-without a line here.
+Kinds of statements are the classes of `symgrad.lower.statements`: a new kind is counted, and
+missed, without a line here.
 """
 
 from __future__ import annotations

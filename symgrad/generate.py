@@ -10,8 +10,8 @@ from symgrad.graph import Graph
 from symgrad.inspect import ascii_text
 from symgrad.lower import interpret
 from symgrad.lower.access import passes
+from symgrad.lower.pipeline import lower
 from symgrad.lower.program import Program
-from symgrad.lower.schedule import lower
 from symgrad.lower.share import share
 from symgrad.lower.tuning import HOST_TUNING, Tuning
 from symgrad.names import comment_text, mangle, unique

@@ -26,7 +26,7 @@ from symgrad import generate
 from symgrad.emit.c import Source
 from symgrad.errors import BuildError
 from symgrad.expr import validate
-from symgrad.lower import interpret, schedule, verify
+from symgrad.lower import interpret, pipeline, verify
 from symgrad.lower.program import Program, statements
 from symgrad.lower.statements import values
 from symgrad.runtime import compiler, dispatch
@@ -85,7 +85,7 @@ compiler._compile = _compile_or_fail
 
 _MOST_OPERATIONS = 20_000  # of a loop program that is interpreted: a few hundredths of a second
 _lowered: list[tuple[Program, tuple, tuple]] = []
-_lower = schedule.lower
+_lower = pipeline.lower
 
 
 @functools.wraps(_lower)
@@ -96,7 +96,7 @@ def _noting_lower(args, outs, *rest, **options) -> Program:
     return program
 
 
-for _module in (schedule, generate, codegen):
+for _module in (pipeline, generate, codegen):
     _module.lower = _noting_lower
 
 

@@ -107,6 +107,7 @@ def works_on_rows(outs) -> bool:
 changed = []
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("first", range(0, 400, 50))
 def test_random_functions_of_rows(first):
     """Evaluator against evaluator, and C against the graph as it was."""

@@ -103,6 +103,7 @@ def helper(tmp_path_factory):
     return get
 
 
+@pytest.mark.quick(14)
 @pytest.mark.parametrize("compiler", COMPILERS)
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("name", FLOAT_HELPERS)
@@ -190,6 +191,7 @@ def test_gammaln_and_digamma(helper, dtype, low, high):
     assert error(helper("sg_digamma", dtype)(x), reference(mpmath.digamma, x)) < 3 * EPS[dtype]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_gamma_functions_of_negative_numbers(helper, dtype):
     """Roots between the poles limit the relative error to eps times the condition."""
@@ -202,6 +204,7 @@ def test_gamma_functions_of_negative_numbers(helper, dtype):
     )
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("n", [1, 2, 3, 5, 9])
 def test_polygamma(helper, dtype, n):
@@ -281,6 +284,7 @@ def test_betaln_at_poles(helper):
             np.testing.assert_allclose(got, value, rtol=1e-15, err_msg=f"betaln({a}, {b})")
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("n", range(5))
 def test_polygamma_step(helper, n):
     """Differences of polygamma to the last digits, where the operands agree in all of theirs."""

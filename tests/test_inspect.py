@@ -469,6 +469,7 @@ def test_listing_runs_as_numpy(seed):
             assert np.allclose(got, want, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_long_chains():
     u = arg(0, (3,), "float64", "u")
     e = u
@@ -487,6 +488,7 @@ def test_long_chains():
     assert time.perf_counter() - start < 60
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(
     "step",
     [lambda e: 2 * e + 1, el.square, lambda e: 1 / e, lambda e: -e * 3, lambda e: e - 0.5,
@@ -520,6 +522,7 @@ def sympy_value(expression, args, values):
     return float(sympy.N(e.subs(spots)))
 
 
+@pytest.mark.quick(10)
 @pytest.mark.parametrize("seed", range(25))
 @pytest.mark.parametrize("expand", [True, False])
 def test_sympy_agrees_with_numpy(seed, expand):

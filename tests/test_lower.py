@@ -15,8 +15,8 @@ from symgrad.expr.node import Expr, arg, array, bind, const, eye, iota
 from symgrad.expr.walk import expand_composites
 from symgrad.generate import source_of
 from symgrad.lower import schedule
+from symgrad.lower.pipeline import lower
 from symgrad.lower.program import Program, statements
-from symgrad.lower.schedule import lower
 from symgrad.lower.share import share
 from symgrad.lower.statements import Buffer, Check, Loop, Store
 from symgrad.lower.tuning import HOST_TUNING
@@ -111,6 +111,7 @@ def test_entries_of_the_rosenbrock_hessian_are_one_loop_and_no_buffer():
     assert len(stores(p, "y0")) == 3 + 2 + 2  # a row in the loop, the first row, the last row
 
 
+@pytest.mark.quick(10)
 @pytest.mark.parametrize("outer", [0, 1, 2])
 @pytest.mark.parametrize("inner", [0, 1, 2])
 @pytest.mark.parametrize("dtype", list(VALUES))
@@ -372,5 +373,5 @@ def test_loops_over_one_axis_wait_for_each_other(monkeypatch):
     assert len(loops()) == 1
     for got, expected in zip(Compiled(graph)(*args), f(*args), strict=True):
         np.testing.assert_allclose(got, expected, rtol=1e-14)
-    monkeypatch.setattr(schedule._Scheduler, "_put_off", lambda self, groups: None)
+    monkeypatch.setattr(schedule.Scheduler, "_put_off", lambda self, groups: None)
     assert len(loops()) == 2

@@ -149,6 +149,7 @@ def _edit(path: Path, change) -> None:
     path.write_bytes(cache_module._note_digest(name, text) + b"\n" + text)
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize(
     "change",
     [
@@ -204,6 +205,7 @@ def test_a_record_of_a_library_that_is_gone_or_damaged_is_a_miss(filled, root, w
     assert look(root) == [False, *filled[1:]]
 
 
+@pytest.mark.slow
 def test_many_processes_at_once(filled, tmp_path):
     """Some find the record, some write it; all get the one library and the same numbers."""
     script = CHILD.format(before="", change="", function="f", spec="sg.f64[4]", name="")

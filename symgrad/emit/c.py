@@ -33,8 +33,17 @@ from symgrad.expr.walk import toposort
 from symgrad.lower.access import accesses
 from symgrad.lower.lanes import COSTLY, LANES, only_adds
 from symgrad.lower.program import Program, statements
-from symgrad.lower.scalar import COS_TURNED, GUARD, INDEX, LOAD, SIN_TURNED, is_next, loads
-from symgrad.lower.schedule import row_strides
+from symgrad.lower.scalar import (
+    COS_TURNED,
+    GUARD,
+    INDEX,
+    INDEX_DIV,
+    INDEX_MOD,
+    LOAD,
+    SIN_TURNED,
+    is_next,
+    loads,
+)
 from symgrad.lower.statements import (
     Best,
     Buffer,
@@ -51,10 +60,12 @@ from symgrad.lower.statements import (
     Turns,
     Zero,
     is_flat,
+    row_strides,
     values,
 )  # fmt: skip
 from symgrad.lower.tuning import HOST_TUNING, Tuning
 from symgrad.names import standard_headers
+from symgrad.ops.elementwise import ADD, CONVERT, MULTIPLY, SUBTRACT, vector_functions
 from symgrad.resources import template_folder
 from symgrad.runtime.cache import open_cache
 
@@ -867,7 +878,7 @@ class _Emitter:
             return name, _PLUS if "+" in name else _ATOM
         if node.op is LOAD:
             return self.place(self.buffers[node.attrs[0]], node.args), _ATOM
-        if node.name == "convert":
+        if node.op is CONVERT:
             if node.args[0].dtype == "bool" and node.dtype not in FLOATS:
                 # gcc's -Wbool-compare sees through a cast where the number is compared
                 choice = f"{self.spell(node.args[0], _OR)} ? 1 : 0"
@@ -933,10 +944,10 @@ def _coefficient(entry: Expr, index: Expr) -> int | None:
         return 1
     if index not in toposort([entry]):
         return 0
-    if entry.name in ("add", "subtract"):
+    if entry.op in (ADD, SUBTRACT):
         a, b = (_coefficient(part, index) for part in entry.args)
-        return None if a is None or b is None else a + b if entry.name == "add" else a - b
-    if entry.name == "multiply":
+        return None if a is None or b is None else a + b if entry.op is ADD else a - b
+    if entry.op is MULTIPLY:
         for factor, other in (entry.args, entry.args[::-1]):
             if factor.op is CONST:
                 inner = _coefficient(other, index)
@@ -1081,13 +1092,13 @@ def _split_constant(index: Expr) -> tuple[Expr | None, int]:
     while node is not None:
         if node.op is CONST:
             return None, shift + int(const_value(node))
-        if node.name == "add" and node.args[0].op is CONST:
+        if node.op is ADD and node.args[0].op is CONST:
             shift += int(const_value(node.args[0]))
             node = node.args[1]
-        elif node.name == "add" and node.args[1].op is CONST:
+        elif node.op is ADD and node.args[1].op is CONST:
             shift += int(const_value(node.args[1]))
             node = node.args[0]
-        elif node.name == "subtract" and node.args[1].op is CONST:
+        elif node.op is SUBTRACT and node.args[1].op is CONST:
             shift -= int(const_value(node.args[1]))
             node = node.args[0]
         else:
@@ -1102,7 +1113,7 @@ def _join_divisions(entries: list[tuple[Any, int]]) -> list[tuple[Any, int]]:
         changed = False
         for k in range(len(entries) - 1):
             (high, high_stride), (low, low_stride) = entries[k], entries[k + 1]
-            if high.name == "index_div" and low.name == "index_mod" and high.args == low.args:
+            if high.op is INDEX_DIV and low.op is INDEX_MOD and high.args == low.args:
                 if high_stride == low_stride * int(const_value(low.args[1])):
                     entries = [*entries[:k], (low.args[0], low_stride), *entries[k + 2 :]]
                     changed = True
@@ -1360,17 +1371,15 @@ def _helpers(emitter: _Emitter) -> list[str]:
     return out
 
 
-_LIBMVEC = """acos acosh asin asinh atan atan2 atanh cbrt cos cosh erf erfc exp expm1 hypot log
-    log10 log1p log2 pow sin sinh tan tanh""".split()  # those of glibc 2.35
+_SIN_AND_COS = ("sin", "cos")  # C functions: gcc makes one call of both, which is no vector
 
 
 def _vector_math(used: set[str], helpers: list[str]) -> list[dict[str, Any]]:
     """Declarations of the functions in use that glibc has for vectors."""
     words = used | _words(helpers)
     return [
-        dict(name=name + suffix, type=ctype, two=name in ("atan2", "hypot", "pow"),
-             alias=name in ("sin", "cos"))
-        for name in _LIBMVEC
+        dict(name=name + suffix, type=ctype, two=arguments == 2, alias=name in _SIN_AND_COS)
+        for name, arguments in sorted(vector_functions().items())
         for suffix, ctype in (("", "double"), ("f", "float"))
         if name + suffix in words
     ]  # fmt: skip

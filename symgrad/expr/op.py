@@ -62,6 +62,8 @@ class Op:
     reduces      whether each element of the argument goes into one of the result, over the axes
                  `attrs[0]`
     radicand     (args, attrs) -> what it is the square root of
+    of_decay     (x, exp(-|x|)) -> the same value, made of the decay that x and -x have in common
+    rereads      whether elements of an argument are read more than once, or under a guard
     element      generator (index, args, attrs): yields (arg, index) to read, returns the scalar
     combine      how a reduction accumulates: "+", "*", "max", …, and its start value
     accumulates  the same code, for the elementwise row that takes one more value
@@ -96,6 +98,8 @@ class Op:
     indices: int | None = None
     reduces: bool = False
     radicand: Callable[..., Any] | None = None
+    of_decay: Callable[..., Any] | None = None
+    rereads: bool = False
     element: Callable[..., Any] | None = None
     combine: tuple[str, Any] | None = None
     accumulates: str | None = None

@@ -25,6 +25,7 @@ from symgrad.expr.walk import substitute, toposort
 from symgrad.lower.scalar import INDEX_DIV, LOAD, loads
 from symgrad.lower.statements import PANEL_ROWS, Buffer, Gemm, Loop, Matrix, Panels, Store, Tiles
 from symgrad.lower.tuning import Tuning
+from symgrad.ops.elementwise import ADD, MULTIPLY, equal, less, less_equal, minimum
 
 _PANEL_BYTES = 64  # of one row of a right panel: two AVX registers
 
@@ -123,9 +124,8 @@ def is_triangular(value: Expr, k: Expr, j: Expr) -> bool:
     """Whether a right factor is 0 wherever the summand k is greater than the column j."""
     true, false = const(True, "bool"), const(False, "bool")
     known = {
-        bind("less", k, j): false, bind("less", j, k): true,
-        bind("less_equal", k, j): false, bind("less_equal", j, k): true,
-        bind("equal", k, j): false, bind("equal", j, k): false,
+        less(k, j): false, less(j, k): true, less_equal(k, j): false, less_equal(j, k): true,
+        equal(k, j): false, equal(j, k): false,
     }  # fmt: skip
     value = substitute((value,), known)[0]
     return value.op is CONST and const_value(value) == 0
@@ -323,7 +323,7 @@ class _Axis:
         if limit.op is CONST and int(const_value(limit)) == block.size * block.count:
             self.left = size
         else:
-            self.left = bind("minimum", limit - self.begin, size)
+            self.left = minimum(limit - self.begin, size)
 
     def loop(self, body: list[Any], shared: bool = False) -> list[Any]:
         """A loop over the blocks."""
@@ -394,7 +394,7 @@ def _plain_axes(
         if len(axes) != 1:
             return None
         entry = value.args[axes[0]]
-        others = [a for a in entry.args if a is not index] if entry.name == "add" else []
+        others = [a for a in entry.args if a is not index] if entry.op is ADD else []
         alone = entry is index or len(others) == 1 and index not in toposort(others)
         if not alone:
             return None
@@ -422,7 +422,7 @@ def _factors(values: Sequence[Expr]) -> list[Expr]:
     found, stack = [], list(values)
     while stack:
         node = stack.pop()
-        if node.name == "multiply":
+        if node.op is MULTIPLY:
             stack.extend(node.args)
         else:
             found.append(node)

@@ -20,10 +20,11 @@ from symgrad.lower.program import statements, unused_name
 from symgrad.lower.scalar import COS_TURNED, GUARD, LOAD, SIN_TURNED, load_of
 from symgrad.lower.statements import Buffer, Loop, Rows, Store, Turns, is_flat, values
 from symgrad.lower.tuning import Tuning
+from symgrad.ops.elementwise import ADD, COS, MAXIMUM, MINIMUM, MULTIPLY, SIN
 
 TILE = 4  # elements of a row that are copied together
-_TURNED = {"sin": SIN_TURNED, "cos": COS_TURNED}
-_COMBINED = {"+": "add", "*": "multiply", "max": "maximum", "min": "minimum"}
+_TURNED = {SIN: SIN_TURNED, COS: COS_TURNED}
+_COMBINED = {row.accumulates: row for row in (ADD, MULTIPLY, MAXIMUM, MINIMUM)}
 
 
 def straight(loop: Loop, private: set[int], tuning: Tuning) -> list[Store] | None:
@@ -175,7 +176,7 @@ class Written:
         values = substitute(list(angles), self.swap)
         for k, users in enumerate(angles.values()):
             parts = load_of(turns.rests, _at(k)), load_of(turns.quarters, _at(k))
-            self.swap.update({n: bind(_TURNED[n.name], *parts) for n in users})
+            self.swap.update({n: bind(_TURNED[n.op], *parts) for n in users})
         stores = [Store(turns.angles, _at(k), v, apart=group) for k, v in enumerate(values)]
         return [*stores, turns]
 
@@ -225,7 +226,7 @@ class Written:
 
 def is_turned(node: Expr) -> bool:
     """Whether a node is the sine or cosine of an angle that is taken apart."""
-    return node.name in _TURNED and node.dtype == "float64"
+    return node.op in _TURNED and node.dtype == "float64"
 
 
 def _offset(buffer: Buffer, index: tuple[Expr, ...]) -> Expr:

@@ -16,14 +16,15 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from symgrad.expr.node import CONST, Expr, bind, const
+from symgrad.expr.node import CONST, Expr, const
 from symgrad.expr.walk import rebuild, toposort, transform
 from symgrad.lower.access import accesses
 from symgrad.lower.scalar import INDEX, LOAD, load_of
 from symgrad.lower.statements import Buffer, Loop, walks_on
 from symgrad.lower.tuning import Tuning
+from symgrad.ops.elementwise import ADD, MULTIPLY, SUBTRACT, is_finite, minimum, select
 
-_LINEAR = ("add", "subtract", "multiply")
+_LINEAR = (INDEX, CONST, ADD, SUBTRACT, MULTIPLY)  # what the place of a window is made of
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ def blocks_of_points(
     chunks = Loop(fresh(), -(-total // points))
     begin = chunks.index * const(points, "int64")
     end = begin + const(points, "int64")
-    stop = bind("minimum", end, const(total, "int64")) if total % points else end
+    stop = minimum(end, total) if total % points else end
     blocks = Loop(fresh(), points, start=begin, stop=stop, step=size)
     chunks.body.append(blocks)
     return chunks, blocks.body, blocks.index, blocks.index - begin
@@ -106,7 +107,7 @@ def blocks_of_points(
 def with_carry(total: Buffer, carry: Buffer, at: tuple[Expr, ...]) -> Expr:
     """An element of a sum with what rounding took; the sum alone if it is not finite."""
     old, lost = load_of(total, at), load_of(carry, at)
-    return bind("select", bind("isfinite", lost), old + lost, old)
+    return select(is_finite(lost), old + lost, old)
 
 
 # ---- several threads -----------------------------------------------------------------------------
@@ -162,5 +163,5 @@ def _moving_axes(index: Sequence[Expr], moving: set[Expr]) -> set[int]:
     return {
         a
         for a, nodes in enumerate(set(toposort([entry])) for entry in index)
-        if nodes & moving and all(n.op in (INDEX, CONST) or n.name in _LINEAR for n in nodes)
+        if nodes & moving and all(n.op in _LINEAR for n in nodes)
     }

@@ -137,6 +137,31 @@ def less(a: Expr, b: Any) -> Expr:
     return bind("less", a, _lift(b, a))
 
 
+def not_equal(a: Expr, b: Any) -> Expr:
+    """a != b, elementwise."""
+    return bind("not_equal", a, _lift(b, a))
+
+
+def greater_equal(a: Expr, b: Any) -> Expr:
+    """a >= b, elementwise."""
+    return bind("greater_equal", a, _lift(b, a))
+
+
+def less_equal(a: Expr, b: Any) -> Expr:
+    """a <= b, elementwise."""
+    return bind("less_equal", a, _lift(b, a))
+
+
+def minimum(a: Expr, b: Any) -> Expr:
+    """The smaller one, elementwise."""
+    return bind("minimum", a, _lift(b, a))
+
+
+def convert(x: Expr, dtype: str) -> Expr:
+    """The elements as another type."""
+    return bind("convert", x, attrs=(dtype,))
+
+
 def both(a: Expr, b: Expr) -> Expr:
     """a and b, elementwise on bool."""
     return bind("logical_and", a, b)
@@ -156,6 +181,14 @@ def select(condition: Expr, a: Any, b: Any) -> Expr:
     """a where condition, else b; Python numbers take the other's type."""
     like = a if isinstance(a, Expr) else b
     return bind("select", condition, _lift(a, like), _lift(b, like))
+
+
+def _sigmoid_of_decay(x: Expr, e: Expr) -> Expr:
+    return select(greater_equal(x, 0), const(1, x.dtype, x.shape), e) / (1 + e)
+
+
+def _softplus_of_decay(x: Expr, e: Expr) -> Expr:
+    return select(greater(x, 0), x, 0) + log1p(e)
 
 
 def _lift(value: Any, like: Expr) -> Expr:
@@ -308,9 +341,9 @@ unary("erf",      special.erf,     "erf@({0})",           lambda x, out: 2 / mat
 unary("erfc",     special.erfc,    "erfc@({0})",          lambda x, out: -2 / math.sqrt(math.pi) * exp(-square(x)), "erfc(a)", _REAL,     30, nonnegative=always, vectorized=True)
 unary("gammaln",  special.gammaln, "sg_gammaln@({0})",    lambda x, out: digamma(x),                        "loggamma(a)",  _POSITIVE,    40)
 unary("digamma",  special.digamma, "sg_digamma@({0})",    lambda x, out: bind("polygamma", const(1, x.dtype, x.shape), x), "digamma(a)", _POSITIVE, 40, numpy=("psi", "digamma"))
-unary("sigmoid",  special.sigmoid, "sg_sigmoid@({0})",    lambda x, out: out * sigmoid(-x),                 "1/(1 + exp(-a))", _REAL,     25, numpy=("expit",), nonnegative=always)
+unary("sigmoid",  special.sigmoid, "sg_sigmoid@({0})",    lambda x, out: out * sigmoid(-x),                 "1/(1 + exp(-a))", _REAL,     25, numpy=("expit",), nonnegative=always, of_decay=_sigmoid_of_decay)
 unary("logit",    special.logit,   "sg_logit@({0})",      lambda x, out: 1 / (x * (1 - x)),                 "log(a/(1 - a))", (0.05, 0.95), 30)
-unary("softplus", special.softplus, "sg_softplus@({0})",  lambda x, out: sigmoid(x),                        "log(1 + exp(a))", _REAL,     45, numpy=(), nonnegative=always)
+unary("softplus", special.softplus, "sg_softplus@({0})",  lambda x, out: sigmoid(x),                        "log(1 + exp(a))", _REAL,     45, numpy=(), nonnegative=always, of_decay=_softplus_of_decay)
 unary("sinc",     special.sinc,    "{0} == 0 ? 1 : sin@({0}) / ({0})", lambda x, out: -x * jn_root(const(1, x.dtype, x.shape), square(x)), "sinc(a)", _REAL, 25, numpy=())
 unary("stop_gradient", np.positive, "{0}",                None,                                             "a",            _REAL,        0, _infer_same, ("stop_gradient",), nonnegative=if_first)
 unary("isnan",    np.isnan,        "{0} != {0}",          None,                                             "Ne(a, a)",     _REAL,        1, _infer_bool, c_int="0")
@@ -502,6 +535,10 @@ def _evaluate_convert(x: np.ndarray, dtype: str) -> np.ndarray:
     return np.asarray(x).astype(dtype)
 
 
+def _element_convert(index: Any, args: Any, attrs: Any) -> Any:
+    return convert((yield args[0], index), attrs[0])
+
+
 CONVERT = register(
     Op(
         "convert", Kind.LINEAR, _infer_convert, _evaluate_convert, ("dtype",),
@@ -512,7 +549,7 @@ CONVERT = register(
             else const(_number(args[0]).astype(attrs[0]), attrs[0], args[0].shape)
             if args[0].op.name == "const" else None
         ),
-        cost=1, sympy="a",
+        cost=1, sympy="a", element=_element_convert,
         support=lambda args, attrs, supports: (
             args[0] if args[0].dtype == "bool" else supports[0]
         ),
@@ -522,12 +559,18 @@ CONVERT = register(
 )  # fmt: skip
 
 
+def vector_functions() -> dict[str, int]:
+    """C functions that C libraries have for vectors, for double, and how many arguments they take."""
+    rows = [row for row in OPS.values() if row.vectorized and row.c is not None]
+    return {row.c.partition("@(")[0]: len(row.domain) for row in rows if row.c is not None}
+
+
 # Rows that other folders look for. Facts about rows are columns.
 ADD, SUBTRACT, NEGATIVE, MULTIPLY, DIVIDE = (
     OPS[name] for name in ("add", "subtract", "negative", "multiply", "divide")
 )
-MINIMUM, MAXIMUM, POWER, SLOPE, SIGN = (
-    OPS[name] for name in ("minimum", "maximum", "power", "slope", "sign")
+MINIMUM, MAXIMUM, POWER, SLOPE, SIGN, SIN, COS = (
+    OPS[name] for name in ("minimum", "maximum", "power", "slope", "sign", "sin", "cos")
 )
 EQUAL, NOT_EQUAL, AND, OR, NOT = (
     OPS[name] for name in ("equal", "not_equal", "logical_and", "logical_or", "logical_not")

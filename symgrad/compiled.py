@@ -129,16 +129,13 @@ class Compiled(_Caller):
             keep=native,
         )
 
-    def _lowering(self) -> dict[str, Any]:
-        return dict(threads=self.options.threads, blas=self.options.blas)
-
     @property
     def source(self) -> Source:
         """The generated C and what a caller has to know about it."""
         if self._source is None:
             from symgrad.generate import source_of
 
-            self._source = source_of(self.graph, **self._lowering())
+            self._source = source_of(self.graph, **self.options.lowering())
         return self._source
 
     @property
@@ -202,7 +199,7 @@ class Compiled(_Caller):
         return dataclasses.replace(
             self.graph.cost(),
             workspace=self.source.workspace_bytes,
-            passes=passes_of(self.graph, **self._lowering()),
+            passes=passes_of(self.graph, **self.options.lowering()),
         )
 
     @property

@@ -10,9 +10,10 @@ from symgrad.graph import Graph
 from symgrad.inspect import ascii_text
 from symgrad.lower import interpret
 from symgrad.lower.access import passes
+from symgrad.lower.pipeline import lower
 from symgrad.lower.program import Program
-from symgrad.lower.schedule import lower
 from symgrad.lower.share import share
+from symgrad.lower.tuning import HOST_TUNING, Tuning
 from symgrad.names import comment_text, mangle, unique
 from symgrad.version import __version__
 
@@ -27,20 +28,24 @@ def c_names(paths: Sequence[str], taken: Sequence[str] = ()) -> list[str]:
     return unique([*taken, *(mangle(w, k) for k, w in enumerate(words))])[len(taken) :]
 
 
-def source_of(graph: Graph, *, threads: int = 1, blas: bool = False) -> Source:
+def source_of(
+    graph: Graph, *, threads: int = 1, blas: bool = False, tuning: Tuning = HOST_TUNING
+) -> Source:
     """C of a graph, with names, shapes and the formula in comments.
 
     threads : how many can share its loops
     blas : whether it calls a BLAS for large products of matrices
+    tuning : thresholds, which suit a machine
     """
     name = mangle(graph.name, 0)
-    program = program_of(graph, threads=threads, blas=blas)
+    program = program_of(graph, threads=threads, blas=blas, tuning=tuning)
     comment: list[str] = []
     if len(graph.nodes) <= _FORMULA_NODES:
         comment = [comment_text(ascii_text(line)) for line in graph.formula().splitlines()]
     return emit(
         program,
         name,
+        tuning=tuning,
         comment=comment,
         version=__version__,
         input_notes=[comment_text(p) for p in graph.arg_names],
@@ -48,20 +53,24 @@ def source_of(graph: Graph, *, threads: int = 1, blas: bool = False) -> Source:
     )
 
 
-def passes_of(graph: Graph, *, threads: int = 1, blas: bool = False) -> dict[str, int]:
+def passes_of(
+    graph: Graph, *, threads: int = 1, blas: bool = False, tuning: Tuning = HOST_TUNING
+) -> dict[str, int]:
     """How often the C of a graph reads each of its arguments from memory, by path."""
-    program = program_of(graph, threads=threads, blas=blas)
-    counts = passes(program)
+    program = program_of(graph, threads=threads, blas=blas, tuning=tuning)
+    counts = passes(program, tuning)
     return {path: counts[b.name] for path, b in zip(graph.arg_names, program.inputs, strict=False)}
 
 
-def program_of(graph: Graph, *, threads: int = 1, blas: bool = False) -> Program:
+def program_of(
+    graph: Graph, *, threads: int = 1, blas: bool = False, tuning: Tuning = HOST_TUNING
+) -> Program:
     """The loop program of a graph, with the names that its C has."""
     name = mangle(graph.name, 0)
     names = c_names([*graph.arg_names, *graph.out_names], taken=["work", name])
     inputs, outputs = names[: len(graph.args)], names[len(graph.args) :]
     outs = share(graph.lowered_outs())
-    program = lower(graph.args, outs, inputs, outputs, threads=threads, blas=blas)
+    program = lower(graph.args, outs, inputs, outputs, threads=threads, blas=blas, tuning=tuning)
     if interpret.ENABLED:
         interpret.check(program, graph.args, outs, interpret.MOST_OPERATIONS)
     return program

@@ -270,7 +270,7 @@ class Graph:
             elif op is ARG:
                 attrs = attrs[1:]  # the first is the number of the trace
             # How an op is spelled is part of the tables, which a program may have extended.
-            sha.update(repr((op.name, op.c, op.c_int, inputs, attrs)).encode())
+            sha.update(repr((op.name, op.c, op.c_int, op.cost, inputs, attrs)).encode())
         return sha.hexdigest()
 
 

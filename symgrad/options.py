@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from symgrad.errors import BuildError
+from symgrad.lower.tuning import Tuning
+from symgrad.machines import HOST, Machine, find_machine
 
 _MOST_THREADS = 1024
 
@@ -15,16 +18,31 @@ class Options:
 
     threads : how many may share a large loop or product; the results do not depend on it
     blas : whether large products of matrices are left to SciPy's BLAS, which decides the last bits
+    machine : what the C is for, or its name
+    tuning : thresholds; None: what suits the machine
     """
 
     threads: int = 1
     blas: bool = False
+    machine: str | Machine = HOST
+    tuning: Tuning | None = None
 
     def __post_init__(self) -> None:
         if type(self.threads) is not int or not 1 <= self.threads <= _MOST_THREADS:
             raise BuildError(f"threads={self.threads!r}: must be an int from 1 to {_MOST_THREADS}.")
         if type(self.blas) is not bool:
             raise BuildError(f"blas={self.blas!r}: must be True or False.")
+        machine = find_machine(self.machine)
+        object.__setattr__(self, "machine", machine)
+        if self.threads > 1 and not machine.threads:
+            raise BuildError(f"threads={self.threads}: {machine.name} has one thread.")
+        if self.blas and not machine.blas:
+            raise BuildError(f"blas=True: {machine.name} has no BLAS.")
+
+    def lowering(self) -> dict[str, Any]:
+        """What lowering has to know, as keywords of `generate.source_of`."""
+        tuning = self.tuning or Tuning.of(find_machine(self.machine))
+        return dict(threads=self.threads, blas=self.blas, tuning=tuning)
 
 
 DEFAULT_OPTIONS = Options()

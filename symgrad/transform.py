@@ -17,6 +17,7 @@ import numpy as np
 
 from symgrad.expr.node import Expr, arg, bind
 from symgrad.graph import Graph
+from symgrad.machines import HOST, Machine
 from symgrad.names import c_identifier
 from symgrad.options import DEFAULT_OPTIONS, Options
 from symgrad.pickling import Recipe
@@ -117,6 +118,7 @@ def compile(
     name: str | None = None,
     threads: int = 1,
     blas: bool = False,
+    machine: str | Machine = HOST,
     **kwargs: Any,
 ) -> Compiled:
     """Compile `f` ahead of time for arguments of the given types.
@@ -132,6 +134,8 @@ def compile(
         ``-fopenmp -DSG_THREADS=4``.
     blas : whether large products of matrices are left to SciPy's BLAS, which has threads of its own
         and decides about the last bits. C that is exported has to be linked with some BLAS.
+    machine : what the C is meant for, ``"host"`` or another name in `symgrad.machines.MACHINES`, or
+        a `Machine`. It decides which loops are worth their code; any C runs anywhere, here too.
 
     Returns
     -------
@@ -148,8 +152,9 @@ def compile(
     """
     ahead = getattr(f, "__symgrad_compile__", None)  # sparse derivatives: more than one graph
     if ahead is not None:
-        return ahead(*specs_or_examples, name=name, threads=threads, blas=blas, **kwargs)
-    options = Options(threads, blas)
+        choices = dict(threads=threads, blas=blas, machine=machine)
+        return ahead(*specs_or_examples, name=name, **choices, **kwargs)
+    options = Options(threads, blas, machine)
     graph = trace(f, *specs_or_examples, **kwargs)
     if name is not None:
         graph = graph._with(graph.outs, name=c_identifier(name, what="name"))

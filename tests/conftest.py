@@ -26,7 +26,7 @@ from symgrad import generate
 from symgrad.emit.c import Source
 from symgrad.errors import BuildError
 from symgrad.expr import validate
-from symgrad.lower import contract, interpret, product, schedule, stream, verify
+from symgrad.lower import interpret, pipeline, verify
 from symgrad.lower.program import Program, statements
 from symgrad.lower.statements import values
 from symgrad.runtime import compiler, dispatch
@@ -85,7 +85,7 @@ compiler._compile = _compile_or_fail
 
 _MOST_OPERATIONS = 20_000  # of a loop program that is interpreted: a few hundredths of a second
 _lowered: list[tuple[Program, tuple, tuple]] = []
-_lower = schedule.lower
+_lower = pipeline.lower
 
 
 @functools.wraps(_lower)
@@ -96,7 +96,7 @@ def _noting_lower(args, outs, *rest, **options) -> Program:
     return program
 
 
-for _module in (schedule, generate, codegen):
+for _module in (pipeline, generate, codegen):
     _module.lower = _noting_lower
 
 
@@ -172,25 +172,3 @@ def no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CC", raising=False)
     monkeypatch.setenv("PATH", "")
     monkeypatch.setitem(sys.modules, "ziglang", None)
-
-
-@pytest.fixture
-def small_tiles(monkeypatch):
-    """Every contraction of two matrices in tiles, in blocks smaller than they are."""
-    monkeypatch.setattr(contract, "_FOLDED", 1)
-    monkeypatch.setattr(product, "_FEWEST", 1)
-    monkeypatch.setattr(product, "_SMALLEST_FACE", 1)
-    monkeypatch.setattr(product, "_BLOCK_ROWS", 12)
-    monkeypatch.setattr(product, "_MOST_ROWS", 12)
-    monkeypatch.setattr(product, "_BLOCK_COLUMNS", 16)
-    monkeypatch.setattr(product, "_BLOCK_INNER", 3)
-    monkeypatch.setattr(product, "_COMPENSATE", 2)
-
-
-@pytest.fixture
-def short_streams(small_tiles, monkeypatch):
-    monkeypatch.setattr(schedule, "_STREAM_BLOCK", 2)
-    monkeypatch.setattr(schedule, "_STREAM_BYTES", -1)
-    monkeypatch.setattr(schedule, "_ADDED_SHARE", 0)
-    monkeypatch.setattr(schedule, "_COMPENSATE", 2)
-    monkeypatch.setattr(stream, "_CHUNK_BLOCKS", 1)

@@ -9,29 +9,28 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import symgrad as sg
 from support import codegen, queries
-from support.codegen import STRICT
+from support.codegen import STRICT, tuned
 from support.functions import normals
 from support.random_graphs import compare
-from symgrad.emit import c as emit_module
+from support.tunings import SHORT_STREAMS, SMALL_TILES
 from symgrad.errors import BuildError, MissingPackageError
 from symgrad.generate import source_of
-from symgrad.lower import product, schedule
 from symgrad.lower.statements import Gemm, Tiles
+from symgrad.lower.tuning import HOST_TUNING
 from symgrad.runtime.blas import _address, connect
 from symgrad.runtime.build import build
 
 pytest.importorskip("scipy.linalg.cython_blas")
 
 
-@pytest.fixture
-def every_product(monkeypatch):
-    monkeypatch.setattr(product, "_BLAS_WORK", 0)
+EVERY = replace(HOST_TUNING, blas_from_work=0)  # product of matrices
 
 
 def calls(compiled):
@@ -72,10 +71,10 @@ PRODUCTS = [
 @pytest.mark.quick(8)
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("case", range(len(PRODUCTS)))
-def test_products(case, dtype, every_product):
+def test_products(case, dtype):
     count, f, shapes = PRODUCTS[case]
     args = normals(*shapes, dtype=dtype)
-    compiled = sg.compile(f, *args, blas=True)
+    compiled = tuned(f, *args, blas=True, tuning=EVERY)
     assert calls(compiled) == count
     got, expected = compiled(*args), f(*(a.astype(np.longdouble) for a in args))
     size = f(*(np.abs(a) for a in args[:2])).max() * (2e-15 if dtype == "float64" else 1e-6)
@@ -86,10 +85,10 @@ def test_products(case, dtype, every_product):
 @pytest.mark.quick(2)
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("n", [300, 2048, 5001])
-def test_blocks_of_points(n, threads, every_product):
+def test_blocks_of_points(n, threads):
     args = normals((40, 60), (60, 50), (n, 40))
     gradient = sg.grad(loss, argnums=(0, 1))
-    compiled = sg.compile(gradient, *args, blas=True, threads=threads)
+    compiled = tuned(gradient, *args, blas=True, threads=threads, tuning=EVERY)
     assert calls(compiled) == 5
     program = queries.program(compiled)
     assert not queries.has(program, Tiles)
@@ -101,10 +100,9 @@ def test_blocks_of_points(n, threads, every_product):
 @pytest.mark.quick(1)
 @pytest.mark.parametrize("block", range(3))
 @pytest.mark.parametrize("streams", [False, True])
-def test_random_graphs(block, streams, every_product, request, monkeypatch):
-    request.getfixturevalue("short_streams" if streams else "small_tiles")
-    monkeypatch.setattr(schedule, "_BLAS_BLOCK", 2)
-    lower, made = codegen.lower, []
+def test_random_graphs(block, streams, monkeypatch):
+    tuning = replace(SHORT_STREAMS if streams else SMALL_TILES, blas_from_work=0, blas_block=2)
+    made = []
 
     def connected(text, *args, **options):
         library = build(text, *args, blas="SG_BLAS" in text, **options)
@@ -112,17 +110,17 @@ def test_random_graphs(block, streams, every_product, request, monkeypatch):
         made.append(library.blas)
         return library
 
-    monkeypatch.setattr(codegen, "lower", lambda *a, **k: lower(*a, **k, blas=True))
     monkeypatch.setattr(codegen, "build", connected)
     for seed in range(8000 + 10 * block, 8000 + 10 * block + 10):
-        compare(seed, "float64" if block else "float32", block == 2, products=0.5)
+        dtype = "float64" if block else "float32"
+        compare(seed, dtype, block == 2, products=0.5, blas=True, tuning=tuning)
     assert any(made)
 
 
-def test_what_stood_in_the_result_does_not_matter(every_product):
+def test_what_stood_in_the_result_does_not_matter():
     a, b = normals((31, 40), (40, 23))
     out = np.full((31, 23), np.nan)
-    compiled = sg.compile(np.matmul, a, b, blas=True)
+    compiled = tuned(np.matmul, a, b, blas=True, tuning=EVERY)
     assert compiled(a, b, out=out) is out
     np.testing.assert_allclose(out, a @ b, atol=1e-13)
 
@@ -162,12 +160,11 @@ def test_odd_values_are_refused(odd):
         sg.sparse_hessian(lambda x: np.sum(x**2)).compile(np.ones(3), blas=odd)
 
 
-def test_files_in_several_units(every_product, monkeypatch):
+def test_files_in_several_units():
     """Of which one defines the pointer and the others call by it."""
-    monkeypatch.setattr(emit_module, "PART_STATEMENTS", 1)
-    monkeypatch.setattr(emit_module, "UNIT_PARTS", 1)
+    tuning = replace(EVERY, part_statements=1, unit_parts=1)
     args = normals((40, 60), (60, 50), (70, 40))
-    compiled = sg.compile(sg.grad(loss, argnums=(0, 1)), *args, blas=True, name="units")
+    compiled = tuned(sg.grad(loss, argnums=(0, 1)), *args, blas=True, tuning=tuning)
     assert compiled.source.units > 3
     for g, e in zip(compiled(*args), slopes(*args), strict=True):
         np.testing.assert_allclose(g, e, rtol=0, atol=1e-12 * np.abs(e).max())
@@ -179,12 +176,12 @@ def test_a_library_without_pointers_is_refused():
         connect(library)
 
 
-def test_without_scipy(every_product, monkeypatch):
+def test_without_scipy(monkeypatch):
     monkeypatch.setitem(sys.modules, "scipy.linalg", None)
     _address.cache_clear()
     a, b = normals((32, 40), (40, 23))
     with pytest.raises(MissingPackageError, match=r"symgrad\[sparse\]"):
-        sg.compile(np.matmul, a, b, blas=True)
+        tuned(np.matmul, a, b, blas=True, tuning=EVERY)
     np.testing.assert_allclose(sg.compile(np.matmul, a, b)(a, b), a @ b, atol=1e-13)
 
 
@@ -235,22 +232,22 @@ void dgemm_(const char *ta, const char *tb, const integer *m, const integer *n, 
 
 @pytest.mark.parametrize("integer", ["int32_t", "int64_t"])
 @pytest.mark.parametrize("compiler", ["gcc", "clang"])
-def test_exported_c_with_another_blas(compiler, integer, every_product, tmp_path):
+def test_exported_c_with_another_blas(compiler, integer, tmp_path):
     if shutil.which(compiler) is None:
         pytest.skip(f"needs {compiler}")
 
-    def f(a, b, c):
+    def three(a, b, c):
         return a @ b, c @ a.T, np.cos(b) @ c
 
     args = normals((31, 40), (40, 23), (23, 40))
-    compiled = sg.compile(f, *args, blas=True, name="three")
+    compiled = tuned(three, *args, blas=True, tuning=EVERY)
     assert calls(compiled) == 3
     path = compiled.export(tmp_path)[0]
     (tmp_path / "naive.c").write_text(NAIVE.replace("INTEGER", integer))
     command = [compiler, "-std=c99", "-O1", "-shared", "-fPIC", str(path),
                str(tmp_path / "naive.c"), "-o", str(tmp_path / "three.so"), "-lm"]  # fmt: skip
     subprocess.run(command, check=True)
-    expected = f(*args)
+    expected = three(*args)
     got = [np.full_like(e, np.nan) for e in expected]
     work = np.empty(compiled.source.workspace_bytes // 8 + 8)
     pointers = [ctypes.c_void_p(x.ctypes.data) for x in (*args, *got, work)]
@@ -261,13 +258,13 @@ def test_exported_c_with_another_blas(compiler, integer, every_product, tmp_path
 
 @pytest.mark.parametrize("option", [[], ["-DSG_BLAS"], ["-DSG_BLAS", "-DSG_UNIT=1"]])
 @pytest.mark.parametrize("compiler", ["gcc", "clang"])
-def test_no_warnings(compiler, option, every_product):
+def test_no_warnings(compiler, option):
     if shutil.which(compiler) is None:
         pytest.skip(f"needs {compiler}")
     for dtype in (np.float64, np.float32):
         graph = sg.trace(np.matmul, *normals((31, 40), (40, 23), dtype=dtype)).simplify()
         command = [compiler, *STRICT, *option, "-fsyntax-only", "-x", "c", "-"]
-        text = source_of(graph, blas=True).c
+        text = source_of(graph, blas=True, tuning=EVERY).c
         done = subprocess.run(command, input=text, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
 

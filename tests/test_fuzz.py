@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from support.random_graphs import compare
-from symgrad.lower import lanes, straight
+from symgrad.lower.tuning import HOST_TUNING
 
 
 @pytest.mark.quick(1)
@@ -29,20 +31,23 @@ def test_float32(block):
         compare(seed, "float32", False)
 
 
-@pytest.fixture(params=["straight", "loops"])
-def short_blocks(monkeypatch, request):
-    """Lanes for loops that are short enough for random graphs, with a shorter block at the end;
-    inner loops written out and not."""
-    if request.param == "loops":
-        monkeypatch.setattr(straight, "_MOST_OPERATIONS", 0)
-    monkeypatch.setattr(lanes, "_MIN_EXTENT", 2)
-    monkeypatch.setattr(lanes, "_SIZES", (3, 2))
-    monkeypatch.setattr(lanes, "_FLUSH_BLOCKS", 1)
-    monkeypatch.setattr(lanes, "_COMPENSATE", 0)
+# Lanes for loops that are short enough for random graphs, with a shorter block at the end.
+SHORT_BLOCKS = replace(
+    HOST_TUNING,
+    lanes_from_points=2,
+    lane_counts=(3, 2),
+    flush_blocks=1,
+    compensate_from_flushes=0,
+)
 
 
 @pytest.mark.quick(1)
 @pytest.mark.parametrize("block", range(6))
-def test_lanes(block, short_blocks):
+@pytest.mark.parametrize("inner", ["straight", "loops"])
+def test_lanes(block, inner):
+    """Inner loops written out and not."""
+    loops = inner == "loops"
+    tuning = replace(SHORT_BLOCKS, straight_operations=0) if loops else SHORT_BLOCKS
     for seed in range(3000 + 10 * block, 3000 + 10 * block + 10):
-        compare(seed, "float64" if block % 3 else "float32", block % 2 == 1)
+        dtype = "float64" if block % 3 else "float32"
+        compare(seed, dtype, block % 2 == 1, tuning=tuning)

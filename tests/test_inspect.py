@@ -654,6 +654,19 @@ def test_cost():
     assert chain.flops == 4 * D * D  # right to left
 
 
+def test_what_is_kept_whole_costs_what_it_consists_of():
+    n, k, many = 30, 2, 5
+    a = arg(0, (many, n, n), "float64")
+    b = arg(1, (many, n, k), "float64")
+    found = cost([a, b], [bind("solve", a, b), bind("det", a)])  # one factorisation for both
+    assert found.by_op == {"lu_factor": many * 2 * n**3 // 3, "lu_solve": many * 2 * n * n * k,
+                           "lu_det": many * n}  # fmt: skip
+    rooted = cost([a], [bind("cholesky", a)])
+    assert rooted.flops == many * n**3 // 3
+    assert cost([X], [bind("softmax", X, attrs=((1,),))]).transcendental == N * D
+    assert cost([x], [bind("norm", x, attrs=((0,),))]).flops == 10 + 10 + 5
+
+
 def random_contraction(rng):
     """An einsum of 6 to 8 distinct factors of rank 1 to 3, with a result of rank 0 to 2."""
     size = [int(n) for n in rng.integers(2, 9, 7)]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import collections
 import copy
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -21,13 +22,13 @@ from symgrad.diff.modes import drop_stops, vjp, zeros_like
 from symgrad.expr.evaluate import evaluate
 from symgrad.expr.node import Expr, bind, const
 from symgrad.expr.walk import expand_composites
-from symgrad.lower import contract, lanes, product, schedule, straight, stream, verify
+from symgrad.lower import verify
 from symgrad.lower.access import accesses_of
 from symgrad.lower.interpret import interpret
 from symgrad.lower.interpreter.memory import Made
+from symgrad.lower.pipeline import lower
 from symgrad.lower.program import Program, statements
 from symgrad.lower.scalar import index_of, load_of
-from symgrad.lower.schedule import lower, row_strides
 from symgrad.lower.share import share
 from symgrad.lower.statements import (
     Access,
@@ -41,37 +42,52 @@ from symgrad.lower.statements import (
     Store,
     Tiles,
     Zero,
+    row_strides,
 )
+from symgrad.lower.tuning import HOST_TUNING, NEVER, Tuning
 from symgrad.simplify import simplify
 
-TINY = {
-    lanes: dict(_MIN_EXTENT=4, _SIZES=(4,), _FLUSH_BLOCKS=1, _COMPENSATE=0, _PARALLEL_COST=0,
-                _LONG_ROW=99),
-    contract: dict(_FOLDED=1, SMALL_TRIANGLE=2, MANY_POINTS=2),
-    product: dict(_FEWEST=1, _SMALLEST_FACE=16, _BLOCK_ROWS=12, _MOST_ROWS=12, _BLOCK_COLUMNS=16,
-                  _BLOCK_INNER=3, _COMPENSATE=2, SHARED_WORK=0, _BLAS_WORK=0),
-    schedule: dict(_STREAM_BLOCK=4, _STREAM_BYTES=-1, _ADDED_SHARE=0, _COMPENSATE=2, _BLAS_BLOCK=4),
-    stream: dict(_CHUNK_BLOCKS=2, _CHUNK_WORK=1, LOCAL_BYTES=64),
-}  # fmt: skip
-LOOPS = {straight: dict(_MOST_OPERATIONS=0)}  # inner loops stay loops
-RAGGED = {lanes: dict(_SIZES=(3, 2))}  # blocks that fours do not fill
-POINTS = {product: dict(_FEWEST=10**9)}  # no tiles: sums over points in lanes
+TINY = replace(
+    HOST_TUNING,
+    lanes_from_points=4,
+    lane_counts=(4,),
+    flush_blocks=1,
+    compensate_from_flushes=0,
+    parallel_from_cost=0,
+    long_row=99,
+    fold_from_rows=1,
+    triangle_from_rows=2,
+    triangle_from_points=2,
+    tiles_from_extent=1,
+    tiles_from_face=16,
+    block_rows=12,
+    most_rows=12,
+    block_columns=16,
+    block_summands=3,
+    compensate_from_blocks=2,
+    share_from_work=0,
+    blas_from_work=0,
+    stream_points=4,
+    stream_from_bytes=-1,
+    added_share=0,
+    compensate_from_points=2,
+    blas_block=4,
+    chunk_blocks=2,
+    chunk_from_work=1,
+    local_bytes=64,
+)
+LOOPS = dict(straight_operations=0)  # inner loops stay loops
+RAGGED = dict(lane_counts=(3, 2))  # blocks that fours do not fill
+POINTS = dict(tiles_from_extent=NEVER)  # no tiles: sums over points in lanes
 WAYS = {
-    "straight": ({}, {}),
-    "loops": (LOOPS, {}),
-    "ragged": (LOOPS | RAGGED, {"threads": 3}),
-    "points": (POINTS, {"threads": 3}),
-    "points in loops": (POINTS | LOOPS, {}),
-    "threads": ({}, {"threads": 3}),
-    "blas": ({}, {"blas": True}),
+    "straight": {},
+    "loops": dict(tuning=replace(TINY, **LOOPS)),
+    "ragged": dict(tuning=replace(TINY, **LOOPS, **RAGGED), threads=3),
+    "points": dict(tuning=replace(TINY, **POINTS), threads=3),
+    "points in loops": dict(tuning=replace(TINY, **POINTS, **LOOPS)),
+    "threads": dict(threads=3),
+    "blas": dict(blas=True),
 }
-
-
-def tiny(monkeypatch, more):
-    for table in (TINY, more):
-        for module, thresholds in table.items():
-            for name, value in thresholds.items():
-                monkeypatch.setattr(module, name, value)
 
 
 def lowered(outs):
@@ -153,7 +169,7 @@ class Reached:
                 self.kinds.update(way for way in ways if getattr(loop, way))
 
 
-def run_all(args, outs, values, monkeypatch, reached, **options) -> None:
+def run_all(args, outs, values, monkeypatch, reached, *, tuning=TINY, **options) -> None:
     """A graph, interpreted after every pass and both ways round, against the evaluator."""
     expected = evaluate(outs, values)
     inputs = [values[a] for a in args]
@@ -161,7 +177,7 @@ def run_all(args, outs, values, monkeypatch, reached, **options) -> None:
     seen: list[str] = []
     results: set[bytes] = set()
 
-    def after(name: str, program: Program) -> None:
+    def after(name: str, program: Program, _: Tuning) -> None:
         text = str(program)
         if text in seen and name != "place":
             return
@@ -176,7 +192,7 @@ def run_all(args, outs, values, monkeypatch, reached, **options) -> None:
             results.add(b"".join(o.tobytes() for o in outcome.outputs))
 
     monkeypatch.setattr(verify, "after", after)
-    program = lower(args, outs, *names, **options)
+    program = lower(args, outs, *names, tuning=tuning, **options)
     claims = Claims(program)
     interpret(program, inputs, observer=claims)
     reached.note(program)
@@ -281,20 +297,17 @@ EXPECTED = {
 @pytest.mark.quick(2)
 @pytest.mark.parametrize("way", WAYS)
 def test_functions(way, monkeypatch):
-    thresholds, options = WAYS[way]
-    tiny(monkeypatch, thresholds)
     reached = Reached()
     for f, arrays in FUNCTIONS.values():
         graph = sg.trace(f, *arrays).simplify()
         values = dict(zip(graph.args, graph.flat(arrays, {}), strict=True))
-        run_all(graph.args, share(graph.lowered_outs()), values, monkeypatch, reached, **options)
+        run_all(graph.args, share(graph.lowered_outs()), values, monkeypatch, reached, **WAYS[way])
     missing = {*ALWAYS.split(), *EXPECTED[way].split()} - set(reached.kinds)
     assert not missing, f"{missing} were not reached, only {reached.kinds}"
 
 
 def test_two_panels_of_a_triangle(monkeypatch):
     """The carry of a symmetric product has one half only, and a guard where that is read."""
-    tiny(monkeypatch, {})
     graph = sg.trace(weighted, *normals((20, 17), (20,))).simplify()
     values = dict(zip(graph.args, graph.flat(normals((20, 17), (20,)), {}), strict=True))
     run_all(graph.args, share(graph.lowered_outs()), values, monkeypatch, Reached())
@@ -303,8 +316,6 @@ def test_two_panels_of_a_triangle(monkeypatch):
 @pytest.mark.quick(1)
 @pytest.mark.parametrize("way", WAYS)
 def test_random_graphs(way, monkeypatch):
-    thresholds, options = WAYS[way]
-    tiny(monkeypatch, thresholds)
     reached = Reached()
     for seed in range(7000, 7012):
         b = Builder(seed, "float32" if seed % 5 == 0 else "float64", products=0.3)
@@ -312,7 +323,7 @@ def test_random_graphs(way, monkeypatch):
         if seed % 2:
             pulled = vjp(outs, args, [const(0.7, o.dtype, o.shape) for o in outs])
             outs = [zeros_like(a) if p is None else p for a, p in zip(args, pulled, strict=True)]
-        run_all(args, lowered(outs), b.values(), monkeypatch, reached, **options)
+        run_all(args, lowered(outs), b.values(), monkeypatch, reached, **WAYS[way])
     assert reached.kinds["lanes"]
 
 
@@ -557,15 +568,16 @@ def test_status():
     assert interpret(program, [-np.eye(2)]).status == 2
 
 
-def test_a_missing_claim_is_noticed(monkeypatch):
+def test_a_missing_claim_is_noticed():
     """Claims with one kind of statement left out, each in turn."""
-    tiny(monkeypatch, {})
     seen = set()
     for name in ("logistic", "turned", "network", "nearest", "solved"):
         f, arrays = FUNCTIONS[name]
         graph = sg.trace(f, *arrays).simplify()
         names = [f"x{k}" for k in range(len(arrays))], ["y0", "y1", "y2"][: len(graph.outs)]
-        program = lower(graph.args, share(graph.lowered_outs()), *names, blas=name == "solved")
+        program = lower(
+            graph.args, share(graph.lowered_outs()), *names, blas=name == "solved", tuning=TINY
+        )
         for kind in {type(s) for s, _ in statements(program.body)}:
             claims = Claims(program, lambda s: [] if isinstance(s, kind) else accesses_of(s))  # noqa: B023
             interpret(program, graph.flat(arrays, {}), observer=claims)
@@ -589,18 +601,17 @@ def seen_by_running(program: Program, calls, expected) -> bool:
 
 @pytest.mark.quick(1)
 @pytest.mark.parametrize("way", ["loops", "threads"])
-def test_mutants(way, monkeypatch):
+def test_mutants(way):
     """What is changed in a program is noticed, apart from guards that were not needed, and from
     what rounding took where that is 0."""
-    thresholds, options = WAYS[way]
-    tiny(monkeypatch, thresholds)
     missed = []
     made: collections.Counter[str] = collections.Counter()
     for name in ("logistic", "mixture", "picked", "weighted", "scanned"):
         f, arrays = FUNCTIONS[name]
         graph = sg.trace(f, *arrays).simplify()
         names = [f"x{k}" for k in range(len(arrays))], [f"y{k}" for k in range(len(graph.outs))]
-        program = lower(graph.args, share(graph.lowered_outs()), *names, **options)
+        outs, options = share(graph.lowered_outs()), {"tuning": TINY, **WAYS[way]}
+        program = lower(graph.args, outs, *names, **options)
         calls = [graph.flat(arrays, {})]
         if name == "picked":
             for points in (slice(None), slice(-1, None)):  # indices beyond the last row

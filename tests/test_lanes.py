@@ -19,38 +19,34 @@ import pytest
 import symgrad as sg
 from support import queries
 from support.agreement import close
+from support.codegen import tuned
 from support.lane_functions import Points
 from support.sanitized import needs_sanitizers, run_sanitized
+from support.tunings import LOOPS
 from symgrad.errors import SymgradWarning
 from symgrad.generate import source_of
-from symgrad.lower import straight
 from symgrad.lower.statements import Rows
 
 MARK = "SG_SIMD"  # stands before every loop over lanes
 
 
-def in_lanes(f, *args, tolerance=1e-11):
+def in_lanes(f, *args, tolerance=1e-11, tuning=None):
     """Compile, compare with the evaluator; whether there are loops over lanes."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SymgradWarning)
-        compiled = sg.compile(f, *args)
+        compiled = tuned(f, *args, tuning=tuning)
     close(compiled(*args), compiled.graph.evaluate(*args), tolerance)
     return queries.in_lanes(queries.program(compiled))
 
 
-def check_random(seed):
+def check_random(seed, tuning=None):
     dtype = np.float32 if seed % 4 == 0 else np.float64
     points = Points(seed, dtype)
     tolerance = 2e-3 if dtype is np.float32 else 1e-9
     args = points.reals, points.labels
-    count = in_lanes(points, *args, tolerance=tolerance)
-    return count + in_lanes(sg.value_and_grad(points.loss), *args, tolerance=tolerance)
-
-
-@pytest.fixture
-def loops(monkeypatch):
-    """Inner loops stay loops, however short they are."""
-    monkeypatch.setattr(straight, "_MOST_OPERATIONS", 0)
+    options = dict(tolerance=tolerance, tuning=tuning)
+    count = in_lanes(points, *args, **options)
+    return count + in_lanes(sg.value_and_grad(points.loss), *args, **options)
 
 
 @pytest.mark.quick(1)
@@ -61,8 +57,8 @@ def test_random_functions(seed):
 
 @pytest.mark.quick(1)
 @pytest.mark.parametrize("seed", range(20_012, 20_018))
-def test_random_functions_with_inner_loops(seed, loops):
-    check_random(seed)
+def test_random_functions_with_inner_loops(seed):
+    check_random(seed, LOOPS)
 
 
 def test_random_functions_agree_with_numpy():
@@ -141,17 +137,18 @@ SMALL = {
 
 @pytest.mark.quick(1)
 @pytest.mark.parametrize("name", SMALL)
-def test_functions_of_points_with_inner_loops(name, loops):
-    test_functions_of_points(name)
+def test_functions_of_points_with_inner_loops(name):
+    test_functions_of_points(name, LOOPS)
 
 
 @pytest.mark.quick(3)
 @pytest.mark.parametrize("name", SMALL)
-def test_functions_of_points(name):
+def test_functions_of_points(name, tuning=None):
     f, names = SMALL[name]
     for n, k, dtype in ((67, 1, np.float64), (131, 3, np.float64), (37, 2, np.float32)):
         arguments = sample(n, k, dtype)
-        in_lanes(f, *(arguments[a] for a in names.split()), tolerance=1e-11 if dtype is np.float64 else 3e-4)
+        args, tolerance = (arguments[a] for a in names.split()), 1e-11 if dtype is np.float64 else 3e-4
+        in_lanes(f, *args, tolerance=tolerance, tuning=tuning)
 
 
 def by_camera(cameras, points, camera, point):

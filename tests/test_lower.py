@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 import symgrad as sg
 from support.codegen import agree
 from symgrad.compiled import Compiled
-from symgrad.emit import c as emit_module
-from symgrad.emit.c import PART_STATEMENTS
+from symgrad.emit.c import _shared
 from symgrad.expr.node import Expr, arg, array, bind, const, eye, iota
 from symgrad.expr.walk import expand_composites
 from symgrad.generate import source_of
 from symgrad.lower import schedule
+from symgrad.lower.pipeline import lower
 from symgrad.lower.program import Program, statements
-from symgrad.lower.schedule import lower
 from symgrad.lower.share import share
 from symgrad.lower.statements import Buffer, Check, Loop, Store
+from symgrad.lower.tuning import HOST_TUNING
 from symgrad.ops.einsum import einsum
 from symgrad.ops.linear import (
     broadcast_to,
@@ -31,6 +33,7 @@ from symgrad.ops.linear import (
     sum_,
 )  # fmt: skip
 from symgrad.ops.scan import cumsum, recurrence
+from symgrad.options import Options
 
 VALUES = {"float64": lambda rng, shape: rng.normal(size=shape),
           "float32": lambda rng, shape: rng.normal(size=shape).astype("float32"),
@@ -308,11 +311,11 @@ def test_code_on_elements_stands_in_no_loop_and_is_cut():
     assert source.c.count("static SG_NOINLINE int") == 1  # the macro SG_PART, used for each part
     assert "_part3(" in source.c
     longest = max(len(part.splitlines()) for part in source.c.split("\nSG_PART "))
-    assert longest < 3 * PART_STATEMENTS
+    assert longest < 3 * HOST_TUNING.part_statements
     np.testing.assert_allclose(Compiled(graph)(x), graph.evaluate(x), rtol=1e-12)
 
 
-def test_values_written_in_several_parts(monkeypatch):
+def test_values_written_in_several_parts():
     """With cuts everywhere, also between the first and the last write of a sum."""
     f, x = _scalars(40)
     W = np.linspace(0.5, 1.5, len(x))
@@ -321,22 +324,21 @@ def test_values_written_in_several_parts(monkeypatch):
         return f(x * (W @ x)) + np.sum(np.cumsum(x) ** 2)
 
     for size in (1, 3):
-        monkeypatch.setattr(emit_module, "PART_STATEMENTS", size)
+        options = Options(tuning=replace(HOST_TUNING, part_statements=size))
         for h in (g, sg.grad(g)):
             graph = sg.trace(h, x).simplify()
-            np.testing.assert_allclose(Compiled(graph)(x), graph.evaluate(x), rtol=1e-11)
+            got = Compiled(graph, options)(x)
+            np.testing.assert_allclose(got, graph.evaluate(x), rtol=1e-11)
 
 
-def test_units_side_by_side_are_the_whole(monkeypatch):
+def test_units_side_by_side_are_the_whole():
     """Compiled in many units and in one, the numbers are the same to the bit."""
     f, x = _scalars(60)
-    monkeypatch.setattr(emit_module, "PART_STATEMENTS", 10)
-    monkeypatch.setattr(emit_module, "UNIT_PARTS", 1000)
     graph = sg.trace(sg.grad(f), x).simplify()
-    whole = Compiled(graph)
-    monkeypatch.setattr(emit_module, "UNIT_PARTS", 10)
-    assert source_of(graph).units > 3 and whole.source.units == 1
-    np.testing.assert_array_equal(Compiled(graph)(x), whole(x))
+    parts = replace(HOST_TUNING, part_statements=10)
+    whole, cut = (Compiled(graph, Options(tuning=replace(parts, unit_parts=n))) for n in (1000, 10))
+    assert cut.source.units > 3 and whole.source.units == 1
+    np.testing.assert_array_equal(cut(x), whole(x))
 
 
 def test_arrays_that_share_workspace_are_found():
@@ -353,7 +355,7 @@ def test_arrays_that_share_workspace_are_found():
             if a is not b
             and max(a.offset, b.offset) < min(a.offset + a.nbytes, b.offset + b.nbytes)
         }
-        assert emit_module._shared(arrays) == expected
+        assert _shared(arrays) == expected
 
 
 def test_loops_over_one_axis_wait_for_each_other(monkeypatch):
@@ -376,5 +378,5 @@ def test_loops_over_one_axis_wait_for_each_other(monkeypatch):
     assert len(loops()) == 1
     for got, expected in zip(Compiled(graph)(*args), f(*args), strict=True):
         np.testing.assert_allclose(got, expected, rtol=1e-14)
-    monkeypatch.setattr(schedule._Scheduler, "_put_off", lambda self, groups: None)
+    monkeypatch.setattr(schedule.Scheduler, "_put_off", lambda self, groups: None)
     assert len(loops()) == 2

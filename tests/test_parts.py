@@ -6,6 +6,8 @@ kind of statement writes it. Parts of one statement put a cut between any two.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -15,29 +17,29 @@ from support.lane_functions import Points
 from support.loop_programs import program
 from support.random_graphs import Builder
 from symgrad.diff.modes import drop_stops
-from symgrad.emit import c as emit_module
+from symgrad.emit.c import emit
 from symgrad.expr.evaluate import evaluate
 from symgrad.expr.walk import expand_composites
-from symgrad.lower.schedule import lower
+from symgrad.lower.pipeline import lower
 from symgrad.lower.share import share
+from symgrad.lower.tuning import HOST_TUNING
 
 SIZES = (1, 2, 5)
 
 
-def sources(monkeypatch, args, outs, threads=1):
+def sources(args, outs, threads=1):
     """C of one program: whole, then in parts of `SIZES`."""
     names = [f"x{k}" for k in range(len(args))], [f"y{k}" for k in range(len(outs))]
     program = lower(args, share(outs), *names, threads=threads)
     found = []
     for size in (10**9, *SIZES):
-        monkeypatch.setattr(emit_module, "PART_STATEMENTS", size)
-        found.append(emit_module.emit(program, "f"))
+        found.append(emit(program, "f", tuning=replace(HOST_TUNING, part_statements=size)))
     return found
 
 
-def check(monkeypatch, args, outs, values, threads=1) -> set[str]:
+def check(args, outs, values, threads=1) -> set[str]:
     """Assert that every way to cut gives the bits of the uncut function; returns its statements."""
-    whole, *cut = sources(monkeypatch, args, outs, threads)
+    whole, *cut = sources(args, outs, threads)
     status, expected = run_c(whole, args, outs, values, threads=threads)
     assert status == 0
     for got, true in zip(expected, evaluate(outs, values), strict=True):
@@ -65,11 +67,11 @@ def graph_of(f, *args):
     return graph, outs
 
 
-def check_function(monkeypatch, f, *args, threads=1):
+def check_function(f, *args, threads=1):
     graph, outs = graph_of(f, *args)
     leaves = [a for a in args]
     values = {node: np.asarray(a) for node, a in zip(graph.args, leaves, strict=True)}
-    return check(monkeypatch, graph.args, outs, values, threads)
+    return check(graph.args, outs, values, threads)
 
 
 def residuals(x, t):
@@ -95,31 +97,31 @@ def mixed(x, A, k, b):
             np.linalg.norm(z) + np.sum(b * np.sin(top)), np.prod(np.tanh(rows) + 1.5))  # fmt: skip
 
 
-def test_a_polynomial_keeps_every_sum(monkeypatch):
+def test_a_polynomial_keeps_every_sum():
     """96 sums over 1,000 points, cut where the statements say; the right values by NumPy."""
     x, t = np.full(96, 0.5), np.linspace(-1, 1, 1000)
     V = t[:, None] ** np.arange(len(x))
     np.testing.assert_allclose(
         sg.grad(residuals)(x, t), -V.T @ (np.sign(t) - V @ x), rtol=1e-10, atol=1e-9
     )
-    check_function(monkeypatch, sg.grad(residuals), x[:9], t[:650])
+    check_function(sg.grad(residuals), x[:9], t[:650])
 
 
 @pytest.mark.slow
-def test_every_kind_of_statement_is_cut(monkeypatch):
+def test_every_kind_of_statement_is_cut():
     rng = np.random.default_rng(5)
     A, k, b = rng.normal(size=(700, 4)), rng.integers(-700, 700, 60), rng.normal(size=300)
-    seen = check_function(monkeypatch, mixed, rng.normal(size=5), A, k, b)
-    seen |= check_function(monkeypatch, sg.grad(lambda x: mixed(x, A, k, b)[0]), rng.normal(size=5))
+    seen = check_function(mixed, rng.normal(size=5), A, k, b)
+    seen |= check_function(sg.grad(lambda x: mixed(x, A, k, b)[0]), rng.normal(size=5))
 
     def products(W, X, y):
         hidden = np.tanh(X @ W)
         return np.sum(hidden.T @ hidden) * np.sum(hidden[:, 0] * y) + np.max(hidden)
 
     W, X = rng.normal(size=(24, 20)) / 5, rng.normal(size=(900, 24))
-    seen |= check_function(monkeypatch, sg.value_and_grad(products), W, X, X[:, 0])
+    seen |= check_function(sg.value_and_grad(products), W, X, X[:, 0])
     seen |= check_function(
-        monkeypatch, sg.value_and_grad(lambda W: products(W, X, X[:, 0])), W.astype(np.float32)
+        sg.value_and_grad(lambda W: products(W, X, X[:, 0])), W.astype(np.float32)
     )
 
     def shared(w, t):
@@ -127,20 +129,18 @@ def test_every_kind_of_statement_is_cut(monkeypatch):
         return np.sum(np.log1p(np.sum(p, axis=1)))
 
     t = np.linspace(-1, 1, 60_000)
-    seen |= check_function(monkeypatch, sg.grad(shared), np.array([0.1, 0.7]), t, threads=2)
+    seen |= check_function(sg.grad(shared), np.array([0.1, 0.7]), t, threads=2)
 
     def streamed(a, b, c):
         h = np.exp(np.sin(a @ b))
         return np.sum(h, axis=0), np.sum(h, axis=1), h @ c, np.sum(c[0] * np.sum(b))
 
     shapes = (9000, 30), (30, 60), (60, 50)
-    seen |= check_function(
-        monkeypatch, streamed, *(rng.normal(size=s) / 5 for s in shapes), threads=2
-    )
+    seen |= check_function(streamed, *(rng.normal(size=s) / 5 for s in shapes), threads=2)
     assert seen >= STATEMENTS, STATEMENTS - seen
 
 
-def test_whole_numbers_cross_a_cut_exactly(monkeypatch):
+def test_whole_numbers_cross_a_cut_exactly():
     """2^53 + 1 is no double."""
     big = 2**53 + 1
 
@@ -148,20 +148,20 @@ def test_whole_numbers_cross_a_cut_exactly(monkeypatch):
         a, b = np.sum(k[:3]), np.sum(k[3:])
         return a - b, a + 1, b, (a > b) & (b > 0)
 
-    check_function(monkeypatch, f, np.array([big, 0, 2, 1, 3, big]))
+    check_function(f, np.array([big, 0, 2, 1, 3, big]))
 
 
 @pytest.mark.quick(1)
 @pytest.mark.parametrize("seed", range(4))
-def test_random_graphs(monkeypatch, seed):
+def test_random_graphs(seed):
     b = Builder(7000 + seed, "float32" if seed == 3 else "float64", 0.2)
     outs = expand_composites(drop_stops(b.outputs()))
-    check(monkeypatch, list(b.args), outs, b.values())
+    check(list(b.args), outs, b.values())
 
 
 @pytest.mark.quick(1)
 @pytest.mark.parametrize("seed", range(3))
-def test_functions_of_points(monkeypatch, seed):
+def test_functions_of_points(seed):
     points = Points(40 + seed)
     names, labels = list(points.reals), list(points.labels)
 
@@ -171,18 +171,18 @@ def test_functions_of_points(monkeypatch, seed):
         )
 
     arrays = [np.asarray(a) for a in (*points.reals.values(), *points.labels.values())]
-    check_function(monkeypatch, f, *arrays)
+    check_function(f, *arrays)
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_loops_of_plain_python(monkeypatch, seed):
+def test_loops_of_plain_python(seed):
     p = program(900 + seed)
-    check_function(monkeypatch, p.function(np), *p.arguments)
+    check_function(p.function(np), *p.arguments)
 
 
-def test_emitting_leaves_the_program_as_it_was(monkeypatch):
-    monkeypatch.setattr(emit_module, "PART_STATEMENTS", 3)
+def test_emitting_leaves_the_program_as_it_was():
+    tuning = replace(HOST_TUNING, part_statements=3)
     graph, outs = graph_of(sg.grad(residuals), np.full(60, 0.5), np.linspace(-1, 1, 33))
     program = lower(graph.args, outs, ["x", "t"], ["y"])
-    first = emit_module.emit(program, "f")
-    assert "f_part2(" in first.c and emit_module.emit(program, "f") == first
+    first = emit(program, "f", tuning=tuning)
+    assert "f_part2(" in first.c and emit(program, "f", tuning=tuning) == first

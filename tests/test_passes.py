@@ -7,7 +7,7 @@ import pytest
 
 import symgrad as sg
 from support.golden_functions import GOLDEN
-from symgrad.lower import schedule, verify
+from symgrad.lower import pipeline, verify
 from symgrad.lower.interpret import check, operations
 from symgrad.lower.program import Program
 from symgrad.lower.share import share
@@ -25,9 +25,9 @@ def state(program: Program) -> tuple[object, ...]:
 @pytest.mark.parametrize("name", ["mixture_middle", "network_wide_threads", *FEW])
 def test_passes_leave_their_argument_alone(name, monkeypatch):
     def watched(change):
-        def run(program, threads):
+        def run(program, *options):
             before = state(program)
-            made = change(program, threads)
+            made = change(program, *options)
             assert state(program) == before and made is not program
             mine = {id(b) for b in program.buffers}
             assert mine.isdisjoint(map(id, made.buffers))
@@ -36,7 +36,7 @@ def test_passes_leave_their_argument_alone(name, monkeypatch):
         run.__name__ = change.__name__
         return run
 
-    monkeypatch.setattr(schedule, "PASSES", tuple(map(watched, schedule.PASSES)))
+    monkeypatch.setattr(pipeline, "PASSES", tuple(map(watched, pipeline.PASSES)))
     graph, options = GOLDEN[name]()
     sg.generate.program_of(graph, **options)
 
@@ -46,8 +46,8 @@ def test_passes_leave_their_argument_alone(name, monkeypatch):
 def test_the_list_can_be_cut_short(name, monkeypatch):
     graph, _ = GOLDEN[name]()
     outs = share(graph.lowered_outs())
-    for count in range(len(schedule.PASSES)):
-        monkeypatch.setattr(schedule, "PASSES", schedule.PASSES[: len(schedule.PASSES) - 1])
+    for count in range(len(pipeline.PASSES)):
+        monkeypatch.setattr(pipeline, "PASSES", pipeline.PASSES[: len(pipeline.PASSES) - 1])
         program = sg.generate.program_of(graph)
         assert not verify.verify(program), count
         if operations(program, 20_000) <= 20_000:

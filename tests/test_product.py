@@ -9,6 +9,7 @@ import ctypes
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -16,22 +17,23 @@ import pytest
 
 import symgrad as sg
 from support import queries
-from support.codegen import FUSES
+from support.codegen import FUSES, tuned
 from support.functions import mixture
 from support.random_graphs import compare
 from support.sanitized import check_seeds, needs_sanitizers, run_sanitized
+from support.tunings import SHORT_STREAMS, SMALL_TILES
 from symgrad.generate import source_of
-from symgrad.lower import product, schedule
 from symgrad.lower.statements import Tiles
+from symgrad.lower.tuning import HOST_TUNING
 
 # Vectors of 16 bytes, and of 64, which a compiler makes of what the processor has: two panels side
 # by side are one tile then.
 WIDTHS = pytest.mark.parametrize("option", ["", "-D__AVX512F__"])
 
 
-def in_tiles(f, *args) -> str:
+def in_tiles(f, *args, tuning=None) -> str:
     """The C of a function, which has products in tiles; its values are compared."""
-    compiled = sg.compile(f, *args)
+    compiled = tuned(f, *args, tuning=tuning)
     assert queries.has(queries.program(compiled), Tiles)
     got, expected = compiled(*args), f(*args)
     for g, e in zip(
@@ -83,14 +85,13 @@ def test_other_labels(spec):
     ("", lambda a, b: (a * a) @ (b + 1)),  # copied by a loop that computes
     ("", lambda a, b: np.repeat(a, 2, axis=1)[:, 1:26] @ np.repeat(b, 2, axis=0)[1:26]),
 ])  # fmt: skip
-def test_factors_are_copied_where_they_lie(copied, f, dtype, request):
+def test_factors_are_copied_where_they_lie(copied, f, dtype):
     """Transposed, cut, batched: whatever an element's neighbours are in memory."""
     rng = np.random.default_rng(5)
     a, b = (rng.normal(size=(25, 25)).astype(dtype) for _ in "ab")
     source = in_tiles(f, a, b)
     assert f"sg_{copied}" in source if copied else "sg_panels" not in source
-    request.getfixturevalue("small_tiles")
-    in_tiles(lambda a, b: f(a, b), a, b)
+    in_tiles(f, a, b, tuning=SMALL_TILES)
 
 
 def test_factors_are_computed_while_they_are_copied():
@@ -174,26 +175,25 @@ def test_bits_depend_on_fused_multiply_add_alone(compiler, options, dtype, tmp_p
     np.testing.assert_array_equal(difference, a[:, 0] * b[0, 0] - a[:, 0] * b[0, 1])
 
 
-def error_of_long_sum(n, monkeypatch, tmp_path, compensate):
+def error_of_long_sum(n, compensate):
     """Of sums whose summands cancel, in half ulps of the sum of their sizes."""
-    monkeypatch.setenv("SYMGRAD_CACHE_DIR", str(tmp_path))
-    monkeypatch.setattr(product, "_COMPENSATE", compensate)
+    tuning = replace(HOST_TUNING, compensate_from_blocks=compensate)
     rng = np.random.default_rng(6)
     a = rng.uniform(1, 2, size=(2, n, 16))
     b = np.repeat([1.0, -1.0], n // 2)[None, :, None] * rng.uniform(1, 2, size=(2, 1, 16))
     a[1] *= 1e6
-    got = sg.compile(lambda a, b: np.einsum("zni,znj->zij", a, b), a, b)(a, b)
+    got = tuned(lambda a, b: np.einsum("zni,znj->zij", a, b), a, b, tuning=tuning)(a, b)
     exact = np.einsum("zni,znj->zij", a.astype(np.longdouble), b.astype(np.longdouble))
     bound = np.einsum("zni,znj->zij", np.abs(a), np.abs(b))
     return np.max(np.abs(got - exact) / bound) * 2.0**53
 
 
 @pytest.mark.slow
-def test_long_sums_are_compensated(monkeypatch, tmp_path):
+def test_long_sums_are_compensated():
     """The error does not grow with the number of blocks; each product has its own compensation."""
     n = 100_000
-    assert error_of_long_sum(n, monkeypatch, tmp_path / "with", 16) < 2
-    assert error_of_long_sum(n, monkeypatch, tmp_path / "without", n) > 4
+    assert error_of_long_sum(n, 16) < 2
+    assert error_of_long_sum(n, n) > 4
 
 
 @pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
@@ -217,10 +217,12 @@ def test_small_and_thin_products_stay_as_they_are():
 
 @pytest.mark.quick(1)
 @pytest.mark.parametrize("block", range(4))
-def test_random_graphs_in_tiles(block, small_tiles):
+def test_random_graphs_in_tiles(block):
     dtype = "float64" if block % 3 else "float32"
     seeds = range(5000 + 15 * block, 5000 + 15 * block + 15)
-    texts = [compare(seed, dtype, block % 2 == 1, products=0.5) for seed in seeds]
+    texts = [
+        compare(seed, dtype, block % 2 == 1, products=0.5, tuning=SMALL_TILES) for seed in seeds
+    ]
     assert any("sg_product" in text for text in texts)
 
 
@@ -308,9 +310,9 @@ def test_a_product_over_the_points_shares_their_pass(n):
 
 @pytest.mark.quick(1)
 @pytest.mark.parametrize("n", [4, 5, 9])
-def test_short_streams(n, short_streams):
+def test_short_streams(n):
     args = mixture_data(n, 3, 2)
-    compiled = sg.compile(sg.value_and_grad(mixture, (0, 1)), *args)
+    compiled = tuned(sg.value_and_grad(mixture, (0, 1)), *args, tuning=SHORT_STREAMS)
     assert 2 in queries.block_sizes(queries.program(compiled))
     value, slopes = compiled(*args)
     expected, by_hand = mixture_gradient(*args)
@@ -321,23 +323,25 @@ def test_short_streams(n, short_streams):
 
 @pytest.mark.quick(1)
 @pytest.mark.parametrize("block", range(4))
-def test_random_graphs_in_streams(block, short_streams):
+def test_random_graphs_in_streams(block):
     seeds = range(6000 + 15 * block, 6000 + 15 * block + 15)
-    texts = [compare(seed, "float64", block % 2 == 1, products=0.5) for seed in seeds]
+    texts = [
+        compare(seed, "float64", block % 2 == 1, products=0.5, tuning=SHORT_STREAMS)
+        for seed in seeds
+    ]
     assert any("sg_product" in text for text in texts)
 
 
 @pytest.mark.quick(1)
 @pytest.mark.parametrize("n", [37, 40, 64])
-def test_blocks_grow_where_each_of_them_adds_to_large_sums(n, short_streams, monkeypatch):
-    monkeypatch.setattr(schedule, "_ADDED_SHARE", 0.1)
+def test_blocks_grow_where_each_of_them_adds_to_large_sums(n):
 
     def net(W, V, X, y):
         return np.mean((np.tanh(np.tanh(X @ W) @ V) @ V[0] - y) ** 2)
 
     rng = np.random.default_rng(n)
     args = [rng.normal(size=shape) for shape in ((3, 6), (6, 6), (n, 3), (n,))]
-    compiled = sg.compile(sg.hessian(net, (0, 1)), *args)
+    compiled = tuned(sg.hessian(net, (0, 1)), *args, tuning=replace(SHORT_STREAMS, added_share=0.1))
     assert queries.block_sizes(queries.program(compiled)) & {4, 8, 16}
     expected_rows = compiled.graph.evaluate(*args)
     for row, expected in zip(compiled(*args), expected_rows, strict=True):
@@ -376,11 +380,11 @@ def layers(W, V, X, y):
 
 @pytest.mark.quick(1)
 @pytest.mark.parametrize("n", [4, 7])
-def test_what_cannot_run_in_blocks_of_points(n, short_streams):
+def test_what_cannot_run_in_blocks_of_points(n):
     rng = np.random.default_rng(n)
     shapes = (5, 4), (4, 3), (n, 5), (n, 3)
     args = [rng.normal(size=s) for s in shapes]
-    compiled = sg.compile(sg.value_and_grad(layers, (0, 1, 2)), *args)
+    compiled = tuned(sg.value_and_grad(layers, (0, 1, 2)), *args, tuning=SHORT_STREAMS)
     got, expected = compiled(*args), compiled.graph.evaluate(*args)
     np.testing.assert_allclose(got[0], layers(*args), rtol=1e-13)
     for g, e in zip(got[1], expected[1], strict=True):
@@ -412,10 +416,10 @@ def twice(W, V, X):
 @pytest.mark.quick(2)
 @pytest.mark.parametrize("n", [4, 7])
 @pytest.mark.parametrize("f", [chosen, causal, twice])
-def test_what_blocks_of_points_share(f, n, short_streams):
+def test_what_blocks_of_points_share(f, n):
     rng = np.random.default_rng(n)
     args = [rng.normal(size=s) for s in ((3, 5), (5, 3), (n, 3))]
-    compiled = sg.compile(f, *args)
+    compiled = tuned(f, *args, tuning=SHORT_STREAMS)
     assert 2 in queries.block_sizes(queries.program(compiled))
     got, expected = compiled(*args), f(*args)
     for g, e in zip(*(v if isinstance(v, tuple) else (v,) for v in (got, expected)), strict=True):
@@ -474,11 +478,11 @@ def test_panels_that_are_not_full_are_not_read_to_their_end(n, option, tmp_path)
 @pytest.mark.quick(1)
 @needs_sanitizers
 @pytest.mark.parametrize("n", [4, 7])
-def test_nothing_is_read_or_written_outside(n, short_streams, tmp_path):
+def test_nothing_is_read_or_written_outside(n, tmp_path):
     args = mixture_data(n, 3, 2)
     value, slopes = mixture_gradient(*args)
     like = [np.empty(()), *map(np.empty_like, slopes)]
-    compiled = sg.compile(sg.value_and_grad(mixture, (0, 1)), *args)
+    compiled = tuned(sg.value_and_grad(mixture, (0, 1)), *args, tuning=SHORT_STREAMS)
     (got,) = run_sanitized([compiled.source], [args], [like], tmp_path)
     for g, e in zip(got, (value, *slopes), strict=True):
         np.testing.assert_allclose(g, e, rtol=1e-11, atol=1e-13)
@@ -503,8 +507,8 @@ def test_panels_that_are_not_full(columns, option, tmp_path):
 @pytest.mark.slow
 @needs_sanitizers
 @WIDTHS
-def test_random_graphs_in_streams_under_sanitizers(short_streams, option, tmp_path):
-    sources = check_seeds(range(7000, 7020), tmp_path, option, products=0.5)
+def test_random_graphs_in_streams_under_sanitizers(option, tmp_path):
+    sources = check_seeds(range(7000, 7020), tmp_path, option, 0.5, SHORT_STREAMS)
     assert sum("sg_product" in s.c for s in sources) >= 3
 
 
@@ -512,12 +516,12 @@ def test_random_graphs_in_streams_under_sanitizers(short_streams, option, tmp_pa
 @needs_sanitizers
 @WIDTHS
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_carries_of_all_tiles(dtype, option, small_tiles, tmp_path):
+def test_carries_of_all_tiles(dtype, option, tmp_path):
     """Whole tiles, those at the edges and the triangle of a symmetric product: summands cancel."""
     rng, n = np.random.default_rng(8), 3000
     X, Y = (rng.uniform(1, 2, size=(n, k)).astype(dtype) for k in (31, 70))
     d = np.repeat([1.0, -1.0], n // 2).astype(dtype)
-    compiled = sg.compile(lambda X, Y, d: ((X.T * d) @ Y, (X.T * d) @ X), X, Y, d)
+    compiled = tuned(lambda X, Y, d: ((X.T * d) @ Y, (X.T * d) @ X), X, Y, d, tuning=SMALL_TILES)
     like = [np.empty((31, k), dtype) for k in (70, 31)]
     (got,) = run_sanitized([compiled.source], [[X, Y, d]], [like], tmp_path, option)
     assert not queries.has(queries.program(compiled), Tiles, carry=None)

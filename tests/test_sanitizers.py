@@ -27,21 +27,21 @@ from fuzz.kept import KEPT
 from fuzz.oracles import Subject
 from support.codegen import FATAL
 from support.sanitized import GCC, SANITIZE, check_seeds, needs_sanitizers, run_sanitized
-from symgrad.emit import c as emit_module
 from symgrad.emit.c import Source
 from symgrad.errors import SymgradWarning
 from symgrad.expr.evaluate import evaluate
 from symgrad.generate import source_of
+from symgrad.lower.tuning import HOST_TUNING, Tuning
 
 
-def program_source(seed: int, text: str | None = None):
+def program_source(seed: int, text: str | None = None, tuning: Tuning = HOST_TUNING):
     """C of a random program of NumPy, its loss and gradient; its arguments; the truth."""
     subject = Subject(text or program(seed)[0])
     f = sg.value_and_grad(subject.loss, argnums=subject.floats) if subject.floats else subject.loss
     with warnings.catch_warnings():  # of arguments that do not matter
         warnings.simplefilter("ignore", SymgradWarning)
         graph = sg.trace(f, *subject.args).simplify()
-    source = source_of(dataclasses.replace(graph, name=f"program_{seed}"))
+    source = source_of(dataclasses.replace(graph, name=f"program_{seed}"), tuning=tuning)
     flat = graph.flat(subject.args, {})
     inputs = [np.ascontiguousarray(a, n.dtype) for a, n in zip(flat, graph.args, strict=True)]
     truth = evaluate(graph.outs, dict(zip(graph.args, inputs, strict=True)))
@@ -65,8 +65,14 @@ def compile_optimised(text: str) -> None:
             assert done.returncode == 0, f"{compiler} {level}: {done.stderr}\n{text}"
 
 
-def check_programs(seeds, folder: Path, texts: Sequence[str | None] | None = None) -> list[Source]:
-    made = [program_source(s, t) for s, t in zip(seeds, texts or [None] * len(seeds), strict=True)]
+def check_programs(
+    seeds,
+    folder: Path,
+    texts: Sequence[str | None] | None = None,
+    tuning: Tuning = HOST_TUNING,
+) -> list[Source]:
+    texts = texts or [None] * len(seeds)
+    made = [program_source(s, t, tuning) for s, t in zip(seeds, texts, strict=True)]
     sources = [source for source, *_ in made]
     for source in sources:
         compile_optimised(source.c)
@@ -122,10 +128,10 @@ WAYS = ("sg_add_lanes(", "sg_product(", "sg_panels(", "sg_merge(", "sg_turn_rows
 
 @pytest.mark.slow
 @needs_sanitizers
-def test_programs_of_real_sizes(tmp_path, monkeypatch):
-    monkeypatch.setattr(emit_module, "PART_STATEMENTS", 25)
+def test_programs_of_real_sizes(tmp_path):
+    tuning = dataclasses.replace(HOST_TUNING, part_statements=25)
     texts = [*[None] * len(PROGRAMS), BLOCKS, LONG]
-    sources = check_programs([*PROGRAMS, 9100, 9101], tmp_path, texts)
+    sources = check_programs([*PROGRAMS, 9100, 9101], tmp_path, texts, tuning)
     text = "".join(source.c for source in sources)
     assert all(word in text for word in WAYS), [w for w in WAYS if w not in text]
 

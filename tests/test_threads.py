@@ -18,6 +18,7 @@ import subprocess
 import sys
 import threading
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -28,9 +29,10 @@ from support.agreement import close, leaves, same_bits
 from support.codegen import STRICT
 from support.functions import mixture, normals
 from support.lane_functions import Points
+from support.tunings import SHORT_STREAMS
 from symgrad.errors import BuildError, CompileError, SymgradWarning
 from symgrad.generate import source_of
-from symgrad.lower import lanes, product
+from symgrad.lower.tuning import HOST_TUNING
 from symgrad.options import Options
 from symgrad.runtime import call
 from symgrad.runtime.build import build
@@ -60,10 +62,13 @@ def openmp(tmp_path_factory):
         pytest.skip("the compiler has no OpenMP")
 
 
+EAGER = replace(HOST_TUNING, parallel_from_cost=0)  # loops are shared however little they do
+SHARED = replace(HOST_TUNING, share_from_work=0)  # and so are products
+
+
 @pytest.fixture
 def small(monkeypatch):
-    """Loops are shared however little they do; functions have some thousand points."""
-    monkeypatch.setattr(lanes, "_PARALLEL_COST", 0)
+    """Functions have some thousand points."""
     monkeypatch.setattr(lane_functions, "SIZES", (1023, 1024, 1025, 2048, 2050, 3333, 4096))
 
 
@@ -116,12 +121,12 @@ def teams(text):
     return len(re.findall(r"SG_TEAM(?:_IN_ORDER)?\(\d", text))
 
 
-def check(f, args, tolerance):
+def check(f, args, tolerance, tuning=HOST_TUNING):
     """Compare numbers of threads, orders and the evaluator; how many loops are shared."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SymgradWarning)
         graph = sg.trace(f, *args).simplify()
-    plain, shared = source_of(graph), source_of(graph, threads=4)
+    plain, shared = (source_of(graph, threads=n, tuning=tuning) for n in (1, 4))
     assert "SG_PARALLEL" not in plain.c
     assert "SG_TEAM" not in plain.c
     assert shared.parallel == (MARK in shared.c or teams(shared.c) > 0)
@@ -145,8 +150,8 @@ def check_random(seed):
     points = Points(seed, dtype)
     tolerance = 2e-3 if dtype is np.float32 else 1e-9
     args = points.reals, points.labels
-    count = check(points, args, tolerance)
-    return count + check(sg.value_and_grad(points.loss), args, tolerance)
+    count = check(points, args, tolerance, EAGER)
+    return count + check(sg.value_and_grad(points.loss), args, tolerance, EAGER)
 
 
 @pytest.mark.quick(1)
@@ -161,7 +166,7 @@ def test_most_of_them_are_shared(small):
     for seed in range(30_000, 30_010):
         points = Points(seed)
         graph = sg.trace(points, points.reals, points.labels).simplify()
-        shared += source_of(graph, threads=4).parallel
+        shared += source_of(graph, threads=4, tuning=EAGER).parallel
     assert shared >= 5
 
 
@@ -276,11 +281,10 @@ PANELS = MARK + r".*\n +SG_ALIGNED (?:double|float) \w+\[(\d+)\]"  # of the rows
     (GRADIENTS[0], ((250, 30), (30, 40), (40, 16))),
     (GRADIENTS[1], ((12_000, 30), (30, 40), (40, 16))),
 ])  # fmt: skip
-def test_products(f, shapes, dtype, monkeypatch):
-    monkeypatch.setattr(product, "SHARED_WORK", 0)
+def test_products(f, shapes, dtype):
     args = normals(*shapes, dtype=dtype)
-    assert check(f, args, 1e-11 if dtype is np.float64 else 2e-3) > 0
-    c = source_of(sg.trace(f, *args).simplify(), threads=4).c
+    assert check(f, args, 1e-11 if dtype is np.float64 else 2e-3, SHARED) > 0
+    c = source_of(sg.trace(f, *args).simplify(), threads=4, tuning=SHARED).c
     assert re.search(PANELS, c) or (f in GRADIENTS and teams(c))
 
 
@@ -289,13 +293,13 @@ def test_products_of_real_size():
     assert check(np.matmul, normals((60, 60), (60, 60)), 1e-12) == 0  # too small to share
 
 
-def test_arrays_of_products_are_small_enough_for_stacks(monkeypatch):
-    monkeypatch.setattr(product, "SHARED_WORK", 0)
+def test_arrays_of_products_are_small_enough_for_stacks():
     for dtype in (np.float64, np.float32):
         for m in (33, 97, 500, 5000):
             for k in (8, 100, 257, 5000):
                 a, b = np.empty((m, k), dtype), np.empty((k, 40), dtype)
-                c = source_of(sg.trace(np.matmul, a, b).simplify(), threads=4).c
+                graph = sg.trace(np.matmul, a, b).simplify()
+                c = source_of(graph, threads=4, tuning=SHARED).c
                 (size,) = re.findall(PANELS, c)
                 assert int(size) * np.dtype(dtype).itemsize <= 96 * 1024
 
@@ -381,12 +385,12 @@ class NothingShared(Exception):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_random_graphs_in_blocks(dtype, short_streams, monkeypatch):
+def test_random_graphs_in_blocks(dtype, monkeypatch):
     """Workspaces begin as NaN."""
-    monkeypatch.setattr(product, "SHARED_WORK", 0)
+    tuning = replace(SHORT_STREAMS, share_from_work=0)
 
     def run_c(plain, args, outs, values):
-        shared = codegen.c_of(args, outs, threads=3)
+        shared = codegen.c_of(args, outs, threads=3, tuning=tuning)
         if not teams(shared.c):
             raise NothingShared
         status, expected = codegen.run_c(plain, args, outs, values)
@@ -403,7 +407,7 @@ def test_random_graphs_in_blocks(dtype, short_streams, monkeypatch):
     count = 0
     for seed in range(31_000, 31_060):
         with contextlib.suppress(NothingShared):
-            random_graphs.compare(seed, dtype, seed % 2 == 1, products=0.5)
+            random_graphs.compare(seed, dtype, seed % 2 == 1, products=0.5, tuning=tuning)
             count += 1
     assert count >= 3
 
@@ -611,7 +615,6 @@ def test_fork():
 
 
 if __name__ == "__main__":
-    lanes._PARALLEL_COST = 0
     lane_functions.SIZES = (1023, 1024, 1025, 2048, 2050, 3333, 4096)
     warnings.simplefilter("ignore", SymgradWarning)
     print(sum(check_random(seed) for seed in range(*map(int, sys.argv[1:3]))), "shared loops")

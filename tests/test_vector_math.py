@@ -1,8 +1,8 @@
 """glibc's vector functions on the nasty places of their domains: same classes, few ulp.
 
-Each function of `_LIBMVEC` runs over one array in a vector loop, and the same C without vector functions
+Each function that glibc has for vectors runs over one array in a vector loop, and the same C without vector functions
 runs beside it. Classes (NaN, infinity, zero, sign) have to be equal; the error against mpmath has to
-stay below the bound that ARCHITECTURE and the comment in generated files promise.
+stay below the bound that docs/decisions/0018-… and the comment in generated files promise.
 
 Run as a program, ``python tests/test_vector_math.py``, it prints the largest error of each function.
 """
@@ -20,9 +20,9 @@ import numpy as np
 import pytest
 
 from support.codegen import c_of
-from symgrad.emit.c import _LIBMVEC
 from symgrad.expr.node import arg, bind
 from symgrad.expr.op import OPS
+from symgrad.ops.elementwise import vector_functions
 from symgrad.runtime.build import build, ffi
 from symgrad.runtime.compiler import find_compiler
 
@@ -160,14 +160,14 @@ def faults(name: str, dtype: str) -> list[str]:
 
 @pytest.mark.quick(6)
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-@pytest.mark.parametrize("name", _LIBMVEC)
+@pytest.mark.parametrize("name", vector_functions())
 def test_nasty_places(name, dtype):
     found = faults(name, dtype)
     assert not found, f"{len(found)}: " + "; ".join(found[:5])
 
 
 if __name__ == "__main__":
-    for name in sys.argv[1:] or _LIBMVEC:
+    for name in sys.argv[1:] or vector_functions():
         for dtype in ("float64", "float32"):
             inputs, got, plain = both(name, dtype)
             e = errors(name, inputs, got, plain)

@@ -19,18 +19,19 @@ from support import queries, random_graphs
 from support.codegen import c_of, program_of, run_c
 from support.loop_mutants import MUTANTS, loops
 from support.random_graphs import Builder
-from support.tiny_tuning import make_tiny
+from support.tunings import TINY, TINY_LOOPS
 from symgrad.diff.modes import drop_stops, vjp, zeros_like
 from symgrad.errors import InternalError
 from symgrad.expr.node import Expr, arg, bind, const
 from symgrad.expr.walk import expand_composites
 from symgrad.lower import verify
 from symgrad.lower.bounds import Bounds, constant, plus
+from symgrad.lower.pipeline import lower
 from symgrad.lower.program import Program
 from symgrad.lower.scalar import INDEX_DIV, INDEX_MOD, index_of, load_of
-from symgrad.lower.schedule import lower
 from symgrad.lower.share import share
 from symgrad.lower.statements import Best, Buffer, Check, Flush, Loop, Merge, Store, Zero
+from symgrad.lower.tuning import HOST_TUNING
 from symgrad.ops.linear import gather
 from symgrad.simplify import simplify
 
@@ -431,7 +432,10 @@ ROWS = [
 ]
 
 
-def lowered(args, outs, threads=1):
+TUNINGS = {"default": HOST_TUNING, "tiny": TINY, "tiny loops": TINY_LOOPS}
+
+
+def lowered(args, outs, threads=1, tuning=HOST_TUNING):
     """The program, verified behind each pass because conftest says so."""
     outs = simplify(outs).outs
     outs = simplify(
@@ -440,7 +444,7 @@ def lowered(args, outs, threads=1):
     outs = expand_composites(drop_stops(share(outs)))
     names = [f"x{k}" for k in range(len(args))], [f"y{k}" for k in range(len(outs))]
     assert verify.ENABLED
-    return lower(args, outs, *names, threads=threads)
+    return lower(args, outs, *names, threads=threads, tuning=tuning)
 
 
 def random_graph(seed, derivatives):
@@ -453,16 +457,14 @@ def random_graph(seed, derivatives):
 
 
 @pytest.mark.quick(1)
-@pytest.mark.parametrize("tuning", ["default", "tiny", "tiny loops"])
+@pytest.mark.parametrize("tuning", TUNINGS)
 @pytest.mark.parametrize("shapes", ["few rows", "rows"])
 def test_random_graphs_have_no_fault(tuning, shapes, monkeypatch):
     if shapes == "rows":
         monkeypatch.setattr(random_graphs, "SHAPES", ROWS)
-    if tuning != "default":
-        make_tiny(monkeypatch, tuning == "tiny loops")
     for seed in range(7000, 7030):
         args, outs = random_graph(seed, seed % 2 == 0)
-        lowered(args, outs, threads=1 + seed % 3)
+        lowered(args, outs, 1 + seed % 3, TUNINGS[tuning])
 
 
 def norm_of_first_rows(A):
@@ -505,16 +507,14 @@ USERS = [
 
 @pytest.mark.quick(3)
 @pytest.mark.parametrize("f", USERS, ids=lambda f: f.__name__)
-@pytest.mark.parametrize("tuning", ["default", "tiny", "tiny loops"])
-def test_programs_of_users_have_no_fault(f, tuning, monkeypatch):
-    if tuning != "default":
-        make_tiny(monkeypatch, tuning == "tiny loops")
+@pytest.mark.parametrize("tuning", TUNINGS)
+def test_programs_of_users_have_no_fault(f, tuning):
     for size in (33, 64, 150):
         for derivative in (sg.value_and_grad(f), sg.hessian(f) if size == 33 else sg.grad(f)):
             graph = sg.trace(derivative, np.ones((size, 2)))
             outs = share(graph.simplify().lowered_outs())
             names = ["A"], [f"y{k}" for k in range(len(outs))]
-            lower(graph.args, outs, *names, threads=1 + size % 2)
+            lower(graph.args, outs, *names, threads=1 + size % 2, tuning=TUNINGS[tuning])
 
 
 def test_labels_and_indices_given_by_the_caller():
@@ -623,10 +623,9 @@ def test_arrays_with_fewer_rows_than_points(f, gradient, columns, sizes):
 def test_start_values_may_stand_apart_from_streams(monkeypatch):
     """Lowering stopped with an AssertionError: a start value inside a loop had a stream's axis."""
     monkeypatch.setattr(random_graphs, "SHAPES", ROWS)
-    make_tiny(monkeypatch)
     for seed in (2004, 2260):
         args, outs = random_graph(seed, True)
-        lowered(args, outs, threads=3)
+        lowered(args, outs, 3, TINY)
 
 
 # ---- switches ------------------------------------------------------------------------------------
@@ -640,9 +639,9 @@ def broken(program: Program) -> Program:
 def test_a_fault_stops_a_compilation_only_if_asked_to(monkeypatch):
     program = broken(lowered(*random_graph(7000, False)))
     with pytest.raises(InternalError, match="range, after place: .* by Store"):
-        verify.after("place", program)
+        verify.after("place", program, HOST_TUNING)
     monkeypatch.setattr(verify, "ENABLED", False)
-    verify.after("place", program)
+    verify.after("place", program, HOST_TUNING)
 
 
 @pytest.mark.parametrize("value, enabled", [("1", True), ("0", False), (None, False)])

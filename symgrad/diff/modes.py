@@ -24,11 +24,10 @@ from symgrad.errors import DifferentiationError, at_user_line
 from symgrad.expr.node import CONST, FLOATS, Expr, arg, bind, const, is_const
 from symgrad.expr.op import Kind
 from symgrad.expr.walk import depends_on, rebuild, substitute, toposort
-from symgrad.ops.elementwise import SELECT, invert, join, meet, select
-from symgrad.ops.linear import MOVES, PAD, broadcast_to, lead, pad, slice_
+from symgrad.ops.elementwise import DIVIDE, SELECT, STOP_GRADIENT, invert, join, meet, select
+from symgrad.ops.linear import BROADCAST, PAD, broadcast_to, is_view, lead, pad, slice_
 from symgrad.ops.reduce import spread
 
-_REDUCE_AXES = frozenset({"max", "min", "prod", "logsumexp", "norm"})
 _Condition = tuple[Expr, bool]  # a bool expression, and what it is where a value is not zero
 # The zeros around a product: a condition, or the shape, starts and steps of a window.
 _Zeros = _Condition | tuple[Any, Any, Any]
@@ -203,11 +202,11 @@ def _condition_of(node: Expr, condition: Expr, a: Expr) -> Expr | None:
 
     That is so for a reduction, and for everything if it is one condition for all elements.
     """
-    if condition.name == "broadcast" and condition.args[0].shape == ():
+    if condition.op is BROADCAST and condition.args[0].shape == ():
         condition = condition.args[0]
     if condition.shape == ():
         return broadcast_to(condition, a.shape)
-    return spread(condition, a, node.attrs[0]) if node.name in _REDUCE_AXES else None
+    return spread(condition, a, node.attrs[0]) if node.op.reduces else None
 
 
 def _total(terms: Sequence[Expr]) -> Expr:
@@ -271,7 +270,7 @@ def scale(
             supports.of(partial) if is_infinite and partial.op is not CONST else None,
         )
     # 1/y as a partial reads better, and rounds once less, as a division
-    if partial.name == "divide" and is_const(partial.args[0], 1):
+    if partial.op is DIVIDE and is_const(partial.args[0], 1):
         result = t / partial.args[1]
     else:
         result = t * partial
@@ -350,7 +349,7 @@ def _selected_last(e: Expr) -> Expr:
     """The same with what is moved or repeated selected afterwards."""
     moves: list[Expr] = []
     inside = e
-    while inside.op in MOVES:
+    while is_view(inside):
         moves.append(inside)
         inside = inside.args[0]
     if not moves or not _has_zero_branch(inside):
@@ -417,7 +416,7 @@ def drop_stops(outs: Sequence[Expr]) -> list[Expr]:
     mapped: dict[Expr, Expr] = {}
     for node in toposort(outs):
         args = tuple([mapped[a] for a in node.args])
-        mapped[node] = args[0] if node.name == "stop_gradient" else rebuild(node, args)
+        mapped[node] = args[0] if node.op is STOP_GRADIENT else rebuild(node, args)
     return [mapped[o] for o in outs]
 
 

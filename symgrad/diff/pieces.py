@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from symgrad.diff import modes
 from symgrad.expr import validate
 from symgrad.expr.node import Expr, arg
+from symgrad.expr.op import Moves
 from symgrad.expr.walk import rebuild, substitute, toposort, users
-from symgrad.ops.linear import permute, reshape
+from symgrad.ops.linear import PERMUTE, permute, reshape
 
-_VIEWS = frozenset({"slice", "reshape", "permute", "gather"})
-_ONE_TO_ONE = frozenset({"reshape", "permute"})
+_PARTS = (Moves.SOME, Moves.ONCE)  # with no more elements, mostly
 _MOST_PIECES = 16  # the blocks of a Hessian grow with the square
 _MOST_READ = 1.5  # elements in all pieces but the whole, for one of the array
 
@@ -84,7 +84,7 @@ def _read(outs: Sequence[Expr], whole: Expr) -> list[Expr]:
     nodes = toposort(outs)
     views = {whole}
     for node in nodes:
-        if node.name in _VIEWS and node.args[0] in views:
+        if node.op.moves in _PARTS and node.args[0] in views:
             views.add(node)
     readers, results = users(nodes), set(outs)
     return [
@@ -98,7 +98,7 @@ def _same_elements(views: Sequence[Expr]) -> dict[Expr, list[Expr]]:
     groups: dict[Expr, list[Expr]] = {}
     for view in views:
         root = view
-        while root.name in _ONE_TO_ONE:
+        while root.op.moves is Moves.ONCE:
             root = root.args[0]
         groups.setdefault(root, []).append(view)
     return groups
@@ -121,7 +121,7 @@ def _chain(view: Expr, root: Expr) -> list[Expr]:
 def _undone(view: Expr, root: Expr, value: Expr) -> Expr:
     """`root` where its reshaped and permuted `view` has this value."""
     for node in _chain(view, root):
-        if node.name == "permute":
+        if node.op is PERMUTE:
             value = permute(value, tuple(node.attrs[0].index(k) for k in range(node.ndim)))
         else:
             value = reshape(value, node.args[0].shape)

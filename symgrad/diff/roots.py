@@ -22,16 +22,34 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from symgrad.diff import modes
-from symgrad.expr.node import DEPTH_SHIFT, FLOATS, Expr, bind, const, is_const
-from symgrad.expr.op import OPS, Kind, Op
+from symgrad.expr.node import DEPTH_SHIFT, FLOATS, Expr, const, is_const
+from symgrad.expr.op import Kind, Moves, Op
 from symgrad.expr.walk import rebuild, substitute, toposort
 from symgrad.ops.einsum import EINSUM, einsum
-from symgrad.ops.elementwise import SELECT, both, equal, select, sign, slope, square
-from symgrad.ops.linear import broadcast, permute, sum_
+from symgrad.ops.elementwise import (
+    ADD,
+    AND,
+    DIVIDE,
+    EQUAL,
+    MULTIPLY,
+    NEGATIVE,
+    NOT,
+    NOT_EQUAL,
+    SELECT,
+    SIGN,
+    SLOPE,
+    SUBTRACT,
+    absolute,
+    both,
+    equal,
+    is_finite,
+    select,
+    sign,
+    slope,
+)
+from symgrad.ops.linear import broadcast, permute
 
-_SLOPE, _SIGN = OPS["slope"], OPS["sign"]
-ROOTS = frozenset({"norm", "hypot", "absolute", "sqrt"})
-_VIEWS = frozenset({"broadcast", "reshape", "permute"})
+_SHOW_ALL = (Moves.ONCE, Moves.REPEATED)  # each element
 # Rows that mix elements count as constant: at r = 0 the derivative of an even function by any
 # other element is zero, and a second solve would cost more than all the rest.
 _THROUGH = frozenset({Kind.ELEMENTWISE, Kind.LINEAR, Kind.EINSUM})
@@ -70,7 +88,7 @@ class _Sum:
             changed |= limit is not None
             terms.append(term if limit is None else _where(root, limit, term))
         for x, k in self.signs.items():
-            root, term = bind("absolute", x), k * sign(x)
+            root, term = absolute(x), k * sign(x)
             limit = _limit(k * x, root, settled)
             changed |= limit is not None
             terms.append(term if limit is None else _where(root, limit, term))
@@ -82,7 +100,7 @@ def _plus(a: Expr | None, b: Expr | None) -> Expr | None:
 
 
 def _where(root: Expr, limit: Expr, term: Expr) -> Expr:
-    return select(both(equal(root, 0), bind("isfinite", limit)), limit, term)
+    return select(both(equal(root, 0), is_finite(limit)), limit, term)
 
 
 def extended(outs: Sequence[Expr], signs: bool = True) -> list[Expr]:
@@ -92,7 +110,7 @@ def extended(outs: Sequence[Expr], signs: bool = True) -> list[Expr]:
     own; rules that know what it is part of come first (`signs` False, then True).
     """
     nodes = toposort(outs)
-    begins = (_SLOPE, _SIGN) if signs else (_SLOPE,)
+    begins = (SLOPE, SIGN) if signs else (SLOPE,)
     if all(n.op not in begins for n in nodes):
         return list(outs)
     collects = _collecting(nodes, begins)
@@ -141,11 +159,11 @@ def _told(condition: Expr) -> frozenset[Expr]:
     while stack and looked < _MOST_CONDITIONS:
         e = stack.pop()
         looked += 1
-        if e.name in _VIEWS or e.name in ("logical_not", "logical_and"):
+        if e.op.moves in _SHOW_ALL or e.op in (NOT, AND):
             stack.extend(e.args)
-        elif e.name in ("equal", "not_equal") and is_const(e.args[1], 0):
+        elif e.op in (EQUAL, NOT_EQUAL) and is_const(e.args[1], 0):
             base = _base(e.args[0])
-            if base.name in ROOTS:
+            if base.op.radicand is not None:
                 found.add(base)
     return frozenset(found)
 
@@ -159,11 +177,11 @@ def _collecting(nodes: Sequence[Expr], begins: tuple[Op, ...]) -> dict[Expr, tup
             if node.dtype in FLOATS:
                 collects[node] = ()
         elif (
-            node.name in ("add", "subtract", "negative")
+            node.op in (ADD, SUBTRACT, NEGATIVE)
             and having
-            or node.name == "multiply"
+            or node.op is MULTIPLY
             and len(having) == 1
-            or node.name == "divide"
+            or node.op is DIVIDE
             and having == (0,)
         ):
             collects[node] = having
@@ -173,22 +191,22 @@ def _collecting(nodes: Sequence[Expr], begins: tuple[Op, ...]) -> dict[Expr, tup
 def _collected(
     node: Expr, args: tuple[Expr, ...], places: tuple[int, ...], sums: dict[Expr, _Sum]
 ) -> _Sum:
-    if node.op is _SLOPE:
+    if node.op is SLOPE:
         return _Sum(None, {args[1]: args[0]}, {})
-    if node.op is _SIGN:
+    if node.op is SIGN:
         return _Sum(None, {}, {args[0]: const(1, node.dtype, node.shape)})
     parts = [sums[a] if k in places else None for k, a in enumerate(node.args)]
-    if node.name == "multiply":
+    if node.op is MULTIPLY:
         (k,) = places
         return sums[node.args[k]].map(lambda e: e * args[1 - k])
-    if node.name == "divide":
+    if node.op is DIVIDE:
         return sums[node.args[0]].map(lambda e: e / args[1])
-    if node.name == "negative":
+    if node.op is NEGATIVE:
         return sums[node.args[0]].map(operator.neg)
     left, right = (
         _Sum(a, {}, {}) if part is None else part for a, part in zip(args, parts, strict=True)
     )
-    return left.plus(right.map(operator.neg) if node.name == "subtract" else right)
+    return left.plus(right.map(operator.neg) if node.op is SUBTRACT else right)
 
 
 def _contracted(
@@ -204,12 +222,12 @@ def _contracted(
     shape = node.args[p].shape
     if len(set(labels)) < len(labels):
         return None
-    bases = [_base(r) for r in whole.slopes] + [bind("absolute", x) for x in whole.signs]
+    bases = [_base(r) for r in whole.slopes] + [absolute(x) for x in whole.signs]
     inside = []
     for q, other in enumerate(args):
         if q == p or not set(inputs[q]) <= set(labels) or len(set(inputs[q])) < other.ndim:
             continue
-        if any(_between(other, b) is not None for b in bases if b.name in ROOTS):
+        if any(_between(other, b) is not None for b in bases if b.op.radicand):
             inside.append(q)
             order = sorted(range(other.ndim), key=lambda k: labels.index(inputs[q][k]))  # noqa: B023
             moved = permute(other, tuple(order))
@@ -224,7 +242,7 @@ def _contracted(
 
 def _base(root: Expr) -> Expr:
     """The row that makes a root, below views."""
-    while root.name in _VIEWS:
+    while root.op.moves in _SHOW_ALL:
         root = root.args[0]
     return root
 
@@ -232,7 +250,7 @@ def _base(root: Expr) -> Expr:
 def _limit(divided: Expr, root: Expr, settled: frozenset[Expr]) -> Expr | None:
     """a + b r² of divided = a r + b r³ + …, or None if that is 0 everywhere."""
     base = _base(root)
-    if base in settled or base.name not in ROOTS:
+    if base in settled or base.op.radicand is None:
         return None
     between = _between(divided, base)
     if between is None:
@@ -247,22 +265,16 @@ def _limit(divided: Expr, root: Expr, settled: frozenset[Expr]) -> Expr | None:
     (limit,) = substitute([first], zero)
     if third is not None:
         (rest,) = substitute([third], zero)
-        (size,) = substitute([root], {base: _square(base)})
-        limit = limit + select(bind("isfinite", rest), rest * size / 6, 0)
+        assert base.op.radicand is not None
+        square = base.op.radicand(base.args, base.attrs)
+        (size,) = substitute([root], {base: square})
+        limit = limit + select(is_finite(rest), rest * size / 6, 0)
     return limit
 
 
 def _by_root(e: Expr, base: Expr, stops: list[Expr]) -> Expr | None:
     one = const(1, base.dtype, base.shape)
     return modes.jvp([e], [base, *stops], [one, *[None] * len(stops)])[0]
-
-
-def _square(base: Expr) -> Expr:
-    if base.name == "norm":
-        return sum_(square(base.args[0]), base.attrs[0])
-    if base.name == "sqrt":
-        return base.args[0]
-    return functools.reduce(operator.add, map(square, base.args))
 
 
 def _between(top: Expr, base: Expr) -> list[Expr] | None:

@@ -31,10 +31,19 @@ from symgrad.expr.node import CONST, FLOATS, Expr, const, const_value
 from symgrad.expr.op import Kind
 from symgrad.expr.walk import toposort
 from symgrad.lower.access import accesses
-from symgrad.lower.lanes import COSTLY, FEWEST_ROUNDS, LANES, only_adds
+from symgrad.lower.lanes import COSTLY, LANES, only_adds
 from symgrad.lower.program import Program, statements
-from symgrad.lower.scalar import COS_TURNED, GUARD, INDEX, LOAD, SIN_TURNED, is_next, loads
-from symgrad.lower.schedule import row_strides
+from symgrad.lower.scalar import (
+    COS_TURNED,
+    GUARD,
+    INDEX,
+    INDEX_DIV,
+    INDEX_MOD,
+    LOAD,
+    SIN_TURNED,
+    is_next,
+    loads,
+)
 from symgrad.lower.statements import (
     Best,
     Buffer,
@@ -51,9 +60,12 @@ from symgrad.lower.statements import (
     Turns,
     Zero,
     is_flat,
+    row_strides,
     values,
 )  # fmt: skip
+from symgrad.lower.tuning import HOST_TUNING, Tuning
 from symgrad.names import standard_headers
+from symgrad.ops.elementwise import ADD, CONVERT, MULTIPLY, SUBTRACT, vector_functions
 from symgrad.resources import template_folder
 from symgrad.runtime.cache import open_cache
 
@@ -64,11 +76,6 @@ C_TYPES = {
     "int32": "int32_t",
     "bool": "bool",
 }
-PART_STATEMENTS = 250  # C compilers are superlinear in a function's length; see ARCHITECTURE.md
-UNIT_PARTS = 16  # parts that one compiler translates, where several work on a file at once
-SUM_BLOCK = 128  # elements summed between two compensated additions, as in NumPy's pairwise sums
-INNER_BLOCK = 16  # elements that one lane adds before they go to its sum, to keep errors short
-_EXTREMUM_LANES = 32  # so many that compilers do not write the loop over them out
 _ZERO = const(0, "int64")
 _WRITTEN_OUT = 32  # rounds; compilers may write such loops out. gcc does up to 16
 _ADDING = {Tiles: "product", Flush: "sg_add_lanes", Merge: "sg_merge"}  # names of their functions
@@ -176,7 +183,8 @@ def literal(value: Any, dtype: str) -> str:
 
 
 class _Emitter:
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, tuning: Tuning) -> None:
+        self.tuning = tuning
         body, zeros, self.bodies_of = _open_single_rounds(program.body)
         self.program = program = replace(program, body=body)
         self.buffers = {b.number: b for b in program.buffers}
@@ -384,7 +392,7 @@ class _Emitter:
             if self.lanes is not None and only_adds(s.body, s.index):
                 return self._inner_sum(s, name, depth)
             outer = self.branchless
-            elementwise = self.lanes is None and (s.simd or _is_elementwise(s))
+            elementwise = self.lanes is None and (s.simd or _is_elementwise(s, self.tuning))
             self.branchless = outer or elementwise
             self.path.append(s)
             body = self.body(s.body[: len(s.body) - s.in_order], depth + 1)
@@ -685,11 +693,12 @@ class _Emitter:
                              part=self._fresh()))  # fmt: skip
             met |= self.met
         begin, end = self._bounds(loop)
-        cut = loop.is_plain and loop.extent > INNER_BLOCK
-        full = loop.extent // INNER_BLOCK * INNER_BLOCK if cut else 0
+        block = self.tuning.inner_block
+        cut = loop.is_plain and loop.extent > block
+        full = loop.extent // block * block if cut else 0
         self.met = met
         return dict(kind="inner sum", index=name, begin=full or begin, end=end, before=before,
-                    adds=adds, start=self._fresh(), block=INNER_BLOCK, full=full,
+                    adds=adds, start=self._fresh(), block=block, full=full,
                     rest=not cut or full < loop.extent)  # fmt: skip
 
     def _bounds(self, loop: Loop) -> tuple[str, str]:
@@ -741,7 +750,7 @@ class _Emitter:
 
     def _is_extremum(self, loop: Loop) -> bool:
         """Whether a long loop only takes maxima and minima that it does not move."""
-        return loop.extent >= 2 * _EXTREMUM_LANES and loop.is_plain and all(
+        return loop.extent >= 2 * self.tuning.extremum_lanes and loop.is_plain and all(
             isinstance(s, Store)
             and s.op in ("max", "min")
             and s.buffer.dtype in FLOATS
@@ -756,10 +765,11 @@ class _Emitter:
         records = self.body(loop.body, depth + 1)
         self.names = first  # what was declared inside is declared again behind the lanes
         self.simd = True
+        lanes = self.tuning.extremum_lanes
         return dict(
-            kind="extremum in lanes", index=name, lanes=_EXTREMUM_LANES, extent=loop.extent,
+            kind="extremum in lanes", index=name, lanes=lanes, extent=loop.extent,
             scalar=any(r.get("calls") for r in records),
-            full=loop.extent // _EXTREMUM_LANES * _EXTREMUM_LANES, start=self._fresh(),
+            full=loop.extent // lanes * lanes, start=self._fresh(),
             lane=self._fresh(), before=[r for r in records if r["kind"] != "extremum"],
             extrema=[dict(r, partial=self._fresh(), select=self._helper("sg_select", s.value.dtype))
                      for r, s in zip((r for r in records if r["kind"] == "extremum"), loop.body,
@@ -777,14 +787,15 @@ class _Emitter:
         self.names = first  # what was declared inside is declared again behind the lanes
         adds = [r for r in records if r["kind"] == "assign"]
         full = loop.extent // LANES * LANES
-        long = loop.extent > SUM_BLOCK
+        block = self.tuning.sum_block
+        long = loop.extent > block
         calls = any(r.get("calls") for r in records)
         vector = calls and not any(r.get("branches") for r in records)
         self.simd = self.simd or vector
         return dict(
             scalar=calls, vector=vector,
             kind="sum", index=name, lanes=LANES, full=full, extent=loop.extent,
-            block=SUM_BLOCK if long else full, position=self._fresh(), start=self._fresh(),
+            block=block if long else full, position=self._fresh(), start=self._fresh(),
             lane=self._fresh(), long=long, before=[r for r in records if r["kind"] != "assign"],
             sums=[
                 dict(target=a["target"], value=a["value"], type=C_TYPES[s.buffer.dtype],
@@ -867,7 +878,7 @@ class _Emitter:
             return name, _PLUS if "+" in name else _ATOM
         if node.op is LOAD:
             return self.place(self.buffers[node.attrs[0]], node.args), _ATOM
-        if node.name == "convert":
+        if node.op is CONVERT:
             if node.args[0].dtype == "bool" and node.dtype not in FLOATS:
                 # gcc's -Wbool-compare sees through a cast where the number is compared
                 choice = f"{self.spell(node.args[0], _OR)} ? 1 : 0"
@@ -933,10 +944,10 @@ def _coefficient(entry: Expr, index: Expr) -> int | None:
         return 1
     if index not in toposort([entry]):
         return 0
-    if entry.name in ("add", "subtract"):
+    if entry.op in (ADD, SUBTRACT):
         a, b = (_coefficient(part, index) for part in entry.args)
-        return None if a is None or b is None else a + b if entry.name == "add" else a - b
-    if entry.name == "multiply":
+        return None if a is None or b is None else a + b if entry.op is ADD else a - b
+    if entry.op is MULTIPLY:
         for factor, other in (entry.args, entry.args[::-1]):
             if factor.op is CONST:
                 inner = _coefficient(other, index)
@@ -985,13 +996,13 @@ def _open_single_rounds(body: list[Any]) -> tuple[list[Any], list[Expr], dict[in
     return made[id(body)], zeros, made
 
 
-def _is_elementwise(loop: Loop) -> bool:
+def _is_elementwise(loop: Loop, tuning: Tuning) -> bool:
     """Whether the rounds of a loop are independent of each other, and worth vectorising.
 
     Each round stores to elements of its own, and reads of what the loop writes only these. Short
     loops are worth it for functions such as exp.
     """
-    if loop.extent < FEWEST_ROUNDS or not all(isinstance(s, Store) for s in loop.body):
+    if loop.extent < tuning.vector_from_rounds or not all(isinstance(s, Store) for s in loop.body):
         return False
     nodes = toposort([v for s in loop.body for v in values(s)])
     if loop.extent < 2 * LANES and all(n.op.cost < COSTLY for n in nodes):
@@ -1081,13 +1092,13 @@ def _split_constant(index: Expr) -> tuple[Expr | None, int]:
     while node is not None:
         if node.op is CONST:
             return None, shift + int(const_value(node))
-        if node.name == "add" and node.args[0].op is CONST:
+        if node.op is ADD and node.args[0].op is CONST:
             shift += int(const_value(node.args[0]))
             node = node.args[1]
-        elif node.name == "add" and node.args[1].op is CONST:
+        elif node.op is ADD and node.args[1].op is CONST:
             shift += int(const_value(node.args[1]))
             node = node.args[0]
-        elif node.name == "subtract" and node.args[1].op is CONST:
+        elif node.op is SUBTRACT and node.args[1].op is CONST:
             shift -= int(const_value(node.args[1]))
             node = node.args[0]
         else:
@@ -1102,7 +1113,7 @@ def _join_divisions(entries: list[tuple[Any, int]]) -> list[tuple[Any, int]]:
         changed = False
         for k in range(len(entries) - 1):
             (high, high_stride), (low, low_stride) = entries[k], entries[k + 1]
-            if high.name == "index_div" and low.name == "index_mod" and high.args == low.args:
+            if high.op is INDEX_DIV and low.op is INDEX_MOD and high.args == low.args:
                 if high_stride == low_stride * int(const_value(low.args[1])):
                     entries = [*entries[:k], (low.args[0], low_stride), *entries[k + 2 :]]
                     changed = True
@@ -1117,13 +1128,14 @@ def emit(
     program: Program,
     name: str,
     *,
+    tuning: Tuning = HOST_TUNING,
     comment: Sequence[str] = (),
     version: str = "",
     input_notes: Sequence[str] = (),
     output_notes: Sequence[str] = (),
 ) -> Source:
     """C source and header of a program. All text in `comment` and notes must be comment-safe."""
-    emitter = _Emitter(program)
+    emitter = _Emitter(program, tuning)
     records = emitter.whole()
     workspace = program.workspace_bytes
     parts, slots = _parts(records, emitter, workspace // 8)
@@ -1162,7 +1174,7 @@ def emit(
         parts=[
             dict(
                 records=p.records,
-                unit=k // UNIT_PARTS,
+                unit=k // tuning.unit_parts,
                 arrays=[_array(b, shared) for b in arrays if b.name in p.used],
                 parameters=[
                     b.name for b in (*program.inputs, *program.outputs) if b.name in p.used
@@ -1187,7 +1199,7 @@ def emit(
         workspace_bytes=workspace,
         data=tuple(b.data for b in captured),  # type: ignore[misc]
         data_names=tuple(f"{name}_{b.name}" for b in captured),
-        units=-(-len(parts) // UNIT_PARTS),
+        units=-(-len(parts) // tuning.unit_parts),
         parallel=emitter.parallel,
         blas=emitter.blas,
     )
@@ -1263,12 +1275,13 @@ def _parts(
     loaded where they are first used: everything else stays local, and live ranges stay short.
     Both matter: compilers take several times longer otherwise.
     """
-    if len(records) <= PART_STATEMENTS:
+    tuning = emitter.tuning
+    if len(records) <= tuning.part_statements:
         return [_Part(records, _words(records))], 0
     words = [_words(r) for r in records]
     defined = {_defined(r): k for k, r in enumerate(records)}
     read = [sorted(w & defined.keys(), key=lambda n: (len(n), n)) for w in words]
-    starts = _starts(read, defined)
+    starts = _starts(read, defined, tuning.part_statements)
     crossing: dict[str, int] = {}
     parts: list[_Part] = []
     for start, end in zip(starts, [*starts[1:], len(records)], strict=True):
@@ -1309,14 +1322,14 @@ def _defined(record: dict[str, Any]) -> str | None:
     return None
 
 
-def _starts(read: Sequence[Sequence[str]], defined: dict[str | None, int]) -> list[int]:
+def _starts(read: Sequence[Sequence[str]], defined: dict[str | None, int], most: int) -> list[int]:
     """Where each part begins: loads of values from before count as statements."""
     starts = [0]
     size = 0
     loaded: set[str] = set()
     for k, names in enumerate(read):
         loads_ = {n for n in names if defined[n] < starts[-1]} - loaded
-        if size + 1 + len(loads_) > PART_STATEMENTS and k > starts[-1]:
+        if size + 1 + len(loads_) > most and k > starts[-1]:
             starts.append(k)
             size = 0
             loaded = set()
@@ -1358,17 +1371,15 @@ def _helpers(emitter: _Emitter) -> list[str]:
     return out
 
 
-_LIBMVEC = """acos acosh asin asinh atan atan2 atanh cbrt cos cosh erf erfc exp expm1 hypot log
-    log10 log1p log2 pow sin sinh tan tanh""".split()  # those of glibc 2.35
+_SIN_AND_COS = ("sin", "cos")  # C functions: gcc makes one call of both, which is no vector
 
 
 def _vector_math(used: set[str], helpers: list[str]) -> list[dict[str, Any]]:
     """Declarations of the functions in use that glibc has for vectors."""
     words = used | _words(helpers)
     return [
-        dict(name=name + suffix, type=ctype, two=name in ("atan2", "hypot", "pow"),
-             alias=name in ("sin", "cos"))
-        for name in _LIBMVEC
+        dict(name=name + suffix, type=ctype, two=arguments == 2, alias=name in _SIN_AND_COS)
+        for name, arguments in sorted(vector_functions().items())
         for suffix, ctype in (("", "double"), ("f", "float"))
         if name + suffix in words
     ]  # fmt: skip

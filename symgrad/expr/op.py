@@ -27,6 +27,15 @@ class Kind(Enum):
     LOWERED = "lowered"  # only inside loop programs: loads, loop indices, guards
 
 
+class Moves(Enum):
+    """How a row that only moves elements of its arguments, of any type, takes them."""
+
+    ONCE = "once"  # each element once: in another order or shape
+    SOME = "some"  # not every element, or some more than once
+    REPEATED = "repeated"  # each element at least once
+    JOINED = "joined"  # each element of several arrays once
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class Op:
     """One primitive. Columns that a kind does not use stay None.
@@ -45,13 +54,27 @@ class Op:
     support      (args, attrs, supports) -> bool Expr, false where the value is 0 whatever the
                  values of the args are, given the same of each argument; None: nowhere
     nonnegative  (args, attrs, which args are) -> whether no value of the leaves makes it negative
+    interval     (intervals of the args...) -> interval of the value, of integers (`ops/interval`)
+    negation     the comparison of integers that is true where this one is not
+    inequalities (sign, shift) of each sign (b - a) - shift >= 0 that a comparison of integers says
+    moves        how it takes elements of its arguments, if it computes nothing; see `Moves`
+    indices      which argument holds indices, known when C runs, along the axis `attrs[0]`
+    reduces      whether each element of the argument goes into one of the result, over the axes
+                 `attrs[0]`
+    radicand     (args, attrs) -> what it is the square root of
+    of_decay     (x, exp(-|x|)) -> the same value, made of the decay that x and -x have in common
+    rereads      whether elements of an argument are read more than once, or under a guard
     element      generator (index, args, attrs): yields (arg, index) to read, returns the scalar
     combine      how a reduction accumulates: "+", "*", "max", …, and its start value
+    accumulates  the same code, for the elementwise row that takes one more value
     c            C spelling: a function name, or a template over {0}, {1}, …
     c_int        the same for integer operands where it differs
+    vectorized   whether C libraries have the function that `c` calls for vectors (glibc 2.35)
     sympy        SymPy spelling over a, b, c
     cost         flops-equivalents per element
+    flops        (args, attrs) -> those of one evaluation, where they are not for each element
     domain       per argument (low, high): where tests sample it
+    numpy        names of the ufuncs of NumPy or SciPy that are this row
     """
 
     name: str
@@ -68,16 +91,28 @@ class Op:
     normalize: Callable[..., Any] | None = None
     support: Callable[..., Any] | None = None
     nonnegative: Callable[..., bool] | None = None
+    interval: Callable[..., tuple[float, float]] | None = None
+    negation: str | None = None
+    inequalities: tuple[tuple[int, int], ...] | None = None
+    moves: Moves | None = None
+    indices: int | None = None
+    reduces: bool = False
+    radicand: Callable[..., Any] | None = None
+    of_decay: Callable[..., Any] | None = None
+    rereads: bool = False
     element: Callable[..., Any] | None = None
     combine: tuple[str, Any] | None = None
+    accumulates: str | None = None
     c: str | None = None
     c_int: str | None = None
+    vectorized: bool = False
     sympy: str | None = None
     cost: int = 1
+    flops: Callable[..., int] | None = None
     domain: tuple[tuple[float, float], ...] = ()
     commutative: bool = False
     identity: float | None = None
-    numpy: tuple[Any, ...] = ()
+    numpy: tuple[str, ...] = ()
     stable_id: int = field(init=False, default=0)
 
     def __post_init__(self) -> None:
@@ -106,14 +141,33 @@ def if_first(args: Any, attrs: Any, which: Any) -> bool:
 
 
 OPS: dict[str, Op] = {}
+UFUNCS: dict[str, Op] = {}  # elementwise rows by the names of the ufuncs that they are
 
 
 def register(op: Op) -> Op:
-    """Add a row; a second row of the same name is a programming error."""
+    """Add a row; a second row of the same name, or for the same ufunc, is a programming error.
+
+    A row that is added later, from outside, is traced and differentiated as any other.
+    """
+    names = op.numpy if op.kind is Kind.ELEMENTWISE else ()
     if op.name in OPS:
         raise KeyError(f"op {op.name!r} is registered twice")
+    for name in names:
+        if name in UFUNCS:
+            raise KeyError(f"op {op.name!r}: np.{name} is {UFUNCS[name].name!r} already")
     OPS[op.name] = op
+    UFUNCS.update(dict.fromkeys(names, op))
     return op
+
+
+def unregister(op: Op) -> None:
+    """Take a row out again; graphs that have it stay as they are, but can't be checked."""
+    if OPS.get(op.name) is not op:
+        raise KeyError(f"op {op.name!r} is not registered")
+    del OPS[op.name]
+    for name in op.numpy:
+        if UFUNCS.get(name) is op:
+            del UFUNCS[name]
 
 
 def lookup(name: str) -> Op:

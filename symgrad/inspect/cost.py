@@ -9,7 +9,7 @@ import numpy as np
 
 from symgrad.expr.node import Expr
 from symgrad.expr.op import Kind
-from symgrad.expr.walk import toposort
+from symgrad.expr.walk import expand_composites, toposort
 from symgrad.ops.contract import steps
 from symgrad.ops.einsum import sizes
 
@@ -57,13 +57,16 @@ class Cost:
 
 
 def cost(args: Sequence[Expr], outs: Sequence[Expr]) -> Cost:
-    """Count the operations of a graph; every shared node counts once."""
+    """Count the operations of a graph as it is lowered; every shared node counts once.
+
+    What is kept whole for calculus, such as solve, counts as the operations it consists of.
+    """
     nodes = toposort(outs)
     by_op: dict[str, int] = {}
     transcendental = 0
     read = 0
     seen: dict[object, int] = {}  # the search for an order runs once per form of contraction
-    for node in nodes:
+    for node in toposort(expand_composites(outs)):
         flops = _flops(node, seen)
         if flops:
             by_op[node.name] = by_op.get(node.name, 0) + flops
@@ -89,7 +92,8 @@ def _bytes(node: Expr) -> int:
 
 def _flops(node: Expr, seen: dict[object, int]) -> int:
     row = node.op
-    largest = max([node.size, *(a.size for a in node.args)])
+    if row.flops is not None:
+        return row.flops(node.args, node.attrs)
     match row.kind:
         case Kind.SOURCE:
             return 0
@@ -101,13 +105,5 @@ def _flops(node: Expr, seen: dict[object, int]) -> int:
                 size = sizes(node.args, node.attrs[0])
                 seen[key] = sum(step.flops(size) for step in steps(*node.attrs, size))
             return seen[key]
-        case Kind.CALL:  # factorisations and substitutions
-            n = node.args[0].shape[-1]
-            if len(node.args) == 2:
-                return n * node.size * (1 if row.name == "solve_triangular" else 2)
-            return largest * max(n, 1) * 2 // 3 if row.name.endswith("_factor") else n
-        case Kind.COMPOSITE:
-            per = {"logsumexp": 22, "softmax": 24, "norm": 2}.get(row.name, max(row.cost, 1))
-            return per * largest
         case _:
-            return row.cost * largest
+            return row.cost * max([node.size, *(a.size for a in node.args)])

@@ -10,18 +10,22 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from symgrad.expr.node import Expr
-from symgrad.expr.walk import toposort
+from symgrad.expr.walk import substitute, toposort
 from symgrad.lower.program import Program, statements
 from symgrad.lower.scalar import GUARD, INDEX, LOAD
 from symgrad.lower.statements import (
     Access,
+    Best,
+    Buffer,
+    Call,
     Loop,
     Mode,
+    Store,
     values,
     walks_on,
 )  # fmt: skip
+from symgrad.lower.tuning import HOST_TUNING, Tuning
 
-_CACHED_BYTES = 1 << 18  # of an array that stays in the second-level cache between two loops
 _MOST_GUARDS = 8  # ways to one load, each with guards of its own, that are told apart
 
 
@@ -73,10 +77,29 @@ def _load(node: Expr, guards: frozenset[Expr]) -> Access:
     return Access(node.attrs[0], Mode.READ, node.args, when=when)
 
 
+def targets(statement: Any) -> list[tuple[Buffer, tuple[Expr, ...]]]:
+    if isinstance(statement, Store):
+        return [(statement.buffer, statement.index)]
+    if isinstance(statement, Best):
+        return [(b, statement.index) for b in (statement.buffer, statement.value_buffer)]
+    return [statement.target] if isinstance(statement, Call) else []
+
+
+def rewrite(statement: Any, swap: dict[Expr, Expr]) -> None:
+    if isinstance(statement, Store):
+        *index, value = substitute([*statement.index, statement.value], swap)
+        statement.index, statement.value = tuple(index), value
+    elif isinstance(statement, Best):
+        *index, value, position = substitute(
+            [*statement.index, statement.value, statement.position], swap
+        )
+        statement.index, statement.value, statement.position = tuple(index), value, position
+
+
 # ---- who uses a buffer, and how often ------------------------------------------------------------
 
 
-def passes(program: Program) -> dict[str, int]:
+def passes(program: Program, tuning: Tuning = HOST_TUNING) -> dict[str, int]:
     """How often each input comes from memory, from its first element to its last.
 
     Loops outside the first one that moves along an array go through it again in every round, unless
@@ -94,7 +117,7 @@ def passes(program: Program) -> dict[str, int]:
             moving |= {i for loop in path if loop.index in moving for i in walks_on(loop)}
             count = 1
             for loop in path:
-                if loop.index in moving or array.nbytes <= _CACHED_BYTES:
+                if loop.index in moving or array.nbytes <= tuning.cached_bytes:
                     break
                 count *= -(-loop.extent // loop.step)
             rounds[array.name] = max(rounds.get(array.name, 0), count)

@@ -14,17 +14,32 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from symgrad.expr.node import CONST, Expr, bind, const_value
+from symgrad.expr.op import OPS
 from symgrad.expr.walk import toposort
 from symgrad.lower.scalar import INDEX, INDEX_DIV, INDEX_MOD, LOAD
 from symgrad.lower.statements import Best, Buffer, Check, Loop, Store, Zero
+from symgrad.ops.elementwise import (
+    ADD,
+    AND,
+    CONVERT,
+    MAXIMUM,
+    MINIMUM,
+    MULTIPLY,
+    NEGATIVE,
+    NOT,
+    OR,
+    SELECT,
+    SUBTRACT,
+)
+from symgrad.ops.interval import ANY, Interval
 
 INTEGERS = ("bool", "int32", "int64")
 _MOST_STEPS = 14  # atoms eliminated one after another
-_ANY = (-math.inf, math.inf)
+# Rows of integers whose values are linear in what they take, a product if a factor is constant.
+_LINEAR = (ADD, SUBTRACT, NEGATIVE, MULTIPLY, CONVERT)
 
 Form = tuple[int, frozenset[tuple[Expr, int]]]  # constant, coefficients of the atoms
 Facts = frozenset[Form]  # forms that are at least 0
-Interval = tuple[float, float]
 
 
 def constant(value: int) -> Form:
@@ -98,7 +113,7 @@ class Bounds:
             elif n.op is LOAD:
                 missing = []  # whatever the index is
             if missing:
-                self._intervals[n] = _ANY  # should it be asked for while it is not known
+                self._intervals[n] = ANY  # should it be asked for while it is not known
                 del self._intervals[n]
                 stack.extend(missing)
                 continue
@@ -120,7 +135,7 @@ class Bounds:
 
     def _computed(self, n: Expr) -> Interval:
         if n.dtype not in INTEGERS:
-            return _ANY
+            return ANY
         if n.op is CONST:
             value = int(const_value(n))
             return value, value
@@ -136,10 +151,10 @@ class Bounds:
             if 0 <= low and high < divisor:
                 return low, high
             return (0 if low >= 0 else 1 - divisor), divisor - 1
-        rule = _RULES.get(n.name)
+        rule = n.op.interval
         if rule is not None and all(a.dtype in INTEGERS for a in n.args):
             return rule(*given)
-        return (0, 1) if n.dtype == "bool" else _ANY
+        return (0, 1) if n.dtype == "bool" else ANY
 
     def _of_variable(self, n: Expr) -> Interval:
         low, high = math.inf, -math.inf
@@ -149,12 +164,12 @@ class Bounds:
             low = min(low, 0 if loop.start is None else self._intervals[loop.start][0])
             last = loop.extent if loop.stop is None else self._intervals[loop.stop][1]
             high = max(high, last - 1)
-        return (low, high) if low <= high else (0, -1) if n in self.loops else _ANY
+        return (low, high) if low <= high else (0, -1) if n in self.loops else ANY
 
     def hull(self, number: int) -> Interval:
         """Of all elements of a buffer of integers."""
         if number not in self._hulls:
-            self._hulls[number] = _ANY  # if a value depends on others of the buffer
+            self._hulls[number] = ANY  # if a value depends on others of the buffer
             self._hulls[number] = self._hull(self.buffers[number])
         return self._hulls[number]
 
@@ -164,7 +179,7 @@ class Bounds:
         if buffer.data is not None:
             return (int(buffer.data.min()), int(buffer.data.max())) if buffer.data.size else (0, 0)
         if buffer.role == "in" or buffer.number not in self.stored:
-            return _ANY
+            return ANY
         low, high = math.inf, -math.inf
         for s in self.stored[buffer.number]:
             if isinstance(s, Zero):
@@ -172,7 +187,7 @@ class Bounds:
             elif isinstance(s, Best):
                 values = self.interval(s.position if s.buffer is buffer else s.value)
             else:
-                values = self.interval(s.value) if s.op in ("=", "max", "min") else _ANY
+                values = self.interval(s.value) if s.op in ("=", "max", "min") else ANY
             low, high = min(low, values[0]), max(high, values[1])
         return low, high
 
@@ -238,13 +253,13 @@ class Bounds:
 
     def _parts(self, n: Expr) -> Sequence[Expr]:
         """The operands of what is linear in them."""
-        if n.name not in ("add", "subtract", "negative", "multiply", "convert"):
+        if n.op not in _LINEAR:
             return ()
         if n.dtype not in INTEGERS or any(a.dtype not in INTEGERS for a in n.args):
             return ()
-        if n.name == "multiply" and not any(a.op is CONST for a in n.args):
+        if n.op is MULTIPLY and not any(a.op is CONST for a in n.args):
             return ()
-        if n.name == "convert" and n.dtype == "bool":
+        if n.op is CONVERT and n.dtype == "bool":
             return ()
         if self._is_checked(n):
             return () if n is _bare(n) else n.args
@@ -259,18 +274,18 @@ class Bounds:
         if not parts:
             return 0, frozenset({(n, 1)})
         first = self._forms[parts[0]]
-        if n.name == "convert":
+        if n.op is CONVERT:
             return first
-        if n.name == "negative":
+        if n.op is NEGATIVE:
             return times(first, -1)
         second = self._forms[parts[1]]
-        if n.name == "subtract":  # 5 - i, where -i has been checked
-            opposite = bind("negative", parts[1])
+        if n.op is SUBTRACT:  # 5 - i, where -i has been checked
+            opposite = bind(NEGATIVE, parts[1])
             if self._is_checked(opposite):
                 return plus(first, (0, frozenset({(opposite, 1)})), 1)
-        if n.name == "multiply":
+        if n.op is MULTIPLY:
             return times(first, second[0]) if not second[1] else times(second, first[0])
-        return self._joined(plus(first, second, 1 if n.name == "add" else -1))
+        return self._joined(plus(first, second, 1 if n.op is ADD else -1))
 
     def _joined(self, form: Form) -> Form:
         """n (a / n) + a % n is a."""
@@ -303,16 +318,22 @@ class Bounds:
         stack = [(c, True) for c in conditions]
         while stack:
             c, holds = stack.pop()
-            if c.name == "logical_not":
+            if c.op is NOT:
                 stack.append((c.args[0], not holds))
-            elif c.name == ("logical_and" if holds else "logical_or"):
+            elif c.op is (AND if holds else OR):
                 stack += [(a, holds) for a in c.args]
-            elif c.name in _COMPARED and all(a.dtype in INTEGERS for a in c.args):
-                name = c.name if holds else _OPPOSITE[c.name]
-                difference = plus(self.form(c.args[1]), self.form(c.args[0]), -1)
-                found.update(plus(constant(-shift), difference, sign)
-                             for sign, shift in _COMPARED[name])  # fmt: skip
+            else:
+                found.update(self._inequalities(c, holds))
         return frozenset(found)
+
+    def _inequalities(self, c: Expr, holds: bool) -> Iterator[Form]:
+        """What a comparison of integers says if it holds, or if it does not."""
+        if c.op.negation is None or any(a.dtype not in INTEGERS for a in c.args):
+            return
+        row = c.op if holds else OPS[c.op.negation]
+        difference = plus(self.form(c.args[1]), self.form(c.args[0]), -1)
+        for sign, shift in row.inequalities or ():
+            yield plus(constant(-shift), difference, sign)
 
     def _facts_of(self, atom: Expr, path: Sequence[Loop], facts: Facts) -> Iterator[Form]:
         """What is true of an atom wherever it is evaluated."""
@@ -334,8 +355,8 @@ class Bounds:
             if self.least(a) >= 0 or self.holds(a, path, facts):
                 yield me
                 yield plus(a, me, -1)
-        elif atom.name in ("minimum", "maximum"):
-            sign = -1 if atom.name == "minimum" else 1
+        elif atom.op in (MINIMUM, MAXIMUM):
+            sign = -1 if atom.op is MINIMUM else 1
             for a in atom.args:
                 yield times(plus(me, self.form(a), -1), sign)
         if self._has_load(atom):
@@ -361,7 +382,7 @@ class Bounds:
         found, stack = [], [loop.stop]
         while stack:
             n = stack.pop()
-            if n.name == "minimum":
+            if n.op is MINIMUM:
                 stack.extend(n.args)
             else:
                 found.append(self.form(n))
@@ -369,22 +390,15 @@ class Bounds:
 
     def _cases(self, atom: Expr) -> list[tuple[Form, Facts]]:
         """The values that an atom is one of, each with what is true then."""
-        if atom.name in ("minimum", "maximum"):
+        if atom.op in (MINIMUM, MAXIMUM):
             return [(self.form(a), frozenset()) for a in atom.args]
-        if atom.name == "select":
+        if atom.op is SELECT:
             condition, a, b = atom.args
             return [
                 (self.form(a), self.facts([condition])),
-                (self.form(b), self._facts_if_not(condition)),
+                (self.form(b), frozenset(self._inequalities(condition, False))),
             ]
         return []
-
-    def _facts_if_not(self, condition: Expr) -> Facts:
-        if condition.name in _OPPOSITE and all(a.dtype in INTEGERS for a in condition.args):
-            difference = plus(self.form(condition.args[1]), self.form(condition.args[0]), -1)
-            signs = _COMPARED[_OPPOSITE[condition.name]]
-            return frozenset(plus(constant(-shift), difference, sign) for sign, shift in signs)
-        return frozenset()
 
     # ---- proofs ---------------------------------------------------------------------------------
 
@@ -497,7 +511,7 @@ def _quotient(value: float, divisor: int) -> float:
 
 def _bare(node: Expr) -> Expr:
     """Without conversions from one type of integers to another."""
-    while node.name == "convert" and node.dtype != "bool" and node.args[0].dtype in INTEGERS:
+    while node.op is CONVERT and node.dtype != "bool" and node.args[0].dtype in INTEGERS:
         node = node.args[0]
     return node
 
@@ -516,45 +530,3 @@ def _match(pattern: Expr, node: Expr, found: dict[Expr, Expr]) -> bool:
                 return False
             pairs += zip(p.args, n.args, strict=True)
     return True
-
-
-def _multiplied(a: Interval, b: Interval) -> Interval:
-    products = [0 if 0 in (x, y) else x * y for x in a for y in b]
-    return min(products), max(products)
-
-
-def _remainder(a: Interval, b: Interval) -> Interval:
-    """As NumPy's mod: of the divisor's sign."""
-    return (0, b[1] - 1) if b[0] > 0 else _ANY
-
-
-_RULES: dict[str, Any] = {
-    "add": lambda a, b: (a[0] + b[0], a[1] + b[1]),
-    "subtract": lambda a, b: (a[0] - b[1], a[1] - b[0]),
-    "negative": lambda a: (-a[1], -a[0]),
-    "multiply": _multiplied,
-    "minimum": lambda a, b: (min(a[0], b[0]), min(a[1], b[1])),
-    "maximum": lambda a, b: (max(a[0], b[0]), max(a[1], b[1])),
-    "select": lambda c, a, b: (min(a[0], b[0]), max(a[1], b[1])),
-    "guard": lambda c, a: (min(a[0], 0), max(a[1], 0)),
-    "convert": lambda a: a,
-    "mod": _remainder,
-    "absolute": lambda a: (max(0, a[0], -a[1]), max(-a[0], a[1])),
-    "sign": lambda a: (-1, 1),
-}  # for these, int64 and int32 are taken to be unbounded
-_COMPARED = {  # a ? b as (sign, shift): sign * (b - a) - shift is at least 0
-    "less": ((1, 1),),
-    "less_equal": ((1, 0),),
-    "greater": ((-1, 1),),
-    "greater_equal": ((-1, 0),),
-    "equal": ((1, 0), (-1, 0)),
-    "not_equal": (),
-}
-_OPPOSITE = {
-    "less": "greater_equal",
-    "less_equal": "greater",
-    "greater": "less_equal",
-    "greater_equal": "less",
-    "equal": "not_equal",
-    "not_equal": "equal",
-}

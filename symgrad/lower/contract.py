@@ -11,17 +11,14 @@ from symgrad.expr.op import Kind
 from symgrad.expr.validate import validated
 from symgrad.expr.walk import rebuild, transform
 from symgrad.lower import product
+from symgrad.lower.tuning import Tuning
 from symgrad.ops.contract import Step, steps
 from symgrad.ops.einsum import Labels, einsum, sizes
 from symgrad.ops.elementwise import equal, less, select
 from symgrad.ops.linear import broadcast, permute
 
-_FOLDED = 24  # rows of a quadratic form from which tiles of a triangle leave out enough
-SMALL_TRIANGLE = 4  # rows from which loops over a triangle do
-MANY_POINTS = 32  # that use one matrix or add to one, from which it pays to fold or to mirror it
 
-
-def split_contractions(outs: Sequence[Expr]) -> list[Expr]:
+def split_contractions(outs: Sequence[Expr], tuning: Tuning) -> list[Expr]:
     """Every einsum of more than two factors in its cheapest pairwise order.
 
     A step that sums nothing becomes an elementwise product, which fuses into its reader.
@@ -34,7 +31,7 @@ def split_contractions(outs: Sequence[Expr]) -> list[Expr]:
         size = sizes(args, inputs)
         factors, terms = list(args), list(inputs)
         for step in steps(inputs, output, size):
-            _fold_quadratic_form(factors, terms, step, output, size)
+            _fold_quadratic_form(factors, terms, step, output, size, tuning)
             chosen = [factors[i] for i in step.positions]
             for i in reversed(step.positions):
                 del factors[i], terms[i]
@@ -51,6 +48,7 @@ def _fold_quadratic_form(
     step: Step,
     output: Labels,
     size: Mapping[int, int],
+    tuning: Tuning,
 ) -> None:
     """Before R and z of sum_ab R_ab z_a z_b are contracted: a triangle T for R, half the work.
 
@@ -73,11 +71,12 @@ def _fold_quadratic_form(
             if not (terms[m].count(i) == used.count(i) == terms[m].count(j) == used.count(j) == 1):
                 continue
             rest = dict.fromkeys(k for k in (*terms[m], *terms[one]) if k != j)
-            tiled = product.choose((terms[one], terms[m]), tuple(rest), size, factors[m].dtype)
+            labels = terms[one], terms[m]
+            tiled = product.choose(labels, tuple(rest), size, factors[m].dtype, tuning)
             points = math.prod(size[k] for k in rest if k not in terms[m])
-            if tiled is None and points < MANY_POINTS:
+            if tiled is None and points < tuning.triangle_from_points:
                 continue
-            if size[i] >= (SMALL_TRIANGLE if tiled is None else _FOLDED):
+            if size[i] >= (tuning.triangle_from_rows if tiled is None else tuning.fold_from_rows):
                 factors[m] = _folded(factors[m], terms[m].index(i), terms[m].index(j))
                 return
 

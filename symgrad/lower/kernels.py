@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from symgrad.errors import OutOfRangeError, at_user_line
@@ -28,76 +27,21 @@ from symgrad.expr.node import (
 )
 from symgrad.expr.op import Kind
 from symgrad.expr.walk import substitute, toposort, users
-from symgrad.lower import contract, product
+from symgrad.lower import product
+from symgrad.lower.joins import Place, joined_in_place
 from symgrad.lower.kernel import CallKernel, CheckIndex, Contract, Elements, Extremum, Kernel
-from symgrad.lower.scalar import index_of, load_of, unravel
+from symgrad.lower.rereads import is_reread
+from symgrad.lower.scalar import GUARD, index_of, load_of, unravel
 from symgrad.lower.statements import Buffer
 from symgrad.lower.stream import with_carry
+from symgrad.lower.tuning import Tuning
 from symgrad.ops.einsum import sizes
+from symgrad.ops.elementwise import convert, equal, greater, less, less_equal, select
 from symgrad.ops.linalg import CALLS
+from symgrad.ops.linear import CONCAT, GATHER, SCATTER_ADD
+from symgrad.ops.reduce import ARGMAX, ARGMIN
 
-_INLINE_COST = 8  # flops-equivalents an element may cost and still be computed twice
-_PICKED_COST = 4  # the same for one that many places of a gather read
-_CONSTANT_ELEMENTS = 4096  # a larger captured array is handed in by the caller
 _OWN_KERNEL = (Kind.REDUCE, Kind.SCAN, Kind.CALL)
-_MOST_SLICES = 32  # readers of one node that are compared with each other
-
-
-@dataclass(frozen=True)
-class _Place:
-    """Where a joined array writes the elements of one of its parts.
-
-    start : for each axis of the target, where the part begins
-    axes : for each axis of the part, the axis of the target and the step there
-    loops : for each axis of the part, what it has in common with the axes of other parts that one
-        loop should run over; None if nothing
-    """
-
-    start: tuple[int, ...]
-    axes: tuple[tuple[int, int], ...]
-    loops: tuple[tuple[Expr, int] | None, ...]
-
-    @staticmethod
-    def whole(ndim: int) -> _Place:
-        """The place of the target itself."""
-        return _Place((0,) * ndim, tuple((k, 1) for k in range(ndim)), (None,) * ndim)
-
-    def parts(self, node: Expr) -> Iterator[tuple[Expr, _Place]]:
-        """The parts of a concat that stands here, each with its place."""
-        axis = node.attrs[0]
-        into, step = self.axes[axis]
-        # Axes that take larger steps in memory: along them the parts alternate, and a loop for each
-        # part would go through all of the target again.
-        outer = [k for k, (a, s) in enumerate(self.axes) if (a, -s) < (into, -step)]
-        loops = list(self.loops)
-        loops[axis] = None  # the parts differ in it
-        for k in outer:
-            loops[k] = loops[k] or (node, k)
-        begin = self.start[into]
-        for part in node.args:
-            start = (*self.start[:into], begin, *self.start[into + 1 :])
-            yield part, replace(self, start=start, loops=tuple(loops))
-            begin += step * part.shape[axis]
-
-    def below(self, node: Expr) -> _Place:
-        """The place of what a reshape or permute reads that stands here."""
-        axes, loops = [], []
-        moved = _moved(node)
-        assert moved is not None
-        for n, (k, step) in zip(node.args[0].shape, moved, strict=True):
-            axes.append((self.axes[k][0], self.axes[k][1] * step))
-            loops.append(self.loops[k] if n == node.shape[k] else None)
-        return replace(self, axes=tuple(axes), loops=tuple(loops))
-
-    def index(self, at: Sequence[Expr]) -> tuple[Expr, ...]:
-        """The index in the target of the element `at` of the part."""
-        result = [const(n, "int64") for n in self.start]
-        zero = const(0, "int64")
-        for (axis, step), i in zip(self.axes, at, strict=True):
-            if i is not zero:
-                term = i if step == 1 else i * const(step, "int64")
-                result[axis] = result[axis] + term
-        return tuple(result)
 
 
 class Kernels:
@@ -115,8 +59,9 @@ class Kernels:
         arg_names: Sequence[str],
         out_names: Sequence[str],
         blas: bool,
+        tuning: Tuning,
     ) -> None:
-        self.blas = blas
+        self.blas, self.tuning = blas, tuning
         self.buffers: list[Buffer] = []
         self.kernels: list[Kernel] = []
         self.stored: dict[Expr, Buffer] = {}
@@ -159,14 +104,14 @@ class Kernels:
     def _choose(self, nodes: list[Expr], outs: Sequence[Expr]) -> None:
         self.needs_buffer: set[Expr] = {o for o in outs}
         readers = users(nodes)
-        self.in_place = _in_place(nodes, readers, self.needs_buffer)
+        self.in_place = joined_in_place(nodes, readers, self.needs_buffer)
         inline_cost: dict[Expr, int] = {}
         for node in nodes:
             kind = node.op.kind
             if node in self.in_place:
                 inline_cost[node] = 0  # nobody reads it
                 continue
-            if kind in _OWN_KERNEL or node.name in ("sum", "scatter_add", "concat"):
+            if kind in _OWN_KERNEL or kind is Kind.LINEAR and node.op.element is None:
                 self.needs_buffer.add(node)
             elif kind is Kind.EINSUM:
                 labels = {k for t in node.attrs[0] for k in t}
@@ -178,10 +123,10 @@ class Kernels:
             for a in node.args:
                 cost += 0 if a in self.needs_buffer else inline_cost[a]
             inline_cost[node] = cost + node.op.cost
-            picked = any(u.name == "gather" and u.size >= 2 * node.size for u in readers[node])
-            most = _PICKED_COST if picked else _INLINE_COST
+            picked = any(u.op is GATHER and u.size >= 2 * node.size for u in readers[node])
+            most = self.tuning.picked_cost if picked else self.tuning.inline_cost
             if node.ndim and inline_cost[node] >= most and node not in self.needs_buffer:
-                if _is_reread(node, readers[node]):
+                if is_reread(node, readers[node], self.tuning.most_slices):
                     self.needs_buffer.add(node)
         # a scalar array expression used by loops is hoisted by the emitter, not stored here
 
@@ -191,7 +136,7 @@ class Kernels:
         kind, row = node.op.kind, node.op
         if kind is Kind.CALL:
             self._call(node, target)
-        elif row.name in ("argmax", "argmin"):
+        elif row in (ARGMAX, ARGMIN):
             self._best(node, target)
         elif row.combine is not None:
             axes = node.attrs[0]
@@ -205,7 +150,7 @@ class Kernels:
         elif kind is Kind.EINSUM and {k for t in node.attrs[0] for k in t} - set(node.attrs[1]):
             inputs, output = node.attrs
             size = sizes(node.args, inputs)
-            tiled = product.choose(inputs, output, size, node.dtype)
+            tiled = product.choose(inputs, output, size, node.dtype, self.tuning)
             if tiled is not None:
                 self._tiles(node, target, tiled)
                 return
@@ -222,9 +167,9 @@ class Kernels:
             made.order = exchanged or self._triangle(node, at)
             if exchanged:
                 self._mirror(target, kept, *exchanged)
-        elif row.name == "scatter_add":
+        elif row is SCATTER_ADD:
             self._scatter(node, target)
-        elif row.name == "concat" or any(a in self.in_place for a in node.args):
+        elif row is CONCAT or any(a in self.in_place for a in node.args):
             self._join(node, target)
         elif kind is Kind.SCAN:
             self._scan(node, target)
@@ -253,10 +198,11 @@ class Kernels:
     ) -> tuple[Expr, Expr] | None:
         """Two axes of a contraction's result that may be exchanged, if half of it saves time."""
         output = node.attrs[1]
-        if math.prod(n for k, n in size.items() if k not in output) < contract.MANY_POINTS:
+        points = math.prod(n for k, n in size.items() if k not in output)
+        if points < self.tuning.triangle_from_points:
             return None
         for i, j in itertools.combinations(output, 2):
-            if size[i] == size[j] >= contract.SMALL_TRIANGLE:
+            if size[i] == size[j] >= self.tuning.triangle_from_rows:
                 if product.is_exchangeable((value,), at[i], at[j]):
                     return at[i], at[j]
         return None
@@ -297,8 +243,8 @@ class Kernels:
         triangular = product.is_triangular(self._computed(nodes[1], places[1]), inner, column)
         whole = product.Product(left, right, row, column, inner, extents, panels, triangular)
         index = tuple(at[k] for k in output)
-        whole.blas = self.blas and product.suits_blas(whole, target, index)
-        if product.needs_carry(extents) and not whole.blas:
+        whole.blas = self.blas and product.suits_blas(whole, target, index, self.tuning)
+        if product.needs_carry(extents, self.tuning) and not whole.blas:
             whole.carry = self.work(node.shape, node.dtype)
         self._keep(Contract, target, index, dims, (), product=whole)
         self._finish(target, index, whole)
@@ -310,7 +256,7 @@ class Kernels:
             at, row, column = self._again(index, p.row, p.column)
             value = with_carry(target, p.carry, at)
             if symmetric:
-                value = bind("guard", bind("less_equal", row, column), value)
+                value = bind(GUARD, less_equal(row, column), value)
             self._add(target, at, "=", value, at, ())
         if symmetric:
             self._mirror(target, index, p.row, p.column)
@@ -319,11 +265,11 @@ class Kernels:
         """The triangle below the diagonal from the one above."""
         at, row, column = self._again(index, row, column)
         other = tuple(substitute(at, {row: column, column: row}))
-        below = bind("less", column, row)
+        below = less(column, row)
         # Guards, since a selection reads both sides, and below the diagonal there may be nothing.
-        mirrored = bind("guard", below, load_of(target, other))
-        kept = bind("guard", bind("less_equal", row, column), load_of(target, at))
-        self._add(target, at, "=", bind("select", below, mirrored, kept), at, ())
+        mirrored = bind(GUARD, below, load_of(target, other))
+        kept = bind(GUARD, less_equal(row, column), load_of(target, at))
+        self._add(target, at, "=", select(below, mirrored, kept), at, ())
 
     def _again(
         self, index: tuple[Expr, ...], row: Expr, column: Expr
@@ -345,25 +291,25 @@ class Kernels:
         self._add(target, where, "+", self._element(ct, dims), dims, ())
 
     def _row(self, row: Expr, size: int) -> Expr:
-        row = bind("convert", row, attrs=("int64",))
+        row = convert(row, "int64")
         zero = const(0, "int64")
-        return bind("select", bind("less", row, zero), row + const(size, "int64"), row)
+        return select(less(row, zero), row + const(size, "int64"), row)
 
     def _join(self, root: Expr, target: Buffer) -> None:
         """The parts of a concat, and of concats among them, each straight to its place."""
         first: dict[tuple[Expr, int], Expr] = {}
-        stack = [(root, _Place.whole(root.ndim))]
+        stack = [(root, Place.whole(root.ndim))]
         while stack:
             node, place = stack.pop()
             if node is not root and node not in self.in_place:
                 self._part(node, target, place, first)
-            elif node.name == "concat":
+            elif node.op is CONCAT:
                 stack.extend(reversed(list(place.parts(node))))
             else:
                 stack.append((node.args[0], place.below(node)))
 
     def _part(
-        self, node: Expr, target: Buffer, place: _Place, first: dict[tuple[Expr, int], Expr]
+        self, node: Expr, target: Buffer, place: Place, first: dict[tuple[Expr, int], Expr]
     ) -> None:
         """Stores one part. `first` has, for what parts have in common, the index of the first."""
         zero = const(0, "int64")
@@ -391,7 +337,7 @@ class Kernels:
         previous = load_of(target, (*dims[:axis], before, *dims[axis + 1 :]))
         parts = [self._element(a, at) for a in node.args]
         carried = previous if len(parts) == 1 else previous * parts[0]
-        carried = bind("guard", bind("greater", step, const(0, "int64")), carried)
+        carried = bind(GUARD, greater(step, 0), carried)
         self._add(target, at, "=", carried + parts[-1], dims, (), in_order=step)
 
     def _best(self, node: Expr, target: Buffer) -> None:
@@ -421,7 +367,7 @@ class Kernels:
 
     def _captured(self, node: Expr) -> None:
         array = node.attrs[0].array
-        role = "constant" if array.size <= _CONSTANT_ELEMENTS else "data"
+        role = "constant" if array.size <= self.tuning.constant_elements else "data"
         buffer = self._buffer(f"c{len(self.data)}", node.shape, node.dtype, role)
         buffer.data = array
         self.data.append(buffer)
@@ -501,8 +447,8 @@ class Kernels:
         if node in self.stored:
             return _constant(load_of(self.stored[node], index))
         if node.op.element is not None:
-            if node.name == "gather":
-                self._check(node.args[1], node.args[0].shape[node.attrs[0]])
+            if node.op.indices is not None:
+                self._check(node.args[node.op.indices], node.args[0].shape[node.attrs[0]])
             return node.op.element(index, node.args, node.attrs)
         return self._generic(node, index)
 
@@ -513,8 +459,8 @@ class Kernels:
         if op is EYE:
             if index[0] is index[1]:
                 return const(1, node.dtype)
-            same = bind("equal", index[0], index[1])
-            return bind("select", same, const(1, node.dtype), const(0, node.dtype))
+            same = equal(index[0], index[1])
+            return select(same, const(1, node.dtype), 0)
         if op is IOTA:
             return index[0]
         if op.kind is Kind.EINSUM:
@@ -523,14 +469,14 @@ class Kernels:
             deltas: list[Expr] = []
             for factor, labels in zip(node.args, node.attrs[0], strict=True):
                 if factor.op is EYE and labels[0] != labels[1]:
-                    deltas.append(bind("equal", *(at[k] for k in labels)))
+                    deltas.append(equal(*(at[k] for k in labels)))
                     continue
                 value = yield factor, tuple(at[k] for k in labels)
                 result = value if result is None else result * value
             # A delta chooses: 0 beside the diagonal, also where the other factors are infinite.
             result = const(1, node.dtype) if result is None else result
             for same in deltas:
-                result = bind("select", same, result, const(0, node.dtype))
+                result = select(same, result, 0)
             return result
         values = []
         for a in node.args:
@@ -549,96 +495,10 @@ class Kernels:
         if (rows, size) not in self._checked:
             self._checked.add((rows, size))
             dims = self._dims(rows.shape)
-            row = bind("convert", self._element(rows, dims), attrs=("int64",))
+            row = convert(self._element(rows, dims), "int64")
             self._keep(CheckIndex, self._barrier, (), dims, (), value=row, size=size)
 
 
 def _constant(value: Expr) -> Any:
     return value
     yield  # a reader is a generator even when it reads nothing
-
-
-def _in_place(
-    nodes: Sequence[Expr], readers: Mapping[Expr, Sequence[Expr]], outs: set[Expr]
-) -> set[Expr]:
-    """Concats that need no buffer: their parts are written where the only reader would copy them.
-
-    The reader is a concat, or a result that permutes or reshapes the concat as a whole. What does
-    that between two concats is in the set as well.
-    """
-    joined: set[Expr] = set()  # concats, and concats moved as a whole
-    for node in nodes:
-        if node.size and (node.name == "concat" or _moved(node) and node.args[0] in joined):
-            joined.add(node)
-    result: set[Expr] = set()
-    for node in reversed(nodes):  # readers first
-        if node in joined and node not in outs and len(readers[node]) == 1:
-            reader = readers[node][0]
-            if reader.name == "concat":
-                if reader.args.count(node) == 1:  # else it would be computed twice
-                    result.add(node)
-            elif reader in joined and (reader in outs or reader in result):
-                result.add(node)
-    return result
-
-
-def _moved(node: Expr) -> list[tuple[int, int]] | None:
-    """For each axis of what a permute or reshape reads, the axis of the result and the step there.
-
-    None for other nodes and for a reshape that splits an axis.
-    """
-    if node.name == "permute":
-        return [(node.attrs[0].index(k), 1) for k in range(node.ndim)]
-    if node.name != "reshape" or not node.size:
-        return None
-    result = []
-    axis, step, size = node.ndim, 1, 1
-    for n in reversed(node.args[0].shape):
-        if n == 1:  # on any axis
-            result.append((0, 1))
-            continue
-        while step == size:
-            axis -= 1
-            step, size = 1, node.shape[axis]
-        result.append((axis, step))
-        step *= n
-        if size % step:
-            return None
-    return result[::-1]
-
-
-def _is_reread(node: Expr, readers: Sequence[Expr]) -> bool:
-    """Whether elements of `node` are read more than once."""
-    if any(_rereads(u, node) for u in readers):
-        return True
-    return len(readers) > 1 and not _are_apart(readers)
-
-
-def _are_apart(readers: Sequence[Expr]) -> bool:
-    """Whether all are slices, in boxes that do not overlap."""
-    if len(readers) > _MOST_SLICES or any(r.name != "slice" for r in readers):
-        return False
-    boxes = [_box(r) for r in readers if r.size]
-    return all(
-        any(high < start or stop < low for (low, high), (start, stop) in zip(a, b, strict=True))
-        for a, b in itertools.combinations(boxes, 2)
-    )
-
-
-def _box(node: Expr) -> list[tuple[int, int]]:
-    """The first and last element that a slice reads, for each axis."""
-    ends = [(start, start + (n - 1) * step) for start, n, step in zip(*node.attrs, strict=True)]
-    return [(min(pair), max(pair)) for pair in ends]
-
-
-def _rereads(user: Expr, node: Expr) -> bool:
-    """Whether `user` reads elements of `node` more than once."""
-    if user.op.kind is Kind.EINSUM:
-        labels = {k for t in user.attrs[0] for k in t}
-        return any(
-            a is node and set(t) != labels for a, t in zip(user.args, user.attrs[0], strict=True)
-        )
-    if user.name == "broadcast":
-        return user.size > node.size
-    # the source of a gather is read at any place any number of times; a pad's is read under a guard
-    return user.name in ("gather", "pad", "recurrence", "argmax", "argmin")

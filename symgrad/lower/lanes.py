@@ -16,13 +16,12 @@ import math
 from typing import Any
 
 from symgrad.expr.node import FLOATS, Expr, const
-from symgrad.expr.op import Kind
-from symgrad.expr.walk import substitute, toposort
-from symgrad.lower.access import accesses_of
+from symgrad.expr.walk import toposort
+from symgrad.lower.access import accesses_of, rewrite, targets
+from symgrad.lower.hoist import Hoist
 from symgrad.lower.program import Program, statements, unused_name
 from symgrad.lower.scalar import INDEX, LOAD, index_of, load_of, loads, unravel
 from symgrad.lower.statements import (
-    Best,
     Buffer,
     Call,
     Check,
@@ -39,27 +38,13 @@ from symgrad.lower.statements import (
     values,
 )  # fmt: skip
 from symgrad.lower.straight import TILE, Written, is_turned, straight
+from symgrad.lower.tuning import Tuning
 
-_MIN_EXTENT = 32  # shorter loops do not pay for the arrays
-_SIZES = (64, 56, 48, 40, 32, 24, 16)  # lanes: multiples of every vector width
-_BLOCK_BYTES = 32 * 1024  # what a block should stay below: the first-level cache
-_MOST_BYTES = 96 * 1024  # of the smallest block; beyond this the points are too large for lanes
-_LONG_ROW = 32  # elements of a point in a result from which lanes do not pay
-_LONG_INPUT_ROW = 48
-_MOST_PARTIAL = 8192  # sums, each of which takes a few lanes
-_MAX_INNER_SUM = 128  # longer ones are left to the compensated sum along their own axis
-_REUSED = 3  # rounds of a loop from which a value is computed before it
-FEWEST_ROUNDS = 4  # of a loop that is a vector
 COSTLY = 10  # cost of an operation for which a loop of plain sums is put into lanes
-_FLUSH_BLOCKS = 16  # blocks added up before partial sums go to their target
-_COMPENSATE = 8  # flushes from which their additions carry a compensation
-_PARALLEL_COST = 100_000  # operations of a loop from which several threads pay: some 50 µs
-_OWN_BYTES = 128 * 1024  # of the arrays that each chunk of a parallel loop has on its stack
-_KEPT_BYTES = 8 << 20  # of the sums of all chunks, which are added up when all are there
 LANES = 8  # partial sums of one accumulation, in an order that no vector width changes
 
 
-def cut_into_lanes(program: Program, threads: int) -> Program:
+def cut_into_lanes(program: Program, threads: int, tuning: Tuning) -> Program:
     """Loops over points in blocks of lanes, with buffers that are private to a point.
 
     threads : how many may also share the blocks
@@ -68,9 +53,9 @@ def cut_into_lanes(program: Program, threads: int) -> Program:
     buffers, by_number = program.buffers, program.by_number
     result: list[Any] = []
     for statement in program.body:
-        if _is_candidate(statement):
-            statement = _flat(statement, by_number)
-            plan = _Plan(statement, by_number, threads > 1)
+        if _is_candidate(statement, tuning):
+            statement = _flat(statement, by_number, tuning)
+            plan = _Plan(statement, by_number, threads > 1, tuning)
             if statement.extent and plan.possible():
                 program.indices = plan.apply(buffers, by_number, program.indices)
                 result += [*plan.before, statement, *plan.after]
@@ -80,21 +65,21 @@ def cut_into_lanes(program: Program, threads: int) -> Program:
     return program
 
 
-def _flat(loop: Loop, buffers: dict[int, Buffer]) -> Loop:
+def _flat(loop: Loop, buffers: dict[int, Buffer], tuning: Tuning) -> Loop:
     """One loop for a nest over short rows in which every element is on its own, as in memory."""
     nest = [loop]
     while len(nest[-1].body) == 1 and isinstance(nest[-1].body[0], Loop):
         nest.append(nest[-1].body[0])
     stores = nest[-1].body
     row = math.prod(inner.extent for inner in nest[1:])
-    if len(nest) == 1 or row >= _LONG_ROW or not all(isinstance(s, Store) for s in stores):
+    if len(nest) == 1 or row >= tuning.long_row or not all(isinstance(s, Store) for s in stores):
         return loop
     if not all(_is_element(s, nest, buffers) for s in stores):
         return loop
     indices = [one.index for one in nest]
     place = unravel(indices[-1], [one.extent for one in nest])
     for s in stores:
-        _rewrite(s, dict(zip(indices, place, strict=True)))
+        rewrite(s, dict(zip(indices, place, strict=True)))
     return Loop(nest[-1].index, loop.extent * row, stores)
 
 
@@ -119,9 +104,9 @@ def _is_element(s: Store, nest: list[Loop], buffers: dict[int, Buffer]) -> bool:
     return s.op == "=" and is_here(s.buffer, s.index)
 
 
-def _is_candidate(statement: Any) -> bool:
+def _is_candidate(statement: Any, tuning: Tuning) -> bool:
     """Whether it is a loop over enough points, without loops that are vectors or cut already."""
-    if not isinstance(statement, Loop) or statement.extent < _MIN_EXTENT:
+    if not isinstance(statement, Loop) or statement.extent < tuning.lanes_from_points:
         return False
     stack = [statement]
     while stack:
@@ -132,14 +117,6 @@ def _is_candidate(statement: Any) -> bool:
     return True
 
 
-def _targets(statement: Any) -> list[tuple[Buffer, tuple[Expr, ...]]]:
-    if isinstance(statement, Store):
-        return [(statement.buffer, statement.index)]
-    if isinstance(statement, Best):
-        return [(b, statement.index) for b in (statement.buffer, statement.value_buffer)]
-    return [statement.target] if isinstance(statement, Call) else []
-
-
 def _contains(expr: Expr, index: Expr) -> bool:
     return index in toposort([expr])
 
@@ -147,8 +124,10 @@ def _contains(expr: Expr, index: Expr) -> bool:
 class _Plan:
     """What has to happen to one loop."""
 
-    def __init__(self, loop: Loop, buffers: dict[int, Buffer], parallel: bool) -> None:
-        self.loop, self.buffers = loop, buffers
+    def __init__(
+        self, loop: Loop, buffers: dict[int, Buffer], parallel: bool, tuning: Tuning
+    ) -> None:
+        self.loop, self.buffers, self.tuning = loop, buffers, tuning
         self.parallel = parallel  # until something speaks against it
         self.index = loop.index
         self.leaves = list(statements(loop.body))
@@ -167,7 +146,7 @@ class _Plan:
         if not (self._pays() and self._is_right()):
             return False
         if not self.sums:
-            self.straight = straight(self.loop, self.private)
+            self.straight = straight(self.loop, self.private, self.tuning)
         return self.straight is not None or self.sums != [] or self._is_nested()
 
     def _is_nested(self) -> bool:
@@ -185,13 +164,15 @@ class _Plan:
                 continue
             moved = [any(_contains(i, inner.index) for i in s.index) for inner in path]
             if s.op == "+" and any(
-                n.extent > _MAX_INNER_SUM for n, m in zip(path, moved, strict=True) if not m
+                n.extent > self.tuning.most_inner_summands
+                for n, m in zip(path, moved, strict=True)
+                if not m
             ):
                 return False
             # Long rows are contiguous: the compiler vectorises along them, and lanes would jump.
             row = math.prod(n.extent for n, m in zip(path, moved, strict=True) if m)
             whole = any(i is self.index for i in s.index[:-1]) and self.index in self._kept(s)
-            if whole and row >= _LONG_ROW:
+            if whole and row >= self.tuning.long_row:
                 return False
         return True
 
@@ -215,7 +196,7 @@ class _Plan:
         written: dict[int, list[tuple[tuple[Expr, ...], Any]]] = {}
         read: dict[int, list[tuple[Expr, ...]]] = {}
         for s, _ in self.leaves:
-            for buffer, index in _targets(s):
+            for buffer, index in targets(s):
                 written.setdefault(buffer.number, []).append((index, s))
             for node in loads(values(s)):
                 read.setdefault(node.attrs[0], []).append(node.args)
@@ -252,14 +233,14 @@ class _Plan:
                     self.sums.append(s)
                 self.parallel &= own and s.buffer.dtype in FLOATS
         partial = {s.buffer.number: s.buffer.size for s in self.sums}
-        if sum(partial.values()) > _MOST_PARTIAL:
+        if sum(partial.values()) > self.tuning.most_partial_sums:
             return False
         self._find_turned(read, written)
         # Long rows of inputs are vectorised along themselves, without turning them round.
-        if any(self.buffers[n].shape[-1] >= _LONG_INPUT_ROW for n in self.turned):
+        if any(self.buffers[n].shape[-1] >= self.tuning.long_input_row for n in self.turned):
             if not self._is_costly_inside():
                 return False
-        return self._lane_bytes() * _SIZES[-1] <= _MOST_BYTES
+        return self._lane_bytes() * self.tuning.lane_counts[-1] <= self.tuning.most_block_bytes
 
     def _find_turned(self, read: dict[int, Any], written: dict[int, Any]) -> None:
         """Inputs whose rows are points: a block of them is copied with the point last."""
@@ -297,15 +278,16 @@ class _Plan:
     def apply(self, buffers: list[Buffer], by_number: dict[int, Buffer], next_index: int) -> int:
         """Returns the next free number of an index."""
         loop, first = self.loop, len(buffers)
-        self.parallel = self.parallel and self._cost() >= _PARALLEL_COST
+        self.parallel = self.parallel and self._cost() >= self.tuning.parallel_from_cost
         if self.straight is not None:
             for number in self.private:
                 by_number[number].role = "none"
-            loop.lanes = min(_SIZES[-1], loop.extent)
+            loop.lanes = min(self.tuning.lane_counts[-1], loop.extent)
             loop.again = True
             loop.body[:] = Written(loop, buffers, by_number).out(self.straight)
             return self._share_among_threads(buffers[first:], next_index)
-        fitting = [n for n in _SIZES if n * self._lane_bytes() <= _BLOCK_BYTES] or [_SIZES[-1]]
+        counts, most = self.tuning.lane_counts, self.tuning.block_bytes
+        fitting = [n for n in counts if n * self._lane_bytes() <= most] or [counts[-1]]
         # Less work in the last, shorter block, where sizes are otherwise alike.
         exact = [n for n in fitting if loop.extent % n == 0 and 2 * n > fitting[0]]
         loop.lanes = min((exact or fitting)[0], loop.extent)
@@ -334,15 +316,15 @@ class _Plan:
                         swap[node] = load_of(turned, tuple(node.args[a] for a in rest))
         if swap:
             for s, _ in self.leaves:
-                _rewrite(s, swap)
+                rewrite(s, swap)
         for number in self.private:
             by_number[number].lanes = loop.lanes
         self._sum_in_points(buffers, by_number)
         _sum_innermost(loop)
-        next_index = _Hoist(loop, buffers, by_number, next_index).run()
+        next_index = Hoist(loop, buffers, by_number, next_index, self.tuning).run()
         loop.body[:0] = copies
         own = [by_number[n] for n in sorted(self.private)] + buffers[first:]
-        loop.flush_blocks = max(1, _FLUSH_BLOCKS // self._summands())
+        loop.flush_blocks = max(1, self.tuning.flush_blocks // self._summands())
         next_index = self._share_among_threads(own, next_index)
         return self._add_partials(buffers, by_number, next_index)
 
@@ -367,12 +349,13 @@ class _Plan:
         which one thread would add them: the result has the same bits for any number of threads.
         """
         loop = self.loop
-        points = (loop.flush_blocks or _FLUSH_BLOCKS) * loop.lanes
+        points = (loop.flush_blocks or self.tuning.flush_blocks) * loop.lanes
         chunks = loop.extent // points + (1 if self.sums else 0)
         targets = {s.buffer.number: s.buffer for s in self.sums}.values()
         sums = sum(b.nbytes for b in targets)
         stack = sum(b.nbytes for b in own) + sums * LANES
-        fits = stack <= _OWN_BYTES and sums * chunks <= _KEPT_BYTES
+        fits = stack <= self.tuning.chunk_stack_bytes
+        fits = fits and sums * chunks <= self.tuning.kept_sum_bytes
         if not (self.parallel and fits and loop.extent >= 2 * points):
             return next_index
         for b in own:
@@ -428,7 +411,7 @@ class _Plan:
     ) -> int:
         """Partial sums beside each target, and how they get into it."""
         loop = self.loop
-        many = loop.extent > _COMPENSATE * loop.flush_blocks * loop.lanes
+        many = loop.extent > self.tuning.compensate_from_flushes * loop.flush_blocks * loop.lanes
         made: dict[int, Buffer] = {}
 
         def beside(target: Buffer, suffix: str, lanes: int) -> Buffer:
@@ -482,123 +465,6 @@ def _nest(loop: Loop, depth: int) -> list[Loop]:
     return found
 
 
-class _Hoist:
-    """Values of a point that a loop would compute again and again, computed before it.
-
-    In ``for k: for l: s[k, l] += w[k] * (x[l] - m[l])`` the difference does not depend on k: it
-    goes into an array over l, private to the point, that is filled before the loop over k.
-    """
-
-    def __init__(
-        self, loop: Loop, buffers: list[Buffer], by_number: dict[int, Buffer], next_index: int
-    ) -> None:
-        self.loop, self.buffers, self.by_number, self.next_index = (
-            loop,
-            buffers,
-            by_number,
-            next_index,
-        )
-        self.moving: dict[Expr, bool] = {}
-        self.inside: dict[Expr, frozenset[Expr]] = {}
-
-    def run(self) -> int:
-        """Changes the loop's body; returns the next free number of an index."""
-        pending = [self.loop.body]
-        while pending:
-            body = pending.pop()
-            position = 0
-            while position < len(body):
-                statement = body[position]
-                if isinstance(statement, Loop):
-                    before = self._before(statement, body)
-                    body[position:position] = before
-                    position += len(before)
-                    pending.append(statement.body)
-                position += 1
-        return self.next_index
-
-    def _before(self, outer: Loop, body: list[Any]) -> list[Any]:
-        """Statements that fill what `outer` need not compute in each of its rounds."""
-        leaves = list(statements([outer]))
-        written = {b.number for s, _ in leaves for b, _ in _targets(s)}
-        extents = {l.index: l.extent for _, path in leaves for l in path}
-        made: dict[Expr, Expr] = {}
-        result: list[Any] = []
-        for s, path in leaves:
-            if not isinstance(s, Store) or len(path) < 2:
-                continue
-            for node in self._candidates(s.value, outer.index, written, extents):
-                if node not in made:
-                    made[node], fill = self._array(node, extents, body)
-                    result.append(fill)
-            _rewrite(s, made)
-        return result
-
-    def _candidates(
-        self, root: Expr, outer: Expr, written: set[int], extents: dict[Expr, int]
-    ) -> list[Expr]:
-        """The largest parts of `root` that depend on the point and an inner loop, not `outer`."""
-        found: list[Expr] = []
-        seen: set[Expr] = set()
-        stack = [root]
-        while stack:
-            node = stack.pop()
-            if node in seen:
-                continue
-            seen.add(node)
-            used = self._indices(node)
-            inner = used & extents.keys()
-            fits = math.prod(extents[i] for i in inner) * self.loop.lanes * 8 <= _BLOCK_BYTES
-            if (
-                node.op.kind is Kind.ELEMENTWISE
-                and node.dtype in FLOATS
-                and self.loop.index in used
-                and inner
-                and outer not in used
-                and fits
-                and extents[outer] >= _REUSED
-                and not any(n.attrs[0] in written for n in loads((node,)))
-            ):
-                found.append(node)
-            elif node.op is not LOAD and node.name != "guard":  # not what an index is made of
-                stack.extend(node.args)
-        return found
-
-    def _indices(self, node: Expr) -> frozenset[Expr]:
-        """The loop variables that a value depends on; the point's for what is private to it."""
-        stack = [node]
-        while stack:
-            n = stack[-1]
-            missing = [a for a in n.args if a not in self.inside]
-            if n in self.inside or not missing:
-                stack.pop()
-                own = frozenset({n}) if n.op is INDEX else frozenset()
-                if n.op is LOAD and self.by_number[n.attrs[0]].lanes:
-                    own = frozenset({self.loop.index})
-                self.inside[n] = own.union(*(self.inside[a] for a in n.args))
-            else:
-                stack.extend(missing)
-        return self.inside[node]
-
-    def _array(self, node: Expr, extents: dict[Expr, int], body: list[Any]) -> tuple[Expr, Any]:
-        """A load that stands for `node`, and the loops that compute it."""
-        inner = sorted(self._indices(node) & extents.keys(), key=lambda i: i.attrs[0])
-        shape = tuple(extents[i] for i in inner)
-        buffer = Buffer(len(self.buffers), f"s{len(self.buffers)}", shape, node.dtype, "work")
-        buffer.home, buffer.lanes = body, self.loop.lanes
-        self.buffers.append(buffer)
-        self.by_number[buffer.number] = buffer
-        fresh = [index_of(self.next_index + k) for k in range(len(inner))]
-        self.next_index += len(inner)
-        (value,) = substitute([node], dict(zip(inner, fresh, strict=True)))
-        fill: Any = Store(buffer, tuple(fresh), value)
-        for i, n in zip(reversed(fresh), reversed(shape), strict=True):
-            fill = Loop(i, n, [fill])
-        load = load_of(buffer, tuple(inner))
-        self.inside.pop(load, None)
-        return load, fill
-
-
 def _sum_innermost(loop: Loop) -> None:
     """Loops over summands inside the loops over results, so that a sum stays in a register."""
     pending = [loop]
@@ -624,14 +490,3 @@ def only_adds(body: list[Any], index: Expr) -> bool:
         and not any(_contains(i, index) for i in s.index)
         for s in body
     )
-
-
-def _rewrite(statement: Any, swap: dict[Expr, Expr]) -> None:
-    if isinstance(statement, Store):
-        *index, value = substitute([*statement.index, statement.value], swap)
-        statement.index, statement.value = tuple(index), value
-    elif isinstance(statement, Best):
-        *index, value, position = substitute(
-            [*statement.index, statement.value, statement.position], swap
-        )
-        statement.index, statement.value, statement.position = tuple(index), value, position

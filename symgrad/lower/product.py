@@ -24,21 +24,10 @@ from symgrad.expr.node import CONST, FLOATS, Expr, bind, const, const_value
 from symgrad.expr.walk import substitute, toposort
 from symgrad.lower.scalar import INDEX_DIV, LOAD, loads
 from symgrad.lower.statements import PANEL_ROWS, Buffer, Gemm, Loop, Matrix, Panels, Store, Tiles
+from symgrad.lower.tuning import Tuning
+from symgrad.ops.elementwise import ADD, MULTIPLY, equal, less, less_equal, minimum
 
 _PANEL_BYTES = 64  # of one row of a right panel: two AVX registers
-_BLOCK_ROWS = 96  # left block and one right panel stay in the second- and first-level cache
-_MOST_ROWS = 144  # that stay one block
-_BLOCK_COLUMNS = 512
-_BLOCK_INNER = 256
-_SHARED_BYTES = 96 * 1024  # of the left block that each thread has on its stack
-_SHARED_BLOCKS = 16  # of rows that threads share, if rows are enough
-SHARED_WORK = 1 << 20  # multiply-adds from which sharing pays: some 50 µs
-_BLAS_WORK = 1 << 24  # multiply-adds from which the threads of a BLAS pay
-_IN_BLOCKS = 0.75  # of the time: rows of a long axis may be made, and used, block by block
-_FEW_COLUMNS = 128  # up to which rows are not turned into panels, which are read faster
-_COMPENSATE = 16  # blocks of summands from which their sums are added with compensation
-_FEWEST = 8  # rows, columns or summands; smaller products are left to other loops
-_SMALLEST_FACE = 256  # the product of the two smallest of these
 
 
 @dataclass(frozen=True)
@@ -86,7 +75,11 @@ def panel_columns(dtype: str) -> int:
 
 
 def choose(
-    inputs: Sequence[Sequence[int]], output: Sequence[int], size: Mapping[int, int], dtype: str
+    inputs: Sequence[Sequence[int]],
+    output: Sequence[int],
+    size: Mapping[int, int],
+    dtype: str,
+    tuning: Tuning,
 ) -> Labels | None:
     """How to tile a contraction; None if it is no product of matrices or too small."""
     if len(inputs) != 2 or dtype not in FLOATS or any(len(set(t)) != len(t) for t in inputs):
@@ -102,7 +95,7 @@ def choose(
     row, column = max(rows, key=lambda k: size[k]), max(columns, key=lambda k: size[k])
     summands = math.prod(size[k] for k in inner)
     small, middle, _ = sorted((size[row], size[column], summands))
-    if small < _FEWEST or small * middle < _SMALLEST_FACE:
+    if small < tuning.tiles_from_extent or small * middle < tuning.tiles_from_face:
         return None
 
     def work(row: int, column: int) -> float:
@@ -111,29 +104,28 @@ def choose(
         computed = m * -(-size[column] // n) * n * summands
         if column != output[-1]:
             return computed + 4 * size[row] * size[column]
-        return computed * (_IN_BLOCKS if size[row] >= 4 * size[column] else 1)
+        return computed * (tuning.share_of_blocks if size[row] >= 4 * size[column] else 1)
 
     swapped = work(column, row) < work(row, column)
     return Labels(column, row, inner, True) if swapped else Labels(row, column, inner, False)
 
 
-def needs_carry(extents: tuple[int, int, int]) -> bool:
+def needs_carry(extents: tuple[int, int, int], tuning: Tuning) -> bool:
     """Whether so many blocks of summands are added that their roundings would be seen."""
-    return extents[2] >= _COMPENSATE * _BLOCK_INNER
+    return extents[2] >= tuning.compensate_from_blocks * tuning.block_summands
 
 
-def block_of_summands(n: int) -> int:
+def block_of_summands(n: int, tuning: Tuning) -> int:
     """How many of n summands are taken at once."""
-    return _cut(n, _BLOCK_INNER, 1).size
+    return _cut(n, tuning.block_summands, 1).size
 
 
 def is_triangular(value: Expr, k: Expr, j: Expr) -> bool:
     """Whether a right factor is 0 wherever the summand k is greater than the column j."""
     true, false = const(True, "bool"), const(False, "bool")
     known = {
-        bind("less", k, j): false, bind("less", j, k): true,
-        bind("less_equal", k, j): false, bind("less_equal", j, k): true,
-        bind("equal", k, j): false, bind("equal", j, k): false,
+        less(k, j): false, less(j, k): true, less_equal(k, j): false, less_equal(j, k): true,
+        equal(k, j): false, equal(j, k): false,
     }  # fmt: skip
     value = substitute((value,), known)[0]
     return value.op is CONST and const_value(value) == 0
@@ -152,6 +144,7 @@ def loops(
     fresh: Callable[[], Expr],
     *,
     parallel: bool,
+    tuning: Tuning,
 ) -> list[Any]:
     """The statements of a product.
 
@@ -161,8 +154,8 @@ def loops(
     are in the target already. `parallel` says whether threads may share blocks of rows, which
     changes no bit: no two write to the same sums.
     """
-    shared = parallel and math.prod(p.extents) >= SHARED_WORK
-    cuts = _blocks(p.extents, target.dtype, shared)
+    shared = parallel and math.prod(p.extents) >= tuning.share_from_work
+    cuts = _blocks(p.extents, target.dtype, shared, tuning)
     shared = shared and cuts[0].count > 1
     rows, columns, inner = (_Axis(b, n, fresh) for b, n in zip(cuts, limits, strict=True))
     left, right = p.panels
@@ -210,7 +203,7 @@ def loops(
 
     # Rows that lie in memory as rows are copied as they are, where few columns would repay turning.
     in_rows = (
-        p.extents[1] <= _FEW_COLUMNS
+        p.extents[1] <= tuning.few_columns
         and _is_contiguous(p.left, p.inner)
         and not _is_contiguous(p.left, p.row)
     )
@@ -236,9 +229,9 @@ def loops(
     return columns.loop(inner.loop(body))
 
 
-def suits_blas(p: Product, target: Buffer, index: tuple[Expr, ...]) -> bool:
+def suits_blas(p: Product, target: Buffer, index: tuple[Expr, ...], tuning: Tuning) -> bool:
     """Whether a BLAS can compute a product at `index` of `target` and would not do more work."""
-    large = math.prod(p.extents) >= _BLAS_WORK
+    large = math.prod(p.extents) >= tuning.blas_from_work
     possible = index[-1] in (p.row, p.column) and _fits_blas(*p.extents, math.prod(target.shape))
     return large and possible and not p.triangular and not is_symmetric(p)
 
@@ -330,7 +323,7 @@ class _Axis:
         if limit.op is CONST and int(const_value(limit)) == block.size * block.count:
             self.left = size
         else:
-            self.left = bind("minimum", limit - self.begin, size)
+            self.left = minimum(limit - self.begin, size)
 
     def loop(self, body: list[Any], shared: bool = False) -> list[Any]:
         """A loop over the blocks."""
@@ -365,17 +358,17 @@ class _Axis:
 
 
 def _blocks(
-    extents: tuple[int, int, int], dtype: str, shared: bool
+    extents: tuple[int, int, int], dtype: str, shared: bool, tuning: Tuning
 ) -> tuple[_Blocks, _Blocks, _Blocks]:
     """Of rows, columns and summands. Threads share rows: several blocks each, but no tiny ones."""
     m, n, k = extents
-    inner = _cut(k, _BLOCK_INNER, 1)
-    rows = m if m <= _MOST_ROWS else _BLOCK_ROWS
+    inner = _cut(k, tuning.block_summands, 1)
+    rows = m if m <= tuning.most_rows else tuning.block_rows
     if shared:
-        fitting = _SHARED_BYTES // (inner.size * np.dtype(dtype).itemsize)
-        most = min(fitting, _BLOCK_ROWS, -(-m // _SHARED_BLOCKS))
+        fitting = tuning.shared_block_bytes // (inner.size * np.dtype(dtype).itemsize)
+        most = min(fitting, tuning.block_rows, -(-m // tuning.shared_blocks))
         rows = max(most // PANEL_ROWS, 2) * PANEL_ROWS
-    columns = _cut(n, _BLOCK_COLUMNS, panel_columns(dtype))
+    columns = _cut(n, tuning.block_columns, panel_columns(dtype))
     return _cut(m, rows, PANEL_ROWS), columns, inner
 
 
@@ -401,7 +394,7 @@ def _plain_axes(
         if len(axes) != 1:
             return None
         entry = value.args[axes[0]]
-        others = [a for a in entry.args if a is not index] if entry.name == "add" else []
+        others = [a for a in entry.args if a is not index] if entry.op is ADD else []
         alone = entry is index or len(others) == 1 and index not in toposort(others)
         if not alone:
             return None
@@ -429,7 +422,7 @@ def _factors(values: Sequence[Expr]) -> list[Expr]:
     found, stack = [], list(values)
     while stack:
         node = stack.pop()
-        if node.name == "multiply":
+        if node.op is MULTIPLY:
             stack.extend(node.args)
         else:
             found.append(node)

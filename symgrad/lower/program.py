@@ -16,9 +16,6 @@ from symgrad.expr.walk import toposort
 from symgrad.lower.scalar import INDEX, LOAD, index_of
 from symgrad.lower.statements import Best, Buffer, Call, Check, Loop, Matrix, Store
 
-LOCAL_BYTES = 2048  # a temporary up to this size is an array on the stack
-ALL_LOCALS_BYTES = 16384  # of one function, or of one round of a loop that threads share
-
 
 @dataclass(eq=False)
 class Program:

@@ -7,6 +7,7 @@ division of indices, and sin and cos of angles in quarter turns.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -15,6 +16,8 @@ import numpy as np
 from symgrad.expr.node import CONST, Expr, bind, const, const_value
 from symgrad.expr.op import Kind, Op, register
 from symgrad.expr.walk import toposort
+from symgrad.ops import interval
+from symgrad.ops.elementwise import ADD, MULTIPLY
 
 
 def _normalize_div(args: tuple[Expr, ...], attrs: tuple[Any, ...]) -> Expr | None:
@@ -42,7 +45,7 @@ def _normalize_guard(args: tuple[Expr, ...], attrs: tuple[Any, ...]) -> Expr | N
 # fmt: off
 INDEX = register(Op("index", Kind.LOWERED, lambda number: ((), "int64"), lambda *_: None, ("number",)))
 LOAD = register(Op("load", Kind.LOWERED, lambda *args: ((), args[-1]), lambda *_: None, ("buffer", "dtype")))
-GUARD = register(Op("guard", Kind.LOWERED, lambda c, v: ((), v.dtype), lambda *_: None, c="{0} ? {1} : 0", normalize=_normalize_guard))
+GUARD = register(Op("guard", Kind.LOWERED, lambda c, v: ((), v.dtype), lambda *_: None, c="{0} ? {1} : 0", normalize=_normalize_guard, interval=interval.with_zero))
 INDEX_DIV = register(Op("index_div", Kind.LOWERED, lambda a, b: ((), "int64"), lambda a, b: a // b, c="{0} / {1}", normalize=_normalize_div))
 INDEX_MOD = register(Op("index_mod", Kind.LOWERED, lambda a, b: ((), "int64"), lambda a, b: a % b, c="{0} % {1}", normalize=_normalize_mod))
 SIN_TURNED = register(Op("sin_turned", Kind.LOWERED, lambda rest, quarters: ((), rest.dtype), lambda rest, quarters: np.sin(rest + quarters * (np.pi / 2)), c="sg_turned({0}, {1}, 0)", cost=20))
@@ -72,7 +75,7 @@ def load_of(buffer: Any, index: tuple[Expr, ...]) -> Expr:
 def is_next(entry: Expr, index: Expr) -> bool:
     """Whether an entry of an index grows by one when a loop variable does."""
     while entry is not index:
-        if entry.name != "add":
+        if entry.op is not ADD:
             return False
         moving = [a for a in entry.args if index in toposort([a])]
         if len(moving) != 1:
@@ -97,3 +100,21 @@ def unravel(index: Expr, shape: Sequence[int]) -> list[Expr]:
 def index_of(number: int) -> Expr:
     """A loop variable."""
     return bind(INDEX, attrs=(number,))
+
+
+def indices_of(expr: Expr) -> list[Expr]:
+    """The loop variables in an index expression."""
+    return [index for index, _ in steps_of(expr)]
+
+
+def steps_of(expr: Expr) -> list[tuple[Expr, int]]:
+    """The loop variables in an index expression, each with its factor, as far as it is linear."""
+    found, stack = [], [(expr, 1)]
+    while stack:
+        node, step = stack.pop()
+        if node.op is INDEX:
+            found.append((node, step))
+        if node.op is MULTIPLY and any(a.op is CONST for a in node.args):
+            step *= math.prod(abs(int(const_value(a))) for a in node.args if a.op is CONST)
+        stack.extend((a, step) for a in node.args)
+    return found

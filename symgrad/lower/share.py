@@ -7,23 +7,22 @@ done last: as they were, the functions are what rules and readers recognise.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from symgrad.expr.node import CONST, Expr, bind, const, const_value
 from symgrad.expr.validate import validated
 from symgrad.expr.walk import rebuild, toposort, transform
-
-_OF_EXPONENTIAL = ("sigmoid", "softplus")
+from symgrad.ops.elementwise import NEGATIVE, POWER, absolute, exp
 
 
 def share(outs: Sequence[Expr]) -> list[Expr]:
     """`outs` with shared powers and exponentials."""
     nodes = toposort(outs)
-    powers = {n for n in nodes if n.name == "power" and n.args[1].op is CONST}
+    powers = {n for n in nodes if n.op is POWER and n.args[1].op is CONST}
     by_base: dict[Expr, set[float]] = {}
     for n in powers:
         by_base.setdefault(n.args[0], set()).add(float(const_value(n.args[1])))
-    logistic = [n for n in nodes if n.name in _OF_EXPONENTIAL]
+    logistic = {n: None for n in nodes if n.op.of_decay is not None}
     count: dict[Expr, int] = {}
     for n in logistic:
         x = _without_sign(n.args[0])
@@ -34,31 +33,19 @@ def share(outs: Sequence[Expr]) -> list[Expr]:
             x, exponent = args[0], float(const_value(node.args[1]))
             lower = exponent - 1
             if lower > 0 and lower in by_base[node.args[0]]:  # then 0 and infinity come out right
-                return x * bind("power", x, const(lower, x.dtype, x.shape))
-        elif node.name in _OF_EXPONENTIAL and count[_without_sign(node.args[0])] > 1:
-            return _SPELLED[node.name](args[0])
+                return x * bind(POWER, x, const(lower, x.dtype, x.shape))
+        elif node in logistic and count[_without_sign(node.args[0])] > 1:
+            assert node.op.of_decay is not None
+            shared: Expr = node.op.of_decay(args[0], _decay(args[0]))
+            return shared
         return rebuild(node, args)
 
     return validated("share", outs, transform(outs, rule)) if powers or logistic else list(outs)
 
 
 def _without_sign(x: Expr) -> Expr:
-    return x.args[0] if x.name == "negative" else x
+    return x.args[0] if x.op is NEGATIVE else x
 
 
 def _decay(x: Expr) -> Expr:
-    return bind("exp", -bind("absolute", _without_sign(x)))
-
-
-def _sigmoid(x: Expr) -> Expr:
-    e, one = _decay(x), const(1, x.dtype, x.shape)
-    positive = bind("greater_equal", x, const(0, x.dtype, x.shape))
-    return bind("select", positive, one, e) / (1 + e)
-
-
-def _softplus(x: Expr) -> Expr:
-    zero = const(0, x.dtype, x.shape)
-    return bind("select", bind("greater", x, zero), x, zero) + bind("log1p", _decay(x))
-
-
-_SPELLED: dict[str, Callable[[Expr], Expr]] = {"sigmoid": _sigmoid, "softplus": _softplus}
+    return exp(-absolute(_without_sign(x)))

@@ -17,6 +17,7 @@ import numpy as np
 from symgrad.expr.node import CONST, Expr, bind, const, const_value
 from symgrad.expr.walk import toposort
 from symgrad.lower.scalar import INDEX, INDEX_DIV, unravel
+from symgrad.ops.elementwise import equal, not_equal
 
 PANEL_ROWS = 6  # rows of the left factor that a register tile has
 _ALIGNMENT = 64  # of parts of the workspace
@@ -461,9 +462,8 @@ class Loop(Statement):
 
 def _begun(write: Access, begin: Expr) -> list[Access]:
     """Sums that begin where `begin` is 0 and go on elsewhere."""
-    zero, result = const(0, "int64"), []
-    for mode, name in ((Mode.WRITE, "equal"), (Mode.ADD, "not_equal")):
-        when = bind(name, begin, zero)
+    result = []
+    for mode, when in ((Mode.WRITE, equal(begin, 0)), (Mode.ADD, not_equal(begin, 0))):
         if when.op is not CONST:
             result.append(replace(write, mode=mode, when=(when,)))
         elif const_value(when):
@@ -517,3 +517,11 @@ def is_flat(buffer: Buffer, index: tuple[Expr, ...], position: Expr) -> bool:
 def values(statement: Statement) -> tuple[Expr, ...]:
     """The scalar expressions a statement reads."""
     return statement.exprs()
+
+
+def row_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Row-major strides of a shape, in elements."""
+    strides = [1] * len(shape)
+    for k in range(len(shape) - 2, -1, -1):
+        strides[k] = strides[k + 1] * shape[k + 1]
+    return tuple(strides)

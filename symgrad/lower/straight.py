@@ -19,20 +19,20 @@ from symgrad.expr.walk import depends_on, rebuild, substitute, toposort, transfo
 from symgrad.lower.program import statements, unused_name
 from symgrad.lower.scalar import COS_TURNED, GUARD, LOAD, SIN_TURNED, load_of
 from symgrad.lower.statements import Buffer, Loop, Rows, Store, Turns, is_flat, values
+from symgrad.lower.tuning import Tuning
+from symgrad.ops.elementwise import ADD, COS, MAXIMUM, MINIMUM, MULTIPLY, SIN
 
-_MOST_OPERATIONS = 1500  # of one point; beyond it, loops are cheaper to compile
-_MOST_ROUNDS = 16  # of one inner loop; longer sums are added up in parts
 TILE = 4  # elements of a row that are copied together
-_TURNED = {"sin": SIN_TURNED, "cos": COS_TURNED}
-_COMBINED = {"+": "add", "*": "multiply", "max": "maximum", "min": "minimum"}
+_TURNED = {SIN: SIN_TURNED, COS: COS_TURNED}
+_COMBINED = {row.accumulates: row for row in (ADD, MULTIPLY, MAXIMUM, MINIMUM)}
 
 
-def straight(loop: Loop, private: set[int]) -> list[Store] | None:
+def straight(loop: Loop, private: set[int], tuning: Tuning) -> list[Store] | None:
     """One store for each element of a result that a point of `loop` sets; None if there is no way.
 
     private : the buffers that only one point uses; nothing is stored there any more
     """
-    if not _is_short(loop):
+    if not _is_short(loop, tuning):
         return None
     point = _Point(loop, private)
     for statement, at in _rounds(loop.body):
@@ -41,17 +41,17 @@ def straight(loop: Loop, private: set[int]) -> list[Store] | None:
     return [s for s in point.elements.values() if s.buffer.number not in private]
 
 
-def _is_short(loop: Loop) -> bool:
+def _is_short(loop: Loop, tuning: Tuning) -> bool:
     operations = 0
     for s, path in statements(loop.body):
-        if not isinstance(s, Store) or any(inner.extent > _MOST_ROUNDS for inner in path):
+        if not isinstance(s, Store) or any(inner.extent > tuning.straight_rounds for inner in path):
             return False
         nodes = toposort(values(s))
         if any(n.op is GUARD for n in nodes):  # what must not be read everywhere
             return False
         own = sum(n.op.kind is Kind.ELEMENTWISE for n in nodes)
         operations += max(own, 1) * math.prod(inner.extent for inner in path)
-    return operations <= _MOST_OPERATIONS
+    return operations <= tuning.straight_operations
 
 
 def _rounds(body: list[Any]) -> Iterator[tuple[Any, dict[Expr, Expr]]]:
@@ -176,7 +176,7 @@ class Written:
         values = substitute(list(angles), self.swap)
         for k, users in enumerate(angles.values()):
             parts = load_of(turns.rests, _at(k)), load_of(turns.quarters, _at(k))
-            self.swap.update({n: bind(_TURNED[n.name], *parts) for n in users})
+            self.swap.update({n: bind(_TURNED[n.op], *parts) for n in users})
         stores = [Store(turns.angles, _at(k), v, apart=group) for k, v in enumerate(values)]
         return [*stores, turns]
 
@@ -226,7 +226,7 @@ class Written:
 
 def is_turned(node: Expr) -> bool:
     """Whether a node is the sine or cosine of an angle that is taken apart."""
-    return node.name in _TURNED and node.dtype == "float64"
+    return node.op in _TURNED and node.dtype == "float64"
 
 
 def _offset(buffer: Buffer, index: tuple[Expr, ...]) -> Expr:

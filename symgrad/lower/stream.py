@@ -16,19 +16,15 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from symgrad.expr.node import CONST, Expr, bind, const
+from symgrad.expr.node import CONST, Expr, const
 from symgrad.expr.walk import rebuild, toposort, transform
 from symgrad.lower.access import accesses
-from symgrad.lower.program import ALL_LOCALS_BYTES, LOCAL_BYTES
 from symgrad.lower.scalar import INDEX, LOAD, load_of
 from symgrad.lower.statements import Buffer, Loop, walks_on
+from symgrad.lower.tuning import Tuning
+from symgrad.ops.elementwise import ADD, MULTIPLY, SUBTRACT, is_finite, minimum, select
 
-_CHUNK_BLOCKS = 16  # blocks added up before they go to a sum
-_MERGING = 24  # multiply-adds that take the time of adding one element of a chunk's sum to another
-_MERGING_SHARE = 0.02  # of the products in a chunk
-_CHUNK_WORK = 1 << 18  # multiply-adds beside which the time of giving them to a thread is nothing
-_TEAM_BYTES = 256 << 20  # of the workspace that threads have of their own, all together
-_LINEAR = ("add", "subtract", "multiply")
+_LINEAR = (INDEX, CONST, ADD, SUBTRACT, MULTIPLY)  # what the place of a window is made of
 
 
 @dataclass(frozen=True)
@@ -77,13 +73,14 @@ class ChunkSums:
     after: list[Any] = field(default_factory=list)
 
 
-def blocks_of_chunk(blocks: int, elements: int, work: float) -> int:
+def blocks_of_chunk(blocks: int, elements: int, work: float, tuning: Tuning) -> int:
     """How many blocks are added up before their sums go elsewhere; `blocks` if there is one chunk.
 
     elements : of these sums; work : multiply-adds of one block
     """
-    pays = max(_MERGING * elements / _MERGING_SHARE, _CHUNK_WORK) / max(work, 1)
-    chunks = max(blocks // math.ceil(pays), -(-blocks // _CHUNK_BLOCKS))
+    merging = tuning.merge_work * elements / tuning.merge_share
+    pays = max(merging, tuning.chunk_from_work) / max(work, 1)
+    chunks = max(blocks // math.ceil(pays), -(-blocks // tuning.chunk_blocks))
     return -(-blocks // chunks)
 
 
@@ -101,7 +98,7 @@ def blocks_of_points(
     chunks = Loop(fresh(), -(-total // points))
     begin = chunks.index * const(points, "int64")
     end = begin + const(points, "int64")
-    stop = bind("minimum", end, const(total, "int64")) if total % points else end
+    stop = minimum(end, total) if total % points else end
     blocks = Loop(fresh(), points, start=begin, stop=stop, step=size)
     chunks.body.append(blocks)
     return chunks, blocks.body, blocks.index, blocks.index - begin
@@ -110,14 +107,14 @@ def blocks_of_points(
 def with_carry(total: Buffer, carry: Buffer, at: tuple[Expr, ...]) -> Expr:
     """An element of a sum with what rounding took; the sum alone if it is not finite."""
     old, lost = load_of(total, at), load_of(carry, at)
-    return bind("select", bind("isfinite", lost), old + lost, old)
+    return select(is_finite(lost), old + lost, old)
 
 
 # ---- several threads -----------------------------------------------------------------------------
 
 
 def share_among_threads(
-    loop: Loop, alone: Sequence[Buffer], arrays: Collection[int], number: int
+    loop: Loop, alone: Sequence[Buffer], arrays: Collection[int], number: int, tuning: Tuning
 ) -> Buffer | None:
     """Let `loop.members` threads share a loop, unless two of its rounds write to one element.
 
@@ -141,12 +138,12 @@ def share_among_threads(
     right = all(by_round[a.buffer] for a, _ in before if a.writes and a.buffer not in each)
     stack, large = 0, []
     for b in own:
-        if b.nbytes > LOCAL_BYTES or stack + b.nbytes > ALL_LOCALS_BYTES:
+        if b.nbytes > tuning.local_bytes or stack + b.nbytes > tuning.all_locals_bytes:
             large.append(b)
         else:
             stack += b.nbytes
     sizes = [b.room for b in large]
-    loop.members = min(loop.members, rounds, _TEAM_BYTES // max(sum(sizes), 1))
+    loop.members = min(loop.members, rounds, tuning.team_bytes // max(sum(sizes), 1))
     if not right or loop.members < 2:
         loop.members = 0
         return None
@@ -166,5 +163,5 @@ def _moving_axes(index: Sequence[Expr], moving: set[Expr]) -> set[int]:
     return {
         a
         for a, nodes in enumerate(set(toposort([entry])) for entry in index)
-        if nodes & moving and all(n.op in (INDEX, CONST) or n.name in _LINEAR for n in nodes)
+        if nodes & moving and all(n.op in _LINEAR for n in nodes)
     }

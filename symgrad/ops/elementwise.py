@@ -24,8 +24,8 @@ import numpy as np
 
 from symgrad.errors import DtypeError, ShapeError
 from symgrad.expr.node import CONST, FLOATS, Expr, bind, const, is_const
-from symgrad.expr.op import Kind, Op, always, if_all, if_first, register
-from symgrad.ops import special
+from symgrad.expr.op import OPS, Kind, Op, always, if_all, if_first, register
+from symgrad.ops import interval, special
 
 Partial = Callable[..., Any] | None
 
@@ -66,15 +66,14 @@ def unary(
     infer: Callable[..., Any] = _infer_float,
     numpy: tuple[str, ...] | None = None,
     c_int: str | None = None,
-    support: Callable[..., Any] | None = None,
-    nonnegative: Callable[..., bool] | None = None,
+    **more: Any,
 ) -> Op:
     """Register a row with one argument; `numpy` () if no function of NumPy or SciPy is like it."""
     return register(
         Op(
             name, Kind.ELEMENTWISE, infer, evaluate, partials=(partial,), c=c, c_int=c_int,
             sympy=sympy, domain=(domain,), cost=cost, numpy=(name,) if numpy is None else numpy,
-            support=support, nonnegative=nonnegative,
+            **more,
         )
     )  # fmt: skip
 
@@ -90,19 +89,14 @@ def binary(
     infer: Callable[..., Any] = _infer_float,
     numpy: tuple[str, ...] | None = None,
     c_int: str | None = None,
-    commutative: bool = False,
-    identity: float | None = None,
-    normalize: Callable[..., Any] | None = None,
-    support: Callable[..., Any] | None = None,
-    nonnegative: Callable[..., bool] | None = None,
+    **more: Any,
 ) -> Op:
     """Register a row with two arguments."""
     return register(
         Op(
             name, Kind.ELEMENTWISE, infer, evaluate, partials=partials, c=c, c_int=c_int,
             sympy=sympy, domain=domain, cost=cost, numpy=(name,) if numpy is None else numpy,
-            commutative=commutative, identity=identity, normalize=normalize, support=support,
-            nonnegative=nonnegative,
+            **more,
         )
     )  # fmt: skip
 
@@ -123,6 +117,7 @@ exp, log, sqrt, square, sign = map(_function, ("exp", "log", "sqrt", "square", "
 gap, slope, jn_root = map(_function, ("gap", "slope", "jn_root"))
 sigmoid, digamma, hypot, power = map(_function, ("sigmoid", "digamma", "hypot", "power"))
 sech, complement_square = map(_function, ("sech", "complement_square"))
+absolute, is_finite = map(_function, ("absolute", "isfinite"))
 floor, trunc, log1p, expm1 = map(_function, ("floor", "trunc", "log1p", "expm1"))
 softplus, logaddexp, reciprocal = map(_function, ("softplus", "logaddexp", "reciprocal"))
 
@@ -140,6 +135,31 @@ def greater(a: Expr, b: Any) -> Expr:
 def less(a: Expr, b: Any) -> Expr:
     """a < b, elementwise."""
     return bind("less", a, _lift(b, a))
+
+
+def not_equal(a: Expr, b: Any) -> Expr:
+    """a != b, elementwise."""
+    return bind("not_equal", a, _lift(b, a))
+
+
+def greater_equal(a: Expr, b: Any) -> Expr:
+    """a >= b, elementwise."""
+    return bind("greater_equal", a, _lift(b, a))
+
+
+def less_equal(a: Expr, b: Any) -> Expr:
+    """a <= b, elementwise."""
+    return bind("less_equal", a, _lift(b, a))
+
+
+def minimum(a: Expr, b: Any) -> Expr:
+    """The smaller one, elementwise."""
+    return bind("minimum", a, _lift(b, a))
+
+
+def convert(x: Expr, dtype: str) -> Expr:
+    """The elements as another type."""
+    return bind("convert", x, attrs=(dtype,))
 
 
 def both(a: Expr, b: Expr) -> Expr:
@@ -161,6 +181,14 @@ def select(condition: Expr, a: Any, b: Any) -> Expr:
     """a where condition, else b; Python numbers take the other's type."""
     like = a if isinstance(a, Expr) else b
     return bind("select", condition, _lift(a, like), _lift(b, like))
+
+
+def _sigmoid_of_decay(x: Expr, e: Expr) -> Expr:
+    return select(greater_equal(x, 0), const(1, x.dtype, x.shape), e) / (1 + e)
+
+
+def _softplus_of_decay(x: Expr, e: Expr) -> Expr:
+    return select(greater(x, 0), x, 0) + log1p(e)
 
 
 def _lift(value: Any, like: Expr) -> Expr:
@@ -277,45 +305,45 @@ _LN2, _LN10 = math.log(2), math.log(10)
 
 # fmt: off
 #     name        evaluate         C                      partial(x, out)                                   SymPy           domain        cost
-unary("negative", np.negative,     "-{0}",                lambda x, out: -1,                                "-a",           _REAL,        1, _infer_same, support=_of_numerator)
-unary("absolute", np.abs,          "fabs@({0})",          lambda x, out: sign(x),                           "Abs(a)",       _REAL,        1, _infer_same, ("absolute", "fabs"), c_int="{0} < 0 ? -{0} : {0}", nonnegative=always)
-unary("sign",     np.sign,         "{0} > 0 ? 1 : ({0} < 0 ? -1 : ({0} == 0 ? 0 : {0}))", None,             "sign(a)",      _REAL,        2, _infer_same, support=lambda args, attrs, supports: bind("not_equal", args[0], _lift(0, args[0])))
-unary("sqrt",     np.sqrt,         "sqrt@({0})",          lambda x, out: _sqrt_slope(x, out),              "sqrt(a)",      _POSITIVE,    5, nonnegative=if_first)
-unary("cbrt",     np.cbrt,         "cbrt@({0})",          lambda x, out: _root(x, 1 / (3 * square(out))),   "cbrt(a)",      _POSITIVE,    20, nonnegative=if_first)
+unary("negative", np.negative,     "-{0}",                lambda x, out: -1,                                "-a",           _REAL,        1, _infer_same, support=_of_numerator, interval=interval.negative)
+unary("absolute", np.abs,          "fabs@({0})",          lambda x, out: sign(x),                           "Abs(a)",       _REAL,        1, _infer_same, ("absolute", "fabs"), c_int="{0} < 0 ? -{0} : {0}", nonnegative=always, interval=interval.absolute, radicand=lambda args, attrs: square(args[0]))
+unary("sign",     np.sign,         "{0} > 0 ? 1 : ({0} < 0 ? -1 : ({0} == 0 ? 0 : {0}))", None,             "sign(a)",      _REAL,        2, _infer_same, support=lambda args, attrs, supports: bind("not_equal", args[0], _lift(0, args[0])), interval=interval.sign)
+unary("sqrt",     np.sqrt,         "sqrt@({0})",          lambda x, out: _sqrt_slope(x, out),              "sqrt(a)",      _POSITIVE,    5, nonnegative=if_first, radicand=lambda args, attrs: args[0])
+unary("cbrt",     np.cbrt,         "cbrt@({0})",          lambda x, out: _root(x, 1 / (3 * square(out))),   "cbrt(a)",      _POSITIVE,    20, nonnegative=if_first, vectorized=True)
 unary("square",   np.square,       "{0} * {0}",           lambda x, out: 2 * x,                             "a**2",         _REAL,        1, _infer_same, nonnegative=always)
-unary("exp",      np.exp,          "exp@({0})",           lambda x, out: out,                               "exp(a)",       _REAL,        20, nonnegative=always)
+unary("exp",      np.exp,          "exp@({0})",           lambda x, out: out,                               "exp(a)",       _REAL,        20, nonnegative=always, vectorized=True)
 unary("exp2",     np.exp2,         "exp2@({0})",          lambda x, out: out * _LN2,                        "2**a",         _REAL,        20, nonnegative=always)
-unary("expm1",    np.expm1,        "expm1@({0})",         lambda x, out: exp(x),                            "exp(a) - 1",   _REAL,        20)
-unary("log",      np.log,          "log@({0})",           lambda x, out: 1 / x,                             "log(a)",       _POSITIVE,    20)
-unary("log1p",    np.log1p,        "log1p@({0})",         lambda x, out: 1 / (1 + x),                       "log(1 + a)",   (-0.9, 9.0),  20)
-unary("log2",     np.log2,         "log2@({0})",          lambda x, out: (1 / _LN2) / x,                    "log(a, 2)",    _POSITIVE,    20)
-unary("log10",    np.log10,        "log10@({0})",         lambda x, out: (1 / _LN10) / x,                   "log(a, 10)",   _POSITIVE,    20)
-unary("sin",      np.sin,          "sin@({0})",           lambda x, out: cos(x),                            "sin(a)",       _REAL,        20)
-unary("cos",      np.cos,          "cos@({0})",           lambda x, out: -sin(x),                           "cos(a)",       _REAL,        20)
-unary("tan",      np.tan,          "tan@({0})",           lambda x, out: 1 + square(out),                   "tan(a)",       (-1.4, 1.4),  25)
-unary("sinh",     np.sinh,         "sinh@({0})",          lambda x, out: cosh(x),                           "sinh(a)",      _REAL,        25)
-unary("cosh",     np.cosh,         "cosh@({0})",          lambda x, out: sinh(x),                           "cosh(a)",      _REAL,        25, nonnegative=always)
-unary("tanh",     np.tanh,         "tanh@({0})",          lambda x, out: square(sech(x)),                   "tanh(a)",      _REAL,        25)
+unary("expm1",    np.expm1,        "expm1@({0})",         lambda x, out: exp(x),                            "exp(a) - 1",   _REAL,        20, vectorized=True)
+unary("log",      np.log,          "log@({0})",           lambda x, out: 1 / x,                             "log(a)",       _POSITIVE,    20, vectorized=True)
+unary("log1p",    np.log1p,        "log1p@({0})",         lambda x, out: 1 / (1 + x),                       "log(1 + a)",   (-0.9, 9.0),  20, vectorized=True)
+unary("log2",     np.log2,         "log2@({0})",          lambda x, out: (1 / _LN2) / x,                    "log(a, 2)",    _POSITIVE,    20, vectorized=True)
+unary("log10",    np.log10,        "log10@({0})",         lambda x, out: (1 / _LN10) / x,                   "log(a, 10)",   _POSITIVE,    20, vectorized=True)
+unary("sin",      np.sin,          "sin@({0})",           lambda x, out: cos(x),                            "sin(a)",       _REAL,        20, vectorized=True)
+unary("cos",      np.cos,          "cos@({0})",           lambda x, out: -sin(x),                           "cos(a)",       _REAL,        20, vectorized=True)
+unary("tan",      np.tan,          "tan@({0})",           lambda x, out: 1 + square(out),                   "tan(a)",       (-1.4, 1.4),  25, vectorized=True)
+unary("sinh",     np.sinh,         "sinh@({0})",          lambda x, out: cosh(x),                           "sinh(a)",      _REAL,        25, vectorized=True)
+unary("cosh",     np.cosh,         "cosh@({0})",          lambda x, out: sinh(x),                           "cosh(a)",      _REAL,        25, nonnegative=always, vectorized=True)
+unary("tanh",     np.tanh,         "tanh@({0})",          lambda x, out: square(sech(x)),                   "tanh(a)",      _REAL,        25, vectorized=True)
 unary("sech",     lambda x: 1 / np.cosh(x), "1 / cosh@({0})", lambda x, out: -out * bind("tanh", x),          "1/cosh(a)",    _REAL,        29, numpy=(), nonnegative=always)
 unary("complement_square", lambda x: (1 - x) * (1 + x), "(1 - {0}) * (1 + {0})", lambda x, out: -2 * x,     "1 - a**2",     (-0.9, 0.9),  3, numpy=())
-unary("arcsin",   np.arcsin,       "asin@({0})",          lambda x, out: 1 / sqrt(complement_square(x)),       "asin(a)",      (-0.95, 0.95), 20)
-unary("arccos",   np.arccos,       "acos@({0})",          lambda x, out: -1 / sqrt(complement_square(x)),      "acos(a)",      (-0.95, 0.95), 20)
-unary("arctan",   np.arctan,       "atan@({0})",          lambda x, out: 1 / (1 + square(x)),               "atan(a)",      _REAL,        20)
-unary("arcsinh",  np.arcsinh,      "asinh@({0})",         lambda x, out: 1 / hypot(x, const(1, x.dtype, x.shape)), "asinh(a)", _REAL, 25)
-unary("arccosh",  np.arccosh,      "acosh@({0})",         lambda x, out: 1 / (sqrt(x - 1) * sqrt(x + 1)),   "acosh(a)",     (1.1, 5.0),   25)
-unary("arctanh",  np.arctanh,      "atanh@({0})",         lambda x, out: 1 / complement_square(x),          "atanh(a)",     (-0.95, 0.95), 25)
+unary("arcsin",   np.arcsin,       "asin@({0})",          lambda x, out: 1 / sqrt(complement_square(x)),       "asin(a)",      (-0.95, 0.95), 20, vectorized=True)
+unary("arccos",   np.arccos,       "acos@({0})",          lambda x, out: -1 / sqrt(complement_square(x)),      "acos(a)",      (-0.95, 0.95), 20, vectorized=True)
+unary("arctan",   np.arctan,       "atan@({0})",          lambda x, out: 1 / (1 + square(x)),               "atan(a)",      _REAL,        20, vectorized=True)
+unary("arcsinh",  np.arcsinh,      "asinh@({0})",         lambda x, out: 1 / hypot(x, const(1, x.dtype, x.shape)), "asinh(a)", _REAL, 25, vectorized=True)
+unary("arccosh",  np.arccosh,      "acosh@({0})",         lambda x, out: 1 / (sqrt(x - 1) * sqrt(x + 1)),   "acosh(a)",     (1.1, 5.0),   25, vectorized=True)
+unary("arctanh",  np.arctanh,      "atanh@({0})",         lambda x, out: 1 / complement_square(x),          "atanh(a)",     (-0.95, 0.95), 25, vectorized=True)
 unary("floor",    np.floor,        "floor@({0})",         None,                                             "floor(a)",     _REAL,        1)
 unary("ceil",     np.ceil,         "ceil@({0})",          None,                                             "ceiling(a)",   _REAL,        1)
 unary("trunc",    np.trunc,        "trunc@({0})",         None,                                             "sign(a)*floor(Abs(a))", _REAL, 1, numpy=("trunc", "fix"))
 unary("rint",     np.rint,         "rint@({0})",          None,                                             "floor(a + 1/2)", _REAL,      1)
 unary("reciprocal", np.reciprocal, "1 / {0}",             lambda x, out: -square(out),                      "1/a",          _POSITIVE,    4, nonnegative=if_first)
-unary("erf",      special.erf,     "erf@({0})",           lambda x, out: 2 / math.sqrt(math.pi) * exp(-square(x)),  "erf(a)",  _REAL,     30)
-unary("erfc",     special.erfc,    "erfc@({0})",          lambda x, out: -2 / math.sqrt(math.pi) * exp(-square(x)), "erfc(a)", _REAL,     30, nonnegative=always)
+unary("erf",      special.erf,     "erf@({0})",           lambda x, out: 2 / math.sqrt(math.pi) * exp(-square(x)),  "erf(a)",  _REAL,     30, vectorized=True)
+unary("erfc",     special.erfc,    "erfc@({0})",          lambda x, out: -2 / math.sqrt(math.pi) * exp(-square(x)), "erfc(a)", _REAL,     30, nonnegative=always, vectorized=True)
 unary("gammaln",  special.gammaln, "sg_gammaln@({0})",    lambda x, out: digamma(x),                        "loggamma(a)",  _POSITIVE,    40)
 unary("digamma",  special.digamma, "sg_digamma@({0})",    lambda x, out: bind("polygamma", const(1, x.dtype, x.shape), x), "digamma(a)", _POSITIVE, 40, numpy=("psi", "digamma"))
-unary("sigmoid",  special.sigmoid, "sg_sigmoid@({0})",    lambda x, out: out * sigmoid(-x),                 "1/(1 + exp(-a))", _REAL,     25, numpy=("expit",), nonnegative=always)
+unary("sigmoid",  special.sigmoid, "sg_sigmoid@({0})",    lambda x, out: out * sigmoid(-x),                 "1/(1 + exp(-a))", _REAL,     25, numpy=("expit",), nonnegative=always, of_decay=_sigmoid_of_decay)
 unary("logit",    special.logit,   "sg_logit@({0})",      lambda x, out: 1 / (x * (1 - x)),                 "log(a/(1 - a))", (0.05, 0.95), 30)
-unary("softplus", special.softplus, "sg_softplus@({0})",  lambda x, out: sigmoid(x),                        "log(1 + exp(a))", _REAL,     45, numpy=(), nonnegative=always)
+unary("softplus", special.softplus, "sg_softplus@({0})",  lambda x, out: sigmoid(x),                        "log(1 + exp(a))", _REAL,     45, numpy=(), nonnegative=always, of_decay=_softplus_of_decay)
 unary("sinc",     special.sinc,    "{0} == 0 ? 1 : sin@({0}) / ({0})", lambda x, out: -x * jn_root(const(1, x.dtype, x.shape), square(x)), "sinc(a)", _REAL, 25, numpy=())
 unary("stop_gradient", np.positive, "{0}",                None,                                             "a",            _REAL,        0, _infer_same, ("stop_gradient",), nonnegative=if_first)
 unary("isnan",    np.isnan,        "{0} != {0}",          None,                                             "Ne(a, a)",     _REAL,        1, _infer_bool, c_int="0")
@@ -324,17 +352,17 @@ unary("isfinite", np.isfinite,     "isfinite({0}) != 0",  None,                 
 unary("logical_not", np.logical_not, "!{0}",              None,                                             "Not(a)",       _REAL,        1, _infer_bool)
 
 #      name        evaluate          C                        partials(x, y, out)                                               SymPy          domain          cost
-binary("add",      np.add,           "{0} + {1}",             (lambda x, y, out: 1, lambda x, y, out: 1),                       "a + b",       _PAIR,          1, _infer_same, commutative=True, identity=-0.0, normalize=_normalize_add, support=_of_sum, nonnegative=if_all)
-binary("subtract", np.subtract,      "{0} - {1}",             (lambda x, y, out: 1, lambda x, y, out: -1),                      "a - b",       _PAIR,          1, _infer_same, normalize=_normalize_subtract, support=_of_sum)
-binary("multiply", np.multiply,      "{0} * {1}",             (lambda x, y, out: y, lambda x, y, out: x),                       "a*b",         _PAIR,          1, _infer_same, commutative=True, identity=1, normalize=_normalize_multiply, support=_of_product, nonnegative=lambda args, attrs, which: args[0] is args[1] or all(which))
+binary("add",      np.add,           "{0} + {1}",             (lambda x, y, out: 1, lambda x, y, out: 1),                       "a + b",       _PAIR,          1, _infer_same, commutative=True, identity=-0.0, normalize=_normalize_add, support=_of_sum, nonnegative=if_all, interval=interval.add, accumulates="+")
+binary("subtract", np.subtract,      "{0} - {1}",             (lambda x, y, out: 1, lambda x, y, out: -1),                      "a - b",       _PAIR,          1, _infer_same, normalize=_normalize_subtract, support=_of_sum, interval=interval.subtract)
+binary("multiply", np.multiply,      "{0} * {1}",             (lambda x, y, out: y, lambda x, y, out: x),                       "a*b",         _PAIR,          1, _infer_same, commutative=True, identity=1, normalize=_normalize_multiply, support=_of_product, nonnegative=lambda args, attrs, which: args[0] is args[1] or all(which), interval=interval.multiply, accumulates="*")
 binary("divide",   np.divide,        "{0} / {1}",             (lambda x, y, out: 1 / y, lambda x, y, out: -out / y),            "a/b",         (_REAL, _POSITIVE), 4, numpy=("divide", "true_divide"), normalize=_normalize_divide, support=_of_numerator, nonnegative=if_all)
-binary("power",    np.power,         "pow@({0}, {1})",        (lambda x, y, out: _power_dx(x, y), lambda x, y, out: _power_dy(x, y, out)), "a**b", (_POSITIVE, _REAL), 40, _infer_same, numpy=("power", "float_power"), c_int="sg_ipow({0}, {1})", nonnegative=lambda args, attrs, which: which[0] or is_const(args[1]) and _number(args[1]) % 2 == 0)
-binary("maximum",  np.maximum,       "{0} > {1} || {0} != {0} ? {0} : {1}", (lambda x, y, out: _tie(x, y, greater(x, y)), lambda x, y, out: _tie(x, y, greater(y, x))), "Max(a, b)", _PAIR, 1, _infer_same, commutative=True, c_int="{0} > {1} ? {0} : {1}", nonnegative=lambda args, attrs, which: any(which))
-binary("minimum",  np.minimum,       "{0} < {1} || {0} != {0} ? {0} : {1}", (lambda x, y, out: _tie(x, y, less(x, y)), lambda x, y, out: _tie(x, y, less(y, x))), "Min(a, b)", _PAIR, 1, _infer_same, commutative=True, c_int="{0} < {1} ? {0} : {1}", nonnegative=if_all)
-binary("arctan2",  np.arctan2,       "atan2@({0}, {1})",      (lambda y, x, out: x / hypot(x, y) / hypot(x, y), lambda y, x, out: -y / hypot(x, y) / hypot(x, y)), "atan2(a, b)", (_REAL, _POSITIVE), 30)
-binary("hypot",    np.hypot,         "hypot@({0}, {1})",      (lambda x, y, out: slope(x, out), lambda x, y, out: slope(y, out)), "sqrt(a**2 + b**2)", _PAIR, 20, commutative=True, nonnegative=always)
+binary("power",    np.power,         "pow@({0}, {1})",        (lambda x, y, out: _power_dx(x, y), lambda x, y, out: _power_dy(x, y, out)), "a**b", (_POSITIVE, _REAL), 40, _infer_same, numpy=("power", "float_power"), c_int="sg_ipow({0}, {1})", nonnegative=lambda args, attrs, which: which[0] or is_const(args[1]) and _number(args[1]) % 2 == 0, vectorized=True)
+binary("maximum",  np.maximum,       "{0} > {1} || {0} != {0} ? {0} : {1}", (lambda x, y, out: _tie(x, y, greater(x, y)), lambda x, y, out: _tie(x, y, greater(y, x))), "Max(a, b)", _PAIR, 1, _infer_same, commutative=True, c_int="{0} > {1} ? {0} : {1}", nonnegative=lambda args, attrs, which: any(which), interval=interval.maximum, accumulates="max")
+binary("minimum",  np.minimum,       "{0} < {1} || {0} != {0} ? {0} : {1}", (lambda x, y, out: _tie(x, y, less(x, y)), lambda x, y, out: _tie(x, y, less(y, x))), "Min(a, b)", _PAIR, 1, _infer_same, commutative=True, c_int="{0} < {1} ? {0} : {1}", nonnegative=if_all, interval=interval.minimum, accumulates="min")
+binary("arctan2",  np.arctan2,       "atan2@({0}, {1})",      (lambda y, x, out: x / hypot(x, y) / hypot(x, y), lambda y, x, out: -y / hypot(x, y) / hypot(x, y)), "atan2(a, b)", (_REAL, _POSITIVE), 30, vectorized=True)
+binary("hypot",    np.hypot,         "hypot@({0}, {1})",      (lambda x, y, out: slope(x, out), lambda x, y, out: slope(y, out)), "sqrt(a**2 + b**2)", _PAIR, 20, commutative=True, nonnegative=always, vectorized=True, radicand=lambda args, attrs: square(args[0]) + square(args[1]))
 binary("logaddexp", np.logaddexp,    "sg_logaddexp@({0}, {1})", (lambda x, y, out: sigmoid(gap(x, y)), lambda x, y, out: sigmoid(-gap(x, y))), "log(exp(a) + exp(b))", _PAIR, 45, commutative=True)
-binary("mod",      np.mod,           "sg_mod@({0}, {1})",     (lambda x, y, out: 1, lambda x, y, out: -floor(x / y)),           "Mod(a, b)",   (_REAL, _POSITIVE), 20, _infer_same, numpy=("remainder",), c_int="sg_imod({0}, {1})")
+binary("mod",      np.mod,           "sg_mod@({0}, {1})",     (lambda x, y, out: 1, lambda x, y, out: -floor(x / y)),           "Mod(a, b)",   (_REAL, _POSITIVE), 20, _infer_same, numpy=("remainder",), c_int="sg_imod({0}, {1})", interval=interval.mod)
 binary("fmod",     np.fmod,          "fmod@({0}, {1})",       (lambda x, y, out: 1, lambda x, y, out: -trunc(x / y)),           "a - b*sign(a)*floor(Abs(a/b))", (_REAL, _POSITIVE), 20)
 binary("floor_divide", np.floor_divide, "sg_floor_divide@({0}, {1})", (None, None),                                            "floor(a/b)",  (_REAL, _POSITIVE), 20, _infer_same, c_int="sg_ifloor_divide({0}, {1})")
 binary("copysign", np.copysign,      "copysign@({0}, {1})",   (lambda x, y, out: sign(x) * bind("copysign", const(1, x.dtype, x.shape), y), None), "Abs(a)*sign(b)", _PAIR, 1)
@@ -347,18 +375,23 @@ binary("jn_root",  special.jn_root,  "sg_jn_root@({0}, {1})", (None, lambda n, x
 binary("polygamma", special.polygamma, "sg_polygamma@({0}, {1})", (None, lambda n, x, out: bind("polygamma", n + 1, x)),        "polygamma(a, b)", ((1.0, 1.0), _POSITIVE), 80)
 binary("betaln",   special.betaln,   "sg_betaln@({0}, {1})",  (lambda a, b, out: -_step(0, a, b), lambda a, b, out: -_step(0, b, a)), "loggamma(a) + loggamma(b) - loggamma(a + b)", (_POSITIVE, _POSITIVE), 90, commutative=True)
 
-for _name, _evaluate, _c, _sympy in (
-    ("less",          np.less,          "{0} < {1}",  "a < b"),
-    ("less_equal",    np.less_equal,    "{0} <= {1}", "a <= b"),
-    ("greater",       np.greater,       "{0} > {1}",  "a > b"),
-    ("greater_equal", np.greater_equal, "{0} >= {1}", "a >= b"),
-    ("equal",         np.equal,         "{0} == {1}", "Eq(a, b)"),
-    ("not_equal",     np.not_equal,     "{0} != {1}", "Ne(a, b)"),
-    ("logical_and",   np.logical_and,   "{0} && {1}", "And(a, b)"),
-    ("logical_or",    np.logical_or,    "{0} || {1}", "Or(a, b)"),
-    ("logical_xor",   np.logical_xor,   "{0} != {1}", "Xor(a, b)"),
+_evaluate: Any
+for _name, _evaluate, _c, _sympy, _negation, _inequalities in (
+    ("less",          np.less,          "{0} < {1}",  "a < b",    "greater_equal", ((1, 1),)),
+    ("less_equal",    np.less_equal,    "{0} <= {1}", "a <= b",   "greater",       ((1, 0),)),
+    ("greater",       np.greater,       "{0} > {1}",  "a > b",    "less_equal",    ((-1, 1),)),
+    ("greater_equal", np.greater_equal, "{0} >= {1}", "a >= b",   "less",          ((-1, 0),)),
+    ("equal",         np.equal,         "{0} == {1}", "Eq(a, b)", "not_equal",     ((1, 0), (-1, 0))),
+    ("not_equal",     np.not_equal,     "{0} != {1}", "Ne(a, b)", "equal",         ()),
 ):
-    binary(_name, _evaluate, _c, (None, None), _sympy, _PAIR, 1, _infer_bool)
+    binary(_name, _evaluate, _c, (None, None), _sympy, _PAIR, 1, _infer_bool, negation=_negation, inequalities=_inequalities)
+
+for _name, _evaluate, _c, _sympy, _accumulates in (
+    ("logical_and",   np.logical_and,   "{0} && {1}", "And(a, b)", "&&"),
+    ("logical_or",    np.logical_or,    "{0} || {1}", "Or(a, b)",  "||"),
+    ("logical_xor",   np.logical_xor,   "{0} != {1}", "Xor(a, b)", None),
+):
+    binary(_name, _evaluate, _c, (None, None), _sympy, _PAIR, 1, _infer_bool, accumulates=_accumulates)
 # fmt: on
 
 
@@ -425,6 +458,7 @@ SELECT = register(
         "select", Kind.ELEMENTWISE, _infer_select, np.where, normalize=_normalize_select,
         vjp=_select_vjp, jvp=_select_jvp, c="{0} ? {1} : {2}", sympy="Piecewise((b, a), (c, True))",
         cost=1, numpy=(), support=_of_selection, nonnegative=_nonnegative_selection,
+        interval=interval.hull,
     )
 )  # fmt: skip
 
@@ -501,6 +535,10 @@ def _evaluate_convert(x: np.ndarray, dtype: str) -> np.ndarray:
     return np.asarray(x).astype(dtype)
 
 
+def _element_convert(index: Any, args: Any, attrs: Any) -> Any:
+    return convert((yield args[0], index), attrs[0])
+
+
 CONVERT = register(
     Op(
         "convert", Kind.LINEAR, _infer_convert, _evaluate_convert, ("dtype",),
@@ -511,10 +549,30 @@ CONVERT = register(
             else const(_number(args[0]).astype(attrs[0]), attrs[0], args[0].shape)
             if args[0].op.name == "const" else None
         ),
-        cost=1, sympy="a",
+        cost=1, sympy="a", element=_element_convert,
         support=lambda args, attrs, supports: (
             args[0] if args[0].dtype == "bool" else supports[0]
         ),
         nonnegative=lambda args, attrs, which: args[0].dtype == "bool" or which[0],
+        interval=interval.same,
     )
 )  # fmt: skip
+
+
+def vector_functions() -> dict[str, int]:
+    """C functions that C libraries have for vectors, for double, and how many arguments they take."""
+    rows = [row for row in OPS.values() if row.vectorized and row.c is not None]
+    return {row.c.partition("@(")[0]: len(row.domain) for row in rows if row.c is not None}
+
+
+# Rows that other folders look for. Facts about rows are columns.
+ADD, SUBTRACT, NEGATIVE, MULTIPLY, DIVIDE = (
+    OPS[name] for name in ("add", "subtract", "negative", "multiply", "divide")
+)
+MINIMUM, MAXIMUM, POWER, SLOPE, SIGN, SIN, COS = (
+    OPS[name] for name in ("minimum", "maximum", "power", "slope", "sign", "sin", "cos")
+)
+EQUAL, NOT_EQUAL, AND, OR, NOT = (
+    OPS[name] for name in ("equal", "not_equal", "logical_and", "logical_or", "logical_not")
+)
+STOP_GRADIENT = OPS["stop_gradient"]

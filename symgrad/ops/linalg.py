@@ -14,6 +14,7 @@ n > 3, and so raises at a singular matrix; up to n = 3 everything is a polynomia
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -22,10 +23,20 @@ import numpy as np
 
 from symgrad.errors import DtypeError, ShapeError
 from symgrad.expr.node import EYE, FLOATS, Expr, bind, const, eye, iota
-from symgrad.expr.op import Kind, Op, register
+from symgrad.expr.op import OPS, Kind, Op, register
 from symgrad.ops.einsum import einsum
 from symgrad.ops.elementwise import equal, greater, select
 from symgrad.ops.linear import broadcast, broadcast_to, concat, lead, permute, reshape, slice_, sum_
+from symgrad.ops.reference import (
+    evaluate_cofactor,
+    evaluate_lu,
+    evaluate_lu_cofactor,
+    evaluate_lu_det,
+    evaluate_lu_solve,
+    evaluate_triangular,
+    parity,
+    pivots,
+)
 
 Attrs = tuple[Any, ...]
 Args = tuple[Expr, ...]
@@ -322,22 +333,6 @@ def _triangular_jvp(tangents: list[Expr | None], out: Expr, args: Args, attrs: A
     return bind("solve_triangular", args[0], _drive(db, moved), attrs=attrs)
 
 
-def _evaluate_triangular(a: Any, b: Any, lower: bool, transposed: bool, unit: bool) -> Any:
-    if transposed:
-        a, lower = np.swapaxes(a, -1, -2), not lower
-    x = np.array(b)
-    n = a.shape[-1]
-    diagonal = np.diagonal(a, axis1=-2, axis2=-1)
-    if not unit and x.size and (diagonal == 0).any():
-        raise np.linalg.LinAlgError("Singular matrix")
-    for i in range(n) if lower else reversed(range(n)):
-        known = slice(0, i) if lower else slice(i + 1, n)
-        x[..., i, :] -= np.einsum("...k,...kj->...j", a[..., i, known], x[..., known, :])
-        if not unit:
-            x[..., i, :] /= diagonal[..., i, None]
-    return x
-
-
 # ---- det and slogdet -------------------------------------------------------------------------
 
 
@@ -405,19 +400,6 @@ def _cofactor_jvp(tangents: list[Any], out: Expr, args: Args, attrs: Attrs) -> E
     return result
 
 
-def _evaluate_cofactor(a: Any) -> Any:
-    """u v (Π of the other singular values): regular or not."""
-    finite = np.isfinite(a).all(axis=(-1, -2), keepdims=True)
-    u, s, vh = np.linalg.svd(np.where(finite, a, 0))
-    n = a.shape[-1]
-    others = np.stack(
-        [np.prod(np.delete(s, i, axis=-1), axis=-1) for i in range(n)] or [s], axis=-1
-    )
-    sign = np.linalg.det(u) * np.linalg.det(vh)
-    result = np.asarray(sign)[..., None, None] * (u * others[..., None, :]) @ vh
-    return np.where(finite, result, np.nan)
-
-
 def _logabsdet_vjp(ct: Expr, out: Expr, args: Args, attrs: Attrs) -> list[Expr | None]:
     a = args[0]
     return [_spread(ct, a.shape) * _inverse_transposed(a)]
@@ -445,76 +427,6 @@ def _cholesky_jvp(tangents: list[Any], out: Expr, args: Args, attrs: Attrs) -> E
     return matmul(out, _half_lower(both))
 
 
-# ---- reference semantics of the kernels ------------------------------------------------------
-
-
-def _evaluate_lu(a: Any) -> Any:
-    """Partial pivoting; a zero pivot stays where it is, its column is not eliminated."""
-    n = a.shape[-1]
-    out = np.zeros((*a.shape[:-2], n + 1, n), a.dtype)
-    for at in np.ndindex(*a.shape[:-2]):
-        m = np.array(a[at])
-        for k in range(n):
-            p = k + int(np.argmax(np.abs(m[k:, k])))
-            m[[k, p]] = m[[p, k]]
-            out[(*at, n, k)] = p
-            if m[k, k] != 0:
-                m[k + 1 :, k] /= m[k, k]
-                m[k + 1 :, k + 1 :] -= np.outer(m[k + 1 :, k], m[k, k + 1 :])
-        out[at][:n] = m
-    return out
-
-
-def _evaluate_lu_solve(lu: Any, b: Any, transposed: bool) -> Any:
-    n = lu.shape[-1]
-    factors = lu[..., :n, :]
-    if b.size and (np.diagonal(factors, axis1=-2, axis2=-1) == 0).any():
-        raise np.linalg.LinAlgError("Singular matrix")
-    if transposed:
-        x = _evaluate_triangular(factors, b, False, True, False)
-        x = _evaluate_triangular(factors, x, True, True, True)
-        return _exchange(x, lu, reversed(range(n)))
-    x = _exchange(np.array(b), lu, range(n))
-    x = _evaluate_triangular(factors, x, True, False, True)
-    return _evaluate_triangular(factors, x, False, False, False)
-
-
-def _exchange(x: Any, lu: Any, order: Any) -> Any:
-    for k in order:
-        p = lu[..., -1, k].astype(int)[..., None, None]
-        at_k, at_p = x[..., k : k + 1, :].copy(), np.take_along_axis(x, p, axis=-2)
-        np.put_along_axis(x, np.broadcast_to(p, at_k.shape), at_k, axis=-2)
-        x[..., k : k + 1, :] = at_p
-    return x
-
-
-def _diagonal(lu: Any) -> Any:
-    return np.diagonal(lu[..., :-1, :], axis1=-2, axis2=-1)
-
-
-def _parity(lu: Any) -> Any:
-    odd = (lu[..., -1, :] != np.arange(lu.shape[-1])).sum(axis=-1) % 2
-    return np.where(odd, -1, 1).astype(lu.dtype)
-
-
-def _evaluate_lu_det(lu: Any) -> Any:
-    mantissa, exponent = np.frexp(_diagonal(lu))
-    product = np.ones(lu.shape[:-2], lu.dtype)
-    shift = np.zeros(lu.shape[:-2], int)
-    for k in range(lu.shape[-1]):  # mantissas stay in (1/2, 1): no overflow on the way
-        product, extra = np.frexp(product * mantissa[..., k])
-        shift = shift + exponent[..., k] + extra
-    return _parity(lu) * np.ldexp(product, shift)
-
-
-def _evaluate_lu_cofactor(lu: Any) -> Any:
-    n = lu.shape[-1]
-    upper = np.triu(lu[..., :n, :])
-    unit = np.tril(lu[..., :n, :], -1) + np.eye(n, dtype=lu.dtype)
-    product = _exchange(unit @ upper, lu, reversed(range(n)))
-    return _evaluate_cofactor(product)
-
-
 # ---- rows ------------------------------------------------------------------------------------
 
 
@@ -527,41 +439,58 @@ def _expand_to(name: str) -> Callable[[Args, Attrs], Expr]:
     return lambda args, attrs: bind(name, bind("lu_factor", args[0]))
 
 
+def _of_matrices(count: Callable[[int, int], int]) -> Callable[[Args, Attrs], int]:
+    """The column `flops` from those for one matrix of order n, with k right-hand sides."""
+
+    def flops(args: Args, attrs: Attrs) -> int:
+        order, columns = args[0].shape[-1], args[-1].shape[-1]
+        return math.prod(args[0].shape[:-2]) * count(order, columns)
+
+    return flops
+
+
 # fmt: off
 _row("solve", Kind.COMPOSITE, lambda a, b: _infer_columns("solve", a, b), np.linalg.solve,
      vjp=_solve_vjp, jvp=_solve_jvp, batch=_batch_columns("solve"),
-     expand=_expand_solve(False), normalize=_normalize_solve, cost=10)
+     expand=_expand_solve(False), normalize=_normalize_solve)
 _row("solve_transposed", Kind.COMPOSITE, lambda a, b: _infer_columns("solve_transposed", a, b),
      lambda a, b: np.linalg.solve(np.swapaxes(a, -1, -2), b),
      vjp=_solve_transposed_vjp, jvp=_solve_transposed_jvp, batch=_batch_columns("solve_transposed"),
-     expand=_expand_solve(True), normalize=_normalize_solve_transposed, cost=10)
+     expand=_expand_solve(True), normalize=_normalize_solve_transposed)
 _row("det", Kind.COMPOSITE, _infer_scalar("det"), np.linalg.det,
-     vjp=_det_vjp, jvp=_det_jvp, expand=_expand_det, cost=10)
-_row("cofactor", Kind.COMPOSITE, _infer_square("cofactor"), _evaluate_cofactor,
+     vjp=_det_vjp, jvp=_det_jvp, expand=_expand_det)
+_row("cofactor", Kind.COMPOSITE, _infer_square("cofactor"), evaluate_cofactor,
      vjp=_cofactor_vjp, jvp=_cofactor_jvp, expand=_expand_to("lu_cofactor"),
-     normalize=_normalize_cofactor, cost=10)
+     normalize=_normalize_cofactor)
 _row("logabsdet", Kind.COMPOSITE, _infer_scalar("logabsdet"), lambda a: np.linalg.slogdet(a)[1],
-     vjp=_logabsdet_vjp, jvp=_logabsdet_jvp, expand=_expand_to("lu_logabsdet"), cost=10)
+     vjp=_logabsdet_vjp, jvp=_logabsdet_jvp, expand=_expand_to("lu_logabsdet"))
 _row("detsign", Kind.COMPOSITE, _infer_scalar("detsign"), lambda a: np.linalg.slogdet(a)[0],
      vjp=lambda ct, out, args, attrs: [None], jvp=lambda tangents, out, args, attrs: None,
-     expand=_expand_to("lu_detsign"), cost=10)
+     expand=_expand_to("lu_detsign"))
 _row("cholesky", Kind.COMPOSITE, _infer_square("cholesky"), np.linalg.cholesky,
      vjp=_cholesky_vjp, jvp=_cholesky_jvp,
-     expand=lambda args, attrs: bind("cholesky_factor", args[0]), cost=10)
+     expand=lambda args, attrs: bind("cholesky_factor", args[0]))
 _row("solve_triangular", Kind.CALL,
      lambda a, b, lower, transposed, unit: _infer_columns("solve_triangular", a, b),
-     _evaluate_triangular, attr_names=("lower", "transposed", "unit"),
-     vjp=_triangular_vjp, jvp=_triangular_jvp, batch=_batch_columns("solve_triangular"), cost=5)
-_row("cholesky_factor", Kind.CALL, _infer_square("cholesky_factor"), np.linalg.cholesky, cost=10)
-_row("lu_factor", Kind.CALL, _infer_lu, _evaluate_lu, cost=10)
-_row("lu_solve", Kind.CALL, _infer_lu_solve, _evaluate_lu_solve, attr_names=("transposed",),
-     batch=_batch_columns("lu_solve"), cost=5)
-_row("lu_det", Kind.CALL, _infer_lu_scalar("lu_det"), _evaluate_lu_det, cost=2)
+     evaluate_triangular, attr_names=("lower", "transposed", "unit"),
+     vjp=_triangular_vjp, jvp=_triangular_jvp, batch=_batch_columns("solve_triangular"), cost=5,
+     flops=_of_matrices(lambda n, k: n * n * k))
+_row("cholesky_factor", Kind.CALL, _infer_square("cholesky_factor"), np.linalg.cholesky, cost=10,
+     flops=_of_matrices(lambda n, k: n**3 // 3))
+_row("lu_factor", Kind.CALL, _infer_lu, evaluate_lu, cost=10,
+     flops=_of_matrices(lambda n, k: 2 * n**3 // 3))
+_row("lu_solve", Kind.CALL, _infer_lu_solve, evaluate_lu_solve, attr_names=("transposed",),
+     batch=_batch_columns("lu_solve"), cost=5, flops=_of_matrices(lambda n, k: 2 * n * n * k))
+_row("lu_det", Kind.CALL, _infer_lu_scalar("lu_det"), evaluate_lu_det, cost=2,
+     flops=_of_matrices(lambda n, k: n))
 _row("lu_logabsdet", Kind.CALL, _infer_lu_scalar("lu_logabsdet"),
-     lambda lu: np.sum(np.log(np.abs(_diagonal(lu))), axis=-1), cost=2)
+     lambda lu: np.sum(np.log(np.abs(pivots(lu))), axis=-1), cost=2,
+     flops=_of_matrices(lambda n, k: (OPS["log"].cost + 2) * n))
 _row("lu_detsign", Kind.CALL, _infer_lu_scalar("lu_detsign"),
-     lambda lu: _parity(lu) * np.prod(np.sign(_diagonal(lu)), axis=-1), cost=2)
-_row("lu_cofactor", Kind.CALL, _infer_lu_cofactor, _evaluate_lu_cofactor, cost=10)
+     lambda lu: parity(lu) * np.prod(np.sign(pivots(lu)), axis=-1), cost=2,
+     flops=_of_matrices(lambda n, k: 2 * n))
+_row("lu_cofactor", Kind.CALL, _infer_lu_cofactor, evaluate_lu_cofactor, cost=10,
+     flops=_of_matrices(lambda n, k: 3 * n**3 // 2))
 # fmt: on
 
 

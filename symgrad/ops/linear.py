@@ -15,7 +15,15 @@ import numpy as np
 
 from symgrad.errors import DtypeError, ShapeError
 from symgrad.expr.node import ARRAY, CONST, FLOATS, Expr, array, bind, const, const_value
-from symgrad.expr.op import OPS, Kind, Op, if_all, if_first, register
+from symgrad.expr.op import OPS, Kind, Moves, Op, if_all, if_first, register
+from symgrad.ops.elements import (
+    broadcast_element,
+    gather_element,
+    pad_element,
+    permute_element,
+    reshape_element,
+    slice_element,
+)
 
 Attrs = tuple[Any, ...]
 Args = tuple[Expr, ...]
@@ -413,98 +421,6 @@ def _batch_scatter(args: Args, batched: list[bool], attrs: Attrs, size: int) -> 
 
 
 # ---- one element at an index: what lowering reads ---------------------------------------------
-# Generators: they yield (array, index) for a scalar they need and return the result, so that the
-# reader can keep its own stack. An index is a tuple of int64 scalar nodes.
-
-
-def ix(n: int) -> Expr:
-    """An index constant."""
-    return const(n, "int64")
-
-
-def _element_broadcast(index: Args, args: Args, attrs: Attrs) -> Any:
-    return (yield args[0], tuple(index[d] for d in attrs[1]))
-
-
-def _element_permute(index: Args, args: Args, attrs: Attrs) -> Any:
-    perm = attrs[0]
-    return (yield args[0], tuple(index[perm.index(k)] for k in range(len(perm))))
-
-
-def _element_reshape(index: Args, args: Args, attrs: Attrs) -> Any:
-    """Axes are matched in groups of equal size; only a group that splits needs a division."""
-    source, target = args[0].shape, attrs[0]
-    if 0 in source:  # groups need not match, and nothing is ever read
-        return (yield args[0], tuple(ix(0) for _ in source))
-    result: list[Expr] = []
-    i = j = 0
-    while i < len(source) or j < len(target):
-        first_i, first_j = i, j
-        m = source[i] if i < len(source) else 1
-        n = target[j] if j < len(target) else 1
-        i, j = min(i + 1, len(source)), min(j + 1, len(target))
-        while m != n:
-            if m < n:
-                m, i = m * source[i], i + 1
-            else:
-                n, j = n * target[j], j + 1
-        wide = [k for k in range(first_i, i) if source[k] != 1]
-        flat: Expr | None = None
-        for k in range(first_j, j):
-            if target[k] != 1:
-                flat = index[k] if flat is None else flat * ix(target[k]) + index[k]
-        flat = ix(0) if flat is None else flat
-        coordinates: dict[int, Expr] = {}
-        for k in reversed(wide):
-            if k == wide[0]:
-                coordinates[k] = flat
-            else:
-                coordinates[k] = bind("index_mod", flat, ix(source[k]))
-                flat = bind("index_div", flat, ix(source[k]))
-        result += [coordinates.get(k, ix(0)) for k in range(first_i, i)]
-    return (yield args[0], tuple(result))
-
-
-def _element_slice(index: Args, args: Args, attrs: Attrs) -> Any:
-    starts, _, steps = attrs
-    return (yield args[0], tuple(
-        ix(a) + (i if s == 1 else i * ix(s)) for i, a, s in zip(index, starts, steps, strict=True)
-    ))
-
-
-def _element_pad(index: Args, args: Args, attrs: Attrs) -> Any:
-    shape, starts, steps = attrs
-    conditions: list[Expr] = []
-    inner: list[Expr] = []
-    for i, n, size, start, step in zip(index, shape, args[0].shape, starts, steps, strict=True):
-        if step < 0:  # the window read backwards
-            last = start + (size - 1) * step
-            offset, stride = ix(start) - i, -step
-            low, high = last, start
-        else:
-            offset, stride = (i - ix(start) if start else i), step
-            low, high = start, start + (size - 1) * step
-        if low > 0:
-            conditions.append(bind("greater_equal", i, ix(low)))
-        if high < n - 1:
-            conditions.append(bind("less_equal", i, ix(high)))
-        if stride != 1:
-            conditions.append(bind("equal", bind("index_mod", offset, ix(stride)), ix(0)))
-            offset = bind("index_div", offset, ix(stride))
-        inner.append(offset)
-    value = yield args[0], tuple(inner)
-    for condition in reversed(conditions):
-        value = bind("guard", condition, value)
-    return value
-
-
-def _element_gather(index: Args, args: Args, attrs: Attrs) -> Any:
-    axis, rank = attrs[0], args[1].ndim
-    row = yield args[1], index[axis : axis + rank]
-    row = bind("convert", row, attrs=("int64",))
-    if args[1].name != "array" or bool((args[1].attrs[0].array < 0).any()):
-        row = bind("select", bind("less", row, ix(0)), row + ix(args[0].shape[axis]), row)
-    return (yield args[0], (*index[:axis], row, *index[axis + rank :]))
 
 
 # ---- where a value can be other than zero -------------------------------------------------------
@@ -575,22 +491,31 @@ def _shifted(name: str, shift: Any) -> Any:
 
 
 # fmt: off
-_row("broadcast", _infer_broadcast, _evaluate_broadcast, ("shape", "dims"), _transpose_broadcast, _shifted("broadcast", _lead_broadcast), normalize=_normalize_broadcast, cost=0, element=_element_broadcast, support=_moved("broadcast"), nonnegative=if_first)
-_row("sum", _infer_sum, lambda x, axes: np.sum(x, axis=axes), ("axes",), _transpose_sum, _shifted("sum", lambda axes, size: (tuple(a + 1 for a in axes),)), normalize=_normalize_sum, combine=("+", 0), support=_of_sum, nonnegative=if_first)
-_row("permute", _infer_permute, np.transpose, ("perm",), _transpose_permute, _shifted("permute", lambda perm, size: ((0, *(p + 1 for p in perm)),)), normalize=_normalize_permute, cost=0, element=_element_permute, support=_moved("permute"), nonnegative=if_first)
-_row("reshape", _infer_reshape, np.reshape, ("shape",), lambda ct, args, attrs: reshape(ct, args[0].shape), _shifted("reshape", lambda shape, size: ((size, *shape),)), normalize=_normalize_reshape, cost=0, element=_element_reshape, support=_moved("reshape"), nonnegative=if_first)
-_row("slice", _infer_slice, lambda x, starts, sizes, steps: x[_window(starts, sizes, steps)], ("starts", "sizes", "steps"), _transpose_slice, _shifted("slice", lambda starts, sizes, steps, size: ((0, *starts), (size, *sizes), (1, *steps))), normalize=_normalize_slice, cost=0, element=_element_slice, support=_moved("slice"), nonnegative=if_first)
-_row("pad", _infer_pad, _evaluate_pad, ("shape", "starts", "steps"), _transpose_pad, _shifted("pad", lambda shape, starts, steps, size: ((size, *shape), (0, *starts), (1, *steps))), normalize=_normalize_pad, element=_element_pad, support=_of_pad, nonnegative=if_first)
-_row("concat", _infer_concat, lambda *args: np.concatenate(args[:-1], axis=args[-1]), ("axis",), None, _batch_concat, normalize=_normalize_concat, vjp=concat_vjp, jvp=_concat_jvp, support=_of_concat, nonnegative=if_all)
-_row("gather", _infer_gather, lambda x, index, axis: np.take(x, index, axis=axis), ("axis",), lambda ct, args, attrs: scatter_add(ct, args[1], attrs[0], args[0].shape[attrs[0]]), _batch_gather, element=_element_gather, support=_moved("gather"), nonnegative=if_first)
-_row("scatter_add", _infer_scatter, _evaluate_scatter, ("axis", "size"), lambda ct, args, attrs: gather(ct, args[1], attrs[0]), _batch_scatter, support=_of_scatter, nonnegative=if_first)
+_row("broadcast", _infer_broadcast, _evaluate_broadcast, ("shape", "dims"), _transpose_broadcast, _shifted("broadcast", _lead_broadcast), normalize=_normalize_broadcast, cost=0, element=broadcast_element, support=_moved("broadcast"), nonnegative=if_first, moves=Moves.REPEATED)
+_row("sum", _infer_sum, lambda x, axes: np.sum(x, axis=axes), ("axes",), _transpose_sum, _shifted("sum", lambda axes, size: (tuple(a + 1 for a in axes),)), normalize=_normalize_sum, combine=("+", 0), support=_of_sum, nonnegative=if_first, reduces=True)
+_row("permute", _infer_permute, np.transpose, ("perm",), _transpose_permute, _shifted("permute", lambda perm, size: ((0, *(p + 1 for p in perm)),)), normalize=_normalize_permute, cost=0, element=permute_element, support=_moved("permute"), nonnegative=if_first, moves=Moves.ONCE)
+_row("reshape", _infer_reshape, np.reshape, ("shape",), lambda ct, args, attrs: reshape(ct, args[0].shape), _shifted("reshape", lambda shape, size: ((size, *shape),)), normalize=_normalize_reshape, cost=0, element=reshape_element, support=_moved("reshape"), nonnegative=if_first, moves=Moves.ONCE)
+_row("slice", _infer_slice, lambda x, starts, sizes, steps: x[_window(starts, sizes, steps)], ("starts", "sizes", "steps"), _transpose_slice, _shifted("slice", lambda starts, sizes, steps, size: ((0, *starts), (size, *sizes), (1, *steps))), normalize=_normalize_slice, cost=0, element=slice_element, support=_moved("slice"), nonnegative=if_first, moves=Moves.SOME)
+_row("pad", _infer_pad, _evaluate_pad, ("shape", "starts", "steps"), _transpose_pad, _shifted("pad", lambda shape, starts, steps, size: ((size, *shape), (0, *starts), (1, *steps))), normalize=_normalize_pad, element=pad_element, support=_of_pad, nonnegative=if_first, rereads=True)
+_row("concat", _infer_concat, lambda *args: np.concatenate(args[:-1], axis=args[-1]), ("axis",), None, _batch_concat, normalize=_normalize_concat, vjp=concat_vjp, jvp=_concat_jvp, support=_of_concat, nonnegative=if_all, moves=Moves.JOINED)
+_row("gather", _infer_gather, lambda x, index, axis: np.take(x, index, axis=axis), ("axis",), lambda ct, args, attrs: scatter_add(ct, args[1], attrs[0], args[0].shape[attrs[0]]), _batch_gather, element=gather_element, support=_moved("gather"), nonnegative=if_first, moves=Moves.SOME, indices=1, rereads=True)
+_row("scatter_add", _infer_scatter, _evaluate_scatter, ("axis", "size"), lambda ct, args, attrs: gather(ct, args[1], attrs[0]), _batch_scatter, support=_of_scatter, nonnegative=if_first, indices=1)
 # fmt: on
 
-PAD = OPS["pad"]
-# What only moves or repeats elements, and does so with those of any type.
-MOVES = frozenset(OPS[name] for name in ("broadcast", "permute", "reshape", "slice"))
+BROADCAST, SUM, PERMUTE, RESHAPE, SLICE, PAD, CONCAT, GATHER, SCATTER_ADD = (
+    OPS[name] for name in (
+        "broadcast", "sum", "permute", "reshape", "slice", "pad", "concat", "gather", "scatter_add",
+    )
+)  # fmt: skip
+
+
+def is_view(node: Expr) -> bool:
+    """Whether `node` only moves or repeats elements of one array, from places that are known."""
+    return node.op.moves is not None and len(node.args) == 1
+
 
 __all__ = [
     "broadcast", "broadcast_to", "sum_", "permute", "reshape", "slice_", "pad", "concat", "gather",
-    "scatter_add", "lead", "FLOATS",
+    "scatter_add", "lead", "is_view", "FLOATS", "BROADCAST", "SUM", "PERMUTE", "RESHAPE", "SLICE",
+    "PAD", "CONCAT", "GATHER", "SCATTER_ADD",
 ]  # fmt: skip

@@ -118,5 +118,5 @@ def _support(args: Args, attrs: Attrs, supports: Any) -> Expr | None:
 register(Op("cumsum", Kind.SCAN, _infer, _evaluate_cumsum, ("axis", "reverse"), batch=_batch("cumsum"), domain=((-3.0, 3.0),),
             transpose=lambda ct, args, attrs: cumsum(ct, attrs[0], not attrs[1]), support=_support, nonnegative=if_all))
 register(Op("recurrence", Kind.SCAN, _infer, _evaluate_recurrence, ("axis", "reverse"), batch=_batch("recurrence"), cost=2,
-            vjp=_recurrence_vjp, jvp=_recurrence_jvp, domain=((-3.0, 3.0), (-3.0, 3.0)), support=_support, nonnegative=if_all))
+            vjp=_recurrence_vjp, jvp=_recurrence_jvp, domain=((-3.0, 3.0), (-3.0, 3.0)), support=_support, nonnegative=if_all, rereads=True))
 # fmt: on

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from symgrad.expr.node import CONST, Expr, bind, const, const_value
-from symgrad.expr.op import Kind
+from symgrad.expr.op import Kind, Moves
 from symgrad.expr.validate import validated
 from symgrad.expr.walk import substitute, toposort, users
 from symgrad.ops.einsum import sizes
@@ -27,7 +27,6 @@ _FEWER = 2  # points for each row from which it pays
 _EXPENSIVE = 4  # cost of an operation that is rather done once for each row: a division
 _TABLE_ELEMENTS = 1 << 18  # of what is gathered from: it stays in the second-level cache
 _PASSES = 4  # rows that are made of sums over points, which are made of rows, …
-_MOVES_ELEMENTS = frozenset({"broadcast", "permute", "reshape", "slice", "concat"})
 
 
 @dataclass(frozen=True)
@@ -113,14 +112,14 @@ class _Plan:
         needed.update(n for n in self.outs if n in self.rows)
         candidates = [n for n in reversed(self.nodes) if n in self.attrs]
         for node in candidates:
-            if node in needed and node.name in _MOVES_ELEMENTS:
+            if node in needed and _is_moved(node):
                 needed.update(a for a in node.args if a in self.rows)
         taken: list[Expr] = []
         for node in candidates:
             if node not in needed:
                 continue
             parts = [a for a in dict.fromkeys(node.args) if a in self.rows]
-            if node.name not in _MOVES_ELEMENTS:
+            if not _is_moved(node):
                 sources = dict.fromkeys(_without_repeats(a) for a in parts)
                 fresh = sum(a.size for a in sources if not _is_there(a, needed))
                 if _cost(node) >= _EXPENSIVE or node.size <= fresh:
@@ -214,9 +213,14 @@ def _cost(node: Expr) -> int:
     return int(node.op.cost * every / max(node.size, 1))
 
 
+def _is_moved(node: Expr) -> bool:
+    """Whether `node` is elements of others, from places that are known."""
+    return node.op.moves is not None and node.op.indices is None
+
+
 def _without_repeats(node: Expr) -> Expr:
     """What a node repeats, or spells in another shape."""
-    while node.name in ("broadcast", "permute", "reshape"):
+    while node.op.moves in (Moves.ONCE, Moves.REPEATED):
         node = node.args[0]
     return node
 

@@ -17,7 +17,8 @@ from symgrad.diff.modes import vmap
 from symgrad.expr.node import Expr, arg, bind, const
 from symgrad.expr.op import Kind, Op
 from symgrad.expr.walk import substitute
-from symgrad.simplify.shapes import DATA, FEWEST, MULTIPLY, Axes, Shapes, coefficient
+from symgrad.ops.elementwise import MULTIPLY
+from symgrad.simplify.shapes import DATA, FEWEST, Axes, Shapes, coefficient
 from symgrad.simplify.windows import LONGEST_PERIOD, MOST_RUNS, Data, Stacked, Windows, even_loops
 
 _MOST_PLACES = 8  # of a template, per node of an iteration; more only if these share differently

@@ -49,7 +49,6 @@ _REDUCED = {
     )
 }  # fmt: skip
 _ORDERED = frozenset({"prod"})  # 1e200 · 1e-200 · … would overflow in another order
-_MOVES_ELEMENTS = frozenset({"slice", "reshape", "permute", "broadcast", "concat", "gather"})
 
 REROLL = Rule(
     "re-roll",
@@ -352,7 +351,7 @@ def _total(made: Roll, signs: list[int], row: Op) -> tuple[int, Expr] | None:
 
 def _joined(made: Roll, axis: int) -> Expr | None:
     """The parts of one stretch of a concat as one part."""
-    if not made.even and all(node.name in _MOVES_ELEMENTS for node in made.template.body):
+    if not made.even and all(node.op.moves is not None for node in made.template.body):
         return None  # a gather is no better than reading the elements where they are
     arrays = made.vectorised(made.template.outs)
     if arrays is None:

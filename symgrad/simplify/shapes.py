@@ -10,12 +10,10 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from symgrad.expr.node import ARG, ARRAY, CONST, Expr, const
-from symgrad.expr.op import OPS
+from symgrad.ops.elementwise import MULTIPLY, NEGATIVE
+from symgrad.ops.linear import RESHAPE, SLICE
 
 FEWEST = 8  # iterations: shorter loops stay as they are written
-SLICE, RESHAPE, MULTIPLY, NEGATIVE = (
-    OPS[name] for name in ("slice", "reshape", "multiply", "negative")
-)
 DATA = (CONST, ARRAY)
 
 Axes = tuple[int, ...]

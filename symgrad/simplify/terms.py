@@ -14,10 +14,10 @@ import numpy as np
 
 from symgrad.expr.node import CONST, EYE, Expr, bind, const, const_value
 from symgrad.ops.einsum import EINSUM, einsum
-from symgrad.ops.linear import broadcast
+from symgrad.ops.elementwise import ADD, MULTIPLY, NEGATIVE, SUBTRACT
+from symgrad.ops.linear import BROADCAST, PERMUTE, SUM, broadcast
 from symgrad.simplify.facts import axes_except, number, scalable
 from symgrad.simplify.pattern import Context
-from symgrad.simplify.vocabulary import ADD, BROADCAST, MULTIPLY, NEGATIVE, PERMUTE, SUBTRACT, SUM
 
 Term = tuple[Any, ...]
 _MOST_FACTORS = 10

@@ -11,12 +11,7 @@ from symgrad.simplify.pattern import constants, function, variables
 
 Axes = tuple[int, ...]
 
-BROADCAST, SUM, PERMUTE, RESHAPE, SLICE, PAD, CONCAT = (
-    OPS[n] for n in ("broadcast", "sum", "permute", "reshape", "slice", "pad", "concat")
-)
-ADD, SUBTRACT, MULTIPLY, NEGATIVE, DIVIDE, SQUARE = (
-    OPS[n] for n in ("add", "subtract", "multiply", "negative", "divide", "square")
-)
+SQUARE = OPS["square"]
 ELEMENTWISE = tuple(row.name for row in OPS.values() if row.kind is Kind.ELEMENTWISE)
 
 a, b, x, y, z = variables("a b x y z")

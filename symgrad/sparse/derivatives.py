@@ -18,6 +18,7 @@ from symgrad.expr.node import FLOATS, Expr, const
 from symgrad.fixed import NotFixed
 from symgrad.forks import ForkSafeLock
 from symgrad.graph import Graph
+from symgrad.machines import HOST, Machine
 from symgrad.names import c_identifier
 from symgrad.options import Options
 from symgrad.pickling import Recipe, reduced
@@ -155,10 +156,11 @@ class SparseDerivative:
         name: str | None = None,
         threads: int = 1,
         blas: bool = False,
+        machine: str | Machine = HOST,
         **kwargs: Any,
     ) -> SparseCompiled:
         """Compile for arguments of the given types; parameters as of `sg.compile`."""
-        options = Options(threads, blas)
+        options = Options(threads, blas, machine)
         graph, pattern = self.trace(*specs_or_examples, **kwargs)
         if name is not None:
             graph = dataclasses.replace(graph, name=c_identifier(name, what="name"))

@@ -33,7 +33,7 @@ from symgrad.expr.node import ARG, EYE, FLOATS, Expr, arg, bind, const
 from symgrad.expr.op import Kind
 from symgrad.expr.walk import depends_on, toposort
 from symgrad.ops.einsum import EINSUM, sizes
-from symgrad.ops.elementwise import SELECT, select
+from symgrad.ops.elementwise import CONVERT, SELECT, select
 from symgrad.ops.linear import broadcast, permute, sum_
 from symgrad.sparse.entries import contributions, streams
 from symgrad.sparse.maps import MOVES, Diagonal, Irregular, Map, loosened, rerouted
@@ -169,11 +169,12 @@ def _written_out(node: Expr, k: int, seed: Expr, most: int) -> Expr:
 
 def _through(node: Expr, k: int, m: Map, most: int) -> Iterable[Map]:
     """A linear operation that moves or adds elements."""
-    if node.name == "convert":
-        return [m.scaled(bind("convert", m.coefficients, attrs=node.attrs))]
-    if any(n.op is ARG for n in toposort(node.args[1:])) and node.name != "concat":
-        raise Irregular  # an index that is known at run time only
-    rule = MOVES.get(node.name)
+    if node.op is CONVERT:
+        return [m.scaled(bind(CONVERT, m.coefficients, attrs=node.attrs))]
+    index = node.op.indices
+    if index is not None and any(n.op is ARG for n in toposort([node.args[index]])):
+        raise Irregular  # known at run time only
+    rule = MOVES.get(node.op)
     if rule is not None and isinstance(m, Diagonal):
         try:
             return list(rule(node, k, m))

@@ -11,7 +11,23 @@ import numpy as np
 
 from symgrad.expr.evaluate import evaluate
 from symgrad.expr.node import CONST, Expr, array, const, const_value
-from symgrad.ops.linear import broadcast, gather, permute, reshape, slice_, sum_
+from symgrad.expr.op import Op
+from symgrad.ops.linear import (
+    BROADCAST,
+    CONCAT,
+    GATHER,
+    PAD,
+    PERMUTE,
+    RESHAPE,
+    SLICE,
+    SUM,
+    broadcast,
+    gather,
+    permute,
+    reshape,
+    slice_,
+    sum_,
+)
 from symgrad.sparse.pattern import sources, targets
 
 MOST_SUMMED = 16  # length of an axis whose sum is written out
@@ -194,9 +210,9 @@ def _gather(node: Expr, k: int, d: Diagonal) -> Iterator[Diagonal]:
     yield Diagonal(starts, steps, columns, coefficients)
 
 
-MOVES: dict[str, Callable[[Expr, int, Diagonal], Iterator[Diagonal]]] = {
-    "slice": _slice, "pad": _pad, "concat": _concat, "permute": _permute, "reshape": _reshape,
-    "broadcast": _broadcast, "sum": _sum, "gather": _gather,
+MOVES: dict[Op, Callable[[Expr, int, Diagonal], Iterator[Diagonal]]] = {
+    SLICE: _slice, PAD: _pad, CONCAT: _concat, PERMUTE: _permute, RESHAPE: _reshape,
+    BROADCAST: _broadcast, SUM: _sum, GATHER: _gather,
 }  # fmt: skip
 
 
@@ -220,7 +236,7 @@ def loosened(m: Map, node: Expr) -> Scattered:
 
 def rerouted(node: Expr, k: int, m: Scattered, most: int) -> Scattered:
     """The entries of argument k, at the elements of `node` that take from theirs."""
-    if node.name == "concat":
+    if node.op is CONCAT:
         axis, shape = node.attrs[0], node.shape
         ramp = np.arange(node.size).reshape(shape)
         before = sum(a.shape[axis] for a in node.args[:k])

@@ -30,7 +30,8 @@ from symgrad.expr.node import ARG, CONST, FLOATS, Expr, arg, const_value
 from symgrad.expr.op import Kind
 from symgrad.expr.walk import expand_composites, toposort
 from symgrad.ops.einsum import sizes
-from symgrad.ops.elementwise import SELECT
+from symgrad.ops.elementwise import CONVERT, SELECT
+from symgrad.ops.linear import CONCAT
 
 _MOST_ENTRIES = 2**27  # 1 GiB of values; past this a "sparse" matrix is a mistake
 
@@ -132,9 +133,9 @@ class _Propagation:
         kind = node.op.kind
         if kind is Kind.ELEMENTWISE:
             return self._elementwise(node)
-        if node.name == "convert":
+        if node.op is CONVERT:
             return self.known[node.args[0]]
-        if node.name == "concat":
+        if node.op is CONCAT:
             return self._concat(node)
         if kind is Kind.LINEAR:
             return self._linear(node)
@@ -153,19 +154,20 @@ class _Propagation:
             if a not in self.known or (partial is None and node.op is not SELECT):
                 continue
             matrix = self.known[a]
-            kept = self._reached(node, k)
+            kept = self._reached(node, k, partial)
             if kept is not None and not kept.all():
                 matrix = self._taken(matrix, np.where(kept, np.arange(node.size), -1))
             total = matrix if total is None else self._union(total, matrix)
         return total
 
-    def _reached(self, node: Expr, k: int) -> np.ndarray | None:
+    def _reached(self, node: Expr, k: int, partial: Any) -> np.ndarray | None:
         """Which elements of operand k matter, where a captured array decides; None: all."""
         if node.op is SELECT and self.fixed[node.args[0]]:
             condition = self._value(node.args[0]).reshape(-1)
             return condition if k == 1 else ~condition
-        if node.name == "multiply" and self.fixed[node.args[1 - k]]:
-            matter: np.ndarray = self._value(node.args[1 - k]).reshape(-1) != 0
+        factor = None if partial is None else partial(*node.args, node)
+        if isinstance(factor, Expr) and self.fixed.get(factor):
+            matter: np.ndarray = self._value(factor).reshape(-1) != 0
             return matter
         return None
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from symgrad.errors import MutationError, ShapeError, UnsupportedError
 from symgrad.expr.node import FLOATS, Expr, array, bind, const
+from symgrad.expr.op import UFUNCS
 from symgrad.ops.linear import broadcast_to, concat, reshape
 from symgrad.trace import plain, ufuncs
 from symgrad.trace.elementwise_api import _along, isclose
@@ -287,4 +288,4 @@ for _name, _advice in (
 
 def supported_names() -> list[str]:
     """NumPy functions, and ufuncs of NumPy and SciPy, that can be traced."""
-    return sorted({*SUPPORTED, *ufuncs.ROWS, *ufuncs.FORMULAS} - {"ufunc"})
+    return sorted({*SUPPORTED, *UFUNCS, *ufuncs.FORMULAS} - {"ufunc"})

@@ -7,10 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 from symgrad.errors import UnsupportedError
+from symgrad.expr.op import UFUNCS
 from symgrad.trace.state import fail
 
 SUPPORTED: dict[str, Callable[..., Any]] = {}  # by NumPy's public name, filled by the *_api modules
-UFUNCS: set[str] = set()  # names of ufuncs, filled by `ufuncs`
+FORMULA_NAMES: set[str] = set()  # of ufuncs that are formulas of rows, filled by `ufuncs`
 DISPATCH: dict[Any, Callable[..., Any]] = {}  # the same, by the NumPy function itself
 
 
@@ -25,7 +26,7 @@ def public_name(func: Any) -> str:
 def unsupported(name: str, advice: str = "") -> UnsupportedError:
     """The error for a function that is not traced, with names that are near."""
     short = name.rsplit(".", 1)[-1]
-    known = sorted({*SUPPORTED, *UFUNCS} - {"ufunc"})
+    known = sorted({*SUPPORTED, *UFUNCS, *FORMULA_NAMES} - {"ufunc"})
     near = difflib.get_close_matches(short, [k.rsplit(".", 1)[-1] for k in known], 3)
     hint = f"; near names that are traced: {', '.join(near)}" if near else ""
     hint = f"; {advice}" if advice else hint

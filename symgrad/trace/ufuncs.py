@@ -17,11 +17,11 @@ import numpy as np
 
 from symgrad.errors import DtypeError, ShapeError, UnsupportedError
 from symgrad.expr.node import ARRAY, CONST, DTYPES, FLOATS, Expr, array, bind, const, const_value
-from symgrad.expr.op import OPS, Kind, Op
+from symgrad.expr.op import UFUNCS
 from symgrad.ops import einsum, elementwise, linalg, linear, reduce, scan  # noqa: F401  (the rows)
 from symgrad.ops.linear import broadcast_to
 from symgrad.trace.state import fail
-from symgrad.trace.tables import UFUNCS, unsupported
+from symgrad.trace.tables import FORMULA_NAMES, unsupported
 
 DT = {name: np.dtype(name) for name in DTYPES}
 Scalar = bool | int | float
@@ -39,15 +39,6 @@ class Weak:
 
 
 Operand = Expr | Weak | int | float  # Python numbers are weak, everything else is an Expr
-
-ROWS: dict[str, Op] = {
-    name: row
-    for row in list(OPS.values())
-    if row.kind is Kind.ELEMENTWISE
-    for name in (row.numpy or ())
-    if isinstance(name, str)
-}
-
 
 def kind(value: Operand) -> Any:
     """What NumPy's promotion sees: a dtype, or the type of a Python number."""
@@ -153,7 +144,7 @@ def apply(ufunc: np.ufunc, *values: Operand, dtype: str | None = None) -> Any:
     name = ufunc.__name__
     if name in _LOGICAL and dtype in (None, "bool"):
         return logical(name, *values)
-    if name not in ROWS and name not in FORMULAS and name not in _TO_LOGICAL:
+    if name not in UFUNCS and name not in FORMULAS and name not in _TO_LOGICAL:
         raise unsupported(f"{_module(ufunc)}.{name}")
     if name == "power" and len(values) == 2 and dtype is None:
         special = constant_power(*values)
@@ -172,7 +163,7 @@ def apply(ufunc: np.ufunc, *values: Operand, dtype: str | None = None) -> Any:
         return bind(_TO_LOGICAL[name], *args)
     if name in FORMULAS:
         return FORMULAS[name](*args)
-    row = ROWS.get(name)
+    row = UFUNCS.get(name)
     if row is None:
         raise fail(UnsupportedError, f"np.{name} is traced for bool arrays only, not for {first}")
     if first not in FLOATS:
@@ -345,4 +336,4 @@ FORMULAS: dict[str, Callable[..., Any]] = {
     "entr": _entr,
     "kl_div": lambda x, y: bind("rel_entr", x, y) - x + y,
 }
-UFUNCS.update(ROWS, FORMULAS)
+FORMULA_NAMES.update(FORMULAS)

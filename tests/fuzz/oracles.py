@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import importlib
 import os
 import re
 import traceback
@@ -18,7 +17,7 @@ import types
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -27,9 +26,11 @@ import scipy.special
 import symgrad as sg
 from fuzz import jets, paths
 from fuzz.fence import Fences
-from symgrad import derivatives, generate
+from symgrad import generate
 from symgrad.compiled import Compiled
+from symgrad.derivatives import inner
 from symgrad.errors import OutOfRangeError, SymgradError
+from symgrad.lower.tuning import HOST_TUNING, NEVER, Tuning
 from symgrad.options import Options
 from symgrad.runtime.record import Record
 
@@ -39,34 +40,33 @@ NOISE = 50
 
 # Other choices of lowering, which make every path reachable with little data.
 TUNINGS: dict[str, dict[str, Any]] = {
-    "short lanes": {"lower.lanes._MIN_EXTENT": 2, "lower.lanes._SIZES": (3, 2),
-                    "lower.lanes._FLUSH_BLOCKS": 1, "lower.lanes._COMPENSATE": 0},
-    "eager threads": {"lower.lanes._PARALLEL_COST": 0, "lower.product.SHARED_WORK": 0},
-    "small tiles": {"lower.product._FEWEST": 2, "lower.product._SMALLEST_FACE": 4,
-                    "lower.product._BLOCK_ROWS": 12, "lower.product._MOST_ROWS": 12,
-                    "lower.product._BLOCK_COLUMNS": 16, "lower.product._BLOCK_INNER": 3,
-                    "lower.product._COMPENSATE": 2, "lower.contract._FOLDED": 2},
-    "short streams": {"lower.schedule._STREAM_BLOCK": 6, "lower.schedule._STREAM_BYTES": -1,
-                      "lower.schedule._ADDED_SHARE": 0, "lower.schedule._COMPENSATE": 2,
-                      "lower.stream._CHUNK_BLOCKS": 2},
-    "short parts": {"emit.c.PART_STATEMENTS": 5},
-    "captured data": {"lower.kernels._CONSTANT_ELEMENTS": 2},
-    "small blas": {"lower.product._BLAS_WORK": 1, "lower.schedule._BLAS_BLOCK": 8},
-    "loops": {"lower.straight._MOST_OPERATIONS": 0},
+    "short lanes": dict(lanes_from_points=2, lane_counts=(3, 2), flush_blocks=1,
+                        compensate_from_flushes=0),
+    "eager threads": dict(parallel_from_cost=0, share_from_work=0),
+    "small tiles": dict(tiles_from_extent=2, tiles_from_face=4, block_rows=12, most_rows=12,
+                        block_columns=16, block_summands=3, compensate_from_blocks=2,
+                        fold_from_rows=2),
+    "short streams": dict(stream_points=6, stream_from_bytes=-1, added_share=0,
+                          compensate_from_points=2, chunk_blocks=2),
+    "short parts": dict(part_statements=5),
+    "captured data": dict(constant_elements=2),
+    "small blas": dict(blas_from_work=1, blas_block=8),
+    "loops": dict(straight_operations=0),
 }  # fmt: skip
 
 # What is switched off in turn to see which module a failure comes from.
 SWITCHES: dict[str, dict[str, Any]] = {
-    "simplification": {"simplify": False},
-    "cut parts": {"emit.c.PART_STATEMENTS": 1 << 60},
-    "streams": {"lower.schedule._STREAM_BYTES": 1 << 60},
-    "triangles": {"lower.contract.MANY_POINTS": 1 << 60},
-    "tiles": {"lower.product._SMALLEST_FACE": 1 << 60},
-    "straight lanes": {"lower.straight._MOST_OPERATIONS": 0},
-    "lanes": {"lower.lanes._MIN_EXTENT": 1 << 60},
-    "gcc above -O2": {"flags": "-O2"},
-    "gcc above -O1": {"flags": "-O1"},
+    "simplification": {},
+    "cut parts": dict(part_statements=NEVER),
+    "streams": dict(stream_from_bytes=NEVER),
+    "triangles": dict(triangle_from_points=NEVER),
+    "tiles": dict(tiles_from_face=NEVER),
+    "straight lanes": dict(straight_operations=0),
+    "lanes": dict(lanes_from_points=NEVER),
+    "gcc above -O2": {},
+    "gcc above -O1": {},
 }
+FLAGS = {"gcc above -O2": "-O2", "gcc above -O1": "-O1"}
 
 
 @dataclass
@@ -250,26 +250,22 @@ def _first(g: np.ndarray, w: np.ndarray, bad: np.ndarray) -> str:
 # ---- symgrad -------------------------------------------------------------------------------------
 
 
+def tuned(names: Sequence[str]) -> Tuning:
+    """Thresholds with other choices, by name in TUNINGS or SWITCHES."""
+    changes = [TUNINGS.get(name) or SWITCHES[name] for name in names]
+    return replace(HOST_TUNING, **{k: v for change in changes for k, v in change.items()})
+
+
 @contextlib.contextmanager
-def tuned(*names: str) -> Iterator[None]:
-    """Lowering with other choices, by name in TUNINGS or SWITCHES."""
-    saved: list[tuple[Any, str, Any]] = []
+def flagged(names: Sequence[str]) -> Iterator[None]:
+    """With the compiler's flags that the names in FLAGS stand for."""
     flags = os.environ.get("SYMGRAD_CFLAGS")
     try:
         for name in names:
-            for path, value in (TUNINGS.get(name) or SWITCHES[name]).items():
-                if path == "flags":
-                    os.environ["SYMGRAD_CFLAGS"] = value
-                if "." not in path:
-                    continue
-                module_name, attribute = path.rsplit(".", 1)
-                module = importlib.import_module(f"symgrad.{module_name}")
-                saved.append((module, attribute, getattr(module, attribute)))
-                setattr(module, attribute, value)
+            if name in FLAGS:
+                os.environ["SYMGRAD_CFLAGS"] = FLAGS[name]
         yield
     finally:
-        for module, attribute, value in reversed(saved):
-            setattr(module, attribute, value)
         os.environ.pop("SYMGRAD_CFLAGS", None)
         if flags is not None:
             os.environ["SYMGRAD_CFLAGS"] = flags
@@ -300,12 +296,12 @@ def counting(count: Counter[str]) -> Iterator[None]:
 @contextlib.contextmanager
 def unsimplified() -> Iterator[None]:
     """Derivatives of what was traced as it stands."""
-    saved = derivatives.simplified
-    derivatives.simplified = list  # type: ignore[assignment]
+    saved = inner.simplified
+    inner.simplified = list  # type: ignore[assignment]
     try:
         yield
     finally:
-        derivatives.simplified = saved
+        inner.simplified = saved
 
 
 def forget_records() -> None:
@@ -323,14 +319,15 @@ class Checker:
         self.outcome = Outcome()
         self.subject = Subject(text, self.seed)
         self.tolerance = TOLERANCE[self.subject.precision]
-        self.tuning = [*options.get("tuning", ()), *options.get("switch", ())]
-        self.simplify = "simplification" not in self.tuning
+        self.names = [*options.get("tuning", ()), *options.get("switch", ())]
+        self.tuning = tuned(self.names)
+        self.simplify = "simplification" not in self.names
 
     def run(self) -> Outcome:
         s = self.subject
         self.want = s.numpy()
         self._require_tame(self.want)
-        with tuned(*self.tuning), counting(self.outcome.paths):
+        with flagged(self.names), counting(self.outcome.paths):
             for stage in self.options.get("stages", ("value", "gradient")):
                 self.outcome.stages.append(stage)
                 self.say(stage)
@@ -370,9 +367,9 @@ class Checker:
     def call(self, graph: Any, args: Sequence[Any], **options: Any) -> list[np.ndarray]:
         """By C, between fences, with results that were NaN; by the fast path as well."""
         if self.options.get("graphs"):  # ten times as many programs, without a C compiler
-            generate.source_of(graph, **options)
+            generate.source_of(graph, tuning=self.tuning, **options)
             return graph.evaluate_flat(graph.flat(tuple(args), {}))
-        compiled = Compiled(graph, Options(**options))
+        compiled = Compiled(graph, Options(tuning=self.tuning, **options))
         given = [np.asarray(a) for a in graph.flat(tuple(args), {})]
         self.say(f"{self.outcome.stages[-1]}: in C")
         results: list[list[np.ndarray]] = []

@@ -9,11 +9,15 @@ from pathlib import Path
 
 import numpy as np
 
+import symgrad as sg
+from symgrad.compiled import Compiled
 from symgrad.diff.modes import drop_stops
 from symgrad.emit.c import emit
 from symgrad.expr.evaluate import check, evaluate
 from symgrad.expr.walk import expand_composites
-from symgrad.lower.schedule import lower
+from symgrad.lower.pipeline import lower
+from symgrad.lower.tuning import HOST_TUNING
+from symgrad.options import Options
 from symgrad.runtime.build import build, ffi
 from symgrad.simplify import simplify
 
@@ -34,16 +38,22 @@ FATAL = {
 }
 
 
-def program_of(args, outs, threads=1):
+def tuned(f, *args, **options):
+    """`f` as `sg.compile` compiles it, with any `Options`."""
+    return Compiled(sg.trace(f, *args).simplify(), Options(**options))
+
+
+def program_of(args, outs, **options):
     """The loop program of a graph with arguments x0, x1, … and results y0, y1, …"""
     outs = expand_composites(drop_stops(outs))
     check(outs)
     inputs, outputs = [f"x{k}" for k in range(len(args))], [f"y{k}" for k in range(len(outs))]
-    return lower(args, outs, inputs, outputs, threads=threads)
+    return lower(args, outs, inputs, outputs, **options)
 
 
-def c_of(args, outs, name="f", threads=1):
-    return emit(program_of(args, outs, threads), name)
+def c_of(args, outs, name="f", tuning=HOST_TUNING, **options):
+    """C of a graph; further options are those of `lower`."""
+    return emit(program_of(args, outs, tuning=tuning, **options), name, tuning=tuning)
 
 
 def expanded(outs):

@@ -5,7 +5,6 @@ What the C looks like is asked of the C only where its text is the subject.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
 
 from symgrad.compiled import Compiled
@@ -17,7 +16,7 @@ from symgrad.lower.statements import Buffer, Loop
 
 def program(compiled: Compiled) -> Program:
     """The loop program that the C of a compiled function comes from."""
-    return program_of(compiled.graph, **dataclasses.asdict(compiled.options))
+    return program_of(compiled.graph, **compiled.options.lowering())
 
 
 def loops(program: Program) -> Iterator[Loop]:

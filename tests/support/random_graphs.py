@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 import symgrad.ops  # noqa: F401
@@ -41,9 +43,7 @@ class Builder:
         self.products = products
         self.rng = np.random.default_rng(seed)
         self.dtype = dtype
-        self.args = [
-            arg(k, SHAPES[self.rng.integers(len(SHAPES))], dtype) for k in range(3)
-        ]
+        self.args = [arg(k, SHAPES[self.rng.integers(len(SHAPES))], dtype) for k in range(3)]
         self.pool: list[Expr] = list(self.args)
         for _ in range(int(self.rng.integers(4, 25))):
             node = self.step()
@@ -173,8 +173,11 @@ def _close(got, expected, scale, what):
         np.testing.assert_allclose(g, e, rtol=scale, atol=scale, err_msg=f"{what}, output {k}")
 
 
-def compare(seed: int, dtype: str, derivatives: bool, products: float = 0.1) -> str:
-    """Raises unless evaluator, simplified graph and C agree; returns the C."""
+def compare(seed: int, dtype: str, derivatives: bool, products: float = 0.1, **options: Any) -> str:
+    """Raises unless evaluator, simplified graph and C agree; returns the C.
+
+    options : of `c_of`
+    """
     b = Builder(seed, dtype, products)
     outs, args, values = b.outputs(), list(b.args), b.values()
     if derivatives:
@@ -194,7 +197,7 @@ def compare(seed: int, dtype: str, derivatives: bool, products: float = 0.1) -> 
     check(simple)
     _close(evaluate(simple, values), expected, scale, f"seed {seed}: simplified")
     ready = expanded(simple)
-    source = c_of(args, ready)
+    source = c_of(args, ready, **options)
     status, got = run_c(source, args, ready, values)
     assert status == 0
     _close(got, expected, scale, f"seed {seed}: C\n{source.c}")

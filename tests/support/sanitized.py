@@ -17,6 +17,7 @@ from symgrad.diff.modes import vjp, zeros_like
 from symgrad.emit.c import Source
 from symgrad.expr.evaluate import evaluate
 from symgrad.expr.node import const
+from symgrad.lower.tuning import HOST_TUNING, Tuning
 from symgrad.simplify import simplify
 
 SANITIZE = "-fsanitize=address,undefined -fno-sanitize-recover=all -g -O1 -ffp-contract=off".split()
@@ -128,12 +129,15 @@ def run_sanitized(sources: list[Source], inputs, outputs, folder: Path, options:
     return outputs
 
 
-def check_seeds(seeds, folder: Path, options: str = "", products: float = 0.1) -> list[Source]:
+def check_seeds(
+    seeds, folder: Path, options: str = "", products: float = 0.1, tuning: Tuning = HOST_TUNING
+) -> list[Source]:
     sources, inputs, outputs, references = [], [], [], []
     for seed in seeds:
         args, outs, values = graph(seed, products)
         references.append(evaluate(outs, values))
-        sources.append(c_of(args, expanded(simplify(outs).outs), name=f"graph_{seed}"))
+        outs = expanded(simplify(outs).outs)
+        sources.append(c_of(args, outs, name=f"graph_{seed}", tuning=tuning))
         inputs.append([values[a] for a in args])
         outputs.append([np.empty(o.shape, o.dtype) for o in outs])
     results = run_sanitized(sources, inputs, outputs, folder, options)

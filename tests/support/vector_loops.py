@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 
-from symgrad.emit.c import _LIBMVEC
+from symgrad.ops.elementwise import vector_functions
 
-_CALL = re.compile(r"\b(" + "|".join([*(f"{n}f?" for n in _LIBMVEC), r"sg_\w+"]) + r")\(")
+_CALL = re.compile(r"\b(" + "|".join([*(f"{n}f?" for n in vector_functions()), r"sg_\w+"]) + r")\(")
 _PLAIN = re.compile(r"\bsg_(select|bits_of|mod|imod|ifloor_divide|floor_divide|ipow)(32|f)?\b")
 _STATEMENTS = re.compile(r"^\s*(if \()?sg_\w+\(")  # calls of functions with loops of their own
 

@@ -10,21 +10,23 @@ from __future__ import annotations
 
 from symgrad.expr.node import CONST, EYE, Expr, const, const_value
 from symgrad.ops.einsum import EINSUM, einsum, sizes
-from symgrad.ops.linear import broadcast, pad, permute, reshape, sum_
+from symgrad.ops.elementwise import DIVIDE, MULTIPLY, NEGATIVE
+from symgrad.ops.linear import (
+    BROADCAST,
+    PAD,
+    PERMUTE,
+    RESHAPE,
+    broadcast,
+    pad,
+    permute,
+    reshape,
+    sum_,
+)
 from symgrad.simplify.facts import axes_except, number, scalable
 from symgrad.simplify.pattern import Context, Rule, function_rule
 from symgrad.simplify.rules.views import unit_axes
 from symgrad.simplify.terms import Product, has_delta, is_delta
-from symgrad.simplify.vocabulary import (
-    BROADCAST,
-    DIVIDE,
-    MULTIPLY,
-    NEGATIVE,
-    PAD,
-    PERMUTE,
-    RESHAPE,
-    SQUARE,
-)
+from symgrad.simplify.vocabulary import SQUARE
 
 
 def _flatten(node: Expr, context: Context) -> Expr | None:

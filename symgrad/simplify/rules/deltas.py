@@ -15,21 +15,11 @@ from typing import Any
 from symgrad.expr.node import CONST, EYE, Expr, bind, const, const_value, is_const
 from symgrad.expr.walk import rebuild
 from symgrad.ops.einsum import EINSUM
-from symgrad.ops.elementwise import SELECT, select
-from symgrad.ops.linear import pad, slice_
+from symgrad.ops.elementwise import ADD, MULTIPLY, NEGATIVE, SELECT, SUBTRACT, select
+from symgrad.ops.linear import BROADCAST, PAD, PERMUTE, RESHAPE, pad, slice_
 from symgrad.simplify.pattern import Context, Rule, function_rule
 from symgrad.simplify.rules.views import unit_axes
 from symgrad.simplify.terms import Product, Sum, Term, add_up, contract, is_delta, sum_of
-from symgrad.simplify.vocabulary import (
-    ADD,
-    BROADCAST,
-    MULTIPLY,
-    NEGATIVE,
-    PAD,
-    PERMUTE,
-    RESHAPE,
-    SUBTRACT,
-)
 
 _PRODUCTS = (MULTIPLY, NEGATIVE, EINSUM, BROADCAST, PERMUTE)
 _MOST_TERMS = 16  # longer sums are left as they are

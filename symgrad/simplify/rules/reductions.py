@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from symgrad.diff.roots import ROOTS
 from symgrad.expr.node import CONST, EYE, Expr, bind, const, const_value, is_const
 from symgrad.ops.einsum import EINSUM, einsum
-from symgrad.ops.linear import broadcast, sum_
+from symgrad.ops.elementwise import DIVIDE, MULTIPLY
+from symgrad.ops.linear import BROADCAST, SUM, broadcast, sum_
 from symgrad.simplify.facts import axes_except
 from symgrad.simplify.pattern import Context, Rule, function_rule
-from symgrad.simplify.vocabulary import BROADCAST, DIVIDE, MULTIPLY, SQUARE, SUM, Axes
+from symgrad.simplify.vocabulary import SQUARE, Axes
 
 
 def _spread_over(node: Expr, x: Expr) -> tuple[Expr, Axes] | None:
@@ -178,7 +178,7 @@ def _contracted_roots(node: Expr, context: Context) -> Expr | None:
     """A contraction of a norm with itself is one of its square."""
     inputs, output = node.attrs
     for p, (e, labels) in enumerate(zip(node.args, inputs, strict=True)):
-        if e.name in ROOTS:
+        if e.op.radicand is not None:
             for q in range(p + 1, len(inputs)):
                 if node.args[q] is e and inputs[q] == labels:
                     factors = [f for k, f in enumerate(node.args) if k not in (p, q)]

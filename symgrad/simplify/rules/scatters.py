@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from symgrad.expr.node import CONST, Expr, const
-from symgrad.ops.linear import concat, pad
+from symgrad.ops.elementwise import NEGATIVE
+from symgrad.ops.linear import PAD, concat, pad
 from symgrad.simplify.facts import number, scalable
 from symgrad.simplify.pattern import Context, Rule, function_rule
 from symgrad.simplify.terms import add_up, sum_of
-from symgrad.simplify.vocabulary import NEGATIVE, PAD
 
 
 def _merge_pads(node: Expr, context: Context) -> Expr | None:

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 import numpy as np
 
 from symgrad.expr.node import CONST, Expr, const
-from symgrad.ops.linear import broadcast
+from symgrad.ops.elementwise import MULTIPLY, NEGATIVE
+from symgrad.ops.linear import BROADCAST, broadcast
 from symgrad.simplify.facts import LARGEST_SCALE, number, scalable
 from symgrad.simplify.pattern import Context, Rule, function_rule
 from symgrad.simplify.terms import Sum, sum_of
-from symgrad.simplify.vocabulary import BROADCAST, MULTIPLY, NEGATIVE
 
 _MOST_FORMS = 32  # leaves of a sum whose partial sums are looked at as a whole
 _LARGEST_FACTOR = 8.0  # by which the error may grow

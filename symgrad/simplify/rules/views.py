@@ -9,19 +9,22 @@ from __future__ import annotations
 from symgrad.expr.node import CONST, EYE, Expr, bind, const, const_value
 from symgrad.expr.op import Kind, Op
 from symgrad.ops.einsum import EINSUM, einsum
-from symgrad.ops.linear import broadcast, permute, reshape, slice_, sum_
-from symgrad.simplify.facts import axes_except
-from symgrad.simplify.pattern import Context, Rule, function_rule
-from symgrad.simplify.vocabulary import (
+from symgrad.ops.linear import (
     BROADCAST,
     CONCAT,
-    ELEMENTWISE,
     PAD,
     PERMUTE,
     RESHAPE,
     SUM,
-    Axes,
+    broadcast,
+    permute,
+    reshape,
+    slice_,
+    sum_,
 )
+from symgrad.simplify.facts import axes_except
+from symgrad.simplify.pattern import Context, Rule, function_rule
+from symgrad.simplify.vocabulary import ELEMENTWISE, Axes
 
 
 def _reshaped_constants(node: Expr, row: Op, shape: Axes) -> list[Expr] | None:

@@ -123,7 +123,7 @@ def test_libraries_do_not_mistake_each_other():
     assert [call(library) for library in libraries] == [0.0, 1.0, 2.0, 3.0]
 
 
-@pytest.mark.quick(3)
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("compiler_name", ["gcc", "clang", "zig"])
 @pytest.mark.parametrize("name", ["step", "advance", "abs", "malloc", "PyList_New"])
 def test_own_functions_come_before_those_of_the_process(name, compiler_name, monkeypatch):
@@ -287,6 +287,7 @@ def test_damaged_library_is_rebuilt(change, fake):
     assert fake.count == 2
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("change", ["foreign machine", "another function", "no library"])
 def test_planted_library_with_a_valid_manifest_is_rebuilt(change, fake):
     """The manifest matches, so only the loader or the missing symbol can tell."""
@@ -345,7 +346,7 @@ BAD = {
 }
 
 
-@pytest.mark.quick(4)
+@pytest.mark.quick(2)
 @pytest.mark.parametrize(("hook", "error", "message"), BAD.values(), ids=BAD.keys())
 def test_bad_compiler(hook, error, message, fake, tmp_path, monkeypatch):
     fake.hook(hook)
@@ -376,6 +377,7 @@ def test_unwritable_cache_names_the_path(number, tmp_path, monkeypatch):
 # --- many at once ---------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_threads_compile_one_key_once(fake):
     found: list[Library] = []
     barrier = threading.Barrier(8)

@@ -33,9 +33,9 @@ ALSO = {
     ("emit", "max"): "how a reduction accumulates (`Op.combine`)",
     ("emit", "min"): "the same",
     ("emit", "argmax"): "the same",
-    ("emit", "sin"): "the C function",
+    ("emit", "isfinite"): "the C function",
+    ("emit", "sin"): "the same",
     ("emit", "cos"): "the same",
-    ("emit", "isfinite"): "the C macro",
 }
 PACKAGE = Path(sg.__path__[0])
 SOURCES = [p for folder in FOLDERS for p in sorted((PACKAGE / folder).rglob("*.py"))]

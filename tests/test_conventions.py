@@ -300,7 +300,7 @@ WHERE: dict[str, tuple[Callable[..., Any], Any, Any, Any]] = {
 }  # fmt: skip
 
 
-@pytest.mark.quick(10)
+@pytest.mark.quick(5)
 @pytest.mark.parametrize("name", WHERE)
 def test_branch_not_taken(name):
     f, x, gradient, second = WHERE[name]

@@ -154,6 +154,7 @@ def test_deep_graphs_need_no_recursion():
     assert sys.getrecursionlimit() == limit
 
 
+@pytest.mark.slow
 def test_graph_pickles_flat_and_deep():
     def chain(x):
         for _ in range(20_000):

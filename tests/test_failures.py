@@ -98,7 +98,7 @@ BAD = {
 }  # fmt: skip
 
 
-@pytest.mark.quick(4)
+@pytest.mark.quick(2)
 @both
 @pytest.mark.parametrize(("text", "kind", "message"), BAD.values(), ids=BAD.keys())
 def test_bad_compiler(text, kind, message, way, hook, tmp_path, monkeypatch):
@@ -281,6 +281,7 @@ def test_a_named_compiler_that_is_none(named, way, tmp_path, monkeypatch):
     is_right(way)
 
 
+@pytest.mark.slow
 def test_ziglang_alone(tmp_path):
     pytest.importorskip("ziglang")
     shared = str(Path.home() / ".cache" / "zig")  # zig builds its C library once per cache

@@ -105,7 +105,7 @@ def helper(tmp_path_factory):
     return get
 
 
-@pytest.mark.quick(14)
+@pytest.mark.quick(6)
 @pytest.mark.parametrize("compiler", COMPILERS)
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("name", FLOAT_HELPERS)
@@ -113,6 +113,7 @@ def test_compiles_without_a_warning(tmp_path, name, dtype, compiler):
     build(tmp_path, name, dtype, FLOAT_HELPERS[name], compiler)
 
 
+@pytest.mark.quick(4)
 @pytest.mark.parametrize("compiler", COMPILERS)
 @pytest.mark.parametrize("dtype", ["int64", "int32"])
 @pytest.mark.parametrize("name", INT_HELPERS)
@@ -289,6 +290,7 @@ def exact_betaln(a, b):
     return mpmath.re(mpmath.loggamma(a) + mpmath.loggamma(b) - mpmath.loggamma(y))
 
 
+@pytest.mark.slow
 def test_betaln(helper):
     """SciPy loses half of the digits where one argument is large, and more among negative ones."""
     pairs = list(itertools.product(POSITIVE, POSITIVE))

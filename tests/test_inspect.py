@@ -409,6 +409,7 @@ def random_graph(rng, steps=14):
     return args, [n for n in pool[-3:] if n.op.name != "const"] or args[1:2]
 
 
+@pytest.mark.quick(50)
 @pytest.mark.parametrize("seed", range(150))
 def test_random_graphs_mean_what_they_compute(seed):
     args, outs = random_graph(np.random.default_rng(seed))
@@ -458,6 +459,7 @@ def run_listing(args, outs, values):
     return found if isinstance(found, tuple) else (found,)
 
 
+@pytest.mark.quick(50)
 @pytest.mark.parametrize("seed", range(150))
 def test_listing_runs_as_numpy(seed):
     args, outs = random_graph(np.random.default_rng(seed))
@@ -689,6 +691,7 @@ def operations(node):
     return node.size if node.name == "multiply" else 0
 
 
+@pytest.mark.slow
 def test_contractions_cost_what_is_lowered():
     rng = np.random.default_rng(11)
     most = 0

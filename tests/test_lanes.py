@@ -135,13 +135,13 @@ SMALL = {
 }  # fmt: skip
 
 
-@pytest.mark.quick(2)
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("name", SMALL)
 def test_functions_of_points_with_inner_loops(name):
     test_functions_of_points(name, LOOPS)
 
 
-@pytest.mark.quick(6)
+@pytest.mark.quick(3)
 @pytest.mark.parametrize("name", SMALL)
 def test_functions_of_points(name, tuning=None):
     f, names = SMALL[name]
@@ -211,7 +211,7 @@ def moved_about(width, dtype="float64"):
     return f, (x, y, z, rng.integers(-67, 67, 67))
 
 
-@pytest.mark.quick(4)
+@pytest.mark.quick(3)
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("width", range(2, 12))
 def test_rows_are_copied_in_tiles(width, dtype):
@@ -237,7 +237,7 @@ def summed_up(width, dtype="float64"):
     return f, tuple(rng.normal(size=s).astype(dtype) for s in shapes)
 
 
-@pytest.mark.quick(4)
+@pytest.mark.quick(3)
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("width", range(2, 12))
 def test_rows_are_turned_in_tiles(width, dtype):
@@ -327,6 +327,7 @@ def test_hessians():
     assert in_lanes(sg.hessian(mixture), arguments["mu"], arguments["x"])
 
 
+@pytest.mark.slow
 def test_most_of_them_are_in_lanes():
     """Otherwise these tests would test something else."""
     for name in ("mixture", "softmax", "k-means", "shared conditions", "Jacobians of points"):
@@ -385,6 +386,7 @@ def sums(x, z):
     return np.sum(x * np.exp(z), axis=0)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("n", [100, 8192, 8193, 100_003, 1_000_000])
 def test_sums_over_points_are_as_accurate_as_numpy(n):
     rng = np.random.default_rng(n)
@@ -476,6 +478,7 @@ def test_half_of_a_symmetric_sum(n):
     )
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("n, size, halved", [(33, 4, 0), (33, 15, 0), (200, 7, 1), (900, 15, 1)])
 def test_half_of_a_quadratic_form(n, size, halved):
     rng = np.random.default_rng(0)

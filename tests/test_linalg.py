@@ -112,7 +112,7 @@ def run(outs, args, values):
     return whole
 
 
-@pytest.mark.quick(6)
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("case", CASES)
 def test_value_and_derivatives_of_first_and_second_order(case):
     function, oracle, values = CASES[case]
@@ -376,6 +376,7 @@ def test_lu_kernels(kernels, n, m):
         )  # fmt: skip
 
 
+@pytest.mark.quick(1)
 def test_singular_matrices_in_c(kernels):
     for n, rank in [(2, 1), (3, 2), (4, 2), (6, 5)]:
         a = singular(n, rank)

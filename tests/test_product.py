@@ -247,7 +247,7 @@ def mixture_data(n, D, K):
     return rng.normal(size=(K, D, D)) / D, rng.normal(size=(K, D)), rng.normal(size=(n, D))
 
 
-@pytest.mark.quick(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [4800, 5000, 5051])
 def test_the_workspace_of_a_mixture_does_not_grow_with_the_points(n):
     args = mixture_data(n, 24, 12)

@@ -38,7 +38,7 @@ from symgrad.expr.evaluate import evaluate
 TABLE = Path(sg.__path__[0]) / "kinks.md"
 
 
-@pytest.mark.quick(16)
+@pytest.mark.quick(8)
 @pytest.mark.parametrize("name", SMOOTH)
 def test_smooth_functions_have_their_derivatives(name):
     """In both modes, in turns, and with the variables in the other order."""
@@ -347,6 +347,7 @@ def table() -> str:
     return "\n".join(lines)
 
 
+@pytest.mark.slow
 def test_the_table_is_up_to_date():
     assert TABLE.read_text() == table(), "run python tests/test_special_points.py"
 

@@ -398,9 +398,8 @@ def test_random_graphs_in_blocks(dtype, monkeypatch):
         texts += [backwards(shared.c)] if MARK in shared.c else []
         for text in texts:
             same_bits(codegen.run_c(shared, args, outs, values, text)[1], expected)
-        for threads in (2, 3, 4):
-            got = codegen.run_c(shared, args, outs, values, threads=threads)[1]
-            same_bits(got, expected)
+        # with any other number: test_blocks_of_points_with_products
+        same_bits(codegen.run_c(shared, args, outs, values, threads=3)[1], expected)
         return status, expected
 
     monkeypatch.setattr(random_graphs, "run_c", run_c)

@@ -54,7 +54,7 @@ def second_orders(f: Callable[..., Any], x: Any) -> dict[str, Any]:
     }
 
 
-@pytest.mark.quick(20)
+@pytest.mark.quick(10)
 @pytest.mark.parametrize("name", NAMES)
 def test_graphs(name):
     """The graphs as they are differentiated, and simplified."""
@@ -279,7 +279,7 @@ def program(seed: int) -> tuple[Callable[..., Any], np.ndarray, np.ndarray, np.n
     return lambda x: to_scalar(mix(part(x))), np.where(read, safe, rng.choice(bad, n)), safe, read
 
 
-@pytest.mark.quick(16)
+@pytest.mark.quick(8)
 @pytest.mark.parametrize("seed", range(80))
 def test_elements_that_are_not_read_do_not_matter(seed):
     """Where `x` is read the derivatives are those beside a harmless value of the rest.

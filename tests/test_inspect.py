@@ -18,6 +18,7 @@ from symgrad.inspect.formula import Formula
 from symgrad.inspect.matrix import Notation
 from symgrad.inspect.naming import latex_name, short_number
 from symgrad.lower.contract import split_contractions
+from symgrad.lower.tuning import HOST_TUNING
 from symgrad.ops import elementwise as el
 from symgrad.ops import linear as li
 from symgrad.ops.einsum import einsum, parse, sizes
@@ -477,7 +478,7 @@ def test_long_chains():
     e = u
     for k in range(50_000):
         e = el.sin(e) + u if k % 3 else el.exp(-e) * e
-    start = time.perf_counter()
+    start = time.process_time()
     text = listing([u], [e], limit=9)
     assert len(text.splitlines()) == 12 and "lines left out" in text
     text = matrix_text([u], [e], limit=9)
@@ -487,7 +488,7 @@ def test_long_chains():
     assert cost([u], [e]).nodes > 100_000
     with pytest.raises(UnsupportedError, match="scalar operations"):
         to_sympy([u], [e])
-    assert time.perf_counter() - start < 60
+    assert time.process_time() - start < 60
 
 
 @pytest.mark.quick(1)
@@ -697,7 +698,7 @@ def test_contractions_cost_what_is_lowered():
     most = 0
     for _ in range(200):
         args, whole = random_contraction(rng)
-        lowered = toposort(split_contractions([whole]))
+        lowered = toposort(split_contractions([whole], HOST_TUNING))
         assert all(len(n.args) <= 2 for n in lowered)
         assert cost(args, [whole]).flops == sum(map(operations, lowered))
         most = max(most, sum(n.name == "einsum" for n in lowered))

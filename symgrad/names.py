@@ -247,19 +247,6 @@ def comment_text(text: str, limit: int = 200) -> str:
     return re.sub(r"^(?=[*/])|(?<=[*/?])$", " ", text)
 
 
-def standard_headers(c_text: str) -> list[str]:
-    """The headers that a C text needs: compilers spend 10 ms on math.h."""
-    called = set(re.findall(r"\b[A-Za-z_]\w*(?=\()", c_text))
-    math = any(_has_base(name, _MATH, _MATH_SUFFIX) for name in called)
-    needs = {
-        "math": math or re.search(r"\b(INFINITY|NAN)\b", c_text),
-        "stdbool": re.search(r"\b(bool|true|false)\b", c_text),
-        "stddef": re.search(r"\b(ptrdiff_t|size_t|NULL)\b", c_text),
-        "stdint": re.search(r"\bu?int[0-9]+_t\b", c_text),
-    }
-    return [name for name, needed in needs.items() if needed]
-
-
 def safe_path(directory: str | os.PathLike[str], name: str, suffix: str) -> Path:
     """``directory/name + suffix``, certain to be a file directly in `directory`. Creates nothing.
 

@@ -14,8 +14,10 @@ import mpmath
 import numpy as np
 import pytest
 
-from symgrad.emit.c import C_TYPES, TEMPLATES, literal
+from symgrad.emit.literals import C_TYPES, literal
+from symgrad.emit.templates import TEMPLATES
 from symgrad.expr.op import OPS, Kind
+from symgrad.names import _MATH, _MATH_SUFFIX, _has_base
 from symgrad.ops import special
 
 STRICT = (
@@ -117,6 +119,36 @@ def test_compiles_without_a_warning(tmp_path, name, dtype, compiler):
 @pytest.mark.parametrize("name", INT_HELPERS)
 def test_integer_helper_compiles_without_a_warning(tmp_path, name, dtype, compiler):
     build(tmp_path, name, dtype, 2, compiler)
+
+
+FUNCTIONS = [n for n in TEMPLATES.list_templates() if n.startswith(("helpers/sg_", "call/"))]
+NAMED = re.compile(r"SG_(KERNEL|SIMD|ALIGNED|NOINLINE)|INFINITY|NAN|NULL|bool|ptrdiff_t|int\d+_t")
+
+
+@pytest.mark.parametrize("carries", [False, True])
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_template_says_what_it_uses(name, carries):
+    """Its `uses` are what its text calls and names: headers and declarations come from them."""
+    dtype = "int64" if name.startswith("helpers/sg_i") else "float64"
+    module = TEMPLATES.get_template(name).make_module(
+        dict(name="own", real=C_TYPES[dtype], integer=C_TYPES[dtype], f="", carries=carries,
+             lit=lambda value: literal(value, dtype))
+    )  # fmt: skip
+    text = re.sub(r"(?s)/\*.*?\*/", "", str(module))
+    found = {word for word in re.findall(r"\w+", text) if NAMED.fullmatch(word)}
+    found |= {"uint64_t"} & set(re.findall(r"\w+", text)) if "sg_i" not in name else set()
+    called = set(re.findall(r"\b[A-Za-z]\w*(?=\()", text))
+    found |= {call for call in called if _has_base(call, _MATH, _MATH_SUFFIX)}
+    found |= {call for call in called & set(HELPERS) if f"/{call}." not in name}
+    assert found == set(module.uses.split())
+    single = dict(name="own", real="float", integer="int32_t", f="f", carries=carries)
+    other = TEMPLATES.get_template(name).make_module(
+        {**single, "lit": lambda v: literal(v, "float32")}
+    )
+    assert other.uses == module.uses
+
+
+HELPERS = [name.split("/")[1].removesuffix(".c.jinja") for name in FUNCTIONS if "helpers" in name]
 
 
 def test_every_helper_that_a_row_names_exists():

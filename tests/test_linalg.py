@@ -15,7 +15,8 @@ import pytest
 from support import queries
 from support.codegen import c_of, program_of, run_c
 from symgrad.diff.modes import jvp, vjp, vmap, zeros_like
-from symgrad.emit.c import C_TYPES, TEMPLATES, literal
+from symgrad.emit.literals import C_TYPES, literal
+from symgrad.emit.templates import TEMPLATES
 from symgrad.errors import DtypeError, ShapeError
 from symgrad.expr.evaluate import check, evaluate
 from symgrad.expr.node import arg, bind, eye

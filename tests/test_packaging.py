@@ -27,12 +27,12 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = [
     ["errors", "forks", "version"],
     ["names", "tree", "specs", "boundary", "fixed", "machines", "pickling", "resources"],
+    ["options"],
     ["expr"],
     ["ops"],
     ["trace", "diff", "inspect"],
     ["simplify"],
     ["graph", "signature", "lower"],
-    ["options"],
     ["runtime"],
     ["emit"],
     ["generate"],

@@ -11,6 +11,7 @@ from symgrad.lower import pipeline, verify
 from symgrad.lower.interpret import check, operations
 from symgrad.lower.program import Program
 from symgrad.lower.share import share
+from symgrad.lower.tuning import HOST_TUNING
 
 FEW = ("logistic_gradient_tiny", "bundle_few", "scans", "joined", "extrema", "linear_algebra")
 
@@ -36,7 +37,8 @@ def test_passes_leave_their_argument_alone(name, monkeypatch):
         run.__name__ = change.__name__
         return run
 
-    monkeypatch.setattr(pipeline, "PASSES", tuple(map(watched, pipeline.PASSES)))
+    every = tuple(map(watched, pipeline.passes(HOST_TUNING)))
+    monkeypatch.setattr(pipeline, "passes", lambda tuning: every)
     graph, options = GOLDEN[name]()
     sg.generate.program_of(graph, **options)
 
@@ -46,8 +48,9 @@ def test_passes_leave_their_argument_alone(name, monkeypatch):
 def test_the_list_can_be_cut_short(name, monkeypatch):
     graph, _ = GOLDEN[name]()
     outs = share(graph.lowered_outs())
-    for count in range(len(pipeline.PASSES)):
-        monkeypatch.setattr(pipeline, "PASSES", pipeline.PASSES[: len(pipeline.PASSES) - 1])
+    every = pipeline.passes(HOST_TUNING)
+    for count in range(len(every)):
+        monkeypatch.setattr(pipeline, "passes", lambda tuning, count=count: every[:count])
         program = sg.generate.program_of(graph)
         assert not verify.verify(program), count
         if operations(program, 20_000) <= 20_000:

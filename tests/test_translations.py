@@ -10,8 +10,8 @@ from pathlib import Path
 import jinja2
 import pytest
 
-from symgrad.emit import c as module
-from symgrad.emit.c import TEMPLATES
+from symgrad.emit import templates as module
+from symgrad.emit.templates import TEMPLATES
 from symgrad.runtime.cache import open_cache
 
 NAME = "helpers/sg_mod.c.jinja"

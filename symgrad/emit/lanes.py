@@ -1,23 +1,48 @@
 """Blocks of lanes: which statements share a loop over the lanes, and what lives between such loops.
 
-In: the records of a body that stands for one point. Out: the same records, each run of simple
-statements inside a loop over the lanes of the block. A variable that only one such loop uses stays
-a local variable of it; one that several use becomes an array of lanes.
+In: the pieces of a body that stands for one point. Out: C statements, each run of simple ones
+inside a loop over the lanes of the block. A variable that only one such loop uses stays a local
+variable of it; one that several use becomes an array of lanes.
 """
 
 from __future__ import annotations
 
-import functools
-import re
-from typing import Any
+import enum
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
+from symgrad.emit import tree as c
+from symgrad.emit.tree import integer, renamed, uses, walk
 from symgrad.expr.node import Expr
 from symgrad.lower.lanes import LANES
 from symgrad.lower.scalar import LOAD
 from symgrad.lower.statements import Buffer, Loop, Store
 
-_LEAVES = ("declare", "define", "assign")
-_TEXT = ("target", "value", "best", "position")
+SIMD, SCALAR = c.Mark("SG_SIMD"), c.Mark("SG_SCALAR")
+
+
+class Place(enum.Enum):
+    """Where a statement stands in a block of lanes."""
+
+    SHARED = "in a loop over the lanes, with its neighbours"
+    OWN = "in a loop of its own"
+    BRANCHES = "in one of its own that is no vector, since branches would keep it from that"
+    WHOLE = "in none: it is for the whole block"
+    UNIFORM = "in none: a variable that is the same for all lanes"
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A statement, and what a block of lanes has to know of it.
+
+    apart : pieces with different numbers take loops of their own
+    scattered : whether several lanes could store to one element
+    """
+
+    node: c.Statement
+    place: Place = Place.SHARED
+    apart: int = 0
+    scattered: bool = False
 
 
 class Lanes:
@@ -61,217 +86,200 @@ class Lanes:
             and not any(self.moves(i) for i in s.index)
         )
 
-
-def lanes_apart(records: list[dict[str, Any]], lanes: Lanes) -> list[dict[str, Any]]:
-    """The records of one block with loops over its lanes; variables between them as arrays."""
-    names = _lane_variables(records)
-    grouped = _grouped(records, lanes)
-    users: dict[str, set[int]] = {}
-    for group in _groups(grouped):
-        for text in _texts(group):
-            for word in re.findall(r"\bt\d+\b|\bs\d+\b", text):
-                if word in names:
-                    users.setdefault(word, set()).add(id(group))
-    arrays = {name for name, groups in users.items() if len(groups) > 1}
-    result = _with_arrays(grouped, arrays, lanes)
-    for group in _groups(result):
-        if group["kind"] == "lane sum":
-            _spell_terms(group)
-    return result
+    def is_scalar(self, traits: Traits) -> bool:
+        """Whether calls must not be vectors: compilers would choose between two functions."""
+        return traits.calls and (self.extent < LANES or traits.branches)
 
 
-def _spell_terms(group: dict[str, Any]) -> None:
-    """Pairwise sums of the lanes `width` apart, as text that every compiler vectorises."""
-    width = group["width"]
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """What decides whether a loop is a vector.
 
-    def at(k: int) -> str:
-        shifted = f"{group['index']} + {k * width}" if k else group["index"]
-        return re.sub(rf"\b{group['index']}\b", shifted, group["value"])
+    calls : functions that are worth one
+    branches : values that must not be evaluated everywhere
+    uneven : these, and elements that lie apart in memory
+    """
 
-    def tree(low: int, high: int) -> list[str]:
-        if high - low == 1:
-            plain = all(
-                _outside(group["value"], sign) < 0 for sign in (" + ", " - ", " ? ", " < ", " > ")
-            )
-            return [at(low) if plain else f"({at(low)})"]
-        middle = (low + high + 1) // 2
-        left, right = tree(low, middle), tree(middle, high)
-        left[0], right[-1] = "(" + left[0], right[-1] + ")"
-        return [*left[:-1], left[-1] + " +", *right]
-
-    count = group["extent"] // width
-    group["terms"] = tree(0, count) if count else []
-    group["rest"] = at(count) if group["extent"] % width else ""
+    calls: bool = False
+    branches: bool = False
+    uneven: bool = False
 
 
-def _lane_variables(records: list[dict[str, Any]]) -> set[str]:
-    """Local variables that differ between the lanes."""
-    found: set[str] = set()
-    stack = list(records)
-    while stack:
-        record = stack.pop()
-        if record["kind"] == "declare" and not record["shared"]:
-            found.add(record["name"])
-        elif record["kind"] == "define":
-            found.add(record["target"])
-        stack.extend(record.get("body", ()))
-    return found
+def traits(*roots: c.Node) -> Traits:
+    """Of everything below `roots`."""
+    calls = branches = uneven = False
+    for node in walk(*roots):
+        if isinstance(node, c.Call):
+            calls = calls or node.costly
+        elif isinstance(node, c.Conditional):
+            branches = branches or node.guard
+        elif isinstance(node, c.Index):
+            uneven = uneven or node.uneven
+    return Traits(calls, branches, uneven or branches)
 
 
-def _grouped(records: list[dict[str, Any]], lanes: Lanes) -> list[dict[str, Any]]:
+@dataclass(frozen=True, slots=True)
+class LaneSum(c.Statement):
+    """The lanes of a block added to partial sums, to each those that stand `width` apart.
+
+    Only as long as it is open which variables are arrays: then it is loops.
+    """
+
+    lanes: str
+    width: int
+    extent: int
+    target: c.Expression
+    value: c.Expression
+
+
+def lanes_apart(pieces: Sequence[Piece], lanes: Lanes) -> tuple[c.Statement, ...]:
+    """The statements of one block with loops over its lanes; variables between them as arrays."""
+    body = grouped(pieces, lanes)
+    declared: set[str] = set()
+    users: dict[str, int] = {}
+    for group in _groups(body, lanes):
+        declared.update(s.name for s in _inside(group) if isinstance(s, c.Declare))
+        for name in uses(group).names:
+            users[name] = users.get(name, 0) + 1
+    arrays = {name for name in declared if users[name] > 1}
+    return _with_sums(_with_arrays(body, arrays, lanes) if arrays else body)
+
+
+def grouped(pieces: Iterable[Piece], lanes: Lanes) -> tuple[c.Statement, ...]:
     """Runs of simple statements put into loops over the lanes."""
-    out: list[dict[str, Any]] = []
-    run: list[dict[str, Any]] = []
+    out: list[c.Statement] = []
+    run: list[tuple[Piece, Traits]] = []
 
     def flush(simd: bool = True) -> None:
         if run:
-            calls = any(r.get("calls") for r in run)
-            simd = simd and not any(r.get("scattered") for r in run)
-            # compilers would choose between functions of numbers and of vectors
-            simd = simd and not (calls and (lanes.extent < LANES or run[0].get("branches")))
-            scalar = calls and not simd
-            out.append(
-                dict(kind="lanes", index=lanes.name, extent=lanes.extent, simd=simd, scalar=scalar,
-                     body=[{**r, "scalar": scalar} for r in run])
-            )  # fmt: skip
+            out.append(_lane_loop(run, lanes, simd))
             run.clear()
 
-    def meets(record: dict[str, Any]) -> bool:
-        """Whether calls would meet what makes compilers choose between functions."""
-        both = [*run, record]
-        return any(r.get("calls") for r in both) and any(r.get("uneven") for r in both)
-
-    for record in records:
-        if record["kind"] == "declare" and record["shared"]:
-            out.append(record)  # the same for all lanes, and needs nothing that a lane computes
-        elif record["kind"] in _LEAVES and not record.get("alone"):
-            if run and (run[-1]["apart"] != record["apart"] or meets(record)):
-                flush()
-            run.append(record)
-        elif record["kind"] == "loop":
-            flush()
-            out.append({**record, "body": _grouped(record["body"], lanes)})
-        elif record["kind"] in ("lane sum", "turns", "rows"):
-            flush()
-            out.append(record)
-        elif record["kind"] == "inner sum":
-            flush()
-            run.append(record)
-            flush()
-        else:  # one that branches would keep its neighbours from being vectorised
-            flush()
-            run.append(record)
-            flush(simd=False)
-    flush()
-    return out
-
-
-def _groups(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """All loops over lanes, in order, however deep."""
-    found: list[dict[str, Any]] = []
-    stack = list(reversed(records))
-    while stack:
-        record = stack.pop()
-        if record["kind"] in ("lanes", "lane sum"):
-            found.append(record)
-        elif record["kind"] == "loop":
-            stack.extend(reversed(record["body"]))
-    return found
-
-
-def _texts(group: dict[str, Any]) -> list[str]:
-    found: list[str] = []
-    for record in group.get("body", [group]):
-        if record.get("kind") == "inner sum":
-            found.extend(
-                text for part in (*record["adds"], *record["before"]) for text in _texts(part)
-            )
+    for piece in pieces:
+        if piece.place is Place.UNIFORM:
+            out.append(piece.node)  # needs nothing that a lane computes
             continue
-        found.extend(record[key] for key in (*_TEXT, "name") if isinstance(record.get(key), str))
-    return found
+        if piece.place is Place.WHOLE:
+            flush()
+            out.append(piece.node)
+            continue
+        found = traits(piece.node)
+        if piece.place is not Place.SHARED or (run and not _meet_well(run, piece, found)):
+            flush()
+        run.append((piece, found))
+        if piece.place is not Place.SHARED:
+            flush(simd=piece.place is Place.OWN)
+    flush()
+    return tuple(out)
+
+
+def _meet_well(run: list[tuple[Piece, Traits]], piece: Piece, found: Traits) -> bool:
+    """Whether a piece can join a run: beside calls no compiler may have to choose functions."""
+    both = [*(t for _, t in run), found]
+    chooses = any(t.calls for t in both) and any(t.uneven for t in both)
+    return run[-1][0].apart == piece.apart and not chooses
+
+
+def _lane_loop(run: list[tuple[Piece, Traits]], lanes: Lanes, simd: bool) -> c.For:
+    calls = any(t.calls for _, t in run)
+    simd = simd and not any(p.scattered for p, _ in run)
+    simd = simd and not lanes.is_scalar(replace(run[0][1], calls=calls))
+    body = [*[SCALAR] * (calls and not simd), *(p.node for p, _ in run)]
+    return lane_loop(lanes.name, lanes.extent, body, simd)
+
+
+def lane_loop(name: str, extent: int, body: Iterable[c.Statement], simd: bool = False) -> c.For:
+    """A loop over numbers from 0 on."""
+    return c.For(name, c.Lit("0"), integer(extent), tuple(body), marks=(SIMD,) if simd else ())
+
+
+def _groups(body: Iterable[c.Statement], lanes: Lanes) -> Iterator[c.For | LaneSum]:
+    """All loops over lanes, however deep."""
+    stack = list(body)
+    while stack:
+        node = stack.pop()
+        if isinstance(node, LaneSum) or (isinstance(node, c.For) and node.variable == lanes.name):
+            yield node
+        elif isinstance(node, c.For):
+            stack.extend(node.body)
+
+
+def _inside(group: c.For | LaneSum) -> tuple[c.Statement, ...]:
+    return group.body if isinstance(group, c.For) else ()
 
 
 def _with_arrays(
-    records: list[dict[str, Any]], arrays: set[str], lanes: Lanes
-) -> list[dict[str, Any]]:
+    body: Iterable[c.Statement], arrays: set[str], lanes: Lanes
+) -> tuple[c.Statement, ...]:
     """`arrays` declared in the bodies that compute them, and spelled with a lane."""
-    if not arrays:
-        return records
-    pattern = re.compile(r"\b(" + "|".join(sorted(arrays)) + r")\b")
-
-    def spelled(record: dict[str, Any]) -> dict[str, Any]:
-        changed = dict(record)
-        for key in ("adds", "before"):
-            if key in record:
-                changed[key] = [spelled(part) for part in record[key]]
-        for key in _TEXT:
-            if isinstance(record.get(key), str):
-                changed[key] = pattern.sub(rf"\1[{lanes.name}]", record[key])
-        return changed
-
-    def rebuilt(body: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        declared: list[dict[str, Any]] = []
-        out: list[dict[str, Any]] = []
-        for record in body:
-            if record["kind"] == "loop":
-                out.append({**record, "body": rebuilt(record["body"])})
-            elif record["kind"] == "lane sum":
-                out.append(spelled(record))
-            elif record["kind"] == "lanes":
-                statements = []
-                for s in record["body"]:
-                    name = s["name"] if s["kind"] == "declare" else s.get("target")
-                    new = spelled(s)
-                    if s["kind"] in ("declare", "define") and name in arrays:
-                        declared.append(
-                            dict(kind="array", type=s["type"], name=name, size=lanes.loop.lanes)
-                        )
-                        new = dict(
-                            kind="assign",
-                            target=f"{name}[{lanes.name}]",
-                            op="=",
-                            value=new["value"],
-                        )
-                    statements.append(new)
-                out.append({**record, "body": statements})
-            else:
-                out.append(record)
-        return declared + out
-
-    return rebuilt(records)
+    new: dict[str, c.Expression] = {a: c.Index(a, c.Name(lanes.name)) for a in arrays}
+    declared: list[c.Statement] = []
+    out: list[c.Statement] = []
+    for node in body:
+        if isinstance(node, LaneSum):
+            out.append(renamed(node, new))
+        elif not isinstance(node, c.For):
+            out.append(node)
+        elif node.variable != lanes.name:
+            out.append(replace(node, body=_with_arrays(node.body, arrays, lanes)))
+        else:
+            made = []
+            for s in node.body:
+                s = renamed(s, new)
+                if isinstance(s, c.Declare) and s.name in arrays:
+                    declared.append(c.DeclareArray(s.ctype, s.name, lanes.loop.lanes))
+                    s = c.Assign(new[s.name], "=", s.value)
+                made.append(s)
+            out.append(replace(node, body=tuple(made)))
+    return *declared, *out
 
 
-@functools.cache
-def without_branches(template: str, suffix: str = "") -> str:
-    """A spelling with ``c ? a : b`` as a selection of bits, which every compiler vectorises."""
-    text = template.strip()
-    if text.startswith("(") and _closing(text, 0) == len(text) - 1:
-        text = text[1:-1]
-    question = _outside(text, " ? ")
-    if question < 0:
-        return text
-    colon = _outside(text, " : ")
-    condition = text[:question].replace("||", "|").replace("&&", "&")
-    condition = re.sub(r"(\{\d\} (?:[<>]=?|[!=]=) [^|&]+?)(?= [|&] |$)", r"(\1)", condition)
-    a = without_branches(text[question + 3 : colon], suffix)
-    b = without_branches(text[colon + 3 :], suffix)
-    return f"sg_select{suffix}({condition}, {a}, {b})"
+# ---- sums of lanes -------------------------------------------------------------------------------
 
 
-def _outside(text: str, what: str) -> int:
-    """Where `what` first occurs outside parentheses, -1 if nowhere."""
-    depth = 0
-    for k, c in enumerate(text):
-        depth += (c == "(") - (c == ")")
-        if depth == 0 and text.startswith(what, k):
-            return k
-    return -1
+def _with_sums(body: Iterable[c.Statement]) -> tuple[c.Statement, ...]:
+    """The same with `LaneSum` as loops."""
+    out: list[c.Statement] = []
+    for node in body:
+        if isinstance(node, LaneSum):
+            out.extend(_sum_loops(node))
+        elif isinstance(node, c.For):
+            out.append(replace(node, body=_with_sums(node.body)))
+        else:
+            out.append(node)
+    return tuple(out)
 
 
-def _closing(text: str, start: int) -> int:
-    depth = 0
-    for k in range(start, len(text)):
-        depth += (text[k] == "(") - (text[k] == ")")
-        if depth == 0:
-            return k
-    return -1
+def _sum_loops(s: LaneSum) -> Iterator[c.For]:
+    """Pairwise sums of the lanes `width` apart, as C that every compiler vectorises."""
+    brackets = _shows_operator(s.value)
+
+    def at(k: int) -> c.Expression:
+        shifted = c.Sum((c.Name(s.lanes),), k * s.width)
+        return renamed(s.value, {s.lanes: shifted}) if k else s.value
+
+    def pairs(low: int, high: int) -> c.Expression:
+        if high - low == 1:
+            return c.Group(at(low)) if brackets else at(low)
+        middle = (low + high + 1) // 2
+        return c.Pair(pairs(low, middle), pairs(middle, high))
+
+    count, rest = divmod(s.extent, s.width)
+    for rounds, terms in ((s.width if count else 0, pairs), (rest, None)):
+        if rounds:
+            value = at(count) if terms is None else terms(0, count)
+            simd = terms is not None
+            yield lane_loop(s.lanes, rounds, [c.Assign(s.target, "+=", value)], simd)
+
+
+def _shows_operator(node: c.Expression) -> bool:
+    """Whether a sum, a comparison or a choice stands outside of all parentheses."""
+    if isinstance(node, (c.Group, c.Call, c.Pair)):
+        return False
+    if isinstance(node, c.Conditional) or (isinstance(node, c.Binary) and node.op in "+-<>"):
+        return True
+    if isinstance(node, c.Sum) and len(node.terms) + bool(node.constant) > 1:
+        return True
+    if isinstance(node, (c.Unary, c.Cast)) and node.operand.level < node.level:
+        return False
+    return any(_shows_operator(part) for part in node.children())  # type: ignore[arg-type]

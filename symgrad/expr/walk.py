@@ -14,18 +14,21 @@ def toposort(outs: Iterable[Expr]) -> list[Expr]:
     done: set[Expr] = set()
     result: list[Expr] = []
     stack: list[Expr] = list(outs)[::-1]
+    push, pop = stack.append, stack.pop  # nothing is walked as often as this
     while stack:
         node = stack[-1]
         if node in done:
-            stack.pop()
+            pop()
             continue
-        waiting = [a for a in node.args if a not in done]
-        if waiting:
-            stack.extend(reversed(waiting))
-        else:
+        ready = True
+        for a in node.args[::-1]:
+            if a not in done:
+                push(a)
+                ready = False
+        if ready:
+            pop()
             done.add(node)
             result.append(node)
-            stack.pop()
     return result
 
 

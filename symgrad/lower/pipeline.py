@@ -6,7 +6,7 @@ carried to any machine; those of the CPU make vectors of it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from symgrad.expr.node import Expr
 from symgrad.lower import verify
@@ -20,11 +20,17 @@ from symgrad.lower.schedule import Scheduler
 from symgrad.lower.sums import leave_out_zeros, split_sums
 from symgrad.lower.tuning import HOST_TUNING, Tuning
 
+Pass = Callable[[Program, int, Tuning], Program]
+
 # Each leaves the program alone that it is given, and its result can be verified.
 PORTABLE = (shrink,)
 CPU = (cut_into_lanes, leave_out_zeros, split_sums)
 FINISH = (place,)
-PASSES = (*PORTABLE, *CPU, *FINISH)
+
+
+def passes(tuning: Tuning) -> tuple[Pass, ...]:
+    """What a machine's programs go through."""
+    return (*PORTABLE, *(CPU if tuning.vectors else ()), *FINISH)
 
 
 def lower(
@@ -49,7 +55,7 @@ def lower(
     inputs = kernels.inputs + [b for b in kernels.data if b.role == "data"]
     program = Program(inputs, kernels.outputs, kernels.buffers, body, -1, kernels.indices)
     verify.after("nest", program, tuning)
-    for change in PASSES:
+    for change in passes(tuning):
         program = change(program, threads, tuning)
         verify.after(change.__name__, program, tuning)
     return program

@@ -1,0 +1,49 @@
+"""Types and numbers of C."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+C_TYPES = {
+    "float64": "double",
+    "float32": "float",
+    "int64": "int64_t",
+    "int32": "int32_t",
+    "bool": "bool",
+}
+
+
+def literal(value: Any, dtype: str) -> str:
+    """A C literal that reads back as exactly `value`."""
+    if dtype == "bool":
+        return "true" if value else "false"
+    if dtype in ("int32", "int64"):
+        number = int(value)
+        if number == -(2**63):
+            return "(-INT64_C(9223372036854775807) - 1)"
+        if abs(number) > 2**31 - 1:
+            return f"INT64_C({number})" if number >= 0 else f"(-INT64_C({-number}))"
+        return str(number) if number >= 0 else f"({number})"
+    real = float(value)
+    suffix = "f" if dtype == "float32" else ""
+    if math.isnan(real):
+        return f"({C_TYPES[dtype]})NAN"
+    if math.isinf(real):
+        return f"({C_TYPES[dtype]})INFINITY" if real > 0 else f"(-({C_TYPES[dtype]})INFINITY)"
+    text = repr(real) if dtype == "float64" else str(np.float32(real))
+    if "e" not in text and "." not in text:
+        text += ".0"
+    text += suffix
+    return text if not text.startswith("-") else f"({text})"
+
+
+def needed_by(value: Any, dtype: str) -> str:
+    """The type or constant of a header that stands in the literal of a value; "" if none does."""
+    if dtype == "bool":
+        return "bool"
+    if dtype in ("int32", "int64"):
+        return "int64_t" if abs(int(value)) > 2**31 - 1 else ""
+    return "" if math.isfinite(value) else "INFINITY"

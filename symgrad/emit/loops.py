@@ -1,0 +1,143 @@
+"""Loops of a loop program in C: plain ones, those that are vectors, and those shared by threads."""
+
+from __future__ import annotations
+
+from symgrad.emit import tree as c
+from symgrad.emit.blocks import blocks
+from symgrad.emit.body import Emitter, statement
+from symgrad.emit.expr import ZERO
+from symgrad.emit.lanes import SCALAR, SIMD, Piece, Place, grouped, lane_loop, traits
+from symgrad.emit.sums import bounds, extremum, inner_sum, is_extremum, is_sum, sum_in_lanes
+from symgrad.emit.threads import IN_ORDER, PARALLEL, own_arrays, team_mark
+from symgrad.emit.tree import integer, walk
+from symgrad.expr.node import FLOATS, Expr
+from symgrad.expr.walk import toposort
+from symgrad.lower.lanes import COSTLY, LANES, only_adds
+from symgrad.lower.scalar import GUARD, is_next, loads
+from symgrad.lower.statements import Check, Loop, Store, is_flat, values
+from symgrad.lower.tuning import Tuning
+
+
+@statement.register
+def _loop(s: Loop, e: Emitter, depth: int) -> c.Statement | Piece | list[c.Statement]:
+    if s.lanes:
+        return blocks(s, e, depth)
+    e.loop_names[s.index] = c.Name(f"i{s.index.attrs[0]}")
+    if e.lanes is not None:
+        return inner_sum(s, e, depth) if only_adds(s.body, s.index) else _in_lanes(s, e, depth)
+    if is_sum(s, e):
+        return sum_in_lanes(s, e, depth)
+    if is_extremum(s, e):
+        return extremum(s, e, depth)
+    return _outside(s, e, depth)
+
+
+def _in_lanes(s: Loop, e: Emitter, depth: int) -> Piece:
+    """A loop whose body has loops over the lanes."""
+    assert e.lanes is not None
+    pieces = e.body(s.body, depth + 1)
+    if _only_checks(s, pieces):
+        return Piece(_checks(s, pieces, e), Place.BRANCHES)
+    return Piece(_for(s, e, grouped(pieces, e.lanes)), Place.WHOLE)
+
+
+def _outside(s: Loop, e: Emitter, depth: int) -> c.Statement:
+    vector = e.tuning.vectors and (s.simd or is_elementwise(s, e.tuning))
+    outer, e.branchless = e.branchless, e.branchless or vector
+    e.path.append(s)
+    first = len(s.body) - s.in_order
+    pieces = e.body(s.body[:first], depth + 1)
+    body = [p.node for p in pieces]
+    if s.in_order:
+        last = tuple(e.nodes(s.body[first:], depth + 1))
+        body.append(c.Block(last, (IN_ORDER,)) if s.shared else c.Together(last))
+    e.path.pop()
+    e.branchless = outer
+    if _only_checks(s, pieces):
+        return _checks(s, pieces, e)
+    arrays = own_arrays(e, body, team=s.team) if s.shared else []
+    calls = e.tuning.vectors and any(traits(n).calls for n in body if not _has_loop(n))
+    if vector and calls and s.stop is not None:
+        return _in_vectors(s, e, tuple(body))
+    whole = (*[SCALAR] * (calls and not vector), *arrays, *body)
+    marks: tuple[c.Mark | c.Call, ...] = (SIMD,) if vector else ()
+    if s.shared:
+        marks = (team_mark(s) if s.members else PARALLEL,)
+    return _for(s, e, whole, marks)
+
+
+def _for(
+    s: Loop, e: Emitter, body: tuple[c.Statement, ...], marks: tuple[c.Mark | c.Call, ...] = ()
+) -> c.For:
+    step = None if s.step == 1 else s.step
+    return c.For(f"i{s.index.attrs[0]}", *bounds(s, e), body, step, marks)
+
+
+def _in_vectors(s: Loop, e: Emitter, body: tuple[c.Statement, ...]) -> c.Together:
+    """Of a loop whose length is not known compilers choose how much is a vector; not of this."""
+    start, stop = bounds(s, e)
+    block, rest, name = e.fresh(), e.fresh(), f"i{s.index.attrs[0]}"
+    length = stop if start == ZERO else c.Group(c.Binary("-", stop, c.Group(start)))
+    full = c.Binary("-", stop, c.Binary("%", length, integer(LANES)))
+    whole = c.For(name, c.Name(block), c.Sum((c.Name(block),), LANES), body, marks=(SIMD,))
+    return c.Together((
+        c.Declare("ptrdiff_t", rest, full),
+        c.For(block, start, c.Name(rest), (whole,), LANES),
+        c.For(name, c.Name(rest), stop, (SCALAR, *body)),
+    ))  # fmt: skip
+
+
+def _has_loop(node: c.Statement) -> bool:
+    return any(isinstance(n, (c.For, c.Block)) for n in walk(node))
+
+
+# ---- checks --------------------------------------------------------------------------------------
+
+
+def _only_checks(s: Loop, pieces: list[Piece]) -> bool:
+    checks = all(isinstance(part, Check) for part in s.body) and len(pieces) == len(s.body)
+    return s.is_plain and checks
+
+
+def _checks(s: Loop, pieces: list[Piece], e: Emitter) -> c.Together:
+    """All checks of a loop, without a branch in it."""
+    failed = c.Name(e.fresh())
+    body = []
+    for piece in pieces:
+        assert isinstance(piece.node, c.If) and isinstance(piece.node.condition, c.Binary)
+        below, above = piece.node.condition.left, piece.node.condition.right
+        body.append(c.Assign(failed, "|=", c.Binary("|", c.Group(below), c.Group(above))))
+    declared = c.Declare("int", failed.name, ZERO, const=False)
+    loop = lane_loop(f"i{s.index.attrs[0]}", s.extent, body)
+    return c.Together((declared, loop, c.If(failed, (c.Return(1),))))
+
+
+# ---- loops that are vectors ----------------------------------------------------------------------
+
+
+def is_elementwise(loop: Loop, tuning: Tuning) -> bool:
+    """Whether the rounds of a loop are independent of each other, and worth vectorising.
+
+    Each round stores to elements of its own, and reads of what the loop writes only these. Short
+    loops are worth it for functions such as exp.
+    """
+    if loop.extent < tuning.vector_from_rounds or not all(isinstance(s, Store) for s in loop.body):
+        return False
+    nodes = toposort([v for s in loop.body for v in values(s)])
+    if loop.extent < 2 * LANES and all(n.op.cost < COSTLY for n in nodes):
+        return False
+    written: dict[int, tuple[Expr, ...]] = {}
+    for s in loop.body:
+        extremum = s.op in ("max", "min") and s.buffer.dtype in FLOATS  # by choices of bits
+        if s.op not in ("=", "+", "*") and not extremum:
+            return False
+        own = any(is_next(i, loop.index) for i in s.index)
+        own = own or is_flat(s.buffer, s.index, loop.index)
+        own = own or (s.op == "=" and s.buffer.role == "scalar")
+        if not own or written.setdefault(s.buffer.number, s.index) != s.index:
+            return False
+    reads = [n for s in loop.body for n in loads(values(s))]
+    if any(n.args != written.get(n.attrs[0], n.args) for n in reads):
+        return False
+    # A part that must not be evaluated everywhere keeps its branch.
+    return not any(n.op is GUARD for n in nodes)

@@ -1,0 +1,236 @@
+"""The statements of a loop program other than loops, in C: a function for each kind."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from symgrad.emit import tree as c
+from symgrad.emit.body import Emitter, statement
+from symgrad.emit.expr import ZERO
+from symgrad.emit.lanes import LaneSum, Piece, Place
+from symgrad.emit.literals import C_TYPES
+from symgrad.emit.serial import is_serial
+from symgrad.emit.strides import size_behind, steps_of
+from symgrad.emit.tree import integer
+from symgrad.expr.node import FLOATS, Expr
+from symgrad.lower import statements as lowered
+from symgrad.lower.lanes import LANES
+from symgrad.lower.statements import Buffer, Store
+
+NULL = c.Name("NULL")
+SERIAL = c.Mark("SG_SERIAL")
+
+
+def helper(function: str, dtype: str, *args: c.Expression) -> c.Call:
+    """A call of a small function of the file."""
+    return c.Call(function, args, dtype, "helpers")
+
+
+def kernel(template: str, dtype: str, *args: c.Expression) -> c.Call:
+    """A call of a kernel of the file, which has a template of its own."""
+    return c.Call(f"sg_{template}", args, dtype, "call")
+
+
+# ---- stores --------------------------------------------------------------------------------------
+
+
+@statement.register
+def _store(s: Store, e: Emitter, depth: int) -> c.Statement | Piece:
+    if e.lanes is not None and e.lanes.sums(s):
+        return _lane_sum(s, e)
+    alone = e.lanes is not None and not e.lanes.apart(s)
+    place = Place.BRANCHES if alone else Place.SHARED
+    value, target = e.spell(s.value), e.place(s.buffer, s.index)
+    if s.op in ("=", "+", "*"):
+        node = e.assigned(s.buffer, target, "=" if s.op == "=" else f"{s.op}=", value)
+        if isinstance(node, c.Assign) and is_serial(s, e):
+            node = replace(node, marks=(SERIAL,))
+        return Piece(node, place, scattered=s.apart > 0 and s.buffer.lanes == 0)
+    if s.op not in ("max", "min"):
+        return Piece(c.Assign(target, "=", c.Binary(s.op, target, c.Group(value))), place)
+    name = e.fresh()
+    if e.takes_extremum_by_bits(s):
+        return Piece(c.Assign(target, "=", larger(s, value, target)), place)
+    known = c.Name(name)
+    change = c.If(exceeds(s, known, target), (c.Assign(target, "=", known),))
+    declared = c.Declare(C_TYPES[s.value.dtype], name, value)
+    return Piece(c.Together((declared, change)), Place.BRANCHES)
+
+
+def exceeds(s: Store, value: c.Expression, target: c.Expression) -> c.Expression:
+    """Whether a value takes the place of a maximum or minimum; a NaN always does."""
+    beyond = c.Binary(">" if s.op == "max" else "<", value, target)
+    if s.value.dtype not in FLOATS:
+        return beyond
+    return c.Binary("||", beyond, c.Binary("!=", value, value))
+
+
+def larger(s: Store, value: c.Expression, target: c.Expression) -> c.Call:
+    """The maximum or minimum of two floats as a choice of bits."""
+    beyond = c.Binary(">" if s.op == "max" else "<", value, target)
+    either = c.Binary("|", c.Group(beyond), c.Group(c.Binary("!=", value, value)))
+    return helper("sg_select", s.value.dtype, either, value, target)
+
+
+def _lane_sum(s: Store, e: Emitter) -> Piece:
+    """The sum over the lanes of one block, added to a target that all blocks share."""
+    assert e.lanes is not None
+    assert s.partial is not None
+    target, value = e.place(s.partial, s.index), e.spell(s.value)
+    return Piece(LaneSum(e.lanes.name, LANES, e.lanes.extent, target, value), Place.WHOLE)
+
+
+@statement.register
+def _zero(s: lowered.Zero, e: Emitter, depth: int) -> c.Statement | Piece:
+    if s.buffer.role == "scalar":
+        return e.assigned(s.buffer, e.place(s.buffer, ()), "=", ZERO)
+    at: c.Expression = c.Name("sg_k")
+    size = s.buffer.size
+    if s.index:
+        at, size = c.Sum((e.offset(s.buffer, s.index), at)), size_behind(s.buffer, s.index)
+    body = (c.Assign(c.Index(s.buffer.name, at), "=", ZERO),)
+    return Piece(c.For("sg_k", ZERO, integer(size), body), Place.BRANCHES)
+
+
+@statement.register
+def _best(s: lowered.Best, e: Emitter, depth: int) -> Piece:
+    name, value = e.fresh(), e.spell(s.value)
+    target, best = e.place(s.buffer, s.index), e.place(s.value_buffer, s.index)
+    known = c.Name(name)
+    beyond: c.Expression = c.Binary(">" if s.op == "argmax" else "<", known, best)
+    if s.value.dtype in FLOATS:  # the first NaN
+        first = c.Binary("&&", c.Binary("!=", known, known), c.Binary("==", best, best))
+        beyond = c.Binary("||", beyond, c.Group(first))
+    change = (c.Assign(best, "=", known), c.Assign(target, "=", e.spell(s.position)))
+    declared = c.Declare(C_TYPES[s.value.dtype], name, value)
+    return Piece(c.Together((declared, c.If(beyond, change))), Place.BRANCHES)
+
+
+# ---- sums in several parts -----------------------------------------------------------------------
+
+
+@statement.register
+def _flush(s: lowered.Flush, e: Emitter, depth: int) -> Piece:
+    args = [
+        integer(size_behind(s.buffer, s.index)),
+        integer(s.partial.lanes or 1),
+        e.address(s.partial, s.at),
+        e.address(s.buffer, s.index),
+    ]
+    if ("sg_add_lanes", s.buffer.dtype) in e.carrying:
+        args.append(NULL if s.carry is None else e.address(s.carry, ()))
+    return _done(helper("sg_add_lanes", s.buffer.dtype, *args))
+
+
+@statement.register
+def _merge(s: lowered.Merge, e: Emitter, depth: int) -> Piece:
+    args = [
+        integer(size_behind(s.buffer, s.index)),
+        c.Binary("==", e.spell(s.round, c.EQUAL), ZERO),
+        e.address(s.part, s.part_index),
+        e.address(s.buffer, s.index),
+    ]
+    if ("sg_merge", s.buffer.dtype) in e.carrying:
+        args.append(NULL if s.carry is None else e.address(s.carry, s.carry_index))
+    return _done(helper("sg_merge", s.buffer.dtype, *args))
+
+
+def _done(call: c.Call) -> Piece:
+    return Piece(c.Do(call), Place.BRANCHES)
+
+
+# ---- blocks of lanes as a whole ------------------------------------------------------------------
+
+
+@statement.register
+def _turns(s: lowered.Turns, e: Emitter, depth: int) -> Piece:
+    arrays = [c.Name(b.name) for b in (s.angles, s.rests, s.quarters)]
+    # Its text comes with sg_turned, for which it takes the angles apart.
+    return Piece(c.Do(c.Call("sg_turns", (integer(s.angles.size), *arrays))), Place.WHOLE)
+
+
+@statement.register
+def _rows(s: lowered.Rows, e: Emitter, depth: int) -> Piece:
+    assert e.lanes is not None
+    args: list[c.Expression] = [integer(e.lanes.extent), integer(math.prod(s.lanes.shape))]
+    array, lanes = c.Name(s.buffer.name), c.Name(s.lanes.name)
+    if s.start is not None:
+        function = "sg_take_rows"
+        args += [array, c.Name(s.start.name), lanes]
+    else:
+        block = e.lanes.loop.index
+        within = e.loop_names[block]
+        e.loop_names[block] = c.Name(f"i{block.attrs[0]}")  # of the first lane
+        rows = e.address(s.buffer, s.index)
+        e.loop_names[block] = within
+        function = "sg_put_rows" if s.write else "sg_turn_rows"
+        if s.write:
+            args += [lanes, rows, *_steps(s.buffer, (s.index.index(block),))]
+        else:
+            args += [integer(e.lanes.loop.lanes), rows, lanes]
+    return Piece(c.Do(helper(function, s.buffer.dtype, *args)), Place.WHOLE)
+
+
+def _steps(buffer: Buffer, axes: tuple[int, ...]) -> list[c.Lit]:
+    return [integer(n) for n in steps_of(buffer, axes)]
+
+
+# ---- what can fail -------------------------------------------------------------------------------
+
+
+@statement.register
+def _check(s: lowered.Check, e: Emitter, depth: int) -> Piece:
+    value = c.Group(e.spell(s.value))
+    below, above = c.Binary("<", value, c.Lit(str(-s.size))), c.Binary(">=", value, integer(s.size))
+    return Piece(c.If(c.Binary("||", below, above), (c.Return(1),)), Place.BRANCHES)
+
+
+@statement.register
+def _call(s: lowered.Call, e: Emitter, depth: int) -> Piece:
+    operands = [e.address(b, i) for b, i in (*s.operands, s.target)]
+    numbers = [c.Lit(str(int(n))) for n in (*s.dims, *s.flags)]
+    call = kernel(s.template, s.target[0].dtype, *operands, *numbers)
+    return Piece(c.If(c.Binary("!=", call, ZERO), (c.Return(2),)), Place.BRANCHES)
+
+
+# ---- products of matrices ------------------------------------------------------------------------
+
+
+@statement.register
+def _panels(s: lowered.Panels, e: Emitter, depth: int) -> Piece:
+    dtype, in_rows = s.panels.dtype, len(s.panels.shape) == 2
+    across, along = _steps(s.buffer, s.axes)
+    args = [e.spell(s.count), e.spell(s.inner), e.address(s.buffer, s.first), across]
+    if not in_rows:
+        args = [integer(s.panels.shape[2]), *args, along, integer(s.skip)]
+    args += [integer(s.panels.shape[1]), c.Name(s.panels.name)]  # room for so many summands
+    return _done(helper("sg_copy_rows" if in_rows else "sg_panels", dtype, *args))
+
+
+@statement.register
+def _tiles(s: lowered.Tiles, e: Emitter, depth: int) -> Piece:
+    dtype = s.buffer.dtype
+    target = [e.address(s.buffer, s.index), *_steps(s.buffer, s.axes)]
+    carry = [NULL, ZERO, ZERO] if ("sg_product", dtype) in e.carrying else []
+    if s.carry is not None:
+        carry = [e.address(s.carry, s.carry_index), *_steps(s.carry, s.axes)]
+    pointers = [e.address(b, ()) for b in (s.left, s.right)]
+    numbers = _spelled(e, s.rows, s.columns, s.inner, s.begin, s.diagonal, s.reach)
+    length, in_rows = s.left.shape[1], len(s.left.shape) == 2
+    steps_left = (length, length, 1) if in_rows else (length, 1, s.left.shape[2])
+    strides = map(integer, (*steps_left, s.right.shape[1], s.skip))
+    return _done(kernel("product", dtype, *pointers, *strides, *numbers, *target, *carry))
+
+
+@statement.register
+def _gemm(s: lowered.Gemm, e: Emitter, depth: int) -> Piece:
+    args = _spelled(e, s.rows, s.columns, s.inner, s.begin)
+    for m in s.matrices:
+        args += [e.address(m.buffer, m.first), *_steps(m.buffer, m.axes)]
+    args.pop()  # columns of the target are neighbours
+    return _done(kernel("gemm", s.target.buffer.dtype, *args))
+
+
+def _spelled(e: Emitter, *numbers: Expr) -> list[c.Expression]:
+    return [e.spell(n) for n in numbers]

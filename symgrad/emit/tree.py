@@ -1,0 +1,351 @@
+"""C as a tree of frozen nodes: expressions and statements. `symgrad.emit.printer` makes text of it.
+
+Every node knows its parts (`children`, in the order of the text), so what a piece of C reads,
+calls or declares is asked of the tree and never read from text. How tightly an expression binds is
+`level`, a fact of its class or operator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar
+
+# How tightly an expression binds; the order of C's grammar.
+(ATOM, UNARY, TIMES, PLUS, COMPARE, EQUAL, BIT_AND, BIT_OR, AND, OR, TERNARY) = range(11, 0, -1)
+LEVELS = {
+    "*": TIMES, "/": TIMES, "%": TIMES, "+": PLUS, "-": PLUS,
+    "<": COMPARE, ">": COMPARE, "<=": COMPARE, ">=": COMPARE, "==": EQUAL, "!=": EQUAL,
+    "&": BIT_AND, "|": BIT_OR, "&&": AND, "||": OR,
+}  # fmt: skip
+
+
+class Node:
+    """A part of a C function."""
+
+    __slots__ = ()
+
+    def children(self) -> list[Node]:
+        """The nodes that this one consists of, in the order of its fields."""
+        found: list[Node] = []
+        for name in self.__slots__:
+            value = getattr(self, name)
+            if isinstance(value, Node):
+                found.append(value)
+            elif type(value) is tuple:
+                found.extend(value)
+        return found
+
+
+class Expression(Node):
+    __slots__ = ()
+    level: ClassVar[int] = ATOM
+
+
+class Statement(Node):
+    __slots__ = ()
+
+
+# ---- expressions ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Lit(Expression):
+    """A constant as `literals.literal` spells it; a negative one has its brackets.
+
+    needs : a type or constant of a header that it has
+    """
+
+    text: str
+    needs: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Name(Expression):
+    """A variable, a pointer, or a macro without arguments."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Index(Expression):
+    """array[index]
+
+    uneven : whether the next lane of a block has neither the next element nor the same one
+    """
+
+    array: str
+    index: Expression
+    uneven: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Sum(Expression):
+    """Terms of an offset and a constant, in one row without brackets."""
+
+    terms: tuple[Expression, ...]
+    constant: int = 0
+    level: ClassVar[int] = PLUS
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Expression):
+    """function(args)
+
+    dtype : that by which the function's name ends (f for float32); none if all types share it
+    origin : the folder of templates that has the function's text, "helpers" or "call"; "math" for
+        one of C's library, "" for macros
+    costly : whether it is worth a vector
+    """
+
+    function: str
+    args: tuple[Expression, ...]
+    dtype: str = ""
+    origin: str = ""
+    costly: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Group(Expression):
+    """Brackets that C does not need: compilers warn without, or they stand in an op's row."""
+
+    inner: Expression
+
+
+@dataclass(frozen=True, slots=True)
+class Pair(Expression):
+    """(left + right) over two lines."""
+
+    left: Expression
+    right: Expression
+
+
+@dataclass(frozen=True, slots=True)
+class Unary(Expression):
+    """-x, !x, *x or &x"""
+
+    op: str
+    operand: Expression
+    level: ClassVar[int] = UNARY
+
+
+@dataclass(frozen=True, slots=True)
+class Cast(Expression):
+    ctype: str
+    operand: Expression
+    level: ClassVar[int] = UNARY
+
+
+@dataclass(frozen=True, slots=True)
+class Binary(Expression):
+    op: str
+    left: Expression
+    right: Expression
+
+    @property
+    def level(self) -> int:  # type: ignore[override]
+        return LEVELS[self.op]
+
+
+@dataclass(frozen=True, slots=True)
+class Conditional(Expression):
+    """condition ? then : otherwise
+
+    guard : whether `then` must not be evaluated where the condition does not hold
+    """
+
+    condition: Expression
+    then: Expression
+    otherwise: Expression
+    guard: bool = False
+    level: ClassVar[int] = TERNARY
+
+
+# ---- statements ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Declare(Statement):
+    """A variable with its first value."""
+
+    ctype: str
+    name: str
+    value: Expression
+    const: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class DeclareArray(Statement):
+    """An array on the stack; `zero`: all its elements are 0 at first."""
+
+    ctype: str
+    name: str
+    size: int
+    zero: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Mark(Statement):
+    """A macro of the file on a line of its own."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Assign(Statement):
+    """target op value; `marks` stand on lines of their own before it"""
+
+    target: Expression
+    op: str
+    value: Expression
+    marks: tuple[Mark, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class For(Statement):
+    """for (ptrdiff_t variable = start; variable < stop; variable += step)
+
+    step : None for ++variable
+    marks : macros on lines of their own before it
+    """
+
+    variable: str
+    start: Expression
+    stop: Expression
+    body: tuple[Statement, ...]
+    step: int | None = None
+    marks: tuple[Mark | Call, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class If(Statement):
+    condition: Expression
+    body: tuple[Statement, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Block(Statement):
+    """Statements in braces, behind marks."""
+
+    body: tuple[Statement, ...]
+    marks: tuple[Mark, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Together(Statement):
+    """Statements between which a long function is not cut."""
+
+    body: tuple[Statement, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Return(Statement):
+    status: int
+
+
+@dataclass(frozen=True, slots=True)
+class Do(Statement):
+    """A call for its effect."""
+
+    call: Call
+
+
+# ---- questions and changes -----------------------------------------------------------------------
+
+
+def walk(*roots: Node) -> Iterator[Node]:
+    """Every node below `roots`, in the order of the text."""
+    stack = list(reversed(roots))
+    while stack:
+        node = stack.pop()
+        yield node
+        if type(node) is not Name and type(node) is not Lit:
+            stack.extend(node.children()[::-1])
+
+
+@dataclass(frozen=True, slots=True)
+class Uses:
+    """What pieces of C use.
+
+    names : variables and arrays, also those that they declare
+    calls : function, dtype and origin of each call, in the order of the text
+    needs : types and constants of C's headers, and macros on lines of their own
+    """
+
+    names: set[str]
+    calls: dict[tuple[str, str, str], None]
+    needs: set[str]
+
+
+def uses(*roots: Node) -> Uses:
+    """What is used anywhere below `roots`."""
+    names: set[str] = set()
+    calls: dict[tuple[str, str, str], None] = {}
+    needs: set[str] = set()
+    for node in walk(*roots):
+        if isinstance(node, Name):
+            names.add(node.name)
+        elif isinstance(node, Index):
+            names.add(node.array)
+        elif isinstance(node, Call):
+            calls[node.function, node.dtype, node.origin] = None
+        elif isinstance(node, (Declare, DeclareArray)):
+            names.add(node.name)
+            needs.add(node.ctype.partition(" ")[0])
+            if isinstance(node, DeclareArray):
+                needs.add("SG_ALIGNED")
+        elif isinstance(node, Cast):
+            needs.add(node.ctype.partition(" ")[0])
+        elif isinstance(node, Mark):
+            needs.add(node.text)
+        elif isinstance(node, For):
+            needs.add("ptrdiff_t")
+        elif isinstance(node, Lit) and node.needs:
+            needs.add(node.needs)
+    return Uses(names, calls, needs)
+
+
+def replaced(node: Any, change: Callable[[Node], Node | None]) -> Any:
+    """A tree with `change(n)` in the place of each node for which that is not None."""
+    new = change(node)
+    if new is not None:
+        return new
+    if not node.children():
+        return node
+    values = []
+    for f in fields(node):
+        value = getattr(node, f.name)
+        if isinstance(value, Node):
+            value = replaced(value, change)
+        elif isinstance(value, tuple):
+            value = tuple(replaced(v, change) for v in value)
+        values.append(value)
+    return type(node)(*values)
+
+
+def renamed(node: Any, new: Mapping[str, Expression]) -> Any:
+    """A tree with other expressions in the place of variables. One that is a sum joins sums."""
+
+    def change(n: Node) -> Node | None:
+        if isinstance(n, Name):
+            return new.get(n.name)
+        if isinstance(n, Sum):
+            terms: list[Expression] = []
+            for term in n.terms:
+                found = renamed(term, new)
+                flat = isinstance(term, Name) and isinstance(found, Sum)
+                terms.extend(flattened(found) if flat else [found])
+            return Sum(tuple(terms), n.constant)
+        return None
+
+    return replaced(node, change)
+
+
+def flattened(total: Sum) -> list[Expression]:
+    """The terms of a sum; its constant, which is not negative, is the last one."""
+    return [*total.terms, *([Lit(str(total.constant))] if total.constant else [])]
+
+
+def integer(value: int) -> Lit:
+    """A count or an offset, which is not negative."""
+    return Lit(str(value))

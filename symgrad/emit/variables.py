@@ -1,0 +1,170 @@
+"""Which scalar expressions become variables, and in the body of which loop each can stand.
+
+Scalar expressions are a DAG. A node becomes a variable if it is used twice, if it does not change
+inside the loop around its user (it is then declared outside), if a row spells an operand twice, or
+if the text would grow beyond one line. A value under a `guard` (the border of a padded array) is
+only evaluated there and is never hoisted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from symgrad.emit.rows import spelling
+from symgrad.emit.strides import walks
+from symgrad.expr.node import CONST, Expr
+from symgrad.expr.op import Kind
+from symgrad.expr.walk import toposort
+from symgrad.lower.lanes import COSTLY
+from symgrad.lower.program import statements
+from symgrad.lower.scalar import COS_TURNED, GUARD, INDEX, LOAD, SIN_TURNED
+from symgrad.lower.statements import Buffer, Loop, Store, values
+
+_TREE_LIMIT = 16  # nodes spelled in one statement
+
+
+class Variables:
+    """What is known of the scalar expressions of a body.
+
+    depth : the number of loops around the outermost body in which an expression can stand
+    index_depth : that of the body of each loop, by its variable
+    chosen : expressions that become variables
+    """
+
+    def __init__(
+        self, body: list[Any], buffers: dict[int, Buffer], bodies_of: dict[int, list[Any]]
+    ) -> None:
+        self.buffers = buffers
+        self.depth: dict[Expr, int] = {}
+        self.index_depth: dict[Expr, int] = {}
+        self._body_depth = {id(body): 0}
+        self._uses: dict[Expr, int] = {}
+        self._user_depth: dict[Expr, int] = {}
+        self._forced: set[Expr] = set()
+        roots = self._roots(body)
+        order = toposort([root for root, _ in roots])
+        self._find_depths(order, bodies_of)
+        for s in body:
+            if isinstance(s, Loop) and s.lanes:
+                self._forced.update(_calls_apart(s, buffers))
+        self._count_uses(order, roots)
+        self.chosen: set[Expr] = set()
+        self._choose(order)
+
+    def _roots(self, body: list[Any]) -> list[tuple[Expr, int]]:
+        """The expressions that statements read, each with the depth of its body."""
+        roots: list[tuple[Expr, int]] = []
+        stack: list[tuple[Any, int]] = [(s, 0) for s in reversed(body)]
+        while stack:
+            statement, depth = stack.pop()
+            if isinstance(statement, Loop):
+                self.index_depth[statement.index] = depth + 1
+                self._body_depth[id(statement.body)] = depth + 1
+                stack.extend((s, depth) for s in reversed(statement.flush))
+                stack.extend((s, depth + 1) for s in reversed(statement.body))
+            else:
+                roots.extend((v, depth) for v in values(statement))
+        return roots
+
+    def _find_depths(self, order: list[Expr], bodies_of: dict[int, list[Any]]) -> None:
+        for node in order:
+            depth = self.index_depth.get(node, 0)
+            for a in node.args:
+                if self.depth[a] > depth:
+                    depth = self.depth[a]
+            if node.op is LOAD:
+                home = self.buffers[node.attrs[0]].home
+                if home is not None:
+                    depth = max(depth, self._body_depth[id(bodies_of[id(home)])])
+            self.depth[node] = depth
+
+    def _count_uses(self, order: list[Expr], roots: list[tuple[Expr, int]]) -> None:
+        """Uses outside guards, and the deepest body that uses each node."""
+        uses, users, depths = self._uses, self._user_depth, self.depth
+        for root, depth in roots:
+            uses[root] = uses.get(root, 0) + 1
+            users[root] = max(users.get(root, 0), depth)
+        for node in reversed(order):
+            args = node.args
+            if not args or node not in uses:
+                continue
+            deepest = depths[node]
+            if users[node] > deepest and not self._is_variable(node):
+                deepest = users[node]
+            found = spelling(node)
+            if found is not None and found.doubled:
+                self._forced.update(a for k, a in enumerate(args) if k in found.doubled)
+            for a in args[:1] if node.op is GUARD else args:
+                if a in uses:
+                    uses[a] += 1
+                    if users[a] < deepest:
+                        users[a] = deepest
+                else:
+                    uses[a], users[a] = 1, deepest
+
+    def _choose(self, order: list[Expr]) -> None:
+        """Variables, also where the text would be too long without."""
+        sizes: dict[Expr, int] = {}  # of the text, in nodes
+        for node in order:
+            size = 1
+            for a in node.args:
+                size += sizes[a]
+            if size > _TREE_LIMIT and node in self._uses and node.op not in (LOAD, GUARD):
+                self._forced.add(node)
+            if self._is_variable(node):
+                self.chosen.add(node)
+                size = 1
+            sizes[node] = size
+
+    def _is_variable(self, node: Expr) -> bool:
+        if not node.args or node not in self._uses:
+            return False
+        if node in self._forced:
+            return True
+        op = node.op
+        if op is LOAD:
+            return False
+        if op.kind is Kind.LOWERED:
+            if op not in (GUARD, SIN_TURNED, COS_TURNED):
+                return False
+        elif node.dtype == "int64" and op.cost <= 1 and all(map(_is_index, node.args)):
+            return False
+        if op.cost <= 0:
+            return False
+        return self._uses[node] > 1 or self.depth[node] < self._user_depth[node]
+
+
+def _is_index(node: Expr) -> bool:
+    return node.op in (INDEX, CONST) or (node.dtype == "int64" and node.op is not LOAD)
+
+
+def _calls_apart(loop: Loop, buffers: dict[int, Buffer]) -> Iterator[Expr]:
+    """Calls in lanes that need a loop of their own, and what stands in their operands.
+
+    Compilers choose whether a loop with a branch, or the last rounds of one that does not walk
+    through memory step by step, are vectors: hence which function is called there.
+    """
+    uneven: dict[Expr, bool] = {}
+    for s, _ in statements(loop.body):
+        roots = values(s)
+        for node in toposort(roots):
+            if node in uneven:
+                continue
+            uneven[node] = (
+                node.op is GUARD
+                or any(uneven[a] for a in node.args)
+                or (node.op is LOAD and not walks(loop.index, buffers[node.attrs[0]], node.args))
+            )
+            if node.op.cost >= COSTLY:
+                yield from (a for a in node.args if uneven[a])
+        jumps = isinstance(s, Store) and not walks(loop.index, s.buffer, s.index)
+        seen: set[Expr] = set()
+        stack = [r for r in roots if jumps or uneven[r]]
+        while stack:
+            node = stack.pop()
+            if node not in seen:
+                seen.add(node)
+                if node.op.cost >= COSTLY:
+                    yield node
+                stack.extend(node.args[:1] if node.op is GUARD else node.args)

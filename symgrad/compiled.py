@@ -29,6 +29,7 @@ from symgrad.fixed import NotFixed
 from symgrad.forks import ForkSafeLock
 from symgrad.graph import Graph
 from symgrad.names import safe_path
+from symgrad.ops import OWN
 from symgrad.options import DEFAULT_OPTIONS, Options
 from symgrad.pickling import Recipe, reduced
 from symgrad.resources import write_files
@@ -100,12 +101,15 @@ class Compiled(_Caller):
 
     def _make_native(self) -> Native:
         graph = self.graph
-        record = Record(graph.digest(), graph.captured, self.options)
-        found = record.find()
+        # What a row from outside is lowered to is code that no digest covers.
+        is_own = all(node.op in OWN for node in graph.nodes)
+        record = Record(graph.digest(), graph.captured, self.options) if is_own else None
+        found = None if record is None else record.find()
         if found is None:
             threads = self.options.threads
             library = build_source(self.source, threads)
-            if library.threads == threads or not self.source.parallel:  # else warn each time
+            warns = library.threads != threads and self.source.parallel  # which it shall each time
+            if record is not None and not warns:
                 record.write(self.source, library)
             found = self.source, library
         return Native(*found, graph.input_types, graph.output_types)

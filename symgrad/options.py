@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
 
 from symgrad.errors import BuildError
-from symgrad.lower.tuning import Tuning
 from symgrad.machines import HOST, Machine, find_machine
+
+if TYPE_CHECKING:  # only what generates C imports it
+    from symgrad.lower.tuning import Tuning
 
 _MOST_THREADS = 1024
 
@@ -41,8 +43,7 @@ class Options:
 
     def lowering(self) -> dict[str, Any]:
         """What lowering has to know, as keywords of `generate.source_of`."""
-        tuning = self.tuning or Tuning.of(find_machine(self.machine))
-        return dict(threads=self.threads, blas=self.blas, tuning=tuning)
+        return {f.name: getattr(self, f.name) for f in fields(self)}
 
 
 DEFAULT_OPTIONS = Options()

@@ -22,7 +22,7 @@ if __name__ == "__main__":
 from support.golden_functions import every, random_graphs  # noqa: E402
 from symgrad import generate  # noqa: E402
 from symgrad.emit.c import emit  # noqa: E402
-from symgrad.lower.schedule import lower  # noqa: E402
+from symgrad.lower.pipeline import lower  # noqa: E402
 
 FOLDER = HERE / "golden"
 HASHES = FOLDER / "random.txt"

@@ -876,6 +876,7 @@ REFUSED = [
 ]  # fmt: skip
 
 
+@pytest.mark.quick(16)
 @pytest.mark.parametrize("f", REFUSED, ids=lambda f: f.__qualname__)
 def test_refused(f):
     with warnings.catch_warnings():

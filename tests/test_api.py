@@ -35,6 +35,7 @@ def rosen(x):
     return np.sum(100 * (x[1:] - x[:-1] ** 2) ** 2 + (1 - x[:-1]) ** 2)
 
 
+@pytest.mark.quick(6)
 @pytest.mark.parametrize("order", [1, 2, 3, 4])
 @pytest.mark.parametrize(
     "f, g",
@@ -331,6 +332,7 @@ def weak_cases():
     }
 
 
+@pytest.mark.quick(6)
 @pytest.mark.parametrize("name", weak_cases())
 @pytest.mark.parametrize("number", [0.5, 2], ids=["float", "int"])
 def test_python_numbers_are_weak(name, number):

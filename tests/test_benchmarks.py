@@ -37,6 +37,7 @@ def double_precision():
     jax.config.update("jax_enable_x64", before)
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize("work, size, peer", CASES)
 def test_peers_agree(work, size, peer):
     data = work.data(**size)
@@ -49,6 +50,7 @@ def test_peers_agree(work, size, peer):
     assert harness.disagreement(got, expected) <= work.tolerance
 
 
+@pytest.mark.slow
 def test_all_scripts_can_be_imported():
     """Each in the one process, as far as its ``if __name__ == "__main__":``."""
     scripts = sorted(path.stem for path in BENCHMARKS.glob("*.py"))

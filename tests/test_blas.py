@@ -68,6 +68,7 @@ PRODUCTS = [
 ]
 
 
+@pytest.mark.quick(8)
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("case", range(len(PRODUCTS)))
 def test_products(case, dtype):
@@ -81,6 +82,7 @@ def test_products(case, dtype):
     assert got.dtype == dtype
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("n", [300, 2048, 5001])
 def test_blocks_of_points(n, threads):
@@ -95,6 +97,7 @@ def test_blocks_of_points(n, threads):
         np.testing.assert_allclose(g, e, rtol=0, atol=1e-12 * np.abs(e).max())
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("block", range(3))
 @pytest.mark.parametrize("streams", [False, True])
 def test_random_graphs(block, streams, monkeypatch):
@@ -195,6 +198,7 @@ print(compiled._native.library.from_cache, *[record and record[1].blas for recor
 """
 
 
+@pytest.mark.slow
 def test_records(tmp_path):
     place = {"SYMGRAD_CACHE_DIR": str(tmp_path / "cache"), "PYTHONPATH": os.pathsep.join(sys.path)}
     for from_cache in (False, True):

@@ -84,6 +84,7 @@ def by_numpy(f: Callable[..., Any], *values: Any) -> Any:
         return f(*values)
 
 
+@pytest.mark.quick(150)
 @every_row
 @pytest.mark.usefixtures("engine")
 def test_argument(row):
@@ -98,6 +99,7 @@ def test_argument(row):
     np.testing.assert_array_equal(value, plain)  # still what it was
 
 
+@pytest.mark.quick(150)
 @every_row
 @pytest.mark.usefixtures("engine")
 def test_out(row):
@@ -113,6 +115,7 @@ def test_out(row):
         np.testing.assert_array_equal(got, wanted)
 
 
+@pytest.mark.quick(150)
 @every_row
 @pytest.mark.usefixtures("engine")
 def test_gradient(row):
@@ -192,6 +195,7 @@ VIEWS = {
 }  # fmt: skip
 
 
+@pytest.mark.quick(4)
 @pytest.mark.parametrize("view", VIEWS.values(), ids=VIEWS.keys())
 @pytest.mark.usefixtures("engine")
 def test_out_over_an_argument(view):

@@ -123,6 +123,7 @@ def test_libraries_do_not_mistake_each_other():
     assert [call(library) for library in libraries] == [0.0, 1.0, 2.0, 3.0]
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("compiler_name", ["gcc", "clang", "zig"])
 @pytest.mark.parametrize("name", ["step", "advance", "abs", "malloc", "PyList_New"])
 def test_own_functions_come_before_those_of_the_process(name, compiler_name, monkeypatch):
@@ -286,6 +287,7 @@ def test_damaged_library_is_rebuilt(change, fake):
     assert fake.count == 2
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("change", ["foreign machine", "another function", "no library"])
 def test_planted_library_with_a_valid_manifest_is_rebuilt(change, fake):
     """The manifest matches, so only the loader or the missing symbol can tell."""
@@ -344,6 +346,7 @@ BAD = {
 }
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize(("hook", "error", "message"), BAD.values(), ids=BAD.keys())
 def test_bad_compiler(hook, error, message, fake, tmp_path, monkeypatch):
     fake.hook(hook)
@@ -374,6 +377,7 @@ def test_unwritable_cache_names_the_path(number, tmp_path, monkeypatch):
 # --- many at once ---------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_threads_compile_one_key_once(fake):
     found: list[Library] = []
     barrier = threading.Barrier(8)
@@ -393,6 +397,7 @@ def test_threads_compile_one_key_once(fake):
     assert not module._locks
 
 
+@pytest.mark.slow
 def test_threads_compile_different_keys():
     found: dict[int, float] = {}
 
@@ -429,6 +434,7 @@ def child(tmp_path: Path, program: str, **options) -> subprocess.Popen:
     )
 
 
+@pytest.mark.slow
 def test_processes_compile_one_key_once(fake, tmp_path):
     program = f"print(call(build({text(8.5)!r}, ('f',))))"
     fake.hook("sleep 0.5")

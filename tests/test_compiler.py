@@ -194,6 +194,7 @@ REFUSED = """
 """.split()
 
 
+@pytest.mark.quick(10)
 @pytest.mark.parametrize("option", REFUSED)
 @pytest.mark.parametrize("variable", ["CC", "SYMGRAD_CFLAGS"])
 def test_refused_options(option, variable, monkeypatch):

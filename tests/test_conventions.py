@@ -132,6 +132,7 @@ KINKS: dict[str, tuple[Callable[..., Any], tuple[Any, ...], tuple[Any, ...]]] = 
 }
 
 
+@pytest.mark.quick(14)
 @pytest.mark.filterwarnings("ignore:.*does not depend on:symgrad.errors.SymgradWarning")
 @pytest.mark.parametrize("name", KINKS)
 def test_kink(name):
@@ -299,6 +300,7 @@ WHERE: dict[str, tuple[Callable[..., Any], Any, Any, Any]] = {
 }  # fmt: skip
 
 
+@pytest.mark.quick(5)
 @pytest.mark.parametrize("name", WHERE)
 def test_branch_not_taken(name):
     f, x, gradient, second = WHERE[name]
@@ -356,6 +358,7 @@ MIXED: dict[str, tuple[Callable[..., Any], np.ndarray]] = {
 }  # fmt: skip
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize("name", MIXED)
 def test_zero_stays_zero_when_elements_are_mixed(name):
     f, x = MIXED[name]
@@ -446,6 +449,7 @@ DTYPES: dict[str, tuple[Callable[..., Any], tuple[Any, ...], str]] = {
 }
 
 
+@pytest.mark.quick(10)
 @pytest.mark.parametrize("name", DTYPES)
 def test_dtype(name):
     f, args, dtype = DTYPES[name]

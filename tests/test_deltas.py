@@ -17,6 +17,7 @@ from symgrad.expr.validate import check_rewrite
 from symgrad.simplify import simplify
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("block", range(8))
 def test_random_derivatives(block):
     for seed in range(100 * block, 100 * block + 100):

@@ -303,6 +303,7 @@ def test_the_python_class_passes_on_to_c_when_that_is_ready():
     assert half.slow_calls == 2
 
 
+@pytest.mark.slow
 def test_a_cold_process_is_right_while_the_library_is_being_built(tmp_path):
     program = """
 import numpy as np, symgrad as sg

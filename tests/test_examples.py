@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -18,6 +20,7 @@ def run(arguments, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_logistic_regression(tmp_path):
     result = run([str(ROOT / "examples" / "logistic_regression.py")], tmp_path)
     assert result.returncode == 0, result.stderr
@@ -43,6 +46,7 @@ def test_readme_example(tmp_path):
     assert list((tmp_path / "out").glob("*.c")) and list((tmp_path / "out").glob("*.h"))
 
 
+@pytest.mark.slow
 def test_gaussian_mixture(tmp_path):
     """The C in the repository is what symgrad writes today; if not, run the example again."""
     examples = ROOT / "examples"

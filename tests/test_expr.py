@@ -136,6 +136,7 @@ def test_threads_share_one_table():
     assert len(seen) == 8 and len(set(seen)) == 1
 
 
+@pytest.mark.slow
 def test_deep_graphs_need_no_recursion():
     limit = sys.getrecursionlimit()
     x = arg(0, (), "float64")
@@ -153,6 +154,7 @@ def test_deep_graphs_need_no_recursion():
     assert sys.getrecursionlimit() == limit
 
 
+@pytest.mark.slow
 def test_graph_pickles_flat_and_deep():
     def chain(x):
         for _ in range(20_000):
@@ -211,6 +213,7 @@ print(sg.compile(sg.value_and_grad(f), example, sg.f64[5, 3]).c_source)
 """
 
 
+@pytest.mark.slow
 def test_generated_text_is_the_same_in_every_process(tmp_path):
     texts = set()
     other = "keep = sg.trace(lambda x: np.tanh(x) * 2.5 + np.exp(-x), sg.f64[5])"

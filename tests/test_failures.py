@@ -98,6 +98,7 @@ BAD = {
 }  # fmt: skip
 
 
+@pytest.mark.quick(2)
 @both
 @pytest.mark.parametrize(("text", "kind", "message"), BAD.values(), ids=BAD.keys())
 def test_bad_compiler(text, kind, message, way, hook, tmp_path, monkeypatch):
@@ -177,6 +178,7 @@ PLACES = {
 }
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize(
     ("make", "message"), PLACES.items(), ids=[make.__name__ for make in PLACES]
 )
@@ -279,6 +281,7 @@ def test_a_named_compiler_that_is_none(named, way, tmp_path, monkeypatch):
     is_right(way)
 
 
+@pytest.mark.slow
 def test_ziglang_alone(tmp_path):
     pytest.importorskip("ziglang")
     shared = str(Path.home() / ".cache" / "zig")  # zig builds its C library once per cache
@@ -294,6 +297,7 @@ def test_home_unset(tmp_path):
         assert "until this process ends" in message
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("make", [group_writable, symlinked, below_a_file])
 def test_default_cache_that_is_refused(make, tmp_path):
     """A private directory takes its place until the process ends, with one warning."""

@@ -104,12 +104,11 @@ def works_on_rows(outs) -> bool:
     return any(n.name == "gather" and n.args[0].args for n in toposort(outs))
 
 
-changed = []
-
-
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("first", range(0, 400, 50))
 def test_random_functions_of_rows(first):
-    """Evaluator against evaluator, and C against the graph as it was."""
+    """Evaluator against evaluator, and C against the graph as it was; many are changed."""
+    changed = 0
     for seed in range(first, first + 50):
         b = Builder(seed)
         outs = b.pool[-3:]
@@ -120,13 +119,10 @@ def test_random_functions_of_rows(first):
         for got, expected in zip(evaluate(hoisted, values), evaluate(outs, values), strict=True):
             np.testing.assert_allclose(got, expected, rtol=1e-13, atol=1e-300, err_msg=str(seed))
         if hoisted != outs:
-            changed.append(seed)
+            changed += 1
             if seed % 4 == 0:
                 agree(b.args, hoisted, values, outs_reference=outs, rtol=1e-11, atol=1e-11)
-
-
-def test_many_random_functions_were_changed():
-    assert len(changed) > 100
+    assert changed > 12
 
 
 def compiled_like(f, *args):

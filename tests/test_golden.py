@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 import golden
 
 
+@pytest.mark.slow
 def test_nothing_has_changed():
     found = golden.differences()
     told = "python tests/golden.py shows the rest; --refresh keeps what is written today"

@@ -185,6 +185,7 @@ def verdict(got: float, exact: float) -> str:
     return "ok" if got == exact or abs(got - exact) < 1e-10 * abs(exact) else "wrong"
 
 
+@pytest.mark.quick(8)
 @pytest.mark.parametrize("name", CASES)
 def test_hard_derivative(name):
     for order, (got, exact) in derivatives(CASES[name]).items():

@@ -26,6 +26,7 @@ FUNCTIONS = {
 }  # fmt: skip
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_header_is_cpp(name, tmp_path):
     if (cpp := shutil.which("g++")) is None:

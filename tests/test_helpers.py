@@ -105,6 +105,7 @@ def helper(tmp_path_factory):
     return get
 
 
+@pytest.mark.quick(6)
 @pytest.mark.parametrize("compiler", COMPILERS)
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("name", FLOAT_HELPERS)
@@ -112,6 +113,7 @@ def test_compiles_without_a_warning(tmp_path, name, dtype, compiler):
     build(tmp_path, name, dtype, FLOAT_HELPERS[name], compiler)
 
 
+@pytest.mark.quick(4)
 @pytest.mark.parametrize("compiler", COMPILERS)
 @pytest.mark.parametrize("dtype", ["int64", "int32"])
 @pytest.mark.parametrize("name", INT_HELPERS)
@@ -222,6 +224,7 @@ def test_gammaln_and_digamma(helper, dtype, low, high):
     assert error(helper("sg_digamma", dtype)(x), reference(mpmath.digamma, x)) < 3 * EPS[dtype]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_gamma_functions_of_negative_numbers(helper, dtype):
     """Roots between the poles limit the relative error to eps times the condition."""
@@ -234,6 +237,7 @@ def test_gamma_functions_of_negative_numbers(helper, dtype):
     )
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("n", [1, 2, 3, 5, 9])
 def test_polygamma(helper, dtype, n):
@@ -286,6 +290,7 @@ def exact_betaln(a, b):
     return mpmath.re(mpmath.loggamma(a) + mpmath.loggamma(b) - mpmath.loggamma(y))
 
 
+@pytest.mark.slow
 def test_betaln(helper):
     """SciPy loses half of the digits where one argument is large, and more among negative ones."""
     pairs = list(itertools.product(POSITIVE, POSITIVE))
@@ -313,6 +318,7 @@ def test_betaln_at_poles(helper):
             np.testing.assert_allclose(got, value, rtol=1e-15, err_msg=f"betaln({a}, {b})")
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("n", range(5))
 def test_polygamma_step(helper, n):
     """Differences of polygamma to the last digits, where the operands agree in all of theirs."""

@@ -409,6 +409,7 @@ def random_graph(rng, steps=14):
     return args, [n for n in pool[-3:] if n.op.name != "const"] or args[1:2]
 
 
+@pytest.mark.quick(50)
 @pytest.mark.parametrize("seed", range(150))
 def test_random_graphs_mean_what_they_compute(seed):
     args, outs = random_graph(np.random.default_rng(seed))
@@ -458,6 +459,7 @@ def run_listing(args, outs, values):
     return found if isinstance(found, tuple) else (found,)
 
 
+@pytest.mark.quick(50)
 @pytest.mark.parametrize("seed", range(150))
 def test_listing_runs_as_numpy(seed):
     args, outs = random_graph(np.random.default_rng(seed))
@@ -469,6 +471,7 @@ def test_listing_runs_as_numpy(seed):
             assert np.allclose(got, want, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_long_chains():
     u = arg(0, (3,), "float64", "u")
     e = u
@@ -487,6 +490,7 @@ def test_long_chains():
     assert time.perf_counter() - start < 60
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(
     "step",
     [lambda e: 2 * e + 1, el.square, lambda e: 1 / e, lambda e: -e * 3, lambda e: e - 0.5,
@@ -520,6 +524,7 @@ def sympy_value(expression, args, values):
     return float(sympy.N(e.subs(spots)))
 
 
+@pytest.mark.quick(10)
 @pytest.mark.parametrize("seed", range(25))
 @pytest.mark.parametrize("expand", [True, False])
 def test_sympy_agrees_with_numpy(seed, expand):
@@ -686,6 +691,7 @@ def operations(node):
     return node.size if node.name == "multiply" else 0
 
 
+@pytest.mark.slow
 def test_contractions_cost_what_is_lowered():
     rng = np.random.default_rng(11)
     most = 0

@@ -26,9 +26,9 @@ from symgrad.lower import verify
 from symgrad.lower.access import accesses_of
 from symgrad.lower.interpret import interpret
 from symgrad.lower.interpreter.memory import Made
+from symgrad.lower.pipeline import lower
 from symgrad.lower.program import Program, statements
 from symgrad.lower.scalar import index_of, load_of
-from symgrad.lower.schedule import lower, row_strides
 from symgrad.lower.share import share
 from symgrad.lower.statements import (
     Access,
@@ -42,6 +42,7 @@ from symgrad.lower.statements import (
     Store,
     Tiles,
     Zero,
+    row_strides,
 )
 from symgrad.lower.tuning import HOST_TUNING, NEVER, Tuning
 from symgrad.simplify import simplify
@@ -293,6 +294,7 @@ EXPECTED = {
 }
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("way", WAYS)
 def test_functions(way, monkeypatch):
     reached = Reached()
@@ -311,6 +313,7 @@ def test_two_panels_of_a_triangle(monkeypatch):
     run_all(graph.args, share(graph.lowered_outs()), values, monkeypatch, Reached())
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("way", WAYS)
 def test_random_graphs(way, monkeypatch):
     reached = Reached()
@@ -596,6 +599,7 @@ def seen_by_running(program: Program, calls, expected) -> bool:
     return False
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("way", ["loops", "threads"])
 def test_mutants(way):
     """What is changed in a program is noticed, apart from guards that were not needed, and from

@@ -49,11 +49,13 @@ def check_random(seed, tuning=None):
     return count + in_lanes(sg.value_and_grad(points.loss), *args, **options)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("seed", range(20_000, 20_012))
 def test_random_functions(seed):
     check_random(seed)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("seed", range(20_012, 20_018))
 def test_random_functions_with_inner_loops(seed):
     check_random(seed, LOOPS)
@@ -133,11 +135,13 @@ SMALL = {
 }  # fmt: skip
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("name", SMALL)
 def test_functions_of_points_with_inner_loops(name):
     test_functions_of_points(name, LOOPS)
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize("name", SMALL)
 def test_functions_of_points(name, tuning=None):
     f, names = SMALL[name]
@@ -159,6 +163,7 @@ def cameras_and_points(n, m=5):
     return cameras, points, rng.integers(-m, m, n), rng.integers(-7, 7, n, dtype=np.int32)
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("n", [32, 33, 47, 48, 3000])
 def test_written_out(n):
     """Closed form: d (v / |v|) / dv = (1 - u u^T) / |v|."""
@@ -206,6 +211,7 @@ def moved_about(width, dtype="float64"):
     return f, (x, y, z, rng.integers(-67, 67, 67))
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("width", range(2, 12))
 def test_rows_are_copied_in_tiles(width, dtype):
@@ -231,6 +237,7 @@ def summed_up(width, dtype="float64"):
     return f, tuple(rng.normal(size=s).astype(dtype) for s in shapes)
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("width", range(2, 12))
 def test_rows_are_turned_in_tiles(width, dtype):
@@ -241,6 +248,7 @@ def test_rows_are_turned_in_tiles(width, dtype):
     assert compiled.cost().passes == {"w": 1, "x": 1, "z": 1}
 
 
+@pytest.mark.slow
 @needs_sanitizers
 def test_rows_in_tiles_under_sanitizers(tmp_path):
     """With the compiler's shuffles and without: no element beside the rows is touched."""
@@ -266,6 +274,7 @@ def test_rows_in_tiles_under_sanitizers(tmp_path):
         close(tuple(got), e, tolerance)
 
 
+@pytest.mark.slow
 def test_a_nest_of_single_elements_is_one_loop():
     for shape in ((67, 3), (40, 2, 5), (33, 1, 2), (64, 0)):
         q = np.random.default_rng(5).normal(size=shape)
@@ -318,6 +327,7 @@ def test_hessians():
     assert in_lanes(sg.hessian(mixture), arguments["mu"], arguments["x"])
 
 
+@pytest.mark.slow
 def test_most_of_them_are_in_lanes():
     """Otherwise these tests would test something else."""
     for name in ("mixture", "softmax", "k-means", "shared conditions", "Jacobians of points"):
@@ -376,6 +386,7 @@ def sums(x, z):
     return np.sum(x * np.exp(z), axis=0)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("n", [100, 8192, 8193, 100_003, 1_000_000])
 def test_sums_over_points_are_as_accurate_as_numpy(n):
     rng = np.random.default_rng(n)
@@ -440,6 +451,7 @@ def check_sanitized(seeds, folder: Path):
     return sum(MARK in s.c for s in sources)
 
 
+@pytest.mark.slow
 @needs_sanitizers
 def test_under_sanitizers(tmp_path):
     assert check_sanitized(range(21_000, 21_010), tmp_path) > 5
@@ -466,6 +478,7 @@ def test_half_of_a_symmetric_sum(n):
     )
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("n, size, halved", [(33, 4, 0), (33, 15, 0), (200, 7, 1), (900, 15, 1)])
 def test_half_of_a_quadratic_form(n, size, halved):
     rng = np.random.default_rng(0)

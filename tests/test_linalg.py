@@ -112,6 +112,7 @@ def run(outs, args, values):
     return whole
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("case", CASES)
 def test_value_and_derivatives_of_first_and_second_order(case):
     function, oracle, values = CASES[case]
@@ -153,6 +154,7 @@ def test_value_and_derivatives_of_first_and_second_order(case):
     np.testing.assert_allclose(np.vdot(ct, got[1]), inner, rtol=1e-11, atol=1e-11)
 
 
+@pytest.mark.quick(20)
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("flags", [(True, True), (True, False), (False, True)])
 def test_batch_rule_is_a_loop(case, flags):
@@ -340,6 +342,7 @@ def kernels(request, tmp_path_factory):
     return call
 
 
+@pytest.mark.quick(8)
 @pytest.mark.parametrize("n", [0, 1, 2, 3, 7, 40])
 @pytest.mark.parametrize("m", [1, 3])
 def test_lu_kernels(kernels, n, m):
@@ -373,6 +376,7 @@ def test_lu_kernels(kernels, n, m):
         )  # fmt: skip
 
 
+@pytest.mark.quick(1)
 def test_singular_matrices_in_c(kernels):
     for n, rank in [(2, 1), (3, 2), (4, 2), (6, 5)]:
         a = singular(n, rank)
@@ -405,6 +409,7 @@ def test_nan_and_extreme_determinants(kernels):
     assert kernels("lu_det", lu)[0] == -np.inf
 
 
+@pytest.mark.quick(6)
 @pytest.mark.parametrize("n", [0, 1, 2, 5, 40])
 def test_cholesky_kernel(kernels, n):
     a = positive(n, n).astype(kernels.dtype) if n else np.zeros((0, 0), kernels.dtype)
@@ -423,6 +428,7 @@ def test_cholesky_kernel(kernels, n):
         assert kernels("cholesky_factor", a)[1] == 2
 
 
+@pytest.mark.quick(20)
 @pytest.mark.parametrize("lower", [False, True])
 @pytest.mark.parametrize("transposed", [False, True])
 @pytest.mark.parametrize("unit", [False, True])
@@ -453,6 +459,7 @@ def test_every_call_row_has_a_kernel():
     assert rows == set(linalg.CALLS)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize(
     "shape, right", [((5, 5), (5, 2)), ((3, 4, 4), (3, 4, 2)), ((2, 3, 3), (2, 3, 1))]

@@ -15,8 +15,8 @@ from symgrad.expr.node import Expr, arg, array, bind, const, eye, iota
 from symgrad.expr.walk import expand_composites
 from symgrad.generate import source_of
 from symgrad.lower import schedule
+from symgrad.lower.pipeline import lower
 from symgrad.lower.program import Program, statements
-from symgrad.lower.schedule import lower
 from symgrad.lower.share import share
 from symgrad.lower.statements import Buffer, Check, Loop, Store
 from symgrad.lower.tuning import HOST_TUNING
@@ -83,6 +83,7 @@ def x_of(*shape: int, number: int = 0, dtype: str = "float64") -> Expr:
 # ---- buffers -------------------------------------------------------------------------------------
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("shape", [(5, 3), (40, 3), (2, 5, 3), (2, 3, 2, 4)])
 @pytest.mark.parametrize("reverse", [False, True])
 def test_scan_along_an_outer_axis_in_the_loop_of_its_producer(shape, reverse):
@@ -111,6 +112,7 @@ def test_entries_of_the_rosenbrock_hessian_are_one_loop_and_no_buffer():
     assert len(stores(p, "y0")) == 3 + 2 + 2  # a row in the loop, the first row, the last row
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize("outer", [0, 1, 2])
 @pytest.mark.parametrize("inner", [0, 1, 2])
 @pytest.mark.parametrize("dtype", list(VALUES))
@@ -142,6 +144,7 @@ def _moved_concats() -> dict[str, tuple[list[Expr], Expr]]:
     return {name: ([x, y, v, m, r], node) for name, node in nodes.items()}
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("name", list(_moved_concats()))
 def test_moved_concat_in_place(name):
     args, node = _moved_concats()[name]
@@ -193,6 +196,7 @@ def test_a_concat_that_others_read_has_a_buffer():
     assert len(temporaries(same([x, y], concat([product, _box(square, (0, 0), (2, 2))], 1)))) == 1
 
 
+@pytest.mark.slow
 def test_parts_of_every_kind():
     """Those that have a condition on the index of the axis of one are folded to a value."""
     x, y, i = x_of(3, 1, number=0), x_of(1, 3, number=1), arg(2, (1,), "int64")
@@ -245,6 +249,7 @@ def test_arrays_without_elements():
     same(args, concat([reshape(concat([x, x], 1), (12,)), reshape(none, (0,))], 0))
 
 
+@pytest.mark.slow
 def test_nested_concats_to_any_depth():
     x, start = x_of(2), x_of(1, number=1)
     for depth in (40, 3000):
@@ -298,6 +303,7 @@ def _scalars(n, live=12):
     return f, rng.uniform(0.5, 1.0, live)
 
 
+@pytest.mark.slow
 def test_code_on_elements_stands_in_no_loop_and_is_cut():
     f, x = _scalars(400)
     graph = sg.trace(sg.grad(f), x).simplify()
@@ -372,5 +378,5 @@ def test_loops_over_one_axis_wait_for_each_other(monkeypatch):
     assert len(loops()) == 1
     for got, expected in zip(Compiled(graph)(*args), f(*args), strict=True):
         np.testing.assert_allclose(got, expected, rtol=1e-14)
-    monkeypatch.setattr(schedule._Scheduler, "_put_off", lambda self, groups: None)
+    monkeypatch.setattr(schedule.Scheduler, "_put_off", lambda self, groups: None)
     assert len(loops()) == 2

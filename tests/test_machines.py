@@ -90,7 +90,7 @@ def test_what_follows_from_a_machine():
     assert HOST_TUNING.block_bytes == HOST.l1_bytes
     small = Tuning.of(replace(HOST, l1_bytes=16 << 10, stack_bytes=1 << 10))
     assert small.block_bytes == 16 << 10 and small.all_locals_bytes == 1 << 10
-    assert Tuning.of(CORTEX_M4).lanes_from_points == NEVER
+    assert not Tuning.of(CORTEX_M4).vectors and Tuning.of(CORTEX_M4).tiles_from_face == NEVER
 
 
 def test_unknown_machines_are_refused():

@@ -59,6 +59,7 @@ SUMS = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rows", [5, 19])
 def test_sums_in_another_order_than_memory(rows):
     """gcc 11 to 13 add elements twice in vectors of such sums (its bug 110381), from -O2 on."""
@@ -91,6 +92,7 @@ def wide() -> bool:
     return "-mavx512f" in find_compiler().native
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("width", [128, 256, 512])
 def test_vectors_of_every_width(width, monkeypatch):
     """gcc 12 reads arrays on the stack by an alignment that they do not have: seed 95, 512 bits."""

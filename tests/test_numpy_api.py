@@ -74,6 +74,7 @@ BINARY = """add subtract multiply divide true_divide power float_power maximum m
     greater_equal equal not_equal logical_and logical_or logical_xor heaviside""".split()
 
 
+@pytest.mark.quick(40)
 @pytest.mark.parametrize("name", UNARY)
 @pytest.mark.parametrize("dtype", ["float64", "float32", "int64", "int32"])
 def test_unary(name: str, dtype: str) -> None:
@@ -116,6 +117,7 @@ OPERATORS: list[Any] = [
 ]  # fmt: skip
 
 
+@pytest.mark.quick(60)
 @pytest.mark.parametrize("k", range(len(OPERATORS)))
 @pytest.mark.parametrize(
     "other", [2, 2.5, np.float64(2), np.float32(2), np.int64(2), V**2, POS, [1, 2, 3, 4]]
@@ -344,6 +346,7 @@ SCIPY = """erf erfc gammaln psi digamma expit xlogy logit ndtr log_expit entr xl
     polygamma""".split()
 
 
+@pytest.mark.quick(60)
 @pytest.mark.filterwarnings("ignore:numpy.fix is deprecated:DeprecationWarning")
 @pytest.mark.parametrize("case", CASES)
 def test_function(case: str) -> None:

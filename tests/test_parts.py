@@ -20,7 +20,7 @@ from symgrad.diff.modes import drop_stops
 from symgrad.emit.c import emit
 from symgrad.expr.evaluate import evaluate
 from symgrad.expr.walk import expand_composites
-from symgrad.lower.schedule import lower
+from symgrad.lower.pipeline import lower
 from symgrad.lower.share import share
 from symgrad.lower.tuning import HOST_TUNING
 
@@ -107,6 +107,7 @@ def test_a_polynomial_keeps_every_sum():
     check_function(sg.grad(residuals), x[:9], t[:650])
 
 
+@pytest.mark.slow
 def test_every_kind_of_statement_is_cut():
     rng = np.random.default_rng(5)
     A, k, b = rng.normal(size=(700, 4)), rng.integers(-700, 700, 60), rng.normal(size=300)
@@ -150,6 +151,7 @@ def test_whole_numbers_cross_a_cut_exactly():
     check_function(f, np.array([big, 0, 2, 1, 3, big]))
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("seed", range(4))
 def test_random_graphs(seed):
     b = Builder(7000 + seed, "float32" if seed == 3 else "float64", 0.2)
@@ -157,6 +159,7 @@ def test_random_graphs(seed):
     check(list(b.args), outs, b.values())
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("seed", range(3))
 def test_functions_of_points(seed):
     points = Points(40 + seed)

@@ -7,10 +7,11 @@ import pytest
 
 import symgrad as sg
 from support.golden_functions import GOLDEN
-from symgrad.lower import schedule, verify
+from symgrad.lower import pipeline, verify
 from symgrad.lower.interpret import check, operations
 from symgrad.lower.program import Program
 from symgrad.lower.share import share
+from symgrad.lower.tuning import HOST_TUNING
 
 FEW = ("logistic_gradient_tiny", "bundle_few", "scans", "joined", "extrema", "linear_algebra")
 
@@ -21,6 +22,7 @@ def state(program: Program) -> tuple[object, ...]:
     return str(program), buffers, program.workspace_bytes, program.indices
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("name", ["mixture_middle", "network_wide_threads", *FEW])
 def test_passes_leave_their_argument_alone(name, monkeypatch):
     def watched(change):
@@ -35,17 +37,20 @@ def test_passes_leave_their_argument_alone(name, monkeypatch):
         run.__name__ = change.__name__
         return run
 
-    monkeypatch.setattr(schedule, "PASSES", tuple(map(watched, schedule.PASSES)))
+    every = tuple(map(watched, pipeline.passes(HOST_TUNING)))
+    monkeypatch.setattr(pipeline, "passes", lambda tuning: every)
     graph, options = GOLDEN[name]()
     sg.generate.program_of(graph, **options)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("name", FEW)
 def test_the_list_can_be_cut_short(name, monkeypatch):
     graph, _ = GOLDEN[name]()
     outs = share(graph.lowered_outs())
-    for count in range(len(schedule.PASSES)):
-        monkeypatch.setattr(schedule, "PASSES", schedule.PASSES[: len(schedule.PASSES) - 1])
+    every = pipeline.passes(HOST_TUNING)
+    for count in range(len(every)):
+        monkeypatch.setattr(pipeline, "passes", lambda tuning, count=count: every[:count])
         program = sg.generate.program_of(graph)
         assert not verify.verify(program), count
         if operations(program, 20_000) <= 20_000:

@@ -14,12 +14,14 @@ THIRD = list(shape_table.third_cases())
 SLOPES = {k: f for k, f in vars(taylor).items() if hasattr(f, "slope")}
 
 
+@pytest.mark.quick(24)
 @pytest.mark.parametrize("name, f, args", CASES, ids=[c[0] for c in CASES])
 def test_against_50_digits(name, f, args):
     errors = compare(f, args)
     assert max(errors) < 1e-13, errors
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize("name, f, args", THIRD, ids=[c[0] for c in THIRD])
 def test_third_derivatives(name, f, args):
     errors = compare_third(f, args)

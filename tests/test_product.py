@@ -49,6 +49,7 @@ def in_tiles(f, *args, tuning=None) -> str:
 SIZES = [17, 96, 97, 130]
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("m", SIZES)
 def test_sizes_around_panels_and_blocks(m, dtype):
@@ -59,6 +60,7 @@ def test_sizes_around_panels_and_blocks(m, dtype):
         in_tiles(lambda a, b: (a.T @ b.T).T, b, a)
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("spec", [
     "nkb,kab->nka", "kna,knb->kab", "abk,kcd->abcd", "iab,iac->bc", "ab,bc->ca", "xaby,zab->yxz",
     "iajb,kaib->jk",
@@ -71,6 +73,7 @@ def test_other_labels(spec):
     in_tiles(lambda a, b: np.einsum(spec, a, b), *args)
 
 
+@pytest.mark.quick(5)
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("copied, f", [
     ("panels", lambda a, b: a @ b),
@@ -141,6 +144,7 @@ def rounded(exact, real):
     return real(near)
 
 
+@pytest.mark.quick(2)
 @pytest.mark.skipif(not FUSES, reason="needs x86-64 with fused multiply-add")
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("options", [
@@ -184,6 +188,7 @@ def error_of_long_sum(n, compensate):
     return np.max(np.abs(got - exact) / bound) * 2.0**53
 
 
+@pytest.mark.slow
 def test_long_sums_are_compensated():
     """The error does not grow with the number of blocks; each product has its own compensation."""
     n = 100_000
@@ -210,6 +215,7 @@ def test_small_and_thin_products_stay_as_they_are():
         assert not queries.has(queries.program(compiled), Tiles)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("block", range(4))
 def test_random_graphs_in_tiles(block):
     dtype = "float64" if block % 3 else "float32"
@@ -241,6 +247,7 @@ def mixture_data(n, D, K):
     return rng.normal(size=(K, D, D)) / D, rng.normal(size=(K, D)), rng.normal(size=(n, D))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [4800, 5000, 5051])
 def test_the_workspace_of_a_mixture_does_not_grow_with_the_points(n):
     args = mixture_data(n, 24, 12)
@@ -254,6 +261,7 @@ def test_the_workspace_of_a_mixture_does_not_grow_with_the_points(n):
     assert more.source.workspace_bytes == compiled.source.workspace_bytes
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize(
     "D, K", [(1, 3), (2, 2), (3, 5), (5, 3), (8, 8), (12, 1), (12, 8), (16, 3), (40, 2)]
 )
@@ -281,6 +289,7 @@ def test_passes_over_the_data():
     assert products.cost().passes == {"W": 1, "X": 3}
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("n", [20_000, 20_011])
 def test_a_product_over_the_points_shares_their_pass(n):
     """The weights of a logistic Hessian and the product with them: block by block."""
@@ -299,6 +308,7 @@ def test_a_product_over_the_points_shares_their_pass(n):
     assert few.cost().passes["X"] == 2 and queries.has(queries.program(few), Tiles)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("n", [4, 5, 9])
 def test_short_streams(n):
     args = mixture_data(n, 3, 2)
@@ -311,6 +321,7 @@ def test_short_streams(n):
         np.testing.assert_allclose(got, wanted, rtol=1e-11, atol=1e-13)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("block", range(4))
 def test_random_graphs_in_streams(block):
     seeds = range(6000 + 15 * block, 6000 + 15 * block + 15)
@@ -321,6 +332,7 @@ def test_random_graphs_in_streams(block):
     assert any("sg_product" in text for text in texts)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("n", [37, 40, 64])
 def test_blocks_grow_where_each_of_them_adds_to_large_sums(n):
 
@@ -337,6 +349,7 @@ def test_blocks_grow_where_each_of_them_adds_to_large_sums(n):
             np.testing.assert_allclose(got, wanted, rtol=1e-11, atol=1e-13)
 
 
+@pytest.mark.slow
 def test_sums_over_many_blocks_are_compensated():
     """The error of a sum over the points does not grow with their number."""
     n, D, K = 200_000, 16, 16
@@ -365,6 +378,7 @@ def layers(W, V, X, y):
     return np.sum((p - y) ** 2) + np.sum(late * h[:, 0]) + np.sum(h[1:] * h[:-1]) + np.max(g)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("n", [4, 7])
 def test_what_cannot_run_in_blocks_of_points(n):
     rng = np.random.default_rng(n)
@@ -399,6 +413,7 @@ def twice(W, V, X):
     return np.sum(np.exp(g - np.max(g[:, 0])), axis=0) + np.sum(h**2)
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("n", [4, 7])
 @pytest.mark.parametrize("f", [chosen, causal, twice])
 def test_what_blocks_of_points_share(f, n):
@@ -411,6 +426,7 @@ def test_what_blocks_of_points_share(f, n):
         np.testing.assert_allclose(g, e, rtol=1e-12, atol=1e-13)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("f", [chosen, twice])
 def test_streams_of_real_size(f):
     rng = np.random.default_rng(8)
@@ -420,6 +436,7 @@ def test_streams_of_real_size(f):
     np.testing.assert_allclose(compiled(*args), f(*args), rtol=1e-12)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("columns", [5, 9, 10, 14, 50])
 def test_functions_of_few_columns_are_vectors_in_blocks_of_points(columns):
     rng = np.random.default_rng(columns)
@@ -431,6 +448,7 @@ def test_functions_of_few_columns_are_vectors_in_blocks_of_points(columns):
     np.testing.assert_allclose(compiled(X, W), np.tanh(X @ W), rtol=1e-12, atol=1e-14)
 
 
+@pytest.mark.quick(1)
 @needs_sanitizers
 @WIDTHS
 @pytest.mark.parametrize("n", [17, 20, 23, 47])
@@ -444,6 +462,7 @@ def test_triangles_of_panels_that_are_not_full(n, option, tmp_path):
     np.testing.assert_allclose(got, (X * d[:, None]).T @ X, atol=1e-12)
 
 
+@pytest.mark.quick(1)
 @needs_sanitizers
 @WIDTHS
 @pytest.mark.parametrize("n", [12, 20, 23])
@@ -456,6 +475,7 @@ def test_panels_that_are_not_full_are_not_read_to_their_end(n, option, tmp_path)
     np.testing.assert_allclose(got, a @ b, atol=1e-12)
 
 
+@pytest.mark.quick(1)
 @needs_sanitizers
 @pytest.mark.parametrize("n", [4, 7])
 def test_nothing_is_read_or_written_outside(n, tmp_path):
@@ -468,6 +488,7 @@ def test_nothing_is_read_or_written_outside(n, tmp_path):
         np.testing.assert_allclose(g, e, rtol=1e-11, atol=1e-13)
 
 
+@pytest.mark.quick(1)
 @needs_sanitizers
 @WIDTHS
 @pytest.mark.parametrize("columns", [8, 10, 16, 17])
@@ -483,6 +504,7 @@ def test_panels_that_are_not_full(columns, option, tmp_path):
         np.testing.assert_allclose(g, e, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.slow
 @needs_sanitizers
 @WIDTHS
 def test_random_graphs_in_streams_under_sanitizers(option, tmp_path):
@@ -490,6 +512,7 @@ def test_random_graphs_in_streams_under_sanitizers(option, tmp_path):
     assert sum("sg_product" in s.c for s in sources) >= 3
 
 
+@pytest.mark.quick(1)
 @needs_sanitizers
 @WIDTHS
 @pytest.mark.parametrize("dtype", ["float64", "float32"])

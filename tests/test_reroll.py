@@ -77,6 +77,7 @@ def total(f, module):
     return lambda *args: sum(module.sum(module.sin(value)) for value in (*args, *f(*args)))
 
 
+@pytest.mark.quick(10)
 @pytest.mark.parametrize("seed", range(60))
 def test_programs_like_unrolled(seed):
     text, function, args = program(seed)
@@ -97,6 +98,7 @@ def test_programs_like_unrolled(seed):
         assert error(got, expected) < TOLERANCE, text
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("seed", range(100, 112))
 def test_compiled_programs_like_jax(seed):
     text, function, args = program(seed)
@@ -153,6 +155,7 @@ def test_explain_names_it_and_it_can_be_switched_off():
         assert "re-roll" not in off.explain() and len(off.nodes) > 100
 
 
+@pytest.mark.quick(6)
 @pytest.mark.parametrize(
     "loop, whole, specs",
     [

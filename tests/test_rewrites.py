@@ -469,6 +469,7 @@ def rewritten(e: Expr, name: str) -> tuple[Expr, dict[str, int]]:
     return done.outs[0], done.fired
 
 
+@pytest.mark.quick(40)
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda e: e.rule)
 def test_rule_alone(example):
     args = example.args()

@@ -74,6 +74,7 @@ def sympy_errors(op, points=8):
     return errors
 
 
+@pytest.mark.quick(12)
 @pytest.mark.parametrize("op", ANALYTIC, ids=lambda op: op.name)
 def test_derivatives_against_sympy(op):
     assert max(sympy_errors(op)) < 2e-13
@@ -162,6 +163,7 @@ def test_linear_rows_have_both_modes():
         assert op.batch is not None, op.name
 
 
+@pytest.mark.quick(20)
 @pytest.mark.parametrize("op", FLOAT_ROWS, ids=lambda op: op.name)
 def test_forward_and_reverse_agree(op):
     """⟨u, J v⟩ = ⟨Jᵀ u, v⟩ on the row's domain, and again for the derivative."""

@@ -87,6 +87,7 @@ def size(rule: Rule) -> int:
     return len(GRID if k <= 2 else GRID[::3] + [0]) ** k + 180
 
 
+@pytest.mark.quick(40)
 @pytest.mark.parametrize("rule", PATTERNS, ids=lambda r: r.name)
 def test_keeps_values(rule):
     with np.errstate(all="ignore"):
@@ -130,6 +131,7 @@ def compare(rule: Rule) -> None:
     assert seen, "the rule never fired"
 
 
+@pytest.mark.quick(40)
 @pytest.mark.parametrize("rule", PATTERNS, ids=lambda r: r.name)
 def test_keeps_values_of_any_rank(rule):
     rng = np.random.default_rng(zlib.crc32(rule.name.encode()))
@@ -188,6 +190,7 @@ def exact(e: Expr, values: dict[Expr, float]):
     return known[e]
 
 
+@pytest.mark.quick(20)
 @pytest.mark.parametrize("rule", [r for r in PATTERNS if r.group == "stable"], ids=lambda r: r.name)
 def test_error_never_grows(rule):
     variables = names(rule.pattern, "any")

@@ -86,6 +86,7 @@ def check_programs(
     return sources
 
 
+@pytest.mark.quick(1)
 @needs_sanitizers
 @pytest.mark.parametrize("first", [5000, 5010, 5020])
 def test_random_graphs(first, tmp_path):
@@ -125,6 +126,7 @@ WAYS = ("sg_add_lanes(", "sg_product(", "sg_panels(", "sg_merge(", "sg_turn_rows
         "sg_take_rows(", "sg_turned(", "SG_SERIAL", "_part2(")  # fmt: skip
 
 
+@pytest.mark.slow
 @needs_sanitizers
 def test_programs_of_real_sizes(tmp_path):
     tuning = dataclasses.replace(HOST_TUNING, part_statements=25)
@@ -134,6 +136,7 @@ def test_programs_of_real_sizes(tmp_path):
     assert all(word in text for word in WAYS), [w for w in WAYS if w not in text]
 
 
+@pytest.mark.slow
 @needs_sanitizers
 def test_programs_that_failed_once(tmp_path):
     check_programs(range(9000, 9000 + len(KEPT)), tmp_path, [text for *_, text in KEPT])
@@ -166,6 +169,7 @@ print(count)
 """
 
 
+@pytest.mark.slow
 @needs_sanitizers
 def test_accepted_arguments_reach_c_in_order(tmp_path):
     """Where the processor forgives a wrong alignment, the sanitizer does not."""

@@ -282,6 +282,7 @@ def test_select_products_are_kept():
 # ---- the driver --------------------------------------------------------------------------------
 
 
+@pytest.mark.quick(10)
 @pytest.mark.parametrize("seed", range(60))
 def test_random_graphs(seed):
     outs = random_graph(seed)
@@ -313,11 +314,13 @@ def test_random_graphs(seed):
                 assert not (bad & finite).any(), (k, p, q)
 
 
+@pytest.mark.quick(20)
 @pytest.mark.parametrize("seed", range(80))
 def test_random_contractions(seed):
     settle(*random_contractions(seed), rtol=1e-7)
 
 
+@pytest.mark.quick(6)
 @pytest.mark.parametrize("seed", range(40))
 def test_rule_order_does_not_matter(seed):
     outs = random_graph(seed, 40)

@@ -177,6 +177,7 @@ def rows_and_columns(matrix):
     return np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr)), matrix.indices
 
 
+@pytest.mark.quick(20)
 @pytest.mark.parametrize("name", JACOBIANS)
 def test_jacobian(name, way):
     f, shape, exact = JACOBIANS[name]
@@ -184,6 +185,7 @@ def test_jacobian(name, way):
     agree(sg.sparse_jacobian(of_numpy(f)), f, sg.jacobian, oracle, shape, exact)
 
 
+@pytest.mark.quick(10)
 @pytest.mark.parametrize("name", HESSIANS)
 def test_hessian(name, way):
     f, shape, exact = HESSIANS[name]
@@ -214,6 +216,7 @@ CONTRIBUTED = {
 }  # fmt: skip
 
 
+@pytest.mark.quick(10)
 @pytest.mark.parametrize("name", [*JACOBIANS, *(f"hessian {name}" for name in HESSIANS)])
 def test_slices_need_neither_sweeps_nor_indices(name, monkeypatch):
     monkeypatch.setattr(compress, "_batched", lambda *args: pytest.fail("swept"))
@@ -348,6 +351,7 @@ def built(steps, x):
     return y
 
 
+@pytest.mark.quick(1)
 @given(local_function(), st.integers(5, 9), st.booleans())
 @settings(max_examples=60, deadline=None)
 def test_random_functions(steps, n, sweeps):

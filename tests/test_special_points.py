@@ -38,6 +38,7 @@ from symgrad.expr.evaluate import evaluate
 TABLE = Path(sg.__path__[0]) / "kinks.md"
 
 
+@pytest.mark.quick(8)
 @pytest.mark.parametrize("name", SMOOTH)
 def test_smooth_functions_have_their_derivatives(name):
     """In both modes, in turns, and with the variables in the other order."""
@@ -87,6 +88,7 @@ ALL_MODES = {
 }  # fmt: skip
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("name", ALL_MODES)
 def test_fourth_derivatives_at_a_root_in_all_modes(name):
     """All sequences of forward and reverse mode: each gives the formula another form."""
@@ -112,6 +114,7 @@ IN_C = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_the_compiled_c_has_them_too():
     """First to third derivatives of a sample, all in one function."""
     args, outs, values, wanted = [], [], {}, []
@@ -344,6 +347,7 @@ def table() -> str:
     return "\n".join(lines)
 
 
+@pytest.mark.slow
 def test_the_table_is_up_to_date():
     assert TABLE.read_text() == table(), "run python tests/test_special_points.py"
 

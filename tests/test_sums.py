@@ -11,6 +11,7 @@ import symgrad as sg
 from support.codegen import compile_strictly
 
 
+@pytest.mark.quick(4)
 @pytest.mark.parametrize("n", [15, 16, 17, 31, 1000, 2048, 2049, 2055, 10_000, 100_003])
 def test_sum_against_exact(n):
     rng = np.random.default_rng(n)
@@ -56,6 +57,7 @@ def test_float32_sums_stay_float32():
     assert c(x) == pytest.approx(math.fsum(x.astype(float) ** 2), rel=1e-6)
 
 
+@pytest.mark.quick(4)
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("n", [63, 64, 65, 96, 127, 1000])
 def test_maxima_of_long_rows(n, dtype):

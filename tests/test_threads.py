@@ -154,11 +154,13 @@ def check_random(seed):
     return count + check(sg.value_and_grad(points.loss), args, tolerance, EAGER)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("seed", range(30_000, 30_006))
 def test_random_functions(seed, small):
     check_random(seed)
 
 
+@pytest.mark.slow
 def test_most_of_them_are_shared(small):
     shared = 0
     for seed in range(30_000, 30_010):
@@ -187,6 +189,7 @@ def sample(n, seed=0, dtype=np.float64):
     return tuple(rng.normal(size=s).astype(dtype) for s in ((n, 5), (5, 4), 4))
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("f", [sums, rows, sg.grad(loss), sg.grad(loss, argnums=(1, 2))])
 @pytest.mark.parametrize("n", [51_200, 51_455])
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
@@ -205,6 +208,7 @@ def test_infinities_and_nan_in_sums():
     close(got[0], graph.evaluate(x), 1e-10)
 
 
+@pytest.mark.slow
 def test_sums_are_as_accurate():
     n = 1_000_000
     rng = np.random.default_rng(3)
@@ -264,6 +268,7 @@ GRADIENTS = sg.grad(network, argnums=(0, 1, 2)), sg.grad(network, argnums=(1, 2)
 PANELS = MARK + r".*\n +SG_ALIGNED (?:double|float) \w+\[(\d+)\]"  # of the rows that one round has
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("f, shapes", [
     (np.matmul, ((101, 70), (70, 203))),
@@ -339,6 +344,7 @@ def largest(a, b, c):
     return np.max(h @ c, axis=0), np.sum(h @ c, axis=0)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("f, shapes", [
     (sg.value_and_grad(mixture, (0, 1)), ((12, 24, 24), (12, 24), (5051, 24))),
@@ -377,6 +383,7 @@ class NothingShared(Exception):
     pass
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_random_graphs_in_blocks(dtype, monkeypatch):
     """Workspaces begin as NaN."""
@@ -391,9 +398,8 @@ def test_random_graphs_in_blocks(dtype, monkeypatch):
         texts += [backwards(shared.c)] if MARK in shared.c else []
         for text in texts:
             same_bits(codegen.run_c(shared, args, outs, values, text)[1], expected)
-        for threads in (2, 3, 4):
-            got = codegen.run_c(shared, args, outs, values, threads=threads)[1]
-            same_bits(got, expected)
+        # with any other number: test_blocks_of_points_with_products
+        same_bits(codegen.run_c(shared, args, outs, values, threads=3)[1], expected)
         return status, expected
 
     monkeypatch.setattr(random_graphs, "run_c", run_c)
@@ -514,6 +520,7 @@ def test_exported_c_is_serial_or_parallel_with_the_same_bits(tmp_path):
         same_bits(got, first)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.skipif(GCC is None, reason="needs gcc")
 @pytest.mark.parametrize("threads", [0, 1, 2, 5])
 def test_exported_c_has_room_for_the_threads_it_was_made_for(threads, tmp_path):
@@ -534,6 +541,7 @@ def test_exported_c_has_room_for_the_threads_it_was_made_for(threads, tmp_path):
     close([got], [c(*args)], 1e-13)
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("compiler", ["gcc", "clang"])
 @pytest.mark.parametrize("f", [sums, stored_and_added, mirrored])
 def test_pragmas_give_no_warning(f, compiler):

@@ -100,6 +100,7 @@ def old(path: Path) -> None:
     os.utime(path, (0, 0))
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("harm", [damage, another, writable, linked, symbolic, old])
 def test_doubt_means_translated_anew(root, translated, harm):
     assert translated()
@@ -107,6 +108,7 @@ def test_doubt_means_translated_anew(root, translated, harm):
     assert translated()
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize("text", [
     None, 3, [], "", "!", "AAAA",
     base64.b64encode(zlib.compress(b"")).decode(),

@@ -54,6 +54,7 @@ def second_orders(f: Callable[..., Any], x: Any) -> dict[str, Any]:
     }
 
 
+@pytest.mark.quick(10)
 @pytest.mark.parametrize("name", NAMES)
 def test_graphs(name):
     """The graphs as they are differentiated, and simplified."""
@@ -67,6 +68,7 @@ def test_graphs(name):
                 np.testing.assert_allclose(got, wanted, err_msg=f"{label}, {way}", **TOLERANCE)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("start", range(0, len(NAMES), BUNDLE))
 def test_compiled(start):
     names = NAMES[start : start + BUNDLE]
@@ -277,6 +279,7 @@ def program(seed: int) -> tuple[Callable[..., Any], np.ndarray, np.ndarray, np.n
     return lambda x: to_scalar(mix(part(x))), np.where(read, safe, rng.choice(bad, n)), safe, read
 
 
+@pytest.mark.quick(8)
 @pytest.mark.parametrize("seed", range(80))
 def test_elements_that_are_not_read_do_not_matter(seed):
     """Where `x` is read the derivatives are those beside a harmless value of the rest.
@@ -298,6 +301,7 @@ def test_elements_that_are_not_read_do_not_matter(seed):
                                    rtol=1e-9, atol=1e-11)  # fmt: skip
 
 
+@pytest.mark.slow
 def test_random_programs_compiled():
     """Some of them in C: what the evaluator found."""
     chosen = [program(seed) for seed in range(80, 104)]

@@ -24,6 +24,7 @@ SEED = int(os.environ.get("SYMGRAD_FUZZ_SEED", datetime.date.today().strftime("%
 SECONDS = float(os.environ.get("SYMGRAD_FUZZ_SECONDS", "25"))
 
 
+@pytest.mark.slow
 def test_programs_of_today():
     """Values, gradients, Hessian products and Jacobians of random programs, in child processes."""
     print(f"SYMGRAD_FUZZ_SEED={SEED}")
@@ -33,6 +34,7 @@ def test_programs_of_today():
     assert report.programs - sum(report.skipped.values()) > SECONDS / 25
 
 
+@pytest.mark.slow
 def test_kept_programs():
     """What once failed; what is expected is computed now, by NumPy and by hyper-dual numbers."""
     with Pool(1) as pool:
@@ -158,6 +160,7 @@ def test_minimising_keeps_what_fails():
     assert len(small) < len(PROGRAM) / 2
 
 
+@pytest.mark.quick(6)
 @pytest.mark.parametrize("name", sorted(jets.ONE))
 def test_derivatives_of_jets(name):
     """First and second derivatives of the oracle against mpmath."""

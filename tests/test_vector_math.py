@@ -2,7 +2,7 @@
 
 Each function that glibc has for vectors runs over one array in a vector loop, and the same C without vector functions
 runs beside it. Classes (NaN, infinity, zero, sign) have to be equal; the error against mpmath has to
-stay below the bound that ARCHITECTURE and the comment in generated files promise.
+stay below the bound that docs/decisions/0018-… and the comment in generated files promise.
 
 Run as a program, ``python tests/test_vector_math.py``, it prints the largest error of each function.
 """
@@ -158,6 +158,7 @@ def faults(name: str, dtype: str) -> list[str]:
             for k in np.flatnonzero(wrong)]  # fmt: skip
 
 
+@pytest.mark.quick(6)
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("name", vector_functions())
 def test_nasty_places(name, dtype):

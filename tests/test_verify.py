@@ -26,9 +26,9 @@ from symgrad.expr.node import Expr, arg, bind, const
 from symgrad.expr.walk import expand_composites
 from symgrad.lower import verify
 from symgrad.lower.bounds import Bounds, constant, plus
+from symgrad.lower.pipeline import lower
 from symgrad.lower.program import Program
 from symgrad.lower.scalar import INDEX_DIV, INDEX_MOD, index_of, load_of
-from symgrad.lower.schedule import lower
 from symgrad.lower.share import share
 from symgrad.lower.statements import Best, Buffer, Check, Flush, Loop, Merge, Store, Zero
 from symgrad.lower.tuning import HOST_TUNING
@@ -456,6 +456,7 @@ def random_graph(seed, derivatives):
     return args, outs
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("tuning", TUNINGS)
 @pytest.mark.parametrize("shapes", ["few rows", "rows"])
 def test_random_graphs_have_no_fault(tuning, shapes, monkeypatch):
@@ -504,6 +505,7 @@ USERS = [
 ]  # fmt: skip
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize("f", USERS, ids=lambda f: f.__name__)
 @pytest.mark.parametrize("tuning", TUNINGS)
 def test_programs_of_users_have_no_fault(f, tuning):
@@ -591,6 +593,7 @@ def padded_gradient(A):
     return g
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("columns, sizes", [(2, SIZES), (5, SIZES[::7])])
 @pytest.mark.parametrize(
     "f, gradient",
@@ -636,9 +639,9 @@ def broken(program: Program) -> Program:
 def test_a_fault_stops_a_compilation_only_if_asked_to(monkeypatch):
     program = broken(lowered(*random_graph(7000, False)))
     with pytest.raises(InternalError, match="range, after place: .* by Store"):
-        verify.after("place", program)
+        verify.after("place", program, HOST_TUNING)
     monkeypatch.setattr(verify, "ENABLED", False)
-    verify.after("place", program)
+    verify.after("place", program, HOST_TUNING)
 
 
 @pytest.mark.parametrize("value, enabled", [("1", True), ("0", False), (None, False)])
@@ -686,6 +689,7 @@ def picking():
     return [x, rows], [bind("sin", gather(x, rows, 0))]
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize("kind", MUTANTS)
 def test_mutants_are_caught(kind, graphs, monkeypatch):
     monkeypatch.setattr(verify, "ENABLED", False)

@@ -65,7 +65,8 @@ def emit(
     parameters = [*program.inputs, *program.outputs]
     functions, names = _names(emitter, records)
     names |= {C_TYPES[b.dtype] for b in (*parameters, *arrays, *constants)}
-    names |= {"SG_ALIGNED" for b in (*arrays, *constants) if b.role != "work"}
+    stack = [b for b in arrays if b.role != "work"]
+    names |= {"SG_ALIGNED" for b in (*stack, *constants) if tuning.vectors}
     names |= {needed_by(v, b.dtype) for b in constants for v in np.ravel(b.data)}  # type: ignore[arg-type]
     shared = _shared(arrays)
     context = dict(
@@ -76,7 +77,7 @@ def emit(
         headers=headers(names),
         header_types=headers({C_TYPES[b.dtype] for b in parameters}),
         macros=names,
-        vector_math=vector_math(names),
+        vector_math=vector_math(names) if tuning.vectors else [],
         captured=[_sized(b, name=f"{name}_{b.name}") for b in captured],
         inputs=[_parameter(b, note) for b, note in _notes(program.inputs, input_notes)],
         outputs=[_parameter(b, note) for b, note in _notes(program.outputs, output_notes)],
@@ -93,6 +94,8 @@ def emit(
         ],
         workspace=workspace,
         workspace_doubles=workspace // 8,
+        vectors=tuning.vectors,
+        stack=sum(b.nbytes for b in stack),
     )
     return Source(
         c=TEMPLATES.get_template("function.c.jinja").render(context),

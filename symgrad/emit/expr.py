@@ -15,8 +15,7 @@ from symgrad.emit.variables import Variables
 from symgrad.expr.node import CONST, FLOATS, Expr, const, const_value
 from symgrad.lower.lanes import COSTLY
 from symgrad.lower.scalar import GUARD, INDEX, INDEX_DIV, INDEX_MOD, LOAD
-from symgrad.lower.schedule import row_strides
-from symgrad.lower.statements import Buffer
+from symgrad.lower.statements import Buffer, row_strides
 from symgrad.ops.elementwise import ADD, CONVERT, SUBTRACT
 
 if TYPE_CHECKING:

@@ -42,7 +42,7 @@ def _in_lanes(s: Loop, e: Emitter, depth: int) -> Piece:
 
 
 def _outside(s: Loop, e: Emitter, depth: int) -> c.Statement:
-    vector = s.simd or is_elementwise(s, e.tuning)
+    vector = e.tuning.vectors and (s.simd or is_elementwise(s, e.tuning))
     outer, e.branchless = e.branchless, e.branchless or vector
     e.path.append(s)
     first = len(s.body) - s.in_order
@@ -56,7 +56,7 @@ def _outside(s: Loop, e: Emitter, depth: int) -> c.Statement:
     if _only_checks(s, pieces):
         return _checks(s, pieces, e)
     arrays = own_arrays(e, body, team=s.team) if s.shared else []
-    calls = any(traits(n).calls for n in body if not _has_loop(n))
+    calls = e.tuning.vectors and any(traits(n).calls for n in body if not _has_loop(n))
     if vector and calls and s.stop is not None:
         return _in_vectors(s, e, tuple(body))
     whole = (*[SCALAR] * (calls and not vector), *arrays, *body)

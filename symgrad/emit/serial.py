@@ -16,7 +16,7 @@ _WRITTEN_OUT = 32  # rounds; compilers may write such loops out. gcc does up to 
 def is_serial(s: Store, e: Emitter) -> bool:
     """Whether a loop around short ones, which compilers write out, adds elements of a group in
     another order than memory has."""
-    if not adds(s) or e.lanes is not None or not e.path:
+    if not (adds(s) and e.path and e.tuning.vectors) or e.lanes is not None:
         return False
     moving = set(toposort(s.index))
     short: list[Loop] = []  # loops inside of the one looked at that do not move the target

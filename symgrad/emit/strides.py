@@ -7,8 +7,7 @@ from collections.abc import Sequence
 
 from symgrad.expr.node import CONST, Expr, const_value
 from symgrad.expr.walk import toposort
-from symgrad.lower.schedule import row_strides
-from symgrad.lower.statements import Buffer, Loop
+from symgrad.lower.statements import Buffer, Loop, row_strides
 from symgrad.ops.elementwise import ADD, MULTIPLY, SUBTRACT
 
 

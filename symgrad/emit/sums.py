@@ -40,7 +40,8 @@ def _still(s: Store, loop: Loop, e: Emitter) -> bool:
 def is_sum(loop: Loop, e: Emitter) -> bool:
     """Whether a loop only adds to targets that it does not move."""
     return (
-        loop.extent >= 2 * LANES
+        e.tuning.vectors
+        and loop.extent >= 2 * LANES
         and loop.is_plain
         and all(
             isinstance(s, Store) and s.op == "+" and s.buffer.dtype in FLOATS and _still(s, loop, e)
@@ -260,7 +261,8 @@ def _inner_blocks(
 def is_extremum(loop: Loop, e: Emitter) -> bool:
     """Whether a long loop only takes maxima and minima that it does not move."""
     return (
-        loop.extent >= 2 * e.tuning.extremum_lanes
+        e.tuning.vectors
+        and loop.extent >= 2 * e.tuning.extremum_lanes
         and loop.is_plain
         and all(
             isinstance(s, Store)

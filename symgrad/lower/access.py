@@ -10,13 +10,17 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from symgrad.expr.node import Expr
-from symgrad.expr.walk import toposort
+from symgrad.expr.walk import substitute, toposort
 from symgrad.lower.program import Program, statements
 from symgrad.lower.scalar import GUARD, INDEX, LOAD
 from symgrad.lower.statements import (
     Access,
+    Best,
+    Buffer,
+    Call,
     Loop,
     Mode,
+    Store,
     values,
     walks_on,
 )  # fmt: skip
@@ -71,6 +75,25 @@ def _weakest(ways: set[frozenset[Expr]]) -> set[frozenset[Expr]]:
 def _load(node: Expr, guards: frozenset[Expr]) -> Access:
     when = tuple(sorted(guards, key=lambda c: c.order))
     return Access(node.attrs[0], Mode.READ, node.args, when=when)
+
+
+def targets(statement: Any) -> list[tuple[Buffer, tuple[Expr, ...]]]:
+    if isinstance(statement, Store):
+        return [(statement.buffer, statement.index)]
+    if isinstance(statement, Best):
+        return [(b, statement.index) for b in (statement.buffer, statement.value_buffer)]
+    return [statement.target] if isinstance(statement, Call) else []
+
+
+def rewrite(statement: Any, swap: dict[Expr, Expr]) -> None:
+    if isinstance(statement, Store):
+        *index, value = substitute([*statement.index, statement.value], swap)
+        statement.index, statement.value = tuple(index), value
+    elif isinstance(statement, Best):
+        *index, value, position = substitute(
+            [*statement.index, statement.value, statement.position], swap
+        )
+        statement.index, statement.value, statement.position = tuple(index), value, position
 
 
 # ---- who uses a buffer, and how often ------------------------------------------------------------

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from symgrad.errors import OutOfRangeError, at_user_line
@@ -26,10 +25,12 @@ from symgrad.expr.node import (
     const,
     const_value,
 )
-from symgrad.expr.op import Kind, Moves
+from symgrad.expr.op import Kind
 from symgrad.expr.walk import substitute, toposort, users
 from symgrad.lower import product
+from symgrad.lower.joins import Place, joined_in_place
 from symgrad.lower.kernel import CallKernel, CheckIndex, Contract, Elements, Extremum, Kernel
+from symgrad.lower.rereads import is_reread
 from symgrad.lower.scalar import GUARD, index_of, load_of, unravel
 from symgrad.lower.statements import Buffer
 from symgrad.lower.stream import with_carry
@@ -37,67 +38,10 @@ from symgrad.lower.tuning import Tuning
 from symgrad.ops.einsum import sizes
 from symgrad.ops.elementwise import convert, equal, greater, less, less_equal, select
 from symgrad.ops.linalg import CALLS
-from symgrad.ops.linear import CONCAT, GATHER, PERMUTE, RESHAPE, SCATTER_ADD, SLICE
+from symgrad.ops.linear import CONCAT, GATHER, SCATTER_ADD
 from symgrad.ops.reduce import ARGMAX, ARGMIN
 
 _OWN_KERNEL = (Kind.REDUCE, Kind.SCAN, Kind.CALL)
-
-
-@dataclass(frozen=True)
-class _Place:
-    """Where a joined array writes the elements of one of its parts.
-
-    start : for each axis of the target, where the part begins
-    axes : for each axis of the part, the axis of the target and the step there
-    loops : for each axis of the part, what it has in common with the axes of other parts that one
-        loop should run over; None if nothing
-    """
-
-    start: tuple[int, ...]
-    axes: tuple[tuple[int, int], ...]
-    loops: tuple[tuple[Expr, int] | None, ...]
-
-    @staticmethod
-    def whole(ndim: int) -> _Place:
-        """The place of the target itself."""
-        return _Place((0,) * ndim, tuple((k, 1) for k in range(ndim)), (None,) * ndim)
-
-    def parts(self, node: Expr) -> Iterator[tuple[Expr, _Place]]:
-        """The parts of a concat that stands here, each with its place."""
-        axis = node.attrs[0]
-        into, step = self.axes[axis]
-        # Axes that take larger steps in memory: along them the parts alternate, and a loop for each
-        # part would go through all of the target again.
-        outer = [k for k, (a, s) in enumerate(self.axes) if (a, -s) < (into, -step)]
-        loops = list(self.loops)
-        loops[axis] = None  # the parts differ in it
-        for k in outer:
-            loops[k] = loops[k] or (node, k)
-        begin = self.start[into]
-        for part in node.args:
-            start = (*self.start[:into], begin, *self.start[into + 1 :])
-            yield part, replace(self, start=start, loops=tuple(loops))
-            begin += step * part.shape[axis]
-
-    def below(self, node: Expr) -> _Place:
-        """The place of what a reshape or permute reads that stands here."""
-        axes, loops = [], []
-        moved = _moved(node)
-        assert moved is not None
-        for n, (k, step) in zip(node.args[0].shape, moved, strict=True):
-            axes.append((self.axes[k][0], self.axes[k][1] * step))
-            loops.append(self.loops[k] if n == node.shape[k] else None)
-        return replace(self, axes=tuple(axes), loops=tuple(loops))
-
-    def index(self, at: Sequence[Expr]) -> tuple[Expr, ...]:
-        """The index in the target of the element `at` of the part."""
-        result = [const(n, "int64") for n in self.start]
-        zero = const(0, "int64")
-        for (axis, step), i in zip(self.axes, at, strict=True):
-            if i is not zero:
-                term = i if step == 1 else i * const(step, "int64")
-                result[axis] = result[axis] + term
-        return tuple(result)
 
 
 class Kernels:
@@ -160,7 +104,7 @@ class Kernels:
     def _choose(self, nodes: list[Expr], outs: Sequence[Expr]) -> None:
         self.needs_buffer: set[Expr] = {o for o in outs}
         readers = users(nodes)
-        self.in_place = _in_place(nodes, readers, self.needs_buffer)
+        self.in_place = joined_in_place(nodes, readers, self.needs_buffer)
         inline_cost: dict[Expr, int] = {}
         for node in nodes:
             kind = node.op.kind
@@ -182,7 +126,7 @@ class Kernels:
             picked = any(u.op is GATHER and u.size >= 2 * node.size for u in readers[node])
             most = self.tuning.picked_cost if picked else self.tuning.inline_cost
             if node.ndim and inline_cost[node] >= most and node not in self.needs_buffer:
-                if _is_reread(node, readers[node], self.tuning.most_slices):
+                if is_reread(node, readers[node], self.tuning.most_slices):
                     self.needs_buffer.add(node)
         # a scalar array expression used by loops is hoisted by the emitter, not stored here
 
@@ -354,7 +298,7 @@ class Kernels:
     def _join(self, root: Expr, target: Buffer) -> None:
         """The parts of a concat, and of concats among them, each straight to its place."""
         first: dict[tuple[Expr, int], Expr] = {}
-        stack = [(root, _Place.whole(root.ndim))]
+        stack = [(root, Place.whole(root.ndim))]
         while stack:
             node, place = stack.pop()
             if node is not root and node not in self.in_place:
@@ -365,7 +309,7 @@ class Kernels:
                 stack.append((node.args[0], place.below(node)))
 
     def _part(
-        self, node: Expr, target: Buffer, place: _Place, first: dict[tuple[Expr, int], Expr]
+        self, node: Expr, target: Buffer, place: Place, first: dict[tuple[Expr, int], Expr]
     ) -> None:
         """Stores one part. `first` has, for what parts have in common, the index of the first."""
         zero = const(0, "int64")
@@ -558,88 +502,3 @@ class Kernels:
 def _constant(value: Expr) -> Any:
     return value
     yield  # a reader is a generator even when it reads nothing
-
-
-def _in_place(
-    nodes: Sequence[Expr], readers: Mapping[Expr, Sequence[Expr]], outs: set[Expr]
-) -> set[Expr]:
-    """Concats that need no buffer: their parts are written where the only reader would copy them.
-
-    The reader is a concat, or a result that permutes or reshapes the concat as a whole. What does
-    that between two concats is in the set as well.
-    """
-    joined: set[Expr] = set()  # concats, and concats moved as a whole
-    for node in nodes:
-        if node.size and (node.op is CONCAT or _moved(node) and node.args[0] in joined):
-            joined.add(node)
-    result: set[Expr] = set()
-    for node in reversed(nodes):  # readers first
-        if node in joined and node not in outs and len(readers[node]) == 1:
-            reader = readers[node][0]
-            if reader.op is CONCAT:
-                if reader.args.count(node) == 1:  # else it would be computed twice
-                    result.add(node)
-            elif reader in joined and (reader in outs or reader in result):
-                result.add(node)
-    return result
-
-
-def _moved(node: Expr) -> list[tuple[int, int]] | None:
-    """For each axis of what a permute or reshape reads, the axis of the result and the step there.
-
-    None for other nodes and for a reshape that splits an axis.
-    """
-    if node.op is PERMUTE:
-        return [(node.attrs[0].index(k), 1) for k in range(node.ndim)]
-    if node.op is not RESHAPE or not node.size:
-        return None
-    result = []
-    axis, step, size = node.ndim, 1, 1
-    for n in reversed(node.args[0].shape):
-        if n == 1:  # on any axis
-            result.append((0, 1))
-            continue
-        while step == size:
-            axis -= 1
-            step, size = 1, node.shape[axis]
-        result.append((axis, step))
-        step *= n
-        if size % step:
-            return None
-    return result[::-1]
-
-
-def _is_reread(node: Expr, readers: Sequence[Expr], most_slices: int) -> bool:
-    """Whether elements of `node` are read more than once, as far as one looks."""
-    if any(_rereads(u, node) for u in readers):
-        return True
-    return len(readers) > 1 and not (len(readers) <= most_slices and _are_apart(readers))
-
-
-def _are_apart(readers: Sequence[Expr]) -> bool:
-    """Whether all are slices, in boxes that do not overlap."""
-    if any(r.op is not SLICE for r in readers):
-        return False
-    boxes = [_box(r) for r in readers if r.size]
-    return all(
-        any(high < start or stop < low for (low, high), (start, stop) in zip(a, b, strict=True))
-        for a, b in itertools.combinations(boxes, 2)
-    )
-
-
-def _box(node: Expr) -> list[tuple[int, int]]:
-    """The first and last element that a slice reads, for each axis."""
-    ends = [(start, start + (n - 1) * step) for start, n, step in zip(*node.attrs, strict=True)]
-    return [(min(pair), max(pair)) for pair in ends]
-
-
-def _rereads(user: Expr, node: Expr) -> bool:
-    """Whether `user` reads elements of `node` more than once."""
-    if user.op.kind is Kind.EINSUM:
-        labels = {k for t in user.attrs[0] for k in t}
-        return any(
-            a is node and set(t) != labels for a, t in zip(user.args, user.attrs[0], strict=True)
-        )
-    if user.op.moves is Moves.REPEATED:
-        return user.size > node.size
-    return user.op.rereads

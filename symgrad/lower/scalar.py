@@ -7,6 +7,7 @@ division of indices, and sin and cos of angles in quarter turns.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -16,7 +17,7 @@ from symgrad.expr.node import CONST, Expr, bind, const, const_value
 from symgrad.expr.op import Kind, Op, register
 from symgrad.expr.walk import toposort
 from symgrad.ops import interval
-from symgrad.ops.elementwise import ADD
+from symgrad.ops.elementwise import ADD, MULTIPLY
 
 
 def _normalize_div(args: tuple[Expr, ...], attrs: tuple[Any, ...]) -> Expr | None:
@@ -99,3 +100,21 @@ def unravel(index: Expr, shape: Sequence[int]) -> list[Expr]:
 def index_of(number: int) -> Expr:
     """A loop variable."""
     return bind(INDEX, attrs=(number,))
+
+
+def indices_of(expr: Expr) -> list[Expr]:
+    """The loop variables in an index expression."""
+    return [index for index, _ in steps_of(expr)]
+
+
+def steps_of(expr: Expr) -> list[tuple[Expr, int]]:
+    """The loop variables in an index expression, each with its factor, as far as it is linear."""
+    found, stack = [], [(expr, 1)]
+    while stack:
+        node, step = stack.pop()
+        if node.op is INDEX:
+            found.append((node, step))
+        if node.op is MULTIPLY and any(a.op is CONST for a in node.args):
+            step *= math.prod(abs(int(const_value(a))) for a in node.args if a.op is CONST)
+        stack.extend((a, step) for a in node.args)
+    return found

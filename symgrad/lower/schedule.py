@@ -16,65 +16,24 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from symgrad.expr.node import CONST, FLOATS, Expr, const, const_value
-from symgrad.expr.walk import substitute, toposort
-from symgrad.lower import product, verify
-from symgrad.lower.access import accesses
-from symgrad.lower.contract import split_contractions
-from symgrad.lower.kernel import CheckIndex, Contract, Extremum, Kernel
+from symgrad.expr.node import Expr, const
+from symgrad.expr.walk import substitute
+from symgrad.lower import product
+from symgrad.lower.axes import AxisClasses
+from symgrad.lower.kernel import CheckIndex, Contract, Kernel
 from symgrad.lower.kernels import Kernels
-from symgrad.lower.lanes import COSTLY, LANES, cut_into_lanes
-from symgrad.lower.program import Program, statements
-from symgrad.lower.scalar import INDEX, is_next, loads
-from symgrad.lower.statements import Buffer, Call, Flush, Loop, Merge, Store, Zero, values
+from symgrad.lower.scalar import INDEX, indices_of, loads, steps_of
+from symgrad.lower.statements import Buffer, Loop, Merge, Store, Zero
 from symgrad.lower.stream import (
     ChunkSums,
     Window,
     blocks_of_chunk,
     blocks_of_points,
-    share_among_threads,
     with_carry,
 )
-from symgrad.lower.tuning import HOST_TUNING, Tuning
-from symgrad.ops.elementwise import MULTIPLY, minimum
-
-
-def lower(
-    args: Sequence[Expr],
-    outs: Sequence[Expr],
-    arg_names: Sequence[str],
-    out_names: Sequence[str],
-    *,
-    threads: int = 1,
-    blas: bool = False,
-    tuning: Tuning = HOST_TUNING,
-) -> Program:
-    """The loop program of a graph without composites and stop_gradients.
-
-    Parameters are the argument nodes and results with the C names they will have, how many threads
-    may share a loop, whether a BLAS multiplies large matrices, and the thresholds.
-    """
-    kernels = Kernels(args, split_contractions(outs, tuning), arg_names, out_names, blas, tuning)
-    kernels.kernels = _checks_first(kernels.kernels)
-    scheduler = _Scheduler(kernels, threads)
-    body = scheduler.nest(kernels.kernels, {})
-    inputs = kernels.inputs + [b for b in kernels.data if b.role == "data"]
-    program = Program(inputs, kernels.outputs, kernels.buffers, body, -1, kernels.indices)
-    verify.after("nest", program, tuning)
-    for change in PASSES:
-        program = change(program, threads, tuning)
-        verify.after(change.__name__, program, tuning)
-    return program
-
-
-def _checks_first(kernels: list[Kernel]) -> list[Kernel]:
-    """Checks of given indices before everything else: they keep no other loops apart."""
-    written = {k.buffer.number for k in kernels}
-
-    def early(k: Kernel) -> bool:
-        return k.barrier and not any(number in written for number, _ in k.reads())
-
-    return [k for k in kernels if early(k)] + [k for k in kernels if not early(k)]
+from symgrad.lower.streaming import choose_streams
+from symgrad.lower.tuning import Tuning
+from symgrad.ops.elementwise import minimum
 
 
 def _both_check(first: Kernel, second: Kernel) -> bool:
@@ -85,75 +44,21 @@ def _both_check(first: Kernel, second: Kernel) -> bool:
     )
 
 
-class _Scheduler:
+class Scheduler:
+    """Puts kernels into loops.
+
+    threads : how many may share the next loop
+    windows : the streams that are open
+    """
+
     def __init__(self, kernels: Kernels, threads: int) -> None:
-        self.threads = threads  # that may share the next loop
-        self.buffers = {b.number: b for b in kernels.buffers}
+        self.threads = threads
         self.kernels = kernels
         self.tuning = kernels.tuning
-        self.reads = {k: k.reads() for k in kernels.kernels}
-        self.parent: dict[Expr, Expr] = {}
-        self.members: dict[Expr, set[Kernel]] = {}
-        self.extent: dict[Expr, int] = {}
-        for k in kernels.kernels:
-            for i, n in (*((i, k.extents[i]) for i in (*k.dims, *k.reduce)), *k.own.items()):
-                self.parent[i] = i
-                self.members[i] = {k}
-                self.extent[i] = n
-        self.writers: dict[int, list[Kernel]] = {}
-        self.deps: dict[Kernel, list[tuple[Kernel, tuple[Expr | None, ...]]]] = {}
-        self._link(kernels.kernels)
-        for a, b in kernels.together:
-            self._union(a, b)
-        self.streams = self._choose_streams(kernels.kernels)
-        self.windows: dict[Expr, Window] = {}  # the streams that are open
-
-    # ---- axis classes ------------------------------------------------------------------------
-
-    def find(self, index: Expr) -> Expr:
-        while self.parent[index] is not index:
-            self.parent[index] = self.parent[self.parent[index]]
-            index = self.parent[index]
-        return index
-
-    def _union(self, a: Expr, b: Expr) -> None:
-        a, b = self.find(a), self.find(b)
-        # Two axes of one kernel never become one: a loop could then not run over both. A part of
-        # a concatenation walks less than the whole axis.
-        if (
-            a is not b
-            and self.extent[a] == self.extent[b]
-            and not (self.members[a] & self.members[b])
-        ):
-            self.parent[b] = a
-            self.members[a] |= self.members.pop(b)
-
-    def _link(self, kernels: Sequence[Kernel]) -> None:
-        last_barrier: Kernel | None = None
-        for k in kernels:
-            deps: list[tuple[Kernel, tuple[Expr | None, ...]]] = []
-            for number, index in self.reads[k]:
-                for writer in self.writers.get(number, ()):
-                    deps.append((writer, index))
-                    for mine, theirs in zip(index, writer.target, strict=False):
-                        if mine in self.parent and theirs in self.parent:
-                            self._union(theirs, mine)
-            if last_barrier is not None:
-                deps.append((last_barrier, ()))
-            self.deps[k] = deps
-            if k.barrier:
-                last_barrier = k
-            for b in k.writes():
-                self.writers.setdefault(b.number, []).append(k)
-        walked: dict[tuple[int, int], Expr] = {}
-        for k in kernels:
-            for number, index in self.reads[k]:
-                if number not in self.writers:
-                    for axis, i in enumerate(index):
-                        if i in self.parent:
-                            other = walked.setdefault((number, axis), i)
-                            if other is not i:
-                                self._union(other, i)
+        self.buffers = {b.number: b for b in kernels.buffers}
+        self.classes = AxisClasses(kernels)
+        self.streams = choose_streams(self.classes, kernels.kernels, self.buffers, self.tuning)
+        self.windows: dict[Expr, Window] = {}
 
     # ---- nesting -----------------------------------------------------------------------------
 
@@ -172,12 +77,12 @@ class _Scheduler:
         for k in kernels:
             if k.start:
                 continue
-            free = [i for i in (*k.dims, *k.reduce) if self.find(i) not in bound]
+            free = [i for i in (*k.dims, *k.reduce) if self.classes.find(i) not in bound]
             axis = None if bound else self._stream_of(k)
             if axis is None and free:
-                axis = self.find(self._outer(k, free))
+                axis = self.classes.find(self._outer(k, free))
                 joined = self._producer_axis(k, free, groups, place)
-                if joined and self.extent[joined] >= self.extent[axis]:
+                if joined and self.classes.extent[joined] >= self.classes.extent[axis]:
                     axis = joined
             position = self._earliest(k, axis, groups, place)
             while position < len(groups) and groups[position][0] is not axis:
@@ -187,7 +92,7 @@ class _Scheduler:
             start = starts.pop(k.buffer, None)
             if start is not None:
                 if axis is None:  # where the data choose the element, the start still needs loops
-                    inside = all(self.find(i) in bound for i in start.dims)
+                    inside = all(self.classes.find(i) in bound for i in start.dims)
                 else:
                     inside = self._aligned(start, k.target, k, axis)
                 (groups[position][1] if inside else prologue).append(start)
@@ -208,8 +113,10 @@ class _Scheduler:
                 body += self._stream(axis, members)
             else:
                 first = next(k for k in members)
-                index = next(i for i in (*first.dims, *first.reduce) if self.find(i) is axis)
-                loop = Loop(index, self.extent[axis])
+                index = next(
+                    i for i in (*first.dims, *first.reduce) if self.classes.find(i) is axis
+                )
+                loop = Loop(index, self.classes.extent[axis])
                 if axis in self.windows:
                     loop.extent, loop.stop = self.windows[axis].size, self.windows[axis].extent
                 loop.body = self.nest(members, {**bound, axis: index})
@@ -223,85 +130,15 @@ class _Scheduler:
         if not self.streams:
             return None
         for i in k.variables:
-            axis = self.find(i)
+            axis = self.classes.find(i)
             if axis in self.streams and axis not in self.windows:
                 return axis
         return None
 
-    def _choose_streams(self, kernels: Sequence[Kernel]) -> dict[Expr, int]:
-        """Axes that the program runs over in blocks of points, for all kernels that have them.
-
-        The result has the points of a block.
-        Products of matrices want many points at once, but what they make for all points need not
-        fit the cache, or the memory: between a product and its readers a block of it is enough.
-        And where a product adds up over the points, data that others read as well is read once.
-        """
-        every = [k.product for k in kernels if isinstance(k, Contract)]
-        blocks: dict[Expr, int] = {}
-        for p in every:
-            axis = self.find(p.row)
-            blocks[axis] = max(blocks.get(axis, 0), _points_of_block(p, self.tuning))
-        for p in every:
-            axis = self.find(p.inner)
-            if p.blas:
-                blocks[axis] = max(blocks.get(axis, 0), self.tuning.blas_block)
-            else:
-                blocks.setdefault(axis, product.block_of_summands(p.extents[2], self.tuning))
-        result = {}
-        for axis, block in blocks.items():
-            if self.extent[axis] < 2 * block:
-                continue
-            members = [k for k in self.members[axis] if k in self.reads]
-            if any(k.whole or k.in_order in self._axes(k, axis) for k in members):
-                continue
-            private = self._private(kernels, members, axis)
-            stored = [k for k in members if k.buffer.number in private]
-            products = [k for k in stored if isinstance(k, Contract)]
-            sums = [k for k in members if not set(self._axes(k, axis)) & set(k.target)]
-            saved = 2 * sum(k.buffer.nbytes for k in products) + self._read_again(members, axis)
-            added = self.tuning.added_share * sum(k.buffer.nbytes for k in sums)
-            # Every block adds to the sums: the larger they are, the fewer blocks.
-            while saved <= added * -(-self.extent[axis] // block) and self.extent[axis] > 4 * block:
-                block *= 2
-            if saved > max(added * -(-self.extent[axis] // block), self.tuning.stream_from_bytes):
-                result[axis] = block
-        return result
-
-    def _read_again(self, members: Sequence[Kernel], axis: Expr) -> int:
-        """Bytes that products which add up over the points read, and other members as well."""
-        data: dict[bool, set[int]] = {True: set(), False: set()}
-        for k in members:
-            adds = isinstance(k, Contract) and self.find(k.product.inner) is axis
-            data[adds].update(n for n, _ in self.reads[k] if n not in self.writers)
-        return sum(self.buffers[n].nbytes for n in data[True] & data[False])
-
-    def _axes(self, k: Kernel, axis: Expr) -> list[Expr]:
-        """The loop variables of a kernel that are in the class of `axis`."""
-        return [i for i in k.variables if self.find(i) is axis]
-
-    def _private(
-        self, kernels: Sequence[Kernel], members: Sequence[Kernel], axis: Expr
-    ) -> dict[int, int]:
-        """Buffers that only `members` use, at one point of `axis` each: the axis of the points."""
-        result: dict[int, int] = {}
-        shared: set[int] = set()
-        inside = set(members)
-        for k in kernels:
-            written = [(b.number, k.target) for b in k.writes()]
-            if isinstance(k, Extremum):  # both have one index
-                shared.update(number for number, _ in written)
-            for number, index in (*written, *self.reads[k]):
-                if number < 0 or self.buffers[number].role != "work" or number in shared:
-                    continue
-                at = [a for a, i in enumerate(index) if i in self.parent and self.find(i) is axis]
-                if k not in inside or len(at) != 1 or result.setdefault(number, at[0]) != at[0]:
-                    shared.add(number)
-        return {number: a for number, a in result.items() if number not in shared}
-
     def _stream(self, axis: Expr, members: list[Kernel]) -> list[Any]:
         """A loop over blocks of points, or over chunks of these, and in it what has the points."""
-        size, total = self.streams[axis], self.extent[axis]
-        private = self._private(list(self.reads), members, axis)
+        size, total = self.streams[axis], self.classes.extent[axis]
+        private = self.classes.private(members, axis, self.buffers)
         for number, a in private.items():
             buffer = self.buffers[number]
             buffer.shape = (*buffer.shape[:a], size, *buffer.shape[a + 1 :])
@@ -336,14 +173,14 @@ class _Scheduler:
 
     def _is_reduced(self, k: Kernel, axis: Expr) -> bool:
         """Whether a kernel makes one element of those at all points of an axis."""
-        return any(self.find(i) is axis for i in k.summed)
+        return any(self.classes.find(i) is axis for i in k.summed)
 
     def _add_in_chunks(self, k: Kernel, chunks: ChunkSums, round_: Expr, many: bool) -> None:
         """Have a sum over the points added up for each chunk; `many`: with compensation."""
         total = self._sum_in_chunk(k.buffer)
         part, carry = self._like(total), None
         for a, i in enumerate(k.target):  # of other streams, one block is enough
-            window = self.windows.get(self.find(i))
+            window = self.windows.get(self.classes.find(i))
             if window is not None:
                 part.shape = (*part.shape[:a], window.size, *part.shape[a + 1 :])
                 window.private[part.number] = a
@@ -380,7 +217,7 @@ class _Scheduler:
         loops: list[Loop] = []
         first = len(k.target) if each else 0  # axes with an index
         for a, i in enumerate(k.target):
-            window = self.windows.get(self.find(i))
+            window = self.windows.get(self.classes.find(i))
             here = self.kernels.fresh()
             extent = buffers[0].shape[a] if window is None else window.size
             loops.append(Loop(here, extent, stop=None if window is None else window.extent))
@@ -406,7 +243,7 @@ class _Scheduler:
     ) -> int:
         """The first group that a kernel may join, if it loops over `axis`."""
         earliest = 0
-        for writer, index in self.deps[k]:
+        for writer, index in self.classes.deps[k]:
             if writer in place:
                 together = groups[place[writer]][0] is axis and (
                     axis is None or self._aligned(writer, index, k, axis) or _both_check(writer, k)
@@ -426,7 +263,9 @@ class _Scheduler:
                 continue
             made = set(members)
             for other, later in groups[early + 1 :]:
-                reads = [(w, i, k) for k in later for w, i in self.deps.get(k, ()) if w in made]
+                reads = [
+                    (w, i, k) for k in later for w, i in self.classes.deps.get(k, ()) if w in made
+                ]
                 if other is axis and later:
                     if all(self._aligned(w, i, k, axis) for w, i, k in reads):
                         later[:0] = members
@@ -444,8 +283,8 @@ class _Scheduler:
         to stay in the cache while the loop runs.
         """
         best, size = None, 0
-        classes = {self.find(i): i for i in free}
-        for writer, _ in self.deps[k]:
+        classes = {self.classes.find(i): i for i in free}
+        for writer, _ in self.classes.deps[k]:
             if writer not in place or writer.buffer.role != "work":
                 continue
             group = place[writer]
@@ -474,13 +313,13 @@ class _Scheduler:
         if writer.own or reader.own:
             if axis not in self.streams or axis in self.windows:
                 return False
-        mine = [i for i in writer.made if self.find(i) is axis]
+        mine = [i for i in writer.made if self.classes.find(i) is axis]
         if not mine:  # complete only after the loop, or written before it
             return False
         target = writer.target
         for theirs, i in zip(target, index, strict=False):
             if theirs is mine[0]:
-                return i is not None and i.op is INDEX and self.find(i) is axis
+                return i is not None and i.op is INDEX and self.classes.find(i) is axis
         return False
 
     def _outer(self, k: Kernel, free: list[Expr]) -> Expr:
@@ -490,18 +329,19 @@ class _Scheduler:
         the innermost one is a vector along rows.
         """
         scores = dict.fromkeys(free, 0.0)
-        for number, index in {*self.reads[k], (k.buffer.number, k.target)}:
+        for number, index in {*self.classes.reads[k], (k.buffer.number, k.target)}:
             if number < 0:
                 continue
             shape = self.buffers[number].shape
             stride, size = 1, max(math.prod(shape), 1)
             if self.windows:
-                moving = {i for at in index if at is not None for i in _indices(at) if i in scores}
-                size = math.prod(self.extent[i] for i in moving)
+                given = [at for at in index if at is not None]
+                moving = {i for at in given for i in indices_of(at) if i in scores}
+                size = math.prod(self.classes.extent[i] for i in moving)
             for axis in range(len(shape) - 1, -1, -1):
                 at = index[axis] if axis < len(index) else None
                 if at is not None:
-                    for i, step in _steps(at):
+                    for i, step in steps_of(at):
                         if i in scores:
                             scores[i] += step * stride * size
                 stride *= shape[axis]
@@ -509,8 +349,8 @@ class _Scheduler:
         kept = [i for i in ordered if i in k.dims]
         # A loop over summands outside sweeps all sums in every round; one over sums reads all
         # summands in every round.
-        read = sum(self.buffers[n].nbytes for n in {n for n, _ in self.reads[k]} if n >= 0)
-        sums = math.prod(self.extent[i] for i in kept)
+        read = sum(self.buffers[n].nbytes for n in {n for n, _ in self.classes.reads[k]} if n >= 0)
+        sums = math.prod(self.classes.extent[i] for i in kept)
         if sums > self.tuning.sums_in_cache and read <= self.tuning.read_again_bytes:
             ordered = kept
         return max(ordered, key=lambda i: scores[i])
@@ -529,7 +369,7 @@ class _Scheduler:
         origins = [const(0, "int64")] * 3
         added = const(0, "int64")  # summands that are in the target already
         for position, i in enumerate(p.own):
-            window = self.windows.get(self.find(i))
+            window = self.windows.get(self.classes.find(i))
             if window is not None:
                 extents[position] = window.size
                 limits[position] = window.extent or const(window.size, "int64")
@@ -565,9 +405,9 @@ class _Scheduler:
         self, k: Kernel, bound: dict[Expr, Expr], exprs: Sequence[Expr]
     ) -> tuple[Expr, ...]:
         """`exprs` of a kernel with the loop variables that took the place of its own."""
-        rename = {i: bound[self.find(i)] for i in (*k.dims, *k.reduce)}
+        rename = {i: bound[self.classes.find(i)] for i in (*k.dims, *k.reduce)}
         for i in (*rename, *k.own):
-            window = self.windows.get(self.find(i))
+            window = self.windows.get(self.classes.find(i))
             if window is not None:
                 local = rename.get(i, i)
                 exprs = window.localise(exprs, i)
@@ -580,7 +420,7 @@ class _Scheduler:
 class _Scope:
     """Loops around a kernel, and the streams that are open: see `kernel.Scope`."""
 
-    scheduler: _Scheduler
+    scheduler: Scheduler
     bound: dict[Expr, Expr]
 
     def renamed(self, kernel: Kernel, exprs: Sequence[Expr]) -> tuple[Expr, ...]:
@@ -599,230 +439,5 @@ def _shareable(members: Sequence[Kernel], tuning: Tuning) -> bool:
     return not blas and sum(k.work for k in members) >= tuning.share_from_work
 
 
-def _points_of_block(p: product.Product, tuning: Tuning) -> int:
-    """Rows of a product that are worth a copy of the other factor, which every block makes."""
-    if p.blas:
-        return tuning.blas_block
-    return tuning.stream_points if p.extents[2] < tuning.many_summands else 4 * tuning.stream_points
-
-
 def _elements(k: Kernel) -> int:
     return math.prod(k.buffer.shape)
-
-
-def _indices(expr: Expr) -> list[Expr]:
-    """The loop variables in an index expression."""
-    return [index for index, _ in _steps(expr)]
-
-
-def _steps(expr: Expr) -> list[tuple[Expr, int]]:
-    """The loop variables in an index expression, each with its factor, as far as it is linear."""
-    found, stack = [], [(expr, 1)]
-    while stack:
-        node, step = stack.pop()
-        if node.op is INDEX:
-            found.append((node, step))
-        if node.op is MULTIPLY and any(a.op is CONST for a in node.args):
-            step *= math.prod(abs(int(const_value(a))) for a in node.args if a.op is CONST)
-        stack.extend((a, step) for a in node.args)
-    return found
-
-
-# ---- buffers ---------------------------------------------------------------------------------
-
-
-def shrink(program: Program, threads: int, tuning: Tuning) -> Program:
-    """Temporaries without the axes that every access fixes by the same loop around."""
-    program = program.copied()
-    body, buffers = program.body, program.by_number
-    prefix: dict[int, tuple[Loop, ...]] = {}
-    indices: dict[int, list[dict[int, Expr]]] = {}
-    for access, path in accesses(body):
-        number = access.buffer
-        if buffers[number].role != "work":
-            continue
-        indices.setdefault(number, []).append(access.fixed)
-        known = prefix.get(number)
-        if known is None:
-            prefix[number] = path
-        else:
-            same = 0
-            while same < min(len(known), len(path)) and known[same] is path[same]:
-                same += 1
-            prefix[number] = known[:same]
-    for number, all_indices in indices.items():
-        around = prefix[number]
-        ndim = len(buffers[number].shape)
-        buffers[number].kept_axes = _kept_axes(ndim, all_indices, around)
-        buffers[number].home = around[-1].body if around else body
-    return program
-
-
-def _kept_axes(
-    ndim: int, indices: Sequence[dict[int, Expr]], around: tuple[Loop, ...]
-) -> tuple[int, ...]:
-    """The axes of a temporary that need storage: where its accesses fix them, loops around them."""
-    depth = {loop.index: k for k, loop in enumerate(around)}
-    fixed = {
-        a: i
-        for a, i in indices[0].items()
-        if i in depth and all(other.get(a) is i for other in indices)
-    }
-    # A scan hands its last element from one iteration of a loop to the next: one for every
-    # iteration of the loops inside of that loop, so their axes stay.
-    others = {entry for index in indices for a, entry in index.items() if a not in fixed}
-    carried = min((depth[i] for e in others for i in _indices(e) if i in depth), default=len(depth))
-    return tuple(a for a in range(ndim) if a not in fixed or depth[fixed[a]] > carried)
-
-
-def leave_out_zeros(program: Program, threads: int, tuning: Tuning) -> Program:
-    """Loops inside a block of lanes over the part of a triangle that matters.
-
-    Elsewhere the innermost loop is short, and a constant number of rounds is worth more.
-    """
-    program = program.copied()
-    stack: list[tuple[Loop, Loop | None]] = []  # with the next loop around it, inside the lanes
-    for top in program.body:
-        if isinstance(top, Loop) and top.lanes:
-            stack += [(s, None) for s in top.body if isinstance(s, Loop)]
-    while stack:
-        loop, outer = stack.pop()
-        stack += [(s, loop) for s in loop.body if isinstance(s, Loop)]
-        orders = {s.order if isinstance(s, Store) else None for s, _ in statements(loop.body)}
-        if outer is None or orders == {None}:
-            continue
-        if orders == {(outer.index, loop.index)}:
-            loop.start = outer.index
-        elif orders == {(loop.index, outer.index)}:
-            loop.stop = outer.index + const(1, "int64")
-    return program
-
-
-def split_sums(program: Program, threads: int, tuning: Tuning) -> Program:
-    """Sums in loops of their own, behind what sets the elements of arrays: both are vectors then.
-
-    Outside of lanes, where one loop holds both and neither needs the other's variables.
-    """
-    program = program.copied()
-    stack = [program.body]
-    while stack:
-        statements_ = stack.pop()
-        for position, loop in reversed(list(enumerate(statements_))):
-            if not isinstance(loop, Loop) or loop.lanes:
-                continue
-            stack.append(loop.body)
-            sums = [s for s in loop.body if _is_sum_over(s, loop.index)]
-            others = [s for s in loop.body if s not in sums]
-            if sums and others and _are_apart(sums, others, loop, tuning):
-                index = program.fresh()
-                loop.body[:] = others
-                behind = Loop(index, loop.extent, start=loop.start, stop=loop.stop)
-                for s in sums:
-                    *at, value = substitute([*s.index, s.value], {loop.index: index})
-                    behind.body.append(Store(s.buffer, tuple(at), value, s.op))
-                statements_.insert(position + 1, behind)
-    return program
-
-
-def _is_sum_over(s: Any, index: Expr) -> bool:
-    """Whether a statement adds to an element that a loop does not move."""
-    return (
-        isinstance(s, Store)
-        and s.op == "+"
-        and s.buffer.dtype in FLOATS
-        and not any(index in toposort([i]) for i in s.index)
-    )
-
-
-def _are_apart(sums: Sequence[Store], others: Sequence[Any], loop: Loop, tuning: Tuning) -> bool:
-    """Whether sums may be taken behind the loop in which `others` stay, and that pays."""
-    added = {s.buffer.number for s in sums}
-    written: dict[int, tuple[Expr, ...]] = {}
-    for s in others:
-        if not isinstance(s, Store) or s.op not in ("=", "+", "*"):
-            return False
-        own = any(is_next(s.index[a], loop.index) for a in s.buffer.kept_axes)
-        if not own or written.setdefault(s.buffer.number, s.index) != s.index:
-            return False
-    for n in loads(tuple(v for s in (*sums, *others) for v in values(s))):
-        if n.attrs[0] in added or n.args != written.get(n.attrs[0], n.args):
-            return False
-    costly = any(n.op.cost >= COSTLY for s in others for n in toposort([s.value]))
-    return loop.step == 1 and loop.extent >= (tuning.vector_from_rounds if costly else 2 * LANES)
-
-
-def place(program: Program, threads: int, tuning: Tuning) -> Program:
-    """Local variables, stack arrays and workspace offsets chosen for all buffers.
-
-    Workspace intervals run over the top-level statements; equal storage is reused first-fit.
-    """
-    program = program.copied()
-    body, buffers = program.body, program.buffers
-    first: dict[int, int] = {}
-    last: dict[int, int] = {}
-    for position, top in enumerate(body):
-        for access, _ in accesses([top]):
-            first.setdefault(access.buffer, position)
-            last[access.buffer] = position
-    called = _given_by_address(body)
-    for position, top in enumerate(body):
-        if isinstance(top, Loop) and top.members:
-            alone = [b for b in buffers if first.get(b.number) == last.get(b.number) == position]
-            alone = [b for b in alone if b.role == "work"]
-            team = share_among_threads(top, alone, called, len(buffers), tuning)
-            if team is not None:
-                buffers.append(team)
-                first[team.number] = last[team.number] = position
-    stack_bytes = 0
-    placed: list[Buffer] = []
-    total = 0
-    for buffer in sorted(
-        (b for b in buffers if b.role == "work"), key=lambda b: (first.get(b.number, 0), b.number)
-    ):
-        if not buffer.kept_axes and buffer.number not in called:
-            buffer.role = "scalar"
-            continue
-        if buffer.nbytes <= tuning.local_bytes and (
-            stack_bytes + buffer.nbytes <= tuning.all_locals_bytes
-        ):
-            buffer.role = "local"
-            stack_bytes += buffer.nbytes
-            continue
-        busy = sorted(
-            (p.offset, p.offset + p.room) for p in placed if last[p.number] >= first[buffer.number]
-        )
-        offset = 0
-        for start, stop in busy:
-            if offset + buffer.room <= start:
-                break
-            offset = max(offset, stop)
-        buffer.offset = offset
-        placed.append(buffer)
-        total = max(total, offset + buffer.room)
-    program.workspace_bytes = total
-    return program
-
-
-def _given_by_address(body: list) -> set[int]:
-    """The buffers that functions write to through a pointer, even if they have one element."""
-    found: set[int] = set()
-    for s, _ in statements(body):
-        if isinstance(s, Call):
-            found |= {b.number for b, _ in (*s.operands, s.target)}
-        elif isinstance(s, Flush):
-            found.add(s.partial.number)
-        elif isinstance(s, Merge) and s.carry is not None:
-            found.add(s.carry.number)
-    return found
-
-
-# In this order. Each leaves the program alone that it is given, and its result can be verified.
-PASSES = (shrink, cut_into_lanes, leave_out_zeros, split_sums, place)
-
-
-def row_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Row-major strides of a shape, in elements."""
-    strides = [1] * len(shape)
-    for k in range(len(shape) - 2, -1, -1):
-        strides[k] = strides[k + 1] * shape[k + 1]
-    return tuple(strides)

@@ -517,3 +517,11 @@ def is_flat(buffer: Buffer, index: tuple[Expr, ...], position: Expr) -> bool:
 def values(statement: Statement) -> tuple[Expr, ...]:
     """The scalar expressions a statement reads."""
     return statement.exprs()
+
+
+def row_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Row-major strides of a shape, in elements."""
+    strides = [1] * len(shape)
+    for k in range(len(shape) - 2, -1, -1):
+        strides[k] = strides[k + 1] * shape[k + 1]
+    return tuple(strides)

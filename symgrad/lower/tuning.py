@@ -22,6 +22,7 @@ class Tuning:
 
     # ---- of the machine --------------------------------------------------------------------------
 
+    vectors: bool  # whether it has any: else passes for the CPU and all that serves vectors go
     local_bytes: int  # of a temporary that is an array on the stack
     all_locals_bytes: int  # of these in one function, or in one round of a loop that threads share
     block_bytes: int  # of the arrays of a block of lanes, if it can be so small: the L1 cache
@@ -104,6 +105,7 @@ class Tuning:
     def of(cls, machine: Machine) -> Tuning:
         """What suits a machine."""
         tuning = cls(
+            vectors=machine.vectors,
             local_bytes=machine.local_bytes,
             all_locals_bytes=machine.stack_bytes,
             block_bytes=machine.l1_bytes,
@@ -112,7 +114,7 @@ class Tuning:
             read_again_bytes=machine.l2_bytes,
         )
         if not machine.vectors:
-            tuning = replace(tuning, lanes_from_points=NEVER, tiles_from_face=NEVER)
+            tuning = replace(tuning, tiles_from_face=NEVER)
         return tuning
 
     @classmethod

@@ -1,5 +1,11 @@
-"""The tables: every primitive is one row here. Imports `expr` only."""
+"""The tables: every primitive is one row here. Imports `expr` only.
 
+OWN has the rows that come with symgrad; others may have been registered from outside.
+"""
+
+from symgrad.expr.op import OPS
 from symgrad.ops import einsum, elementwise, linalg, linear, reduce, scan
 
-__all__ = ["einsum", "elementwise", "linalg", "linear", "reduce", "scan"]
+OWN = frozenset(OPS.values())
+
+__all__ = ["OWN", "einsum", "elementwise", "linalg", "linear", "reduce", "scan"]

@@ -26,8 +26,9 @@ import scipy.special
 import symgrad as sg
 from fuzz import jets, paths
 from fuzz.fence import Fences
-from symgrad import derivatives, generate
+from symgrad import generate
 from symgrad.compiled import Compiled
+from symgrad.derivatives import inner
 from symgrad.errors import OutOfRangeError, SymgradError
 from symgrad.lower.tuning import HOST_TUNING, NEVER, Tuning
 from symgrad.options import Options
@@ -295,12 +296,12 @@ def counting(count: Counter[str]) -> Iterator[None]:
 @contextlib.contextmanager
 def unsimplified() -> Iterator[None]:
     """Derivatives of what was traced as it stands."""
-    saved = derivatives.simplified
-    derivatives.simplified = list  # type: ignore[assignment]
+    saved = inner.simplified
+    inner.simplified = list  # type: ignore[assignment]
     try:
         yield
     finally:
-        derivatives.simplified = saved
+        inner.simplified = saved
 
 
 def forget_records() -> None:

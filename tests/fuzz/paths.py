@@ -1,23 +1,23 @@
 """Which ways through lowering and emission programs took: counted, so that none is forgotten.
 
-Kinds of statements and fields of loops come from the tables of `symgrad.lower.program` themselves:
-a new kind is counted, and missed, without a line here.
+Kinds of statements are the classes of `symgrad.lower.statements`: a new kind is counted, and
+missed, without a line here.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections import Counter
 from typing import Any
 
 from symgrad.emit.c import Source
+from symgrad.expr.node import CONST, const_value
 from symgrad.expr.walk import toposort
-from symgrad.lower import program as ir
+from symgrad.lower import statements as ir
+from symgrad.lower.program import Program
+from symgrad.lower.scalar import GUARD, INDEX, LOAD
 from symgrad.ops.linalg import CALLS
 
-# Parts of a loop program that are no statements.
-_PARTS = {"Buffer", "Program", "Matrix"}
 _FIELDS = {
     "Loop": "lanes again flush simd start stop step chunks shared in_order team".split(),
     "Store": "partial order".split(),
@@ -35,7 +35,7 @@ def kinds() -> list[str]:
     classes = [
         name
         for name, c in vars(ir).items()
-        if dataclasses.is_dataclass(c) and c.__module__ == ir.__name__ and name not in _PARTS
+        if isinstance(c, type) and issubclass(c, ir.Statement) and c is not ir.Statement
     ]
     found = [*classes, *[f"{c}.{f}" for c, fields in _FIELDS.items() for f in fields]]
     found += [f"buffer {role}" for role in _ROLES]
@@ -48,7 +48,7 @@ def kinds() -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def of_program(program: ir.Program) -> Counter[str]:
+def of_program(program: Program) -> Counter[str]:
     """How often each path stands in a program."""
     count: Counter[str] = Counter()
     buffers = {b.number: b for b in program.buffers}
@@ -90,8 +90,8 @@ def of_program(program: ir.Program) -> Counter[str]:
 
 def _of_store(s: Any, path: Any, buffers: dict[int, Any], count: Counter[str]) -> None:
     nodes = toposort([*s.index, s.value])
-    count["guard"] += any(n.op is ir.GUARD for n in nodes)
-    loads = [n for n in nodes if n.op is ir.LOAD]
+    count["guard"] += any(n.op is GUARD for n in nodes)
+    loads = [n for n in nodes if n.op is LOAD]
     if path:
         count["reversed rows"] += any(_falls(n.args[-1], path[-1].index) for n in loads if n.args)
     own = [n for n in loads if n.attrs[0] == s.buffer.number]
@@ -109,10 +109,10 @@ def _falls(index: Any, variable: Any) -> bool:
     def at(node: Any, value: int) -> int:
         known: dict[Any, int] = {}
         for n in toposort([node]):
-            if n.op is ir.INDEX:
+            if n.op is INDEX:
                 known[n] = value if n is variable else 7
-            elif n.op is ir.CONST:
-                known[n] = int(ir.const_value(n))
+            elif n.op is CONST:
+                known[n] = int(const_value(n))
             elif n.name in ("add", "subtract", "multiply", "negative"):
                 a = [known[x] for x in n.args]
                 known[n] = {"add": sum(a), "subtract": a[0] - a[-1], "multiply": a[0] * a[-1],
@@ -125,7 +125,7 @@ def _falls(index: Any, variable: Any) -> bool:
 
 
 def _is_moving(expr: Any) -> bool:
-    return any(n.op is ir.INDEX for n in toposort([expr]))
+    return any(n.op is INDEX for n in toposort([expr]))
 
 
 def of_source(source: Source) -> Counter[str]:

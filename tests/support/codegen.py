@@ -15,7 +15,7 @@ from symgrad.diff.modes import drop_stops
 from symgrad.emit.c import emit
 from symgrad.expr.evaluate import check, evaluate
 from symgrad.expr.walk import expand_composites
-from symgrad.lower.schedule import lower
+from symgrad.lower.pipeline import lower
 from symgrad.lower.tuning import HOST_TUNING
 from symgrad.options import Options
 from symgrad.runtime.build import build, ffi

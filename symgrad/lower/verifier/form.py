@@ -1,0 +1,128 @@
+"""Rules: statements are well formed, variables and buffers are used where they exist, all fits."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Collection, Iterator, Sequence
+
+from symgrad.expr.node import Expr
+from symgrad.expr.walk import toposort
+from symgrad.lower.access import accesses_of
+from symgrad.lower.bounds import constant, plus
+from symgrad.lower.program import statements
+from symgrad.lower.scalar import INDEX, loads
+from symgrad.lower.statements import (
+    Flush,
+    Loop,
+    values,
+)
+from symgrad.lower.verifier.view import GIVEN, READ_ONLY, View
+
+
+def form(p: View) -> Iterator[str]:
+    """Indices have an entry for each axis, buffers are those of the program, loops make sense."""
+    for loop, _ in p.loops:
+        if loop.extent < 0 or loop.step < 1 or loop.lanes < 0 or loop.lanes > max(loop.extent, 0):
+            yield f"loop i{loop.index.attrs[0]}: extent {loop.extent}, step, or lanes {loop.lanes}"
+        if (loop.lanes or loop.chunks) and not loop.is_plain:
+            yield f"loop i{loop.index.attrs[0]} has lanes and a start, a stop or a step"
+    for place in p.places:
+        a = place.access
+        buffer = p.buffers.get(a.buffer)
+        if buffer is None:
+            yield f"no buffer has number {a.buffer}"
+        elif len(a.index) != len(buffer.shape):
+            yield f"{p.name(place)}: {len(a.index)} indices for {len(buffer.shape)} axes"
+        elif any(i.dtype != "int64" for i in a.index):
+            yield f"{p.name(place)}: an index that is no int64"
+        elif a.writes and buffer.role in READ_ONLY:
+            yield f"{p.name(place)}: nobody may write there"
+    for s, _ in p.leaves:
+        for node in loads(values(s)):
+            if node.dtype != p.buffers[node.attrs[0]].dtype:
+                yield f"load of {p.buffers[node.attrs[0]].name} as {node.dtype}"
+
+
+def scope(p: View) -> Iterator[str]:
+    """Loop variables are used inside their loops only, and a buffer where it is declared."""
+    for loop, path in p.loops:
+        bounds = [e for e in (loop.start, loop.stop) if e is not None]
+        yield from _unbound(bounds, path, f"bounds of i{loop.index.attrs[0]}")
+        if any(outer.index is loop.index for outer in path):
+            yield f"loop i{loop.index.attrs[0]} inside a loop over the same variable"
+    chunks = {loop.chunk for loop, _ in p.loops if loop.chunk is not None}
+    for s, path in p.leaves:  # what is flushed stands in the chunk
+        yield from _unbound(values(s), path, type(s).__name__, chunks if type(s) is Flush else ())
+    bodies: dict[int, tuple[Loop, ...]] = {id(p.program.body): ()}
+    for loop, path in p.loops:
+        bodies[id(loop.body)] = (*path, loop)
+    for number, places in p.of_buffer.items():
+        buffer = p.buffers[number]
+        home: tuple[Loop, ...] | None = ()
+        if buffer.home is not None and buffer.role not in GIVEN:
+            home = bodies.get(id(buffer.home))
+        if home is None:
+            yield f"{buffer.name} has a home that is no body of the program"
+            continue
+        if buffer.role == "scalar":  # C declares it where it is set first
+            home = max(home, next((q.path for q in places if q.access.writes), ()), key=len)
+        outside = [q for q in places if q.path[: len(home)] != home]
+        if outside:
+            yield f"{p.name(outside[0])}: outside of the body that declares it"
+        around = {loop.index for loop in home}
+        for axis in set(range(len(buffer.shape))) - set(buffer.kept_axes):
+            entries = {q.access.fixed.get(axis) for q in places}
+            if len(entries) > 1 or not entries <= around:
+                yield f"{buffer.name} does not keep axis {axis}, where it has several elements"
+
+
+def _unbound(
+    exprs: Sequence[Expr], path: Sequence[Loop], what: str, more: Collection[Expr] = ()
+) -> Iterator[str]:
+    around = {loop.index for loop in path}
+    for n in toposort(exprs):
+        if n.op is INDEX and n not in around and n not in more:
+            yield f"{what}: i{n.attrs[0]} is used outside of its loop"
+
+
+def rounds(p: View) -> Iterator[str]:
+    """A loop with a start or a stop has no more rounds than it says."""
+    for loop, path in p.loops:
+        if loop.stop is None:
+            continue
+        start = constant(0) if loop.start is None else p.bounds.form(loop.start)
+        most = plus(start, constant(loop.extent))
+        if not any(
+            p.bounds.holds(plus(most, end, -1), path, frozenset()) for end in p.bounds.ends(loop)
+        ):
+            yield f"loop i{loop.index.attrs[0]}: more than {loop.extent} rounds"
+
+
+def space(p: View) -> Iterator[str]:
+    """Stack arrays are small, and arrays that are in use together lie apart in the workspace."""
+    local = [b for b in p.program.buffers if b.role == "local"]
+    total = sum(b.nbytes for b in local)
+    if total > p.tuning.all_locals_bytes:
+        yield f"{total} bytes of arrays on the stack, {p.tuning.all_locals_bytes} at most"
+    for b in local:
+        if b.nbytes > p.tuning.local_bytes:
+            yield f"{b.name}: {b.nbytes} bytes on the stack, {p.tuning.local_bytes} at most"
+    if p.program.workspace_bytes < 0:
+        return  # no place is chosen yet
+    tops = {id(s): k for k, s in enumerate(p.program.body)}
+    used: dict[int, set[int]] = {}
+    for top in p.program.body:
+        for s, _ in statements([top]):
+            for a in accesses_of(s):
+                used.setdefault(a.buffer, set()).add(tops[id(top)])
+        if isinstance(top, Loop) and top.team is not None:
+            used.setdefault(top.team.number, set()).add(tops[id(top)])
+    placed = [b for b in p.program.buffers if b.role == "work" and b.number in used]
+    for b in placed:
+        if b.offset + b.nbytes > p.program.workspace_bytes:
+            yield f"{b.name}: beyond the end of the workspace"
+    for a, b in itertools.combinations(sorted(placed, key=lambda b: b.offset), 2):
+        if a.offset + a.nbytes > b.offset and a.nbytes and b.nbytes:
+            one, two = used[a.number], used[b.number]
+            if min(one) <= max(two) and min(two) <= max(one):
+                yield f"{a.name} and {b.name} are in use together and share memory"

@@ -69,6 +69,7 @@ def emit(
     names |= {"SG_ALIGNED" for b in (*stack, *constants) if tuning.vectors}
     names |= {needed_by(v, b.dtype) for b in constants for v in np.ravel(b.data)}  # type: ignore[arg-type]
     shared = _shared(arrays)
+    declared = [_array(b, shared) for b in arrays]
     context = dict(
         name=name,
         entry=f"{name}_entry",
@@ -83,15 +84,7 @@ def emit(
         outputs=[_parameter(b, note) for b, note in _notes(program.outputs, output_notes)],
         constants=[_sized(b, values=_literals(b.data)) for b in constants],
         helpers=functions,
-        parts=[
-            dict(
-                text="".join(f"{line}\n" for line in lines(p.body)),
-                unit=k // tuning.unit_parts,
-                arrays=[_array(b, shared) for b in arrays if b.name in p.used],
-                parameters=[b.name for b in parameters if b.name in p.used],
-            )
-            for k, p in enumerate(parts)
-        ],
+        parts=[_part(p, k // tuning.unit_parts, declared, parameters) for k, p in enumerate(parts)],
         workspace=workspace,
         workspace_doubles=workspace // 8,
         vectors=tuning.vectors,
@@ -151,6 +144,17 @@ def data_source(source: Source) -> str:
 
 def _literals(data: np.ndarray) -> list[str]:
     return [literal(v, str(data.dtype)) for v in data.reshape(-1)]
+
+
+def _part(
+    part: Part, unit: int, arrays: Sequence[dict[str, Any]], parameters: Sequence[Buffer]
+) -> dict[str, Any]:
+    return dict(
+        text="".join(f"{line}\n" for line in lines(part.body)),
+        unit=unit,
+        arrays=[a for a in arrays if a["name"] in part.used],
+        parameters=[b.name for b in parameters if b.name in part.used],
+    )
 
 
 def _sized(b: Buffer, **more: Any) -> dict[str, Any]:

@@ -110,6 +110,8 @@ class _Parser:
             return Operand(int(token[1:-1]))
         if token.isdigit():
             return c.Lit(token)
+        if not token[:1].isalpha():
+            raise ValueError(f"C of a row: no operand in {''.join(self.tokens)!r}")
         if not self.take("("):
             return c.Name(token)
         args = [] if self.take(")") else [self.binary(0)]

@@ -36,6 +36,14 @@ class Node:
                 found.extend(value)
         return found
 
+    def own_names(self) -> tuple[str, ...]:
+        """Variables and arrays that this node itself names."""
+        return ()
+
+    def own_needs(self) -> tuple[str, ...]:
+        """Types and constants of headers, and macros, that stand in this node itself."""
+        return ()
+
 
 class Expression(Node):
     __slots__ = ()
@@ -59,6 +67,9 @@ class Lit(Expression):
     text: str
     needs: str = ""
 
+    def own_needs(self) -> tuple[str, ...]:
+        return (self.needs,) if self.needs else ()
+
 
 @dataclass(frozen=True, slots=True)
 class Name(Expression):
@@ -77,6 +88,9 @@ class Index(Expression):
     array: str
     index: Expression
     uneven: bool = False
+
+    def own_names(self) -> tuple[str, ...]:
+        return (self.array,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +149,9 @@ class Cast(Expression):
     operand: Expression
     level: ClassVar[int] = UNARY
 
+    def own_needs(self) -> tuple[str, ...]:
+        return (base_type(self.ctype),)
+
 
 @dataclass(frozen=True, slots=True)
 class Binary(Expression):
@@ -173,6 +190,12 @@ class Declare(Statement):
     value: Expression
     const: bool = True
 
+    def own_names(self) -> tuple[str, ...]:
+        return (self.name,)
+
+    def own_needs(self) -> tuple[str, ...]:
+        return (base_type(self.ctype),)
+
 
 @dataclass(frozen=True, slots=True)
 class DeclareArray(Statement):
@@ -183,12 +206,21 @@ class DeclareArray(Statement):
     size: int
     zero: bool = False
 
+    def own_names(self) -> tuple[str, ...]:
+        return (self.name,)
+
+    def own_needs(self) -> tuple[str, ...]:
+        return base_type(self.ctype), "SG_ALIGNED"
+
 
 @dataclass(frozen=True, slots=True)
 class Mark(Statement):
     """A macro of the file on a line of its own."""
 
     text: str
+
+    def own_needs(self) -> tuple[str, ...]:
+        return (self.text,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +247,9 @@ class For(Statement):
     body: tuple[Statement, ...]
     step: int | None = None
     marks: tuple[Mark | Call, ...] = ()
+
+    def own_needs(self) -> tuple[str, ...]:
+        return ("ptrdiff_t",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,27 +323,15 @@ def uses(*roots: Node) -> Uses:
         kind = type(node)
         if kind is Name:
             names.add(node.name)
-        elif kind is Lit:
-            if node.needs:
-                needs.add(node.needs)
-        elif kind is Binary:  # most nodes are one of these
+        elif kind is Binary:  # most nodes are one of these two
             stack.append(node.right)
             stack.append(node.left)
+        elif kind is Call:
+            calls[node.function, node.dtype, node.origin] = None
+            stack.extend(node.args[::-1])
         else:
-            if kind is Call:
-                calls[node.function, node.dtype, node.origin] = None
-            elif kind is Index:
-                names.add(node.array)
-            elif kind is Mark:
-                needs.add(node.text)
-            elif kind is For:
-                needs.add("ptrdiff_t")
-            elif kind in (Declare, DeclareArray, Cast):
-                needs.add(node.ctype.partition(" ")[0])
-                if kind is not Cast:
-                    names.add(node.name)
-                if kind is DeclareArray:
-                    needs.add("SG_ALIGNED")
+            names.update(node.own_names())
+            needs.update(node.own_needs())
             stack.extend(node.children()[::-1])
     return Uses(names, calls, needs)
 
@@ -352,6 +375,11 @@ def renamed(node: Any, new: Mapping[str, Expression]) -> Any:
 def flattened(total: Sum) -> list[Expression]:
     """The terms of a sum; its constant, which is not negative, is the last one."""
     return [*total.terms, *([Lit(str(total.constant))] if total.constant else [])]
+
+
+def base_type(ctype: str) -> str:
+    """The type that a pointer points to, else the type."""
+    return ctype.partition(" ")[0]
 
 
 def integer(value: int) -> Lit:

@@ -1,6 +1,6 @@
 """A chain of 100,000 operations through every stage: seconds per stage, recursion limit untouched.
 
-    python benchmarks/chain.py [operations]
+python benchmarks/chain.py [operations]
 """
 
 from __future__ import annotations

@@ -24,7 +24,9 @@ def log_likelihood(params, X):
 
     L_k has exp(logs) on its diagonal; p is the softmax of weights.
     """
-    L = np.exp(params["logs"])[:, :, None] * np.eye(D) + params["below"][:, :, None] * np.eye(D, k=-1)
+    L = np.exp(params["logs"])[:, :, None] * np.eye(D) + params["below"][:, :, None] * np.eye(
+        D, k=-1
+    )
     z = np.einsum("kab,nkb->nka", L, X[:, None, :] - params["mu"])
     scores = params["weights"] + np.sum(params["logs"], axis=1) - 0.5 * np.sum(z**2, axis=2)
     return np.mean(sg.logsumexp(scores, axis=1)) - sg.logsumexp(params["weights"])

@@ -115,14 +115,18 @@ def ship(gradient, hessian, params, X, y, folder):
         subprocess.run(
             [*compiler.argv, "-std=c99", "-O2", *sources, "-o", str(program), "-lm"], check=True
         )
-    printed = np.array(subprocess.run([str(program)], capture_output=True, check=True).stdout.split(), float)
+    printed = np.array(
+        subprocess.run([str(program)], capture_output=True, check=True).stdout.split(), float
+    )
     expected = gradient(params, X, y, LAM)
     error = np.max(np.abs(printed - np.append(expected["b"], expected["w"])))
     print(f"stand-alone C against Python: largest difference {error:.1e}")
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("--out", type=Path, default=Path("logistic_regression_c"))
     folder = parser.parse_args().out
     folder.mkdir(parents=True, exist_ok=True)
@@ -159,16 +163,28 @@ def main():
     print()
     zero = np.zeros(d + 1)
     with progress("fitting with L-BFGS and the compiled gradient"):
-        lbfgs = minimize(fun, zero, jac=True, method="L-BFGS-B", options=dict(ftol=0, gtol=1e-9, maxiter=2000))
+        lbfgs = minimize(
+            fun, zero, jac=True, method="L-BFGS-B", options=dict(ftol=0, gtol=1e-9, maxiter=2000)
+        )
     with progress("fitting with Newton-CG and the compiled Hessian"):
-        newton = minimize(fun, zero, jac=True, hess=hess, method="Newton-CG", options=dict(xtol=1e-12))
+        newton = minimize(
+            fun, zero, jac=True, hess=hess, method="Newton-CG", options=dict(xtol=1e-12)
+        )
     with progress("fitting with scikit-learn"):
-        peer = LogisticRegression(C=1 / LAM, solver="newton-cholesky", tol=1e-12, max_iter=200).fit(X, data.target)
+        peer = LogisticRegression(C=1 / LAM, solver="newton-cholesky", tol=1e-12, max_iter=200).fit(
+            X, data.target
+        )
     theirs = np.append(peer.coef_[0], peer.intercept_)
     best = unpack(newton.x)
-    print(f"loss {newton.fun:.10f}, accuracy {np.mean(np.sign(X @ best['w'] + best['b']) == y):.4f}")
-    print(f"L-BFGS     {lbfgs.nit:3d} iterations, largest difference to scikit-learn {np.max(np.abs(lbfgs.x - theirs)):.1e}")
-    print(f"Newton-CG  {newton.nit:3d} iterations, largest difference to scikit-learn {np.max(np.abs(newton.x - theirs)):.1e}")
+    print(
+        f"loss {newton.fun:.10f}, accuracy {np.mean(np.sign(X @ best['w'] + best['b']) == y):.4f}"
+    )
+    print(
+        f"L-BFGS     {lbfgs.nit:3d} iterations, largest difference to scikit-learn {np.max(np.abs(lbfgs.x - theirs)):.1e}"
+    )
+    print(
+        f"Newton-CG  {newton.nit:3d} iterations, largest difference to scikit-learn {np.max(np.abs(newton.x - theirs)):.1e}"
+    )
 
     by_hand = numpy_value_and_grad(best, X, y, LAM)
     ours = value_and_grad(best, X, y, LAM)

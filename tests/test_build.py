@@ -137,7 +137,7 @@ def test_own_functions_come_before_those_of_the_process(name, compiler_name, mon
         monkeypatch.setenv("CC", compiler_name)
     source = (
         f'#define API __attribute__((visibility("default")))\n'
-        f"API int own_{name}(double *out) __asm__(\"{name}\");\n"
+        f'API int own_{name}(double *out) __asm__("{name}");\n'
         f"API int own_{name}(double *out) {{ *out = 8.5; return 7; }}\n"
         "API int f(const void *const *in, void *const *out, void *work)\n"
         f"{{ (void)in; (void)work; return own_{name}((double *)out[0]); }}\n"

@@ -494,7 +494,6 @@ def test_python_numbers_as_arguments_are_weak():
     assert sg.jit(lambda x, s: x * s)(F32, np.float64(0.5)).dtype == f8
 
 
-
 def test_refused_integers():
     with pytest.raises(DtypeError):
         sg.jit(lambda x: x + 2**40)(I32)

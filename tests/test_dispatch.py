@@ -398,7 +398,11 @@ if child == 0:
     os._exit(0 if np.array_equal(f(x), first) else 3)
 assert os.waitpid(child, 0)[1] == 0 and first[-1] == {expected[-1]!r}
 """
-    subprocess.run([sys.executable, "-W", "ignore", "-c", program.replace("np.float64", "")], check=True, timeout=120)
+    subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program.replace("np.float64", "")],
+        check=True,
+        timeout=120,
+    )
 
 
 def half_square(x):

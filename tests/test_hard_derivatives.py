@@ -211,6 +211,10 @@ if __name__ == "__main__":
             counts[result] += 1
             if result != "ok":
                 reason = KNOWN_CANCELLING.get((name, order), "")
-                print(f"{result:5}  {name}, order {order}: {got:.17g}, truth {exact:.17g}  {reason}")
-    print(f"{sum(counts.values())} checks of {len(CASES)} functions: "
-          + ", ".join(f"{n} {k}" for k, n in counts.items()))
+                print(
+                    f"{result:5}  {name}, order {order}: {got:.17g}, truth {exact:.17g}  {reason}"
+                )
+    print(
+        f"{sum(counts.values())} checks of {len(CASES)} functions: "
+        + ", ".join(f"{n} {k}" for k, n in counts.items())
+    )

@@ -147,13 +147,20 @@ def test_functions_of_points(name, tuning=None):
     f, names = SMALL[name]
     for n, k, dtype in ((67, 1, np.float64), (131, 3, np.float64), (37, 2, np.float32)):
         arguments = sample(n, k, dtype)
-        args, tolerance = (arguments[a] for a in names.split()), 1e-11 if dtype is np.float64 else 3e-4
+        args, tolerance = (
+            (arguments[a] for a in names.split()),
+            1e-11 if dtype is np.float64 else 3e-4,
+        )
         in_lanes(f, *args, tolerance=tolerance, tuning=tuning)
 
 
 def by_camera(cameras, points, camera, point):
     """Directions of points as cameras see them, and how they change with both."""
-    each = sg.vmap(sg.jacobian(lambda c, p: np.cos(c[3]) * (p - c[:3]) / np.sqrt(np.sum((p - c[:3]) ** 2)), (0, 1)))
+    each = sg.vmap(
+        sg.jacobian(
+            lambda c, p: np.cos(c[3]) * (p - c[:3]) / np.sqrt(np.sum((p - c[:3]) ** 2)), (0, 1)
+        )
+    )
     return each(cameras[camera], points[point])
 
 
@@ -176,8 +183,14 @@ def test_written_out(n):
     v = points[point] - cameras[camera][:, :3]
     length = np.linalg.norm(v, axis=1)[:, None]
     u, angle = v / length, cameras[camera][:, 3, None]
-    by_v = np.cos(angle)[:, :, None] * (np.eye(3) - u[:, :, None] * u[:, None, :]) / length[:, :, None]
-    close(compiled(*args), (np.concatenate([-by_v, (-np.sin(angle) * u)[:, :, None]], axis=2), by_v), 1e-13)
+    by_v = (
+        np.cos(angle)[:, :, None] * (np.eye(3) - u[:, :, None] * u[:, None, :]) / length[:, :, None]
+    )
+    close(
+        compiled(*args),
+        (np.concatenate([-by_v, (-np.sin(angle) * u)[:, :, None]], axis=2), by_v),
+        1e-13,
+    )
 
 
 def powers(x, y):
@@ -261,9 +274,7 @@ def test_rows_in_tiles_under_sanitizers(tmp_path):
             source = source_of(dataclasses.replace(graph, name=f"{kind}_{width}_{make.__name__}"))
             assert "#define SG_SHUFFLES" in source.c
             if kind == "without":
-                source = dataclasses.replace(
-                    source, c=source.c.replace("#define SG_SHUFFLES", "")
-                )
+                source = dataclasses.replace(source, c=source.c.replace("#define SG_SHUFFLES", ""))
             sources.append(source)
             inputs.append(list(args))
             expected.append(f(*args))
@@ -278,11 +289,19 @@ def test_rows_in_tiles_under_sanitizers(tmp_path):
 def test_a_nest_of_single_elements_is_one_loop():
     for shape in ((67, 3), (40, 2, 5), (33, 1, 2), (64, 0)):
         q = np.random.default_rng(5).normal(size=shape)
-        for f in (lambda q: (np.exp(q), q * 2 - q), lambda q: np.sin(q) * q, lambda q: q + np.cos(3 * q) / (1 + q * q)):
+        for f in (
+            lambda q: (np.exp(q), q * 2 - q),
+            lambda q: np.sin(q) * q,
+            lambda q: q + np.cos(3 * q) / (1 + q * q),
+        ):
             compiled = sg.compile(f, q)
             close(compiled(q), f(q), 1e-15)
             assert not q.size or queries.depth(queries.program(compiled)) == 1
-        for f in (lambda q: q + np.arange(q.shape[-1]), lambda q: np.exp(q) * q[..., ::-1], lambda q: q + q[:1]):
+        for f in (
+            lambda q: q + np.arange(q.shape[-1]),
+            lambda q: np.exp(q) * q[..., ::-1],
+            lambda q: q + q[:1],
+        ):
             close(sg.compile(f, q)(q), f(q), 1e-15)
 
 
@@ -371,7 +390,9 @@ def test_a_maximum_over_points_beside_another_reader():
 def test_no_simd_loop_has_all_lanes_write_to_one_element():
     """`omp simd` promises that lanes do not see each other; a running maximum over them does."""
     arguments = sample(67, 3)
-    compiled = sg.compile(lambda x, w: np.max(np.sum(np.exp(x @ w), axis=1)), arguments["x"], arguments["w"])
+    compiled = sg.compile(
+        lambda x, w: np.max(np.sum(np.exp(x @ w), axis=1)), arguments["x"], arguments["w"]
+    )
     lines = compiled.c_source.split("\n")
     for number, line in enumerate(lines):
         if "out[0] = sg_select" in line:
@@ -443,7 +464,12 @@ def check_sanitized(seeds, folder: Path):
         references.append(graph.evaluate_flat(values))
         source = source_of(graph.simplify())
         sources.append(source)
-        inputs.append([np.ascontiguousarray(v, t.dtype) for v, t in zip(values, graph.input_types, strict=True)])
+        inputs.append(
+            [
+                np.ascontiguousarray(v, t.dtype)
+                for v, t in zip(values, graph.input_types, strict=True)
+            ]
+        )
         outputs.append([np.empty(r.shape, r.dtype) for r in references[-1]])
     results = run_sanitized(sources, inputs, outputs, folder)
     for seed, got, expected in zip(seeds, results, references, strict=True):
@@ -485,7 +511,7 @@ def test_half_of_a_quadratic_form(n, size, halved):
     X, R, m = rng.normal(size=(n, size)), rng.normal(size=(3, size, size)), rng.normal(size=size)
 
     def form(X, R, m):
-        return np.sum(np.exp(-np.einsum("ni,kij,nj->nk", X - m, R, X - m) ** 2))
+        return np.sum(np.exp(-(np.einsum("ni,kij,nj->nk", X - m, R, X - m) ** 2)))
 
     compiled = sg.compile(form, X, R, m)
     assert queries.in_triangles(queries.program(compiled)) == halved

@@ -194,5 +194,7 @@ if __name__ == "__main__":
     worst = {op.name: sympy_errors(op) for op in ANALYTIC}
     count = sum(map(len, worst.values()))
     name = max(worst, key=lambda n: max(worst[n]))
-    print(f"{len(worst)} ops, {count} first and second derivatives against SymPy at 30 digits: "
-          f"largest relative error {max(worst[name]):.1e} ({name})")
+    print(
+        f"{len(worst)} ops, {count} first and second derivatives against SymPy at 30 digits: "
+        f"largest relative error {max(worst[name]):.1e} ({name})"
+    )

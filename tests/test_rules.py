@@ -101,8 +101,7 @@ def compare(rule: Rule) -> None:
         check([after])
         data = points(args, rule)
         values = {
-            a: (d > 0 if a.dtype == "bool" else d)
-            for a, d in zip(args.values(), data, strict=True)
+            a: (d > 0 if a.dtype == "bool" else d) for a, d in zip(args.values(), data, strict=True)
         }
         old, new = evaluate([before, after], values)
         if old.dtype == bool:

@@ -48,7 +48,8 @@ def uses_vector_math() -> bool:
 
 
 pytestmark = pytest.mark.skipif(
-    not uses_vector_math(), reason="no glibc with vector functions, or a compiler that does not use them"
+    not uses_vector_math(),
+    reason="no glibc with vector functions, or a compiler that does not use them",
 )
 
 
@@ -57,12 +58,85 @@ def nasty(dtype) -> np.ndarray:
     t = np.dtype(dtype).type
     info = np.finfo(t)
     points = [0.0, info.smallest_subnormal, info.tiny * 0.75, info.tiny, info.eps, info.max]
-    for x in (0.25, 0.5, 1, 2, 3, 8, 10, 1000, np.pi / 4, np.pi / 2, np.pi, 3 * np.pi / 2, 2 * np.pi,
-              np.e, np.log(2), 22.0, 36.7, 88.72283, 88.72284, 89.4, 103.27893, 103.97208, 104.5, 127, 128, 149,
-              150, 709.782712, 709.782713, 710.4758, 710.5, 745.13, 745.14, 746, 1023, 1024, 1074, 1075,
-              5.86, 5.9, 6.0, 9.19, 10.05, 26.5, 26.54, 27.2, 27.3, 1e-3, 1e-5, 1e-8, 1e-10, 1e-20, 1e-30,
-              1e5, 1e6, 1e7, 2.0**22, 2.0**23, 2.0**24, 1e9, 1e10, 2.0**31, 2.0**32, 2.0**52, 2.0**53, 1e17,
-              1e20, 1e22, 1e30, 1e37, 3e38, 1e100, 1e150, 1e155, 1e200, 1e300, 5.319372648326541e255):
+    for x in (
+        0.25,
+        0.5,
+        1,
+        2,
+        3,
+        8,
+        10,
+        1000,
+        np.pi / 4,
+        np.pi / 2,
+        np.pi,
+        3 * np.pi / 2,
+        2 * np.pi,
+        np.e,
+        np.log(2),
+        22.0,
+        36.7,
+        88.72283,
+        88.72284,
+        89.4,
+        103.27893,
+        103.97208,
+        104.5,
+        127,
+        128,
+        149,
+        150,
+        709.782712,
+        709.782713,
+        710.4758,
+        710.5,
+        745.13,
+        745.14,
+        746,
+        1023,
+        1024,
+        1074,
+        1075,
+        5.86,
+        5.9,
+        6.0,
+        9.19,
+        10.05,
+        26.5,
+        26.54,
+        27.2,
+        27.3,
+        1e-3,
+        1e-5,
+        1e-8,
+        1e-10,
+        1e-20,
+        1e-30,
+        1e5,
+        1e6,
+        1e7,
+        2.0**22,
+        2.0**23,
+        2.0**24,
+        1e9,
+        1e10,
+        2.0**31,
+        2.0**32,
+        2.0**52,
+        2.0**53,
+        1e17,
+        1e20,
+        1e22,
+        1e30,
+        1e37,
+        3e38,
+        1e100,
+        1e150,
+        1e155,
+        1e200,
+        1e300,
+        5.319372648326541e255,
+    ):
         with np.errstate(over="ignore", under="ignore"):
             x = t(x)
         if np.isfinite(x):
@@ -70,7 +144,9 @@ def nasty(dtype) -> np.ndarray:
     rng = np.random.default_rng(5)
     ends = np.log(float(info.tiny)), np.log(float(info.max))
     spread = np.exp(rng.uniform(*ends, 120))
-    near = np.concatenate([rng.uniform(0, 2, 80), 1 + rng.normal(size=40) * 1e-3, rng.uniform(0, 110, 120)])
+    near = np.concatenate(
+        [rng.uniform(0, 2, 80), 1 + rng.normal(size=40) * 1e-3, rng.uniform(0, 110, 120)]
+    )
     positive = np.concatenate([np.array(points, t), spread.astype(t), np.abs(near).astype(t)])
     return np.concatenate([positive, -positive, np.array([np.inf, -np.inf, np.nan], t)])
 
@@ -81,8 +157,31 @@ def arguments(name: str, dtype) -> list[np.ndarray]:
     if name not in TWO:
         return [x]
     info = np.finfo(t)
-    few = np.array([0.0, info.smallest_subnormal, info.tiny, 1e-9, 0.3, 0.5, 1, np.nextafter(t(1), t(0)),
-                    np.nextafter(t(1), t(2)), 2, 2.5, 3, 17, 1023, 1e9, 2.0**53, 1e30, info.max, np.inf, np.nan], t)
+    few = np.array(
+        [
+            0.0,
+            info.smallest_subnormal,
+            info.tiny,
+            1e-9,
+            0.3,
+            0.5,
+            1,
+            np.nextafter(t(1), t(0)),
+            np.nextafter(t(1), t(2)),
+            2,
+            2.5,
+            3,
+            17,
+            1023,
+            1e9,
+            2.0**53,
+            1e30,
+            info.max,
+            np.inf,
+            np.nan,
+        ],
+        t,
+    )
     few = np.concatenate([few, -few])
     a, b = (v.ravel() for v in np.meshgrid(few, few))
     rng = np.random.default_rng(6)
@@ -95,7 +194,12 @@ def run(source: str, entry: str, inputs, *, native: bool) -> np.ndarray:
     function = build(source, (entry,), optimize=3 if native else 1, native=native).entry(entry)
     out = np.full_like(inputs[0], 77)
     pointers = [ffi.from_buffer(a) for a in inputs]
-    assert function(ffi.new("void *[]", pointers), ffi.new("void *[]", [ffi.from_buffer(out)]), ffi.NULL) == 0
+    assert (
+        function(
+            ffi.new("void *[]", pointers), ffi.new("void *[]", [ffi.from_buffer(out)]), ffi.NULL
+        )
+        == 0
+    )
     return out
 
 
@@ -105,7 +209,11 @@ def both(name: str, dtype: str) -> tuple[list[np.ndarray], np.ndarray, np.ndarra
     args = [arg(k, a.shape, dtype) for k, a in enumerate(inputs)]
     source = c_of(args, [bind(rows()[name], *args)])
     assert re.search(r"SG_SIMD\n +for \(", source.c)
-    return inputs, run(source.c, source.entry, inputs, native=True), run(source.c, source.entry, inputs, native=False)
+    return (
+        inputs,
+        run(source.c, source.entry, inputs, native=True),
+        run(source.c, source.entry, inputs, native=False),
+    )
 
 
 def exact(name: str, *x: float):

@@ -164,9 +164,7 @@ def vjp(
     return [result[w] for w in wrt]
 
 
-def _pull(
-    node: Expr, ct: Expr, active: set[Expr], infinite: _Infinite
-) -> list[Expr | None]:
+def _pull(node: Expr, ct: Expr, active: set[Expr], infinite: _Infinite) -> list[Expr | None]:
     """Contributions of the cotangent of `node` to each of its arguments."""
     row, args = node.op, node.args
     if row.partials is not None:
@@ -361,9 +359,7 @@ def _selected_last(e: Expr) -> Expr:
     return _under(conditions, inside)
 
 
-def vmap(
-    outs: Sequence[Expr], batched: Mapping[Expr, Expr], size: int
-) -> list[Expr]:
+def vmap(outs: Sequence[Expr], batched: Mapping[Expr, Expr], size: int) -> list[Expr]:
     """`outs` with a leading axis of `size`, given batched versions of some nodes.
 
     An output that does not depend on a batched node is repeated.

@@ -86,7 +86,9 @@ def sizes(factors: Args, inputs: tuple[Labels, ...]) -> dict[int, int]:
     return result
 
 
-def spell(inputs: tuple[Labels, ...], output: Labels, letters: str = "ijklmnopqrstuvwxyzabcdefgh") -> str:
+def spell(
+    inputs: tuple[Labels, ...], output: Labels, letters: str = "ijklmnopqrstuvwxyzabcdefgh"
+) -> str:
     """The labels in NumPy's notation."""
     left = ",".join("".join(letters[k] for k in labels) for labels in inputs)
     return f"{left}->{''.join(letters[k] for k in output)}"
@@ -144,7 +146,9 @@ def _order_equal_factors(args: Args, inputs: tuple[Labels, ...], output: Labels)
     if len(first) == len(args):
         return None
     same = [first[f] for f in args]
-    colour: dict[int, Any] = {k: (0, output.index(k)) if k in output else (1,) for t in inputs for k in t}
+    colour: dict[int, Any] = {
+        k: (0, output.index(k)) if k in output else (1,) for t in inputs for k in t
+    }
     for _ in range(len(colour)):
         seen: dict[int, list[Any]] = {k: [] for k in colour}
         for factor, labels in zip(same, inputs, strict=True):

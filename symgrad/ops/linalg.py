@@ -270,9 +270,7 @@ def _solve_transposed_vjp(ct: Expr, out: Expr, args: Args, attrs: Attrs) -> list
     return [-matmul(out, b_bar, "ik", "jk", "ij"), b_bar]
 
 
-def _solve_transposed_jvp(
-    tangents: list[Expr | None], out: Expr, args: Args, attrs: Attrs
-) -> Expr:
+def _solve_transposed_jvp(tangents: list[Expr | None], out: Expr, args: Args, attrs: Attrs) -> Expr:
     da, db = tangents
     moved = None if da is None else matmul(da, out, "ji", "jk", "ik")
     return bind("solve_transposed", args[0], _drive(db, moved))

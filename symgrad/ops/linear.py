@@ -53,9 +53,7 @@ def broadcast_to(x: Expr, shape: tuple[int, ...]) -> Expr:
     if x.shape == tuple(shape):
         return x
     lead = len(shape) - x.ndim
-    if lead < 0 or any(
-        n != 1 and n != m for n, m in zip(x.shape, shape[lead:], strict=True)
-    ):
+    if lead < 0 or any(n != 1 and n != m for n, m in zip(x.shape, shape[lead:], strict=True)):
         raise ShapeError(f"cannot broadcast an array of shape {x.shape} to {tuple(shape)}")
     kept = [k for k in range(x.ndim) if x.shape[k] == shape[lead + k]]
     core = reshape(x, tuple(x.shape[k] for k in kept))
@@ -223,7 +221,9 @@ def _normalize_slice(args: Args, attrs: Attrs) -> Expr | None:
     if sizes == x.shape and not any(starts) and all(s == 1 for s in steps):
         return x
     if any(n == 1 and s != 1 for n, s in zip(sizes, steps, strict=True)):  # one spelling for one
-        return slice_(x, starts, sizes, tuple(1 if n == 1 else s for n, s in zip(sizes, steps, strict=True)))
+        return slice_(
+            x, starts, sizes, tuple(1 if n == 1 else s for n, s in zip(sizes, steps, strict=True))
+        )
     if x.name == "slice":
         inner_starts, _, inner_steps = x.attrs
         return slice_(
@@ -256,7 +256,9 @@ def _normalize_pad(args: Args, attrs: Attrs) -> Expr | None:
     if x.shape == shape and not any(starts) and all(s == 1 for s in steps):
         return x
     if any(n == 1 and s != 1 for n, s in zip(x.shape, steps, strict=True)):
-        return pad(x, shape, starts, tuple(1 if n == 1 else s for n, s in zip(x.shape, steps, strict=True)))
+        return pad(
+            x, shape, starts, tuple(1 if n == 1 else s for n, s in zip(x.shape, steps, strict=True))
+        )
     if x.name == "pad":
         _, inner_starts, inner_steps = x.attrs
         return pad(
@@ -453,7 +455,10 @@ def _of_pad(args: Args, attrs: Attrs, supports: Any) -> Expr:
 def _of_concat(args: Args, attrs: Attrs, supports: Any) -> Expr | None:
     if all(s is None for s in supports):
         return None
-    whole = [const(True, "bool", a.shape) if s is None else s for a, s in zip(args, supports, strict=True)]
+    whole = [
+        const(True, "bool", a.shape) if s is None else s
+        for a, s in zip(args, supports, strict=True)
+    ]
     return concat(whole, attrs[0])
 
 
@@ -479,7 +484,9 @@ def _of_sum(args: Args, attrs: Attrs, supports: Any) -> Expr | None:
 # ---- rows ------------------------------------------------------------------------------------
 
 
-def _row(name: str, infer: Any, evaluate: Any, attr_names: Attrs, transpose: Any, batch: Any, **more: Any) -> Op:
+def _row(
+    name: str, infer: Any, evaluate: Any, attr_names: Attrs, transpose: Any, batch: Any, **more: Any
+) -> Op:
     return register(
         Op(name, Kind.LINEAR, infer, evaluate, attr_names, transpose=transpose, batch=batch, **more)
     )

@@ -167,7 +167,9 @@ def _expand_softmax(args: Args, attrs: Attrs) -> Expr:
     total = sum_(e, axes)
     count = math.prod(x.shape[a] for a in axes)
     masked = equal(top, const(-np.inf, x.dtype, top.shape))
-    return select(spread(masked, x, axes), const(1 / count, x.dtype, x.shape), e / spread(total, x, axes))
+    return select(
+        spread(masked, x, axes), const(1 / count, x.dtype, x.shape), e / spread(total, x, axes)
+    )
 
 
 def softmax(x: Expr, axes: tuple[int, ...]) -> Expr:

@@ -40,6 +40,7 @@ class Weak:
 
 Operand = Expr | Weak | int | float  # Python numbers are weak, everything else is an Expr
 
+
 def kind(value: Operand) -> Any:
     """What NumPy's promotion sees: a dtype, or the type of a Python number."""
     if isinstance(value, Weak):

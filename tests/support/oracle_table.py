@@ -137,13 +137,17 @@ def cases():
         for name, bounds in table.items():
             # scipy calls it psi in the ufunc's name and digamma in jax
             for shape in SHAPES:
+
                 def f(n, x, name=name, attribute=attribute):
                     return getattr(getattr(n, attribute), name)(x)
+
                 yield f"{name} {shape}", f, (rng.uniform(*bounds, shape),)
     for name, bounds in BINARY.items():
         for a, b in PAIRS:
+
             def f(n, x, y, name=name):
                 return getattr(n.m, name)(x, y)
+
             yield f"{name} {a} {b}", f, (rng.uniform(*bounds, a), rng.uniform(*bounds, b))
     for name, (f, shapes, bounds) in OTHER.items():
         yield name, f, tuple(rng.uniform(*bounds, s) for s in shapes)
@@ -178,8 +182,12 @@ def compare(f, args):
         return jnp.sum(theirs(*xs) * weights)
 
     def everything(*xs):
-        return (ours(*xs), sg.jacfwd(ours, numbers)(*xs), sg.jacrev(ours, numbers)(*xs),
-                sg.hessian(our_scalar, numbers)(*xs))
+        return (
+            ours(*xs),
+            sg.jacfwd(ours, numbers)(*xs),
+            sg.jacrev(ours, numbers)(*xs),
+            sg.hessian(our_scalar, numbers)(*xs),
+        )
 
     value, forward, reverse, second = sg.jit(everything)(*args)
     j = jax.jacrev(theirs, numbers)(*args)
@@ -206,5 +214,7 @@ if __name__ == "__main__":
         rows.append((max(errors), name, errors))
     for _, name, errors in sorted(rows, reverse=True)[:8]:
         print(f"{name:28}" + "".join(f"{e:10.1e}" for e in errors))
-    print(f"{count} cases; largest error: value {worst[0]:.1e}, forward {worst[1]:.1e}, "
-          f"reverse {worst[2]:.1e}, Hessian {worst[3]:.1e}")
+    print(
+        f"{count} cases; largest error: value {worst[0]:.1e}, forward {worst[1]:.1e}, "
+        f"reverse {worst[2]:.1e}, Hessian {worst[3]:.1e}"
+    )

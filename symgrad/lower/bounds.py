@@ -94,6 +94,14 @@ class Bounds:
         """From here on, a value has been checked, for all rounds of the loops around the check."""
         outside = frozenset(loop.index for loop in path)
         self.checks.append((_bare(s.value), s.size, outside))
+        self._forget()
+
+    def drop_checks(self) -> None:
+        """From here on, nothing has been checked."""
+        self.checks.clear()
+        self._forget()
+
+    def _forget(self) -> None:
         for known in (self._intervals, self._forms, self._known, self._hulls):
             known.clear()
 

@@ -125,7 +125,10 @@ def _between(s: Any) -> str:
 
 
 def line_of(statement: Any, buffers: Sequence[Buffer]) -> str:
-    """A statement as one line; of one with bodies the head. Elements at an index are the first of a part."""
+    """A statement as one line; of one with bodies the head.
+
+    Elements at an index are the first of a part.
+    """
     s = statement
     text = _Speller(buffers)
 

@@ -105,16 +105,19 @@ def _if(s: If, e: Emitter, depth: int) -> list[c.Statement]:
 @statement.register
 def _while(s: While, e: Emitter, depth: int) -> list[c.Statement]:
     out = e.ahead(s)
-    before = tuple(p.node for p in e.passing(s))
+    before: tuple[c.Statement, ...] = tuple(p.node for p in e.passing(s))
     condition = e.spell(s.condition)
     e.forget()
     body = e.side(s.body, depth + 1)
-    if s.most is not None:
-        done = c.Name(e.fresh())
-        out.append(c.Declare("int64_t", done.name, ZERO, const=False))
-        leave = c.If(c.Binary("==", done, integer(s.most)), (c.Return(3),))
-        body = (leave, c.Assign(done, "+=", integer(1)), *body)
-    return [*out, c.While(before, condition, body)]
+    calls = traits(*before, condition, *(n for n in body if not _has_loop(n))).calls
+    if e.tuning.vectors and calls:
+        before, body = ((SCALAR, *before), body) if before else (before, (SCALAR, *body))
+    if s.most is None:
+        return [*out, c.While(before, condition, body)]
+    done = c.Name(e.fresh())
+    leave = c.If(c.Binary("==", done, integer(s.most)), (c.Return(3),))
+    loop = c.While(before, condition, (leave, c.Assign(done, "+=", integer(1)), *body))
+    return [*out, c.Together((c.Declare("int64_t", done.name, ZERO, const=False), loop))]
 
 
 # ---- checks --------------------------------------------------------------------------------------

@@ -45,8 +45,8 @@ def in_range(p: View) -> Iterator[str]:
 def _in_order(p: View) -> Iterator[Place]:
     """The accesses in the order of the text, with what has been checked before each.
 
-    A check in a side of an `If`, or in a `While`, says nothing of what stands outside, nor any check
-    of what has changed since.
+    A check in a side of an `If`, or in a `While`, tells nothing of what stands outside; nor does
+    one of what has changed since.
     """
     waiting = [k for k, (s, _) in enumerate(p.leaves) if isinstance(s, Check)]
     ends = {k: _end_of_check(p, k) for k in waiting}

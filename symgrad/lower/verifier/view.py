@@ -94,16 +94,16 @@ class View:
     def until(self, value: Expr, around: Around, position: int) -> float:
         """The first position inside of some bodies where a value known before may be another one.
 
-        Where a statement inside changes what the value loads, that is where this one begins, since
-        it may be a loop.
+        That is behind a statement that changes what the value loads, or where a loop around that
+        statement begins.
         """
         end = math.inf
         for n in loads((value,)):
             for q in self.of_buffer[n.attrs[0]]:
                 inside = q.around[: len(around)] == around and q.position >= position
                 if q.access.writes and inside:
-                    inner = q.around[len(around) :]
-                    end = min(end, self._starts[id(inner[0][0])] if inner else q.position + 1)
+                    again = [s for s, _ in q.around[len(around) :] if not isinstance(s, If)]
+                    end = min(end, self._starts[id(again[0])] if again else q.position + 1)
         return end
 
     def name(self, place: Place) -> str:

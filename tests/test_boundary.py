@@ -84,7 +84,7 @@ def by_numpy(f: Callable[..., Any], *values: Any) -> Any:
         return f(*values)
 
 
-@pytest.mark.quick(150)
+@pytest.mark.quick(80)
 @every_row
 @pytest.mark.usefixtures("engine")
 def test_argument(row):
@@ -99,7 +99,7 @@ def test_argument(row):
     np.testing.assert_array_equal(value, plain)  # still what it was
 
 
-@pytest.mark.quick(150)
+@pytest.mark.quick(80)
 @every_row
 @pytest.mark.usefixtures("engine")
 def test_out(row):
@@ -115,7 +115,7 @@ def test_out(row):
         np.testing.assert_array_equal(got, wanted)
 
 
-@pytest.mark.quick(150)
+@pytest.mark.quick(80)
 @every_row
 @pytest.mark.usefixtures("engine")
 def test_gradient(row):

@@ -261,6 +261,7 @@ def test_key_depends_on_options_and_variables(monkeypatch):
     assert len({library.key for library in libraries}) == 5
 
 
+@pytest.mark.slow
 def test_key_ignores_directory_and_hash_seed(tmp_path, monkeypatch):
     expected = build(text(1.0), ("f",)).key
     program = f"print(build({text(1.0)!r}, ('f',)).key)"

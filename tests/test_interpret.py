@@ -294,7 +294,7 @@ EXPECTED = {
 }
 
 
-@pytest.mark.quick(2)
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("way", WAYS)
 def test_functions(way, monkeypatch):
     reached = Reached()

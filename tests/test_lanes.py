@@ -141,7 +141,7 @@ def test_functions_of_points_with_inner_loops(name):
     test_functions_of_points(name, LOOPS)
 
 
-@pytest.mark.quick(3)
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("name", SMALL)
 def test_functions_of_points(name, tuning=None):
     f, names = SMALL[name]

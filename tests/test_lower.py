@@ -315,6 +315,7 @@ def test_code_on_elements_stands_in_no_loop_and_is_cut():
     np.testing.assert_allclose(Compiled(graph)(x), graph.evaluate(x), rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_values_written_in_several_parts():
     """With cuts everywhere, also between the first and the last write of a sum."""
     f, x = _scalars(40)
@@ -331,6 +332,7 @@ def test_values_written_in_several_parts():
             np.testing.assert_allclose(got, graph.evaluate(x), rtol=1e-11)
 
 
+@pytest.mark.slow
 def test_units_side_by_side_are_the_whole():
     """Compiled in many units and in one, the numbers are the same to the bit."""
     f, x = _scalars(60)

@@ -71,10 +71,11 @@ class Emitter(Speller):
     def whole(self) -> list[Record]:
         """The statements of the function, each with the variables that it writes."""
         out: list[Record] = []
+        names = {b.number: b.name for b in self.buffers.values() if b.role == "scalar"}
         for s in self.program.body:
-            written = {access.buffer for access, _ in accesses([s]) if access.writes}
-            scalars = {b.name for n in written if (b := self.buffers[n]).role == "scalar"}
-            out.extend(record(node, scalars) for node in self.nodes([s], 0))
+            found = accesses([s]) if names else ()
+            written = {names[a.buffer] for a, _ in found if a.writes and a.buffer in names}
+            out.extend(record(node, written) for node in self.nodes([s], 0))
         return out
 
     def body(self, body: list[Any], depth: int) -> list[Piece]:

@@ -100,29 +100,29 @@ class Speller:
 
         Recursion is bounded, since what has many nodes is in variables.
         """
-        name = self.names.get(node)
-        if name is not None:
-            return name
-        found = self._spell(node)
-        level = found.level
-        return c.Group(found) if level <= above and level != c.ATOM else found
+        found = self.names.get(node)
+        if found is not None:
+            return found
+        if node.op is CONST:
+            return self._literal(node)
+        spelled = self._spell(node)
+        level = spelled.level
+        return c.Group(spelled) if level <= above and level != c.ATOM else spelled
 
     def _spell(self, node: Expr) -> c.Expression:
-        op = node.op
-        if op is CONST:
-            return self._literal(node)
+        op, args = node.op, node.args
         if op is INDEX:
             return self.loop_names[node]
         if op is LOAD:
-            return self.place(self.buffers[node.attrs[0]], node.args)
-        if node.op is CONVERT:
+            return self.place(self.buffers[node.attrs[0]], args)
+        if op is CONVERT:
             return self._convert(node)
         found = spelling(node)
         assert found is not None, f"{node.name} has no C spelling"
-        guard = op is GUARD
         select = node.dtype if self.branchless and node.dtype in FLOATS else ""
-        args, costly = node.args, op.cost >= COSTLY
-        build, levels = prepared(found, args[-1].dtype, costly, guard, select, len(args))
+        build, levels = prepared(
+            found, args[-1].dtype, op.cost >= COSTLY, op is GUARD, select, len(args)
+        )
         return build([self.spell(a, n) for a, n in zip(args, levels, strict=True)])
 
     def _literal(self, node: Expr) -> c.Lit:

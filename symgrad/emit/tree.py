@@ -295,26 +295,34 @@ def uses(*roots: Node) -> Uses:
     names: set[str] = set()
     calls: dict[tuple[str, str, str], None] = {}
     needs: set[str] = set()
-    for node in walk(*roots):
-        if isinstance(node, Name):
+    stack: list[Any] = list(reversed(roots))
+    while stack:
+        node = stack.pop()
+        kind = type(node)
+        if kind is Name:
             names.add(node.name)
-        elif isinstance(node, Index):
-            names.add(node.array)
-        elif isinstance(node, Call):
-            calls[node.function, node.dtype, node.origin] = None
-        elif isinstance(node, (Declare, DeclareArray)):
-            names.add(node.name)
-            needs.add(node.ctype.partition(" ")[0])
-            if isinstance(node, DeclareArray):
-                needs.add("SG_ALIGNED")
-        elif isinstance(node, Cast):
-            needs.add(node.ctype.partition(" ")[0])
-        elif isinstance(node, Mark):
-            needs.add(node.text)
-        elif isinstance(node, For):
-            needs.add("ptrdiff_t")
-        elif isinstance(node, Lit) and node.needs:
-            needs.add(node.needs)
+        elif kind is Lit:
+            if node.needs:
+                needs.add(node.needs)
+        elif kind is Binary:  # most nodes are one of these
+            stack.append(node.right)
+            stack.append(node.left)
+        else:
+            if kind is Call:
+                calls[node.function, node.dtype, node.origin] = None
+            elif kind is Index:
+                names.add(node.array)
+            elif kind is Mark:
+                needs.add(node.text)
+            elif kind is For:
+                needs.add("ptrdiff_t")
+            elif kind in (Declare, DeclareArray, Cast):
+                needs.add(node.ctype.partition(" ")[0])
+                if kind is not Cast:
+                    names.add(node.name)
+                if kind is DeclareArray:
+                    needs.add("SG_ALIGNED")
+            stack.extend(node.children()[::-1])
     return Uses(names, calls, needs)
 
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from symgrad.emit import tree as c
-from symgrad.emit.expr import Speller, has_call
+from symgrad.emit.expr import ZERO, Speller, has_call
 from symgrad.emit.lanes import Piece, Place
 from symgrad.emit.literals import C_TYPES
 from symgrad.emit.parts import Record, record
@@ -20,7 +20,7 @@ from symgrad.emit.rounds import open_single_rounds
 from symgrad.emit.variables import Variables
 from symgrad.expr.node import FLOATS, Expr
 from symgrad.lower.access import accesses
-from symgrad.lower.program import Program, statements
+from symgrad.lower.program import Program, bodies_of, statements
 from symgrad.lower.statements import Buffer, Flush, Loop, Merge, Store, Tiles, values
 from symgrad.lower.tuning import Tuning
 
@@ -44,6 +44,8 @@ class Emitter(Speller):
     carrying : functions, with a dtype, that have to note what additions round away
     added_twice : buffers to which several statements inside loops add
     defined : buffers that are local variables which have been declared
+    floor : the depth of the innermost side of an `If`, or body of a `While`, around what is being
+        spelled: what is declared there stands no further outside
     """
 
     def __init__(self, program: Program, tuning: Tuning) -> None:
@@ -52,6 +54,9 @@ class Emitter(Speller):
         super().__init__(buffers, Variables(body, buffers, bodies_of))
         self.program, self.tuning = replace(program, body=body), tuning
         self.path: list[Loop] = []
+        self.floor = 0
+        self._bodies_of = bodies_of
+        self._passing: list[Expr] = []
         self.defined: set[str] = set()
         self.loop_names.update(dict.fromkeys(zeros, c.Lit("0")))
         found = list(statements(body))
@@ -79,6 +84,8 @@ class Emitter(Speller):
         for s in body:
             first = len(out)
             out.extend(self.declarations(s, depth))
+            if not s.bodies():
+                out.extend(self.passing(s))
             operand = self._operand(s) if isinstance(s, Store) else None
             if operand is not None:
                 out.append(operand)
@@ -89,13 +96,48 @@ class Emitter(Speller):
                 out[first:] = [replace(piece, apart=s.apart) for piece in out[first:]]
             if operand is not None:  # its value may be needed again where this body is over
                 del self.names[s.value]
+            self.forget()
         return out
 
     def nodes(self, body: list[Any], depth: int) -> list[c.Statement]:
         """The statements of a body outside of lanes."""
         return [piece.node for piece in self.body(body, depth)]
 
+    def side(self, body: list[Any], depth: int) -> tuple[c.Statement, ...]:
+        """The statements of a body that may not run; what it declares exists only there."""
+        outer, self.floor = self.floor, depth
+        with self.scope():
+            found = tuple(self.nodes(body, depth))
+        self.floor = outer
+        return found
+
     # ---- variables ---------------------------------------------------------------------------
+
+    def ahead(self, s: Any) -> list[c.Statement]:
+        """Local variables that are first set inside of a statement and live in a body around it."""
+        inside = {id(b) for body in s.bodies() for b in bodies_of(body)}
+        out: list[c.Statement] = []
+        for access, _ in accesses([s]):
+            b = self.buffers[access.buffer]
+            if not access.writes or b.role != "scalar" or b.name in self.defined:
+                continue
+            if b.home is None or id(self._bodies_of[id(b.home)]) not in inside:
+                self.defined.add(b.name)
+                out.append(c.Declare(C_TYPES[b.dtype], b.name, ZERO, const=False))
+        return out
+
+    def passing(self, s: Any) -> list[Piece]:
+        """Variables of one statement: what they stand for may change behind it."""
+        found = self._missing(values(s), 0, passing=True) if self.variables.unsteady else []
+        out = [self._variable(node) for node in found]
+        self._passing += found
+        return out
+
+    def forget(self) -> None:
+        """Variables of one statement are not used any more."""
+        for node in self._passing:
+            self.names.pop(node, None)
+        self._passing.clear()
 
     def declarations(self, s: Any, depth: int) -> list[Piece]:
         """Variables that live in this body and are first used by a statement."""
@@ -106,20 +148,26 @@ class Emitter(Speller):
             if isinstance(part, Loop):
                 stack.extend(reversed(part.body))
                 continue
-            for node in self._missing(values(part), depth):
-                value, name = self.spell(node), self.fresh()
-                shared = self.lanes is None or self.lanes.moves(node)
-                place = Place.SHARED if shared else Place.UNIFORM
-                out.append(Piece(self._declared(node, name, value), place))
+            out.extend(self._variable(node) for node in self._missing(values(part), depth))
         return out
+
+    def _variable(self, node: Expr) -> Piece:
+        value, name = self.spell(node), self.fresh()
+        shared = self.lanes is None or self.lanes.moves(node)
+        place = Place.SHARED if shared else Place.UNIFORM
+        return Piece(self._declared(node, name, value), place)
 
     def _declared(self, node: Expr, name: str, value: c.Expression) -> c.Declare:
         self.names[node] = c.Name(name)
         return c.Declare(C_TYPES[node.dtype], name, value)
 
-    def _missing(self, roots: Iterable[Expr], depth: int) -> list[Expr]:
-        """Variables of this depth below `roots` that are not declared yet, arguments first."""
+    def _missing(self, roots: Iterable[Expr], depth: int, passing: bool = False) -> list[Expr]:
+        """Variables of this depth below `roots` that are not declared yet, arguments first.
+
+        passing : those of one statement instead
+        """
         names, depths, chosen = self.names, self.variables.depth, self.variables.chosen
+        unsteady, floor = self.variables.unsteady, self.floor
         found: list[Expr] = []
         seen: set[Expr] = set()
         stack: list[tuple[Expr, bool]] = [(r, False) for r in reversed(list(roots))]
@@ -129,8 +177,9 @@ class Emitter(Speller):
                 found.append(node)
             elif node not in seen and node not in names:
                 seen.add(node)
-                if depths[node] == depth and node in chosen:
-                    stack.append((node, True))
+                if node in chosen and (node in unsteady) is passing:
+                    if passing or max(depths[node], floor) == depth:
+                        stack.append((node, True))
                 stack.extend([(a, False) for a in reversed(node.args)])
         return found
 

@@ -19,8 +19,8 @@ from symgrad.emit.parts import Part, Record, cut
 from symgrad.emit.printer import function_name, lines
 from symgrad.emit.templates import TEMPLATES, load_templates
 from symgrad.emit.threads import TEAM, TEAM_IN_ORDER
-from symgrad.lower.program import Program
-from symgrad.lower.statements import Buffer
+from symgrad.lower.program import Program, statements
+from symgrad.lower.statements import Buffer, While
 from symgrad.lower.tuning import HOST_TUNING, Tuning
 
 __all__ = ["Source", "data_source", "emit", "load_templates"]
@@ -56,7 +56,7 @@ def emit(
     output_notes: Sequence[str] = (),
 ) -> Source:
     """C source and header of a program. All text in `comment` and notes must be comment-safe."""
-    emitter = Emitter(program, tuning)
+    emitter, found = Emitter(program, tuning), statements(program.body)
     records = emitter.whole()
     parts, arrays, workspace = _placed(program, records, tuning)
     used = set().union(*(p.used for p in parts))
@@ -87,6 +87,7 @@ def emit(
         parts=[_part(p, k // tuning.unit_parts, declared, parameters) for k, p in enumerate(parts)],
         workspace=workspace,
         workspace_doubles=workspace // 8,
+        limited=any(isinstance(s, While) and s.most is not None for s, _ in found),
         vectors=tuning.vectors,
         stack=sum(b.nbytes for b in stack),
     )

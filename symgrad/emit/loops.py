@@ -1,4 +1,4 @@
-"""Loops of a loop program in C: plain ones, those that are vectors, and those shared by threads."""
+"""Loops and branches of a loop program in C: plain loops, vectors, and those shared by threads."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from symgrad.expr.node import FLOATS, Expr
 from symgrad.expr.walk import toposort
 from symgrad.lower.lanes import COSTLY, LANES, only_adds
 from symgrad.lower.scalar import GUARD, is_next, loads
-from symgrad.lower.statements import Check, Loop, Store, is_flat, values
+from symgrad.lower.statements import Check, If, Loop, Store, While, is_flat, values
 from symgrad.lower.tuning import Tuning
 
 
@@ -88,7 +88,36 @@ def _in_vectors(s: Loop, e: Emitter, body: tuple[c.Statement, ...]) -> c.Togethe
 
 
 def _has_loop(node: c.Statement) -> bool:
-    return any(isinstance(n, (c.For, c.Block)) for n in walk(node))
+    return any(isinstance(n, (c.For, c.While, c.Block)) for n in walk(node))
+
+
+# ---- branches ------------------------------------------------------------------------------------
+
+
+@statement.register
+def _if(s: If, e: Emitter, depth: int) -> list[c.Statement]:
+    out = [*e.ahead(s), *(p.node for p in e.passing(s))]
+    condition = e.spell(s.condition)
+    e.forget()
+    return [*out, c.If(condition, e.side(s.then, depth + 1), e.side(s.orelse, depth + 1))]
+
+
+@statement.register
+def _while(s: While, e: Emitter, depth: int) -> list[c.Statement]:
+    out = e.ahead(s)
+    before: tuple[c.Statement, ...] = tuple(p.node for p in e.passing(s))
+    condition = e.spell(s.condition)
+    e.forget()
+    body = e.side(s.body, depth + 1)
+    calls = traits(*before, condition, *(n for n in body if not _has_loop(n))).calls
+    if e.tuning.vectors and calls:
+        before, body = ((SCALAR, *before), body) if before else (before, (SCALAR, *body))
+    if s.most is None:
+        return [*out, c.While(before, condition, body)]
+    done = c.Name(e.fresh())
+    leave = c.If(c.Binary("==", done, integer(s.most)), (c.Return(3),))
+    loop = c.While(before, condition, (leave, c.Assign(done, "+=", integer(1)), *body))
+    return [*out, c.Together((c.Declare("int64_t", done.name, ZERO, const=False), loop))]
 
 
 # ---- checks --------------------------------------------------------------------------------------

@@ -131,6 +131,23 @@ def _for(node: c.For, pad: str, out: list[str]) -> None:
 def _if(node: c.If, pad: str, out: list[str]) -> None:
     out.append(f"{pad}if ({text(node.condition)}) {{")
     _body(node.body, pad, out)
+    if node.orelse:
+        out[-1] += " else {"
+        _body(node.orelse, pad, out)
+
+
+@_print.register
+def _while(node: c.While, pad: str, out: list[str]) -> None:
+    if not node.before:
+        out.append(f"{pad}while ({text(node.condition)}) {{")
+        _body(node.body, pad, out)
+        return
+    inside = pad + INDENT
+    out.append(f"{pad}for (;;) {{")
+    out.extend(lines(node.before, inside))
+    out.append(f"{inside}if (!({text(node.condition)})) {{")
+    out.extend((f"{inside}{INDENT}break;", f"{inside}}}"))
+    _body(node.body, pad, out)
 
 
 @_print.register

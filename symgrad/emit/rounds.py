@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from symgrad.expr.node import Expr
+from symgrad.lower.program import bodies_of
 from symgrad.lower.statements import Loop
 
 
@@ -16,23 +16,19 @@ def open_single_rounds(body: list[Any]) -> tuple[list[Any], list[Expr], dict[int
     one where they stand now. Code on elements of an array is full of such loops, and only what
     stands in no loop can be cut into parts.
     """
-    bodies = [body]
-    for old in bodies:  # which grows meanwhile
-        bodies.extend(b for s in old if isinstance(s, Loop) for b in (s.body, s.flush))
+    bodies = bodies_of(body)
     zeros: list[Expr] = []
     made: dict[int, list[Any]] = {}
     opened: dict[int, int] = {}
     for old in reversed(bodies):  # from the inside out
         new = made[id(old)] = []
         for s in old:
-            if not isinstance(s, Loop):
-                new.append(s)
-            elif s.extent == 1 and s.is_plain and not s.lanes:
+            if isinstance(s, Loop) and s.extent == 1 and s.is_plain and not s.lanes:
                 zeros.append(s.index)
                 new += made[id(s.body)]
                 opened[id(s.body)] = id(old)
             else:
-                new.append(replace(s, body=made[id(s.body)], flush=made[id(s.flush)]))
+                new.append(s.with_bodies(made) if s.bodies() else s)
     for old in bodies:  # from the outside in
         if id(old) in opened:
             made[id(old)] = made[opened[id(old)]]

@@ -256,6 +256,19 @@ class For(Statement):
 class If(Statement):
     condition: Expression
     body: tuple[Statement, ...]
+    orelse: tuple[Statement, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class While(Statement):
+    """while (condition) body
+
+    before : declarations of what the condition needs, computed anew each time
+    """
+
+    before: tuple[Statement, ...]
+    condition: Expression
+    body: tuple[Statement, ...]
 
 
 @dataclass(frozen=True, slots=True)

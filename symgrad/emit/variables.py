@@ -3,7 +3,7 @@
 Scalar expressions are a DAG. A node becomes a variable if it is used twice, if it does not change
 inside the loop around its user (it is then declared outside), if a row spells an operand twice, or
 if the text would grow beyond one line. A value under a `guard` (the border of a padded array) is
-only evaluated there and is never hoisted.
+only evaluated there and is never hoisted; what an `If` or a `While` computes stays inside of it.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from symgrad.emit.strides import walks
 from symgrad.expr.node import CONST, Expr
 from symgrad.expr.op import Kind
 from symgrad.expr.walk import toposort
+from symgrad.lower.access import accesses
 from symgrad.lower.lanes import COSTLY
 from symgrad.lower.program import statements
 from symgrad.lower.scalar import COS_TURNED, GUARD, INDEX, LOAD, SIN_TURNED
@@ -27,9 +28,11 @@ _TREE_LIMIT = 16  # nodes spelled in one statement
 class Variables:
     """What is known of the scalar expressions of a body.
 
-    depth : the number of loops around the outermost body in which an expression can stand
+    depth : the number of bodies around the outermost one in which an expression can stand
     index_depth : that of the body of each loop, by its variable
     chosen : expressions that become variables
+    unsteady : those that load from a buffer which an `If` or a `While` changes: what they were in
+        one statement they may not be in the next, so they are variables of one statement only
     """
 
     def __init__(
@@ -42,6 +45,14 @@ class Variables:
         self._uses: dict[Expr, int] = {}
         self._user_depth: dict[Expr, int] = {}
         self._forced: set[Expr] = set()
+        self._changing = {
+            access.buffer
+            for s, _ in statements(body)
+            for inside in s.bodies()
+            for access, _ in accesses(inside)
+            if access.writes
+        }
+        self.unsteady: set[Expr] = set()
         roots = self._roots(body)
         order = toposort([root for root, _ in roots])
         self._find_depths(order, bodies_of)
@@ -53,18 +64,25 @@ class Variables:
         self._choose(order)
 
     def _roots(self, body: list[Any]) -> list[tuple[Expr, int]]:
-        """The expressions that statements read, each with the depth of its body."""
+        """The expressions that statements read, each with the depth of its body.
+
+        That is 0 in a side of an `If` or the body of a `While`, apart from loops inside: nothing is
+        hoisted out of these.
+        """
         roots: list[tuple[Expr, int]] = []
-        stack: list[tuple[Any, int]] = [(s, 0) for s in reversed(body)]
+        stack: list[tuple[Any, int, int]] = [(s, 0, 0) for s in reversed(body)]
         while stack:
-            statement, depth = stack.pop()
+            statement, depth, floor = stack.pop()
             if isinstance(statement, Loop):
                 self.index_depth[statement.index] = depth + 1
                 self._body_depth[id(statement.body)] = depth + 1
-                stack.extend((s, depth) for s in reversed(statement.flush))
-                stack.extend((s, depth + 1) for s in reversed(statement.body))
-            else:
-                roots.extend((v, depth) for v in values(statement))
+                stack.extend((s, depth, floor) for s in reversed(statement.flush))
+                stack.extend((s, depth + 1, floor) for s in reversed(statement.body))
+                continue
+            roots.extend((v, depth if depth > floor else 0) for v in values(statement))
+            for inside in reversed(statement.bodies()):
+                self._body_depth[id(inside)] = depth + 1
+                stack.extend((s, depth + 1, depth + 1) for s in reversed(inside))
         return roots
 
     def _find_depths(self, order: list[Expr], bodies_of: dict[int, list[Any]]) -> None:
@@ -78,6 +96,10 @@ class Variables:
                 if home is not None:
                     depth = max(depth, self._body_depth[id(bodies_of[id(home)])])
             self.depth[node] = depth
+        for node in order if self._changing else ():
+            changes = node.op is LOAD and node.attrs[0] in self._changing
+            if changes or not self.unsteady.isdisjoint(node.args):
+                self.unsteady.add(node)
 
     def _count_uses(self, order: list[Expr], roots: list[tuple[Expr, int]]) -> None:
         """Uses outside guards, and the deepest body that uses each node."""
@@ -132,7 +154,9 @@ class Variables:
             return False
         if op.cost <= 0:
             return False
-        return self._uses[node] > 1 or self.depth[node] < self._user_depth[node]
+        if self._uses[node] > 1:
+            return True
+        return self.depth[node] < self._user_depth[node] and node not in self.unsteady
 
 
 def _is_index(node: Expr) -> bool:

@@ -16,6 +16,7 @@ from typing import Any
 from symgrad.expr.node import CONST, Expr, bind, const_value
 from symgrad.expr.op import OPS
 from symgrad.expr.walk import toposort
+from symgrad.lower.program import bodies_of
 from symgrad.lower.scalar import INDEX, INDEX_DIV, INDEX_MOD, LOAD
 from symgrad.lower.statements import Best, Buffer, Check, Loop, Store, Zero
 from symgrad.ops.elementwise import (
@@ -75,14 +76,11 @@ class Bounds:
         self._forms: dict[Expr, Form] = {}
         self._loads: dict[Expr, bool] = {}
         self._known: dict[tuple[Any, ...], bool] = {}
-        stack = list(body)
-        while stack:
-            s = stack.pop()
+        for s in (s for inside in bodies_of(body) for s in inside):
             if isinstance(s, Loop):
                 self.loops.setdefault(s.index, []).append(s)
                 if s.chunk is not None:
                     self.ranges[s.chunk] = (0, s.chunks - 1)
-                stack += [*s.body, *s.flush]
             elif isinstance(s, (Store, Zero)) and s.buffer.dtype in INTEGERS:
                 self.stored.setdefault(s.buffer.number, []).append(s)
             elif isinstance(s, Best):
@@ -96,6 +94,14 @@ class Bounds:
         """From here on, a value has been checked, for all rounds of the loops around the check."""
         outside = frozenset(loop.index for loop in path)
         self.checks.append((_bare(s.value), s.size, outside))
+        self._forget()
+
+    def drop_checks(self) -> None:
+        """From here on, nothing has been checked."""
+        self.checks.clear()
+        self._forget()
+
+    def _forget(self) -> None:
         for known in (self._intervals, self._forms, self._known, self._hulls):
             known.clear()
 

@@ -141,7 +141,8 @@ class _Plan:
     # ---- is it right, does it pay ---------------------------------------------------------------
 
     def possible(self) -> bool:
-        if any(isinstance(s, (Call, Check, Gemm, Merge, Panels, Tiles)) for s, _ in self.leaves):
+        refused = (Call, Check, Gemm, Merge, Panels, Tiles)
+        if any(isinstance(s, refused) or s.bodies() for s, _ in self.leaves):
             return False
         if not (self._pays() and self._is_right()):
             return False

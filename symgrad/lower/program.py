@@ -14,7 +14,17 @@ from typing import Any
 from symgrad.expr.node import CONST, Expr, const_value
 from symgrad.expr.walk import toposort
 from symgrad.lower.scalar import INDEX, LOAD, index_of
-from symgrad.lower.statements import Best, Buffer, Call, Check, Loop, Matrix, Store
+from symgrad.lower.statements import (
+    Best,
+    Buffer,
+    Call,
+    Check,
+    If,
+    Loop,
+    Matrix,
+    Store,
+    While,
+)
 
 
 @dataclass(eq=False)
@@ -35,9 +45,7 @@ class Program:
     def copied(self) -> Program:
         """The same program, of which nothing is shared: a pass may change it."""
         buffers = {id(b): _copied(b) for b in self.buffers}
-        bodies = [self.body]
-        for body in bodies:  # which grows meanwhile
-            bodies.extend(b for s in body if isinstance(s, Loop) for b in (s.body, s.flush))
+        bodies = bodies_of(self.body)
         made: dict[int, list[Any]] = {id(body): [] for body in bodies}
         for body in bodies:
             made[id(body)].extend(_with_copies(s, buffers, made) for s in body)
@@ -71,12 +79,10 @@ class Program:
                 lines.append(pad + statement)
                 continue
             lines.append(pad + line_of(statement, self.buffers))
-            if isinstance(statement, Loop):
-                if statement.flush:
-                    every = f"every {statement.flush_blocks} blocks, and at the end:"
-                    stack.extend((s, depth + 1) for s in reversed(statement.flush))
-                    stack.append((every, depth))
-                stack.extend((s, depth + 1) for s in reversed(statement.body))
+            for k, body in reversed(list(enumerate(statement.bodies()))):
+                stack.extend((s, depth + 1) for s in reversed(body))
+                if k and body:
+                    stack.append((_between(statement), depth))
         return "\n".join(lines)
 
 
@@ -88,14 +94,12 @@ def _copied(value: Any) -> Any:
 
 def _with_copies(statement: Any, buffers: dict[int, Buffer], bodies: dict[int, list[Any]]) -> Any:
     """A copy of a statement with the copies of its buffers and bodies."""
-    made = _copied(statement)
+    made = statement.with_bodies(bodies)
     for name, value in statement.__dict__.items():
         if isinstance(value, Buffer):
             setattr(made, name, buffers[id(value)])
         elif isinstance(value, Matrix):
             setattr(made, name, replace(value, buffer=buffers[id(value.buffer)]))
-        elif isinstance(value, list):
-            setattr(made, name, bodies[id(value)])
     if isinstance(statement, Call):
         made.operands = tuple((buffers[id(b)], index) for b, index in statement.operands)
         made.target = buffers[id(statement.target[0])], statement.target[1]
@@ -113,8 +117,18 @@ def _declaration(b: Buffer) -> str:
     return f"{b.name} = {b.dtype}[{', '.join(axes)}]{lanes}  # {b.role}{place}"
 
 
+def _between(s: Any) -> str:
+    """The line before the second body of a statement."""
+    if isinstance(s, Loop):
+        return f"every {s.flush_blocks} blocks, and at the end:"
+    return "else:"
+
+
 def line_of(statement: Any, buffers: Sequence[Buffer]) -> str:
-    """A statement as one line; of a loop the head. Elements at an index are the first of a part."""
+    """A statement as one line; of one with bodies the head.
+
+    Elements at an index are the first of a part.
+    """
     s = statement
     text = _Speller(buffers)
 
@@ -133,6 +147,11 @@ def line_of(statement: Any, buffers: Sequence[Buffer]) -> str:
         return f"{both} = {s.op} of {text(s.value)} at {text(s.position)}"
     if isinstance(s, Check):
         return f"check {-s.size} <= {text(s.value)} < {s.size}"
+    if isinstance(s, If):
+        return f"if {text(s.condition)}:"
+    if isinstance(s, While):
+        most = "" if s.most is None else f"  # at most {s.most} rounds"
+        return f"while {text(s.condition)}:{most}"
     names = {b.number: b.name for b in buffers}
     fields_ = ((f.name, getattr(s, f.name)) for f in fields(s))
     shown = (f"{name}={_shown(value, text, names)}" for name, value in fields_)
@@ -211,15 +230,29 @@ def _is_infix(node: Expr) -> bool:
 
 
 def statements(body: list[Any]) -> Iterator[tuple[Any, tuple[Loop, ...]]]:
-    """Every statement that is not a loop, in order, with the loops around it."""
+    """Every statement that is not a loop, in order, with the loops around it.
+
+    Of those with bodies, such as `If`, themselves before what stands inside.
+    """
     stack: list[tuple[Any, tuple[Loop, ...]]] = [(s, ()) for s in reversed(body)]
     while stack:
         statement, path = stack.pop()
         if isinstance(statement, Loop):
             stack.extend((s, path) for s in reversed(statement.flush))
             stack.extend((s, (*path, statement)) for s in reversed(statement.body))
-        else:
-            yield statement, path
+            continue
+        yield statement, path
+        for inside in reversed(statement.bodies()):
+            stack.extend((s, path) for s in reversed(inside))
+
+
+def bodies_of(body: list[Any]) -> list[list[Any]]:
+    """A list of statements with all those inside of it, from the outside in."""
+    found = [body]
+    for outer in found:  # which grows meanwhile
+        for s in outer:
+            found.extend(s.bodies())
+    return found
 
 
 def unused_name(buffers: list[Buffer], name: str) -> str:

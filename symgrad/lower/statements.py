@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import enum
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -88,7 +88,8 @@ class Access:
         statement stands for.
     run : if not None, so many elements from `index` on as they lie in memory; there is no box then
     when : conditions that all hold whenever the elements are touched (`guard`, or the first round
-        of sums). A `select` evaluates both sides, so it is not one.
+        of sums). A `select` evaluates both sides, so it is not one. What an `If` around the
+        statement says is not among them.
     """
 
     buffer: int
@@ -130,6 +131,19 @@ class Statement:
     def touches(self) -> list[Access]:
         """Elements that it touches apart from the loads in its expressions."""
         raise NotImplementedError
+
+    def bodies(self) -> tuple[list[Any], ...]:
+        """The lists of statements that stand inside of it, in the order of the text."""
+        return ()
+
+    def with_bodies(self, made: Mapping[int, list[Any]]) -> Self:
+        """A copy with other lists of statements: `made` has them by the `id` of the old ones."""
+        new = object.__new__(type(self))
+        new.__dict__.update(self.__dict__)
+        for name, value in self.__dict__.items():
+            if isinstance(value, list):
+                setattr(new, name, made[id(value)])
+        return new
 
 
 def _exprs(value: Any) -> Iterator[Expr]:
@@ -454,10 +468,53 @@ class Loop(Statement):
 
     aside = ("index", "chunk")
 
+    def bodies(self) -> tuple[list[Any], ...]:
+        return self.body, self.flush
+
     @property
     def is_plain(self) -> bool:
         """Whether its rounds are 0, 1, … `extent` - 1, whatever happens around it."""
         return self.start is None and self.stop is None and self.step == 1
+
+
+@dataclass(eq=False)
+class If(Statement):
+    """if condition: then, else: orelse
+
+    The condition is evaluated once. Only the side that it chooses runs: what the other one reads is
+    not read, and may lie outside of its axis.
+    """
+
+    condition: Expr
+    then: list[Any] = field(default_factory=list)
+    orelse: list[Any] = field(default_factory=list)
+
+    def bodies(self) -> tuple[list[Any], ...]:
+        return self.then, self.orelse
+
+    def touches(self) -> list[Access]:
+        return []
+
+
+@dataclass(eq=False)
+class While(Statement):
+    """while condition: body
+
+    The condition is evaluated anew before each round, so perhaps once, and then no round runs.
+
+    most : how many rounds there may be, None for any number. Where the condition still holds behind
+        so many, the function leaves with status 3.
+    """
+
+    condition: Expr
+    body: list[Any] = field(default_factory=list)
+    most: int | None = None
+
+    def bodies(self) -> tuple[list[Any], ...]:
+        return (self.body,)
+
+    def touches(self) -> list[Access]:
+        return []
 
 
 def _begun(write: Access, begin: Expr) -> list[Access]:

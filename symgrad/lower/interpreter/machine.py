@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from symgrad.errors import InternalError
 from symgrad.expr.node import Expr
 from symgrad.expr.walk import toposort
 from symgrad.lower.interpreter.memory import (
@@ -25,7 +26,7 @@ from symgrad.lower.interpreter.steps import STEPS
 from symgrad.lower.interpreter.tape import Tape
 from symgrad.lower.program import Program, line_of, statements
 from symgrad.lower.scalar import LOAD
-from symgrad.lower.statements import Buffer, Flush, Loop, Store, Turns
+from symgrad.lower.statements import Buffer, Flush, If, Loop, Store, Turns, While
 
 _MOST_FAULTS = 20  # that are told apart
 
@@ -172,6 +173,10 @@ class Machine:
             if s.lanes:
                 return self._lanes(s)
             return self._shared(s) if s.shared else self._loop(s, block)
+        if isinstance(s, (If, While)):
+            if block is not None:
+                raise InternalError("a branch in a block of lanes cannot be run")
+            return self._if(s) if isinstance(s, If) else self._while(s)
         step = STEPS[type(s)](self, s)
         if block is None:
             return lambda: self._execute(s, step)
@@ -207,6 +212,36 @@ class Machine:
         step()
         made, self.made = self.made, None
         noted(made)
+
+    def _condition(self, s: If | While) -> Callable[[], bool]:
+        tape = self.tape(s.condition)
+        found: list[Any] = [None]
+
+        def evaluate() -> None:
+            found[:] = tape()
+
+        def holds() -> bool:
+            self._execute(s, evaluate)
+            return bool(found[0])
+
+        return holds
+
+    def _if(self, s: If) -> Thunk:
+        holds, then, orelse = self._condition(s), self.body(s.then, None), self.body(s.orelse, None)
+        return lambda: self._run(then if holds() else orelse)
+
+    def _while(self, s: While) -> Thunk:
+        holds, body = self._condition(s), self.body(s.body, None)
+
+        def run() -> None:
+            done = 0
+            while holds():
+                if done == s.most:
+                    raise Stop(3)
+                self._run(body)
+                done += 1
+
+        return run
 
     def _rounds(self, loop: Loop) -> Callable[[], range]:
         start = (lambda: 0) if loop.start is None else self.number(loop.start)

@@ -27,7 +27,7 @@ _MANY = -1  # rounds
 class Outcome:
     """What a run of a program came to.
 
-    status : 0, or 1 or 2 as of the C function
+    status : 0, or 1, 2 or 3 as of the C function
     outputs : an array for each of `Program.outputs`; not meaningful unless status is 0
     faults : a text for each kind of fault, statement and buffer
     """

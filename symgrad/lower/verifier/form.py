@@ -14,9 +14,10 @@ from symgrad.lower.scalar import INDEX, loads
 from symgrad.lower.statements import (
     Flush,
     Loop,
+    While,
     values,
 )
-from symgrad.lower.verifier.view import GIVEN, READ_ONLY, View
+from symgrad.lower.verifier.view import GIVEN, READ_ONLY, Place, View
 
 
 def form(p: View) -> Iterator[str]:
@@ -26,6 +27,15 @@ def form(p: View) -> Iterator[str]:
             yield f"loop i{loop.index.attrs[0]}: extent {loop.extent}, step, or lanes {loop.lanes}"
         if (loop.lanes or loop.chunks) and not loop.is_plain:
             yield f"loop i{loop.index.attrs[0]} has lanes and a start, a stop or a step"
+    for s, path in p.leaves:
+        if s.bodies() and any(loop.lanes for loop in path):
+            yield f"{type(s).__name__} in a block of lanes"
+        if (
+            isinstance(s, While)
+            and s.most is not None
+            and any(loop.shared or loop.simd for loop in path)
+        ):
+            yield "a While with a limit may leave a loop that is shared or a vector"
     for place in p.places:
         a = place.access
         buffer = p.buffers.get(a.buffer)
@@ -53,27 +63,40 @@ def scope(p: View) -> Iterator[str]:
     chunks = {loop.chunk for loop, _ in p.loops if loop.chunk is not None}
     for s, path in p.leaves:  # what is flushed stands in the chunk
         yield from _unbound(values(s), path, type(s).__name__, chunks if type(s) is Flush else ())
-    bodies: dict[int, tuple[Loop, ...]] = {id(p.program.body): ()}
-    for loop, path in p.loops:
-        bodies[id(loop.body)] = (*path, loop)
+    root = id(p.program.body)
     for number, places in p.of_buffer.items():
-        buffer = p.buffers[number]
-        home: tuple[Loop, ...] | None = ()
+        buffer, home = p.buffers[number], root
         if buffer.home is not None and buffer.role not in GIVEN:
-            home = bodies.get(id(buffer.home))
-        if home is None:
+            home = id(buffer.home)
+        if home not in p.paths:
             yield f"{buffer.name} has a home that is no body of the program"
             continue
-        if buffer.role == "scalar":  # C declares it where it is set first
-            home = max(home, next((q.path for q in places if q.access.writes), ()), key=len)
-        outside = [q for q in places if q.path[: len(home)] != home]
+        if buffer.role == "scalar":
+            home = _declared(home, root, next((q for q in places if q.access.writes), None))
+        outside = [q for q in places if home not in (root, *q.bodies)]
         if outside:
             yield f"{p.name(outside[0])}: outside of the body that declares it"
-        around = {loop.index for loop in home}
+        around = {loop.index for loop in p.paths[home]}
         for axis in set(range(len(buffer.shape))) - set(buffer.kept_axes):
             entries = {q.access.fixed.get(axis) for q in places}
             if len(entries) > 1 or not entries <= around:
                 yield f"{buffer.name} does not keep axis {axis}, where it has several elements"
+
+
+def _declared(home: int, root: int, first: Place | None) -> int:
+    """The body where C declares a local variable: where it is set first.
+
+    Branches inside of its home make an exception: it is declared before these.
+    """
+    bodies = [root, *first.bodies] if first is not None else []
+    if first is None or home not in bodies:
+        return home
+    start = bodies.index(home)
+    for (s, _), body in zip(first.around[start:], bodies[start + 1 :], strict=True):
+        if not isinstance(s, Loop):
+            break
+        home = body
+    return home
 
 
 def _unbound(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from symgrad.expr.node import Expr
 from symgrad.expr.walk import toposort
 from symgrad.lower.bounds import Form, constant, plus
-from symgrad.lower.program import statements
+from symgrad.lower.program import bodies_of, statements
 from symgrad.lower.scalar import LOAD
 from symgrad.lower.statements import (
     Best,
@@ -21,7 +21,7 @@ from symgrad.lower.statements import (
     is_flat,
 )
 from symgrad.lower.verifier.ranges import is_empty
-from symgrad.lower.verifier.view import GIVEN, Place, View, loops_of
+from symgrad.lower.verifier.view import GIVEN, Place, View
 
 
 def races(p: View) -> Iterator[str]:
@@ -80,10 +80,7 @@ def _is_private(p: View, number: int, loop: Loop, kinds: list[str]) -> bool:
 
 
 def _declared_in(p: View, buffer: Buffer, loop: Loop) -> bool:
-    homes = {id(loop.body)}
-    for inner, _ in loops_of(loop.body):
-        homes.add(id(inner.body))
-    return id(buffer.home) in homes
+    return any(buffer.home is body for body in bodies_of(loop.body))
 
 
 def _only_adds(places: Sequence[Place]) -> bool:

@@ -14,16 +14,20 @@ from symgrad.lower.statements import (
     Access,
     Check,
     Flush,
+    Loop,
     Mode,
+    While,
 )
-from symgrad.lower.verifier.view import READ_ONLY, Place, View, spelled
+from symgrad.lower.verifier.view import READ_ONLY, Around, Place, View, spelled
+
+Written = dict[int, dict[int, tuple[float, float]]]  # of a buffer and axis: from where to where
 
 
 def in_range(p: View) -> Iterator[str]:
     """Every access stays inside every axis of its buffer."""
     for place in _in_order(p):
         a, buffer = place.access, p.buffers[place.access.buffer]
-        facts = p.bounds.facts(a.when)
+        facts = p.bounds.facts((*a.when, *p.holding(place)))
         if a.run is not None:
             last = plus(flat_form(p, a), constant(a.run))
             room = plus(constant(math.prod(buffer.shape)), last, -1)
@@ -39,15 +43,42 @@ def in_range(p: View) -> Iterator[str]:
 
 
 def _in_order(p: View) -> Iterator[Place]:
-    """The accesses in the order of the text, with what has been checked before each."""
-    checks = [(k, s, path) for k, (s, path) in enumerate(p.leaves) if isinstance(s, Check)]
+    """The accesses in the order of the text, with what has been checked before each.
+
+    A check in a side of an `If`, or in a `While`, tells nothing of what stands outside; nor does
+    one of what has changed since.
+    """
+    waiting = [k for k, (s, _) in enumerate(p.leaves) if isinstance(s, Check)]
+    ends = {k: _end_of_check(p, k) for k in waiting}
+    fleeting = any(around or until < math.inf for around, until in ends.values())
+    known: list[int] = []
+
+    def holds(k: int, place: Place) -> bool:
+        around, until = ends[k]
+        return place.position < until and place.around[: len(around)] == around
+
     for place in p.places:
-        while checks and checks[0][0] < place.position:
-            _, s, path = checks.pop(0)
-            p.bounds.add_check(s, path)
+        while waiting and waiting[0] < place.position:
+            known.append(waiting.pop(0))
+            p.bounds.add_check(*p.leaves[known[-1]])
+        if fleeting and not all(holds(k, place) for k in known):
+            known = [k for k in known if holds(k, place)]
+            p.bounds.drop_checks()
+            for k in known:
+                p.bounds.add_check(*p.leaves[k])
         yield place
-    for _, s, path in checks:
-        p.bounds.add_check(s, path)
+    p.bounds.drop_checks()
+    for k, (around, until) in ends.items():  # for other rules
+        if not around and until == math.inf:
+            p.bounds.add_check(*p.leaves[k])
+
+
+def _end_of_check(p: View, position: int) -> tuple[Around, float]:
+    """The bodies inside of which a check tells something, and the position up to which it does."""
+    s, around = p.leaves[position][0], p.around[position]
+    sides = [k for k, (outer, _) in enumerate(around, 1) if not isinstance(outer, Loop)]
+    scope = around[: max(sides, default=0)]
+    return scope, p.until(s.value, scope, position)
 
 
 def _beyond(
@@ -102,11 +133,7 @@ def initialised(p: View) -> Iterator[str]:
     Results are read by the caller. A value that the round before has left counts if the read is
     guarded against the first round.
     """
-    written: dict[int, dict[int, tuple[float, float]]] = {}
-    everywhere: dict[int, dict[int, tuple[float, float]]] = {}
-    for place in p.places:
-        if place.access.mode is Mode.WRITE:
-            _extend(p, everywhere, place)
+    flow, everywhere = _Flow(p), _Everywhere(p)
     zeroed = {
         s.partial.number
         for loop, _ in p.loops
@@ -119,14 +146,16 @@ def initialised(p: View) -> Iterator[str]:
         if buffer.role in READ_ONLY or buffer.number in zeroed:
             continue
         if a.mode is not Mode.WRITE:
-            reach = (everywhere if a.when and place.path else written).get(a.buffer)
+            known = everywhere.at(place) if a.when and place.path else flow.at(place)
+            reach = known.get(a.buffer)
             if reach is None:
                 if not is_empty(place):
                     yield f"{p.name(place)}: nothing has been written there"
             else:
                 yield from _unwritten(p, place, reach)
         if a.mode is Mode.WRITE:
-            _extend(p, written, place)
+            _extend(p, flow.at(place), place)
+    written = flow.end()
     for b in p.program.outputs:
         for axis, n in enumerate(b.shape if b.size else ()):
             low, high = written.get(b.number, {}).get(axis, (0, -1))
@@ -134,6 +163,83 @@ def initialised(p: View) -> Iterator[str]:
                 yield f"result {b.name}: of axis {axis}, only {low:g} to {high:g} has been written"
         if not b.shape and b.number not in written:
             yield f"result {b.name}: nothing has been written there"
+
+
+class _Flow:
+    """What has been written, in the order of the text.
+
+    Behind an `If` that is what both sides have written; behind a `While`, of which there may be no
+    round, what was written before.
+    """
+
+    def __init__(self, p: View) -> None:
+        self.now: Written = {}
+        self._sides = p.sides
+        self._open: list[tuple[Any, int, Written, list[Written]]] = []  # with what was before
+
+    def at(self, place: Place) -> Written:
+        """Where the text has come to a place."""
+        return self._moved(self._sides[place.position])
+
+    def end(self) -> Written:
+        return self._moved(())
+
+    def _moved(self, sides: Around) -> Written:
+        same = 0
+        while same < min(len(sides), len(self._open)) and sides[same] == self._open[same][:2]:
+            same += 1
+        while len(self._open) > same:
+            s, _, before, ends = self._open.pop()
+            ends = [*ends, self.now]
+            if len(self._open) == same < len(sides) and sides[same][0] is s:  # the other side
+                self._open.append((*sides[same], before, ends))
+                self.now = _copy(before)
+                same += 1
+            else:
+                self.now = before if isinstance(s, While) else _of_both(before, ends)
+        for s, k in sides[same:]:
+            self._open.append((s, k, self.now, []))
+            self.now = _copy(self.now)
+        return self.now
+
+
+class _Everywhere:
+    """What is written at all where a place is reached, before it or behind it in another round."""
+
+    def __init__(self, p: View) -> None:
+        self._p, flow = p, _Flow(p)
+        self._writes = [q for q in p.places if q.access.mode is Mode.WRITE]
+        for place in self._writes:
+            _extend(p, flow.at(place), place)
+        self._known: dict[Around, Written] = {(): flow.end()}
+
+    def at(self, place: Place) -> Written:
+        sides = self._p.sides[place.position]
+        if sides not in self._known:
+            found = self._known[sides] = _copy(self._known[()])
+            for q in self._writes:
+                inside = self._p.sides[q.position]
+                if sides[: len(inside)] == inside:
+                    _extend(self._p, found, q)
+        return self._known[sides]
+
+
+def _of_both(before: Written, ends: list[Written]) -> Written:
+    """What both sides of an `If` have written; of one without statements, what was before."""
+    one, two = ends if len(ends) == 2 else (before, *ends)
+    found: Written = {}
+    for number in one.keys() & two.keys():
+        axes = {
+            a: (max(low, two[number][a][0]), min(high, two[number][a][1]))
+            for a, (low, high) in one[number].items()
+        }
+        if all(low <= high for low, high in axes.values()):
+            found[number] = axes
+    return found
+
+
+def _copy(written: Written) -> Written:
+    return {number: dict(axes) for number, axes in written.items()}
 
 
 def _extend(p: View, reach: dict[int, Any], place: Place) -> None:

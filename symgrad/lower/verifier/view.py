@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,29 +12,44 @@ from symgrad.expr.node import CONST, Expr, const_value
 from symgrad.expr.walk import toposort
 from symgrad.lower.access import accesses_of
 from symgrad.lower.bounds import Bounds
-from symgrad.lower.program import Program, statements
-from symgrad.lower.scalar import INDEX, LOAD
+from symgrad.lower.program import Program, bodies_of
+from symgrad.lower.scalar import INDEX, LOAD, loads
 from symgrad.lower.statements import (
     Access,
     Buffer,
+    If,
     Loop,
     Store,
+    While,
 )
 from symgrad.lower.tuning import Tuning
+from symgrad.ops.elementwise import invert
 
 READ_ONLY = ("in", "data", "constant")
 GIVEN = (*READ_ONLY, "out")
 _SPELLED = 40  # nodes of an index that a message spells out
 
 
+Around = tuple[tuple[Any, int], ...]  # statements, and in which of its bodies something stands
+
+
 @dataclass(frozen=True)
 class Place:
-    """An access, the statement that makes it, the loops around, and its position in the text."""
+    """An access, the statement that makes it, the loops around, and its position in the text.
+
+    around : all bodies that it stands in, from the outside in, but for that of the program
+    """
 
     access: Access
     statement: Any
     path: tuple[Loop, ...]
     position: int
+    around: Around
+
+    @property
+    def bodies(self) -> list[int]:
+        """The `id` of each of these bodies."""
+        return [id(s.bodies()[k]) for s, k in self.around]
 
 
 class View:
@@ -44,17 +60,51 @@ class View:
         self.placed = program.workspace_bytes >= 0
         self.buffers = {b.number: b for b in program.buffers}
         self.bounds = Bounds(program.body, self.buffers)
-        self.leaves = list(statements(program.body))
+        found = list(leaves_of(program.body))
+        self.leaves = [(s, path) for s, path, _ in found]
+        self.around = [around for _, _, around in found]
+        self.sides = [_sides(around) for around in self.around]
         self.places = [
-            Place(access, s, path, position)
-            for position, (s, path) in enumerate(self.leaves)
+            Place(access, s, path, position, around)
+            for position, (s, path, around) in enumerate(found)
             for access in accesses_of(s)
         ]
         self.of_buffer: dict[int, list[Place]] = {}
         for place in self.places:
             self.of_buffer.setdefault(place.access.buffer, []).append(place)
         self.loops = list(loops_of(program.body))
+        self.paths = paths_of(program.body)
+        self._starts: dict[int, int] = {}  # of statements with bodies: the first position inside
+        for position, (s, _, around) in enumerate(found):
+            for outer, _ in (*around, (s, 0)):
+                self._starts.setdefault(id(outer), position)
         self.partial = {s.partial.number for s, _ in self.leaves if has_partial(s)}
+
+    def holding(self, place: Place) -> list[Expr]:
+        """What holds where something stands, by the branches around."""
+        found = []
+        for depth, (s, k) in enumerate(place.around, 1):
+            if isinstance(s, (If, While)):
+                condition = invert(s.condition) if k else s.condition
+                until = self.until(s.condition, place.around[:depth], self._starts[id(s)])
+                if place.position < until:
+                    found.append(condition)
+        return found
+
+    def until(self, value: Expr, around: Around, position: int) -> float:
+        """The first position inside of some bodies where a value known before may be another one.
+
+        That is behind a statement that changes what the value loads, or where a loop around that
+        statement begins.
+        """
+        end = math.inf
+        for n in loads((value,)):
+            for q in self.of_buffer[n.attrs[0]]:
+                inside = q.around[: len(around)] == around and q.position >= position
+                if q.access.writes and inside:
+                    again = [s for s, _ in q.around[len(around) :] if not isinstance(s, If)]
+                    end = min(end, self._starts[id(again[0])] if again else q.position + 1)
+        return end
 
     def name(self, place: Place) -> str:
         """An access in words."""
@@ -75,15 +125,47 @@ def has_partial(s: Any) -> bool:
     return isinstance(s, Store) and s.partial is not None
 
 
+def _sides(around: Around) -> Around:
+    """Those of some bodies that may not run, or run again by what happens inside."""
+    return tuple((s, k) for s, k in around if not isinstance(s, Loop))
+
+
+def leaves_of(body: list[Any]) -> Iterator[tuple[Any, tuple[Loop, ...], Around]]:
+    """What `statements` gives, with all bodies around each."""
+    stack: list[tuple[Any, tuple[Loop, ...], Around]] = [(s, (), ()) for s in reversed(body)]
+    while stack:
+        s, path, around = stack.pop()
+        if not isinstance(s, Loop):
+            yield s, path, around
+        for k, inside in reversed(list(enumerate(s.bodies()))):
+            inner, here = _inner(path, s, k), (*around, (s, k))
+            stack.extend((one, inner, here) for one in reversed(inside))
+
+
+def paths_of(body: list[Any]) -> dict[int, tuple[Loop, ...]]:
+    """The loops around each list of statements, by its `id`."""
+    found: dict[int, tuple[Loop, ...]] = {id(body): ()}
+    for outer in bodies_of(body):
+        for s in outer:
+            for k, inside in enumerate(s.bodies()):
+                found[id(inside)] = _inner(found[id(outer)], s, k)
+    return found
+
+
+def _inner(path: tuple[Loop, ...], s: Any, k: int) -> tuple[Loop, ...]:
+    """The loops around a body of a statement; what is flushed by a loop stands outside of it."""
+    return (*path, s) if isinstance(s, Loop) and k == 0 else path
+
+
 def loops_of(body: list[Any]) -> Iterator[tuple[Loop, tuple[Loop, ...]]]:
-    """Every loop with those around it; what is flushed by a loop stands outside of it."""
+    """Every loop with those around it."""
     stack: list[tuple[Any, tuple[Loop, ...]]] = [(s, ()) for s in reversed(body)]
     while stack:
         s, path = stack.pop()
         if isinstance(s, Loop):
             yield s, path
-            stack += [(inner, path) for inner in reversed(s.flush)]
-            stack += [(inner, (*path, s)) for inner in reversed(s.body)]
+        for k, inside in reversed(list(enumerate(s.bodies()))):
+            stack += [(one, _inner(path, s, k)) for one in reversed(inside)]
 
 
 def spelled(e: Expr, buffers: dict[int, Buffer]) -> str:

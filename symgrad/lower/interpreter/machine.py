@@ -415,5 +415,3 @@ def _parts(body: Sequence[Any], without: Loop | None = None) -> list[Any]:
         elif hasattr(item, "__dataclass_fields__"):
             stack.extend(getattr(item, f.name) for f in fields(item))
     return found + [n for n in toposort(exprs) if n.op is LOAD]
-
-

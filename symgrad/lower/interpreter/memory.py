@@ -229,5 +229,3 @@ class Region:
 
     def _meets(self, a: Mode, b: Mode) -> bool:
         return a is not b or a is Mode.WRITE or a is Mode.ADD and not self.serial
-
-

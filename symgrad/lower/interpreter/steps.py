@@ -142,7 +142,6 @@ def _merge(m: Machine, s: Merge) -> Thunk:
 def _add_to(
     buffer: Memory, to: Index, carry: Memory | None, lost: Index, x: Any, begins: bool
 ) -> None:
-
     """Element = x, or += x with what that rounds away."""
     if begins:
         buffer.write(to, x)

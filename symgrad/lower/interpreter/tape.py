@@ -140,5 +140,3 @@ def _without_lazy(roots: Iterable[Expr], known: set[Expr]) -> set[Expr]:
             found.add(node)
             stack.extend(node.args[:1] if node.op is GUARD else node.args)
     return found
-
-

@@ -75,6 +75,9 @@ TINY = replace(
     chunk_blocks=2,
     chunk_from_work=1,
     local_bytes=64,
+    fetch_from_bytes=0,
+    powers_from_points=1,
+    lanes_of_powers=4,
 )
 LOOPS = dict(straight_operations=0)  # inner loops stay loops
 RAGGED = dict(lane_counts=(3, 2))  # blocks that fours do not fill
@@ -219,6 +222,10 @@ def turned(angles, x):
     return (1.5 + both**2) ** 0.7 * x[:, 2:4]
 
 
+def powers(x):
+    return np.abs(x) ** 0.7 * np.abs(x[:, :1]) ** 2.5
+
+
 def network(v, w, x):
     return np.sum(np.tanh(np.tanh(x @ v) @ w) ** 2)
 
@@ -277,6 +284,7 @@ FUNCTIONS = {
     ),
     "solved": (solved, normals((4, 4), (4, 2))),
     "scanned": (scanned, normals((12, 3))),
+    "powers": (powers, normals((11, 3))),
     "long sums": (lambda a, b: a @ b, normals((7, 40), (40, 9))),
 }  # fmt: skip
 
@@ -284,13 +292,13 @@ FUNCTIONS = {
 # Kinds of statements and loops that each way must reach.
 ALWAYS = "Store Zero Check Best Call lanes flush"
 EXPECTED = {
-    "straight": "Panels Tiles Merge Flush Rows Turns again in_order",
+    "straight": "Panels Tiles Merge Flush Rows Fetch Turns Powers again in_order",
     "loops": "Panels Tiles Merge Flush Rows in_order",
     "ragged": "Panels Tiles Merge Flush chunks shared members in_order",
-    "points": "Flush Rows Turns again chunks",
+    "points": "Flush Rows Fetch Turns Powers again chunks",
     "points in loops": "Flush Rows",
-    "threads": "Panels Tiles Merge Flush Rows Turns again chunks shared members",
-    "blas": "Panels Tiles Gemm Merge Flush Rows Turns again",
+    "threads": "Panels Tiles Merge Flush Rows Fetch Turns Powers again chunks shared members",
+    "blas": "Panels Tiles Gemm Merge Flush Rows Fetch Turns Powers again",
 }
 
 
@@ -571,7 +579,7 @@ def test_status():
 def test_a_missing_claim_is_noticed():
     """Claims with one kind of statement left out, each in turn."""
     seen = set()
-    for name in ("logistic", "turned", "network", "nearest", "solved"):
+    for name in ("logistic", "turned", "powers", "network", "nearest", "solved"):
         f, arrays = FUNCTIONS[name]
         graph = sg.trace(f, *arrays).simplify()
         names = [f"x{k}" for k in range(len(arrays))], ["y0", "y1", "y2"][: len(graph.outs)]
@@ -583,7 +591,7 @@ def test_a_missing_claim_is_noticed():
             interpret(program, graph.flat(arrays, {}), observer=claims)
             assert {k for k, _ in claims.missing} <= {kind.__name__}
             seen |= {k for k, _ in claims.missing}
-    assert seen >= set("Store Zero Flush Merge Best Call Panels Tiles Rows Turns".split())
+    assert seen >= set("Store Zero Flush Merge Best Call Panels Tiles Rows Turns Powers".split())
 
 
 def seen_by_running(program: Program, calls, expected) -> bool:

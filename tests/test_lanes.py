@@ -19,13 +19,13 @@ import pytest
 import symgrad as sg
 from support import queries
 from support.agreement import close
-from support.codegen import tuned
+from support.codegen import FUSES, tuned
 from support.lane_functions import Points
 from support.sanitized import needs_sanitizers, run_sanitized
 from support.tunings import LOOPS
 from symgrad.errors import SymgradWarning
 from symgrad.generate import source_of
-from symgrad.lower.statements import Rows
+from symgrad.lower.statements import Fetch, Powers, Rows
 
 MARK = "SG_SIMD"  # stands before every loop over lanes
 
@@ -179,6 +179,8 @@ def test_written_out(n):
     compiled = sg.compile(by_camera, *args)
     text = compiled.c_source
     assert "sg_turns(" in text
+    fetched = queries.has(queries.program(compiled), Fetch)
+    assert fetched == (n == 3000)
     assert ("_next" in text) == (n % 16 > 0)  # the last block overlaps the one before
     v = points[point] - cameras[camera][:, :3]
     length = np.linalg.norm(v, axis=1)[:, None]
@@ -204,12 +206,27 @@ def powers(x, y):
 
 
 @pytest.mark.parametrize("n", [1024, 1043])
-def test_powers(n):
+def test_powers_in_steps(n):
     rng = np.random.default_rng(n)
     x, y = rng.uniform(0.1, 2, size=(2, n))
     compiled = sg.compile(powers, x, y)
+    in_steps = queries.count(queries.program(compiled), Powers)
+    assert in_steps == 2  # a base is no sine and no power
     close(compiled(x, y), powers(x, y), 1e-13)
     close(sg.compile(powers, x, y, threads=2)(x, y), compiled(x, y), 0)
+    few = sg.compile(powers, x[:1000], y[:1000])
+    assert not queries.has(queries.program(few), Powers)
+
+
+@needs_sanitizers
+@pytest.mark.slow
+@pytest.mark.parametrize("option", ["", *["-mfma -DSG_VECTORIZE"] * FUSES])
+def test_powers_in_steps_under_sanitizers(option, tmp_path):
+    """By the library, and by code of our own where the processor has fused multiply-add."""
+    x, y = np.random.default_rng(1).uniform(0.1, 2, size=(2, 1043))
+    source, like = sg.compile(powers, x, y).source, [np.empty_like(x) for _ in range(3)]
+    (got,) = run_sanitized([source], [[x, y]], [like], tmp_path, option)
+    close(tuple(got), powers(x, y), 1e-13)
 
 
 def moved_about(width, dtype="float64"):

@@ -41,6 +41,8 @@ CONSTANTS = {
     "_WRITTEN_OUT", "_TREE_LIMIT",
     # More than there is of anything.
     "NEVER",
+    # The exponents for which sg_powers is made; a line of a cache.
+    "_MOST_EXPONENT", "_LINE_BYTES",
 }  # fmt: skip
 
 

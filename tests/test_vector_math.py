@@ -19,7 +19,8 @@ import mpmath
 import numpy as np
 import pytest
 
-from support.codegen import c_of
+import symgrad as sg
+from support.codegen import FUSES, c_of
 from symgrad.expr.node import arg, bind
 from symgrad.expr.op import OPS
 from symgrad.ops.elementwise import vector_functions
@@ -272,6 +273,20 @@ def faults(name: str, dtype: str) -> list[str]:
 def test_nasty_places(name, dtype):
     found = faults(name, dtype)
     assert not found, f"{len(found)}: " + "; ".join(found[:5])
+
+
+@pytest.mark.parametrize("exponent", [0.7, -0.3, 1.7, -1.5, 1e-5, 1 / 3, 33.3, -63.9, 64 - 2**-46])
+def test_powers_by_own_code(exponent):
+    """Bases of every size to a constant exponent, many of them."""
+    x = nasty(np.float64)
+    x = np.concatenate([x, np.exp(np.random.default_rng(7).uniform(-9, 9, 1500))])
+    compiled = sg.compile(lambda x: x**exponent, x)
+    assert "sg_powers(" in compiled.c_source
+    got, plain = compiled(x), np.array([libm.pow(v, exponent) for v in x])
+    np.testing.assert_array_equal(classes(got), classes(plain))
+    assert np.max(errors("pow", [x, np.full(x.shape, exponent)], got, plain)) < (
+        2 if FUSES else ULP
+    )
 
 
 if __name__ == "__main__":

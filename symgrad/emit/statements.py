@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import numpy as np
+
 from symgrad.emit import tree as c
 from symgrad.emit.body import Emitter, statement
 from symgrad.emit.expr import ZERO
 from symgrad.emit.lanes import LaneSum, Piece, Place
-from symgrad.emit.literals import C_TYPES
+from symgrad.emit.literals import C_TYPES, literal
 from symgrad.emit.serial import is_serial
 from symgrad.emit.strides import size_behind, steps_of
 from symgrad.emit.tree import integer
@@ -18,6 +20,7 @@ from symgrad.lower import statements as lowered
 from symgrad.lower.lanes import LANES
 from symgrad.lower.statements import Buffer, Store
 
+_LINE_BYTES = 64  # of a cache
 NULL = c.Name("NULL")
 SERIAL = c.Mark("SG_SERIAL")
 
@@ -148,6 +151,24 @@ def _turns(s: lowered.Turns, e: Emitter, depth: int) -> Piece:
     arrays = [c.Name(b.name) for b in (s.angles, s.rests, s.quarters)]
     # Its text comes with sg_turned, for which it takes the angles apart.
     return Piece(c.Do(c.Call("sg_turns", (integer(s.angles.size), *arrays))), Place.WHOLE)
+
+
+@statement.register
+def _powers(s: lowered.Powers, e: Emitter, depth: int) -> Piece:
+    args = [integer(s.bases.size), c.Name(s.bases.name), c.Lit(literal(s.exponent, "float64"))]
+    return Piece(c.Do(helper("sg_powers", "float64", *args, c.Name(s.results.name))), Place.WHOLE)
+
+
+@statement.register
+def _fetch(s: lowered.Fetch, e: Emitter, depth: int) -> Piece:
+    """The cache lines of results, which are written when the block is done."""
+    assert e.lanes is not None
+    point = c.Binary("*", c.Name(f"i{e.lanes.loop.index.attrs[0]}"), integer(s.elements))
+    place = c.Sum((c.Name(s.buffer.name), point, c.Name(e.lanes.name)))
+    line = _LINE_BYTES // np.dtype(s.buffer.dtype).itemsize
+    body = (c.Do(c.Call("SG_PREFETCH", (place,))),)
+    end = integer(s.elements * e.lanes.extent)
+    return Piece(c.For(e.lanes.name, ZERO, end, body, line), Place.WHOLE)
 
 
 @statement.register

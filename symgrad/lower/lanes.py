@@ -37,7 +37,7 @@ from symgrad.lower.statements import (
     is_flat,
     values,
 )  # fmt: skip
-from symgrad.lower.straight import TILE, Written, is_turned, straight
+from symgrad.lower.straight import TILE, Written, is_power, is_turned, straight
 from symgrad.lower.tuning import Tuning
 
 COSTLY = 10  # cost of an operation for which a loop of plain sums is put into lanes
@@ -158,7 +158,8 @@ class _Plan:
         if not self._is_nested():  # the compiler vectorises stores
             if not sums:
                 nodes = toposort([v for s, _ in self.leaves for v in values(s)])
-                return any(is_turned(n) for n in nodes)
+                points, tuning = self.loop.extent, self.tuning
+                return any(is_turned(n) or is_power(n, points, tuning) for n in nodes)
             return len(sums) < len(self.leaves) or self._is_costly()
         for s, path in self.leaves:
             if not isinstance(s, Store):
@@ -283,9 +284,12 @@ class _Plan:
         if self.straight is not None:
             for number in self.private:
                 by_number[number].role = "none"
-            loop.lanes = min(self.tuning.lane_counts[-1], loop.extent)
+            nodes = toposort([s.value for s in self.straight])
+            powers = any(is_power(n, loop.extent, self.tuning) for n in nodes)
+            few = self.tuning.lane_counts[-1]
+            loop.lanes = min(self.tuning.lanes_of_powers if powers else few, loop.extent)
             loop.again = True
-            loop.body[:] = Written(loop, buffers, by_number).out(self.straight)
+            loop.body[:] = Written(loop, buffers, by_number, self.tuning).out(self.straight)
             return self._share_among_threads(buffers[first:], next_index)
         counts, most = self.tuning.lane_counts, self.tuning.block_bytes
         fitting = [n for n in counts if n * self._lane_bytes() <= most] or [counts[-1]]

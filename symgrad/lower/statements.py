@@ -259,6 +259,32 @@ class Turns(Statement):
 
 
 @dataclass(eq=False)
+class Powers(Statement):
+    """Bases of a block of lanes to one power, in steps with loops over the lanes of their own."""
+
+    bases: Buffer
+    exponent: float
+    results: Buffer
+
+    def touches(self) -> list[Access]:
+        return [_part(self.bases, Mode.READ, ()), _part(self.results, Mode.WRITE, ())]
+
+
+@dataclass(eq=False)
+class Fetch(Statement):
+    """The places of the next results of a block of lanes, asked for while these are computed.
+
+    elements : how many a point has, one after another, in a buffer whose first axis is the points
+    """
+
+    buffer: Buffer
+    elements: int
+
+    def touches(self) -> list[Access]:  # addresses only
+        return []
+
+
+@dataclass(eq=False)
 class Rows(Statement):
     """The rows of a block of points, copied to or from an array of lanes several elements at once.
 

@@ -18,10 +18,21 @@ from symgrad.expr.op import Kind
 from symgrad.expr.walk import depends_on, rebuild, substitute, toposort, transform
 from symgrad.lower.program import statements, unused_name
 from symgrad.lower.scalar import COS_TURNED, GUARD, LOAD, SIN_TURNED, load_of
-from symgrad.lower.statements import Buffer, Loop, Rows, Store, Turns, is_flat, values
+from symgrad.lower.statements import (
+    Buffer,
+    Fetch,
+    Loop,
+    Powers,
+    Rows,
+    Store,
+    Turns,
+    is_flat,
+    values,
+)
 from symgrad.lower.tuning import Tuning
-from symgrad.ops.elementwise import ADD, COS, MAXIMUM, MINIMUM, MULTIPLY, SIN
+from symgrad.ops.elementwise import ADD, COS, MAXIMUM, MINIMUM, MULTIPLY, POWER, SIN
 
+_MOST_EXPONENT = 64  # of sg_powers, whose logarithms have bits enough for it
 TILE = 4  # elements of a row that are copied together
 _TURNED = {SIN: SIN_TURNED, COS: COS_TURNED}
 _COMBINED = {row.accumulates: row for row in (ADD, MULTIPLY, MAXIMUM, MINIMUM)}
@@ -115,8 +126,10 @@ class Written:
     What is not contiguous over the points is copied: rows of inputs before, rows of results behind.
     """
 
-    def __init__(self, loop: Loop, buffers: list[Buffer], by_number: dict[int, Buffer]) -> None:
-        self.loop, self.buffers, self.by_number = loop, buffers, by_number
+    def __init__(
+        self, loop: Loop, buffers: list[Buffer], by_number: dict[int, Buffer], tuning: Tuning
+    ) -> None:
+        self.loop, self.buffers, self.by_number, self.tuning = loop, buffers, by_number, tuning
         self.groups = itertools.count(1)  # each copy has a loop over the lanes of its own
         self._in_tiles = loop.lanes % TILE == 0
         self.swap: dict[Expr, Expr] = {}  # what is read or computed by statements before
@@ -124,10 +137,11 @@ class Written:
     def out(self, stores: list[Store]) -> list[Any]:
         """The statements; changes `stores` and adds buffers."""
         results = [s.value for s in stores]
-        before = [*self._rows(results), *self._turns(results)]
+        before = [*self._rows(results), *self._powers(results), *self._turns(results)]
         for s in stores:
             (s.value,) = substitute([s.value], self.swap)
-        return [*before, *stores, *self._results(stores)]
+        fetches, behind = self._results(stores)
+        return [*fetches, *before, *stores, *behind]
 
     def _rows(self, results: list[Expr]) -> list[Any]:
         """Copies of what a point reads that does not stand beside the same of the next point."""
@@ -160,6 +174,26 @@ class Written:
                 self.swap[node] = load_of(copy, _at(k))
         return copies
 
+    def _powers(self, results: list[Expr]) -> list[Any]:
+        """Bases with the same constant exponent, in an array; not bases made of sines or powers."""
+        nodes = toposort(results)
+        found = [n for n in nodes if is_power(n, self.loop.extent, self.tuning)]
+        moving = depends_on(nodes, [self.loop.index])
+        later = depends_on(nodes, [*found, *(n for n in nodes if is_turned(n))])
+        powers: dict[float, list[Expr]] = {}
+        for node in found:
+            if node.args[0] in moving and node.args[0] not in later:
+                powers.setdefault(float(const_value(node.args[1])), []).append(node)
+        out: list[Any] = []
+        for exponent, users in powers.items():
+            bases, raised = (self._array(n, len(users), "float64") for n in ("bases", "powers"))
+            group = next(self.groups)
+            values = substitute([node.args[0] for node in users], self.swap)
+            out += [Store(bases, _at(k), v, apart=group) for k, v in enumerate(values)]
+            out.append(Powers(bases, exponent, raised))
+            self.swap.update((node, load_of(raised, _at(k))) for k, node in enumerate(users))
+        return out
+
     def _turns(self, results: list[Expr]) -> list[Any]:
         """The angles whose sin and cos are taken, in one array; not angles made of other sines."""
         nodes = toposort(results)
@@ -180,16 +214,20 @@ class Written:
         stores = [Store(turns.angles, _at(k), v, apart=group) for k, v in enumerate(values)]
         return [*stores, turns]
 
-    def _results(self, stores: list[Store]) -> list[Any]:
-        """Rows of results go to arrays of lanes; the statements behind that copy these."""
+    def _results(self, stores: list[Store]) -> tuple[list[Any], list[Any]]:
+        """Rows of results in arrays of lanes; what is done before and behind."""
         members: dict[int, list[Store]] = {}
         for s in stores:
             if not self._is_contiguous(s.buffer, s.index):
                 members.setdefault(s.buffer.number, []).append(s)
+        fetches: list[Any] = []
         copies: list[Any] = []
         for number, found in members.items():
             target, group = self.by_number[number], next(self.groups)
             rows = self._array(f"{target.name}_lanes", len(found), target.dtype)
+            large = target.nbytes >= self.tuning.fetch_from_bytes
+            if large and found[0].index[0] is self.loop.index:
+                fetches.append(Fetch(target, math.prod(target.shape[1:])))
             found.sort(key=lambda s: _constants(s.index))
             as_rows = self._in_tiles and _is_run(target, [s.index for s in found])
             if as_rows:
@@ -198,7 +236,7 @@ class Written:
                 if not as_rows:
                     copies.append(Store(target, s.index, load_of(rows, _at(k)), apart=group))
                 s.buffer, s.index = rows, _at(k)
-        return copies
+        return fetches, copies
 
     def _array(self, name: str, elements: int, dtype: str) -> Buffer:
         name = unused_name(self.buffers, name)
@@ -227,6 +265,15 @@ class Written:
 def is_turned(node: Expr) -> bool:
     """Whether a node is the sine or cosine of an angle that is taken apart."""
     return node.op in _TURNED and node.dtype == "float64"
+
+
+def is_power(node: Expr, points: int, tuning: Tuning) -> bool:
+    """Whether a node is a power that sg_powers can take, and there are points enough for it."""
+    if node.op is not POWER or node.dtype != "float64" or node.args[1].op is not CONST:
+        return False
+    exponent = float(const_value(node.args[1]))
+    fits = abs(exponent) <= _MOST_EXPONENT and not exponent.is_integer()
+    return fits and points >= tuning.powers_from_points
 
 
 def _offset(buffer: Buffer, index: tuple[Expr, ...]) -> Expr:

@@ -92,6 +92,9 @@ class Tuning:
 
     straight_operations: int = 1500  # of one point; beyond it, loops are cheaper to compile
     straight_rounds: int = 16  # of one inner loop; longer sums are added up in parts
+    fetch_from_bytes: int = 256 * 1024  # of a result that does not stay in the L2 cache
+    powers_from_points: int = 1024  # whose powers are worth compiling code of our own
+    lanes_of_powers: int = 32  # as many chains side by side as a processor has under way
 
     # ---- C ---------------------------------------------------------------------------------------
 

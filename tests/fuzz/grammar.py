@@ -857,7 +857,7 @@ def program(seed: int, without: frozenset[str] = frozenset()) -> tuple[str, dict
     tuning = []
     if chance(0.5):
         wanted = {"matrices": ("small tiles", "short streams", "eager threads"),
-                  "points": ("eager threads",)}  # fmt: skip
+                  "vectors": ("powers",), "points": ("eager threads",)}  # fmt: skip
         often = wanted.get(w.profile, ())
         tuning = [n for n in TUNINGS if chance(0.6 if n in often else 0.22)]
         if "eager threads" in tuning and "threads" not in stages:

@@ -52,6 +52,7 @@ TUNINGS: dict[str, dict[str, Any]] = {
     "captured data": dict(constant_elements=2),
     "small blas": dict(blas_from_work=1, blas_block=8),
     "loops": dict(straight_operations=0),
+    "powers": dict(powers_from_points=2, fetch_from_bytes=1),
 }  # fmt: skip
 
 # What is switched off in turn to see which module a failure comes from.

@@ -100,6 +100,12 @@
 #define SG_NOINLINE
 #endif
 
+#if defined(__GNUC__)
+#define SG_PREFETCH(place) __builtin_prefetch((place), 1)
+#else
+#define SG_PREFETCH(place) ((void)0)
+#endif
+
 #if defined(SG_VECTORIZE) /* for compilers with -fopenmp-simd */
 #define SG_SIMD _Pragma("omp simd")
 #else
@@ -233,6 +239,15 @@ int bundle(const double *restrict cameras, const double *restrict points, const 
         SG_ALIGNED double out_1_lanes[96];
         for (ptrdiff_t i0 = i0_chunk * 256; i0 < i0_chunk_stop; i0 += 16) {
             SG_ALIGNED int64_t t5[16];
+            for (ptrdiff_t l0 = 0; l0 < 352; l0 += 8) {
+                SG_PREFETCH(out_0 + i0 * 22 + l0);
+            }
+            for (ptrdiff_t l0 = 0; l0 < 32; l0 += 8) {
+                SG_PREFETCH(out_2 + i0 * 2 + l0);
+            }
+            for (ptrdiff_t l0 = 0; l0 < 96; l0 += 8) {
+                SG_PREFETCH(out_1 + i0 * 6 + l0);
+            }
             SG_SIMD
             for (ptrdiff_t l0 = 0; l0 < 16; ++l0) {
                 const int64_t t4 = (int64_t)camera_index[(i0 + l0)];

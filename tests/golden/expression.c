@@ -27,6 +27,11 @@
 #define SG_API
 #define SG_NOINLINE
 #endif
+#if defined(__GNUC__) && !defined(__clang__) /* gcc -O3 would make, and compile, several versions of each loop */
+#define SG_KERNEL __attribute__((noinline, optimize("O2,tree-vectorize")))
+#else
+#define SG_KERNEL SG_NOINLINE
+#endif
 
 #if defined(SG_VECTORIZE) /* for compilers with -fopenmp-simd */
 #define SG_SIMD _Pragma("omp simd")
@@ -60,6 +65,102 @@ static inline double sg_real_of(uint64_t bits)
     union { double real; uint64_t bits; } u;
     u.bits = bits;
     return u.real;
+}
+#endif
+
+#if defined(SG_VECTORIZE) && defined(__FMA__)
+/* condition ? a : b as a choice of bits: compilers vectorise it in every loop. */
+static inline double sg_either(int condition, double a, double b)
+{
+    union { double real; uint64_t bits; } yes, no;
+    const uint64_t mask = (uint64_t)0 - (condition != 0);
+    yes.real = a;
+    no.real = b;
+    yes.bits = (yes.bits & mask) | (no.bits & ~mask);
+    return yes.real;
+}
+
+/* result = base^exponent for n bases, within 2 ulp. The exponent is no whole number, and 64 in size at most. The steps have
+   loops of their own: a processor sees only so far ahead, and each step is a long chain. */
+static SG_KERNEL void sg_powers(ptrdiff_t n, const double *restrict base, double exponent, double *restrict result)
+{
+    enum { most = 64 };
+    SG_ALIGNED double twos[most], s[most], s_low[most], p[most], p_low[most];
+    for (ptrdiff_t first = 0; first < n; first += most, base += most, result += most) {
+        const ptrdiff_t count = n - first < most ? n - first : most;
+        /* base = 2^twos m with m from sqrt(1/2) to sqrt(2); s + s_low = (m - 1) / (m + 1) */
+        SG_SIMD
+        for (ptrdiff_t i = 0; i < count; ++i) {
+            const int small = base[i] < 2.2250738585072014e-308;
+            const uint64_t bits = sg_bits_of(sg_either(small, base[i] * 18014398509481984.0, base[i]));
+            const uint64_t up = (bits + (UINT64_C(0x3ff0000000000000) - UINT64_C(0x3fe6a09e667f3bcd))) >> 52;
+            const double m = sg_real_of(bits - ((up - 1023) << 52));
+            const double sum = m + 1.0;
+            const double inverse = 1.0 / sum;
+            twos[i] = sg_real_of(up | UINT64_C(0x4330000000000000)) - sg_either(small, 4503599627371573.0, 4503599627371519.0);
+            s[i] = (m - 1.0) * inverse;
+            s_low[i] = fma(-s[i], m - (sum - 1.0), fma(-s[i], sum, m - 1.0)) * inverse;
+        }
+        /* log(m) = 2 atanh(s) = 2 (s + s w) with w = s^2 / 3 + s^4 / 5 + ...; p + p_low = exponent log(base) */
+        SG_SIMD
+        for (ptrdiff_t i = 0; i < count; ++i) {
+            const double z = s[i] * s[i];
+            const double z_low = fma(s[i], s[i], -z) + 2.0 * s[i] * s_low[i];
+            const double third = z * 0.3333333333333333;
+            const double third_low = fma(z, 0.3333333333333333, -third) + fma(z, 1.850371707708594e-17, z_low * 0.3333333333333333);
+            const double z2 = z * z;
+            const double a0 = fma(z, 0.14285714285714685, 0.2);
+            const double a1 = fma(z, 0.09090909168049924, 0.11111111110826383);
+            const double a2 = fma(z, 0.0666740439940617, 0.0769229744350359);
+            const double a3 = fma(z, 0.058621635304233734, 0.05853063232281699);
+            const double a = fma(z2 * z2, fma(z2, a3, a2), fma(z2, a1, a0));
+            const double w = fma(z2, a, third);
+            const double w_low = fma(z2, a, third - w) + third_low;
+            const double sw = s[i] * w;
+            const double sw_low = fma(s[i], w, -sw) + fma(s[i], w_low, s_low[i] * w);
+            const double half = s[i] + sw;
+            const double half_low = ((s[i] - half) + sw) + (s_low[i] + sw_low);
+            const double whole = twos[i] * 0.6931471805592082; /* exact: the first 40 bits of log(2) */
+            const double l = fma(2.0, half, whole);
+            const double l_low = fma(2.0, half, whole - l) + fma(twos[i], 7.371002565167799e-13, 2.0 * half_low);
+            p[i] = exponent * l;
+            p_low[i] = fma(exponent, l, -p[i]) + exponent * l_low;
+        }
+        /* exp(p + p_low) = 2^k exp(r) with |r| <= log(2) / 2; 2^k in two factors, since it may be out of range */
+        SG_SIMD
+        for (ptrdiff_t i = 0; i < count; ++i) {
+            const double shift = 6755399441055744.0; /* 1.5 * 2^52: the last bits of k + shift are k */
+            const double above = sg_either(p[i] < -746.0, -746.0, p[i]);
+            const double x = sg_either(above > 710.0, 710.0, above);
+            const double k = fma(x, 1.4426950408889634, shift) - shift;
+            const double r = fma(-k, 2.3190468138462996e-17, fma(-k, 0.6931471805599453, x)) + p_low[i];
+            const double z = r * r;
+            const double z2 = z * z;
+            const double b0 = fma(r, 0.1666666666666667, 0.5);
+            const double b1 = fma(r, 0.008333333333326084, 0.04166666666666667);
+            const double b2 = fma(r, 0.0001984126987500228, 0.0013888888888883711);
+            const double b3 = fma(r, 2.755725517000089e-06, 2.480158732567746e-05);
+            const double b4 = fma(r, 2.5105312729622103e-08, 2.755727347871858e-07);
+            const double b = fma(z2, fma(z2, fma(z, 2.09147553258932e-09, b4), fma(z, b3, b2)), fma(z, b1, b0));
+            const double half = fma(k, 0.5, shift);
+            const double rest = (k - (half - shift)) + shift;
+            const double two_half = sg_real_of((sg_bits_of(half) << 52) + UINT64_C(0x3ff0000000000000));
+            const double two_rest = sg_real_of((sg_bits_of(rest) << 52) + UINT64_C(0x3ff0000000000000));
+            const double power = (1.0 + fma(z, b, r)) * two_half * two_rest;
+            const double of_zero = sg_either(base[i] == 0.0, exponent > 0 ? 0.0 : (double)INFINITY, power);
+            const double of_real = sg_either(base[i] < 0.0, (double)NAN, of_zero);
+            const double of_all = sg_either(fabs(base[i]) > 1.7976931348623157e308, exponent > 0 ? (double)INFINITY : 0.0, of_real);
+            result[i] = sg_either(base[i] != base[i], base[i], of_all);
+        }
+    }
+}
+#else /* without fused multiply-add the function of the library is as good */
+static void sg_powers(ptrdiff_t n, const double *restrict base, double exponent, double *restrict result)
+{
+    SG_SIMD
+    for (ptrdiff_t i = 0; i < n; ++i) {
+        result[i] = pow(base[i], exponent);
+    }
 }
 #endif
 
@@ -135,23 +236,30 @@ static inline double sg_turned(double rest, double quarters, unsigned more)
 
 int expression(const double *restrict a, const double *restrict b, const double *restrict c, const double *restrict d, double *restrict out)
 {
-    SG_ALIGNED double angles[32];
-    SG_ALIGNED double rests[32];
-    SG_ALIGNED double quarters[32];
-    for (ptrdiff_t i0 = 0; i0 < 4096; i0 += 16) {
-        SG_ALIGNED double t0[16];
+    SG_ALIGNED double bases[32];
+    SG_ALIGNED double powers[32];
+    SG_ALIGNED double angles[64];
+    SG_ALIGNED double rests[64];
+    SG_ALIGNED double quarters[64];
+    for (ptrdiff_t i0 = 0; i0 < 4096; i0 += 32) {
+        SG_ALIGNED double t0[32];
         SG_SIMD
-        for (ptrdiff_t l0 = 0; l0 < 16; ++l0) {
+        for (ptrdiff_t l0 = 0; l0 < 32; ++l0) {
+            bases[l0] = a[(i0 + l0)];
+        }
+        sg_powers(32, bases, 2.5, powers);
+        SG_SIMD
+        for (ptrdiff_t l0 = 0; l0 < 32; ++l0) {
             angles[l0] = a[(i0 + l0)] * b[(i0 + l0)];
             t0[l0] = d[(i0 + l0)];
-            angles[l0 + 16] = a[(i0 + l0)] * t0[l0];
+            angles[l0 + 32] = a[(i0 + l0)] * t0[l0];
         }
-        sg_turns(32, angles, rests, quarters);
+        sg_turns(64, angles, rests, quarters);
         SG_SIMD
-        for (ptrdiff_t l0 = 0; l0 < 16; ++l0) {
-            const double t1 = c[(i0 + l0)];
-            const double t2 = 3.5 * pow(a[(i0 + l0)], 2.5) + t0[l0] * (sg_turned(rests[l0 + 16], quarters[l0 + 16], 1) / (1.0 + t0[l0] * t0[l0]));
-            const double t3 = sg_turned(rests[l0], quarters[l0], 0) + sg_turned(rests[l0], quarters[l0], 1) * exp(-(t1 * t1)) + t2;
+        for (ptrdiff_t l0 = 0; l0 < 32; ++l0) {
+            const double t1 = 3.5 * powers[l0] + t0[l0] * (sg_turned(rests[l0 + 32], quarters[l0 + 32], 1) / (1.0 + t0[l0] * t0[l0]));
+            const double t2 = c[(i0 + l0)];
+            const double t3 = t1 + (sg_turned(rests[l0], quarters[l0], 0) + sg_turned(rests[l0], quarters[l0], 1) * exp(-(t2 * t2)));
             out[(i0 + l0)] = t3;
         }
     }

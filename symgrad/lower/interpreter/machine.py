@@ -26,7 +26,17 @@ from symgrad.lower.interpreter.steps import STEPS
 from symgrad.lower.interpreter.tape import Tape
 from symgrad.lower.program import Program, line_of, statements
 from symgrad.lower.scalar import LOAD
-from symgrad.lower.statements import Buffer, Flush, If, Loop, Store, Turns, While
+from symgrad.lower.statements import (
+    Buffer,
+    Fetch,
+    Flush,
+    If,
+    Loop,
+    Powers,
+    Store,
+    Turns,
+    While,
+)
 
 _MOST_FAULTS = 20  # that are told apart
 
@@ -180,7 +190,7 @@ class Machine:
         step = STEPS[type(s)](self, s)
         if block is None:
             return lambda: self._execute(s, step)
-        if isinstance(s, Turns):  # of all lanes at once
+        if isinstance(s, (Turns, Powers, Fetch)):  # of all lanes at once
 
             def once() -> None:
                 self.env[block.slot] = block.begin

@@ -17,12 +17,14 @@ from symgrad.lower.statements import (
     Best,
     Call,
     Check,
+    Fetch,
     Flush,
     Gemm,
     Matrix,
     Merge,
     Mode,
     Panels,
+    Powers,
     Rows,
     Store,
     Tiles,
@@ -356,8 +358,33 @@ def _all_lanes(m: Machine) -> Iterator[int]:
         yield lane
 
 
+def _powers(m: Machine, s: Powers) -> Thunk:
+    bases, results = m.memory(s.bases), m.memory(s.results)
+    exponent = np.float64(s.exponent)
+
+    def run() -> None:
+        for index in bases.behind(()):
+            for lane in _all_lanes(m):
+                results.write(index, np.power(bases.read(index, lane), exponent), lane)
+
+    return run
+
+
+def _fetch(m: Machine, s: Fetch) -> Thunk:
+    """Addresses only, but of what is there."""
+    size = s.buffer.size
+
+    def run() -> None:
+        assert m.block is not None
+        end = (m.block.begin + m.block.extent) * s.elements
+        if end > size:
+            m.fault("outside", f"outside: fetch {s.buffer.name} up to {end} of {size} elements")
+
+    return run
+
+
 STEPS: dict[type, Callable[[Machine, Any], Thunk]] = {
-    Best: _best, Call: _call, Check: _check, Flush: _flush, Gemm: _gemm,
-    Merge: _merge, Panels: _panels, Rows: _rows, Store: _store, Tiles: _tiles,
+    Best: _best, Call: _call, Check: _check, Fetch: _fetch, Flush: _flush, Gemm: _gemm,
+    Merge: _merge, Panels: _panels, Powers: _powers, Rows: _rows, Store: _store, Tiles: _tiles,
     Turns: _turns, Zero: _zero,
 }  # fmt: skip

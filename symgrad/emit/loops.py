@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 from symgrad.emit import tree as c
 from symgrad.emit.blocks import blocks
 from symgrad.emit.body import Emitter, statement
@@ -56,7 +58,7 @@ def _outside(s: Loop, e: Emitter, depth: int) -> c.Statement:
     if _only_checks(s, pieces):
         return _checks(s, pieces, e)
     arrays = own_arrays(e, body, team=s.team) if s.shared else []
-    calls = e.tuning.vectors and any(traits(n).calls for n in body if not _has_loop(n))
+    calls = e.tuning.vectors and traits(*_directly(body)).calls
     if vector and calls and s.stop is not None:
         return _in_vectors(s, e, tuple(body))
     whole = (*[SCALAR] * (calls and not vector), *arrays, *body)
@@ -87,6 +89,20 @@ def _in_vectors(s: Loop, e: Emitter, body: tuple[c.Statement, ...]) -> c.Togethe
     ))  # fmt: skip
 
 
+def _directly(body: Iterable[c.Statement]) -> Iterator[c.Node]:
+    """What runs in a body without a loop around it, the condition of a `while` included."""
+    for node in body:
+        if isinstance(node, c.If):
+            yield node.condition
+            yield from _directly((*node.body, *node.orelse))
+        elif isinstance(node, c.While):
+            yield from (*node.before, node.condition)
+        elif isinstance(node, c.Together):
+            yield from _directly(node.body)
+        elif not _has_loop(node):
+            yield node
+
+
 def _has_loop(node: c.Statement) -> bool:
     return any(isinstance(n, (c.For, c.While, c.Block)) for n in walk(node))
 
@@ -109,8 +125,7 @@ def _while(s: While, e: Emitter, depth: int) -> list[c.Statement]:
     condition = e.spell(s.condition)
     e.forget()
     body = e.side(s.body, depth + 1)
-    calls = traits(*before, condition, *(n for n in body if not _has_loop(n))).calls
-    if e.tuning.vectors and calls:
+    if e.tuning.vectors and traits(*before, condition, *_directly(body)).calls:
         before, body = ((SCALAR, *before), body) if before else (before, (SCALAR, *body))
     if s.most is None:
         return [*out, c.While(before, condition, body)]

@@ -4,6 +4,7 @@ Scalar expressions are a DAG. A node becomes a variable if it is used twice, if 
 inside the loop around its user (it is then declared outside), if a row spells an operand twice, or
 if the text would grow beyond one line. A value under a `guard` (the border of a padded array) is
 only evaluated there and is never hoisted; what an `If` or a `While` computes stays inside of it.
+What is made of a variable that changes is computed anew by each statement.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from symgrad.expr.walk import toposort
 from symgrad.lower.access import accesses
 from symgrad.lower.lanes import COSTLY
 from symgrad.lower.program import statements
-from symgrad.lower.scalar import COS_TURNED, GUARD, INDEX, LOAD, SIN_TURNED
+from symgrad.lower.scalar import COS_TURNED, GUARD, INDEX, LOAD, SIN_TURNED, loads
 from symgrad.lower.statements import Buffer, Loop, Store, values
 
 _TREE_LIMIT = 16  # nodes spelled in one statement
@@ -31,8 +32,8 @@ class Variables:
     depth : the number of bodies around the outermost one in which an expression can stand
     index_depth : that of the body of each loop, by its variable
     chosen : expressions that become variables
-    unsteady : those that load from a buffer which an `If` or a `While` changes: what they were in
-        one statement they may not be in the next, so they are variables of one statement only
+    unsteady : those whose value may change between two statements that read them, since what they
+        load is written again: as variables they live for one statement only
     """
 
     def __init__(
@@ -45,17 +46,11 @@ class Variables:
         self._uses: dict[Expr, int] = {}
         self._user_depth: dict[Expr, int] = {}
         self._forced: set[Expr] = set()
-        self._changing = {
-            access.buffer
-            for s, _ in statements(body)
-            for inside in s.bodies()
-            for access, _ in accesses(inside)
-            if access.writes
-        }
         self.unsteady: set[Expr] = set()
         roots = self._roots(body)
         order = toposort([root for root, _ in roots])
         self._find_depths(order, bodies_of)
+        self._find_unsteady(order, body)
         for s in body:
             if isinstance(s, Loop) and s.lanes:
                 self._forced.update(_calls_apart(s, buffers))
@@ -96,10 +91,56 @@ class Variables:
                 if home is not None:
                     depth = max(depth, self._body_depth[id(bodies_of[id(home)])])
             self.depth[node] = depth
-        for node in order if self._changing else ():
-            changes = node.op is LOAD and node.attrs[0] in self._changing
+
+    def _find_unsteady(self, order: list[Expr], body: list[Any]) -> None:
+        """Values that depend on what branches write, and on what is written again elsewhere."""
+        changing = {
+            access.buffer
+            for s, _ in statements(body)
+            for inside in s.bodies()
+            for access, _ in accesses(inside)
+            if access.writes
+        }
+        anew = self._loads_that_change(body)
+        for node in order if changing or anew else ():
+            changes = node in anew or (node.op is LOAD and node.attrs[0] in changing)
             if changes or not self.unsteady.isdisjoint(node.args):
                 self.unsteady.add(node)
+
+    def _loads_that_change(self, body: list[Any]) -> set[Expr]:
+        """Loads of elements that a statement behind writes, or that each round of a loop does.
+
+        Elements are told apart by the text of their index.
+        """
+        last: dict[tuple[int, tuple[Expr, ...]], int] = {}
+        inside: dict[int, set[int]] = {}  # by the id of a loop, what it writes
+        writers: dict[int, int] = {}
+        for position, (s, path) in enumerate(statements(body)):
+            for access in s.touches():
+                if access.writes:
+                    number = access.buffer
+                    last[self._place(number, access.index)] = position
+                    writers[number] = writers.get(number, 0) + 1 + bool(path)
+                    for loop in path:
+                        inside.setdefault(id(loop), set()).add(number)
+        several = {number for number, count in writers.items() if count > 1}
+        found: set[Expr] = set()
+        for position, (s, path) in enumerate(statements(body) if several else ()):
+            for n in loads(values(s)):
+                number = n.attrs[0]
+                if number not in several or n in found:
+                    continue
+                if last.get(self._place(number, n.args), -1) > position:
+                    found.add(n)
+                    continue
+                for loop in path:  # out of which it would be hoisted
+                    outside = self.depth[n] < self._body_depth[id(loop.body)]
+                    if outside and number in inside.get(id(loop), ()):
+                        found.add(n)
+        return found
+
+    def _place(self, number: int, index: tuple[Expr, ...]) -> tuple[int, tuple[Expr, ...]]:
+        return number, tuple(index[a] for a in self.buffers[number].kept_axes)
 
     def _count_uses(self, order: list[Expr], roots: list[tuple[Expr, int]]) -> None:
         """Uses outside guards, and the deepest body that uses each node."""

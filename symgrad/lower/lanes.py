@@ -12,6 +12,7 @@ error does not grow with the number of points.
 
 from __future__ import annotations
 
+import enum
 import math
 from typing import Any
 
@@ -121,6 +122,18 @@ def _contains(expr: Expr, index: Expr) -> bool:
     return index in toposort([expr])
 
 
+_Write = tuple[tuple[Expr, ...], Any]  # an index, and the statement that writes there
+
+
+class _Use(enum.Enum):
+    """How the points of a loop use a buffer that they write to."""
+
+    PRIVATE = "each point has one"
+    OWN = "each point has an element or a row"
+    PARTS = "each element is set by one point: the parts of a concat"
+    ADDED = "points add to it, or take maxima, and do not read it"
+
+
 class _Plan:
     """What has to happen to one loop."""
 
@@ -194,46 +207,28 @@ class _Plan:
         return any(n.op.cost >= COSTLY for s, _ in self.leaves for n in toposort(values(s)))
 
     def _is_right(self) -> bool:
-        """Whether points do not see each other, apart from sums that nobody reads in the loop."""
-        written: dict[int, list[tuple[tuple[Expr, ...], Any]]] = {}
+        """Whether points do not see each other, apart from sums that nobody reads in the loop.
+
+        Notes what is private to a point, what is added up, what is copied into lanes, and whether
+        threads may share the points.
+        """
+        written: dict[int, list[_Write]] = {}
         read: dict[int, list[tuple[Expr, ...]]] = {}
         for s, _ in self.leaves:
             for buffer, index in targets(s):
                 written.setdefault(buffer.number, []).append((index, s))
             for node in loads(values(s)):
                 read.setdefault(node.attrs[0], []).append(node.args)
-        for number, stores in written.items():
-            buffer = self.buffers[number]
-            kept = buffer.kept_axes
-            every = [i for i, _ in stores] + read.get(number, [])
-            if len(kept) < len(buffer.shape) and not any(
-                _contains(i[a], self.index) for i in every for a in kept
-            ):
-                dropped = [a for a in range(len(buffer.shape)) if a not in kept]
-                if all(any(i[a] is self.index for a in dropped) for i in every):
-                    self.private.add(number)
-                    continue
-            shared = [a for a in kept if all(i[a] is self.index for i in every)]
-            flat = all(is_flat(buffer, i, self.index) for i in every)
-            if shared or flat:  # a result with an element, or a row, for each point
-                continue
-            if number in read:
+        for number, writes in written.items():
+            use = self._use(self.buffers[number], writes, read.get(number, []))
+            if use is None:
                 return False
-            if all(
-                isinstance(s, Store)
-                and s.op == "="
-                and any(_contains(i, self.index) for i in index)
-                for index, s in stores
-            ):  # the parts of a concat: each of its elements is written once
-                self.parallel &= not any(True for index, _ in stores for _ in loads(index))
-                continue
-            for index, s in stores:
-                if not isinstance(s, Store) or s.op == "=":
-                    return False
-                own = s.op == "+" and not any(_contains(i, self.index) for i in index)
-                if own:
-                    self.sums.append(s)
-                self.parallel &= own and s.buffer.dtype in FLOATS
+            if use is _Use.PRIVATE:
+                self.private.add(number)
+            elif use is _Use.PARTS:
+                self.parallel &= not any(True for index, _ in writes for _ in loads(index))
+            elif use is _Use.ADDED:
+                self._add_up(writes)
         partial = {s.buffer.number: s.buffer.size for s in self.sums}
         if sum(partial.values()) > self.tuning.most_partial_sums:
             return False
@@ -243,6 +238,39 @@ class _Plan:
             if not self._is_costly_inside():
                 return False
         return self._lane_bytes() * self.tuning.lane_counts[-1] <= self.tuning.most_block_bytes
+
+    def _use(
+        self, buffer: Buffer, writes: list[_Write], reads: list[tuple[Expr, ...]]
+    ) -> _Use | None:
+        """How points use a buffer that they write to; None if they may see each other in it."""
+        every = [index for index, _ in writes] + reads
+        if self._is_private(buffer, every):
+            return _Use.PRIVATE
+        at_point = any(all(i[a] is self.index for i in every) for a in buffer.kept_axes)
+        if at_point or all(is_flat(buffer, i, self.index) for i in every):
+            return _Use.OWN
+        stores = [s for _, s in writes if isinstance(s, Store)]
+        if reads or len(stores) < len(writes):
+            return None
+        if all(s.op == "=" and any(_contains(i, self.index) for i in s.index) for s in stores):
+            return _Use.PARTS
+        return None if any(s.op == "=" for s in stores) else _Use.ADDED
+
+    def _is_private(self, buffer: Buffer, every: list[tuple[Expr, ...]]) -> bool:
+        """Whether an axis that a buffer does not keep is that of the points."""
+        dropped = [a for a in range(len(buffer.shape)) if a not in buffer.kept_axes]
+        moved = any(_contains(i[a], self.index) for i in every for a in buffer.kept_axes)
+        return bool(dropped) and not moved and all(
+            any(i[a] is self.index for a in dropped) for i in every
+        )  # fmt: skip
+
+    def _add_up(self, writes: list[_Write]) -> None:
+        """Notes sums to elements that all points share; other accumulations come in order."""
+        for index, s in writes:
+            own = s.op == "+" and not any(_contains(i, self.index) for i in index)
+            if own:
+                self.sums.append(s)
+            self.parallel &= own and s.buffer.dtype in FLOATS
 
     def _find_turned(self, read: dict[int, Any], written: dict[int, Any]) -> None:
         """Inputs whose rows are points: a block of them is copied with the point last."""

@@ -266,7 +266,7 @@ CASES = {
 
 
 def lowered(program: Program, tuning: Tuning, alone: bool = True) -> Program:
-    """Behind all passes, of which those for vectors find nothing to do where loops have branches."""
+    """Behind all passes, of which those for vectors find nothing to do where branches are."""
     for change in passes(tuning):
         text, program = str(program), change(program, 1, tuning)
         verify.after(change.__name__, program, tuning)

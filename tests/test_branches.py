@@ -193,7 +193,7 @@ def changing_values(h: Hand) -> Program:
     branch = If(greater(long, 3.0), [put(s, -at(s)), put(h.y, n(3), long)], [put(s, f(0.5))])
     loop = Loop(J, 2, [put(h.y, n(4) + J, long)])
     return h.program(
-        put(s, f(-1.0)), put(h.y, ZERO, long), While(less(long, 9.0), rise), branch, loop
+        put(s, f(-1.0)), put(h.y, ZERO, long), While(less(long, 9.0), rise, most=99), branch, loop
     )  # fmt: skip
 
 
@@ -266,7 +266,7 @@ CASES = {
 
 
 def lowered(program: Program, tuning: Tuning, alone: bool = True) -> Program:
-    """Behind all passes; those for vectors find nothing to do where loops have branches."""
+    """Behind all passes, of which those for vectors find nothing to do where branches are."""
     for change in passes(tuning):
         text, program = str(program), change(program, 1, tuning)
         verify.after(change.__name__, program, tuning)
@@ -494,6 +494,10 @@ def test_races_of_rounds_with_branches(hand, kind):
     assert hand.rules(both_) == {"races"}
     s.home = both_.body
     assert hand.rules(both_) == set()
+    in_side = rows(If(greater(x, 0.0), [put(s, x), put(hand.y, I, at(s))]))
+    setattr(in_side, kind, True)
+    s.home = in_side.body[0].then
+    assert hand.rules(in_side) == set()
     own = rows(put(s, x), While(greater(at(s), 1.0), [put(s, at(s) * f(0.5))]))
     setattr(own, kind, True)
     s.home = own.body
@@ -502,6 +506,14 @@ def test_races_of_rounds_with_branches(hand, kind):
     assert "scope" in hand.rules(own)
     own.body[1].most = 9  # the function cannot be left from there
     assert hand.rules(own) == {"form"}
+
+
+def test_a_check_in_a_side_keeps_no_rounds_apart(hand):
+    place = bind("minimum", bind("maximum", at_p(), ZERO), n(N - 1))
+    loop = Loop(I, 3, [put(hand.y, n(3) + I, at(hand.y, place))], simd=True)
+    check = Check(bind("maximum", at_p(), ZERO), 3)
+    assert hand.rules(check, loop) == set()
+    assert hand.rules(If(greater(at(hand.x, ZERO), 0.0), [check]), loop) == {"races"}
 
 
 def test_branches_do_not_stand_in_lanes(hand):
@@ -532,7 +544,7 @@ def test_copies_share_nothing():
 class Random:
     """Programs at random, right and wrong: a few variables that branches and loops change.
 
-    Loops of any kind end: each `While` counts its rounds.
+    Loops of any kind end, even where the C is wrong: each `While` has a limit.
     """
 
     def __init__(self, seed: int) -> None:
@@ -596,7 +608,7 @@ class Random:
         more = both(less(at(count), self.rng.randint(1, 3)), self.condition(around))
         body = self.body(depth - 1, around, homes)
         body.insert(self.rng.randint(0, len(body)), put(count, at(count) + n(1)))
-        return [put(count, ZERO), While(more, body, self.rng.choice([None, None, 2]))]
+        return [put(count, ZERO), While(more, body, self.rng.choice([9, 9, 2]))]
 
     def store(self, around: tuple[Expr, ...]) -> Store:
         value, op = self.value(around), self.rng.choice("===+")

@@ -13,7 +13,7 @@ from typing import Any
 
 from symgrad.expr.node import Expr, bind, const
 from symgrad.expr.walk import substitute, toposort
-from symgrad.lower.program import Program, statements
+from symgrad.lower.program import Program, bodies_of, statements
 from symgrad.lower.scalar import GUARD, LOAD
 from symgrad.lower.statements import Check, Flush, Loop, Store
 
@@ -22,10 +22,7 @@ Mutant = Callable[[Program, random.Random], bool]
 
 def bodies(program: Program) -> list[list[Any]]:
     """Every list of statements, from the outside in."""
-    found = [program.body]
-    for body in found:  # which grows meanwhile
-        found += [b for s in body if isinstance(s, Loop) for b in (s.body, s.flush)]
-    return found
+    return bodies_of(program.body)
 
 
 def loops(program: Program) -> list[Loop]:

@@ -16,7 +16,6 @@ from symgrad.lower.statements import (
     Flush,
     Loop,
     Mode,
-    While,
 )
 from symgrad.lower.verifier.view import READ_ONLY, Around, Place, View, spelled
 
@@ -196,7 +195,7 @@ class _Flow:
                 self.now = _copy(before)
                 same += 1
             else:
-                self.now = before if isinstance(s, While) else _of_both(before, ends)
+                self.now = _of_both(before, ends)
         for s, k in sides[same:]:
             self._open.append((s, k, self.now, []))
             self.now = _copy(self.now)
@@ -225,7 +224,7 @@ class _Everywhere:
 
 
 def _of_both(before: Written, ends: list[Written]) -> Written:
-    """What both sides of an `If` have written; of one without statements, what was before."""
+    """What has been written whichever side ran; where there is only one, perhaps none did."""
     one, two = ends if len(ends) == 2 else (before, *ends)
     found: Written = {}
     for number in one.keys() & two.keys():

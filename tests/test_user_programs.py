@@ -18,6 +18,7 @@ from fuzz.kept import KEPT
 from fuzz.pool import Pool
 from fuzz.run import explore
 from fuzz.shrink import minimised, runs
+from symgrad.emit import rows
 from symgrad.expr.op import OPS
 
 SEED = int(os.environ.get("SYMGRAD_FUZZ_SEED", datetime.date.today().strftime("%Y%m%d000")))
@@ -92,10 +93,12 @@ def plant():
     def change(name, fact, value):
         changed.append((OPS[name], fact, getattr(OPS[name], fact)))
         object.__setattr__(OPS[name], fact, value)
+        rows._of_row.cache_clear()  # which takes rows for what they are: frozen
 
     yield change
     for op, fact, value in changed:
         object.__setattr__(op, fact, value)
+    rows._of_row.cache_clear()
 
 
 def test_wrong_derivatives_are_found(plant):

@@ -449,6 +449,14 @@ def test_functions_of_few_columns_are_vectors_in_blocks_of_points(columns):
 
 
 @pytest.mark.quick(1)
+@pytest.mark.parametrize("shape", [(64, 64), (300, 50), (100, 300)])
+def test_readers_of_a_mirrored_product(shape):
+    """What is written under the diagonal is read behind that, not before; twice in a maximum."""
+    x = np.sin(np.random.default_rng(0).uniform(-1, 1, shape))
+    compiled = sg.compile(lambda x: np.maximum(np.einsum("ik,jk->ij", x, x), 0.1), x)
+    np.testing.assert_allclose(compiled(x), np.maximum(x @ x.T, 0.1), atol=1e-12)
+
+
 @needs_sanitizers
 @WIDTHS
 @pytest.mark.parametrize("n", [17, 20, 23, 47])

@@ -157,7 +157,9 @@ class Variables:
                 deepest = users[node]
             found = spelling(node)
             if found is not None and found.doubled:
-                self._forced.update(a for k, a in enumerate(args) if k in found.doubled)
+                # a load stays one: what it reads may be written by the statement itself
+                doubled = (a for k, a in enumerate(args) if k in found.doubled)
+                self._forced.update(a for a in doubled if a.op is not LOAD)
             for a in args[:1] if node.op is GUARD else args:
                 if a in uses:
                     uses[a] += 1

@@ -210,35 +210,33 @@ int branches_in_lanes(const double *restrict a, const double *restrict b, double
             SG_ALIGNED double t6[40];
             SG_ALIGNED double t7[40];
             SG_ALIGNED double t8[40];
-            SG_ALIGNED double t9[40];
-            SG_ALIGNED double t11[40];
+            SG_ALIGNED double t10[40];
             SG_SIMD
             for (ptrdiff_t l2 = 0; l2 < 40; ++l2) {
-                t6[l2] = a_lanes2[i3 * 40 + l2];
-                t7[l2] = exp(-(t6[l2] * t6[l2]));
+                t6[l2] = exp(-(a_lanes2[i3 * 40 + l2] * a_lanes2[i3 * 40 + l2]));
             }
             SG_SIMD
             for (ptrdiff_t l2 = 0; l2 < 40; ++l2) {
-                s5[(i2 + l2) * 4 + i3] = t7[l2];
-                t8[l2] = s5[(i2 + l2) * 4 + i3] + s4 * t6[l2];
+                s5[(i2 + l2) * 4 + i3] = t6[l2];
+                t7[l2] = s5[(i2 + l2) * 4 + i3] + s4 * a_lanes2[i3 * 40 + l2];
             }
             SG_SIMD
             for (ptrdiff_t l2 = 0; l2 < 40; ++l2) {
-                t9[l2] = 1 / cosh(t8[l2]);
-                const double t10 = tanh(t8[l2]);
-                t11[l2] = cos(t10);
+                t8[l2] = 1 / cosh(t7[l2]);
+                const double t9 = tanh(t7[l2]);
+                t10[l2] = cos(t9);
             }
             SG_SIMD
             for (ptrdiff_t l2 = 0; l2 < 40; ++l2) {
-                s6[(i2 + l2) * 4 + i3] = t9[l2] * t9[l2] * (0.00025 * t11[l2]);
+                s6[(i2 + l2) * 4 + i3] = t8[l2] * t8[l2] * (0.00025 * t10[l2]);
             }
             SG_SIMD
             for (ptrdiff_t l2 = 0; l2 < 8; ++l2) {
-                s7_lanes[l2] += ((((t6[l2] * s6[(i2 + l2) * 4 + i3]) +
-                    (t6[l2 + 8] * s6[(i2 + l2 + 8) * 4 + i3])) +
-                    (t6[l2 + 16] * s6[(i2 + l2 + 16) * 4 + i3])) +
-                    ((t6[l2 + 24] * s6[(i2 + l2 + 24) * 4 + i3]) +
-                    (t6[l2 + 32] * s6[(i2 + l2 + 32) * 4 + i3])));
+                s7_lanes[l2] += ((((a_lanes2[i3 * 40 + l2] * s6[(i2 + l2) * 4 + i3]) +
+                    (a_lanes2[i3 * 40 + l2 + 8] * s6[(i2 + l2 + 8) * 4 + i3])) +
+                    (a_lanes2[i3 * 40 + l2 + 16] * s6[(i2 + l2 + 16) * 4 + i3])) +
+                    ((a_lanes2[i3 * 40 + l2 + 24] * s6[(i2 + l2 + 24) * 4 + i3]) +
+                    (a_lanes2[i3 * 40 + l2 + 32] * s6[(i2 + l2 + 32) * 4 + i3])));
             }
         }
         if ((i2 + 40) % 160 == 0) {
@@ -247,26 +245,26 @@ int branches_in_lanes(const double *restrict a, const double *restrict b, double
     }
     sg_add_lanes(1, 8, s7_lanes, &s7);
     for (ptrdiff_t i8 = 0; i8 < 1000; i8 += 40) {
-        SG_ALIGNED bool t12[40];
+        SG_ALIGNED bool t11[40];
         sg_turn_rows(40, 4, 40, &s6[i8 * 4], s6_lanes);
         sg_turn_rows(40, 4, 40, &s5[i8 * 4], s5_lanes);
         sg_turn_rows(40, 4, 40, &a[i8 * 4], a_lanes3);
         SG_SIMD
         for (ptrdiff_t l8 = 0; l8 < 40; ++l8) {
-            t12[l8] = i8 + l8 <= 265;
+            t11[l8] = i8 + l8 <= 265;
         }
         for (ptrdiff_t i9 = 0; i9 < 4; ++i9) {
             SG_SIMD
             for (ptrdiff_t l8 = 0; l8 < 40; ++l8) {
-                const double t13 = s4 * s6_lanes[i9 * 40 + l8] + (t12[l8] ? 2.0 * (s7 * a_lanes3[i9 * 40 + l8]) : 0) - 2.0 * a_lanes3[i9 * 40 + l8] * (s5_lanes[i9 * 40 + l8] * s6_lanes[i9 * 40 + l8]);
-                out_0[(i8 + l8) * 4 + i9] = t13;
+                const double t12 = s4 * s6_lanes[i9 * 40 + l8] + (t11[l8] ? 2.0 * (s7 * a_lanes3[i9 * 40 + l8]) : 0) - 2.0 * a_lanes3[i9 * 40 + l8] * (s5_lanes[i9 * 40 + l8] * s6_lanes[i9 * 40 + l8]);
+                out_0[(i8 + l8) * 4 + i9] = t12;
             }
         }
     }
     SG_SIMD
     for (ptrdiff_t i11 = 0; i11 < 4000; ++i11) {
-        const double t14 = sg_select(b[i11] > 0.0, 0.6931471805599453 * exp2(b[i11]), 1.0);
-        out_1[i11] = t14;
+        const double t13 = sg_select(b[i11] > 0.0, 0.6931471805599453 * exp2(b[i11]), 1.0);
+        out_1[i11] = t13;
     }
 
     return 0;

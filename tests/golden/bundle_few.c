@@ -171,31 +171,29 @@ int bundle(const double *restrict cameras, const double *restrict points, const 
         s19[0] = s11[2];
         s19[1] = s11[0];
         s19[2] = s11[1];
-        const double t7 = s12;
-        const double t8 = 2.0 * (t7 * t7);
-        const double t9 = s15 * (s16[2] * s17[2] - s19[2] * s18[2]);
-        const double t10 = s11[2] * s13 * t8 + (s9[2] * s14 + t9);
-        double s20 = t10;
+        const double t7 = 2.0 * (s12 * s12);
+        const double t8 = s15 * (s16[2] * s17[2] - s19[2] * s18[2]);
+        const double t9 = s11[2] * s13 * t7 + (s9[2] * s14 + t8);
+        double s20 = t9;
         double s32 = cos(t6);
         for (ptrdiff_t i29 = 0; i29 < 2; ++i29) {
-            const double t11 = s15 * (s16[i29] * s17[i29] - s19[i29] * s18[i29]);
-            const double t12 = s13 * s11[i29] * t8 + (s14 * s9[i29] + t11);
-            s21[i29] = t12 / s20;
+            const double t10 = s15 * (s16[i29] * s17[i29] - s19[i29] * s18[i29]);
+            const double t11 = s13 * s11[i29] * t7 + (s14 * s9[i29] + t10);
+            s21[i29] = t11 / s20;
             s22 += s21[i29] * s21[i29];
         }
-        const double t13 = s22;
-        const double t14 = t13 * t13;
-        double s23 = t14 * cameras[t4 * 11 + 10] + (1.0 + t13 * cameras[t4 * 11 + 9]);
-        double s24 = cameras[t4 * 11 + 9] + 2.0 * (t13 * cameras[t4 * 11 + 10]);
-        const double t15 = s23 * cameras[t4 * 11 + 6];
+        const double t12 = s22 * s22;
+        double s23 = t12 * cameras[t4 * 11 + 10] + (1.0 + s22 * cameras[t4 * 11 + 9]);
+        double s24 = cameras[t4 * 11 + 9] + 2.0 * (s22 * cameras[t4 * 11 + 10]);
+        const double t13 = s23 * cameras[t4 * 11 + 6];
         for (ptrdiff_t i36 = 0; i36 < 2; ++i36) {
-            const double t16 = weights[i0] * s21[i36];
-            const double t17 = t16 * cameras[t4 * 11 + 6];
-            s25[i36] = s24 * t17;
-            out_0[i0 * 22 + i36 * 11 + 6] = s23 * t16;
-            out_0[i0 * 22 + i36 * 11 + 9] = t13 * t17;
-            out_0[i0 * 22 + i36 * 11 + 10] = t14 * t17;
-            out_2[i0 * 2 + i36] = cameras[t4 * 11 + i36 + 7] + s21[i36] * t15 - features[i0 * 2 + i36];
+            const double t14 = weights[i0] * s21[i36];
+            const double t15 = t14 * cameras[t4 * 11 + 6];
+            s25[i36] = s24 * t15;
+            out_0[i0 * 22 + i36 * 11 + 6] = s23 * t14;
+            out_0[i0 * 22 + i36 * 11 + 9] = s22 * t15;
+            out_0[i0 * 22 + i36 * 11 + 10] = t12 * t15;
+            out_2[i0 * 2 + i36] = cameras[t4 * 11 + i36 + 7] + s21[i36] * t13 - features[i0 * 2 + i36];
         }
         for (ptrdiff_t i41 = 0; i41 < 2; ++i41) {
             s26[i41] = 0.0;
@@ -203,12 +201,12 @@ int bundle(const double *restrict cameras, const double *restrict points, const 
                 s26[i41] += s25[i41] * (s21[i39] * (s21[i39] / s20));
             }
         }
-        const double t18 = weights[i0] * t15;
+        const double t16 = weights[i0] * t13;
         for (ptrdiff_t i46 = 0; i46 < 2; ++i46) {
-            s27[i46 * 3 + 2] = (-2.0) * s26[i46] - s21[i46] / s20 * t18;
+            s27[i46 * 3 + 2] = (-2.0) * s26[i46] - s21[i46] / s20 * t16;
         }
-        const double t19 = -s15;
-        const double t20 = 2.0 * t7;
+        const double t17 = -s15;
+        const double t18 = 2.0 * s12;
         for (ptrdiff_t i43 = 0; i43 < 2; ++i43) {
             double s28 = 0.0;
             double s33 = 0.0;
@@ -216,43 +214,43 @@ int bundle(const double *restrict cameras, const double *restrict points, const 
             double s35 = 0.0;
             double s37 = 0.0;
             for (ptrdiff_t i44 = 0; i44 < 2; ++i44) {
-                const double t21 = (2.0 * (s25[i43] * s21[i44]) + ((i43 == i44) ? t18 : 0.0)) / s20;
-                s27[i43 * 3 + i44] = t21;
+                const double t19 = (2.0 * (s25[i43] * s21[i44]) + ((i43 == i44) ? t16 : 0.0)) / s20;
+                s27[i43 * 3 + i44] = t19;
             }
             for (ptrdiff_t i107 = 0; i107 < 2; ++i107) {
                 out_0[i0 * 22 + i43 * 11 + i107 + 7] = (i43 == i107) ? weights[i0] : 0.0;
             }
             for (ptrdiff_t i49 = 0; i49 < 3; ++i49) {
-                s28 += s11[i49] * (s27[i43 * 3 + i49] * t8);
+                s28 += s11[i49] * (s27[i43 * 3 + i49] * t7);
                 s33 += s27[i43 * 3 + i49] * (s11[i49] * s13);
                 s35 += s9[i49] * s27[i43 * 3 + i49];
             }
-            const double t22 = s27[i43 * 3 + 2] * s15;
-            const double t23 = s27[i43 * 3 + 1] * s15;
-            const double t24 = -t23;
-            s29[0] = s16[2] * t22 + s18[1] * t24;
-            const double t25 = s15 * s27[i43 * 3];
-            const double t26 = -t22;
-            s29[1] = s16[0] * t25 + s18[2] * t26;
-            const double t27 = -t25;
-            s29[2] = s16[1] * t23 + s18[0] * t27;
-            s39[0] = s17[1] * t23 + s19[2] * t26;
-            s39[1] = s17[2] * t22 + s19[0] * t27;
-            s39[2] = s17[0] * t25 + s19[1] * t24;
+            const double t20 = s27[i43 * 3 + 2] * s15;
+            const double t21 = s27[i43 * 3 + 1] * s15;
+            const double t22 = -t21;
+            s29[0] = s16[2] * t20 + s18[1] * t22;
+            const double t23 = s15 * s27[i43 * 3];
+            const double t24 = -t20;
+            s29[1] = s16[0] * t23 + s18[2] * t24;
+            const double t25 = -t23;
+            s29[2] = s16[1] * t21 + s18[0] * t25;
+            s39[0] = s17[1] * t21 + s19[2] * t24;
+            s39[1] = s17[2] * t20 + s19[0] * t25;
+            s39[2] = s17[0] * t23 + s19[1] * t22;
             for (ptrdiff_t i60 = 0; i60 < 3; ++i60) {
-                const double t28 = s28 * s9[i60] + (s29[i60] + s13 * (s27[i43 * 3 + i60] * t8));
-                s30[i60] = t28;
+                const double t26 = s28 * s9[i60] + (s29[i60] + s13 * (s27[i43 * 3 + i60] * t7));
+                s30[i60] = t26;
                 s37 += s30[i60] * s36[i60];
-                const double t29 = s28 * s11[i60] + (s39[i60] + s14 * s27[i43 * 3 + i60]);
-                out_1[i0 * 6 + i43 * 3 + i60] = t29;
+                const double t27 = s28 * s11[i60] + (s39[i60] + s14 * s27[i43 * 3 + i60]);
+                out_1[i0 * 6 + i43 * 3 + i60] = t27;
                 out_0[i0 * 22 + i43 * 11 + i60 + 3] = -out_1[i0 * 6 + i43 * 3 + i60];
             }
             for (ptrdiff_t i71 = 0; i71 < 3; ++i71) {
-                const double t30 = s27[i43 * 3 + i71] * (s16[i71] * s17[i71] - s19[i71] * s18[i71]);
-                s34 += t30;
+                const double t28 = s27[i43 * 3 + i71] * (s16[i71] * s17[i71] - s19[i71] * s18[i71]);
+                s34 += t28;
             }
-            const double t31 = s34 * s14 + s35 * t19 - s37 + 0.5 * (s32 * (2.0 * s33 * t20));
-            double s38 = t31;
+            const double t29 = s34 * s14 + s35 * t17 - s37 + 0.5 * (s32 * (2.0 * s33 * t18));
+            double s38 = t29;
             for (ptrdiff_t i99 = 0; i99 < 3; ++i99) {
                 out_0[i0 * 22 + i43 * 11 + i99] = s38 * s31[i99] + s30[i99] / t5;
             }

@@ -218,12 +218,11 @@ int bundle(const double *restrict cameras, const double *restrict points, const 
         const double t2 = 0.5 * t1;
         double s12 = sin(t2);
         s13[i6 * 15] = t1;
-        const double t3 = s12;
-        s13[i6 * 15 + 4] = 2.0 * (t3 * t3);
+        s13[i6 * 15 + 4] = 2.0 * (s12 * s12);
         s13[i6 * 15 + 5] = cos(t1);
         s13[i6 * 15 + 6] = sin(t1);
         s13[i6 * 15 + 10] = cos(t2);
-        s13[i6 * 15 + 11] = 2.0 * t3;
+        s13[i6 * 15 + 11] = 2.0 * s12;
     }
     SG_PARALLEL
     for (ptrdiff_t i0_chunk = 0; i0_chunk < 117; ++i0_chunk) {
@@ -238,7 +237,7 @@ int bundle(const double *restrict cameras, const double *restrict points, const 
         SG_ALIGNED double out_2_lanes[32];
         SG_ALIGNED double out_1_lanes[96];
         for (ptrdiff_t i0 = i0_chunk * 256; i0 < i0_chunk_stop; i0 += 16) {
-            SG_ALIGNED int64_t t5[16];
+            SG_ALIGNED int64_t t4[16];
             for (ptrdiff_t l0 = 0; l0 < 352; l0 += 8) {
                 SG_PREFETCH(out_0 + i0 * 22 + l0);
             }
@@ -250,22 +249,22 @@ int bundle(const double *restrict cameras, const double *restrict points, const 
             }
             SG_SIMD
             for (ptrdiff_t l0 = 0; l0 < 16; ++l0) {
-                const int64_t t4 = (int64_t)camera_index[(i0 + l0)];
-                t5[l0] = t4 < 0 ? 5 + t4 : t4;
-                s13_start[l0] = 15 * t5[l0];
+                const int64_t t3 = (int64_t)camera_index[(i0 + l0)];
+                t4[l0] = t3 < 0 ? 5 + t3 : t3;
+                s13_start[l0] = 15 * t4[l0];
             }
             sg_take_rows(16, 15, s13, s13_start, s13_lanes);
             SG_SIMD
             for (ptrdiff_t l0 = 0; l0 < 16; ++l0) {
-                const int64_t t6 = (int64_t)point_index[(i0 + l0)];
-                const int64_t t7 = t6 < 0 ? 20 + t6 : t6;
-                points_lanes[l0] = points[t7 * 3];
-                points_lanes[l0 + 16] = points[t7 * 3 + 1];
-                points_lanes[l0 + 32] = points[t7 * 3 + 2];
+                const int64_t t5 = (int64_t)point_index[(i0 + l0)];
+                const int64_t t6 = t5 < 0 ? 20 + t5 : t5;
+                points_lanes[l0] = points[t6 * 3];
+                points_lanes[l0 + 16] = points[t6 * 3 + 1];
+                points_lanes[l0 + 32] = points[t6 * 3 + 2];
             }
             SG_SIMD
             for (ptrdiff_t l0 = 0; l0 < 16; ++l0) {
-                cameras_start[l0] = 3 + 11 * t5[l0];
+                cameras_start[l0] = 3 + 11 * t4[l0];
             }
             sg_take_rows(16, 8, cameras, cameras_start, cameras_lanes);
             SG_SIMD
@@ -275,110 +274,110 @@ int bundle(const double *restrict cameras, const double *restrict points, const 
             }
             SG_SIMD
             for (ptrdiff_t l0 = 0; l0 < 16; ++l0) {
-                const double t8 = points_lanes[l0] - cameras_lanes[l0];
-                const double t9 = points_lanes[l0 + 32] - cameras_lanes[l0 + 32];
-                const double t10 = points_lanes[l0 + 16] - cameras_lanes[l0 + 16];
-                const double t11 = s13_lanes[l0 + 32] * t9 - s13_lanes[l0 + 48] * t10;
-                const double t12 = s13_lanes[l0 + 48] * t9 + (s13_lanes[l0 + 32] * t10 + s13_lanes[l0 + 16] * t8);
-                const double t13 = s13_lanes[l0 + 16] * t12;
-                const double t14 = s13_lanes[l0 + 16] * t10 - s13_lanes[l0 + 32] * t8;
-                const double t15 = s13_lanes[l0 + 48] * t12;
-                const double t16 = s13_lanes[l0 + 80] * t9 + s13_lanes[l0 + 96] * t14 + s13_lanes[l0 + 64] * t15;
-                const double t17 = (s13_lanes[l0 + 80] * t8 + s13_lanes[l0 + 96] * t11 + s13_lanes[l0 + 64] * t13) / t16;
-                const double t18 = weights[(i0 + l0)] * t17;
-                const double t19 = s13_lanes[l0 + 48] * t8 - s13_lanes[l0 + 16] * t9;
-                const double t20 = s13_lanes[l0 + 32] * t12;
-                const double t21 = (s13_lanes[l0 + 80] * t10 + s13_lanes[l0 + 96] * t19 + s13_lanes[l0 + 64] * t20) / t16;
-                const double t22 = t21 * t21 + t17 * t17;
-                const double t23 = t22 * t22;
-                const double t24 = 1.0 + cameras_lanes[l0 + 96] * t22 + cameras_lanes[l0 + 112] * t23;
-                out_0_lanes[l0 + 96] = t18 * t24;
-                const double t25 = cameras_lanes[l0 + 48] * t18;
-                out_0_lanes[l0 + 144] = t25 * t22;
-                out_0_lanes[l0 + 160] = t25 * t23;
-                const double t26 = cameras_lanes[l0 + 48] * t24;
-                out_2_lanes[l0] = cameras_lanes[l0 + 64] + t17 * t26 - features_lanes[l0];
-                const double t27 = weights[(i0 + l0)] * t21;
-                out_0_lanes[l0 + 272] = t27 * t24;
-                const double t28 = cameras_lanes[l0 + 48] * t27;
-                out_0_lanes[l0 + 320] = t28 * t22;
-                out_0_lanes[l0 + 336] = t28 * t23;
-                out_2_lanes[l0 + 16] = cameras_lanes[l0 + 80] + t21 * t26 - features_lanes[l0 + 16];
+                const double t7 = points_lanes[l0] - cameras_lanes[l0];
+                const double t8 = points_lanes[l0 + 32] - cameras_lanes[l0 + 32];
+                const double t9 = points_lanes[l0 + 16] - cameras_lanes[l0 + 16];
+                const double t10 = s13_lanes[l0 + 32] * t8 - s13_lanes[l0 + 48] * t9;
+                const double t11 = s13_lanes[l0 + 48] * t8 + (s13_lanes[l0 + 32] * t9 + s13_lanes[l0 + 16] * t7);
+                const double t12 = s13_lanes[l0 + 16] * t11;
+                const double t13 = s13_lanes[l0 + 16] * t9 - s13_lanes[l0 + 32] * t7;
+                const double t14 = s13_lanes[l0 + 48] * t11;
+                const double t15 = s13_lanes[l0 + 80] * t8 + s13_lanes[l0 + 96] * t13 + s13_lanes[l0 + 64] * t14;
+                const double t16 = (s13_lanes[l0 + 80] * t7 + s13_lanes[l0 + 96] * t10 + s13_lanes[l0 + 64] * t12) / t15;
+                const double t17 = weights[(i0 + l0)] * t16;
+                const double t18 = s13_lanes[l0 + 48] * t7 - s13_lanes[l0 + 16] * t8;
+                const double t19 = s13_lanes[l0 + 32] * t11;
+                const double t20 = (s13_lanes[l0 + 80] * t9 + s13_lanes[l0 + 96] * t18 + s13_lanes[l0 + 64] * t19) / t15;
+                const double t21 = t20 * t20 + t16 * t16;
+                const double t22 = t21 * t21;
+                const double t23 = 1.0 + cameras_lanes[l0 + 96] * t21 + cameras_lanes[l0 + 112] * t22;
+                out_0_lanes[l0 + 96] = t17 * t23;
+                const double t24 = cameras_lanes[l0 + 48] * t17;
+                out_0_lanes[l0 + 144] = t24 * t21;
+                out_0_lanes[l0 + 160] = t24 * t22;
+                const double t25 = cameras_lanes[l0 + 48] * t23;
+                out_2_lanes[l0] = cameras_lanes[l0 + 64] + t16 * t25 - features_lanes[l0];
+                const double t26 = weights[(i0 + l0)] * t20;
+                out_0_lanes[l0 + 272] = t26 * t23;
+                const double t27 = cameras_lanes[l0 + 48] * t26;
+                out_0_lanes[l0 + 320] = t27 * t21;
+                out_0_lanes[l0 + 336] = t27 * t22;
+                out_2_lanes[l0 + 16] = cameras_lanes[l0 + 80] + t20 * t25 - features_lanes[l0 + 16];
                 out_0_lanes[l0 + 112] = weights[(i0 + l0)];
                 out_0_lanes[l0 + 128] = 0.0;
-                const double t29 = t17 / t16;
-                const double t30 = t17 * t29;
-                const double t31 = cameras_lanes[l0 + 96] + 2.0 * (cameras_lanes[l0 + 112] * t22);
-                const double t32 = t25 * t31;
-                const double t33 = t21 / t16;
-                const double t34 = t21 * t33;
-                const double t35 = weights[(i0 + l0)] * t26;
-                const double t36 = (-2.0) * (t30 * t32 + t34 * t32) - t29 * t35;
-                const double t37 = s13_lanes[l0 + 64] * t36;
-                const double t38 = (t35 + 2.0 * (t17 * t32)) / t16;
-                const double t39 = s13_lanes[l0 + 64] * t38;
-                const double t40 = (0.0 + 2.0 * (t21 * t32)) / t16;
-                const double t41 = s13_lanes[l0 + 64] * t40;
-                const double t42 = s13_lanes[l0 + 48] * t37 + (s13_lanes[l0 + 16] * t39 + s13_lanes[l0 + 32] * t41);
-                const double t43 = s13_lanes[l0 + 96] * t40;
-                const double t44 = s13_lanes[l0 + 96] * t36;
-                const double t45 = -t44;
-                const double t46 = s13_lanes[l0 + 16] * t42 + (s13_lanes[l0 + 80] * t38 + (s13_lanes[l0 + 48] * t43 + s13_lanes[l0 + 32] * t45));
-                out_1_lanes[l0] = t46;
-                out_0_lanes[l0 + 48] = -t46;
-                const double t47 = s13_lanes[l0 + 96] * t38;
-                const double t48 = -t47;
-                const double t49 = s13_lanes[l0 + 80] * t40 + (s13_lanes[l0 + 16] * t44 + s13_lanes[l0 + 48] * t48) + s13_lanes[l0 + 32] * t42;
-                out_1_lanes[l0 + 16] = t49;
-                out_0_lanes[l0 + 64] = -t49;
-                const double t50 = -t43;
-                const double t51 = s13_lanes[l0 + 48] * t42 + (s13_lanes[l0 + 80] * t36 + (s13_lanes[l0 + 32] * t47 + s13_lanes[l0 + 16] * t50));
-                out_1_lanes[l0 + 32] = t51;
-                out_0_lanes[l0 + 80] = -t51;
-                const double t52 = t12 * t39 + (t10 * t44 + t9 * t50) + t8 * t42;
-                const double t53 = s13_lanes[l0 + 160] * (s13_lanes[l0 + 176] * (2.0 * (t15 * t36 + (t20 * t40 + t13 * t38))));
-                const double t54 = -s13_lanes[l0 + 96];
-                const double t55 = t54 * (t9 * t36 + (t10 * t40 + t8 * t38)) + s13_lanes[l0 + 80] * (t14 * t36 + (t11 * t38 + t19 * t40));
-                const double t56 = t12 * t37 + (t8 * t43 + t10 * t48) + t9 * t42;
-                const double t57 = t12 * t41 + (t9 * t47 + t8 * t45) + t10 * t42;
-                const double t58 = 0.5 * t53 + (t55 - (s13_lanes[l0 + 224] * t56 + (s13_lanes[l0 + 192] * t52 + s13_lanes[l0 + 208] * t57)));
-                out_0_lanes[l0] = t52 / s13_lanes[l0] + s13_lanes[l0 + 112] * t58;
-                out_0_lanes[l0 + 16] = t57 / s13_lanes[l0] + s13_lanes[l0 + 128] * t58;
-                out_0_lanes[l0 + 32] = t56 / s13_lanes[l0] + s13_lanes[l0 + 144] * t58;
+                const double t28 = t16 / t15;
+                const double t29 = t16 * t28;
+                const double t30 = cameras_lanes[l0 + 96] + 2.0 * (cameras_lanes[l0 + 112] * t21);
+                const double t31 = t24 * t30;
+                const double t32 = t20 / t15;
+                const double t33 = t20 * t32;
+                const double t34 = weights[(i0 + l0)] * t25;
+                const double t35 = (-2.0) * (t29 * t31 + t33 * t31) - t28 * t34;
+                const double t36 = s13_lanes[l0 + 64] * t35;
+                const double t37 = (t34 + 2.0 * (t16 * t31)) / t15;
+                const double t38 = s13_lanes[l0 + 64] * t37;
+                const double t39 = (0.0 + 2.0 * (t20 * t31)) / t15;
+                const double t40 = s13_lanes[l0 + 64] * t39;
+                const double t41 = s13_lanes[l0 + 48] * t36 + (s13_lanes[l0 + 16] * t38 + s13_lanes[l0 + 32] * t40);
+                const double t42 = s13_lanes[l0 + 96] * t39;
+                const double t43 = s13_lanes[l0 + 96] * t35;
+                const double t44 = -t43;
+                const double t45 = s13_lanes[l0 + 16] * t41 + (s13_lanes[l0 + 80] * t37 + (s13_lanes[l0 + 48] * t42 + s13_lanes[l0 + 32] * t44));
+                out_1_lanes[l0] = t45;
+                out_0_lanes[l0 + 48] = -t45;
+                const double t46 = s13_lanes[l0 + 96] * t37;
+                const double t47 = -t46;
+                const double t48 = s13_lanes[l0 + 80] * t39 + (s13_lanes[l0 + 16] * t43 + s13_lanes[l0 + 48] * t47) + s13_lanes[l0 + 32] * t41;
+                out_1_lanes[l0 + 16] = t48;
+                out_0_lanes[l0 + 64] = -t48;
+                const double t49 = -t42;
+                const double t50 = s13_lanes[l0 + 48] * t41 + (s13_lanes[l0 + 80] * t35 + (s13_lanes[l0 + 32] * t46 + s13_lanes[l0 + 16] * t49));
+                out_1_lanes[l0 + 32] = t50;
+                out_0_lanes[l0 + 80] = -t50;
+                const double t51 = t11 * t38 + (t9 * t43 + t8 * t49) + t7 * t41;
+                const double t52 = s13_lanes[l0 + 160] * (s13_lanes[l0 + 176] * (2.0 * (t14 * t35 + (t19 * t39 + t12 * t37))));
+                const double t53 = -s13_lanes[l0 + 96];
+                const double t54 = t53 * (t8 * t35 + (t9 * t39 + t7 * t37)) + s13_lanes[l0 + 80] * (t13 * t35 + (t10 * t37 + t18 * t39));
+                const double t55 = t11 * t36 + (t7 * t42 + t9 * t47) + t8 * t41;
+                const double t56 = t11 * t40 + (t8 * t46 + t7 * t44) + t9 * t41;
+                const double t57 = 0.5 * t52 + (t54 - (s13_lanes[l0 + 224] * t55 + (s13_lanes[l0 + 192] * t51 + s13_lanes[l0 + 208] * t56)));
+                out_0_lanes[l0] = t51 / s13_lanes[l0] + s13_lanes[l0 + 112] * t57;
+                out_0_lanes[l0 + 16] = t56 / s13_lanes[l0] + s13_lanes[l0 + 128] * t57;
+                out_0_lanes[l0 + 32] = t55 / s13_lanes[l0] + s13_lanes[l0 + 144] * t57;
                 out_0_lanes[l0 + 288] = 0.0;
                 out_0_lanes[l0 + 304] = weights[(i0 + l0)];
-                const double t59 = t28 * t31;
-                const double t60 = (0.0 + 2.0 * (t17 * t59)) / t16;
-                const double t61 = (t35 + 2.0 * (t21 * t59)) / t16;
-                const double t62 = s13_lanes[l0 + 96] * t61;
-                const double t63 = (-2.0) * (t30 * t59 + t34 * t59) - t33 * t35;
-                const double t64 = s13_lanes[l0 + 96] * t63;
-                const double t65 = -t64;
-                const double t66 = s13_lanes[l0 + 64] * t63;
-                const double t67 = s13_lanes[l0 + 64] * t61;
-                const double t68 = s13_lanes[l0 + 64] * t60;
-                const double t69 = s13_lanes[l0 + 48] * t66 + (s13_lanes[l0 + 32] * t67 + s13_lanes[l0 + 16] * t68);
-                const double t70 = s13_lanes[l0 + 80] * t60 + (s13_lanes[l0 + 48] * t62 + s13_lanes[l0 + 32] * t65) + s13_lanes[l0 + 16] * t69;
-                out_1_lanes[l0 + 48] = t70;
-                out_0_lanes[l0 + 224] = -t70;
-                const double t71 = s13_lanes[l0 + 96] * t60;
-                const double t72 = -t71;
-                const double t73 = s13_lanes[l0 + 80] * t61 + (s13_lanes[l0 + 16] * t64 + s13_lanes[l0 + 48] * t72) + s13_lanes[l0 + 32] * t69;
-                out_1_lanes[l0 + 64] = t73;
-                out_0_lanes[l0 + 240] = -t73;
-                const double t74 = -t62;
-                const double t75 = s13_lanes[l0 + 48] * t69 + (s13_lanes[l0 + 80] * t63 + (s13_lanes[l0 + 32] * t71 + s13_lanes[l0 + 16] * t74));
-                out_1_lanes[l0 + 80] = t75;
-                out_0_lanes[l0 + 256] = -t75;
-                const double t76 = t12 * t68 + (t10 * t64 + t9 * t74) + t8 * t69;
-                const double t77 = s13_lanes[l0 + 160] * (s13_lanes[l0 + 176] * (2.0 * (t15 * t63 + (t13 * t60 + t20 * t61))));
-                const double t78 = s13_lanes[l0 + 80] * (t14 * t63 + (t11 * t60 + t19 * t61)) + t54 * (t9 * t63 + (t8 * t60 + t10 * t61));
-                const double t79 = t12 * t66 + (t8 * t62 + t10 * t72) + t9 * t69;
-                const double t80 = t10 * t69 + (t12 * t67 + (t9 * t71 + t8 * t65));
-                const double t81 = 0.5 * t77 + (t78 - (s13_lanes[l0 + 224] * t79 + (s13_lanes[l0 + 208] * t80 + s13_lanes[l0 + 192] * t76)));
-                out_0_lanes[l0 + 176] = t76 / s13_lanes[l0] + s13_lanes[l0 + 112] * t81;
-                out_0_lanes[l0 + 192] = t80 / s13_lanes[l0] + s13_lanes[l0 + 128] * t81;
-                out_0_lanes[l0 + 208] = t79 / s13_lanes[l0] + s13_lanes[l0 + 144] * t81;
+                const double t58 = t27 * t30;
+                const double t59 = (0.0 + 2.0 * (t16 * t58)) / t15;
+                const double t60 = (t34 + 2.0 * (t20 * t58)) / t15;
+                const double t61 = s13_lanes[l0 + 96] * t60;
+                const double t62 = (-2.0) * (t29 * t58 + t33 * t58) - t32 * t34;
+                const double t63 = s13_lanes[l0 + 96] * t62;
+                const double t64 = -t63;
+                const double t65 = s13_lanes[l0 + 64] * t62;
+                const double t66 = s13_lanes[l0 + 64] * t60;
+                const double t67 = s13_lanes[l0 + 64] * t59;
+                const double t68 = s13_lanes[l0 + 48] * t65 + (s13_lanes[l0 + 32] * t66 + s13_lanes[l0 + 16] * t67);
+                const double t69 = s13_lanes[l0 + 80] * t59 + (s13_lanes[l0 + 48] * t61 + s13_lanes[l0 + 32] * t64) + s13_lanes[l0 + 16] * t68;
+                out_1_lanes[l0 + 48] = t69;
+                out_0_lanes[l0 + 224] = -t69;
+                const double t70 = s13_lanes[l0 + 96] * t59;
+                const double t71 = -t70;
+                const double t72 = s13_lanes[l0 + 80] * t60 + (s13_lanes[l0 + 16] * t63 + s13_lanes[l0 + 48] * t71) + s13_lanes[l0 + 32] * t68;
+                out_1_lanes[l0 + 64] = t72;
+                out_0_lanes[l0 + 240] = -t72;
+                const double t73 = -t61;
+                const double t74 = s13_lanes[l0 + 48] * t68 + (s13_lanes[l0 + 80] * t62 + (s13_lanes[l0 + 32] * t70 + s13_lanes[l0 + 16] * t73));
+                out_1_lanes[l0 + 80] = t74;
+                out_0_lanes[l0 + 256] = -t74;
+                const double t75 = t11 * t67 + (t9 * t63 + t8 * t73) + t7 * t68;
+                const double t76 = s13_lanes[l0 + 160] * (s13_lanes[l0 + 176] * (2.0 * (t14 * t62 + (t12 * t59 + t19 * t60))));
+                const double t77 = s13_lanes[l0 + 80] * (t13 * t62 + (t10 * t59 + t18 * t60)) + t53 * (t8 * t62 + (t7 * t59 + t9 * t60));
+                const double t78 = t11 * t65 + (t7 * t61 + t9 * t71) + t8 * t68;
+                const double t79 = t9 * t68 + (t11 * t66 + (t8 * t70 + t7 * t64));
+                const double t80 = 0.5 * t76 + (t77 - (s13_lanes[l0 + 224] * t78 + (s13_lanes[l0 + 208] * t79 + s13_lanes[l0 + 192] * t75)));
+                out_0_lanes[l0 + 176] = t75 / s13_lanes[l0] + s13_lanes[l0 + 112] * t80;
+                out_0_lanes[l0 + 192] = t79 / s13_lanes[l0] + s13_lanes[l0 + 128] * t80;
+                out_0_lanes[l0 + 208] = t78 / s13_lanes[l0] + s13_lanes[l0 + 144] * t80;
             }
             sg_put_rows(16, 22, out_0_lanes, &out_0[i0 * 22], 22);
             for (ptrdiff_t l0 = 0; l0 < 16; ++l0) {

@@ -242,7 +242,6 @@ int expression(const double *restrict a, const double *restrict b, const double 
     SG_ALIGNED double rests[64];
     SG_ALIGNED double quarters[64];
     for (ptrdiff_t i0 = 0; i0 < 4096; i0 += 32) {
-        SG_ALIGNED double t0[32];
         SG_SIMD
         for (ptrdiff_t l0 = 0; l0 < 32; ++l0) {
             bases[l0] = a[(i0 + l0)];
@@ -251,16 +250,14 @@ int expression(const double *restrict a, const double *restrict b, const double 
         SG_SIMD
         for (ptrdiff_t l0 = 0; l0 < 32; ++l0) {
             angles[l0] = a[(i0 + l0)] * b[(i0 + l0)];
-            t0[l0] = d[(i0 + l0)];
-            angles[l0 + 32] = a[(i0 + l0)] * t0[l0];
+            angles[l0 + 32] = a[(i0 + l0)] * d[(i0 + l0)];
         }
         sg_turns(64, angles, rests, quarters);
         SG_SIMD
         for (ptrdiff_t l0 = 0; l0 < 32; ++l0) {
-            const double t1 = 3.5 * powers[l0] + t0[l0] * (sg_turned(rests[l0 + 32], quarters[l0 + 32], 1) / (1.0 + t0[l0] * t0[l0]));
-            const double t2 = c[(i0 + l0)];
-            const double t3 = t1 + (sg_turned(rests[l0], quarters[l0], 0) + sg_turned(rests[l0], quarters[l0], 1) * exp(-(t2 * t2)));
-            out[(i0 + l0)] = t3;
+            const double t0 = 3.5 * powers[l0] + d[(i0 + l0)] * (sg_turned(rests[l0 + 32], quarters[l0 + 32], 1) / (1.0 + d[(i0 + l0)] * d[(i0 + l0)]));
+            const double t1 = sg_turned(rests[l0], quarters[l0], 0) + sg_turned(rests[l0], quarters[l0], 1) * exp(-(c[(i0 + l0)] * c[(i0 + l0)]));
+            out[(i0 + l0)] = t0 + t1;
         }
     }
 

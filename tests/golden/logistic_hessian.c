@@ -160,12 +160,11 @@ int hessian_logistic_loss(const double *restrict w, const double *restrict X, co
         }
         SG_SIMD
         for (ptrdiff_t l2 = 0; l2 < 40; ++l2) {
-            const double t3 = y[(i2 + l2)];
-            const double t4 = t3 * s4[l2];
-            double s5 = exp(-fabs(t4));
-            const double t5 = 1.0 + s5;
-            const double t6 = sg_select(t4 >= 0.0, 1.0, s5) / t5 * (sg_select(-t4 >= 0.0, 1.0, s5) / t5);
-            s6[l2] = t3 * t3 * t6;
+            const double t3 = y[(i2 + l2)] * s4[l2];
+            double s5 = exp(-fabs(t3));
+            const double t4 = 1.0 + s5;
+            const double t5 = sg_select(t3 >= 0.0, 1.0, s5) / t4 * (sg_select(-t3 >= 0.0, 1.0, s5) / t4);
+            s6[l2] = y[(i2 + l2)] * y[(i2 + l2)] * t5;
         }
         for (ptrdiff_t i15 = 0; i15 < 10; ++i15) {
             SG_SIMD
@@ -192,8 +191,8 @@ int hessian_logistic_loss(const double *restrict w, const double *restrict X, co
     sg_add_lanes(100, 8, s7_lanes, s7);
     for (ptrdiff_t i10 = 0; i10 < 10; ++i10) {
         for (ptrdiff_t i11 = 0; i11 < 10; ++i11) {
-            const bool t7 = i11 < i10;
-            s7[i10 * 10 + i11] = t7 ? (t7 ? s7[i11 * 10 + i10] : 0) : (i10 <= i11 ? s7[i10 * 10 + i11] : 0);
+            const bool t6 = i11 < i10;
+            s7[i10 * 10 + i11] = t6 ? (t6 ? s7[i11 * 10 + i10] : 0) : (i10 <= i11 ? s7[i10 * 10 + i11] : 0);
             out[i11 * 10 + i10] = 0.001 * s7[i10 * 10 + i11] + 0.02 * ((i10 == i11) ? 1.0 : 0.0);
         }
     }

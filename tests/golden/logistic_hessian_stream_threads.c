@@ -371,12 +371,11 @@ int hessian_logistic_loss(const double *restrict w, const double *restrict X, co
                     }
                     s4 += ((t3[0] + t3[4]) + (t3[1] + t3[5])) + ((t3[2] + t3[6]) + (t3[3] + t3[7]));
                 }
-                const double t6 = y[(i2 + i15)];
-                const double t7 = s4 * t6;
-                double s5 = exp(-fabs(t7));
-                const double t8 = 1.0 + s5;
-                const double t9 = (t7 >= 0.0 ? 1.0 : s5) / t8 * ((-t7 >= 0.0 ? 1.0 : s5) / t8);
-                s6[i2] = t6 * t6 * t9;
+                const double t6 = s4 * y[(i2 + i15)];
+                double s5 = exp(-fabs(t6));
+                const double t7 = 1.0 + s5;
+                const double t8 = (t6 >= 0.0 ? 1.0 : s5) / t7 * ((-t6 >= 0.0 ? 1.0 : s5) / t7);
+                s6[i2] = y[(i2 + i15)] * y[(i2 + i15)] * t8;
             }
             for (ptrdiff_t i25 = 0; i25 < 250; ++i25) {
                 for (ptrdiff_t i24 = 1; i24 < 13; ++i24) {
@@ -417,8 +416,8 @@ int hessian_logistic_loss(const double *restrict w, const double *restrict X, co
     }
     for (ptrdiff_t i10 = 0; i10 < 100; ++i10) {
         for (ptrdiff_t i11 = 0; i11 < 100; ++i11) {
-            const bool t10 = i11 < i10;
-            s7[i10 * 100 + i11] = t10 ? (t10 ? s7[i11 * 100 + i10] : 0) : (i10 <= i11 ? s7[i10 * 100 + i11] : 0);
+            const bool t9 = i11 < i10;
+            s7[i10 * 100 + i11] = t9 ? (t9 ? s7[i11 * 100 + i10] : 0) : (i10 <= i11 ? s7[i10 * 100 + i11] : 0);
             out[i11 * 100 + i10] = 5e-05 * s7[i10 * 100 + i11] + 0.02 * ((i10 == i11) ? 1.0 : 0.0);
         }
     }

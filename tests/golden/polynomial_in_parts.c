@@ -551,7 +551,6 @@ SG_PART polynomial_in_parts_part1(const double *restrict c, const double *restri
         s162_lanes[sg_k] = 0;
     }
     for (ptrdiff_t i0 = 0; i0 < 1000; i0 += 40) {
-        SG_ALIGNED double t0[40];
         SG_ALIGNED double s3[40];
         SG_ALIGNED double s4[40];
         SG_ALIGNED double s5[40];
@@ -608,172 +607,171 @@ SG_PART polynomial_in_parts_part1(const double *restrict c, const double *restri
         SG_ALIGNED double s56[40];
         SG_ALIGNED double s57[40];
         SG_ALIGNED double s58[40];
+        SG_ALIGNED double t0[40];
         SG_ALIGNED double t1[40];
         SG_ALIGNED double t2[40];
-        SG_ALIGNED double t3[40];
         SG_ALIGNED double s59[40];
+        SG_ALIGNED double t3[40];
         SG_ALIGNED double t4[40];
         SG_ALIGNED double t5[40];
-        SG_ALIGNED double t6[40];
         SG_ALIGNED double s60[40];
+        SG_ALIGNED double t6[40];
         SG_ALIGNED double t7[40];
         SG_ALIGNED double t8[40];
-        SG_ALIGNED double t9[40];
         SG_ALIGNED double s61[40];
+        SG_ALIGNED double t9[40];
         SG_ALIGNED double t10[40];
         SG_ALIGNED double t11[40];
-        SG_ALIGNED double t12[40];
         SG_ALIGNED double s62[40];
+        SG_ALIGNED double t12[40];
         SG_ALIGNED double t13[40];
         SG_ALIGNED double t14[40];
-        SG_ALIGNED double t15[40];
         SG_ALIGNED double s63[40];
+        SG_ALIGNED double t15[40];
         SG_ALIGNED double t16[40];
         SG_ALIGNED double t17[40];
-        SG_ALIGNED double t18[40];
         SG_ALIGNED double s64[40];
+        SG_ALIGNED double t18[40];
         SG_ALIGNED double t19[40];
         SG_ALIGNED double t20[40];
-        SG_ALIGNED double t21[40];
         SG_ALIGNED double s65[40];
+        SG_ALIGNED double t21[40];
         SG_ALIGNED double t22[40];
-        SG_ALIGNED double t23[40];
+        SG_ALIGNED double t24[40];
         SG_ALIGNED double t25[40];
         SG_ALIGNED double t26[40];
         SG_ALIGNED double t27[40];
-        SG_ALIGNED double t28[40];
+        SG_ALIGNED double t29[40];
         SG_ALIGNED double t30[40];
-        SG_ALIGNED double t31[40];
+        SG_ALIGNED double t58[40];
         SG_ALIGNED double t59[40];
-        SG_ALIGNED double t60[40];
         SG_ALIGNED double s66[40];
         SG_SIMD
         for (ptrdiff_t l0 = 0; l0 < 40; ++l0) {
-            t0[l0] = x[(i0 + l0)];
-            s3[l0] = pow(t0[l0], 9.0);
-            s4[l0] = t0[l0] * pow(t0[l0], 10.0);
-            s5[l0] = t0[l0] * pow(t0[l0], 11.0);
-            s6[l0] = t0[l0] * pow(t0[l0], 12.0);
-            s7[l0] = t0[l0] * pow(t0[l0], 13.0);
-            s8[l0] = t0[l0] * pow(t0[l0], 14.0);
-            s9[l0] = t0[l0] * pow(t0[l0], 15.0);
-            s10[l0] = t0[l0] * pow(t0[l0], 16.0);
-            s11[l0] = t0[l0] * pow(t0[l0], 17.0);
-            s12[l0] = t0[l0] * pow(t0[l0], 18.0);
-            s13[l0] = t0[l0] * pow(t0[l0], 19.0);
-            s14[l0] = t0[l0] * pow(t0[l0], 20.0);
-            s15[l0] = t0[l0] * pow(t0[l0], 21.0);
-            s16[l0] = t0[l0] * pow(t0[l0], 22.0);
-            s17[l0] = t0[l0] * pow(t0[l0], 23.0);
-            s18[l0] = t0[l0] * pow(t0[l0], 24.0);
-            s19[l0] = t0[l0] * pow(t0[l0], 25.0);
-            s20[l0] = t0[l0] * pow(t0[l0], 26.0);
-            s21[l0] = t0[l0] * pow(t0[l0], 27.0);
-            s22[l0] = t0[l0] * pow(t0[l0], 28.0);
-            s23[l0] = t0[l0] * pow(t0[l0], 29.0);
-            s24[l0] = t0[l0] * pow(t0[l0], 30.0);
-            s25[l0] = t0[l0] * pow(t0[l0], 31.0);
-            s26[l0] = t0[l0] * pow(t0[l0], 32.0);
-            s27[l0] = t0[l0] * pow(t0[l0], 33.0);
-            s28[l0] = t0[l0] * pow(t0[l0], 34.0);
-            s29[l0] = t0[l0] * pow(t0[l0], 35.0);
-            s30[l0] = t0[l0] * pow(t0[l0], 36.0);
-            s31[l0] = t0[l0] * pow(t0[l0], 37.0);
-            s32[l0] = t0[l0] * pow(t0[l0], 38.0);
-            s33[l0] = t0[l0] * pow(t0[l0], 39.0);
-            s34[l0] = t0[l0] * pow(t0[l0], 40.0);
-            s35[l0] = t0[l0] * pow(t0[l0], 41.0);
-            s36[l0] = t0[l0] * pow(t0[l0], 42.0);
-            s37[l0] = t0[l0] * pow(t0[l0], 43.0);
-            s38[l0] = t0[l0] * pow(t0[l0], 44.0);
-            s39[l0] = t0[l0] * pow(t0[l0], 45.0);
-            s40[l0] = t0[l0] * pow(t0[l0], 46.0);
-            s41[l0] = t0[l0] * pow(t0[l0], 47.0);
-            s42[l0] = t0[l0] * pow(t0[l0], 48.0);
-            s43[l0] = t0[l0] * pow(t0[l0], 49.0);
-            s44[l0] = t0[l0] * pow(t0[l0], 50.0);
-            s45[l0] = t0[l0] * pow(t0[l0], 51.0);
-            s46[l0] = t0[l0] * pow(t0[l0], 52.0);
-            s47[l0] = t0[l0] * pow(t0[l0], 53.0);
-            s48[l0] = t0[l0] * pow(t0[l0], 54.0);
-            s49[l0] = t0[l0] * pow(t0[l0], 55.0);
-            s50[l0] = t0[l0] * pow(t0[l0], 56.0);
-            s51[l0] = t0[l0] * pow(t0[l0], 57.0);
-            s52[l0] = t0[l0] * pow(t0[l0], 58.0);
-            s53[l0] = t0[l0] * pow(t0[l0], 59.0);
-            s54[l0] = t0[l0] * pow(t0[l0], 60.0);
-            s55[l0] = t0[l0] * pow(t0[l0], 61.0);
-            s56[l0] = t0[l0] * pow(t0[l0], 62.0);
-            s57[l0] = t0[l0] * pow(t0[l0], 63.0);
-            s58[l0] = t0[l0] * pow(t0[l0], 64.0);
-            t1[l0] = s58[l0] * t0[l0];
-            t2[l0] = t0[l0] * t1[l0];
-            t3[l0] = t0[l0] * t2[l0];
-            s59[l0] = t0[l0] * t3[l0];
-            t4[l0] = s59[l0] * t0[l0];
-            t5[l0] = t0[l0] * t4[l0];
-            t6[l0] = t0[l0] * t5[l0];
-            s60[l0] = t0[l0] * t6[l0];
-            t7[l0] = s60[l0] * t0[l0];
-            t8[l0] = t0[l0] * t7[l0];
-            t9[l0] = t0[l0] * t8[l0];
-            s61[l0] = t0[l0] * t9[l0];
-            t10[l0] = s61[l0] * t0[l0];
-            t11[l0] = t0[l0] * t10[l0];
-            t12[l0] = t0[l0] * t11[l0];
-            s62[l0] = t0[l0] * t12[l0];
-            t13[l0] = t0[l0] * s62[l0];
-            t14[l0] = t0[l0] * t13[l0];
-            t15[l0] = t0[l0] * t14[l0];
-            s63[l0] = t0[l0] * t15[l0];
-            t16[l0] = s63[l0] * t0[l0];
-            t17[l0] = t0[l0] * t16[l0];
-            t18[l0] = t0[l0] * t17[l0];
-            s64[l0] = t0[l0] * t18[l0];
-            t19[l0] = s64[l0] * t0[l0];
-            t20[l0] = t0[l0] * t19[l0];
-            t21[l0] = t0[l0] * t20[l0];
-            s65[l0] = t0[l0] * t21[l0];
-            t22[l0] = t0[l0] * t0[l0];
-            t23[l0] = t0[l0] * t22[l0];
-            const double t24 = t0[l0] - c[0] - c[1] * t0[l0] - c[2] * t22[l0] - c[3] * t23[l0];
-            t25[l0] = t22[l0] * t22[l0];
-            t26[l0] = t0[l0] * t25[l0];
-            t27[l0] = t23[l0] * t23[l0];
-            t28[l0] = t0[l0] * t27[l0];
-            const double t29 = t24 - c[4] * t25[l0] - c[5] * t26[l0] - c[6] * t27[l0] - c[7] * t28[l0];
-            t30[l0] = t25[l0] * t25[l0];
-            t31[l0] = t0[l0] * s3[l0];
-            const double t32 = t29 - c[8] * t30[l0] - c[9] * s3[l0] - c[10] * t31[l0];
-            const double t33 = t32 - c[11] * s4[l0] - c[12] * s5[l0] - c[13] * s6[l0];
-            const double t34 = t33 - c[14] * s7[l0] - c[15] * s8[l0] - c[16] * s9[l0];
-            const double t35 = t34 - c[17] * s10[l0] - c[18] * s11[l0] - c[19] * s12[l0];
-            const double t36 = t35 - c[20] * s13[l0] - c[21] * s14[l0] - c[22] * s15[l0];
-            const double t37 = t36 - c[23] * s16[l0] - c[24] * s17[l0] - c[25] * s18[l0];
-            const double t38 = t37 - c[26] * s19[l0] - c[27] * s20[l0] - c[28] * s21[l0];
-            const double t39 = t38 - c[29] * s22[l0] - c[30] * s23[l0] - c[31] * s24[l0];
-            const double t40 = t39 - c[32] * s25[l0] - c[33] * s26[l0] - c[34] * s27[l0];
-            const double t41 = t40 - c[35] * s28[l0] - c[36] * s29[l0] - c[37] * s30[l0];
-            const double t42 = t41 - c[38] * s31[l0] - c[39] * s32[l0] - c[40] * s33[l0];
-            const double t43 = t42 - c[41] * s34[l0] - c[42] * s35[l0] - c[43] * s36[l0];
-            const double t44 = t43 - c[44] * s37[l0] - c[45] * s38[l0] - c[46] * s39[l0];
-            const double t45 = t44 - c[47] * s40[l0] - c[48] * s41[l0] - c[49] * s42[l0];
-            const double t46 = t45 - c[50] * s43[l0] - c[51] * s44[l0] - c[52] * s45[l0];
-            const double t47 = t46 - c[53] * s46[l0] - c[54] * s47[l0] - c[55] * s48[l0];
-            const double t48 = t47 - c[56] * s49[l0] - c[57] * s50[l0] - c[58] * s51[l0];
-            const double t49 = t48 - c[59] * s52[l0] - c[60] * s53[l0] - c[61] * s54[l0];
-            const double t50 = t49 - c[62] * s55[l0] - c[63] * s56[l0] - c[64] * s57[l0];
-            const double t51 = t50 - c[65] * s58[l0] - c[66] * t1[l0] - c[67] * t2[l0];
-            const double t52 = t51 - c[68] * t3[l0] - c[69] * s59[l0] - c[70] * t4[l0];
-            const double t53 = t52 - c[71] * t5[l0] - c[72] * t6[l0] - c[73] * s60[l0];
-            const double t54 = t53 - c[74] * t7[l0] - c[75] * t8[l0] - c[76] * t9[l0] - c[77] * s61[l0];
-            const double t55 = t54 - c[78] * t10[l0] - c[79] * t11[l0] - c[80] * t12[l0] - c[81] * s62[l0];
-            const double t56 = t55 - c[82] * t13[l0] - c[83] * t14[l0] - c[84] * t15[l0] - c[85] * s63[l0];
-            const double t57 = t56 - c[86] * t16[l0] - c[87] * t17[l0] - c[88] * t18[l0] - c[89] * s64[l0];
-            const double t58 = t57 - c[90] * t19[l0] - c[91] * t20[l0] - c[92] * t21[l0] - c[93] * s65[l0];
-            t59[l0] = s65[l0] * t0[l0];
-            t60[l0] = t0[l0] * t59[l0];
-            s66[l0] = t58 - c[94] * t59[l0] - c[95] * t60[l0];
+            s3[l0] = pow(x[(i0 + l0)], 9.0);
+            s4[l0] = x[(i0 + l0)] * pow(x[(i0 + l0)], 10.0);
+            s5[l0] = x[(i0 + l0)] * pow(x[(i0 + l0)], 11.0);
+            s6[l0] = x[(i0 + l0)] * pow(x[(i0 + l0)], 12.0);
+            s7[l0] = x[(i0 + l0)] * pow(x[(i0 + l0)], 13.0);
+            s8[l0] = x[(i0 + l0)] * pow(x[(i0 + l0)], 14.0);
+            s9[l0] = x[(i0 + l0)] * pow(x[(i0 + l0)], 15.0);
+            s10[l0] = x[(i0 + l0)] * pow(x[(i0 + l0)], 16.0);
+            s11[l0] = x[(i0 + l0)] * pow(x[(i0 + l0)], 17.0);
+            s12[l0] = x[(i0 + l0)] * pow(x[(i0 + l0)], 18.0);
+            s13[l0] = x[(i0 + l0)] * pow(x[(i0 + l0)], 19.0);
+            s14[l0] = x[(i0 + l0)] * pow(x[(i0 + l0)], 20.0);
+            s15[l0] = x[(i0 + l0)] * pow(x[(i0 + l0)], 21.0);
+            s16[l0] = x[(i0 + l0)] * pow(x[(i0 + l0)], 22.0);
+            s17[l0] = x[(i0 + l0)] * pow(x[(i0 + l0)], 23.0);
+            s18[l0] = x[(i0 + l0)] * pow(x[(i0 + l0)], 24.0);
+            s19[l0] = x[(i0 + l0)] * pow(x[(i0 + l0)], 25.0);
+            s20[l0] = x[(i0 + l0)] * pow(x[(i0 + l0)], 26.0);
+            s21[l0] = x[(i0 + l0)] * pow(x[(i0 + l0)], 27.0);
+            s22[l0] = x[(i0 + l0)] * pow(x[(i0 + l0)], 28.0);
+            s23[l0] = x[(i0 + l0)] * pow(x[(i0 + l0)], 29.0);
+            s24[l0] = x[(i0 + l0)] * pow(x[(i0 + l0)], 30.0);
+            s25[l0] = x[(i0 + l0)] * pow(x[(i0 + l0)], 31.0);
+            s26[l0] = x[(i0 + l0)] * pow(x[(i0 + l0)], 32.0);
+            s27[l0] = x[(i0 + l0)] * pow(x[(i0 + l0)], 33.0);
+            s28[l0] = x[(i0 + l0)] * pow(x[(i0 + l0)], 34.0);
+            s29[l0] = x[(i0 + l0)] * pow(x[(i0 + l0)], 35.0);
+            s30[l0] = x[(i0 + l0)] * pow(x[(i0 + l0)], 36.0);
+            s31[l0] = x[(i0 + l0)] * pow(x[(i0 + l0)], 37.0);
+            s32[l0] = x[(i0 + l0)] * pow(x[(i0 + l0)], 38.0);
+            s33[l0] = x[(i0 + l0)] * pow(x[(i0 + l0)], 39.0);
+            s34[l0] = x[(i0 + l0)] * pow(x[(i0 + l0)], 40.0);
+            s35[l0] = x[(i0 + l0)] * pow(x[(i0 + l0)], 41.0);
+            s36[l0] = x[(i0 + l0)] * pow(x[(i0 + l0)], 42.0);
+            s37[l0] = x[(i0 + l0)] * pow(x[(i0 + l0)], 43.0);
+            s38[l0] = x[(i0 + l0)] * pow(x[(i0 + l0)], 44.0);
+            s39[l0] = x[(i0 + l0)] * pow(x[(i0 + l0)], 45.0);
+            s40[l0] = x[(i0 + l0)] * pow(x[(i0 + l0)], 46.0);
+            s41[l0] = x[(i0 + l0)] * pow(x[(i0 + l0)], 47.0);
+            s42[l0] = x[(i0 + l0)] * pow(x[(i0 + l0)], 48.0);
+            s43[l0] = x[(i0 + l0)] * pow(x[(i0 + l0)], 49.0);
+            s44[l0] = x[(i0 + l0)] * pow(x[(i0 + l0)], 50.0);
+            s45[l0] = x[(i0 + l0)] * pow(x[(i0 + l0)], 51.0);
+            s46[l0] = x[(i0 + l0)] * pow(x[(i0 + l0)], 52.0);
+            s47[l0] = x[(i0 + l0)] * pow(x[(i0 + l0)], 53.0);
+            s48[l0] = x[(i0 + l0)] * pow(x[(i0 + l0)], 54.0);
+            s49[l0] = x[(i0 + l0)] * pow(x[(i0 + l0)], 55.0);
+            s50[l0] = x[(i0 + l0)] * pow(x[(i0 + l0)], 56.0);
+            s51[l0] = x[(i0 + l0)] * pow(x[(i0 + l0)], 57.0);
+            s52[l0] = x[(i0 + l0)] * pow(x[(i0 + l0)], 58.0);
+            s53[l0] = x[(i0 + l0)] * pow(x[(i0 + l0)], 59.0);
+            s54[l0] = x[(i0 + l0)] * pow(x[(i0 + l0)], 60.0);
+            s55[l0] = x[(i0 + l0)] * pow(x[(i0 + l0)], 61.0);
+            s56[l0] = x[(i0 + l0)] * pow(x[(i0 + l0)], 62.0);
+            s57[l0] = x[(i0 + l0)] * pow(x[(i0 + l0)], 63.0);
+            s58[l0] = x[(i0 + l0)] * pow(x[(i0 + l0)], 64.0);
+            t0[l0] = s58[l0] * x[(i0 + l0)];
+            t1[l0] = x[(i0 + l0)] * t0[l0];
+            t2[l0] = x[(i0 + l0)] * t1[l0];
+            s59[l0] = x[(i0 + l0)] * t2[l0];
+            t3[l0] = s59[l0] * x[(i0 + l0)];
+            t4[l0] = x[(i0 + l0)] * t3[l0];
+            t5[l0] = x[(i0 + l0)] * t4[l0];
+            s60[l0] = x[(i0 + l0)] * t5[l0];
+            t6[l0] = s60[l0] * x[(i0 + l0)];
+            t7[l0] = x[(i0 + l0)] * t6[l0];
+            t8[l0] = x[(i0 + l0)] * t7[l0];
+            s61[l0] = x[(i0 + l0)] * t8[l0];
+            t9[l0] = s61[l0] * x[(i0 + l0)];
+            t10[l0] = x[(i0 + l0)] * t9[l0];
+            t11[l0] = x[(i0 + l0)] * t10[l0];
+            s62[l0] = x[(i0 + l0)] * t11[l0];
+            t12[l0] = x[(i0 + l0)] * s62[l0];
+            t13[l0] = x[(i0 + l0)] * t12[l0];
+            t14[l0] = x[(i0 + l0)] * t13[l0];
+            s63[l0] = x[(i0 + l0)] * t14[l0];
+            t15[l0] = s63[l0] * x[(i0 + l0)];
+            t16[l0] = x[(i0 + l0)] * t15[l0];
+            t17[l0] = x[(i0 + l0)] * t16[l0];
+            s64[l0] = x[(i0 + l0)] * t17[l0];
+            t18[l0] = s64[l0] * x[(i0 + l0)];
+            t19[l0] = x[(i0 + l0)] * t18[l0];
+            t20[l0] = x[(i0 + l0)] * t19[l0];
+            s65[l0] = x[(i0 + l0)] * t20[l0];
+            t21[l0] = x[(i0 + l0)] * x[(i0 + l0)];
+            t22[l0] = x[(i0 + l0)] * t21[l0];
+            const double t23 = x[(i0 + l0)] - c[0] - c[1] * x[(i0 + l0)] - c[2] * t21[l0] - c[3] * t22[l0];
+            t24[l0] = t21[l0] * t21[l0];
+            t25[l0] = x[(i0 + l0)] * t24[l0];
+            t26[l0] = t22[l0] * t22[l0];
+            t27[l0] = x[(i0 + l0)] * t26[l0];
+            const double t28 = t23 - c[4] * t24[l0] - c[5] * t25[l0] - c[6] * t26[l0] - c[7] * t27[l0];
+            t29[l0] = t24[l0] * t24[l0];
+            t30[l0] = x[(i0 + l0)] * s3[l0];
+            const double t31 = t28 - c[8] * t29[l0] - c[9] * s3[l0] - c[10] * t30[l0];
+            const double t32 = t31 - c[11] * s4[l0] - c[12] * s5[l0] - c[13] * s6[l0];
+            const double t33 = t32 - c[14] * s7[l0] - c[15] * s8[l0] - c[16] * s9[l0];
+            const double t34 = t33 - c[17] * s10[l0] - c[18] * s11[l0] - c[19] * s12[l0];
+            const double t35 = t34 - c[20] * s13[l0] - c[21] * s14[l0] - c[22] * s15[l0];
+            const double t36 = t35 - c[23] * s16[l0] - c[24] * s17[l0] - c[25] * s18[l0];
+            const double t37 = t36 - c[26] * s19[l0] - c[27] * s20[l0] - c[28] * s21[l0];
+            const double t38 = t37 - c[29] * s22[l0] - c[30] * s23[l0] - c[31] * s24[l0];
+            const double t39 = t38 - c[32] * s25[l0] - c[33] * s26[l0] - c[34] * s27[l0];
+            const double t40 = t39 - c[35] * s28[l0] - c[36] * s29[l0] - c[37] * s30[l0];
+            const double t41 = t40 - c[38] * s31[l0] - c[39] * s32[l0] - c[40] * s33[l0];
+            const double t42 = t41 - c[41] * s34[l0] - c[42] * s35[l0] - c[43] * s36[l0];
+            const double t43 = t42 - c[44] * s37[l0] - c[45] * s38[l0] - c[46] * s39[l0];
+            const double t44 = t43 - c[47] * s40[l0] - c[48] * s41[l0] - c[49] * s42[l0];
+            const double t45 = t44 - c[50] * s43[l0] - c[51] * s44[l0] - c[52] * s45[l0];
+            const double t46 = t45 - c[53] * s46[l0] - c[54] * s47[l0] - c[55] * s48[l0];
+            const double t47 = t46 - c[56] * s49[l0] - c[57] * s50[l0] - c[58] * s51[l0];
+            const double t48 = t47 - c[59] * s52[l0] - c[60] * s53[l0] - c[61] * s54[l0];
+            const double t49 = t48 - c[62] * s55[l0] - c[63] * s56[l0] - c[64] * s57[l0];
+            const double t50 = t49 - c[65] * s58[l0] - c[66] * t0[l0] - c[67] * t1[l0];
+            const double t51 = t50 - c[68] * t2[l0] - c[69] * s59[l0] - c[70] * t3[l0];
+            const double t52 = t51 - c[71] * t4[l0] - c[72] * t5[l0] - c[73] * s60[l0];
+            const double t53 = t52 - c[74] * t6[l0] - c[75] * t7[l0] - c[76] * t8[l0] - c[77] * s61[l0];
+            const double t54 = t53 - c[78] * t9[l0] - c[79] * t10[l0] - c[80] * t11[l0] - c[81] * s62[l0];
+            const double t55 = t54 - c[82] * t12[l0] - c[83] * t13[l0] - c[84] * t14[l0] - c[85] * s63[l0];
+            const double t56 = t55 - c[86] * t15[l0] - c[87] * t16[l0] - c[88] * t17[l0] - c[89] * s64[l0];
+            const double t57 = t56 - c[90] * t18[l0] - c[91] * t19[l0] - c[92] * t20[l0] - c[93] * s65[l0];
+            t58[l0] = s65[l0] * x[(i0 + l0)];
+            t59[l0] = x[(i0 + l0)] * t58[l0];
+            s66[l0] = t57 - c[94] * t58[l0] - c[95] * t59[l0];
         }
         SG_SIMD
         for (ptrdiff_t l0 = 0; l0 < 8; ++l0) {
@@ -785,15 +783,23 @@ SG_PART polynomial_in_parts_part1(const double *restrict c, const double *restri
         }
         SG_SIMD
         for (ptrdiff_t l0 = 0; l0 < 8; ++l0) {
-            s68_lanes[l0] += (((s66[l0] * t0[l0] +
-                s66[l0 + 8] * t0[l0 + 8]) +
-                s66[l0 + 16] * t0[l0 + 16]) +
-                (s66[l0 + 24] * t0[l0 + 24] +
-                s66[l0 + 32] * t0[l0 + 32]));
+            s68_lanes[l0] += (((s66[l0] * x[(i0 + l0)] +
+                s66[l0 + 8] * x[(i0 + l0 + 8)]) +
+                s66[l0 + 16] * x[(i0 + l0 + 16)]) +
+                (s66[l0 + 24] * x[(i0 + l0 + 24)] +
+                s66[l0 + 32] * x[(i0 + l0 + 32)]));
         }
         SG_SIMD
         for (ptrdiff_t l0 = 0; l0 < 8; ++l0) {
-            s69_lanes[l0] += (((s66[l0] * t22[l0] +
+            s69_lanes[l0] += (((s66[l0] * t21[l0] +
+                s66[l0 + 8] * t21[l0 + 8]) +
+                s66[l0 + 16] * t21[l0 + 16]) +
+                (s66[l0 + 24] * t21[l0 + 24] +
+                s66[l0 + 32] * t21[l0 + 32]));
+        }
+        SG_SIMD
+        for (ptrdiff_t l0 = 0; l0 < 8; ++l0) {
+            s70_lanes[l0] += (((s66[l0] * t22[l0] +
                 s66[l0 + 8] * t22[l0 + 8]) +
                 s66[l0 + 16] * t22[l0 + 16]) +
                 (s66[l0 + 24] * t22[l0 + 24] +
@@ -801,15 +807,15 @@ SG_PART polynomial_in_parts_part1(const double *restrict c, const double *restri
         }
         SG_SIMD
         for (ptrdiff_t l0 = 0; l0 < 8; ++l0) {
-            s70_lanes[l0] += (((s66[l0] * t23[l0] +
-                s66[l0 + 8] * t23[l0 + 8]) +
-                s66[l0 + 16] * t23[l0 + 16]) +
-                (s66[l0 + 24] * t23[l0 + 24] +
-                s66[l0 + 32] * t23[l0 + 32]));
+            s71_lanes[l0] += (((s66[l0] * t24[l0] +
+                s66[l0 + 8] * t24[l0 + 8]) +
+                s66[l0 + 16] * t24[l0 + 16]) +
+                (s66[l0 + 24] * t24[l0 + 24] +
+                s66[l0 + 32] * t24[l0 + 32]));
         }
         SG_SIMD
         for (ptrdiff_t l0 = 0; l0 < 8; ++l0) {
-            s71_lanes[l0] += (((s66[l0] * t25[l0] +
+            s72_lanes[l0] += (((s66[l0] * t25[l0] +
                 s66[l0 + 8] * t25[l0 + 8]) +
                 s66[l0 + 16] * t25[l0 + 16]) +
                 (s66[l0 + 24] * t25[l0 + 24] +
@@ -817,7 +823,7 @@ SG_PART polynomial_in_parts_part1(const double *restrict c, const double *restri
         }
         SG_SIMD
         for (ptrdiff_t l0 = 0; l0 < 8; ++l0) {
-            s72_lanes[l0] += (((s66[l0] * t26[l0] +
+            s73_lanes[l0] += (((s66[l0] * t26[l0] +
                 s66[l0 + 8] * t26[l0 + 8]) +
                 s66[l0 + 16] * t26[l0 + 16]) +
                 (s66[l0 + 24] * t26[l0 + 24] +
@@ -825,7 +831,7 @@ SG_PART polynomial_in_parts_part1(const double *restrict c, const double *restri
         }
         SG_SIMD
         for (ptrdiff_t l0 = 0; l0 < 8; ++l0) {
-            s73_lanes[l0] += (((s66[l0] * t27[l0] +
+            s74_lanes[l0] += (((s66[l0] * t27[l0] +
                 s66[l0 + 8] * t27[l0 + 8]) +
                 s66[l0 + 16] * t27[l0 + 16]) +
                 (s66[l0 + 24] * t27[l0 + 24] +
@@ -833,19 +839,11 @@ SG_PART polynomial_in_parts_part1(const double *restrict c, const double *restri
         }
         SG_SIMD
         for (ptrdiff_t l0 = 0; l0 < 8; ++l0) {
-            s74_lanes[l0] += (((s66[l0] * t28[l0] +
-                s66[l0 + 8] * t28[l0 + 8]) +
-                s66[l0 + 16] * t28[l0 + 16]) +
-                (s66[l0 + 24] * t28[l0 + 24] +
-                s66[l0 + 32] * t28[l0 + 32]));
-        }
-        SG_SIMD
-        for (ptrdiff_t l0 = 0; l0 < 8; ++l0) {
-            s75_lanes[l0] += (((s66[l0] * t30[l0] +
-                s66[l0 + 8] * t30[l0 + 8]) +
-                s66[l0 + 16] * t30[l0 + 16]) +
-                (s66[l0 + 24] * t30[l0 + 24] +
-                s66[l0 + 32] * t30[l0 + 32]));
+            s75_lanes[l0] += (((s66[l0] * t29[l0] +
+                s66[l0 + 8] * t29[l0 + 8]) +
+                s66[l0 + 16] * t29[l0 + 16]) +
+                (s66[l0 + 24] * t29[l0 + 24] +
+                s66[l0 + 32] * t29[l0 + 32]));
         }
         SG_SIMD
         for (ptrdiff_t l0 = 0; l0 < 8; ++l0) {
@@ -857,11 +855,11 @@ SG_PART polynomial_in_parts_part1(const double *restrict c, const double *restri
         }
         SG_SIMD
         for (ptrdiff_t l0 = 0; l0 < 8; ++l0) {
-            s77_lanes[l0] += (((s66[l0] * t31[l0] +
-                s66[l0 + 8] * t31[l0 + 8]) +
-                s66[l0 + 16] * t31[l0 + 16]) +
-                (s66[l0 + 24] * t31[l0 + 24] +
-                s66[l0 + 32] * t31[l0 + 32]));
+            s77_lanes[l0] += (((s66[l0] * t30[l0] +
+                s66[l0 + 8] * t30[l0 + 8]) +
+                s66[l0 + 16] * t30[l0 + 16]) +
+                (s66[l0 + 24] * t30[l0 + 24] +
+                s66[l0 + 32] * t30[l0 + 32]));
         }
         SG_SIMD
         for (ptrdiff_t l0 = 0; l0 < 8; ++l0) {
@@ -1305,7 +1303,15 @@ SG_PART polynomial_in_parts_part1(const double *restrict c, const double *restri
         }
         SG_SIMD
         for (ptrdiff_t l0 = 0; l0 < 8; ++l0) {
-            s133_lanes[l0] += (((s66[l0] * t1[l0] +
+            s133_lanes[l0] += (((s66[l0] * t0[l0] +
+                s66[l0 + 8] * t0[l0 + 8]) +
+                s66[l0 + 16] * t0[l0 + 16]) +
+                (s66[l0 + 24] * t0[l0 + 24] +
+                s66[l0 + 32] * t0[l0 + 32]));
+        }
+        SG_SIMD
+        for (ptrdiff_t l0 = 0; l0 < 8; ++l0) {
+            s134_lanes[l0] += (((s66[l0] * t1[l0] +
                 s66[l0 + 8] * t1[l0 + 8]) +
                 s66[l0 + 16] * t1[l0 + 16]) +
                 (s66[l0 + 24] * t1[l0 + 24] +
@@ -1313,19 +1319,11 @@ SG_PART polynomial_in_parts_part1(const double *restrict c, const double *restri
         }
         SG_SIMD
         for (ptrdiff_t l0 = 0; l0 < 8; ++l0) {
-            s134_lanes[l0] += (((s66[l0] * t2[l0] +
+            s135_lanes[l0] += (((s66[l0] * t2[l0] +
                 s66[l0 + 8] * t2[l0 + 8]) +
                 s66[l0 + 16] * t2[l0 + 16]) +
                 (s66[l0 + 24] * t2[l0 + 24] +
                 s66[l0 + 32] * t2[l0 + 32]));
-        }
-        SG_SIMD
-        for (ptrdiff_t l0 = 0; l0 < 8; ++l0) {
-            s135_lanes[l0] += (((s66[l0] * t3[l0] +
-                s66[l0 + 8] * t3[l0 + 8]) +
-                s66[l0 + 16] * t3[l0 + 16]) +
-                (s66[l0 + 24] * t3[l0 + 24] +
-                s66[l0 + 32] * t3[l0 + 32]));
         }
         SG_SIMD
         for (ptrdiff_t l0 = 0; l0 < 8; ++l0) {
@@ -1337,7 +1335,15 @@ SG_PART polynomial_in_parts_part1(const double *restrict c, const double *restri
         }
         SG_SIMD
         for (ptrdiff_t l0 = 0; l0 < 8; ++l0) {
-            s137_lanes[l0] += (((s66[l0] * t4[l0] +
+            s137_lanes[l0] += (((s66[l0] * t3[l0] +
+                s66[l0 + 8] * t3[l0 + 8]) +
+                s66[l0 + 16] * t3[l0 + 16]) +
+                (s66[l0 + 24] * t3[l0 + 24] +
+                s66[l0 + 32] * t3[l0 + 32]));
+        }
+        SG_SIMD
+        for (ptrdiff_t l0 = 0; l0 < 8; ++l0) {
+            s138_lanes[l0] += (((s66[l0] * t4[l0] +
                 s66[l0 + 8] * t4[l0 + 8]) +
                 s66[l0 + 16] * t4[l0 + 16]) +
                 (s66[l0 + 24] * t4[l0 + 24] +
@@ -1345,19 +1351,11 @@ SG_PART polynomial_in_parts_part1(const double *restrict c, const double *restri
         }
         SG_SIMD
         for (ptrdiff_t l0 = 0; l0 < 8; ++l0) {
-            s138_lanes[l0] += (((s66[l0] * t5[l0] +
+            s139_lanes[l0] += (((s66[l0] * t5[l0] +
                 s66[l0 + 8] * t5[l0 + 8]) +
                 s66[l0 + 16] * t5[l0 + 16]) +
                 (s66[l0 + 24] * t5[l0 + 24] +
                 s66[l0 + 32] * t5[l0 + 32]));
-        }
-        SG_SIMD
-        for (ptrdiff_t l0 = 0; l0 < 8; ++l0) {
-            s139_lanes[l0] += (((s66[l0] * t6[l0] +
-                s66[l0 + 8] * t6[l0 + 8]) +
-                s66[l0 + 16] * t6[l0 + 16]) +
-                (s66[l0 + 24] * t6[l0 + 24] +
-                s66[l0 + 32] * t6[l0 + 32]));
         }
         SG_SIMD
         for (ptrdiff_t l0 = 0; l0 < 8; ++l0) {
@@ -1369,7 +1367,15 @@ SG_PART polynomial_in_parts_part1(const double *restrict c, const double *restri
         }
         SG_SIMD
         for (ptrdiff_t l0 = 0; l0 < 8; ++l0) {
-            s141_lanes[l0] += (((s66[l0] * t7[l0] +
+            s141_lanes[l0] += (((s66[l0] * t6[l0] +
+                s66[l0 + 8] * t6[l0 + 8]) +
+                s66[l0 + 16] * t6[l0 + 16]) +
+                (s66[l0 + 24] * t6[l0 + 24] +
+                s66[l0 + 32] * t6[l0 + 32]));
+        }
+        SG_SIMD
+        for (ptrdiff_t l0 = 0; l0 < 8; ++l0) {
+            s142_lanes[l0] += (((s66[l0] * t7[l0] +
                 s66[l0 + 8] * t7[l0 + 8]) +
                 s66[l0 + 16] * t7[l0 + 16]) +
                 (s66[l0 + 24] * t7[l0 + 24] +
@@ -1377,19 +1383,11 @@ SG_PART polynomial_in_parts_part1(const double *restrict c, const double *restri
         }
         SG_SIMD
         for (ptrdiff_t l0 = 0; l0 < 8; ++l0) {
-            s142_lanes[l0] += (((s66[l0] * t8[l0] +
+            s143_lanes[l0] += (((s66[l0] * t8[l0] +
                 s66[l0 + 8] * t8[l0 + 8]) +
                 s66[l0 + 16] * t8[l0 + 16]) +
                 (s66[l0 + 24] * t8[l0 + 24] +
                 s66[l0 + 32] * t8[l0 + 32]));
-        }
-        SG_SIMD
-        for (ptrdiff_t l0 = 0; l0 < 8; ++l0) {
-            s143_lanes[l0] += (((s66[l0] * t9[l0] +
-                s66[l0 + 8] * t9[l0 + 8]) +
-                s66[l0 + 16] * t9[l0 + 16]) +
-                (s66[l0 + 24] * t9[l0 + 24] +
-                s66[l0 + 32] * t9[l0 + 32]));
         }
         SG_SIMD
         for (ptrdiff_t l0 = 0; l0 < 8; ++l0) {
@@ -1401,7 +1399,15 @@ SG_PART polynomial_in_parts_part1(const double *restrict c, const double *restri
         }
         SG_SIMD
         for (ptrdiff_t l0 = 0; l0 < 8; ++l0) {
-            s145_lanes[l0] += (((s66[l0] * t10[l0] +
+            s145_lanes[l0] += (((s66[l0] * t9[l0] +
+                s66[l0 + 8] * t9[l0 + 8]) +
+                s66[l0 + 16] * t9[l0 + 16]) +
+                (s66[l0 + 24] * t9[l0 + 24] +
+                s66[l0 + 32] * t9[l0 + 32]));
+        }
+        SG_SIMD
+        for (ptrdiff_t l0 = 0; l0 < 8; ++l0) {
+            s146_lanes[l0] += (((s66[l0] * t10[l0] +
                 s66[l0 + 8] * t10[l0 + 8]) +
                 s66[l0 + 16] * t10[l0 + 16]) +
                 (s66[l0 + 24] * t10[l0 + 24] +
@@ -1409,19 +1415,11 @@ SG_PART polynomial_in_parts_part1(const double *restrict c, const double *restri
         }
         SG_SIMD
         for (ptrdiff_t l0 = 0; l0 < 8; ++l0) {
-            s146_lanes[l0] += (((s66[l0] * t11[l0] +
+            s147_lanes[l0] += (((s66[l0] * t11[l0] +
                 s66[l0 + 8] * t11[l0 + 8]) +
                 s66[l0 + 16] * t11[l0 + 16]) +
                 (s66[l0 + 24] * t11[l0 + 24] +
                 s66[l0 + 32] * t11[l0 + 32]));
-        }
-        SG_SIMD
-        for (ptrdiff_t l0 = 0; l0 < 8; ++l0) {
-            s147_lanes[l0] += (((s66[l0] * t12[l0] +
-                s66[l0 + 8] * t12[l0 + 8]) +
-                s66[l0 + 16] * t12[l0 + 16]) +
-                (s66[l0 + 24] * t12[l0 + 24] +
-                s66[l0 + 32] * t12[l0 + 32]));
         }
         SG_SIMD
         for (ptrdiff_t l0 = 0; l0 < 8; ++l0) {
@@ -1433,7 +1431,15 @@ SG_PART polynomial_in_parts_part1(const double *restrict c, const double *restri
         }
         SG_SIMD
         for (ptrdiff_t l0 = 0; l0 < 8; ++l0) {
-            s149_lanes[l0] += (((s66[l0] * t13[l0] +
+            s149_lanes[l0] += (((s66[l0] * t12[l0] +
+                s66[l0 + 8] * t12[l0 + 8]) +
+                s66[l0 + 16] * t12[l0 + 16]) +
+                (s66[l0 + 24] * t12[l0 + 24] +
+                s66[l0 + 32] * t12[l0 + 32]));
+        }
+        SG_SIMD
+        for (ptrdiff_t l0 = 0; l0 < 8; ++l0) {
+            s150_lanes[l0] += (((s66[l0] * t13[l0] +
                 s66[l0 + 8] * t13[l0 + 8]) +
                 s66[l0 + 16] * t13[l0 + 16]) +
                 (s66[l0 + 24] * t13[l0 + 24] +
@@ -1441,19 +1447,11 @@ SG_PART polynomial_in_parts_part1(const double *restrict c, const double *restri
         }
         SG_SIMD
         for (ptrdiff_t l0 = 0; l0 < 8; ++l0) {
-            s150_lanes[l0] += (((s66[l0] * t14[l0] +
+            s151_lanes[l0] += (((s66[l0] * t14[l0] +
                 s66[l0 + 8] * t14[l0 + 8]) +
                 s66[l0 + 16] * t14[l0 + 16]) +
                 (s66[l0 + 24] * t14[l0 + 24] +
                 s66[l0 + 32] * t14[l0 + 32]));
-        }
-        SG_SIMD
-        for (ptrdiff_t l0 = 0; l0 < 8; ++l0) {
-            s151_lanes[l0] += (((s66[l0] * t15[l0] +
-                s66[l0 + 8] * t15[l0 + 8]) +
-                s66[l0 + 16] * t15[l0 + 16]) +
-                (s66[l0 + 24] * t15[l0 + 24] +
-                s66[l0 + 32] * t15[l0 + 32]));
         }
         SG_SIMD
         for (ptrdiff_t l0 = 0; l0 < 8; ++l0) {
@@ -1465,7 +1463,15 @@ SG_PART polynomial_in_parts_part1(const double *restrict c, const double *restri
         }
         SG_SIMD
         for (ptrdiff_t l0 = 0; l0 < 8; ++l0) {
-            s153_lanes[l0] += (((s66[l0] * t16[l0] +
+            s153_lanes[l0] += (((s66[l0] * t15[l0] +
+                s66[l0 + 8] * t15[l0 + 8]) +
+                s66[l0 + 16] * t15[l0 + 16]) +
+                (s66[l0 + 24] * t15[l0 + 24] +
+                s66[l0 + 32] * t15[l0 + 32]));
+        }
+        SG_SIMD
+        for (ptrdiff_t l0 = 0; l0 < 8; ++l0) {
+            s154_lanes[l0] += (((s66[l0] * t16[l0] +
                 s66[l0 + 8] * t16[l0 + 8]) +
                 s66[l0 + 16] * t16[l0 + 16]) +
                 (s66[l0 + 24] * t16[l0 + 24] +
@@ -1473,19 +1479,11 @@ SG_PART polynomial_in_parts_part1(const double *restrict c, const double *restri
         }
         SG_SIMD
         for (ptrdiff_t l0 = 0; l0 < 8; ++l0) {
-            s154_lanes[l0] += (((s66[l0] * t17[l0] +
+            s155_lanes[l0] += (((s66[l0] * t17[l0] +
                 s66[l0 + 8] * t17[l0 + 8]) +
                 s66[l0 + 16] * t17[l0 + 16]) +
                 (s66[l0 + 24] * t17[l0 + 24] +
                 s66[l0 + 32] * t17[l0 + 32]));
-        }
-        SG_SIMD
-        for (ptrdiff_t l0 = 0; l0 < 8; ++l0) {
-            s155_lanes[l0] += (((s66[l0] * t18[l0] +
-                s66[l0 + 8] * t18[l0 + 8]) +
-                s66[l0 + 16] * t18[l0 + 16]) +
-                (s66[l0 + 24] * t18[l0 + 24] +
-                s66[l0 + 32] * t18[l0 + 32]));
         }
         SG_SIMD
         for (ptrdiff_t l0 = 0; l0 < 8; ++l0) {
@@ -1497,7 +1495,15 @@ SG_PART polynomial_in_parts_part1(const double *restrict c, const double *restri
         }
         SG_SIMD
         for (ptrdiff_t l0 = 0; l0 < 8; ++l0) {
-            s157_lanes[l0] += (((s66[l0] * t19[l0] +
+            s157_lanes[l0] += (((s66[l0] * t18[l0] +
+                s66[l0 + 8] * t18[l0 + 8]) +
+                s66[l0 + 16] * t18[l0 + 16]) +
+                (s66[l0 + 24] * t18[l0 + 24] +
+                s66[l0 + 32] * t18[l0 + 32]));
+        }
+        SG_SIMD
+        for (ptrdiff_t l0 = 0; l0 < 8; ++l0) {
+            s158_lanes[l0] += (((s66[l0] * t19[l0] +
                 s66[l0 + 8] * t19[l0 + 8]) +
                 s66[l0 + 16] * t19[l0 + 16]) +
                 (s66[l0 + 24] * t19[l0 + 24] +
@@ -1505,19 +1511,11 @@ SG_PART polynomial_in_parts_part1(const double *restrict c, const double *restri
         }
         SG_SIMD
         for (ptrdiff_t l0 = 0; l0 < 8; ++l0) {
-            s158_lanes[l0] += (((s66[l0] * t20[l0] +
+            s159_lanes[l0] += (((s66[l0] * t20[l0] +
                 s66[l0 + 8] * t20[l0 + 8]) +
                 s66[l0 + 16] * t20[l0 + 16]) +
                 (s66[l0 + 24] * t20[l0 + 24] +
                 s66[l0 + 32] * t20[l0 + 32]));
-        }
-        SG_SIMD
-        for (ptrdiff_t l0 = 0; l0 < 8; ++l0) {
-            s159_lanes[l0] += (((s66[l0] * t21[l0] +
-                s66[l0 + 8] * t21[l0 + 8]) +
-                s66[l0 + 16] * t21[l0 + 16]) +
-                (s66[l0 + 24] * t21[l0 + 24] +
-                s66[l0 + 32] * t21[l0 + 32]));
         }
         SG_SIMD
         for (ptrdiff_t l0 = 0; l0 < 8; ++l0) {
@@ -1529,19 +1527,19 @@ SG_PART polynomial_in_parts_part1(const double *restrict c, const double *restri
         }
         SG_SIMD
         for (ptrdiff_t l0 = 0; l0 < 8; ++l0) {
-            s161_lanes[l0] += (((s66[l0] * t59[l0] +
+            s161_lanes[l0] += (((s66[l0] * t58[l0] +
+                s66[l0 + 8] * t58[l0 + 8]) +
+                s66[l0 + 16] * t58[l0 + 16]) +
+                (s66[l0 + 24] * t58[l0 + 24] +
+                s66[l0 + 32] * t58[l0 + 32]));
+        }
+        SG_SIMD
+        for (ptrdiff_t l0 = 0; l0 < 8; ++l0) {
+            s162_lanes[l0] += (((s66[l0] * t59[l0] +
                 s66[l0 + 8] * t59[l0 + 8]) +
                 s66[l0 + 16] * t59[l0 + 16]) +
                 (s66[l0 + 24] * t59[l0 + 24] +
                 s66[l0 + 32] * t59[l0 + 32]));
-        }
-        SG_SIMD
-        for (ptrdiff_t l0 = 0; l0 < 8; ++l0) {
-            s162_lanes[l0] += (((s66[l0] * t60[l0] +
-                s66[l0 + 8] * t60[l0 + 8]) +
-                s66[l0 + 16] * t60[l0 + 16]) +
-                (s66[l0 + 24] * t60[l0 + 24] +
-                s66[l0 + 32] * t60[l0 + 32]));
         }
         if ((i0 + 40) % 640 == 0) {
             sg_add_lanes(1, 8, s67_lanes, &s67);

@@ -32,13 +32,12 @@ int grad_rosenbrock(const double *restrict x, double *restrict out, double *rest
     double *restrict const s2 = work + 0;
     SG_SIMD
     for (ptrdiff_t i0 = 0; i0 < 4999; ++i0) {
-        const double t0 = x[i0];
-        const double t1 = -(2.0 * t0 * (200.0 * (x[i0 + 1] - t0 * t0))) - 2.0 * (1.0 - t0);
-        s2[i0] = t1;
+        const double t0 = -(2.0 * x[i0] * (200.0 * (x[i0 + 1] - x[i0] * x[i0]))) - 2.0 * (1.0 - x[i0]);
+        s2[i0] = t0;
     }
     for (ptrdiff_t i1 = 0; i1 < 5000; ++i1) {
-        const double t2 = (i1 <= 4998 ? s2[i1] : 0) + (i1 >= 1 ? 200.0 * (x[i1] - x[i1 - 1] * x[i1 - 1]) : 0);
-        out[i1] = t2;
+        const double t1 = (i1 <= 4998 ? s2[i1] : 0) + (i1 >= 1 ? 200.0 * (x[i1] - x[i1 - 1] * x[i1 - 1]) : 0);
+        out[i1] = t1;
     }
 
     return 0;

@@ -34,17 +34,16 @@ int hessian_rosenbrock(const double *restrict x, double *restrict out)
     SG_ALIGNED double s3[4];
     for (ptrdiff_t i0 = 0; i0 < 5; ++i0) {
         for (ptrdiff_t i1 = 0; i1 < 4; ++i1) {
-            const double t0 = x[i1];
-            const double t1 = 2.0 * t0;
-            const double t2 = (i0 == i1) ? 1.0 : 0.0;
-            s2[i1] = 200.0 * (((i0 == 1 + i1) ? 1.0 : 0.0) - t1 * t2);
-            const double t3 = 2.0 * t2;
-            const double t4 = s2[i1] * t1 + t3 * (200.0 * (x[i1 + 1] - t0 * t0));
-            s3[i1] = t3 - t4;
+            const double t0 = 2.0 * x[i1];
+            const double t1 = (i0 == i1) ? 1.0 : 0.0;
+            s2[i1] = 200.0 * (((i0 == 1 + i1) ? 1.0 : 0.0) - t0 * t1);
+            const double t2 = 2.0 * t1;
+            const double t3 = s2[i1] * t0 + t2 * (200.0 * (x[i1 + 1] - x[i1] * x[i1]));
+            s3[i1] = t2 - t3;
         }
         for (ptrdiff_t i4 = 0; i4 < 5; ++i4) {
-            const double t5 = (i4 <= 3 ? s3[i4] : 0) + (i4 >= 1 ? s2[i4 - 1] : 0);
-            out[i4 * 5 + i0] = t5;
+            const double t4 = (i4 <= 3 ? s3[i4] : 0) + (i4 >= 1 ? s2[i4 - 1] : 0);
+            out[i4 * 5 + i0] = t4;
         }
     }
 

@@ -55,30 +55,28 @@ int short_rows(const double *restrict x, const double *restrict v, double *restr
             s5[i1] += x[i2 * 65 + i1];
         }
         {
-            SG_ALIGNED double t4[8] = {0};
-            SG_ALIGNED double t7[8] = {0};
-            for (ptrdiff_t t1 = 0; t1 < 64; t1 += 8) {
-                for (ptrdiff_t t3 = 0; t3 < 8; ++t3) {
-                    const ptrdiff_t i13 = t1 + t3;
-                    const double t0 = x[i2 * 65 + i13];
-                    t4[t3] += v[i13] * t0;
-                    t7[t3] += sqrt(1.0 + t0 * t0);
+            SG_ALIGNED double t3[8] = {0};
+            SG_ALIGNED double t6[8] = {0};
+            for (ptrdiff_t t0 = 0; t0 < 64; t0 += 8) {
+                for (ptrdiff_t t2 = 0; t2 < 8; ++t2) {
+                    const ptrdiff_t i13 = t0 + t2;
+                    t3[t2] += v[i13] * x[i2 * 65 + i13];
+                    t6[t2] += sqrt(1.0 + x[i2 * 65 + i13] * x[i2 * 65 + i13]);
                 }
             }
             for (ptrdiff_t i13 = 64; i13 < 65; ++i13) {
-                const double t0 = x[i2 * 65 + i13];
-                t4[i13 - 64] += v[i13] * t0;
-                t7[i13 - 64] += sqrt(1.0 + t0 * t0);
+                t3[i13 - 64] += v[i13] * x[i2 * 65 + i13];
+                t6[i13 - 64] += sqrt(1.0 + x[i2 * 65 + i13] * x[i2 * 65 + i13]);
             }
-            out_0[i2] += ((t4[0] + t4[4]) + (t4[1] + t4[5])) + ((t4[2] + t4[6]) + (t4[3] + t4[7]));
-            out_1[i2] += ((t7[0] + t7[4]) + (t7[1] + t7[5])) + ((t7[2] + t7[6]) + (t7[3] + t7[7]));
+            out_0[i2] += ((t3[0] + t3[4]) + (t3[1] + t3[5])) + ((t3[2] + t3[6]) + (t3[3] + t3[7]));
+            out_1[i2] += ((t6[0] + t6[4]) + (t6[1] + t6[5])) + ((t6[2] + t6[6]) + (t6[3] + t6[7]));
         }
     }
     for (ptrdiff_t i10 = 0; i10 < 33; ++i10) {
         SG_SIMD
         for (ptrdiff_t i9 = 0; i9 < 65; ++i9) {
-            const double t10 = x[i10 * 65 + i9] - s5[i9] / 33.0;
-            s6[i9] += t10 * t10;
+            const double t9 = x[i10 * 65 + i9] - s5[i9] / 33.0;
+            s6[i9] += t9 * t9;
         }
     }
     SG_SIMD

@@ -13,7 +13,7 @@ from symgrad.emit.expr import ZERO
 from symgrad.emit.lanes import LaneSum, Piece, Place
 from symgrad.emit.literals import C_TYPES, literal
 from symgrad.emit.serial import is_serial
-from symgrad.emit.strides import size_behind, steps_of
+from symgrad.emit.strides import size_behind, steps_along
 from symgrad.emit.tree import integer
 from symgrad.expr.node import FLOATS, Expr
 from symgrad.lower import statements as lowered
@@ -194,7 +194,7 @@ def _rows(s: lowered.Rows, e: Emitter, depth: int) -> Piece:
 
 
 def _steps(buffer: Buffer, axes: tuple[int, ...]) -> list[c.Lit]:
-    return [integer(n) for n in steps_of(buffer, axes)]
+    return [integer(n) for n in steps_along(buffer, axes)]
 
 
 # ---- what can fail -------------------------------------------------------------------------------

@@ -40,18 +40,25 @@ def _step(variable: Expr, buffer: Buffer, at: Sequence[Expr]) -> int | None:
 
 def _coefficient(entry: Expr, index: Expr) -> int | None:
     """How much an entry of an index grows with a loop variable; None if it is not linear in it."""
-    if entry is index:
-        return 1
-    if index not in toposort([entry]):
+    found: dict[Expr, int | None] = {}
+    for node in toposort([entry]):
+        found[node] = 1 if node is index else _combined(node, [found[a] for a in node.args])
+    return found[entry]
+
+
+def _combined(node: Expr, parts: Sequence[int | None]) -> int | None:
+    """The coefficient of a node from those of its operands."""
+    if not any(n is None or n for n in parts):
         return 0
-    if entry.op in (ADD, SUBTRACT):
-        a, b = (_coefficient(part, index) for part in entry.args)
-        return None if a is None or b is None else a + b if entry.op is ADD else a - b
-    if entry.op is MULTIPLY:
-        for factor, other in (entry.args, entry.args[::-1]):
+    if None in parts:
+        return None
+    if node.op in (ADD, SUBTRACT):
+        a, b = parts
+        return a + b if node.op is ADD else a - b  # type: ignore[operator]
+    if node.op is MULTIPLY:
+        for k, factor in enumerate(node.args):
             if factor.op is CONST:
-                inner = _coefficient(other, index)
-                return None if inner is None else int(const_value(factor)) * inner
+                return int(const_value(factor)) * parts[1 - k]  # type: ignore[operator]
     return None
 
 
@@ -60,7 +67,7 @@ def size_behind(buffer: Buffer, index: Sequence[Expr]) -> int:
     return math.prod(buffer.shape[a] for a in buffer.kept_axes if a >= len(index))
 
 
-def steps_of(buffer: Buffer, axes: Sequence[int]) -> list[str]:
+def steps_along(buffer: Buffer, axes: Sequence[int]) -> list[int]:
     """How many elements apart neighbours along `axes` are."""
     strides = row_strides(buffer.kept_shape)
-    return [str(strides[buffer.kept_axes.index(a)]) for a in axes]
+    return [strides[buffer.kept_axes.index(a)] for a in axes]

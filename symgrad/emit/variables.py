@@ -108,7 +108,7 @@ class Variables:
                 self.unsteady.add(node)
 
     def _loads_that_change(self, body: list[Any]) -> set[Expr]:
-        """Loads of elements that a statement behind writes, or that each round of a loop does.
+        """Loads of elements that their own statement or one behind writes, or a loop in each round.
 
         Elements are told apart by the text of their index.
         """
@@ -130,7 +130,7 @@ class Variables:
                 number = n.attrs[0]
                 if number not in several or n in found:
                     continue
-                if last.get(self._place(number, n.args), -1) > position:
+                if last.get(self._place(number, n.args), -1) >= position:
                     found.add(n)
                     continue
                 for loop in path:  # out of which it would be hoisted
@@ -157,7 +157,7 @@ class Variables:
                 deepest = users[node]
             found = spelling(node)
             if found is not None and found.doubled:
-                # a load stays one: what it reads may be written by the statement itself
+                # a load needs no variable to be read twice
                 doubled = (a for k, a in enumerate(args) if k in found.doubled)
                 self._forced.update(a for a in doubled if a.op is not LOAD)
             for a in args[:1] if node.op is GUARD else args:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from symgrad.expr.node import FLOATS, Expr
@@ -38,6 +38,7 @@ class Kernel:
     target : the index in `buffer` that it writes to
     extents : of the loop variables
     start : whether it is the start value of an accumulation that follows
+    in_order : a loop variable whose rounds have to come in order
     """
 
     buffer: Buffer
@@ -45,11 +46,11 @@ class Kernel:
     dims: tuple[Expr, ...]
     reduce: tuple[Expr, ...]
     extents: dict[Expr, int]
-    start: bool = False
+    start: bool = field(default=False, kw_only=True)
+    in_order: Expr | None = field(default=None, kw_only=True)
 
     barrier = False  # whether nothing that stands behind it may come before
     whole = False  # whether what it reads or writes has to be complete: it shares no loop
-    in_order: Expr | None = None  # a loop variable whose rounds have to come in order
 
     @property
     def own(self) -> dict[Expr, int]:
@@ -100,9 +101,8 @@ def _loads(exprs: Sequence[Expr]) -> list[Read]:
 class Elements(Kernel):
     """Sets elements, or combines them with what is there by `op`: see `Store`."""
 
-    value: Expr = None  # type: ignore[assignment]
+    value: Expr
     op: str = "="
-    in_order: Expr | None = None
     order: tuple[Expr, Expr] | None = None
 
     @property
@@ -127,9 +127,9 @@ class Elements(Kernel):
 class Extremum(Kernel):
     """The position of the greatest or least element in `buffer`, and the element in `values`."""
 
-    value: Expr = None  # type: ignore[assignment]
-    op: str = "argmax"
-    values: Buffer = None  # type: ignore[assignment]
+    value: Expr
+    op: str
+    values: Buffer
 
     def reads(self) -> list[Read]:
         mine: list[Read] = [(b.number, self.target) for b in self.writes()]
@@ -148,8 +148,8 @@ class Extremum(Kernel):
 class CheckIndex(Kernel):
     """Leaves the function unless an index is inside its axis: nothing behind it comes before."""
 
-    value: Expr = None  # type: ignore[assignment]
-    size: int = 0
+    value: Expr
+    size: int
 
     barrier = whole = True
 
@@ -167,10 +167,10 @@ class CheckIndex(Kernel):
 class CallKernel(Kernel):
     """A C function on whole arrays, for each index of a batch."""
 
-    template: str = ""
-    sizes: tuple[int, ...] = ()
-    flags: tuple[Any, ...] = ()
-    operands: tuple[tuple[Buffer, tuple[Expr, ...]], ...] = ()
+    template: str
+    sizes: tuple[int, ...]
+    flags: tuple[Any, ...]
+    operands: tuple[tuple[Buffer, tuple[Expr, ...]], ...]
 
     whole = True
 
@@ -187,7 +187,7 @@ class CallKernel(Kernel):
 class Contract(Kernel):
     """A product of matrices for each index of a batch; `schedule` asks `product` for its loops."""
 
-    product: product.Product = None  # type: ignore[assignment]
+    product: product.Product
 
     @property
     def own(self) -> dict[Expr, int]:

@@ -139,7 +139,7 @@ class Compiled(_Caller):
         if self._source is None:
             from symgrad.generate import source_of
 
-            self._source = source_of(self.graph, **self.options.lowering())
+            self._source = source_of(self.graph, self.options)
         return self._source
 
     @property
@@ -203,7 +203,7 @@ class Compiled(_Caller):
         return dataclasses.replace(
             self.graph.cost(),
             workspace=self.source.workspace_bytes,
-            passes=passes_of(self.graph, **self.options.lowering()),
+            passes=passes_of(self.graph, self.options),
         )
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from symgrad.emit.c import Source, data_source, emit, load_templates
@@ -17,7 +18,7 @@ from symgrad.lower.share import share
 from symgrad.lower.tuning import Tuning
 from symgrad.machines import find_machine
 from symgrad.names import comment_text, mangle, unique
-from symgrad.options import Options
+from symgrad.options import DEFAULT_OPTIONS, Options
 from symgrad.version import __version__
 
 __all__ = ["c_names", "data_source", "load_templates", "passes_of", "program_of", "source_of"]
@@ -31,17 +32,21 @@ def c_names(paths: Sequence[str], taken: Sequence[str] = ()) -> list[str]:
     return unique([*taken, *(mangle(w, k) for k, w in enumerate(words))])[len(taken) :]
 
 
-def source_of(graph: Graph, **choices: Any) -> Source:
-    """C of a graph, with names, shapes and the formula in comments; `choices` are of `Options`."""
+def source_of(graph: Graph, options: Options = DEFAULT_OPTIONS, **choices: Any) -> Source:
+    """C of a graph, with names, shapes and the formula in comments.
+
+    choices : fields of `Options` that differ from `options`
+    """
+    options = replace(options, **choices)
     name = mangle(graph.name, 0)
-    program = program_of(graph, **choices)
+    program = program_of(graph, options)
     comment: list[str] = []
     if len(graph.nodes) <= _FORMULA_NODES:
         comment = [comment_text(ascii_text(line)) for line in graph.formula().splitlines()]
     return emit(
         program,
         name,
-        tuning=_tuning(Options(**choices)),
+        tuning=_tuning(options),
         comment=comment,
         version=__version__,
         input_notes=[comment_text(p) for p in graph.arg_names],
@@ -49,22 +54,24 @@ def source_of(graph: Graph, **choices: Any) -> Source:
     )
 
 
-def passes_of(graph: Graph, **choices: Any) -> dict[str, int]:
+def passes_of(graph: Graph, options: Options) -> dict[str, int]:
     """How often the C of a graph reads each of its arguments from memory, by path."""
-    program = program_of(graph, **choices)
-    counts = passes(program, _tuning(Options(**choices)))
+    program = program_of(graph, options)
+    counts = passes(program, _tuning(options))
     return {path: counts[b.name] for path, b in zip(graph.arg_names, program.inputs, strict=False)}
 
 
-def program_of(graph: Graph, **choices: Any) -> Program:
-    """The loop program of a graph, with the names that its C has."""
-    options = Options(**choices)
+def program_of(graph: Graph, options: Options = DEFAULT_OPTIONS, **choices: Any) -> Program:
+    """The loop program of a graph, with the names that its C has; parameters as of `source_of`."""
+    options = replace(options, **choices)
     name = mangle(graph.name, 0)
     names = c_names([*graph.arg_names, *graph.out_names], taken=["work", name])
     inputs, outputs = names[: len(graph.args)], names[len(graph.args) :]
     outs = share(graph.lowered_outs())
-    chosen = dict(threads=options.threads, blas=options.blas, tuning=_tuning(options))
-    program = lower(graph.args, outs, inputs, outputs, **chosen)
+    program = lower(
+        graph.args, outs, inputs, outputs,
+        threads=options.threads, blas=options.blas, tuning=_tuning(options),
+    )  # fmt: skip
     if interpret.ENABLED:
         interpret.check(program, graph.args, outs, interpret.MOST_OPERATIONS)
     return program

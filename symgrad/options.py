@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from symgrad.errors import BuildError
 from symgrad.machines import HOST, Machine, find_machine
@@ -40,10 +40,6 @@ class Options:
             raise BuildError(f"threads={self.threads}: {machine.name} has one thread.")
         if self.blas and not machine.blas:
             raise BuildError(f"blas=True: {machine.name} has no BLAS.")
-
-    def lowering(self) -> dict[str, Any]:
-        """What lowering has to know, as keywords of `generate.source_of`."""
-        return {f.name: getattr(self, f.name) for f in fields(self)}
 
 
 DEFAULT_OPTIONS = Options()

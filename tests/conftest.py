@@ -28,7 +28,6 @@ from symgrad.errors import BuildError
 from symgrad.expr import validate
 from symgrad.lower import interpret, pipeline, verify
 from symgrad.lower.program import Program, statements
-from symgrad.lower.statements import values
 from symgrad.runtime import compiler, dispatch
 from symgrad.runtime.record import Record
 
@@ -155,7 +154,7 @@ def programs_are_right_on_checked_memory(seen_c: Path):
     programs = list(_lowered)
     _lowered.clear()
     for program, args, outs in programs:
-        whole = [v.order for s, _ in statements(program.body) for v in values(s)]
+        whole = [v.order for s, _ in statements(program.body) for v in s.exprs()]
         if _is_new(seen_c, f"{program}{whole}{[o.order for o in outs]}"):
             interpret.check(program, args, outs, _MOST_OPERATIONS)
 

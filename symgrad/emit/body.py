@@ -21,7 +21,7 @@ from symgrad.emit.variables import Variables
 from symgrad.expr.node import FLOATS, Expr
 from symgrad.lower.access import accesses
 from symgrad.lower.program import Program, bodies_of, statements
-from symgrad.lower.statements import Buffer, Flush, Loop, Merge, Store, Tiles, values
+from symgrad.lower.statements import Buffer, Flush, Loop, Merge, Store, Tiles
 from symgrad.lower.tuning import Tuning
 
 _ADDING = {
@@ -128,7 +128,7 @@ class Emitter(Speller):
 
     def passing(self, s: Any) -> list[Piece]:
         """Variables of one statement: what they stand for may change behind it."""
-        found = self._missing(values(s), 0, passing=True) if self.variables.unsteady else []
+        found = self._missing(s.exprs(), 0, passing=True) if self.variables.unsteady else []
         out = [self._variable(node) for node in found]
         self._passing += found
         return out
@@ -148,7 +148,7 @@ class Emitter(Speller):
             if isinstance(part, Loop):
                 stack.extend(reversed(part.body))
                 continue
-            out.extend(self._variable(node) for node in self._missing(values(part), depth))
+            out.extend(self._variable(node) for node in self._missing(part.exprs(), depth))
         return out
 
     def _variable(self, node: Expr) -> Piece:

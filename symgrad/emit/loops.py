@@ -16,7 +16,7 @@ from symgrad.expr.node import FLOATS, Expr
 from symgrad.expr.walk import toposort
 from symgrad.lower.lanes import COSTLY, LANES, only_adds
 from symgrad.lower.scalar import GUARD, is_next, loads
-from symgrad.lower.statements import Check, If, Loop, Store, While, is_flat, values
+from symgrad.lower.statements import Check, If, Loop, Store, While, is_flat
 from symgrad.lower.tuning import Tuning
 
 
@@ -167,7 +167,7 @@ def is_elementwise(loop: Loop, tuning: Tuning) -> bool:
     """
     if loop.extent < tuning.vector_from_rounds or not all(isinstance(s, Store) for s in loop.body):
         return False
-    nodes = toposort([v for s in loop.body for v in values(s)])
+    nodes = toposort([v for s in loop.body for v in s.exprs()])
     if loop.extent < 2 * LANES and all(n.op.cost < COSTLY for n in nodes):
         return False
     written: dict[int, tuple[Expr, ...]] = {}
@@ -180,7 +180,7 @@ def is_elementwise(loop: Loop, tuning: Tuning) -> bool:
         own = own or (s.op == "=" and s.buffer.role == "scalar")
         if not own or written.setdefault(s.buffer.number, s.index) != s.index:
             return False
-    reads = [n for s in loop.body for n in loads(values(s))]
+    reads = [n for s in loop.body for n in loads(s.exprs())]
     if any(n.args != written.get(n.attrs[0], n.args) for n in reads):
         return False
     # A part that must not be evaluated everywhere keeps its branch.

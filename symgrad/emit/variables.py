@@ -21,7 +21,7 @@ from symgrad.lower.access import accesses
 from symgrad.lower.lanes import COSTLY
 from symgrad.lower.program import statements
 from symgrad.lower.scalar import COS_TURNED, GUARD, INDEX, LOAD, SIN_TURNED, loads
-from symgrad.lower.statements import Buffer, Loop, Store, values
+from symgrad.lower.statements import Buffer, Loop, Store
 
 _TREE_LIMIT = 16  # nodes spelled in one statement
 
@@ -74,7 +74,7 @@ class Variables:
                 stack.extend((s, depth, floor) for s in reversed(statement.flush))
                 stack.extend((s, depth + 1, floor) for s in reversed(statement.body))
                 continue
-            roots.extend((v, depth if depth > floor else 0) for v in values(statement))
+            roots.extend((v, depth if depth > floor else 0) for v in statement.exprs())
             for inside in reversed(statement.bodies()):
                 self._body_depth[id(inside)] = depth + 1
                 stack.extend((s, depth + 1, depth + 1) for s in reversed(inside))
@@ -126,7 +126,7 @@ class Variables:
         several = {number for number, count in writers.items() if count > 1}
         found: set[Expr] = set()
         for position, (s, path) in enumerate(statements(body) if several else ()):
-            for n in loads(values(s)):
+            for n in loads(s.exprs()):
                 number = n.attrs[0]
                 if number not in several or n in found:
                     continue
@@ -214,7 +214,7 @@ def _calls_apart(loop: Loop, buffers: dict[int, Buffer]) -> Iterator[Expr]:
     """
     uneven: dict[Expr, bool] = {}
     for s, _ in statements(loop.body):
-        roots = values(s)
+        roots = s.exprs()
         for node in toposort(roots):
             if node in uneven:
                 continue

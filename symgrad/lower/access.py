@@ -21,7 +21,6 @@ from symgrad.lower.statements import (
     Loop,
     Mode,
     Store,
-    values,
     walks_on,
 )  # fmt: skip
 from symgrad.lower.tuning import HOST_TUNING, Tuning
@@ -41,7 +40,7 @@ def accesses_of(statement: Any) -> list[Access]:
 
     Whatever reads comes before whatever writes in the same statement, as far as it is said here.
     """
-    return [*reads(values(statement)), *statement.touches()]
+    return [*reads(statement.exprs()), *statement.touches()]
 
 
 def reads(exprs: Iterable[Expr]) -> list[Access]:

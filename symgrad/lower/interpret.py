@@ -32,7 +32,7 @@ from symgrad.expr.walk import toposort
 from symgrad.lower.interpreter.machine import Machine, named
 from symgrad.lower.interpreter.memory import Observer, Outcome
 from symgrad.lower.program import Program, statements
-from symgrad.lower.statements import Check, Gemm, Store, Tiles, values
+from symgrad.lower.statements import Check, Gemm, Store, Tiles
 
 ENABLED = os.environ.get("SYMGRAD_INTERPRET") == "1"  # for each small program that is generated
 MOST_OPERATIONS = 100_000  # of a program that is small: a tenth of a second
@@ -65,7 +65,7 @@ def operations(program: Program, most: float = math.inf) -> float:
     for s, path in statements(program.body):
         if total > most:
             break
-        own = 1 + sum(n.op is not CONST for n in toposort(values(s)))
+        own = 1 + sum(n.op is not CONST for n in toposort(s.exprs()))
         if isinstance(s, Tiles):
             own += s.left.size * s.right.size // max(s.left.shape[1], 1)
         elif isinstance(s, Gemm):

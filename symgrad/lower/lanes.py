@@ -36,7 +36,6 @@ from symgrad.lower.statements import (
     Tiles,
     Zero,
     is_flat,
-    values,
 )  # fmt: skip
 from symgrad.lower.straight import TILE, Written, is_power, is_turned, straight
 from symgrad.lower.tuning import Tuning
@@ -170,7 +169,7 @@ class _Plan:
         sums = [s for s, _ in self.leaves if isinstance(s, Store) and s.op == "+"]
         if not self._is_nested():  # the compiler vectorises stores
             if not sums:
-                nodes = toposort([v for s, _ in self.leaves for v in values(s)])
+                nodes = toposort([v for s, _ in self.leaves for v in s.exprs()])
                 points, tuning = self.loop.extent, self.tuning
                 return any(is_turned(n) or is_power(n, points, tuning) for n in nodes)
             return len(sums) < len(self.leaves) or self._is_costly()
@@ -200,11 +199,11 @@ class _Plan:
         return any(
             n.op.cost >= COSTLY and any(_contains(n, loop.index) for loop in path)
             for s, path in self.leaves
-            for n in toposort(values(s))
+            for n in toposort(s.exprs())
         )
 
     def _is_costly(self) -> bool:
-        return any(n.op.cost >= COSTLY for s, _ in self.leaves for n in toposort(values(s)))
+        return any(n.op.cost >= COSTLY for s, _ in self.leaves for n in toposort(s.exprs()))
 
     def _is_right(self) -> bool:
         """Whether points do not see each other, apart from sums that nobody reads in the loop.
@@ -217,7 +216,7 @@ class _Plan:
         for s, _ in self.leaves:
             for buffer, index in targets(s):
                 written.setdefault(buffer.number, []).append((index, s))
-            for node in loads(values(s)):
+            for node in loads(s.exprs()):
                 read.setdefault(node.attrs[0], []).append(node.args)
         for number, writes in written.items():
             use = self._use(self.buffers[number], writes, read.get(number, []))
@@ -344,7 +343,7 @@ class _Plan:
                 statement = Rows(turned, source, (self.index, *[const(0, "int64")] * len(shape)))
             copies.append(statement)
             for s, _ in self.leaves:
-                for node in loads(values(s)):
+                for node in loads(s.exprs()):
                     if node.attrs[0] == number and node.args[axis] is self.index:
                         swap[node] = load_of(turned, tuple(node.args[a] for a in rest))
         if swap:
@@ -371,7 +370,7 @@ class _Plan:
     def _cost(self) -> int:
         """Operations of all points, roughly."""
         return self.loop.extent * sum(
-            math.prod(n.extent for n in path) * (1 + sum(n.op.cost for n in toposort(values(s))))
+            math.prod(n.extent for n in path) * (1 + sum(n.op.cost for n in toposort(s.exprs())))
             for s, path in self.leaves
         )
 

@@ -597,11 +597,6 @@ def is_flat(buffer: Buffer, index: tuple[Expr, ...], position: Expr) -> bool:
     return whole and index == tuple(unravel(position, buffer.shape))
 
 
-def values(statement: Statement) -> tuple[Expr, ...]:
-    """The scalar expressions a statement reads."""
-    return statement.exprs()
-
-
 def row_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
     """Row-major strides of a shape, in elements."""
     strides = [1] * len(shape)

@@ -27,7 +27,6 @@ from symgrad.lower.statements import (
     Store,
     Turns,
     is_flat,
-    values,
 )
 from symgrad.lower.tuning import Tuning
 from symgrad.ops.elementwise import ADD, COS, MAXIMUM, MINIMUM, MULTIPLY, POWER, SIN
@@ -57,7 +56,7 @@ def _is_short(loop: Loop, tuning: Tuning) -> bool:
     for s, path in statements(loop.body):
         if not isinstance(s, Store) or any(inner.extent > tuning.straight_rounds for inner in path):
             return False
-        nodes = toposort(values(s))
+        nodes = toposort(s.exprs())
         if any(n.op is GUARD for n in nodes):  # what must not be read everywhere
             return False
         own = sum(n.op.kind is Kind.ELEMENTWISE for n in nodes)

@@ -10,7 +10,7 @@ from symgrad.expr.walk import substitute, toposort
 from symgrad.lower.lanes import COSTLY, LANES
 from symgrad.lower.program import Program, statements
 from symgrad.lower.scalar import is_next, loads
-from symgrad.lower.statements import Loop, Store, values
+from symgrad.lower.statements import Loop, Store
 from symgrad.lower.tuning import Tuning
 
 
@@ -83,7 +83,7 @@ def _are_apart(sums: Sequence[Store], others: Sequence[Any], loop: Loop, tuning:
         own = any(is_next(s.index[a], loop.index) for a in s.buffer.kept_axes)
         if not own or written.setdefault(s.buffer.number, s.index) != s.index:
             return False
-    for n in loads(tuple(v for s in (*sums, *others) for v in values(s))):
+    for n in loads(tuple(v for s in (*sums, *others) for v in s.exprs())):
         if n.attrs[0] in added or n.args != written.get(n.attrs[0], n.args):
             return False
     costly = any(n.op.cost >= COSTLY for s in others for n in toposort([s.value]))

@@ -16,7 +16,7 @@ from symgrad.lower.statements import Buffer, Loop
 
 def program(compiled: Compiled) -> Program:
     """The loop program that the C of a compiled function comes from."""
-    return program_of(compiled.graph, **compiled.options.lowering())
+    return program_of(compiled.graph, compiled.options)
 
 
 def loops(program: Program) -> Iterator[Loop]:

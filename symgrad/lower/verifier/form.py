@@ -15,7 +15,6 @@ from symgrad.lower.statements import (
     Flush,
     Loop,
     While,
-    values,
 )
 from symgrad.lower.verifier.view import GIVEN, READ_ONLY, Place, View
 
@@ -48,7 +47,7 @@ def form(p: View) -> Iterator[str]:
         elif a.writes and buffer.role in READ_ONLY:
             yield f"{p.name(place)}: nobody may write there"
     for s, _ in p.leaves:
-        for node in loads(values(s)):
+        for node in loads(s.exprs()):
             if node.dtype != p.buffers[node.attrs[0]].dtype:
                 yield f"load of {p.buffers[node.attrs[0]].name} as {node.dtype}"
 
@@ -62,7 +61,7 @@ def scope(p: View) -> Iterator[str]:
             yield f"loop i{loop.index.attrs[0]} inside a loop over the same variable"
     chunks = {loop.chunk for loop, _ in p.loops if loop.chunk is not None}
     for s, path in p.leaves:  # what is flushed stands in the chunk
-        yield from _unbound(values(s), path, type(s).__name__, chunks if type(s) is Flush else ())
+        yield from _unbound(s.exprs(), path, type(s).__name__, chunks if type(s) is Flush else ())
     root = id(p.program.body)
     for number, places in p.of_buffer.items():
         buffer, home = p.buffers[number], root

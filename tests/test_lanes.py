@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
+import re
 import sys
 import tempfile
 import warnings
@@ -23,6 +24,7 @@ from support.codegen import FUSES, tuned
 from support.lane_functions import Points
 from support.sanitized import needs_sanitizers, run_sanitized
 from support.tunings import LOOPS
+from support.vector_loops import undecided_calls
 from symgrad.errors import SymgradWarning
 from symgrad.generate import source_of
 from symgrad.lower.statements import Fetch, Powers, Rows
@@ -227,6 +229,16 @@ def test_powers_in_steps_under_sanitizers(option, tmp_path):
     source, like = sg.compile(powers, x, y).source, [np.empty_like(x) for _ in range(3)]
     (got,) = run_sanitized([source], [[x, y]], [like], tmp_path, option)
     close(tuple(got), powers(x, y), 1e-13)
+
+
+def test_what_finds_undecided_calls_finds_them():
+    """tests/support/vector_loops.py, which looks at all C that any test emits."""
+    x = np.ones((131, 31))
+    c = sg.compile(lambda x: (np.sum(np.sin(x @ x.T)), np.exp(x)), x).c_source
+    assert "SG_SCALAR" in c and not undecided_calls(c)
+    for mark in ("SG_SCALAR", "SG_SIMD"):
+        assert undecided_calls(re.sub(rf"\n *{mark}\n", "\n", c))
+    assert not undecided_calls(re.sub(r"(?m)^extern .*simd.*\n", "", c))
 
 
 def moved_about(width, dtype="float64"):

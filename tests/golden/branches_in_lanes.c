@@ -56,14 +56,7 @@ SG_API int branches_in_lanes_entry(const void *const *inputs, void *const *outpu
 
 /* condition ? a : b as a choice of bits: compilers vectorise it in every loop. */
 static inline double sg_select(int condition, double a, double b)
-{
-    union { double real; uint64_t bits; } yes, no;
-    const uint64_t mask = (uint64_t)0 - (condition != 0);
-    yes.real = a;
-    no.real = b;
-    yes.bits = (yes.bits & mask) | (no.bits & ~mask);
-    return yes.real;
-}
+{ … }
 
 #if defined(__has_builtin)
 #if __has_builtin(__builtin_shufflevector)
@@ -76,62 +69,20 @@ static inline double sg_select(int condition, double a, double b)
 typedef double sg_four __attribute__((vector_size(4 * sizeof(double)), aligned(sizeof(double)), may_alias));
 
 static inline void sg_tile(const double *a, const double *b, const double *c, const double *d, double *to, ptrdiff_t step)
-{
-    const sg_four p = *(const sg_four *)a;
-    const sg_four q = *(const sg_four *)b;
-    const sg_four r = *(const sg_four *)c;
-    const sg_four s = *(const sg_four *)d;
-    const sg_four pq_even = __builtin_shufflevector(p, q, 0, 4, 2, 6);
-    const sg_four pq_odd = __builtin_shufflevector(p, q, 1, 5, 3, 7);
-    const sg_four rs_even = __builtin_shufflevector(r, s, 0, 4, 2, 6);
-    const sg_four rs_odd = __builtin_shufflevector(r, s, 1, 5, 3, 7);
-    *(sg_four *)to = __builtin_shufflevector(pq_even, rs_even, 0, 1, 4, 5);
-    *(sg_four *)(to + step) = __builtin_shufflevector(pq_odd, rs_odd, 0, 1, 4, 5);
-    *(sg_four *)(to + 2 * step) = __builtin_shufflevector(pq_even, rs_even, 2, 3, 6, 7);
-    *(sg_four *)(to + 3 * step) = __builtin_shufflevector(pq_odd, rs_odd, 2, 3, 6, 7);
-}
+{ … }
 #else
 static inline void sg_tile(const double *a, const double *b, const double *c, const double *d, double *to, ptrdiff_t step)
-{
-    for (ptrdiff_t k = 0; k < 4; ++k) {
-        to[k * step] = a[k];
-        to[k * step + 1] = b[k];
-        to[k * step + 2] = c[k];
-        to[k * step + 3] = d[k];
-    }
-}
+{ … }
 #endif
 
 /* n elements of the row of each lane; rows follow each other, elements stand `step` apart in `to`. n is at least 4; the
    last tile overlaps the one before. */
 static SG_KERNEL void sg_turn_rows(ptrdiff_t lanes, ptrdiff_t n, ptrdiff_t step, const double *restrict from, double *restrict to)
-{
-    const ptrdiff_t tiled = lanes / 4 * 4;
-    for (ptrdiff_t l = 0; l < tiled; l += 4) {
-        for (ptrdiff_t next = 0; next < n; next += 4) {
-            const ptrdiff_t k = next < n - 4 ? next : n - 4;
-            const double *const row = from + l * n + k;
-            sg_tile(row, row + n, row + 2 * n, row + 3 * n, to + k * step + l, step);
-        }
-    }
-    for (ptrdiff_t l = tiled; l < lanes; ++l) {
-        for (ptrdiff_t k = 0; k < n; ++k) {
-            to[k * step + l] = from[l * n + k];
-        }
-    }
-}
+{ … }
 
 /* Each of n sums += the total of its lanes, 1 or 8, which are 0 again. */
 static SG_KERNEL void sg_add_lanes(ptrdiff_t n, ptrdiff_t lanes, double *restrict from, double *restrict sums)
-{
-    for (ptrdiff_t k = 0; k < n; ++k, from += lanes) {
-        const double x = lanes == 1 ? from[0] : ((from[0] + from[4]) + (from[1] + from[5])) + ((from[2] + from[6]) + (from[3] + from[7]));
-        sums[k] += x;
-        for (ptrdiff_t l = 0; l < lanes; ++l) {
-            from[l] = 0;
-        }
-    }
-}
+{ … }
 
 int branches_in_lanes(const double *restrict a, const double *restrict b, double *restrict out_0, double *restrict out_1, double *restrict work)
 {

@@ -134,57 +134,21 @@ SG_API int bundle_entry(const void *const *inputs, void *const *outputs, void *w
 typedef double sg_four __attribute__((vector_size(4 * sizeof(double)), aligned(sizeof(double)), may_alias));
 
 static inline void sg_tile(const double *a, const double *b, const double *c, const double *d, double *to, ptrdiff_t step)
-{
-    const sg_four p = *(const sg_four *)a;
-    const sg_four q = *(const sg_four *)b;
-    const sg_four r = *(const sg_four *)c;
-    const sg_four s = *(const sg_four *)d;
-    const sg_four pq_even = __builtin_shufflevector(p, q, 0, 4, 2, 6);
-    const sg_four pq_odd = __builtin_shufflevector(p, q, 1, 5, 3, 7);
-    const sg_four rs_even = __builtin_shufflevector(r, s, 0, 4, 2, 6);
-    const sg_four rs_odd = __builtin_shufflevector(r, s, 1, 5, 3, 7);
-    *(sg_four *)to = __builtin_shufflevector(pq_even, rs_even, 0, 1, 4, 5);
-    *(sg_four *)(to + step) = __builtin_shufflevector(pq_odd, rs_odd, 0, 1, 4, 5);
-    *(sg_four *)(to + 2 * step) = __builtin_shufflevector(pq_even, rs_even, 2, 3, 6, 7);
-    *(sg_four *)(to + 3 * step) = __builtin_shufflevector(pq_odd, rs_odd, 2, 3, 6, 7);
-}
+{ … }
 #else
 static inline void sg_tile(const double *a, const double *b, const double *c, const double *d, double *to, ptrdiff_t step)
-{
-    for (ptrdiff_t k = 0; k < 4; ++k) {
-        to[k * step] = a[k];
-        to[k * step + 1] = b[k];
-        to[k * step + 2] = c[k];
-        to[k * step + 3] = d[k];
-    }
-}
+{ … }
 #endif
 
 /* n elements of the row at from + start[l] for each lane l. n is at least 4; the last tile overlaps the one
    before. */
 static inline void sg_take_rows(ptrdiff_t lanes, ptrdiff_t n, const double *restrict from, const int64_t *restrict start, double *restrict to)
-{
-    for (ptrdiff_t l = 0; l < lanes; l += 4) {
-        for (ptrdiff_t next = 0; next < n; next += 4) {
-            const ptrdiff_t k = next < n - 4 ? next : n - 4;
-            const double *const row = from + k;
-            sg_tile(row + start[l], row + start[l + 1], row + start[l + 2], row + start[l + 3], to + k * lanes + l, lanes);
-        }
-    }
-}
+{ … }
 
 /* n elements of each lane into a row; rows stand `step` apart. n is at least 4; the last tile overlaps the one
    before. */
 static inline void sg_put_rows(ptrdiff_t lanes, ptrdiff_t n, const double *restrict from, double *restrict to, ptrdiff_t step)
-{
-    for (ptrdiff_t l = 0; l < lanes; l += 4) {
-        for (ptrdiff_t next = 0; next < n; next += 4) {
-            const ptrdiff_t k = next < n - 4 ? next : n - 4;
-            const double *const row = from + k * lanes + l;
-            sg_tile(row, row + lanes, row + 2 * lanes, row + 3 * lanes, to + l * step + k, step);
-        }
-    }
-}
+{ … }
 
 int bundle(const double *restrict cameras, const double *restrict points, const double *restrict weights, const double *restrict features, const int32_t *restrict camera_index, const int32_t *restrict point_index, double *restrict out_0, double *restrict out_1, double *restrict out_2, double *restrict work)
 {

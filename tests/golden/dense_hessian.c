@@ -63,15 +63,7 @@ SG_API int hessian_two_layers_entry(const void *const *inputs, void *const *outp
 
 /* Each of n sums += the total of its lanes, 1 or 8, which are 0 again. */
 static SG_KERNEL void sg_add_lanes(ptrdiff_t n, ptrdiff_t lanes, double *restrict from, double *restrict sums)
-{
-    for (ptrdiff_t k = 0; k < n; ++k, from += lanes) {
-        const double x = lanes == 1 ? from[0] : ((from[0] + from[4]) + (from[1] + from[5])) + ((from[2] + from[6]) + (from[3] + from[7]));
-        sums[k] += x;
-        for (ptrdiff_t l = 0; l < lanes; ++l) {
-            from[l] = 0;
-        }
-    }
-}
+{ … }
 
 int hessian_two_layers(const double *restrict params, const double *restrict X, const double *restrict target, double *restrict out, double *restrict work)
 {

@@ -54,184 +54,46 @@ SG_API int expression_entry(const void *const *inputs, void *const *outputs, voi
 
 #if defined(SG_VECTORIZE) && defined(__FMA__)
 static inline uint64_t sg_bits_of(double x)
-{
-    union { double real; uint64_t bits; } u;
-    u.real = x;
-    return u.bits;
-}
+{ … }
 
 static inline double sg_real_of(uint64_t bits)
-{
-    union { double real; uint64_t bits; } u;
-    u.bits = bits;
-    return u.real;
-}
+{ … }
 #endif
 
 #if defined(SG_VECTORIZE) && defined(__FMA__)
 /* condition ? a : b as a choice of bits: compilers vectorise it in every loop. */
 static inline double sg_either(int condition, double a, double b)
-{
-    union { double real; uint64_t bits; } yes, no;
-    const uint64_t mask = (uint64_t)0 - (condition != 0);
-    yes.real = a;
-    no.real = b;
-    yes.bits = (yes.bits & mask) | (no.bits & ~mask);
-    return yes.real;
-}
+{ … }
 
 /* result = base^exponent for n bases, within 2 ulp. The exponent is no whole number, and 64 in size at most. The steps have
    loops of their own: a processor sees only so far ahead, and each step is a long chain. */
 static SG_KERNEL void sg_powers(ptrdiff_t n, const double *restrict base, double exponent, double *restrict result)
-{
-    enum { most = 64 };
-    SG_ALIGNED double twos[most], s[most], s_low[most], p[most], p_low[most];
-    for (ptrdiff_t first = 0; first < n; first += most, base += most, result += most) {
-        const ptrdiff_t count = n - first < most ? n - first : most;
-        /* base = 2^twos m with m from sqrt(1/2) to sqrt(2); s + s_low = (m - 1) / (m + 1) */
-        SG_SIMD
-        for (ptrdiff_t i = 0; i < count; ++i) {
-            const int small = base[i] < 2.2250738585072014e-308;
-            const uint64_t bits = sg_bits_of(sg_either(small, base[i] * 18014398509481984.0, base[i]));
-            const uint64_t up = (bits + (UINT64_C(0x3ff0000000000000) - UINT64_C(0x3fe6a09e667f3bcd))) >> 52;
-            const double m = sg_real_of(bits - ((up - 1023) << 52));
-            const double sum = m + 1.0;
-            const double inverse = 1.0 / sum;
-            twos[i] = sg_real_of(up | UINT64_C(0x4330000000000000)) - sg_either(small, 4503599627371573.0, 4503599627371519.0);
-            s[i] = (m - 1.0) * inverse;
-            s_low[i] = fma(-s[i], m - (sum - 1.0), fma(-s[i], sum, m - 1.0)) * inverse;
-        }
-        /* log(m) = 2 atanh(s) = 2 (s + s w) with w = s^2 / 3 + s^4 / 5 + ...; p + p_low = exponent log(base) */
-        SG_SIMD
-        for (ptrdiff_t i = 0; i < count; ++i) {
-            const double z = s[i] * s[i];
-            const double z_low = fma(s[i], s[i], -z) + 2.0 * s[i] * s_low[i];
-            const double third = z * 0.3333333333333333;
-            const double third_low = fma(z, 0.3333333333333333, -third) + fma(z, 1.850371707708594e-17, z_low * 0.3333333333333333);
-            const double z2 = z * z;
-            const double a0 = fma(z, 0.14285714285714685, 0.2);
-            const double a1 = fma(z, 0.09090909168049924, 0.11111111110826383);
-            const double a2 = fma(z, 0.0666740439940617, 0.0769229744350359);
-            const double a3 = fma(z, 0.058621635304233734, 0.05853063232281699);
-            const double a = fma(z2 * z2, fma(z2, a3, a2), fma(z2, a1, a0));
-            const double w = fma(z2, a, third);
-            const double w_low = fma(z2, a, third - w) + third_low;
-            const double sw = s[i] * w;
-            const double sw_low = fma(s[i], w, -sw) + fma(s[i], w_low, s_low[i] * w);
-            const double half = s[i] + sw;
-            const double half_low = ((s[i] - half) + sw) + (s_low[i] + sw_low);
-            const double whole = twos[i] * 0.6931471805592082; /* exact: the first 40 bits of log(2) */
-            const double l = fma(2.0, half, whole);
-            const double l_low = fma(2.0, half, whole - l) + fma(twos[i], 7.371002565167799e-13, 2.0 * half_low);
-            p[i] = exponent * l;
-            p_low[i] = fma(exponent, l, -p[i]) + exponent * l_low;
-        }
-        /* exp(p + p_low) = 2^k exp(r) with |r| <= log(2) / 2; 2^k in two factors, since it may be out of range */
-        SG_SIMD
-        for (ptrdiff_t i = 0; i < count; ++i) {
-            const double shift = 6755399441055744.0; /* 1.5 * 2^52: the last bits of k + shift are k */
-            const double above = sg_either(p[i] < -746.0, -746.0, p[i]);
-            const double x = sg_either(above > 710.0, 710.0, above);
-            const double k = fma(x, 1.4426950408889634, shift) - shift;
-            const double r = fma(-k, 2.3190468138462996e-17, fma(-k, 0.6931471805599453, x)) + p_low[i];
-            const double z = r * r;
-            const double z2 = z * z;
-            const double b0 = fma(r, 0.1666666666666667, 0.5);
-            const double b1 = fma(r, 0.008333333333326084, 0.04166666666666667);
-            const double b2 = fma(r, 0.0001984126987500228, 0.0013888888888883711);
-            const double b3 = fma(r, 2.755725517000089e-06, 2.480158732567746e-05);
-            const double b4 = fma(r, 2.5105312729622103e-08, 2.755727347871858e-07);
-            const double b = fma(z2, fma(z2, fma(z, 2.09147553258932e-09, b4), fma(z, b3, b2)), fma(z, b1, b0));
-            const double half = fma(k, 0.5, shift);
-            const double rest = (k - (half - shift)) + shift;
-            const double two_half = sg_real_of((sg_bits_of(half) << 52) + UINT64_C(0x3ff0000000000000));
-            const double two_rest = sg_real_of((sg_bits_of(rest) << 52) + UINT64_C(0x3ff0000000000000));
-            const double power = (1.0 + fma(z, b, r)) * two_half * two_rest;
-            const double of_zero = sg_either(base[i] == 0.0, exponent > 0 ? 0.0 : (double)INFINITY, power);
-            const double of_real = sg_either(base[i] < 0.0, (double)NAN, of_zero);
-            const double of_all = sg_either(fabs(base[i]) > 1.7976931348623157e308, exponent > 0 ? (double)INFINITY : 0.0, of_real);
-            result[i] = sg_either(base[i] != base[i], base[i], of_all);
-        }
-    }
-}
+{ … }
 #else /* without fused multiply-add the function of the library is as good */
 static void sg_powers(ptrdiff_t n, const double *restrict base, double exponent, double *restrict result)
-{
-    SG_SIMD
-    for (ptrdiff_t i = 0; i < n; ++i) {
-        result[i] = pow(base[i], exponent);
-    }
-}
+{ … }
 #endif
 
 #if defined(SG_VECTORIZE) && defined(__FMA__)
 /* An angle so large that taking it apart needs more than 160 bits of pi; also infinity and NaN. */
 static SG_NOINLINE void sg_turn_far(double angle, double *rest, double *quarters)
-{
-    const double s = sin(angle);
-    const double c = cos(angle);
-    if (fabs(s) <= fabs(c)) {
-        *rest = asin(c > 0 ? s : -s);
-        *quarters = 6755399441055744.0 + (c > 0 ? 0 : 2);
-    } else {
-        *rest = asin(s > 0 ? -c : c);
-        *quarters = 6755399441055744.0 + (s > 0 ? 1 : 3);
-    }
-}
+{ … }
 
 /* angle = rest + k pi/2 with |rest| <= pi/4 (nearly) and k as the last bits of quarters = 1.5 * 2^52 + k.
    pi/2 has three parts, all positive, so that -0 stays -0; what the first leaves over is exact. */
 static inline void sg_turns(ptrdiff_t n, const double *restrict angle, double *restrict rest, double *restrict quarters)
-{
-    uint64_t far = 0;
-    for (ptrdiff_t i = 0; i < n; ++i) {
-        const double shifted = fma(angle[i], 0.6366197723675814, 6755399441055744.0);
-        const double k = shifted - 6755399441055744.0;
-        quarters[i] = shifted;
-        rest[i] = fma(-k, 1.082856673921914e-32, fma(-k, 6.123233995736765e-17, fma(-k, 1.5707963267948966, angle[i])));
-        far |= UINT64_C(0x4130000000000000) - (sg_bits_of(angle[i]) & UINT64_C(0x7fffffffffffffff)); /* 2^20 */
-    }
-    if (far >> 63) {
-        for (ptrdiff_t i = 0; i < n; ++i) {
-            if (!(fabs(angle[i]) <= 1048576.0)) {
-                sg_turn_far(angle[i], &rest[i], &quarters[i]);
-            }
-        }
-    }
-}
+{ … }
 
 /* The sine of rest + (quarters + more) pi/2, by fdlibm's polynomials and a choice of bits. Both polynomials are always
    evaluated: sine and cosine of one angle share them. */
 static inline double sg_turned(double rest, double quarters, unsigned more)
-{
-    const double z = rest * rest;
-    const double s0 = fma(z, 1.58969099521155010221e-10, -2.50507602534068634195e-08);
-    const double s1 = fma(z, fma(z, s0, 2.75573137070700676789e-06), -1.98412698298579493134e-04);
-    const double s2 = fma(z, fma(z, s1, 8.33333333332248946124e-03), -1.66666666666666324348e-01);
-    const double c0 = fma(z, -1.13596475577881948265e-11, 2.08757232129817482790e-09);
-    const double c1 = fma(z, fma(z, c0, -2.75573143513906633035e-07), 2.48015872894767294178e-05);
-    const double c2 = fma(z, fma(z, c1, -1.38888888888741095749e-03), 4.16666666666666019037e-02);
-    const double most = 1.0 - 0.5 * z;
-    const double s = rest * fma(z, s2, 1.0);
-    const double c = most + fma(z * z, c2, (1.0 - most) - 0.5 * z);
-    const uint64_t k = sg_bits_of(quarters) + more;
-    const uint64_t odd = (uint64_t)0 - (k & 1);
-    return sg_real_of(((sg_bits_of(s) & ~odd) | (sg_bits_of(c) & odd)) ^ ((k & 2) << 62));
-}
+{ … }
 #else /* without fused multiply-add the functions of the library are as good */
 static inline void sg_turns(ptrdiff_t n, const double *restrict angle, double *restrict rest, double *restrict quarters)
-{
-    for (ptrdiff_t i = 0; i < n; ++i) {
-        rest[i] = angle[i];
-        quarters[i] = 0;
-    }
-}
+{ … }
 
 static inline double sg_turned(double rest, double quarters, unsigned more)
-{
-    (void)quarters;
-    return more ? cos(rest) : sin(rest);
-}
+{ … }
 #endif
 
 int expression(const double *restrict a, const double *restrict b, const double *restrict c, const double *restrict d, double *restrict out)

@@ -58,31 +58,14 @@ SG_API int gathers_entry(const void *const *inputs, void *const *outputs, void *
 
 #if defined(SG_VECTORIZE) && defined(__FMA__)
 static inline uint64_t sg_bits_of(double x)
-{
-    union { double real; uint64_t bits; } u;
-    u.real = x;
-    return u.bits;
-}
+{ … }
 
 static inline double sg_real_of(uint64_t bits)
-{
-    union { double real; uint64_t bits; } u;
-    u.bits = bits;
-    return u.real;
-}
+{ … }
 #endif
 
 static inline int64_t sg_imod(int64_t a, int64_t b)
-{
-    int64_t rest = 0;
-    if ((b != 0) && (b != -1)) {
-        rest = a % b;
-        if ((rest != 0) && ((rest < 0) != (b < 0))) {
-            rest += b;
-        }
-    }
-    return rest;
-}
+{ … }
 
 #if defined(__has_builtin)
 #if __has_builtin(__builtin_shufflevector)
@@ -95,139 +78,47 @@ static inline int64_t sg_imod(int64_t a, int64_t b)
 typedef double sg_four __attribute__((vector_size(4 * sizeof(double)), aligned(sizeof(double)), may_alias));
 
 static inline void sg_tile(const double *a, const double *b, const double *c, const double *d, double *to, ptrdiff_t step)
-{
-    const sg_four p = *(const sg_four *)a;
-    const sg_four q = *(const sg_four *)b;
-    const sg_four r = *(const sg_four *)c;
-    const sg_four s = *(const sg_four *)d;
-    const sg_four pq_even = __builtin_shufflevector(p, q, 0, 4, 2, 6);
-    const sg_four pq_odd = __builtin_shufflevector(p, q, 1, 5, 3, 7);
-    const sg_four rs_even = __builtin_shufflevector(r, s, 0, 4, 2, 6);
-    const sg_four rs_odd = __builtin_shufflevector(r, s, 1, 5, 3, 7);
-    *(sg_four *)to = __builtin_shufflevector(pq_even, rs_even, 0, 1, 4, 5);
-    *(sg_four *)(to + step) = __builtin_shufflevector(pq_odd, rs_odd, 0, 1, 4, 5);
-    *(sg_four *)(to + 2 * step) = __builtin_shufflevector(pq_even, rs_even, 2, 3, 6, 7);
-    *(sg_four *)(to + 3 * step) = __builtin_shufflevector(pq_odd, rs_odd, 2, 3, 6, 7);
-}
+{ … }
 #else
 static inline void sg_tile(const double *a, const double *b, const double *c, const double *d, double *to, ptrdiff_t step)
-{
-    for (ptrdiff_t k = 0; k < 4; ++k) {
-        to[k * step] = a[k];
-        to[k * step + 1] = b[k];
-        to[k * step + 2] = c[k];
-        to[k * step + 3] = d[k];
-    }
-}
+{ … }
 #endif
 
 /* n elements of the row at from + start[l] for each lane l. n is at least 4; the last tile overlaps the one
    before. */
 static inline void sg_take_rows(ptrdiff_t lanes, ptrdiff_t n, const double *restrict from, const int64_t *restrict start, double *restrict to)
-{
-    for (ptrdiff_t l = 0; l < lanes; l += 4) {
-        for (ptrdiff_t next = 0; next < n; next += 4) {
-            const ptrdiff_t k = next < n - 4 ? next : n - 4;
-            const double *const row = from + k;
-            sg_tile(row + start[l], row + start[l + 1], row + start[l + 2], row + start[l + 3], to + k * lanes + l, lanes);
-        }
-    }
-}
+{ … }
 
 /* n elements of each lane into a row; rows stand `step` apart. n is at least 4; the last tile overlaps the one
    before. */
 static inline void sg_put_rows(ptrdiff_t lanes, ptrdiff_t n, const double *restrict from, double *restrict to, ptrdiff_t step)
-{
-    for (ptrdiff_t l = 0; l < lanes; l += 4) {
-        for (ptrdiff_t next = 0; next < n; next += 4) {
-            const ptrdiff_t k = next < n - 4 ? next : n - 4;
-            const double *const row = from + k * lanes + l;
-            sg_tile(row, row + lanes, row + 2 * lanes, row + 3 * lanes, to + l * step + k, step);
-        }
-    }
-}
+{ … }
 
 #if defined(SG_VECTORIZE) && defined(__FMA__)
 /* An angle so large that taking it apart needs more than 160 bits of pi; also infinity and NaN. */
 static SG_NOINLINE void sg_turn_far(double angle, double *rest, double *quarters)
-{
-    const double s = sin(angle);
-    const double c = cos(angle);
-    if (fabs(s) <= fabs(c)) {
-        *rest = asin(c > 0 ? s : -s);
-        *quarters = 6755399441055744.0 + (c > 0 ? 0 : 2);
-    } else {
-        *rest = asin(s > 0 ? -c : c);
-        *quarters = 6755399441055744.0 + (s > 0 ? 1 : 3);
-    }
-}
+{ … }
 
 /* angle = rest + k pi/2 with |rest| <= pi/4 (nearly) and k as the last bits of quarters = 1.5 * 2^52 + k.
    pi/2 has three parts, all positive, so that -0 stays -0; what the first leaves over is exact. */
 static inline void sg_turns(ptrdiff_t n, const double *restrict angle, double *restrict rest, double *restrict quarters)
-{
-    uint64_t far = 0;
-    for (ptrdiff_t i = 0; i < n; ++i) {
-        const double shifted = fma(angle[i], 0.6366197723675814, 6755399441055744.0);
-        const double k = shifted - 6755399441055744.0;
-        quarters[i] = shifted;
-        rest[i] = fma(-k, 1.082856673921914e-32, fma(-k, 6.123233995736765e-17, fma(-k, 1.5707963267948966, angle[i])));
-        far |= UINT64_C(0x4130000000000000) - (sg_bits_of(angle[i]) & UINT64_C(0x7fffffffffffffff)); /* 2^20 */
-    }
-    if (far >> 63) {
-        for (ptrdiff_t i = 0; i < n; ++i) {
-            if (!(fabs(angle[i]) <= 1048576.0)) {
-                sg_turn_far(angle[i], &rest[i], &quarters[i]);
-            }
-        }
-    }
-}
+{ … }
 
 /* The sine of rest + (quarters + more) pi/2, by fdlibm's polynomials and a choice of bits. Both polynomials are always
    evaluated: sine and cosine of one angle share them. */
 static inline double sg_turned(double rest, double quarters, unsigned more)
-{
-    const double z = rest * rest;
-    const double s0 = fma(z, 1.58969099521155010221e-10, -2.50507602534068634195e-08);
-    const double s1 = fma(z, fma(z, s0, 2.75573137070700676789e-06), -1.98412698298579493134e-04);
-    const double s2 = fma(z, fma(z, s1, 8.33333333332248946124e-03), -1.66666666666666324348e-01);
-    const double c0 = fma(z, -1.13596475577881948265e-11, 2.08757232129817482790e-09);
-    const double c1 = fma(z, fma(z, c0, -2.75573143513906633035e-07), 2.48015872894767294178e-05);
-    const double c2 = fma(z, fma(z, c1, -1.38888888888741095749e-03), 4.16666666666666019037e-02);
-    const double most = 1.0 - 0.5 * z;
-    const double s = rest * fma(z, s2, 1.0);
-    const double c = most + fma(z * z, c2, (1.0 - most) - 0.5 * z);
-    const uint64_t k = sg_bits_of(quarters) + more;
-    const uint64_t odd = (uint64_t)0 - (k & 1);
-    return sg_real_of(((sg_bits_of(s) & ~odd) | (sg_bits_of(c) & odd)) ^ ((k & 2) << 62));
-}
+{ … }
 #else /* without fused multiply-add the functions of the library are as good */
 static inline void sg_turns(ptrdiff_t n, const double *restrict angle, double *restrict rest, double *restrict quarters)
-{
-    for (ptrdiff_t i = 0; i < n; ++i) {
-        rest[i] = angle[i];
-        quarters[i] = 0;
-    }
-}
+{ … }
 
 static inline double sg_turned(double rest, double quarters, unsigned more)
-{
-    (void)quarters;
-    return more ? cos(rest) : sin(rest);
-}
+{ … }
 #endif
 
 /* Each of n sums += the total of its lanes, 1 or 8, which are 0 again. */
 static SG_KERNEL void sg_add_lanes(ptrdiff_t n, ptrdiff_t lanes, double *restrict from, double *restrict sums)
-{
-    for (ptrdiff_t k = 0; k < n; ++k, from += lanes) {
-        const double x = lanes == 1 ? from[0] : ((from[0] + from[4]) + (from[1] + from[5])) + ((from[2] + from[6]) + (from[3] + from[7]));
-        sums[k] += x;
-        for (ptrdiff_t l = 0; l < lanes; ++l) {
-            from[l] = 0;
-        }
-    }
-}
+{ … }
 
 int gathers(const double *restrict x, const int64_t *restrict i, const int64_t *restrict j, double *restrict out_0, double *restrict out_1, double *restrict out_2, double *restrict work)
 {

@@ -51,150 +51,21 @@ static const SG_ALIGNED double c0[36] = {
 
 /* out (n + 1 by n) = factors of P a = L U and, in row n, the row exchanged with each row. */
 static int sg_lu_factor(const double *a, double *out, ptrdiff_t n)
-{
-    ptrdiff_t i;
-    ptrdiff_t j;
-    ptrdiff_t k;
-    for (i = 0; i < n * n; i++) {
-        out[i] = a[i];
-    }
-    for (k = 0; k < n; k++) {
-        double *restrict const top = out + k * n;
-        double most = fabs(top[k]);
-        ptrdiff_t p = k;
-        for (i = k + 1; i < n; i++) {
-            const double size = fabs(out[i * n + k]);
-            if ((size > most) || (size != size)) { /* NaN wins, so that it is not taken for a zero column */
-                most = size;
-                p = i;
-            }
-        }
-        if (p != k) {
-            double *restrict const other = out + p * n;
-            for (j = 0; j < n; j++) {
-                const double kept = top[j];
-                top[j] = other[j];
-                other[j] = kept;
-            }
-        }
-        out[n * n + k] = (double)p;
-        if (most != 0) {
-            for (i = k + 1; i < n; i++) {
-                double *restrict const row = out + i * n;
-                const double factor = row[k] / top[k];
-                row[k] = factor;
-                for (j = k + 1; j < n; j++) {
-                    row[j] -= factor * top[j];
-                }
-            }
-        }
-    }
-    return 0;
-}
+{ … }
 
 /* out = a^-1 b, or a^-T b, from lu = lu_factor(a) and b (n by m). Returns 2 if a is singular. */
 static int sg_lu_solve(const double *lu, const double *b, double *out, ptrdiff_t n, ptrdiff_t m,
     int transposed)
-{
-    const double *const pivot = lu + n * n;
-    int status = 0;
-    int pass;
-    ptrdiff_t s;
-    ptrdiff_t j;
-    ptrdiff_t k;
-    for (k = 0; k < n * m; k++) {
-        out[k] = b[k];
-    }
-    for (pass = 0; pass < 3; pass++) { /* exchange, L, U; or U^T, L^T, exchange back */
-        const int lower = (pass == 1) ? 1 : 0;
-        const int exchange = (pass == ((transposed != 0) ? 2 : 0)) ? 1 : 0;
-        const int forward = (pass == ((transposed != 0) ? 0 : 1)) ? 1 : 0;
-        for (s = 0; s < n; s++) {
-            const ptrdiff_t r = ((exchange != 0) ? (transposed == 0) : (forward != 0)) ? s : n - 1 - s;
-            const ptrdiff_t first = (lower != 0) ? 0 : r + 1;
-            const ptrdiff_t last = (lower != 0) ? r : n;
-            const double *const row = lu + r * n;
-            double *const x = out + r * m;
-            if (exchange != 0) {
-                double *const y = out + (ptrdiff_t)pivot[r] * m;
-                for (j = 0; j < m; j++) {
-                    const double kept = x[j];
-                    x[j] = y[j];
-                    y[j] = kept;
-                }
-                continue;
-            }
-            for (k = first; (k < last) && (transposed == 0); k++) {
-                for (j = 0; j < m; j++) {
-                    x[j] -= row[k] * out[k * m + j];
-                }
-            }
-            if (lower == 0) {
-                status = (row[r] == 0) ? 2 : status;
-                for (j = 0; j < m; j++) {
-                    x[j] /= row[r];
-                }
-            }
-            for (k = first; (k < last) && (transposed != 0); k++) {
-                for (j = 0; j < m; j++) {
-                    out[k * m + j] -= row[k] * x[j];
-                }
-            }
-        }
-    }
-    return status;
-}
+{ … }
 
 /* *out = log |det(a)| from lu = lu_factor(a); -inf if a is singular. */
 static int sg_lu_logabsdet(const double *lu, double *out, ptrdiff_t n)
-{
-    double total = 0;
-    ptrdiff_t k;
-    for (k = 0; k < n; k++) {
-        total += log(fabs(lu[k * n + k]));
-    }
-    *out = total;
-    return 0;
-}
+{ … }
 
 /* out = lower triangular l with l l^T = a; reads the lower triangle of a (n by n). Returns 2 if a is
  * not positive definite. Works on l^T, whose rows are contiguous, and turns it over at the end. */
 static int sg_cholesky_factor(const double *a, double *out, ptrdiff_t n)
-{
-    int status = 0;
-    ptrdiff_t i;
-    ptrdiff_t j;
-    ptrdiff_t k;
-    for (i = 0; i < n; i++) {
-        for (j = 0; j <= i; j++) {
-            out[j * n + i] = a[i * n + j];
-        }
-    }
-    for (k = 0; k < n; k++) {
-        double *restrict const top = out + k * n;
-        if (!(top[k] > 0)) { /* NaN fails too */
-            status = 2;
-        }
-        top[k] = sqrt(top[k]);
-        for (j = k + 1; j < n; j++) {
-            top[j] /= top[k];
-        }
-        for (i = k + 1; i < n; i++) {
-            double *restrict const row = out + i * n;
-            const double factor = top[i];
-            for (j = i; j < n; j++) {
-                row[j] -= factor * top[j];
-            }
-        }
-    }
-    for (i = 0; i < n; i++) {
-        for (j = 0; j < i; j++) {
-            out[i * n + j] = out[j * n + i];
-            out[j * n + i] = 0;
-        }
-    }
-    return status;
-}
+{ … }
 
 int linear_algebra(const double *restrict a, const double *restrict b, const double *restrict c, double *restrict out_0, double *restrict out_1, double *restrict out_2, double *restrict out_3)
 {

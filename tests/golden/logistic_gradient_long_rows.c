@@ -49,20 +49,10 @@ SG_API int grad_logistic_loss_entry(const void *const *inputs, void *const *outp
 
 /* condition ? a : b as a choice of bits: compilers vectorise it in every loop. */
 static inline double sg_select(int condition, double a, double b)
-{
-    union { double real; uint64_t bits; } yes, no;
-    const uint64_t mask = (uint64_t)0 - (condition != 0);
-    yes.real = a;
-    no.real = b;
-    yes.bits = (yes.bits & mask) | (no.bits & ~mask);
-    return yes.real;
-}
+{ … }
 
 static inline double sg_sigmoid(double x)
-{
-    const double e = exp(-fabs(x));
-    return sg_select(x >= 0, 1, e) / (1 + e);
-}
+{ … }
 
 int grad_logistic_loss(const double *restrict w, const double *restrict X, const double *restrict y, double *restrict out)
 {

@@ -51,20 +51,7 @@ SG_API int long_sums_entry(const void *const *inputs, void *const *outputs, void
 /* Each of n sums += the total of its lanes, 1 or 8, which are 0 again. `carry`, if any, gathers what the additions round
    away. */
 static SG_KERNEL void sg_add_lanes(ptrdiff_t n, ptrdiff_t lanes, double *restrict from, double *restrict sums, double *restrict carry)
-{
-    for (ptrdiff_t k = 0; k < n; ++k, from += lanes) {
-        const double x = lanes == 1 ? from[0] : ((from[0] + from[4]) + (from[1] + from[5])) + ((from[2] + from[6]) + (from[3] + from[7]));
-        const double sum = sums[k] + x;
-        if (carry != NULL && isfinite(sum)) {
-            const double part = sum - sums[k];
-            carry[k] += (sums[k] - (sum - part)) + (x - part);
-        }
-        sums[k] = sum;
-        for (ptrdiff_t l = 0; l < lanes; ++l) {
-            from[l] = 0;
-        }
-    }
-}
+{ … }
 
 int long_sums(const double *restrict x, double *restrict out_0, double *restrict out_1, double *restrict out_2, double *restrict out_3)
 {

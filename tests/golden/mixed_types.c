@@ -39,30 +39,10 @@ SG_API int mixed_types(const float *restrict x, const double *restrict y, const 
 SG_API int mixed_types_entry(const void *const *inputs, void *const *outputs, void *workspace);
 
 static inline int32_t sg_ifloor_divide32(int32_t a, int32_t b)
-{
-    int32_t result = 0;
-    if (b == -1) {
-        result = (int32_t)(0U - (uint32_t)a);
-    } else if (b != 0) {
-        result = a / b;
-        if ((a % b != 0) && ((a < 0) != (b < 0))) {
-            result -= 1;
-        }
-    }
-    return result;
-}
+{ … }
 
 static inline int32_t sg_imod32(int32_t a, int32_t b)
-{
-    int32_t rest = 0;
-    if ((b != 0) && (b != -1)) {
-        rest = a % b;
-        if ((rest != 0) && ((rest < 0) != (b < 0))) {
-            rest += b;
-        }
-    }
-    return rest;
-}
+{ … }
 
 int mixed_types(const float *restrict x, const double *restrict y, const int32_t *restrict k, double *restrict out_0, int32_t *restrict out_1, double *restrict out_2, bool *restrict out_3, float *restrict out_4)
 {

@@ -105,26 +105,11 @@ static const SG_ALIGNED int64_t c3[12] = {
 
 /* condition ? a : b as a choice of bits: compilers vectorise it in every loop. */
 static inline double sg_select(int condition, double a, double b)
-{
-    union { double real; uint64_t bits; } yes, no;
-    const uint64_t mask = (uint64_t)0 - (condition != 0);
-    yes.real = a;
-    no.real = b;
-    yes.bits = (yes.bits & mask) | (no.bits & ~mask);
-    return yes.real;
-}
+{ … }
 
 /* Each of n sums += the total of its lanes, 1 or 8, which are 0 again. */
 static SG_KERNEL void sg_add_lanes(ptrdiff_t n, ptrdiff_t lanes, double *restrict from, double *restrict sums)
-{
-    for (ptrdiff_t k = 0; k < n; ++k, from += lanes) {
-        const double x = lanes == 1 ? from[0] : ((from[0] + from[4]) + (from[1] + from[5])) + ((from[2] + from[6]) + (from[3] + from[7]));
-        sums[k] += x;
-        for (ptrdiff_t l = 0; l < lanes; ++l) {
-            from[l] = 0;
-        }
-    }
-}
+{ … }
 
 int value_and_grad_mixture(const double *restrict alphas, const double *restrict means, const double *restrict icf, const double *restrict X, double *restrict out_0, double *restrict out_1_0, double *restrict out_1_1, double *restrict out_1_2)
 {

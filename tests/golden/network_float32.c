@@ -68,14 +68,7 @@ SG_API int value_and_grad_network_entry(const void *const *inputs, void *const *
 
 /* condition ? a : b as a choice of bits: compilers vectorise it in every loop. */
 static inline float sg_selectf(int condition, float a, float b)
-{
-    union { float real; uint32_t bits; } yes, no;
-    const uint32_t mask = (uint32_t)0 - (condition != 0);
-    yes.real = a;
-    no.real = b;
-    yes.bits = (yes.bits & mask) | (no.bits & ~mask);
-    return yes.real;
-}
+{ … }
 
 #if defined(__has_builtin)
 #if __has_builtin(__builtin_shufflevector)
@@ -88,127 +81,31 @@ static inline float sg_selectf(int condition, float a, float b)
 typedef float sg_fourf __attribute__((vector_size(4 * sizeof(float)), aligned(sizeof(float)), may_alias));
 
 static inline void sg_tilef(const float *a, const float *b, const float *c, const float *d, float *to, ptrdiff_t step)
-{
-    const sg_fourf p = *(const sg_fourf *)a;
-    const sg_fourf q = *(const sg_fourf *)b;
-    const sg_fourf r = *(const sg_fourf *)c;
-    const sg_fourf s = *(const sg_fourf *)d;
-    const sg_fourf pq_even = __builtin_shufflevector(p, q, 0, 4, 2, 6);
-    const sg_fourf pq_odd = __builtin_shufflevector(p, q, 1, 5, 3, 7);
-    const sg_fourf rs_even = __builtin_shufflevector(r, s, 0, 4, 2, 6);
-    const sg_fourf rs_odd = __builtin_shufflevector(r, s, 1, 5, 3, 7);
-    *(sg_fourf *)to = __builtin_shufflevector(pq_even, rs_even, 0, 1, 4, 5);
-    *(sg_fourf *)(to + step) = __builtin_shufflevector(pq_odd, rs_odd, 0, 1, 4, 5);
-    *(sg_fourf *)(to + 2 * step) = __builtin_shufflevector(pq_even, rs_even, 2, 3, 6, 7);
-    *(sg_fourf *)(to + 3 * step) = __builtin_shufflevector(pq_odd, rs_odd, 2, 3, 6, 7);
-}
+{ … }
 #else
 static inline void sg_tilef(const float *a, const float *b, const float *c, const float *d, float *to, ptrdiff_t step)
-{
-    for (ptrdiff_t k = 0; k < 4; ++k) {
-        to[k * step] = a[k];
-        to[k * step + 1] = b[k];
-        to[k * step + 2] = c[k];
-        to[k * step + 3] = d[k];
-    }
-}
+{ … }
 #endif
 
 /* `count` rows or columns of n elements in panels of `width`: each has as many neighbours for every element, zeros where
    there are none. They stand `across` apart in `from`, their elements `along`; the first panel begins with `skip` zeros.
    A panel has room for `room` elements of each. Fours overlap where they would go too far. */
 static SG_KERNEL void sg_panelsf(ptrdiff_t width, ptrdiff_t count, ptrdiff_t n, const float *restrict from, ptrdiff_t across, ptrdiff_t along, ptrdiff_t skip, ptrdiff_t room, float *restrict to)
-{
-    const ptrdiff_t end = skip + count, first = skip ? width : 0, last = end / width * width;
-    for (ptrdiff_t p = 0; p < end; p += width) {
-        float *const panel = to + p * room;
-        if (p < first || p >= last || (across != 1 && (along != 1 || n < 4))) {
-            const ptrdiff_t begin = p < skip ? skip - p : 0, stop = end - p < width ? end - p : width;
-            for (ptrdiff_t k = 0; k < n * width; ++k) {
-                panel[k] = 0;
-            }
-            for (ptrdiff_t k = 0; k < n; ++k) {
-                for (ptrdiff_t j = begin; j < stop; ++j) {
-                    panel[k * width + j] = from[(p + j - skip) * across + k * along];
-                }
-            }
-        } else if (across != 1) {
-            for (ptrdiff_t next = 0; next < n; next += 4) {
-                const ptrdiff_t k = next < n - 4 ? next : n - 4;
-                for (ptrdiff_t following = 0; following < width; following += 4) {
-                    const ptrdiff_t j = following < width - 4 ? following : width - 4;
-                    const float *const row = from + (p + j - skip) * across + k;
-                    sg_tilef(row, row + across, row + 2 * across, row + 3 * across, panel + k * width + j, width);
-                }
-            }
-        }
-    }
-    for (ptrdiff_t k = 0; across == 1 && k < n; ++k) {
-        for (ptrdiff_t p = first; p < last; p += width) {
-            const float *const neighbours = from + k * along + (p - skip);
-            float *const group = to + p * room + k * width;
-            const ptrdiff_t second = width < 8 ? width - 4 : 4;
-            for (ptrdiff_t j = 0; j < width; j += 8) {
-#if defined(SG_SHUFFLES)
-                *(sg_fourf *)(group + j) = *(const sg_fourf *)(neighbours + j);
-                *(sg_fourf *)(group + j + second) = *(const sg_fourf *)(neighbours + j + second);
-#else
-                for (ptrdiff_t l = 0; l < 4; ++l) {
-                    group[j + l] = neighbours[j + l];
-                    group[j + second + l] = neighbours[j + second + l];
-                }
-#endif
-            }
-        }
-    }
-}
+{ … }
 
 /* `rows` rows of n elements, with room for `room`, and zeros up to a multiple of 6 rows; rows of `from` are row_step
    apart. */
 static SG_KERNEL void sg_copy_rowsf(ptrdiff_t rows, ptrdiff_t n, const float *restrict from, ptrdiff_t row_step, ptrdiff_t room, float *restrict to)
-{
-    for (ptrdiff_t i = 0; i < rows; ++i) {
-        for (ptrdiff_t k = 0; k < n; ++k) {
-            to[i * room + k] = from[i * row_step + k];
-        }
-    }
-    for (ptrdiff_t i = rows; i < (rows + 5) / 6 * 6; ++i) {
-        for (ptrdiff_t k = 0; k < n; ++k) {
-            to[i * room + k] = 0;
-        }
-    }
-}
+{ … }
 
 /* n elements of the row of each lane; rows follow each other, elements stand `step` apart in `to`. n is at least 4; the
    last tile overlaps the one before. */
 static SG_KERNEL void sg_turn_rowsf(ptrdiff_t lanes, ptrdiff_t n, ptrdiff_t step, const float *restrict from, float *restrict to)
-{
-    const ptrdiff_t tiled = lanes / 4 * 4;
-    for (ptrdiff_t l = 0; l < tiled; l += 4) {
-        for (ptrdiff_t next = 0; next < n; next += 4) {
-            const ptrdiff_t k = next < n - 4 ? next : n - 4;
-            const float *const row = from + l * n + k;
-            sg_tilef(row, row + n, row + 2 * n, row + 3 * n, to + k * step + l, step);
-        }
-    }
-    for (ptrdiff_t l = tiled; l < lanes; ++l) {
-        for (ptrdiff_t k = 0; k < n; ++k) {
-            to[k * step + l] = from[l * n + k];
-        }
-    }
-}
+{ … }
 
 /* Each of n sums += the total of its lanes, 1 or 8, which are 0 again. */
 static SG_KERNEL void sg_add_lanesf(ptrdiff_t n, ptrdiff_t lanes, float *restrict from, float *restrict sums)
-{
-    for (ptrdiff_t k = 0; k < n; ++k, from += lanes) {
-        const float x = lanes == 1 ? from[0] : ((from[0] + from[4]) + (from[1] + from[5])) + ((from[2] + from[6]) + (from[3] + from[7]));
-        sums[k] += x;
-        for (ptrdiff_t l = 0; l < lanes; ++l) {
-            from[l] = 0;
-        }
-    }
-}
+{ … }
 
 /* Columns of a tile: those of a panel, or of two side by side where vectors are as wide as a panel. */
 #if defined(__GNUC__)
@@ -229,102 +126,14 @@ __attribute__((optimize("O2,fp-contract=fast")))
 #endif
 static SG_NOINLINE void sg_productf_tile(ptrdiff_t k, const float *restrict a, ptrdiff_t row_step, ptrdiff_t step,
     const float *restrict b, ptrdiff_t apart, float *restrict c, ptrdiff_t c_step, int add)
-{
-#if defined(__clang__)
-#pragma STDC FP_CONTRACT ON
-#endif
-    sg_productf_vector zero = {0};
-    sg_productf_vector low0 = zero, high0 = zero;
-    __builtin_prefetch(c + 0 * c_step, 1);
-    sg_productf_vector low1 = zero, high1 = zero;
-    __builtin_prefetch(c + 1 * c_step, 1);
-    sg_productf_vector low2 = zero, high2 = zero;
-    __builtin_prefetch(c + 2 * c_step, 1);
-    sg_productf_vector low3 = zero, high3 = zero;
-    __builtin_prefetch(c + 3 * c_step, 1);
-    sg_productf_vector low4 = zero, high4 = zero;
-    __builtin_prefetch(c + 4 * c_step, 1);
-    sg_productf_vector low5 = zero, high5 = zero;
-    __builtin_prefetch(c + 5 * c_step, 1);
-    for (ptrdiff_t i = 0; i < k; ++i) {
-        const sg_productf_vector x = *(const sg_productf_vector *)b;
-        const sg_productf_vector y = *(const sg_productf_vector *)(b + apart);
-        const sg_productf_vector s0 = a[0 * row_step] - zero; /* in every element */
-        low0 += s0 * x;
-        high0 += s0 * y;
-        const sg_productf_vector s1 = a[1 * row_step] - zero; /* in every element */
-        low1 += s1 * x;
-        high1 += s1 * y;
-        const sg_productf_vector s2 = a[2 * row_step] - zero; /* in every element */
-        low2 += s2 * x;
-        high2 += s2 * y;
-        const sg_productf_vector s3 = a[3 * row_step] - zero; /* in every element */
-        low3 += s3 * x;
-        high3 += s3 * y;
-        const sg_productf_vector s4 = a[4 * row_step] - zero; /* in every element */
-        low4 += s4 * x;
-        high4 += s4 * y;
-        const sg_productf_vector s5 = a[5 * row_step] - zero; /* in every element */
-        low5 += s5 * x;
-        high5 += s5 * y;
-        a += step;
-        b += 16;
-    }
-    sg_productf_vector *const to0 = (sg_productf_vector *)(c + 0 * c_step);
-    sg_productf_vector *const to1 = (sg_productf_vector *)(c + 1 * c_step);
-    sg_productf_vector *const to2 = (sg_productf_vector *)(c + 2 * c_step);
-    sg_productf_vector *const to3 = (sg_productf_vector *)(c + 3 * c_step);
-    sg_productf_vector *const to4 = (sg_productf_vector *)(c + 4 * c_step);
-    sg_productf_vector *const to5 = (sg_productf_vector *)(c + 5 * c_step);
-    if (add) {
-        low0 += to0[0];
-        high0 += to0[1];
-        low1 += to1[0];
-        high1 += to1[1];
-        low2 += to2[0];
-        high2 += to2[1];
-        low3 += to3[0];
-        high3 += to3[1];
-        low4 += to4[0];
-        high4 += to4[1];
-        low5 += to5[0];
-        high5 += to5[1];
-    }
-    to0[0] = low0;
-    to0[1] = high0;
-    to1[0] = low1;
-    to1[1] = high1;
-    to2[0] = low2;
-    to2[1] = high2;
-    to3[0] = low3;
-    to3[1] = high3;
-    to4[0] = low4;
-    to4[1] = high4;
-    to5[0] = low5;
-    to5[1] = high5;
-}
+{ … }
 
 #else
 enum { sg_productf_width = 8, sg_productf_tile_columns = 16 };
 
 static void sg_productf_tile(ptrdiff_t k, const float *restrict a, ptrdiff_t row_step, ptrdiff_t step,
     const float *restrict b, ptrdiff_t apart, float *restrict c, ptrdiff_t c_step, int add)
-{
-    SG_ALIGNED float sums[96] = {0};
-    (void)apart;
-    for (ptrdiff_t i = 0; i < k; ++i) {
-        for (ptrdiff_t r = 0; r < 6; ++r) {
-            for (ptrdiff_t j = 0; j < 16; ++j) {
-                sums[r * 16 + j] += a[i * step + r * row_step] * b[i * 16 + j];
-            }
-        }
-    }
-    for (ptrdiff_t r = 0; r < 6; ++r) {
-        for (ptrdiff_t j = 0; j < 16; ++j) {
-            c[r * c_step + j] = add ? c[r * c_step + j] + sums[r * 16 + j] : sums[r * 16 + j];
-        }
-    }
-}
+{ … }
 #endif
 
 /* out = or += left right (rows by inner times inner by columns); `begin` is 0 for the first summands. left has
@@ -335,35 +144,7 @@ static void sg_productf_tile(ptrdiff_t k, const float *restrict a, ptrdiff_t row
 static SG_KERNEL void sg_productf(const float *restrict left, const float *restrict right, ptrdiff_t left_step,
     ptrdiff_t row_step, ptrdiff_t step, ptrdiff_t right_inner, ptrdiff_t skip, ptrdiff_t rows, ptrdiff_t columns, ptrdiff_t inner,
     ptrdiff_t begin, ptrdiff_t diagonal, ptrdiff_t reach, float *restrict out, ptrdiff_t out_row, ptrdiff_t out_column)
-{
-    SG_ALIGNED float tile[6 * sg_productf_tile_columns];
-    for (ptrdiff_t j = -skip; j < columns; j += sg_productf_tile_columns) {
-        const ptrdiff_t begun = j < 0 ? -j : 0;
-        const ptrdiff_t wide = columns - j < sg_productf_tile_columns ? columns - j : sg_productf_tile_columns;
-        const ptrdiff_t last = j + sg_productf_tile_columns + reach;
-        const ptrdiff_t summands = last < 0 ? 0 : last < inner ? last : inner;
-        const float *restrict const panel = right + (j + skip) * right_inner;
-        const ptrdiff_t apart = sg_productf_width < 16 ? sg_productf_width : wide > 16 ? 16 * right_inner : 0;
-        for (ptrdiff_t i = 0; i < rows && i + diagonal < j + sg_productf_tile_columns; i += 6) {
-            const ptrdiff_t high = rows - i < 6 ? rows - i : 6;
-            const int direct = out_column == 1 && begun == 0 && wide == sg_productf_tile_columns && high == 6;
-            for (ptrdiff_t c = 0; c < sg_productf_tile_columns; c += 2 * sg_productf_width) {
-                sg_productf_tile(summands, left + i * left_step, row_step, step, panel + c, apart,
-                    direct ? out + i * out_row + j + c : tile + c, direct ? out_row : sg_productf_tile_columns, direct && begin != 0);
-            }
-            if (direct) {
-                continue;
-            }
-            for (ptrdiff_t r = 0; r < high; ++r) {
-                float *restrict const to = out + (i + r) * out_row + (j + begun) * out_column;
-                const float *restrict const from = tile + r * sg_productf_tile_columns + begun;
-                for (ptrdiff_t c = 0; c < wide - begun; ++c) {
-                    to[c * out_column] = begin == 0 ? from[c] : to[c * out_column] + from[c];
-                }
-            }
-        }
-    }
-}
+{ … }
 
 int value_and_grad_network(const float *restrict W1, const float *restrict b1, const float *restrict W2, const float *restrict b2, const float *restrict X, const float *restrict Y, float *restrict out_0, float *restrict out_1_0, float *restrict out_1_1, float *restrict out_1_2, float *restrict out_1_3, double *restrict work)
 {

@@ -45,15 +45,7 @@ SG_API int polynomial_in_parts_entry(const void *const *inputs, void *const *out
 
 /* Each of n sums += the total of its lanes, 1 or 8, which are 0 again. */
 static SG_KERNEL void sg_add_lanes(ptrdiff_t n, ptrdiff_t lanes, double *restrict from, double *restrict sums)
-{
-    for (ptrdiff_t k = 0; k < n; ++k, from += lanes) {
-        const double x = lanes == 1 ? from[0] : ((from[0] + from[4]) + (from[1] + from[5])) + ((from[2] + from[6]) + (from[3] + from[7]));
-        sums[k] += x;
-        for (ptrdiff_t l = 0; l < lanes; ++l) {
-            from[l] = 0;
-        }
-    }
-}
+{ … }
 
 #if defined(SG_UNIT) /* several compilers work on this file at once, each on one unit of it */
 #define SG_PART SG_NOINLINE int

@@ -55,50 +55,16 @@ SG_API int product_in_blocks_entry(const void *const *inputs, void *const *outpu
 typedef double sg_four __attribute__((vector_size(4 * sizeof(double)), aligned(sizeof(double)), may_alias));
 
 static inline void sg_tile(const double *a, const double *b, const double *c, const double *d, double *to, ptrdiff_t step)
-{
-    const sg_four p = *(const sg_four *)a;
-    const sg_four q = *(const sg_four *)b;
-    const sg_four r = *(const sg_four *)c;
-    const sg_four s = *(const sg_four *)d;
-    const sg_four pq_even = __builtin_shufflevector(p, q, 0, 4, 2, 6);
-    const sg_four pq_odd = __builtin_shufflevector(p, q, 1, 5, 3, 7);
-    const sg_four rs_even = __builtin_shufflevector(r, s, 0, 4, 2, 6);
-    const sg_four rs_odd = __builtin_shufflevector(r, s, 1, 5, 3, 7);
-    *(sg_four *)to = __builtin_shufflevector(pq_even, rs_even, 0, 1, 4, 5);
-    *(sg_four *)(to + step) = __builtin_shufflevector(pq_odd, rs_odd, 0, 1, 4, 5);
-    *(sg_four *)(to + 2 * step) = __builtin_shufflevector(pq_even, rs_even, 2, 3, 6, 7);
-    *(sg_four *)(to + 3 * step) = __builtin_shufflevector(pq_odd, rs_odd, 2, 3, 6, 7);
-}
+{ … }
 #else
 static inline void sg_tile(const double *a, const double *b, const double *c, const double *d, double *to, ptrdiff_t step)
-{
-    for (ptrdiff_t k = 0; k < 4; ++k) {
-        to[k * step] = a[k];
-        to[k * step + 1] = b[k];
-        to[k * step + 2] = c[k];
-        to[k * step + 3] = d[k];
-    }
-}
+{ … }
 #endif
 
 /* n elements of the row of each lane; rows follow each other, elements stand `step` apart in `to`. n is at least 4; the
    last tile overlaps the one before. */
 static SG_KERNEL void sg_turn_rows(ptrdiff_t lanes, ptrdiff_t n, ptrdiff_t step, const double *restrict from, double *restrict to)
-{
-    const ptrdiff_t tiled = lanes / 4 * 4;
-    for (ptrdiff_t l = 0; l < tiled; l += 4) {
-        for (ptrdiff_t next = 0; next < n; next += 4) {
-            const ptrdiff_t k = next < n - 4 ? next : n - 4;
-            const double *const row = from + l * n + k;
-            sg_tile(row, row + n, row + 2 * n, row + 3 * n, to + k * step + l, step);
-        }
-    }
-    for (ptrdiff_t l = tiled; l < lanes; ++l) {
-        for (ptrdiff_t k = 0; k < n; ++k) {
-            to[k * step + l] = from[l * n + k];
-        }
-    }
-}
+{ … }
 
 int product_in_blocks(const double *restrict x, const double *restrict w, double *restrict out, double *restrict work)
 {

@@ -51,14 +51,7 @@ SG_API int single_precision_entry(const void *const *inputs, void *const *output
 
 /* condition ? a : b as a choice of bits: compilers vectorise it in every loop. */
 static inline float sg_selectf(int condition, float a, float b)
-{
-    union { float real; uint32_t bits; } yes, no;
-    const uint32_t mask = (uint32_t)0 - (condition != 0);
-    yes.real = a;
-    no.real = b;
-    yes.bits = (yes.bits & mask) | (no.bits & ~mask);
-    return yes.real;
-}
+{ … }
 
 int single_precision(const float *restrict x, const float *restrict y, float *restrict out_0, float *restrict out_1)
 {

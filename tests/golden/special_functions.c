@@ -51,133 +51,24 @@ SG_API int special_functions_entry(const void *const *inputs, void *const *outpu
 
 /* condition ? a : b as a choice of bits: compilers vectorise it in every loop. */
 static inline double sg_select(int condition, double a, double b)
-{
-    union { double real; uint64_t bits; } yes, no;
-    const uint64_t mask = (uint64_t)0 - (condition != 0);
-    yes.real = a;
-    no.real = b;
-    yes.bits = (yes.bits & mask) | (no.bits & ~mask);
-    return yes.real;
-}
+{ … }
 
 /* log |gamma(x)|, accurate near its roots 1 and 2; +inf at the poles 0, -1, ..., -inf at -inf. */
 static double sg_gammaln(double x)
-{
-    static const double q[22] = {
-        0.42278433509846713, 0.3224670334241132, (-0.06735230105319819), 0.020580808427788703,
-        (-0.007385551028663193), 0.002890510330482064, (-0.0011927539122376619), 0.0005096695320648715,
-        (-0.00022315474408602818), 9.945740198894934e-05, (-4.4926464931326535e-05), 2.0508175353649692e-05,
-        (-9.43727020655551e-06), 4.370089307840295e-06, (-2.052482416724873e-06), 9.670254916827003e-07,
-        (-4.018330416059452e-07), 2.0758927598859588e-07, (-1.9264000508094273e-07), 6.2426286817793866e-09,
-        5.025731736555141e-08, 7.558472696788447e-08
-    };
-    static const double s[8] = {
-        0.08333333333333333, (-0.002777777777777778), 0.0007936507936507937, (-0.0005952380952380953),
-        0.0008417508417508417, (-0.0019175269175269176), 0.00641025641025641, (-0.029550653594771242)
-    };
-    const double a = fabs(x);
-    double result;
-    double sum = 0;
-    int k;
-    if (a >= 10.0) {
-        for (k = 7; k >= 0; k--) {
-            sum = sum / (a * a) + s[k];
-        }
-        /* (log a - 1)(a - 1/2) + log(2 pi) / 2 - 1/2 + series */
-        result = (log(a) - 1) * (a - 0.5) + (0.4189385332046727 + sum / a);
-    } else {
-        double d = a; /* gamma(a) = gamma(2 + d) * factor, or / factor if a < 5/4 */
-        double factor = 1;
-        if (a < 0.5) {
-            factor = a * (1 + a);
-        } else if (a < 1.25) {
-            factor = a;
-            d = a - 1;
-        } else {
-            double y = a;
-            while (y > 2.5) {
-                y -= 1;
-                factor *= y;
-            }
-            d = y - 2;
-        }
-        for (k = 21; k >= 0; k--) {
-            sum = sum * d + q[k];
-        }
-        result = (a < 1.25) ? d * sum - log(factor) : d * sum + log(factor);
-    }
-    if ((x < 0) && (a < (double)INFINITY)) { /* gamma(x) gamma(-x) = -pi / (x sin(pi x)) */
-        const double r = fabs(x - rint(x));
-        const double sine = sin(3.141592653589793 * r);
-        result = (a < 1e-10) ? -log(a) /* sine * a may underflow */
-               : ((r == 0) ? (double)INFINITY : log(3.141592653589793 / (a * sine)) - result);
-    }
-    return (a < (double)INFINITY) ? result : x;
-}
+{ … }
 
 /* d/dx log gamma(x), accurate near its positive root; NaN at the poles -1, -2, ... */
 static double sg_digamma(double x)
-{
-    static const double r[22] = {
-        0.951055876031833, (-0.4236274212814605), 0.2405424842407742, (-0.14840492305390884),
-        0.09498872445494122, (-0.061922133273064534), 0.04076083381242074, (-0.02697579675613825),
-        0.0179072524394512, (-0.011908218001568644), 0.007926944646403797, (-0.005279964873257405),
-        0.003519006401502276, (-0.002345267632540769), 0.0015566317474486838, (-0.0010376374098418604),
-        0.0007233266279287554, (-0.0004821990530566789), 0.0002272331660987376, (-0.00015148586836773365),
-        0.00025968482126430747, (-0.00017312261802727394)
-    };
-    static const double s[9] = {
-        0.08333333333333333, (-0.008333333333333333), 0.003968253968253968, (-0.004166666666666667),
-        0.007575757575757576, (-0.021092796092796094), 0.08333333333333333, (-0.4432598039215686),
-        3.0539543302701198
-    };
-    double y = (x < 0) ? 1 - x : x;
-    double result = 0;
-    double sum = 0;
-    int k;
-    if (y >= 10.0) {
-        for (k = 8; k >= 0; k--) {
-            sum = (sum + s[k]) / y / y;
-        }
-        result = log(y) - (0.5 / y + sum);
-    } else {
-        if (y < 1) {
-            result = -1 / y;
-            y += 1;
-        }
-        while (y > 2) {
-            y -= 1;
-            result += 1 / y;
-        }
-        for (k = 21; k >= 0; k--) {
-            sum = sum * (y - 1.5) + r[k];
-        }
-        result += ((y - 1.4616321325302124) - 1.2438149938918909e-08) * sum;
-    }
-    if (x < 0) { /* digamma(x) = digamma(1 - x) - pi / tan(pi x) */
-        const double rest = x - rint(x);
-        const double pi = 3.141592653589793;
-        result = ((rest == 0) || !(x > -(double)INFINITY)) ? (double)NAN : result - pi / tan(pi * rest);
-    }
-    return (x == 0) ? -copysign((double)INFINITY, x) : result;
-}
+{ … }
 
 static inline double sg_sigmoid(double x)
-{
-    const double e = exp(-fabs(x));
-    return sg_select(x >= 0, 1, e) / (1 + e);
-}
+{ … }
 
 static inline double sg_xlogy(double x, double y)
-{
-    return ((x == 0) && (y == y)) ? 0 : x * log(y);
-}
+{ … }
 
 static inline double sg_logaddexp(double a, double b)
-{
-    const double gap = sg_select(a == b, 0, fabs(a - b));
-    return sg_select(a > b, a, b) + log1p(exp(-gap));
-}
+{ … }
 
 int special_functions(const double *restrict x, const double *restrict y, double *restrict out_0, double *restrict out_1, double *restrict out_2, double *restrict out_3, double *restrict out_4, double *restrict out_5)
 {

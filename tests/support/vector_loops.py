@@ -8,15 +8,20 @@ from __future__ import annotations
 
 import re
 
-from symgrad.ops.elementwise import vector_functions
-
-_CALL = re.compile(r"\b(" + "|".join([*(f"{n}f?" for n in vector_functions()), r"sg_\w+"]) + r")\(")
+_DECLARED = re.compile(r"(?m)^extern \w+ (?:sg_vector_)?(\w+)\(.*\bsimd\(")  # for vectors
 _PLAIN = re.compile(r"\bsg_(select|bits_of|mod|imod|ifloor_divide|floor_divide|ipow)(32|f)?\b")
 _STATEMENTS = re.compile(r"^\s*(if \()?sg_\w+\(")  # calls of functions with loops of their own
 
 
 def undecided_calls(c: str) -> list[str]:
-    """Lines outside of helpers that call such functions in a loop without a mark."""
+    """Lines outside of helpers that call such functions in a loop without a mark.
+
+    What C does not declare for vectors no compiler makes one of.
+    """
+    declared = _DECLARED.findall(c)
+    if not declared:
+        return []
+    calling = re.compile(rf"\b({'|'.join(declared)}|sg_\w+)\(")
     found: list[str] = []
     loops: list[tuple[int, str]] = []  # depth of braces and the kind of each open loop
     depth, before, helper = 0, "", False
@@ -29,7 +34,7 @@ def undecided_calls(c: str) -> list[str]:
         elif text.startswith("for ("):
             loops.append((depth, "vector" if before == "SG_SIMD" else ""))
         elif depth and not helper and loops and not _STATEMENTS.match(line):
-            calls = [m for m in _CALL.finditer(text) if not _PLAIN.match(m.group())]
+            calls = [m for m in calling.finditer(text) if not _PLAIN.match(m.group())]
             kinds = [kind for _, kind in loops]
             if calls and "vector" not in kinds and kinds[-1] != "scalar":
                 found.append(text)

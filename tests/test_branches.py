@@ -243,6 +243,13 @@ def hoisted_inside(h: Hand) -> Program:
     )  # fmt: skip
 
 
+def own_element(h: Hand) -> Program:
+    """A statement reads what it writes; the same expression behind it has another value."""
+    z, value = h.buffer("z", (N,), "out"), bind("tanh", at(h.y, I))
+    first, again = put(h.y, I, at(h.x, I)), put(h.y, I, value * f(2.0))
+    return h.program(rows(first, again, put(z, I, value + f(1.0))))
+
+
 CASES = {
     "one of two": Case(one_of_two, lambda: [[math.log(x) if x > 0 else -x for x in ROW]]),
     "before the first": Case(before_the_first, lambda: [[ROW[0], *(2 * ROW[:-1])]]),
@@ -259,6 +266,9 @@ CASES = {
     "just enough": Case(just_enough, lambda: [[6.0, *[0.0] * (N - 1)]]),
     "changing values": Case(changing_values, python_of_changing),
     "along a list": Case(along_a_list, python_of_list),
+    "own element": Case(
+        own_element, lambda: [2 * np.tanh(ROW), np.tanh(2 * np.tanh(ROW)) + 1]
+    ),
     "hoisted inside": Case(
         hoisted_inside, lambda: [[3.0, *(ROW[1:] * math.log(-ROW[1]) ** 2)]]
     ),

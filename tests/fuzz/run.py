@@ -55,20 +55,22 @@ def explore(
     niceness: int = 0,
     examples: int = 2,
     graphs: bool = False,
+    patience: float = 120,
 ) -> Report:
     """Programs from seed `first` on, for so many seconds; then findings made small.
 
     shrink : seconds for one; of a group, `examples` are minimised, the rest counted
+    patience : seconds for the answer of one program
     graphs : whether graphs are evaluated and C is emitted, but not compiled
     """
     report = Report()
-    with Pool(jobs, niceness=niceness) as pool:
+    with Pool(jobs, patience, niceness) as pool:
         until = time.monotonic() + seconds + _GRACE
         for job, outcome in pool.run(programs(first, seconds, without, graphs), until):
             for f in report.add(job, outcome):
                 if tell:
                     tell(f"seed {f.options['seed']}: {f.stage}: {f.kind}: {f.message[:160]}")
-    with Pool(1, niceness=niceness) as pool:
+    with Pool(1, patience, niceness) as pool:
         _minimise(report, pool, shrink, examples)
     return report
 
@@ -98,6 +100,9 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--out", type=Path, help="where minimised findings are written as files")
     parser.add_argument("--nice", type=int, default=0)
+    parser.add_argument(
+        "--patience", type=float, default=120, help="seconds for an answer; more on a busy machine"
+    )
     parser.add_argument("--without", nargs="*", default=[], choices=list(KINDS))
     parser.add_argument("--graphs", action="store_true", help="no C is compiled: ten times faster")
     parser.add_argument("--replay", nargs="*", type=Path, default=[])
@@ -121,6 +126,7 @@ def main() -> int:
         tell=lambda line: print(line, flush=True),
         niceness=options.nice,
         graphs=options.graphs,
+        patience=options.patience,
     )
     for group, found in report.groups().items():
         print(f"\n{'=' * 100}\n{len(found)} times: {group}\n")

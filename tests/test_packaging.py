@@ -27,7 +27,7 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = [
     ["errors", "forks", "version"],
     ["names", "tree", "specs", "boundary", "fixed", "machines", "pickling", "resources"],
-    ["options"],
+    ["options", "captures"],
     ["expr"],
     ["ops"],
     ["trace", "diff", "inspect"],

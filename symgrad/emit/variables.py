@@ -9,6 +9,7 @@ What is made of a variable that changes is computed anew by each statement.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,9 +20,9 @@ from symgrad.expr.op import Kind
 from symgrad.expr.walk import toposort
 from symgrad.lower.access import accesses
 from symgrad.lower.lanes import COSTLY
-from symgrad.lower.program import statements
+from symgrad.lower.program import scopes, statements
 from symgrad.lower.scalar import COS_TURNED, GUARD, INDEX, LOAD, SIN_TURNED, loads
-from symgrad.lower.statements import Buffer, Loop, Store
+from symgrad.lower.statements import Buffer, Loop, Store, While
 
 _TREE_LIMIT = 16  # nodes spelled in one statement
 
@@ -51,7 +52,7 @@ class Variables:
         order = toposort([root for root, _ in roots])
         self._find_depths(order, bodies_of)
         self._find_unsteady(order, body)
-        for s in body:
+        for s in itertools.chain(*scopes(body)):
             if isinstance(s, Loop) and s.lanes:
                 self._forced.update(_calls_apart(s, buffers))
         self._count_uses(order, roots)
@@ -74,6 +75,8 @@ class Variables:
                 stack.extend((s, depth, floor) for s in reversed(statement.flush))
                 stack.extend((s, depth + 1, floor) for s in reversed(statement.body))
                 continue
+            if isinstance(statement, While) and statement.index is not None:
+                self.index_depth[statement.index] = depth + 1
             roots.extend((v, depth if depth > floor else 0) for v in statement.exprs())
             for inside in reversed(statement.bodies()):
                 self._body_depth[id(inside)] = depth + 1

@@ -21,7 +21,7 @@ class AxisClasses:
     def __init__(
         self, kernels: Sequence[Kernel], together: Iterable[tuple[Expr, Expr]], begin: int
     ) -> None:
-        """`together` are loop variables that had better be one; others use buffers before `begin`."""
+        """`together` are variables that had better be one; others use buffers before `begin`."""
         self._begin = begin
         self.reads = {k: k.reads() for k in kernels}
         self.parent: dict[Expr, Expr] = {}

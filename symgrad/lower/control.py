@@ -15,6 +15,7 @@ import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from symgrad.errors import InternalError
 from symgrad.expr.node import Expr, const
 from symgrad.expr.op import Op
 from symgrad.expr.walk import toposort
@@ -35,11 +36,16 @@ First = Mapping[Expr, Buffer]  # the outputs of the function that are a node
 
 def read_often(node: Expr) -> Sequence[Expr]:
     """The operands that bodies read, perhaps in each round: better computed before."""
-    return _READ_OFTEN[node.op](node.args, *node.attrs)
+    return _READ_OFTEN[node.op](node.args, *node.attrs) if node.op in _READ_OFTEN else ()
 
 
 def add(kernels: Kernels, node: Expr, results: Results, first: First) -> None:
-    """The kernels of a control node; its results are in `kernels.stored` then."""
+    """The kernels of a control node; its results are in `kernels.stored` then.
+
+    InternalError where no body stands for what only one side needs.
+    """
+    if node.op not in _ADD:
+        raise InternalError(f"{node.name} was not made a switch before lowering")
     _ADD[node.op](kernels, node, results, first)
 
 
@@ -82,7 +88,8 @@ def _while(kernels: Kernels, node: Expr, results: Results, first: First) -> None
     t = kernels.fresh()
     inner = kernels.inside()
     _give(kernels, inner, body.params, fixed)
-    _round(inner, body, consts, states, {k - 1: y for k, y in ys.items()}, t)
+    if limit != 0:
+        _round(inner, body, consts, states, {k - 1: y for k, y in ys.items()}, t)
     done = {}
     if rounds in results:
         count = done[rounds] = _place(kernels, results[rounds], first)
@@ -93,7 +100,7 @@ def _while(kernels: Kernels, node: Expr, results: Results, first: First) -> None
     for tester in tests:
         _give(kernels, tester, test.params, fixed)
         for p, state in zip(test.params[consts:], states, strict=True):
-            tester.given[p] = functools.partial(load_of, state)
+            tester.stored[p] = state
         (value,) = tester.values(test.outs)
         conditions.append(tester.element(value, ()))
     condition = conditions[0]
@@ -144,8 +151,8 @@ def _round(
     """One round: what it reads of the carry, what it computes, and what it stores at the end."""
     needed = set(toposort(body.outs))
     for k, (p, state) in enumerate(zip(body.params[consts:], states, strict=False)):
-        old = state if body.outs[k] is p or p not in needed else inner.taken(state)
-        inner.given[p] = functools.partial(load_of, old)
+        passed_on = body.outs[k] is p or p not in needed
+        inner.stored[p] = state if passed_on else inner.taken(state)
     values = inner.values(body.outs)
     for k, y in ys.items():
         inner.set(y, values[k], row)
@@ -195,7 +202,10 @@ def _give(
 ) -> None:
     """Parameters that are read where the operands are."""
     for p, operand in zip(params, operands, strict=False):
-        inner.given[p] = functools.partial(kernels.element, operand)
+        if operand in kernels.stored:
+            inner.stored[p] = kernels.stored[operand]
+        else:
+            inner.given[p] = functools.partial(kernels.element, operand)
 
 
 def _arrays(kernels: Kernels, results: Results, first: First, begin: int) -> dict[int, Buffer]:

@@ -68,7 +68,7 @@ class Kernels:
     kernels : the result, with `together`, pairs of loop variables that had better be one loop
         although no data connects them
     stored : of nodes that have a buffer, that
-    given : of parameters of a body, what an element is
+    given : of parameters of a body that have none, what an element is
     begin : the number of the first buffer that is made here
     """
 
@@ -138,11 +138,10 @@ class Kernels:
             elif node.op.kind is Kind.CONTROL:
                 results = {u.attrs[0]: u for u in readers[node]}
                 control.add(self, node, results, first)
-            elif node in self.needs_buffer and node.op.kind is not Kind.ITEM:
-                if node.op not in (ARG, PARAM):
-                    target = first.get(node) or self.work(node.shape, node.dtype)
-                    self._compute(node, target)
-                    self.stored[node] = target
+            elif node in self.needs_buffer and node not in self.stored:
+                target = first.get(node) or self.work(node.shape, node.dtype)
+                self._compute(node, target)
+                self.stored[node] = target
 
     # ---- what gets a buffer ------------------------------------------------------------------
 
@@ -159,9 +158,9 @@ class Kernels:
                 continue
             if kind in (Kind.CONTROL, Kind.ITEM):
                 inline_cost[node] = 0
-                for a in control.read_often(node) if kind is Kind.CONTROL else ():
-                    if inline_cost[a] > 0:
-                        self.needs_buffer.add(a)
+                if kind is Kind.CONTROL:
+                    often = control.read_often(node)
+                    self.needs_buffer.update(a for a in often if not self._is_view(a))
                 continue
             if kind in _OWN_KERNEL or kind is Kind.LINEAR and node.op.element is None:
                 self.needs_buffer.add(node)
@@ -181,6 +180,14 @@ class Kernels:
                 if is_reread(node, readers[node], self.tuning.most_slices):
                     self.needs_buffer.add(node)
         # a scalar array expression used by loops is hoisted by the emitter, not stored here
+
+    def _is_view(self, node: Expr) -> bool:
+        """Whether an element of a node is that of an array, or a number that is known."""
+        while node.op.moves is not None and node not in self.needs_buffer:
+            if len(node.args) != 1:
+                return False
+            (node,) = node.args
+        return node.op.kind in (Kind.SOURCE, Kind.ITEM) or node in self.needs_buffer
 
     # ---- kernels -----------------------------------------------------------------------------
 

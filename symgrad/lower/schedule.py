@@ -22,7 +22,7 @@ from symgrad.lower import product
 from symgrad.lower.axes import AxisClasses
 from symgrad.lower.kernel import CheckIndex, Contract, Kernel
 from symgrad.lower.kernels import Kernels
-from symgrad.lower.scalar import INDEX, indices_of, loads, steps_of
+from symgrad.lower.scalar import indices_of, loads, steps_of
 from symgrad.lower.statements import Buffer, Loop, Merge, Store, Zero
 from symgrad.lower.stream import (
     ChunkSums,

@@ -22,7 +22,7 @@ from symgrad.lower.access import accesses
 from symgrad.lower.program import bodies_of as all_bodies
 from symgrad.lower.program import statements
 from symgrad.lower.scalar import COS_TURNED, GUARD, INDEX, LOAD, SIN_TURNED, loads
-from symgrad.lower.statements import Buffer, Loop, Store
+from symgrad.lower.statements import Buffer, Loop, Store, While
 
 _TREE_LIMIT = 16  # nodes spelled in one statement
 
@@ -75,6 +75,8 @@ class Variables:
                 stack.extend((s, depth, floor) for s in reversed(statement.flush))
                 stack.extend((s, depth + 1, floor) for s in reversed(statement.body))
                 continue
+            if isinstance(statement, While) and statement.index is not None:
+                self.index_depth[statement.index] = depth + 1
             roots.extend((v, depth if depth > floor else 0) for v in statement.exprs())
             for inside in reversed(statement.bodies()):
                 self._body_depth[id(inside)] = depth + 1

@@ -1,4 +1,4 @@
-"""Functions that decide: branches, early returns, loops whose number of rounds depends on values."""
+"""Functions that decide: branches, early returns, loops whose length depends on values."""
 
 # ruff: noqa: B905, B007, E731
 from __future__ import annotations

@@ -25,7 +25,7 @@ from corpus.entry import Collection, Entry
 from support.dual_numpy import MODULES, Derivatives, derivatives, flatten, is_float, load, rebuilt
 from symgrad.errors import SymgradError
 
-COLLECTIONS = ("losses", "constructs", "branchy")
+COLLECTIONS = ("losses", "constructs", "branchy", "cutest")
 # Of the largest number expected, which counts as 1 if it is less.
 VALUE, FIRST, SECOND = 1e-10, 1e-8, 1e-7
 

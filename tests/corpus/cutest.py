@@ -626,7 +626,8 @@ class Step(Benchmark):
 
 _P2, _P4 = np.array([0.7, -1.3]), np.array([0.36, 1.21, -0.83, 2.05])
 for _function, _at in [
-    (Ackley01(), _P2), (Corana(), np.array([0.5, 1.21, -0.9, 2.05])), (Deceptive(4), np.array([0.3, -0.2, 0.9, 0.15])),
+    (Ackley01(), _P2), (Corana(), np.array([0.5, 1.21, -0.9, 2.05])),
+    (Deceptive(4), np.array([0.3, -0.2, 0.9, 0.15])),
     (Schwefel06(), _P2), (ZeroSum(), _P2), (OddSquare(), _P2), (Zimmerman(), np.array([6.8, 2.1])),
     (NeedleEye(), np.array([0.3, 0.00005])), (Cola(), np.linspace(-2.0, 2.1, 9)),
     (LennardJones(6), np.array([0.1, 0.2, 0.3, 1.1, 0.9, -0.4])), (Bukin06(), _P2),

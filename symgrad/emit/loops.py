@@ -8,7 +8,7 @@ from symgrad.emit import tree as c
 from symgrad.emit.blocks import blocks
 from symgrad.emit.body import Emitter, statement
 from symgrad.emit.expr import ZERO
-from symgrad.emit.lanes import SCALAR, SIMD, Piece, Place, grouped, lane_loop, traits
+from symgrad.emit.lanes import SCALAR, SIMD, Piece, Place, lane_loop, traits
 from symgrad.emit.sums import bounds, extremum, inner_sum, is_extremum, is_sum, sum_in_lanes
 from symgrad.emit.threads import IN_ORDER, PARALLEL, own_arrays, team_mark
 from symgrad.emit.tree import integer, walk
@@ -40,7 +40,7 @@ def _in_lanes(s: Loop, e: Emitter, depth: int) -> Piece:
     pieces = e.body(s.body, depth + 1)
     if _only_checks(s, pieces):
         return Piece(_checks(s, pieces, e), Place.BRANCHES)
-    return Piece(_for(s, e, grouped(pieces, e.lanes)), Place.WHOLE)
+    return Piece(_for(s, e, ()), Place.WHOLE, inside=tuple(pieces))
 
 
 def _outside(s: Loop, e: Emitter, depth: int) -> c.Statement:

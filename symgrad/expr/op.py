@@ -24,6 +24,8 @@ class Kind(Enum):
     SCAN = "scan"  # sequential along one axis, same shape in and out
     COMPOSITE = "composite"  # kept whole for calculus and formulas; `expand`ed before lowering
     CALL = "call"  # opaque C kernel with a template of its own
+    CONTROL = "control"  # bodies in `attrs`, run or not, once or often; several results
+    ITEM = "item"  # one result of a control node
     LOWERED = "lowered"  # only inside loop programs: loads, loop indices, guards
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import functools
 import importlib
+import types
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,11 +20,12 @@ from typing import Any
 import numpy as np
 
 import symgrad as sg
+from corpus import entry
 from corpus.entry import Collection, Entry
-from support.dual_numpy import Derivatives, derivatives, flatten, is_float, load, rebuilt
+from support.dual_numpy import MODULES, Derivatives, derivatives, flatten, is_float, load, rebuilt
 from symgrad.errors import SymgradError
 
-COLLECTIONS = ("losses",)
+COLLECTIONS = ("losses", "constructs", "branchy", "cutest")
 # Of the largest number expected, which counts as 1 if it is less.
 VALUE, FIRST, SECOND = 1e-10, 1e-8, 1e-7
 
@@ -45,8 +47,12 @@ def collection(name: str) -> Collection:
 @functools.cache
 def on_duals(name: str) -> Collection:
     """The same collection, for dual numbers."""
-    space = load(Path(__file__).parent / f"{name}.py", f"corpus_{name}_on_duals")
-    return space["add"]
+    here = Path(__file__).parent
+    if "corpus" not in MODULES:
+        other = load(here / "elsewhere.py", "corpus_elsewhere_on_duals")
+        MODULES["corpus"] = types.SimpleNamespace(elsewhere=types.SimpleNamespace(**other))
+        MODULES["corpus"].entry = entry
+    return load(here / f"{name}.py", f"corpus_{name}_on_duals")["add"]
 
 
 def find(name: str) -> tuple[str, Entry]:

@@ -23,6 +23,22 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 from corpus.measure import COLLECTIONS, Verdict, collection, measure, on_duals  # noqa: E402
 
 SECONDS = 60
+REFUSED = Path(__file__).parent / "refused.txt"
+
+
+def listed() -> dict[str, str]:
+    """What is not taken, and what happens instead."""
+    lines = [line.split() for line in REFUSED.read_text().splitlines() if line[:1] != "#"]
+    return {name: status for name, status in lines}
+
+
+def text_of(verdicts: dict[str, str]) -> str:
+    """The text of refused.txt, in the order of the collections."""
+    lines = ["# What symgrad does not take yet, and what happens instead."]
+    for group in COLLECTIONS:
+        lines.append(f"# {group}")
+        lines += [f"{n} {verdicts[n]}" for n in collection(group) if n in verdicts]
+    return "\n".join(lines) + "\n"
 
 
 def _child(sender, name: str, order: int, compiled: bool, seconds: int) -> None:
@@ -61,9 +77,11 @@ def main() -> int:
     parser.add_argument("--order", type=int, default=1, choices=(1, 2))
     parser.add_argument("--graphs", action="store_true", help="evaluate graphs, compile no C")
     parser.add_argument("--seconds", type=int, default=SECONDS)
+    parser.add_argument("--update", action="store_true", help=f"write {REFUSED.name}")
     parser.add_argument("--only", nargs="*", help="print entries with these verdicts only")
     options = parser.parse_args()
     counts: dict[str, Counter[str]] = {}
+    verdicts = listed()
     with tempfile.TemporaryDirectory(prefix="symgrad_corpus_") as folder:
         os.environ["SYMGRAD_CACHE_DIR"] = folder
         for group in COLLECTIONS:
@@ -78,6 +96,7 @@ def main() -> int:
                 on_duals(group)
             for name in chosen:
                 verdict = run(name, options.order, not options.graphs, options.seconds)
+                verdicts[name] = verdict.status
                 counts.setdefault(group, Counter())[verdict.status] += 1
                 if not options.only or verdict.status in options.only:
                     line = f"{group:10} {name:28} {verdict.status:9} {verdict.seconds:5.1f} s  "
@@ -85,6 +104,8 @@ def main() -> int:
     for group, found in counts.items():
         told = ", ".join(f"{n} {status}" for status, n in sorted(found.items()))
         print(f"{group}: {sum(found.values())} entries: {told}")
+    if options.update:
+        REFUSED.write_text(text_of({n: s for n, s in verdicts.items() if s != "right"}))
     bad = sum(found[s] for found in counts.values() for s in ("WRONG", "crash", "no oracle"))
     return int(bad > 0)
 

@@ -18,7 +18,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from symgrad.diff.modes import vmap
-from symgrad.expr.node import ARG, CONST, FLOATS, PARAM, Expr, arg, const, const_value, iota
+from symgrad.expr.node import (
+    ARG,
+    CONST,
+    FLOATS,
+    PARAM,
+    Expr,
+    arg,
+    const,
+    const_value,
+    iota,
+    is_const,
+)
 from symgrad.expr.op import Kind
 from symgrad.expr.walk import depends_on, rebuild, substitute, toposort, transform
 from symgrad.ops.control import Body, scan
@@ -74,6 +85,8 @@ class _Loop:
         self._set(forwarded(list(self.values.values()), self.number, n=self.n))
         self._pass_through()
         for k in list(self.carry):
+            self._take_out_counter(k)
+        for k in list(self.carry):
             self._take_out_array(k)
         for k in list(self.carry):
             self._take_out_sum(k)
@@ -111,6 +124,17 @@ class _Loop:
             if self.values["after", k] is c or self.values["after", k] is self.start[k]:
                 self._take_out(k)
                 self._replace({c: self.final[k]})
+
+    def _take_out_counter(self, k: int) -> None:
+        """An integer to which each round adds the same number."""
+        c = self.carry[k]
+        step = _added(self.values["after", k], c) if c.dtype == "int64" else None
+        if step is None or not is_const(step) or step.shape:
+            return
+        self._take_out(k)
+        start = self.final[k]
+        self._replace({c: start + self.number * step})
+        self.final[k] = start + step * const(self.n, "int64")
 
     def _take_out_array(self, k: int) -> None:
         """An array that gets one row in each round: these are stacked.
@@ -169,8 +193,8 @@ class _Loop:
         added = _added(self.values["after", k], c) if c.dtype in FLOATS else None
         if added is None:
             return
-        others = toposort([added, *self._others(k)])
-        if c not in others and not depends_on(toposort([added]), list(self.carry.values())):
+        recurs = not set(self.carry.values()).isdisjoint(toposort([added]))
+        if not recurs and c not in toposort(self._others(k)):
             self._take_out(k)
             self.values["term", k] = added
 
@@ -310,17 +334,15 @@ def forwarded(outs: Sequence[Expr], number: Expr, n: int) -> list[Expr]:
 def _added(value: Expr, c: Expr) -> Expr | None:
     """d if a value is c + d, written as sums and differences."""
     terms: list[Expr] = []
+    having = depends_on(toposort([value]), [c])
     while value is not c:
-        if value.op is SUBTRACT:
-            terms.append(-value.args[1])
-            value = value.args[0]
-        elif value.op is ADD:
-            a, b = value.args
-            inside = c in depends_on(toposort([a]), [c]) or a is c
-            terms.append(b if inside else a)
-            value = a if inside else b
-        else:
+        if value.op not in (ADD, SUBTRACT) or value not in having:
             return None
+        a, b = value.args
+        if a not in having and value.op is ADD:
+            a, b = b, a
+        terms.append(b if value.op is ADD else -b)
+        value = a
     total: Expr | None = None
     for term in terms:
         total = term if total is None else total + term

@@ -58,9 +58,10 @@ def test_compiled(chosen):
     entries = [collection(group)[name] for group, name in chosen]
     wants, functions = [], []
     for (group, name), entry in zip(chosen, entries, strict=True):
+        duals = measure.on_duals(group)[name]
         value = measure.plain_value(entry)
         scalar = measure.is_scalar(value)
-        wants.append((name, value, measure.expected(group, entry, 1, scalar).gradient, scalar))
+        wants.append((name, value, measure.expected(duals, entry, 1, scalar).gradient, scalar))
         f = measure.objective(entry, scalar)
         functions.append(sg.value_and_grad(f, entry.argnums, has_aux=not scalar))
 

@@ -92,10 +92,11 @@ def plain_value(entry: Entry) -> Any:
         return entry.function(*copy.deepcopy(entry.args))
 
 
-def expected(group: str, entry: Entry, order: int, scalar: bool) -> Derivatives:
-    function = on_duals(group)[entry.name].function
+def expected(on_duals: Entry, entry: Entry, order: int, scalar: bool) -> Derivatives:
     along = seed(entry) if order == 2 else None
-    return derivatives(function, entry.args, entry.argnums, along, None if scalar else weighted)
+    return derivatives(
+        on_duals.function, entry.args, entry.argnums, along, None if scalar else weighted
+    )
 
 
 def is_scalar(value: Any) -> bool:
@@ -152,10 +153,15 @@ def measure(name: str, order: int = 1, compiled: bool = True) -> Verdict:
     compiled : whether C runs, or the recorded graph by NumPy
     """
     group, entry = find(name)
+    return verdict(entry, on_duals(group)[name], order, compiled)
+
+
+def verdict(entry: Entry, on_duals: Entry, order: int, compiled: bool) -> Verdict:
+    """The same of a function, as the user wrote it and in the world of dual numbers."""
     try:
         value = plain_value(entry)
         scalar = is_scalar(value)
-        want = expected(group, entry, order, scalar)
+        want = expected(on_duals, entry, order, scalar)
     except Exception as error:
         return Verdict("no oracle", first_line(error))
     if told := compared("dual numbers give", want.value, value, VALUE):

@@ -1,4 +1,4 @@
-"""Control nodes: what they compute, against plain Python; bodies are closed and compare by value."""
+"""Control nodes: what they compute, against plain Python; bodies are closed, equal by value."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_what_does_not_fit_is_refused():
     assert param(0, (3,), "float64") is param(0, (3,), "float64")
 
 
-# ---- graphs with control nodes --------------------------------------------------------------------
+# ---- graphs with control nodes ----------------------------------------------------------------
 
 
 def looped() -> Graph:

@@ -17,8 +17,7 @@ from symgrad.diff import modes
 from symgrad.errors import DifferentiationError
 from symgrad.expr.evaluate import check, evaluate
 from symgrad.expr.node import FLOATS, Expr, arg, bind, const
-from symgrad.ops.body import Body, results, scan, switch, while_loop
-from symgrad.simplify import simplify
+from symgrad.ops.body import Body, scan, switch, while_loop
 
 jax.config.update("jax_enable_x64", True)
 

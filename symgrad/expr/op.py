@@ -76,7 +76,7 @@ class Op:
     cost         flops-equivalents per element
     flops        (args, attrs) -> those of one evaluation, where they are not for each element
     results      (args, attrs) -> (shape, dtype) of each result of a control node
-    rounds       (attrs) -> how often a control node runs its bodies, at most; None: one of them once
+    rounds       (attrs) -> how often a control node runs its bodies, at most; None: one, once
     domain       per argument (low, high): where tests sample it
     numpy        names of the ufuncs of NumPy or SciPy that are this row
 

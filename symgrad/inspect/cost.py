@@ -48,8 +48,8 @@ class Cost:
             rows.append(("workspace bytes", f"{self.workspace:,}"))
         if self.passes is not None:
             rows += [(f"passes over {name}", f"{n:,}") for name, n in self.passes.items()]
-        for name, flops in sorted(self.by_op.items(), key=lambda item: (-item[1], item[0]))[:5]:
-            rows.append((f"  {name}", f"{flops:,}"))
+        for name, count in sorted(self.by_op.items(), key=lambda item: (-item[1], item[0]))[:5]:
+            rows.append((f"  {name}", f"{count:,}"))
         width = max(len(value) for _, value in rows)
         left = max(len(label) for label, _ in rows)
         return "\n".join(f"{label:<{left}} {value:>{width}}" for label, value in rows)

@@ -1,4 +1,4 @@
-"""Control nodes: what they compute, against plain Python; bodies are closed, equal by value."""
+"""Control nodes: what they compute, against plain Python; equal closed bodies are one node."""
 
 from __future__ import annotations
 

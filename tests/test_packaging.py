@@ -31,7 +31,7 @@ LAYERS = [
     ["expr"],
     ["ops"],
     ["trace", "diff", "inspect"],
-    ["simplify"],
+    ["simplify", "random"],
     ["graph", "signature", "lower"],
     ["runtime"],
     ["emit"],

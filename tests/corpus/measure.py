@@ -234,7 +234,7 @@ def verdict(
     if told := compared("dual numbers give", points[0].want.value, points[0].value, VALUE):
         return Verdict("no oracle", told)
     for other in others:
-        with contextlib.suppress(Exception), limited(2.0):
+        with contextlib.suppress(Exception), limited(0.5):
             point = expected_at(other, on_duals, order)
             numbers = [flat(point.value), point.want.gradient, point.want.product]
             same = not compared("dual numbers give", point.want.value, point.value, VALUE)

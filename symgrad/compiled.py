@@ -41,7 +41,15 @@ from symgrad.runtime.build import Library
 from symgrad.runtime.call import Native, build_source, warn_no_compiler
 from symgrad.runtime.compiler import is_known
 from symgrad.runtime.record import Record
-from symgrad.signature import argument_paths, is_array, leaf_key, require_fixed
+from symgrad.signature import (
+    Static,
+    argument_paths,
+    is_array,
+    leaf_key,
+    lists_as_arrays,
+    require_fixed,
+    static_key,
+)
 from symgrad.trace import CURRENT, NO_TRACE, Tracer, as_expr, is_python, is_tracing, wrap
 from symgrad.trace.state import fail
 from symgrad.tree import flatten
@@ -306,6 +314,7 @@ class Dispatcher(_Caller):
     trace : makes the Graph of `f` for given arguments
     options : of its versions
     recipe : what makes the same again
+    static : arguments that are compiled in
     """
 
     __symgrad_transformed__ = True
@@ -319,12 +328,19 @@ class Dispatcher(_Caller):
         trace: Callable[..., Graph],
         options: Options,
         recipe: Recipe,
+        static: Static,
     ) -> None:
         self._inherit_vectorcall()
         self.options = options
         self.recipe = recipe
         self.f = f
         self.trace = trace
+        self.static = static
+        # By structure and types of the arguments: which of them decide about the structure, so that
+        # there is a version for each of their values.
+        self.decisive: dict[Any, frozenset[int]] = {}
+        self.listed: set[Any] = set()  # structures whose lists of numbers have to be arrays
+        self.by_value: list[Any] = []  # keys of these versions, oldest first
         weak = any(getattr(type(part), "__symgrad_weak__", False) for part in recipe[1])
         self.captures = Captures(recipe[1], keep=not weak)
         # By what is captured, and by structure, types and fixed values of the arguments.
@@ -335,6 +351,10 @@ class Dispatcher(_Caller):
         self.same: dict[Any, Compiled] = {}  # by graph: not all that is captured makes a difference
         self.lock = ForkSafeLock()
         self._watch((CURRENT, NO_TRACE))
+
+    @property
+    def __symgrad_static__(self) -> Static:
+        return self.static
 
     def __symgrad_captures__(self) -> Sequence[Any]:
         return self.recipe[1]
@@ -358,8 +378,12 @@ class Dispatcher(_Caller):
         if is_tracing():
             return self.f(*args, **kwargs)
         leaves, tree = flatten((args, kwargs))
+        if tree in self.listed:
+            args, kwargs = lists_as_arrays(args, kwargs)
+            leaves, tree = flatten((args, kwargs))
         try:
-            key = (tree, tuple([leaf_key(leaf) for leaf in leaves]))
+            types = tree, tuple([leaf_key(leaf) for leaf in leaves])
+            key = self._key(types, leaves)
         except NotFixed:
             for leaf, path in zip(leaves, argument_paths(self.f, tree), strict=True):
                 require_fixed(leaf, path)
@@ -369,26 +393,70 @@ class Dispatcher(_Caller):
         compiled = self.compiled.get((state, key))
         if compiled is None:
             with self.lock.held():
+                key = self._key(types, leaves)
                 compiled = self.compiled.get((state, key))
                 if compiled is None:
-                    compiled = self._make(state, args, kwargs)
-                    self._keep(compiled, state, key, leaves)
+                    try:
+                        compiled = self._make(state, args, kwargs)
+                    except (TypeError, AttributeError) as error:
+                        return self._with_arrays(error, tree, args, kwargs)
+                    self._keep(compiled, state, types, leaves)
         if state is not self.armed and self.captures.keep and not holders:
             self._arm(state)
-        return compiled.graph.finish(compiled.call_flat([x for x in leaves if is_array(x)]))
+        graph = compiled.graph
+        fixed = {position for position, _, _ in graph.statics}
+        return graph.finish(compiled.call_flat([x for k, x in enumerate(leaves) if k not in fixed]))
+
+    def _with_arrays(self, error: Exception, tree: Any, args: Any, kwargs: Any) -> Any:
+        """The call with arrays for lists of numbers, where a trace with lists has failed."""
+        others = lists_as_arrays(args, kwargs)
+        if others is None:
+            raise error
+        try:
+            result = self._slow(*others[0], **others[1])
+        except (TypeError, AttributeError):
+            raise error from None
+        self.listed.add(tree)
+        return result
+
+    def _key(self, types: Any, leaves: Sequence[Any], own: bool = False) -> Any:
+        """By what versions for one state of captures are told apart."""
+        static = self.decisive.get(types)
+        if static is None:
+            static = self.static.positions(types[0])
+        if not static:
+            return types
+        return types, static, tuple([static_key(leaves[p], own) for p in sorted(static)])
 
     def _make(self, state: State, args: Any, kwargs: Any) -> Compiled:
         """A further version."""
         self._warn(state)
-        return self._compile(self.trace(self.f, *args, **kwargs).simplify())
+        leaves, tree = flatten((args, kwargs))
+        types = tree, tuple([leaf_key(leaf) for leaf in leaves])
+        static = self.decisive.get(types, self.static.positions(tree))
+        return self._compile(self.trace(self.f, args, kwargs, static).simplify())
 
-    def _keep(self, compiled: Compiled, state: State, key: Any, leaves: Sequence[Any]) -> None:
-        """Note a version for arguments like `leaves`."""
+    def _keep(self, compiled: Compiled, state: State, types: Any, leaves: Sequence[Any]) -> None:
+        """Note a version for arguments like `leaves`, of these types."""
+        statics = compiled.graph.statics
+        numbers = {p: path for p, v, path in statics if is_array(v)}
+        if numbers:
+            before = self.decisive.get(types, frozenset())
+            self.decisive[types] = before | self.static.positions(types[0]) | frozenset(numbers)
+        key = self._key(types, leaves, own=True)
         self.compiled[state, key] = compiled
-        if compiled.graph.statics:
-            self.fixed.append((state, key))
-            if len(self.fixed) > _MAX_FIXED:
-                self._forget(self.fixed.pop(0))
+        if statics:
+            kept, most = (self.by_value, _MAX_STATES) if numbers else (self.fixed, _MAX_FIXED)
+            kept.append((state, key))
+            if numbers and len(kept) == _MANY_STATES + 1:
+                warn(
+                    f"{self.__name__} is traced and compiled for the {len(kept)}th value of "
+                    f"{', '.join(numbers.values())}, which decides about sizes, loops, branches or "
+                    "the like and so is compiled in",
+                    SymgradWarning,
+                )
+            if len(kept) > most:
+                self._forget(kept.pop(0))
             return
         plans = self.plans.setdefault(state, [])
         accepts = [_accepts(leaf) for leaf in leaves]

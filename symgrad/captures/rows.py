@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from symgrad.fixed import same_bytes
+
 SLOTS, DICT, LIST, ARRAY = range(4)  # as in fastcall/guards.h
 
 # Where objects have pointers: a cell its content; a function its code, defaults, keyword defaults
@@ -157,17 +159,3 @@ Row = Slots | Items | Elements | Content | Read
 
 def _is(a: Any, b: Any) -> bool:
     return a is b
-
-
-_memcmp = ctypes.CDLL(None).memcmp
-_memcmp.restype, _memcmp.argtypes = (
-    ctypes.c_int,
-    [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t],
-)
-
-
-def same_bytes(a: np.ndarray, b: np.ndarray) -> bool:
-    """Whether two arrays of one shape and dtype hold the same bits; `b` is in C order."""
-    if a.flags.c_contiguous:
-        return bool(_memcmp(a.ctypes.data, b.ctypes.data, b.nbytes) == 0)
-    return a.tobytes() == b.tobytes()

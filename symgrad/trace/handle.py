@@ -83,8 +83,7 @@ class Handle:
 
     # ---- where a number is needed ----
     def __bool__(self) -> bool:
-        raise fail(
-            ConcretizationError,
+        raise self._unknown(
             f"the truth of {self!r} is not known while tracing. Instead of `if`, `and`, `or`, "
             "`not`, max(), min() and chained comparisons write np.where(condition, a, b), "
             "np.logical_and, np.maximum, np.minimum",
@@ -112,14 +111,17 @@ class Handle:
         )
 
     def _no_number(self, what: str, instead: str) -> ConcretizationError:
-        return fail(
-            ConcretizationError,
-            f"{what} of {self!r} needs a number, which is not known while tracing; write {instead}",
+        return self._unknown(
+            f"{what} of {self!r} needs a number, which is not known while tracing; write {instead}"
         )
 
+    def _unknown(self, message: str) -> ConcretizationError:
+        error = fail(ConcretizationError, message)
+        error.operands = (self.expr,)
+        return error
+
     def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
-        raise fail(
-            ConcretizationError,
+        raise self._unknown(
             f"{self!r} cannot become a plain NumPy array while tracing. Instead of np.array([x, "
             "y]) or a "
             "list given to a NumPy function write np.stack([x, y]); instead of filling "

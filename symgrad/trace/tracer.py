@@ -14,7 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from symgrad.errors import ConcretizationError, DtypeError, ShapeError, UnsupportedError
+from symgrad.errors import (
+    ConcretizationError,
+    DtypeError,
+    ShapeError,
+    TraceError,
+    UnsupportedError,
+)
 from symgrad.expr.node import FLOATS, Expr, bind, const
 from symgrad.ops.linear import broadcast_to, reshape
 from symgrad.trace import indexing, ufuncs
@@ -22,6 +28,7 @@ from symgrad.trace.handle import Handle, as_expr, has_ellipsis, operand, plain_i
 from symgrad.trace.memory import Part, mark, share, store
 from symgrad.trace.state import CURRENT, NO_TRACE, fail
 from symgrad.trace.tables import DISPATCH, SUPPORTED, public_name, unsupported
+from symgrad.tree import flatten
 
 _new = object.__new__
 
@@ -77,9 +84,13 @@ class Tracer(Handle):
             if not issubclass(cls, (Tracer, np.ndarray)):
                 return NotImplemented
         implementation = DISPATCH.get(func)
-        if implementation is None:
-            raise unsupported(public_name(func))
-        return implementation(*args, **kwargs)
+        try:
+            if implementation is None:
+                raise unsupported(public_name(func))
+            return implementation(*args, **kwargs)
+        except TraceError as error:
+            blame(error, (args, kwargs))
+            raise
 
     # ---- operators ----
     def __add__(self, other: Any) -> Any:
@@ -205,12 +216,23 @@ class Tracer(Handle):
 
 def _method(name: str) -> Callable[..., Any]:
     def method(self: Tracer, *args: Any, **kwargs: Any) -> Any:
-        if name not in SUPPORTED:
-            raise unsupported(f"the method x.{name}")
-        return SUPPORTED[name](self, *args, **kwargs)
+        try:
+            if name not in SUPPORTED:
+                raise unsupported(f"the method x.{name}")
+            return SUPPORTED[name](self, *args, **kwargs)
+        except TraceError as error:
+            blame(error, (self, args, kwargs))
+            raise
 
     method.__name__ = name
     return method
+
+
+def blame(error: TraceError, values: Any) -> None:
+    """Note in `error` the traced values among those that a function was called with."""
+    if not error.operands:
+        leaves = flatten(values)[0]
+        error.operands = tuple([v.expr for v in leaves if isinstance(v, Tracer)])
 
 
 def _variadic(name: str) -> Callable[..., Any]:
@@ -276,8 +298,12 @@ class ArrayTracer(Tracer):
 
     def __getitem__(self, index: Any) -> Any:
         expr = operand(self)
-        items = indexing.parse(expr.shape, plain_index(index))
-        part = indexing.get(expr, items)
+        try:
+            items = indexing.parse(expr.shape, plain_index(index))
+            part = indexing.get(expr, items)
+        except TraceError as error:
+            blame(error, (self, index))
+            raise
         if not indexing.is_basic(items) or not part.shape and not has_ellipsis(index):
             return wrap(part)
         result = wrap_array(part)  # x[0, ...] is an array, x[0] is a number

@@ -171,8 +171,8 @@ def compile(
     """Compile `f` ahead of time for arguments of the given types.
 
     What `f` captures (globals, closures, defaults, attributes) is frozen as it is now, unlike in
-    `jit`, `grad` and the like, which see it change. Printed graphs say ``frozen(float64, (9, 3))``
-    for a captured array.
+    `jit`, `grad` and the like, which see it change. Printed graphs say
+    ``frozen(float64, (100, 3))`` for a captured array.
 
     Parameters
     ----------

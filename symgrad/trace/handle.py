@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from symgrad.ops.linear import concat, reshape
 from symgrad.trace import ufuncs
 from symgrad.trace.plain import read
 from symgrad.trace.state import Trace, fail
+from symgrad.tree import flatten
 
 if TYPE_CHECKING:
     from symgrad.trace.tracer import Tracer
@@ -175,6 +177,27 @@ class Handle:
 
 
 _MOST_NODES = 10_000  # that are looked at for an argument among them
+
+
+def blame(error: TraceError, values: Any) -> None:
+    """Note in `error` the traced values among those that a function was called with."""
+    if not error.operands:
+        leaves = flatten(values)[0]
+        error.operands = tuple([v.expr for v in leaves if isinstance(v, Handle)])
+
+
+def blames(f: Callable[..., Any]) -> Callable[..., Any]:
+    """`f`, whose errors say at which traced values they arose."""
+
+    @functools.wraps(f)
+    def blaming(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return f(*args, **kwargs)
+        except TraceError as error:
+            blame(error, (args, kwargs))
+            raise
+
+    return blaming
 
 
 def operand(value: Any) -> Any:

@@ -18,17 +18,15 @@ from symgrad.errors import (
     ConcretizationError,
     DtypeError,
     ShapeError,
-    TraceError,
     UnsupportedError,
 )
 from symgrad.expr.node import FLOATS, Expr, bind, const
 from symgrad.ops.linear import broadcast_to, reshape
 from symgrad.trace import indexing, ufuncs
-from symgrad.trace.handle import Handle, as_expr, has_ellipsis, operand, plain_index, strong
+from symgrad.trace.handle import Handle, as_expr, blames, has_ellipsis, operand, plain_index, strong
 from symgrad.trace.memory import Part, mark, share, store
 from symgrad.trace.state import CURRENT, NO_TRACE, fail
 from symgrad.trace.tables import DISPATCH, SUPPORTED, public_name, unsupported
-from symgrad.tree import flatten
 
 _new = object.__new__
 
@@ -99,18 +97,15 @@ class Tracer(Handle):
                 return wrap_all(ufuncs.apply(ufunc, *[weak_operand(v) for v in inputs]))
         return SUPPORTED["ufunc"](ufunc, method, inputs, kwargs)
 
+    @blames
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
         for cls in types:
             if not issubclass(cls, (Tracer, np.ndarray)):
                 return NotImplemented
         implementation = DISPATCH.get(func)
-        try:
-            if implementation is None:
-                raise unsupported(public_name(func))
-            return implementation(*args, **kwargs)
-        except TraceError as error:
-            blame(error, (args, kwargs))
-            raise
+        if implementation is None:
+            raise unsupported(public_name(func))
+        return implementation(*args, **kwargs)
 
     # ---- operators ----
     def __add__(self, other: Any) -> Any:
@@ -236,23 +231,12 @@ class Tracer(Handle):
 
 def _method(name: str) -> Callable[..., Any]:
     def method(self: Tracer, *args: Any, **kwargs: Any) -> Any:
-        try:
-            if name not in SUPPORTED:
-                raise unsupported(f"the method x.{name}")
-            return SUPPORTED[name](self, *args, **kwargs)
-        except TraceError as error:
-            blame(error, (self, args, kwargs))
-            raise
+        if name not in SUPPORTED:
+            raise unsupported(f"the method x.{name}")
+        return SUPPORTED[name](self, *args, **kwargs)
 
     method.__name__ = name
-    return method
-
-
-def blame(error: TraceError, values: Any) -> None:
-    """Note in `error` the traced values among those that a function was called with."""
-    if not error.operands:
-        leaves = flatten(values)[0]
-        error.operands = tuple([v.expr for v in leaves if isinstance(v, Tracer)])
+    return blames(method)
 
 
 def _variadic(name: str) -> Callable[..., Any]:
@@ -321,14 +305,11 @@ class ArrayTracer(Tracer):
     def __contains__(self, value: Any) -> bool:
         return bool(SUPPORTED["any"](self == value))  # raises, and says what to write
 
+    @blames
     def __getitem__(self, index: Any) -> Any:
         expr = operand(self)
-        try:
-            items = indexing.parse(expr.shape, plain_index(index))
-            part = indexing.get(expr, items)
-        except TraceError as error:
-            blame(error, (self, index))
-            raise
+        items = indexing.parse(expr.shape, plain_index(index))
+        part = indexing.get(expr, items)
         if not indexing.is_basic(items) or not part.shape and not has_ellipsis(index):
             return wrap(part)
         result = wrap_array(part)  # x[0, ...] is an array, x[0] is a number

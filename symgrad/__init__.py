@@ -1,6 +1,7 @@
 """symgrad: write NumPy, read the derivative, ship the C."""
 
 import symgrad.ops  # noqa: F401  (fills the table of ops)
+from symgrad import random
 from symgrad.batching import vmap
 from symgrad.check import check_grads
 from symgrad.derivatives import (
@@ -29,6 +30,6 @@ from symgrad.version import __version__
 __all__ = [
     "Spec", "__version__", "bool_", "check_grads", "compile", "f32", "f64", "grad", "hessian",
     "hvp", "i32", "i64", "jacfwd", "jacobian", "jacrev", "jit", "jvp", "log_softmax", "logsumexp",
-    "softmax", "solve_triangular", "sparse_hessian", "sparse_jacobian", "stop_gradient", "take",
-    "trace", "value_and_grad", "vjp", "vmap", "where",
+    "random", "softmax", "solve_triangular", "sparse_hessian", "sparse_jacobian", "stop_gradient",
+    "take", "trace", "value_and_grad", "vjp", "vmap", "where",
 ]  # fmt: skip

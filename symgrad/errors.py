@@ -83,6 +83,10 @@ class OutOfRangeError(SymgradError, IndexError):
     """An index outside its axis, found while compiled code ran."""
 
 
+class LoopLimitError(SymgradError, RuntimeError):
+    """A loop whose number of rounds the data decide took more of them than it was given."""
+
+
 class GraphTooLargeError(SymgradError, ValueError):
     """More nodes than the documented limit; the message says what to write instead."""
 

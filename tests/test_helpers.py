@@ -30,9 +30,11 @@ FLOAT_HELPERS = {
     "sg_logaddexp": 2, "sg_mod": 2, "sg_floor_divide": 2, "sg_xlogy": 2,
     "sg_rel_entr": 2, "sg_jn_root": 2,
     "sg_logit": 1,
-    "sg_betaln": 2, "sg_polygamma_step": 3,
+    "sg_betaln": 2, "sg_polygamma_step": 3, "sg_ndtri": 1, "sg_erfinv": 1, "sg_erfcinv": 1,
+    "sg_erfcx": 1, "sg_log_ndtr": 1, "sg_scaled_ierfc": 2,
 }  # fmt: skip
 INT_HELPERS = ("sg_ipow", "sg_imod", "sg_ifloor_divide")
+WORD_HELPERS = {"sg_threefry": 3, "sg_fold_words": 1, "sg_random_below": 3}  # of int64 alone
 TYPES = {
     "float64": ctypes.c_double,
     "float32": ctypes.c_float,
@@ -121,6 +123,12 @@ def test_integer_helper_compiles_without_a_warning(tmp_path, name, dtype, compil
     build(tmp_path, name, dtype, 2, compiler)
 
 
+@pytest.mark.parametrize("compiler", COMPILERS)
+@pytest.mark.parametrize("name", WORD_HELPERS)
+def test_helper_of_words_compiles_without_a_warning(tmp_path, name, compiler):
+    build(tmp_path, name, "int64", WORD_HELPERS[name], compiler)
+
+
 FUNCTIONS = [n for n in TEMPLATES.list_templates() if n.startswith(("helpers/sg_", "call/"))]
 NAMED = re.compile(r"SG_(KERNEL|SIMD|ALIGNED|NOINLINE)|INFINITY|NAN|NULL|bool|ptrdiff_t|int\d+_t")
 
@@ -136,7 +144,8 @@ def test_a_template_says_what_it_uses(name, carries):
     )  # fmt: skip
     text = re.sub(r"(?s)/\*.*?\*/", "", str(module))
     found = {word for word in re.findall(r"\w+", text) if NAMED.fullmatch(word)}
-    found |= {"uint64_t"} & set(re.findall(r"\w+", text)) if "sg_i" not in name else set()
+    if "sg_i" not in name:
+        found |= {"uint32_t", "uint64_t"} & set(re.findall(r"\w+", text))
     called = set(re.findall(r"\b[A-Za-z]\w*(?=\()", text))
     found |= {call for call in called if _has_base(call, _MATH, _MATH_SUFFIX)}
     found |= {call for call in called & set(HELPERS) if f"/{call}." not in name}
@@ -160,7 +169,7 @@ def test_every_helper_that_a_row_names_exists():
         if c
         for name in re.findall(r"sg_\w+", c)
     }
-    assert wanted == {*FLOAT_HELPERS, *INT_HELPERS}
+    assert wanted == {*FLOAT_HELPERS, *INT_HELPERS, *WORD_HELPERS}
 
 
 def error(value, reference, scale=None) -> float:

@@ -24,7 +24,7 @@ from support.codegen import FUSES, tuned
 from support.lane_functions import Points
 from support.sanitized import needs_sanitizers, run_sanitized
 from support.tunings import LOOPS
-from support.vector_loops import undecided_calls
+from support.vector_loops import mixed_vectors, undecided_calls
 from symgrad.errors import SymgradWarning
 from symgrad.generate import source_of
 from symgrad.lower.statements import Fetch, Powers, Rows
@@ -239,6 +239,33 @@ def test_what_finds_undecided_calls_finds_them():
     for mark in ("SG_SCALAR", "SG_SIMD"):
         assert undecided_calls(re.sub(rf"\n *{mark}\n", "\n", c))
     assert not undecided_calls(re.sub(r"(?m)^extern .*simd.*\n", "", c))
+
+
+def powers_and_masks(x, y):
+    """Functions of float64 beside a bool of each point, which several loops over lanes read."""
+    v = x * y[:, None]
+    w = (1.2 + v**2) ** np.tanh(v)
+    return np.log(1 + np.sum(np.log(1.2 + y**2) ** 2)) + np.mean(np.cos(w) * w)
+
+
+def test_functions_beside_shorter_elements_are_vectors_whatever_stands_around():
+    """gcc makes vectors of 32 lanes of a loop that stores a bool, and numbers of the other 8."""
+    rng = np.random.default_rng(1)
+    x, y = rng.uniform(-1, 1, (1000, 2)), rng.uniform(-1, 1, 1000)
+    gradient = sg.grad(powers_and_masks, argnums=(0, 1))
+    alone = sg.compile(gradient, x, y)
+    assert not mixed_vectors(alone.c_source)
+    for threads in (2, 3):
+        shared = sg.compile(gradient, x, y, threads=threads)
+        for one, other in zip(alone(x, y), shared(x, y), strict=True):
+            np.testing.assert_array_equal(one, other)
+    names = "double *restrict a, bool *restrict b"
+    loop = "SG_SIMD\n    for (ptrdiff_t l0 = 0; l0 < 40; ++l0) {\n        a[l0] = log(a[l0]);%s\n    }\n"
+    head = (
+        'extern double log(double) __attribute__((simd("notinbranch")));\nvoid f(%s)\n{\n    %s}\n'
+    )
+    assert mixed_vectors(head % (names, loop % "\n        b[l0] = a[l0] > 0;"))
+    assert not mixed_vectors(head % (names, loop % ""))
 
 
 def moved_about(width, dtype="float64"):

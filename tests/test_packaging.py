@@ -27,11 +27,11 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = [
     ["errors", "forks", "version"],
     ["names", "tree", "specs", "boundary", "fixed", "machines", "pickling", "resources"],
-    ["options"],
+    ["options", "captures"],
     ["expr"],
     ["ops"],
     ["trace", "diff", "inspect"],
-    ["simplify"],
+    ["simplify", "random"],
     ["graph", "signature", "lower"],
     ["runtime"],
     ["emit"],

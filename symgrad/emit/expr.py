@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 from symgrad.emit import tree as c
 from symgrad.emit.literals import C_TYPES, literal, needed_by
 from symgrad.emit.rows import prepared, spelling
-from symgrad.emit.strides import walks
+from symgrad.emit.strides import is_costly, steps
 from symgrad.emit.tree import integer, walk
 from symgrad.emit.variables import Variables
 from symgrad.expr.node import CONST, FLOATS, Expr, const, const_value
-from symgrad.lower.lanes import COSTLY
 from symgrad.lower.scalar import GUARD, INDEX, INDEX_DIV, INDEX_MOD, LOAD
 from symgrad.lower.statements import Buffer, row_strides
 from symgrad.ops.elementwise import ADD, CONVERT, SUBTRACT
@@ -62,7 +61,8 @@ class Speller:
         """An element of a buffer as an lvalue."""
         if buffer.role == "scalar" or (buffer.role == "in" and not buffer.shape):
             return c.Name(buffer.name)
-        uneven = self.lanes is not None and not walks(self.lanes.loop.index, buffer, index)
+        lanes = self.lanes
+        uneven = lanes is not None and not steps(lanes.loop.index, buffer, index, lanes.word)
         return c.Index(buffer.name, self.offset(buffer, index), uneven)
 
     def address(self, buffer: Buffer, index: Sequence[Expr]) -> c.Expression:
@@ -121,7 +121,7 @@ class Speller:
         assert found is not None, f"{node.name} has no C spelling"
         select = node.dtype if self.branchless and node.dtype in FLOATS else ""
         build, levels = prepared(
-            found, args[-1].dtype, op.cost >= COSTLY, op is GUARD, select, len(args)
+            found, args[-1].dtype, is_costly(node), op is GUARD, select, len(args)
         )
         return build([self.spell(a, n) for a, n in zip(args, levels, strict=True)])
 

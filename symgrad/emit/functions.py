@@ -20,7 +20,7 @@ _FIRST = [("sg_bits_of", "float64"), ("sg_select", "float64"), ("sg_select", "fl
 _HEADERS = {
     "stdbool": {"bool"},
     "stddef": {"ptrdiff_t", "NULL"},
-    "stdint": {"int32_t", "int64_t", "uint64_t"},
+    "stdint": {"int32_t", "int64_t", "uint32_t", "uint64_t"},
 }
 _BUILT_IN = {"double", "float", "int", "void", ""}
 

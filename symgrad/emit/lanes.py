@@ -8,16 +8,21 @@ variable of it; one that several use becomes an array of lanes.
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from symgrad.emit import tree as c
+from symgrad.emit.literals import C_TYPES
+from symgrad.emit.strides import word_of
 from symgrad.emit.tree import integer, renamed, uses, walk
 from symgrad.expr.node import Expr
 from symgrad.lower.lanes import LANES
 from symgrad.lower.scalar import LOAD
 from symgrad.lower.statements import Buffer, Loop, Store
 
+_WIDTHS = {ctype: np.dtype(dtype).itemsize for dtype, ctype in C_TYPES.items()}
 SIMD, SCALAR = c.Mark("SG_SIMD"), c.Mark("SG_SCALAR")
 
 
@@ -37,12 +42,14 @@ class Piece:
 
     apart : pieces with different numbers take loops of their own
     scattered : whether several lanes could store to one element
+    inside : of a loop that is not over lanes, the pieces of its body
     """
 
     node: c.Statement
     place: Place = Place.SHARED
     apart: int = 0
     scattered: bool = False
+    inside: tuple[Piece, ...] = ()
 
 
 class Lanes:
@@ -50,6 +57,7 @@ class Lanes:
 
     def __init__(self, loop: Loop, buffers: dict[int, Buffer], name: str, extent: int) -> None:
         self.loop, self.buffers, self.name, self.extent = loop, buffers, name, extent
+        self.word = word_of(loop)
         self._moves: dict[Expr, bool] = {}
 
     def moves(self, expr: Expr) -> bool:
@@ -88,7 +96,7 @@ class Lanes:
 
     def is_scalar(self, traits: Traits) -> bool:
         """Whether calls must not be vectors: compilers would choose between two functions."""
-        return traits.calls and (self.extent < LANES or traits.branches)
+        return traits.calls and (self.extent < LANES or traits.uneven)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +113,8 @@ class Traits:
     uneven: bool = False
 
 
-def traits(*roots: c.Node) -> Traits:
-    """Of everything below `roots`."""
+def traits(*roots: c.Node, other: Container[str] = ()) -> Traits:
+    """Of everything below `roots`; `other` are arrays of elements that have another length."""
     calls = branches = uneven = False
     for node in walk(*roots):
         if isinstance(node, c.Call):
@@ -115,6 +123,8 @@ def traits(*roots: c.Node) -> Traits:
             branches = branches or node.guard
         elif isinstance(node, c.Index):
             uneven = uneven or node.uneven
+        elif isinstance(node, (c.Name, c.Declare)):
+            uneven = uneven or node.name in other
     return Traits(calls, branches, uneven or branches)
 
 
@@ -134,19 +144,26 @@ class LaneSum(c.Statement):
 
 def lanes_apart(pieces: Sequence[Piece], lanes: Lanes) -> tuple[c.Statement, ...]:
     """The statements of one block with loops over its lanes; variables between them as arrays."""
-    body = grouped(pieces, lanes)
-    declared: set[str] = set()
-    users: dict[str, int] = {}
-    for group in _groups(body, lanes):
-        declared.update(s.name for s in _inside(group) if isinstance(s, c.Declare))
-        for name in uses(group).names:
-            users[name] = users.get(name, 0) + 1
-    arrays = {name for name in declared if users[name] > 1}
-    return _with_sums(_with_arrays(body, arrays, lanes) if arrays else body)
+    other: set[str] = set()
+    while True:
+        body = grouped(pieces, lanes, other)
+        declared: dict[str, str] = {}
+        users: dict[str, int] = {}
+        for group in _groups(body, lanes):
+            declared.update((s.name, s.ctype) for s in _inside(group) if isinstance(s, c.Declare))
+            for name in uses(group).names:
+                users[name] = users.get(name, 0) + 1
+        arrays = {name for name in declared if users[name] > 1}
+        found = {name for name in arrays if _WIDTHS.get(declared[name]) != lanes.word}
+        if found <= other:
+            return _with_sums(_with_arrays(body, arrays, lanes) if arrays else body)
+        other |= found  # such an array keeps its users from sharing a loop with calls
 
 
-def grouped(pieces: Iterable[Piece], lanes: Lanes) -> tuple[c.Statement, ...]:
-    """Runs of simple statements put into loops over the lanes."""
+def grouped(
+    pieces: Iterable[Piece], lanes: Lanes, other: Container[str] = ()
+) -> tuple[c.Statement, ...]:
+    """Runs of simple statements put into loops over the lanes; `other` as in `traits`."""
     out: list[c.Statement] = []
     run: list[tuple[Piece, Traits]] = []
 
@@ -161,9 +178,13 @@ def grouped(pieces: Iterable[Piece], lanes: Lanes) -> tuple[c.Statement, ...]:
             continue
         if piece.place is Place.WHOLE:
             flush()
-            out.append(piece.node)
+            node = piece.node
+            if piece.inside:
+                assert isinstance(node, c.For)
+                node = replace(node, body=grouped(piece.inside, lanes, other))
+            out.append(node)
             continue
-        found = traits(piece.node)
+        found = traits(piece.node, other=other)
         if piece.place is not Place.SHARED or (run and not _meet_well(run, piece, found)):
             flush()
         run.append((piece, found))
@@ -182,8 +203,8 @@ def _meet_well(run: list[tuple[Piece, Traits]], piece: Piece, found: Traits) -> 
 
 def _lane_loop(run: list[tuple[Piece, Traits]], lanes: Lanes, simd: bool) -> c.For:
     calls = any(t.calls for _, t in run)
-    simd = simd and not any(p.scattered for p, _ in run)
-    simd = simd and not lanes.is_scalar(replace(run[0][1], calls=calls))
+    whole = Traits(calls, uneven=any(t.uneven for _, t in run))
+    simd = simd and not any(p.scattered for p, _ in run) and not lanes.is_scalar(whole)
     body = [*[SCALAR] * (calls and not simd), *(p.node for p, _ in run)]
     return lane_loop(lanes.name, lanes.extent, body, simd)
 

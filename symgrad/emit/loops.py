@@ -8,10 +8,10 @@ from symgrad.emit import tree as c
 from symgrad.emit.blocks import blocks
 from symgrad.emit.body import Emitter, statement
 from symgrad.emit.expr import ZERO
-from symgrad.emit.lanes import SCALAR, SIMD, Piece, Place, grouped, lane_loop, traits
+from symgrad.emit.lanes import SCALAR, SIMD, Piece, Place, lane_loop, traits
 from symgrad.emit.sums import bounds, extremum, inner_sum, is_extremum, is_sum, sum_in_lanes
 from symgrad.emit.threads import IN_ORDER, PARALLEL, own_arrays, team_mark
-from symgrad.emit.tree import integer, walk
+from symgrad.emit.tree import integer, uses, walk
 from symgrad.expr.node import FLOATS, Expr
 from symgrad.expr.walk import toposort
 from symgrad.lower.lanes import COSTLY, LANES, only_adds
@@ -40,7 +40,7 @@ def _in_lanes(s: Loop, e: Emitter, depth: int) -> Piece:
     pieces = e.body(s.body, depth + 1)
     if _only_checks(s, pieces):
         return Piece(_checks(s, pieces, e), Place.BRANCHES)
-    return Piece(_for(s, e, grouped(pieces, e.lanes)), Place.WHOLE)
+    return Piece(_for(s, e, ()), Place.WHOLE, inside=tuple(pieces))
 
 
 def _outside(s: Loop, e: Emitter, depth: int) -> c.Statement:
@@ -121,18 +121,22 @@ def _if(s: If, e: Emitter, depth: int) -> list[c.Statement]:
 @statement.register
 def _while(s: While, e: Emitter, depth: int) -> list[c.Statement]:
     out = e.ahead(s)
+    counter = c.Name(e.fresh() if s.index is None else f"i{s.index.attrs[0]}")
+    if s.index is not None:
+        e.loop_names[s.index] = counter
     before: tuple[c.Statement, ...] = tuple(p.node for p in e.passing(s))
     condition = e.spell(s.condition)
     e.forget()
     body = e.side(s.body, depth + 1)
     if e.tuning.vectors and traits(*before, condition, *_directly(body)).calls:
         before, body = ((SCALAR, *before), body) if before else (before, (SCALAR, *body))
-    if s.most is None:
+    if s.most is not None:
+        leave = c.If(c.Binary("==", counter, integer(s.most)), (c.Return(3),))
+        body = (leave, *body)
+    elif counter.name not in uses(*body).names:
         return [*out, c.While(before, condition, body)]
-    done = c.Name(e.fresh())
-    leave = c.If(c.Binary("==", done, integer(s.most)), (c.Return(3),))
-    loop = c.While(before, condition, (leave, c.Assign(done, "+=", integer(1)), *body))
-    return [*out, c.Together((c.Declare("int64_t", done.name, ZERO, const=False), loop))]
+    loop = c.While(before, condition, (*body, c.Assign(counter, "+=", integer(1))))
+    return [*out, c.Together((c.Declare("ptrdiff_t", counter.name, ZERO, const=False), loop))]
 
 
 # ---- checks --------------------------------------------------------------------------------------
@@ -165,7 +169,9 @@ def is_elementwise(loop: Loop, tuning: Tuning) -> bool:
     Each round stores to elements of its own, and reads of what the loop writes only these. Short
     loops are worth it for functions such as exp.
     """
-    if loop.extent < tuning.vector_from_rounds or not all(isinstance(s, Store) for s in loop.body):
+    if loop.serial or loop.extent < tuning.vector_from_rounds:
+        return False
+    if not all(isinstance(s, Store) for s in loop.body):
         return False
     nodes = toposort([v for s in loop.body for v in s.exprs()])
     if loop.extent < 2 * LANES and all(n.op.cost < COSTLY for n in nodes):

@@ -5,8 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
+
 from symgrad.expr.node import CONST, Expr, const_value
 from symgrad.expr.walk import toposort
+from symgrad.lower.lanes import COSTLY
+from symgrad.lower.program import statements
 from symgrad.lower.statements import Buffer, Loop, row_strides
 from symgrad.ops.elementwise import ADD, MULTIPLY, SUBTRACT
 
@@ -16,6 +20,26 @@ def walks(index: Expr, buffer: Buffer, at: Sequence[Expr]) -> bool:
     if buffer.lanes or buffer.role == "scalar":
         return True
     return _step(index, buffer, at) in (0, 1)
+
+
+def steps(index: Expr, buffer: Buffer, at: Sequence[Expr], word: int) -> bool:
+    """Whether a vector of lanes has so many elements of a buffer as a vector of `word` bytes each.
+
+    Compilers fill vectors with the smallest elements of a loop: beside a bool of each lane a block
+    may be too short for one vector, and its last lanes are numbers.
+    """
+    return np.dtype(buffer.dtype).itemsize == word and walks(index, buffer, at)
+
+
+def word_of(loop: Loop) -> int:
+    """The bytes of a number for which costly functions are called in a loop; 8 where both are."""
+    found = {n.dtype for s, _ in statements(loop.body) for n in toposort(s.exprs()) if is_costly(n)}
+    return 4 if found == {"float32"} else 8
+
+
+def is_costly(node: Expr) -> bool:
+    """Whether it is a function that is worth a vector."""
+    return node.op.cost >= COSTLY
 
 
 def ascends(buffer: Buffer, index: Sequence[Expr], loops: Sequence[Loop]) -> bool:

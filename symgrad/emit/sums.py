@@ -43,6 +43,7 @@ def is_sum(loop: Loop, e: Emitter) -> bool:
         e.tuning.vectors
         and loop.extent >= 2 * LANES
         and loop.is_plain
+        and not loop.serial
         and all(
             isinstance(s, Store) and s.op == "+" and s.buffer.dtype in FLOATS and _still(s, loop, e)
             for s in loop.body
@@ -264,6 +265,7 @@ def is_extremum(loop: Loop, e: Emitter) -> bool:
         e.tuning.vectors
         and loop.extent >= 2 * e.tuning.extremum_lanes
         and loop.is_plain
+        and not loop.serial
         and all(
             isinstance(s, Store)
             and s.op in ("max", "min")

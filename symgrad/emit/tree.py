@@ -82,7 +82,8 @@ class Name(Expression):
 class Index(Expression):
     """array[index]
 
-    uneven : whether the next lane of a block has neither the next element nor the same one
+    uneven : whether the next lane of a block has neither the next element nor the same one, or
+        the elements have another length than the numbers of which functions are called
     """
 
     array: str

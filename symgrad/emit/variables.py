@@ -9,19 +9,20 @@ What is made of a variable that changes is computed anew by each statement.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
 from symgrad.emit.rows import spelling
-from symgrad.emit.strides import walks
+from symgrad.emit.strides import is_costly, steps, word_of
 from symgrad.expr.node import CONST, Expr
 from symgrad.expr.op import Kind
 from symgrad.expr.walk import toposort
 from symgrad.lower.access import accesses
-from symgrad.lower.lanes import COSTLY
+from symgrad.lower.program import bodies_of as all_bodies
 from symgrad.lower.program import statements
 from symgrad.lower.scalar import COS_TURNED, GUARD, INDEX, LOAD, SIN_TURNED, loads
-from symgrad.lower.statements import Buffer, Loop, Store
+from symgrad.lower.statements import Buffer, Loop, Store, While
 
 _TREE_LIMIT = 16  # nodes spelled in one statement
 
@@ -51,7 +52,7 @@ class Variables:
         order = toposort([root for root, _ in roots])
         self._find_depths(order, bodies_of)
         self._find_unsteady(order, body)
-        for s in body:
+        for s in itertools.chain(*all_bodies(body)):
             if isinstance(s, Loop) and s.lanes:
                 self._forced.update(_calls_apart(s, buffers))
         self._count_uses(order, roots)
@@ -74,6 +75,8 @@ class Variables:
                 stack.extend((s, depth, floor) for s in reversed(statement.flush))
                 stack.extend((s, depth + 1, floor) for s in reversed(statement.body))
                 continue
+            if isinstance(statement, While) and statement.index is not None:
+                self.index_depth[statement.index] = depth + 1
             roots.extend((v, depth if depth > floor else 0) for v in statement.exprs())
             for inside in reversed(statement.bodies()):
                 self._body_depth[id(inside)] = depth + 1
@@ -210,9 +213,15 @@ def _calls_apart(loop: Loop, buffers: dict[int, Buffer]) -> Iterator[Expr]:
     """Calls in lanes that need a loop of their own, and what stands in their operands.
 
     Compilers choose whether a loop with a branch, or the last rounds of one that does not walk
-    through memory step by step, are vectors: hence which function is called there.
+    through memory step by step in numbers of one length, are vectors: hence which function is
+    called there.
     """
+    word = word_of(loop)
     uneven: dict[Expr, bool] = {}
+
+    def apart(number: int, index: tuple[Expr, ...]) -> bool:
+        return not steps(loop.index, buffers[number], index, word)
+
     for s, _ in statements(loop.body):
         roots = s.exprs()
         for node in toposort(roots):
@@ -221,17 +230,17 @@ def _calls_apart(loop: Loop, buffers: dict[int, Buffer]) -> Iterator[Expr]:
             uneven[node] = (
                 node.op is GUARD
                 or any(uneven[a] for a in node.args)
-                or (node.op is LOAD and not walks(loop.index, buffers[node.attrs[0]], node.args))
+                or (node.op is LOAD and apart(node.attrs[0], node.args))
             )
-            if node.op.cost >= COSTLY:
+            if is_costly(node):
                 yield from (a for a in node.args if uneven[a])
-        jumps = isinstance(s, Store) and not walks(loop.index, s.buffer, s.index)
+        jumps = isinstance(s, Store) and apart(s.buffer.number, s.index)
         seen: set[Expr] = set()
         stack = [r for r in roots if jumps or uneven[r]]
         while stack:
             node = stack.pop()
             if node not in seen:
                 seen.add(node)
-                if node.op.cost >= COSTLY:
+                if is_costly(node):
                     yield node
                 stack.extend(node.args[:1] if node.op is GUARD else node.args)

@@ -10,13 +10,13 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from symgrad.errors import SymgradError
-from symgrad.expr.node import ARG, DTYPES, EYE, Expr
+from symgrad.expr.node import ARG, DTYPES, EYE, PARAM, TUPLE, Expr
 from symgrad.expr.op import OPS, Kind
 from symgrad.expr.walk import toposort
 
 
 def evaluate(outs: Sequence[Expr], values: Mapping[Expr, np.ndarray]) -> list[np.ndarray]:
-    """The values of `outs`, given an array for every argument node.
+    """The values of `outs`, given an array for every argument node (or parameter of a body).
 
     Memory of an intermediate result is released after its last use.
     """
@@ -30,7 +30,7 @@ def evaluate(outs: Sequence[Expr], values: Mapping[Expr, np.ndarray]) -> list[np
     known: dict[Expr, np.ndarray] = {}
     with np.errstate(all="ignore"):
         for node in nodes:
-            if node.op is ARG:
+            if node.op is ARG or node.op is PARAM:
                 known[node] = values[node]
             else:
                 given = [known[a] for a in node.args]
@@ -38,7 +38,8 @@ def evaluate(outs: Sequence[Expr], values: Mapping[Expr, np.ndarray]) -> list[np
                     result = _with_deltas(node, given)
                 else:
                     result = node.op.evaluate(*given, *node.attrs)
-                known[node] = np.asarray(result, dtype=node.dtype)
+                is_tuple = node.dtype == TUPLE
+                known[node] = result if is_tuple else np.asarray(result, dtype=node.dtype)
             for a in node.args:
                 uses[a] -= 1
                 if not uses[a]:
@@ -72,7 +73,8 @@ def check(outs: Iterable[Expr]) -> None:
     for node in toposort(outs):
         if OPS.get(node.op.name) is not node.op:
             raise SymgradError(f"{node!r}: operation is not registered")
-        if node.dtype not in DTYPES or not all(isinstance(n, int) and n >= 0 for n in node.shape):
+        typed = node.dtype in DTYPES or node.dtype == TUPLE and node.op.kind is Kind.CONTROL
+        if not typed or not all(isinstance(n, int) and n >= 0 for n in node.shape):
             raise SymgradError(f"{node!r}: bad type")
         if any(a not in seen for a in node.args):
             raise SymgradError(f"{node!r}: argument comes after its user")

@@ -29,6 +29,7 @@ from symgrad.expr.op import OPS, Kind, Op
 from symgrad.forks import ForkSafeLock
 
 DTYPES = ("bool", "int32", "int64", "float32", "float64")
+TUPLE = "tuple"  # in the place of a dtype: of nodes with several results, which only `item` reads
 FLOATS = ("float32", "float64")
 _MASK = (1 << 64) - 1
 DEPTH_SHIFT = 64  # `order` is depth << DEPTH_SHIFT, plus a digest
@@ -291,6 +292,13 @@ ARG = Op(
     lambda *attrs: None,
     ("number", "position", "shape", "dtype", "name"),
 )
+PARAM = Op(
+    "param",
+    Kind.SOURCE,
+    lambda position, shape, dtype: (shape, dtype),
+    lambda *attrs: None,
+    ("position", "shape", "dtype"),
+)
 EYE = Op(
     "eye",
     Kind.SOURCE,
@@ -305,7 +313,7 @@ EYE = Op(
 IOTA = Op(
     "iota", Kind.SOURCE, lambda n: ((n,), "int64"), lambda n: np.arange(n, dtype=np.int64), ("n",)
 )
-for _row in (CONST, ARRAY, ARG, EYE, IOTA):
+for _row in (CONST, ARRAY, ARG, PARAM, EYE, IOTA):
     OPS[_row.name] = _row
 
 
@@ -368,6 +376,11 @@ def arg(position: int, shape: tuple[int, ...], dtype: str, name: str = "") -> Ex
         raise DtypeError(f"dtype {dtype} is not supported; use one of {', '.join(DTYPES)}")
     key = (ARG, (), (next(_ARG_NUMBERS), position, shape, dtype, name))
     return _store(key, shape, dtype, 1 << DEPTH_SHIFT | 1 << 40 | position)
+
+
+def param(position: int, shape: tuple[int, ...], dtype: str) -> Expr:
+    """A parameter of a body (`ops/control.py`): the same node in every body."""
+    return _intern(PARAM, (), (position, shape, dtype))
 
 
 def eye(n: int, dtype: str = "float64") -> Expr:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from symgrad.expr.node import Expr
 from symgrad.lower.kernel import Extremum, Kernel
-from symgrad.lower.kernels import Kernels
 from symgrad.lower.statements import Buffer
 
 
@@ -19,20 +18,24 @@ class AxisClasses:
     deps : of each kernel, what has to come before, and the index at which it is read
     """
 
-    def __init__(self, kernels: Kernels) -> None:
-        self.reads = {k: k.reads() for k in kernels.kernels}
+    def __init__(
+        self, kernels: Sequence[Kernel], together: Iterable[tuple[Expr, Expr]], begin: int
+    ) -> None:
+        """`together` are variables that had better be one; others use buffers before `begin`."""
+        self._begin = begin
+        self.reads = {k: k.reads() for k in kernels}
         self.parent: dict[Expr, Expr] = {}
         self.members: dict[Expr, set[Kernel]] = {}
         self.extent: dict[Expr, int] = {}
-        for k in kernels.kernels:
+        for k in kernels:
             for i, n in (*((i, k.extents[i]) for i in (*k.dims, *k.reduce)), *k.own.items()):
                 self.parent[i] = i
                 self.members[i] = {k}
                 self.extent[i] = n
         self.writers: dict[int, list[Kernel]] = {}
         self.deps: dict[Kernel, list[tuple[Kernel, tuple[Expr | None, ...]]]] = {}
-        self._link(kernels.kernels)
-        for a, b in kernels.together:
+        self._link(kernels)
+        for a, b in together:
             self._union(a, b)
 
     def find(self, index: Expr) -> Expr:
@@ -96,7 +99,7 @@ class AxisClasses:
             if isinstance(k, Extremum):  # both have one index
                 shared.update(number for number, _ in written)
             for number, index in (*written, *self.reads[k]):
-                if number < 0 or buffers[number].role != "work" or number in shared:
+                if number < self._begin or buffers[number].role != "work" or number in shared:
                     continue
                 at = [a for a, i in enumerate(index) if i in self.parent and self.find(i) is axis]
                 if k not in inside or len(at) != 1 or result.setdefault(number, at[0]) != at[0]:

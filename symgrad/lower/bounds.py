@@ -18,7 +18,7 @@ from symgrad.expr.op import OPS
 from symgrad.expr.walk import toposort
 from symgrad.lower.program import bodies_of
 from symgrad.lower.scalar import INDEX, INDEX_DIV, INDEX_MOD, LOAD
-from symgrad.lower.statements import Best, Buffer, Check, Loop, Store, Zero
+from symgrad.lower.statements import Best, Buffer, Check, Loop, Store, While, Zero
 from symgrad.ops.elementwise import (
     ADD,
     AND,
@@ -68,7 +68,7 @@ class Bounds:
     def __init__(self, body: list[Any], buffers: Mapping[int, Buffer]) -> None:
         self.buffers = buffers
         self.loops: dict[Expr, list[Loop]] = {}
-        self.ranges: dict[Expr, tuple[int, int]] = {}  # of variables that are no loop's index
+        self.ranges: dict[Expr, Interval] = {}  # of variables that are no loop's index
         self.stored: dict[int, list[Any]] = {}  # of integer buffers: what is stored there
         self.checks: list[tuple[Expr, int, frozenset[Expr]]] = []
         self._hulls: dict[int, Interval] = {}
@@ -81,6 +81,9 @@ class Bounds:
                 self.loops.setdefault(s.index, []).append(s)
                 if s.chunk is not None:
                     self.ranges[s.chunk] = (0, s.chunks - 1)
+            elif isinstance(s, While):
+                if s.index is not None:
+                    self.ranges[s.index] = 0, math.inf if s.most is None else s.most - 1
             elif isinstance(s, (Store, Zero)) and s.buffer.dtype in INTEGERS:
                 self.stored.setdefault(s.buffer.number, []).append(s)
             elif isinstance(s, Best):
@@ -388,10 +391,9 @@ class Bounds:
         found, stack = [], [loop.stop]
         while stack:
             n = stack.pop()
+            found.append(self.form(n))
             if n.op is MINIMUM:
                 stack.extend(n.args)
-            else:
-                found.append(self.form(n))
         return found
 
     def _cases(self, atom: Expr) -> list[tuple[Form, Facts]]:

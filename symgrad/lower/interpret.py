@@ -25,14 +25,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from symgrad.errors import InternalError
+from symgrad.errors import InternalError, LoopLimitError
 from symgrad.expr.evaluate import evaluate
 from symgrad.expr.node import CONST, FLOATS, Expr
 from symgrad.expr.walk import toposort
 from symgrad.lower.interpreter.machine import Machine, named
 from symgrad.lower.interpreter.memory import Observer, Outcome
 from symgrad.lower.program import Program, statements
-from symgrad.lower.statements import Check, Gemm, Store, Tiles
+from symgrad.lower.statements import Check, Gemm, Store, Tiles, While
+from symgrad.lower.verifier.view import leaves_of
 
 ENABLED = os.environ.get("SYMGRAD_INTERPRET") == "1"  # for each small program that is generated
 MOST_OPERATIONS = 100_000  # of a program that is small: a tenth of a second
@@ -60,12 +61,15 @@ def interpret(
 
 
 def operations(program: Program, most: float = math.inf) -> float:
-    """What a run takes, roughly: scalar operations of all rounds. Not exact beyond `most`."""
+    """What a run takes at most, roughly: scalar operations of all rounds. Not exact beyond `most`.
+
+    That is infinite where a `While` has no limit.
+    """
     total: float = sum(b.size for b in program.buffers if b.role != "none")
-    for s, path in statements(program.body):
+    for s, path, around in leaves_of(program.body):
         if total > most:
             break
-        own = 1 + sum(n.op is not CONST for n in toposort(s.exprs()))
+        own: float = 1 + sum(n.op is not CONST for n in toposort(s.exprs()))
         if isinstance(s, Tiles):
             own += s.left.size * s.right.size // max(s.left.shape[1], 1)
         elif isinstance(s, Gemm):
@@ -73,7 +77,11 @@ def operations(program: Program, most: float = math.inf) -> float:
             own += math.isqrt(math.prod(sizes))
         elif not isinstance(s, Store):
             own += sum(b.size for b in named([s]))
-        total += own * math.prod(-(-loop.extent // loop.step) for loop in path)
+        own *= math.prod(-(-loop.extent // loop.step) for loop in path)
+        for outer, _ in around:
+            if isinstance(outer, While):
+                own *= math.inf if outer.most is None else max(outer.most, 1)
+        total += own
     return total
 
 
@@ -98,7 +106,7 @@ def check(program: Program, args: Sequence[Expr], outs: Sequence[Expr], most: fl
         problem = "\n".join(outcome.faults)
         try:
             expected = evaluate(outs, dict(zip(args, inputs, strict=True)))
-        except (IndexError, np.linalg.LinAlgError) as error:
+        except (IndexError, np.linalg.LinAlgError, LoopLimitError) as error:
             problem = problem or f"no status, but {error!r}" * (outcome.status == 0)
         else:
             problem = problem or f"status {outcome.status}" * (outcome.status != 0)

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -29,6 +29,9 @@ class Scope(Protocol):
 
     def sum_here(self, buffer: Buffer) -> Buffer:
         """Where what is added to a sum goes."""
+
+    def body(self, kernels: Any) -> list[Any]:
+        """The statements of kernels that are those of a body."""
 
 
 @dataclass(eq=False)
@@ -90,6 +93,7 @@ class Kernel:
         return [self.buffer]
 
     def statement(self, scope: Scope) -> Any:
+        """What becomes of it: one statement, or a list."""
         raise NotImplementedError
 
 
@@ -99,11 +103,17 @@ def _loads(exprs: Sequence[Expr]) -> list[Read]:
 
 @dataclass(eq=False)
 class Elements(Kernel):
-    """Sets elements, or combines them with what is there by `op`: see `Store`."""
+    """Sets elements, or combines them with what is there by `op`: see `Store`.
+
+    saves : the buffer that it copies, where others store behind it
+    replaces : whether another kernel copies first what is there
+    """
 
     value: Expr
     op: str = "="
     order: tuple[Expr, Expr] | None = None
+    saves: Buffer | None = None
+    replaces: bool = False
 
     @property
     def adds_up(self) -> bool:
@@ -111,7 +121,11 @@ class Elements(Kernel):
 
     def reads(self) -> list[Read]:
         found = _loads((*self.target, self.value))
-        return found if self.op == "=" else [*found, (self.buffer.number, self.target)]
+        alone = self.op == "=" and not self.replaces
+        return found if alone else [*found, (self.buffer.number, self.target)]
+
+    def writes(self) -> list[Buffer]:
+        return [self.buffer] if self.saves is None else [self.buffer, self.saves]
 
     def statement(self, scope: Scope) -> Store:
         buffer = scope.sum_here(self.buffer)
@@ -181,6 +195,33 @@ class CallKernel(Kernel):
         operands = tuple((b, scope.renamed(self, i)) for b, i in self.operands)
         target = self.buffer, scope.renamed(self, scope.place(self, self.buffer))
         return Call(self.template, self.sizes, self.flags, operands, target)
+
+
+@dataclass(eq=False)
+class Control(Kernel):
+    """A branch or a loop, with the kernels of its bodies.
+
+    bodies : a `Kernels` for each
+    build : its statements, from a list of statements for each body
+    uses : what it reads of all that is there before
+    results : what it writes
+    """
+
+    bodies: tuple[Any, ...]
+    build: Callable[..., list[Any]]
+    uses: Sequence[Buffer]
+    results: Sequence[Buffer]
+
+    whole = True
+
+    def reads(self) -> list[Read]:
+        return [(b.number, (None,) * len(b.shape)) for b in self.uses]
+
+    def writes(self) -> list[Buffer]:
+        return list(self.results)
+
+    def statement(self, scope: Scope) -> list[Any]:
+        return self.build(*(scope.body(kernels) for kernels in self.bodies))
 
 
 @dataclass(eq=False)

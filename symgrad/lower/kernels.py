@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from symgrad.errors import OutOfRangeError, at_user_line
@@ -20,6 +21,7 @@ from symgrad.expr.node import (
     CONST,
     EYE,
     IOTA,
+    PARAM,
     Expr,
     bind,
     const,
@@ -27,7 +29,8 @@ from symgrad.expr.node import (
 )
 from symgrad.expr.op import Kind
 from symgrad.expr.walk import substitute, toposort, users
-from symgrad.lower import product
+from symgrad.lower import control, product
+from symgrad.lower.contract import split_contractions
 from symgrad.lower.joins import Place, joined_in_place
 from symgrad.lower.kernel import CallKernel, CheckIndex, Contract, Elements, Extremum, Kernel
 from symgrad.lower.rereads import is_reread
@@ -44,72 +47,120 @@ from symgrad.ops.reduce import ARGMAX, ARGMIN
 _OWN_KERNEL = (Kind.REDUCE, Kind.SCAN, Kind.CALL)
 
 
-class Kernels:
-    """Builds the kernels of a graph.
+@dataclass
+class Shared:
+    """What the kernels of a graph and of all bodies in it have in common.
 
-    `inputs`, `outputs`, `kernels` and `buffers` are the result, with `indices`, the number of loop
-    variables, and `together`, pairs of them that had better be one loop although no data connects
-    them.
+    data : captured arrays
+    stored : where these are
+    indices : the number of loop variables
     """
 
-    def __init__(
-        self,
-        args: Sequence[Expr],
-        outs: Sequence[Expr],
-        arg_names: Sequence[str],
-        out_names: Sequence[str],
-        blas: bool,
-        tuning: Tuning,
-    ) -> None:
+    buffers: list[Buffer] = field(default_factory=list)
+    data: list[Buffer] = field(default_factory=list)
+    stored: dict[Expr, Buffer] = field(default_factory=dict)
+    indices: int = 0
+
+
+class Kernels:
+    """Builds the kernels of a graph, or of a body in it.
+
+    kernels : the result, with `together`, pairs of loop variables that had better be one loop
+        although no data connects them
+    stored : of nodes that have a buffer, that
+    given : of parameters of a body that have none, what an element is
+    begin : the number of the first buffer that is made here
+    """
+
+    def __init__(self, blas: bool, tuning: Tuning, shared: Shared | None = None) -> None:
         self.blas, self.tuning = blas, tuning
-        self.buffers: list[Buffer] = []
+        self.shared = Shared() if shared is None else shared
+        self.buffers = self.shared.buffers
+        self.begin = len(self.buffers)
         self.kernels: list[Kernel] = []
         self.stored: dict[Expr, Buffer] = {}
-        self.data: list[Buffer] = []
-        self.indices = 0
+        self.given: dict[Expr, Callable[[tuple[Expr, ...]], Expr]] = {}
         self.together: list[tuple[Expr, Expr]] = []
         self._memo: dict[tuple[Expr, tuple[Expr, ...]], Expr] = {}
         self._extent: dict[Expr, int] = {}
         self._checked: set[tuple[Expr, int]] = set()
         self._barrier = Buffer(-1, "check", (), "bool", "none")
-        self.inputs = []
+
+    def inside(self) -> Kernels:
+        """Those of a body, none as yet."""
+        return Kernels(self.blas, self.tuning, self.shared)
+
+    def graph(
+        self,
+        args: Sequence[Expr],
+        outs: Sequence[Expr],
+        arg_names: Sequence[str],
+        out_names: Sequence[str],
+    ) -> tuple[list[Buffer], list[Buffer]]:
+        """Everything that a graph computes; its inputs and outputs."""
+        inputs = []
         for node, name in zip(args, arg_names, strict=True):
             buffer = self._buffer(name, node.shape, node.dtype, "in")
-            self.inputs.append(buffer)
+            inputs.append(buffer)
             self.stored[node] = buffer
-        nodes = toposort(outs)
-        self._choose(nodes, outs)
-        self.outputs = [
+        outs = split_contractions(outs, self.tuning)
+        outputs = [
             self._buffer(name, o.shape, o.dtype, "out")
             for o, name in zip(outs, out_names, strict=True)
         ]
         first: dict[Expr, Buffer] = {}
-        for node, buffer in zip(outs, self.outputs, strict=True):
+        for node, buffer in zip(outs, outputs, strict=True):
             if node.op not in (ARG, ARRAY):
                 first.setdefault(node, buffer)
+        self._compute_all(outs, outs, first)
+        for node, buffer in zip(outs, outputs, strict=True):
+            if first.get(node) is not buffer:  # an argument, captured data, or the same value twice
+                self.set(buffer, node)
+        return inputs, outputs
+
+    def values(self, outs: Sequence[Expr]) -> list[Expr]:
+        """Results of a body, of which `element` can then be asked."""
+        outs = split_contractions(outs, self.tuning)
+        arrays = [o for o in outs if o.ndim and o.op.kind not in (Kind.SOURCE, Kind.ITEM)]
+        self._compute_all(outs, arrays, {})
+        return outs
+
+    def _compute_all(
+        self, outs: Sequence[Expr], kept: Sequence[Expr], first: dict[Expr, Buffer]
+    ) -> None:
+        """Kernels of everything below `outs`, those in `kept` with a buffer, from `first`."""
+        nodes = toposort(outs)
+        readers = users(nodes)
+        self._choose(nodes, readers, kept)
         for node in nodes:
             if node.op is ARRAY:
                 self._captured(node)
-            elif node in self.needs_buffer and node.op is not ARG:
+            elif node.op.kind is Kind.CONTROL:
+                results = {u.attrs[0]: u for u in readers[node]}
+                control.add(self, node, results, first)
+            elif node in self.needs_buffer and node not in self.stored:
                 target = first.get(node) or self.work(node.shape, node.dtype)
                 self._compute(node, target)
                 self.stored[node] = target
-        for node, buffer in zip(outs, self.outputs, strict=True):
-            if first.get(node) is not buffer:  # an argument, captured data, or the same value twice
-                dims = self._dims(node.shape)
-                self._add(buffer, dims, "=", self._element(node, dims), dims, ())
 
     # ---- what gets a buffer ------------------------------------------------------------------
 
-    def _choose(self, nodes: list[Expr], outs: Sequence[Expr]) -> None:
-        self.needs_buffer: set[Expr] = {o for o in outs}
-        readers = users(nodes)
+    def _choose(
+        self, nodes: list[Expr], readers: Mapping[Expr, Sequence[Expr]], kept: Sequence[Expr]
+    ) -> None:
+        self.needs_buffer: set[Expr] = {*kept}
         self.in_place = joined_in_place(nodes, readers, self.needs_buffer)
         inline_cost: dict[Expr, int] = {}
         for node in nodes:
             kind = node.op.kind
             if node in self.in_place:
                 inline_cost[node] = 0  # nobody reads it
+                continue
+            if kind in (Kind.CONTROL, Kind.ITEM):
+                inline_cost[node] = 0
+                if kind is Kind.CONTROL:
+                    often = control.read_often(node)
+                    self.needs_buffer.update(a for a in often if not self._is_view(a))
                 continue
             if kind in _OWN_KERNEL or kind is Kind.LINEAR and node.op.element is None:
                 self.needs_buffer.add(node)
@@ -130,6 +181,14 @@ class Kernels:
                     self.needs_buffer.add(node)
         # a scalar array expression used by loops is hoisted by the emitter, not stored here
 
+    def _is_view(self, node: Expr) -> bool:
+        """Whether an element of a node is that of an array, or a number that is known."""
+        while node.op.moves is not None and node not in self.needs_buffer:
+            if len(node.args) != 1:
+                return False
+            (node,) = node.args
+        return node.op.kind in (Kind.SOURCE, Kind.ITEM) or node in self.needs_buffer
+
     # ---- kernels -----------------------------------------------------------------------------
 
     def _compute(self, node: Expr, target: Buffer) -> None:
@@ -141,11 +200,11 @@ class Kernels:
         elif row.combine is not None:
             axes = node.attrs[0]
             x = node.args[0]
-            index = self._dims(x.shape)
+            index = self.dims(x.shape)
             kept = tuple(i for k, i in enumerate(index) if k not in axes)
             start = const(row.combine[1], node.dtype)
             self._accumulate(
-                target, kept, index, x.shape, row.combine[0], start, self._element(x, index)
+                target, kept, index, x.shape, row.combine[0], start, self.element(x, index)
             )
         elif kind is Kind.EINSUM and {k for t in node.attrs[0] for k in t} - set(node.attrs[1]):
             inputs, output = node.attrs
@@ -155,7 +214,7 @@ class Kernels:
                 self._tiles(node, target, tiled)
                 return
             labels = [*output, *sorted(k for k in size if k not in output)]
-            index = self._dims(tuple(size[k] for k in labels))
+            index = self.dims(tuple(size[k] for k in labels))
             at = dict(zip(labels, index, strict=True))
             value = self._product(node, at)
             kept = index[: len(output)]
@@ -174,13 +233,12 @@ class Kernels:
         elif kind is Kind.SCAN:
             self._scan(node, target)
         else:
-            dims = self._dims(node.shape)
-            self._add(target, dims, "=", self._element(node, dims), dims, ())
+            self.set(target, node)
 
     def _accumulate(
         self, target: Buffer, kept: Any, index: Any, shape: Any, op: str, start: Expr, value: Expr
     ) -> None:
-        zero = self._dims(tuple(n for i, n in zip(index, shape, strict=True) if i in kept))
+        zero = self.dims(tuple(n for i, n in zip(index, shape, strict=True) if i in kept))
         self._add(target, zero, "=", start, zero, (), start=True)
         summed = tuple(i for i in index if i not in kept)
         self._add(target, kept, op, value, kept, summed)
@@ -188,7 +246,7 @@ class Kernels:
     def _product(self, node: Expr, at: dict[int, Expr]) -> Expr:
         result: Expr | None = None
         for factor, labels in zip(node.args, node.attrs[0], strict=True):
-            value = self._element(factor, tuple(at[k] for k in labels))
+            value = self.element(factor, tuple(at[k] for k in labels))
             result = value if result is None else result * value
         assert result is not None
         return result
@@ -219,18 +277,18 @@ class Kernels:
     def _computed(self, node: Expr, index: tuple[Expr, ...]) -> Expr:
         """An element as it is computed, also where the node is stored."""
         if node.op.kind is not Kind.ELEMENTWISE:
-            return self._element(node, index)
-        return bind(node.op, *(self._element(a, index) for a in node.args), attrs=node.attrs)
+            return self.element(node, index)
+        return bind(node.op, *(self.element(a, index) for a in node.args), attrs=node.attrs)
 
     def _tiles(self, node: Expr, target: Buffer, labels: product.Labels) -> None:
         """A contraction as products of matrices, one for each index of the other labels."""
         inputs, output = node.attrs
         size = sizes(node.args, inputs)
         outer = [k for k in output if k not in (labels.row, labels.column)]
-        dims = self._dims(tuple(size[k] for k in outer))
+        dims = self.dims(tuple(size[k] for k in outer))
         shape = tuple(size[k] for k in labels.inner)
         extents = (size[labels.row], size[labels.column], math.prod(shape))
-        row, column, inner = self._dims(extents)
+        row, column, inner = self.dims(extents)
         at = {labels.row: row, labels.column: column, **dict(zip(outer, dims, strict=True))}
         at.update(zip(labels.inner, unravel(inner, shape), strict=True))
         nodes, terms = list(node.args), list(inputs)
@@ -238,7 +296,7 @@ class Kernels:
             nodes.reverse()
             terms.reverse()
         places = [tuple(at[k] for k in t) for t in terms]
-        left, right = (self._element(f, place) for f, place in zip(nodes, places, strict=True))
+        left, right = (self.element(f, place) for f, place in zip(nodes, places, strict=True))
         panels = self.work((), node.dtype), self.work((), node.dtype)
         triangular = product.is_triangular(self._computed(nodes[1], places[1]), inner, column)
         whole = product.Product(left, right, row, column, inner, extents, panels, triangular)
@@ -275,20 +333,20 @@ class Kernels:
         self, index: tuple[Expr, ...], row: Expr, column: Expr
     ) -> tuple[tuple[Expr, ...], Expr, Expr]:
         """`index` with loop variables of its own, and the new ones of rows and columns."""
-        new = dict(zip(index, self._dims([self._extent[i] for i in index]), strict=True))
+        new = dict(zip(index, self.dims([self._extent[i] for i in index]), strict=True))
         return tuple(substitute(index, new)), new[row], new[column]
 
     def _scatter(self, node: Expr, target: Buffer) -> None:
         ct, rows = node.args
         axis, size = node.attrs
-        zero = self._dims(node.shape)
+        zero = self.dims(node.shape)
         self._add(target, zero, "=", const(0, node.dtype), zero, (), start=True)
-        dims = self._dims(ct.shape)
+        dims = self.dims(ct.shape)
         middle = dims[axis : axis + rows.ndim]
         self._check(rows, size)
-        row = self._row(self._element(rows, middle), size)
+        row = self._row(self.element(rows, middle), size)
         where = (*dims[:axis], row, *dims[axis + rows.ndim :])
-        self._add(target, where, "+", self._element(ct, dims), dims, ())
+        self._add(target, where, "+", self.element(ct, dims), dims, ())
 
     def _row(self, row: Expr, size: int) -> Expr:
         row = convert(row, "int64")
@@ -317,25 +375,25 @@ class Kernels:
         # Where axes of the part lie within one axis of the target, the scheduler sees no difference
         # between their steps and takes the first for the outermost loop.
         wide.sort(key=lambda k: (place.axes[k][0], -place.axes[k][1]))
-        dims = self._dims(tuple(node.shape[k] for k in wide))
+        dims = self.dims(tuple(node.shape[k] for k in wide))
         at = [zero] * node.ndim
         for k, i in zip(wide, dims, strict=True):
             at[k] = i
             common = place.loops[k]
             if common is not None and first.setdefault(common, i) is not i:
                 self.together.append((first[common], i))
-        self._add(target, place.index(at), "=", self._element(node, tuple(at)), dims, ())
+        self._add(target, place.index(at), "=", self.element(node, tuple(at)), dims, ())
 
     def _scan(self, node: Expr, target: Buffer) -> None:
         axis, reverse = node.attrs
-        dims = self._dims(node.shape)
+        dims = self.dims(node.shape)
         step = dims[axis]
         n = node.shape[axis]
         here = const(n - 1, "int64") - step if reverse else step
         before = here + 1 if reverse else here - const(1, "int64")
         at = (*dims[:axis], here, *dims[axis + 1 :])
         previous = load_of(target, (*dims[:axis], before, *dims[axis + 1 :]))
-        parts = [self._element(a, at) for a in node.args]
+        parts = [self.element(a, at) for a in node.args]
         carried = previous if len(parts) == 1 else previous * parts[0]
         carried = bind(GUARD, greater(step, 0), carried)
         self._add(target, at, "=", carried + parts[-1], dims, (), in_order=step)
@@ -343,21 +401,21 @@ class Kernels:
     def _best(self, node: Expr, target: Buffer) -> None:
         x, axis = node.args[0], node.attrs[0]
         value = self.work(node.shape, x.dtype)
-        start = self._dims(node.shape)
+        start = self.dims(node.shape)
         self._add(target, start, "=", const(0, "int64"), start, ())
         first = (*start[:axis], const(0, "int64"), *start[axis:])
-        self._add(value, start, "=", self._element(x, first), start, ())
-        index = self._dims(x.shape)
+        self._add(value, start, "=", self.element(x, first), start, ())
+        index = self.dims(x.shape)
         kept = (*index[:axis], *index[axis + 1 :])
         self._keep(
             Extremum, target, kept, kept, (index[axis],),
-            value=self._element(x, index), op=node.name, values=value,
+            value=self.element(x, index), op=node.name, values=value,
         )  # fmt: skip
 
     def _call(self, node: Expr, target: Buffer) -> None:
         spec = CALLS[node.name]
         batch = node.shape[: node.ndim - spec.rank(node)]
-        dims = self._dims(batch)
+        dims = self.dims(batch)
         operands = tuple((self.stored[a], dims) for a in node.args)
         self._keep(
             CallKernel, target, dims, dims, (),
@@ -366,12 +424,16 @@ class Kernels:
         )  # fmt: skip
 
     def _captured(self, node: Expr) -> None:
-        array = node.attrs[0].array
-        role = "constant" if array.size <= self.tuning.constant_elements else "data"
-        buffer = self._buffer(f"c{len(self.data)}", node.shape, node.dtype, role)
-        buffer.data = array
-        self.data.append(buffer)
-        self.stored[node] = buffer
+        shared = self.shared
+        if node not in shared.stored:
+            array = node.attrs[0].array
+            role = "constant" if array.size <= self.tuning.constant_elements else "data"
+            name = f"c{len(shared.data)}"
+            buffer = self._buffer(name, node.shape, node.dtype, role)
+            buffer.data = array
+            shared.data.append(buffer)
+            shared.stored[node] = buffer
+        self.stored[node] = shared.stored[node]
 
     # ---- small parts -------------------------------------------------------------------------
 
@@ -382,14 +444,30 @@ class Kernels:
 
     def fresh(self) -> Expr:
         """A loop variable that nobody has yet."""
-        self.indices += 1
-        return index_of(self.indices - 1)
+        self.shared.indices += 1
+        return index_of(self.shared.indices - 1)
 
     def work(self, shape: tuple[int, ...], dtype: str) -> Buffer:
         """A buffer of the workspace."""
         return self._buffer(f"s{len(self.buffers)}", shape, dtype, "work")
 
-    def _dims(self, shape: Sequence[int]) -> tuple[Expr, ...]:
+    def set(self, buffer: Buffer, node: Expr, *before: Expr, **more: Any) -> None:
+        """Every element of a buffer, or of its part at `before`, is that of a node."""
+        dims = self.dims(node.shape)
+        self._add(buffer, (*before, *dims), "=", self.element(node, dims), dims, (), **more)
+
+    def put(self, buffer: Buffer, index: tuple[Expr, ...], value: Expr) -> None:
+        """One element of a buffer."""
+        self._add(buffer, index, "=", value, (), ())
+
+    def taken(self, buffer: Buffer) -> Buffer:
+        """A copy of a buffer, before anything is stored there."""
+        copy, dims = self.work(buffer.shape, buffer.dtype), self.dims(buffer.shape)
+        self._add(copy, dims, "=", load_of(buffer, dims), dims, (), saves=buffer)
+        return copy
+
+    def dims(self, shape: Sequence[int]) -> tuple[Expr, ...]:
+        """Loop variables of the kernels that are made next."""
         result = []
         for n in shape:
             index = self.fresh()
@@ -409,6 +487,10 @@ class Kernels:
     ) -> None:
         self._keep(Elements, buffer, target, dims, reduce, value=value, op=op, **more)
 
+    def keep(self, kernel: Kernel) -> None:
+        """One more kernel."""
+        self.kernels.append(kernel)
+
     def _keep(
         self,
         kind: type[Kernel],
@@ -419,10 +501,9 @@ class Kernels:
         **more: Any,
     ) -> None:
         extents = {i: self._extent[i] for i in (*dims, *reduce)}
-        made = kind(buffer, tuple(target), tuple(dims), tuple(reduce), extents, **more)
-        self.kernels.append(made)
+        self.keep(kind(buffer, tuple(target), tuple(dims), tuple(reduce), extents, **more))
 
-    def _element(self, node: Expr, index: tuple[Expr, ...]) -> Expr:
+    def element(self, node: Expr, index: tuple[Expr, ...]) -> Expr:
         """The scalar expression of `node` at `index`, with an explicit stack."""
         memo = self._memo
         root = (node, index)
@@ -446,6 +527,8 @@ class Kernels:
     def _reader(self, node: Expr, index: tuple[Expr, ...]) -> Any:
         if node in self.stored:
             return _constant(load_of(self.stored[node], index))
+        if node.op is PARAM:
+            return _constant(self.given[node](index))
         if node.op.element is not None:
             if node.op.indices is not None:
                 self._check(node.args[node.op.indices], node.args[0].shape[node.attrs[0]])
@@ -494,8 +577,8 @@ class Kernels:
             return
         if (rows, size) not in self._checked:
             self._checked.add((rows, size))
-            dims = self._dims(rows.shape)
-            row = convert(self._element(rows, dims), "int64")
+            dims = self.dims(rows.shape)
+            row = convert(self.element(rows, dims), "int64")
             self._keep(CheckIndex, self._barrier, (), dims, (), value=row, size=size)
 
 

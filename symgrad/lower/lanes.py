@@ -20,7 +20,7 @@ from symgrad.expr.node import FLOATS, Expr, const
 from symgrad.expr.walk import toposort
 from symgrad.lower.access import accesses_of, rewrite, targets
 from symgrad.lower.hoist import Hoist
-from symgrad.lower.program import Program, statements, unused_name
+from symgrad.lower.program import Program, scopes, statements, unused_name
 from symgrad.lower.scalar import INDEX, LOAD, index_of, load_of, loads, unravel
 from symgrad.lower.statements import (
     Buffer,
@@ -47,21 +47,22 @@ LANES = 8  # partial sums of one accumulation, in an order that no vector width 
 def cut_into_lanes(program: Program, threads: int, tuning: Tuning) -> Program:
     """Loops over points in blocks of lanes, with buffers that are private to a point.
 
-    threads : how many may also share the blocks
+    threads : how many may also share the blocks, of loops that stand in no other
     """
     program = program.copied()
     buffers, by_number = program.buffers, program.by_number
-    result: list[Any] = []
-    for statement in program.body:
-        if _is_candidate(statement, tuning):
-            statement = _flat(statement, by_number, tuning)
-            plan = _Plan(statement, by_number, threads > 1, tuning)
-            if statement.extent and plan.possible():
-                program.indices = plan.apply(buffers, by_number, program.indices)
-                result += [*plan.before, statement, *plan.after]
-                continue
-        result.append(statement)
-    program.body[:] = result
+    for body in scopes(program.body):
+        result: list[Any] = []
+        for statement in body:
+            if _is_candidate(statement, tuning):
+                statement = _flat(statement, by_number, tuning)
+                plan = _Plan(statement, by_number, threads > 1 and body is program.body, tuning)
+                if statement.extent and plan.possible():
+                    program.indices = plan.apply(buffers, by_number, program.indices)
+                    result += [*plan.before, statement, *plan.after]
+                    continue
+            result.append(statement)
+        body[:] = result
     return program
 
 
@@ -111,7 +112,7 @@ def _is_candidate(statement: Any, tuning: Tuning) -> bool:
     stack = [statement]
     while stack:
         loop = stack.pop()
-        if loop.simd or not loop.is_plain:
+        if loop.simd or loop.serial or not loop.is_plain:
             return False
         stack.extend(s for s in loop.body if isinstance(s, Loop))
     return True

@@ -11,8 +11,6 @@ from collections.abc import Callable, Sequence
 from symgrad.expr.node import Expr
 from symgrad.lower import verify
 from symgrad.lower.buffers import place, shrink
-from symgrad.lower.contract import split_contractions
-from symgrad.lower.kernel import Kernel
 from symgrad.lower.kernels import Kernels
 from symgrad.lower.lanes import cut_into_lanes
 from symgrad.lower.program import Program
@@ -48,24 +46,14 @@ def lower(
     Parameters are the argument nodes and results with the C names they will have, how many threads
     may share a loop, whether a BLAS multiplies large matrices, and the thresholds.
     """
-    kernels = Kernels(args, split_contractions(outs, tuning), arg_names, out_names, blas, tuning)
-    kernels.kernels = _checks_first(kernels.kernels)
-    scheduler = Scheduler(kernels, threads)
-    body = scheduler.nest(kernels.kernels, {})
-    inputs = kernels.inputs + [b for b in kernels.data if b.role == "data"]
-    program = Program(inputs, kernels.outputs, kernels.buffers, body, -1, kernels.indices)
+    kernels = Kernels(blas, tuning)
+    inputs, outputs = kernels.graph(args, outs, arg_names, out_names)
+    body = Scheduler(kernels, threads).body()
+    shared = kernels.shared
+    inputs = inputs + [b for b in shared.data if b.role == "data"]
+    program = Program(inputs, outputs, shared.buffers, body, -1, shared.indices)
     verify.after("nest", program, tuning)
     for change in passes(tuning):
         program = change(program, threads, tuning)
         verify.after(change.__name__, program, tuning)
     return program
-
-
-def _checks_first(kernels: list[Kernel]) -> list[Kernel]:
-    """Checks of given indices before everything else: they keep no other loops apart."""
-    written = {k.buffer.number for k in kernels}
-
-    def early(k: Kernel) -> bool:
-        return k.barrier and not any(number in written for number, _ in k.reads())
-
-    return [k for k in kernels if early(k)] + [k for k in kernels if not early(k)]

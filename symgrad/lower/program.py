@@ -150,8 +150,10 @@ def line_of(statement: Any, buffers: Sequence[Buffer]) -> str:
     if isinstance(s, If):
         return f"if {text(s.condition)}:"
     if isinstance(s, While):
-        most = "" if s.most is None else f"  # at most {s.most} rounds"
-        return f"while {text(s.condition)}:{most}"
+        counted = "" if s.index is None else f"rounds counted by {text(s.index)}"
+        most = "" if s.most is None else f"at most {s.most} rounds"
+        notes = ", ".join(filter(None, (most, counted)))
+        return f"while {text(s.condition)}:" + (f"  # {notes}" if notes else "")
     names = {b.number: b.name for b in buffers}
     fields_ = ((f.name, getattr(s, f.name)) for f in fields(s))
     shown = (f"{name}={_shown(value, text, names)}" for name, value in fields_)
@@ -168,6 +170,7 @@ def _head(s: Loop, text: _Speller) -> str:
         f"chunks of {s.chunk_points} points, i{chunk} < {s.chunks}": s.chunks,
         f"shared by {s.members or 'any'} threads": s.shared,
         f"the last {s.in_order} in order": s.in_order,
+        "in order": s.serial,
         "simd": s.simd,
     }
     about = "; ".join(note for note, there in notes.items() if there)
@@ -252,6 +255,19 @@ def bodies_of(body: list[Any]) -> list[list[Any]]:
     for outer in found:  # which grows meanwhile
         for s in outer:
             found.extend(s.bodies())
+    return found
+
+
+def scopes(body: list[Any]) -> list[list[Any]]:
+    """A list of statements, with those inside that run one after another as it does.
+
+    They stand in branches and in loops whose rounds come in order, and in no others.
+    """
+    found = [body]
+    for outer in found:  # which grows meanwhile
+        for s in outer:
+            if not isinstance(s, Loop) or s.serial:
+                found.extend(s.bodies())
     return found
 
 

@@ -22,7 +22,7 @@ from symgrad.lower import product
 from symgrad.lower.axes import AxisClasses
 from symgrad.lower.kernel import CheckIndex, Contract, Kernel
 from symgrad.lower.kernels import Kernels
-from symgrad.lower.scalar import INDEX, indices_of, loads, steps_of
+from symgrad.lower.scalar import indices_of, loads, steps_of
 from symgrad.lower.statements import Buffer, Loop, Merge, Store, Zero
 from symgrad.lower.stream import (
     ChunkSums,
@@ -48,6 +48,7 @@ class Scheduler:
     """Puts kernels into loops.
 
     threads : how many may share the next loop
+    order : the kernels in the order of the text, as far as nothing is fused
     windows : the streams that are open
     """
 
@@ -56,11 +57,16 @@ class Scheduler:
         self.kernels = kernels
         self.tuning = kernels.tuning
         self.buffers = {b.number: b for b in kernels.buffers}
-        self.classes = AxisClasses(kernels)
-        self.streams = choose_streams(self.classes, kernels.kernels, self.buffers, self.tuning)
+        self.order = _checks_first(kernels.kernels)
+        self.classes = AxisClasses(self.order, kernels.together, kernels.begin)
+        self.streams = choose_streams(self.classes, self.order, self.buffers, self.tuning)
         self.windows: dict[Expr, Window] = {}
 
     # ---- nesting -----------------------------------------------------------------------------
+
+    def body(self) -> list[Any]:
+        """Loops and statements for all kernels."""
+        return self.nest(self.order, {})
 
     def nest(self, kernels: Sequence[Kernel], bound: dict[Expr, Expr]) -> list:
         """Loops and statements for `kernels`, inside loops over the classes in `bound`.
@@ -319,7 +325,7 @@ class Scheduler:
         target = writer.target
         for theirs, i in zip(target, index, strict=False):
             if theirs is mine[0]:
-                return i is not None and i.op is INDEX and self.classes.find(i) is axis
+                return i in self.classes.parent and self.classes.find(i) is axis
         return False
 
     def _outer(self, k: Kernel, free: list[Expr]) -> Expr:
@@ -358,7 +364,8 @@ class Scheduler:
     def _statements(self, k: Kernel, bound: dict[Expr, Expr]) -> list[Any]:
         scope = _Scope(self, bound)
         if not isinstance(k, Contract):
-            return [k.statement(scope)]
+            made = k.statement(scope)
+            return made if isinstance(made, list) else [made]
         p = k.product
         axes = (k.target.index(p.row), k.target.index(p.column))
         buffer = scope.sum_here(k.buffer)
@@ -431,6 +438,19 @@ class _Scope:
 
     def sum_here(self, buffer: Buffer) -> Buffer:
         return self.scheduler._sum_in_chunk(buffer)
+
+    def body(self, kernels: Kernels) -> list[Any]:
+        return Scheduler(kernels, threads=1).body()
+
+
+def _checks_first(kernels: Sequence[Kernel]) -> list[Kernel]:
+    """Checks of given indices before everything else: they keep no other loops apart."""
+    written = {k.buffer.number for k in kernels}
+
+    def early(k: Kernel) -> bool:
+        return k.barrier and not any(number in written for number, _ in k.reads())
+
+    return [k for k in kernels if early(k)] + [k for k in kernels if not early(k)]
 
 
 def _shareable(members: Sequence[Kernel], tuning: Tuning) -> bool:

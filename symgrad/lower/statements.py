@@ -470,6 +470,8 @@ class Loop(Statement):
     shared : whether its rounds, each with arrays of its own, may be taken by several threads
     in_order : how many statements at the end of its body, each of which may only begin when that
         of the round before is over
+    serial : whether each round reads what the one before has left: all rounds come in order, and
+        its body is as a program of its own
     team : where each of `members` threads has its part of the workspace
     """
 
@@ -489,6 +491,7 @@ class Loop(Statement):
     chunk: Expr | None = None
     shared: bool = False
     in_order: int = 0
+    serial: bool = False
     team: Buffer | None = None
     members: int = 0
 
@@ -530,11 +533,15 @@ class While(Statement):
 
     most : how many rounds there may be, None for any number. Where the condition still holds behind
         so many, the function leaves with status 3.
+    index : a variable that counts the rounds, from 0 on, inside of the body
     """
 
     condition: Expr
     body: list[Any] = field(default_factory=list)
     most: int | None = None
+    index: Expr | None = None
+
+    aside = ("index",)
 
     def bodies(self) -> tuple[list[Any], ...]:
         return (self.body,)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
 from symgrad.expr.node import FLOATS, Expr, const
 from symgrad.expr.walk import substitute, toposort
 from symgrad.lower.lanes import COSTLY, LANES
-from symgrad.lower.program import Program, statements
+from symgrad.lower.program import Program, scopes, statements
 from symgrad.lower.scalar import is_next, loads
 from symgrad.lower.statements import Loop, Store
 from symgrad.lower.tuning import Tuning
@@ -21,7 +22,7 @@ def leave_out_zeros(program: Program, threads: int, tuning: Tuning) -> Program:
     """
     program = program.copied()
     stack: list[tuple[Loop, Loop | None]] = []  # with the next loop around it, inside the lanes
-    for top in program.body:
+    for top in itertools.chain(*scopes(program.body)):
         if isinstance(top, Loop) and top.lanes:
             stack += [(s, None) for s in top.body if isinstance(s, Loop)]
     while stack:
@@ -47,7 +48,10 @@ def split_sums(program: Program, threads: int, tuning: Tuning) -> Program:
     while stack:
         statements_ = stack.pop()
         for position, loop in reversed(list(enumerate(statements_))):
-            if not isinstance(loop, Loop) or loop.lanes:
+            if not isinstance(loop, Loop) or loop.serial:
+                stack.extend(loop.bodies())
+                continue
+            if loop.lanes:
                 continue
             stack.append(loop.body)
             sums = [s for s in loop.body if _is_sum_over(s, loop.index)]

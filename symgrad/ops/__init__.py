@@ -4,8 +4,21 @@ OWN has the rows that come with symgrad; others may have been registered from ou
 """
 
 from symgrad.expr.op import OPS
-from symgrad.ops import einsum, elementwise, linalg, linear, reduce, scan
+from symgrad.ops import (
+    control,
+    einsum,
+    elementwise,
+    linalg,
+    linear,
+    normal,
+    reduce,
+    scan,
+    threefry,
+)
 
 OWN = frozenset(OPS.values())
 
-__all__ = ["OWN", "einsum", "elementwise", "linalg", "linear", "reduce", "scan"]
+__all__ = [
+    "OWN", "control", "einsum", "elementwise", "linalg", "linear", "normal", "reduce", "scan",
+    "threefry",
+]  # fmt: skip

@@ -16,6 +16,7 @@ from symgrad.boundary import ArrayType, Binding, check_call
 from symgrad.errors import (
     CompileError,
     CompilerNotFoundError,
+    LoopLimitError,
     NoCompilerWarning,
     OutOfRangeError,
     SymgradWarning,
@@ -128,6 +129,8 @@ def raise_status(status: int, name: str) -> None:
         raise OutOfRangeError(
             f"{name}: an index is outside its axis, or an integer has a negative integer power"
         )
+    if status == 3:
+        raise LoopLimitError(f"{name}: a while loop did not end within its limit of rounds")
     raise np.linalg.LinAlgError(f"{name}: a matrix is singular or not positive definite")
 
 

@@ -12,6 +12,7 @@ from symgrad.trace.handle import as_expr
 from symgrad.trace.numpy_api import supported_names
 from symgrad.trace.record import function_name, record
 from symgrad.trace.scipy_api import (
+    give,
     log_softmax,
     logsumexp,
     polygamma,
@@ -32,7 +33,7 @@ from symgrad.trace.tracer import (
 
 __all__ = [
     "CURRENT", "NO_TRACE", "SUPPORTED", "ArrayTracer", "ScalarTracer", "Tracer", "argument",
-    "as_expr", "function_name", "is_nested", "is_python", "is_tracing", "log_softmax", "logsumexp",
-    "polygamma", "record", "softmax", "solve_triangular", "supported_names",
+    "as_expr", "function_name", "give", "is_nested", "is_python", "is_tracing", "log_softmax",
+    "logsumexp", "polygamma", "record", "softmax", "solve_triangular", "supported_names",
     "take", "wrap",
 ]  # fmt: skip

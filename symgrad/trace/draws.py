@@ -55,7 +55,8 @@ class Draws:
             source, site = found
             message = (
                 f"{name} draws from {source} while it is traced: the numbers would be constants, "
-                "the same in every call. Draw before the call, and pass the numbers as an argument"
+                "the same in every call. Use symgrad.random with a key as an argument, or draw "
+                "before the call and pass the numbers"
             )
             raise UnsupportedError(at_user_line(message, site))
 

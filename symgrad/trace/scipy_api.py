@@ -23,7 +23,7 @@ from symgrad.trace.state import fail
 from symgrad.trace.tracer import Tracer, weak_operand, wrap
 
 
-def _give(result: Expr, *given: Any) -> Any:
+def give(result: Expr, *given: Any) -> Any:
     """A tracer if any argument was one, else the number or array."""
     if any(isinstance(v, Tracer) or contains_tracer(v) for v in given):
         return wrap(result)
@@ -55,7 +55,7 @@ def logsumexp(a: Any, axis: Any = None, b: Any = None, keepdims: bool = False) -
         result = bind("logsumexp", x + bind("log", weights), attrs=(axes,))
     else:
         result = _weighted(x, weights, axes)
-    return _give(keep(result, x, axes, keepdims), a, b)
+    return give(keep(result, x, axes, keepdims), a, b)
 
 
 def _weighted(x: Expr, weights: Expr, axes: tuple[int, ...]) -> Expr:
@@ -76,7 +76,7 @@ def _weighted(x: Expr, weights: Expr, axes: tuple[int, ...]) -> Expr:
 def softmax(x: Any, axis: Any = None) -> Any:
     """exp(x) / Σ exp(x) along `axis`, without overflow."""
     e = as_float(as_expr(x))
-    return _give(bind("softmax", e, attrs=(axes_of(axis, e, "softmax"),)), x)
+    return give(bind("softmax", e, attrs=(axes_of(axis, e, "softmax"),)), x)
 
 
 def log_softmax(x: Any, axis: Any = None) -> Any:
@@ -84,7 +84,7 @@ def log_softmax(x: Any, axis: Any = None) -> Any:
     e = as_float(as_expr(x))
     axes = axes_of(axis, e, "log_softmax")
     total = keep(bind("logsumexp", e, attrs=(axes,)), e, axes, True)
-    return _give(e - broadcast_to(total, e.shape), x)
+    return give(e - broadcast_to(total, e.shape), x)
 
 
 def solve_triangular(
@@ -107,14 +107,14 @@ def solve_triangular(
     transposed = trans in (1, "T", 2, "C")
     attrs = (bool(lower), transposed, bool(unit_diagonal))
     result = bind("solve_triangular", m, y, attrs=attrs)
-    return _give(reshape(result, result.shape[:-1]) if vector else result, a, b)
+    return give(reshape(result, result.shape[:-1]) if vector else result, a, b)
 
 
 def polygamma(n: Any, x: Any) -> Any:
     """The n-th derivative of digamma; `n` is a plain integer, the result float64."""
     e = to(as_expr(x), "float64")
     order = float(operator.index(n))
-    return _give(bind("polygamma", ufuncs.convert(order, e.dtype, e.shape), e), x)
+    return give(bind("polygamma", ufuncs.convert(order, e.dtype, e.shape), e), x)
 
 
 def take(a: Any, indices: Any, axis: Any = None) -> Any:
@@ -134,4 +134,4 @@ def take(a: Any, indices: Any, axis: Any = None) -> Any:
         index = index.astype(np.int64)
     place = axes_of(axis, x, "take")[0]
     items = indexing.parse(x.shape, (slice(None),) * place + (index,))
-    return _give(indexing.get(x, items), a, indices)
+    return give(indexing.get(x, items), a, indices)

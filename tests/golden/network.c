@@ -249,6 +249,9 @@ int value_and_grad_network(const double *restrict W1, const double *restrict b1,
         for (ptrdiff_t l3 = 0; l3 < 40; ++l3) {
             s19[l3] = log(s18[l3]) + t3[l3];
             t4[l3] = 0.005 * s21[l3];
+        }
+        SG_SIMD
+        for (ptrdiff_t l3 = 0; l3 < 40; ++l3) {
             t5[l3] = s16[l3] == (-(double)INFINITY);
         }
         for (ptrdiff_t i20 = 0; i20 < 4; ++i20) {

@@ -249,6 +249,9 @@ int value_and_grad_network(const float *restrict W1, const float *restrict b1, c
         for (ptrdiff_t l3 = 0; l3 < 40; ++l3) {
             s19[l3] = logf(s18[l3]) + t3[l3];
             t4[l3] = 0.005f * s21[l3];
+        }
+        SG_SIMD
+        for (ptrdiff_t l3 = 0; l3 < 40; ++l3) {
             t5[l3] = s16[l3] == (-(float)INFINITY);
         }
         for (ptrdiff_t i20 = 0; i20 < 4; ++i20) {

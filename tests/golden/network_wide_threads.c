@@ -253,6 +253,9 @@ int value_and_grad_network(const double *restrict W1, const double *restrict b1,
             for (ptrdiff_t l10 = 0; l10 < 64; ++l10) {
                 s21[l10] = log(s20[l10]) + t4[l10];
                 t5[l10] = 0.001953125 * s23[(i10 + l10)];
+            }
+            SG_SIMD
+            for (ptrdiff_t l10 = 0; l10 < 64; ++l10) {
                 t6[l10] = s18[l10] == (-(double)INFINITY);
             }
             for (ptrdiff_t i18 = 0; i18 < 10; ++i18) {

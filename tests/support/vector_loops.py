@@ -9,8 +9,44 @@ from __future__ import annotations
 import re
 
 _DECLARED = re.compile(r"(?m)^extern \w+ (?:sg_vector_)?(\w+)\(.*\bsimd\(")  # for vectors
+_TYPED = re.compile(r"(?m)^extern (?=\w+ (?:sg_vector_)?(\w+)\(.*\bsimd\()(\w+)")
 _PLAIN = re.compile(r"\bsg_(select|bits_of|mod|imod|ifloor_divide|floor_divide|ipow)(32|f)?\b")
 _STATEMENTS = re.compile(r"^\s*(if \()?sg_\w+\(")  # calls of functions with loops of their own
+
+
+_ARRAY = re.compile(
+    r"(?:^|[(,]\s*|\s)(?:const )?(double|float|bool|int32_t|int64_t|ptrdiff_t) "
+    r"(?:\*(?:const |restrict )*(\w+)|(\w+)\[)"
+)
+_BYTES = {"double": 8, "float": 4, "bool": 1, "int32_t": 4, "int64_t": 8, "ptrdiff_t": 8}
+
+
+def mixed_vectors(c: str) -> list[str]:
+    """First lines of loops over lanes that call such functions beside elements of other lengths.
+
+    Compilers make vectors of so many elements as the shortest ones allow, so of more than a block
+    may have: its rest is numbers.
+    """
+    declared = dict(_TYPED.findall(c))
+    if not declared:
+        return []
+    calling = re.compile(rf"\b({'|'.join(declared)})\(")
+    widths: dict[str, set[int]] = {}
+    for kind, pointer, array in _ARRAY.findall(c):
+        widths.setdefault(pointer or array, set()).add(_BYTES[kind])
+    found: list[str] = []
+    for loop in re.finditer(r"SG_SIMD\n *for \(ptrdiff_t l\d[^{]*\{\n([^{}]*)\}", c):
+        calls = calling.findall(loop[1])
+        if not calls:
+            continue
+        wanted = {_BYTES[declared[name]] for name in calls}
+        touched: set[int] = set()
+        for name in re.findall(r"\b(\w+)\[", loop[1]):
+            if len(widths.get(name, ())) == 1:  # one name may stand for two arrays in two places
+                touched |= widths[name]
+        if len(wanted | touched) > 1:
+            found.append(loop[1].strip().splitlines()[0])
+    return found
 
 
 def undecided_calls(c: str) -> list[str]:

@@ -241,14 +241,20 @@ class Machine:
         return lambda: self._run(then if holds() else orelse)
 
     def _while(self, s: While) -> Thunk:
-        holds, body = self._condition(s), self.body(s.body, None)
+        holds = self._condition(s)
+        slot = None if s.index is None else self.slot(s.index)
+        body = self.body(s.body, None)
 
         def run() -> None:
             done = 0
             while holds():
                 if done == s.most:
                     raise Stop(3)
+                if slot is not None:
+                    self.env[slot] = done
                 self._run(body)
+                if slot is not None:
+                    self.env[slot] = None
                 done += 1
 
         return run

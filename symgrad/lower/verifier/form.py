@@ -24,6 +24,8 @@ def form(p: View) -> Iterator[str]:
     for loop, _ in p.loops:
         if loop.extent < 0 or loop.step < 1 or loop.lanes < 0 or loop.lanes > max(loop.extent, 0):
             yield f"loop i{loop.index.attrs[0]}: extent {loop.extent}, step, or lanes {loop.lanes}"
+        if loop.serial and (loop.lanes or loop.chunks or loop.simd or loop.shared):
+            yield f"loop i{loop.index.attrs[0]} comes in order, and all at once"
         if (loop.lanes or loop.chunks) and not loop.is_plain:
             yield f"loop i{loop.index.attrs[0]} has lanes and a start, a stop or a step"
     for s, path in p.leaves:
@@ -60,8 +62,12 @@ def scope(p: View) -> Iterator[str]:
         if any(outer.index is loop.index for outer in path):
             yield f"loop i{loop.index.attrs[0]} inside a loop over the same variable"
     chunks = {loop.chunk for loop, _ in p.loops if loop.chunk is not None}
-    for s, path in p.leaves:  # what is flushed stands in the chunk
-        yield from _unbound(s.exprs(), path, type(s).__name__, chunks if type(s) is Flush else ())
+    counters = {s.index for s, _ in p.leaves if isinstance(s, While) and s.index is not None}
+    for (s, path), around in zip(p.leaves, p.around, strict=True):
+        more = chunks if type(s) is Flush else set()  # what is flushed stands in the chunk
+        if counters:
+            more = more | {w.index for w, _ in around if isinstance(w, While)}
+        yield from _unbound(s.exprs(), path, type(s).__name__, more)
     root = id(p.program.body)
     for number, places in p.of_buffer.items():
         buffer, home = p.buffers[number], root

@@ -1,0 +1,265 @@
+"""Branches and loops: the kernels of control nodes, with those of their bodies inside.
+
+A body is a graph of its own, and so are its kernels: its loops are fused and cut as everywhere, but
+never with what stands around the branch or the loop. What it reads of its operands it reads where
+they are: a row of `xs` is an index, not a copy.
+
+A carry is an array that the rounds have in common. A round takes what it reads of it in an array
+of its own before anything new is stored there; where each element only follows from the old one in
+its place, a loop takes and stores one after the other, and that array becomes a variable.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from symgrad.errors import InternalError
+from symgrad.expr.node import Expr, const
+from symgrad.expr.op import Op
+from symgrad.expr.walk import toposort
+from symgrad.lower.kernel import Control
+from symgrad.lower.scalar import load_of, loads
+from symgrad.lower.statements import Buffer, If, Loop, While, Zero
+from symgrad.ops.control import SCAN, SWITCH, WHILE, Body
+from symgrad.ops.elementwise import CONVERT, less_equal, minimum
+
+if TYPE_CHECKING:
+    from symgrad.lower.kernels import Kernels
+
+_COPIED_ELEMENTS = 64  # of a result that a loop had better carry in an array of its own
+
+Results = Mapping[int, Expr]  # the results of a node that are read, by position
+First = Mapping[Expr, Buffer]  # the outputs of the function that are a node
+
+
+def read_often(node: Expr) -> Sequence[Expr]:
+    """The operands that bodies read, perhaps in each round: better computed before."""
+    return _READ_OFTEN[node.op](node.args, *node.attrs) if node.op in _READ_OFTEN else ()
+
+
+def add(kernels: Kernels, node: Expr, results: Results, first: First) -> None:
+    """The kernels of a control node; its results are in `kernels.stored` then.
+
+    InternalError where no body stands for what only one side needs.
+    """
+    if node.op not in _ADD:
+        raise InternalError(f"{node.name} was not made a switch before lowering")
+    _ADD[node.op](kernels, node, results, first)
+
+
+# ---- loops ---------------------------------------------------------------------------------------
+
+
+def _scan(kernels: Kernels, node: Expr, results: Results, first: First) -> None:
+    body, consts, carry, length, reverse, counted = node.attrs
+    operands = list(node.args)
+    last: Expr = const(length, "int64")
+    stop = None
+    if counted:
+        last = stop = minimum(kernels.element(operands.pop(0), ()), length)
+    states = _states(kernels, operands[consts : consts + carry], results, first)
+    ys = _arrays(kernels, results, first, carry)
+    if length:
+        t = kernels.fresh()
+        row = last - const(1, "int64") - t if reverse else t
+        inner = kernels.inside()
+        _give(kernels, inner, body.params, operands[:consts])
+        for p, x in zip(body.params[consts + carry :], operands[consts + carry :], strict=True):
+            inner.given[p] = functools.partial(_row, kernels, x, row)
+        _round(inner, body, consts, states, ys, row)
+
+        def made(statements: list[Any]) -> list[Any]:
+            zeros = [Zero(y) for y in ys.values()] if counted else []
+            return [*zeros, Loop(t, length, statements, stop=stop, serial=carry > 0)]
+
+        exprs = (last,)
+        _keep(kernels, [inner], [*states, *ys.values()], states, exprs, made)
+    _hand_out(kernels, results, first, states, ys)
+
+
+def _while(kernels: Kernels, node: Expr, results: Results, first: First) -> None:
+    test, body, consts, limit = node.attrs
+    fixed, start = node.args[:consts], node.args[consts:]
+    states = _states(kernels, start, results, first)
+    rounds = len(start)  # the position of their number
+    ys = _arrays(kernels, results, first, rounds + 1)
+    t = kernels.fresh()
+    inner = kernels.inside()
+    _give(kernels, inner, body.params, fixed)
+    if limit != 0:
+        _round(inner, body, consts, states, {k - 1: y for k, y in ys.items()}, t)
+    done = {}
+    if rounds in results:
+        count = done[rounds] = _place(kernels, results[rounds], first)
+        kernels.set(count, const(0, "int64"))
+        inner.put(count, (), t + const(1, "int64"))
+    tests = [kernels.inside(), kernels.inside()]
+    conditions = []
+    for tester in tests:
+        _give(kernels, tester, test.params, fixed)
+        for p, state in zip(test.params[consts:], states, strict=True):
+            tester.stored[p] = state
+        (value,) = tester.values(test.outs)
+        conditions.append(tester.element(value, ()))
+    condition = conditions[0]
+    again: list[Buffer] = []
+    if tests[0].kernels:
+        go = kernels.work((), "bool")
+        again = [go]
+        for tester, value in zip(tests, conditions, strict=True):
+            tester.put(go, (), value)
+        condition = load_of(go, ())
+
+    def made(before: list[Any], behind: list[Any], statements: list[Any]) -> list[Any]:
+        zeros = [Zero(y) for y in ys.values()]
+        loop = While(condition, [*statements, *behind], limit, t)
+        return [*zeros, *before, loop]
+
+    written = [*states, *ys.values(), *done.values(), *again]
+    _keep(kernels, [*tests, inner], written, [*states, *done.values()], conditions, made)
+    _hand_out(kernels, results, first, states, {**ys, **done})
+
+
+def _row(kernels: Kernels, x: Expr, row: Expr, index: tuple[Expr, ...]) -> Expr:
+    return kernels.element(x, (row, *index))
+
+
+def _states(
+    kernels: Kernels, start: Sequence[Expr], results: Results, first: First
+) -> list[Buffer]:
+    """Arrays that the rounds have in common, with what the first one finds there."""
+    states = []
+    for k, node in enumerate(start):
+        out = first.get(results[k]) if k in results else None
+        large = out is not None and out.size > _COPIED_ELEMENTS
+        state = out if large and out is not None else kernels.work(node.shape, node.dtype)
+        kernels.set(state, node)
+        states.append(state)
+    return states
+
+
+def _round(
+    inner: Kernels,
+    body: Body,
+    consts: int,
+    states: Sequence[Buffer],
+    ys: Mapping[int, Buffer],
+    row: Expr,
+) -> None:
+    """One round: what it reads of the carry, what it computes, and what it stores at the end."""
+    needed = set(toposort(body.outs))
+    for k, (p, state) in enumerate(zip(body.params[consts:], states, strict=False)):
+        passed_on = body.outs[k] is p or p not in needed
+        inner.stored[p] = state if passed_on else inner.taken(state)
+    values = inner.values(body.outs)
+    for k, y in ys.items():
+        inner.set(y, values[k], row)
+    for k, (p, state) in enumerate(zip(body.params[consts:], states, strict=False)):
+        if body.outs[k] is not p:
+            inner.set(state, values[k], replaces=True)
+
+
+# ---- branches ------------------------------------------------------------------------------------
+
+
+def _switch(kernels: Kernels, node: Expr, results: Results, first: First) -> None:
+    index, *operands = node.args
+    (bodies,) = node.attrs
+    targets = _arrays(kernels, results, first, 0)
+    sides = []
+    for body in bodies:
+        inner = kernels.inside()
+        _give(kernels, inner, body.params, operands)
+        values = inner.values(body.outs)
+        for k, target in targets.items():
+            inner.set(target, values[k])
+        sides.append(inner)
+    conditions: list[Expr] = []  # that it is this side, or one before it
+    if len(bodies) == 2 and index.op is CONVERT and index.args[0].dtype == "bool":
+        sides.reverse()
+        conditions = [kernels.element(index.args[0], ())]
+    else:
+        at = kernels.element(index, ())
+        conditions = [less_equal(at, k) for k in range(len(bodies) - 1)]
+
+    def made(*statements: list[Any]) -> list[Any]:
+        *others, whole = statements
+        for condition, side in zip(reversed(conditions), reversed(others), strict=True):
+            whole = [If(condition, side, whole)]
+        return whole
+
+    _keep(kernels, sides, targets.values(), (), conditions, made)
+    _hand_out(kernels, results, first, (), targets)
+
+
+# ---- what they have in common --------------------------------------------------------------------
+
+
+def _give(
+    kernels: Kernels, inner: Kernels, params: Sequence[Expr], operands: Sequence[Expr]
+) -> None:
+    """Parameters that are read where the operands are."""
+    for p, operand in zip(params, operands, strict=False):
+        if operand in kernels.stored:
+            inner.stored[p] = kernels.stored[operand]
+        else:
+            inner.given[p] = functools.partial(kernels.element, operand)
+
+
+def _arrays(kernels: Kernels, results: Results, first: First, begin: int) -> dict[int, Buffer]:
+    """Where the results from position `begin` on are put."""
+    return {k: _place(kernels, r, first) for k, r in sorted(results.items()) if k >= begin}
+
+
+def _place(kernels: Kernels, result: Expr, first: First) -> Buffer:
+    return first.get(result) or kernels.work(result.shape, result.dtype)
+
+
+def _keep(
+    kernels: Kernels,
+    bodies: Sequence[Kernels],
+    written: Iterable[Buffer],
+    carried: Iterable[Buffer],
+    exprs: Iterable[Expr],
+    made: Callable[..., list[Any]],
+) -> None:
+    """The kernel itself."""
+    every = list(written)
+    read = {b.number for b in carried}
+    read |= {n.attrs[0] for n in loads(tuple(exprs))} - {b.number for b in every}
+    own = min(inner.begin for inner in bodies)
+    for inner in bodies:
+        read |= {number for k in inner.kernels for number, _ in k.reads() if 0 <= number < own}
+    uses = [b for b in kernels.buffers if b.number in read]
+    target = every[0] if every else kernels.work((), "bool")
+    kernels.keep(
+        Control(target, (), (), (), {}, bodies=tuple(bodies), build=made, uses=uses, results=every)
+    )
+
+
+def _hand_out(
+    kernels: Kernels,
+    results: Results,
+    first: First,
+    states: Sequence[Buffer],
+    others: Mapping[int, Buffer],
+) -> None:
+    """Results are read where they are, and copied to outputs of the function."""
+    for k, result in results.items():
+        buffer = others[k] if k in others else states[k]
+        kernels.stored[result] = buffer
+        out = first.get(result)
+        if out is not None and out is not buffer:
+            kernels.set(out, result)
+
+
+_ADD: dict[Op, Callable[..., None]] = {SCAN: _scan, WHILE: _while, SWITCH: _switch}
+_READ_OFTEN: dict[Op, Callable[..., Sequence[Expr]]] = {
+    SCAN: lambda args, body, consts, carry, length, reverse, counted: (
+        *args[: consts + counted], *args[consts + counted + carry :]
+    ),
+    WHILE: lambda args, test, body, consts, limit: args[:consts],
+    SWITCH: lambda args, bodies: [a for a in args[1:] if a.ndim],
+}  # fmt: skip

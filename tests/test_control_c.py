@@ -1,0 +1,504 @@
+"""Branches and loops in C: what it computes, against the same rounds run by plain Python.
+
+A body is a function in NumPy. It is traced for the loop program, and called as it is for the truth.
+Every program is verified behind each pass and, where it is small, run on checked memory.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pytest
+
+import symgrad as sg
+from support.codegen import expanded, program_of, run_c
+from support.tunings import SHORT_STREAMS, SMALL_TILES, TINY, TINY_LOOPS
+from symgrad.emit.c import emit
+from symgrad.expr.node import Expr, arg, bind, const
+from symgrad.lower.tuning import HOST_TUNING, Tuning
+from symgrad.machines import find_machine
+from symgrad.ops.control import Body, scan, switch, while_loop
+
+F, I = "float64", "int64"  # noqa: E741
+TUNINGS = {
+    "host": HOST_TUNING,
+    "tiny": TINY,
+    "tiny loops": TINY_LOOPS,
+    "tiles": SMALL_TILES,
+    "streams": SHORT_STREAMS,
+    "small": Tuning.of(find_machine("cortex_m4")),
+}
+
+
+def body(f: Callable[..., Any], *like: np.ndarray) -> Body:
+    """A function of NumPy as a body for arguments like these."""
+    graph = sg.trace(f, *like).simplify()
+    return Body.close(graph.args, expanded(graph.outs))
+
+
+@dataclass
+class Case:
+    """A loop or branch: its arguments, its results as nodes and as Python has them."""
+
+    args: list[Expr] = field(default_factory=list)
+    values: list[np.ndarray] = field(default_factory=list)
+    outs: list[Expr] = field(default_factory=list)
+    expected: list[np.ndarray] = field(default_factory=list)
+    status: int = 0
+
+    def arguments(self, *values: Any) -> list[Expr]:
+        arrays = [np.asarray(v) for v in values]
+        nodes = [arg(len(self.args) + k, v.shape, str(v.dtype)) for k, v in enumerate(arrays)]
+        self.args += nodes
+        self.values += arrays
+        return nodes
+
+
+def loop(f, consts=(), carry=(), xs=(), length=None, reverse=False, count=None) -> Case:
+    """A scan of `f(*consts, *carry, *rows)`, which returns the carry and the ys, two tuples."""
+    case = Case()
+    groups = [[np.asarray(v) for v in group] for group in (consts, carry, xs)]
+    nodes = [case.arguments(*group) for group in groups]
+    length = len(xs[0]) if length is None else length
+    given = None if count is None else case.arguments(np.int64(count))[0]
+    like = [*groups[0], *groups[1], *[np.zeros(x.shape[1:], x.dtype) for x in groups[2]]]
+    case.outs = scan(body(f, *like), *nodes, length, reverse=reverse, count=given)
+    state = groups[1]
+    ys = [np.zeros(o.shape, o.dtype) for o in case.outs[len(state) :]]
+    for t in range(length if count is None else count)[:: -1 if reverse else 1]:
+        state, rows = f(*groups[0], *state, *[x[t] for x in groups[2]])
+        for y, row in zip(ys, rows, strict=True):
+            y[t] = row
+    case.expected = [*map(np.asarray, state), *ys]
+    return case
+
+
+def agree(cases: dict[str, Case], tuning: Tuning = HOST_TUNING, threads: int = 1, **options) -> str:
+    """All cases in one function in C; each alone is verified and interpreted."""
+    for case in cases.values():
+        program_of(case.args, case.outs, tuning=tuning, threads=threads)
+    args = [a for case in cases.values() for a in case.args]
+    outs = [o for case in cases.values() for o in case.outs]
+    values = {a: v for case in cases.values() for a, v in zip(case.args, case.values, strict=True)}
+    program = program_of(args, outs, tuning=tuning, threads=threads)
+    source = emit(program, "f", tuning=tuning)
+    status, got = run_c(source, args, outs, values, threads=threads, **options)
+    assert status == 0
+    results = iter(got)
+    for name, case in cases.items():
+        for k, e in enumerate(case.expected):
+            g = next(results)
+            tolerance = 2e-5 if g.dtype == np.float32 else 1e-12
+            np.testing.assert_allclose(
+                g, e, rtol=tolerance, atol=tolerance, err_msg=f"{name}, result {k}\n{source.c}"
+            )
+    return source.c
+
+
+def rng(name: str) -> np.random.Generator:
+    return np.random.default_rng(zlib.crc32(name.encode()))
+
+
+# ---- bodies --------------------------------------------------------------------------------------
+
+
+def decay(a, m, x):
+    new = m * a + np.exp(x)
+    return (new,), (new * new, m)
+
+
+def garch(omega, alpha, beta, s, total, r):
+    new = omega + alpha * r * r + beta * s
+    return (new, total + np.log(new) + r * r / new), (new,)
+
+
+def kalman(F, Q, h, m, P, ll, y):
+    m, P = F @ m, F @ P @ F.T + Q
+    v, s = y - h @ m, h @ P @ h + 0.3
+    k = P @ h / s
+    return (m + k * v, P - np.outer(k, h @ P), ll - 0.5 * (np.log(s) + v * v / s)), (m, s)
+
+
+def hmm(A, a, b):
+    z = a[:, None] + A
+    top = np.max(z, axis=0)
+    return (b + top + np.log(np.sum(np.exp(z - top), axis=0)),), ()
+
+
+def swapped(a, b, c, x):
+    return (b, c, a + x), (a, x)
+
+
+def turned(v, x):
+    return (v[::-1] + x,), (v,)
+
+
+def rolled(v, w, x):
+    """Each element follows from others of both arrays."""
+    return (np.concatenate([w[1:], v[:1]]) * 0.9, v + x), (v * w,)
+
+
+def mixed(k, b, s, x):
+    """An integer and a bool beside a float."""
+    k = k + 1
+    b = np.logical_xor(b, x > 0.5)
+    return (k, b, s + np.where(b, x, -x) * k), (k, b)
+
+
+def picks(table, where, s, x):
+    """A gather with an index that is known when C runs."""
+    return (s * 0.5 + table[where] * x,), (table[where] + s,)
+
+
+def walks(after, k, total, x):
+    """A gather with an index that is carried."""
+    k = after[k]
+    return (k, total + x * k), (k,)
+
+
+def solves(A, v, x):
+    new = np.linalg.solve(A + np.eye(3) * x, v)
+    return (new / (1 + np.sum(new * new)),), (new,)
+
+
+def factors(P, x):
+    L = np.linalg.cholesky(P)
+    return (L @ L.T * 0.5 + np.eye(3) * x,), (L,)
+
+
+def reduces(m, x):
+    """Sums, maxima, positions of maxima, running sums."""
+    top, at = np.max(m * x), np.argmax(m + x)
+    new = np.cumsum(m * 0.1) + np.sum(np.exp(x)) / (3 + top) + at
+    return (new / (1 + np.max(np.abs(new))),), (top, at, np.sum(new))
+
+
+def multiplies(W, V, b, h, x):
+    h = np.tanh(W @ h + V @ x + b)
+    return (h,), (np.sum(h * h),)
+
+
+def squares(W, X, x):
+    X = W @ X * 0.01 + x
+    return (X / (1 + np.max(np.abs(X))),), (np.sum(X, axis=0),)
+
+
+def small_cases() -> dict[str, Case]:
+    r = rng("small")
+    n = r.normal
+    F2, Q2 = np.array([[1, 0.1], [0, 1]]), np.eye(2) * 0.1
+    spd = np.eye(3) * 3 + r.random((3, 3)) * 0.1
+    spd = spd + spd.T
+    found = {
+        "scalar": loop(decay, [0.5], [1.0], [n(size=9)]),
+        "reverse": loop(decay, [0.5], [1.0], [n(size=9)], reverse=True),
+        "vector": loop(decay, [r.random(5)], [n(size=5)], [n(size=(7, 5))]),
+        "matrix": loop(decay, [r.random((2, 3))], [n(size=(2, 3))], [n(size=(4, 2, 3))]),
+        "float32": loop(decay, [np.float32(0.5)], [np.float32(1)], [n(size=6).astype("float32")]),
+        "garch": loop(garch, [0.1, 0.2, 0.7], [0.3, 0.0], [n(size=8)]),
+        "kalman": loop(kalman, [F2, Q2, np.array([1.0, 0])], [n(size=2), np.eye(2), 0.0],
+                       [n(size=8)]),
+        "hmm": loop(hmm, [n(size=(4, 4))], [n(size=4)], [n(size=(5, 4))]),
+        "swapped scalars": loop(swapped, (), [1.0, 2.0, 3.0], [n(size=5)]),
+        "swapped vectors": loop(swapped, (), n(size=(3, 4)), [n(size=(5, 4))]),
+        "turned": loop(turned, (), [n(size=5)], [n(size=(3, 5))], reverse=True),
+        "rolled": loop(rolled, (), n(size=(2, 5)), [n(size=(4, 5))]),
+        "mixed": loop(mixed, (), [np.int64(3), np.bool_(True), 0.5], [r.random(7)]),
+        "picks": loop(picks, [n(size=6), np.array([1, -2])], [n(size=2)], [n(size=(4, 2))]),
+        "walks": loop(walks, [np.array([3, 0, -1, 2])], [np.int64(0), 0.0], [n(size=6)]),
+        "solves": loop(solves, [spd], [n(size=3)], [r.random(4)]),
+        "factors": loop(factors, (), [spd], [r.random(3)]),
+        "reduces": loop(reduces, (), [n(size=5)], [n(size=(4, 5))]),
+        "no carry": loop(lambda a, x: ((), (a * x, x)), [2.0], (), [n(size=(3, 2))]),
+        "no xs": loop(lambda a, s: ((s * a,), ()), [1.1], [2.0], (), 7),
+        "handed through": loop(lambda s, u, x: ((s, u + s * x), (x, s)), (), [2.0, n(size=3)],
+                               [n(size=(4, 3))]),
+    }  # fmt: skip
+    for count in (0, 1, 3, 4):
+        for reverse in (False, True):
+            found[f"counted {count} {reverse}"] = loop(
+                decay, [0.5], [1.0], [n(size=4)], reverse=reverse, count=count
+            )
+    for length in (0, 1, 2, 3):
+        found[f"{length} rounds"] = loop(
+            decay, [r.random(2)], [n(size=2)], [n(size=(length, 2))], reverse=length == 2
+        )
+    return found
+
+
+@pytest.mark.parametrize("tuning", TUNINGS)
+def test_small_loops(tuning):
+    agree(small_cases(), TUNINGS[tuning])
+
+
+def sized_cases() -> dict[str, Case]:
+    """Sizes from which loops inside become lanes, tiles and streams."""
+    r = rng("sized")
+    n = r.normal
+    return {
+        "lanes": loop(decay, [r.random(45)], [n(size=45)], [n(size=(3, 45))]),
+        "rolled": loop(rolled, (), n(size=(2, 65)), [n(size=(3, 65))]),
+        "rows": loop(reduces, (), [n(size=70)], [n(size=(3, 70))]),
+        "net": loop(multiplies, [n(size=(33, 33)), n(size=(33, 17)), n(size=33)], [n(size=33)],
+                    [n(size=(4, 17))]),
+        "product": loop(squares, [n(size=(40, 40))], [n(size=(40, 24))], [n(size=(3, 40, 24))]),
+        "stream": loop(squares, [n(size=(330, 20))] and [n(size=(20, 20))], [n(size=(20, 330))],
+                       [n(size=(2, 20, 330))]),
+        "per row": loop(lambda W, s, X: ((s + np.sum(np.tanh(X @ W) ** 2),), ()),
+                        [n(size=(12, 9))], [0.0], [n(size=(2, 300, 12))]),
+        "picks": loop(picks, [n(size=60), r.integers(-60, 60, 50)], [n(size=50)],
+                      [n(size=(3, 50))]),
+        "many rounds": loop(garch, [0.1, 0.2, 0.7], [0.3, 0.0], [n(size=1000)]),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("tuning", TUNINGS)
+def test_loops_inside_are_cut_as_everywhere(tuning):
+    agree(sized_cases(), TUNINGS[tuning])
+
+
+# ---- while ---------------------------------------------------------------------------------------
+
+
+def repeat(test, f, consts=(), carry=(), limit=None) -> Case:
+    """A while loop: `f` returns the carry and, where there is a limit, the ys."""
+    case = Case()
+    groups = [[np.asarray(v) for v in group] for group in (consts, carry)]
+    nodes = [case.arguments(*group) for group in groups]
+    like = [*groups[0], *groups[1]]
+    case.outs = while_loop(body(test, *like), body(f, *like), *nodes, limit)
+    state, rounds = groups[1], 0
+    ys = [np.zeros(o.shape, o.dtype) for o in case.outs[len(state) + 1 :]]
+    while test(*groups[0], *state):
+        if rounds == limit:
+            case.status = 3
+            break
+        state, rows = f(*groups[0], *state)
+        for y, row in zip(ys, rows, strict=True):
+            y[rounds] = row
+        rounds += 1
+    case.expected = [*map(np.asarray, state), np.int64(rounds), *ys]
+    return case
+
+
+def newton(a, x):
+    return (0.5 * (x + a / x),), ()
+
+
+def newton_goes_on(a, x):
+    return np.abs(x * x - a) > 1e-12 * a
+
+
+def newton_kept(a, x):
+    return (0.5 * (x + a / x),), (x, x * x - a)
+
+
+def power(A, v, old, k):
+    w = A @ v
+    new = np.sqrt(np.sum(w * w))
+    return (w / new, new, k + 1), ()
+
+
+def power_goes_on(A, v, old, k):
+    return np.logical_and(np.sum(np.abs(A @ v - old * v)) > 1e-6, k < 50)
+
+
+def bisect(low, high):
+    middle = 0.5 * (low + high)
+    left = middle**3 - 2 > 0
+    return (np.where(left, low, middle), np.where(left, middle, high)), ()
+
+
+def follows(after, k, total):
+    """Along a list until its end."""
+    return (after[k], total + k * 0.5), (k,)
+
+
+def while_cases() -> dict[str, Case]:
+    r = rng("while")
+    A = r.random((5, 5))
+    A = A + A.T
+    B = r.random((40, 40))
+    after = np.array([3, 5, 1, 2, -1, 4])
+    return {
+        "newton": repeat(newton_goes_on, newton, [7.3], [2.0]),
+        "newton, limited": repeat(newton_goes_on, newton, [7.3], [2.0], 40),
+        "newton, stacked": repeat(newton_goes_on, newton_kept, [7.3], [2.0], 9),
+        "no round": repeat(newton_goes_on, newton_kept, [4.0], [2.0], 3),
+        "all rounds": repeat(lambda k: k < 5, lambda k: ((k + 1,), (k,)), (), [np.int64(0)], 5),
+        "none allowed": repeat(lambda k: k < 0, lambda k: ((k + 1,), (k,)), (), [np.int64(0)], 0),
+        "power": repeat(power_goes_on, power, [A], [np.ones(5), 0.0, np.int64(0)], 60),
+        "power, 40": repeat(power_goes_on, power, [B + B.T], [np.ones(40), 0.0, np.int64(0)]),
+        "bisection": repeat(lambda a, b: b - a > 1e-9, bisect, (), [0.0, 2.0]),
+        "list": repeat(lambda after, k, s: k >= 0, follows, [after], [np.int64(0), 0.0], 20),
+        "vector": repeat(lambda a, v: np.max(v) < 100, lambda a, v: ((v[::-1] * a,), (v,)),
+                         [1.5], [r.random(6)], 30),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("tuning", TUNINGS)
+def test_while_loops(tuning):
+    agree(while_cases(), TUNINGS[tuning])
+
+
+def test_a_while_loop_beyond_its_limit_has_status_3():
+    for limit in (0, 1, 3):
+        case = repeat(newton_goes_on, newton_kept, [7.3], [2.0], limit)
+        assert case.status == 3
+        source = emit(program_of(case.args, case.outs), "f")
+        values = dict(zip(case.args, case.values, strict=True))
+        assert run_c(source, case.args, case.outs, values)[0] == 3
+        assert "3 if a loop" in source.header
+
+
+# ---- switch --------------------------------------------------------------------------------------
+
+
+def choose(index, sides, operands) -> Case:
+    """One of some functions of the operands; a bool chooses the first where it holds."""
+    case = Case()
+    arrays = [np.asarray(v) for v in operands]
+    bodies = [body(f, *arrays) for f in sides]
+    (at,) = case.arguments(np.asarray(index))
+    position = int(np.clip(index, 0, len(sides) - 1))
+    if at.dtype == "bool":
+        position, bodies, at = 1 - int(index), bodies[::-1], bind("convert", at, attrs=(I,))
+    case.outs = switch(at, bodies, case.arguments(*arrays))
+    case.expected = [np.asarray(v) for v in sides[position](*arrays)]
+    return case
+
+
+def switch_cases() -> dict[str, Case]:
+    r = rng("switch")
+    x, v, A = 1.5, r.random(5), r.random((5, 5))
+    wide, W = r.random(70), r.random((70, 70))
+    table, at = r.random(4), np.array([1, 3])
+    scalars = [lambda x: (np.sin(x), x), lambda x: (x * 2, x), lambda x: (x, 1 / x)]
+    arrays = [
+        lambda A, v: (A @ v, np.sum(v), v),
+        lambda A, v: (np.linalg.solve(A + np.eye(len(v)) * 9, v), np.max(v), v[::-1]),
+    ]
+    found = {}
+    for index in (-3, 0, 1, 2, 5):
+        found[f"scalars {index}"] = choose(np.int64(index), scalars, [x])
+    for index in (True, False):
+        found[f"arrays {index}"] = choose(np.bool_(index), arrays, [A, v])
+        found[f"wide {index}"] = choose(
+            np.bool_(index),
+            arrays[:1] + [lambda A, v: (np.exp(v) * 2, np.prod(v), np.cumsum(v))],
+            [W, wide],
+        )
+        found[f"same {index}"] = choose(np.bool_(index), [lambda v: (v,), lambda v: (v * 0,)], [v])
+        found[f"picks {index}"] = choose(
+            np.bool_(index), [lambda t, i: (t[i],), lambda t, i: (t[i] * 2 + 1,)], [table, at]
+        )
+    found["one side"] = choose(np.int64(4), scalars[:1], [x])
+    return found
+
+
+@pytest.mark.parametrize("tuning", TUNINGS)
+def test_branches(tuning):
+    agree(switch_cases(), TUNINGS[tuning])
+
+
+def status_of(case: Case, **changed: Any) -> tuple[int, list[np.ndarray]]:
+    source = emit(program_of(case.args, case.outs), "f")
+    values = dict(zip(case.args, case.values, strict=True))
+    return run_c(source, case.args, case.outs, values, **changed)
+
+
+def test_a_side_that_is_not_taken_checks_nothing():
+    """An index out of range, a matrix that is singular: only where the side is."""
+    table = np.arange(4.0)
+    for f, bad in ((lambda t, i, A: (t[i],), 1), (lambda t, i, A: (np.linalg.inv(A)[0, 0],), 2)):
+        for taken in (True, False):
+            case = Case()
+            operands = [table, np.int64(4), np.zeros((2, 2))]
+            index, *nodes = case.arguments(np.int64(taken), *operands)
+            zero = body(lambda t, i, A: (t[0],), *operands)
+            case.outs = switch(index, [zero, body(f, *operands)], nodes)
+            status, got = status_of(case)
+            assert status == (bad if taken else 0)
+            assert taken or got[0] == 0.0
+
+
+def test_a_side_that_is_not_taken_computes_nothing():
+    """No floating-point exception either: 1 / x is not evaluated."""
+    case = choose(np.bool_(True), [lambda x: (x * 2,), lambda x: (1 / np.log(x) ** 2,)], [1.0])
+    text = emit(program_of(case.args, case.outs), "f").c
+    flow = text[text.index("if (x0)") :]
+    assert "log" in flow and "log" not in text[: text.index("if (x0)")].partition("int f(")[2]
+    assert status_of(case)[1][0] == 2.0
+
+
+def test_an_index_out_of_range_is_seen_in_its_round():
+    for position, length, status in ((9, 10, 1), (0, 10, 1), (9, 9, 0)):
+        case = Case()
+        where = np.zeros(10, I)
+        where[position] = 4
+        table, at = case.arguments(np.arange(4.0), where[:length])
+        start = case.arguments(0.0)
+        step = body(lambda t, s, i: (s + t[i],), np.zeros(4), 0.0, np.int64(0))
+        case.outs = scan(step, [table], start, [at], length)
+        assert status_of(case)[0] == status
+
+
+# ---- one inside the other ------------------------------------------------------------------------
+
+
+def inner(f, *operands: Expr, carry=(), xs=(), length=0) -> list[Expr]:
+    like = [np.zeros(o.shape, o.dtype) for o in (*operands, *carry)]
+    rows = [np.zeros(x.shape[1:], x.dtype) for x in xs]
+    return scan(body(f, *like, *rows), operands, carry, xs, length)
+
+
+def nested_case() -> Case:
+    """A loop over rows; in it a loop over elements; in that a branch; in its side a while loop."""
+    case = Case()
+    r = rng("nested")
+    X, a = r.normal(size=(4, 6)), np.float64(0.7)
+    nodes = case.arguments(X, a)
+
+    def halves(s):
+        count = 0
+        while s > 0.5:
+            s, count = s * 0.5, count + 1
+        return s, count
+
+    def step(a, s, x):
+        if x > 0:
+            s, count = halves(s + x)
+            return s + count, count
+        return s * a - x, -1
+
+    s, total = arg(0, (), F), arg(1, (), F)
+    test = body(lambda s: s > 0.5, 0.0)
+    half = body(lambda s: (s * 0.5,), 0.0)
+    p = [arg(k, (), F) for k in range(3)]  # a, s, x
+    low, count = while_loop(test, half, [], [p[1] + p[2]])
+    as_float = bind("convert", count, attrs=(F,))
+    yes = Body.close(p, [low + as_float, count])
+    no = Body.close(p, [p[1] * p[0] - p[2], const(-1, I)])
+    q = [arg(k, (), F) for k in range(3)]
+    chosen = bind("convert", bind("greater", q[2], const(0.0)), attrs=(I,))
+    element = Body.close(q, switch(chosen, [no, yes], q))
+    row, b = arg(2, (6,), F), arg(3, (), F)
+    end, counts = scan(element, [b], [s], [row], 6)
+    outer = Body.close([b, s, total, row], [end, total + end, counts])
+    case.outs = scan(outer, nodes[1:], case.arguments(0.3, 0.0), nodes[:1], 4)
+    state, summed, expected = 0.3, 0.0, np.zeros((4, 6), I)
+    for t, x in enumerate(X):
+        for k, e in enumerate(x):
+            state, expected[t, k] = step(a, state, e)
+        summed += state
+    case.expected = [np.asarray(state), np.asarray(summed), expected]
+    return case
+
+
+@pytest.mark.parametrize("tuning", TUNINGS)
+def test_nested(tuning):
+    agree({"nested": nested_case()}, TUNINGS[tuning])

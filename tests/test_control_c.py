@@ -502,3 +502,40 @@ def nested_case() -> Case:
 @pytest.mark.parametrize("tuning", TUNINGS)
 def test_nested(tuning):
     agree({"nested": nested_case()}, TUNINGS[tuning])
+
+
+# ---- compilers and machines ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("optimize", [2, 3])
+def test_sums_over_rounds_in_another_order_than_memory(optimize):
+    """What gcc's bug 110381 adds twice: several additions to one carry in each round."""
+    cases = {}
+    for order in ((1, 0), (0, 2, 1), (2, 1, 0), (3, 1, 2, 0), (0, 1, 2, 3)):
+
+        def adds(s, x, order=order):
+            for k in order:
+                s = s + x[k]
+            return (s,), ()
+
+        rows = np.sqrt(np.arange(100.0 * len(order))).reshape(100, -1)
+        cases[f"{order}"] = loop(adds, (), [0.0], [rows])
+        cases[f"{order}, while"] = repeat(
+            lambda x, k, s: k < 100,
+            lambda x, k, s, adds=adds: ((k + 1, adds(s, x[k])[0][0]), ()),
+            [rows], [np.int64(0), 0.0],
+        )  # fmt: skip
+    agree(cases, optimize=optimize)
+
+
+@pytest.mark.parametrize("optimize", [2, 3])
+def test_every_level_of_optimisation(optimize):
+    agree({**small_cases(), **while_cases(), **switch_cases()}, optimize=optimize)
+
+
+def test_sizes_at_the_highest_level():
+    agree(sized_cases(), optimize=3)
+
+
+def test_threads_share_no_rounds():
+    agree({**sized_cases(), "nested": nested_case()}, TINY, threads=3)

@@ -78,6 +78,9 @@ def check_rewrite(
         if cut.too_large:
             counts["too large"] += 1
             return
+        if any(n.op.kind is Kind.CONTROL for n in cut.nodes):  # a loop may not end for others
+            counts["undefined"] += 1
+            return
         signed = {leaf: not nonnegative(leaf) for leaf in cut.leaves if leaf.op is not ARG}
         key = hash((rule, cut.spelled(signed)))
         if key in _checked:

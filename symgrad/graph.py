@@ -15,11 +15,12 @@ from symgrad.diff.modes import drop_stops, vjp, zeros_like
 from symgrad.diff.roots import extended
 from symgrad.errors import DifferentiationError, StructureError
 from symgrad.expr.evaluate import evaluate
-from symgrad.expr.node import ARG, ARRAY, FLOATS, Expr, arg, array, bind, const
-from symgrad.expr.op import Op, lookup
+from symgrad.expr.node import ARG, ARRAY, FLOATS, Expr, arg, array, bind, const, param
+from symgrad.expr.op import Kind, lookup
 from symgrad.expr.walk import expand_composites, toposort
 from symgrad.fixed import same
 from symgrad.forks import cached
+from symgrad.ops.body import Body, bodies
 from symgrad.simplify import RULES, simplify
 from symgrad.simplify.gathers import hoist_from_gathers
 from symgrad.tree import TreeDef, flatten
@@ -238,40 +239,97 @@ class Graph:
     def __reduce__(self) -> Any:
         rows, args, outs = self._rows()
         rest = {k: getattr(self, k) for k in self.__dataclass_fields__ if k not in ("args", "outs")}
-        return _restore, ([(op.name, *row) for op, *row in rows], args, outs, rest)
+        return _restore, (_named(rows), args, outs, rest)
 
-    def _rows(self) -> tuple[list[tuple[Op, tuple[int, ...], Any]], list[int], list[int]]:
-        """(op, arguments, attrs) of each node, and where the arguments and results are."""
-        nodes = toposort((*self.args, *self.outs))
-        number = {node: k for k, node in enumerate(nodes)}
-        rows = [
-            (n.op, tuple([number[a] for a in n.args]),
-             (n.attrs[0].array,) if n.op is ARRAY else n.attrs)
-            for n in nodes
-        ]  # fmt: skip
-        return rows, [number[a] for a in self.args], [number[o] for o in self.outs]
+    def _rows(self) -> tuple[list[Any], list[int], list[int]]:
+        """(op, arguments, attrs) of each node, and where the arguments and results are.
+
+        A body is such a triple among the attrs.
+        """
+        return _flat(self.args, self.outs)
 
     # ---- identity between processes ------------------------------------------------------------
 
     @property
     def captured(self) -> list[np.ndarray]:
         """The arrays that the function captured."""
-        return [n.attrs[0].array for n in self.nodes if n.op is ARRAY]
+        found: list[np.ndarray] = []
+        waiting = [self.nodes]
+        seen: set[Body] = set()
+        while waiting:
+            for node in waiting.pop():
+                if node.op is ARRAY:
+                    found.append(node.attrs[0].array)
+                elif node.op.kind is Kind.CONTROL:
+                    new = [b for b in dict.fromkeys(bodies(node)) if b not in seen]
+                    seen.update(new)
+                    waiting += [b.nodes for b in new]
+        return found
 
     def digest(self) -> str:
         """SHA-256 of everything in this graph that its C depends on, comments included."""
         rows, args, outs = self._rows()
         sha = hashlib.sha256()
         sha.update(repr((self.name, self.arg_names, self.out_names, args, outs)).encode())
-        for op, inputs, attrs in rows:
-            if op is ARRAY:
-                data = attrs[0]
-                attrs = str(data.dtype), data.shape, hashlib.sha256(data.data).hexdigest()
-            elif op is ARG:
-                attrs = attrs[1:]  # the first is the number of the trace
-            # How an op is spelled is part of the tables, which a program may have extended.
-            sha.update(repr((op.name, op.c, op.c_int, op.cost, inputs, attrs)).encode())
+        _hash_rows(sha, rows)
         return sha.hexdigest()
+
+
+def _flat(args: Sequence[Expr], outs: Sequence[Expr]) -> tuple[list[Any], list[int], list[int]]:
+    nodes = toposort((*args, *outs))
+    number = {node: k for k, node in enumerate(nodes)}
+    rows = [(n.op, tuple([number[a] for a in n.args]), _plain(n)) for n in nodes]
+    return rows, [number[a] for a in args], [number[o] for o in outs]
+
+
+def _plain(node: Expr) -> tuple[Any, ...]:
+    """The attributes of a node without nodes in them."""
+    if node.op is ARRAY:
+        return (node.attrs[0].array,)
+    if node.op.kind is Kind.CONTROL:
+        return tuple([_mapped(a, Body, lambda b: _Rows(_flat(b.params, b.outs)))
+                      for a in node.attrs])  # fmt: skip
+    return node.attrs
+
+
+class _Rows(tuple[Any, ...]):
+    """The rows of a body."""
+
+    def __reduce__(self) -> Any:
+        rows, params, outs = self
+        return _Rows, ((_named(rows), params, outs),)
+
+
+def _mapped(attr: Any, cls: type, f: Any) -> Any:
+    """An attribute with `f` applied to what is of a class, alone or in a tuple."""
+    if isinstance(attr, cls):
+        return f(attr)
+    return tuple([f(a) for a in attr]) if type(attr) is tuple and attr and isinstance(
+        attr[0], cls) else attr  # fmt: skip
+
+
+def _named(rows: list[Any]) -> list[Any]:
+    return [(op.name, *row) for op, *row in rows]
+
+
+def _hash_rows(sha: Any, rows: list[Any]) -> None:
+    for op, inputs, attrs in rows:
+        if op is ARRAY:
+            data = attrs[0]
+            attrs = str(data.dtype), data.shape, hashlib.sha256(data.data).hexdigest()
+        elif op is ARG:
+            attrs = attrs[1:]  # the first is the number of the trace
+        elif op.kind is Kind.CONTROL:
+            attrs = tuple([_mapped(a, _Rows, _digest) for a in attrs])
+        # How an op is spelled is part of the tables, which a program may have extended.
+        sha.update(repr((op.name, op.c, op.c_int, op.cost, inputs, attrs)).encode())
+
+
+def _digest(body: _Rows) -> str:
+    rows, params, outs = body
+    sha = hashlib.sha256(repr((params, outs)).encode())
+    _hash_rows(sha, rows)
+    return sha.hexdigest()
 
 
 def _types(nodes: Sequence[Expr], names: Sequence[str]) -> list[ArrayType]:
@@ -285,6 +343,11 @@ def _brief(value: Any) -> str:
 
 
 def _restore(rows: list[Any], args: list[int], outs: list[int], rest: dict[str, Any]) -> Graph:
+    nodes = _restored(rows)
+    return Graph(args=tuple(nodes[k] for k in args), outs=tuple(nodes[k] for k in outs), **rest)
+
+
+def _restored(rows: list[Any]) -> list[Expr]:
     nodes: list[Expr] = []
     for name, inputs, attrs in rows:
         if name == "arg":
@@ -293,6 +356,15 @@ def _restore(rows: list[Any], args: list[int], outs: list[int], rest: dict[str, 
             nodes.append(array(attrs[0]))
         elif name == "const":
             nodes.append(const(np.frombuffer(attrs[1], attrs[0])[0], attrs[0], attrs[2]))
+        elif name == "param":
+            nodes.append(param(*attrs))
         else:
+            attrs = tuple([_mapped(a, _Rows, _body) for a in attrs])
             nodes.append(bind(lookup(name), *(nodes[k] for k in inputs), attrs=attrs))
-    return Graph(args=tuple(nodes[k] for k in args), outs=tuple(nodes[k] for k in outs), **rest)
+    return nodes
+
+
+def _body(restored: _Rows) -> Body:
+    rows, params, outs = restored
+    nodes = _restored(rows)
+    return Body([nodes[k] for k in params], [nodes[k] for k in outs])

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 
 from symgrad.errors import DtypeError, LoopLimitError, ShapeError
 from symgrad.expr.evaluate import check, evaluate
-from symgrad.expr.node import arg, bind, const, iota, param
-from symgrad.ops.control import Body, branch, scan, switch, while_loop
+from symgrad.expr.node import arg, array, bind, const, iota, param
+from symgrad.expr.op import Kind
+from symgrad.expr.walk import expand_composites
+from symgrad.graph import Graph
+from symgrad.ops.control import Body, bodies, branch, scan, switch, while_loop
+from symgrad.tree import flatten
 
 
 def _filter(n: int) -> Body:
@@ -95,3 +101,55 @@ def test_what_does_not_fit_is_refused():
     with pytest.raises(DtypeError, match="predicate"):
         branch(iota(1), [x], [x])
     assert param(0, (3,), "float64") is param(0, (3,), "float64")
+
+
+# ---- graphs with control nodes ----------------------------------------------------------------
+
+
+def looped() -> Graph:
+    """A scan with a switch and a captured array in its body."""
+    x, xs = arg(0, (), "float64", "x"), arg(1, (4, 3), "float64", "xs")
+    i, s, row = arg(0, (), "int64"), arg(1, (), "float64"), arg(2, (3,), "float64")
+    sides = [Body.close([s], [s * k]) for k in (1, 2)]
+    weights = array(np.arange(3.0) + 0.5)
+    (chosen,) = switch(i, sides, [s])
+    new = chosen + bind("sum", row * weights, attrs=((0,),))
+    body = Body.close([i, s, row], [1 - i, new, bind("softmax", row, attrs=((0,),))])
+    outs = scan(body, [], [const(0, "int64"), x], [xs], 4)
+    tree = flatten((0, 0))[1]
+    return Graph("looped", (x, xs), tuple(outs[1:]), flatten(((0, 0), {}))[1], tree,
+                    ("x", "xs"), ("out[0]", "out[1]"))  # fmt: skip
+
+
+def test_pickled():
+    graph = looped()
+    x, xs = 0.5, np.arange(12.0).reshape(4, 3)
+    again = pickle.loads(pickle.dumps(graph))
+    assert again.digest() == graph.digest()
+    assert again.outs[0].args[0].attrs == graph.outs[0].args[0].attrs
+    for a, b in zip(again.evaluate(x, xs), graph.evaluate(x, xs), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert len(graph.captured) == 1
+
+
+def test_a_digest_sees_into_bodies():
+    x = arg(0, (), "float64", "x")
+
+    def digest(k: float, values: list[float]) -> str:
+        s = arg(0, (), "float64")
+        total = bind("sum", array(np.array(values, float)), attrs=((0,),))
+        outs = scan(Body.close([s], [s * k + total]), [], [x], [], 4)
+        return Graph("f", (x,), tuple(outs), *[flatten(0)[1]] * 2, ("x",), ("o",)).digest()
+
+    assert len({digest(2, [1, 2]), digest(3, [1, 2]), digest(2, [1, 3])}) == 3
+    assert digest(2, [1, 2]) == digest(2, [1, 2])
+
+
+def test_composites_are_expanded_inside_bodies():
+    graph = looped()
+    outs = expand_composites(graph.outs)
+    inside = [n for o in outs for b in bodies(o.args[0]) for n in b.nodes]
+    assert not any(n.op.kind is Kind.COMPOSITE for n in inside)
+    given = dict(zip(graph.args, [np.float64(0.5), np.arange(12.0).reshape(4, 3)], strict=True))
+    for a, b in zip(evaluate(outs, given), evaluate(graph.outs, given), strict=True):
+        np.testing.assert_allclose(a, b)

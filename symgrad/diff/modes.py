@@ -23,7 +23,7 @@ from symgrad.diff.support import Supports, has_pole, is_singular, settled
 from symgrad.errors import DifferentiationError, at_user_line
 from symgrad.expr.node import CONST, FLOATS, Expr, arg, bind, const, is_const
 from symgrad.expr.op import Kind
-from symgrad.expr.walk import depends_on, rebuild, substitute, toposort
+from symgrad.expr.walk import depends_on, in_bodies, rebuild, substitute, toposort
 from symgrad.ops.elementwise import DIVIDE, SELECT, STOP_GRADIENT, invert, join, meet, select
 from symgrad.ops.linear import BROADCAST, PAD, broadcast_to, is_view, lead, pad, slice_
 from symgrad.ops.reduce import spread
@@ -34,25 +34,72 @@ _Zeros = _Condition | tuple[Any, Any, Any]
 
 
 def jvp(
-    outs: Sequence[Expr], wrt: Sequence[Expr], tangents: Sequence[Expr | None]
+    outs: Sequence[Expr],
+    wrt: Sequence[Expr],
+    tangents: Sequence[Expr | None],
+    supports: Mapping[Expr, Expr] | None = None,
+    *,
+    inside: bool = False,
 ) -> list[Expr | None]:
     """Tangents of `outs` for given tangents of the nodes `wrt`.
 
     Returns one Expr of the output's shape per output, or None where it does not depend on `wrt`.
+
+    supports : where tangents are not zero by structure, if they cannot tell themselves
+    inside : of a body in which infinities may come in from outside
     """
     nodes = toposort(outs)
     active = depends_on(nodes, wrt)
-    infinite = _Infinite(nodes, active)
-    infinite.met = depends_on(nodes, infinite.made)
+    infinite = _Infinite(nodes, active, supports, inside)
+    infinite.met = depends_on(nodes, [*infinite.made, *wrt] if inside else infinite.made)
     known: dict[Expr, Expr | None] = dict(zip(wrt, tangents, strict=True))
+    of_items: dict[Expr, list[Expr | None]] = {}
     for node in nodes:
-        if node not in known:
+        if node in known:
+            continue
+        kind = node.op.kind
+        pushed = None
+        if kind is Kind.ITEM:
+            if node.args[0] in of_items:
+                pushed = of_items[node.args[0]][node.attrs[0]]
+        else:
             incoming = [known[a] for a in node.args]
-            pushed = None
-            if node.dtype in FLOATS and any(t is not None for t in incoming):
-                pushed = _push(node, incoming, infinite)
-            known[node] = pushed
+            if any(t is not None for t in incoming):
+                if node.dtype in FLOATS:
+                    pushed = _push(node, incoming, infinite)
+                elif kind is Kind.CONTROL:
+                    assert node.op.jvp is not None
+                    of_items[node] = node.op.jvp(incoming, node, Calculus(infinite, node))
+        known[node] = pushed
     return [known[o] for o in outs]
+
+
+class Calculus:
+    """What rules of control nodes ask for: derivatives of their bodies.
+
+    guarded : whether infinities may come in, or arise inside
+    outside : supports of tangents and cotangents around the node
+    """
+
+    def __init__(self, infinite: _Infinite, node: Expr) -> None:
+        self.guarded = node in infinite.made or node in infinite.met
+        self.outside = infinite.supports
+
+    def jvp(
+        self, outs: Any, wrt: Any, tangents: Any, supports: Mapping[Expr, Expr]
+    ) -> list[Expr | None]:
+        """`jvp` of a body; `supports` of the tangents."""
+        return jvp(outs, wrt, tangents, supports, inside=self.guarded)
+
+    def vjp(
+        self, outs: Any, wrt: Any, cotangents: Any, supports: Mapping[Expr, Expr]
+    ) -> list[Expr | None]:
+        """`vjp` of a body; `supports` of the cotangents."""
+        return vjp(outs, wrt, cotangents, supports, inside=self.guarded)
+
+    def supports(self, known: Mapping[Expr, Expr]) -> Supports:
+        """Supports inside a body, some of whose arguments have known ones."""
+        return Supports(known)
 
 
 class _Infinite:
@@ -63,14 +110,20 @@ class _Infinite:
         arguments
     """
 
-    def __init__(self, nodes: Sequence[Expr], active: set[Expr]) -> None:
-        values = depends_on(nodes, [n for n in nodes if has_pole(n)])
+    def __init__(
+        self,
+        nodes: Sequence[Expr],
+        active: set[Expr],
+        supports: Mapping[Expr, Expr] | None = None,
+        inside: bool = False,
+    ) -> None:
+        values = set(nodes) if inside else depends_on(nodes, [n for n in nodes if has_pole(n)])
         self.made = {
             n for n in nodes
             if n in active and is_singular(n, n in values or any(a in values for a in n.args))
         }  # fmt: skip
         self.met: set[Expr] = set()
-        self.supports = Supports()
+        self.supports = Supports(supports)
 
     def scale(self, t: Expr, partial: object, node: Expr) -> Expr | None:
         """tangent · partial of `node`, where a zero by structure of either stays a zero."""
@@ -132,15 +185,22 @@ def _push(node: Expr, tangents: list[Expr | None], infinite: _Infinite) -> Expr 
 
 
 def vjp(
-    outs: Sequence[Expr], wrt: Sequence[Expr], cotangents: Sequence[Expr | None]
+    outs: Sequence[Expr],
+    wrt: Sequence[Expr],
+    cotangents: Sequence[Expr | None],
+    supports: Mapping[Expr, Expr] | None = None,
+    *,
+    inside: bool = False,
 ) -> list[Expr | None]:
-    """Cotangents of the nodes `wrt` for given cotangents of `outs`.
+    """Cotangents of the nodes `wrt` for given cotangents of `outs`; the rest as for `jvp`.
 
     Returns one Expr of the node's shape per node in `wrt`, or None where no output depends on it.
     """
     nodes = toposort(outs)
     active = depends_on(nodes, wrt)
-    infinite = _Infinite(nodes, active)
+    infinite = _Infinite(nodes, active, supports, inside)
+    if inside:
+        infinite.met.update(outs)
     for node in reversed(nodes):
         if node in infinite.made or node in infinite.met:
             infinite.met.update(node.args)
@@ -150,18 +210,53 @@ def vjp(
             pending.setdefault(out, []).append(cotangent)
     sources = set(wrt)
     result: dict[Expr, Expr | None] = dict.fromkeys(wrt)
+    of_items: dict[Expr, dict[int, Expr]] = {}
     for node in reversed(nodes):
+        kind = node.op.kind
+        if kind is Kind.CONTROL:
+            given = of_items.pop(node, None)
+            if given is not None:
+                pulled = _pull_control(node, given, active, infinite)
+                _note(pending, node, pulled, active)
+            continue
         terms = pending.pop(node, None)
         if terms is None:
             continue
         if node in sources:
             result[node] = _total(terms)
             continue
-        pulled = _pull(node, _selected_total(terms), active, infinite)
-        for a, contribution in zip(node.args, pulled, strict=True):
-            if contribution is not None and a in active and a.dtype in FLOATS:
-                pending.setdefault(a, []).append(contribution)
+        total = _selected_total(terms)
+        if kind is Kind.ITEM:
+            of_items.setdefault(node.args[0], {})[node.attrs[0]] = total
+        else:
+            _note(pending, node, _pull(node, total, active, infinite), active)
     return [result[w] for w in wrt]
+
+
+def _note(
+    pending: dict[Expr, list[Expr]],
+    node: Expr,
+    pulled: Sequence[Expr | None],
+    active: set[Expr],
+) -> None:
+    """Contributions of a node to the cotangents of its arguments."""
+    for a, contribution in zip(node.args, pulled, strict=True):
+        if contribution is not None and a in active and a.dtype in FLOATS:
+            pending.setdefault(a, []).append(contribution)
+
+
+def _pull_control(
+    node: Expr, given: Mapping[int, Expr], active: set[Expr], infinite: _Infinite
+) -> list[Expr | None]:
+    """Contributions of the cotangents of a node's results to each of its arguments."""
+    if node.op.vjp is None or node.op.results is None:
+        raise _no_rule(node)
+    count = len(node.op.results(node.args, node.attrs))
+    wanted = [a in active and a.dtype in FLOATS for a in node.args]
+    pulled: list[Expr | None] = node.op.vjp(
+        [given.get(k) for k in range(count)], node, wanted, Calculus(infinite, node)
+    )
+    return pulled
 
 
 def _pull(node: Expr, ct: Expr, active: set[Expr], infinite: _Infinite) -> list[Expr | None]:
@@ -364,29 +459,54 @@ def vmap(outs: Sequence[Expr], batched: Mapping[Expr, Expr], size: int) -> list[
 
     An output that does not depend on a batched node is repeated.
     """
-    nodes = toposort(outs)
-    active = depends_on(nodes, batched)
+    made, flags = _vmap(outs, batched, size)
+    return [o if f else lead(o, size) for o, f in zip(made, flags, strict=True)]
+
+
+class _Batches:
+    """What rules of control nodes ask for: batches of the results of their bodies."""
+
+    @staticmethod
+    def vmap(
+        outs: Sequence[Expr], batched: Mapping[Expr, Expr], size: int
+    ) -> tuple[list[Expr], list[bool]]:
+        """`vmap`, and which results depend on a batched node; the others stay as they are."""
+        return _vmap(outs, batched, size)
+
+
+def _vmap(
+    outs: Sequence[Expr], batched: Mapping[Expr, Expr], size: int
+) -> tuple[list[Expr], list[bool]]:
     known: dict[Expr, Expr] = dict(batched)
-    for node in nodes:
+    active = set(batched)
+    of_items: dict[Expr, tuple[list[Expr], list[bool]]] = {}
+    for node in toposort(outs):
         if node in known:
             continue
-        if node not in active:
-            known[node] = node
+        flags = [a in active for a in node.args]
+        args = tuple([known[a] for a in node.args])
+        if not any(flags):
+            known[node] = rebuild(node, args)
+            continue
+        active.add(node)
+        kind = node.op.kind
+        if kind is Kind.ITEM:
+            values, marks = of_items[node.args[0]]
+            known[node] = values[node.attrs[0]]
+            if not marks[node.attrs[0]]:
+                active.discard(node)
+        elif kind is Kind.ELEMENTWISE:
+            full = [a if f else lead(a, size) for a, f in zip(args, flags, strict=True)]
+            known[node] = bind(node.op, *full, attrs=node.attrs)
+        elif node.op.batch is None:
+            raise DifferentiationError(at_user_line(f"{node.name} has no batching rule", node.site))
+        elif kind is Kind.CONTROL:
+            of_items[node] = node.op.batch(args, flags, node, size, _Batches)
         else:
-            flags = [a in active for a in node.args]
-            args = tuple([known[a] for a in node.args])
-            if node.op.kind is Kind.ELEMENTWISE:
-                full = [a if f else lead(a, size) for a, f in zip(args, flags, strict=True)]
-                known[node] = bind(node.op, *full, attrs=node.attrs)
-            elif node.op.batch is not None:
-                known[node] = node.op.batch(args, flags, node.attrs, size)
-            else:
-                raise DifferentiationError(
-                    at_user_line(f"{node.name} has no batching rule", node.site)
-                )
-            if known[node].site is None:
-                known[node].site = node.site
-    return [known[o] if o in active else lead(o, size) for o in outs]
+            known[node] = node.op.batch(args, flags, node.attrs, size)
+        if known.setdefault(node, node).site is None:
+            known[node].site = node.site
+    return [known[o] for o in outs], [o in active for o in outs]
 
 
 def map_linear(out: Expr, variable: Expr, value: Expr) -> Expr:
@@ -408,11 +528,16 @@ def zeros_like(node: Expr) -> Expr:
 
 
 def drop_stops(outs: Sequence[Expr]) -> list[Expr]:
-    """Remove stop_gradient once no further derivative will be taken."""
+    """Remove stop_gradient once no further derivative will be taken; in bodies too."""
     mapped: dict[Expr, Expr] = {}
     for node in toposort(outs):
         args = tuple([mapped[a] for a in node.args])
-        mapped[node] = args[0] if node.op is STOP_GRADIENT else rebuild(node, args)
+        if node.op is STOP_GRADIENT:
+            mapped[node] = args[0]
+        elif node.op.kind is Kind.CONTROL:
+            mapped[node] = in_bodies(node, args, drop_stops)
+        else:
+            mapped[node] = rebuild(node, args)
     return [mapped[o] for o in outs]
 
 

@@ -13,6 +13,7 @@ reverse mode, and derivatives of derivatives, need no rules of their own.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 from functools import lru_cache
 
 import numpy as np
@@ -31,6 +32,7 @@ from symgrad.expr.node import (
     const_value,
 )
 from symgrad.expr.op import Kind, Op
+from symgrad.ops.body import Body, bodies
 from symgrad.ops.elementwise import SELECT
 
 _MOST_NODES = 64  # a support with at most so many nodes is looked at as a whole,
@@ -43,8 +45,12 @@ _POINTS = (-2.0, -1.0, -0.5, -0.0, 0.0, 0.5, 1.0, 2.0)
 class Supports:
     """The supports of the expressions of one derivative; each node is looked at once."""
 
-    def __init__(self) -> None:
-        self._known: dict[Expr, Expr | None] = {}
+    def __init__(self, known: Mapping[Expr, Expr] | None = None) -> None:
+        self._known: dict[Expr, Expr | None] = dict(known or {})
+
+    def supports(self, known: Mapping[Expr, Expr]) -> Supports:
+        """Supports inside a body, some of whose arguments have known ones."""
+        return Supports(known)
 
     def of(self, expr: Expr) -> Expr | None:
         """Where `expr` is not zero by structure; None for everywhere."""
@@ -55,14 +61,20 @@ class Supports:
             if node in known:
                 stack.pop()
                 continue
-            rule = node.op.support
-            waiting = [a for a in node.args if a not in known] if rule is not None else []
+            is_item = node.op.kind is Kind.ITEM
+            asked = node.args[0] if is_item else node
+            rule = asked.op.support
+            waiting = [a for a in asked.args if a not in known] if rule is not None else []
             if waiting:
                 stack.extend(waiting)
                 continue
             found = None
             if rule is not None:
-                found = rule(node.args, node.attrs, [known[a] for a in node.args])
+                supports = [known[a] for a in asked.args]
+                found = (
+                    rule(asked, node.attrs[0], supports, self) if is_item
+                    else rule(node.args, node.attrs, supports)
+                )  # fmt: skip
             known[node] = None if found is None else settled(found)
             stack.pop()
         return known[expr]
@@ -126,6 +138,8 @@ def has_pole(node: Expr) -> bool:
     """Whether the value of an elementwise node, or of data, can be infinite or NaN on its own."""
     if node.op is ARRAY:
         return not np.isfinite(node.attrs[0].array).all()
+    if node.op.kind is Kind.CONTROL:
+        return any(has_pole(n) for b in bodies(node) for n in b.nodes)
     if node.op.kind is not Kind.ELEMENTWISE or node.dtype not in FLOATS or node.op is SELECT:
         return False
     return not _are_finite(*_described(node), False, False)
@@ -135,10 +149,20 @@ def is_singular(node: Expr, infinite: bool) -> bool:
     """Whether the derivative of an elementwise node can be infinite or NaN.
 
     At a finite point, or also at infinite values if the node can have or meet such (`infinite`).
+    That of a control node can if any inside its bodies can.
     """
+    if node.op.kind is Kind.CONTROL:
+        return any(_is_singular_body(b) for b in bodies(node))
     if node.op.partials is None or node.dtype not in FLOATS:
         return False
     return not _are_finite(*_described(node), True, infinite)
+
+
+@lru_cache(maxsize=256)
+def _is_singular_body(body: Body) -> bool:
+    nodes = body.nodes
+    poles = any(has_pole(n) for n in nodes)
+    return any(is_singular(n, poles) for n in nodes)
 
 
 def _described(node: Expr) -> tuple[Op, tuple[float | None, ...], tuple[int, ...]]:

@@ -75,8 +75,19 @@ class Op:
     sympy        SymPy spelling over a, b, c
     cost         flops-equivalents per element
     flops        (args, attrs) -> those of one evaluation, where they are not for each element
+    results      (args, attrs) -> (shape, dtype) of each result of a control node
+    rounds       (attrs) -> how often a control node runs its bodies, at most; None: one, once
     domain       per argument (low, high): where tests sample it
     numpy        names of the ufuncs of NumPy or SciPy that are this row
+
+    Control nodes have several results. Their rules take and give lists, and get the calculus for
+    their bodies (`diff.modes.Calculus`):
+
+    jvp          (tangents or None per argument, node, calculus) -> one or None per result
+    vjp          (cotangents or None per result, node, which arguments need one, calculus)
+                 -> one or None per argument
+    batch        (args, which are batched, node, size, calculus) -> results, which are batched
+    support      (node, position of a result, supports of the args, calculus) -> as above
     """
 
     name: str
@@ -111,6 +122,8 @@ class Op:
     sympy: str | None = None
     cost: int = 1
     flops: Callable[..., int] | None = None
+    results: Callable[..., tuple[Any, ...]] | None = None
+    rounds: Callable[..., int] | None = None
     domain: tuple[tuple[float, float], ...] = ()
     commutative: bool = False
     identity: float | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,11 +15,17 @@ _ROUNDINGS = {True: 32.0, False: 2.0}  # of a function, of arithmetic; in units 
 _CHEAP = 5  # cost of a row up to which it is arithmetic
 _PATTERNS = 4  # random signs of the errors of what is not elementwise
 
+_STEP = 20  # elements that could be computed while a node of a body is looked at
+
+# A value of several results is an array of objects.
 Value = tuple[np.ndarray, np.ndarray]  # and a bound of its error; for bool 1 where it may be wrong
 
 
 def work(node: Expr) -> int:
-    """Operations of a node, roughly."""
+    """Operations of a node, roughly; what runs bodies counts as its interpreter's steps."""
+    if node.op.kind is Kind.CONTROL:
+        inside = sum(_STEP + work(n) for b in _bodies(node) for n in b.nodes)
+        return inside * (1 if node.op.rounds is None else max(node.op.rounds(node.attrs), 1))
     if node.op.kind is Kind.ELEMENTWISE:
         return node.size
     if node.op.kind is Kind.EINSUM:
@@ -30,6 +36,11 @@ def work(node: Expr) -> int:
             total *= n
         return total
     return max([node.size, *(a.size for a in node.args)])
+
+
+def _bodies(node: Expr) -> list[Any]:
+    parts = [a if isinstance(a, tuple) else (a,) for a in node.attrs]
+    return [b for part in parts for b in part if hasattr(b, "nodes")]
 
 
 def evaluate_bounded(
@@ -50,7 +61,14 @@ def evaluate_bounded(
             value = np.full(points, const_value(node))
             known[node] = value, np.zeros(points, _error_type(node.dtype))
             continue
-        value, error = _value(node, [known[a] for a in node.args], rng)
+        given = [known[a] for a in node.args]
+        if node.op.kind is Kind.CONTROL:
+            known[node] = _several(node, given, rng)
+            continue
+        if node.op.kind is Kind.ITEM:
+            known[node] = tuple([part[node.attrs[0]] for part in given[0]])  # type: ignore[assignment]
+            continue
+        value, error = _value(node, given, rng)
         value = np.asarray(value, node.dtype)
         error = np.broadcast_to(np.asarray(error, _error_type(node.dtype)), value.shape)
         known[node] = value, np.where(np.isnan(error), np.inf, error)
@@ -59,6 +77,22 @@ def evaluate_bounded(
 
 def _error_type(dtype: str) -> str:
     return dtype if dtype in FLOATS else "float64"
+
+
+def _several(node: Expr, args: list[Value], rng: np.random.Generator) -> Any:
+    """The results of a control node, and their bounds; by trial, one result after the other."""
+    values, errors = [v for v, _ in args], [e for _, e in args]
+    base = [np.asarray(v) for v in node.op.evaluate(*values, *node.attrs)]
+    bounds = []
+    for k, b in enumerate(base):
+        eps = float(np.finfo(b.dtype).eps) if b.dtype.kind == "f" else 0.0
+
+        def one(*given: Any, k: int = k) -> Any:
+            return np.asarray(node.op.evaluate(*given)[k])
+
+        found = _by_trial(one, node.attrs, False, b, values, errors, eps, rng)
+        bounds.append(np.where(np.isnan(found), np.inf, found))
+    return base, bounds
 
 
 def _value(node: Expr, args: list[Value], rng: np.random.Generator) -> Value:
@@ -174,8 +208,21 @@ def _otherwise(
     What computes more than it selects is moved by a rounding of its arguments at least, which
     stands for the roundings inside.
     """
-    row, attrs = node.op, node.attrs
+    row = node.op
     selects = row.combine is not None and row.combine[0] not in ("+", "*")
+    return _by_trial(row.evaluate, node.attrs, selects, base, values, errors, eps, rng)
+
+
+def _by_trial(
+    compute: Callable[..., Any],
+    attrs: tuple[Any, ...],
+    selects: bool,
+    base: np.ndarray,
+    values: list[np.ndarray],
+    errors: list[np.ndarray],
+    eps: float,
+    rng: np.random.Generator,
+) -> np.ndarray:
     moved = errors
     if not selects:
         moved = [
@@ -193,7 +240,7 @@ def _otherwise(
             sign = rng.choice([-1, 1], v.shape) if direction is None else direction[0]
             low, high = _ends(v, e)
             trial.append(np.where(sign > 0, high, low).astype(v.dtype))
-        widest = np.maximum(widest, _gap(np.asarray(row.evaluate(*trial, *attrs)), base))
+        widest = np.maximum(widest, _gap(np.asarray(compute(*trial, *attrs)), base))
     return error + (widest if selects else 8 * widest)
 
 

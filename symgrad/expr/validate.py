@@ -36,7 +36,7 @@ from typing import Any
 import numpy as np
 
 from symgrad.errors import RewriteError
-from symgrad.expr.node import ARG, CONST, FLOATS, Expr
+from symgrad.expr.node import ARG, CONST, FLOATS, PARAM, TUPLE, Expr
 from symgrad.expr.op import Kind
 from symgrad.expr.rounding import Value, evaluate_bounded, work
 
@@ -78,10 +78,7 @@ def check_rewrite(
         if cut.too_large:
             counts["too large"] += 1
             return
-        if any(n.op.kind is Kind.CONTROL for n in cut.nodes):  # a loop may not end for others
-            counts["undefined"] += 1
-            return
-        signed = {leaf: not nonnegative(leaf) for leaf in cut.leaves if leaf.op is not ARG}
+        signed = {leaf: not nonnegative(leaf) for leaf in cut.leaves if leaf.op not in (ARG, PARAM)}
         key = hash((rule, cut.spelled(signed)))
         if key in _checked:
             counts["repeated"] += not opened
@@ -122,7 +119,9 @@ def _compare(
             continue
         # a delta's zero times an infinity is NaN wherever the rule has put it
         strict = cut.is_elementwise or all(
-            np.isfinite(v).all() for n, (v, _) in known.items() if cut.side[n] & 1
+            np.isfinite(v).all()
+            for n, (v, _) in known.items()
+            if cut.side[n] & 1 and n.dtype != TUPLE
         )
         for b, a in pairs:
             wrong, compared = _differ(known[b], known[a], strict)
@@ -208,7 +207,7 @@ class _Cut:
         while self.heap and len(self.nodes) <= _MOST_NODES:
             node = heapq.heappop(self.heap)[2]
             free = self.side[node] == 3 and (node.dtype in FLOATS or node.dtype == "bool")
-            if node.op is ARG or (free and node.args):
+            if node.op in (ARG, PARAM) or (free and node.args):
                 self.leaves[node] = None
             else:
                 self.open(node)
@@ -312,7 +311,10 @@ def _report(
         args = ", ".join(names[a] for a in node.args) if node not in cut.leaves else ""
         attrs = "" if node in cut.leaves else f" {node.attrs}"
         what = "any" if node in cut.leaves else node.name
-        shown = np.array2string(known[node][0], threshold=8, edgeitems=3).replace("\n", "")
+        value = known[node][0]
+        shown = "several results" if node.dtype == TUPLE else (
+            np.array2string(value, threshold=8, edgeitems=3).replace("\n", "")
+        )  # fmt: skip
         lines.append(f"  {names[node]} = {what}({args}){attrs} {node.dtype}{list(node.shape)}"
                      f" = {shown}")  # fmt: skip
     if len(lines) > 60:

@@ -9,9 +9,12 @@ from symgrad.expr.op import Kind
 from symgrad.expr.validate import validated
 
 
-def toposort(outs: Iterable[Expr]) -> list[Expr]:
-    """Every node that `outs` need, arguments before users, in a deterministic order."""
-    done: set[Expr] = set()
+def toposort(outs: Iterable[Expr], known: Iterable[Expr] = ()) -> list[Expr]:
+    """Every node that `outs` need, arguments before users, in a deterministic order.
+
+    known : nodes that are left out, with what only they need
+    """
+    done: set[Expr] = set(known)
     result: list[Expr] = []
     stack: list[Expr] = list(outs)[::-1]
     push, pop = stack.append, stack.pop  # nothing is walked as often as this
@@ -63,6 +66,22 @@ def rebuild(node: Expr, args: tuple[Expr, ...]) -> Expr:
     return new
 
 
+def in_bodies(
+    node: Expr, args: tuple[Expr, ...], f: Callable[[Sequence[Expr]], Sequence[Expr]]
+) -> Expr:
+    """A control node with other arguments and with `f` applied to the results of its bodies."""
+    attrs = tuple([
+        tuple([b.map(f) for b in a]) if isinstance(a, tuple) else a.map(f) if hasattr(a, "map")
+        else a for a in node.attrs
+    ])  # fmt: skip
+    if args == node.args and attrs == node.attrs:
+        return node
+    new = bind(node.op, *args, attrs=attrs)
+    if new.site is None:
+        new.site = node.site
+    return new
+
+
 def transform(
     outs: Sequence[Expr],
     rule: Callable[[Expr, tuple[Expr, ...]], Expr],
@@ -80,8 +99,8 @@ def substitute(outs: Sequence[Expr], replacement: Mapping[Expr, Expr]) -> list[E
     """`outs` with nodes replaced (inside as well), for example arguments by values."""
     if not replacement:
         return list(outs)
-    nodes = toposort(outs)
-    affected = depends_on(nodes, [n for n in replacement])
+    nodes = toposort(outs, replacement)
+    affected = depends_on(nodes, replacement)
     mapped: dict[Expr, Expr] = dict(replacement)
     for node in nodes:
         if node not in mapped:
@@ -93,16 +112,22 @@ def substitute(outs: Sequence[Expr], replacement: Mapping[Expr, Expr]) -> list[E
 
 
 def expand_composites(outs: Sequence[Expr]) -> list[Expr]:
-    """Replace composite nodes by what their rows expand to, until none is left."""
+    """Replace composite nodes by what their rows expand to, until none is left; in bodies too."""
 
     def rule(node: Expr, args: tuple[Expr, ...]) -> Expr:
         if node.op.kind is Kind.COMPOSITE:
             assert node.op.expand is not None
             expanded: Expr = node.op.expand(args, node.attrs)
             return expanded
+        if node.op.kind is Kind.CONTROL:
+            return in_bodies(node, args, expand_composites)
         return rebuild(node, args)
 
     result = list(outs)
-    while any(n.op.kind is Kind.COMPOSITE for n in toposort(result)):
+    while True:
+        kinds = {n.op.kind for n in toposort(result)}
+        if Kind.COMPOSITE not in kinds and Kind.CONTROL not in kinds:
+            return result
         result = validated("expand", result, transform(result, rule))
-    return result
+        if Kind.COMPOSITE not in kinds:
+            return result

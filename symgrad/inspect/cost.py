@@ -10,8 +10,7 @@ import numpy as np
 from symgrad.expr.node import Expr
 from symgrad.expr.op import Kind
 from symgrad.expr.walk import expand_composites, toposort
-from symgrad.ops.contract import steps
-from symgrad.ops.einsum import sizes
+from symgrad.ops.flops import flops
 
 _TRANSCENDENTAL = 20  # rows that cost this much per element call the math library
 
@@ -49,8 +48,8 @@ class Cost:
             rows.append(("workspace bytes", f"{self.workspace:,}"))
         if self.passes is not None:
             rows += [(f"passes over {name}", f"{n:,}") for name, n in self.passes.items()]
-        for name, flops in sorted(self.by_op.items(), key=lambda item: (-item[1], item[0]))[:5]:
-            rows.append((f"  {name}", f"{flops:,}"))
+        for name, count in sorted(self.by_op.items(), key=lambda item: (-item[1], item[0]))[:5]:
+            rows.append((f"  {name}", f"{count:,}"))
         width = max(len(value) for _, value in rows)
         left = max(len(label) for label, _ in rows)
         return "\n".join(f"{label:<{left}} {value:>{width}}" for label, value in rows)
@@ -67,9 +66,9 @@ def cost(args: Sequence[Expr], outs: Sequence[Expr]) -> Cost:
     read = 0
     seen: dict[object, int] = {}  # the search for an order runs once per form of contraction
     for node in toposort(expand_composites(outs)):
-        flops = _flops(node, seen)
-        if flops:
-            by_op[node.name] = by_op.get(node.name, 0) + flops
+        count = flops(node, seen)
+        if count:
+            by_op[node.name] = by_op.get(node.name, 0) + count
         if node.op.kind is Kind.ELEMENTWISE and node.op.cost >= _TRANSCENDENTAL:
             transcendental += node.size
         if node.name == "array":
@@ -88,22 +87,3 @@ def cost(args: Sequence[Expr], outs: Sequence[Expr]) -> Cost:
 
 def _bytes(node: Expr) -> int:
     return node.size * np.dtype(node.dtype).itemsize
-
-
-def _flops(node: Expr, seen: dict[object, int]) -> int:
-    row = node.op
-    if row.flops is not None:
-        return row.flops(node.args, node.attrs)
-    match row.kind:
-        case Kind.SOURCE:
-            return 0
-        case Kind.ELEMENTWISE:
-            return row.cost * node.size
-        case Kind.EINSUM:
-            key = (node.attrs, tuple(a.shape for a in node.args))
-            if key not in seen:
-                size = sizes(node.args, node.attrs[0])
-                seen[key] = sum(step.flops(size) for step in steps(*node.attrs, size))
-            return seen[key]
-        case _:
-            return row.cost * max([node.size, *(a.size for a in node.args)])

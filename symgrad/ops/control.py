@@ -1,163 +1,37 @@
-"""Control flow as nodes: `switch`, `scan` and `while_loop` with closed bodies, and `branch`.
+"""Rows of control flow: types, values, and where their other columns come from.
 
-    switch : index, operands → results of the body at index          only that body is computed
-    scan   : consts, carry, xs → final carry, stacked ys             one round for each row of xs
-    while  : consts, carry → final carry, number of rounds, stacked ys
-    item   : one result of these
-    branch : predicate, values of two sides → the values of one      open; `switch` takes its place
-
-A body is *closed*: it reads its parameters and constants, nothing from outside. Equal loops are
-therefore one node, no variable of one can be meant by another, and whoever walks through a graph
-need not descend. To differentiate a body, open it: put fresh arguments in the place of its
-parameters, and close the result again.
+How the nodes are made, and what they mean, is told in `body`.
 """
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from symgrad.errors import DtypeError, LoopLimitError, ShapeError
-from symgrad.expr.evaluate import evaluate
-from symgrad.expr.node import TUPLE, Expr, bind, param
+from symgrad.expr.node import TUPLE, Expr
 from symgrad.expr.op import Kind, Op, register
-from symgrad.expr.walk import substitute, toposort
+from symgrad.ops import loops, switches
+from symgrad.ops.body import (
+    Args,
+    Body,
+    Type,
+    bodies,
+    branch,
+    fresh,
+    item,
+    items,
+    results,
+    scan,
+    switch,
+    while_loop,
+)
 
-Type = tuple[tuple[int, ...], str]  # shape, dtype
-Args = tuple[Expr, ...]
+Attrs = tuple[Any, ...]
 
-
-class Body:
-    """Results `outs` as expressions of parameters: a function in the attributes of a node.
-
-    params : Exprs with op `param`, in the order of their positions
-    """
-
-    __slots__ = ("_hash", "outs", "params")
-
-    def __init__(self, params: Sequence[Expr], outs: Sequence[Expr]) -> None:
-        self.params, self.outs = tuple(params), tuple(outs)
-        self._hash = zlib.crc32(repr(self).encode())
-
-    @classmethod
-    def close(cls, arguments: Sequence[Expr], outs: Sequence[Expr]) -> Body:
-        """The body that computes `outs` of `arguments`, nodes of any kind.
-
-        Below them `outs` may have nothing but constants.
-        """
-        params = [param(k, a.shape, a.dtype) for k, a in enumerate(arguments)]
-        return cls(params, substitute(outs, dict(zip(arguments, params, strict=True))))
-
-    def open(self, arguments: Sequence[Expr]) -> list[Expr]:
-        """The results for given arguments."""
-        return substitute(self.outs, dict(zip(self.params, arguments, strict=True)))
-
-    def run(self, arguments: Sequence[Any]) -> list[Any]:
-        """The results for arrays, computed with NumPy."""
-        given = [np.asarray(v, p.dtype) for v, p in zip(arguments, self.params, strict=True)]
-        return evaluate(self.outs, dict(zip(self.params, given, strict=True)))
-
-    @property
-    def nodes(self) -> list[Expr]:
-        """All nodes, arguments before users; those of bodies inside are not among them."""
-        return toposort((*self.params, *self.outs))
-
-    @property
-    def types(self) -> tuple[Type, ...]:
-        """Shape and dtype of each result."""
-        return tuple([(o.shape, o.dtype) for o in self.outs])
-
-    def __eq__(self, other: object) -> bool:
-        return (
-            isinstance(other, Body)
-            and len(self.outs) == len(other.outs)
-            and all(a is b for a, b in zip(self.params, other.params, strict=False))
-            and len(self.params) == len(other.params)
-            and all(a is b for a, b in zip(self.outs, other.outs, strict=True))
-        )
-
-    def __hash__(self) -> int:
-        return self._hash
-
-    def __repr__(self) -> str:
-        """The same text for equal bodies, in every process: nodes are known by their order."""
-        params = ", ".join(f"{p.dtype}{list(p.shape)}" for p in self.params)
-        return f"body<{params} -> {', '.join(f'{o.order:x}' for o in self.outs)}>"
-
-
-def results(node: Expr) -> tuple[Type, ...]:
-    """Shape and dtype of each result of a control node."""
-    kinds: tuple[Type, ...] = _RESULTS[node.op](node.args, *node.attrs)
-    return kinds
-
-
-def item(node: Expr, k: int) -> Expr:
-    """Result number `k` of a control node."""
-    return bind(ITEM, node, attrs=(k,))
-
-
-def items(node: Expr) -> list[Expr]:
-    """All results of a control node."""
-    return [item(node, k) for k in range(len(results(node)))]
-
-
-# ---- what users of this module make ------------------------------------------------------------
-
-
-def branch(predicate: Expr, then: Sequence[Expr], orelse: Sequence[Expr]) -> list[Expr]:
-    """For each pair the first where `predicate`, a bool scalar, holds, else the second.
-
-    What only one side needs is computed only there, once `sink` has seen the whole function.
-    """
-    return items(bind(BRANCH, predicate, *then, *orelse))
-
-
-def switch(index: Expr, bodies: Sequence[Body], operands: Sequence[Expr]) -> list[Expr]:
-    """The results of one of `bodies` for `operands`; `index` is an int64 scalar.
-
-    An index below 0 means the first, one beyond the last means the last, as `jax.lax.switch` has it.
-    """
-    return items(bind(SWITCH, index, *operands, attrs=(tuple(bodies),)))
-
-
-def scan(
-    body: Body,
-    consts: Sequence[Expr],
-    carry: Sequence[Expr],
-    xs: Sequence[Expr],
-    length: int,
-    *,
-    reverse: bool = False,
-    count: Expr | None = None,
-) -> list[Expr]:
-    """Final carry and stacked ys of ``carry, y = body(*consts, *carry, *[x[t] for x in xs])``.
-
-    reverse : rounds t = length - 1, …, 0; row t of ys always belongs to round t
-    count : an int64 scalar, 0 ≤ count ≤ length: only rounds t < count take place (in reverse too),
-        and the other rows of ys are 0
-    """
-    counted = () if count is None else (count,)
-    attrs = (body, len(consts), len(carry), length, reverse, count is not None)
-    return items(bind(SCAN, *counted, *consts, *carry, *xs, attrs=attrs))
-
-
-def while_loop(
-    test: Body, body: Body, consts: Sequence[Expr], carry: Sequence[Expr], limit: int | None = None
-) -> list[Expr]:
-    """Final carry and number of rounds of ``while test(*consts, *carry): carry = body(…)``.
-
-    limit : most rounds; where the test still holds after these the call fails (`LoopLimitError`).
-        With it the body may have more results than the carry: ys, stacked in `limit` rows, of which
-        those of rounds that did not take place are 0. They come behind the number of rounds.
-    """
-    attrs = (test, body, len(consts), limit)
-    return items(bind(WHILE, *consts, *carry, attrs=attrs))
-
-
-# ---- types and values --------------------------------------------------------------------------
+# ---- types --------------------------------------------------------------------------------
 
 
 def _matches(what: str, given: Sequence[Any], expected: Sequence[Any]) -> None:
@@ -265,29 +139,46 @@ def _infer_item(node: Expr, k: int) -> Type:
     return results(node)[k]
 
 
-def _results_scan(args: Args, body: Body, consts: int, carry: int, length: int, *_: Any) -> Any:
+def _results_scan(args: Args, attrs: Attrs) -> tuple[Type, ...]:
+    body, _, carry, length, *_ = attrs
     return (*body.types[:carry], *[((length, *s), d) for s, d in body.types[carry:]])
 
 
-def _results_while(args: Args, test: Body, body: Body, consts: int, limit: int | None) -> Any:
+def _results_while(args: Args, attrs: Attrs) -> tuple[Type, ...]:
+    _, body, consts, limit = attrs
     n = len(args) - consts
     stacked = [((limit, *s), d) for s, d in body.types[n:]]
     return (*body.types[:n], ((), "int64"), *stacked)
 
 
-BRANCH = register(Op("branch", Kind.CONTROL, _infer_branch, _evaluate_branch))
-SWITCH = register(Op("switch", Kind.CONTROL, _infer_switch, _evaluate_switch, ("bodies",)))
+BRANCH = register(
+    Op("branch", Kind.CONTROL, _infer_branch, _evaluate_branch,
+       results=lambda args, attrs: tuple(_types(args[1 : 1 + len(args) // 2])),
+       jvp=switches.jvp_branch, vjp=switches.vjp_branch, batch=switches.batch_branch,
+       support=switches.support_branch)
+)  # fmt: skip
+SWITCH = register(
+    Op("switch", Kind.CONTROL, _infer_switch, _evaluate_switch, ("bodies",),
+       results=lambda args, attrs: attrs[0][0].types,
+       jvp=switches.jvp_switch, vjp=switches.vjp_switch, batch=switches.batch_switch,
+       support=switches.support_switch)
+)  # fmt: skip
 SCAN = register(
     Op("scan", Kind.CONTROL, _infer_scan, _evaluate_scan,
-       ("body", "consts", "carry", "length", "reverse", "counted"))
+       ("body", "consts", "carry", "length", "reverse", "counted"), results=_results_scan,
+       rounds=lambda attrs: attrs[3],
+       jvp=loops.jvp, vjp=loops.vjp, batch=loops.batch_scan, support=loops.support)
 )  # fmt: skip
 WHILE = register(
-    Op("while", Kind.CONTROL, _infer_while, _evaluate_while, ("test", "body", "consts", "limit"))
-)
-ITEM = register(Op("item", Kind.ITEM, _infer_item, lambda values, k: values[k], ("position",)))
-_RESULTS: dict[Op, Any] = {
-    BRANCH: lambda args: tuple(_types(args[1 : 1 + len(args) // 2])),
-    SWITCH: lambda args, bodies: bodies[0].types,
-    SCAN: _results_scan,
-    WHILE: _results_while,
-}
+    Op("while", Kind.CONTROL, _infer_while, _evaluate_while, ("test", "body", "consts", "limit"),
+       results=_results_while, rounds=lambda attrs: 1 if attrs[3] is None else attrs[3],
+       jvp=loops.jvp, vjp=loops.vjp, batch=loops.batch_while, support=loops.support)
+)  # fmt: skip
+ITEM = register(
+    Op("item", Kind.ITEM, _infer_item, lambda values, k: values[k], ("position",))
+)  # fmt: skip
+
+__all__ = [
+    "BRANCH", "ITEM", "SCAN", "SWITCH", "WHILE", "Body", "bodies", "branch", "fresh", "item",
+    "items", "results", "scan", "switch", "while_loop",
+]  # fmt: skip

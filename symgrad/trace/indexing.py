@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -161,9 +161,11 @@ def _window(items: list[Item], shape: tuple[int, ...]) -> list[tuple[int, int, i
 def get(x: Expr, items: list[Item]) -> Expr:
     """x[items]."""
     window = _window(items, x.shape)
-    x = part(x, window)
+    whole, x = x, part(x, window)
     if is_basic(items):
         return reshape(x, _basic_shape(items, window))
+    if _is_place(items):
+        return _at_place(whole, items)
     # Beside index arrays, integers are index arrays of rank 0.
     advanced = [k for k, i in enumerate(items) if isinstance(i, (int, np.ndarray, Expr))]
     axes = [sum(i is not None for i in items[:k]) for k in advanced]
@@ -198,6 +200,62 @@ def get(x: Expr, items: list[Item]) -> Expr:
                 final.append(x.shape[axis])
             axis += 1
     return reshape(taken, tuple(final))
+
+
+def _is_place(items: list[Item]) -> bool:
+    """Whether all traced indices are numbers, beside integers, slices and new axes only."""
+    return all(not i.shape if isinstance(i, Expr) else not isinstance(i, np.ndarray) for i in items)
+
+
+def _first_traced(items: list[Item]) -> tuple[Expr, int, list[Item]]:
+    """The first traced index, its axis, and the items without it."""
+    k = next(k for k, i in enumerate(items) if isinstance(i, Expr))
+    axis = sum(i is not None for i in items[:k])
+    return items[k], axis, [*items[:k], *items[k + 1 :]]
+
+
+def _at_place(x: Expr, items: list[Item]) -> Expr:
+    """x[items], one axis for each traced number. Such an index adds no axis wherever it stands."""
+    index, axis, rest = _first_traced(items)
+    return get(gather(x, bind("convert", index, attrs=("int64",)), axis), rest)
+
+
+def _put_at_place(x: Expr, items: list[Item], value: Expr) -> Expr:
+    index, axis, rest = _first_traced(items)
+    index = bind("convert", index, attrs=("int64",))
+    return put(x, index, replace(gather(x, index, axis), rest, value), axis)
+
+
+def put(x: Expr, index: Expr, value: Expr, axis: int) -> Expr:
+    """`x` with `value` at `index`, an int64 scalar, of one axis; out of range is found in C."""
+    n = x.shape[axis]
+    if x.dtype == "bool":
+        numbers = bind("convert", x, attrs=("int32",))
+        new = put(numbers, index, bind("convert", value, attrs=("int32",)), axis)
+        return bind("not_equal", new, const(0, "int32", new.shape))
+    row = bind("select", bind("less", index, const(0, "int64")), index + n, index)
+    here = bind("equal", bind("iota", attrs=(n,)), broadcast_to(row, (n,)))
+    mask = broadcast_to(reshape(here, (n, *(1,) * (x.ndim - axis - 1))), x.shape)
+    return bind("select", mask, scatter_add(value, index, axis, n), x)
+
+
+class Put(NamedTuple):
+    """The parts of a `put`."""
+
+    x: Expr
+    index: Expr
+    value: Expr
+    axis: int
+
+    @classmethod
+    def of(cls, node: Expr) -> Put | None:
+        """What `node` was made of, if it is one."""
+        if node.op.name != "select" or node.args[1].op.name != "scatter_add":
+            return None
+        value, index = node.args[1].args
+        axis = node.args[1].attrs[0]
+        found = cls(node.args[2], index, value, axis)
+        return found if put(*found) is node else None
 
 
 def _basic_shape(items: list[Item], window: list[tuple[int, int, int]]) -> tuple[int, ...]:
@@ -305,10 +363,12 @@ def replace(x: Expr, items: list[Item], value: Expr) -> Expr:
         window = _window(items, x.shape)
         value = _fit(value, _basic_shape(items, window))
         return _replace_window(x, window, reshape(value, tuple(w[1] for w in window)), 0)
+    if _is_place(items):
+        return _put_at_place(x, items, value)
     if any(isinstance(i, Expr) for i in items):
         raise fail(
             UnsupportedError,
-            "assignment at a traced index is not supported; "
+            "assignment at a traced array of indices is not supported; "
             "use np.where(np.arange(n) == i, value, x), or x.at[i].add(value)",
         )
     flat = np.arange(x.size).reshape(x.shape)[tuple(items)]

@@ -522,13 +522,14 @@ class MathModule:
     def __getattr__(self, name: str) -> Any:
         original = getattr(self._module, name)
         ours = _MATH.get(name, name)
-        function = UNARY.get(ours) or BINARY.get(ours) or _OWN_MATH.get(name)
+        function = _OWN_MATH.get(name) or UNARY.get(ours) or BINARY.get(ours)
         if function is None or name in ("floor", "ceil", "trunc", "isnan", "isinf", "isfinite"):
             return (lambda *args: original(*map(plain, args))) if callable(original) else original
 
         def call(*args: Any) -> Any:
             found = [unwrapped(a) for a in args]
-            return function(*found) if any(isinstance(a, Dual) for a in found) else original(*args)
+            kinds = (Dual, list, tuple, np.ndarray)
+            return function(*found) if any(isinstance(a, kinds) for a in found) else original(*args)
 
         return call
 
@@ -571,5 +572,13 @@ class Float(metaclass=_Float):
     fromhex = builtins.float.fromhex
 
 
-def integer(x: Any = 0, *base: Any) -> int:
-    return int(plain(unwrapped(x)), *base) if not base else int(x, *base)
+class _Int(type):
+    def __instancecheck__(cls, x: Any) -> bool:
+        return isinstance(x, builtins.int)
+
+    def __call__(cls, x: Any = 0, *base: Any) -> Any:
+        return builtins.int(plain(unwrapped(x)), *base)
+
+
+class Int(metaclass=_Int):
+    """`int` for functions that run on dual numbers: a step, whose derivative is 0."""

@@ -28,7 +28,7 @@ import scipy.special
 import scipy.stats
 
 from support import dual
-from support.dual import BINARY, UNARY, Dual, Float, clip, divide, plain, sqrt
+from support.dual import BINARY, UNARY, Dual, Float, Int, clip, divide, plain, sqrt
 
 # ---- arrays --------------------------------------------------------------------------------------
 
@@ -47,7 +47,8 @@ class Array(np.ndarray):
     def astype(self, dtype: Any, **_: Any) -> Any:
         if _is_float(dtype):
             return self.copy()
-        return np.array([plain(x) for x in self.flat]).reshape(self.shape).astype(dtype)
+        made = np.array([plain(x) for x in self.flat]).reshape(self.shape)
+        return made.astype(_real_type(dtype))
 
     def mean(self, axis: Any = None, **options: Any) -> Any:
         return FUNCTIONS["mean"](self, axis, **options)
@@ -94,7 +95,12 @@ class Array(np.ndarray):
 def _is_float(dtype: Any) -> bool:
     if dtype is None or dtype is Float or dtype is object:
         return True
-    return np.dtype(dtype).kind in "fcO"
+    return dtype is not Int and np.dtype(dtype).kind in "fcO"
+
+
+def _real_type(dtype: Any) -> Any:
+    """The type that NumPy knows instead of a stand-in."""
+    return int if dtype is Int else None if _is_float(dtype) else dtype
 
 
 def objects(x: Any) -> np.ndarray:
@@ -144,6 +150,7 @@ def lift(x: Any) -> Any:
 def array(x: Any, dtype: Any = None, *, copy: Any = True, ndmin: int = 0, **_: Any) -> Any:
     """`np.array`. Whether floats or whole numbers are meant is decided as NumPy does."""
     if dtype is not None and not _is_float(dtype):
+        dtype = _real_type(dtype)
         if isinstance(x, np.ndarray) and x.dtype != object:
             return np.array(x, dtype, copy=copy, ndmin=ndmin)
         return np.array(_plain_nested(x), dtype, ndmin=ndmin)
@@ -754,9 +761,8 @@ def asarray(x: Any, dtype: Any = None, **_: Any) -> Any:
 
 def _made(function: Callable[..., Any]) -> Callable[..., Any]:
     def call(*args: Any, dtype: Any = None, **kwargs: Any) -> Any:
-        kind = None if dtype is Float or dtype is object else dtype
-        args = [None if a is Float else a for a in args]
-        return wrap(function(*args, dtype=kind, **kwargs))
+        args = [_real_type(a) if isinstance(a, type) else a for a in args]
+        return wrap(function(*args, dtype=_real_type(dtype), **kwargs))
 
     return call
 
@@ -764,7 +770,7 @@ def _made(function: Callable[..., Any]) -> Callable[..., Any]:
 def full(shape: Any, fill_value: Any, dtype: Any = None) -> Any:
     fill_value = asarray(fill_value)
     if dtype is not None and not _is_float(dtype):
-        return np.full(shape, values(fill_value), dtype)
+        return np.full(shape, values(fill_value), _real_type(dtype))
     if not isinstance(fill_value, Array) and dtype is None:
         return np.full(shape, fill_value)
     made = np.empty(shape, dtype=object)
@@ -802,8 +808,8 @@ class _Wrapped:
         else:
             args = tuple(map(lift, args))
         kwargs = {k: lift(v) for k, v in kwargs.items()}
-        if kwargs.get("dtype") is Float:
-            del kwargs["dtype"]
+        if kwargs.get("dtype") in (Float, Int):
+            kwargs["dtype"] = _real_type(kwargs["dtype"])
         with np.errstate(all="ignore"):
             return wrap(self._function(*args, **kwargs))
 
@@ -1275,7 +1281,7 @@ def load(source: str | Path, name: str = "dual_program") -> dict[str, Any]:
     """The names of a module, given by its path or its text, in a world of dual numbers."""
     path = str(source) if isinstance(source, Path) else f"<{name}>"
     text = source.read_text() if isinstance(source, Path) else source
-    own = {"__import__": _import, "float": Float, "int": dual.integer}
+    own = {"__import__": _import, "float": Float, "int": Int}
     module = types.ModuleType(name)
     module.__dict__["__builtins__"] = {**vars(builtins), **own}
     module.__dict__["__file__"] = path

@@ -1,0 +1,532 @@
+"""Derivatives, batches and supports of loops, which are loops over those of their bodies.
+
+    forward : the tangents are carried beside the values; which carries have any is a fixed point
+    reverse : the loop once more, which stacks what the reverse rounds read of each round (the
+              residuals, see `residuals`), and a loop the other way whose carry are the cotangents
+              of the carry, and sums for the cotangents of what all rounds share
+
+A cotangent (or tangent) in the carry may be zero by structure in some rounds, before the first
+result that is used. Where a round has an infinite derivative such zeros must not meet it. There a
+bool in the carry says where the cotangent is not such a zero (`diff.support`); where nothing reads
+it, it is a carry that is not used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from symgrad.errors import DifferentiationError, at_user_line
+from symgrad.expr.node import FLOATS, Expr, bind, const
+from symgrad.expr.walk import depends_on, substitute, toposort
+from symgrad.ops.body import Body, fresh, items, scan, while_loop
+from symgrad.ops.linear import concat, lead, permute, reshape, slice_
+from symgrad.ops.residuals import chosen
+
+Maybe = Expr | None
+
+
+@dataclass
+class Loop:
+    """A scan or a while loop with an open body.
+
+    consts, xs : (value outside, argument of the body)
+    carry : (start, argument of the body, its next value)
+    ys : what is stacked of each round
+    length : rounds, or the most of them; None for a while loop without a limit
+    test : of a while loop
+    """
+
+    consts: list[tuple[Expr, Expr]]
+    carry: list[tuple[Expr, Expr, Expr]]
+    xs: list[tuple[Expr, Expr]]
+    ys: list[Expr]
+    length: int | None
+    reverse: bool = False
+    count: Expr | None = None
+    test: Expr | None = None
+    site: Any = field(default=None, repr=False)
+
+    @classmethod
+    def of(cls, node: Expr, args: Sequence[Expr] | None = None) -> Loop:
+        """The loop of a node, with other operands if `args` are given."""
+        operands = list(node.args if args is None else args)
+        consts, carry = _counts(node)
+        is_scan = "length" in node.op.attr_names
+        count = operands.pop(0) if is_scan and node.attr("counted") else None
+        body: Body = node.attr("body")
+        arguments = fresh(body.params)
+        outs = body.open(arguments)
+        fixed = consts + carry
+        return cls(
+            consts=list(zip(operands[:consts], arguments[:consts], strict=True)),
+            carry=list(
+                zip(operands[consts:fixed], arguments[consts:fixed], outs[:carry], strict=True)
+            ),
+            xs=list(zip(operands[fixed:], arguments[fixed:], strict=True)),
+            ys=outs[carry:],
+            length=node.attr("length" if is_scan else "limit"),
+            reverse=is_scan and node.attr("reverse"),
+            count=count,
+            test=None if is_scan else node.attr("test").open(arguments)[0],
+            site=node.site,
+        )
+
+    def copy(self) -> Loop:
+        """One that can be added to."""
+        lists = (list(part) for part in (self.consts, self.carry, self.xs, self.ys))
+        return Loop(*lists, self.length, self.reverse, self.count, self.test, self.site)  # type: ignore[arg-type]
+
+    def add(self, k: int, consts: int, carry: int, what: tuple[Expr, Expr, Maybe]) -> None:
+        """An operand of the same kind as operand number `k`; absent next values are zeros."""
+        value, argument, new = what
+        if k < consts:
+            self.consts.append((value, argument))
+        elif k < consts + carry:
+            self.carry.append((value, argument, zero(argument) if new is None else new))
+        else:
+            self.xs.append((value, argument))
+
+    @property
+    def arguments(self) -> list[Expr]:
+        """Of the body: for consts, carry and xs."""
+        return [a for _, a in self.consts] + [a for _, a, _ in self.carry] + [a for _, a in self.xs]
+
+    @property
+    def outs(self) -> list[Expr]:
+        """Of the body: next carry and ys."""
+        return [new for _, _, new in self.carry] + self.ys
+
+    def results(self) -> tuple[list[Expr], Expr | None, list[Expr]]:
+        """Final carry, number of rounds (`count`, for a scan), stacked ys."""
+        body = Body.close(self.arguments, self.outs)
+        consts, start = [v for v, _ in self.consts], [v for v, _, _ in self.carry]
+        n = len(start)
+        if self.test is None:
+            assert self.length is not None
+            xs = [v for v, _ in self.xs]
+            made = scan(body, consts, start, xs, self.length, reverse=self.reverse,
+                        count=self.count)  # fmt: skip
+            self._mark(made)
+            return made[:n], self.count, made[n:]
+        test = Body.close(self.arguments, [self.test])
+        made = while_loop(test, body, consts, start, self.length)
+        self._mark(made)
+        return made[:n], made[n], made[n + 1 :]
+
+    def _mark(self, made: Sequence[Expr]) -> None:
+        if made and made[0].args[0].site is None:
+            made[0].args[0].site = self.site
+
+
+def _counts(node: Expr) -> tuple[int, int]:
+    """How many operands are consts, how many are carried."""
+    consts = node.attr("consts")
+    if "carry" in node.op.attr_names:
+        return consts, node.attr("carry")
+    return consts, len(node.args) - consts
+
+
+def zero(like: Expr) -> Expr:
+    return const(0, like.dtype, like.shape)
+
+
+def _everywhere(support: Maybe, like: Expr) -> Expr:
+    return const(True, "bool", like.shape) if support is None else support
+
+
+# ---- forward ----------------------------------------------------------------------------------
+
+
+def jvp(tangents: Sequence[Maybe], node: Expr, calculus: Any) -> list[Maybe]:
+    """Tangents of the results, from those of the operands."""
+    loop = Loop.of(node)
+    if loop.count is not None:
+        tangents = tangents[1:]
+    first, n = len(loop.consts), len(loop.carry)
+    carried = range(first, first + n)
+    arguments = loop.arguments
+    seeds = fresh(arguments, len(arguments))
+    flags = _Flags(calculus, tangents, carried, seeds)
+    have = [t is not None for t in tangents]
+    while True:
+        active = [k for k, h in enumerate(have) if h]
+        pushed = calculus.jvp(
+            loop.outs, [arguments[k] for k in active], [seeds[k] for k in active],
+            flags.known(active),
+        )  # fmt: skip
+        grown = [h or (k in carried and pushed[k - first] is not None) for k, h in enumerate(have)]
+        if grown == have:
+            break
+        have = grown
+    values = [v for v, _ in loop.consts] + [v for v, _, _ in loop.carry] + [v for v, _ in loop.xs]
+    new = loop.copy()
+    for k in active:
+        t, like = tangents[k], values[k]
+        out = pushed[k - first] if k in carried else None
+        new.add(k, first, n, (zero(like) if t is None else t, seeds[k], out))
+    supports = calculus.supports(flags.known(active))
+    for k in active:
+        flag = flags.of(k)
+        if flag is not None:
+            out = pushed[k - first] if k in carried else None
+            new.add(k, first, n, (flags.start(k, values[k]), flag, _support_of(out, supports)))
+    new.ys += [y for y in pushed[n:] if y is not None]
+    final, _, ys = new.results()
+    rest, more = iter(final[n:]), iter(ys[len(loop.ys) :])
+    result: list[Maybe] = [next(rest) if have[k] else None for k in carried]
+    if loop.test is not None:
+        result.append(None)
+    return result + [None if y is None else next(more) for y in pushed[n:]]
+
+
+def _support_of(out: Maybe, supports: Any) -> Maybe:
+    """Where a derivative is not zero by structure; None if it is absent, that is nowhere."""
+    return None if out is None else _everywhere(supports.of(out), out)
+
+
+class _Flags:
+    """Bool arguments of a body which say where its seeds are not zero by structure.
+
+    There are some where a derivative inside may be infinite and a seed may be zero.
+    """
+
+    def __init__(
+        self, calculus: Any, values: Sequence[Maybe], carried: range, seeds: Sequence[Expr]
+    ) -> None:
+        self.values, self.carried = values, carried
+        self.supports: list[Maybe] = [None] * len(values)
+        self.flags: list[Maybe] = [None] * len(values)
+        if not calculus.guarded:
+            return
+        self.supports = [None if v is None else calculus.outside.of(v) for v in values]
+        some = any(s is not None for s in self.supports)
+        floats = [k for k in carried if seeds[k].dtype in FLOATS]
+        if not some and all(values[k] is not None for k in floats):
+            return
+        for k, seed in enumerate(seeds):
+            if seed.dtype in FLOATS and (k in carried or self.supports[k] is not None):
+                self.flags[k] = fresh([const(True, "bool", seed.shape)], 2 * len(seeds) + k)[0]
+        self.seeds = seeds
+
+    def of(self, k: int) -> Maybe:
+        return self.flags[k]
+
+    def start(self, k: int, value: Expr) -> Expr:
+        """The support of what comes in."""
+        if self.values[k] is None:
+            return const(False, "bool", value.shape)
+        return _everywhere(self.supports[k], value)
+
+    def known(self, active: Sequence[int]) -> dict[Expr, Expr]:
+        """The flags of seeds."""
+        found: dict[Expr, Expr] = {}
+        for k in active:
+            flag = self.flags[k]
+            if flag is not None:
+                found[self.seeds[k]] = flag
+        return found
+
+
+# ---- reverse ----------------------------------------------------------------------------------
+
+
+def vjp(
+    cotangents: Sequence[Maybe], node: Expr, wanted: Sequence[bool], calculus: Any
+) -> list[Maybe]:
+    """Cotangents of the operands, from those of the results."""
+    loop = Loop.of(node)
+    if loop.length is None:
+        raise DifferentiationError(
+            at_user_line(
+                "reverse mode through a while loop keeps values of each round, and has to know how "
+                "many there can be: give max_steps=, or use forward mode (sg.jvp, sg.jacfwd)",
+                node.site,
+            )
+        )
+    counted = loop.count is not None
+    reverse = _Reverse(loop, cotangents, wanted[1:] if counted else wanted, calculus)
+    return [None] * counted + reverse.cotangents()
+
+
+class _Reverse:
+    """The reverse loop of a loop."""
+
+    def __init__(
+        self, loop: Loop, cotangents: Sequence[Maybe], wanted: Sequence[bool], calculus: Any
+    ) -> None:
+        self.loop, self.wanted = loop, wanted
+        self.first, self.n = len(loop.consts), len(loop.carry)
+        carry, ys = cotangents[: self.n], cotangents[len(cotangents) - len(loop.ys) :]
+        self.arguments = loop.arguments
+        active = _active(loop, wanted)
+        # of all results of a round: that of the next carry only where it depends on what is wanted
+        self.given: list[Maybe] = [
+            c if active[self.first + j] else None for j, c in enumerate(carry)
+        ] + [*ys]  # fmt: skip
+        self.seeds = fresh(loop.outs, len(self.arguments))
+        flags = _Flags(calculus, self.given, range(self.n), self.seeds)
+        wrt = [a for a, k in zip(self.arguments, active, strict=True) if k]
+        have = [c is not None for c in self.given]
+        while True:
+            self.back = [k for k, h in enumerate(have) if h]
+            pulled = calculus.vjp(
+                [loop.outs[k] for k in self.back], wrt, [self.seeds[k] for k in self.back],
+                flags.known(self.back),
+            )  # fmt: skip
+            self.pulled: dict[Expr, Maybe] = dict(zip(wrt, pulled, strict=True))
+            grown = [
+                h or (j < self.n and self.pulled.get(self.arguments[self.first + j]) is not None)
+                for j, h in enumerate(have)
+            ]  # fmt: skip
+            if grown == have:
+                break
+            have = grown
+        self.flags = flags
+        self.supports = calculus.supports(flags.known(self.back))
+
+    def cotangents(self) -> list[Maybe]:
+        """Of consts, carry and xs."""
+        loop, n, first = self.loop, self.n, self.first
+        back = Loop([], [], [], [], loop.length, not loop.reverse, loop.count, site=loop.site)
+        slots: dict[int, int] = {}  # of arguments: where their cotangents are carried, or stacked
+        for k in self.back:
+            given, seed, flag = self.given[k], self.seeds[k], self.flags.of(k)
+            if k < n:
+                start = loop.carry[k][0]
+                now = self.pulled.get(self.arguments[first + k])
+                slots[first + k] = len(back.carry)
+                back.add(0, 0, 1, (zero(start) if given is None else given, seed, now))
+                if flag is not None:
+                    support = _support_of(now, self.supports)
+                    back.add(0, 0, 1, (self.flags.start(k, start), flag, support))
+            else:
+                assert given is not None
+                back.xs.append((given, seed))
+                if flag is not None:
+                    back.xs.append((self.flags.start(k, given), flag))
+        sums = fresh(self.arguments[:first], 3 * len(self.arguments) + len(self.seeds))
+        for k, a in enumerate(self.arguments):
+            now = self.pulled.get(a)
+            if now is None or not self.wanted[k]:
+                continue
+            if k < first:
+                slots[k] = len(back.carry)
+                back.carry.append((zero(a), sums[k], sums[k] + now))
+            elif k >= first + n:
+                slots[k] = len(back.ys)
+                back.ys.append(now)
+        _with_residuals(back, loop)
+        final, _, ys = back.results()
+        return [
+            None if not w or k not in slots else ys[slots[k]] if k >= first + n else final[slots[k]]
+            for k, w in enumerate(self.wanted)
+        ]
+
+
+def _active(loop: Loop, wanted: Sequence[bool]) -> list[bool]:
+    """Which arguments of the body are floats that depend on operands that are wanted."""
+    arguments, first = loop.arguments, len(loop.consts)
+    active = [w and a.dtype in FLOATS for w, a in zip(wanted, arguments, strict=True)]
+    nodes = toposort(loop.outs)
+    while True:
+        reached = depends_on(nodes, [a for a, k in zip(arguments, active, strict=True) if k])
+        before = list(active)
+        for j, (_, a, new) in enumerate(loop.carry):
+            active[first + j] |= new in reached and a.dtype in FLOATS
+        if active == before:
+            return active
+
+
+def _with_residuals(back: Loop, loop: Loop) -> None:
+    """Give the reverse rounds `back` what they read of the rounds of `loop`."""
+    own = back.arguments
+    outs = back.outs
+    nodes = toposort(outs)
+    after = depends_on(nodes, own)
+    read = {a for node in nodes if node in after for a in node.args if a not in after}
+    read.update(o for o in outs if o not in after)
+    handed_through = {a: start for start, a, new in loop.carry if new is a}
+    shared = [a for _, a in loop.consts] + list(handed_through)
+    stored = chosen([n for n in nodes if n in read], shared, [a for _, a in loop.xs])
+    new = {a: out for _, a, out in loop.carry}
+    start = {a: value for value, a, _ in loop.carry}
+    # The carry of a round is what the round before has left: one of the two arrays is enough.
+    follows = {
+        a: new[a] for a in stored if a in new and new[a] in stored
+        and not (loop.reverse and loop.count is not None)
+    }  # fmt: skip
+    kept = [node for node in stored if node not in follows]
+    place = {y: k for k, y in enumerate(loop.ys)}
+    forward = replace(loop, ys=list(loop.ys))
+    for node in kept:
+        if node not in place:
+            place[node] = len(forward.ys)
+            forward.ys.append(node)
+    arrays: dict[Expr, Expr] = {}
+    if kept or loop.test is not None:
+        _, back.count, ys = forward.results()
+        arrays = {node: ys[place[node]] for node in kept}
+    for a, out in follows.items():
+        arrays[a] = _shifted(arrays[out], start[a], loop.reverse)
+    inside = dict(zip(arrays, fresh(list(arrays), 4 * len(own)), strict=True))
+    changed = substitute(outs, inside)
+    n = len(back.carry)
+    back.carry = [(v, a, o) for (v, a, _), o in zip(back.carry, changed[:n], strict=True)]
+    back.ys = changed[n:]
+    back.consts += [*loop.consts, *((value, a) for a, value in handed_through.items())]
+    back.xs += [*loop.xs, *((arrays[node], inside[node]) for node in arrays)]
+
+
+def _shifted(stacked: Expr, start: Expr, reverse: bool) -> Expr:
+    """For each round what the round before has left; `start` for the first."""
+    n = stacked.shape[0]
+    if n == 0:
+        return stacked
+    rest = slice_(
+        stacked, (1 if reverse else 0, *[0] * start.ndim), (n - 1, *start.shape),
+        (1,) * stacked.ndim,
+    )  # fmt: skip
+    one = reshape(start, (1, *start.shape))
+    return concat([rest, one] if reverse else [one, rest], 0)
+
+
+# ---- batches ----------------------------------------------------------------------------------
+
+
+def batch_scan(
+    args: Sequence[Expr], batched: Sequence[bool], node: Expr, size: int, calculus: Any
+) -> tuple[list[Expr], list[bool]]:
+    """One scan over batches; a loop over points if they differ in the number of rounds."""
+    if node.attr("counted") and batched[0]:
+        return over_points(args, batched, node, size)
+    loop = Loop.of(node, args)
+    return _batched(loop, batched[1:] if loop.count is not None else batched, size, calculus)
+
+
+def batch_while(
+    args: Sequence[Expr], batched: Sequence[bool], node: Expr, size: int, calculus: Any
+) -> tuple[list[Expr], list[bool]]:
+    """One loop over batches if the test is the same for all, else a loop over points."""
+    loop = Loop.of(node, args)
+    assert loop.test is not None
+    have = list(batched)
+    first = len(loop.consts)
+    while True:
+        sources = [a for a, h in zip(loop.arguments, have, strict=True) if h]
+        reached = depends_on(toposort([*loop.outs, loop.test]), sources)
+        before = list(have)
+        for j, (_, _, new) in enumerate(loop.carry):
+            have[first + j] |= new in reached
+        if have == before:
+            break
+    if loop.test in reached:
+        return over_points(args, batched, node, size)
+    return _batched(loop, batched, size, calculus)
+
+
+def _batched(
+    loop: Loop, batched: Sequence[bool], size: int, calculus: Any
+) -> tuple[list[Expr], list[bool]]:
+    arguments, first, n = loop.arguments, len(loop.consts), len(loop.carry)
+    wide = fresh([const(0, a.dtype, (size, *a.shape)) for a in arguments], len(arguments))
+    have = list(batched)
+    while True:
+        given = {a: w for a, w, h in zip(arguments, wide, have, strict=True) if h}
+        outs, flags = calculus.vmap(loop.outs, given, size)
+        grown = [h or (first <= k < first + n and flags[k - first]) for k, h in enumerate(have)]
+        if grown == have:
+            break
+        have = grown
+    consts = [(v, given.get(a, a)) for v, a in loop.consts]
+    carry = []
+    for j, (value, a, _) in enumerate(loop.carry):
+        out = outs[j]
+        if have[first + j]:
+            value = value if batched[first + j] else lead(value, size)
+            out = out if flags[j] else lead(out, size)
+        carry.append((value, given.get(a, a), out))
+    xs = [(_swapped(v) if a in given else v, given.get(a, a)) for v, a in loop.xs]
+    final, rounds, ys = replace(loop, consts=consts, carry=carry, xs=xs, ys=outs[n:]).results()
+    made = [*final]
+    marks = have[first : first + n]
+    if loop.test is not None:
+        assert rounds is not None
+        made.append(rounds)
+        marks = [*marks, False]
+    made += [_swapped(y) if f else y for y, f in zip(ys, flags[n:], strict=True)]
+    return made, [*marks, *flags[n:]]
+
+
+def _swapped(x: Expr) -> Expr:
+    """The first two axes in the other order."""
+    return permute(x, (1, 0, *range(2, x.ndim)))
+
+
+def over_points(
+    args: Sequence[Expr], batched: Sequence[bool], node: Expr, size: int
+) -> tuple[list[Expr], list[bool]]:
+    """A control node for each point of a batch, one after the other: each takes its own way."""
+    inner = fresh(node.args)
+    loop = Loop([], [], [], items(bind(node.op, *inner, attrs=node.attrs)), size, site=node.site)
+    for value, a, is_batched in zip(args, inner, batched, strict=True):
+        (loop.xs if is_batched else loop.consts).append((value, a))
+    _, _, ys = loop.results()
+    return ys, [True] * len(ys)
+
+
+# ---- supports ---------------------------------------------------------------------------------
+
+
+def support(node: Expr, position: int, supports: Sequence[Maybe], calculus: Any) -> Maybe:
+    """Where a result is not zero by structure: a loop that carries that of its carry."""
+    loop = Loop.of(node)
+    if loop.count is not None:
+        supports = supports[1:]
+    first, n = len(loop.consts), len(loop.carry)
+    is_ys = position >= n
+    if loop.test is not None:
+        if position == n:
+            return None
+        position -= is_ys
+    arguments = loop.arguments
+    flags = fresh([const(True, "bool", a.shape) for a in arguments], len(arguments))
+    have = [s is not None for s in supports]
+    while True:
+        known = {a: f for a, f, h in zip(arguments, flags, have, strict=True) if h}
+        inside = calculus.supports(known)
+        found = [inside.of(o) for o in loop.outs]
+        grown = [
+            h or (first <= k < first + n and found[k - first] is not None)
+            for k, h in enumerate(have)
+        ]  # fmt: skip
+        if grown == have:
+            break
+        have = grown
+    if (
+        found[position] is None
+        and (is_ys or not have[first + position])
+        and not _skips(loop, is_ys)
+    ):
+        return None
+    new = loop.copy()
+    new.ys = []
+    slot = None
+    for k, (a, flag) in enumerate(zip(arguments, flags, strict=True)):
+        if not have[k]:
+            continue
+        if k - first == position and not is_ys:
+            slot = len(new.carry)
+        now = _everywhere(found[k - first], a) if first <= k < first + n else None
+        new.add(k, first, n, (_everywhere(supports[k], a), flag, now))
+    if is_ys:
+        new.ys = [_everywhere(found[position], loop.ys[position - n])]
+        return new.results()[2][0]
+    assert slot is not None
+    return new.results()[0][slot]
+
+
+def _skips(loop: Loop, is_ys: bool) -> bool:
+    """Whether rows of ys may belong to no round: they are 0."""
+    return is_ys and (loop.count is not None or loop.test is not None)

@@ -1,0 +1,137 @@
+"""What a loop keeps of each round for its reverse rounds: the cheapest cut.
+
+A value that a reverse round reads is either kept by the forward loop, which costs memory traffic,
+or computed again from values that are there: what all rounds share, rows of arrays that are looped
+over, and others that are kept. The sum of both costs is least for a minimum cut of this network:
+
+    needed(v) → again(v)   what keeping v costs        again(v) → end      what computing v costs
+    start → needed(v)      if a reverse round reads v  again(v) → needed(arguments of v)
+
+A carry cannot be computed again from within its round. So the carry is kept where much hangs on it
+(Kalman filter), and weights that took an exp are kept instead of it (forward algorithm).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+
+import numpy as np
+
+from symgrad.expr.node import TUPLE, Expr
+from symgrad.expr.op import Kind
+from symgrad.expr.walk import depends_on, toposort
+from symgrad.ops.flops import flops
+
+_KEEP = 250  # ps to write and read one byte again: 2 ns for a double
+_FLOP = 250  # ps of one operation
+_NEVER = 1 << 60
+_MOST_NODES = 4000
+
+
+def chosen(read: Sequence[Expr], shared: Sequence[Expr], rows: Sequence[Expr]) -> list[Expr]:
+    """The nodes of a round to keep, if its reverse reads `read`.
+
+    shared : arguments of the body that are the same in each round
+    rows : arguments that are there anyway
+    """
+    nodes = toposort(read)
+    fixed = {*shared, *(n for n in nodes if n.op.kind is Kind.SOURCE and not _is_argument(n))}
+    varying = depends_on(nodes, [n for n in nodes if _is_argument(n) and n not in fixed])
+    free = set(rows)
+    nodes = [n for n in nodes if n in varying]  # the others are computed once, outside
+    if not nodes:
+        return []
+    if len(nodes) > _MOST_NODES:
+        return [n for n in nodes if _is_argument(n) and n not in free]
+    wanted = set(read)
+    cut = _Cut(2 * len(nodes) + 2)
+    number = {n: k for k, n in enumerate(nodes)}
+    start, end = 2 * len(nodes), 2 * len(nodes) + 1
+    seen: dict[object, int] = {}
+    for n, k in number.items():
+        if n in free:
+            continue
+        needed, again = 2 * k, 2 * k + 1
+        cut.edge(needed, again, _NEVER if n.dtype == TUPLE else _KEEP * _bytes(n))
+        cut.edge(again, end, _NEVER if _is_argument(n) else 1 + _FLOP * flops(n, seen))
+        for a in dict.fromkeys(n.args):
+            if a in number and a not in free:
+                cut.edge(again, 2 * number[a], _NEVER)
+        if n in wanted:
+            cut.edge(start, needed, _NEVER)
+    near = cut.near(start, end)
+    return [
+        n for n, k in number.items() if 2 * k in near and 2 * k + 1 not in near and n not in free
+    ]
+
+
+def _is_argument(node: Expr) -> bool:
+    return "position" in node.op.attr_names and not node.args
+
+
+def _bytes(node: Expr) -> int:
+    return node.size * np.dtype(node.dtype).itemsize
+
+
+class _Cut:
+    """A network with capacities; Dinic's algorithm."""
+
+    def __init__(self, size: int) -> None:
+        self.out: list[list[int]] = [[] for _ in range(size)]
+        self.to: list[int] = []
+        self.left: list[int] = []
+
+    def edge(self, a: int, b: int, capacity: int) -> None:
+        for x, y, c in ((a, b, capacity), (b, a, 0)):
+            self.out[x].append(len(self.to))
+            self.to.append(y)
+            self.left.append(c)
+
+    def levels(self, start: int) -> list[int]:
+        level = [-1] * len(self.out)
+        level[start] = 0
+        queue = deque([start])
+        while queue:
+            x = queue.popleft()
+            for e in self.out[x]:
+                y = self.to[e]
+                if self.left[e] and level[y] < 0:
+                    level[y] = level[x] + 1
+                    queue.append(y)
+        return level
+
+    def near(self, start: int, end: int) -> set[int]:
+        """What remains on the side of the start when the flow is greatest."""
+        while True:
+            level = self.levels(start)
+            if level[end] < 0:
+                return {k for k, depth in enumerate(level) if depth >= 0}
+            self._block(start, end, level)
+
+    def _block(self, start: int, end: int, level: list[int]) -> None:
+        """Push flow along shortest paths until none is left."""
+        at = [0] * len(self.out)
+        path: list[int] = []
+        x = start
+        while True:
+            if x == end:
+                flow = min(self.left[e] for e in path)
+                for e in path:
+                    self.left[e] -= flow
+                    self.left[e ^ 1] += flow
+                path, x = [], start
+                continue
+            while at[x] < len(self.out[x]):
+                e = self.out[x][at[x]]
+                if self.left[e] and level[self.to[e]] == level[x] + 1:
+                    break
+                at[x] += 1
+            if at[x] < len(self.out[x]):
+                path.append(e)
+                x = self.to[e]
+            elif x == start:
+                return
+            else:
+                level[x] = -1
+                x = self.to[path.pop() ^ 1]

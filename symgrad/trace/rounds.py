@@ -1,0 +1,359 @@
+"""One traced round of a loop, and what all rounds make: a scan, or arrays where that is possible.
+
+In: the values that a round leaves, as expressions of its number and of what it was given. Out: what
+`n` such rounds leave. Only what depends on the round before is a recurrence. Whatever else a round
+does is done for all rounds at once:
+
+* ``x[t]``, ``x[t + 1]`` of an array that no round changes are rows of a slice;
+* ``y[t] = v`` in an array of which rounds read what earlier ones have written needs the last few
+  rows only, and the rows written are stacked: the array itself is not carried;
+* ``s += v`` is a sum over all rounds where nothing reads s.
+
+No loop is unrolled here, and nothing depends on the number of rounds but shapes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from symgrad.diff.modes import vmap
+from symgrad.expr.node import (
+    ARG,
+    CONST,
+    FLOATS,
+    PARAM,
+    Expr,
+    arg,
+    const,
+    const_value,
+    iota,
+    is_const,
+)
+from symgrad.expr.op import Kind
+from symgrad.expr.walk import depends_on, rebuild, substitute, toposort, transform
+from symgrad.ops.control import Body, scan
+from symgrad.ops.elementwise import ADD, CONVERT, MULTIPLY, NEGATIVE, SUBTRACT
+from symgrad.ops.linear import GATHER, gather, permute, slice_, sum_
+from symgrad.trace.indexing import Put, parse, put, replace
+
+_MOST_BEFORE = 8  # rows written before that a round may read
+
+
+@dataclass
+class Round:
+    """What one round computes.
+
+    number : an int64 argument, which round it is, from 0 on
+    carry, after : what it gets from the round before, as arguments, and what it leaves
+    extra : what it computes besides, to be stacked over all rounds
+    """
+
+    number: Expr
+    carry: list[Expr]
+    after: list[Expr]
+    extra: list[Expr] = field(default_factory=list)
+
+
+def run(round_: Round, start: Sequence[Expr], n: int) -> tuple[list[Expr], list[Expr]]:
+    """What `n` rounds leave that begin with `start`, and the stacked `extra`."""
+    return _Loop(round_, list(start), n).result()
+
+
+class _Loop:
+    """A loop while it is taken apart.
+
+    carry, start : of the values that are still handed from round to round, by number; rows of
+        arrays that are read again get numbers of their own
+    values : what a round computes, by what becomes of it: ("after", k) is handed on as number k,
+        ("row", k) goes into array k, ("term", k) is added to number k, ("extra", j) is stacked
+    final : what the others end as
+    elements : an argument that stands for the element of a round, and all these elements
+    """
+
+    def __init__(self, round_: Round, start: Sequence[Expr], n: int) -> None:
+        self.n, self.number, self.count = n, round_.number, len(start)
+        self.carry = dict(enumerate(round_.carry))
+        self.start = dict(enumerate(start))
+        self.values = {("after", k): v for k, v in enumerate(round_.after)}
+        self.values |= {("extra", j): v for j, v in enumerate(round_.extra)}
+        self.final: dict[int, Expr] = {}
+        self.elements: dict[Expr, Expr] = {}
+        self.rows: dict[int, tuple[int, int]] = {}  # where row 0 of an array goes, and the step
+
+    def result(self) -> tuple[list[Expr], list[Expr]]:
+        self._set(forwarded(list(self.values.values()), self.number, n=self.n))
+        self._pass_through()
+        for k in list(self.carry):
+            self._take_out_counter(k)
+        for k in list(self.carry):
+            self._take_out_array(k)
+        for k in list(self.carry):
+            self._take_out_sum(k)
+        self._take_out_elements()
+        stacked = self._rounds()
+        for (kind, k), rows in stacked.items():
+            if kind == "row":
+                self.final[k] = _with_rows(self.final[k], rows, *self.rows[k])
+            elif kind == "term":
+                self.final[k] = self.final[k] + sum_(rows, (0,))
+        extra = [stacked[key] for key in stacked if key[0] == "extra"]
+        return [self.final[k] for k in range(self.count)], extra
+
+    def _set(self, values: Sequence[Expr]) -> None:
+        self.values = dict(zip(self.values, values, strict=True))
+
+    def _replace(self, changes: dict[Expr, Expr]) -> None:
+        if changes:
+            self._set(substitute(list(self.values.values()), changes))
+
+    def _others(self, k: int) -> list[Expr]:
+        return [v for key, v in self.values.items() if key != ("after", k)]
+
+    def _take_out(self, k: int) -> Expr:
+        """Number `k` is no longer handed on; what it is after a round."""
+        del self.carry[k]
+        self.final[k] = self.start.pop(k)
+        return self.values.pop(("after", k))
+
+    # ---- what is no recurrence ---------------------------------------------------------------
+
+    def _pass_through(self) -> None:
+        """Carries that a round leaves as they are."""
+        for k, c in list(self.carry.items()):
+            if self.values["after", k] is c or self.values["after", k] is self.start[k]:
+                self._take_out(k)
+                self._replace({c: self.final[k]})
+
+    def _take_out_counter(self, k: int) -> None:
+        """An integer to which each round adds the same number."""
+        c = self.carry[k]
+        step = _added(self.values["after", k], c) if c.dtype == "int64" else None
+        if step is None or not is_const(step) or step.shape:
+            return
+        self._take_out(k)
+        start = self.final[k]
+        self._replace({c: start + self.number * step})
+        self.final[k] = start + step * const(self.n, "int64")
+
+    def _take_out_array(self, k: int) -> None:
+        """An array that gets one row in each round: these are stacked.
+
+        What later rounds read of it is handed on row by row.
+        """
+        written, array = Put.of(self.values["after", k]), self.carry[k]
+        if written is None or written.axis or written.x is not array:
+            return
+        place = affine(written.index, self.number)
+        if place is None or abs(place[0]) != 1 or not _inside(place, self.n, array.shape[0]):
+            return
+        reads = self._rows_read(k, array, written.value, place)
+        if reads is None:
+            return
+        step, row = place
+        length, most = array.shape[0], max([0, *reads.values()])
+        if most and row - most * step < -length or row - most * step >= length:
+            return
+        start = self.start[k]
+        handed = [arg(0, written.value.shape, array.dtype) for _ in range(most)]
+        self.rows[k] = row, step
+        self._take_out(k)
+        self.values["row", k] = written.value
+        first = 1 + max([self.count, *self.carry])
+        for d, c in enumerate(handed):
+            self.carry[first + d] = c
+            at = const((row - (d + 1) * step) % length, "int64")
+            self.start[first + d] = gather(start, at, 0)
+            self.values["after", first + d] = written.value if d == 0 else handed[d - 1]
+        self._replace({
+            read: handed[d - 1] if d > 0 else gather(start, read.args[1], 0)
+            for read, d in reads.items()
+        })  # fmt: skip
+
+    def _rows_read(
+        self, k: int, array: Expr, value: Expr, written: tuple[int, int]
+    ) -> dict[Expr, int] | None:
+        """What rounds read of an array, and how many rounds before that was written, if known."""
+        others = [*self._others(k), value]
+        found: dict[Expr, int] = {}
+        for node in toposort(others):
+            if array in node.args:
+                place = affine(node.args[1], self.number) if node.op is GATHER else None
+                if place is None or node.attrs[0] or node.args[0] is not array:
+                    return None
+                distance = (written[1] - place[1]) * written[0]
+                if place[0] != written[0] or distance > _MOST_BEFORE:
+                    return None
+                found[node] = distance
+        return None if array in others else found
+
+    def _take_out_sum(self, k: int) -> None:
+        """A number to which rounds add something, if no recurrence has a part in that."""
+        c = self.carry[k]
+        added = _added(self.values["after", k], c) if c.dtype in FLOATS else None
+        if added is None:
+            return
+        recurs = not set(self.carry.values()).isdisjoint(toposort([added]))
+        if not recurs and c not in toposort(self._others(k)):
+            self._take_out(k)
+            self.values["term", k] = added
+
+    def _take_out_elements(self) -> None:
+        """Rows of arrays that no round changes, as elements of a slice."""
+        nodes = toposort(list(self.values.values()))
+        moving = depends_on(nodes, [self.number, *self.carry.values()])
+        changes: dict[Expr, Expr] = {}
+        for node in nodes:
+            if node.op is not GATHER or node.args[0] in moving or node.args[1].shape:
+                continue
+            x, axis = node.args[0], node.attrs[0]
+            place = affine(node.args[1], self.number)
+            if place is None or not place[0] or not _inside(place, self.n, x.shape[axis]):
+                continue
+            if axis:
+                x = permute(x, (axis, *[a for a in range(x.ndim) if a != axis]))
+            rest = x.shape[1:]
+            element = arg(0, rest, x.dtype)
+            starts, steps = (place[1], *[0] * len(rest)), (place[0], *[1] * len(rest))
+            self.elements[element] = slice_(x, starts, (self.n, *rest), steps)
+            changes[node] = element
+        self._replace(changes)
+
+    # ---- all rounds --------------------------------------------------------------------------
+
+    def _rounds(self) -> dict[tuple[str, int], Expr]:
+        """The values of all rounds that are not handed on; `final` gets those that are."""
+        wanted = {key: v for key, v in self.values.items() if key[0] != "after"}
+        recurring = depends_on(toposort(list(wanted.values())), list(self.carry.values()))
+        inside = list(dict.fromkeys(v for v in wanted.values() if v in recurring))
+        apart = list(dict.fromkeys(v for v in wanted.values() if v not in recurring))
+        stacked: dict[Expr, Expr] = {}
+        if self.carry:
+            after = [self.values["after", k] for k in self.carry]
+            made = self._scan(after, inside)
+            self.final.update(zip(self.carry, made, strict=False))
+            stacked.update(zip(inside, made[len(after) :], strict=True))
+        if apart:
+            batched = {self.number: iota(self.n), **self.elements}
+            stacked.update(zip(apart, vmap(apart, batched, self.n), strict=True))
+        return {key: stacked[v] for key, v in wanted.items()}
+
+    def _scan(self, after: list[Expr], ys: list[Expr]) -> list[Expr]:
+        nodes = toposort([*after, *ys])
+        xs = {e: x for e, x in {self.number: iota(self.n), **self.elements}.items() if e in nodes}
+        carry = list(self.carry.values())
+        consts = outside(nodes, [*carry, *xs], [*after, *ys])
+        body = Body.close([*consts, *carry, *xs], [*after, *ys])
+        start = [self.start[k] for k in self.carry]
+        return scan(body, consts, start, list(xs.values()), self.n)
+
+
+def outside(nodes: Sequence[Expr], arguments: Sequence[Expr], outs: Sequence[Expr]) -> list[Expr]:
+    """What `outs` need that depends on none of `arguments`, apart from constants."""
+    inside = depends_on(nodes, arguments)
+    found: dict[Expr, None] = {}
+    for node in nodes:
+        for a in node.args if node in inside else ():
+            if a not in inside and not _is_constant(a):
+                found[a] = None
+    found.update((o, None) for o in outs if o not in inside and not _is_constant(o))
+    return list(found)
+
+
+def _is_constant(node: Expr) -> bool:
+    return node.op.kind is Kind.SOURCE and node.op not in (ARG, PARAM)
+
+
+# ---- places ------------------------------------------------------------------------------------
+
+
+def affine(index: Expr, number: Expr) -> tuple[int, int] | None:
+    """(a, b) if an integer is a · number + b with numbers a and b."""
+    known: dict[Expr, tuple[int, int] | None] = {number: (1, 0)}
+    for node in toposort([index]):
+        if node in known:
+            continue
+        parts = [known[a] for a in node.args]
+        known[node] = None
+        if node.op is CONST and not node.shape and node.dtype != "bool":
+            known[node] = 0, int(const_value(node))
+        elif None in parts or not parts:
+            continue
+        elif node.op is CONVERT and node.dtype == "int64":
+            known[node] = parts[0]
+        elif node.op is NEGATIVE:
+            known[node] = -parts[0][0], -parts[0][1]  # type: ignore[index]
+        elif node.op in (ADD, SUBTRACT):
+            sign = 1 if node.op is ADD else -1
+            (a, b), (c, d) = parts  # type: ignore[misc]
+            known[node] = a + sign * c, b + sign * d
+        elif node.op is MULTIPLY:
+            (a, b), (c, d) = parts  # type: ignore[misc]
+            if not a or not c:
+                known[node] = a * d + c * b, b * d
+    return known[index]
+
+
+def _inside(place: tuple[int, int], n: int, length: int) -> bool:
+    """Whether the places of all rounds lie in an axis, counted from its start."""
+    step, first = place
+    return all(0 <= first + step * t < length for t in (0, n - 1))
+
+
+def forwarded(outs: Sequence[Expr], number: Expr, n: int) -> list[Expr]:
+    """`outs` where what was just put into an array is read as it is, not out of the array."""
+
+    def differ(one: Expr, other: Expr, length: int) -> bool:
+        """Whether two indices are known to be of other rows in every round."""
+        a, b = affine(one, number), affine(other, number)
+        if a is None or b is None or a[0] != b[0] or a[1] == b[1]:
+            return False
+        return _inside(a, n, length) and _inside(b, n, length)
+
+    def rule(node: Expr, args: tuple[Expr, ...]) -> Expr:
+        new = rebuild(node, args)
+        if new.op is GATHER and not new.args[1].shape:
+            x, index = new.args
+            while (found := Put.of(x)) is not None and found.axis == new.attrs[0]:
+                if found.index is index:
+                    return found.value
+                if not differ(found.index, index, x.shape[found.axis]):
+                    break
+                x = found.x
+            return gather(x, index, new.attrs[0])
+        found = Put.of(new)
+        if found is not None:
+            below = Put.of(found.x)
+            if below is not None and (below.index, below.axis) == (found.index, found.axis):
+                return put(below.x, found.index, found.value, found.axis)
+        return new
+
+    return transform(outs, rule)
+
+
+def _added(value: Expr, c: Expr) -> Expr | None:
+    """d if a value is c + d, written as sums and differences."""
+    terms: list[Expr] = []
+    having = depends_on(toposort([value]), [c])
+    while value is not c:
+        if value.op not in (ADD, SUBTRACT) or value not in having:
+            return None
+        a, b = value.args
+        if a not in having and value.op is ADD:
+            a, b = b, a
+        terms.append(b if value.op is ADD else -b)
+        value = a
+    total: Expr | None = None
+    for term in terms:
+        total = term if total is None else total + term
+    return total
+
+
+def _with_rows(array: Expr, rows: Expr, first: int, step: int) -> Expr:
+    """`array` with rows first, first + step, … replaced."""
+    n = rows.shape[0]
+    window = slice(first, first + n) if step == 1 else slice(first - n + 1, first + 1)
+    if step != 1:
+        rest = rows.ndim - 1
+        rows = slice_(rows, (n - 1, *[0] * rest), rows.shape, (-1, *[1] * rest))
+    return replace(array, parse(array.shape, window), rows)

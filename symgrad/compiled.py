@@ -1,4 +1,4 @@
-"""Compiled: a graph with its C, loaded and ready to be called; Dispatcher: many of them."""
+"""Compiled: a graph with its C, loaded and ready to be called."""
 
 from __future__ import annotations
 
@@ -7,50 +7,34 @@ import functools
 import inspect as python_inspect
 import os
 import threading
-import types
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from symgrad.boundary import ArrayType, check_call
-from symgrad.captures import Captures, State
 from symgrad.errors import (
     CompilerNotFoundError,
     DtypeError,
     MutationError,
     ShapeError,
     StructureError,
-    SymgradWarning,
     UnusableCompilerError,
-    warn,
 )
 from symgrad.expr.node import FLOATS, Expr
 from symgrad.expr.walk import substitute
-from symgrad.fixed import NotFixed
-from symgrad.forks import ForkSafeLock
 from symgrad.graph import Graph
 from symgrad.names import safe_path
 from symgrad.ops import OWN
 from symgrad.options import DEFAULT_OPTIONS, Options
-from symgrad.pickling import Recipe, reduced
 from symgrad.resources import write_files
 from symgrad.runtime import dispatch
 from symgrad.runtime.build import Library
 from symgrad.runtime.call import Native, build_source, warn_no_compiler
 from symgrad.runtime.compiler import is_known
 from symgrad.runtime.record import Record
-from symgrad.signature import (
-    Static,
-    argument_paths,
-    is_array,
-    leaf_key,
-    lists_as_arrays,
-    require_fixed,
-    static_key,
-)
-from symgrad.trace import CURRENT, NO_TRACE, Tracer, as_expr, is_python, is_tracing, wrap
+from symgrad.trace import Tracer, as_expr, is_python, wrap
 from symgrad.trace.state import fail
 from symgrad.tree import flatten
 
@@ -128,7 +112,7 @@ class Compiled(_Caller):
     def plan(self, accepts: Sequence[int], *, takes_out: bool) -> tuple[Any, ...] | None:
         """What the fast call path needs to know, None if it cannot call this function."""
         native, graph = self._native, self.graph
-        if native is None or graph.statics:
+        if native is None:
             return None
         return dispatch.plan(
             native.library.address(native.binding.entry),
@@ -140,6 +124,7 @@ class Compiled(_Caller):
             data=native.binding.data,
             workspace_bytes=native.binding.workspace_bytes,
             takes_out=takes_out,
+            statics=[(position, value) for position, value, _ in graph.statics],
             nodes=len(graph.nodes),
             keep=native,
         )
@@ -296,251 +281,3 @@ def _traced(t: ArrayType, leaf: Any) -> Expr:
     if node.dtype != t.dtype:
         raise fail(DtypeError, f"argument {t.name}: expected {t.described}, got {node.dtype}")
     return node
-
-
-_MAX_FIXED = 256  # versions for fixed values, which may be new functions at every call
-_MAX_STATES = 64  # versions for different values of what a function captures
-_MANY_STATES = 16  # of these mean a warning
-_MAX_PLANS = 8  # tried in turn by the fast path; further versions of a function go by the table
-
-
-class Dispatcher(_Caller):
-    """Compiled versions of one function, by structure, shapes and dtypes of the arguments.
-
-    What `grad`, `jit` and the like return. It passes for a function of Python: it binds to objects,
-    is copied as itself, and pickles by its name where it has one (see `pickling`).
-
-    f : written on traced values
-    trace : makes the Graph of `f` for given arguments
-    options : of its versions
-    recipe : what makes the same again
-    static : arguments that are compiled in
-    """
-
-    __symgrad_transformed__ = True
-    __symgrad_fixed__ = True
-    __name__: str
-    __qualname__: str
-
-    def __init__(
-        self,
-        f: Callable[..., Any],
-        trace: Callable[..., Graph],
-        options: Options,
-        recipe: Recipe,
-        static: Static,
-    ) -> None:
-        self._inherit_vectorcall()
-        self.options = options
-        self.recipe = recipe
-        self.f = f
-        self.trace = trace
-        self.static = static
-        # By structure and types of the arguments: which of them decide about the structure, so that
-        # there is a version for each of their values.
-        self.decisive: dict[Any, frozenset[int]] = {}
-        self.listed: set[Any] = set()  # structures whose lists of numbers have to be arrays
-        self.by_value: list[Any] = []  # keys of these versions, oldest first
-        weak = any(getattr(type(part), "__symgrad_weak__", False) for part in recipe[1])
-        self.captures = Captures(recipe[1], keep=not weak)
-        # By what is captured, and by structure, types and fixed values of the arguments.
-        self.compiled: dict[tuple[State, Any], Compiled] = {}
-        self.plans: dict[State, list[Any]] = {}  # of the fast path, for each state of captures
-        self.armed: State | None = None  # what the fast path takes calls for
-        self.fixed: list[Any] = []  # keys of versions for fixed values, oldest first
-        self.same: dict[Any, Compiled] = {}  # by graph: not all that is captured makes a difference
-        self.lock = ForkSafeLock()
-        self._watch((CURRENT, NO_TRACE))
-
-    @property
-    def __symgrad_static__(self) -> Static:
-        return self.static
-
-    def __symgrad_captures__(self) -> Sequence[Any]:
-        return self.recipe[1]
-
-    def __get__(self, instance: Any, owner: type | None = None) -> Any:
-        return self if instance is None else types.MethodType(self, instance)
-
-    def __reduce__(self) -> str | Recipe:
-        return reduced(self, self.recipe)
-
-    def __copy__(self) -> Dispatcher:
-        return self
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Dispatcher:
-        return self
-
-    def __repr__(self) -> str:
-        return f"<function {self.__name__}, by symgrad>"
-
-    def _slow(self, /, *args: Any, **kwargs: Any) -> Any:
-        if is_tracing():
-            return self.f(*args, **kwargs)
-        leaves, tree = flatten((args, kwargs))
-        if tree in self.listed:
-            args, kwargs = lists_as_arrays(args, kwargs)
-            leaves, tree = flatten((args, kwargs))
-        try:
-            types = tree, tuple([leaf_key(leaf) for leaf in leaves])
-            key = self._key(types, leaves)
-        except NotFixed:
-            for leaf, path in zip(leaves, argument_paths(self.f, tree), strict=True):
-                require_fixed(leaf, path)
-            raise
-        holders = _holders(leaves)
-        state = self.captures.now(holders)
-        compiled = self.compiled.get((state, key))
-        if compiled is None:
-            with self.lock.held():
-                key = self._key(types, leaves)
-                compiled = self.compiled.get((state, key))
-                if compiled is None:
-                    try:
-                        compiled = self._make(state, args, kwargs)
-                    except (TypeError, AttributeError) as error:
-                        return self._with_arrays(error, tree, args, kwargs)
-                    self._keep(compiled, state, types, leaves)
-        if state is not self.armed and self.captures.keep and not holders:
-            self._arm(state)
-        graph = compiled.graph
-        fixed = {position for position, _, _ in graph.statics}
-        return graph.finish(compiled.call_flat([x for k, x in enumerate(leaves) if k not in fixed]))
-
-    def _with_arrays(self, error: Exception, tree: Any, args: Any, kwargs: Any) -> Any:
-        """The call with arrays for lists of numbers, where a trace with lists has failed."""
-        others = lists_as_arrays(args, kwargs)
-        if others is None:
-            raise error
-        try:
-            result = self._slow(*others[0], **others[1])
-        except (TypeError, AttributeError):
-            raise error from None
-        self.listed.add(tree)
-        return result
-
-    def _key(self, types: Any, leaves: Sequence[Any], own: bool = False) -> Any:
-        """By what versions for one state of captures are told apart."""
-        static = self.decisive.get(types)
-        if static is None:
-            static = self.static.positions(types[0])
-        if not static:
-            return types
-        return types, static, tuple([static_key(leaves[p], own) for p in sorted(static)])
-
-    def _make(self, state: State, args: Any, kwargs: Any) -> Compiled:
-        """A further version."""
-        self._warn(state)
-        leaves, tree = flatten((args, kwargs))
-        types = tree, tuple([leaf_key(leaf) for leaf in leaves])
-        static = self.decisive.get(types, self.static.positions(tree))
-        return self._compile(self.trace(self.f, args, kwargs, static).simplify())
-
-    def _keep(self, compiled: Compiled, state: State, types: Any, leaves: Sequence[Any]) -> None:
-        """Note a version for arguments like `leaves`, of these types."""
-        statics = compiled.graph.statics
-        numbers = {p: path for p, v, path in statics if is_array(v)}
-        if numbers:
-            before = self.decisive.get(types, frozenset())
-            self.decisive[types] = before | self.static.positions(types[0]) | frozenset(numbers)
-        key = self._key(types, leaves, own=True)
-        self.compiled[state, key] = compiled
-        if statics:
-            kept, most = (self.by_value, _MAX_STATES) if numbers else (self.fixed, _MAX_FIXED)
-            kept.append((state, key))
-            if numbers and len(kept) == _MANY_STATES + 1:
-                warn(
-                    f"{self.__name__} is traced and compiled for the {len(kept)}th value of "
-                    f"{', '.join(numbers.values())}, which decides about sizes, loops, branches or "
-                    "the like and so is compiled in",
-                    SymgradWarning,
-                )
-            if len(kept) > most:
-                self._forget(kept.pop(0))
-            return
-        plans = self.plans.setdefault(state, [])
-        accepts = [_accepts(leaf) for leaf in leaves]
-        if all(accepts) and len(plans) < _MAX_PLANS:
-            plan = compiled.plan(accepts, takes_out=False)
-            if plan is not None:
-                plans.append(plan)
-                self.armed = None
-        if len(self.plans) > _MAX_STATES:
-            oldest = next(iter(self.plans))
-            for version in [v for v in self.compiled if v[0] == oldest]:
-                self._forget(version)
-
-    def _warn(self, state: State) -> None:
-        """Of what is not seen to change, and of what changes all the time."""
-        if state.unseen and not self.compiled:
-            warn(
-                f"{self.__name__} captures {', '.join(state.unseen)}: whether that changes is not "
-                "seen, and what is read of it is frozen; pass what it reads as an argument",
-                SymgradWarning,
-            )
-        if state not in self.plans and len(self.plans) == _MANY_STATES:
-            before = next(reversed(self.plans))
-            warn(
-                f"{self.__name__} is traced and compiled for the {_MANY_STATES + 1}th time because "
-                f"{before.changes(state)}, which it captures, has changed; pass it as an argument",
-                SymgradWarning,
-            )
-
-    def _compile(self, graph: Graph) -> Compiled:
-        """The graph compiled, or an earlier version that is the same."""
-        if graph.statics:
-            return Compiled(graph, self.options)
-        which = graph.digest(), graph.in_tree, graph.out_tree
-        found = self.same.get(which)
-        if found is None:
-            found = self.same[which] = Compiled(graph, self.options)
-        return found
-
-    def _forget(self, version: tuple[State, Any]) -> None:
-        compiled = self.compiled.pop(version)
-        for which in [k for k, v in self.same.items() if v is compiled]:
-            if compiled not in self.compiled.values():
-                del self.same[which]
-        if all(state != version[0] for state, _ in self.compiled):
-            self.plans.pop(version[0], None)
-            self.captures.forget(version[0])
-
-    def _arm(self, state: State) -> None:
-        """Let the fast path take calls as long as `state` holds."""
-        with self.lock.held():
-            plans = tuple(self.plans.get(state, ()))
-            rows = state.native() if plans and dispatch.GUARDS else None
-            if rows is None:
-                rows, plans = (), ()
-            self._switch((rows, plans, state if plans else None))
-            self.armed = state
-
-
-def _holders(leaves: Sequence[Any]) -> list[Any]:
-    """Those arguments that may capture something themselves: functions, and values that hold some.
-
-    All others are told apart by what they are (`fixed`).
-    """
-    return [x for x in leaves if not is_array(x) and type(x) is not str and _may_capture(x)]
-
-
-def _may_capture(value: Any) -> bool:
-    stack = [value]
-    while stack:
-        value = stack.pop()
-        if callable(value) and not isinstance(value, type):
-            return True
-        if isinstance(value, (tuple, frozenset)):
-            stack.extend(value)
-        elif dataclasses.is_dataclass(value):
-            stack.extend(getattr(value, f.name, None) for f in dataclasses.fields(value))
-    return False
-
-
-def _accepts(leaf: Any) -> int:
-    """Which scalars the fast path may take where the version at hand was made for `leaf`."""
-    if type(leaf) is np.ndarray:
-        return dispatch.ACCEPT_ARRAY
-    if type(leaf) in (float, int, bool):
-        return dispatch.ACCEPT_PYTHON
-    return dispatch.ACCEPT_NUMPY if type(leaf) is np.float64 else 0

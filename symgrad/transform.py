@@ -229,7 +229,7 @@ def transformed(
 
     `recipe`, a function of a module and its arguments, makes the same again where it is unpickled.
     """
-    from symgrad.compiled import Dispatcher  # not at import: it needs cffi
+    from symgrad.dispatcher import Dispatcher  # not at import: it needs cffi
 
     function = Dispatcher(impl, traced, options, recipe, static)
     functools.update_wrapper(function, f, updated=())

@@ -19,9 +19,10 @@ import numpy as xp
 import pytest
 
 import symgrad as sg
-from symgrad import compiled
+from symgrad import compiled, dispatcher
 from symgrad.captures import Captures
-from symgrad.compiled import Compiled, Dispatcher
+from symgrad.compiled import Compiled
+from symgrad.dispatcher import Dispatcher
 from symgrad.errors import CompilerNotFoundError, SymgradWarning
 from symgrad.runtime import dispatch
 
@@ -562,9 +563,9 @@ def test_what_a_function_keeps_for_later_is_computed_once(by_numpy, no_trace):
 
 
 def test_many_different_values_mean_a_warning_and_not_more_memory(by_numpy, monkeypatch):
-    monkeypatch.setattr(compiled, "_MAX_STATES", 20)
+    monkeypatch.setattr(dispatcher, "_MAX_STATES", 20)
     g = sg.jit(helper)
-    for k in range(compiled._MANY_STATES):
+    for k in range(dispatcher._MANY_STATES):
         globals()["lam"] = float(k)
         g(W)
     globals()["lam"] = -1.0

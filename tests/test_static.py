@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import symgrad as sg
-from symgrad import compiled
+from symgrad import compiled, dispatcher
 from symgrad.compiled import Compiled
 from symgrad.errors import (
     CompilerNotFoundError,
@@ -205,7 +205,7 @@ def test_what_only_computes_stays_an_argument():
 
 
 def test_many_values_mean_a_warning_and_not_more_memory(monkeypatch):
-    monkeypatch.setattr(compiled, "_MAX_STATES", 18)
+    monkeypatch.setattr(dispatcher, "_MAX_STATES", 18)
     g = sg.jit(lambda x, n: np.sum(x[:1]) * np.ones(n).sum())
     for n in range(1, 17):
         assert g(X, n) == n

@@ -34,6 +34,10 @@ class Captures:
             self._states[which] = state
         return state
 
+    def still(self, state: State, others: Sequence[Any] = ()) -> bool:
+        """Whether everything is as it was in `state`: nobody changed it meanwhile."""
+        return state.holds() or self.now(others) == state
+
     def forget(self, state: State) -> None:
         """Let go of what a state keeps alive."""
         for which, known in list(self._states.items()):

@@ -24,6 +24,7 @@ _WHOLE = frozenset({"vars", "__dict__", "dir", "asdict", "astuple", "fields", "r
 _WORD = re.compile(r"[^\W\d]\w*")
 _GLOBAL = frozenset({"LOAD_GLOBAL", "LOAD_NAME"})
 _SET = frozenset({"STORE_ATTR", "STORE_GLOBAL", "STORE_NAME", "LOAD_CONST"})  # not read
+_INSTALLED = f"{os.sep}site-packages{os.sep}"
 _PLACES = tuple(
     os.path.abspath(place) + os.sep
     for place in {sysconfig.get_path(p) for p in ("stdlib", "platstdlib", "purelib", "platlib")}
@@ -124,6 +125,11 @@ def is_library(filename: str) -> bool:
         known = _library[filename] = (
             is_internal(filename)
             or filename.startswith((*_PLACES, "<frozen"))
-            or f"{os.sep}site-packages{os.sep}" in filename
+            or _INSTALLED in filename
         )
     return known
+
+
+def is_foreign(filename: str) -> bool:
+    """Whether a file belongs to an installed package that is not NumPy or SciPy."""
+    return _INSTALLED in filename and not is_internal(filename)

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from symgrad.captures.code import Names, Seen, is_library, names_of
+from symgrad.captures.code import Names, Seen, is_foreign, is_library, names_of
 from symgrad.captures.layout import (
     dict_offset,
     file_of,
@@ -392,7 +392,8 @@ class _Walk:
             return
         self.note(name, "object", id(cls))
         self.rows.append(Slots(value, TYPE, (cls,), lambda: (type(value),)))
-        whole = library and hasattr(cls, "toarray")  # a sparse matrix: library code reads it
+        # What code of a library reads of its objects is not seen: all of it, then.
+        whole = library and (hasattr(cls, "toarray") or is_foreign(file_of(cls)))
         below = [] if names is None else self.attributes(name, value, names, cls, whole)
         below.extend(self.slots(name, value, slots))
         self.push([*below, (name, cls)])

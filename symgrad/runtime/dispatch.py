@@ -260,6 +260,7 @@ def plan(
     data: Sequence[np.ndarray],
     workspace_bytes: int,
     takes_out: bool,
+    statics: Sequence[tuple[int, Any]],
     nodes: int,
     keep: Any,
 ) -> tuple[Any, ...] | None:
@@ -272,6 +273,7 @@ def plan(
     inputs, outputs : ArrayType of each leaf
     accepts : for each input, which values may stand for a scalar (ACCEPT_…)
     data : captured arrays, passed after the inputs
+    statics : arguments that are compiled in: the number of the leaf, and the value
     nodes : size of the graph, by which short calls are told from long ones
     keep : whatever has to live as long as the plan
     """
@@ -281,7 +283,7 @@ def plan(
         in_steps is None
         or out_steps is None
         or top[-1].type is not dict  # no keyword arguments
-        or max(len(inputs), len(outputs), len(data)) > _MAX_LEAVES
+        or max(len(inputs) + len(statics), len(outputs), len(data)) > _MAX_LEAVES
         or max(len(in_steps), len(out_steps)) > _MAX_STEPS
         or max((len(t.shape) for t in (*inputs, *outputs)), default=0) > _MAX_NDIM
     ):
@@ -300,6 +302,7 @@ def plan(
         workspace_bytes,
         int(takes_out),
         int(max(moved, workspace_bytes) > _SHORT_BYTES or nodes > _SHORT_NODES),
+        tuple([(k, v, v.nbytes if type(v) is np.ndarray else 0) for k, v in statics]),
         (keep, tuple(data)),
     )
 

@@ -109,8 +109,13 @@ class Compiled(_Caller):
             found = self.source, library
         return Native(*found, graph.input_types, graph.output_types)
 
-    def plan(self, accepts: Sequence[int], *, takes_out: bool) -> tuple[Any, ...] | None:
-        """What the fast call path needs to know, None if it cannot call this function."""
+    def plan(
+        self, accepts: Sequence[int], *, takes_out: bool, hidden: Sequence[np.ndarray] = ()
+    ) -> tuple[Any, ...] | None:
+        """What the fast call path needs to know, None if it cannot call this function.
+
+        hidden : what it passes itself, as a tuple behind the caller's arguments
+        """
         native, graph = self._native, self.graph
         if native is None:
             return None
@@ -124,6 +129,7 @@ class Compiled(_Caller):
             data=native.binding.data,
             workspace_bytes=native.binding.workspace_bytes,
             takes_out=takes_out,
+            hidden=hidden,
             statics=[(position, value) for position, value, _ in graph.statics],
             nodes=len(graph.nodes),
             keep=native,

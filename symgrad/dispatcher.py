@@ -10,8 +10,11 @@ from typing import Any
 import numpy as np
 
 from symgrad.captures import Captures, State
+from symgrad.captures.lift import Replaced
 from symgrad.compiled import Compiled
-from symgrad.errors import SymgradWarning, warn
+from symgrad.errors import MutationError, SymgradWarning, TraceError, warn
+from symgrad.expr.node import ARG, Expr
+from symgrad.expr.op import Kind
 from symgrad.fixed import NotFixed
 from symgrad.forks import ForkSafeLock
 from symgrad.graph import Graph
@@ -77,6 +80,7 @@ class Dispatcher(_Caller):
         self.by_value: list[Any] = []  # keys of these versions, oldest first
         weak = any(getattr(type(part), "__symgrad_weak__", False) for part in recipe[1])
         self.captures = Captures(recipe[1], keep=not weak)
+        self.captures.passes = not weak and not static
         # By what is captured, and by structure, types and fixed values of the arguments.
         self.compiled: dict[tuple[State, Any], Compiled] = {}
         self.plans: dict[State, dict[Any, Any]] = {}  # of the fast path, for each state of captures
@@ -116,15 +120,20 @@ class Dispatcher(_Caller):
         if tree in self.listed:
             args, kwargs = lists_as_arrays(args, kwargs)
             leaves, tree = flatten((args, kwargs))
+        holders = _holders(leaves)
+        state = self.captures.now(holders)
+        given = args, kwargs
+        if state.hidden:
+            args = (*args, state.hidden)
+            leaves, tree = flatten((args, kwargs))
         try:
             types = tree, tuple([leaf_key(leaf) for leaf in leaves])
             key = self._key(types, leaves)
         except NotFixed:
+            leaves, tree = flatten(given)
             for leaf, path in zip(leaves, argument_paths(self.f, tree), strict=True):
                 require_fixed(leaf, path)
             raise
-        holders = _holders(leaves)
-        state = self.captures.now(holders)
         compiled = self.compiled.get((state, key))
         if compiled is None:
             with self.lock.held():
@@ -133,7 +142,12 @@ class Dispatcher(_Caller):
                 if compiled is None:
                     try:
                         compiled = self._make(state, args, kwargs)
-                    except (TypeError, AttributeError) as error:
+                    except Exception as error:
+                        if state.hidden:
+                            self.captures.pass_nothing()
+                            return self._slow(*given[0], **given[1])
+                        if not isinstance(error, (TypeError, AttributeError)):
+                            raise
                         return self._with_arrays(error, tree, args, kwargs)
                     if self.captures.still(state, holders):
                         self._keep(compiled, state, types, leaves, holders)
@@ -172,7 +186,27 @@ class Dispatcher(_Caller):
         leaves, tree = flatten((args, kwargs))
         types = tree, tuple([leaf_key(leaf) for leaf in leaves])
         static = self.decisive.get(types, self.static.positions(tree))
-        return self._compile(self.trace(self.f, args, kwargs, static).simplify())
+        f = self._passing(state) if state.hidden else self.f
+        graph = self.trace(f, args, kwargs, static).simplify()
+        if state.hidden:
+            require_cheap(graph, state.hidden)
+        return self._compile(graph)
+
+    def _passing(self, state: State) -> Callable[..., Any]:
+        """`f` with its large captured arrays as a further argument."""
+
+        def f(*args: Any, **kwargs: Any) -> Any:
+            *own, hidden = args
+            before = [t.expr for t in hidden]
+            stand_ins = {id(a): t for a, t in zip(state.hidden, hidden, strict=True)}
+            assert state.reach is not None
+            result = Replaced(state.reach, stand_ins).of(self).f(*own, **kwargs)
+            if any(t.expr is not e for t, e in zip(hidden, before, strict=True)):
+                raise MutationError("a captured array is changed in place")
+            return result
+
+        f.__name__ = self.f.__name__
+        return f
 
     def _keep(
         self,
@@ -208,10 +242,8 @@ class Dispatcher(_Caller):
         fixed = {position for position, _, _ in statics}
         accepts = [_accepts(leaf) for k, leaf in enumerate(leaves) if k not in fixed]
         if all(accepts) and len(plans) < _MAX_PLANS:
-            plan = compiled.plan(accepts, takes_out=False)
-            if plan is not None:
-                plans[key] = plan
-                self.armed = None
+            plans[key] = compiled, accepts
+            self.armed = None
         if len(self.plans) > _MAX_STATES:
             oldest = next(iter(self.plans))
             for version in [v for v in self.compiled if v[0] == oldest]:
@@ -268,7 +300,11 @@ class Dispatcher(_Caller):
     def _arm(self, state: State) -> None:
         """Let the fast path take calls as long as `state` holds."""
         with self.lock.held():
-            plans = tuple(self.plans.get(state, {}).values())
+            made = [
+                compiled.plan(accepts, takes_out=False, hidden=state.hidden)
+                for compiled, accepts in self.plans.get(state, {}).values()
+            ]
+            plans = tuple([plan for plan in made if plan is not None])
             rows = state.native() if plans and dispatch.GUARDS else None
             if rows is None:
                 rows, plans = (), ()
@@ -295,6 +331,22 @@ def _may_capture(value: Any) -> bool:
         elif dataclasses.is_dataclass(value):
             stack.extend(getattr(value, f.name, None) for f in dataclasses.fields(value))
     return False
+
+
+def require_cheap(graph: Graph, hidden: Sequence[np.ndarray]) -> None:
+    """Raise TraceError where constants would be better: what depends on the passed arrays alone
+    costs more than comparing them, or one of them has turned out to decide about the structure."""
+    passed = set(graph.args[len(graph.args) - len(hidden) :])
+    if len(passed) < len(hidden) or any(type(v) is np.ndarray for _, v, _ in graph.statics):
+        raise TraceError("a captured array decides about the structure")
+    work = 0
+    alone: dict[Expr, bool] = {}
+    for node in graph.nodes:
+        alone[node] = node in passed if node.op is ARG else all([alone[a] for a in node.args])
+        if alone[node] and node.args and node.op.kind is not Kind.LINEAR:
+            work += node.size * node.op.cost if node.op.kind is Kind.ELEMENTWISE else 10**9
+    if work > 2 * sum(a.size for a in hidden):
+        raise TraceError("what a function makes of captured arrays is better computed once")
 
 
 def _accepts(leaf: Any) -> int:

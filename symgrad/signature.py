@@ -167,6 +167,9 @@ class Static:
         self.names = {*names, *(known[n] for n in self.numbers if n < len(known))}
         self.numbers |= {known.index(name) for name in names if name in known}
 
+    def __bool__(self) -> bool:
+        return bool(self.numbers or self.names)
+
     def positions(self, tree: TreeDef) -> frozenset[int]:
         """Of the leaves of these arguments among those of (args, kwargs)."""
         found: set[int] = set()

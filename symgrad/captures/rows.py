@@ -137,6 +137,22 @@ class Content:
         return ARRAY, self.owner, self.copy.nbytes, self.copy
 
 
+class Layout:
+    """Type and shape of an array whose content may be anything."""
+
+    __slots__ = ("dtype", "owner", "shape")
+
+    def __init__(self, owner: np.ndarray) -> None:
+        self.owner, self.shape, self.dtype = owner, owner.shape, owner.dtype
+
+    def holds(self) -> bool:
+        a = self.owner
+        return a.shape == self.shape and a.dtype is self.dtype and a.flags.c_contiguous
+
+    def native(self) -> tuple[Any, ...]:
+        return ARRAY, self.owner, 0, np.broadcast_to(np.zeros((), self.dtype), self.shape)
+
+
 @dataclass(slots=True)
 class Read:
     """What only Python can read: the same again, by `key`."""
@@ -154,7 +170,7 @@ class Read:
         return None
 
 
-Row = Slots | Items | Elements | Content | Read
+Row = Slots | Items | Elements | Content | Layout | Read
 
 
 def _is(a: Any, b: Any) -> bool:

@@ -189,6 +189,13 @@ static int take_inputs(const plan *p, object *const *args, frame *f)
         f->held[k] = given[at];
         k++;
     }
+    for (at = 0; at < p->hidden; at++, k++) {
+        if (!fits(&p->input[k], p->source[at], CONTIGUOUS | ALIGNED)) {
+            return 0;
+        }
+        f->pointer[k] = ((const array *)p->source[at])->data;
+        f->held[k] = p->source[at];
+    }
     for (k = 0; k < p->data; k++) {
         f->pointer[p->inputs + k] = p->captured[k];
     }

@@ -694,8 +694,8 @@ def test_scipy_and_other_arrays(by_numpy):
 
 # ---- large arrays are passed ---------------------------------------------------------------------
 
-rows = np.linspace(-1, 1, 30_000).reshape(10_000, 3)  # above the size from which they are passed
-signs = np.where(np.arange(10_000) % 3, 1.0, -1.0)
+rows = np.linspace(-1, 1, 13_500).reshape(4_500, 3)  # above the size from which they are passed
+signs = np.where(np.arange(4_500) % 3, 1.0, -1.0)
 
 
 def margin(w):
@@ -734,19 +734,19 @@ def test_large_arrays_are_read_at_each_call(no_trace):
 
 
 def test_large_arrays_of_another_type_trace_again(by_numpy):
-    big = np.ones((10_000, 3))
+    big = np.ones((1_500, 3))
 
     def f(w):
         return np.sum(big * w)
 
     g = sg.jit(f)
-    assert g(W) == pytest.approx(-5000.0)
-    big.resize((20_000, 3), refcheck=False)
+    assert g(W) == pytest.approx(-750.0)
+    big.resize((3_000, 3), refcheck=False)
     assert g(W) == pytest.approx(f(W))
-    big = np.ones((10_000, 3), np.float32)
-    assert g(W) == pytest.approx(-5000.0)
-    big = np.ones((20_000, 3))[::2]
-    assert g(W) == pytest.approx(-5000.0)
+    big = np.ones((1_500, 3), np.float32)
+    assert g(W) == pytest.approx(-750.0)
+    big = np.ones((3_000, 3))[::2]
+    assert g(W) == pytest.approx(-750.0)
     big = 3.0
     assert g(W) == pytest.approx(f(W))
 
@@ -793,7 +793,7 @@ def test_where_large_arrays_are_passed(by_numpy):
         "an object, and by name": lambda w: np.sum(in_object.rows @ w) + np.sum(rows @ w),
         "globals()": lambda w: np.sum(globals()["rows"] @ w),
         "a function that assigns": appended,
-        "an integer array": lambda w: np.sum(np.arange(30_000).reshape(-1, 3) @ w),
+        "an integer array": lambda w: np.sum(np.arange(9_000).reshape(-1, 3) @ w),
     }
     for name, f in not_passed.items():
         assert not passes(f, W), name
@@ -820,10 +820,10 @@ def test_large_arrays_die_with_their_functions():
     alive = []
 
     def make():
-        big = np.ones((10_000, 3)).view()
+        big = np.ones((1_500, 3)).view()
         alive.append(weakref.ref(big))
         g = sg.jit(lambda w: np.sum(big @ w))
-        assert g(W) == g(W) == pytest.approx(-5000.0)
+        assert g(W) == g(W) == pytest.approx(-750.0)
 
     make()
     gc.collect()

@@ -20,6 +20,7 @@ from symgrad.expr.node import Expr
 from symgrad.trace import plain
 from symgrad.trace.draws import Draws
 from symgrad.trace.handle import as_expr
+from symgrad.trace.sink import sink
 from symgrad.trace.state import CURRENT, NO_TRACE, Trace, is_internal, remembered
 from symgrad.trace.tracer import Tracer
 
@@ -44,6 +45,7 @@ def record(
     leaves, structure = tree.flatten((args, kwargs))
     own = [x for x in leaves if isinstance(x, Tracer) and x.owner is NO_TRACE]
     draws = Draws(f, args, kwargs) if parent is NO_TRACE else None
+    arguments = None if parent is NO_TRACE else [x.expr for x in own]
     outs, treedef = _run(f, args, kwargs, own, trace, draws)
     if trace.blocks or trace.stored or trace.shared:
         line = plain.outliving(trace)
@@ -53,7 +55,7 @@ def record(
         for fill in (1, -1):
             again = Trace(trace.name, parent, fill)
             _compare(f, *structure.unflatten(leaves), own, again, outs, treedef, trace)
-    return outs, treedef
+    return sink(outs, arguments), treedef
 
 
 def _run(

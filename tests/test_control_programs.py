@@ -38,6 +38,7 @@ def test_programs_have_what_is_looked_for():
         " if ", "elif", "else:", "for ", "while", "break", "continue", "return", "push(",
         "rescaled(", "damped(", "cell.feed", "enumerate", "zip(", "reversed", " = a[1:]",
         "[::-1]", "+=", "*=", " and ", " or ", "not ", "l[", "box['v'] =", "x[", "np.any", " = z\n",
+        "try:", "while True", "append", "bump(", "rising(", "split(",
     ]  # fmt: skip
     assert not [w for w in wanted if w not in text]
 

@@ -172,3 +172,11 @@ def no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CC", raising=False)
     monkeypatch.setenv("PATH", "")
     monkeypatch.setitem(sys.modules, "ziglang", None)
+
+
+@pytest.fixture(params=["source", "no source"])
+def source(request, monkeypatch):
+    """Whether functions are followed by their source."""
+    if request.param != "source":
+        monkeypatch.setattr(sys.modules["symgrad.trace.source"], "start", lambda f: f)
+    return request.param == "source"

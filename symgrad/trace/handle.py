@@ -10,7 +10,7 @@ import numpy as np
 
 from symgrad.errors import ConcretizationError, DtypeError, ShapeError, TraceError, UnsupportedError
 from symgrad.expr.evaluate import evaluate
-from symgrad.expr.node import ARG, DTYPES, FLOATS, Expr, array, bind, const
+from symgrad.expr.node import ARG, DTYPES, FLOATS, PARAM, Expr, array, bind, const
 from symgrad.ops.linear import concat, reshape
 from symgrad.trace import ufuncs
 from symgrad.trace.plain import read
@@ -95,7 +95,7 @@ class Handle:
         stack, seen = [self.expr], {self.expr}
         while stack:
             node = stack.pop()
-            if node.op is ARG or len(seen) > _MOST_NODES:
+            if node.op in (ARG, PARAM) or len(seen) > _MOST_NODES:
                 return None
             for operand in node.args:
                 if operand not in seen:

@@ -30,8 +30,8 @@ def record(
 ) -> tuple[list[Expr], tree.TreeDef]:
     """The outputs of ``f(*args, **kwargs)`` as Exprs, and their structure.
 
-    Tracers in the arguments that belong to no trace yet become arguments of this one: an in-place
-    change of them is refused.
+    Tracers in the arguments that belong to no trace yet become arguments of this one: what the
+    function changes in them is changed for itself only.
 
     Raises
     ------

@@ -79,7 +79,6 @@ EXACT: dict[str, tuple[Callable[..., Any], tuple[tuple[float, ...], ...]]] = {
     "erfcx": (lambda x: mp.exp(x * x) * mp.erfc(x), ((-2.0,), (0.4,), (3.0,), (40.0,))),
     "log_ndtr": (lambda x: mp.log(mp.ncdf(x)), ((-30.0,), (-1.0,), (0.0,), (4.0,))),
     "exprel": (lambda x: mp.expm1(x) / x if x else mp.mpf(1), ((1e-9,), (0.5,), (-3.0,))),
-    "cosm1": (lambda x: mp.cos(x) - 1, ((0.0,), (1e-9,), (2.0,))),
     "exp10": (lambda x: mp.mpf(10) ** x, ((0.3,), (-2.0,))),
     "boxcox": (lambda x, k: (x**k - 1) / k, ((2.0, 1e-7), (3.0, 0.5), (0.2, -3.0))),
     "boxcox1p": (lambda x, k: ((1 + x) ** k - 1) / k, ((1e-6, 0.5), (3.0, -0.5))),

@@ -9,9 +9,12 @@ from symgrad.expr.op import Kind
 from symgrad.expr.validate import validated
 
 
-def toposort(outs: Iterable[Expr]) -> list[Expr]:
-    """Every node that `outs` need, arguments before users, in a deterministic order."""
-    done: set[Expr] = set()
+def toposort(outs: Iterable[Expr], known: Iterable[Expr] = ()) -> list[Expr]:
+    """Every node that `outs` need, arguments before users, in a deterministic order.
+
+    known : nodes that are left out, with what only they need
+    """
+    done: set[Expr] = set(known)
     result: list[Expr] = []
     stack: list[Expr] = list(outs)[::-1]
     push, pop = stack.append, stack.pop  # nothing is walked as often as this
@@ -96,8 +99,8 @@ def substitute(outs: Sequence[Expr], replacement: Mapping[Expr, Expr]) -> list[E
     """`outs` with nodes replaced (inside as well), for example arguments by values."""
     if not replacement:
         return list(outs)
-    nodes = toposort(outs)
-    affected = depends_on(nodes, [n for n in replacement])
+    nodes = toposort(outs, replacement)
+    affected = depends_on(nodes, replacement)
     mapped: dict[Expr, Expr] = dict(replacement)
     for node in nodes:
         if node not in mapped:

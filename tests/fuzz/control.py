@@ -21,7 +21,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -404,8 +404,13 @@ def arguments(seed: int) -> tuple[np.ndarray, float]:
     return rng.uniform(-1, 1, N), float(rng.uniform(-1, 1))
 
 
-def check(text: str, seed: int, compiled: bool = False, order: int = 2) -> measure.Verdict:
-    """A program against NumPy and dual numbers. Its file exists, so that its source can be read."""
+def check(
+    text: str, seed: int, compiled: bool = False, order: int = 2, source: bool = True
+) -> measure.Verdict:
+    """A program against NumPy and dual numbers, at three arguments.
+
+    source : whether the program is in a file that can be read, as functions are most of the time
+    """
     with tempfile.TemporaryDirectory(prefix="symgrad_control_") as folder:
         path = Path(folder) / f"program_{seed}.py"
         path.write_text(text)
@@ -413,13 +418,25 @@ def check(text: str, seed: int, compiled: bool = False, order: int = 2) -> measu
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
         plain, duals = Collection(), Collection()
-        plain(module.f, *arguments(seed), argnums=(0, 1))
+        f = module.f if source else loaded(text)
+        plain(f, *arguments(seed), argnums=(0, 1))
         duals(load(text, f"program_{seed}_on_duals")["f"], *arguments(seed), argnums=(0, 1))
-        return measure.verdict(plain["f"], duals["f"], order, compiled)
+        others = [replace(plain["f"], args=arguments(seed + k * 10**6)) for k in (1, 2)]
+        return measure.verdict(plain["f"], duals["f"], order, compiled, others)
 
 
-def runs(program: Program, compiled: bool, seconds: int = SECONDS) -> measure.Verdict:
-    return in_child(lambda: check(program.text(), program.seed, compiled), seconds)
+def loaded(text: str) -> Callable[..., Any]:
+    """The function of a program of which nobody can read the source."""
+    space: dict[str, Any] = {"__name__": "program_without_source"}
+    exec(compile(text, "<no source>", "exec"), space)
+    return space["f"]
+
+
+def runs(
+    program: Program, compiled: bool, source: bool = True, seconds: int = SECONDS
+) -> measure.Verdict:
+    job = lambda: check(program.text(), program.seed, compiled, source=source)
+    return in_child(job, seconds)
 
 
 BAD = ("WRONG", "crash")
@@ -514,6 +531,7 @@ def main() -> int:
     parser.add_argument("--programs", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--compiled", action="store_true", help="run the C, not the graph")
+    parser.add_argument("--no-source", action="store_true", help="functions whose text is unknown")
     parser.add_argument("--shrink", type=float, default=120, help="seconds for one finding")
     parser.add_argument("--show", action="store_true", help="print the program of this seed only")
     options = parser.parse_args()
@@ -522,7 +540,7 @@ def main() -> int:
         return 0
     with tempfile.TemporaryDirectory(prefix="symgrad_control_cache_") as folder:
         os.environ["SYMGRAD_CACHE_DIR"] = folder
-        run = lambda p: runs(p, options.compiled)
+        run = lambda p: runs(p, options.compiled, not options.no_source)
         report = explore(options.seed, options.programs, run, lambda line: print(line, flush=True))
         print(report.text())
         groups: dict[tuple[str, str], list[tuple[Program, measure.Verdict]]] = {}

@@ -12,7 +12,7 @@ from symgrad.expr.node import FLOATS, Expr, bind, const
 from symgrad.ops.linear import concat, scatter_add, slice_, sum_
 from symgrad.ops.scan import recurrence
 from symgrad.trace import ufuncs
-from symgrad.trace.handle import contains_tracer
+from symgrad.trace.known import is_traced
 from symgrad.trace.linalg_api import cov
 from symgrad.trace.reduce_api import _begin, _without_nan, cumprod, cumsum
 from symgrad.trace.registry import (
@@ -27,7 +27,7 @@ from symgrad.trace.registry import (
     to,
 )
 from symgrad.trace.state import fail
-from symgrad.trace.tracer import Tracer, wrap
+from symgrad.trace.tracer import wrap
 
 # ---- methods of ufuncs ---------------------------------------------------------------------------
 
@@ -184,7 +184,7 @@ def corrcoef(x: Any, y: Any = None, rowvar: bool = True) -> Expr:
 @implements("bincount")
 def bincount(x: Any, weights: Any = None, minlength: int = 0) -> Expr:
     """For plain `x`, whose largest element decides the size."""
-    if isinstance(x, Tracer) or contains_tracer(x):
+    if is_traced(x):
         raise fail(
             UnsupportedError,
             "np.bincount of a traced array: its size is not known while tracing; use "

@@ -13,10 +13,9 @@ from symgrad.expr.node import FLOATS, Expr, array, bind, const
 from symgrad.ops import sorting
 from symgrad.ops.linear import broadcast_to, gather, permute, reshape, slice_
 from symgrad.trace import indexing
-from symgrad.trace.handle import contains_tracer
+from symgrad.trace.known import is_traced
 from symgrad.trace.registry import as_expr, as_float, axes_of, implements, keep, one_axis, to
 from symgrad.trace.state import fail
-from symgrad.trace.tracer import Tracer
 
 _KINDS = (None, "quicksort", "mergesort", "heapsort", "stable")
 
@@ -201,7 +200,7 @@ def _quantile(what: str, a: Any, q: Any, axis: Any, method: str, keepdims: bool)
 
 def _chances(what: str, q: Any, x: Expr) -> np.ndarray:
     """The chances as NumPy computes with them: one Python number in the dtype of a float array."""
-    if isinstance(q, Tracer) or contains_tracer(q):
+    if is_traced(q):
         raise fail(UnsupportedError, f"np.{what}: q must be plain numbers while tracing")
     weak = isinstance(q, (int, float)) and x.dtype in FLOATS
     if what == "percentile":

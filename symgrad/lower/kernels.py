@@ -136,8 +136,7 @@ class Kernels:
             if node.op is ARRAY:
                 self._captured(node)
             elif node.op.kind is Kind.CONTROL:
-                results = {u.attrs[0]: u for u in readers[node]}
-                control.add(self, node, results, first)
+                control.add(self, node, readers, outs, first)
             elif node in self.needs_buffer and node not in self.stored:
                 target = first.get(node) or self.work(node.shape, node.dtype)
                 self._compute(node, target)

@@ -25,7 +25,10 @@ from symgrad.diff.modes import vjp
 from symgrad.emit.c import emit
 from symgrad.expr.evaluate import evaluate
 from symgrad.expr.node import Expr, arg, bind, const
+from symgrad.lower.program import bodies_of
+from symgrad.lower.statements import Loop, Store, While, Zero
 from symgrad.lower.tuning import HOST_TUNING, Tuning
+from symgrad.lower.verify import verify
 from symgrad.machines import find_machine
 from symgrad.ops.control import Body, scan, switch, while_loop
 from symgrad.ops.einsum import einsum
@@ -686,3 +689,41 @@ def test_random_loops(n, tuning):
     assert status == 0
     for g, e in zip(got, evaluate(outs, values), strict=True):
         np.testing.assert_allclose(g, e, rtol=1e-9, atol=1e-10)
+
+
+# ---- what the verifier says of broken loops ------------------------------------------------------
+
+
+def broken(case: Case, change: Callable[[Any], Any]) -> set[str]:
+    """The rules that a program breaks when `change` takes or changes some of its statements."""
+    program = program_of(case.args, case.outs).copied()
+    for inside in bodies_of(program.body):
+        inside[:] = [s for s in inside if change(s) is not True]
+    return {fault.rule for fault in verify(program)}
+
+
+def test_broken_loops_are_found():
+    stacked, count = while_cases()["newton, stacked"], small_cases()["counted 3 False"]
+    assert not broken(stacked, lambda s: False)
+    assert broken(stacked, lambda s: isinstance(s, Zero)) == {"init"}
+    assert broken(stacked, lambda s: isinstance(s, While) and setattr(s, "most", 10)) == {"range"}
+    assert broken(stacked, lambda s: isinstance(s, While) and setattr(s, "index", None)) >= {
+        "scope"
+    }
+    at_once = small_cases()["scalar"]
+    assert broken(at_once, lambda s: isinstance(s, Loop) and setattr(s, "simd", True)) >= {"form"}
+    beyond = lambda s: isinstance(s, Loop) and s.stop is not None and setattr(s, "extent", 2)  # noqa: E731
+    assert "rounds" in broken(count, beyond)
+
+
+def test_a_tape_is_read_only_as_far_as_it_is_written():
+    """Without zeros a reverse loop may not go beyond the rounds that took place."""
+    case = repeat(newton_goes_on, newton, [7.3], [2.0], 40)
+    case.outs = simplify(vjp(case.outs[:1], case.args, [const(1.0)])).outs
+
+    def miscounts(s: Any) -> None:
+        if isinstance(s, Store) and s.buffer.dtype == I:
+            s.value = s.value + const(1, I)
+
+    assert "init" in broken(case, miscounts)
+    assert "range" in broken(case, lambda s: isinstance(s, Loop) and setattr(s, "stop", None))

@@ -12,6 +12,7 @@ its place, a loop takes and stores one after the other, and that array becomes a
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -98,6 +99,7 @@ def _scan(kernels: Kernels, node: Expr, results: Results, first: First, whole: s
     ys = _arrays(kernels, results, first, carry)
     if length and (states or ys):
         t = kernels.fresh()
+        kernels.shared.rounds[t] = length
         row = last - const(1, "int64") - t if reverse else t
         inner = kernels.inside()
         _give(kernels, inner, body.params, operands[:consts])
@@ -123,6 +125,7 @@ def _while(kernels: Kernels, node: Expr, results: Results, first: First, whole: 
     states = _states(kernels, start, alive, results, first)
     ys = _arrays(kernels, results, first, rounds + 1)
     t = kernels.fresh()
+    kernels.shared.rounds[t] = math.inf if limit is None else limit
     inner = kernels.inside()
     _give(kernels, inner, body.params, fixed)
     if limit != 0:

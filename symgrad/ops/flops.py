@@ -41,7 +41,8 @@ def flops(node: Expr, seen: dict[object, int]) -> int:
             inside = [_total(b, seen) for b in bodies(node)]
             if row.rounds is None:
                 return max(inside, default=0)
-            return row.rounds(node.attrs) * sum(inside)
+            rounds = row.rounds(node.attrs)  # None: nobody knows, one is counted
+            return (1 if rounds is None else rounds) * sum(inside)
         case _:
             return row.cost * max([node.size, *(a.size for a in node.args)])
 

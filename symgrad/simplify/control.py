@@ -46,6 +46,8 @@ CONTROL: list[Rule] = [
     _rule("loop-join", "loops that have much in common are one"),
     _rule("switch-known", "a switch whose index is known, or with equal sides, is one of these",
           ("switch",)),
+    Rule("switch-only", "checkpoint", "a switch with one side is that side, once all derivatives "
+         "are taken: before, it says what they are not to keep", ("switch",), parts=()),
     _rule("switch-unused", "what no side needs is not handed in, what nobody reads not computed",
           ("switch",)),
     _rule("switch-cheap", "(i ? a : b) as a selection where both sides are cheap and safe",
@@ -442,7 +444,11 @@ def _switch(
 ) -> Mapping[int, Expr]:
     index, *operands = node.args
     sides: tuple[Body, ...] = node.attrs[0]
-    if "switch-known" in enabled:
+    if len(sides) == 1:
+        if "switch-only" in enabled:
+            fired.append("switch-only")
+            return dict(enumerate(sides[0].open(operands)))
+    elif "switch-known" in enabled:
         known = None
         if index.op is CONST:
             known = sides[min(max(int(const_value(index)), 0), len(sides) - 1)]
@@ -460,10 +466,8 @@ def _switch(
                 done[k] = values.get(found, found)
     wanted = [k for k in used if k not in done]
     rows = [[b.outs[k] for k in wanted] for b in sides]
-    if "switch-cheap" in enabled and all(
-        _cheap(b, row) for b, row in zip(sides, rows, strict=True)
-    ):
-        if len(sides) <= _MOST_SIDES:
+    if "switch-cheap" in enabled and 1 < len(sides) <= _MOST_SIDES:
+        if all(_cheap(row) for row in rows):
             fired.append("switch-cheap")
             return done | dict(zip(wanted, _selected(index, rows, sides[0].params, operands),
                                    strict=True))  # fmt: skip

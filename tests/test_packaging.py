@@ -54,7 +54,8 @@ OPTIONAL = {"scipy"}
 
 PUBLIC = """
     grad value_and_grad jacobian jacfwd jacrev hessian jvp vjp hvp vmap jit compile trace where
-    stop_gradient check_grads cond switch while_loop fori_loop scan map checkpoint sparse_jacobian sparse_hessian f64 f32 i64 i32 bool_
+    stop_gradient check_grads sparse_jacobian sparse_hessian f64 f32 i64 i32 bool_
+    cond switch while_loop fori_loop scan map checkpoint
 """.split()
 
 

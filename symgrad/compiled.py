@@ -15,13 +15,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from symgrad.boundary import ArrayType, check_call
+from symgrad.captures import Captures, State
 from symgrad.errors import (
     CompilerNotFoundError,
     DtypeError,
     MutationError,
     ShapeError,
     StructureError,
+    SymgradWarning,
     UnusableCompilerError,
+    warn,
 )
 from symgrad.expr.node import FLOATS, Expr
 from symgrad.expr.walk import substitute
@@ -288,6 +291,8 @@ def _traced(t: ArrayType, leaf: Any) -> Expr:
 
 
 _MAX_FIXED = 256  # versions for fixed values, which may be new functions at every call
+_MAX_STATES = 64  # versions for different values of what a function captures
+_MANY_STATES = 16  # of these mean a warning
 _MAX_PLANS = 8  # tried in turn by the fast path; further versions of a function go by the table
 
 
@@ -320,10 +325,19 @@ class Dispatcher(_Caller):
         self.recipe = recipe
         self.f = f
         self.trace = trace
-        self.compiled: dict[Any, Compiled] = {}
+        weak = any(getattr(type(part), "__symgrad_weak__", False) for part in recipe[1])
+        self.captures = Captures(recipe[1], keep=not weak)
+        # By what is captured, and by structure, types and fixed values of the arguments.
+        self.compiled: dict[tuple[State, Any], Compiled] = {}
+        self.plans: dict[State, list[Any]] = {}  # of the fast path, for each state of captures
+        self.armed: State | None = None  # what the fast path takes calls for
         self.fixed: list[Any] = []  # keys of versions for fixed values, oldest first
+        self.same: dict[Any, Compiled] = {}  # by graph: not all that is captured makes a difference
         self.lock = ForkSafeLock()
         self._watch((CURRENT, NO_TRACE))
+
+    def __symgrad_captures__(self) -> Sequence[Any]:
+        return self.recipe[1]
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         return self if instance is None else types.MethodType(self, instance)
@@ -350,27 +364,109 @@ class Dispatcher(_Caller):
             for leaf, path in zip(leaves, argument_paths(self.f, tree), strict=True):
                 require_fixed(leaf, path)
             raise
-        compiled = self.compiled.get(key)
+        holders = _holders(leaves)
+        state = self.captures.now(holders)
+        compiled = self.compiled.get((state, key))
         if compiled is None:
             with self.lock.held():
-                compiled = self.compiled.get(key)
+                compiled = self.compiled.get((state, key))
                 if compiled is None:
-                    graph = self.trace(self.f, *args, **kwargs).simplify()
-                    compiled = Compiled(graph, self.options)
-                    self._register(compiled, leaves)
-                    self.compiled[key] = compiled
-                    if graph.statics:
-                        self.fixed.append(key)
-                        if len(self.fixed) > _MAX_FIXED:
-                            del self.compiled[self.fixed.pop(0)]
+                    compiled = self._make(state, args, kwargs)
+                    self._keep(compiled, state, key, leaves)
+        if state is not self.armed and self.captures.keep and not holders:
+            self._arm(state)
         return compiled.graph.finish(compiled.call_flat([x for x in leaves if is_array(x)]))
 
-    def _register(self, compiled: Compiled, leaves: Sequence[Any]) -> None:
+    def _make(self, state: State, args: Any, kwargs: Any) -> Compiled:
+        """A further version."""
+        self._warn(state)
+        return self._compile(self.trace(self.f, *args, **kwargs).simplify())
+
+    def _keep(self, compiled: Compiled, state: State, key: Any, leaves: Sequence[Any]) -> None:
+        """Note a version for arguments like `leaves`."""
+        self.compiled[state, key] = compiled
+        if compiled.graph.statics:
+            self.fixed.append((state, key))
+            if len(self.fixed) > _MAX_FIXED:
+                self._forget(self.fixed.pop(0))
+            return
+        plans = self.plans.setdefault(state, [])
         accepts = [_accepts(leaf) for leaf in leaves]
-        if all(accepts) and len(self.compiled) < _MAX_PLANS:
+        if all(accepts) and len(plans) < _MAX_PLANS:
             plan = compiled.plan(accepts, takes_out=False)
             if plan is not None:
-                self._add_plan(plan)
+                plans.append(plan)
+                self.armed = None
+        if len(self.plans) > _MAX_STATES:
+            oldest = next(iter(self.plans))
+            for version in [v for v in self.compiled if v[0] == oldest]:
+                self._forget(version)
+
+    def _warn(self, state: State) -> None:
+        """Of what is not seen to change, and of what changes all the time."""
+        if state.unseen and not self.compiled:
+            warn(
+                f"{self.__name__} captures {', '.join(state.unseen)}: whether that changes is not "
+                "seen, and what is read of it is frozen; pass what it reads as an argument",
+                SymgradWarning,
+            )
+        if state not in self.plans and len(self.plans) == _MANY_STATES:
+            before = next(reversed(self.plans))
+            warn(
+                f"{self.__name__} is traced and compiled for the {_MANY_STATES + 1}th time because "
+                f"{before.changes(state)}, which it captures, has changed; pass it as an argument",
+                SymgradWarning,
+            )
+
+    def _compile(self, graph: Graph) -> Compiled:
+        """The graph compiled, or an earlier version that is the same."""
+        if graph.statics:
+            return Compiled(graph, self.options)
+        which = graph.digest(), graph.in_tree, graph.out_tree
+        found = self.same.get(which)
+        if found is None:
+            found = self.same[which] = Compiled(graph, self.options)
+        return found
+
+    def _forget(self, version: tuple[State, Any]) -> None:
+        compiled = self.compiled.pop(version)
+        for which in [k for k, v in self.same.items() if v is compiled]:
+            if compiled not in self.compiled.values():
+                del self.same[which]
+        if all(state != version[0] for state, _ in self.compiled):
+            self.plans.pop(version[0], None)
+            self.captures.forget(version[0])
+
+    def _arm(self, state: State) -> None:
+        """Let the fast path take calls as long as `state` holds."""
+        with self.lock.held():
+            plans = tuple(self.plans.get(state, ()))
+            rows = state.native() if plans and dispatch.GUARDS else None
+            if rows is None:
+                rows, plans = (), ()
+            self._switch((rows, plans, state if plans else None))
+            self.armed = state
+
+
+def _holders(leaves: Sequence[Any]) -> list[Any]:
+    """Those arguments that may capture something themselves: functions, and values that hold some.
+
+    All others are told apart by what they are (`fixed`).
+    """
+    return [x for x in leaves if not is_array(x) and type(x) is not str and _may_capture(x)]
+
+
+def _may_capture(value: Any) -> bool:
+    stack = [value]
+    while stack:
+        value = stack.pop()
+        if callable(value) and not isinstance(value, type):
+            return True
+        if isinstance(value, (tuple, frozenset)):
+            stack.extend(value)
+        elif dataclasses.is_dataclass(value):
+            stack.extend(getattr(value, f.name, None) for f in dataclasses.fields(value))
+    return False
 
 
 def _accepts(leaf: Any) -> int:

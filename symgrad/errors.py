@@ -25,7 +25,7 @@ Every class is also a standard type, so that ``except ValueError`` keeps working
         ├── CompileTimeoutError(TimeoutError)
         └── CacheError(OSError)              the cache directory cannot be trusted or written
 
-Warnings: ``SymgradWarning`` and its subclass ``NoCompilerWarning``.
+Warnings: ``SymgradWarning`` and its subclasses ``NoCompilerWarning`` and ``MutationWarning``.
 """
 
 from __future__ import annotations
@@ -137,6 +137,10 @@ class SymgradWarning(UserWarning):
 
 class NoCompilerWarning(SymgradWarning):
     """No C compiler: functions run on the NumPy evaluator, correct but slower."""
+
+
+class MutationWarning(SymgradWarning):
+    """A function changes an array that was passed to it: for itself, not for its caller."""
 
 
 _internal: dict[str, bool] = {}  # by file name

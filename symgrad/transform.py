@@ -123,6 +123,10 @@ def compile(
 ) -> Compiled:
     """Compile `f` ahead of time for arguments of the given types.
 
+    What `f` captures (globals, closures, defaults, attributes) is frozen as it is now, unlike in
+    `jit`, `grad` and the like, which see it change. Printed graphs say
+    ``frozen(float64, (100, 3))`` for a captured array.
+
     Parameters
     ----------
     f : function written with NumPy, or one made by `grad`, `hessian`, …
@@ -192,6 +196,8 @@ def transformed(
 
 def jit(f: Function, *, threads: int = 1, blas: bool = False) -> Function:
     """`f` compiled at its first call for given structure, shapes and dtypes.
+
+    Compiled again when something that it captures has changed.
 
     Scalar results come back as Python numbers, arrays as fresh NumPy arrays. `threads` and `blas`
     as in `compile`: ``sg.jit(sg.grad(f), threads=4)``.

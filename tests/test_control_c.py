@@ -6,18 +6,23 @@ Every program is verified behind each pass and, where it is small, run on checke
 
 from __future__ import annotations
 
+import types
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 
 import symgrad as sg
 from support.codegen import expanded, program_of, run_c
+from support.random_loops import RandomLoops
+from support.sanitized import needs_sanitizers, run_sanitized
 from support.tunings import SHORT_STREAMS, SMALL_TILES, TINY, TINY_LOOPS
 from symgrad.emit.c import emit
+from symgrad.expr.evaluate import evaluate
 from symgrad.expr.node import Expr, arg, bind, const
 from symgrad.lower.tuning import HOST_TUNING, Tuning
 from symgrad.machines import find_machine
@@ -502,3 +507,121 @@ def nested_case() -> Case:
 @pytest.mark.parametrize("tuning", TUNINGS)
 def test_nested(tuning):
     agree({"nested": nested_case()}, TUNINGS[tuning])
+
+
+# ---- compilers and machines ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("optimize", [2, 3])
+def test_sums_over_rounds_in_another_order_than_memory(optimize):
+    """What gcc's bug 110381 adds twice: several additions to one carry in each round."""
+    cases = {}
+    for order in ((1, 0), (0, 2, 1), (2, 1, 0), (3, 1, 2, 0), (0, 1, 2, 3)):
+
+        def adds(s, x, order=order):
+            for k in order:
+                s = s + x[k]
+            return (s,), ()
+
+        rows = np.sqrt(np.arange(100.0 * len(order))).reshape(100, -1)
+        cases[f"{order}"] = loop(adds, (), [0.0], [rows])
+        cases[f"{order}, while"] = repeat(
+            lambda x, k, s: k < 100,
+            lambda x, k, s, adds=adds: ((k + 1, adds(s, x[k])[0][0]), ()),
+            [rows], [np.int64(0), 0.0],
+        )  # fmt: skip
+    agree(cases, optimize=optimize)
+
+
+@pytest.mark.parametrize("optimize", [2, 3])
+def test_every_level_of_optimisation(optimize):
+    agree({**small_cases(), **while_cases(), **switch_cases()}, optimize=optimize)
+
+
+def test_sizes_at_the_highest_level():
+    agree(sized_cases(), optimize=3)
+
+
+def test_threads_share_no_rounds():
+    agree({**sized_cases(), "nested": nested_case()}, TINY, threads=3)
+
+
+def of_jax(f: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of NumPy with jax.numpy in its place."""
+    return types.FunctionType(f.__code__, {**f.__globals__, "np": jax.numpy}, f.__name__)
+
+
+def test_jax_agrees():
+    """The same bodies in jax.lax.scan and while_loop, and its switch."""
+    with jax.enable_x64(True):
+        cases = small_cases()
+        for name, f, (consts, carry) in [
+            ("kalman", kalman, (3, 3)), ("garch", garch, (3, 2)), ("hmm", hmm, (1, 1)),
+            ("solves", solves, (1, 1)), ("reduces", reduces, (0, 1)), ("rolled", rolled, (0, 2)),
+        ]:  # fmt: skip
+            case = cases[name]
+            values = [jax.numpy.asarray(v) for v in case.values]
+            fixed, start, xs = values[:consts], values[consts:][:carry], values[consts + carry :]
+
+            def step(state, rows, f=f, fixed=fixed):
+                return of_jax(f)(*fixed, *state, *rows)
+
+            state, ys = jax.lax.scan(step, tuple(start), tuple(xs))
+            case.expected = [np.asarray(v) for v in (*state, *ys)]
+            agree({name: case})
+        case = while_cases()["newton"]
+        a, x = (jax.numpy.asarray(v) for v in case.values)
+        root = jax.lax.while_loop(
+            lambda x: of_jax(newton_goes_on)(a, x), lambda x: of_jax(newton)(a, x)[0][0], x
+        )
+        np.testing.assert_allclose(case.expected[0], root, rtol=1e-15)
+        case = choose(
+            np.int64(7), [lambda x, f=f: (f(x),) for f in (np.sin, np.cos, np.exp)], [0.3]
+        )  # beyond the last is the last
+        sides = [jax.numpy.sin, jax.numpy.cos, jax.numpy.exp]
+        np.testing.assert_allclose(case.expected[0], jax.lax.switch(7, sides, 0.3), rtol=1e-15)
+
+
+@needs_sanitizers
+@pytest.mark.parametrize("tuning", ["host", "tiny loops"])
+def test_under_sanitizers(tuning, tmp_path):
+    """Stand-alone C with arrays of exact size; every carry, tape and temporary is where it is."""
+    groups: list[Case] = [Case()]
+    every = {**small_cases(), **while_cases(), **switch_cases(), **sized_cases()}
+    for case in [*every.values(), nested_case()]:
+        if len(groups[-1].args) + len(groups[-1].outs) > 40:
+            groups.append(Case())
+        for name in ("args", "values", "outs", "expected"):
+            getattr(groups[-1], name).extend(getattr(case, name))
+    sources = [
+        emit(program_of(g.args, g.outs, tuning=TUNINGS[tuning]), f"f{k}", tuning=TUNINGS[tuning])
+        for k, g in enumerate(groups)
+    ]
+    inputs = [[np.asarray(v) for v in g.values] for g in groups]
+    outputs = [[np.empty(o.shape, o.dtype) for o in g.outs] for g in groups]
+    for group, got in zip(groups, run_sanitized(sources, inputs, outputs, tmp_path), strict=True):
+        for g, e in zip(got, group.expected, strict=True):
+            tolerance = 2e-5 if g.dtype == np.float32 else 1e-12
+            np.testing.assert_allclose(g, e, rtol=tolerance, atol=tolerance)
+
+
+# ---- random programs -----------------------------------------------------------------------------
+
+
+@pytest.mark.unread
+@pytest.mark.quick(2)
+@pytest.mark.parametrize("tuning", ["host", "tiny loops", "tiles", "tiny", "streams"])
+@pytest.mark.parametrize("n", [3, 40])
+def test_random_loops(n, tuning):
+    """Branches and loops nested in each other: as C, and where they are small on checked memory."""
+    graphs = [RandomLoops(seed, n) for seed in range(4 if n == 40 else 8)]
+    args = [a for g in graphs for a in g.args]
+    outs = [o for g in graphs for o in g.outs]
+    values = {a: v for g in graphs for a, v in g.values.items()}
+    for g in graphs:
+        program_of(g.args, g.outs, tuning=TUNINGS[tuning])
+    source = emit(program_of(args, outs, tuning=TUNINGS[tuning]), "f", tuning=TUNINGS[tuning])
+    status, got = run_c(source, args, outs, values)
+    assert status == 0
+    for g, e in zip(got, evaluate(outs, values), strict=True):
+        np.testing.assert_allclose(g, e, rtol=1e-9, atol=1e-10)

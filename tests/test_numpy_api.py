@@ -226,6 +226,11 @@ CASES: dict[str, tuple[Any, ...]] = {
     "vander 1": (lambda x: N.vander(x, increasing=True), V),
     "interp": (lambda x, f: N.interp(x, [-1.0, 0.0, 0.3, 2.0], f), A, V),
     "interp 1": (lambda x: N.interp(x, [-0.1, 0.1], [1.0, 2.0], left=-9.0, right=9.0), A),
+    "interp 2": (lambda x, k, f: N.interp(x, k, f), A, np.sort(V), POS[0]), "interp 3": (lambda x: N.interp(x, [2.0, 0.3, 5.0], [1.0, 2.0, 4.0], period=-3.0), 9 * A),
+    "interp 4": (lambda x: N.interp(x, np.arange(40.0) ** 2 / 100, np.sin(np.arange(40.0))), 3 * A),
+    "searchsorted": (lambda x: N.searchsorted([-0.5, 0.0, 0.0, 0.7], x), A), "searchsorted 1": (lambda k, x: N.searchsorted(k, x, side="right"), np.sort(V), A),
+    "searchsorted 2": (lambda x: N.searchsorted(V, x, sorter=np.argsort(V)), A), "searchsorted 3": (lambda x: N.searchsorted(np.arange(-3, 9, 2), x), INT), "searchsorted 4": (lambda x: N.searchsorted([1, 2], x, "right"), np.int64(2)),
+    "digitize": (lambda x: N.digitize(x, [-1.0, 0.0, 0.5]), A), "digitize 1": (lambda x: N.digitize(x, [2.0, 0.5, -0.5], right=True), A), "digitize 2": (lambda x: N.digitize(x, [5, 0, -2]), INT),
     "zeros_like": (lambda x: N.zeros_like(x), I32), "ones_like": (lambda x: N.ones_like(x, dtype=float), I32),
     "empty_like": (lambda x: N.empty_like(x).shape[0] * x, A),
     "full_like": (lambda x: N.full_like(x, 2.5), A), "copy": (lambda x: N.copy(x), A),
@@ -343,7 +348,7 @@ CASES: dict[str, tuple[Any, ...]] = {
 }  # fmt: skip
 NO_VALUE = {"may_share_memory", "shares_memory", "copyto"}  # tested in test_trace and test_pitfalls
 SCIPY = """erf erfc gammaln psi digamma expit xlogy logit ndtr log_expit entr xlog1py betaln rel_entr kl_div
-    polygamma""".split()
+    polygamma ndtri log_ndtr erfinv erfcinv erfcx huber pseudo_huber exprel boxcox boxcox1p cosm1 exp10""".split()
 
 
 @pytest.mark.quick(60)

@@ -179,11 +179,13 @@ RIGHT: list[tuple[Any, ...]] = [
     (lambda x: max(len(x), 2) * x, X), (lambda x: np.full_like(Z, 2.0) * x, X), (lambda x: x.at[0].set(1.0) if hasattr(x, "at") else np.array([1.0, *x[1:]]), X),
     (lambda x: np.select([x > 1, x > 0], [x, 2 * x], 0.0), X), (lambda x: isinstance(x, float) * x, X),
     (lambda x: operator.itemgetter(1)(x), X), (lambda x: np.multiply(x, 2, out=None), X), (lambda x: x ** np.array(2), X),
+    (lambda x: x.item(0) + x[:1].item(), X), (lambda x: sum(x.tolist()), X),
     (lambda x: x[np.array([True, False, True])], X), (lambda x: (x > 0).sum() * x, X), (lambda x: x.mean() ** 2, X),
     (lambda x: np.array(x.shape) * x, X), (lambda x: f"{x}" and x, X), (lambda x: np.maximum(x, 0), X),
     (lambda x: x @ np.eye(3), X), (lambda x: 0 + x - 0, X), (lambda x: (lambda v=x: v * 2)(), X),
 ]  # fmt: skip
 
+MOST_REFUSED = 33
 C, U, M, D = ConcretizationError, UnsupportedError, MutationError, DtypeError
 # construct, argument, class, a word that the message must contain; the line is the lambda's own
 WRONG: list[tuple[Any, Any, type[Exception], str]] = [
@@ -227,8 +229,6 @@ WRONG: list[tuple[Any, Any, type[Exception], str]] = [
     (lambda x: np.vectorize(math.sin)(x), X, C, "np.stack"),
     (lambda x: np.array([x[0], None], dtype=object) + np.array(x), X, C, "np.stack"),
     (lambda x: np.isscalar(x) or float(x[0]), X, C, "float"),
-    (lambda x: x.item(0), X, C, "item"),
-    (lambda x: x.tolist(), X, C, "list(x)"),
     (lambda x: x[x > 0], X, C, "np.where"),
     (lambda x: x[x[0]], X, D, "integers"),
     (lambda x: x[3], X, OutOfRangeError, "out of bounds"),
@@ -243,7 +243,6 @@ WRONG: list[tuple[Any, Any, type[Exception], str]] = [
     (lambda x: np.multiply(Z, x, out=np.zeros(3)), X, M, "out="),
     (lambda x: np.random.normal(x), X, C, ""),
     (lambda x: np.random.normal(x[0]), X, C, ""),
-    (lambda x: x.__setitem__(0, 1.0), X, M, "copy"),
     (lambda x: x * 1j, X, D, "complex"),
     (lambda x: x.astype("U3"), X, D, "str"),
     (lambda x: np.sum(x, where=Z > 1), X, U, "where"),
@@ -269,8 +268,6 @@ FUNCTIONS: list[
     (swallow, S, C, "float", 2),
     (swallow_bool, S, C, "np.where", 2),
     (comparison_equal, X, C, "np.where", 1),
-    (alias, X, M, "copy", 2),
-    (change_argument, X, M, "copy", 1),
 ]
 
 
@@ -283,9 +280,12 @@ def test_right(k: int) -> None:
 
 
 @pytest.mark.parametrize("k", range(len(WRONG)))
-def test_clear_error(k: int) -> None:
+def test_clear_error(k: int, source: bool) -> None:
     f, value, cls, word = WRONG[k]
     line = f.__code__.co_firstlineno
+    if source:
+        right_or_refused(f, value, line)
+        return
     with pytest.raises(SymgradError) as info:
         traced(f, value)
     assert type(info.value) is cls
@@ -294,9 +294,12 @@ def test_clear_error(k: int) -> None:
 
 
 @pytest.mark.parametrize("case", FUNCTIONS, ids=lambda c: c[0].__name__)
-def test_clear_error_in_function(case: Any) -> None:
+def test_clear_error_in_function(case: Any, source: bool) -> None:
     f, value, cls, word, offset = case
     line = inspect.getsourcelines(f)[1] + offset
+    if source:
+        right_or_refused(f, value, line)
+        return
     with pytest.raises(TraceError) as info:
         traced(f, value)
     assert type(info.value) is cls
@@ -304,11 +307,39 @@ def test_clear_error_in_function(case: Any) -> None:
     assert word in str(info.value)
 
 
+def right_or_refused(f: Any, value: Any, line: int) -> None:
+    """With the source at hand more is traced; what is not is refused at the same line."""
+    try:
+        got = traced(f, value)
+    except SymgradError as error:
+        assert str(error).startswith(f"{__file__}:{line}: "), error
+        return
+    except Exception as error:  # as without a trace
+        with pytest.raises(type(error)):
+            f(value)
+        return
+    plain = np.float64(value) if isinstance(value, float) else value
+    wanted = f(value.copy() if isinstance(value, np.ndarray) else plain)
+    pairs = [(got, wanted)] if not isinstance(got, list) else zip(got, wanted, strict=True)
+    for g, w in pairs:
+        np.testing.assert_allclose(g, w, rtol=1e-14)
+
+
+def test_most_constructs_are_right_with_their_source() -> None:
+    refused = []
+    for k, (f, value, *_) in enumerate(WRONG):
+        try:
+            traced(f, value)
+        except Exception:
+            refused.append(k)
+    assert len(refused) == MOST_REFUSED, refused
+
+
 def test_errors_are_standard_types_too() -> None:
     with pytest.raises(TypeError):
-        traced(lambda s: float(s), S)
+        traced(lambda s: complex(s), S)
     with pytest.raises(ValueError):
-        traced(change_argument, X)
+        traced(lambda x: Z.__setitem__(0, x[0]), X)
     with pytest.raises(IndexError):
         traced(lambda x: x[9], X)
 
@@ -323,8 +354,11 @@ def test_handled_index_error_is_no_failure() -> None:
     assert traced(f, X) == X[0]
 
 
-def test_scipy_python_functions() -> None:
+def test_scipy_python_functions(source: bool) -> None:
     special = pytest.importorskip("scipy.special")
     for f in (special.logsumexp, special.softmax, special.log_softmax):
+        if source:
+            np.testing.assert_allclose(traced(lambda x, f=f: f(x), X), f(X), rtol=1e-14)
+            continue
         with pytest.raises(TraceError):
             traced(lambda x, f=f: f(x), X)

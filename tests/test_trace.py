@@ -16,6 +16,7 @@ import pytest
 from symgrad.errors import (
     DtypeError,
     MutationError,
+    MutationWarning,
     OutOfRangeError,
     ShapeError,
     StructureError,
@@ -272,26 +273,44 @@ def test_filling_leaves_one_concat() -> None:
     assert len([n for n in toposort(outs) if n.op.name == "concat"]) == 1
 
 
-REFUSED = [
+ARGUMENT = [
     lambda x: x.__iadd__(1),
     lambda x: x.__setitem__(0, 1.0),
     lambda x: x[1:].__imul__(2),
     lambda x: x.T.__setitem__(0, 1.0),
-    lambda x: x.ravel().__setitem__(0, 1.0),
     lambda x: np.add(x, 1, out=x),
-    lambda x: np.broadcast_to(x * 1.0, (2, 4, 5)).__setitem__(0, 1.0),
-    lambda x: (x * 1.0).diagonal().__setitem__(0, 1.0),
     lambda x: np.copyto(x, 1.0),
     lambda x: np.add.at(x, 0, 1.0),
-    lambda x: np.multiply(x, 2, out=np.zeros((4, 5))),
+]
+
+
+@pytest.mark.parametrize("k", range(len(ARGUMENT)))
+def test_a_changed_argument_is_followed_inside(k: int) -> None:
+    def f(x: Any) -> Any:
+        y = x
+        ARGUMENT[k](x)
+        return y * 1.0
+
+    given = A.copy()
+    with pytest.warns(MutationWarning, match="caller"):
+        got = traced(f, given)
+    np.testing.assert_array_equal(given, A)
+    np.testing.assert_array_equal(got, f(given))
+
+
+REFUSED = [
+    lambda x: x.ravel().__setitem__(0, 1.0),
+    lambda x: np.broadcast_to(x * 1.0, (2, 4, 5)).__setitem__(0, 1.0),
+    lambda x: (x * 1.0).diagonal().__setitem__(0, 1.0),
+    lambda x: np.multiply(x, 2, out=A),
+    lambda x: A.__setitem__(0, x[0]),
 ]
 
 
 @pytest.mark.parametrize("k", range(len(REFUSED)))
 def test_refused_changes(k: int) -> None:
-    with pytest.raises(MutationError, match=r"test_trace.py:\d+: ") as info:
+    with pytest.raises(TraceError, match=r"test_trace.py:\d+: "):
         traced(REFUSED[k], A)
-    assert isinstance(info.value, ValueError)
 
 
 def test_reshape_that_numpy_may_copy_is_refused() -> None:
@@ -378,11 +397,11 @@ def test_inner_function_cannot_change_outer_arrays() -> None:
 def test_swallowed_error_is_raised_at_the_end() -> None:
     def f(x: Any) -> Any:
         try:
-            return float(x)
+            return complex(x)
         except TypeError:
             return x * 0
 
-    with pytest.raises(TraceError, match="float"):
+    with pytest.raises(TraceError, match="complex"):
         traced(f, 1.0)
 
 
@@ -465,8 +484,9 @@ def test_unknown_function_lists_near_names() -> None:
         traced(lambda x: np.linalg.svd(x), A)
     with pytest.raises(UnsupportedError, match="nanmean|nansum"):
         traced(lambda x: np.nanstd(x), A)
-    with pytest.raises(UnsupportedError, match="option out"):
-        traced(lambda x: np.sum(x, out=np.zeros(5), axis=0), A)
+    with pytest.raises(UnsupportedError, match="option casting"):
+        traced(lambda x: np.concatenate([x, x], casting="no"), A)
+    compare(lambda x: np.sum(x, out=np.zeros(5), axis=0), A)
     with pytest.raises(UnsupportedError):
         traced(lambda x: np.sum(x, where=A > 0), A)
 

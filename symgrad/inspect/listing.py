@@ -142,7 +142,7 @@ class _Program:
             values = node.attrs[0].array
             if values.size <= 6:
                 return f"array({np.array2string(values, separator=', ')})".replace("\n", ""), _ATOM
-            return f"captured({values.dtype}, {_tuple(values.shape)})", _ATOM
+            return f"frozen({values.dtype}, {_tuple(values.shape)})", _ATOM
         if row is EYE:
             return f"eye({node.attrs[0]})", _ATOM
         if row is IOTA:

@@ -59,9 +59,10 @@ def _scan(kernels: Kernels, node: Expr, results: Results, first: First) -> None:
     stop = None
     if counted:
         last = stop = minimum(kernels.element(operands.pop(0), ()), length)
-    states = _states(kernels, operands[consts : consts + carry], results, first)
+    alive = _alive(body, consts, carry, results)
+    states = _states(kernels, operands[consts : consts + carry], alive, results, first)
     ys = _arrays(kernels, results, first, carry)
-    if length:
+    if length and (states or ys):
         t = kernels.fresh()
         row = last - const(1, "int64") - t if reverse else t
         inner = kernels.inside()
@@ -72,18 +73,20 @@ def _scan(kernels: Kernels, node: Expr, results: Results, first: First) -> None:
 
         def made(statements: list[Any]) -> list[Any]:
             zeros = [Zero(y) for y in ys.values()] if counted else []
-            return [*zeros, Loop(t, length, statements, stop=stop, serial=carry > 0)]
+            return [*zeros, Loop(t, length, statements, stop=stop, serial=bool(states))]
 
         exprs = (last,)
-        _keep(kernels, [inner], [*states, *ys.values()], states, exprs, made)
-    _hand_out(kernels, results, first, states, ys)
+        _keep(kernels, [inner], [*states.values(), *ys.values()], states.values(), exprs, made)
+    _hand_out(kernels, results, first, {**states, **ys})
 
 
 def _while(kernels: Kernels, node: Expr, results: Results, first: First) -> None:
     test, body, consts, limit = node.attrs
     fixed, start = node.args[:consts], node.args[consts:]
-    states = _states(kernels, start, results, first)
     rounds = len(start)  # the position of their number
+    used = {k if k < rounds else k - 1: r for k, r in results.items() if k != rounds}
+    alive = _alive(body, consts, rounds, used, test.outs)
+    states = _states(kernels, start, alive, results, first)
     ys = _arrays(kernels, results, first, rounds + 1)
     t = kernels.fresh()
     inner = kernels.inside()
@@ -99,8 +102,8 @@ def _while(kernels: Kernels, node: Expr, results: Results, first: First) -> None
     conditions = []
     for tester in tests:
         _give(kernels, tester, test.params, fixed)
-        for p, state in zip(test.params[consts:], states, strict=True):
-            tester.stored[p] = state
+        for k, state in states.items():
+            tester.stored[test.params[consts + k]] = state
         (value,) = tester.values(test.outs)
         conditions.append(tester.element(value, ()))
     condition = conditions[0]
@@ -117,26 +120,40 @@ def _while(kernels: Kernels, node: Expr, results: Results, first: First) -> None
         loop = While(condition, [*statements, *behind], limit, t)
         return [*zeros, *before, loop]
 
-    written = [*states, *ys.values(), *done.values(), *again]
-    _keep(kernels, [*tests, inner], written, [*states, *done.values()], conditions, made)
-    _hand_out(kernels, results, first, states, {**ys, **done})
+    carried = [*states.values(), *done.values()]
+    _keep(kernels, [*tests, inner], [*carried, *ys.values(), *again], carried, conditions, made)
+    _hand_out(kernels, results, first, {**states, **ys, **done})
 
 
 def _row(kernels: Kernels, x: Expr, row: Expr, index: tuple[Expr, ...]) -> Expr:
     return kernels.element(x, (row, *index))
 
 
+def _alive(
+    body: Body, consts: int, carry: int, results: Iterable[int], others: Sequence[Expr] = ()
+) -> list[int]:
+    """The positions in the carry of what a result depends on, or `others` that are computed."""
+    place = {p: k for k, p in enumerate(body.params[consts : consts + carry])}
+    alive: set[int] = {k for k in results if k < carry}
+    found = -1
+    while found < len(alive):
+        found = len(alive)
+        outs = [body.outs[k] for k in {*alive, *results}]
+        alive.update(place[n] for n in toposort([*outs, *others]) if n in place)
+    return sorted(alive)
+
+
 def _states(
-    kernels: Kernels, start: Sequence[Expr], results: Results, first: First
-) -> list[Buffer]:
+    kernels: Kernels, start: Sequence[Expr], alive: Sequence[int], results: Results, first: First
+) -> dict[int, Buffer]:
     """Arrays that the rounds have in common, with what the first one finds there."""
-    states = []
-    for k, node in enumerate(start):
+    states = {}
+    for k in alive:
+        node = start[k]
         out = first.get(results[k]) if k in results else None
         large = out is not None and out.size > _COPIED_ELEMENTS
-        state = out if large and out is not None else kernels.work(node.shape, node.dtype)
-        kernels.set(state, node)
-        states.append(state)
+        states[k] = out if large and out is not None else kernels.work(node.shape, node.dtype)
+        kernels.set(states[k], node)
     return states
 
 
@@ -144,20 +161,22 @@ def _round(
     inner: Kernels,
     body: Body,
     consts: int,
-    states: Sequence[Buffer],
+    states: Mapping[int, Buffer],
     ys: Mapping[int, Buffer],
     row: Expr,
 ) -> None:
     """One round: what it reads of the carry, what it computes, and what it stores at the end."""
-    needed = set(toposort(body.outs))
-    for k, (p, state) in enumerate(zip(body.params[consts:], states, strict=False)):
-        passed_on = body.outs[k] is p or p not in needed
-        inner.stored[p] = state if passed_on else inner.taken(state)
-    values = inner.values(body.outs)
+    params = body.params[consts:]
+    outs = {k: body.outs[k] for k in (*ys, *states)}
+    needed = set(toposort(outs.values()))
+    for k, state in states.items():
+        passed_on = outs[k] is params[k] or params[k] not in needed
+        inner.stored[params[k]] = state if passed_on else inner.taken(state)
+    values = dict(zip(outs, inner.values(list(outs.values())), strict=True))
     for k, y in ys.items():
         inner.set(y, values[k], row)
-    for k, (p, state) in enumerate(zip(body.params[consts:], states, strict=False)):
-        if body.outs[k] is not p:
+    for k, state in states.items():
+        if outs[k] is not params[k]:
             inner.set(state, values[k], replaces=True)
 
 
@@ -172,9 +191,9 @@ def _switch(kernels: Kernels, node: Expr, results: Results, first: First) -> Non
     for body in bodies:
         inner = kernels.inside()
         _give(kernels, inner, body.params, operands)
-        values = inner.values(body.outs)
-        for k, target in targets.items():
-            inner.set(target, values[k])
+        values = inner.values([body.outs[k] for k in targets])
+        for target, value in zip(targets.values(), values, strict=True):
+            inner.set(target, value)
         sides.append(inner)
     conditions: list[Expr] = []  # that it is this side, or one before it
     if len(bodies) == 2 and index.op is CONVERT and index.args[0].dtype == "bool":
@@ -191,7 +210,7 @@ def _switch(kernels: Kernels, node: Expr, results: Results, first: First) -> Non
         return whole
 
     _keep(kernels, sides, targets.values(), (), conditions, made)
-    _hand_out(kernels, results, first, (), targets)
+    _hand_out(kernels, results, first, targets)
 
 
 # ---- what they have in common --------------------------------------------------------------------
@@ -240,15 +259,11 @@ def _keep(
 
 
 def _hand_out(
-    kernels: Kernels,
-    results: Results,
-    first: First,
-    states: Sequence[Buffer],
-    others: Mapping[int, Buffer],
+    kernels: Kernels, results: Results, first: First, buffers: Mapping[int, Buffer]
 ) -> None:
     """Results are read where they are, and copied to outputs of the function."""
     for k, result in results.items():
-        buffer = others[k] if k in others else states[k]
+        buffer = buffers[k]
         kernels.stored[result] = buffer
         out = first.get(result)
         if out is not None and out is not buffer:

@@ -142,6 +142,8 @@ class Kernels:
                 target = first.get(node) or self.work(node.shape, node.dtype)
                 self._compute(node, target)
                 self.stored[node] = target
+                if node in self.read_often:  # what it is computed from is read no more
+                    self._memo.pop((node, ()), None)
 
     # ---- what gets a buffer ------------------------------------------------------------------
 
@@ -149,6 +151,7 @@ class Kernels:
         self, nodes: list[Expr], readers: Mapping[Expr, Sequence[Expr]], kept: Sequence[Expr]
     ) -> None:
         self.needs_buffer: set[Expr] = {*kept}
+        self.read_often: set[Expr] = set()  # by bodies
         self.in_place = joined_in_place(nodes, readers, self.needs_buffer)
         inline_cost: dict[Expr, int] = {}
         for node in nodes:
@@ -159,8 +162,9 @@ class Kernels:
             if kind in (Kind.CONTROL, Kind.ITEM):
                 inline_cost[node] = 0
                 if kind is Kind.CONTROL:
-                    often = control.read_often(node)
-                    self.needs_buffer.update(a for a in often if not self._is_view(a))
+                    often = [a for a in control.read_often(node) if not self._is_view(a)]
+                    self.needs_buffer.update(often)
+                    self.read_often.update(often)
                 continue
             if kind in _OWN_KERNEL or kind is Kind.LINEAR and node.op.element is None:
                 self.needs_buffer.add(node)

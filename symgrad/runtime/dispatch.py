@@ -17,12 +17,13 @@ import os
 import sys
 import sysconfig
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from symgrad.captures.rows import ABSENT, CELL, CODE, Content, Elements, Items, Slots
 from symgrad.errors import BuildError
 from symgrad.forks import ForkSafeLock
 from symgrad.runtime.build import Library, build, find_cached
@@ -30,7 +31,7 @@ from symgrad.tree import TreeDef
 
 SYMBOL = "symgrad_dispatch"
 _FASTCALL = Path(__file__).with_name("fastcall")
-_PARTS = ("abi.h", "pool.h", "plan.h", "values.h", "calls.c")  # of one file of C
+_PARTS = ("abi.h", "pool.h", "plan.h", "values.h", "guards.h", "calls.c")  # of one file of C
 ACCEPT_PYTHON, ACCEPT_NUMPY, ACCEPT_ARRAY = 1, 2, 4  # as in plan.h
 ACCEPT_ALL = ACCEPT_PYTHON | ACCEPT_NUMPY | ACCEPT_ARRAY
 
@@ -41,6 +42,12 @@ _KINDS = {"float64": 0, "float32": 1, "int64": 2, "int32": 3, "bool": 4}
 _RECYCLED = 1 << 16  # bytes of a result from which on its memory is recycled
 # Handing over Python's lock costs 40 ns, which only a short call notices.
 _SHORT_BYTES, _SHORT_NODES = 4096, 300
+
+# Guards read dicts, lists and functions as these versions of CPython lay them out. Whether a dict
+# has another version after each change, and where it has values whose keys belong to a class:
+GUARDS = (3, 11) <= sys.version_info[:2] <= (3, 13)
+_VERSIONS_TELL = sys.version_info[:2] == (3, 11)
+_VALUES_HEADER = 8 if sys.version_info[:2] == (3, 13) else 0
 
 _native: type | None = None  # the C type, once it is loaded
 _lock = ForkSafeLock()
@@ -65,7 +72,7 @@ class PythonCaller:
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         if self._fast is not None:
             return self._fast(*args, **kwargs)
-        if _native is not None and self._waiting:
+        if _native is not None and any(name != "_watch" for name, _ in self._waiting):
             self._fast = _forward(_native, self)
         return self._slow(*args, **kwargs)
 
@@ -76,6 +83,12 @@ class PythonCaller:
         self._waiting += (("_add_plan", plan),)
         if self._fast is not None:
             self._fast._add_plan(plan)
+
+    def _switch(self, given: tuple[Any, ...]) -> None:
+        kept = [(name, old) for name, old in self._waiting if name == "_watch"]
+        self._waiting = (*kept, ("_switch", given))
+        if self._fast is not None:
+            self._fast._switch(given)
 
     def _inherit_vectorcall(self) -> None:
         pass
@@ -158,7 +171,7 @@ def _load(library: Library) -> None:
     pointer.restype, pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
     table = pointer(np._core._multiarray_umath._ARRAY_API, None)  # type: ignore[attr-defined]
     make = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.py_object)(library.address(SYMBOL))
-    made = make((table, np.ndarray, np.float64, "out"))
+    made = make((table, np.ndarray, np.float64, "out", _VERSIONS_TELL, _VALUES_HEADER))
     probe = type("Probe", (made,), {})()._probe
     sample = np.zeros((3, 4))
     locked = np.zeros(5, np.float32)
@@ -175,9 +188,58 @@ def _load(library: Library) -> None:
         )
         if probe(a) != described:
             return  # another layout: calls stay slow and right
+    if not _guards_tell(made):
+        return
     large = made._empty(((np.dtype(float), 0, 0, _RECYCLED, (_RECYCLED // 8,)),))
     if np._core.multiarray.get_handler_name(large) == "symgrad":  # type: ignore[attr-defined]
         _native = made
+
+
+def _guards_tell(made: Any) -> bool:
+    """Whether guards of all kinds see changes, and nothing else, in this interpreter."""
+    if not GUARDS:
+        return True  # and nobody will use them
+
+    class Sample:
+        pass
+
+    content: Any = [1.0]
+
+    def function() -> Any:
+        return content
+
+    one, names, values, items, sample = object(), {"a": 1.5, "b": 2}, [1.5, 2], {3: 4}, Sample()
+    numbers = np.arange(3.0)
+    sample.k = one  # type: ignore[attr-defined]
+    cell = function.__closure__[0]  # type: ignore[index]
+    kept = vars(sample)
+    rows: list[tuple[Any, Callable[[], Any]]] = [
+        (Items(names, {"a": names["a"], "c": ABSENT}), lambda: names.update(a=2.5)),
+        (Items(names, {"c": ABSENT}), lambda: names.update(c=1)),
+        (Items(items, dict(items), whole=True), lambda: items.update({5: 6})),
+        (Items(kept, {"k": one}), lambda: setattr(sample, "k", 2)),
+        (Elements(values, tuple(values)), lambda: values.append(3)),
+        (Content(numbers), lambda: numbers.__setitem__(1, 7.0)),
+        (Slots(cell, CELL, (content,), tuple), lambda: setattr(cell, "cell_contents", 1)),
+        (Slots(function, CODE, (function.__code__, ABSENT, ABSENT), tuple),
+         lambda: setattr(function, "__defaults__", (1,))),
+    ]  # fmt: skip
+    guards = type("Guards", (made,), {})()
+    for row, change in rows:
+        given = row.native()
+        if given is None:
+            return False
+        guards._switch(((given,), (), row))
+        if not guards._all_hold():
+            return False
+        one_more = sample.other = object()  # type: ignore[attr-defined]
+        names["d"] = one_more
+        if not guards._all_hold():
+            return False
+        change()
+        if guards._all_hold():
+            return False
+    return True
 
 
 def empty(t: Any) -> np.ndarray:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from symgrad.captures import Captures
 from symgrad.derivatives.inner import Inner, ready, scalar_out
 from symgrad.diff import modes
 from symgrad.errors import DifferentiationError, StructureError, UnsupportedError, at_user_line
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from symgrad.compiled import Compiled
 
 Function = Callable[..., Any]
+_MOST = 256  # versions for different types of arguments and values of what is captured
 
 
 def sparse_jacobian(f: Function, argnums: int | str = 0) -> SparseDerivative:
@@ -127,8 +129,12 @@ class SparseDerivative:
         self.__name__ = f"{what}_{function_name(f)}"
         self.__doc__ = f"{what} of {function_name(f)}, by symgrad."
         self._f, self._argnums, self._what, self._derive = f, argnums, what, derive
+        self._captures = Captures((f,))
         self._compiled: dict[Any, SparseCompiled] = {}
         self._lock = ForkSafeLock()
+
+    def __symgrad_captures__(self) -> tuple[Function, ...]:
+        return (self._f,)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The derivative at these arguments: scipy.sparse.csr_array."""
@@ -136,16 +142,22 @@ class SparseDerivative:
         plain = not kwargs and all([type(a) is np.ndarray for a in args])
         leaves, tree = (args, None) if plain else flatten((args, kwargs))
         try:
-            key = (tree, tuple([leaf_key(leaf) for leaf in leaves]))
+            types = tuple([leaf_key(leaf) for leaf in leaves])
         except NotFixed:
             self.trace(*args, **kwargs)  # says which argument may change
             raise
+        others = () if plain else [x for x in leaves if not is_array(x)]
+        key = self._captures.now(others), tree, types
         compiled = self._compiled.get(key)
         if compiled is None:
             with self._lock.held():
                 compiled = self._compiled.get(key)
                 if compiled is None:
                     compiled = self._compiled[key] = self.compile(*args, **kwargs)
+                    if len(self._compiled) > _MOST:
+                        oldest = next(iter(self._compiled))
+                        del self._compiled[oldest]
+                        self._captures.forget(oldest[0])
         if plain:
             return compiled(*args)
         return compiled.matrix(compiled.compiled.call_flat([x for x in leaves if is_array(x)])[0])

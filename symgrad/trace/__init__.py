@@ -6,6 +6,7 @@ from symgrad.trace import (  # noqa: F401  (fill SUPPORTED)
     linalg_api,
     numpy_api,
     products_api,
+    search_api,
     shapes_api,
 )
 from symgrad.trace.handle import as_expr

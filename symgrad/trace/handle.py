@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from symgrad.errors import ConcretizationError, DtypeError, ShapeError, TraceError, UnsupportedError
-from symgrad.expr.node import DTYPES, FLOATS, Expr, array, bind, const
+from symgrad.expr.evaluate import evaluate
+from symgrad.expr.node import ARG, DTYPES, FLOATS, PARAM, Expr, array, bind, const
 from symgrad.ops.linear import concat, reshape
 from symgrad.trace import ufuncs
 from symgrad.trace.plain import read
@@ -19,13 +20,18 @@ if TYPE_CHECKING:
     from symgrad.trace.tracer import Tracer
 
 
+C_ORDER = object()  # stands for the plain array where only its layout in memory is known
+
+
 class Handle:
     """What a traced array is to whoever asks: its type, and errors that say what to write instead.
 
     What can be done with it is in `tracer`.
     """
 
-    __slots__ = ("__weakref__", "_base", "_derive", "_group", "expr", "is_argument", "owner")
+    __slots__ = (
+        "__weakref__", "_base", "_derive", "_group", "_value", "expr", "is_argument", "owner",
+    )  # fmt: skip
 
     expr: Expr
     owner: Trace
@@ -33,6 +39,8 @@ class Handle:
     _group: list[weakref.ref[Tracer]] | None  # handles that share this one's memory
     _base: Tracer | None  # the array of which this one is a view …
     _derive: Callable[[Expr], Any] | None  # … and how it is read from there
+    _value: Any  # of an array that is known while tracing, the plain array; see `known`
+    is_known = False
 
     # ---- facts known while tracing ----
     @property
@@ -82,7 +90,30 @@ class Handle:
         raise fail(UnsupportedError, "a traced value cannot be pickled")
 
     # ---- where a number is needed ----
+    def known(self) -> np.ndarray | None:
+        """The value, if no argument has a part in it."""
+        stack, seen = [self.expr], {self.expr}
+        while stack:
+            node = stack.pop()
+            if node.op in (ARG, PARAM) or len(seen) > _MOST_NODES:
+                return None
+            for operand in node.args:
+                if operand not in seen:
+                    seen.add(operand)
+                    stack.append(operand)
+        return evaluate([self.expr], {})[0]
+
+    def as_number(self) -> int | None:
+        """An integer that is known while tracing, else None."""
+        if self.expr.shape or self.expr.dtype not in ("int64", "int32"):
+            return None
+        value = self.known()
+        return None if value is None else int(value)
+
     def __bool__(self) -> bool:
+        value = self.known()
+        if value is not None:
+            return bool(value)
         raise fail(
             ConcretizationError,
             f"the truth of {self!r} is not known while tracing. Instead of `if`, `and`, `or`, "
@@ -91,6 +122,9 @@ class Handle:
         )
 
     def __float__(self) -> float:
+        value = self.known()
+        if value is not None:
+            return float(value)
         raise self._no_number(
             "float()",
             "np.sin instead of math.sin and so on, and leave float() out; to fill an array use "
@@ -98,12 +132,18 @@ class Handle:
         )
 
     def __int__(self) -> int:
+        value = self.known()
+        if value is not None:
+            return int(value)
         raise self._no_number("int()", "np.floor(x) or x.astype(int)")
 
     def __complex__(self) -> complex:
         raise self._no_number("complex()", "real arithmetic; complex numbers are not supported")
 
     def __index__(self) -> int:
+        number = self.as_number()
+        if number is not None:
+            return number
         raise self._no_number(
             "an integer (index, range, size)",
             "x[i] on a traced x, or symgrad.take(a, i) for a plain array; sizes and loop counts "
@@ -118,6 +158,9 @@ class Handle:
         )
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
+        value = self.known()
+        if value is not None:
+            return np.array(value, dtype)
         raise fail(
             ConcretizationError,
             f"{self!r} cannot become a plain NumPy array while tracing. Instead of np.array([x, "
@@ -128,17 +171,14 @@ class Handle:
             "symgrad.take(a, i); np.asarray(x) can be left out",
         )
 
-    def item(self, *args: Any) -> Any:
-        raise self._no_number("x.item()", "x[...] with the index; the result stays traced")
 
-    def tolist(self) -> Any:
-        raise self._no_number("x.tolist()", "list(x) for a list of traced values")
+_MOST_NODES = 10_000  # that are looked at for an argument among them
 
 
 def operand(value: Any) -> Any:
     """An Expr, or a Python number, which is weak in NumPy's promotion."""
     if isinstance(value, Handle):
-        if not value.owner.active:
+        if not value.owner.active and not value.is_known:
             raise fail(
                 TraceError,
                 f"{value!r} was made while tracing {value.owner.name or 'a function'!r} and is "
@@ -253,6 +293,14 @@ def plain_index(index: Any) -> Any:
         return tuple([plain_index(i) for i in index])
     if isinstance(index, range):
         return list(index)
-    if isinstance(index, Handle) or isinstance(index, list) and contains_tracer(index):
+    if isinstance(index, Handle):
+        return index._value if index.is_known else as_expr(index)
+    if isinstance(index, slice):
+        return slice(*map(_bound, (index.start, index.stop, index.step)))
+    if isinstance(index, list) and contains_tracer(index):
         return as_expr(index)
     return index
+
+
+def _bound(value: Any) -> Any:
+    return value.__index__() if isinstance(value, Handle) else value

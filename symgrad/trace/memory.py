@@ -1,9 +1,9 @@
 """Which traced arrays share memory, and what an in-place change of one does to the others.
 
 NumPy's views are followed, not forbidden: a change is written through to the array that owns the
-memory and read again by every other view of it that is alive. Refused are changes of the
-caller's arrays, of arrays that an enclosing trace made, and those where NumPy itself decides by
-memory layout whether it copies.
+memory and read again by every other view of it that is alive. The caller's arrays stay as they
+were, with a warning. Refused are changes of arrays that an enclosing trace made, and those where
+NumPy itself decides by memory layout whether it copies.
 """
 
 from __future__ import annotations
@@ -12,10 +12,13 @@ import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from symgrad.errors import MutationError
-from symgrad.expr.node import Expr
+import numpy as np
+
+from symgrad.errors import MutationError, MutationWarning, warn
+from symgrad.expr.node import Expr, array
 from symgrad.expr.op import Kind
-from symgrad.trace import indexing
+from symgrad.ops.linear import gather, reshape, slice_
+from symgrad.trace import indexing, journal
 from symgrad.trace.state import CURRENT, fail, site
 
 if TYPE_CHECKING:
@@ -38,6 +41,8 @@ def mark(expr: Expr) -> None:
 
 def share(base: Tracer, view: Tracer, derive: Callable[[Expr], Any] | None) -> None:
     """Note that `view` is memory of `base`, read by `derive`; None where NumPy may have copied."""
+    if base.is_known:
+        base.become()  # type: ignore[attr-defined]
     group = base._group
     if group is None:
         group = base._group = [weakref.ref(base)]
@@ -57,13 +62,6 @@ def writable(tracer: Tracer, what: str) -> list[Tracer]:
         chain.append(chain[-1]._base)
     current = CURRENT.get()
     for handle in chain:
-        if handle.is_argument:
-            raise fail(
-                MutationError,
-                f"{what} changes an array that the caller passed in; write x = x * 2 instead of "
-                "x *= 2, "
-                "or change a copy: x = x.copy()",
-            )
         if handle.owner is not current:
             raise fail(
                 MutationError,
@@ -92,6 +90,13 @@ def _others(chain: list[Tracer]) -> list[Tracer]:
 def store(tracer: Tracer, new: Expr, what: str) -> None:
     """Write `new` here and into the arrays of which this is a view, then let other views see it."""
     chain = writable(tracer, what)
+    if tracer.is_argument:
+        warn(
+            f"{what} changes an array that the caller passed in: the function goes on with what "
+            "it has changed, as in NumPy, but the caller's array stays as it was. Change a "
+            ".copy() to say so",
+            MutationWarning,
+        )
     values = [new]
     for handle in chain[:-1]:
         assert handle._base is not None and handle._derive is not None
@@ -101,9 +106,11 @@ def store(tracer: Tracer, new: Expr, what: str) -> None:
         values.append(written)
     for handle, value in zip(chain, values, strict=True):
         mark(value)
+        journal.note_handle(handle)
         handle.expr = value
     for other in _others(chain):
         assert other._base is not None and other._derive is not None
+        journal.note_handle(other)
         other.expr = other._derive(other._base.expr)
 
 
@@ -117,3 +124,51 @@ class Part:
 
     def __call__(self, x: Expr) -> Expr:
         return indexing.get(x, self.items)
+
+
+# ---- plain arrays as elements in memory ----------------------------------------------------------
+
+
+class Reader:
+    """Reads an array out of the elements of a owner, in the order of memory."""
+
+    __slots__ = ("positions", "shape", "start")
+
+    def __init__(self, start: int, positions: np.ndarray | None, shape: tuple[int, ...]) -> None:
+        self.start, self.positions, self.shape = start, positions, shape
+
+    def __call__(self, memory: Expr) -> Expr:
+        if self.positions is not None:
+            return reshape(gather(memory, array(self.positions.ravel()), 0), self.shape)
+        size = int(np.prod(self.shape))
+        return reshape(slice_(memory, (self.start,), (size,), (1,)), self.shape)
+
+
+def reader_of(owner: np.ndarray, value: np.ndarray) -> Reader:
+    """How `value`, whose memory is that of `owner`, is read out of `content(owner)`."""
+    return reader_at(np.lib.array_utils.byte_bounds(owner)[0], owner.dtype, value)
+
+
+def reader_at(low: int, dtype: np.dtype, value: np.ndarray, where: str = "") -> Reader:
+    """The same, of memory that begins at address `low`."""
+    size, start = value.itemsize, value.__array_interface__["data"][0] - low
+    if value.dtype != dtype or start % size or any(s % size for s in value.strides):
+        raise fail(
+            MutationError,
+            f"an array of {value.dtype} shares its memory with one of {dtype} that was "
+            f"changed in place{where}; use a .copy()",
+        )
+    if value.flags.c_contiguous:
+        return Reader(start // size, None, value.shape)
+    positions = np.full(value.shape, start // size, np.int64)
+    for axis, (n, stride) in enumerate(zip(value.shape, value.strides, strict=True)):
+        steps = np.arange(n, dtype=np.int64) * (stride // size)
+        positions += steps.reshape([-1 if k == axis else 1 for k in range(value.ndim)])
+    return Reader(0, positions, value.shape)
+
+
+def content(owner: np.ndarray) -> Expr:
+    """The elements of an array in the order of memory."""
+    ordered = owner.transpose(np.argsort([-abs(s) for s in owner.strides], kind="stable"))
+    return array(ordered[tuple(slice(None, None, -1 if s < 0 else 1) for s in ordered.strides)]
+                 .reshape(-1))  # fmt: skip

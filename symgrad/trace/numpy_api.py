@@ -120,11 +120,26 @@ def _ufunc(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], kwargs: dict[s
         a, b = (as_expr(v) for v in inputs)
         result = _call(ufunc, (reshape(a, a.shape + (1,) * b.ndim), b), kwargs)
     elif method == "at":
-        raise fail(MutationError, f"np.{name}.at changes an array in place; use x.at[index].add(y)")
+        return _at(ufunc, *inputs)
     else:
         raise unsupported(f"np.{name}.{method}")
     result = wrap_all(result)
     return result if target is None else _store(result, target, name)
+
+
+def _at(ufunc: np.ufunc, target: Any, index: Any, *values: Any) -> None:
+    """``np.add.at(z, i, y)``: an index that is named twice counts twice."""
+    name = f"np.{ufunc.__name__}.at"
+    if not isinstance(target, (ArrayTracer, ZeroTracer)):
+        raise fail(
+            MutationError,
+            f"{name} would have to change a plain array that was made outside of the function; "
+            "change a .copy() of it",
+        )
+    if ufunc not in (np.add, np.subtract):
+        raise unsupported(name, "only np.add.at and np.subtract.at are")
+    value = values[0] if ufunc is np.add else -values[0]
+    target.assign(target.at[index].add(value).expr, name)
 
 
 # What NumPy hands on for `F @= A`: the axes that matmul takes by itself.

@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from symgrad.errors import MutationError, at_user_line
-from symgrad.expr.node import Expr, array
-from symgrad.ops.linear import gather, reshape, slice_
-from symgrad.trace.memory import share
+from symgrad.expr.node import Expr
+from symgrad.ops.linear import reshape
+from symgrad.trace.memory import Reader, content, reader_at, share
 from symgrad.trace.state import CURRENT, NO_TRACE, Trace, fail, is_internal
 
 if TYPE_CHECKING:
@@ -118,13 +118,13 @@ def change(target: np.ndarray, value: Expr, what: str, wrap: Callable[[Expr], An
         return _written(block, target, value, what, wrap)
     owner = _owner(target, what)
     whole = target.size == owner.size and target.flags.c_contiguous
-    content = reshape(value, (value.size,)) if whole else _content(owner)
+    elements = reshape(value, (value.size,)) if whole else content(owner)
     block = Block(trace, owner, at_user_line(what))
-    block.memory = wrap(content)
+    block.memory = wrap(elements)
     trace.blocks.append(block)
     if whole:  # what was there does not matter, and nothing is written through
         handle = wrap(value)
-        share(block.memory, handle, _Reader(0, None, value.shape))
+        share(block.memory, handle, Reader(0, None, value.shape))
     else:
         handle = _written(block, target, value, what, wrap)
     block.handle = weakref.ref(handle)
@@ -164,36 +164,8 @@ def _written(block: Block, target: np.ndarray, value: Expr, what: str, wrap: Any
     return handle.assign(value, what)
 
 
-class _Reader:
-    """Reads an array out of the elements of a block, in the order of memory."""
-
-    __slots__ = ("positions", "shape", "start")
-
-    def __init__(self, start: int, positions: np.ndarray | None, shape: tuple[int, ...]) -> None:
-        self.start, self.positions, self.shape = start, positions, shape
-
-    def __call__(self, memory: Expr) -> Expr:
-        if self.positions is not None:
-            return reshape(gather(memory, array(self.positions.ravel()), 0), self.shape)
-        size = int(np.prod(self.shape))
-        return reshape(slice_(memory, (self.start,), (size,), (1,)), self.shape)
-
-
-def _reader(block: Block, value: np.ndarray) -> _Reader:
-    size, start = value.itemsize, value.__array_interface__["data"][0] - block.low
-    if value.dtype != block.dtype or start % size or any(s % size for s in value.strides):
-        raise fail(
-            MutationError,
-            f"an array of {value.dtype} shares its memory with one of {block.dtype} that was "
-            f"changed in place ({block.what}); use a .copy()",
-        )
-    if value.flags.c_contiguous:
-        return _Reader(start // size, None, value.shape)
-    positions = np.full(value.shape, start // size, np.int64)
-    for axis, (n, stride) in enumerate(zip(value.shape, value.strides, strict=True)):
-        steps = np.arange(n, dtype=np.int64) * (stride // size)
-        positions += steps.reshape([-1 if k == axis else 1 for k in range(value.ndim)])
-    return _Reader(0, positions, value.shape)
+def _reader(block: Block, value: np.ndarray) -> Reader:
+    return reader_at(block.low, block.dtype, value, f" ({block.what})")
 
 
 def _owner(value: Any, what: str) -> np.ndarray:
@@ -211,13 +183,6 @@ def _owner(value: Any, what: str) -> np.ndarray:
             f"{what} changes memory that belongs to no NumPy array; change a .copy()",
         )
     return value
-
-
-def _content(owner: np.ndarray) -> Expr:
-    """The elements of an array in the order of memory."""
-    ordered = owner.transpose(np.argsort([-abs(s) for s in owner.strides], kind="stable"))
-    return array(ordered[tuple(slice(None, None, -1 if s < 0 else 1) for s in ordered.strides)]
-                 .reshape(-1))  # fmt: skip
 
 
 # ---- the end of a trace --------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from typing import Any
 from symgrad import tree
 from symgrad.errors import MutationError, StructureError, SymgradError, TraceError
 from symgrad.expr.node import Expr
-from symgrad.trace import plain
+from symgrad.trace import plain, source
 from symgrad.trace.draws import Draws
 from symgrad.trace.handle import as_expr
 from symgrad.trace.sink import sink
@@ -30,8 +30,8 @@ def record(
 ) -> tuple[list[Expr], tree.TreeDef]:
     """The outputs of ``f(*args, **kwargs)`` as Exprs, and their structure.
 
-    Tracers in the arguments that belong to no trace yet become arguments of this one: an in-place
-    change of them is refused.
+    Tracers in the arguments that belong to no trace yet become arguments of this one: what the
+    function changes in them is changed for itself only.
 
     Raises
     ------
@@ -46,6 +46,7 @@ def record(
     own = [x for x in leaves if isinstance(x, Tracer) and x.owner is NO_TRACE]
     draws = Draws(f, args, kwargs) if parent is NO_TRACE else None
     arguments = None if parent is NO_TRACE else [x.expr for x in own]
+    f = source.start(f)
     outs, treedef = _run(f, args, kwargs, own, trace, draws)
     if trace.blocks or trace.stored or trace.shared:
         line = plain.outliving(trace)
@@ -68,6 +69,7 @@ def _run(
 ) -> tuple[list[Expr], tree.TreeDef]:
     """One call of `f`; the tracers `own` become arguments of the trace."""
     token = CURRENT.set(trace)
+    given = [leaf.expr for leaf in own]
     try:
         for leaf in own:
             leaf.owner = trace
@@ -86,12 +88,20 @@ def _run(
         leaves, treedef = tree.flatten(result)
         outs = [_output(leaf, trace.name) for leaf in leaves]
         if draws is not None:
+            _give_back(own, given)
             draws.refuse(lambda: f(*args, **kwargs), trace.name)
         return outs, treedef
     finally:
         CURRENT.reset(token)
+        _give_back(own, given)
         result = leaves = None  # what lives on now outlives the function
         trace.active = False
+
+
+def _give_back(own: list[Tracer], given: list[Expr]) -> None:
+    """What the function changed in its arguments is not changed for anybody else."""
+    for leaf, expr in zip(own, given, strict=True):
+        leaf.expr, leaf._group = expr, None
 
 
 def _compare(

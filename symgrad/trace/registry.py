@@ -18,7 +18,7 @@ import numpy as np
 from symgrad.errors import DtypeError, ShapeError, UnsupportedError
 from symgrad.expr.node import DTYPES, Expr, bind
 from symgrad.ops.linear import reshape
-from symgrad.trace.handle import as_expr
+from symgrad.trace.handle import C_ORDER, as_expr
 from symgrad.trace.memory import share
 from symgrad.trace.state import fail
 from symgrad.trace.tables import DISPATCH, SUPPORTED, unsupported
@@ -116,6 +116,8 @@ def _each(k: int, function: Callable[..., Any], args: Any, x: Any) -> Any:
 
 def _always_view(base: Tracer, result: Tracer) -> bool:
     """Whether NumPy's reshape gives a view whatever the memory layout of `base` is."""
+    if base._value is C_ORDER:
+        return True
     if [n for n in base.shape if n != 1] == [n for n in result.shape if n != 1]:
         return base._base is None or result.ndim > 1
     return base.ndim == 1

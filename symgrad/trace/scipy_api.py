@@ -7,7 +7,9 @@ replacement; they are traced by name.
 
 from __future__ import annotations
 
+import math
 import operator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -135,3 +137,18 @@ def take(a: Any, indices: Any, axis: Any = None) -> Any:
     place = axes_of(axis, x, "take")[0]
     items = indexing.parse(x.shape, (slice(None),) * place + (index,))
     return give(indexing.get(x, items), a, indices)
+
+
+def multigammaln(a: Any, d: Any) -> Any:
+    """log of the multivariate gamma function; `d` is a plain integer."""
+    e, d = to(as_expr(a), "float64"), operator.index(d)
+    total = const(d * (d - 1) / 4 * math.log(math.pi), "float64", e.shape)
+    for j in range(d):
+        total = total + bind("gammaln", e - j / 2)
+    return give(total, a)
+
+
+NAMES: dict[str, Callable[..., Any]] = {
+    f"scipy.special.{f.__name__}": f
+    for f in (logsumexp, softmax, log_softmax, polygamma, multigammaln)
+}

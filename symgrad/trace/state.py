@@ -21,13 +21,17 @@ E = TypeVar("E", bound=SymgradError)
 class Trace:
     """One running (or finished) call of a user function with tracers."""
 
-    __slots__ = ("active", "blocks", "fill", "name", "parent", "poison", "shared", "stored")
+    __slots__ = (
+        "active", "blocks", "fill", "journal", "name", "parent", "poison", "shared", "stored",
+    )  # fmt: skip
 
     def __init__(self, name: str, parent: Trace | None, fill: int = 0) -> None:
         self.name = name
         self.parent = parent
         self.active = True
         self.poison: SymgradError | None = None
+        # What is changed in place is told to it, while a side of a branch runs; see `journal`.
+        self.journal: Any = None if parent is None else parent.journal
         # See `plain`: memory of plain arrays that was changed; what of it lives on; changed arrays
         # that were stored elsewhere than in a variable; and whether other numbers are put there.
         self.blocks: list[Any] = []

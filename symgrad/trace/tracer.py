@@ -62,6 +62,26 @@ class Tracer(Handle):
         """``x.at[index].set(y)`` and ``.add(y)``: a changed copy."""
         return At(self)
 
+    def item(self, *index: Any) -> Any:
+        """One element as a Python number, which stays traced."""
+        expr = operand(self)
+        if not index:
+            if expr.size != 1:
+                raise fail(ShapeError, f"x.item() of an array of shape {expr.shape}")
+            index = (0,) * expr.ndim
+        elif len(index) == 1 and not isinstance(index[0], tuple) and expr.ndim != 1:
+            expr, index = reshape(expr, (expr.size,)), (index[0],)
+        elif len(index) == 1 and isinstance(index[0], tuple):
+            index = index[0]
+        part = indexing.get(expr, indexing.parse(expr.shape, plain_index(tuple(index))))
+        return _as_python(part)
+
+    def tolist(self) -> Any:
+        """Nested lists of Python numbers, which stay traced."""
+        if not self.shape:
+            return _as_python(operand(self))
+        return [self[k].tolist() for k in range(self.shape[0])]
+
     # ---- protocols ----
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
         for value in inputs:
@@ -229,6 +249,11 @@ for _name in (
     "take", "repeat", "dot", "copy", "astype", "flatten", "nonzero", "sort", "argsort",
 ):  # fmt: skip
     setattr(Tracer, _name, _method(_name))
+for _name in dir(np.ndarray):  # the others are refused by name
+    if not (_name.startswith("_") or hasattr(Tracer, _name)) and callable(
+        getattr(np.ndarray, _name)
+    ):
+        setattr(Tracer, _name, _method(_name))
 for _name in ("reshape", "transpose"):
     setattr(Tracer, _name, _variadic(_name))
 Tracer.conj = Tracer.conjugate = lambda self: self  # type: ignore[attr-defined]  # as NumPy has it
@@ -321,6 +346,9 @@ class ArrayTracer(Tracer):
         new = ufuncs.apply(ufunc, weak_operand(self), weak_operand(other))
         return self.assign(new, f"in-place {ufunc.__name__}")
 
+    def fill(self, value: Any) -> None:
+        self[...] = value
+
     def assign(self, new: Expr, what: str) -> Tracer:
         """Let this array hold `new`, converted to its dtype; the shape must be the same."""
         if new.shape != self.expr.shape:
@@ -353,7 +381,7 @@ class ZeroTracer(ScalarTracer):
 
     _update, _same_kind, assign = ArrayTracer._update, ArrayTracer._same_kind, ArrayTracer.assign
     __setitem__, _masked = ArrayTracer.__setitem__, ArrayTracer._masked
-    __ipow__ = ArrayTracer.__ipow__
+    __ipow__, fill = ArrayTracer.__ipow__, ArrayTracer.fill
 
 
 def _in_place(ufunc: np.ufunc) -> Callable[..., Tracer]:
@@ -405,7 +433,7 @@ def wrap(expr: Expr) -> Any:
     tracer.expr = expr
     tracer.owner = CURRENT.get()
     tracer.is_argument = False
-    tracer._group = tracer._base = tracer._derive = None
+    tracer._group = tracer._base = tracer._derive = tracer._value = None
     return tracer
 
 
@@ -440,6 +468,12 @@ def wrap_python(value: Tracer | Expr) -> Any:
     tracer = _new(PythonTracer)
     _copy_slots(plain, tracer)
     return tracer
+
+
+def _as_python(expr: Expr) -> Any:
+    """A number of NumPy's as Python's of its kind."""
+    dtype = "float64" if expr.dtype in FLOATS else "bool" if expr.dtype == "bool" else "int64"
+    return wrap_python(ufuncs.convert(expr, dtype))
 
 
 def python_number(expr: Expr) -> Tracer:

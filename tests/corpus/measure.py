@@ -7,13 +7,15 @@ differentiated, and compared themselves as well.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
 import importlib
+import signal
 import types
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,8 @@ import symgrad as sg
 from corpus import entry
 from corpus.entry import Collection, Entry
 from support.dual_numpy import MODULES, Derivatives, derivatives, flatten, is_float, load, rebuilt
-from symgrad.errors import SymgradError
+from symgrad.compiled import Compiled
+from symgrad.errors import CompilerNotFoundError, SymgradError
 
 COLLECTIONS = ("losses", "constructs", "branchy", "cutest")
 # Of the largest number expected, which counts as 1 if it is less.
@@ -92,10 +95,11 @@ def plain_value(entry: Entry) -> Any:
         return entry.function(*copy.deepcopy(entry.args))
 
 
-def expected(group: str, entry: Entry, order: int, scalar: bool) -> Derivatives:
-    function = on_duals(group)[entry.name].function
+def expected(on_duals: Entry, entry: Entry, order: int, scalar: bool) -> Derivatives:
     along = seed(entry) if order == 2 else None
-    return derivatives(function, entry.args, entry.argnums, along, None if scalar else weighted)
+    return derivatives(
+        on_duals.function, entry.args, entry.argnums, along, None if scalar else weighted
+    )
 
 
 def is_scalar(value: Any) -> bool:
@@ -145,25 +149,101 @@ def compared(what: str, got: Any, want: Any, tolerance: float) -> str:
     return f"{what} {shown(got)} instead of {shown(want)}"
 
 
+@contextlib.contextmanager
+def no_compiler() -> Iterator[None]:
+    """Functions run on the NumPy evaluator, as on a machine without any compiler."""
+
+    def missing(_: Compiled) -> Any:
+        raise CompilerNotFoundError("left out by a test")
+
+    make = Compiled._make_native
+    Compiled._make_native = missing  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        Compiled._make_native = make  # type: ignore[method-assign]
+
+
+@contextlib.contextmanager
+def limited(seconds: float) -> Iterator[None]:
+    """TimeoutError where a loop does not end, which may be so at arguments that nobody chose."""
+
+    def late(*_: Any) -> None:
+        raise TimeoutError
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@dataclass(frozen=True)
+class Point:
+    """An entry at some arguments, and what is expected there."""
+
+    entry: Entry
+    value: Any
+    want: Derivatives
+
+
+def elsewhere(group: str, entry: Entry) -> list[Entry]:
+    """The entry at other arguments, where it may decide otherwise than where it was traced."""
+    moves: list[Callable[[Any], Any]] = [lambda x: 1.07 * x + 0.031]
+    if group == "branchy":
+        moves += [lambda x: -x, lambda x: np.ascontiguousarray(np.flip(x)) * 1.3]
+    found = []
+    for move in moves:
+        args = list(entry.args)
+        for k in numbers(entry):
+            leaves = [move(x) if is_float(x) else x for x in flatten(args[k])]
+            leaves = [float(x) if np.ndim(x) == 0 and is_float(x) else x for x in leaves]
+            args[k] = rebuilt(args[k], iter(leaves))
+        found.append(replace(entry, args=tuple(args)))
+    return found
+
+
 def measure(name: str, order: int = 1, compiled: bool = True) -> Verdict:
-    """What becomes of an entry.
+    """What becomes of an entry, at its arguments and at others.
 
     order : 2 compares a Hessian product as well
     compiled : whether C runs, or the recorded graph by NumPy
     """
     group, entry = find(name)
+    return verdict(entry, on_duals(group)[name], order, compiled, elsewhere(group, entry))
+
+
+def expected_at(entry: Entry, on_duals: Entry, order: int) -> Point:
+    value = plain_value(entry)
+    return Point(entry, value, expected(on_duals, entry, order, is_scalar(value)))
+
+
+def verdict(
+    entry: Entry, on_duals: Entry, order: int, compiled: bool, others: Sequence[Entry] = ()
+) -> Verdict:
+    """The same of a function, as the user wrote it and in the world of dual numbers.
+
+    others : the function at other arguments, left out where it fails or is not finite
+    """
     try:
-        value = plain_value(entry)
-        scalar = is_scalar(value)
-        want = expected(group, entry, order, scalar)
+        points = [expected_at(entry, on_duals, order)]
     except Exception as error:
         return Verdict("no oracle", first_line(error))
-    if told := compared("dual numbers give", want.value, value, VALUE):
+    if told := compared("dual numbers give", points[0].want.value, points[0].value, VALUE):
         return Verdict("no oracle", told)
+    for other in others:
+        with contextlib.suppress(Exception), limited(0.5):
+            point = expected_at(other, on_duals, order)
+            numbers = [flat(point.value), point.want.gradient, point.want.product]
+            same = not compared("dual numbers give", point.want.value, point.value, VALUE)
+            if same and all(np.isfinite(x).all() for x in numbers if x is not None):
+                points.append(point)
     try:
-        with warnings.catch_warnings():
+        with contextlib.nullcontext() if compiled else no_compiler(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            told = _checked(entry, order, scalar, compiled, want, value)
+            told = _checked(entry, order, points)
     except SymgradError as error:
         return Verdict("refused", first_line(error))
     except Exception as error:
@@ -171,22 +251,14 @@ def measure(name: str, order: int = 1, compiled: bool = True) -> Verdict:
     return Verdict("WRONG", told) if told else Verdict("right")
 
 
-def _checked(
-    entry: Entry, order: int, scalar: bool, compiled: bool, want: Derivatives, value: Any
-) -> str:
-    args = copy.deepcopy(entry.args)
+def _checked(entry: Entry, order: int, points: Sequence[Point]) -> str:
+    """What is wrong at the first point where something is. One function serves all points."""
+    scalar = is_scalar(points[0].value)
     f = objective(entry, scalar)
     both = sg.value_and_grad(f, entry.argnums, has_aux=not scalar)
-    got = both(*args) if compiled else sg.trace(both, *args).evaluate(*args)
-    got_value, got_gradient = got if scalar else (got[0][1], got[1])
-    told = compared("value", got_value, value, VALUE)
-    told = told or compared("gradient", got_gradient, want.gradient, FIRST)
-    if told or order == 1:
-        return told
-    directions = iter(np.split(seed(entry), np.cumsum([x.size for x in variables(entry)])[:-1]))
-    along = tuple(rebuilt(args[k], _shaped(args[k], directions)) for k in numbers(entry))
     loss = f if scalar else lambda *a: f(*a)[0]
 
+    @sg.jit
     def product(given: Any, vs: Any) -> Any:
         def slope(*xs: Any) -> Any:
             put = list(given)
@@ -196,10 +268,22 @@ def _checked(
 
         return sg.jvp(slope, tuple(given[k] for k in numbers(entry)), vs)[1]
 
-    made = sg.jit(product)(args, along) if compiled else (
-        sg.trace(product, args, along).evaluate(args, along)
-    )  # fmt: skip
-    return compared("Hessian product", made, want.product, SECOND)
+    for n, point in enumerate(points):
+        place = f" at point {n}" if n else ""
+        args = copy.deepcopy(point.entry.args)
+        got = both(*args)
+        got_value, got_gradient = got if scalar else (got[0][1], got[1])
+        told = compared(f"value{place}", got_value, point.value, VALUE)
+        told = told or compared(f"gradient{place}", got_gradient, point.want.gradient, FIRST)
+        if not told and order == 2:
+            sizes = [x.size for x in variables(entry)]
+            directions = iter(np.split(seed(entry), np.cumsum(sizes)[:-1]))
+            along = tuple(rebuilt(args[k], _shaped(args[k], directions)) for k in numbers(entry))
+            made = product(copy.deepcopy(point.entry.args), along)
+            told = compared(f"Hessian product{place}", made, point.want.product, SECOND)
+        if told:
+            return told
+    return ""
 
 
 def _shaped(like: Any, directions: Any) -> Any:

@@ -7,6 +7,7 @@ counts at the end are the measure.
 from __future__ import annotations
 
 import argparse
+import functools
 import multiprocessing
 import os
 import resource
@@ -15,7 +16,9 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
@@ -41,17 +44,17 @@ def text_of(verdicts: dict[str, str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _child(sender, name: str, order: int, compiled: bool, seconds: int) -> None:
+def _child(sender: Any, job: Callable[[], Verdict], seconds: int) -> None:
     os.setpgid(0, 0)
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 2))
-    sender.send(measure(name, order, compiled))
+    sender.send(job())
 
 
-def run(name: str, order: int = 1, compiled: bool = True, seconds: int = SECONDS) -> Verdict:
-    """The verdict on one entry, found by a child process."""
+def in_child(job: Callable[[], Verdict], seconds: int = SECONDS) -> Verdict:
+    """A verdict found by a child process, which may die or take too long."""
     context = multiprocessing.get_context("fork")
     receiver, sender = context.Pipe(duplex=False)
-    child = context.Process(target=_child, args=(sender, name, order, compiled, seconds))
+    child = context.Process(target=_child, args=(sender, job, seconds))
     started = time.monotonic()
     child.start()
     sender.close()
@@ -67,6 +70,7 @@ def run(name: str, order: int = 1, compiled: bool = True, seconds: int = SECONDS
     if child.is_alive() and verdict.status == "slow":
         os.killpg(child.pid, signal.SIGKILL)
     child.join()
+    receiver.close()
     return Verdict(verdict.status, verdict.told, time.monotonic() - started)
 
 
@@ -95,7 +99,8 @@ def main() -> int:
             if chosen:
                 on_duals(group)
             for name in chosen:
-                verdict = run(name, options.order, not options.graphs, options.seconds)
+                job = functools.partial(measure, name, options.order, not options.graphs)
+                verdict = in_child(job, options.seconds)
                 verdicts[name] = verdict.status
                 counts.setdefault(group, Counter())[verdict.status] += 1
                 if not options.only or verdict.status in options.only:

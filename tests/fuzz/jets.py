@@ -480,7 +480,7 @@ def _average(x: Any, axis: Any = None, weights: Any = None) -> Any:
 
 def _cov(x: Jet) -> Any:
     centred = subtract(x, np.mean(x, axis=1, keepdims=True))
-    return divide(centred @ centred.T, x.shape[1] - 1)
+    return np.squeeze(divide(centred @ centred.T, x.shape[1] - 1))  # of one row a number
 
 
 def _vander(x: Jet, n: int) -> Any:

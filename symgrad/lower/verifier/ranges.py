@@ -8,7 +8,7 @@ from typing import Any
 
 from symgrad.expr.node import Expr
 from symgrad.lower.bounds import Facts, Form, constant, plus
-from symgrad.lower.program import statements
+from symgrad.lower.program import Around, statements
 from symgrad.lower.scalar import INDEX
 from symgrad.lower.statements import (
     Access,
@@ -17,7 +17,7 @@ from symgrad.lower.statements import (
     Loop,
     Mode,
 )
-from symgrad.lower.verifier.view import READ_ONLY, Around, Place, View, spelled
+from symgrad.lower.verifier.view import READ_ONLY, Place, View, spelled
 
 Written = dict[int, dict[int, tuple[float, float]]]  # of a buffer and axis: from where to where
 

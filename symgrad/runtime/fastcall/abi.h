@@ -17,6 +17,8 @@ typedef struct object {
     struct object *type;
 } object;
 
+typedef int (*visitor)(object *, void *);
+
 typedef object *(*vectorcall)(object *, object *const *, size_t, object *);
 
 typedef struct {
@@ -49,9 +51,11 @@ typedef struct {
 
 enum {
     SLOT_CALL = 50,
+    SLOT_CLEAR = 51,
     SLOT_DEALLOC = 52,
     SLOT_METHODS = 64,
     SLOT_NEW = 65,
+    SLOT_TRAVERSE = 71,
     SLOT_MEMBERS = 72,
     SLOT_FREE = 74,
     MEMBER_PTRDIFF = 19,
@@ -61,7 +65,8 @@ enum {
     METHOD_STATIC = 32
 };
 #define HAVE_VECTORCALL (1U << 11)
-#define TYPE_FLAGS ((1U << 18) | (1U << 10) | HAVE_VECTORCALL) /* and DEFAULT, BASETYPE */
+#define HAVE_GC (1U << 14)
+#define TYPE_FLAGS ((1U << 18) | (1U << 10) | HAVE_GC | HAVE_VECTORCALL) /* and DEFAULT, BASETYPE */
 #define ARGUMENTS_OFFSET ((size_t)1 << (8 * sizeof(size_t) - 1))
 
 extern object PyFloat_Type, PyLong_Type, PyBool_Type, PyTuple_Type, PyList_Type, PyDict_Type;
@@ -104,6 +109,7 @@ extern void *PyType_GetSlot(object *, int);
 extern object *PyType_GenericNew(object *, object *, object *);
 extern unsigned long PyType_GetFlags(object *);
 extern object *PyType_FromSpec(const type_spec *);
+extern void PyObject_GC_UnTrack(void *);
 extern void *PyEval_SaveThread(void);
 extern void PyEval_RestoreThread(void *);
 

@@ -6,6 +6,16 @@
  * about such input.
  */
 
+typedef struct {
+    object head;
+    vectorcall call;
+    plan *first;
+    object *variable; /* holds `idle` while nothing is traced in this context; or NULL */
+    object *idle;
+    guards guards; /* the plans are right as long as all of these hold */
+    object *held;  /* keeps what guards point to, or NULL */
+} caller;
+
 /* ---- the call -------------------------------------------------------------------------------- */
 
 static int run(plan *p, const frame *f)
@@ -133,20 +143,66 @@ static int is_idle(const caller *self)
     return value == self->idle;
 }
 
+static void free_plan(plan *p)
+{
+    object *const keep = p->keep;
+    free(p->workspace);
+    free(p);
+    Py_DecRef(keep);
+}
+
+/* New plans and guards in place of the old ones. What calls under way still use lives on until these
+ * are over. Freeing may run code of the user, which finds everything in its new state. */
+static void replace(caller *self, plan *first, guards fresh, object *held)
+{
+    plan *p = self->first;
+    guards old = self->guards;
+    object *const held_before = self->held;
+    self->first = first;
+    self->guards = fresh;
+    self->held = held;
+    free_guards(&old);
+    while (p != NULL) {
+        plan *const next = p->next;
+        p->unwanted = 1;
+        if (p->users == 0) {
+            free_plan(p);
+        }
+        p = next;
+    }
+    if (held_before != NULL) {
+        Py_DecRef(held_before);
+    }
+}
+
 /* As `attempt`, by the first plan that fits. `out` is NULL where the caller did not name it; for a
  * plan that takes no results it is an argument of the user's function, which only _slow knows. */
 static int by_plans(const caller *self, object *const *args, ptrdiff_t count, object *out, object **result)
 {
     plan *p = self->first;
+    ptrdiff_t k;
     int done = 0;
     if (p == NULL || !is_idle(self)) {
         return 0;
     }
+    for (k = 0; k < self->guards.count; k++) {
+        if (!holds(&self->guards.row[k])) {
+            return 0;
+        }
+    }
     while (p != NULL && done == 0) {
+        plan *const tried = p;
+        int unwanted;
+        tried->users++;
         if (out == NULL || p->takes_out) {
             done = attempt(p, args, count, (out == &_Py_NoneStruct) ? NULL : out, result);
         }
-        p = p->next;
+        tried->users--;
+        unwanted = tried->unwanted;
+        p = unwanted ? NULL : tried->next;
+        if (unwanted && tried->users == 0) {
+            free_plan(tried);
+        }
     }
     return done;
 }
@@ -217,26 +273,81 @@ static object *call_tuple(object *me, object *args, object *keywords)
 /* given = (entry, in steps, out steps, inputs, outputs, captured addresses, arguments, workspace
  * bytes, takes out, releases the GIL, keep). The form is checked, so that a slip in Python is an
  * exception; addresses and sizes cannot be. What the plan points to lives in `given`, which it keeps. */
+static plan *new_plan(object *given)
+{
+    plan *const p = calloc(1, sizeof(plan));
+    if (p == NULL) {
+        return (plan *)(void *)PyErr_NoMemory();
+    }
+    if (!read_plan(given, p)) {
+        free(p);
+        return (plan *)(void *)((PyErr_Occurred() != NULL) ? NULL : refused());
+    }
+    Py_IncRef(given);
+    p->keep = given;
+    return p;
+}
+
 static object *add_plan(object *me, object *given)
 {
     caller *const self = (caller *)me;
     plan **last = &self->first;
-    plan *const p = calloc(1, sizeof(plan));
+    plan *const p = new_plan(given);
     if (p == NULL) {
-        return PyErr_NoMemory();
+        return NULL;
     }
-    if (!read_plan(given, p)) {
-        free(p);
-        return (PyErr_Occurred() != NULL) ? NULL : refused();
-    }
-    Py_IncRef(given);
-    p->keep = given;
     while (*last != NULL) {
         last = &(*last)->next;
     }
     *last = p;
     Py_IncRef(&_Py_NoneStruct);
     return &_Py_NoneStruct;
+}
+
+/* given = (rows of guards, plans, keep): these in place of all earlier ones, in one step. */
+static object *switch_to(object *me, object *given)
+{
+    caller *const self = (caller *)me;
+    guards fresh = {NULL, 0, NULL};
+    plan *first = NULL;
+    object *plans;
+    ptrdiff_t k;
+    if (!is_tuple(given, 3, 3) || PyTuple_GetItem(given, 1)->type != &PyTuple_Type
+        || !read_guards(PyTuple_GetItem(given, 0), &fresh)) {
+        return (PyErr_Occurred() != NULL) ? NULL : refused();
+    }
+    plans = PyTuple_GetItem(given, 1);
+    for (k = PyTuple_Size(plans) - 1; k >= 0; k--) {
+        plan *const p = new_plan(PyTuple_GetItem(plans, k));
+        if (p == NULL) {
+            while (first != NULL) {
+                plan *const next = first->next;
+                free_plan(first);
+                first = next;
+            }
+            free_guards(&fresh);
+            return NULL;
+        }
+        p->next = first;
+        first = p;
+    }
+    Py_IncRef(given);
+    replace(self, first, fresh, given);
+    Py_IncRef(&_Py_NoneStruct);
+    return &_Py_NoneStruct;
+}
+
+/* Whether all guards hold. */
+static object *all_hold(object *me, object *nothing)
+{
+    caller *const self = (caller *)me;
+    int result = 1;
+    ptrdiff_t k;
+    (void)nothing;
+    for (k = 0; k < self->guards.count && result; k++) {
+        result = holds(&self->guards.row[k]);
+    }
+    return PyBool_FromLong(result);
 }
 
 /* given = (context variable, its value while nothing is traced): calls during a trace are slow. */
@@ -291,19 +402,37 @@ static object *make_caller(object *type, object *args, object *keywords)
     return made;
 }
 
+static int traverse_caller(object *me, visitor visit, void *argument)
+{
+    caller *const self = (caller *)me;
+    object *const parts[4] = {me->type, self->variable, self->idle, self->held};
+    const plan *p;
+    int status = 0;
+    int k;
+    for (k = 0; k < 4 && status == 0; k++) {
+        status = (parts[k] != NULL) ? visit(parts[k], argument) : 0;
+    }
+    for (p = self->first; p != NULL && status == 0; p = p->next) {
+        status = visit(p->keep, argument);
+    }
+    return status;
+}
+
+static int clear_caller(object *me)
+{
+    const guards none = {NULL, 0, NULL};
+    replace((caller *)me, NULL, none, NULL);
+    return 0;
+}
+
 static void destroy_caller(object *me)
 {
     caller *const self = (caller *)me;
     object *const type = me->type;
     void *const slot_value = PyType_GetSlot(type, SLOT_FREE);
     void (*release)(void *) = NULL;
-    while (self->first != NULL) {
-        plan *const p = self->first;
-        self->first = p->next;
-        Py_DecRef(p->keep);
-        free(p->workspace);
-        free(p);
-    }
+    PyObject_GC_UnTrack(me);
+    (void)clear_caller(me);
     if (self->variable != NULL) {
         Py_DecRef(self->variable);
         Py_DecRef(self->idle);
@@ -354,7 +483,8 @@ static object *probe(object *unused, object *given)
 
 __attribute__((visibility("default"))) object *symgrad_dispatch(object *config);
 
-/* The type Caller; config = (NumPy's table of functions, ndarray, float64, "out"). */
+/* The type Caller; config = (NumPy's table of functions, ndarray, float64, "out", whether versions of
+ * dicts tell of all changes, bytes before the values of a dict with shared keys). */
 object *symgrad_dispatch(object *config)
 {
     static const member members[] = {
@@ -363,6 +493,8 @@ object *symgrad_dispatch(object *config)
     };
     static const method methods[] = {
         {"_add_plan", add_plan, METHOD_ONE_ARGUMENT, NULL},
+        {"_switch", switch_to, METHOD_ONE_ARGUMENT, NULL},
+        {"_all_hold", all_hold, METHOD_NO_ARGUMENT, NULL},
         {"_watch", watch, METHOD_ONE_ARGUMENT, NULL},
         {"_probe", probe, METHOD_ONE_ARGUMENT, NULL},
         {"_empty", empty, METHOD_ONE_ARGUMENT | METHOD_STATIC, NULL},
@@ -370,15 +502,19 @@ object *symgrad_dispatch(object *config)
         {"_inherit_vectorcall", inherit_vectorcall, METHOD_NO_ARGUMENT, NULL},
         {NULL, NULL, 0, NULL},
     };
-    static slot slots[6];
+    static slot slots[8];
     static const type_spec spec = {"symgrad.Caller", sizeof(caller), 0, TYPE_FLAGS, slots};
     object *(*const tuple_call)(object *, object *, object *) = call_tuple;
     object *(*const constructor)(object *, object *, object *) = make_caller;
     void (*const destructor)(object *) = destroy_caller;
+    int (*const traversal)(object *, visitor, void *) = traverse_caller;
+    int (*const clearing)(object *) = clear_caller;
     void *const *const table = PyLong_AsVoidPtr(PyTuple_GetItem(config, 0));
     array_type = PyTuple_GetItem(config, 1);
     float64_type = PyTuple_GetItem(config, 2);
     out_name = PyTuple_GetItem(config, 3);
+    versions_tell = PyTuple_GetItem(config, 4) == &_Py_TrueStruct;
+    values_header = (ptrdiff_t)PyLong_AsLongLong(PyTuple_GetItem(config, 5));
     Py_IncRef(config); /* for the life of the process, as the library itself */
     memcpy(&make_array, &table[94], sizeof make_array);
     memcpy(&use_handler, &table[304], sizeof use_handler);
@@ -397,5 +533,9 @@ object *symgrad_dispatch(object *config)
     slots[3].value = (void *)(uintptr_t)methods;
     slots[4].slot = SLOT_MEMBERS;
     slots[4].value = (void *)(uintptr_t)members;
+    slots[5].slot = SLOT_TRAVERSE;
+    memcpy(&slots[5].value, &traversal, sizeof traversal);
+    slots[6].slot = SLOT_CLEAR;
+    memcpy(&slots[6].value, &clearing, sizeof clearing);
     return PyType_FromSpec(&spec);
 }

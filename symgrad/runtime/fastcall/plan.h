@@ -31,6 +31,8 @@ typedef struct {
 
 typedef struct plan {
     struct plan *next;
+    int users; /* calls under way; whoever ends the last one frees a plan that is no longer wanted */
+    int unwanted;
     int (*entry)(const void *const *, void *const *, void *);
     int arguments; /* positional ones */
     int inputs;
@@ -50,13 +52,6 @@ typedef struct plan {
     object *keep;    /* the library and the captured arrays */
 } plan;
 
-typedef struct {
-    object head;
-    vectorcall call;
-    plan *first;
-    object *variable; /* holds `idle` while nothing is traced in this context; or NULL */
-    object *idle;
-} caller;
 
 /* ---- plans from Python ----------------------------------------------------------------------- */
 

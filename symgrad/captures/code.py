@@ -1,0 +1,129 @@
+"""What code can read by name: globals, attributes, imports.
+
+In: code objects. Out: names. Nothing is run. A name is an attribute wherever it may be one, so what
+is found is more than what a call reads, never less: ``eval``, ``globals`` and the like make every
+word of the code's text a name, and ``vars`` and the like make all attributes read.
+"""
+
+from __future__ import annotations
+
+import dis
+import os
+import re
+import sysconfig
+import types
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from symgrad.errors import is_internal
+
+_BY_TEXT = frozenset({"eval", "exec", "globals", "locals", "compile", "import_module"})
+_BY_STRING = frozenset({"getattr", "hasattr", "setattr", "attrgetter", "methodcaller"})
+_WHOLE = frozenset({"vars", "__dict__", "dir", "asdict", "astuple", "fields", "replace", "copy",
+                    "deepcopy", "__getattribute__", "__getstate__", "__reduce__"})  # fmt: skip
+_WORD = re.compile(r"[^\W\d]\w*")
+_GLOBAL = frozenset({"LOAD_GLOBAL", "LOAD_NAME"})
+_SET = frozenset({"STORE_ATTR", "STORE_GLOBAL", "STORE_NAME", "LOAD_CONST"})  # not read
+_PLACES = tuple(
+    os.path.abspath(place) + os.sep
+    for place in {sysconfig.get_path(p) for p in ("stdlib", "platstdlib", "purelib", "platlib")}
+    if place
+)
+
+
+@dataclass(frozen=True)
+class Names:
+    """What some code reads by name.
+
+    read : globals; `attributes` of anything; `modules` that it imports itself
+    whole : it can read all attributes of an object, whatever they are called
+    """
+
+    read: frozenset[str] = frozenset()
+    attributes: frozenset[str] = frozenset()
+    modules: frozenset[str] = frozenset()
+    whole: bool = False
+
+
+@dataclass
+class Seen:
+    """The attributes that all code found so far may read; it only grows."""
+
+    attributes: set[str] = field(default_factory=set)
+    whole: bool = False
+
+    def add(self, names: Names) -> None:
+        """Those of further code."""
+        self.attributes |= names.attributes
+        self.whole |= names.whole
+
+    def size(self) -> tuple[int, bool]:
+        """Grows exactly when something was added."""
+        return len(self.attributes), self.whole
+
+
+_known: dict[types.CodeType, Names] = {}
+
+
+def names_of(code: types.CodeType) -> Names:
+    """The names of a function's code, functions and classes inside it included."""
+    found = _known.get(code)
+    if found is None:
+        if len(_known) > 4096:  # code of a REPL that nobody needs any longer
+            _known.clear()
+        found = _known[code] = _read(code)
+    return found
+
+
+def _read(code: types.CodeType) -> Names:
+    read: set[str] = set()
+    other: set[str] = set()
+    modules: set[str] = set()
+    texts: list[str] = []
+    stack = [code]
+    while stack:
+        inner = stack.pop()
+        for step in dis.get_instructions(inner):
+            if step.opname in _GLOBAL:
+                read.add(step.argval)
+            elif step.opname == "IMPORT_NAME":
+                modules.add(step.argval)
+            elif step.opname not in _SET and step.argval in inner.co_names:
+                other.add(step.argval)
+        for constant in inner.co_consts:
+            if isinstance(constant, types.CodeType):
+                stack.append(constant)
+            else:
+                texts.extend(_texts(constant))
+    used = read | other
+    if used & _BY_TEXT:
+        words = {word for text in texts for word in _WORD.findall(text)}
+        read |= words
+        other |= words
+    if used & _BY_STRING:
+        other |= {word for text in texts for word in text.split(".") if word.isidentifier()}
+    return Names(frozenset(read), frozenset(other), frozenset(modules), bool(used & _WHOLE))
+
+
+def _texts(constant: object) -> Iterable[str]:
+    if isinstance(constant, str):
+        return (constant,)
+    if isinstance(constant, (tuple, frozenset)):
+        return [c for c in constant if isinstance(c, str)]
+    return ()
+
+
+_library: dict[str, bool] = {}  # by file name
+
+
+def is_library(filename: str) -> bool:
+    """Whether a file belongs to Python, to an installed package or to symgrad: none of it changes
+    while a program runs, and what it reads is not looked at."""
+    known = _library.get(filename)
+    if known is None:
+        known = _library[filename] = (
+            is_internal(filename)
+            or filename.startswith((*_PLACES, "<frozen"))
+            or f"{os.sep}site-packages{os.sep}" in filename
+        )
+    return known

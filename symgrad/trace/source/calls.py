@@ -1,0 +1,324 @@
+"""Calls of traced functions: what is called is looked at by identity, at the moment of the call.
+
+``from numpy import array as a``, ``self.helper``, partials and callbacks are all one case.
+"""
+
+from __future__ import annotations
+
+import builtins
+import collections
+import functools
+import inspect
+import types
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import Any
+
+import numpy as np
+
+from symgrad.trace import journal
+from symgrad.trace.known import CHANGING, VIEWS, give, is_traced, knowns, own_all, plain
+from symgrad.trace.source import library
+from symgrad.trace.source.clones import RUNTIME, clone, package_of
+from symgrad.trace.state import CURRENT
+from symgrad.trace.tables import DISPATCH, SUPPORTED, public_name, unsupported
+from symgrad.trace.tracer import PythonTracer, Tracer, ZeroTracer
+
+Args = tuple[Any, ...]
+Options = dict[str, Any]
+
+# What is called instead of a function, where a traced or known value is among the arguments.
+INSTEAD: dict[Any, Callable[..., Any]] = {}
+# What is called instead of a function in any case: those that take functions of the user's, say.
+ALWAYS: dict[Any, Callable[..., Any]] = {}
+# The installed package that the traced function belongs to.
+PACKAGE: ContextVar[str] = ContextVar("symgrad_package", default="")
+
+
+def instead_of(*functions: Any) -> Callable[..., Any]:
+    """Register what is called for `functions` where a traced value is among the arguments."""
+
+    def register(implementation: Callable[..., Any]) -> Callable[..., Any]:
+        for f in functions:
+            INSTEAD[f] = implementation
+        return implementation
+
+    return register
+
+
+def call(f: Any, /, *args: Any, **kwargs: Any) -> Any:
+    """``f(*args, **kwargs)`` in a traced function."""
+    cls = type(f)
+    if cls is np.ufunc:
+        for a in args:
+            if type(a) in _LISTS and is_traced(a):
+                return SUPPORTED["ufunc"](f, "__call__", args, kwargs)
+        return own_all(f(*args, **kwargs))
+    handler = _HANDLERS.get(cls)
+    if handler is None:
+        handler = _handler(cls)
+    return handler(f, args, kwargs)
+
+
+_LISTS = (list, tuple)
+RUNTIME["call"] = call
+
+
+def _function(f: types.FunctionType, args: Args, kwargs: Options) -> Any:
+    package = package_of(f.__code__.co_filename)
+    if package == "" or package is not None and package == PACKAGE.get():
+        follow = clone(f)
+        if follow is not None:
+            return follow(*args, **kwargs)
+    elif package is not None:
+        key = library.key_of(f)
+        replacement = library.INSTEAD.get(key)
+        if replacement is not None and (is_traced(args) or is_traced(kwargs)):
+            return replacement(*args, **kwargs)
+        if library.is_entered(key):
+            follow = clone(f)
+            if follow is not None:
+                return follow(*args, **kwargs)
+    elif f.__module__.startswith("symgrad"):
+        return f(*args, **kwargs)
+    if f in INSTEAD or f in ALWAYS:
+        return _builtin(f, args, kwargs)
+    return foreign(f, args, kwargs)
+
+
+def _method(f: types.MethodType, args: Args, kwargs: Options) -> Any:
+    inner = f.__func__
+    if type(inner) is types.FunctionType:
+        if isinstance(f.__self__, Tracer):
+            return f(*args, **kwargs)
+        return _function(inner, (f.__self__, *args), kwargs)
+    return call(inner, f.__self__, *args, **kwargs)
+
+
+def _builtin(f: Any, args: Args, kwargs: Options) -> Any:
+    """A function written in C: of a module, or a method of an object."""
+    owner = getattr(f, "__self__", None)
+    if owner is builtins:
+        replacement = ALWAYS.get(f)
+        if replacement is not None:
+            return replacement(*args, **kwargs)
+        replacement = INSTEAD.get(f)
+        if replacement is not None and (is_traced(args) or is_traced(kwargs)):
+            return replacement(*args, **kwargs)
+        if f is not isinstance:
+            return f(*args, **kwargs)
+        return _isinstance(*args)
+    cls = type(owner)
+    if cls is np.ndarray:
+        return _array_method(f, owner, args, kwargs)
+    if cls in _CONTAINERS:
+        return _container_method(f, owner, args, kwargs)
+    if cls is np.ufunc and any(type(a) in _LISTS and is_traced(a) for a in args):
+        return SUPPORTED["ufunc"](owner, f.__name__, args, kwargs)
+    replacement = ALWAYS.get(f)
+    if replacement is not None:
+        return replacement(*args, **kwargs)
+    replacement = INSTEAD.get(f)
+    if replacement is not None and (is_traced(args) or is_traced(kwargs)):
+        return replacement(*args, **kwargs)
+    return foreign(f, args, kwargs)
+
+
+_CONTAINERS = frozenset({list, dict, set, collections.deque})
+
+
+def _container_method(f: Any, owner: Any, args: Args, kwargs: Options) -> Any:
+    if CURRENT.get().journal is not None and f.__name__ not in _ASKING:
+        journal.note_container(owner)
+    if f.__name__ == "sort" and type(owner) is list:
+        owner[:] = ALWAYS[sorted](owner, **kwargs)
+        return None
+    return f(*args, **kwargs)
+
+
+_ASKING = frozenset({"get", "keys", "values", "items", "copy", "index", "count", "__getitem__"})
+
+
+def _array_method(f: Any, owner: np.ndarray, args: Args, kwargs: Options) -> Any:
+    """A method of a plain array: with traced arguments the function of that name."""
+    if is_traced(args) or is_traced(kwargs):
+        implementation = SUPPORTED.get(f.__name__)
+        if implementation is None or f.__name__ in ("fill", "put", "sort", "partition"):
+            raise unsupported(f"the method {f.__name__} of a plain array with a traced argument",
+                              "make the array inside the function")  # fmt: skip
+        return implementation(owner, *args, **kwargs)
+    return foreign(f, args, kwargs)
+
+
+def _numpy(f: Any, args: Args, kwargs: Options) -> Any:
+    """A NumPy function that dispatches on its arguments."""
+    if is_traced(args) or is_traced(kwargs):
+        replacement = INSTEAD.get(f) or ALWAYS.get(f)
+        if replacement is not None:
+            return replacement(*args, **kwargs)
+        out = kwargs.get("out")
+        if isinstance(out, Tracer):
+            kwargs = {k: v for k, v in kwargs.items() if k != "out"}
+            return _into(out, _numpy(f, args, kwargs), f)
+        implementation = DISPATCH.get(f)
+        if implementation is None:
+            raise unsupported(public_name(f))
+        if f not in VIEWS:
+            args, kwargs = plain(args), plain(kwargs)
+        return own_all(implementation(*args, **kwargs))
+    replacement = ALWAYS.get(f)
+    if replacement is not None:
+        return replacement(*args, **kwargs)
+    return foreign(f, args, kwargs)
+
+
+def _into(out: Any, result: Any, f: Any) -> Any:
+    """`result` stored in the array `out`, which is returned, as NumPy has it."""
+    return out.assign(
+        result.expr if isinstance(result, Tracer) else SUPPORTED["copy"](result).expr,
+        f"{public_name(f)} with out=",
+    )
+
+
+def foreign(f: Any, args: Args, kwargs: Options) -> Any:
+    """A call of what is not followed: known arrays become plain ones, if nothing is traced."""
+    given = knowns(args) + knowns(kwargs) if kwargs else knowns(args)
+    if given and not is_traced(args) and not is_traced(kwargs):
+        if CURRENT.get().journal is not None and _may_change(f):
+            for known in given:
+                journal.note_value(known)
+        return give(f(*plain(args), **plain(kwargs)), given)
+    return own_all(f(*args, **kwargs))
+
+
+def _may_change(f: Any) -> bool:
+    """Whether a function may write into its arguments; those of NumPy are known."""
+    module = getattr(f, "__module__", None) or ""
+    return f in CHANGING or not module.startswith("numpy") or module == "numpy.random"
+
+
+def _class(f: Any, args: Args, kwargs: Options) -> Any:
+    """A class. One of the user's with an `__init__` of Python's is made here, to follow that."""
+    replacement = ALWAYS.get(f)
+    if replacement is not None:
+        return replacement(*args, **kwargs)
+    replacement = INSTEAD.get(f)
+    if replacement is not None and (is_traced(args) or is_traced(kwargs)):
+        return replacement(*args, **kwargs)
+    if f.__module__ == "builtins":
+        return f(*args, **kwargs)
+    initial = f.__init__
+    if (
+        type(f).__call__ is not type.__call__
+        or type(initial) is not types.FunctionType
+        or package_of(initial.__code__.co_filename) is None
+        or clone(initial) is None
+    ):
+        return foreign(f, args, kwargs) if f.__init__ is object.__init__ else f(*args, **kwargs)
+    if f.__new__ is object.__new__:
+        made = object.__new__(f)
+    else:
+        made = call(f.__new__, f, *args, **kwargs)
+    if isinstance(made, f):
+        _function(type(made).__init__, (made, *args), kwargs)
+    return made
+
+
+def _partial(f: functools.partial[Any], args: Args, kwargs: Options) -> Any:
+    return call(f.func, *f.args, *args, **{**f.keywords, **kwargs})
+
+
+def _object(f: Any, args: Args, kwargs: Options) -> Any:
+    """An object that can be called."""
+    inner = getattr(f, "__wrapped__", None)
+    if type(f) is _Cached:  # it would keep tracers for ever
+        if is_traced(args) or is_traced(kwargs):
+            return call(inner, *args, **kwargs)
+        return f(*args, **kwargs)
+    if type(f) is np.vectorize:
+        return ALWAYS["vectorize"](f, args, kwargs)
+    python = getattr(f, "py_func", None)  # of Numba, which would be given tracers
+    if type(python) is types.FunctionType and (is_traced(args) or is_traced(kwargs)):
+        return call(python, *args, **kwargs)
+    method = static(type(f), "__call__")
+    if type(method) is types.FunctionType:
+        if package_of(method.__code__.co_filename) is None:
+            return f(*args, **kwargs)
+        return _function(method, (f, *args), kwargs)
+    return foreign(f, args, kwargs)
+
+
+def static(cls: type, name: str) -> Any:
+    """What a class or its bases define under a name, without asking descriptors."""
+    for base in cls.__mro__:
+        if name in base.__dict__:
+            return base.__dict__[name]
+    return None
+
+
+def _special(f: Any, args: Args, kwargs: Options) -> Any:
+    """A special method that is called by its name."""
+    if type(f.__self__) is np.ndarray:
+        if f.__name__ == "__getitem__":
+            return RUNTIME["get"](f.__self__, *args)
+        if f.__name__ == "__setitem__":
+            return RUNTIME["set"](args[1], f.__self__, args[0])
+    return f(*args, **kwargs)
+
+
+_Cached = type(functools.lru_cache(lambda: None))
+_HANDLERS: dict[type, Callable[[Any, Args, Options], Any]] = {
+    types.FunctionType: _function,
+    types.MethodType: _method,
+    types.BuiltinFunctionType: _builtin,
+    types.MethodWrapperType: _special,
+    types.WrapperDescriptorType: lambda f, args, kwargs: f(*args, **kwargs),
+    types.MethodDescriptorType: foreign,
+    functools.partial: _partial,
+    type(np.concatenate): _numpy,
+    type: _class,
+}
+
+
+def _handler(cls: type) -> Callable[[Any, Args, Options], Any]:
+    chosen = _class if issubclass(cls, type) else _object
+    if issubclass(cls, functools.partial):
+        chosen = _partial
+    if len(_HANDLERS) < 1000:
+        _HANDLERS[cls] = chosen
+    return chosen
+
+
+def _isinstance(value: Any, classes: Any) -> bool:
+    """Whether a value is what it stands for: a traced array is an np.ndarray, a number a float."""
+    if isinstance(value, classes):
+        return True
+    if isinstance(value, Tracer):
+        return issubclass(stands_for(value), classes)
+    return False
+
+
+def stands_for(value: Tracer) -> type:
+    """The type of what a tracer stands for in the user's function."""
+    if type(value) is PythonTracer:
+        return int if value.expr.dtype.startswith("int") else float
+    if value.shape or isinstance(value, ZeroTracer):
+        return np.ndarray
+    return value.dtype.type
+
+
+def start(f: Any) -> Callable[..., Any]:
+    """`f` as `record` calls it: followed by its source, where that is at hand."""
+    code = getattr(inspect.unwrap(f), "__code__", None)
+    package = package_of(code.co_filename) if code is not None else None
+    if not package or package in ("numpy", "scipy"):
+        return functools.partial(call, f)
+
+    def run(*args: Any, **kwargs: Any) -> Any:
+        token = PACKAGE.set(package)
+        try:
+            return call(f, *args, **kwargs)
+        finally:
+            PACKAGE.reset(token)
+
+    return run

@@ -1,0 +1,180 @@
+"""Clones of user functions: the same functions, compiled from their rewritten source.
+
+A clone has its original's globals, cells, defaults and lines; only its code is another one, kept
+for each code object of the original. The functions that rewritten code calls reach it as further
+cells. Where no source is at hand, or none that is provably the function's, there is no clone.
+
+Which functions are entered: those of the user's own modules. Not entered are the standard library,
+installed packages (but the one to which the traced function belongs, and what `library` lists) and
+symgrad itself.
+"""
+
+from __future__ import annotations
+
+import ast
+import copy
+import os
+import sysconfig
+import threading
+import types
+import weakref
+from typing import Any, NamedTuple
+
+from symgrad.errors import is_internal
+from symgrad.trace.source.reading import Found, find
+from symgrad.trace.source.rewrite import PREFIX, Rewriter
+
+RUNTIME: dict[str, Any] = {}  # what rewritten code calls, by name; filled by the other modules
+
+
+class Template(NamedTuple):
+    """What a code object becomes.
+
+    code : None for what is rewritten already, being defined inside of such a function
+    names : the globals that the function reads or writes, those of inner functions included
+    """
+
+    code: types.CodeType | None
+    names: frozenset[str]
+
+
+_TEMPLATES: dict[int, tuple[weakref.ref[types.CodeType], Template | None]] = {}
+_LOCK = threading.RLock()
+
+
+def clone(f: types.FunctionType) -> types.FunctionType | None:
+    """`f` with its source rewritten; `f` itself if it is a clone; None without source."""
+    found = _TEMPLATES.get(id(f.__code__))
+    template = found[1] if found is not None else _make(f)
+    if template is None:
+        return None
+    if template.code is None or template.code is f.__code__:
+        return f
+    cells = dict(zip(f.__code__.co_freevars, f.__closure__ or (), strict=True))
+    closure = tuple([cells.get(n) or _CELLS[n] for n in template.code.co_freevars])
+    new = types.FunctionType(template.code, f.__globals__, f.__name__, f.__defaults__, closure)
+    new.__kwdefaults__ = f.__kwdefaults__
+    return new
+
+
+def names_read(f: types.FunctionType) -> frozenset[str] | None:
+    """The global names that the clone of `f` can read; None if there is no clone."""
+    found = _TEMPLATES.get(id(f.__code__))
+    template = found[1] if found is not None else _make(f)
+    return None if template is None else template.names
+
+
+class _Cells(dict[str, types.CellType]):
+    """The cells by which rewritten code reaches the run time."""
+
+    def __missing__(self, name: str) -> types.CellType:
+        cell = self[name] = types.CellType(RUNTIME[name.removeprefix(PREFIX)])
+        return cell
+
+
+_CELLS = _Cells()
+
+
+def _make(f: types.FunctionType) -> Template | None:
+    code = f.__code__
+    with _LOCK:
+        known = _TEMPLATES.get(id(code))
+        if known is not None:
+            return known[1]
+        try:
+            template = _template(f)
+        except (SyntaxError, ValueError, RecursionError):  # too deep for the compiler
+            template = None
+        _keep(code, template)
+        if template is not None:
+            assert template.code is not None
+            for inner in _nested(template.code):
+                _keep(inner, Template(None, template.names))
+        return template
+
+
+def _keep(code: types.CodeType, template: Template | None) -> None:
+    key = id(code)
+    _TEMPLATES[key] = (weakref.ref(code, lambda _: _TEMPLATES.pop(key, None)), template)
+
+
+def _nested(code: types.CodeType) -> list[types.CodeType]:
+    found = [code]
+    for current in found:
+        found += [c for c in current.co_consts if isinstance(c, types.CodeType)]
+    return found
+
+
+def _template(f: types.FunctionType) -> Template | None:
+    code = f.__code__
+    found = find(code)
+    if found is None or any(n.startswith(PREFIX) for n in (*code.co_names, *code.co_varnames)):
+        return None
+    names = frozenset(n for c in _nested(code) for n in c.co_names)
+    modules = frozenset(n for n in names if isinstance(f.__globals__.get(n), types.ModuleType)) - {
+        n for c in _nested(code) for n in (*c.co_varnames, *c.co_cellvars)
+    }
+    module = ast.Module([_enclosed(found, code, Rewriter(modules))], [])
+    ast.fix_missing_locations(module)
+    compiled = compile(module, code.co_filename, "exec", found.flags, dont_inherit=True)
+    new = _nested(compiled)
+    chosen = next(c for c in new[2:] if c.co_name == code.co_name)
+    return Template(
+        chosen.replace(co_qualname=code.co_qualname, co_firstlineno=code.co_firstlineno), names
+    )
+
+
+def _enclosed(found: Found, code: types.CodeType, rewriter: Rewriter) -> ast.FunctionDef:
+    """The rewritten function inside one whose variables are all that it gets by cells.
+
+    Methods stand in a class of their class's name, which spells their private names.
+    """
+    node = copy.deepcopy(found.node)
+    node.args.defaults, node.args.kw_defaults = [], [None] * len(node.args.kwonlyargs)
+    for argument in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs,
+                     node.args.vararg, node.args.kwarg):  # fmt: skip
+        if argument is not None:
+            argument.annotation = None
+    statement: ast.stmt
+    if isinstance(node, ast.FunctionDef):
+        node.decorator_list, node.returns = [], None
+        statement = rewriter.visit(node)
+    else:
+        statement = ast.copy_location(ast.Expr(rewriter.visit(node)), node)
+    classes = [c.name for c in found.inside if isinstance(c, ast.ClassDef)]
+    if classes:
+        statement = ast.ClassDef(classes[-1], [], [], [statement], [])
+    cells = [*code.co_freevars, *(PREFIX + n for n in RUNTIME)]
+    arguments = ast.arguments([], [ast.arg(n) for n in cells], None, [], [], None, [])
+    body = [statement]
+    if isinstance(node, ast.FunctionDef) and not classes and node.name not in code.co_freevars:
+        body.insert(0, ast.Global([node.name]))  # what the function calls by its name is no cell
+    outer = ast.FunctionDef(PREFIX + "outer", arguments, body, [])
+    return ast.copy_location(outer, found.node)
+
+
+# ---- which functions are entered -----------------------------------------------------------------
+
+_STANDARD = tuple(
+    {os.path.normpath(sysconfig.get_paths()[k]) + os.sep for k in ("stdlib", "platstdlib")}
+)
+_PACKAGES = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
+_OWN: dict[str, str | None] = {}  # by file name: the installed package, "" for the user's own
+
+
+def package_of(filename: str) -> str | None:
+    """The installed package of a file; "" for the user's own, None for what is not entered."""
+    package = _OWN.get(filename, "?")
+    if package == "?":
+        package = _OWN[filename] = _package_of(filename)
+    return package
+
+
+def _package_of(filename: str) -> str | None:
+    for mark in _PACKAGES:
+        head, found, rest = filename.rpartition(mark)
+        if found:
+            return rest.split(os.sep)[0].removesuffix(".py")
+    if is_internal(filename) or filename.startswith((*_STANDARD, "<frozen")):
+        return None
+    return ""

@@ -1,0 +1,215 @@
+"""Elements, operators and attributes in traced functions: what rewritten code calls for them."""
+
+from __future__ import annotations
+
+import operator
+import types
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from symgrad.errors import ConcretizationError, MutationError
+from symgrad.trace import indexing, journal
+from symgrad.trace.handle import as_expr, has_ellipsis, plain_index
+from symgrad.trace.known import give, is_traced, knowns, own, plain
+from symgrad.trace.source.calls import call, static
+from symgrad.trace.source.clones import RUNTIME, package_of
+from symgrad.trace.state import fail
+from symgrad.trace.tracer import (
+    ArrayTracer,
+    PythonTracer,
+    Tracer,
+    ZeroTracer,
+    wrap,
+    wrap_array,
+)
+
+_JOINERS = (type(np.r_), type(np.c_))
+
+
+def get(a: Any, index: Any) -> Any:
+    """``a[index]``."""
+    cls = type(a)
+    if cls is np.ndarray:
+        if is_traced(index):
+            return wrap_array(as_expr(a))[index]
+        return a[plain(index)]
+    if isinstance(a, Tracer):
+        return a[index] if a.shape else _of_number(a, index)
+    if cls is list or cls is tuple:
+        if isinstance(index, Tracer):
+            return _element(a, index)
+        return a[index]
+    if cls in _JOINERS:
+        return joined(a, index)
+    method = getattr(cls, "__getitem__", None)
+    if type(method) is types.FunctionType and package_of(method.__code__.co_filename) == "":
+        return call(method, a, index)
+    return own(a[index], 3)
+
+
+def _of_number(a: Any, index: Any) -> Any:
+    """``x[()]``, ``x[None]`` and ``x[...]`` of a number or an array of rank zero."""
+    if type(a) is PythonTracer:
+        return a[index]  # which raises as Python does
+    if a.is_known or isinstance(a, ZeroTracer):
+        return type(a).__getitem__(a, index) if a.is_known else ArrayTracer.__getitem__(a, index)
+    expr = as_expr(a)
+    items = indexing.parse((), plain_index(index))
+    result = indexing.get(expr, items)
+    return wrap_array(result) if has_ellipsis(index) else wrap(result)
+
+
+def _element(a: Any, index: Tracer) -> Any:
+    """An element of a list by a traced number: the list becomes an array."""
+    number = index.as_number()
+    if number is not None:
+        return a[number]
+    if index.shape or not index.expr.dtype.startswith("int"):
+        return a[index]  # type: ignore[index]  # which raises as Python does
+    return wrap_array(as_expr(list(a)))[index]
+
+
+def joined(joiner: Any, index: Any) -> Any:
+    """``np.r_[x, 1.0, 2:5]`` and ``np.c_[x, y]``."""
+    if not is_traced(index):
+        return give(joiner[plain(index)], knowns(index)) if knowns(index) else own(joiner[index], 3)
+    parts = list(index) if isinstance(index, tuple) else [index]
+    if any(isinstance(p, str) for p in parts):
+        raise fail(ConcretizationError, "np.r_ with text is not traced; use np.concatenate")
+    columns = type(joiner) is type(np.c_)
+    pieces = []
+    for part in parts:
+        if isinstance(part, slice):
+            part = np.r_[plain(part)]
+        array = wrap_array(as_expr(part))
+        array = array if array.shape else array.reshape(1)
+        if columns and array.ndim == 1:
+            array = array[:, None]
+        pieces.append(array)
+    return np.concatenate(pieces, axis=-1 if columns else 0)
+
+
+def set_(value: Any, a: Any, index: Any) -> None:
+    """``a[index] = value``."""
+    cls = type(a)
+    if cls is np.ndarray and a.dtype != object:
+        if is_traced(value) or is_traced(index):
+            raise _not_ours("a[i] = y")
+        if journal.is_open():
+            raise _in_a_branch("a[i] = y")
+        a[plain(index)] = plain(value)
+        return
+    if cls is list or cls is dict:
+        journal.note_container(a)
+        if isinstance(index, Tracer) and index.as_number() is not None:
+            index = index.as_number()
+        a[index] = value
+        return
+    method = getattr(cls, "__setitem__", None)
+    if type(method) is types.FunctionType and package_of(method.__code__.co_filename) == "":
+        call(method, a, index, value)
+        return
+    a[index] = value
+
+
+def _not_ours(what: str) -> MutationError:
+    return fail(
+        MutationError,
+        f"{what} stores a traced value in an array that was made outside of the function and "
+        "outlives it (a global, a default, an attribute, what a function captures): the compiled "
+        "function would not change it; change a .copy() of the array",
+    )
+
+
+def _in_a_branch(what: str) -> MutationError:
+    return fail(
+        MutationError,
+        f"{what} changes an array that was made outside of the function, and does so only if a "
+        "traced condition holds; change a .copy() of the array",
+    )
+
+
+def place(a: Any, index: Any) -> tuple[Any, Any, Any]:
+    """A place ``a[index]`` that is read, changed and written, and what is there."""
+    return a, index, get(a, index)
+
+
+def update(where: tuple[Any, Any, Any], function: Callable[[Any, Any], Any], value: Any) -> None:
+    """``a[index] += value``, by the function of the operator."""
+    a, index, old = where
+    if type(a) is np.ndarray and a.dtype != object and is_traced(value):
+        raise _not_ours("a[i] += y")
+    set_(function(old, value), a, index)
+
+
+def attribute(owner: Any, name: str) -> Any:
+    """``owner.name``; a property of the user's is followed."""
+    cls = type(owner)
+    if cls is not types.ModuleType and not isinstance(owner, Tracer):
+        found = _property(cls, name)
+        if found is not None:
+            return call(found, owner)
+    return getattr(owner, name)
+
+
+def _property(cls: type, name: str) -> Any:
+    """The function of a property of the user's, or None."""
+    found = static(cls, name)
+    if type(found) is property and type(found.fget) is types.FunctionType:
+        if package_of(found.fget.__code__.co_filename) == "":
+            return found.fget
+    return None
+
+
+# ---- operators -----------------------------------------------------------------------------------
+
+
+def _binary(name: str, owned: bool) -> Callable[[Any, Any], Any]:
+    function = getattr(operator, name)
+    method = f"__{name.rstrip('_')}__"
+
+    def apply(a: Any, b: Any) -> Any:
+        if type(a) is list or type(b) is list:
+            if type(a) is not type(b) and (isinstance(a, np.ndarray) or isinstance(b, np.ndarray)):
+                a, b = _array(a), _array(b)
+        result = function(a, b)
+        return own(result, 3) if owned else result
+
+    apply.__name__ = method
+    return apply
+
+
+def _array(value: Any) -> Any:
+    """A list with traced values in it as an array, where NumPy would make one."""
+    return wrap_array(as_expr(value)) if type(value) is list and is_traced(value) else value
+
+
+def _in_place(name: str) -> Callable[[Any, Any], Any]:
+    function = getattr(operator, name)
+
+    def apply(a: Any, b: Any) -> Any:
+        cls = type(a)
+        if cls is list or cls is dict or cls is set:
+            journal.note_container(a)
+        elif cls is np.ndarray and a.dtype != object:
+            if is_traced(b):
+                raise _not_ours("a += y")
+            if journal.is_open():
+                raise _in_a_branch("a += y")
+        return own(function(a, b), 4)
+
+    apply.__name__ = f"__{name}__"
+    return apply
+
+
+for _name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "and_", "or_",
+              "xor", "lshift", "rshift"):  # fmt: skip
+    RUNTIME[_name] = _binary(_name, False)
+    RUNTIME[_name + "_"] = _binary(_name, True)
+    _short = "i" + _name.rstrip("_")
+    RUNTIME[_short] = _in_place(_short)
+
+RUNTIME.update(get=get, set=set_, place=place, update=update, attr=attribute, slice=slice,
+               own=lambda value: own(value, 3))  # fmt: skip

@@ -1,0 +1,558 @@
+"""Random programs that decide, loop and write: `python tests/fuzz/control.py --programs 1000`.
+
+A program is a function of an array and a number, with branches and loops in each other, names,
+items, slices and lists that are assigned, aliases and views, and helpers that change what they are
+given. Plain Python on dual numbers (support.dual_numpy) says what value, gradient and Hessian
+product are. Wrong numbers and crashes are findings; refusals are counted by their first words.
+A finding is made smaller by leaving out statements as long as it stays one.
+
+Each program runs in a child process with a limit of processor time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import itertools
+import os
+import random
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[2]
+if str(ROOT / "tests") not in sys.path:
+    sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+
+from corpus import measure  # noqa: E402
+from corpus.entry import Collection  # noqa: E402
+from corpus.run import in_child  # noqa: E402
+from support.dual_numpy import load  # noqa: E402
+
+N = 4  # elements of the array argument
+SECONDS = 60
+
+HEAD = """
+import math
+import numpy as np
+
+
+def damped(v):
+    if v > 0.4:
+        return 0.4 + np.tanh(v - 0.4)
+    elif v < -0.8:
+        return np.sin(v)
+    return v * (1 - 0.1 * v)
+
+
+def push(target, k, by):
+    target[k] += by
+    if by > 0:
+        target[-1] = 0.5 * target[-1] + 0.1
+
+
+def rescaled(v, s):
+    out = np.zeros(len(v))
+    for k in range(len(v)):
+        out[k] = v[k] * s if v[k] > -0.5 else v[k] + s
+    return out
+
+
+class Cell:
+    def __init__(self, start):
+        self.value, self.seen = start, 0
+
+    def feed(self, v):
+        self.seen += 1
+        if v < self.value:
+            self.value = 0.6 * self.value + 0.4 * v
+        return self.value
+
+"""
+
+
+# ---- programs as trees ---------------------------------------------------------------------------
+
+
+@dataclass
+class Node:
+    """A statement; with `parts` a compound one, each a header with its body."""
+
+    text: str = ""
+    parts: list[tuple[str, list[Node]]] = field(default_factory=list)
+
+    def lines(self, depth: int) -> Iterator[str]:
+        if self.text:
+            yield "    " * depth + self.text
+        for header, body in self.parts:
+            yield "    " * depth + header
+            for node in body:
+                yield from node.lines(depth + 1)
+            if not body:
+                yield "    " * (depth + 1) + "pass"
+
+
+@dataclass
+class Program:
+    """Statements between the fixed beginning and the result."""
+
+    seed: int
+    body: list[Node]
+    result: str
+
+    def text(self) -> str:
+        lines = ["def f(x, y):"]
+        for node in self.body:
+            lines += node.lines(1)
+        return HEAD + "\n" + "\n".join([*lines, f"    return {self.result}"]) + "\n"
+
+    def short(self) -> str:
+        """Without the helpers that are not used."""
+        text = self.text()
+        head, _, rest = text.partition("\ndef f(x, y)")
+        import_lines, *helpers = head.strip().split("\n\n\n")
+        used = [h for h in helpers if h.split()[1].split("(")[0].rstrip(":") in rest]
+        return "\n\n\n".join([import_lines, *used, f"def f(x, y){rest}"])
+
+
+@dataclass
+class Scope:
+    """What has a value here: names of numbers, arrays with their lengths, lists with theirs."""
+
+    numbers: list[str]
+    arrays: dict[str, int]
+    lists: dict[str, int]
+    counters: dict[str, int] = field(default_factory=dict)  # loop counters below this
+    loop: bool = False  # whether break and continue may stand here
+    decided: bool = False  # whether a decision on values led here
+    depth: int = 0
+
+    def inner(self, **changes: Any) -> Scope:
+        made = Scope(list(self.numbers), dict(self.arrays), dict(self.lists), dict(self.counters),
+                     self.loop, self.decided, self.depth + 1)  # fmt: skip
+        for name, value in changes.items():
+            setattr(made, name, value)
+        return made
+
+
+class Writer:
+    """Writes a program from a seed."""
+
+    def __init__(self, seed: int) -> None:
+        self.rng = random.Random(seed)
+        self.fresh = itertools.count()
+
+    def pick(self, *choices: Any) -> Any:
+        return self.rng.choice(choices)
+
+    def chance(self, p: float) -> bool:
+        return self.rng.random() < p
+
+    def constant(self) -> str:
+        return f"{self.rng.uniform(-1.2, 1.2):.3f}"
+
+    # ---- expressions -----------------------------------------------------------------------------
+
+    def index(self, scope: Scope, length: int) -> str:
+        fitting = [c for c, below in scope.counters.items() if below <= length]
+        if fitting and self.chance(0.6):
+            return self.pick(*fitting) + self.pick("", "", " - 1")
+        if scope.counters and self.chance(0.3):
+            return f"{self.pick(*scope.counters)} % {length}"
+        return str(self.rng.randrange(-length, length))
+
+    def number(self, scope: Scope, depth: int = 2) -> str:
+        """A number that stays moderate if its operands are."""
+        if depth == 0 or self.chance(0.25):
+            return self.leaf(scope)
+        e = lambda: self.number(scope, depth - 1)
+        made = self.rng.randrange(12)
+        if made < 3:
+            return f"({e()} {self.pick('+', '-', '*')} {e()})"
+        if made < 5:
+            return f"{self.pick('np.sin', 'np.tanh', 'np.cos', 'math.sin', 'math.tanh')}({e()})"
+        if made == 5:
+            return f"({e()} / (1 + {self.leaf(scope)}**2))"
+        if made == 6:
+            return f"{self.pick('max', 'min')}({e()}, {e()})"
+        if made == 7:
+            return f"({e()} if {self.condition(scope)} else {e()})"
+        if made == 8:
+            return f"damped({e()})"
+        if made == 9:
+            return f"abs({e()})"
+        if made == 10 and scope.lists:
+            return f"0.3 * sum({self.pick(*scope.lists)})"
+        a = self.pick(*scope.arrays)
+        return self.pick(
+            f"np.mean({a})", f"{a}.sum() * 0.3", f"np.tanh({a} @ {a})", f"np.max({a})",
+            f"float({a}[0])", f"sum(v * v for v in {a}) * 0.2",
+        )  # fmt: skip
+
+    def leaf(self, scope: Scope) -> str:
+        made = self.rng.randrange(10)
+        if made < 4:
+            return self.pick(*scope.numbers)
+        if made < 7:
+            a, length = self.pick(*scope.arrays.items())
+            return f"{a}[{self.index(scope, length)}]"
+        if made == 7 and scope.lists:
+            name, length = self.pick(*scope.lists.items())
+            return f"{name}[{self.rng.randrange(-length, length)}]"
+        if made == 8 and scope.counters:
+            return f"0.1 * {self.pick(*scope.counters)}"
+        return self.constant()
+
+    def condition(self, scope: Scope, depth: int = 1) -> str:
+        made = self.rng.randrange(10)
+        if depth and made == 0:
+            c = [self.condition(scope, 0) for _ in range(2)]
+            return f"({c[0]} {self.pick('and', 'or')} {c[1]})"
+        if depth and made == 1:
+            return f"not {self.condition(scope, 0)}"
+        if made == 2:
+            return f"-0.7 < {self.leaf(scope)} < {self.constant()}"
+        if made == 3 and scope.counters:
+            return f"{self.pick(*scope.counters)} % 2 == 0"
+        if made == 4:
+            return f"np.any({self.pick(*scope.arrays)} > {self.constant()})"
+        return f"{self.leaf(scope)} {self.pick('<', '>', '<=', '>=')} {self.number(scope, 1)}"
+
+    def array(self, scope: Scope, length: int) -> str:
+        """A new array of this length, whose memory nothing else has."""
+        same = [a for a, n in scope.arrays.items() if n == length]
+        made = self.rng.randrange(9)
+        if not same or made == 0:
+            return f"np.array([{', '.join(self.number(scope, 1) for _ in range(length))}])"
+        a, b = self.pick(*same), self.pick(*same)
+        if made == 1:
+            return f"np.sin({a}) + {self.leaf(scope)}"
+        if made == 2:
+            return f"np.where({a} > {self.constant()}, {a}, 0.5 * {b})"
+        if made == 3:
+            return f"{a}[::-1] * {self.leaf(scope)}"
+        if made == 4:
+            return f"{a}.copy()"
+        if made == 5:
+            return f"rescaled({a}, {self.leaf(scope)})"
+        if made == 6:
+            return f"np.array([v * {self.leaf(scope)} for v in {a}])"
+        return f"np.tanh({a} {self.pick('+', '-', '*')} {b})"
+
+    # ---- statements ------------------------------------------------------------------------------
+
+    def block(self, scope: Scope, most: int) -> list[Node]:
+        made: list[Node] = []
+        for _ in range(self.rng.randint(1, most)):
+            made += self.statement(scope)
+        return made
+
+    def statement(self, scope: Scope) -> list[Node]:
+        compound = scope.depth < 4 and self.chance(0.42 if scope.depth < 2 else 0.25)
+        return self.compound(scope) if compound else self.simple(scope)
+
+    def simple(self, scope: Scope) -> list[Node]:
+        made = self.rng.randrange(20)
+        a, length = self.pick(*scope.arrays.items())
+        s = self.pick(*scope.numbers)
+        if made < 3:
+            return [Node(f"{s} = np.sin({self.number(scope)})")]
+        if made < 5:
+            return [Node(f"{s} {self.pick('+=', '-=')} {self.number(scope)}")]
+        if made == 5:
+            return [Node(f"{s} *= np.cos({self.number(scope, 1)})")]
+        if made < 8:
+            return [Node(f"{a}[{self.index(scope, length)}] = np.tanh({self.number(scope)})")]
+        if made == 8:
+            by = self.number(scope, 1)
+            return [Node(f"{a}[{self.index(scope, length)}] {self.pick('+=', '-=')} {by}")]
+        if made == 9:
+            low = self.rng.randrange(length)
+            high = self.rng.randint(low + 1, length)
+            part = "[:]" if high - low == length else f"[{low}:{high}]"
+            return [Node(f"{a}{part} {self.pick('=', '+=')} {self.array(scope, high - low)}")]
+        if made == 10:
+            return [Node(f"{a} *= np.cos({self.number(scope, 1)})")]
+        if made == 11:
+            return [Node(f"{a} = {self.array(scope, length)}")]
+        if made == 12:
+            return self.alias(scope, a, length)
+        if made == 13 and scope.lists:
+            name, count = self.pick(*scope.lists.items())
+            return [Node(f"{name}[{self.rng.randrange(count)}] = {self.number(scope)}")]
+        if made == 14:
+            return [Node(f"push({a}, {self.index(scope, length)}, {self.number(scope, 1)})")]
+        if made == 15:
+            t = self.pick(*scope.numbers)
+            return [Node(f"{s}, {t} = {t}, {s}" if s != t else f"{s} = {s} * 0.5")]
+        if made == 16:
+            i, j = self.index(scope, length), self.index(scope, length)
+            return [Node(f"{a}[{i}], {a}[{j}] = {a}[{j}], {a}[{i}]")]
+        if made == 17:
+            return [Node(f"{a}[{a} > {self.constant()}] {self.pick('*= 0.5', '= 0.3', '-= 0.2')}")]
+        if made == 18:
+            return [Node(f"cell.feed({self.number(scope, 1)})")]
+        return [Node(f"box['v'] = np.sin(box['v'] + {self.number(scope, 1)})")]
+
+    def alias(self, scope: Scope, a: str, length: int) -> list[Node]:
+        """Another name for an array or a part of it. In a branch one that only the branch uses."""
+        same = [b for b, n in scope.arrays.items() if n == length and b != a]
+        if same and self.chance(0.3):
+            return [Node(f"{self.pick(*same)} = {a}")]  # a name that others see as well
+        name = f"v{next(self.fresh)}"
+        if length > 2 and self.chance(0.6):
+            scope.arrays[name] = length - 1
+            return [Node(f"{name} = {a}[{self.pick('1:', ':-1')}]")]
+        if self.chance(0.3):
+            scope.arrays[name] = length
+            return [Node(f"{name} = {a}[::-1]")]
+        scope.arrays[name] = length
+        return [Node(f"{name} = {a}")]
+
+    def compound(self, scope: Scope) -> list[Node]:
+        made = self.rng.randrange(10)
+        if made < 4:
+            return [self.branch(scope)]
+        if made < 6:
+            return [self.counted(scope)]
+        if made < 8:
+            return [self.over_elements(scope)]
+        if made == 8:
+            return self.bounded_while(scope)
+        return [self.rows(scope)]
+
+    def branch(self, scope: Scope) -> Node:
+        inner = lambda: self.block(scope.inner(decided=True), 3)
+        parts = [(f"if {self.condition(scope)}:", inner())]
+        if self.chance(0.2):
+            parts.append((f"elif {self.condition(scope)}:", inner()))
+        if self.chance(0.6):
+            parts.append(("else:", inner()))
+        if scope.loop and self.chance(0.25):
+            parts[-1][1].append(Node(self.pick("break", "continue")))
+        elif self.chance(0.08):
+            parts[-1][1].append(Node(f"return {self.number(scope)}"))
+        return Node(parts=parts)
+
+    def counted(self, scope: Scope) -> Node:
+        i, n = f"i{next(self.fresh)}", self.pick(2, 3, 3, 4, 9)
+        inner = scope.inner(counters={**scope.counters, i: n}, loop=True)
+        header = self.pick(f"for {i} in range({n}):", f"for {i} in reversed(range({n})):")
+        return Node(parts=[(header, self.block(inner, 3))])
+
+    def over_elements(self, scope: Scope) -> Node:
+        a, length = self.pick(*scope.arrays.items())
+        v, i = f"e{next(self.fresh)}", f"i{next(self.fresh)}"
+        inner = scope.inner(loop=True)
+        inner.numbers.append(v)
+        header = f"for {v} in {a}:"
+        if self.chance(0.3):
+            inner.counters[i] = length
+            header = f"for {i}, {v} in enumerate({a}):"
+        elif self.chance(0.3):
+            other = f"e{next(self.fresh)}"
+            inner.numbers.append(other)
+            header = f"for {v}, {other} in zip({a}, {self.pick(*scope.arrays)}):"
+        return Node(parts=[(header, self.block(inner, 3))])
+
+    def bounded_while(self, scope: Scope) -> list[Node]:
+        k, most = f"k{next(self.fresh)}", self.pick(1, 3, 6)
+        inner = scope.inner(loop=False)  # `continue` would skip the counting
+        body = self.block(inner, 3)
+        s = self.pick(*scope.numbers)
+        body += [Node(f"{s} = 0.5 * {s} + {self.constant()}"), Node(f"{k} += 1")]
+        condition = f"{s} {self.pick('<', '>')} {self.constant()}"
+        return [Node(f"{k} = 0"), Node(parts=[(f"while {condition} and {k} < {most}:", body)])]
+
+    def rows(self, scope: Scope) -> Node:
+        name, r = "m", f"r{next(self.fresh)}"
+        inner = scope.inner(loop=True)
+        inner.arrays[r] = 3
+        return Node(parts=[(f"for {r} in {name}:", self.block(inner, 2))])
+
+    def program(self, seed: int) -> Program:
+        body = [Node("s0, s1 = y, 0.0"), Node("a = x.copy()"), Node(f"z = np.zeros({N})"),
+                Node("l = [y, 0.5, x[1]]"), Node("box = {'v': x[0]}"), Node("cell = Cell(x[2])"),
+                Node("m = np.array([[y, x[0], 1.0], [x[1], 0.2, x[2]]])")]  # fmt: skip
+        scope = Scope(["s0", "s1"], {"a": N, "z": N, "x": N}, {"l": 3})
+        if self.chance(0.6):
+            del scope.arrays["x"]  # else the argument itself is written to
+        for _ in range(self.rng.randint(3, 7)):
+            body += self.statement(scope)
+        result = ("s0 + 0.7 * s1 + np.sum(a * np.array([1.0, 0.6, -0.8, 0.3])) + np.sum(z) * 0.9"
+                  " + l[0] - l[1] + 0.4 * l[2] + box['v'] + cell.value * cell.seen"
+                  " + np.sum(m * m) + x[3]")  # fmt: skip
+        return Program(seed, body, result)
+
+
+def program(seed: int) -> Program:
+    return Writer(seed).program(seed)
+
+
+# ---- checks --------------------------------------------------------------------------------------
+
+
+def arguments(seed: int) -> tuple[np.ndarray, float]:
+    rng = np.random.default_rng(seed)
+    return rng.uniform(-1, 1, N), float(rng.uniform(-1, 1))
+
+
+def check(
+    text: str, seed: int, compiled: bool = False, order: int = 2, source: bool = True
+) -> measure.Verdict:
+    """A program against NumPy and dual numbers, at three arguments.
+
+    source : whether the program is in a file that can be read, as functions are most of the time
+    """
+    with tempfile.TemporaryDirectory(prefix="symgrad_control_") as folder:
+        path = Path(folder) / f"program_{seed}.py"
+        path.write_text(text)
+        spec = importlib.util.spec_from_file_location(path.stem, path)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        plain, duals = Collection(), Collection()
+        f = module.f if source else loaded(text)
+        plain(f, *arguments(seed), argnums=(0, 1))
+        duals(load(text, f"program_{seed}_on_duals")["f"], *arguments(seed), argnums=(0, 1))
+        others = [replace(plain["f"], args=arguments(seed + k * 10**6)) for k in (1, 2)]
+        return measure.verdict(plain["f"], duals["f"], order, compiled, others)
+
+
+def loaded(text: str) -> Callable[..., Any]:
+    """The function of a program of which nobody can read the source."""
+    space: dict[str, Any] = {"__name__": "program_without_source"}
+    exec(compile(text, "<no source>", "exec"), space)
+    return space["f"]
+
+
+def runs(
+    program: Program, compiled: bool, source: bool = True, seconds: int = SECONDS
+) -> measure.Verdict:
+    job = lambda: check(program.text(), program.seed, compiled, source=source)
+    return in_child(job, seconds)
+
+
+BAD = ("WRONG", "crash")
+
+
+def kind(verdict: measure.Verdict) -> tuple[str, str]:
+    """What two programs have in common that fail alike."""
+    return verdict.status, verdict.told.split(":")[0] if verdict.status == "crash" else ""
+
+
+def edits(body: list[Node]) -> Iterator[list[Node]]:
+    """Smaller bodies: without a statement, with the body of a compound one in its place, …"""
+    for k, node in enumerate(body):
+        yield body[:k] + body[k + 1 :]
+        for p, (header, part) in enumerate(node.parts):
+            yield body[:k] + part + body[k + 1 :]
+            if p:
+                parts = node.parts[:p] + node.parts[p + 1 :]
+                if parts[-1][0].startswith(("if", "elif", "else", "for", "while")):
+                    yield body[:k] + [Node(node.text, parts)] + body[k + 1 :]
+            for smaller in edits(part):
+                parts = [*node.parts[:p], (header, smaller), *node.parts[p + 1 :]]
+                yield body[:k] + [Node(node.text, parts)] + body[k + 1 :]
+
+
+def results(text: str) -> Iterator[str]:
+    """Sums with a term less."""
+    terms = text.split(" + ")
+    if len(terms) > 1:
+        for k in range(len(terms)):
+            yield " + ".join(terms[:k] + terms[k + 1 :])
+
+
+def smaller(found: Program, fails: Callable[[Program], bool], seconds: float = 120) -> Program:
+    """The program with as many statements left out as can be."""
+    until = time.monotonic() + seconds
+    progress = True
+    while progress and time.monotonic() < until:
+        progress = False
+        candidates = itertools.chain(
+            (Program(found.seed, found.body, r) for r in results(found.result)),
+            (Program(found.seed, body, found.result) for body in edits(found.body)),
+        )
+        for candidate in candidates:
+            if time.monotonic() > until:
+                break
+            if fails(candidate):
+                found, progress = candidate, True
+                break
+    return found
+
+
+@dataclass
+class Report:
+    counts: Counter[str] = field(default_factory=Counter)
+    refusals: Counter[str] = field(default_factory=Counter)
+    findings: list[tuple[Program, measure.Verdict]] = field(default_factory=list)
+
+    def text(self) -> str:
+        lines = [", ".join(f"{n} {status}" for status, n in sorted(self.counts.items()))]
+        for why, n in self.refusals.most_common(12):
+            lines.append(f"{n:6} refused: {why}")
+        return "\n".join(lines)
+
+
+def reason(told: str) -> str:
+    """A refusal without the line of the program and the values."""
+    name, _, rest = told.partition(": ")
+    words = [w for w in rest.split() if not w.startswith(("/", "<", "float64[")) and ":" not in w]
+    return f"{name}: {' '.join(words)[:70]}"
+
+
+def explore(
+    first: int, count: int, run: Callable[[Program], measure.Verdict], tell: Any = None
+) -> Report:
+    report = Report()
+    for seed in range(first, first + count):
+        made = program(seed)
+        verdict = run(made)
+        report.counts[verdict.status] += 1
+        if verdict.status == "refused":
+            report.refusals[reason(verdict.told)] += 1
+        if verdict.status in BAD:
+            report.findings.append((made, verdict))
+            if tell:
+                tell(f"seed {seed}: {verdict.status}: {verdict.told[:200]}")
+    return report
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--programs", type=int, default=1000)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--compiled", action="store_true", help="run the C, not the graph")
+    parser.add_argument("--no-source", action="store_true", help="functions whose text is unknown")
+    parser.add_argument("--shrink", type=float, default=120, help="seconds for one finding")
+    parser.add_argument("--show", action="store_true", help="print the program of this seed only")
+    options = parser.parse_args()
+    if options.show:
+        print(program(options.seed).text())
+        return 0
+    with tempfile.TemporaryDirectory(prefix="symgrad_control_cache_") as folder:
+        os.environ["SYMGRAD_CACHE_DIR"] = folder
+        run = lambda p: runs(p, options.compiled, not options.no_source)
+        report = explore(options.seed, options.programs, run, lambda line: print(line, flush=True))
+        print(report.text())
+        groups: dict[tuple[str, str], list[tuple[Program, measure.Verdict]]] = {}
+        for found in report.findings:
+            groups.setdefault(kind(found[1]), []).append(found)
+        for same in groups.values():
+            made, verdict = min(same, key=lambda f: len(f[0].text()))
+            small = smaller(made, lambda p, v=verdict: kind(run(p)) == kind(v), options.shrink)
+            print(f"\n{'=' * 80}\n{len(same)} times: {run(small)}\n# seed {small.seed}")
+            print(small.short())
+    return int(bool(report.findings))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

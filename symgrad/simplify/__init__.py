@@ -9,8 +9,9 @@ from symgrad.expr import validate
 from symgrad.expr.node import Expr
 from symgrad.expr.op import Kind
 from symgrad.expr.walk import toposort
-from symgrad.simplify.control import CONTROL, joined, restructured
+from symgrad.simplify.control import CONTROL, restructured
 from symgrad.simplify.facts import nonnegative
+from symgrad.simplify.joined import joined
 from symgrad.simplify.pattern import Check, Rule, RuleSet, Simplified, run
 from symgrad.simplify.reroll import REROLL, reroll
 from symgrad.simplify.rules import RULES

@@ -171,7 +171,7 @@ SCAN = register(
 )  # fmt: skip
 WHILE = register(
     Op("while", Kind.CONTROL, _infer_while, _evaluate_while, ("test", "body", "consts", "limit"),
-       results=_results_while, rounds=lambda attrs: 1 if attrs[3] is None else attrs[3],
+       results=_results_while, rounds=lambda attrs: attrs[3],
        jvp=loops.jvp, vjp=loops.vjp, batch=loops.batch_while, support=loops.support)
 )  # fmt: skip
 ITEM = register(

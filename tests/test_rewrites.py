@@ -23,7 +23,7 @@ from symgrad.ops.control import Body, scan, switch, while_loop
 from symgrad.ops.einsum import einsum
 from symgrad.ops.elementwise import exp, log, select, sin, sqrt, square
 from symgrad.ops.linear import broadcast, concat, gather, pad, permute, reshape, slice_, sum_
-from symgrad.simplify import RULES, simplify
+from symgrad.simplify import OPTIONAL, RULES, simplify
 from symgrad.simplify.facts import nonnegative
 from symgrad.simplify.pattern import RuleSet, function_rule, rule, run, variables
 
@@ -565,6 +565,7 @@ EXAMPLES += [
             lambda x, y: np.exp(x) * y),
     Example("switch-known: equal sides", [((), "int64"), (3,)],
             lambda i, x: sided(i, sin, sin, of=[x]), lambda i, x: np.sin(x)),
+    Example("switch-only", [(3,)], lambda x: sided(const(0, "int64"), sin, of=[x]), np.sin),
     Example("switch-unused", [((), "int64"), (), ()],
             lambda i, x, y: sided(i, lambda x, z, c, y: log(square(x) + c),
                                   lambda x, z, c, y: exp(z) * c, of=[x, x, const(2.0), y]),
@@ -619,7 +620,8 @@ def chain(op: str, terms: list[Expr]) -> Expr:
 def rewritten(e: Expr, name: str) -> tuple[Expr, dict[str, int]]:
     """`e` after one rule alone."""
     if not FUNCTIONS[name].parts:  # whole graphs are looked at
-        done = simplify([e], disable=frozenset({r.name for r in RULES} - {name}))
+        group = frozenset({FUNCTIONS[name].group}) & OPTIONAL
+        done = simplify([e], disable=frozenset({r.name for r in RULES} - {name}), enable=group)
     else:
         done = run([e], RuleSet([FUNCTIONS[name]]))
     return done.outs[0], done.fired

@@ -15,6 +15,7 @@ _ROUNDINGS = {True: 32.0, False: 2.0}  # of a function, of arithmetic; in units 
 _CHEAP = 5  # cost of a row up to which it is arithmetic
 _PATTERNS = 4  # random signs of the errors of what is not elementwise
 
+_ENDLESS = 1 << 60  # steps of a loop that may not end
 _STEP = 20  # elements that could be computed while a node of a body is looked at
 
 # A value of several results is an array of objects.
@@ -25,7 +26,8 @@ def work(node: Expr) -> int:
     """Operations of a node, roughly; what runs bodies counts as its interpreter's steps."""
     if node.op.kind is Kind.CONTROL:
         inside = sum(_STEP + work(n) for b in _bodies(node) for n in b.nodes)
-        return inside * (1 if node.op.rounds is None else max(node.op.rounds(node.attrs), 1))
+        rounds = 1 if node.op.rounds is None else node.op.rounds(node.attrs)
+        return _ENDLESS if rounds is None else inside * max(rounds, 1)
     if node.op.kind is Kind.ELEMENTWISE:
         return node.size
     if node.op.kind is Kind.EINSUM:

@@ -9,13 +9,14 @@ from symgrad.expr import validate
 from symgrad.expr.node import Expr
 from symgrad.expr.op import Kind
 from symgrad.expr.walk import toposort
-from symgrad.simplify.control import CONTROL, joined, restructured
+from symgrad.simplify.control import CONTROL, restructured
 from symgrad.simplify.facts import nonnegative
+from symgrad.simplify.joined import joined
 from symgrad.simplify.pattern import Check, Rule, RuleSet, Simplified, run
 from symgrad.simplify.reroll import REROLL, reroll
 from symgrad.simplify.rules import RULES
 
-OPTIONAL = frozenset({"strength"})  # groups that are off unless enabled
+OPTIONAL = frozenset({"strength", "checkpoint"})  # groups that are off unless enabled
 
 
 @lru_cache(maxsize=64)
@@ -41,8 +42,8 @@ def simplify(
     outs : nodes to simplify together; what they share stays shared
     disable : names of rules or of groups ("algebra", "stable", "view", "einsum", "linalg",
         "loops")
-    enable : optional groups: "strength" (powers as multiplications, for lowering: in formulas x³
-        stays x³)
+    enable : optional groups, for lowering: "strength" (powers as multiplications: in formulas x³
+        stays x³), "checkpoint" (what is computed again is as any other value)
     order_seed : shuffle the rules; the result must not depend on it (for tests)
 
     Examples
@@ -82,7 +83,8 @@ def _control(
     order_seed: int | None,
 ) -> None:
     """Simplify bodies, and what stands around them, until nothing changes."""
-    names = frozenset(r.name for r in CONTROL if not {r.name, r.group} & disable)
+    off = disable | (OPTIONAL - enable)
+    names = frozenset(r.name for r in CONTROL if not {r.name, r.group} & off)
     fired = result.fired
     bodies: dict[tuple[Expr, ...], list[Expr]] = {}
 

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from contextvars import ContextVar
 
 import numpy as np
 
@@ -14,10 +13,6 @@ from symgrad.errors import SymgradError
 from symgrad.expr.node import ARG, DTYPES, EYE, PARAM, TUPLE, Expr
 from symgrad.expr.op import OPS, Kind
 from symgrad.expr.walk import toposort
-
-
-# How many rounds a `while` may take where values are made up, which may never end it.
-most_rounds: ContextVar[int | None] = ContextVar("most_rounds", default=None)
 
 
 def evaluate(outs: Sequence[Expr], values: Mapping[Expr, np.ndarray]) -> list[np.ndarray]:

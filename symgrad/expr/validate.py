@@ -36,7 +36,7 @@ from typing import Any
 import numpy as np
 
 from symgrad.errors import LoopLimitError, RewriteError
-from symgrad.expr.evaluate import most_rounds
+from symgrad.expr.limits import most_rounds
 from symgrad.expr.node import ARG, CONST, FLOATS, PARAM, TUPLE, Expr
 from symgrad.expr.op import Kind
 from symgrad.expr.rounding import Value, evaluate_bounded, work

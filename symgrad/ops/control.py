@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from symgrad.errors import DtypeError, LoopLimitError, ShapeError
-from symgrad.expr.evaluate import most_rounds
+from symgrad.expr.limits import most_rounds
 from symgrad.expr.node import TUPLE, Expr
 from symgrad.expr.op import Kind, Op, register
 from symgrad.ops import loops, switches

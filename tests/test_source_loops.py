@@ -260,10 +260,10 @@ def newton(th):
 
 
 ONE_LOOP = [
-    carried_number, carried_array, several, int_becomes_float, number_becomes_array, inside_only,
+    carried_number, carried_array, several, number_becomes_array, inside_only,
     fills, fills_rows, appends, appends_without_reading, zipped, nested, counted,
 ]  # fmt: skip
-NONE = [adds_to_array, first_round_differs]
+NONE = [adds_to_array, first_round_differs, int_becomes_float]
 
 
 @pytest.mark.parametrize("f", [*ONE_LOOP, *NONE])

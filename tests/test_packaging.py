@@ -41,7 +41,7 @@ LAYERS = [
     ["compiled"],
     ["dispatcher"],
     ["transform"],
-    ["derivatives", "batching"],
+    ["derivatives", "batching", "control"],
     ["check", "sparse"],
     ["__init__"],
 ]
@@ -57,6 +57,7 @@ OPTIONAL = {"scipy"}
 PUBLIC = """
     grad value_and_grad jacobian jacfwd jacrev hessian jvp vjp hvp vmap jit compile trace where
     stop_gradient check_grads sparse_jacobian sparse_hessian f64 f32 i64 i32 bool_
+    cond switch while_loop fori_loop scan map checkpoint
 """.split()
 
 

@@ -32,12 +32,14 @@ class Handle:
     """
 
     __slots__ = (
-        "__weakref__", "_base", "_derive", "_group", "_value", "expr", "is_argument", "owner",
+        "__weakref__", "_base", "_derive", "_group", "_value", "born", "expr", "is_argument",
+        "owner",
     )  # fmt: skip
 
     expr: Expr
     owner: Trace
     is_argument: bool
+    born: Any  # the journal that was open when it was made
     _group: list[weakref.ref[Tracer]] | None  # handles that share this one's memory
     _base: Tracer | None  # the array of which this one is a view …
     _derive: Callable[[Expr], Any] | None  # … and how it is read from there

@@ -438,7 +438,8 @@ def wrap(expr: Expr) -> Any:
         mark(expr)
     tracer = _new(ArrayTracer if expr.shape else ScalarTracer)
     tracer.expr = expr
-    tracer.owner = CURRENT.get()
+    tracer.owner = trace = CURRENT.get()
+    tracer.born = trace.journal
     tracer.is_argument = False
     tracer._group = tracer._base = tracer._derive = tracer._value = None
     return tracer

@@ -383,7 +383,6 @@ FORMULAS: dict[str, Callable[..., Any]] = {
     "exprel": _exprel,
     "boxcox": lambda x, power: _boxcox(bind("log", x), power),
     "boxcox1p": lambda x, power: _boxcox(bind("log1p", x), power),
-    "cosm1": lambda x: -2 * bind("square", bind("sin", 0.5 * x)),
     "exp10": lambda x: bind("power", _like(10, x), x),
 }
 FORMULA_NAMES.update(FORMULAS)

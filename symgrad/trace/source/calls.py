@@ -77,14 +77,15 @@ def _function(f: types.FunctionType, args: Args, kwargs: Options) -> Any:
         if follow is not None:
             return follow(*args, **kwargs)
     elif package is not None:
-        key = library.key_of(f)
-        replacement = library.INSTEAD.get(key)
-        if replacement is not None and (is_traced(args) or is_traced(kwargs)):
+        replacement = library.counterpart(f, args, kwargs) if package == "scipy" else None
+        if replacement is not None:
             return replacement(*args, **kwargs)
-        if library.is_entered(key):
+        if library.is_entered(f):
             follow = clone(f)
             if follow is not None:
                 return follow(*args, **kwargs)
+        if package == "scipy":
+            return library.called(f, args, kwargs, foreign)
     elif f.__module__.startswith("symgrad"):
         return f(*args, **kwargs)
     if f in INSTEAD or f in ALWAYS:
@@ -213,6 +214,10 @@ def _class(f: Any, args: Args, kwargs: Options) -> Any:
         return replacement(*args, **kwargs)
     if f.__module__ == "builtins":
         return f(*args, **kwargs)
+    if f.__module__.startswith("scipy."):
+        replacement = library.counterpart(f, args, kwargs)
+        if replacement is not None:
+            return replacement(*args, **kwargs)
     initial = f.__init__
     if (
         type(f).__call__ is not type.__call__

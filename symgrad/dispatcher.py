@@ -122,20 +122,21 @@ class Dispatcher(_Caller):
         if tree in self.listed:
             args, kwargs = lists_as_arrays(args, kwargs)
             leaves, tree = flatten((args, kwargs))
+        try:
+            types = tree, tuple([leaf_key(leaf) for leaf in leaves])
+            key = self._key(types, leaves)
+        except NotFixed:
+            for leaf, path in zip(leaves, argument_paths(self.f, tree), strict=True):
+                require_fixed(leaf, path)
+            raise
         holders = _holders(leaves)
         state = self._state(holders)
         given = args, kwargs
         if state.hidden:
             args = (*args, tuple(state.hidden.values()))
             leaves, tree = flatten((args, kwargs))
-        try:
             types = tree, tuple([leaf_key(leaf) for leaf in leaves])
             key = self._key(types, leaves)
-        except NotFixed:
-            leaves, tree = flatten(given)
-            for leaf, path in zip(leaves, argument_paths(self.f, tree), strict=True):
-                require_fixed(leaf, path)
-            raise
         compiled = self.compiled.get((state, key))
         if compiled is None:
             with self.lock.held():

@@ -27,6 +27,7 @@ from symgrad.captures.layout import (
     file_of,
     is_constant,
     members,
+    module_of,
     slot,
     slot_offset,
 )
@@ -171,7 +172,7 @@ class _Walk:
             self.note(name, "transformed", cls)
             self.push((name, v) for v in given(value))
             return
-        if cls.__module__.startswith("symgrad."):
+        if module_of(cls).startswith("symgrad."):
             self.opaque(name, value, "")
             return
         for kinds, method in _VISITS:
@@ -411,7 +412,7 @@ class _Walk:
             names = None
         slots = members(cls)
         if names is None and not slots:
-            known = library or cls.__module__.partition(".")[0] in sys.stdlib_module_names
+            known = library or module_of(cls).partition(".")[0] in sys.stdlib_module_names
             why = "an iterator" if hasattr(cls, _ITERATOR) else "" if known else "not of Python"
             self.opaque(name, value, why)
             if not library:

@@ -51,6 +51,20 @@ xlogy, xlog1py, log_ndtr, ndtri = op("xlogy"), op("xlog1py"), op("log_ndtr"), op
 erfinv, sigmoid, softplus, logit = op("erfinv"), op("sigmoid"), op("softplus"), op("logit")
 
 
+def with_shapes(name: str) -> Formula:
+    """A row of shapes, which must be known, and of a variable."""
+
+    def apply(*args: Any) -> Any:
+        exprs = ufuncs.together(name, [to(as_expr(a), "float64") for a in args])
+        return give(ufuncs.FORMULAS[name](*exprs), *args)
+
+    return apply
+
+
+gammainc, gammaincc = with_shapes("gammainc"), with_shapes("gammaincc")
+betainc, stdtr = with_shapes("betainc"), with_shapes("stdtr")
+
+
 def ndtr(x: Any) -> Any:
     """The standard normal distribution function."""
     return 0.5 * erfc(x * -math.sqrt(0.5))
@@ -254,19 +268,33 @@ FAMILIES: dict[str, Family] = {
             isf=lambda q, b: q ** (-1 / b),
         ),
     ),
-    "gamma": Family(lambda y, a: xlogy(a - 1, y) - y - gammaln(a), _positive),
+    "gamma": Family(
+        lambda y, a: xlogy(a - 1, y) - y - gammaln(a), _positive,
+        more=dict(cdf=lambda y, a: gammainc(a, y), sf=lambda y, a: gammaincc(a, y)),
+    ),
     "chi2": Family(
         lambda y, df: xlogy(0.5 * df - 1, y) - 0.5 * y - gammaln(0.5 * df) - 0.5 * df * math.log(2),
-        _positive,
+        _positive, more=dict(
+            cdf=lambda y, df: gammainc(0.5 * df, 0.5 * y),
+            sf=lambda y, df: gammaincc(0.5 * df, 0.5 * y),
+        ),
     ),
     "invgamma": Family(
         lambda y, a: np.where(y == 0, -inf, -(a + 1) * np.log(y) - gammaln(a) - 1 / y), _positive,
+        more=dict(cdf=lambda y, a: gammaincc(a, 1 / y), sf=lambda y, a: gammainc(a, 1 / y)),
     ),
     "beta": Family(
-        lambda y, a, b: xlog1py(b - 1, -y) + xlogy(a - 1, y) - betaln(a, b), (0.0, 1.0),
+        lambda y, a, b: xlog1py(b - 1, -y) + xlogy(a - 1, y) - betaln(a, b), (0.0, 1.0), more=dict(
+            cdf=lambda y, a, b: betainc(a, b, y), sf=lambda y, a, b: betainc(b, a, 1 - y),
+        ),
     ),
-    "t": Family(_t_density),
-    "f": Family(_f_density, _positive),
+    "t": Family(_t_density, more=_symmetric(cdf=lambda y, df: stdtr(df, y))),
+    "f": Family(
+        _f_density, _positive, more=dict(
+            cdf=lambda y, m, n: betainc(0.5 * m, 0.5 * n, m / (m + n / y)),
+            sf=lambda y, m, n: betainc(0.5 * n, 0.5 * m, n / (n + m * y)),
+        ),
+    ),
     "truncnorm": Family(
         lambda y, a, b: -0.5 * y * y - _HALF_LOG_TAU - _log_mass(a, b),
         (lambda a, b: a, lambda a, b: b), lambda a, b: a < b, dict(
@@ -288,10 +316,14 @@ def _chance(*shapes: Any) -> Any:
 DISCRETE: dict[str, Family] = {
     "poisson": Family(
         lambda k, mu: xlogy(k, mu) - gammaln(k + 1) - mu, _positive, lambda mu: mu >= 0,
+        dict(cdf=lambda k, mu: gammaincc(k + 1, mu), sf=lambda k, mu: gammainc(k + 1, mu)),
     ),
     "binom": Family(
         lambda k, n, p: -np.log1p(n) - betaln(n - k + 1, k + 1) + xlogy(k, p) + xlog1py(n - k, -p),
-        (0.0, lambda n, p: n), lambda n, p: _and((n >= 0) & (n == np.floor(n)), _chance(p)),
+        (0.0, lambda n, p: n), lambda n, p: _and((n >= 0) & (n == np.floor(n)), _chance(p)), dict(
+            cdf=lambda k, n, p: betainc(n - k, k + 1, 1 - p),
+            sf=lambda k, n, p: betainc(k + 1, n - k, p),
+        ),
     ),
     "bernoulli": Family(lambda k, p: xlogy(k, p) + xlog1py(1 - k, -p), (0.0, 1.0), _chance),
     "geom": Family(
@@ -302,7 +334,9 @@ DISCRETE: dict[str, Family] = {
     ),
     "nbinom": Family(
         lambda k, n, p: xlog1py(k, -p) + n * np.log(p) - np.log(k + n) - betaln(n, k + 1),
-        _positive, lambda n, p: _and(n > 0, (p > 0) & (p <= 1)),
+        _positive, lambda n, p: _and(n > 0, (p > 0) & (p <= 1)), dict(
+            cdf=lambda k, n, p: betainc(n, k + 1, p), sf=lambda k, n, p: betainc(k + 1, n, 1 - p),
+        ),
     ),
 }  # fmt: skip
 
@@ -326,8 +360,7 @@ def _formula(family: Family, name: str, label: str) -> Formula:
         return functools.partial(_log_of, more[name[3:]], contrary)
     raise fail(
         UnsupportedError,
-        f"{label}.{name} is not supported while tracing: it needs a function (an incomplete gamma "
-        "or beta function) that is missing",
+        f"{label}.{name} is not supported while tracing: it has no closed form here",
     )
 
 
@@ -423,13 +456,15 @@ def discrete(dist: Any, name: str, k: Any, args: Any, kwargs: Any) -> Any:
         )
     formula = _formula(family, name, label)
     shapes, loc, _ = _arguments(dist, args, kwargs)
-    k = where(family.allowed(shapes), number(k) - loc, nan)
+    allowed, k = family.allowed(shapes), number(k) - loc
     low, high = family.ends(shapes)
     if name in ("cdf", "sf", "logcdf", "logsf"):
         k = np.floor(k)
-        return _beyond(name, formula(k, *shapes), k + 1, low, high + 1)
+        value = _beyond(name, formula(k, *shapes), k + 1, low, high + 1)
+        return where(allowed, value, nan)
     outside = (k != np.floor(k)) & (k == k) | _outside(k, low, high)
-    return where(outside, -inf if name in _LOGARITHMS else 0.0, formula(k, *shapes))
+    value = where(outside, -inf if name in _LOGARITHMS else 0.0, formula(k, *shapes))
+    return where(allowed, value, nan)
 
 
 def method(kind: Formula, name: str) -> Formula:

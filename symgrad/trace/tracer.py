@@ -246,7 +246,8 @@ def _variadic(name: str) -> Callable[..., Any]:
 for _name in (
     "sum", "mean", "max", "min", "prod", "var", "std", "any", "all", "argmax", "argmin", "ptp",
     "cumsum", "cumprod", "clip", "round", "trace", "diagonal", "swapaxes", "squeeze", "ravel",
-    "take", "repeat", "dot", "copy", "astype", "flatten", "nonzero", "sort", "argsort",
+    "take", "repeat", "dot", "copy", "astype", "flatten", "nonzero", "argsort",
+    "argpartition", "searchsorted",
 ):  # fmt: skip
     setattr(Tracer, _name, _method(_name))
 for _name in dir(np.ndarray):  # the others are refused by name
@@ -369,6 +370,16 @@ class ArrayTracer(Tracer):
                 "make the array with dtype=float",
             )
         return ufuncs.convert(value, self.expr.dtype)
+
+    def sort(self, axis: int = -1, kind: Any = None, order: Any = None, **options: Any) -> None:
+        """In place, as of every array."""
+        ordered = SUPPORTED["sort"](self, axis, kind, order, **options)
+        self.assign(ordered.expr, "x.sort()")
+
+    def partition(self, kth: Any, axis: int = -1, kind: str = "introselect") -> None:
+        """In place."""
+        ordered = SUPPORTED["partition"](self, kth, axis, kind)
+        self.assign(ordered.expr, "x.partition()")
 
 
 class ZeroTracer(ScalarTracer):

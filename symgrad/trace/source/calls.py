@@ -16,7 +16,9 @@ from typing import Any
 
 import numpy as np
 
+from symgrad.errors import TraceError
 from symgrad.trace import journal
+from symgrad.trace.handle import blame
 from symgrad.trace.known import CHANGING, VIEWS, give, is_traced, knowns, own_all, plain
 from symgrad.trace.source import library
 from symgrad.trace.source.clones import RUNTIME, clone, package_of
@@ -49,15 +51,19 @@ def instead_of(*functions: Any) -> Callable[..., Any]:
 def call(f: Any, /, *args: Any, **kwargs: Any) -> Any:
     """``f(*args, **kwargs)`` in a traced function."""
     cls = type(f)
-    if cls is np.ufunc:
-        for a in args:
-            if type(a) in _LISTS and is_traced(a):
-                return SUPPORTED["ufunc"](f, "__call__", args, kwargs)
-        return own_all(f(*args, **kwargs))
-    handler = _HANDLERS.get(cls)
-    if handler is None:
-        handler = _handler(cls)
-    return handler(f, args, kwargs)
+    try:
+        if cls is np.ufunc:
+            for a in args:
+                if type(a) in _LISTS and is_traced(a):
+                    return SUPPORTED["ufunc"](f, "__call__", args, kwargs)
+            return own_all(f(*args, **kwargs))
+        handler = _HANDLERS.get(cls)
+        if handler is None:
+            handler = _handler(cls)
+        return handler(f, args, kwargs)
+    except TraceError as error:
+        blame(error, (args, kwargs))
+        raise
 
 
 _LISTS = (list, tuple)

@@ -378,16 +378,6 @@ class ArrayTracer(Tracer):
             )
         return ufuncs.convert(value, self.expr.dtype)
 
-    def sort(self, axis: int = -1, kind: Any = None, order: Any = None, **options: Any) -> None:
-        """In place, as of every array."""
-        ordered = SUPPORTED["sort"](self, axis, kind, order, **options)
-        self.assign(ordered.expr, "x.sort()")
-
-    def partition(self, kth: Any, axis: int = -1, kind: str = "introselect") -> None:
-        """In place."""
-        ordered = SUPPORTED["partition"](self, kth, axis, kind)
-        self.assign(ordered.expr, "x.partition()")
-
 
 class ZeroTracer(ScalarTracer):
     """A traced array of rank zero: unlike a number, it can be changed in place under all its names.

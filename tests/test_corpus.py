@@ -102,7 +102,7 @@ def test_what_is_wrong_is_called_wrong(monkeypatch):
             self.other = other
 
         def __call__(self, x):
-            traced = type(x).__module__.startswith("symgrad")
+            traced = hasattr(x, "expr")
             return self.other(x) if traced else np.sum(x**2)
 
     def wrong_value(x):

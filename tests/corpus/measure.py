@@ -193,7 +193,7 @@ def elsewhere(group: str, entry: Entry) -> list[Entry]:
     """The entry at other arguments, where it may decide otherwise than where it was traced."""
     moves: list[Callable[[Any], Any]] = [lambda x: 1.07 * x + 0.031]
     if group == "branchy":
-        moves += [lambda x: -x, lambda x: np.ascontiguousarray(np.flip(x)) * 1.3]
+        moves += [lambda x: -x, lambda x: np.flip(x).copy() * 1.3]
     found = []
     for move in moves:
         args = list(entry.args)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 from typing import Any
 
-from symgrad.trace.source.blocks import Blocks, invoke, leaves, name
+from symgrad.trace.source.blocks import Blocks, invoke, leaves, load, name
 
 # Calls of these look at the frame they stand in.
 _LEFT_ALONE = frozenset({"super", "locals", "globals", "vars", "dir", "exec", "eval"})

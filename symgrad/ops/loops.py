@@ -413,14 +413,14 @@ def _with_residuals(back: Loop, loop: Loop) -> None:
     read.update(o for o in outs if o not in after)
     handed_through = {a: start for start, a, new in loop.carry if new is a}
     shared = [a for _, a in loop.consts] + list(handed_through)
-    stored = chosen([n for n in nodes if n in read], shared, [a for _, a in loop.xs])
-    new = {a: out for _, a, out in loop.carry}
     start = {a: value for value, a, _ in loop.carry}
     # The carry of a round is what the round before has left: one of the two arrays is enough.
-    follows = {
-        a: new[a] for a in stored if a in new and new[a] in stored
-        and not (loop.reverse and loop.count is not None)
-    }  # fmt: skip
+    following = {a: new for _, a, new in loop.carry if new is not a}
+    if loop.reverse and loop.count is not None:
+        following = {}
+    rows = [a for _, a in loop.xs]
+    stored = chosen([n for n in nodes if n in read], shared, rows, following)
+    follows = {a: following[a] for a in stored if following.get(a) in stored}
     kept = [node for node in stored if node not in follows]
     place = {y: k for k, y in enumerate(loop.ys)}
     forward = replace(loop, ys=list(loop.ys))

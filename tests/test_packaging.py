@@ -39,6 +39,7 @@ LAYERS = [
     ["generate"],
     ["interop"],
     ["compiled"],
+    ["dispatcher"],
     ["transform"],
     ["derivatives", "batching", "control"],
     ["check", "sparse"],
@@ -49,7 +50,7 @@ LEVEL = {part: level for level, row in enumerate(LAYERS) for part in row}
 # Packages that are imported where they are used, so that `import symgrad` stays light or works
 # without them. So are LATE ones: compiled functions need cffi, their C Jinja, and a process that
 # finds its functions in the cache generates no C.
-LATE = ("symgrad.compiled.", "symgrad.generate.", "symgrad.interop.")
+LATE = ("symgrad.compiled.", "symgrad.dispatcher.", "symgrad.generate.", "symgrad.interop.")
 LAZY = {"inspect": "sympy", "sparse": "scipy", "interop": "scipy", "runtime": "scipy"}
 OPTIONAL = {"scipy"}
 

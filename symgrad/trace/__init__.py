@@ -8,6 +8,7 @@ from symgrad.trace import (  # noqa: F401  (fill SUPPORTED)
     products_api,
     search_api,
     shapes_api,
+    sorting_api,
 )
 from symgrad.trace.handle import as_expr
 from symgrad.trace.numpy_api import supported_names

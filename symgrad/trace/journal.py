@@ -7,16 +7,20 @@ another Expr, known arrays whose elements change, lists, dicts and attributes.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import collections
+from typing import Any
 
 import numpy as np
 
+from symgrad.expr.node import Expr, array, const
 from symgrad.trace.state import CURRENT
 
-if TYPE_CHECKING:
-    from symgrad.expr.node import Expr
-
 _SLOTS = ("_base", "_derive", "_group", "_value")
+
+
+def constant(value: np.ndarray) -> Expr:
+    """A plain array as an Expr."""
+    return array(value) if value.ndim else const(value[()], value.dtype.name)
 
 
 class State:
@@ -39,6 +43,10 @@ class State:
         else:
             handle.expr = self.expr
 
+    def value(self) -> Expr:
+        """What the handle held."""
+        return self.expr if self.content is None else constant(self.content)
+
 
 class Journal:
     """The first state of everything that was changed since it was opened."""
@@ -48,6 +56,28 @@ class Journal:
         self.handles: dict[int, tuple[Any, State]] = {}
         self.containers: dict[int, tuple[Any, Any]] = {}  # lists and dicts: a copy
         self.attributes: dict[tuple[int, str], tuple[Any, Any]] = {}
+
+    def undo(self) -> None:
+        """Have everything as it was when the journal was opened."""
+        for handle, state in self.handles.values():
+            state.restore(handle)
+        for container, old in self.containers.values():
+            if isinstance(container, list):
+                container[:] = old
+            else:
+                container.clear()
+                (container.extend if isinstance(container, collections.deque)
+                 else container.update)(old)  # fmt: skip
+        for (_, name), (owner, old) in self.attributes.items():
+            if old is MISSING:
+                delattr(owner, name)
+            else:
+                setattr(owner, name, old)
+
+    def forget(self) -> None:
+        """Let go of everything: known arrays count who holds them."""
+        for changes in (self.handles, self.containers, self.attributes):
+            changes.clear()  # type: ignore[attr-defined]
 
     def note(self, handle: Any) -> None:
         if id(handle) not in self.handles:
@@ -86,6 +116,16 @@ def note_container(container: Any) -> None:
     journal = CURRENT.get().journal
     if journal is not None and id(container) not in journal.containers:
         journal.containers[id(container)] = (container, container.copy())
+
+
+MISSING = object()  # an attribute that was not there
+
+
+def note_attribute(owner: Any, name: str) -> None:
+    """An attribute is about to be set."""
+    journal = CURRENT.get().journal
+    if journal is not None and (id(owner), name) not in journal.attributes:
+        journal.attributes[id(owner), name] = owner, getattr(owner, name, MISSING)
 
 
 def is_open() -> bool:

@@ -33,7 +33,8 @@ def make(value: np.ndarray, group: list[weakref.ref[Any]] | None = None) -> Any:
     """The known array of a plain one that nobody else holds; `group` is that of its base."""
     known = _new(Known if value.ndim else KnownZero)
     known._value = value
-    known.owner = CURRENT.get()
+    known.owner = trace = CURRENT.get()
+    known.born = trace.journal
     known.is_argument = False
     known._base = known._derive = None
     known._group = [] if group is None else group

@@ -20,6 +20,7 @@ from symgrad.expr.node import FLOATS, Expr, bind, const
 from symgrad.ops.linear import broadcast_to, reshape, sum_
 from symgrad.trace import indexing, ufuncs
 from symgrad.trace.handle import as_expr, contains_tracer
+from symgrad.trace.known import is_traced
 from symgrad.trace.registry import as_float, axes_of, keep, to
 from symgrad.trace.state import fail
 from symgrad.trace.tracer import Tracer, weak_operand, wrap
@@ -53,7 +54,7 @@ def logsumexp(a: Any, axis: Any = None, b: Any = None, keepdims: bool = False) -
         result = const(-np.inf, x.dtype, rest)
     elif weights is None:
         result = bind("logsumexp", x, attrs=(axes,))
-    elif not isinstance(b, Tracer) and not contains_tracer(b) and np.all(np.asarray(b) >= 0):
+    elif not is_traced(b) and np.all(np.asarray(b) >= 0):
         result = bind("logsumexp", x + bind("log", weights), attrs=(axes,))
     else:
         result = _weighted(x, weights, axes)

@@ -17,12 +17,13 @@ from symgrad.errors import ShapeError, UnsupportedError
 from symgrad.expr.node import Expr, array, bind, const
 from symgrad.ops.einsum import einsum
 from symgrad.ops.linear import broadcast_to, gather, permute, reshape, slice_
-from symgrad.trace.handle import as_expr, contains_tracer
+from symgrad.trace.handle import as_expr
+from symgrad.trace.known import is_traced
 from symgrad.trace.registry import to
 from symgrad.trace.scipy_api import give
 from symgrad.trace.search_api import search
 from symgrad.trace.state import fail
-from symgrad.trace.tracer import Tracer, wrap
+from symgrad.trace.tracer import wrap
 
 
 @dataclass(frozen=True)
@@ -176,7 +177,7 @@ def _with_ext(t: Any, c: Any, k: int, x: Any, nu: int, ext: Any) -> Any:
 
 
 def _is_traced(x: Any) -> bool:
-    return isinstance(x, (Tracer, Expr)) or contains_tracer(x)
+    return isinstance(x, Expr) or is_traced(x)
 
 
 _STEPS = ("nearest", "nearest-up", "previous", "next", "zero")

@@ -21,6 +21,11 @@ def is_sparse(x: Any) -> bool:
     return any(c.__module__ == "scipy.sparse._base" for c in type(x).__mro__)
 
 
+def is_matrix(x: Any) -> bool:
+    """Whether a sparse object is one of the matrices, whose ``*`` is the product of matrices."""
+    return any(c.__module__ == "scipy.sparse._matrix" for c in type(x).__mro__)
+
+
 def dot(self: Any, other: Any) -> Any:
     """The sparse matrix times a vector or a matrix."""
     return give(_product(self, as_expr(other)), other)

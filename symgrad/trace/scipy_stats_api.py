@@ -18,11 +18,12 @@ import numpy as np
 from symgrad.errors import ShapeError, UnsupportedError
 from symgrad.expr.node import bind
 from symgrad.trace import ufuncs
-from symgrad.trace.handle import as_expr, contains_tracer
+from symgrad.trace.handle import as_expr
+from symgrad.trace.known import is_traced
 from symgrad.trace.registry import to
 from symgrad.trace.scipy_api import give, solve_triangular
 from symgrad.trace.state import fail
-from symgrad.trace.tracer import Tracer, wrap
+from symgrad.trace.tracer import wrap
 
 inf, nan = math.inf, math.nan
 Formula = Callable[..., Any]
@@ -30,7 +31,7 @@ Formula = Callable[..., Any]
 
 def number(x: Any) -> Any:
     """An argument as float64: a tracer, or a NumPy scalar or array."""
-    if isinstance(x, Tracer) or contains_tracer(x):
+    if is_traced(x):
         return wrap(to(as_expr(x), "float64"))
     return np.asarray(x, float)[()]
 
@@ -450,6 +451,16 @@ def frozen(name: str) -> Formula:
     return call
 
 
+def zscore(a: Any, axis: Any = 0, ddof: int = 0, nan_policy: str = "propagate") -> Any:
+    """Differences from the mean in standard deviations."""
+    x = number(a)
+    if nan_policy != "propagate":
+        raise fail(UnsupportedError, f"scipy.stats.zscore: nan_policy={nan_policy!r} is not traced")
+    return (x - np.mean(x, axis=axis, keepdims=True)) / np.std(
+        x, axis=axis, ddof=ddof, keepdims=True
+    )
+
+
 # ---- the multivariate normal distribution ----------------------------------------------------
 
 
@@ -525,6 +536,7 @@ NAMES: dict[str, Formula] = {
     **{f"{_OF_BOTH}rv_frozen.{n}": frozen(n) for n in (*_BOTH, "ppf", "isf")},
     **{f"{_OF_BOTH}rv_continuous_frozen.{n}": frozen(n) for n in ("pdf", "logpdf")},
     **{f"{_OF_BOTH}rv_discrete_frozen.{n}": frozen(n) for n in ("pmf", "logpmf")},
+    "scipy.stats.zscore": zscore,
     "scipy.stats._multivariate.multivariate_normal_frozen.logpdf": _frozen_logpdf,
     "scipy.stats._multivariate.multivariate_normal_frozen.pdf": _frozen_pdf,
     "scipy.stats._multivariate.multivariate_normal_gen.__call__": multivariate_normal,

@@ -92,6 +92,8 @@ def advice_for(f: Any) -> str:
     owner = getattr(f, "__self__", None)
     name = getattr(f, "__name__", type(f).__name__)
     module = getattr(f, "__module__", None) or type(f).__module__ or ""
+    if name == "__init__":  # of a class
+        name = getattr(f, "__qualname__", name).split(".")[-2]
     if isinstance(f, np.ufunc):
         module = "numpy" if getattr(np, name, None) is f else "scipy.special"
     public = ".".join(p for p in module.split(".") if not p.startswith("_"))

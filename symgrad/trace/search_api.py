@@ -11,11 +11,11 @@ from symgrad.errors import ShapeError, UnsupportedError
 from symgrad.expr.node import ARRAY, FLOATS, Expr, array, bind, const
 from symgrad.ops.linear import broadcast_to, concat, gather, reshape, sum_
 from symgrad.trace import ufuncs
-from symgrad.trace.handle import as_expr, contains_tracer
+from symgrad.trace.handle import as_expr
 from symgrad.trace.indexing import part
+from symgrad.trace.known import is_traced
 from symgrad.trace.registry import implements, to
 from symgrad.trace.state import fail
-from symgrad.trace.tracer import Tracer
 
 
 def search(knots: Expr, x: Expr, right: bool) -> Expr:
@@ -91,7 +91,7 @@ def searchsorted(a: Any, v: Any, side: str = "left", sorter: Any = None) -> Expr
 @implements("digitize")
 def digitize(x: Any, bins: Any, right: bool = False) -> Expr:
     """For bins that rise, or plain ones that fall."""
-    if not isinstance(bins, Tracer) and not contains_tracer(bins):
+    if not is_traced(bins):
         edges = np.asarray(bins)
         if edges.ndim == 1 and edges.size > 1 and edges[0] > edges[-1]:
             found = searchsorted.__wrapped__(edges[::-1], x, "left" if right else "right")
@@ -137,16 +137,16 @@ def interp(
     x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None, period: Any = None
 ) -> Expr:
     """Piecewise linear interpolation; `xp` must rise, which is checked of plain numbers alone."""
-    traced = isinstance(xp, Tracer) or contains_tracer(xp)
+    traced = is_traced(xp)
     at, values = to(as_expr(x), "float64"), to(as_expr(fp), "float64")
-    places = as_expr(xp) if traced else array(np.atleast_1d(np.asarray(xp, float)))
+    places = as_expr(xp) if traced else array(np.atleast_1d(np.array(xp, float)))
     places = to(places, "float64")
     if places.ndim != 1 or places.size == 0:
         raise fail(ShapeError, "np.interp: xp must have one axis and at least one element")
     if values.shape != places.shape:
         raise fail(ShapeError, f"np.interp: xp has shape {places.shape}, fp {values.shape}")
     if period is not None:
-        if traced or isinstance(period, Tracer):
+        if traced or is_traced(period):
             raise fail(UnsupportedError, "np.interp: with a period xp and it must be plain")
         at, places, values = _periodic(at, np.asarray(xp, float), values, float(period))
         left = right = None
@@ -155,7 +155,7 @@ def interp(
         reshape(_along(values, k, 1), ()) if end is None else to(as_expr(end), "float64")
         for end, k in ((left, 0), (right, n - 1))
     )
-    plain = not traced and not (isinstance(fp, Tracer) or contains_tracer(fp))
+    plain = not traced and not is_traced(fp)
     inside = _inside(at, places, values, plain and bool(np.isfinite(fp).all()))
     first, last = (broadcast_to(reshape(_along(places, k, 1), ()), at.shape) for k in (0, n - 1))
     result = bind("select", bind("less", at, first), broadcast_to(low, at.shape), inside)

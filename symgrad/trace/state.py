@@ -22,7 +22,8 @@ class Trace:
     """One running (or finished) call of a user function with tracers."""
 
     __slots__ = (
-        "active", "blocks", "fill", "journal", "name", "parent", "poison", "shared", "stored",
+        "active", "blocks", "fill", "growing", "journal", "name", "parent", "poison", "shared",
+        "stored", "symbols", "unlike",
     )  # fmt: skip
 
     def __init__(self, name: str, parent: Trace | None, fill: int = 0) -> None:
@@ -32,6 +33,11 @@ class Trace:
         self.poison: SymgradError | None = None
         # What is changed in place is told to it, while a side of a branch runs; see `journal`.
         self.journal: Any = None if parent is None else parent.journal
+        # See `source.loops`: what stands for values of one round, lists that grow in the round that
+        # is being traced, and why that round cannot stand for all.
+        self.symbols: list[Any] = []
+        self.growing: list[list[Any]] = []
+        self.unlike: str | None = None
         # See `plain`: memory of plain arrays that was changed; what of it lives on; changed arrays
         # that were stored elsewhere than in a variable; and whether other numbers are put there.
         self.blocks: list[Any] = []

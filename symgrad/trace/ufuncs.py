@@ -51,6 +51,8 @@ def kind(value: Operand) -> Any:
 @functools.lru_cache(maxsize=4096)
 def _loop(ufunc: np.ufunc, kinds: tuple[Any, ...], out: str | None) -> tuple[str, ...]:
     asked = {"signature": (*(None,) * ufunc.nin, *(DT[out],) * ufunc.nout)} if out else {}
+    if set(kinds) == {int} and ufunc.__name__ in _COMPARISONS:  # NumPy has objects there
+        kinds = (DT["int64"],) * 2
     return tuple(d.name for d in ufunc.resolve_dtypes((*kinds, *(None,) * ufunc.nout), **asked))
 
 
@@ -381,7 +383,6 @@ FORMULAS: dict[str, Callable[..., Any]] = {
     "exprel": _exprel,
     "boxcox": lambda x, power: _boxcox(bind("log", x), power),
     "boxcox1p": lambda x, power: _boxcox(bind("log1p", x), power),
-    "cosm1": lambda x: -2 * bind("square", bind("sin", 0.5 * x)),
     "exp10": lambda x: bind("power", _like(10, x), x),
 }
 FORMULA_NAMES.update(FORMULAS)

@@ -1,6 +1,13 @@
 """The user's function by its source: rewritten, so that what no protocol shows can be traced."""
 
-from symgrad.trace.source import items, numpy_api, python_api  # noqa: F401  (fill the tables)
+from symgrad.trace.source import (  # noqa: F401  (fill the tables)
+    handed,
+    items,
+    loops,
+    numpy_api,
+    python_api,
+    walks,
+)
 from symgrad.trace.source.calls import start
 from symgrad.trace.source.clones import clone, names_read
 

@@ -69,8 +69,7 @@ def _cheapest(
         if n in free:
             continue
         needed, again = 2 * k, 2 * k + 1
-        keep = 1 if n in cheap else _KEEP * _bytes(n)
-        cut.edge(needed, again, _NEVER if n.dtype == TUPLE else keep)
+        cut.edge(needed, again, 1 if n in cheap else _keeping(n))
         cut.edge(again, end, _NEVER if _is_argument(n) else 1 + _FLOP * flops(n, seen))
         for a in dict.fromkeys(n.args):
             if a in number and a not in free:
@@ -87,8 +86,9 @@ def _is_argument(node: Expr) -> bool:
     return "position" in node.op.attr_names and not node.args
 
 
-def _bytes(node: Expr) -> int:
-    return node.size * np.dtype(node.dtype).itemsize
+def _keeping(node: Expr) -> int:
+    """What it costs to keep a node; several results are kept one by one."""
+    return _NEVER if node.dtype == TUPLE else _KEEP * node.size * np.dtype(node.dtype).itemsize
 
 
 class _Cut:

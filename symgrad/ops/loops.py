@@ -21,12 +21,12 @@ import numpy as np
 
 from symgrad.errors import DifferentiationError, at_user_line
 from symgrad.expr.evaluate import evaluate
-from symgrad.expr.node import FLOATS, Expr, bind, const
+from symgrad.expr.node import FLOATS, Expr, array, bind, const, is_const
 from symgrad.expr.op import Kind
 from symgrad.expr.walk import depends_on, substitute, toposort
 from symgrad.ops.body import Body, fresh, items, scan, while_loop
 from symgrad.ops.elementwise import join
-from symgrad.ops.linear import broadcast_to, concat, lead, permute, reshape, slice_
+from symgrad.ops.linear import broadcast, broadcast_to, concat, lead, permute, reshape, slice_
 from symgrad.ops.residuals import chosen
 
 Maybe = Expr | None
@@ -413,14 +413,14 @@ def _with_residuals(back: Loop, loop: Loop) -> None:
     read.update(o for o in outs if o not in after)
     handed_through = {a: start for start, a, new in loop.carry if new is a}
     shared = [a for _, a in loop.consts] + list(handed_through)
-    stored = chosen([n for n in nodes if n in read], shared, [a for _, a in loop.xs])
-    new = {a: out for _, a, out in loop.carry}
     start = {a: value for value, a, _ in loop.carry}
     # The carry of a round is what the round before has left: one of the two arrays is enough.
-    follows = {
-        a: new[a] for a in stored if a in new and new[a] in stored
-        and not (loop.reverse and loop.count is not None)
-    }  # fmt: skip
+    following = {a: new for _, a, new in loop.carry if new is not a}
+    if loop.reverse and loop.count is not None:
+        following = {}
+    rows = [a for _, a in loop.xs]
+    stored = chosen([n for n in nodes if n in read], shared, rows, following)
+    follows = {a: following[a] for a in stored if following.get(a) in stored}
     kept = [node for node in stored if node not in follows]
     place = {y: k for k, y in enumerate(loop.ys)}
     forward = replace(loop, ys=list(loop.ys))
@@ -574,6 +574,9 @@ def support(node: Expr, position: int, supports: Sequence[Maybe], calculus: Any)
         and not _skips(loop, is_ys)
     ):
         return None
+    known = _simulated(loop, position, is_ys, supports, flags, found)
+    if known is not None:
+        return None if is_const(known, True) else known
     new = loop.copy()
     new.ys = []
     slot = None
@@ -589,6 +592,73 @@ def support(node: Expr, position: int, supports: Sequence[Maybe], calculus: Any)
         return new.results()[2][0]
     assert slot is not None
     return new.results()[0][slot]
+
+
+_MOST_SIMULATED = 64
+
+
+def _simulated(
+    loop: Loop,
+    position: int,
+    is_ys: bool,
+    supports: Sequence[Maybe],
+    flags: Sequence[Expr],
+    found: Sequence[Maybe],
+) -> Maybe:
+    """The support of a result where only the rounds decide; None if data or rows of xs do.
+
+    After a few rounds it is the same in all that follow.
+    """
+    first, n = len(loop.consts), len(loop.carry)
+    given = [s for s in supports[: first + n] if s is not None]
+    makes = [f for f in found if f is not None]
+    sources = {m for m in toposort([*given, *makes]) if not m.args}
+    if any(_is_variable(m) or "number" in m.op.attr_names for m in sources - set(flags)) or any(
+        s is not None for s in supports[first + n :]
+    ) or loop.length is None or _skips(loop, True):  # fmt: skip
+        return None
+    like = loop.arguments
+    starts = evaluate([_everywhere(s, a) for s, a in zip(supports, like, strict=True)], {})
+    state = dict(zip(flags, starts, strict=True))
+    outs = [_everywhere(f, o) for f, o in zip(found, loop.outs, strict=True)]
+    rows: list[np.ndarray] = []
+    for _ in range(min(loop.length, _MOST_SIMULATED)):
+        made = evaluate(outs, state)
+        rows.append(made[position])
+        after = state | dict(zip(flags[first:], made[:n], strict=False))
+        if all(np.array_equal(after[f], state[f]) for f in flags):
+            break
+        state = after
+    else:
+        if loop.length > _MOST_SIMULATED:
+            return None
+    if not is_ys:
+        return _constant(state[flags[first + position]])
+    if not rows:
+        return const(True, "bool", (0, *loop.outs[position].shape))
+    rest = loop.length - len(rows)
+    last = _constant(rows[-1])
+    parts = [broadcast(last, (rest + 1, *last.shape), tuple(range(1, last.ndim + 1)))]
+    if len(rows) > 1:
+        parts.insert(0, _constant(np.stack(rows[:-1])))
+    if all(is_const(p, True) for p in parts):
+        return const(True, "bool", (loop.length, *last.shape))
+    if loop.reverse:  # row t is of round t
+        order = tuple(range(1, parts[0].ndim))
+        parts = [_flipped(p, order) for p in reversed(parts)]
+    return concat(parts, 0)
+
+
+def _flipped(x: Expr, rest: Sequence[int]) -> Expr:
+    starts = (x.shape[0] - 1, *[0] * len(rest))
+    return slice_(x, starts, x.shape, (-1, *[1] * len(rest)))
+
+
+def _constant(value: np.ndarray) -> Expr:
+    """A bool array as a node."""
+    if value.all() or not value.any():
+        return const(bool(value.all()), "bool", value.shape)
+    return array(value)
 
 
 def _skips(loop: Loop, is_ys: bool) -> bool:

@@ -7,7 +7,8 @@ from typing import Any
 
 from symgrad.captures.code import Seen
 from symgrad.captures.lift import Place, lift_of, reach_of
-from symgrad.captures.walk import State, state_of
+from symgrad.captures.state import State
+from symgrad.captures.walk import state_of
 
 __all__ = ["Captures", "State"]
 
@@ -45,7 +46,7 @@ class Captures:
 
     def _passing(self, state: State) -> State:
         """The state with large arrays and changing floats passed, where that can be."""
-        reach = reach_of(next((v for v in self.roots if callable(v)), None))
+        reach = reach_of(next((v for v in self.roots if callable(v)), None), self._seen)
         for place, value in reach.floats.items():
             before = self._floats.setdefault(place, value)
             if before is not value and repr(before) != repr(value):

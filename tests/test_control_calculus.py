@@ -465,3 +465,64 @@ def test_text_is_the_same_in_every_process():
 
     texts = {run(seed) for seed in ("0", "1", "77")}
     assert len(texts) == 1 and "scan of 5 rounds" in texts.pop()
+
+
+# ---- zeros that loops leave ---------------------------------------------------------------------
+
+
+def rooted(x):
+    """√x goes into a loop whose rounds read it where a decision says so."""
+    return np.sqrt(x)
+
+
+def reads_some(xs, on):
+    rows = sg.scan(
+        lambda s, r: (s + sg.cond(r[1] > 0, lambda v: v * 2.0, lambda v: 0.0, r[0]), None),
+        0.0,
+        np.stack([rooted(xs), on], axis=1),
+    )
+    return rows[0]
+
+
+def reads_none(x, n):
+    """The root is shared by rounds of which there may be none."""
+    root = np.sqrt(x)
+    return sg.fori_loop(0, n, lambda i, s: s + root, 1.0, max_steps=4)
+
+
+def starts_late(xs):
+    """Row 0 is read by no later round: the cotangent of its root is zero by structure."""
+    roots = np.sqrt(xs)
+    ys = sg.scan(lambda s, r: (r, s), 0.0, roots)[1]
+    return ys[1]
+
+
+def evaluated(f, *args):
+    return sg.trace(f, *args).simplify().evaluate(*args)
+
+
+def test_what_no_round_reads_has_derivative_zero():
+    xs, on = np.array([4.0, 0.0, 9.0]), np.array([1.0, 0.0, 1.0])
+    want = [0.5, 0, 1 / 3]
+    np.testing.assert_allclose(evaluated(sg.grad(reads_some), xs, on), want)
+    np.testing.assert_allclose(evaluated(sg.jacfwd(reads_some), xs, on), want)
+    second = evaluated(sg.hessian(reads_some), xs, on)
+    np.testing.assert_allclose(second, np.diag([-1 / 16, 0, -1 / 54]), atol=1e-15)
+    for mode in (sg.grad, sg.jacfwd):
+        assert evaluated(mode(reads_none), 0.0, 0) == 0
+        assert evaluated(mode(reads_none), 4.0, 2) == 0.5
+        np.testing.assert_array_equal(
+            evaluated(mode(starts_late), np.array([4.0, 0.0, 0.0])), [0.25, 0, 0]
+        )
+
+
+def test_an_unread_round_may_divide_by_zero():
+    """Rounds behind the one that is read have infinite values and derivatives."""
+
+    def f(x):
+        return sg.scan(lambda s, r: (1.0 / (s - r) * x, s * x), x, np.array([0.0, 1.0, 2.0]))[1][0]
+
+    for order, want in ((sg.grad, 2.0), (sg.jacfwd, 2.0)):
+        assert evaluated(order(f), 1.0) == want
+    assert evaluated(sg.grad(sg.grad(f)), 1.0) == 2.0
+    assert evaluated(sg.hessian(f), 1.0) == 2.0

@@ -10,7 +10,7 @@ from symgrad.expr.node import CONST, TUPLE, Expr, arg, const, const_value, is_co
 from symgrad.expr.op import Kind, Moves
 from symgrad.expr.walk import depends_on, substitute, toposort
 from symgrad.ops.linear import broadcast, concat, reshape, slice_
-from symgrad.ops.loops import Loop
+from symgrad.ops.loop import Loop
 
 
 class Rounds:

@@ -4,6 +4,15 @@ import symgrad.ops  # noqa: F401  (fills the table of ops)
 from symgrad import random
 from symgrad.batching import vmap
 from symgrad.check import check_grads
+from symgrad.control import (
+    checkpoint,
+    cond,
+    fori_loop,
+    map,  # noqa: A004
+    scan,
+    switch,
+    while_loop,
+)
 from symgrad.derivatives import (
     grad,
     hessian,
@@ -28,8 +37,9 @@ from symgrad.transform import (
 from symgrad.version import __version__
 
 __all__ = [
-    "Spec", "__version__", "bool_", "check_grads", "compile", "f32", "f64", "grad", "hessian",
-    "hvp", "i32", "i64", "jacfwd", "jacobian", "jacrev", "jit", "jvp", "log_softmax", "logsumexp",
-    "random", "softmax", "solve_triangular", "sparse_hessian", "sparse_jacobian", "stop_gradient",
-    "take", "trace", "value_and_grad", "vjp", "vmap", "where",
+    "Spec", "__version__", "bool_", "check_grads", "checkpoint", "compile", "cond", "f32", "f64",
+    "fori_loop", "grad", "hessian", "hvp", "i32", "i64", "jacfwd", "jacobian", "jacrev", "jit",
+    "jvp", "log_softmax", "logsumexp", "map", "random", "scan", "softmax", "solve_triangular",
+    "sparse_hessian", "sparse_jacobian", "stop_gradient", "switch", "take", "trace",
+    "value_and_grad", "vjp", "vmap", "where", "while_loop",
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Compiled: a graph with its C, loaded and ready to be called; Dispatcher: many of them."""
+"""Compiled: a graph with its C, loaded and ready to be called."""
 
 from __future__ import annotations
 
@@ -7,42 +7,34 @@ import functools
 import inspect as python_inspect
 import os
 import threading
-import types
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from symgrad.boundary import ArrayType, check_call
-from symgrad.captures import Captures, State
 from symgrad.errors import (
     CompilerNotFoundError,
     DtypeError,
     MutationError,
     ShapeError,
     StructureError,
-    SymgradWarning,
     UnusableCompilerError,
-    warn,
 )
 from symgrad.expr.node import FLOATS, Expr
 from symgrad.expr.walk import substitute
-from symgrad.fixed import NotFixed
-from symgrad.forks import ForkSafeLock
 from symgrad.graph import Graph
 from symgrad.names import safe_path
 from symgrad.ops import OWN
 from symgrad.options import DEFAULT_OPTIONS, Options
-from symgrad.pickling import Recipe, reduced
 from symgrad.resources import write_files
 from symgrad.runtime import dispatch
 from symgrad.runtime.build import Library
 from symgrad.runtime.call import Native, build_source, warn_no_compiler
 from symgrad.runtime.compiler import is_known
 from symgrad.runtime.record import Record
-from symgrad.signature import argument_paths, is_array, leaf_key, require_fixed
-from symgrad.trace import CURRENT, NO_TRACE, Tracer, as_expr, is_python, is_tracing, wrap
+from symgrad.trace import Tracer, as_expr, is_python, wrap
 from symgrad.trace.state import fail
 from symgrad.tree import flatten
 
@@ -117,10 +109,15 @@ class Compiled(_Caller):
             found = self.source, library
         return Native(*found, graph.input_types, graph.output_types)
 
-    def plan(self, accepts: Sequence[int], *, takes_out: bool) -> tuple[Any, ...] | None:
-        """What the fast call path needs to know, None if it cannot call this function."""
+    def plan(
+        self, accepts: Sequence[int], *, takes_out: bool, hidden: Sequence[np.ndarray] = ()
+    ) -> tuple[Any, ...] | None:
+        """What the fast call path needs to know, None if it cannot call this function.
+
+        hidden : what it passes itself, as a tuple behind the caller's arguments
+        """
         native, graph = self._native, self.graph
-        if native is None or graph.statics:
+        if native is None:
             return None
         return dispatch.plan(
             native.library.address(native.binding.entry),
@@ -132,6 +129,8 @@ class Compiled(_Caller):
             data=native.binding.data,
             workspace_bytes=native.binding.workspace_bytes,
             takes_out=takes_out,
+            hidden=hidden,
+            statics=[(position, value) for position, value, _ in graph.statics],
             nodes=len(graph.nodes),
             keep=native,
         )
@@ -288,191 +287,3 @@ def _traced(t: ArrayType, leaf: Any) -> Expr:
     if node.dtype != t.dtype:
         raise fail(DtypeError, f"argument {t.name}: expected {t.described}, got {node.dtype}")
     return node
-
-
-_MAX_FIXED = 256  # versions for fixed values, which may be new functions at every call
-_MAX_STATES = 64  # versions for different values of what a function captures
-_MANY_STATES = 16  # of these mean a warning
-_MAX_PLANS = 8  # tried in turn by the fast path; further versions of a function go by the table
-
-
-class Dispatcher(_Caller):
-    """Compiled versions of one function, by structure, shapes and dtypes of the arguments.
-
-    What `grad`, `jit` and the like return. It passes for a function of Python: it binds to objects,
-    is copied as itself, and pickles by its name where it has one (see `pickling`).
-
-    f : written on traced values
-    trace : makes the Graph of `f` for given arguments
-    options : of its versions
-    recipe : what makes the same again
-    """
-
-    __symgrad_transformed__ = True
-    __symgrad_fixed__ = True
-    __name__: str
-    __qualname__: str
-
-    def __init__(
-        self,
-        f: Callable[..., Any],
-        trace: Callable[..., Graph],
-        options: Options,
-        recipe: Recipe,
-    ) -> None:
-        self._inherit_vectorcall()
-        self.options = options
-        self.recipe = recipe
-        self.f = f
-        self.trace = trace
-        weak = any(getattr(type(part), "__symgrad_weak__", False) for part in recipe[1])
-        self.captures = Captures(recipe[1], keep=not weak)
-        # By what is captured, and by structure, types and fixed values of the arguments.
-        self.compiled: dict[tuple[State, Any], Compiled] = {}
-        self.plans: dict[State, list[Any]] = {}  # of the fast path, for each state of captures
-        self.armed: State | None = None  # what the fast path takes calls for
-        self.fixed: list[Any] = []  # keys of versions for fixed values, oldest first
-        self.same: dict[Any, Compiled] = {}  # by graph: not all that is captured makes a difference
-        self.lock = ForkSafeLock()
-        self._watch((CURRENT, NO_TRACE))
-
-    def __symgrad_captures__(self) -> Sequence[Any]:
-        return self.recipe[1]
-
-    def __get__(self, instance: Any, owner: type | None = None) -> Any:
-        return self if instance is None else types.MethodType(self, instance)
-
-    def __reduce__(self) -> str | Recipe:
-        return reduced(self, self.recipe)
-
-    def __copy__(self) -> Dispatcher:
-        return self
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Dispatcher:
-        return self
-
-    def __repr__(self) -> str:
-        return f"<function {self.__name__}, by symgrad>"
-
-    def _slow(self, /, *args: Any, **kwargs: Any) -> Any:
-        if is_tracing():
-            return self.f(*args, **kwargs)
-        leaves, tree = flatten((args, kwargs))
-        try:
-            key = (tree, tuple([leaf_key(leaf) for leaf in leaves]))
-        except NotFixed:
-            for leaf, path in zip(leaves, argument_paths(self.f, tree), strict=True):
-                require_fixed(leaf, path)
-            raise
-        holders = _holders(leaves)
-        state = self.captures.now(holders)
-        compiled = self.compiled.get((state, key))
-        if compiled is None:
-            with self.lock.held():
-                compiled = self.compiled.get((state, key))
-                if compiled is None:
-                    compiled = self._make(state, args, kwargs)
-                    self._keep(compiled, state, key, leaves)
-        if state is not self.armed and self.captures.keep and not holders:
-            self._arm(state)
-        return compiled.graph.finish(compiled.call_flat([x for x in leaves if is_array(x)]))
-
-    def _make(self, state: State, args: Any, kwargs: Any) -> Compiled:
-        """A further version."""
-        self._warn(state)
-        return self._compile(self.trace(self.f, *args, **kwargs).simplify())
-
-    def _keep(self, compiled: Compiled, state: State, key: Any, leaves: Sequence[Any]) -> None:
-        """Note a version for arguments like `leaves`."""
-        self.compiled[state, key] = compiled
-        if compiled.graph.statics:
-            self.fixed.append((state, key))
-            if len(self.fixed) > _MAX_FIXED:
-                self._forget(self.fixed.pop(0))
-            return
-        plans = self.plans.setdefault(state, [])
-        accepts = [_accepts(leaf) for leaf in leaves]
-        if all(accepts) and len(plans) < _MAX_PLANS:
-            plan = compiled.plan(accepts, takes_out=False)
-            if plan is not None:
-                plans.append(plan)
-                self.armed = None
-        if len(self.plans) > _MAX_STATES:
-            oldest = next(iter(self.plans))
-            for version in [v for v in self.compiled if v[0] == oldest]:
-                self._forget(version)
-
-    def _warn(self, state: State) -> None:
-        """Of what is not seen to change, and of what changes all the time."""
-        if state.unseen and not self.compiled:
-            warn(
-                f"{self.__name__} captures {', '.join(state.unseen)}: whether that changes is not "
-                "seen, and what is read of it is frozen; pass what it reads as an argument",
-                SymgradWarning,
-            )
-        if state not in self.plans and len(self.plans) == _MANY_STATES:
-            before = next(reversed(self.plans))
-            warn(
-                f"{self.__name__} is traced and compiled for the {_MANY_STATES + 1}th time because "
-                f"{before.changes(state)}, which it captures, has changed; pass it as an argument",
-                SymgradWarning,
-            )
-
-    def _compile(self, graph: Graph) -> Compiled:
-        """The graph compiled, or an earlier version that is the same."""
-        if graph.statics:
-            return Compiled(graph, self.options)
-        which = graph.digest(), graph.in_tree, graph.out_tree
-        found = self.same.get(which)
-        if found is None:
-            found = self.same[which] = Compiled(graph, self.options)
-        return found
-
-    def _forget(self, version: tuple[State, Any]) -> None:
-        compiled = self.compiled.pop(version)
-        for which in [k for k, v in self.same.items() if v is compiled]:
-            if compiled not in self.compiled.values():
-                del self.same[which]
-        if all(state != version[0] for state, _ in self.compiled):
-            self.plans.pop(version[0], None)
-            self.captures.forget(version[0])
-
-    def _arm(self, state: State) -> None:
-        """Let the fast path take calls as long as `state` holds."""
-        with self.lock.held():
-            plans = tuple(self.plans.get(state, ()))
-            rows = state.native() if plans and dispatch.GUARDS else None
-            if rows is None:
-                rows, plans = (), ()
-            self._switch((rows, plans, state if plans else None))
-            self.armed = state
-
-
-def _holders(leaves: Sequence[Any]) -> list[Any]:
-    """Those arguments that may capture something themselves: functions, and values that hold some.
-
-    All others are told apart by what they are (`fixed`).
-    """
-    return [x for x in leaves if not is_array(x) and type(x) is not str and _may_capture(x)]
-
-
-def _may_capture(value: Any) -> bool:
-    stack = [value]
-    while stack:
-        value = stack.pop()
-        if callable(value) and not isinstance(value, type):
-            return True
-        if isinstance(value, (tuple, frozenset)):
-            stack.extend(value)
-        elif dataclasses.is_dataclass(value):
-            stack.extend(getattr(value, f.name, None) for f in dataclasses.fields(value))
-    return False
-
-
-def _accepts(leaf: Any) -> int:
-    """Which scalars the fast path may take where the version at hand was made for `leaf`."""
-    if type(leaf) is np.ndarray:
-        return dispatch.ACCEPT_ARRAY
-    if type(leaf) in (float, int, bool):
-        return dispatch.ACCEPT_PYTHON
-    return dispatch.ACCEPT_NUMPY if type(leaf) is np.float64 else 0

@@ -35,6 +35,7 @@ import os
 import sys
 import warnings
 from types import FrameType
+from typing import Any
 
 _PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _CALLERS = tuple(f"{os.sep}site-packages{os.sep}{name}{os.sep}" for name in ("numpy", "scipy"))
@@ -45,7 +46,14 @@ class SymgradError(Exception):
 
 
 class TraceError(SymgradError):
-    """Something in the user's function could not be recorded."""
+    """Something in the user's function could not be recorded.
+
+    operands : expressions of the traced values at which it failed, as far as known
+    in_derivative : whether that was below a derivative, in terms of what it is taken by
+    """
+
+    operands: tuple[Any, ...] = ()
+    in_derivative: bool = False
 
 
 class ConcretizationError(TraceError, TypeError):

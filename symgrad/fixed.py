@@ -8,6 +8,7 @@ they hold counts as captured, as it does where they are global.
 
 from __future__ import annotations
 
+import ctypes
 import dataclasses
 import enum
 import functools
@@ -38,8 +39,43 @@ class NotFixed(TypeError):  # noqa: N818  (never leaves symgrad)
     """The value may change."""
 
 
+class Content:
+    """An array as a key: equal by type, shape and every bit. It keeps a copy if `own`."""
+
+    __slots__ = ("_hash", "array")
+
+    def __init__(self, array: np.ndarray, own: bool = False) -> None:
+        array = np.ascontiguousarray(array).reshape(array.shape)
+        self.array = array.copy() if own else array
+        few = array.reshape(-1)[:: max(1, array.size // 64)]
+        self._hash = hash((array.dtype, array.shape, few.tobytes()))
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Content):
+            return NotImplemented
+        a, b = self.array, other.array
+        return a.dtype == b.dtype and a.shape == b.shape and same_bytes(a, b)
+
+
+_memcmp = ctypes.CDLL(None).memcmp
+_memcmp.restype = ctypes.c_int
+_memcmp.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t]
+
+
+def same_bytes(a: np.ndarray, b: np.ndarray) -> bool:
+    """Whether two arrays of one shape and dtype hold the same bits; `b` is in C order."""
+    if a.flags.c_contiguous:
+        return bool(_memcmp(a.ctypes.data, b.ctypes.data, b.nbytes) == 0)
+    return a.tobytes() == b.tobytes()
+
+
 def same(a: Any, b: Any) -> bool:
-    """Whether two values are fixed and one."""
+    """Whether two values are fixed and one; of arrays, whether their content is."""
+    if type(a) is np.ndarray and type(b) is np.ndarray:
+        return Content(a) == Content(b)
     try:
         return bool(fixed_key(a) == fixed_key(b))
     except NotFixed:

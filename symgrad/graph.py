@@ -198,7 +198,7 @@ class Graph:
         simpler = simplify(
             outs,
             disable=frozenset({"stable", "linalg", "collect", "loops"}),
-            enable=frozenset({"strength"}),
+            enable=frozenset({"strength", "checkpoint"}),
         )
         return hoist_from_gathers(simpler.outs)
 

@@ -11,11 +11,12 @@ import numpy as np
 
 from symgrad.boundary import plain
 from symgrad.errors import DtypeError, ShapeError, StructureError
-from symgrad.fixed import NotFixed, fixed_key
+from symgrad.fixed import Content, NotFixed, fixed_key
 from symgrad.specs import Spec
 from symgrad.trace import Tracer
-from symgrad.tree import TreeDef, leaf_paths
+from symgrad.tree import TreeDef, flatten, leaf_paths
 
+_NUMBERS = (float, int, bool, np.generic)
 _ARRAYS = (Tracer, np.ndarray, np.generic, float, int, bool)
 
 
@@ -125,6 +126,87 @@ def _instead(leaf: Any, path: str) -> str:
         "pass what the function reads of it (a dataclass is taken apart into its fields), or, if "
         "it never changes, let the function capture it: lambda x: f(x, value)"
     )
+
+
+def lists_as_arrays(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """The arguments with arrays in place of those that are lists of numbers; None without any."""
+    found = False
+
+    def converted(value: Any) -> Any:
+        nonlocal found
+        if type(value) is not list or not all([issubclass(type(v), _NUMBERS) for v in
+                                               flatten(value)[0] or [None]]):  # fmt: skip
+            return value
+        try:
+            numbers = np.array(value)
+        except ValueError:  # rows of different lengths
+            return value
+        found = True
+        return numbers
+
+    result = tuple([converted(v) for v in args]), {k: converted(v) for k, v in kwargs.items()}
+    return result if found else None
+
+
+class Static:
+    """Arguments that the user declares static, by position or name.
+
+    A name and its position are the same argument, however it is given.
+    """
+
+    def __init__(self, f: Any, argnums: Any = (), argnames: Any = ()) -> None:
+        numbers = tuple(argnums) if isinstance(argnums, (tuple, list)) else (argnums,)
+        names = tuple(argnames) if isinstance(argnames, (tuple, list)) else (argnames,)
+        known = parameter_names(f)
+        if {type(n) for n in numbers} - {int} or {type(n) for n in names} - {str}:
+            raise StructureError(
+                "static_argnums must be positions and static_argnames names, got "
+                f"{argnums!r} and {argnames!r}"
+            )
+        self.numbers = {n % len(known) if n < 0 and known else n for n in numbers}
+        self.names = {*names, *(known[n] for n in self.numbers if n < len(known))}
+        self.numbers |= {known.index(name) for name in names if name in known}
+
+    def __bool__(self) -> bool:
+        return bool(self.numbers or self.names)
+
+    def positions(self, tree: TreeDef) -> frozenset[int]:
+        """Of the leaves of these arguments among those of (args, kwargs)."""
+        found: set[int] = set()
+        if self.numbers or self.names:
+            for which, leaves in _leaves_by_argument(tree):
+                if which in self.numbers or which in self.names:
+                    found.update(leaves)
+        return frozenset(found)
+
+
+def _leaves_by_argument(tree: TreeDef) -> list[tuple[int | str, range]]:
+    """For each argument, by position or name, the numbers of its leaves."""
+    nodes, at, first = tree.nodes, 2, 0
+    found: list[tuple[int | str, range]] = []
+    keys: list[Any] = list(range(nodes[1].arity))
+    for part in range(2):
+        if part:
+            keys = list(nodes[at].keys)
+            at += 1
+        for which in keys:
+            start, left = first, 1
+            while left:
+                left += nodes[at].arity - 1
+                first += nodes[at].type is None
+                at += 1
+            found.append((which, range(start, first)))
+    return found
+
+
+def static_key(leaf: Any, own: bool = False) -> Any:
+    """What tells a static leaf from others; of an array its content, as a copy if `own`.
+
+    Raises NotFixed for what may change unseen.
+    """
+    if type(leaf) is np.ndarray and not leaf.dtype.hasobject:
+        return Content(leaf, own)
+    return fixed_key(leaf)
 
 
 def leaf_key(leaf: Any) -> Any:

@@ -15,13 +15,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from symgrad.errors import ConcretizationError, TraceError, UnsupportedError
 from symgrad.expr.node import Expr, arg, bind
+from symgrad.expr.walk import toposort
 from symgrad.graph import Graph
 from symgrad.machines import HOST, Machine
 from symgrad.names import c_identifier
 from symgrad.options import DEFAULT_OPTIONS, Options
 from symgrad.pickling import Recipe
 from symgrad.signature import (
+    Static,
     argument_paths,
     argument_spec,
     is_array,
@@ -38,6 +41,7 @@ if TYPE_CHECKING:
     from symgrad.compiled import Compiled
 
 Function = Callable[..., Any]
+_NONE = Static(None)
 
 # Rewrites that a trace applies before it differentiates, for `explain()`; one table per trace.
 _FIRED: ContextVar[dict[str, int] | None] = ContextVar("fired", default=None)
@@ -81,35 +85,78 @@ def trace(f: Function, *args: Any, **kwargs: Any) -> Graph:
     >>> graph.evaluate(np.array([1.0, 2.0, 3.0]))
     14.0
     """
-    leaves, tree = flatten((args, kwargs), is_leaf=_is_spec)
-    paths = argument_paths(f, tree)
-    require_fixed_keys(tree, function_name(f))
-    nodes: list[Expr] = []
-    names: list[str] = []
-    statics: list[tuple[int, Any, str]] = []
-    values: list[Any] = []
-    for position, (leaf, path) in enumerate(zip(leaves, paths, strict=True)):
-        if _is_spec(leaf) or is_array(leaf):
-            spec = leaf if _is_spec(leaf) else argument_spec(leaf, path)
-            node = arg(len(nodes), spec.shape, spec.dtype, path)
-            nodes.append(node)
-            names.append(path)
-            values.append(argument(node, leaf))
-        else:
-            require_fixed(leaf, path)
-            statics.append((position, leaf, path))
-            values.append(leaf)
-    call_args, call_kwargs = tree.unflatten(values)
-    fired: dict[str, int] = {}
-    token = _FIRED.set(fired)
-    try:
-        outs, out_tree = record(f, call_args, call_kwargs)
-    finally:
-        _FIRED.reset(token)
-    name = function_name(f)
-    return Graph(name, tuple(nodes), tuple(outs), tree, out_tree, tuple(names),
-                 tuple(leaf_paths(out_tree, "out")), tuple(statics), fired,
-                 parameter_names(f))  # fmt: skip
+    static = getattr(f, "__symgrad_static__", _NONE)
+    return traced(f, args, kwargs, static.positions(flatten((args, kwargs), is_leaf=_is_spec)[1]))
+
+
+def traced(
+    f: Function, args: tuple[Any, ...], kwargs: dict[str, Any], static: frozenset[int] = frozenset()
+) -> Graph:
+    """As `trace`; the leaves at the positions `static` are values that are compiled in.
+
+    So are numbers and arrays of integers and bools at which a trace fails because they decide about
+    its structure (a size, a range, an axis, a flag, a mask), and, below a derivative, float arrays
+    that it is not taken by (knots, what is sorted).
+    """
+    while True:
+        attempt = _Attempt(f, args, kwargs, static)
+        try:
+            return attempt.graph()
+        except (ConcretizationError, UnsupportedError) as error:
+            more = attempt.decisive(error)
+            if not more:
+                raise
+            static = static | more
+
+
+class _Attempt:
+    """One trace with certain arguments static."""
+
+    def __init__(self, f: Function, args: Any, kwargs: Any, static: frozenset[int]) -> None:
+        self.f = f
+        self.leaves, self.tree = flatten((args, kwargs), is_leaf=_is_spec)
+        require_fixed_keys(self.tree, function_name(f))
+        self.nodes: dict[Expr, int] = {}  # and the positions of their leaves
+        self.names: list[str] = []
+        self.statics: list[tuple[int, Any, str]] = []
+        self.values: list[Any] = []
+        paths = argument_paths(f, self.tree)
+        for position, (leaf, path) in enumerate(zip(self.leaves, paths, strict=True)):
+            if _is_spec(leaf) or is_array(leaf) and position not in static:
+                spec = leaf if _is_spec(leaf) else argument_spec(leaf, path)
+                node = arg(len(self.nodes), spec.shape, spec.dtype, path)
+                self.nodes[node] = position
+                self.names.append(path)
+                self.values.append(argument(node, leaf))
+            else:
+                if type(leaf) is np.ndarray:
+                    leaf = leaf.copy()
+                else:
+                    require_fixed(leaf, path)
+                self.statics.append((position, leaf, path))
+                self.values.append(leaf.copy() if type(leaf) is np.ndarray else leaf)
+
+    def graph(self) -> Graph:
+        """What `f` records."""
+        call_args, call_kwargs = self.tree.unflatten(self.values)
+        fired: dict[str, int] = {}
+        token = _FIRED.set(fired)
+        try:
+            outs, out_tree = record(self.f, call_args, call_kwargs)
+        finally:
+            _FIRED.reset(token)
+        return Graph(function_name(self.f), tuple(self.nodes), tuple(outs), self.tree, out_tree,
+                     tuple(self.names), tuple(leaf_paths(out_tree, "out")), tuple(self.statics),
+                     fired, parameter_names(self.f))  # fmt: skip
+
+    def decisive(self, error: TraceError) -> frozenset[int]:
+        """Positions of the arguments that an error is about and that may be static."""
+        reached = [self.nodes[n] for n in toposort(error.operands) if n in self.nodes]
+        values = [(p, self.leaves[p]) for p in reached if not _is_spec(self.leaves[p])]
+        whole = {p for p, v in values if np.asarray(v).dtype.kind in "biu"}
+        if whole or not error.in_derivative:
+            return frozenset(whole)
+        return frozenset(p for p, v in values if isinstance(v, np.ndarray) and v.ndim)
 
 
 def compile(
@@ -124,8 +171,8 @@ def compile(
     """Compile `f` ahead of time for arguments of the given types.
 
     What `f` captures (globals, closures, defaults, attributes) is frozen as it is now, unlike in
-    `jit`, `grad` and the like, which see it change. Printed graphs say ``frozen(float64, (100, 3))``
-    for a captured array.
+    `jit`, `grad` and the like, which see it change. Printed graphs say
+    ``frozen(float64, (100, 3))`` for a captured array.
 
     Parameters
     ----------
@@ -176,14 +223,15 @@ def transformed(
     label: str,
     recipe: Recipe,
     options: Options = DEFAULT_OPTIONS,
+    static: Static = _NONE,
 ) -> Function:
     """`impl` as a function: inlined under a trace, compiled on arrays, called without Python.
 
     `recipe`, a function of a module and its arguments, makes the same again where it is unpickled.
     """
-    from symgrad.compiled import Dispatcher  # not at import: it needs cffi
+    from symgrad.dispatcher import Dispatcher  # not at import: it needs cffi
 
-    function = Dispatcher(impl, trace, options, recipe)
+    function = Dispatcher(impl, traced, options, recipe, static)
     functools.update_wrapper(function, f, updated=())
     name = function_name(f)
     named: Any
@@ -194,22 +242,32 @@ def transformed(
     return function
 
 
-def jit(f: Function, *, threads: int = 1, blas: bool = False) -> Function:
+def jit(
+    f: Function,
+    *,
+    threads: int = 1,
+    blas: bool = False,
+    static_argnums: Any = (),
+    static_argnames: Any = (),
+) -> Function:
     """`f` compiled at its first call for given structure, shapes and dtypes.
 
-    Compiled again when something that it captures has changed.
+    Compiled again when something that it captures has changed, and for each value of the static
+    arguments: those that `static_argnums` (positions) or `static_argnames` (names) say, and ints,
+    bools and arrays of these that turn out to decide about sizes, loops, axes, branches or masks.
 
     Scalar results come back as Python numbers, arrays as fresh NumPy arrays. `threads` and `blas`
     as in `compile`: ``sg.jit(sg.grad(f), threads=4)``.
     """
-    return _jit(f, Options(threads, blas))
+    return _jit(f, Options(threads, blas), static_argnums, static_argnames)
 
 
-def _jit(f: Function, options: Options) -> Function:
+def _jit(f: Function, options: Options, static_argnums: Any, static_argnames: Any) -> Function:
     def impl(*args: Any, **kwargs: Any) -> Any:
         return f(*args, **kwargs)
 
-    return transformed(f, impl, "", (_jit, (f, options)), options)
+    recipe = _jit, (f, options, static_argnums, static_argnames)
+    return transformed(f, impl, "", recipe, options, Static(f, static_argnums, static_argnames))
 
 
 # ---- small ones --------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ HERE = Path(__file__).resolve().parent
 if __name__ == "__main__":
     sys.path[:0] = [str(HERE), str(HERE.parent)]
 
-from support.golden_functions import every, random_graphs  # noqa: E402
+from support.golden_functions import every, loops, random_graphs  # noqa: E402
 from symgrad import generate  # noqa: E402
 from symgrad.emit.c import emit  # noqa: E402
 from symgrad.lower.pipeline import lower  # noqa: E402
@@ -61,6 +61,11 @@ def written() -> dict[str, str]:
         found[f"{name}.c"] = without_helpers(text)
         note(f"{name}, whole C", text)
         found[f"{name}.program"] = str(generate.program_of(graph, **options)) + "\n"
+    for name, args, outs in loops():
+        inputs, outputs = [f"x{k}" for k in range(len(args))], [f"y{k}" for k in range(len(outs))]
+        program = lower(args, outs, inputs, outputs)
+        found[f"{name}.c"] = without_helpers(emit(program, name).c)
+        found[f"{name}.program"] = str(program) + "\n"
     for name, args, outs in random_graphs():
         inputs = [f"x{k}" for k in range(len(args))]
         outputs = [f"y{k}" for k in range(len(outs))]

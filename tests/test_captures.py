@@ -19,9 +19,10 @@ import numpy as xp
 import pytest
 
 import symgrad as sg
-from symgrad import compiled
+from symgrad import compiled, dispatcher
 from symgrad.captures import Captures
-from symgrad.compiled import Compiled, Dispatcher
+from symgrad.compiled import Compiled
+from symgrad.dispatcher import Dispatcher
 from symgrad.errors import CompilerNotFoundError, SymgradWarning
 from symgrad.runtime import dispatch
 
@@ -562,9 +563,9 @@ def test_what_a_function_keeps_for_later_is_computed_once(by_numpy, no_trace):
 
 
 def test_many_different_values_mean_a_warning_and_not_more_memory(by_numpy, monkeypatch):
-    monkeypatch.setattr(compiled, "_MAX_STATES", 20)
+    monkeypatch.setattr(dispatcher, "_MAX_STATES", 20)
     g = sg.jit(helper)
-    for k in range(compiled._MANY_STATES):
+    for k in range(dispatcher._MANY_STATES):
         globals()["lam"] = float(k)
         g(W)
     globals()["lam"] = -1.0
@@ -689,3 +690,141 @@ def test_scipy_and_other_arrays(by_numpy):
     assert g(W) == -1.5
     matrix.data[0] = 5.0
     assert g(W) == 2.5
+
+
+# ---- large arrays are passed ---------------------------------------------------------------------
+
+rows = np.linspace(-1, 1, 13_500).reshape(4_500, 3)  # above the size from which they are passed
+signs = np.where(np.arange(4_500) % 3, 1.0, -1.0)
+
+
+def margin(w):
+    return signs * (rows @ w)
+
+
+def logistic(w):
+    return np.mean(np.log1p(np.exp(-margin(w)))) + lam * np.sum(w**2)
+
+
+def logistic_slope(w):
+    m = signs * (rows @ w)
+    return rows.T @ (-signs / (1 + np.exp(m))) / signs.size + 2 * lam * w
+
+
+def test_large_arrays_are_read_at_each_call(no_trace):
+    made = {"grad": sg.grad(logistic), "jit": sg.jit(sg.grad(logistic), threads=1)}
+    kept = rows.copy()
+    try:
+        for g in made.values():
+            np.testing.assert_allclose(g(W), logistic_slope(W), rtol=1e-12)
+            assert len(g.armed.hidden) == 2
+        no_trace()
+        changes = [
+            lambda: rows.__setitem__(5, 3.0),
+            lambda: globals().update(rows=np.sin(rows)),
+            lambda: globals().update(signs=-signs),
+        ]
+        for change in changes:
+            change()
+            for g in made.values():
+                for _ in range(2):
+                    np.testing.assert_allclose(g(W), logistic_slope(W), rtol=1e-12)
+    finally:
+        rows[:] = kept
+
+
+def test_large_arrays_of_another_type_trace_again(by_numpy):
+    big = np.ones((1_500, 3))
+
+    def f(w):
+        return np.sum(big * w)
+
+    g = sg.jit(f)
+    assert g(W) == pytest.approx(-750.0)
+    big.resize((3_000, 3), refcheck=False)
+    assert g(W) == pytest.approx(f(W))
+    big = np.ones((1_500, 3), np.float32)
+    assert g(W) == pytest.approx(-750.0)
+    big = np.ones((3_000, 3))[::2]
+    assert g(W) == pytest.approx(-750.0)
+    big = 3.0
+    assert g(W) == pytest.approx(f(W))
+
+
+def passes(f, *args):
+    """Whether the large arrays that a function captures are passed, after two calls, the second of
+    which sees a change of them."""
+    g = sg.jit(f)
+    for _ in range(2):
+        np.testing.assert_allclose(g(*args), f(*args), rtol=1e-10)
+        rows[:] *= 2
+    hidden = g.captures.now().hidden
+    rows[:] /= 4
+    return len(hidden) > 0
+
+
+def appended(w):
+    global other
+    other = 3
+    return np.sum(rows @ w)
+
+
+def through_a_list(w):
+    return sum(np.sum(m(w)) for m in [margin])
+
+
+by_list = [margin]
+in_object = types.SimpleNamespace(rows=rows)
+
+
+def test_where_large_arrays_are_passed(by_numpy):
+    assert passes(logistic, W)
+    assert passes(lambda w: np.sum(rows[:100] @ w), W)
+    assert passes(through_a_list, W)
+    partial = functools.partial(margin)
+    not_passed = {
+        "what is made of them is costly": lambda w: np.sum(np.sin(np.exp(rows)) @ w),
+        "they decide": lambda w: np.sum(rows[rows[:, 0] > 0] @ w),
+        "no traced operation": lambda w: np.sum(w) * float(np.linalg.svd(rows)[1][0]),
+        "a function of a list": lambda w: np.sum(by_list[0](w)),
+        "a function of a list, and by name": lambda w: np.sum(by_list[0](w) + margin(w)),
+        "a partial": lambda w: np.sum(partial(w)),
+        "an object": lambda w: np.sum(in_object.rows @ w),
+        "an object, and by name": lambda w: np.sum(in_object.rows @ w) + np.sum(rows @ w),
+        "globals()": lambda w: np.sum(globals()["rows"] @ w),
+        "a function that assigns": appended,
+        "an integer array": lambda w: np.sum(np.arange(9_000).reshape(-1, 3) @ w),
+    }
+    for name, f in not_passed.items():
+        assert not passes(f, W), name
+
+
+def test_large_arrays_of_functions_of_functions():
+    """Below derivatives of derivatives, and in functions that call themselves."""
+
+    def powers(w, n):
+        return np.sum(rows @ w) if n == 0 else np.sum(w) * powers(w, n - 1)
+
+    def outer(w):
+        return np.sum(sg.grad(logistic)(w) ** 2) + powers(w, 2)
+
+    g = sg.jit(outer)
+    for _ in range(2):
+        expected = np.sum(logistic_slope(W) ** 2) + np.sum(rows @ W) * np.sum(W) ** 2
+        assert g(W) == pytest.approx(expected, rel=1e-12)
+        rows[:] *= 2
+    rows[:] /= 4
+
+
+def test_large_arrays_die_with_their_functions():
+    alive = []
+
+    def make():
+        big = np.ones((1_500, 3)).view()
+        alive.append(weakref.ref(big))
+        g = sg.jit(lambda w: np.sum(big @ w))
+        assert g(W) == g(W) == pytest.approx(-750.0)
+
+    make()
+    gc.collect()
+    assert alive[0]() is None

@@ -6,22 +6,33 @@ Every program is verified behind each pass and, where it is small, run on checke
 
 from __future__ import annotations
 
+import types
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 
 import symgrad as sg
 from support.codegen import expanded, program_of, run_c
+from support.random_loops import RandomLoops
+from support.sanitized import needs_sanitizers, run_sanitized
 from support.tunings import SHORT_STREAMS, SMALL_TILES, TINY, TINY_LOOPS
+from symgrad.diff.modes import vjp
 from symgrad.emit.c import emit
-from symgrad.expr.node import Expr, arg, bind, const
+from symgrad.expr.evaluate import evaluate
+from symgrad.expr.node import Expr, arg, bind, const, iota
+from symgrad.lower.program import bodies_of
+from symgrad.lower.statements import Loop, Store, While, Zero
 from symgrad.lower.tuning import HOST_TUNING, Tuning
+from symgrad.lower.verify import verify
 from symgrad.machines import find_machine
 from symgrad.ops.control import Body, scan, switch, while_loop
+from symgrad.ops.einsum import einsum
+from symgrad.simplify import simplify
 
 F, I = "float64", "int64"  # noqa: E741
 TUNINGS = {
@@ -30,6 +41,7 @@ TUNINGS = {
     "tiny loops": TINY_LOOPS,
     "tiles": SMALL_TILES,
     "streams": SHORT_STREAMS,
+    "parts": replace(TINY_LOOPS, part_statements=2, constant_elements=3),
     "small": Tuning.of(find_machine("cortex_m4")),
 }
 
@@ -37,7 +49,7 @@ TUNINGS = {
 def body(f: Callable[..., Any], *like: np.ndarray) -> Body:
     """A function of NumPy as a body for arguments like these."""
     graph = sg.trace(f, *like).simplify()
-    return Body.close(graph.args, expanded(graph.outs))
+    return Body.close(graph.args, graph.outs)
 
 
 @dataclass
@@ -102,6 +114,8 @@ def agree(cases: dict[str, Case], tuning: Tuning = HOST_TUNING, threads: int = 1
 def rng(name: str) -> np.random.Generator:
     return np.random.default_rng(zlib.crc32(name.encode()))
 
+
+TABLE = np.arange(9.0).reshape(3, 3)
 
 # ---- bodies --------------------------------------------------------------------------------------
 
@@ -213,6 +227,8 @@ def small_cases() -> dict[str, Case]:
         "solves": loop(solves, [spd], [n(size=3)], [r.random(4)]),
         "factors": loop(factors, (), [spd], [r.random(3)]),
         "reduces": loop(reduces, (), [n(size=5)], [n(size=(4, 5))]),
+        "captured": loop(lambda s, x: ((TABLE @ s * 0.1 + x,), (TABLE[1] @ s,)), (), [n(size=3)],
+                         [n(size=(4, 3))]),
         "no carry": loop(lambda a, x: ((), (a * x, x)), [2.0], (), [n(size=(3, 2))]),
         "no xs": loop(lambda a, s: ((s * a,), ()), [1.1], [2.0], (), 7),
         "handed through": loop(lambda s, u, x: ((s, u + s * x), (x, s)), (), [2.0, n(size=3)],
@@ -447,6 +463,21 @@ def test_an_index_out_of_range_is_seen_in_its_round():
         assert status_of(case)[0] == status
 
 
+def test_indices_that_are_rounds_are_not_checked():
+    """x[i] and x[i - 1] with i from a ramp: what is known to be inside needs no check."""
+    case, x = Case(), np.random.default_rng(3).random(50)
+    nodes = case.arguments(x, 0.5)
+    step = body(lambda x, s, i: ((s * 0.5 + x[i] * x[i - 1]),), x, 0.5, np.int64(0))
+    case.outs = scan(step, nodes[:1], nodes[1:], [iota(50)], 50)
+    state = 0.5
+    for i in range(50):
+        state = state * 0.5 + x[i] * x[i - 1]
+    case.expected = [np.float64(state)]
+    text = agree({"ramp": case})
+    assert "return 1" not in text
+    assert "x0[i0]" in text
+
+
 # ---- one inside the other ------------------------------------------------------------------------
 
 
@@ -502,3 +533,216 @@ def nested_case() -> Case:
 @pytest.mark.parametrize("tuning", TUNINGS)
 def test_nested(tuning):
     agree({"nested": nested_case()}, TUNINGS[tuning])
+
+
+# ---- derivatives ---------------------------------------------------------------------------------
+
+
+def total_of(results):
+    """A scalar that depends on all floats among some results."""
+    floats = [r for r in results if r.dtype == F]
+    return sum((einsum((bind("sin", r),), (tuple(range(r.ndim)),), ()) for r in floats[1:]),
+               einsum((bind("sin", floats[0]),), (tuple(range(floats[0].ndim)),), ()))  # fmt: skip
+
+
+def test_gradients_of_loops():
+    """Tapes and reverse loops in C, against jax.grad through jax.lax.scan."""
+    jnp = jax.numpy
+    cases, every = small_cases(), {}
+    with jax.enable_x64(True):
+        for name, f, (consts, carry), reverse in [
+            ("kalman", kalman, (3, 3), False), ("garch", garch, (3, 2), False),
+            ("hmm", hmm, (1, 1), False), ("solves", solves, (1, 1), False),
+            ("reverse", decay, (1, 1), True), ("swapped vectors", swapped, (0, 3), False),
+        ]:  # fmt: skip
+            case = cases[name]
+
+            def loss(*values, f=f, consts=consts, carry=carry, reverse=reverse):
+                fixed, start, xs = (
+                    values[:consts],
+                    values[consts:][:carry],
+                    values[consts + carry :],
+                )
+                state, ys = jax.lax.scan(
+                    lambda s, rows: of_jax(f)(*fixed, *s, *rows), start, xs, reverse=reverse
+                )
+                return sum(jnp.sum(jnp.sin(r)) for r in (*state, *ys))
+
+            loss_and_grads = jax.value_and_grad(loss, argnums=tuple(range(len(case.args))))
+            value, grads = loss_and_grads(*(jnp.asarray(v) for v in case.values))
+            out = total_of(case.outs)
+            outs = [out, *vjp([out], case.args, [const(1.0)])]
+            expected = [np.asarray(v) for v in (value, *grads)]
+            every[name] = Case(case.args, case.values, expanded(simplify(outs).outs), expected)
+    for tuning in ("host", "tiny loops", "streams"):
+        agree(every, TUNINGS[tuning])
+
+
+def test_gradient_of_a_while_loop_has_a_tape():
+    """Newton's square root: the tape has a row for each round, and nothing is set to zero."""
+    case = repeat(newton_goes_on, newton, [7.3], [2.0], 40)
+    outs = simplify([case.outs[0], *vjp(case.outs[:1], case.args, [const(1.0)])]).outs
+    case.outs, root = expanded(outs), 7.3**0.5
+    case.expected = [np.float64(root), np.float64(0.5 / root), np.float64(0.0)]
+    source = emit(program_of(case.args, case.outs), "f")
+    status, got = run_c(
+        source, case.args, case.outs, dict(zip(case.args, case.values, strict=True))
+    )
+    assert status == 0
+    np.testing.assert_allclose(got, case.expected, rtol=1e-10, atol=1e-10)
+    assert "sg_k" not in source.c
+
+
+# ---- compilers and machines ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("optimize", [2, 3])
+def test_sums_over_rounds_in_another_order_than_memory(optimize):
+    """What gcc's bug 110381 adds twice: several additions to one carry in each round."""
+    cases = {}
+    for order in ((1, 0), (0, 2, 1), (2, 1, 0), (3, 1, 2, 0), (0, 1, 2, 3)):
+
+        def adds(s, x, order=order):
+            for k in order:
+                s = s + x[k]
+            return (s,), ()
+
+        rows = np.sqrt(np.arange(100.0 * len(order))).reshape(100, -1)
+        cases[f"{order}"] = loop(adds, (), [0.0], [rows])
+        cases[f"{order}, while"] = repeat(
+            lambda x, k, s: k < 100,
+            lambda x, k, s, adds=adds: ((k + 1, adds(s, x[k])[0][0]), ()),
+            [rows], [np.int64(0), 0.0],
+        )  # fmt: skip
+    agree(cases, optimize=optimize)
+
+
+def test_the_highest_level_of_optimisation():
+    agree({**small_cases(), **while_cases(), **switch_cases()}, optimize=3)
+
+
+def test_sizes_at_the_highest_level():
+    agree(sized_cases(), optimize=3)
+
+
+def test_threads_share_no_rounds():
+    agree({**sized_cases(), "nested": nested_case()}, TINY, threads=3)
+
+
+def of_jax(f: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of NumPy with jax.numpy in its place."""
+    return types.FunctionType(f.__code__, {**f.__globals__, "np": jax.numpy}, f.__name__)
+
+
+def test_jax_agrees():
+    """The same bodies in jax.lax.scan and while_loop, and its switch."""
+    with jax.enable_x64(True):
+        cases = small_cases()
+        for name, f, (consts, carry) in [
+            ("kalman", kalman, (3, 3)), ("garch", garch, (3, 2)), ("hmm", hmm, (1, 1)),
+            ("solves", solves, (1, 1)), ("reduces", reduces, (0, 1)), ("rolled", rolled, (0, 2)),
+        ]:  # fmt: skip
+            case = cases[name]
+            values = [jax.numpy.asarray(v) for v in case.values]
+            fixed, start, xs = values[:consts], values[consts:][:carry], values[consts + carry :]
+
+            def step(state, rows, f=f, fixed=fixed):
+                return of_jax(f)(*fixed, *state, *rows)
+
+            state, ys = jax.lax.scan(step, tuple(start), tuple(xs))
+            case.expected = [np.asarray(v) for v in (*state, *ys)]
+            agree({name: case})
+        case = while_cases()["newton"]
+        a, x = (jax.numpy.asarray(v) for v in case.values)
+        root = jax.lax.while_loop(
+            lambda x: of_jax(newton_goes_on)(a, x), lambda x: of_jax(newton)(a, x)[0][0], x
+        )
+        np.testing.assert_allclose(case.expected[0], root, rtol=1e-15)
+        case = choose(
+            np.int64(7), [lambda x, f=f: (f(x),) for f in (np.sin, np.cos, np.exp)], [0.3]
+        )  # beyond the last is the last
+        sides = [jax.numpy.sin, jax.numpy.cos, jax.numpy.exp]
+        np.testing.assert_allclose(case.expected[0], jax.lax.switch(7, sides, 0.3), rtol=1e-15)
+
+
+@needs_sanitizers
+@pytest.mark.parametrize("tuning", ["tiny loops"])
+def test_under_sanitizers(tuning, tmp_path):
+    """Stand-alone C with arrays of exact size; every carry, tape and temporary is where it is."""
+    groups: list[Case] = [Case()]
+    every = {**small_cases(), **while_cases(), **switch_cases(), **sized_cases()}
+    for case in [*every.values(), nested_case()]:
+        if len(groups[-1].args) + len(groups[-1].outs) > 40:
+            groups.append(Case())
+        for name in ("args", "values", "outs", "expected"):
+            getattr(groups[-1], name).extend(getattr(case, name))
+    sources = [
+        emit(program_of(g.args, g.outs, tuning=TUNINGS[tuning]), f"f{k}", tuning=TUNINGS[tuning])
+        for k, g in enumerate(groups)
+    ]
+    inputs = [[np.asarray(v) for v in g.values] for g in groups]
+    outputs = [[np.empty(o.shape, o.dtype) for o in g.outs] for g in groups]
+    for group, got in zip(groups, run_sanitized(sources, inputs, outputs, tmp_path), strict=True):
+        for g, e in zip(got, group.expected, strict=True):
+            tolerance = 2e-5 if g.dtype == np.float32 else 1e-12
+            np.testing.assert_allclose(g, e, rtol=tolerance, atol=tolerance)
+
+
+# ---- random programs -----------------------------------------------------------------------------
+
+
+@pytest.mark.unread
+@pytest.mark.quick(2)
+@pytest.mark.parametrize("tuning", ["host", "tiny loops", "tiles", "tiny", "streams"])
+@pytest.mark.parametrize("n", [3, 40])
+def test_random_loops(n, tuning):
+    """Branches and loops nested in each other: as C, and where they are small on checked memory."""
+    graphs = [RandomLoops(seed, n) for seed in range(2 if n == 40 else 4)]
+    args = [a for g in graphs for a in g.args]
+    outs = [o for g in graphs for o in g.outs]
+    values = {a: v for g in graphs for a, v in g.values.items()}
+    for g in graphs:
+        program_of(g.args, g.outs, tuning=TUNINGS[tuning])
+    source = emit(program_of(args, outs, tuning=TUNINGS[tuning]), "f", tuning=TUNINGS[tuning])
+    status, got = run_c(source, args, outs, values)
+    assert status == 0
+    for g, e in zip(got, evaluate(outs, values), strict=True):
+        np.testing.assert_allclose(g, e, rtol=1e-9, atol=1e-10)
+
+
+# ---- what the verifier says of broken loops ------------------------------------------------------
+
+
+def broken(case: Case, change: Callable[[Any], Any]) -> set[str]:
+    """The rules that a program breaks when `change` takes or changes some of its statements."""
+    program = program_of(case.args, case.outs).copied()
+    for inside in bodies_of(program.body):
+        inside[:] = [s for s in inside if change(s) is not True]
+    return {fault.rule for fault in verify(program)}
+
+
+def test_broken_loops_are_found():
+    stacked, count = while_cases()["newton, stacked"], small_cases()["counted 3 False"]
+    assert not broken(stacked, lambda s: False)
+    assert broken(stacked, lambda s: isinstance(s, Zero)) == {"init"}
+    assert broken(stacked, lambda s: isinstance(s, While) and setattr(s, "most", 10)) == {"range"}
+    assert broken(stacked, lambda s: isinstance(s, While) and setattr(s, "index", None)) >= {
+        "scope"
+    }
+    at_once = small_cases()["scalar"]
+    assert broken(at_once, lambda s: isinstance(s, Loop) and setattr(s, "simd", True)) >= {"form"}
+    beyond = lambda s: isinstance(s, Loop) and s.stop is not None and setattr(s, "extent", 2)  # noqa: E731
+    assert "rounds" in broken(count, beyond)
+
+
+def test_a_tape_is_read_only_as_far_as_it_is_written():
+    """Without zeros a reverse loop may not go beyond the rounds that took place."""
+    case = repeat(newton_goes_on, newton, [7.3], [2.0], 40)
+    case.outs = simplify(vjp(case.outs[:1], case.args, [const(1.0)])).outs
+
+    def miscounts(s: Any) -> None:
+        if isinstance(s, Store) and s.buffer.dtype == I:
+            s.value = s.value + const(1, I)
+
+    assert "init" in broken(case, miscounts)
+    assert "range" in broken(case, lambda s: isinstance(s, Loop) and setattr(s, "stop", None))

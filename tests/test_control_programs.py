@@ -38,6 +38,7 @@ def test_programs_have_what_is_looked_for():
         " if ", "elif", "else:", "for ", "while", "break", "continue", "return", "push(",
         "rescaled(", "damped(", "cell.feed", "enumerate", "zip(", "reversed", " = a[1:]",
         "[::-1]", "+=", "*=", " and ", " or ", "not ", "l[", "box['v'] =", "x[", "np.any", " = z\n",
+        "try:", "while True", "append", "bump(", "rising(", "split(",
     ]  # fmt: skip
     assert not [w for w in wanted if w not in text]
 
@@ -60,12 +61,11 @@ def test_a_right_program_is_right():
 
 def test_wrong_programs_are_found():
     """One that is another for whoever traces it, and one that then raises what is nobody's."""
-    differs = SMALL.replace("x * y", "x * y * KNOWN.get(type(x).__name__, 1 + 1e-6)")
-    differs = differs.replace("def f", "KNOWN = {'ndarray': 1.0, 'Array': 1.0}\n\n\ndef f")
+    differs = SMALL.replace("x * y", "x * y * {False: 1.0, True: 1 + 1e-6}['Tracer' in repr(x)]")
     verdict = check(differs, 1)
     assert verdict.status == "WRONG" and verdict.told.startswith("value"), verdict
     assert check(differs, 1, compiled=True).status == "WRONG"
-    raises = differs.replace(".get(type(x).__name__, 1 + 1e-6)", "[type(x).__name__]")
+    raises = differs.replace(", True: 1 + 1e-6", "")
     verdict = check(raises, 1)
     assert verdict.status == "crash" and "KeyError" in verdict.told, verdict
 

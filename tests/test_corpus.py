@@ -21,12 +21,14 @@ from corpus.measure import COLLECTIONS, FIRST, VALUE, collection, compared
 from corpus.run import REFUSED, listed, text_of
 
 BUNDLE = 12  # functions in one compilation
+# Seconds each for as long as their loops are written out: not in the quick tier.
+LONG = {"kinetics_fit", "ekf_pendulum", "lotka_volterra", "binomial_tree_put", "kalman_2x2"}
 
 
-def news(group, order):
+def news(group, order, without=frozenset()):
     """What has become another than the list says, at first or second order."""
     known, found = listed(), []
-    for name in collection(group):
+    for name in [n for n in collection(group) if n not in without]:
         verdict = measure.measure(name, order=order, compiled=False)
         assert verdict.status != "no oracle", f"{name}: {verdict.told}"
         expected = known.get(name, "right")
@@ -38,7 +40,7 @@ def news(group, order):
 @pytest.mark.parametrize("group", COLLECTIONS)
 def test_the_list_is_exact(group):
     """Values and gradients of recorded graphs."""
-    told = news(group, 1)
+    told = news(group, 1, LONG)
     assert not told, told
 
 
@@ -59,7 +61,7 @@ def test_the_list_has_known_names_in_order():
 def bundles():
     taken = [
         (group, name) for group in COLLECTIONS for name in collection(group)
-        if name not in listed()
+        if name not in listed() and name not in LONG
     ]  # fmt: skip
     return [taken[k :: max(1, len(taken) // BUNDLE)] for k in range(max(1, len(taken) // BUNDLE))]
 
@@ -102,8 +104,7 @@ def test_what_is_wrong_is_called_wrong(monkeypatch):
             self.other = other
 
         def __call__(self, x):
-            traced = hasattr(x, "expr")
-            return self.other(x) if traced else np.sum(x**2)
+            return self.other(x) if "Tracer" in repr(x) else np.sum(x**2)
 
     def wrong_value(x):
         return np.sum(x**2) + 1e-6

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 import symgrad as sg
-from symgrad.compiled import Compiled, Dispatcher
+from symgrad.compiled import Compiled
+from symgrad.dispatcher import Dispatcher
 from symgrad.errors import DtypeError, OutOfRangeError, ShapeError, StructureError, SymgradError
 from symgrad.runtime import dispatch
 

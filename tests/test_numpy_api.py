@@ -226,6 +226,20 @@ CASES: dict[str, tuple[Any, ...]] = {
     "vander 1": (lambda x: N.vander(x, increasing=True), V),
     "interp": (lambda x, f: N.interp(x, [-1.0, 0.0, 0.3, 2.0], f), A, V),
     "interp 1": (lambda x: N.interp(x, [-0.1, 0.1], [1.0, 2.0], left=-9.0, right=9.0), A),
+    "interp 2": (lambda x, k, f: N.interp(x, k, f), A, np.sort(V), POS[0]), "interp 3": (lambda x: N.interp(x, [2.0, 0.3, 5.0], [1.0, 2.0, 4.0], period=-3.0), 9 * A),
+    "interp 4": (lambda x: N.interp(x, np.arange(40.0) ** 2 / 100, np.sin(np.arange(40.0))), 3 * A),
+    "sort": (lambda x: N.sort(x), A), "sort 1": (lambda x: N.sort(x, 0, stable=True), T3), "sort 2": (lambda x: N.sort(x, None), INT), "argsort": (lambda x: N.argsort(x, 1), T3), "argsort 1": (lambda x: x.argsort(), A), "sort 3": (lambda x: N.sort(x, kind="heapsort"), I32),
+    "partition": (lambda x: N.sort(N.partition(x, 2)[:2]), V), "argpartition": (lambda x: N.sort(N.argpartition(x, 1)[:1]), V), "median": (lambda x: N.median(x), A), "median 1": (lambda x: N.median(x, (0, 2), keepdims=True), T3),
+    "quantile": (lambda x: N.quantile(x, [0.1, 0.9], 1), A), "quantile 1": (lambda x: N.quantile(x, 0.5), F32), "percentile": (lambda x: N.percentile(x, 30), A), "nanvar": (lambda x: N.nanvar(x, ddof=1), NANS), "nanstd": (lambda x: N.nanstd(x), NANS),
+    "nancumsum": (lambda x: N.nancumsum(x, 1), NANS), "nancumprod": (lambda x: N.nancumprod(x, 0), NANS), "corrcoef": (lambda x: N.corrcoef(x), A), "corrcoef 1": (lambda x, y: N.corrcoef(x, y), V, 2 * V**2), "bincount": (lambda w: N.bincount([0, 3, 1, 0], weights=w, minlength=6), V),
+    "gradient": (lambda x: N.gradient(x), A), "gradient 1": (lambda x: N.gradient(x, 0.1, [0.0, 1.0, 3.0, 3.5], edge_order=2), A), "gradient 2": (lambda x, k: N.gradient(x, k, axis=1), A, np.sort(V)), "gradient 3": (lambda x, h: N.gradient(x, h, edge_order=2), V, 0.3),
+    "unwrap": (lambda x: N.unwrap(9 * x), A), "unwrap 1": (lambda x: N.unwrap(9 * x, axis=0, period=3.0), A),
+    "logaddexp.reduce": (lambda x: N.logaddexp.reduce(x), A), "logaddexp.reduce 1": (lambda x: N.logaddexp.reduce(x, axis=None, keepdims=True), A), "logaddexp.reduce 2": (lambda x: N.logaddexp.reduce(x, 1, initial=-0.5), A),
+    "logaddexp.accumulate": (lambda x: N.logaddexp.accumulate(x, 1), A), "logaddexp.accumulate 1": (lambda x: N.logaddexp.accumulate(x), 300 * T3), "maximum.accumulate": (lambda x: N.maximum.accumulate(x, 1), A), "minimum.accumulate": (lambda x: N.minimum.accumulate(x), INT), "maximum.accumulate 1": (lambda x: N.maximum.accumulate(x > 0), V),
+    "hypot.reduce": (lambda x: N.hypot.reduce(x), A),
+    "searchsorted": (lambda x: N.searchsorted([-0.5, 0.0, 0.0, 0.7], x), A), "searchsorted 1": (lambda k, x: N.searchsorted(k, x, side="right"), np.sort(V), A),
+    "searchsorted 2": (lambda x: N.searchsorted(V, x, sorter=np.argsort(V)), A), "searchsorted 3": (lambda x: N.searchsorted(np.arange(-3, 9, 2), x), INT), "searchsorted 4": (lambda x: N.searchsorted([1, 2], x, "right"), np.int64(2)),
+    "digitize": (lambda x: N.digitize(x, [-1.0, 0.0, 0.5]), A), "digitize 1": (lambda x: N.digitize(x, [2.0, 0.5, -0.5], right=True), A), "digitize 2": (lambda x: N.digitize(x, [5, 0, -2]), INT),
     "zeros_like": (lambda x: N.zeros_like(x), I32), "ones_like": (lambda x: N.ones_like(x, dtype=float), I32),
     "empty_like": (lambda x: N.empty_like(x).shape[0] * x, A),
     "full_like": (lambda x: N.full_like(x, 2.5), A), "copy": (lambda x: N.copy(x), A),
@@ -343,7 +357,7 @@ CASES: dict[str, tuple[Any, ...]] = {
 }  # fmt: skip
 NO_VALUE = {"may_share_memory", "shares_memory", "copyto"}  # tested in test_trace and test_pitfalls
 SCIPY = """erf erfc gammaln psi digamma expit xlogy logit ndtr log_expit entr xlog1py betaln rel_entr kl_div
-    polygamma""".split()
+    polygamma ndtri log_ndtr erfinv erfcinv erfcx huber pseudo_huber exprel boxcox boxcox1p exp10""".split()
 
 
 @pytest.mark.quick(60)

@@ -109,7 +109,8 @@ ELSEWHERE = set(
     """.split()
 )
 SPECIAL = """erf erfc gammaln psi digamma expit logit ndtr log_expit entr xlogy xlog1py betaln
-    rel_entr kl_div""".split()
+    rel_entr kl_div ndtri log_ndtr erfinv erfcinv erfcx huber pseudo_huber exprel boxcox
+    boxcox1p exp10""".split()
 ELSEWHERE |= {*SPECIAL, "polygamma", "stop_gradient"}
 
 

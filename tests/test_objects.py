@@ -138,9 +138,9 @@ def test_nothing_keeps_functions():
 
 
 def test_versions_for_new_functions_do_not_pile_up(monkeypatch):
-    from symgrad import compiled
+    from symgrad import dispatcher
 
-    monkeypatch.setattr(compiled, "_MAX_FIXED", 3)
+    monkeypatch.setattr(dispatcher, "_MAX_FIXED", 3)
     f = sg.jit(lambda x, h: h(x))
     alive = []
     for k in range(6):

@@ -30,16 +30,18 @@ LAYERS = [
     ["options", "captures"],
     ["expr"],
     ["ops"],
-    ["trace", "diff", "inspect"],
-    ["simplify", "random"],
-    ["graph", "signature", "lower"],
+    ["diff", "inspect"],
+    ["simplify"],
+    ["trace"],
+    ["random", "graph", "signature", "lower"],
     ["runtime"],
     ["emit"],
     ["generate"],
     ["interop"],
     ["compiled"],
+    ["dispatcher"],
     ["transform"],
-    ["derivatives", "batching"],
+    ["derivatives", "batching", "control"],
     ["check", "sparse"],
     ["__init__"],
 ]
@@ -48,13 +50,14 @@ LEVEL = {part: level for level, row in enumerate(LAYERS) for part in row}
 # Packages that are imported where they are used, so that `import symgrad` stays light or works
 # without them. So are LATE ones: compiled functions need cffi, their C Jinja, and a process that
 # finds its functions in the cache generates no C.
-LATE = ("symgrad.compiled.", "symgrad.generate.", "symgrad.interop.")
+LATE = ("symgrad.compiled.", "symgrad.dispatcher.", "symgrad.generate.", "symgrad.interop.")
 LAZY = {"inspect": "sympy", "sparse": "scipy", "interop": "scipy", "runtime": "scipy"}
 OPTIONAL = {"scipy"}
 
 PUBLIC = """
     grad value_and_grad jacobian jacfwd jacrev hessian jvp vjp hvp vmap jit compile trace where
     stop_gradient check_grads sparse_jacobian sparse_hessian f64 f32 i64 i32 bool_
+    cond switch while_loop fori_loop scan map checkpoint
 """.split()
 
 

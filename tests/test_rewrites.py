@@ -5,7 +5,7 @@ Rules made of patterns are in test_rules.py. A rule without an example fails her
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,10 +19,11 @@ from symgrad.expr.evaluate import check, evaluate
 from symgrad.expr.node import Expr, arg, bind, const, eye
 from symgrad.expr.validate import check_rewrite
 from symgrad.ops import linalg
+from symgrad.ops.control import Body, scan, switch, while_loop
 from symgrad.ops.einsum import einsum
 from symgrad.ops.elementwise import exp, log, select, sin, sqrt, square
 from symgrad.ops.linear import broadcast, concat, gather, pad, permute, reshape, slice_, sum_
-from symgrad.simplify import RULES, simplify
+from symgrad.simplify import OPTIONAL, RULES, simplify
 from symgrad.simplify.facts import nonnegative
 from symgrad.simplify.pattern import RuleSet, function_rule, rule, run, variables
 
@@ -97,6 +98,7 @@ def all_axes(x: Expr) -> tuple[int, ...]:
 
 
 V, M, T = (3,), (3, 3), (2, 3, 4)
+P = arg(90, V, "float64")
 U = ("ij", "jk")
 one = np.ones
 EXAMPLES: list[Example] = [
@@ -453,6 +455,161 @@ EXAMPLES: list[Example] = [
 ]  # fmt: skip
 
 
+def looped(
+    f: Callable[..., list[Expr]],
+    operands: tuple[Sequence[Expr], ...],
+    n: int,
+    carried: int = 1,
+    **options: Any,
+) -> list[Expr]:
+    """A scan whose rounds compute `f` of its operands: those all rounds share, carry, rows."""
+    consts, carry, xs = operands
+    types = [(e.shape, e.dtype) for e in [*consts, *carry]]
+    types += [(e.shape[1:], e.dtype) for e in xs]
+    arguments = [arg(90 + k, s, d) for k, (s, d) in enumerate(types)]
+    body = Body.close(arguments, f(*arguments))
+    return scan(body, consts, carry, xs, n, **options)
+
+
+def sided(index: Expr, *sides: Callable[..., Expr], of: Sequence[Expr]) -> Expr:
+    arguments = [arg(90 + k, e.shape, e.dtype) for k, e in enumerate(of)]
+    return switch(index, [Body.close(arguments, [f(*arguments)]) for f in sides], of)[0]
+
+
+def total(outs: Sequence[Expr]) -> Expr:
+    """One scalar of all."""
+    sums = [sum_(o, all_axes(o)) for o in outs]
+    return chain("add", [s if s.dtype == "float64" else bind("convert", s, attrs=("float64",))
+                         for s in sums])  # fmt: skip
+
+
+def np_recurrence(start: Any, a: Any, xs: Any) -> list[Any]:
+    """s ← a s + x."""
+    made = []
+    for x in xs:
+        start = a * start + x
+        made.append(start)
+    return made
+
+
+B1 = ((), "bool")
+FALSE = const(False, "bool")
+EXAMPLES += [
+    Example("connective-constant: and", [B1], lambda x: bind("logical_and", FALSE, x),
+            lambda x: False),
+    Example("connective-constant: or", [B1], lambda x: bind("logical_or", FALSE, x), lambda x: x),
+    Example("loop-constant: handed on", [(), (), (4,)],
+            lambda a, s, x: looped(lambda a, s, x: [a, a * s + x], ([], [a, s], [x]), 4, 2)[1],
+            lambda a, s, x: np_recurrence(s, a, x)[-1]),
+    Example("loop-constant: a number", [(), (4,)],
+            lambda s, x: looped(lambda c, s, x: [c * s + x], ([const(2.0)], [s], [x]), 4)[0],
+            lambda s, x: np_recurrence(s, 2, x)[-1]),
+    Example("loop-constant: two that swap are none", [(), (), (4,)],
+            lambda a, s, x: total(looped(lambda a, b, c, s, x: [b, a, c, c * s + x],
+                                         ([], [a, s, a, s], [x]), 4, 4)),
+            lambda a, s, x: 2 * a + s + np_recurrence(s, a, x)[-1]),
+    Example("loop-equal: carries", [(), (4,)],
+            lambda s, x: total(looped(lambda s, r, x: [sin(s) + x, sin(r) + x], ([], [s, s], [x]),
+                                      4, 2)),
+            lambda s, x: 2 * np_sines(s, x)),
+    Example("loop-equal: operands", [(), (), (4,)],
+            lambda a, s, x: looped(lambda a, b, s, x, y: [a * s + b * s + x + y],
+                                   ([a, a], [s], [x, x]), 4)[0],
+            lambda a, s, x: np_recurrence(s, 2 * a, 2 * x)[-1]),
+    Example("loop-equal: those that part later are two", [(), (4,)],
+            lambda s, x: total(looped(lambda s, r, q, p, x: [s + x, r + x, sin(r), sin(q)],
+                                      ([], [s, s, s, s], [x]), 4, 4)[2:]),
+            lambda s, x: np_parted(s, x)),
+    Example("loop-unused", [(), (), (4,)],
+            lambda a, s, x: looped(lambda a, s, r, x: [a * s + x, exp(r) + s, exp(x)],
+                                   ([a], [s, s], [x]), 4, 2)[0],
+            lambda a, s, x: np_recurrence(s, a, x)[-1]),
+    Example("loop-invariant", [(), (), (4,)],
+            lambda a, s, x: looped(lambda a, s, x: [exp(sin(a)) * s + x], ([a], [s], [x]), 4)[0],
+            lambda a, s, x: np_recurrence(s, np.exp(np.sin(a)), x)[-1]),
+    Example("loop-rows: of an x", [(), (4, 2)],
+            lambda s, x: looped(lambda s, x: [s + sum_(x, (0,)), x], ([], [s], [x]), 4)[1],
+            lambda s, x: x),
+    Example("loop-rows: all the same", [(3,), ()],
+            lambda a, s: looped(lambda a, s: [sin(s), a], ([a], [s], []), 4)[1],
+            lambda a, s: a * one((4, 1))),
+    Example("loop-short: no round", [(3,), (0, 3)],
+            lambda s, x: looped(lambda s, x: [s + x, s * x], ([], [s], [x]), 0)[0], lambda s, x: s),
+    Example("loop-short: one round", [(3,), (1, 3)],
+            lambda s, x: looped(lambda s, x: [s + x, s * x], ([], [s], [x]), 1)[1],
+            lambda s, x: s * x),
+    Example("loop-short: while false", [(3,)],
+            lambda s: while_loop(Body.close([P], [const(False, "bool")]), Body.close([P], [sin(P)]),
+                                 [], [s])[0],
+            lambda s: s),
+    *[
+        Example(f"loop-first: reverse={reverse}", [(), (4,)],
+                lambda s, x, reverse=reverse: looped(
+                    lambda f, s, x: [const(True, "bool"), select(f, sin(s), s) + x, s * x],
+                    ([], [const(False, "bool"), s], [x]), 4, 2, reverse=reverse)[2],
+                lambda s, x, reverse=reverse: np_started(s, x, reverse))
+        for reverse in (False, True)
+    ],
+    Example("loop-map", [(), (4, 3)],
+            lambda c, x: looped(lambda c, x: [exp(x) * spread(c, V), sum_(x, (0,))], ([c], [], [x]),
+                                4, 0)[0],
+            lambda c, x: np.exp(x) * c),
+    Example("loop-join", [(), (), (4,)],
+            lambda a, s, x: looped(lambda a, s, x: [exp(a * s) + x], ([a], [s], [x]), 4)[0]
+            + total(looped(lambda a, s, r, x: [exp(a * s) + x, r + s, s * s],
+                           ([a], [s, a], [x]), 4, 2)[1:]),
+            lambda a, s, x: np_joined(a, s, x)),
+    Example("switch-known: index", [(), ()],
+            lambda x, y: sided(const(7, "int64"), lambda x, y: x, lambda x, y: exp(x) * y,
+                               of=[x, y]),
+            lambda x, y: np.exp(x) * y),
+    Example("switch-known: equal sides", [((), "int64"), (3,)],
+            lambda i, x: sided(i, sin, sin, of=[x]), lambda i, x: np.sin(x)),
+    Example("switch-only", [(3,)], lambda x: sided(const(0, "int64"), sin, of=[x]), np.sin),
+    Example("switch-unused", [((), "int64"), (), ()],
+            lambda i, x, y: sided(i, lambda x, z, c, y: log(square(x) + c),
+                                  lambda x, z, c, y: exp(z) * c, of=[x, x, const(2.0), y]),
+            lambda i, x, y: np.where(i > 0, 2 * np.exp(x), np.log(x * x + 2))),
+    Example("switch-cheap", [((), "int64"), (), ()],
+            lambda i, x, y: sided(i, lambda x, y: x * y, lambda x, y: x - y, lambda x, y: -y,
+                                  of=[x, y]),
+            lambda i, x, y: np.where(i <= 0, x * y, np.where(i == 1, x - y, -y))),
+    Example("switch-cheap: a decision", [B1, (3,)],
+            lambda p, x: sided(bind("convert", p, attrs=("int64",)), lambda x: -x, lambda x: x,
+                               of=[x]),
+            lambda p, x: np.where(p, x, -x)),
+]  # fmt: skip
+
+
+def np_sines(s: Any, xs: Any) -> Any:
+    for x in xs:
+        s = np.sin(s) + x
+    return s
+
+
+def np_parted(s: Any, xs: Any) -> Any:
+    r = q = p = s
+    for x in xs:
+        r, q, p = r + x, np.sin(r), np.sin(q)
+    return q + p
+
+
+def np_started(s: Any, x: Any, reverse: bool) -> Any:
+    made = np.zeros(len(x))
+    for n, t in enumerate(range(len(x))[:: -1 if reverse else 1]):
+        made[t] = s * x[t]
+        s = (np.sin(s) if n else s) + x[t]
+    return made
+
+
+def np_joined(a: Any, s: Any, xs: Any) -> Any:
+    r, rest = a, 0
+    for x in xs:
+        rest += s * s
+        s, r = np.exp(a * s) + x, r + s
+    return s + r + rest
+
+
 def chain(op: str, terms: list[Expr]) -> Expr:
     total = terms[0]
     for t in terms[1:]:
@@ -462,8 +619,9 @@ def chain(op: str, terms: list[Expr]) -> Expr:
 
 def rewritten(e: Expr, name: str) -> tuple[Expr, dict[str, int]]:
     """`e` after one rule alone."""
-    if name == "re-roll":
-        done = simplify([e], disable=frozenset({r.name for r in RULES} - {name}))
+    if not FUNCTIONS[name].parts:  # whole graphs are looked at
+        group = frozenset({FUNCTIONS[name].group}) & OPTIONAL
+        done = simplify([e], disable=frozenset({r.name for r in RULES} - {name}), enable=group)
     else:
         done = run([e], RuleSet([FUNCTIONS[name]]))
     return done.outs[0], done.fired

@@ -120,7 +120,16 @@ def difference(t, a, b):
     return [b, b - a], []
 
 
+def last(t, v, w):
+    return [gather(X, t, 0) * 2.0, w], [gather(X, t + 1, 0)]
+
+
+def last_in_python(t, v, w):
+    return [DATA[t] * 2.0, w], [DATA[t + 1]]
+
+
 CASES = [
+    (last, last_in_python, [0.0, 5.0], 11, False),
     (neighbours, neighbours_in_python, [0.0], 11, False),
     (fill, fill_in_python, [np.zeros(12)], 12, False),
     (fill, fill_in_python, [np.ones(12)], 5, False),

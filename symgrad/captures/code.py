@@ -23,7 +23,9 @@ _WHOLE = frozenset({"vars", "__dict__", "dir", "asdict", "astuple", "fields", "r
                     "deepcopy", "__getattribute__", "__getstate__", "__reduce__"})  # fmt: skip
 _WORD = re.compile(r"[^\W\d]\w*")
 _GLOBAL = frozenset({"LOAD_GLOBAL", "LOAD_NAME"})
+_ASSIGN = frozenset({"STORE_GLOBAL", "DELETE_GLOBAL", "STORE_DEREF", "DELETE_DEREF"})
 _SET = frozenset({"STORE_ATTR", "STORE_GLOBAL", "STORE_NAME", "LOAD_CONST"})  # not read
+_INSTALLED = f"{os.sep}site-packages{os.sep}"
 _PLACES = tuple(
     os.path.abspath(place) + os.sep
     for place in {sysconfig.get_path(p) for p in ("stdlib", "platstdlib", "purelib", "platlib")}
@@ -37,12 +39,14 @@ class Names:
 
     read : globals; `attributes` of anything; `modules` that it imports itself
     whole : it can read all attributes of an object, whatever they are called
+    assigns : it assigns to globals or to variables of the functions around it, or may do so by text
     """
 
     read: frozenset[str] = frozenset()
     attributes: frozenset[str] = frozenset()
     modules: frozenset[str] = frozenset()
     whole: bool = False
+    assigns: bool = False
 
 
 @dataclass
@@ -80,10 +84,13 @@ def _read(code: types.CodeType) -> Names:
     other: set[str] = set()
     modules: set[str] = set()
     texts: list[str] = []
+    assigns = False
     stack = [code]
     while stack:
         inner = stack.pop()
         for step in dis.get_instructions(inner):
+            if step.opname in _ASSIGN:
+                assigns |= step.opname[-5:] != "DEREF" or step.argval in inner.co_freevars
             if step.opname in _GLOBAL:
                 read.add(step.argval)
             elif step.opname == "IMPORT_NAME":
@@ -96,13 +103,16 @@ def _read(code: types.CodeType) -> Names:
             else:
                 texts.extend(_texts(constant))
     used = read | other
+    assigns |= bool(used & _BY_TEXT)
     if used & _BY_TEXT:
         words = {word for text in texts for word in _WORD.findall(text)}
         read |= words
         other |= words
     if used & _BY_STRING:
         other |= {word for text in texts for word in text.split(".") if word.isidentifier()}
-    return Names(frozenset(read), frozenset(other), frozenset(modules), bool(used & _WHOLE))
+    return Names(
+        frozenset(read), frozenset(other), frozenset(modules), bool(used & _WHOLE), assigns
+    )
 
 
 def _texts(constant: object) -> Iterable[str]:
@@ -124,6 +134,11 @@ def is_library(filename: str) -> bool:
         known = _library[filename] = (
             is_internal(filename)
             or filename.startswith((*_PLACES, "<frozen"))
-            or f"{os.sep}site-packages{os.sep}" in filename
+            or _INSTALLED in filename
         )
     return known
+
+
+def is_foreign(filename: str) -> bool:
+    """Whether a file belongs to an installed package that is not NumPy or SciPy."""
+    return _INSTALLED in filename and not is_internal(filename)

@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from symgrad.fixed import same_bytes
+
 SLOTS, DICT, LIST, ARRAY = range(4)  # as in fastcall/guards.h
 
 # Where objects have pointers: a cell its content; a function its code, defaults, keyword defaults
@@ -135,6 +137,22 @@ class Content:
         return ARRAY, self.owner, self.copy.nbytes, self.copy
 
 
+class Layout:
+    """Type and shape of an array whose content may be anything."""
+
+    __slots__ = ("dtype", "owner", "shape")
+
+    def __init__(self, owner: np.ndarray) -> None:
+        self.owner, self.shape, self.dtype = owner, owner.shape, owner.dtype
+
+    def holds(self) -> bool:
+        a = self.owner
+        return a.shape == self.shape and a.dtype is self.dtype and a.flags.c_contiguous
+
+    def native(self) -> tuple[Any, ...]:
+        return ARRAY, self.owner, 0, np.broadcast_to(np.zeros((), self.dtype), self.shape)
+
+
 @dataclass(slots=True)
 class Read:
     """What only Python can read: the same again, by `key`."""
@@ -152,22 +170,8 @@ class Read:
         return None
 
 
-Row = Slots | Items | Elements | Content | Read
+Row = Slots | Items | Elements | Content | Layout | Read
 
 
 def _is(a: Any, b: Any) -> bool:
     return a is b
-
-
-_memcmp = ctypes.CDLL(None).memcmp
-_memcmp.restype, _memcmp.argtypes = (
-    ctypes.c_int,
-    [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t],
-)
-
-
-def same_bytes(a: np.ndarray, b: np.ndarray) -> bool:
-    """Whether two arrays of one shape and dtype hold the same bits; `b` is in C order."""
-    if a.flags.c_contiguous:
-        return bool(_memcmp(a.ctypes.data, b.ctypes.data, b.nbytes) == 0)
-    return a.tobytes() == b.tobytes()

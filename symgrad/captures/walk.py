@@ -15,13 +15,13 @@ import gc
 import hashlib
 import sys
 import types
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
-from symgrad.captures.code import Names, Seen, is_library, names_of
+from symgrad.captures.code import Names, Seen, is_foreign, is_library, names_of
 from symgrad.captures.layout import (
     dict_offset,
     file_of,
@@ -30,6 +30,7 @@ from symgrad.captures.layout import (
     slot,
     slot_offset,
 )
+from symgrad.captures.lift import Reach
 from symgrad.captures.rows import (
     ABSENT,
     CELL,
@@ -39,6 +40,7 @@ from symgrad.captures.rows import (
     Content,
     Elements,
     Items,
+    Layout,
     Read,
     Row,
     Slots,
@@ -65,13 +67,18 @@ class State:
     unseen : how the user reaches objects whose content cannot be looked at
     """
 
-    __slots__ = ("_hash", "alive", "key", "names", "rows", "unseen")
+    __slots__ = ("_hash", "alive", "hidden", "key", "met", "names", "reach", "rows", "unseen")
+
+    hidden: tuple[np.ndarray, ...]  # arrays that are passed at each call
+    met: Counter[int]  # how often everything was met, by id
+    reach: Reach | None  # of those arrays
 
     def __init__(self, key: tuple[Any, ...], rows: list[Row], alive: list[Any],
                  names: list[str], unseen: list[str]) -> None:  # fmt: skip
         self.key, self.rows, self.alive = key, rows, alive
         self.names, self.unseen = names, unseen
         self._hash = hash(key)
+        self.hidden, self.reach, self.met = (), None, Counter()
 
     def __hash__(self) -> int:
         return self._hash
@@ -96,12 +103,12 @@ class State:
         return "something that it captures"
 
 
-def state_of(roots: Sequence[Any], seen: Seen) -> State:
+def state_of(roots: Sequence[Any], seen: Seen, lift: frozenset[int] = frozenset()) -> State:
     """What `roots` capture now. `seen` has the attributes that their code names, as far as known;
-    what is found anew is added."""
+    what is found anew is added. `lift` has the ids of arrays that are passed."""
     while True:
         before = seen.size()
-        walk = _Walk(seen)
+        walk = _Walk(seen, lift)
         walk.run(roots)
         if seen.size() == before:  # else earlier objects have further attributes to look at
             return walk.state()
@@ -110,8 +117,10 @@ def state_of(roots: Sequence[Any], seen: Seen) -> State:
 class _Walk:
     """One walk. Visits everything once, in an order that depends on the captured values alone."""
 
-    def __init__(self, seen: Seen) -> None:
-        self.seen = seen
+    def __init__(self, seen: Seen, lift: frozenset[int]) -> None:
+        self.seen, self.lift = seen, lift
+        self.met: Counter[int] = Counter()
+        self.hidden: list[np.ndarray] = []
         self.key: list[Any] = []
         self.names: list[str] = []
         self.rows: list[Row] = []
@@ -122,7 +131,9 @@ class _Walk:
         self.unseen: list[str] = []
 
     def state(self) -> State:
-        return State(tuple(self.key), self.rows, self.alive, self.names, self.unseen)
+        state = State(tuple(self.key), self.rows, self.alive, self.names, self.unseen)
+        state.hidden, state.met = tuple(self.hidden), self.met
+        return state
 
     def note(self, name: str, *key: Any) -> None:
         """A piece of the key, and how the user reaches what it tells."""
@@ -133,6 +144,7 @@ class _Walk:
         self.push(("", root) for root in roots)
         while self.stack:
             name, value = self.stack.pop()
+            self.met[id(value)] += 1
             if type(value) in _PLAIN:
                 self.note(name, *fixed_key(value))
             elif value is ABSENT:
@@ -329,6 +341,11 @@ class _Walk:
             self.note(name, type(value), value.shape)
             self.push((name, v) for v in elements)
             return
+        if id(value) in self.lift:
+            self.rows.append(Layout(value))
+            self.hidden.append(value)
+            self.note(name, "passed", value.dtype, value.shape)
+            return
         row = Content(value)
         self.rows.append(row)
         bits = row.copy.tobytes() if value.nbytes <= 64 else _digest(row.copy)
@@ -392,7 +409,8 @@ class _Walk:
             return
         self.note(name, "object", id(cls))
         self.rows.append(Slots(value, TYPE, (cls,), lambda: (type(value),)))
-        whole = library and hasattr(cls, "toarray")  # a sparse matrix: library code reads it
+        # What code of a library reads of its objects is not seen: all of it, then.
+        whole = library and (hasattr(cls, "toarray") or is_foreign(file_of(cls)))
         below = [] if names is None else self.attributes(name, value, names, cls, whole)
         below.extend(self.slots(name, value, slots))
         self.push([*below, (name, cls)])

@@ -8,12 +8,20 @@ from symgrad.derivatives.inner import Inner, filled, scalar_out
 from symgrad.diff import modes
 from symgrad.errors import StructureError, SymgradWarning, at_user_line, warn
 from symgrad.expr.node import Expr, const
+from symgrad.signature import Static
 from symgrad.trace import function_name, is_nested
 from symgrad.transform import Function, transformed
 from symgrad.tree import TreeDef, flatten
 
 
-def value_and_grad(f: Function, argnums: Any = 0, has_aux: bool = False) -> Function:
+def value_and_grad(
+    f: Function,
+    argnums: Any = 0,
+    has_aux: bool = False,
+    *,
+    static_argnums: Any = (),
+    static_argnames: Any = (),
+) -> Function:
     """A function that returns (f(...), gradient).
 
     Parameters
@@ -22,6 +30,8 @@ def value_and_grad(f: Function, argnums: Any = 0, has_aux: bool = False) -> Func
     argnums : position or name of the argument, or a tuple of them
     has_aux : `f` returns (value, auxiliary); the new function then returns
         ((value, auxiliary), gradient)
+    static_argnums, static_argnames : positions and names of arguments that are compiled in; see
+        `jit`. Arrays among them are told apart by content.
 
     Returns
     -------
@@ -40,10 +50,19 @@ def value_and_grad(f: Function, argnums: Any = 0, has_aux: bool = False) -> Func
         value, gradient, aux = _gradient(f, argnums, has_aux, args, kwargs, "value_and_grad")
         return ((value, aux), gradient) if has_aux else (value, gradient)
 
-    return transformed(f, impl, "value_and_grad", (value_and_grad, (f, argnums, has_aux)))
+    return _transformed(
+        f, impl, "value_and_grad", argnums, has_aux, static_argnums, static_argnames
+    )
 
 
-def grad(f: Function, argnums: Any = 0, has_aux: bool = False) -> Function:
+def grad(
+    f: Function,
+    argnums: Any = 0,
+    has_aux: bool = False,
+    *,
+    static_argnums: Any = (),
+    static_argnames: Any = (),
+) -> Function:
     """A function that returns the gradient of `f`; see `value_and_grad`.
 
     With `has_aux`, it returns (gradient, auxiliary).
@@ -59,7 +78,20 @@ def grad(f: Function, argnums: Any = 0, has_aux: bool = False) -> Function:
         _, gradient, aux = _gradient(f, argnums, has_aux, args, kwargs, "grad")
         return (gradient, aux) if has_aux else gradient
 
-    return transformed(f, impl, "grad", (grad, (f, argnums, has_aux)))
+    return _transformed(f, impl, "grad", argnums, has_aux, static_argnums, static_argnames)
+
+
+def _transformed(f: Function, impl: Function, what: str, argnums: Any, has_aux: bool,
+                 static_argnums: Any, static_argnames: Any) -> Function:  # fmt: skip
+    recipe = _again, (f, what, argnums, has_aux, static_argnums, static_argnames)
+    static = Static(f, static_argnums, static_argnames)
+    return transformed(f, impl, what, recipe, static=static)
+
+
+def _again(f: Function, what: str, argnums: Any, has_aux: bool,
+           static_argnums: Any, static_argnames: Any) -> Function:  # fmt: skip
+    make = grad if what == "grad" else value_and_grad
+    return make(f, argnums, has_aux, static_argnums=static_argnums, static_argnames=static_argnames)
 
 
 def _gradient(

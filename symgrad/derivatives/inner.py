@@ -8,7 +8,13 @@ from typing import Any
 from symgrad.diff import modes
 from symgrad.diff.pieces import Piece, in_pieces
 from symgrad.diff.roots import extended
-from symgrad.errors import DifferentiationError, DtypeError, StructureError, at_user_line
+from symgrad.errors import (
+    DifferentiationError,
+    DtypeError,
+    StructureError,
+    TraceError,
+    at_user_line,
+)
 from symgrad.expr.node import FLOATS, Expr, arg, bind
 from symgrad.expr.walk import substitute, toposort
 from symgrad.signature import is_array, parameter_names
@@ -49,7 +55,11 @@ class Inner:
                 keywords[number] = tree.unflatten(tracers)
             else:
                 values[number] = tree.unflatten(tracers)
-        outs, self.out_tree = record(f, tuple(values), keywords)
+        try:
+            outs, self.out_tree = record(f, tuple(values), keywords)
+        except TraceError as error:  # what else it is given may be made static
+            error.in_derivative = True
+            raise
         self.used = frozenset(toposort(outs)).intersection(self.fresh)
         self.outs = ready(outs)
         self.back = dict(zip(self.fresh, self.actual, strict=True))

@@ -14,32 +14,42 @@ from symgrad.errors import DifferentiationError, at_user_line
 from symgrad.expr.node import FLOATS, Expr, arg, bind, const, eye
 from symgrad.ops.einsum import einsum
 from symgrad.ops.linear import permute
+from symgrad.signature import Static
 from symgrad.trace import function_name
 from symgrad.transform import Function, transformed
 
 
-def jacobian(f: Function, argnums: Any = 0) -> Function:
+def jacobian(
+    f: Function, argnums: Any = 0, *, static_argnums: Any = (), static_argnames: Any = ()
+) -> Function:
     """A function that returns the Jacobian of `f`, by the cheaper one of forward and reverse mode.
 
     The block for an output of shape s and an argument of shape t has shape s + t. For several
     outputs or arguments the result has the structure of the outputs, each leaf with the structure
     of the arguments. The seeds are identity tensors that contract away symbolically (Laue,
     Mitterreiter, Giesen, NeurIPS 2018), so no product with unit vectors is ever computed.
+    Static arguments as in `jit`.
     """
-    return _jacobian(f, argnums, "jacobian")
+    return _jacobian(f, argnums, "jacobian", static_argnums, static_argnames)
 
 
-def jacfwd(f: Function, argnums: Any = 0) -> Function:
+def jacfwd(
+    f: Function, argnums: Any = 0, *, static_argnums: Any = (), static_argnames: Any = ()
+) -> Function:
     """`jacobian` by forward mode."""
-    return _jacobian(f, argnums, "jacfwd")
+    return _jacobian(f, argnums, "jacfwd", static_argnums, static_argnames)
 
 
-def jacrev(f: Function, argnums: Any = 0) -> Function:
+def jacrev(
+    f: Function, argnums: Any = 0, *, static_argnums: Any = (), static_argnames: Any = ()
+) -> Function:
     """`jacobian` by reverse mode."""
-    return _jacobian(f, argnums, "jacrev")
+    return _jacobian(f, argnums, "jacrev", static_argnums, static_argnames)
 
 
-def _jacobian(f: Function, argnums: Any, what: str) -> Function:
+def _jacobian(
+    f: Function, argnums: Any, what: str, static_argnums: Any = (), static_argnames: Any = ()
+) -> Function:
     def impl(*args: Any, **kwargs: Any) -> Any:
         inner = Inner(f, argnums, args, kwargs)
         for o in inner.outs:
@@ -56,7 +66,9 @@ def _jacobian(f: Function, argnums: Any, what: str) -> Function:
         rows = [inner.pack(tracers[k * n : (k + 1) * n]) for k in range(len(inner.outs))]
         return inner.out_tree.unflatten(rows)
 
-    return transformed(f, impl, what, (_jacobian, (f, argnums, what)))
+    recipe = _jacobian, (f, argnums, what, static_argnums, static_argnames)
+    static = Static(f, static_argnums, static_argnames)
+    return transformed(f, impl, what, recipe, static=static)
 
 
 def _delta(shape: tuple[int, ...], dtype: str) -> Expr:
@@ -115,12 +127,14 @@ def _reverse_blocks(inner: Inner) -> list[list[Expr]]:
     return blocks
 
 
-def hessian(f: Function, argnums: Any = 0) -> Function:
+def hessian(
+    f: Function, argnums: Any = 0, *, static_argnums: Any = (), static_argnames: Any = ()
+) -> Function:
     """A function that returns the Hessian of a scalar `f`: forward over reverse mode.
 
     For one array argument of shape t the result has shape t + t; for several, or for nested
     arguments, the structure of the arguments within itself. Of two blocks that are each other's
-    transpose one is computed.
+    transpose one is computed. Static arguments as in `jit`.
     """
 
     def impl(*args: Any, **kwargs: Any) -> Any:
@@ -130,7 +144,13 @@ def hessian(f: Function, argnums: Any = 0) -> Function:
         n = len(inner.fresh)
         return inner.pack([inner.pack(tracers[k * n : (k + 1) * n]) for k in range(n)])
 
-    return transformed(f, impl, "hessian", (hessian, (f, argnums)))
+    recipe = _hessian, (f, argnums, static_argnums, static_argnames)
+    static = Static(f, static_argnums, static_argnames)
+    return transformed(f, impl, "hessian", recipe, static=static)
+
+
+def _hessian(f: Function, argnums: Any, static_argnums: Any, static_argnames: Any) -> Function:
+    return hessian(f, argnums, static_argnums=static_argnums, static_argnames=static_argnames)
 
 
 def _hessian_blocks(inner: Inner) -> list[Expr]:

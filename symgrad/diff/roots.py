@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from symgrad.diff import modes
 from symgrad.expr.node import DEPTH_SHIFT, FLOATS, Expr, const, is_const
 from symgrad.expr.op import Kind, Moves, Op
-from symgrad.expr.walk import rebuild, substitute, toposort
+from symgrad.expr.walk import in_bodies, rebuild, substitute, toposort, transform
 from symgrad.ops.einsum import EINSUM, einsum
 from symgrad.ops.elementwise import (
     ADD,
@@ -111,6 +111,9 @@ def extended(outs: Sequence[Expr], signs: bool = True) -> list[Expr]:
     """
     nodes = toposort(outs)
     begins = (SLOPE, SIGN) if signs else (SLOPE,)
+    if any(n.op.kind is Kind.CONTROL for n in nodes):
+        outs = _in_bodies(outs, signs)
+        nodes = toposort(outs)
     if all(n.op not in begins for n in nodes):
         return list(outs)
     collects = _collecting(nodes, begins)
@@ -129,6 +132,15 @@ def extended(outs: Sequence[Expr], signs: bool = True) -> list[Expr]:
         elif node.op is EINSUM:
             full[node] = _contracted(node, args, sums, settled[node]) or plain[node]
     return [full[o] for o in outs]
+
+
+def _in_bodies(outs: Sequence[Expr], signs: bool) -> list[Expr]:
+    def rule(node: Expr, args: tuple[Expr, ...]) -> Expr:
+        if node.op.kind is Kind.CONTROL:
+            return in_bodies(node, args, functools.partial(extended, signs=signs))
+        return rebuild(node, args)
+
+    return transform(outs, rule)
 
 
 def _wanted(

@@ -9,6 +9,7 @@ from symgrad.emit.blocks import blocks
 from symgrad.emit.body import Emitter, statement
 from symgrad.emit.expr import ZERO
 from symgrad.emit.lanes import SCALAR, SIMD, Piece, Place, lane_loop, traits
+from symgrad.emit.statements import SERIAL
 from symgrad.emit.sums import bounds, extremum, inner_sum, is_extremum, is_sum, sum_in_lanes
 from symgrad.emit.threads import IN_ORDER, PARALLEL, own_arrays, team_mark
 from symgrad.emit.tree import integer, uses, walk
@@ -57,6 +58,8 @@ def _outside(s: Loop, e: Emitter, depth: int) -> c.Statement:
     e.branchless = outer
     if _only_checks(s, pieces):
         return _checks(s, pieces, e)
+    if s.serial and e.tuning.vectors:  # rounds come in order, also where they only add up
+        body.insert(0, SERIAL)
     arrays = own_arrays(e, body, team=s.team) if s.shared else []
     calls = e.tuning.vectors and traits(*_directly(body)).calls
     if vector and calls and s.stop is not None:
@@ -130,6 +133,8 @@ def _while(s: While, e: Emitter, depth: int) -> list[c.Statement]:
     body = e.side(s.body, depth + 1)
     if e.tuning.vectors and traits(*before, condition, *_directly(body)).calls:
         before, body = ((SCALAR, *before), body) if before else (before, (SCALAR, *body))
+    if e.tuning.vectors:
+        body = (SERIAL, *body)
     if s.most is not None:
         leave = c.If(c.Binary("==", counter, integer(s.most)), (c.Return(3),))
         body = (leave, *body)

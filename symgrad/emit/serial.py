@@ -21,6 +21,8 @@ def is_serial(s: Store, e: Emitter) -> bool:
     moving = set(toposort(s.index))
     short: list[Loop] = []  # loops inside of the one looked at that do not move the target
     for loop in reversed(e.path):
+        if loop.serial:  # which has a mark of its own
+            break
         if loop.index not in moving:
             if s.buffer.number in e.added_twice or not _reads_in_order(s, e, short):
                 return True

@@ -18,9 +18,9 @@ from symgrad.emit.strides import is_costly, steps, word_of
 from symgrad.expr.node import CONST, Expr
 from symgrad.expr.op import Kind
 from symgrad.expr.walk import toposort
-from symgrad.lower.access import accesses
+from symgrad.lower.access import accesses_of
+from symgrad.lower.program import Around, leaves_of, statements
 from symgrad.lower.program import bodies_of as all_bodies
-from symgrad.lower.program import statements
 from symgrad.lower.scalar import COS_TURNED, GUARD, INDEX, LOAD, SIN_TURNED, loads
 from symgrad.lower.statements import Buffer, Loop, Store, While
 
@@ -97,13 +97,7 @@ class Variables:
 
     def _find_unsteady(self, order: list[Expr], body: list[Any]) -> None:
         """Values that depend on what branches write, and on what is written again elsewhere."""
-        changing = {
-            access.buffer
-            for s, _ in statements(body)
-            for inside in s.bodies()
-            for access, _ in accesses(inside)
-            if access.writes
-        }
+        changing = _written_in_branches(body)
         anew = self._loads_that_change(body)
         for node in order if changing or anew else ():
             changes = node in anew or (node.op is LOAD and node.attrs[0] in changing)
@@ -203,6 +197,30 @@ class Variables:
         if self._uses[node] > 1:
             return True
         return self.depth[node] < self._user_depth[node] and node not in self.unsteady
+
+
+def _written_in_branches(body: list[Any]) -> set[int]:
+    """The buffers that branches write, but for those that only one side of one uses.
+
+    There that side is all that there is.
+    """
+    if not any(s.bodies() for s, _ in statements(body)):
+        return set()
+    writes: dict[int, set[Around]] = {}
+    reads: dict[int, set[Around]] = {}
+    for s, _, around in leaves_of(body):
+        sides = tuple((outer, k) for outer, k in around if not isinstance(outer, Loop))
+        for access in accesses_of(s):
+            (writes if access.writes else reads).setdefault(access.buffer, set()).add(sides)
+
+    def is_within(side: Around, number: int) -> bool:
+        return all(other[: len(side)] == side for other in reads.get(number, ()))
+
+    return {
+        number
+        for number, sides in writes.items()
+        if any(sides) and not (len(sides) == 1 and is_within(*sides, number))
+    }
 
 
 def _is_index(node: Expr) -> bool:

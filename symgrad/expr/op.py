@@ -76,7 +76,8 @@ class Op:
     cost         flops-equivalents per element
     flops        (args, attrs) -> those of one evaluation, where they are not for each element
     results      (args, attrs) -> (shape, dtype) of each result of a control node
-    rounds       (attrs) -> how often a control node runs its bodies, at most; None: one, once
+    rounds       (attrs) -> how often a loop runs its bodies at most, None if there is no limit;
+                 of other control nodes one body runs once
     domain       per argument (low, high): where tests sample it
     numpy        names of the ufuncs of NumPy or SciPy that are this row
 
@@ -123,7 +124,7 @@ class Op:
     cost: int = 1
     flops: Callable[..., int] | None = None
     results: Callable[..., tuple[Any, ...]] | None = None
-    rounds: Callable[..., int] | None = None
+    rounds: Callable[..., int | None] | None = None
     domain: tuple[tuple[float, float], ...] = ()
     commutative: bool = False
     identity: float | None = None

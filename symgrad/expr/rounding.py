@@ -15,6 +15,7 @@ _ROUNDINGS = {True: 32.0, False: 2.0}  # of a function, of arithmetic; in units 
 _CHEAP = 5  # cost of a row up to which it is arithmetic
 _PATTERNS = 4  # random signs of the errors of what is not elementwise
 
+_ENDLESS = 1 << 60  # steps of a loop that may not end
 _STEP = 20  # elements that could be computed while a node of a body is looked at
 
 # A value of several results is an array of objects.
@@ -25,7 +26,8 @@ def work(node: Expr) -> int:
     """Operations of a node, roughly; what runs bodies counts as its interpreter's steps."""
     if node.op.kind is Kind.CONTROL:
         inside = sum(_STEP + work(n) for b in _bodies(node) for n in b.nodes)
-        return inside * (1 if node.op.rounds is None else max(node.op.rounds(node.attrs), 1))
+        rounds = 1 if node.op.rounds is None else node.op.rounds(node.attrs)
+        return _ENDLESS if rounds is None else inside * max(rounds, 1)
     if node.op.kind is Kind.ELEMENTWISE:
         return node.size
     if node.op.kind is Kind.EINSUM:
@@ -80,19 +82,18 @@ def _error_type(dtype: str) -> str:
 
 
 def _several(node: Expr, args: list[Value], rng: np.random.Generator) -> Any:
-    """The results of a control node, and their bounds; by trial, one result after the other."""
+    """The results of a control node, and their bounds, by trial."""
+
+    def compute(*given: Any) -> list[np.ndarray]:
+        return [np.asarray(v) for v in node.op.evaluate(*given)]
+
+    base = compute(*[v for v, _ in args], *node.attrs)
+    eps = [float(np.finfo(b.dtype).eps) if b.dtype.kind == "f" else 0.0 for b in base]
     values, errors = [v for v, _ in args], [e for _, e in args]
-    base = [np.asarray(v) for v in node.op.evaluate(*values, *node.attrs)]
-    bounds = []
-    for k, b in enumerate(base):
-        eps = float(np.finfo(b.dtype).eps) if b.dtype.kind == "f" else 0.0
-
-        def one(*given: Any, k: int = k) -> Any:
-            return np.asarray(node.op.evaluate(*given)[k])
-
-        found = _by_trial(one, node.attrs, False, b, values, errors, eps, rng)
-        bounds.append(np.where(np.isnan(found), np.inf, found))
-    return base, bounds
+    bounds = _by_trial(compute, node.attrs, False, base, values, errors, max(eps), rng)
+    found = [np.where(np.isnan(e), np.inf, e) for e in bounds]
+    exact = [b.dtype.kind != "f" and not any(e.any() for e in errors) for b in base]
+    return base, [np.zeros(b.shape) if x else e for b, e, x in zip(base, found, exact, strict=True)]
 
 
 def _value(node: Expr, args: list[Value], rng: np.random.Generator) -> Value:
@@ -210,29 +211,34 @@ def _otherwise(
     """
     row = node.op
     selects = row.combine is not None and row.combine[0] not in ("+", "*")
-    return _by_trial(row.evaluate, node.attrs, selects, base, values, errors, eps, rng)
+
+    def compute(*given: Any) -> list[np.ndarray]:
+        return [np.asarray(row.evaluate(*given))]
+
+    return _by_trial(compute, node.attrs, selects, [base], values, errors, eps, rng)[0]
 
 
 def _by_trial(
-    compute: Callable[..., Any],
+    compute: Callable[..., list[np.ndarray]],
     attrs: tuple[Any, ...],
     selects: bool,
-    base: np.ndarray,
+    base: list[np.ndarray],
     values: list[np.ndarray],
     errors: list[np.ndarray],
     eps: float,
     rng: np.random.Generator,
-) -> np.ndarray:
+) -> list[np.ndarray]:
+    """Bounds of the errors of results `base`."""
     moved = errors
     if not selects:
         moved = [
             np.maximum(e, eps * np.abs(v)) if v.dtype.kind == "f" else e
             for v, e in zip(values, errors, strict=True)
         ]
-    error = np.zeros(base.shape) if selects else 32 * eps * np.abs(base)
+    error = [np.zeros(b.shape) if selects else 32 * eps * np.abs(b) for b in base]
     if not any(e.any() for e in moved):
         return error
-    widest = np.zeros(base.shape)
+    widest = [np.zeros(b.shape) for b in base]
     directions: list[Any] = [(1, 1), (-1, -1), *[None] * _PATTERNS]
     for direction in directions:
         trial = []
@@ -240,8 +246,9 @@ def _by_trial(
             sign = rng.choice([-1, 1], v.shape) if direction is None else direction[0]
             low, high = _ends(v, e)
             trial.append(np.where(sign > 0, high, low).astype(v.dtype))
-        widest = np.maximum(widest, _gap(np.asarray(compute(*trial, *attrs)), base))
-    return error + (widest if selects else 8 * widest)
+        made = compute(*trial, *attrs)
+        widest = [np.maximum(w, _gap(m, b)) for w, m, b in zip(widest, made, base, strict=True)]
+    return [e + (w if selects else 8 * w) for e, w in zip(error, widest, strict=True)]
 
 
 def _ends(value: np.ndarray, error: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

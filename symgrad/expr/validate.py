@@ -35,7 +35,8 @@ from typing import Any
 
 import numpy as np
 
-from symgrad.errors import RewriteError
+from symgrad.errors import LoopLimitError, RewriteError
+from symgrad.expr.limits import most_rounds
 from symgrad.expr.node import ARG, CONST, FLOATS, PARAM, TUPLE, Expr
 from symgrad.expr.op import Kind
 from symgrad.expr.rounding import Value, evaluate_bounded, work
@@ -48,6 +49,10 @@ _POINTS = 48  # of elementwise rules
 _SLACK = 4.0  # the bounds are of first order
 _DEPENDENT = 16  # nodes below a shared one that are searched for another one
 _MOST_OPENED = 12
+
+# An index, a matrix, a power, a loop that does not end.
+_MOST_ROUNDS = 300  # of a loop that made-up values may never end
+_UNDEFINED = (IndexError, ValueError, np.linalg.LinAlgError, LoopLimitError)
 
 _checked: set[int] = set()
 _special: set[int] = set()  # that do not hold for all that may stand below
@@ -112,11 +117,14 @@ def _compare(
     informative = False
     for kind in range(_ROUNDS):
         values = {n: _sample(n, signed.get(n, True), kind, points, cut, rng) for n in cut.leaves}
+        token = most_rounds.set(_MOST_ROUNDS)
         try:
             known = evaluate_bounded(cut.nodes, values, points, rng)
-        except (IndexError, ValueError, np.linalg.LinAlgError):  # an index, a matrix, a power
+        except _UNDEFINED:
             counts["undefined"] += 1
             continue
+        finally:
+            most_rounds.reset(token)
         # a delta's zero times an infinity is NaN wherever the rule has put it
         strict = cut.is_elementwise or all(
             np.isfinite(v).all()

@@ -10,7 +10,8 @@ import numpy as np
 from symgrad.expr.node import Expr
 from symgrad.expr.op import Kind
 from symgrad.expr.walk import expand_composites, toposort
-from symgrad.ops.flops import flops
+from symgrad.ops.body import Body, bodies
+from symgrad.ops.flops import body_flops, flops
 
 _TRANSCENDENTAL = 20  # rows that cost this much per element call the math library
 
@@ -58,6 +59,9 @@ class Cost:
 def cost(args: Sequence[Expr], outs: Sequence[Expr]) -> Cost:
     """Count the operations of a graph as it is lowered; every shared node counts once.
 
+    What a loop computes counts once for each round, if their number or a limit is known; of a
+    switch the costliest side counts.
+
     What is kept whole for calculus, such as solve, counts as the operations it consists of.
     """
     nodes = toposort(outs)
@@ -65,14 +69,20 @@ def cost(args: Sequence[Expr], outs: Sequence[Expr]) -> Cost:
     transcendental = 0
     read = 0
     seen: dict[object, int] = {}  # the search for an order runs once per form of contraction
-    for node in toposort(expand_composites(outs)):
-        count = flops(node, seen)
-        if count:
-            by_op[node.name] = by_op.get(node.name, 0) + count
-        if node.op.kind is Kind.ELEMENTWISE and node.op.cost >= _TRANSCENDENTAL:
-            transcendental += node.size
-        if node.name == "array":
-            read += _bytes(node)
+    waiting = [(toposort(expand_composites(outs)), 1)]
+    while waiting:
+        inside, often = waiting.pop()
+        for node in inside:
+            if node.op.kind is Kind.CONTROL:
+                waiting += [(b.nodes, often * times) for b, times in _run(node, seen)]
+                continue
+            count = often * flops(node, seen)
+            if count:
+                by_op[node.name] = by_op.get(node.name, 0) + count
+            if node.op.kind is Kind.ELEMENTWISE and node.op.cost >= _TRANSCENDENTAL:
+                transcendental += often * node.size
+            if node.name == "array":
+                read += _bytes(node)
     listed = set(args)
     read += sum(_bytes(n) for n in nodes if n.name == "arg" and n in listed)
     return Cost(
@@ -87,3 +97,12 @@ def cost(args: Sequence[Expr], outs: Sequence[Expr]) -> Cost:
 
 def _bytes(node: Expr) -> int:
     return node.size * np.dtype(node.dtype).itemsize
+
+
+def _run(node: Expr, seen: dict[object, int]) -> list[tuple[Body, int]]:
+    """The bodies of a control node that count, and how often: of a switch the costliest."""
+    inside = bodies(node)
+    if node.op.rounds is None:
+        return [(max(inside, key=lambda b: body_flops(b, seen)), 1)] if inside else []
+    rounds = node.op.rounds(node.attrs)
+    return [(b, 1 if rounds is None else rounds) for b in inside]

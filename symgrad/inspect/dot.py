@@ -10,12 +10,14 @@ from symgrad.expr.op import Kind
 from symgrad.expr.walk import toposort
 from symgrad.inspect.listing import type_text
 from symgrad.inspect.matrix import argument_names
-from symgrad.inspect.naming import plain_name, short_number
+from symgrad.inspect.naming import control_names, plain_name, short_number
+from symgrad.ops.body import bodies
 
 _COLOURS = {
     Kind.SOURCE: "#dbe9f6", Kind.ELEMENTWISE: "#ffffff", Kind.LINEAR: "#eeeeee",
     Kind.EINSUM: "#fde5c8", Kind.REDUCE: "#e2f0d9", Kind.SCAN: "#e2f0d9",
     Kind.COMPOSITE: "#f3e1f3", Kind.CALL: "#f3e1f3", Kind.LOWERED: "#ffffff",
+    Kind.CONTROL: "#f9d9d9", Kind.ITEM: "#f9d9d9",
 }  # fmt: skip
 
 
@@ -83,4 +85,11 @@ def _label(node: Expr, names: dict[Expr, str]) -> str:
         inputs, output = node.attrs
         terms = ["".join(f"{k}" if k < 10 else f"({k})" for k in t) for t in (*inputs, output)]
         return f"einsum {','.join(terms[:-1])}->{terms[-1]}"
+    if node.op.kind is Kind.CONTROL:
+        inside = sum(len(b.nodes) for b in bodies(node))
+        rounds = node.op.rounds(node.attrs) if node.op.rounds is not None else None
+        often = "" if rounds is None else f" of {rounds} rounds"
+        return f"{node.name}{often}\n{inside} nodes inside"
+    if node.op.kind is Kind.ITEM:
+        return control_names(node.args[0])[1][node.attrs[0]]
     return node.name

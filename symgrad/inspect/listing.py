@@ -12,12 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from symgrad.expr.node import ARG, ARRAY, CONST, EYE, IOTA, Expr, const_value
+from symgrad.expr.node import ARRAY, CONST, EYE, IOTA, TUPLE, Expr, const_value
 from symgrad.expr.op import Kind
 from symgrad.expr.walk import toposort, users
 from symgrad.inspect.matrix import argument_names
-from symgrad.inspect.naming import plain_name, short_number
+from symgrad.inspect.naming import control_names, is_counted, plain_name, short_number
 from symgrad.inspect.spelling import window
+from symgrad.ops.body import bodies, results
 from symgrad.ops.einsum import spell
 
 WIDTH = 72  # of an expression
@@ -52,9 +53,15 @@ Text = tuple[str, int]  # an expression and its level
 
 
 def type_text(node: Expr) -> str:
-    """f64[3, 4], or f64 for a scalar."""
-    dtype = _DTYPES[node.dtype]
-    return f"{dtype}[{', '.join(map(str, node.shape))}]" if node.shape else dtype
+    """f64[3, 4], or f64 for a scalar; of several results all."""
+    if node.dtype == TUPLE:
+        return f"({', '.join(_type(*t) for t in results(node))})"
+    return _type(node.shape, node.dtype)
+
+
+def _type(shape: tuple[int, ...], dtype: str) -> str:
+    dtype = _DTYPES[dtype]
+    return f"{dtype}[{', '.join(map(str, shape))}]" if shape else dtype
 
 
 class _Program:
@@ -80,12 +87,13 @@ class _Program:
         taken = set(self.names.values())
         for node in self.nodes:
             text = self._spell(node)
-            if self._assigned(node, text[0], returned):
+            if node.op.kind is Kind.CONTROL or self._assigned(node, text[0], returned):
                 counter += 1
                 while f"t{counter}" in taken:
                     counter += 1
                 name = f"t{counter}"
                 self.lines.append((f"{name} = {text[0]}", type_text(node)))
+                self.lines += [(f"  {code}", note) for code, note in self._inside(node)]
                 text = name, _ATOM
             self.text[node] = text
             for a in dict.fromkeys(node.args):
@@ -94,7 +102,9 @@ class _Program:
                     del self.text[a]
 
     def _assigned(self, node: Expr, text: str, returned: set[Expr]) -> bool:
-        if node.op in (ARG, CONST, EYE, IOTA) or node.name == "broadcast":
+        if node in self.names or node.op in (CONST, EYE, IOTA) or node.name == "broadcast":
+            return False
+        if node.op.kind is Kind.ITEM:
             return False
         if node.op is ARRAY:
             return len(text) > 24
@@ -131,7 +141,7 @@ class _Program:
 
     def _spell(self, node: Expr) -> Text:
         row = node.op
-        if row is ARG:
+        if node in self.names:
             return self.names[node], _ATOM
         if row is CONST:
             number = short_number(const_value(node))
@@ -152,6 +162,11 @@ class _Program:
         spelling = _STRUCTURE.get(node.name)
         if spelling is not None:
             return spelling(self, node)
+        if row.kind is Kind.ITEM:
+            which = control_names(node.args[0])[1][node.attrs[0]]
+            return f"{self.bare(node.args[0])}.{which}", _ATOM
+        if row.kind is Kind.CONTROL:
+            return self._control(node), _ATOM
         parts = [self.full(a) for a in node.args]
         for key, value in zip(row.attr_names, node.attrs, strict=False):
             if key == "axes":
@@ -161,6 +176,56 @@ class _Program:
             if value is not False:
                 parts.append(f"{key}={_tuple(value) if isinstance(value, tuple) else value}")
         return f"{node.name}({', '.join(parts)})", _ATOM
+
+    # ---- bodies ----
+
+    def _control(self, node: Expr) -> str:
+        """The first line of a loop or a switch: how many rounds, and what its bodies get."""
+        first = 1 if node.name == "switch" or is_counted(node) else 0
+        names = control_names(node)[0]
+        rows = len(names)
+        if "carry" in node.op.attr_names:
+            rows = node.attr("consts") + node.attr("carry")
+        given = [
+            f"{n} {'in' if k >= rows else '='} {self.full(a)}"
+            for k, (n, a) in enumerate(zip(names, node.args[first:], strict=True))
+        ]  # fmt: skip
+        return f"{self._title(node)} with {', '.join(given)}:" if given else f"{self._title(node)}:"
+
+    def _title(self, node: Expr) -> str:
+        if node.name == "switch":
+            return f"switch({self.full(node.args[0])})"
+        if node.name == "branch":
+            return f"branch({self.full(node.args[0])})"
+        if node.name == "while":
+            limit = node.attr("limit")
+            return "while" if limit is None else f"while, at most {limit} rounds,"
+        rounds = f"scan of {node.attr('length')} rounds"
+        if is_counted(node):
+            rounds = f"scan of the first {self.full(node.args[0])} of {node.attr('length')} rounds"
+        return rounds + " backwards" * node.attr("reverse")
+
+    def _inside(self, node: Expr) -> list[tuple[str, str]]:
+        """The lines of its bodies."""
+        if node.op.kind is not Kind.CONTROL:
+            return []
+        names, found = control_names(node)
+        lines: list[tuple[str, str]] = []
+        for k, body in enumerate(bodies(node)):
+            inner = _Program(body.params, body.outs, names)
+            values = [inner.full(o) for o in body.outs]
+            if node.name == "switch":
+                lines.append((f"{k}:", ""))
+                lines += [(f"  {code}", note) for code, note in inner.lines]
+                lines.append((f"  return {', '.join(values)}", ""))
+                continue
+            lines += inner.lines
+            if node.name == "while" and k == 0:
+                lines.append((f"while {values[0]}", ""))
+                continue
+            stacked = [n for n in found if n != "rounds"]
+            lines.append((f"{', '.join(stacked)} = {', '.join(values)}", ""))
+        return lines
 
     def _elementwise(self, node: Expr) -> Text:
         # NumPy must reach the node's shape from what is printed; else one operand is spelled out.
@@ -302,7 +367,7 @@ def listing(
     first = limit * 2 // 3
     kept = lines if not gone else [*lines[:first], *lines[first + gone :]]
     column = min(max((len(code) for code, _ in kept), default=0), WIDTH // 2)
-    body = [f"  {code.ljust(column)}  # {note}" for code, note in kept]
+    body = [f"  {code.ljust(column)}  # {note}" if note else f"  {code}" for code, note in kept]
     if gone:
         body.insert(first, f"  … {gone} lines left out …")
     values = [program.full(o) for o in outs]

@@ -25,7 +25,7 @@ from symgrad.inspect.formula import (
     to_text,
     weight,
 )
-from symgrad.inspect.naming import latex_name, plain_name
+from symgrad.inspect.naming import control_names, latex_name, plain_name
 from symgrad.inspect.spelling import MAKERS, calls
 
 NAME_FROM = 3  # a subexpression used twice gets a name if it has at least this many leaves
@@ -126,6 +126,10 @@ class Notation:
             return Formula("eye", (), node.attrs[0], 2)
         if row is ARRAY:
             return self._array(node)
+        if row.kind is Kind.CONTROL:
+            return F.symbol(node.name, rf"\operatorname{{{node.name}}}")
+        if row.kind is Kind.ITEM:
+            return self._result(node)
         maker = MAKERS.get(node.name)
         if maker is not None:
             f = maker(self, node)
@@ -145,6 +149,17 @@ class Notation:
                 args.append(F.symbol(word, latex_name(word)))
         rank = max([f.rank for f in args], default=0) if elementwise else node.ndim
         return F.call(*calls(node.name), args, rank)
+
+    def _result(self, item: Expr) -> Formula:
+        """scan(operands, rounds=4, result=s1): a loop has no formula, a name has to do."""
+        node = item.args[0]
+        args = [self.full(a) for a in node.args]
+        words = []
+        if node.op.rounds is not None and node.op.rounds(node.attrs) is not None:
+            words.append(f"rounds={node.op.rounds(node.attrs)}")
+        words.append(f"result={control_names(node)[1][item.attrs[0]]}")
+        args += [F.symbol(word, latex_name(word)) for word in words]
+        return F.call(node.name, rf"\operatorname{{{node.name}}}", args, item.ndim)
 
     def _array(self, node: Expr) -> Formula:
         values = node.attrs[0].array

@@ -6,6 +6,9 @@ import re
 import unicodedata
 from typing import Any
 
+from symgrad.expr.node import Expr
+from symgrad.ops.body import results
+
 # fmt: off
 _GREEK = {
     "α": "alpha", "β": "beta", "γ": "gamma", "δ": "delta", "ε": "epsilon", "ζ": "zeta",
@@ -140,3 +143,28 @@ def latex_index(text: str) -> str:
     return text if re.fullmatch(r"[0-9a-zA-Z:, +−-]*", text) else "".join(
         _latex_character(ch) for ch in text.replace("−", "-")
     )  # fmt: skip
+
+
+def is_counted(node: Expr) -> bool:
+    """Whether the first operand of a control node is the number of rounds."""
+    return "counted" in node.op.attr_names and bool(node.attr("counted"))
+
+
+def control_names(node: Expr) -> tuple[list[str], list[str]]:
+    """How the operands of the bodies of a control node are called, and its results.
+
+    c, s, x, y: what all rounds share, carry, rows, what is stacked.
+    """
+    kinds = results(node)
+    if "consts" not in node.op.attr_names:
+        return [f"p{k + 1}" for k in range(len(node.args) - 1)], [
+            f"r{k + 1}" for k in range(len(kinds))
+        ]
+    consts = node.attr("consts")
+    operands = len(node.args) - is_counted(node)
+    carry = node.attr("carry") if "carry" in node.op.attr_names else operands - consts
+    state = [f"s{k + 1}" for k in range(carry)]
+    names = [f"c{k + 1}" for k in range(consts)] + state
+    names += [f"x{k + 1}" for k in range(operands - len(names))]
+    made = [*state, "rounds"] if node.name == "while" else list(state)
+    return names, made + [f"y{k + 1}" for k in range(len(kinds) - len(made))]

@@ -20,6 +20,7 @@ from symgrad.expr.op import OPS, Kind
 from symgrad.expr.walk import toposort
 from symgrad.inspect.matrix import argument_names
 from symgrad.inspect.sympy_readers import READERS, Index, Reads
+from symgrad.ops.body import bodies, written_out
 
 LARGEST_ARRAY = 64  # elements; larger ones are not expanded unless asked for
 MOST_OPERATIONS = 20_000
@@ -186,6 +187,8 @@ class Writer:
                 values.append((yield a, index))
             expression, variables = _spelling(node.name)
             return expression.xreplace(dict(zip(variables, values, strict=False)))
+        if row.kind is Kind.ITEM:
+            return (yield from self._result(node, index))
         reader = READERS.get(node.name)
         if reader is not None:
             return (yield from reader(self, node, index))
@@ -195,6 +198,36 @@ class Writer:
             f"to_sympy: {node.name} of shape {node.shape} has no SymPy form"
             + ("" if self.expand else " under a symbolic index; pass expand=True or smaller arrays")
         )
+
+    def _result(self, item: Expr, index: Index) -> Reads:
+        """An element of a result of a switch, case by case; of a loop, written out."""
+        node, k = item.args[0], item.attrs[0]
+        if node.name == "switch":
+            sides = [b.open(node.args[1:])[k] for b in bodies(node)]
+            choice = node.args[0]
+            is_decision = choice.name == "convert" and choice.args[0].dtype == "bool"
+            which = yield (choice.args[0] if is_decision else choice), ()
+            cases = []
+            for side, opened in enumerate(sides):
+                value = yield opened, index
+                last = side == len(sides) - 1
+                told = self.sp.Not(which) if is_decision else which <= side
+                cases.append((value, True if last else told))
+            return self.sp.Piecewise(*cases)
+        rounds = written_out(node)
+        if rounds is None:
+            raise UnsupportedError(
+                f"to_sympy: a {node.name} whose number of rounds is not known has no SymPy form; "
+                "to read it, print the graph"
+            )
+        work = sum(_work(n) for n in rounds.nodes)
+        if work > MOST_OPERATIONS:
+            raise UnsupportedError(
+                f"to_sympy: a loop of {node.attr('length')} rounds has {work} scalar operations; "
+                f"at most {MOST_OPERATIONS} are written out. Take fewer rounds; to read the loop, "
+                "print the graph"
+            )
+        return (yield rounds.outs[k], index)
 
     def _number(self, value: Any) -> Any:
         sp = self.sp

@@ -12,17 +12,19 @@ its place, a loop takes and stores one after the other, and that array becomes a
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import math
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from symgrad.errors import InternalError
 from symgrad.expr.node import Expr, const
-from symgrad.expr.op import Op
+from symgrad.expr.op import Kind, Op
 from symgrad.expr.walk import toposort
 from symgrad.lower.kernel import Control
 from symgrad.lower.scalar import load_of, loads
 from symgrad.lower.statements import Buffer, If, Loop, While, Zero
-from symgrad.ops.control import SCAN, SWITCH, WHILE, Body
+from symgrad.ops.body import Body, item
+from symgrad.ops.control import SCAN, SWITCH, WHILE
 from symgrad.ops.elementwise import CONVERT, less_equal, minimum
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
 _COPIED_ELEMENTS = 64  # of a result that a loop had better carry in an array of its own
 
+# `whole` are the positions of results of which rows are read that no round has made.
 Results = Mapping[int, Expr]  # the results of a node that are read, by position
 First = Mapping[Expr, Buffer]  # the outputs of the function that are a node
 
@@ -39,30 +42,64 @@ def read_often(node: Expr) -> Sequence[Expr]:
     return _READ_OFTEN[node.op](node.args, *node.attrs) if node.op in _READ_OFTEN else ()
 
 
-def add(kernels: Kernels, node: Expr, results: Results, first: First) -> None:
+def add(
+    kernels: Kernels,
+    node: Expr,
+    readers: Mapping[Expr, Sequence[Expr]],
+    outs: Collection[Expr],
+    first: First,
+) -> None:
     """The kernels of a control node; its results are in `kernels.stored` then.
 
-    InternalError where no body stands for what only one side needs.
+    readers : of each node of the graph; outs : its results, of which `first` have a place
+
+    Raises
+    ------
+    InternalError
+        No body stands for what only one side needs.
     """
     if node.op not in _ADD:
         raise InternalError(f"{node.name} was not made a switch before lowering")
-    _ADD[node.op](kernels, node, results, first)
+    results = {r.attrs[0]: r for r in readers[node]}
+    whole = {k for k, r in results.items() if r in outs or not all(map(_reads_rows(r), readers[r]))}
+    _ADD[node.op](kernels, node, results, first, whole)
+
+
+def _reads_rows(result: Expr) -> Callable[[Expr], bool]:
+    """Whether a node reads no more rows of a result than there were rounds."""
+    loop = result.args[0]
+    if loop.op is SCAN:
+        count = loop.args[0] if loop.attr("counted") else None
+    else:
+        count = _rounds_of(loop) if loop.op is WHILE else None
+
+    def reads(user: Expr) -> bool:
+        if user.op is not SCAN or not user.attr("counted") or user.args[0] is not count:
+            return False
+        return result not in user.args[: 1 + user.attr("consts") + user.attr("carry")]
+
+    return reads
 
 
 # ---- loops ---------------------------------------------------------------------------------------
 
 
-def _scan(kernels: Kernels, node: Expr, results: Results, first: First) -> None:
+def _scan(kernels: Kernels, node: Expr, results: Results, first: First, whole: set[int]) -> None:
     body, consts, carry, length, reverse, counted = node.attrs
     operands = list(node.args)
     last: Expr = const(length, "int64")
     stop = None
     if counted:
-        last = stop = minimum(kernels.element(operands.pop(0), ()), length)
-    states = _states(kernels, operands[consts : consts + carry], results, first)
+        count = operands.pop(0)
+        last = stop = kernels.element(count, ())
+        if not _is_rounds(count, length):
+            last = stop = minimum(stop, length)
+    alive = _alive(body, consts, carry, results)
+    states = _states(kernels, operands[consts : consts + carry], alive, results, first)
     ys = _arrays(kernels, results, first, carry)
-    if length:
+    if length and (states or ys):
         t = kernels.fresh()
+        kernels.shared.rounds[t] = length
         row = last - const(1, "int64") - t if reverse else t
         inner = kernels.inside()
         _give(kernels, inner, body.params, operands[:consts])
@@ -71,21 +108,24 @@ def _scan(kernels: Kernels, node: Expr, results: Results, first: First) -> None:
         _round(inner, body, consts, states, ys, row)
 
         def made(statements: list[Any]) -> list[Any]:
-            zeros = [Zero(y) for y in ys.values()] if counted else []
-            return [*zeros, Loop(t, length, statements, stop=stop, serial=carry > 0)]
+            zeros = [Zero(y) for k, y in ys.items() if counted and k in whole]
+            return [*zeros, Loop(t, length, statements, stop=stop, serial=bool(states))]
 
         exprs = (last,)
-        _keep(kernels, [inner], [*states, *ys.values()], states, exprs, made)
-    _hand_out(kernels, results, first, states, ys)
+        _keep(kernels, [inner], [*states.values(), *ys.values()], states.values(), exprs, made)
+    _hand_out(kernels, results, first, {**states, **ys})
 
 
-def _while(kernels: Kernels, node: Expr, results: Results, first: First) -> None:
+def _while(kernels: Kernels, node: Expr, results: Results, first: First, whole: set[int]) -> None:
     test, body, consts, limit = node.attrs
     fixed, start = node.args[:consts], node.args[consts:]
-    states = _states(kernels, start, results, first)
     rounds = len(start)  # the position of their number
+    used = {k if k < rounds else k - 1: r for k, r in results.items() if k != rounds}
+    alive = _alive(body, consts, rounds, used, test.outs)
+    states = _states(kernels, start, alive, results, first)
     ys = _arrays(kernels, results, first, rounds + 1)
     t = kernels.fresh()
+    kernels.shared.rounds[t] = math.inf if limit is None else limit
     inner = kernels.inside()
     _give(kernels, inner, body.params, fixed)
     if limit != 0:
@@ -99,8 +139,8 @@ def _while(kernels: Kernels, node: Expr, results: Results, first: First) -> None
     conditions = []
     for tester in tests:
         _give(kernels, tester, test.params, fixed)
-        for p, state in zip(test.params[consts:], states, strict=True):
-            tester.stored[p] = state
+        for k, state in states.items():
+            tester.stored[test.params[consts + k]] = state
         (value,) = tester.values(test.outs)
         conditions.append(tester.element(value, ()))
     condition = conditions[0]
@@ -113,30 +153,58 @@ def _while(kernels: Kernels, node: Expr, results: Results, first: First) -> None
         condition = load_of(go, ())
 
     def made(before: list[Any], behind: list[Any], statements: list[Any]) -> list[Any]:
-        zeros = [Zero(y) for y in ys.values()]
+        zeros = [Zero(y) for k, y in ys.items() if k in whole]
         loop = While(condition, [*statements, *behind], limit, t)
         return [*zeros, *before, loop]
 
-    written = [*states, *ys.values(), *done.values(), *again]
-    _keep(kernels, [*tests, inner], written, [*states, *done.values()], conditions, made)
-    _hand_out(kernels, results, first, states, {**ys, **done})
+    carried = [*states.values(), *done.values()]
+    _keep(kernels, [*tests, inner], [*carried, *ys.values(), *again], carried, conditions, made)
+    _hand_out(kernels, results, first, {**states, **ys, **done})
+
+
+def _is_rounds(count: Expr, most: int) -> bool:
+    """Whether a count is the number of rounds of a loop that has no more than `most`."""
+    if count.op.kind is not Kind.ITEM or count.args[0].op is not WHILE:
+        return False
+    loop = count.args[0]
+    limit = loop.attr("limit")
+    return limit is not None and limit <= most and count is _rounds_of(loop)
+
+
+def _rounds_of(loop: Expr) -> Expr:
+    """The number of rounds of a while loop."""
+    return item(loop, len(loop.args) - loop.attr("consts"))
 
 
 def _row(kernels: Kernels, x: Expr, row: Expr, index: tuple[Expr, ...]) -> Expr:
     return kernels.element(x, (row, *index))
 
 
+def _alive(
+    body: Body, consts: int, carry: int, results: Iterable[int], others: Sequence[Expr] = ()
+) -> list[int]:
+    """The positions in the carry of what a result depends on, or `others` that are computed."""
+    place = {p: k for k, p in enumerate(body.params[consts : consts + carry])}
+    alive: set[int] = {k for k in results if k < carry}
+    found = -1
+    while found < len(alive):
+        found = len(alive)
+        outs = [body.outs[k] for k in {*alive, *results}]
+        alive.update(place[n] for n in toposort([*outs, *others]) if n in place)
+    return sorted(alive)
+
+
 def _states(
-    kernels: Kernels, start: Sequence[Expr], results: Results, first: First
-) -> list[Buffer]:
+    kernels: Kernels, start: Sequence[Expr], alive: Sequence[int], results: Results, first: First
+) -> dict[int, Buffer]:
     """Arrays that the rounds have in common, with what the first one finds there."""
-    states = []
-    for k, node in enumerate(start):
+    states = {}
+    for k in alive:
+        node = start[k]
         out = first.get(results[k]) if k in results else None
         large = out is not None and out.size > _COPIED_ELEMENTS
-        state = out if large and out is not None else kernels.work(node.shape, node.dtype)
-        kernels.set(state, node)
-        states.append(state)
+        states[k] = out if large and out is not None else kernels.work(node.shape, node.dtype)
+        kernels.set(states[k], node)
     return states
 
 
@@ -144,27 +212,29 @@ def _round(
     inner: Kernels,
     body: Body,
     consts: int,
-    states: Sequence[Buffer],
+    states: Mapping[int, Buffer],
     ys: Mapping[int, Buffer],
     row: Expr,
 ) -> None:
     """One round: what it reads of the carry, what it computes, and what it stores at the end."""
-    needed = set(toposort(body.outs))
-    for k, (p, state) in enumerate(zip(body.params[consts:], states, strict=False)):
-        passed_on = body.outs[k] is p or p not in needed
-        inner.stored[p] = state if passed_on else inner.taken(state)
-    values = inner.values(body.outs)
+    params = body.params[consts:]
+    outs = {k: body.outs[k] for k in (*ys, *states)}
+    needed = set(toposort(outs.values()))
+    for k, state in states.items():
+        passed_on = outs[k] is params[k] or params[k] not in needed
+        inner.stored[params[k]] = state if passed_on else inner.taken(state)
+    values = dict(zip(outs, inner.values(list(outs.values())), strict=True))
     for k, y in ys.items():
         inner.set(y, values[k], row)
-    for k, (p, state) in enumerate(zip(body.params[consts:], states, strict=False)):
-        if body.outs[k] is not p:
+    for k, state in states.items():
+        if outs[k] is not params[k]:
             inner.set(state, values[k], replaces=True)
 
 
 # ---- branches ------------------------------------------------------------------------------------
 
 
-def _switch(kernels: Kernels, node: Expr, results: Results, first: First) -> None:
+def _switch(kernels: Kernels, node: Expr, results: Results, first: First, whole: set[int]) -> None:
     index, *operands = node.args
     (bodies,) = node.attrs
     targets = _arrays(kernels, results, first, 0)
@@ -172,9 +242,9 @@ def _switch(kernels: Kernels, node: Expr, results: Results, first: First) -> Non
     for body in bodies:
         inner = kernels.inside()
         _give(kernels, inner, body.params, operands)
-        values = inner.values(body.outs)
-        for k, target in targets.items():
-            inner.set(target, values[k])
+        values = inner.values([body.outs[k] for k in targets])
+        for target, value in zip(targets.values(), values, strict=True):
+            inner.set(target, value)
         sides.append(inner)
     conditions: list[Expr] = []  # that it is this side, or one before it
     if len(bodies) == 2 and index.op is CONVERT and index.args[0].dtype == "bool":
@@ -191,7 +261,7 @@ def _switch(kernels: Kernels, node: Expr, results: Results, first: First) -> Non
         return whole
 
     _keep(kernels, sides, targets.values(), (), conditions, made)
-    _hand_out(kernels, results, first, (), targets)
+    _hand_out(kernels, results, first, targets)
 
 
 # ---- what they have in common --------------------------------------------------------------------
@@ -240,15 +310,11 @@ def _keep(
 
 
 def _hand_out(
-    kernels: Kernels,
-    results: Results,
-    first: First,
-    states: Sequence[Buffer],
-    others: Mapping[int, Buffer],
+    kernels: Kernels, results: Results, first: First, buffers: Mapping[int, Buffer]
 ) -> None:
     """Results are read where they are, and copied to outputs of the function."""
     for k, result in results.items():
-        buffer = others[k] if k in others else states[k]
+        buffer = buffers[k]
         kernels.stored[result] = buffer
         out = first.get(result)
         if out is not None and out is not buffer:

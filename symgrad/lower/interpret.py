@@ -31,9 +31,8 @@ from symgrad.expr.node import CONST, FLOATS, Expr
 from symgrad.expr.walk import toposort
 from symgrad.lower.interpreter.machine import Machine, named
 from symgrad.lower.interpreter.memory import Observer, Outcome
-from symgrad.lower.program import Program, statements
+from symgrad.lower.program import Program, leaves_of, statements
 from symgrad.lower.statements import Check, Gemm, Store, Tiles, While
-from symgrad.lower.verifier.view import leaves_of
 
 ENABLED = os.environ.get("SYMGRAD_INTERPRET") == "1"  # for each small program that is generated
 MOST_OPERATIONS = 100_000  # of a program that is small: a tenth of a second

@@ -30,16 +30,26 @@ from symgrad.expr.node import (
 from symgrad.expr.op import Kind
 from symgrad.expr.walk import substitute, toposort, users
 from symgrad.lower import control, product
+from symgrad.lower.bounds import INTEGERS
 from symgrad.lower.contract import split_contractions
 from symgrad.lower.joins import Place, joined_in_place
 from symgrad.lower.kernel import CallKernel, CheckIndex, Contract, Elements, Extremum, Kernel
 from symgrad.lower.rereads import is_reread
-from symgrad.lower.scalar import GUARD, index_of, load_of, unravel
+from symgrad.lower.scalar import GUARD, INDEX, index_of, load_of, unravel
 from symgrad.lower.statements import Buffer
 from symgrad.lower.stream import with_carry
 from symgrad.lower.tuning import Tuning
 from symgrad.ops.einsum import sizes
-from symgrad.ops.elementwise import convert, equal, greater, less, less_equal, select
+from symgrad.ops.elementwise import (
+    SELECT,
+    convert,
+    equal,
+    greater,
+    less,
+    less_equal,
+    select,
+)
+from symgrad.ops.interval import ANY, Interval
 from symgrad.ops.linalg import CALLS
 from symgrad.ops.linear import CONCAT, GATHER, SCATTER_ADD
 from symgrad.ops.reduce import ARGMAX, ARGMIN
@@ -54,12 +64,14 @@ class Shared:
     data : captured arrays
     stored : where these are
     indices : the number of loop variables
+    rounds : of variables that count the rounds of loops in order, the most of them
     """
 
     buffers: list[Buffer] = field(default_factory=list)
     data: list[Buffer] = field(default_factory=list)
     stored: dict[Expr, Buffer] = field(default_factory=dict)
     indices: int = 0
+    rounds: dict[Expr, float] = field(default_factory=dict)
 
 
 class Kernels:
@@ -136,12 +148,13 @@ class Kernels:
             if node.op is ARRAY:
                 self._captured(node)
             elif node.op.kind is Kind.CONTROL:
-                results = {u.attrs[0]: u for u in readers[node]}
-                control.add(self, node, results, first)
+                control.add(self, node, readers, outs, first)
             elif node in self.needs_buffer and node not in self.stored:
                 target = first.get(node) or self.work(node.shape, node.dtype)
                 self._compute(node, target)
                 self.stored[node] = target
+                if node in self.read_often:  # what it is computed from is read no more
+                    self._memo.pop((node, ()), None)
 
     # ---- what gets a buffer ------------------------------------------------------------------
 
@@ -149,6 +162,7 @@ class Kernels:
         self, nodes: list[Expr], readers: Mapping[Expr, Sequence[Expr]], kept: Sequence[Expr]
     ) -> None:
         self.needs_buffer: set[Expr] = {*kept}
+        self.read_often: set[Expr] = set()  # by bodies
         self.in_place = joined_in_place(nodes, readers, self.needs_buffer)
         inline_cost: dict[Expr, int] = {}
         for node in nodes:
@@ -159,8 +173,9 @@ class Kernels:
             if kind in (Kind.CONTROL, Kind.ITEM):
                 inline_cost[node] = 0
                 if kind is Kind.CONTROL:
-                    often = control.read_often(node)
-                    self.needs_buffer.update(a for a in often if not self._is_view(a))
+                    often = [a for a in control.read_often(node) if not self._is_view(a)]
+                    self.needs_buffer.update(often)
+                    self.read_often.update(often)
                 continue
             if kind in _OWN_KERNEL or kind is Kind.LINEAR and node.op.element is None:
                 self.needs_buffer.add(node)
@@ -525,6 +540,8 @@ class Kernels:
         return memo[root]
 
     def _reader(self, node: Expr, index: tuple[Expr, ...]) -> Any:
+        if any(i.op is SELECT for i in index):
+            index = tuple([self._not_below_zero(i) for i in index])
         if node in self.stored:
             return _constant(load_of(self.stored[node], index))
         if node.op is PARAM:
@@ -566,6 +583,26 @@ class Kernels:
             values.append((yield a, index))
         return bind(op, *values, attrs=node.attrs)
 
+    def _not_below_zero(self, i: Expr) -> Expr:
+        """An index that is given from the end where it is negative, if it never is."""
+        if i.op is not SELECT or i.args[0] is not less(i.args[2], 0):
+            return i
+        return i.args[2] if self._span(i.args[2])[0] >= 0 else i
+
+    def _span(self, value: Expr) -> Interval:
+        """Between which numbers an integer lies, as far as loop variables tell."""
+        known: dict[Expr, Interval] = {}
+        for n in toposort([value]):
+            known[n] = ANY
+            if n.op is CONST and n.dtype in INTEGERS:
+                known[n] = int(const_value(n)), int(const_value(n))
+            elif n.op is INDEX:
+                most = self.shared.rounds.get(n, self._extent.get(n, math.inf))
+                known[n] = 0, max(most - 1, 0)
+            elif n.op.interval is not None and all(a.dtype in INTEGERS for a in n.args):
+                known[n] = n.op.interval(*[known[a] for a in n.args])
+        return known[value]
+
     def _check(self, rows: Expr, size: int) -> None:
         """No element is ever read or written outside its array: status 1 instead."""
         if rows.op is ARRAY:
@@ -579,6 +616,9 @@ class Kernels:
             self._checked.add((rows, size))
             dims = self.dims(rows.shape)
             row = convert(self.element(rows, dims), "int64")
+            low, high = self._span(row)
+            if -size <= low and high < size:
+                return
             self._keep(CheckIndex, self._barrier, (), dims, (), value=row, size=size)
 
 

@@ -26,6 +26,8 @@ from symgrad.lower.statements import (
     While,
 )
 
+Around = tuple[tuple[Any, int], ...]  # statements, and in which of their bodies something stands
+
 
 @dataclass(eq=False)
 class Program:
@@ -247,6 +249,23 @@ def statements(body: list[Any]) -> Iterator[tuple[Any, tuple[Loop, ...]]]:
         yield statement, path
         for inside in reversed(statement.bodies()):
             stack.extend((s, path) for s in reversed(inside))
+
+
+def leaves_of(body: list[Any]) -> Iterator[tuple[Any, tuple[Loop, ...], Around]]:
+    """What `statements` gives, with all bodies around each."""
+    stack: list[tuple[Any, tuple[Loop, ...], Around]] = [(s, (), ()) for s in reversed(body)]
+    while stack:
+        s, path, around = stack.pop()
+        if not isinstance(s, Loop):
+            yield s, path, around
+        for k, inside in reversed(list(enumerate(s.bodies()))):
+            inner, here = inner_path(path, s, k), (*around, (s, k))
+            stack.extend((one, inner, here) for one in reversed(inside))
+
+
+def inner_path(path: tuple[Loop, ...], s: Any, k: int) -> tuple[Loop, ...]:
+    """The loops around a body of a statement; what is flushed by a loop stands outside of it."""
+    return (*path, s) if isinstance(s, Loop) and k == 0 else path
 
 
 def bodies_of(body: list[Any]) -> list[list[Any]]:

@@ -13,6 +13,7 @@ from symgrad.ops import (
     normal,
     reduce,
     scan,
+    sorting,
     threefry,
 )
 
@@ -20,5 +21,5 @@ OWN = frozenset(OPS.values())
 
 __all__ = [
     "OWN", "control", "einsum", "elementwise", "linalg", "linear", "normal", "reduce", "scan",
-    "threefry",
+    "sorting", "threefry",
 ]  # fmt: skip

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from symgrad.errors import DtypeError, LoopLimitError, ShapeError
+from symgrad.expr.limits import most_rounds
 from symgrad.expr.node import TUPLE, Expr
 from symgrad.expr.op import Kind, Op, register
 from symgrad.ops import loops, switches
@@ -125,8 +126,8 @@ def _evaluate_while(*args: Any) -> list[Any]:
     ys = [np.zeros((limit or 0, *o.shape), o.dtype) for o in body.outs[n:]]
     rounds = 0
     while test.run([*fixed, *state])[0]:
-        if rounds == limit:
-            raise LoopLimitError(f"a while loop did not end within {limit} rounds")
+        if rounds == limit or rounds == most_rounds.get():
+            raise LoopLimitError(f"a while loop did not end within {rounds} rounds")
         made = body.run([*fixed, *state])
         state = made[:n]
         for y, row in zip(ys, made[n:], strict=True):
@@ -171,7 +172,7 @@ SCAN = register(
 )  # fmt: skip
 WHILE = register(
     Op("while", Kind.CONTROL, _infer_while, _evaluate_while, ("test", "body", "consts", "limit"),
-       results=_results_while, rounds=lambda attrs: 1 if attrs[3] is None else attrs[3],
+       results=_results_while, rounds=lambda attrs: attrs[3],
        jvp=loops.jvp, vjp=loops.vjp, batch=loops.batch_while, support=loops.support)
 )  # fmt: skip
 ITEM = register(

@@ -94,7 +94,8 @@ def pad_element(index: Args, args: Args, attrs: Attrs) -> Any:
         if stride != 1:
             conditions.append(bind("equal", bind("index_mod", offset, ix(stride)), ix(0)))
             offset = bind("index_div", offset, ix(stride))
-        inner.append(offset)
+        # Of one element it is 0 wherever it is read, which gcc does not see from the condition.
+        inner.append(ix(0) if size == 1 else offset)
     value = yield args[0], tuple(inner)
     for condition in reversed(conditions):
         value = bind("guard", condition, value)

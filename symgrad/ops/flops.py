@@ -5,7 +5,7 @@ from __future__ import annotations
 from symgrad.expr.node import Expr
 from symgrad.expr.op import Kind
 from symgrad.expr.walk import toposort
-from symgrad.ops.body import bodies, fresh
+from symgrad.ops.body import Body, bodies, fresh
 from symgrad.ops.contract import steps
 from symgrad.ops.einsum import sizes
 
@@ -38,15 +38,17 @@ def flops(node: Expr, seen: dict[object, int]) -> int:
                 )
             return seen[key]
         case Kind.CONTROL:
-            inside = [_total(b, seen) for b in bodies(node)]
+            inside = [body_flops(b, seen) for b in bodies(node)]
             if row.rounds is None:
                 return max(inside, default=0)
-            return row.rounds(node.attrs) * sum(inside)
+            rounds = row.rounds(node.attrs)  # None: nobody knows, one is counted
+            return (1 if rounds is None else rounds) * sum(inside)
         case _:
             return row.cost * max([node.size, *(a.size for a in node.args)])
 
 
-def _total(body: object, seen: dict[object, int]) -> int:
+def body_flops(body: Body, seen: dict[object, int]) -> int:
+    """Of one run of a body."""
     if body not in seen:
-        seen[body] = sum(flops(n, seen) for n in toposort(body.outs))  # type: ignore[attr-defined]
+        seen[body] = sum(flops(n, seen) for n in toposort(body.outs))
     return seen[body]

@@ -13,15 +13,20 @@ it, it is a carry that is not used.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
+
 from symgrad.errors import DifferentiationError, at_user_line
+from symgrad.expr.evaluate import evaluate
 from symgrad.expr.node import FLOATS, Expr, bind, const
+from symgrad.expr.op import Kind
 from symgrad.expr.walk import depends_on, substitute, toposort
 from symgrad.ops.body import Body, fresh, items, scan, while_loop
-from symgrad.ops.linear import concat, lead, permute, reshape, slice_
+from symgrad.ops.elementwise import join
+from symgrad.ops.linear import broadcast_to, concat, lead, permute, reshape, slice_
 from symgrad.ops.residuals import chosen
 
 Maybe = Expr | None
@@ -49,15 +54,18 @@ class Loop:
     site: Any = field(default=None, repr=False)
 
     @classmethod
-    def of(cls, node: Expr, args: Sequence[Expr] | None = None) -> Loop:
-        """The loop of a node, with other operands if `args` are given."""
+    def of(cls, node: Expr, args: Sequence[Expr] | None = None, *, opened: bool = True) -> Loop:
+        """The loop of a node, with other operands if `args` are given.
+
+        opened : with new arguments in the body, else its parameters stand for them
+        """
         operands = list(node.args if args is None else args)
         consts, carry = _counts(node)
         is_scan = "length" in node.op.attr_names
         count = operands.pop(0) if is_scan and node.attr("counted") else None
         body: Body = node.attr("body")
-        arguments = fresh(body.params)
-        outs = body.open(arguments)
+        arguments = fresh(body.params) if opened else list(body.params)
+        outs = body.open(arguments) if opened else list(body.outs)
         fixed = consts + carry
         return cls(
             consts=list(zip(operands[:consts], arguments[:consts], strict=True)),
@@ -156,22 +164,20 @@ def jvp(tangents: Sequence[Maybe], node: Expr, calculus: Any) -> list[Maybe]:
             loop.outs, [arguments[k] for k in active], [seeds[k] for k in active],
             flags.known(active),
         )  # fmt: skip
-        grown = [h or (k in carried and pushed[k - first] is not None) for k, h in enumerate(have)]
-        if grown == have:
+        made = {k: pushed[k - first] for k in carried}
+        grown = [h or made.get(k) is not None for k, h in enumerate(have)]
+        following = flags.next(active, made) if grown == have else None
+        if following is not None:
             break
         have = grown
     values = [v for v, _ in loop.consts] + [v for v, _, _ in loop.carry] + [v for v, _ in loop.xs]
     new = loop.copy()
     for k in active:
-        t, like = tangents[k], values[k]
-        out = pushed[k - first] if k in carried else None
-        new.add(k, first, n, (zero(like) if t is None else t, seeds[k], out))
-    supports = calculus.supports(flags.known(active))
+        t = tangents[k]
+        new.add(k, first, n, (zero(values[k]) if t is None else t, seeds[k], made.get(k)))
     for k in active:
-        flag = flags.of(k)
-        if flag is not None:
-            out = pushed[k - first] if k in carried else None
-            new.add(k, first, n, (flags.start(k, values[k]), flag, _support_of(out, supports)))
+        if k in flags.flags:
+            new.add(k, first, n, (flags.start(k), flags.flags[k], following.get(k)))
     new.ys += [y for y in pushed[n:] if y is not None]
     final, _, ys = new.results()
     rest, more = iter(final[n:]), iter(ys[len(loop.ys) :])
@@ -181,52 +187,111 @@ def jvp(tangents: Sequence[Maybe], node: Expr, calculus: Any) -> list[Maybe]:
     return result + [None if y is None else next(more) for y in pushed[n:]]
 
 
-def _support_of(out: Maybe, supports: Any) -> Maybe:
-    """Where a derivative is not zero by structure; None if it is absent, that is nowhere."""
-    return None if out is None else _everywhere(supports.of(out), out)
-
-
 class _Flags:
     """Bool arguments of a body which say where its seeds are not zero by structure.
 
-    There are some where a derivative inside may be infinite and a seed may be zero.
+    There are some where a derivative inside may be infinite and a seed may be zero. One for a whole
+    array of the carry is enough where all of its elements begin together: after the first round
+    from which something is read, mostly.
     """
 
     def __init__(
         self, calculus: Any, values: Sequence[Maybe], carried: range, seeds: Sequence[Expr]
     ) -> None:
-        self.values, self.carried = values, carried
+        self.values, self.carried, self.seeds = values, carried, seeds
+        self.calculus = calculus
         self.supports: list[Maybe] = [None] * len(values)
-        self.flags: list[Maybe] = [None] * len(values)
+        self.flags: dict[int, Expr] = {}
         if not calculus.guarded:
             return
         self.supports = [None if v is None else calculus.outside.of(v) for v in values]
-        some = any(s is not None for s in self.supports)
-        floats = [k for k in carried if seeds[k].dtype in FLOATS]
-        if not some and all(values[k] is not None for k in floats):
-            return
-        for k, seed in enumerate(seeds):
-            if seed.dtype in FLOATS and (k in carried or self.supports[k] is not None):
-                self.flags[k] = fresh([const(True, "bool", seed.shape)], 2 * len(seeds) + k)[0]
-        self.seeds = seeds
+        for k, support in enumerate(self.supports):
+            absent = k in carried and values[k] is None and seeds[k].dtype in FLOATS
+            if absent or support is not None:
+                self._flag(k, support is not None)
 
-    def of(self, k: int) -> Maybe:
-        return self.flags[k]
+    def _flag(self, k: int, wide: bool) -> None:
+        shape = self.seeds[k].shape if wide else ()
+        position = 3 * len(self.seeds) + 2 * k + wide
+        self.flags[k] = fresh([const(True, "bool", shape)], position)[0]
 
-    def start(self, k: int, value: Expr) -> Expr:
-        """The support of what comes in."""
+    def start(self, k: int) -> Expr:
+        """What the flag of a seed is where it comes in."""
+        shape = self.flags[k].shape
         if self.values[k] is None:
-            return const(False, "bool", value.shape)
-        return _everywhere(self.supports[k], value)
+            return const(False, "bool", shape)
+        support = self.supports[k]
+        return const(True, "bool", shape) if support is None else support
 
     def known(self, active: Sequence[int]) -> dict[Expr, Expr]:
-        """The flags of seeds."""
-        found: dict[Expr, Expr] = {}
-        for k in active:
-            flag = self.flags[k]
-            if flag is not None:
-                found[self.seeds[k]] = flag
-        return found
+        """Where the seeds are not zero."""
+        return {
+            self.seeds[k]: broadcast_to(self.flags[k], self.seeds[k].shape)
+            for k in active if k in self.flags
+        }  # fmt: skip
+
+    def next(self, active: Sequence[int], made: Mapping[int, Maybe]) -> dict[int, Expr] | None:
+        """The flags of the next round, for what the seeds in the carry are then.
+
+        None if that takes other flags than there are: for what becomes zero in a later round, for
+        elements of one array that begin in different rounds. They are there now.
+        """
+        supports = self.calculus.supports(self.known(active))
+        found: dict[int, Expr] = {}
+        wider = False
+        for k in active if self.flags else ():
+            if k not in self.carried:
+                continue
+            value = made[k]
+            support = None if value is None else supports.of(value)
+            if k not in self.flags:
+                if value is None or support is not None:
+                    self._flag(k, False)
+                    wider = True
+                continue
+            shape = self.flags[k].shape
+            if value is None:
+                found[k] = const(False, "bool", shape)
+            elif support is None or shape == support.shape:
+                found[k] = const(True, "bool", shape) if support is None else support
+            else:
+                whole = self._whole(support, active)
+                if whole is None:
+                    self._flag(k, True)
+                    wider = True
+                else:
+                    found[k] = whole
+        return None if wider else found
+
+    def _whole(self, support: Expr, active: Sequence[int]) -> Maybe:
+        """The same for a whole array; None if that is not known.
+
+        A derivative is linear in the seeds: it is zero by structure where it is for each alone.
+        """
+        flags = [self.flags[k] for k in active if k in self.flags]
+        if not all(n in flags for n in toposort([support]) if _is_variable(n)):
+            return None
+        cases = [dict.fromkeys(flags, False), *({f: f is g for f in flags} for g in flags)]
+        whole: Maybe = const(False, "bool")
+        for case, flag in zip(cases, [None, *flags], strict=True):
+            values = {f: np.full(f.shape, on) for f, on in case.items()}
+            (value,) = evaluate([support], values)
+            if value.all() and value.size:
+                if flag is None:
+                    return const(True, "bool")
+                whole = join(whole, reduced(flag))
+            elif value.any():
+                return None
+        return whole
+
+
+def reduced(flag: Expr) -> Expr:
+    """Whether any element is set."""
+    return bind("any", flag, attrs=(tuple(range(flag.ndim)),)) if flag.ndim else flag
+
+
+def _is_variable(node: Expr) -> bool:
+    return node.op.kind is Kind.SOURCE and "position" in node.op.attr_names
 
 
 # ---- reverse ----------------------------------------------------------------------------------
@@ -280,11 +345,12 @@ class _Reverse:
                 h or (j < self.n and self.pulled.get(self.arguments[self.first + j]) is not None)
                 for j, h in enumerate(have)
             ]  # fmt: skip
-            if grown == have:
+            made = {j: self.pulled.get(self.arguments[self.first + j]) for j in range(self.n)}
+            following = flags.next(self.back, made) if grown == have else None
+            if following is not None:
                 break
             have = grown
-        self.flags = flags
-        self.supports = calculus.supports(flags.known(self.back))
+        self.flags, self.following = flags, following
 
     def cotangents(self) -> list[Maybe]:
         """Of consts, carry and xs."""
@@ -292,20 +358,18 @@ class _Reverse:
         back = Loop([], [], [], [], loop.length, not loop.reverse, loop.count, site=loop.site)
         slots: dict[int, int] = {}  # of arguments: where their cotangents are carried, or stacked
         for k in self.back:
-            given, seed, flag = self.given[k], self.seeds[k], self.flags.of(k)
+            given, seed = self.given[k], self.seeds[k]
             if k < n:
                 start = loop.carry[k][0]
-                now = self.pulled.get(self.arguments[first + k])
                 slots[first + k] = len(back.carry)
+                now = self.pulled.get(self.arguments[first + k])
                 back.add(0, 0, 1, (zero(start) if given is None else given, seed, now))
-                if flag is not None:
-                    support = _support_of(now, self.supports)
-                    back.add(0, 0, 1, (self.flags.start(k, start), flag, support))
             else:
                 assert given is not None
                 back.xs.append((given, seed))
-                if flag is not None:
-                    back.xs.append((self.flags.start(k, given), flag))
+            if k in self.flags.flags:
+                flag = self.flags.flags[k]
+                back.add(0, 0, k < n, (self.flags.start(k), flag, self.following.get(k)))
         sums = fresh(self.arguments[:first], 3 * len(self.arguments) + len(self.seeds))
         for k, a in enumerate(self.arguments):
             now = self.pulled.get(a)

@@ -260,6 +260,8 @@ def plan(
     data: Sequence[np.ndarray],
     workspace_bytes: int,
     takes_out: bool,
+    hidden: Sequence[np.ndarray],
+    statics: Sequence[tuple[int, Any]],
     nodes: int,
     keep: Any,
 ) -> tuple[Any, ...] | None:
@@ -272,16 +274,20 @@ def plan(
     inputs, outputs : ArrayType of each leaf
     accepts : for each input, which values may stand for a scalar (ACCEPT_…)
     data : captured arrays, passed after the inputs
+    hidden : arrays that are passed at each call behind the inputs, as a tuple
+    statics : arguments that are compiled in: the number of the leaf, and the value
     nodes : size of the graph, by which short calls are told from long ones
     keep : whatever has to live as long as the plan
     """
-    top = arguments.nodes
+    top, count = arguments.nodes, arguments.nodes[1].arity
+    if hidden:
+        top, count = (*top[: -2 - len(hidden)], top[-1]), count - 1
     in_steps, out_steps = _steps(top[2:-1]), _steps(result.nodes)
     if (
         in_steps is None
         or out_steps is None
         or top[-1].type is not dict  # no keyword arguments
-        or max(len(inputs), len(outputs), len(data)) > _MAX_LEAVES
+        or max(len(inputs) + len(statics), len(outputs), len(data)) > _MAX_LEAVES
         or max(len(in_steps), len(out_steps)) > _MAX_STEPS
         or max((len(t.shape) for t in (*inputs, *outputs)), default=0) > _MAX_NDIM
     ):
@@ -296,10 +302,12 @@ def plan(
         tuple(rows),
         tuple(results),
         tuple(d.ctypes.data for d in data),
-        top[1].arity,
+        count,
         workspace_bytes,
         int(takes_out),
         int(max(moved, workspace_bytes) > _SHORT_BYTES or nodes > _SHORT_NODES),
+        tuple([(k, v, v.nbytes if type(v) is np.ndarray else 0) for k, v in statics]),
+        tuple(hidden),
         (keep, tuple(data)),
     )
 

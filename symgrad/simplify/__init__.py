@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 from symgrad.expr import validate
 from symgrad.expr.node import Expr
+from symgrad.expr.op import Kind
 from symgrad.expr.walk import toposort
+from symgrad.simplify.control import CONTROL, restructured
 from symgrad.simplify.facts import nonnegative
-from symgrad.simplify.pattern import Rule, RuleSet, Simplified, run
+from symgrad.simplify.joined import joined
+from symgrad.simplify.pattern import Check, Rule, RuleSet, Simplified, run
 from symgrad.simplify.reroll import REROLL, reroll
 from symgrad.simplify.rules import RULES
 
-OPTIONAL = frozenset({"strength"})  # groups that are off unless enabled
+OPTIONAL = frozenset({"strength", "checkpoint"})  # groups that are off unless enabled
 
 
 @lru_cache(maxsize=64)
@@ -39,8 +42,8 @@ def simplify(
     outs : nodes to simplify together; what they share stays shared
     disable : names of rules or of groups ("algebra", "stable", "view", "einsum", "linalg",
         "loops")
-    enable : optional groups: "strength" (powers as multiplications, for lowering: in formulas x³
-        stays x³)
+    enable : optional groups, for lowering: "strength" (powers as multiplications: in formulas x³
+        stays x³), "checkpoint" (what is computed again is as any other value)
     order_seed : shuffle the rules; the result must not depend on it (for tests)
 
     Examples
@@ -63,7 +66,55 @@ def simplify(
     result = run(outs, rules, None if rolled else nodes, check)
     if rolled:
         result.fired[REROLL.name] = rolled
+    if any(node.op.kind is Kind.CONTROL for node in nodes):
+        _control(result, rules, check, disable, enable, order_seed)
     return result
+
+
+_MOST_TIMES = 20
+
+
+def _control(
+    result: Simplified,
+    rules: RuleSet,
+    check: Check | None,
+    disable: frozenset[str],
+    enable: frozenset[str],
+    order_seed: int | None,
+) -> None:
+    """Simplify bodies, and what stands around them, until nothing changes."""
+    off = disable | (OPTIONAL - enable)
+    names = frozenset(r.name for r in CONTROL if not {r.name, r.group} & off)
+    fired = result.fired
+    bodies: dict[tuple[Expr, ...], list[Expr]] = {}
+
+    def inner(outs: Sequence[Expr]) -> list[Expr]:
+        key = tuple(outs)
+        if key not in bodies:
+            made = simplify(outs, disable=disable, enable=enable, order_seed=order_seed)
+            _add(fired, made.fired)
+            bodies[key] = bodies[tuple(made.outs)] = made.outs
+        return bodies[key]
+
+    for _ in range(_MOST_TIMES):
+        before = result.outs
+        outs, found = restructured(before, inner, names, check)
+        _add(fired, found)
+        if "loop-join" in names:
+            outs, count = joined(outs, check)
+            _add(fired, {"loop-join": count} if count else {})
+        if all(a is b for a, b in zip(before, outs, strict=True)):
+            return
+        again = run(outs, rules, None, check)
+        _add(fired, again.fired)
+        result.outs, result.converged = again.outs, again.converged
+        result.passes += again.passes
+    result.converged = False
+
+
+def _add(fired: dict[str, int], more: Mapping[str, int]) -> None:
+    for name, count in more.items():
+        fired[name] = fired.get(name, 0) + count
 
 
 __all__ = ["RULES", "Rule", "Simplified", "simplify"]

@@ -23,7 +23,7 @@ from symgrad.machines import HOST, Machine
 from symgrad.names import c_identifier
 from symgrad.options import Options
 from symgrad.pickling import Recipe, reduced
-from symgrad.signature import is_array, leaf_key
+from symgrad.signature import is_array, leaf_key, static_key
 from symgrad.sparse.compress import hessian_entries, jacobian_entries
 from symgrad.sparse.export import export_pattern
 from symgrad.sparse.pattern import Pattern, jacobian_pattern, scipy_sparse, symmetric
@@ -130,6 +130,7 @@ class SparseDerivative:
         self.__doc__ = f"{what} of {function_name(f)}, by symgrad."
         self._f, self._argnums, self._what, self._derive = f, argnums, what, derive
         self._captures = Captures((f,))
+        self._decisive: dict[Any, list[int]] = {}  # arguments that decide about structure
         self._compiled: dict[Any, SparseCompiled] = {}
         self._lock = ForkSafeLock()
 
@@ -147,20 +148,31 @@ class SparseDerivative:
             self.trace(*args, **kwargs)  # says which argument may change
             raise
         others = () if plain else [x for x in leaves if not is_array(x)]
-        key = self._captures.now(others), tree, types
-        compiled = self._compiled.get(key)
+        state = self._captures.now(others)
+
+        def key(own: bool = False) -> Any:
+            values = [static_key(leaves[p], own) for p in self._decisive.get((tree, types), ())]
+            return state, tree, types, tuple(values)
+
+        compiled = self._compiled.get(key())
         if compiled is None:
             with self._lock.held():
-                compiled = self._compiled.get(key)
+                compiled = self._compiled.get(key())
                 if compiled is None:
-                    compiled = self._compiled[key] = self.compile(*args, **kwargs)
+                    compiled = self.compile(*args, **kwargs)
+                    statics = [p for p, v, _ in compiled.graph.statics if is_array(v)]
+                    if statics:
+                        self._decisive[tree, types] = statics
+                    self._compiled[key(own=True)] = compiled
                     if len(self._compiled) > _MOST:
                         oldest = next(iter(self._compiled))
                         del self._compiled[oldest]
                         self._captures.forget(oldest[0])
-        if plain:
+        fixed = {position for position, _, _ in compiled.graph.statics}
+        if plain and not fixed:
             return compiled(*args)
-        return compiled.matrix(compiled.compiled.call_flat([x for x in leaves if is_array(x)])[0])
+        given = [x for k, x in enumerate(leaves) if k not in fixed]
+        return compiled.matrix(compiled.compiled.call_flat(given)[0])
 
     def compile(
         self,

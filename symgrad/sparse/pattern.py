@@ -9,6 +9,7 @@ the variable. A node's matrix follows from those of its arguments by the *kind* 
     einsum                    rows united wherever labels agree; zeros of captured factors count
     scan                      rows united with all that come before
     call                      dense within one matrix, batch axes stay apart
+    control                   `sparse.bodies`: through the bodies, round by round
 
 All of it is whole-array work. The result is a superset of the true pattern, and equal to it unless
 values cancel. Where an operand is a captured array, its zeros are structural.
@@ -19,6 +20,7 @@ Griewank & Walther, Evaluating Derivatives, 2008, section 7.1 (sparse index-doma
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +34,7 @@ from symgrad.expr.walk import expand_composites, toposort
 from symgrad.ops.einsum import sizes
 from symgrad.ops.elementwise import CONVERT, SELECT
 from symgrad.ops.linear import CONCAT
+from symgrad.sparse.bodies import through
 
 _MOST_ENTRIES = 2**27  # 1 GiB of values; past this a "sparse" matrix is a mistake
 
@@ -112,20 +115,48 @@ class _Propagation:
         self.fixed: dict[Expr, bool] = {}
         self.values: dict[Expr, np.ndarray] = {}
         self.unions: dict[tuple[int, int], Any] = {}
+        self.several: dict[Expr, dict[int, Any]] = {}  # of the results of control nodes
 
     def run(self, out: Expr) -> Any:
+        return self.all([out])[0]
+
+    def all(self, outs: Sequence[Expr]) -> list[Any]:
+        """The matrices of `outs`."""
+        self._walk(outs)
+        return [self._or_empty(self.known.get(o), o.size) for o in outs]
+
+    def inside(self, outs: Sequence[Expr], given: Mapping[Expr, Any]) -> list[Any]:
+        """Those of the results of a body, from those of its arguments; None for empty ones."""
+        inner = _Propagation(self.wrt)
+        inner.known = {a: m for a, m in given.items() if m is not None and m.nnz}
+        inner._walk(outs)
+        return [inner.known.get(o) for o in outs]
+
+    def _or_empty(self, matrix: Any, rows: int) -> Any:
+        if matrix is None:
+            return self._matrix(rows, np.zeros(rows + 1, np.int64), np.zeros(0, np.int64))
+        return matrix
+
+    def _walk(self, outs: Sequence[Expr]) -> None:
         known = self.known
-        for node in toposort([out]):
+        for node in toposort(outs):
             self.fixed[node] = node.op is not ARG and all(self.fixed[a] for a in node.args)
             if node is self.wrt:
                 identity = np.arange(self.columns + 1)
                 known[node] = self._matrix(self.columns, identity, identity[:-1])
-            elif node.dtype in FLOATS and any(a in known for a in node.args):
-                matrix = self._node(node)
+            elif node in known:
+                continue
+            elif node.op.kind is Kind.CONTROL:
+                if any(a in known for a in node.args):
+                    self.several[node] = through(self, node)
+            elif node.dtype in FLOATS:
+                matrix = None
+                if node.op.kind is Kind.ITEM:
+                    matrix = self.several.get(node.args[0], {}).get(node.attrs[0])
+                elif any(a in known for a in node.args):
+                    matrix = self._node(node)
                 if matrix is not None and matrix.nnz:
                     known[node] = matrix
-        empty = np.zeros(out.size + 1, np.int64), np.zeros(0, np.int64)
-        return known[out] if out in known else self._matrix(out.size, *empty)
 
     # ---- one node --------------------------------------------------------------------------------
 
@@ -275,6 +306,24 @@ class _Propagation:
 
     def _matrix(self, rows: int, indptr: np.ndarray, indices: np.ndarray) -> Any:
         return self.csr((np.ones(len(indices), bool), indices, indptr), shape=(rows, self.columns))
+
+    def taken(self, matrix: Any, source: np.ndarray) -> Any:
+        """Rows of a matrix that may be empty."""
+        return None if matrix is None else self._taken(matrix, source)
+
+    def union(self, a: Any, b: Any) -> Any:
+        """Of matrices that may be empty."""
+        return b if a is None else a if b is None else self._union(a, b)
+
+    def below(self, parts: Sequence[Any], rows: int) -> Any:
+        """Matrices of so many rows each, one below the other; None are empty."""
+        counts = [np.zeros(rows, np.int64) if m is None else np.diff(m.indptr) for m in parts]
+        if not any(c.any() for c in counts):
+            return None
+        indptr = np.concatenate([[0], np.cumsum(np.concatenate(counts))])
+        self._affordable(indptr[-1])
+        indices = np.concatenate([m.indices for m in parts if m is not None])
+        return self._matrix(rows * len(parts), indptr, indices)
 
     def _taken(self, matrix: Any, source: np.ndarray) -> Any:
         """Rows `source` of a matrix; -1 is an empty row."""

@@ -6,7 +6,9 @@ from symgrad.trace import (  # noqa: F401  (fill SUPPORTED)
     linalg_api,
     numpy_api,
     products_api,
+    search_api,
     shapes_api,
+    sorting_api,
 )
 from symgrad.trace.handle import as_expr
 from symgrad.trace.numpy_api import supported_names

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from symgrad.errors import DtypeError, ShapeError, UnsupportedError
-from symgrad.expr.node import FLOATS, Expr, array, bind, const
+from symgrad.expr.node import FLOATS, Expr, bind, const
 from symgrad.ops.linear import broadcast_to, concat, reshape, sum_
 from symgrad.trace import ufuncs
-from symgrad.trace.handle import contains_tracer, operand, stack
+from symgrad.trace.handle import operand, stack
 from symgrad.trace.indexing import part
 from symgrad.trace.registry import (
     as_expr,
@@ -22,7 +22,7 @@ from symgrad.trace.registry import (
     to,
 )
 from symgrad.trace.state import fail
-from symgrad.trace.tracer import Tracer, weak_operand, wrap_all
+from symgrad.trace.tracer import weak_operand, wrap_all
 
 # ---- selection ---------------------------------------------------------------------------------
 
@@ -300,60 +300,3 @@ def vander(x: Any, N: int | None = None, increasing: bool = False) -> Expr:
     for _ in range(size - 1):
         columns.append(columns[-1] * v)
     return stack(columns if increasing else columns[::-1], 1)
-
-
-def _beside_infinity(at: Expr, inside: Expr, start: Expr, base: Expr) -> Expr:
-    """NumPy's interpolant takes values at knots as they are, also beside an infinite slope."""
-    lost = bind("logical_and", bind("isnan", inside), bind("equal", at, base))
-    return bind("select", lost, start, inside)
-
-
-@implements("interp")
-def interp(
-    x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None, period: Any = None
-) -> Expr:
-    """Piecewise linear interpolation; `xp` must be a plain array."""
-    if period is not None:
-        raise fail(UnsupportedError, "np.interp: period is not supported while tracing")
-    if isinstance(xp, Tracer):
-        raise fail(UnsupportedError, "np.interp: xp must be a plain array, not a traced one")
-    places = np.asarray(xp, float)
-    if places.ndim != 1 or places.size == 0:
-        raise fail(ShapeError, "np.interp: xp must have one axis and at least one element")
-    at, values = to(as_expr(x), "float64"), to(as_expr(fp), "float64")
-    if values.shape != places.shape:
-        raise fail(ShapeError, f"np.interp: xp has shape {places.shape}, fp {values.shape}")
-    n = places.size
-    first, last = reshape(_along(values, 0, 0, 1), ()), reshape(_along(values, 0, n - 1, 1), ())
-    low = first if left is None else to(as_expr(left), "float64")
-    high = last if right is None else to(as_expr(right), "float64")
-    shape = at.shape
-    if n == 1:
-        inside = broadcast_to(first, shape)
-    else:
-        # The number of inner knots at or below x is the interval's number.
-        index = const(0, "int64", shape)
-        for knot in places[1:-1]:
-            index = index + to(bind("greater_equal", at, const(knot, "float64", shape)), "int64")
-        slopes = (_along(values, 0, 1, n - 1) - _along(values, 0, 0, n - 1)) / array(
-            np.diff(places)
-        )
-
-        def take(table: Expr) -> Expr:
-            return bind("gather", table, index, attrs=(0,))
-
-        base = take(array(places[:-1]))
-        start = take(_along(values, 0, 0, n - 1))
-        inside = take(slopes) * (at - base) + start
-        if isinstance(fp, Tracer) or contains_tracer(fp) or not np.isfinite(fp).all():
-            inside = _beside_infinity(at, inside, start, base)
-        inside = bind(
-            "select",
-            bind("equal", at, const(places[-1], "float64", shape)),
-            broadcast_to(last, shape),
-            inside,
-        )
-    below = bind("less", at, const(places[0], "float64", shape))
-    above = bind("greater", at, const(places[-1], "float64", shape))
-    result = bind("select", below, broadcast_to(low, shape), inside)
-    return bind("select", above, broadcast_to(high, shape), result)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from symgrad.ops.linear import concat, reshape
 from symgrad.trace import ufuncs
 from symgrad.trace.plain import read
 from symgrad.trace.state import Trace, fail
+from symgrad.tree import flatten
 
 if TYPE_CHECKING:
     from symgrad.trace.tracer import Tracer
@@ -30,12 +32,14 @@ class Handle:
     """
 
     __slots__ = (
-        "__weakref__", "_base", "_derive", "_group", "_value", "expr", "is_argument", "owner",
+        "__weakref__", "_base", "_derive", "_group", "_value", "born", "expr", "is_argument",
+        "owner",
     )  # fmt: skip
 
     expr: Expr
     owner: Trace
     is_argument: bool
+    born: Any  # the journal that was open when it was made
     _group: list[weakref.ref[Tracer]] | None  # handles that share this one's memory
     _base: Tracer | None  # the array of which this one is a view …
     _derive: Callable[[Expr], Any] | None  # … and how it is read from there
@@ -114,8 +118,7 @@ class Handle:
         value = self.known()
         if value is not None:
             return bool(value)
-        raise fail(
-            ConcretizationError,
+        raise self._unknown(
             f"the truth of {self!r} is not known while tracing. Instead of `if`, `and`, `or`, "
             "`not`, max(), min() and chained comparisons write np.where(condition, a, b), "
             "np.logical_and, np.maximum, np.minimum",
@@ -152,17 +155,20 @@ class Handle:
         )
 
     def _no_number(self, what: str, instead: str) -> ConcretizationError:
-        return fail(
-            ConcretizationError,
-            f"{what} of {self!r} needs a number, which is not known while tracing; write {instead}",
+        return self._unknown(
+            f"{what} of {self!r} needs a number, which is not known while tracing; write {instead}"
         )
+
+    def _unknown(self, message: str) -> ConcretizationError:
+        error = fail(ConcretizationError, message)
+        error.operands = (self.expr,)
+        return error
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
         value = self.known()
         if value is not None:
             return np.array(value, dtype)
-        raise fail(
-            ConcretizationError,
+        raise self._unknown(
             f"{self!r} cannot become a plain NumPy array while tracing. Instead of np.array([x, "
             "y]) or a "
             "list given to a NumPy function write np.stack([x, y]); instead of filling "
@@ -173,6 +179,27 @@ class Handle:
 
 
 _MOST_NODES = 10_000  # that are looked at for an argument among them
+
+
+def blame(error: TraceError, values: Any) -> None:
+    """Note in `error` the traced values among those that a function was called with."""
+    if not error.operands:
+        leaves = flatten(values)[0]
+        error.operands = tuple([v.expr for v in leaves if isinstance(v, Handle)])
+
+
+def blames(f: Callable[..., Any]) -> Callable[..., Any]:
+    """`f`, whose errors say at which traced values they arose."""
+
+    @functools.wraps(f)
+    def blaming(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return f(*args, **kwargs)
+        except TraceError as error:
+            blame(error, (args, kwargs))
+            raise
+
+    return blaming
 
 
 def operand(value: Any) -> Any:

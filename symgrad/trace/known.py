@@ -33,7 +33,8 @@ def make(value: np.ndarray, base: Any = None) -> Any:
     """The known array of a plain one that nobody else holds; `base` is one it is a view of."""
     known = _new(Known if value.ndim else KnownZero)
     known._value = value
-    known.owner = CURRENT.get()
+    known.owner = trace = CURRENT.get()
+    known.born = trace.journal
     known.is_argument = False
     known._base = None
     # the side of a branch that has made the array, in which alone its elements may change

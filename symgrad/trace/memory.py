@@ -114,6 +114,18 @@ def store(tracer: Tracer, new: Expr, what: str) -> None:
         other.expr = other._derive(other._base.expr)
 
 
+def hold(tracer: Tracer, new: Expr) -> None:
+    """Let an array that owns its memory hold `new`, and its views see it; not as a store of the
+    user's.
+    """
+    journal.note_handle(tracer)
+    tracer.expr = new
+    for other in _others([tracer]):
+        if other._base is not None and other._derive is not None:
+            journal.note_handle(other)
+            other.expr = other._derive(other._base.expr)
+
+
 class Part:
     """Reads x[items]."""
 

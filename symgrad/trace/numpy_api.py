@@ -18,7 +18,7 @@ from symgrad.ops.linear import broadcast_to, concat, reshape
 from symgrad.trace import plain, ufuncs
 from symgrad.trace.elementwise_api import _along, isclose
 from symgrad.trace.handle import operand
-from symgrad.trace.reduce_api import _count, all_, any_, cumprod, cumsum, max, min, prod, sum
+from symgrad.trace.reduce_api import _count, all_, any_, max, min, prod, sum
 from symgrad.trace.registry import (
     as_expr,
     axes_of,
@@ -27,6 +27,7 @@ from symgrad.trace.registry import (
     refuse,
     to,
 )
+from symgrad.trace.running_api import ACCUMULATE, hypot_reduce, logaddexp_reduce
 from symgrad.trace.state import fail
 from symgrad.trace.tables import SUPPORTED, unsupported
 from symgrad.trace.tracer import ArrayTracer, Tracer, ZeroTracer, weak_operand, wrap_all, wrap_array
@@ -91,7 +92,7 @@ def linspace(
 
 _REDUCTIONS = {
     "add": sum, "multiply": prod, "maximum": max, "minimum": min, "logical_and": all_,
-    "logical_or": any_,
+    "logical_or": any_, "logaddexp": logaddexp_reduce, "hypot": hypot_reduce,
 }  # fmt: skip
 
 
@@ -113,9 +114,11 @@ def _ufunc(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], kwargs: dict[s
         if kwargs.get("dtype") is None:
             kwargs.pop("dtype", None)
         result = _REDUCTIONS[name](*inputs, **kwargs)
-    elif method == "accumulate" and name in ("add", "multiply"):
+    elif method == "accumulate" and name in ACCUMULATE:
         axis = kwargs.pop("axis", 0)
-        result = (cumsum if name == "add" else cumprod)(*inputs, axis, **kwargs)
+        if kwargs.get("dtype") is None:
+            kwargs.pop("dtype", None)
+        result = ACCUMULATE[name](*inputs, axis, **kwargs)
     elif method == "outer":
         a, b = (as_expr(v) for v in inputs)
         result = _call(ufunc, (reshape(a, a.shape + (1,) * b.ndim), b), kwargs)
@@ -284,8 +287,6 @@ def allclose(a: Any, b: Any, rtol: Any = 1e-5, atol: Any = 1e-8, equal_nan: bool
 
 
 for _name, _advice in (
-    ("sort", "order by an index that is known while tracing"),
-    ("argsort", ""), ("median", ""), ("quantile", ""), ("percentile", ""), ("partition", ""),
     ("unique", "its size is not known while tracing"),
     ("nonzero", "its size is not known while tracing; use np.where(mask, a, b)"),
     ("argwhere", "its size is not known while tracing; use np.where(mask, a, b)"),

@@ -90,6 +90,8 @@ class _Loop:
             self._take_out_array(k)
         for k in list(self.carry):
             self._take_out_sum(k)
+        for k in list(self.carry):
+            self._take_out_last(k)
         self._take_out_elements()
         stacked = self._rounds()
         for (kind, k), rows in stacked.items():
@@ -193,10 +195,24 @@ class _Loop:
         added = _added(self.values["after", k], c) if c.dtype in FLOATS else None
         if added is None:
             return
-        recurs = not set(self.carry.values()).isdisjoint(toposort([added]))
-        if not recurs and c not in toposort(self._others(k)):
+        if self._is_free(added) and c not in toposort(self._others(k)):
             self._take_out(k)
             self.values["term", k] = added
+
+    def _take_out_last(self, k: int) -> None:
+        """What no round reads, such as a variable inside the loop: the last round's, if that is
+        no recurrence.
+        """
+        c, after = self.carry[k], self.values["after", k]
+        values = toposort(list(self.values.values()))
+        if self.n and c not in values and self._is_free(after):
+            self._take_out(k)
+            last = const(self.n - 1, "int64")
+            (self.final[k],) = substitute([after], {self.number: last})
+
+    def _is_free(self, value: Expr) -> bool:
+        """Whether a value depends on no other round."""
+        return set(self.carry.values()).isdisjoint(toposort([value]))
 
     def _take_out_elements(self) -> None:
         """Rows of arrays that no round changes, as elements of a slice."""

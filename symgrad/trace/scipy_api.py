@@ -7,7 +7,9 @@ replacement; they are traced by name.
 
 from __future__ import annotations
 
+import math
 import operator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,7 @@ from symgrad.expr.node import FLOATS, Expr, bind, const
 from symgrad.ops.linear import broadcast_to, reshape, sum_
 from symgrad.trace import indexing, ufuncs
 from symgrad.trace.handle import as_expr, contains_tracer
+from symgrad.trace.known import is_traced
 from symgrad.trace.registry import as_float, axes_of, keep, to
 from symgrad.trace.state import fail
 from symgrad.trace.tracer import Tracer, weak_operand, wrap
@@ -51,7 +54,7 @@ def logsumexp(a: Any, axis: Any = None, b: Any = None, keepdims: bool = False) -
         result = const(-np.inf, x.dtype, rest)
     elif weights is None:
         result = bind("logsumexp", x, attrs=(axes,))
-    elif not isinstance(b, Tracer) and not contains_tracer(b) and np.all(np.asarray(b) >= 0):
+    elif not is_traced(b) and np.all(np.asarray(b) >= 0):
         result = bind("logsumexp", x + bind("log", weights), attrs=(axes,))
     else:
         result = _weighted(x, weights, axes)
@@ -135,3 +138,18 @@ def take(a: Any, indices: Any, axis: Any = None) -> Any:
     place = axes_of(axis, x, "take")[0]
     items = indexing.parse(x.shape, (slice(None),) * place + (index,))
     return give(indexing.get(x, items), a, indices)
+
+
+def multigammaln(a: Any, d: Any) -> Any:
+    """log of the multivariate gamma function; `d` is a plain integer."""
+    e, d = to(as_expr(a), "float64"), operator.index(d)
+    total = const(d * (d - 1) / 4 * math.log(math.pi), "float64", e.shape)
+    for j in range(d):
+        total = total + bind("gammaln", e - j / 2)
+    return give(total, a)
+
+
+NAMES: dict[str, Callable[..., Any]] = {
+    f"scipy.special.{f.__name__}": f
+    for f in (logsumexp, softmax, log_softmax, polygamma, multigammaln)
+}

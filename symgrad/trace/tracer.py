@@ -14,11 +14,16 @@ from typing import Any
 
 import numpy as np
 
-from symgrad.errors import ConcretizationError, DtypeError, ShapeError, UnsupportedError
+from symgrad.errors import (
+    ConcretizationError,
+    DtypeError,
+    ShapeError,
+    UnsupportedError,
+)
 from symgrad.expr.node import FLOATS, Expr, bind, const
 from symgrad.ops.linear import broadcast_to, reshape
 from symgrad.trace import indexing, ufuncs
-from symgrad.trace.handle import Handle, as_expr, has_ellipsis, operand, plain_index, strong
+from symgrad.trace.handle import Handle, as_expr, blames, has_ellipsis, operand, plain_index, strong
 from symgrad.trace.memory import Part, mark, share, store
 from symgrad.trace.state import CURRENT, NO_TRACE, fail
 from symgrad.trace.tables import DISPATCH, SUPPORTED, public_name, unsupported
@@ -92,6 +97,7 @@ class Tracer(Handle):
                 return wrap_all(ufuncs.apply(ufunc, *[weak_operand(v) for v in inputs]))
         return SUPPORTED["ufunc"](ufunc, method, inputs, kwargs)
 
+    @blames
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
         for cls in types:
             if not issubclass(cls, (Tracer, np.ndarray)):
@@ -230,7 +236,7 @@ def _method(name: str) -> Callable[..., Any]:
         return SUPPORTED[name](self, *args, **kwargs)
 
     method.__name__ = name
-    return method
+    return blames(method)
 
 
 def _variadic(name: str) -> Callable[..., Any]:
@@ -299,6 +305,7 @@ class ArrayTracer(Tracer):
     def __contains__(self, value: Any) -> bool:
         return bool(SUPPORTED["any"](self == value))  # raises, and says what to write
 
+    @blames
     def __getitem__(self, index: Any) -> Any:
         expr = operand(self)
         items = indexing.parse(expr.shape, plain_index(index))
@@ -431,7 +438,8 @@ def wrap(expr: Expr) -> Any:
         mark(expr)
     tracer = _new(ArrayTracer if expr.shape else ScalarTracer)
     tracer.expr = expr
-    tracer.owner = CURRENT.get()
+    tracer.owner = trace = CURRENT.get()
+    tracer.born = trace.journal
     tracer.is_argument = False
     tracer._group = tracer._base = tracer._derive = tracer._value = None
     return tracer

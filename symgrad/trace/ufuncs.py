@@ -51,6 +51,8 @@ def kind(value: Operand) -> Any:
 @functools.lru_cache(maxsize=4096)
 def _loop(ufunc: np.ufunc, kinds: tuple[Any, ...], out: str | None) -> tuple[str, ...]:
     asked = {"signature": (*(None,) * ufunc.nin, *(DT[out],) * ufunc.nout)} if out else {}
+    if set(kinds) == {int} and ufunc.__name__ in _COMPARISONS:  # NumPy has objects there
+        kinds = (DT["int64"],) * 2
     return tuple(d.name for d in ufunc.resolve_dtypes((*kinds, *(None,) * ufunc.nout), **asked))
 
 
@@ -320,6 +322,46 @@ def _clip(x: Expr, low: Expr, high: Expr) -> Expr:
     return inner
 
 
+def _huber(delta: Expr, r: Expr) -> Expr:
+    size = bind("absolute", r)
+    near = bind("less_equal", size, delta)
+    loss = _where(near, 0.5 * bind("square", r), delta * (size - 0.5 * delta))
+    return _where(bind("less", delta, _like(0, delta)), math.inf, loss)
+
+
+def _pseudo_huber(delta: Expr, r: Expr) -> Expr:
+    """delta² (√(1 + v²) - 1) with v = r / delta, without the difference."""
+    v = r / delta
+    loss = bind("square", r) / (1 + bind("hypot", v, _like(1, v)))
+    loss = _where(bind("equal", delta, _like(0, delta)), 0, loss)
+    return _where(bind("less", delta, _like(0, delta)), math.inf, loss)
+
+
+def _exprel(x: Expr) -> Expr:
+    """(eˣ - 1) / x; near 0 by e^(x/2) sinh(x/2) / (x/2), of which every derivative is right."""
+    half = 0.5 * x
+    near = bind("exp", half) * bind("jn_root", _like(0, x), -bind("square", half))
+    near_zero = bind("less", bind("absolute", x), _like(1, x))
+    return _where(near_zero, near, _where(bind("isinf", x), _at_infinity(x), bind("expm1", x) / x))
+
+
+def _at_infinity(x: Expr) -> Expr:
+    return _where(bind("less", x, _like(0, x)), _like(0, x), x)
+
+
+def _boxcox(log: Expr, power: Expr) -> Expr:
+    """(e^(power log) - 1) / power, and log for 0."""
+    x = power * log
+    near_zero = bind("less", bind("absolute", x), _like(1, x))
+    result = _where(near_zero, log * _exprel(x), bind("expm1", x) / power)
+    return _where(bind("equal", power, _like(0, x)), _at_zero(log, result), result)
+
+
+def _at_zero(log: Expr, result: Expr) -> Expr:
+    """log where the product with a power of 0 is NaN."""
+    return _where(bind("isinf", log), log, result)
+
+
 FORMULAS: dict[str, Callable[..., Any]] = {
     "positive": lambda x: x,
     "conjugate": lambda x: x,
@@ -339,5 +381,11 @@ FORMULAS: dict[str, Callable[..., Any]] = {
     "log_expit": lambda x: -bind("softplus", -x),
     "entr": _entr,
     "kl_div": lambda x, y: bind("rel_entr", x, y) - x + y,
+    "huber": _huber,
+    "pseudo_huber": _pseudo_huber,
+    "exprel": _exprel,
+    "boxcox": lambda x, power: _boxcox(bind("log", x), power),
+    "boxcox1p": lambda x, power: _boxcox(bind("log1p", x), power),
+    "exp10": lambda x: bind("power", _like(10, x), x),
 }
 FORMULA_NAMES.update(FORMULAS)

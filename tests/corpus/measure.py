@@ -28,7 +28,7 @@ from support.dual_numpy import MODULES, Derivatives, derivatives, flatten, is_fl
 from symgrad.compiled import Compiled
 from symgrad.errors import CompilerNotFoundError, SymgradError
 
-COLLECTIONS = ("losses", "constructs", "branchy", "cutest")
+COLLECTIONS = ("losses", "constructs", "branchy", "cutest", "scipy_calls")
 # Of the largest number expected, which counts as 1 if it is less.
 VALUE, FIRST, SECOND = 1e-10, 1e-8, 1e-7
 
@@ -193,13 +193,13 @@ def elsewhere(group: str, entry: Entry) -> list[Entry]:
     """The entry at other arguments, where it may decide otherwise than where it was traced."""
     moves: list[Callable[[Any], Any]] = [lambda x: 1.07 * x + 0.031]
     if group == "branchy":
-        moves += [lambda x: -x, lambda x: np.flip(x).copy() * 1.3]
+        moves += [lambda x: -x, lambda x: np.flip(x) * 1.3]
     found = []
     for move in moves:
         args = list(entry.args)
         for k in numbers(entry):
             leaves = [move(x) if is_float(x) else x for x in flatten(args[k])]
-            leaves = [float(x) if np.ndim(x) == 0 and is_float(x) else x for x in leaves]
+            leaves = [np.array(x) if np.ndim(x) else float(x) if is_float(x) else x for x in leaves]
             args[k] = rebuilt(args[k], iter(leaves))
         found.append(replace(entry, args=tuple(args)))
     return found

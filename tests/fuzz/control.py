@@ -28,8 +28,7 @@ from typing import Any
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[2]
-if str(ROOT / "tests") not in sys.path:
-    sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+sys.path[:0] = [p for p in (str(ROOT), str(ROOT / "tests")) if p not in sys.path]
 
 from corpus import measure  # noqa: E402
 from corpus.entry import Collection  # noqa: E402
@@ -63,6 +62,18 @@ def rescaled(v, s):
     for k in range(len(v)):
         out[k] = v[k] * s if v[k] > -0.5 else v[k] + s
     return out
+
+
+def rising(v):
+    for first, second in zip(v[:-1], v[1:]):
+        if first < second:
+            yield second - first
+
+
+def split(v, s):
+    if s > 0.2:
+        return v * s, s
+    return v - s, 0.5 * s
 
 
 class Cell:
@@ -143,10 +154,15 @@ class Scope:
 
 
 class Writer:
-    """Writes a program from a seed."""
+    """Writes a program from a seed.
 
-    def __init__(self, seed: int) -> None:
+    decides : whether anything may depend on a comparison of values; else there are loops,
+        assignments, aliases and views only
+    """
+
+    def __init__(self, seed: int, decides: bool = True) -> None:
         self.rng = random.Random(seed)
+        self.decides = decides
         self.fresh = itertools.count()
 
     def pick(self, *choices: Any) -> Any:
@@ -174,6 +190,10 @@ class Writer:
             return self.leaf(scope)
         e = lambda: self.number(scope, depth - 1)
         made = self.rng.randrange(12)
+        if not self.decides and made in (6, 7, 8):
+            made = 3
+        if made == 8 and self.chance(0.3):
+            return f"0.4 * sum(rising({self.pick(*scope.arrays)}))"
         if made < 3:
             return f"({e()} {self.pick('+', '-', '*')} {e()})"
         if made < 5:
@@ -229,6 +249,8 @@ class Writer:
         """A new array of this length, whose memory nothing else has."""
         same = [a for a, n in scope.arrays.items() if n == length]
         made = self.rng.randrange(9)
+        if not self.decides and made == 5:
+            made = 6
         if not same or made == 0:
             return f"np.array([{', '.join(self.number(scope, 1) for _ in range(length))}])"
         a, b = self.pick(*same), self.pick(*same)
@@ -259,7 +281,9 @@ class Writer:
         return self.compound(scope) if compound else self.simple(scope)
 
     def simple(self, scope: Scope) -> list[Node]:
-        made = self.rng.randrange(20)
+        made = self.rng.randrange(22)
+        if not self.decides and made in (14, 18, 20):
+            made = 7
         a, length = self.pick(*scope.arrays.items())
         s = self.pick(*scope.numbers)
         if made < 3:
@@ -299,6 +323,10 @@ class Writer:
             return [Node(f"{a}[{a} > {self.constant()}] {self.pick('*= 0.5', '= 0.3', '-= 0.2')}")]
         if made == 18:
             return [Node(f"cell.feed({self.number(scope, 1)})")]
+        if made == 20:
+            return [Node(f"{a}[:], {s} = split({a}, {self.number(scope, 1)})")]
+        if made == 21:
+            return [Node(f"bump({self.number(scope, 1)})")]
         return [Node(f"box['v'] = np.sin(box['v'] + {self.number(scope, 1)})")]
 
     def alias(self, scope: Scope, a: str, length: int) -> list[Node]:
@@ -317,7 +345,9 @@ class Writer:
         return [Node(f"{name} = {a}")]
 
     def compound(self, scope: Scope) -> list[Node]:
-        made = self.rng.randrange(10)
+        made = self.rng.randrange(13)
+        if not self.decides and (made < 4 or made in (8, 11, 12)):
+            made = self.pick(4, 6, 9, 10)
         if made < 4:
             return [self.branch(scope)]
         if made < 6:
@@ -326,7 +356,50 @@ class Writer:
             return [self.over_elements(scope)]
         if made == 8:
             return self.bounded_while(scope)
-        return [self.rows(scope)]
+        if made == 9:
+            return [self.rows(scope)]
+        if made == 10:
+            return self.collected(scope)
+        return self.attempt(scope) if made == 11 else self.search(scope)
+
+    def collected(self, scope: Scope) -> list[Node]:
+        """A list that grows by one in each round."""
+        name, s = f"c{next(self.fresh)}", self.pick(*scope.numbers)
+        loop = self.pick(self.counted, self.over_elements)(scope.inner(loop=False))
+        loop.parts[0][1][:] = [n for n in loop.parts[0][1] if "break" not in "".join(n.lines(0))
+                               and "continue" not in "".join(n.lines(0))]  # fmt: skip
+        loop.parts[0][1].append(Node(f"{name}.append({self.number(scope)})"))
+        after = self.pick(f"sum({name})", f"np.mean(np.array({name}))", f"{name}[-1] - {name}[0]")
+        return [Node(f"{name} = []"), loop, Node(f"{s} = np.tanh({after})")]
+
+    def attempt(self, scope: Scope) -> list[Node]:
+        """An exception of the program's own, raised where a value says so."""
+        inner = lambda: self.block(scope.inner(decided=True), 2)
+        leap = Node(parts=[(f"if {self.condition(scope)}:", [Node("raise ValueError('leap')")])])
+        parts = [("try:", [*inner(), leap, *inner()]), ("except ValueError:", inner())]
+        if self.chance(0.3):
+            parts.append(("finally:", inner()))
+        return [Node(parts=parts)]
+
+    def search(self, scope: Scope) -> list[Node]:
+        """A loop without a condition, left by break, and a loop with else."""
+        s, k = self.pick(*scope.numbers), f"k{next(self.fresh)}"
+        inner = scope.inner(decided=True)
+        if self.chance(0.5):
+            out = Node(parts=[(f"if {self.condition(inner)} or {k} > 3:", [Node("break")])])
+            body = [*self.block(inner, 2), Node(f"{s} = 0.6 * {s} - 0.1"), out, Node(f"{k} += 1")]
+            return [Node(f"{k} = 0"), Node(parts=[("while True:", body)])]
+        v, a = f"e{next(self.fresh)}", self.pick(*scope.arrays)
+        found = [*self.block(inner, 1), Node("break")]
+        body = [Node(parts=[(f"if {v} > {self.constant()}:", found)])]
+        return [
+            Node(
+                parts=[
+                    (f"for {v} in {a}:", body),
+                    ("else:", self.block(scope.inner(decided=True), 2)),
+                ]
+            )
+        ]
 
     def branch(self, scope: Scope) -> Node:
         inner = lambda: self.block(scope.inner(decided=True), 3)
@@ -378,9 +451,16 @@ class Writer:
         return Node(parts=[(f"for {r} in {name}:", self.block(inner, 2))])
 
     def program(self, seed: int) -> Program:
-        body = [Node("s0, s1 = y, 0.0"), Node("a = x.copy()"), Node(f"z = np.zeros({N})"),
-                Node("l = [y, 0.5, x[1]]"), Node("box = {'v': x[0]}"), Node("cell = Cell(x[2])"),
-                Node("m = np.array([[y, x[0], 1.0], [x[1], 0.2, x[2]]])")]  # fmt: skip
+        body = [
+            Node("s0, s1 = y, 0.0"),
+            Node("a = x.copy()"),
+            Node(f"z = np.zeros({N})"),
+            Node("l = [y, 0.5, x[1]]"),
+            Node("box = {'v': x[0]}"),
+            Node("cell = Cell(x[2])"),
+            Node("m = np.array([[y, x[0], 1.0], [x[1], 0.2, x[2]]])"),
+            Node(parts=[("def bump(v):", [Node("nonlocal s1"), Node("s1 = np.sin(s1 + v)")])]),
+        ]
         scope = Scope(["s0", "s1"], {"a": N, "z": N, "x": N}, {"l": 3})
         if self.chance(0.6):
             del scope.arrays["x"]  # else the argument itself is written to
@@ -392,8 +472,8 @@ class Writer:
         return Program(seed, body, result)
 
 
-def program(seed: int) -> Program:
-    return Writer(seed).program(seed)
+def program(seed: int, decides: bool = True) -> Program:
+    return Writer(seed, decides).program(seed)
 
 
 # ---- checks --------------------------------------------------------------------------------------
@@ -455,7 +535,7 @@ def edits(body: list[Node]) -> Iterator[list[Node]]:
             yield body[:k] + part + body[k + 1 :]
             if p:
                 parts = node.parts[:p] + node.parts[p + 1 :]
-                if parts[-1][0].startswith(("if", "elif", "else", "for", "while")):
+                if parts[0][0].startswith(("if", "for", "while", "try")):
                     yield body[:k] + [Node(node.text, parts)] + body[k + 1 :]
             for smaller in edits(part):
                 parts = [*node.parts[:p], (header, smaller), *node.parts[p + 1 :]]
@@ -510,11 +590,12 @@ def reason(told: str) -> str:
 
 
 def explore(
-    first: int, count: int, run: Callable[[Program], measure.Verdict], tell: Any = None
-) -> Report:
+    first: int, count: int, run: Callable[[Program], measure.Verdict], tell: Any = None,
+    decides: bool = True,
+) -> Report:  # fmt: skip
     report = Report()
     for seed in range(first, first + count):
-        made = program(seed)
+        made = program(seed, decides)
         verdict = run(made)
         report.counts[verdict.status] += 1
         if verdict.status == "refused":
@@ -531,17 +612,20 @@ def main() -> int:
     parser.add_argument("--programs", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--compiled", action="store_true", help="run the C, not the graph")
+    parser.add_argument("--straight", action="store_true", help="nothing depends on a comparison")
     parser.add_argument("--no-source", action="store_true", help="functions whose text is unknown")
     parser.add_argument("--shrink", type=float, default=120, help="seconds for one finding")
     parser.add_argument("--show", action="store_true", help="print the program of this seed only")
     options = parser.parse_args()
     if options.show:
-        print(program(options.seed).text())
+        print(program(options.seed, not options.straight).text())
         return 0
     with tempfile.TemporaryDirectory(prefix="symgrad_control_cache_") as folder:
         os.environ["SYMGRAD_CACHE_DIR"] = folder
         run = lambda p: runs(p, options.compiled, not options.no_source)
-        report = explore(options.seed, options.programs, run, lambda line: print(line, flush=True))
+        tell = lambda line: print(line, flush=True)
+        decides = not options.straight
+        report = explore(options.seed, options.programs, run, tell, decides)
         print(report.text())
         groups: dict[tuple[str, str], list[tuple[Program, measure.Verdict]]] = {}
         for found in report.findings:

@@ -90,11 +90,11 @@ def agree(args, outs, values, rtol=1e-12, atol=1e-13, outs_reference=None):
     return source
 
 
-def compile_strictly(text, compiler):
+def compile_strictly(text, compiler, options=()):
     """Compile with every warning as an error; returns the compiler's messages, '' if none."""
     program = shutil.which(compiler)
     if program is None:
         return ""
-    command = [program, *STRICT, "-fsyntax-only", "-x", "c", "-"]
+    command = [program, *STRICT, *options, "-fsyntax-only", "-x", "c", "-"]
     result = subprocess.run(command, input=text, capture_output=True, text=True)
     return result.stderr or result.stdout or "failed" * (result.returncode != 0)

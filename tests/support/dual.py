@@ -247,6 +247,10 @@ def _bessel(name: str, derivative: Callable[[Any, Any], Any]) -> Any:
     return unary(name, _ufunc(name), derivative)
 
 
+def _sign(x: Any) -> float:
+    return math.copysign(1.0, plain(x))
+
+
 def recip(x: Any) -> Any:
     return divide(1.0, x)
 
@@ -294,8 +298,8 @@ UNARY: dict[str, Any] = {
         _bessel("j1", lambda x, y: UNARY["j0"](x) - divide(y, x)),
         _bessel("i0", lambda x, y: UNARY["i1"](x)),
         _bessel("i1", lambda x, y: UNARY["i0"](x) - divide(y, x)),
-        _bessel("i0e", lambda x, y: UNARY["i1e"](x) - y),
-        _bessel("i1e", lambda x, y: UNARY["i0e"](x) - y - divide(y, x)),
+        _bessel("i0e", lambda x, y: UNARY["i1e"](x) - _sign(x) * y),
+        _bessel("i1e", lambda x, y: UNARY["i0e"](x) - _sign(x) * y - divide(y, x)),
     ]
 }  # fmt: skip
 

@@ -1170,9 +1170,18 @@ def _normal_logpdf(x: Any, mean: Any, cov: Any) -> Any:
     return result[0] if x.ndim == 1 else result
 
 
-_STATS["multivariate_normal"] = types.SimpleNamespace(
-    logpdf=_normal_logpdf, pdf=lambda *a: elementwise(dual.exp, _normal_logpdf(*a))
-)  # type: ignore[assignment]
+class _MultivariateNormal:
+    logpdf = staticmethod(_normal_logpdf)
+
+    @staticmethod
+    def pdf(*args: Any) -> Any:
+        return elementwise(dual.exp, _normal_logpdf(*args))
+
+    def __call__(self, mean: Any, cov: Any) -> Any:
+        return types.SimpleNamespace(logpdf=lambda x: _normal_logpdf(x, mean, cov))
+
+
+_STATS["multivariate_normal"] = _MultivariateNormal()  # type: ignore[assignment]
 
 
 def _dense(x: Any, *_: Any, **__: Any) -> Any:

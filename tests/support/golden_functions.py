@@ -13,9 +13,12 @@ import numpy as np
 
 import symgrad as sg
 from support.random_graphs import Builder
-from symgrad.diff.modes import drop_stops
+from symgrad.diff.modes import drop_stops, vjp
+from symgrad.expr.node import arg, const
 from symgrad.expr.walk import expand_composites
 from symgrad.graph import Graph
+from symgrad.ops.control import Body, scan, switch, while_loop
+from symgrad.simplify import simplify
 
 GOLDEN: dict[str, Callable[[], Graph]] = {}
 RANDOM = 60  # random graphs, of which only hashes are kept
@@ -48,6 +51,50 @@ def random_graphs() -> Iterator[tuple[str, list, list]]:
     for seed in range(RANDOM):
         built = Builder(seed, products=0.1 if seed % 3 else 0.5)
         yield f"random {seed}", built.args, expand_composites(drop_stops(built.pool[-3:]))
+
+
+# ---- branches and loops --------------------------------------------------------------------------
+
+
+def as_body(f: Any, *like: Any) -> Body:
+    graph = sg.trace(f, *like).simplify()
+    return Body.close(graph.args, graph.outs)
+
+
+def loops() -> Iterator[tuple[str, list, list]]:
+    """Names, arguments and outputs of nodes with bodies, and of their derivatives."""
+    a, x = arg(0, (), "float64"), arg(1, (), "float64")
+    goes_on = as_body(lambda a, x: np.abs(x * x - a) > 1e-12 * a, 1.0, 1.0)
+    round_ = as_body(lambda a, x: (0.5 * (x + a / x),), 1.0, 1.0)
+    root = while_loop(goes_on, round_, [a], [x], 40)[0]
+    yield "newton", [a, x], with_gradient(root, [a])
+
+    def kalman(q, m, P, total, y):
+        F, h = np.array([[1, 0.1], [0, 1]]), np.array([1.0, 0.0])
+        m, P = F @ m, F @ P @ F.T + q * np.eye(2)
+        v, s = y - h @ m, h @ P @ h + 0.3
+        k = P @ h / s
+        return m + k * v, P - np.outer(k, h @ P), total - 0.5 * (np.log(s) + v * v / s)
+
+    step = as_body(kalman, 1.0, ones(2), ones(2, 2), 1.0, 1.0)
+    q, m, P = arg(0, (), "float64"), arg(1, (2,), "float64"), arg(2, (2, 2), "float64")
+    ys = arg(3, (200,), "float64")
+    total = scan(step, [q], [m, P, const(0.0)], [ys], 200)[2]
+    yield "kalman", [q, m, P, ys], with_gradient(total, [q, m])
+
+    index, A, v = arg(0, (), "int64"), arg(1, (5, 5), "float64"), arg(2, (5,), "float64")
+    sides = [
+        lambda A, v: np.sum(np.linalg.solve(A, v)),
+        lambda A, v: np.sum(np.exp(A @ v)),
+        lambda A, v: np.log(v[0]),
+    ]
+    (chosen,) = switch(index, [as_body(f, ones(5, 5), ones(5)) for f in sides], [A, v])
+    yield "branches", [index, A, v], with_gradient(chosen, [v])
+
+
+def with_gradient(out: Any, wrt: list) -> list:
+    outs = simplify([out, *vjp([out], wrt, [const(1.0)])]).outs
+    return expand_composites(drop_stops(outs))
 
 
 # ---- losses and their derivatives ----------------------------------------------------------------

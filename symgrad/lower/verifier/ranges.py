@@ -6,18 +6,21 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from symgrad.expr.node import Expr
+from symgrad.expr.node import Expr, const, is_const
+from symgrad.lower.access import accesses_of
 from symgrad.lower.bounds import Facts, Form, constant, plus
-from symgrad.lower.program import statements
-from symgrad.lower.scalar import INDEX
+from symgrad.lower.program import Around, statements
+from symgrad.lower.scalar import INDEX, load_of
 from symgrad.lower.statements import (
     Access,
     Check,
     Flush,
     Loop,
     Mode,
+    Store,
+    While,
 )
-from symgrad.lower.verifier.view import READ_ONLY, Around, Place, View, spelled
+from symgrad.lower.verifier.view import READ_ONLY, Place, View, spelled
 
 Written = dict[int, dict[int, tuple[float, float]]]  # of a buffer and axis: from where to where
 
@@ -130,9 +133,10 @@ def initialised(p: View) -> Iterator[str]:
     """What is read has been written before: somewhere in what all writes before reach together.
 
     Results are read by the caller. A value that the round before has left counts if the read is
-    guarded against the first round.
+    guarded against the first round. What the rounds of a `While` have left counts as far as the
+    number of rounds is known to reach.
     """
-    flow, everywhere = _Flow(p), _Everywhere(p)
+    flow, everywhere, stacks = _Flow(p), _Everywhere(p), _Stacks(p)
     zeroed = {
         s.partial.number
         for loop, _ in p.loops
@@ -147,6 +151,8 @@ def initialised(p: View) -> Iterator[str]:
         if a.mode is not Mode.WRITE:
             known = everywhere.at(place) if a.when and place.path else flow.at(place)
             reach = known.get(a.buffer)
+            if stacks.has(place):
+                continue
             if reach is None:
                 if not is_empty(place):
                     yield f"{p.name(place)}: nothing has been written there"
@@ -162,6 +168,71 @@ def initialised(p: View) -> Iterator[str]:
                 yield f"result {b.name}: of axis {axis}, only {low:g} to {high:g} has been written"
         if not b.shape and b.number not in written:
             yield f"result {b.name}: nothing has been written there"
+
+
+class _Stacks:
+    """Arrays of which each round of a `While` sets one row, and variables that count its rounds."""
+
+    def __init__(self, p: View) -> None:
+        self._p = p
+        self._rows: dict[int, tuple[Around, int, list[Expr]]] = {}  # bodies, last position, counts
+        for position, ((s, _), around) in enumerate(zip(p.leaves, p.around, strict=True)):
+            if not isinstance(s, While) or s.index is None:
+                continue
+            body = (*around, (s, 0))
+            inside = [k for k, a in enumerate(p.around) if a[: len(body)] == body]
+            touched = {a.buffer for k in inside for a in accesses_of(p.leaves[k][0]) if a.writes}
+            counts = [
+                load_of(p.buffers[n], ())
+                for n in sorted(touched)
+                if not p.buffers[n].shape and self._counts(n, s.index, around, body, position)
+            ]
+            for number in touched if counts else ():
+                if self._is_stacked(number, s.index, body):
+                    self._rows[number] = around, max(inside), counts
+
+    def _counts(
+        self, number: int, index: Expr, around: Around, body: Around, position: int
+    ) -> bool:
+        """Whether a variable is 0 before the first round, and one more at the end of each."""
+        for q in self._p.of_buffer[number]:
+            if not q.access.writes:
+                continue
+            if not isinstance(q.statement, Store) or q.statement.op != "=":
+                return False
+            value = q.statement.value
+            begins = q.around == around and q.position < position and is_const(value, 0)
+            if not begins and not (q.around == body and value is index + const(1, "int64")):
+                return False
+        return True
+
+    def _is_stacked(self, number: int, index: Expr, body: Around) -> bool:
+        """Whether all of a row is set in each round, and nothing else."""
+        reach: Written = {}
+        for q in self._p.of_buffer[number]:
+            if not q.access.writes:
+                continue
+            outer, inner = q.around[: len(body)], q.around[len(body) :]
+            plain = all(isinstance(s, Loop) and s.is_plain for s, _ in inner)
+            if outer != body or not plain or q.access.mode is not Mode.WRITE:
+                return False
+            if q.access.fixed.get(0) is not index:
+                return False
+            _extend(self._p, reach, q)
+        shape = self._p.buffers[number].shape
+        return all(reach[number].get(a) == (0, n - 1) for a, n in enumerate(shape) if a)
+
+    def has(self, place: Place) -> bool:
+        """Whether a place reads a row of a round that has taken place."""
+        if place.access.buffer not in self._rows or 0 not in place.access.fixed:
+            return False
+        around, last, counts = self._rows[place.access.buffer]
+        if place.position <= last or place.around[: len(around)] != around:
+            return False
+        bounds = self._p.bounds
+        facts = bounds.facts((*place.access.when, *self._p.holding(place)))
+        row = plus(bounds.form(place.access.fixed[0]), constant(1))
+        return any(bounds.holds(plus(bounds.form(c), row, -1), place.path, facts) for c in counts)
 
 
 class _Flow:

@@ -12,7 +12,7 @@ from symgrad.expr.node import CONST, Expr, const_value
 from symgrad.expr.walk import toposort
 from symgrad.lower.access import accesses_of
 from symgrad.lower.bounds import Bounds
-from symgrad.lower.program import Program, bodies_of
+from symgrad.lower.program import Around, Program, bodies_of, inner_path, leaves_of
 from symgrad.lower.scalar import INDEX, LOAD, loads
 from symgrad.lower.statements import (
     Access,
@@ -28,9 +28,6 @@ from symgrad.ops.elementwise import invert
 READ_ONLY = ("in", "data", "constant")
 GIVEN = (*READ_ONLY, "out")
 _SPELLED = 40  # nodes of an index that a message spells out
-
-
-Around = tuple[tuple[Any, int], ...]  # statements, and in which of its bodies something stands
 
 
 @dataclass(frozen=True)
@@ -130,31 +127,14 @@ def _sides(around: Around) -> Around:
     return tuple((s, k) for s, k in around if not isinstance(s, Loop))
 
 
-def leaves_of(body: list[Any]) -> Iterator[tuple[Any, tuple[Loop, ...], Around]]:
-    """What `statements` gives, with all bodies around each."""
-    stack: list[tuple[Any, tuple[Loop, ...], Around]] = [(s, (), ()) for s in reversed(body)]
-    while stack:
-        s, path, around = stack.pop()
-        if not isinstance(s, Loop):
-            yield s, path, around
-        for k, inside in reversed(list(enumerate(s.bodies()))):
-            inner, here = _inner(path, s, k), (*around, (s, k))
-            stack.extend((one, inner, here) for one in reversed(inside))
-
-
 def paths_of(body: list[Any]) -> dict[int, tuple[Loop, ...]]:
     """The loops around each list of statements, by its `id`."""
     found: dict[int, tuple[Loop, ...]] = {id(body): ()}
     for outer in bodies_of(body):
         for s in outer:
             for k, inside in enumerate(s.bodies()):
-                found[id(inside)] = _inner(found[id(outer)], s, k)
+                found[id(inside)] = inner_path(found[id(outer)], s, k)
     return found
-
-
-def _inner(path: tuple[Loop, ...], s: Any, k: int) -> tuple[Loop, ...]:
-    """The loops around a body of a statement; what is flushed by a loop stands outside of it."""
-    return (*path, s) if isinstance(s, Loop) and k == 0 else path
 
 
 def loops_of(body: list[Any]) -> Iterator[tuple[Loop, tuple[Loop, ...]]]:
@@ -165,7 +145,7 @@ def loops_of(body: list[Any]) -> Iterator[tuple[Loop, tuple[Loop, ...]]]:
         if isinstance(s, Loop):
             yield s, path
         for k, inside in reversed(list(enumerate(s.bodies()))):
-            stack += [(one, _inner(path, s, k)) for one in reversed(inside)]
+            stack += [(one, inner_path(path, s, k)) for one in reversed(inside)]
 
 
 def spelled(e: Expr, buffers: dict[int, Buffer]) -> str:

@@ -271,7 +271,7 @@ static object *call_tuple(object *me, object *args, object *keywords)
 /* ---- the type -------------------------------------------------------------------------------- */
 
 /* given = (entry, in steps, out steps, inputs, outputs, captured addresses, arguments, workspace
- * bytes, takes out, releases the GIL, keep). The form is checked, so that a slip in Python is an
+ * bytes, takes out, releases the GIL, fixed values, hidden arrays, keep). The form is checked, so that a slip in Python is an
  * exception; addresses and sizes cannot be. What the plan points to lives in `given`, which it keeps. */
 static plan *new_plan(object *given)
 {

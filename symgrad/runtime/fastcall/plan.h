@@ -36,6 +36,8 @@ typedef struct plan {
     int (*entry)(const void *const *, void *const *, void *);
     int arguments; /* positional ones */
     int inputs;
+    int hidden; /* of the inputs the last ones, which the caller does not give */
+    int leaves; /* what it does give: other inputs, and values that are compiled in */
     int outputs;
     int data;
     int takes_out;
@@ -44,7 +46,10 @@ typedef struct plan {
     int out_steps;
     step in[MAX_STEPS];
     step out[MAX_STEPS];
+    object *fixed[MAX_LEAVES]; /* of each leaf the value that it must have, or NULL */
+    size_t fixed_bytes[MAX_LEAVES]; /* of those that are arrays */
     leaf input[MAX_LEAVES];
+    object *source[MAX_LEAVES]; /* arrays for the hidden ones */
     leaf output[MAX_LEAVES];
     const void *captured[MAX_LEAVES];
     size_t workspace_bytes;
@@ -162,14 +167,35 @@ static int read_leaves(object *given, leaf *leaves)
     return n;
 }
 
+/* (number of the leaf, value, bytes) for each that is compiled in; how many, or -1. */
+static int read_fixed(object *given, object **fixed, size_t *bytes)
+{
+    long long at;
+    long long size;
+    int k;
+    if (!is_tuple(given, 0, MAX_LEAVES)) {
+        return -1;
+    }
+    for (k = 0; k < (int)PyTuple_Size(given); k++) {
+        object *const row = PyTuple_GetItem(given, k);
+        if (!is_tuple(row, 3, 3) || !integer(row, 0, MAX_LEAVES - 1, &at) || !integer(row, 2, INT64_MAX, &size)) {
+            return -1;
+        }
+        bytes[at] = (size_t)size;
+        fixed[at] = PyTuple_GetItem(row, 1);
+    }
+    return (int)PyTuple_Size(given);
+}
+
 /* Everything of a plan but `keep`; 0 if `given` has another form. */
 static int read_plan(object *given, plan *p)
 {
     long long number[4];
     object *captured;
+    object *hidden;
     void *address;
     int k;
-    if (!is_tuple(given, 11, 11) || PyTuple_GetItem(given, 0)->type != &PyLong_Type
+    if (!is_tuple(given, 13, 13) || PyTuple_GetItem(given, 0)->type != &PyLong_Type
         || !integer(given, 6, MAX_LEAVES + MAX_STEPS, &number[0]) || !integer(given, 7, INT64_MAX - 64, &number[1])
         || !integer(given, 8, 1, &number[2]) || !integer(given, 9, 1, &number[3])) {
         return 0;
@@ -179,7 +205,19 @@ static int read_plan(object *given, plan *p)
     p->inputs = read_leaves(PyTuple_GetItem(given, 3), p->input);
     p->outputs = read_leaves(PyTuple_GetItem(given, 4), p->output);
     p->arguments = (int)number[0];
-    p->in_steps = read_steps(PyTuple_GetItem(given, 1), number[0], p->inputs, p->in);
+    hidden = PyTuple_GetItem(given, 11);
+    if (!is_tuple(hidden, 0, MAX_LEAVES) || PyTuple_Size(hidden) > p->inputs) {
+        return 0;
+    }
+    p->hidden = (int)PyTuple_Size(hidden);
+    for (k = 0; k < p->hidden; k++) {
+        p->source[k] = PyTuple_GetItem(hidden, k);
+    }
+    p->leaves = p->inputs - p->hidden + read_fixed(PyTuple_GetItem(given, 10), p->fixed, p->fixed_bytes);
+    if (p->leaves < p->inputs - p->hidden || p->leaves > MAX_LEAVES) {
+        return 0;
+    }
+    p->in_steps = read_steps(PyTuple_GetItem(given, 1), number[0], p->leaves, p->in);
     p->out_steps = read_steps(PyTuple_GetItem(given, 2), 1, p->outputs, p->out);
     captured = PyTuple_GetItem(given, 5);
     if (p->inputs < 0 || p->outputs < 0 || p->in_steps < 0 || p->out_steps < 0

@@ -119,30 +119,82 @@ static int take_apart(const step *steps, int n_steps, object *const *values, int
     return at == n_steps;
 }
 
+/* Whether a value is the one that is compiled in, as far as can be told at once. */
+static int is_fixed(object *fixed, size_t bytes, object *value)
+{
+    if (fixed->type != value->type) {
+        return 0;
+    }
+    if (fixed->type == array_type) { /* which may have been changed in place */
+        const array *const a = (const array *)fixed;
+        const array *const b = (const array *)value;
+        int k;
+        if (a->dtype != b->dtype || a->ndim != b->ndim || (b->flags & CONTIGUOUS) == 0) {
+            return 0;
+        }
+        for (k = 0; k < a->ndim; k++) {
+            if (a->shape[k] != b->shape[k]) {
+                return 0;
+            }
+        }
+        return memcmp(a->data, b->data, bytes) == 0;
+    }
+    if (fixed->type == &PyLong_Type && fixed != value) {
+        const long long a = PyLong_AsLongLong(fixed);
+        const long long b = PyLong_AsLongLong(value);
+        if (PyErr_Occurred() != NULL) {
+            PyErr_Clear();
+            return 0;
+        }
+        return a == b;
+    }
+    if (fixed->type == &PyFloat_Type) { /* 0.0 and -0.0 are two */
+        const double a = PyFloat_AsDouble(fixed);
+        const double b = PyFloat_AsDouble(value);
+        return memcmp(&a, &b, sizeof a) == 0;
+    }
+    return fixed == value;
+}
+
 static int take_inputs(const plan *p, object *const *args, frame *f)
 {
     object *leaves[MAX_LEAVES];
     object *const *given = args;
-    int k;
-    if (p->in_steps != p->inputs || p->inputs != p->arguments) { /* not just arrays */
+    int at;
+    int k = 0;
+    if (p->in_steps != p->leaves || p->leaves != p->arguments) { /* not just arrays */
         if (!take_apart(p->in, p->in_steps, args, p->arguments, leaves)) {
             return 0;
         }
         given = leaves;
     }
-    for (k = 0; k < p->inputs; k++) {
+    for (at = 0; at < p->leaves; at++) {
         const leaf *const t = &p->input[k];
-        if (fits(t, given[k], CONTIGUOUS | ALIGNED)) {
+        if (p->fixed[at] != NULL) {
+            if (!is_fixed(p->fixed[at], p->fixed_bytes[at], given[at])) {
+                return 0;
+            }
+            continue;
+        }
+        if (fits(t, given[at], CONTIGUOUS | ALIGNED)) {
             if (t->ndim == 0 && (t->accept & ACCEPT_ARRAY) == 0) {
                 return 0;
             }
-            f->pointer[k] = ((const array *)given[k])->data;
-        } else if (t->ndim == 0 && take_number(t, given[k], &f->number[k])) {
+            f->pointer[k] = ((const array *)given[at])->data;
+        } else if (t->ndim == 0 && take_number(t, given[at], &f->number[k])) {
             f->pointer[k] = &f->number[k];
         } else {
             return 0;
         }
-        f->held[k] = given[k];
+        f->held[k] = given[at];
+        k++;
+    }
+    for (at = 0; at < p->hidden; at++, k++) {
+        if (!fits(&p->input[k], p->source[at], CONTIGUOUS | ALIGNED)) {
+            return 0;
+        }
+        f->pointer[k] = ((const array *)p->source[at])->data;
+        f->held[k] = p->source[at];
     }
     for (k = 0; k < p->data; k++) {
         f->pointer[p->inputs + k] = p->captured[k];

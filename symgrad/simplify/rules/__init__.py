@@ -6,6 +6,7 @@ them. A new rule goes into the module of its subject; a new module is imported a
 
 from __future__ import annotations
 
+from symgrad.simplify.control import CONTROL
 from symgrad.simplify.pattern import Rule
 from symgrad.simplify.reroll import REROLL
 from symgrad.simplify.rules.algebra import CONDITIONS, CONVERSIONS, NEGATION, POWERS, PRODUCTS
@@ -21,6 +22,7 @@ from symgrad.simplify.rules.views import VIEWS
 
 RULES: tuple[Rule, ...] = (
     REROLL,
+    *CONTROL,
     *NEGATION,
     *PRODUCTS,
     *POWERS,

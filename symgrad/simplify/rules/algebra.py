@@ -17,8 +17,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from symgrad.expr.node import CONST, Expr, bind, const, is_const
-from symgrad.ops.elementwise import log, sqrt
+from symgrad.expr.node import CONST, Expr, bind, const, const_value, is_const
+from symgrad.ops.elementwise import AND, log, sqrt
 from symgrad.simplify.facts import is_float, like, nonnegative, normal, number, positive
 from symgrad.simplify.pattern import Context, Rule, function, function_rule, once, rule
 from symgrad.simplify.vocabulary import (
@@ -253,6 +253,14 @@ POWERS: list[Rule] = [
 ]  # fmt: skip
 
 
+def _connective(node: Expr, context: Context) -> Expr | None:
+    neutral = node.op is AND
+    for known, other in (node.args, node.args[::-1]):
+        if known.op is CONST and known.dtype == other.dtype == "bool":
+            return other if bool(const_value(known)) == neutral else known
+    return None
+
+
 # ---- conditions ------------------------------------------------------------------------------
 
 CONDITIONS: list[Rule] = [
@@ -265,6 +273,9 @@ CONDITIONS: list[Rule] = [
          lambda x: x.dtype == "bool"),
     rule("or-same", function("logical_or")(x, x), lambda x: x, "x or x = x",
          lambda x: x.dtype == "bool"),
+    function_rule("connective-constant", "logical_and logical_or", _connective,
+                  "x and true = x, x and false = false, x or true = true, x or false = x",
+                  "algebra", among="const"),
     rule("select-not", select_(not_(x), a, b), lambda x, a, b: bind("select", x, b, a),
          "(not x ? a : b) = (x ? b : a)", lambda x: x.dtype == "bool"),
     rule("select-nested-then", select_(x, select_(x, a, y), b), select_(x, a, b),

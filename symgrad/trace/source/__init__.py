@@ -1,6 +1,14 @@
 """The user's function by its source: rewritten, so that what no protocol shows can be traced."""
 
-from symgrad.trace.source import decisions, items, numpy_api, python_api  # noqa: F401
+from symgrad.trace.source import (  # noqa: F401  (fill the tables)
+    decisions,
+    handed,
+    items,
+    loops,
+    numpy_api,
+    python_api,
+    walks,
+)
 from symgrad.trace.source.calls import start
 from symgrad.trace.source.clones import clone, names_read
 

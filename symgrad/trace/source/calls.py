@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from symgrad.errors import MutationError, UnsupportedError
+from symgrad.errors import MutationError, TraceError, UnsupportedError
 from symgrad.trace import journal
+from symgrad.trace.handle import blame
 from symgrad.trace.known import CHANGING, VIEWS, give, is_traced, knowns, own_all, plain
 from symgrad.trace.source import library
 from symgrad.trace.source.clones import RUNTIME, clone, package_of
@@ -49,15 +50,19 @@ def instead_of(*functions: Any) -> Callable[..., Any]:
 def call(f: Any, /, *args: Any, **kwargs: Any) -> Any:
     """``f(*args, **kwargs)`` in a traced function."""
     cls = type(f)
-    if cls is np.ufunc:
-        for a in args:
-            if type(a) in _LISTS and is_traced(a):
-                return SUPPORTED["ufunc"](f, "__call__", args, kwargs)
-        return own_all(f(*args, **kwargs))
-    handler = _HANDLERS.get(cls)
-    if handler is None:
-        handler = _handler(cls)
-    return handler(f, args, kwargs)
+    try:
+        if cls is np.ufunc:
+            for a in args:
+                if type(a) in _LISTS and is_traced(a):
+                    return SUPPORTED["ufunc"](f, "__call__", args, kwargs)
+            return own_all(f(*args, **kwargs))
+        handler = _HANDLERS.get(cls)
+        if handler is None:
+            handler = _handler(cls)
+        return handler(f, args, kwargs)
+    except TraceError as error:
+        blame(error, (args, kwargs))
+        raise
 
 
 _LISTS = (list, tuple)
@@ -77,14 +82,15 @@ def _function(f: types.FunctionType, args: Args, kwargs: Options) -> Any:
                 "is not at hand: what it changes cannot be seen",
             )
     elif package is not None:
-        key = library.key_of(f)
-        replacement = library.INSTEAD.get(key)
-        if replacement is not None and (is_traced(args) or is_traced(kwargs)):
+        replacement = library.counterpart(f, args, kwargs) if package == "scipy" else None
+        if replacement is not None:
             return replacement(*args, **kwargs)
-        if library.is_entered(key):
+        if library.is_entered(f):
             follow = clone(f)
             if follow is not None:
                 return follow(*args, **kwargs)
+        if package == "scipy":
+            return library.called(f, args, kwargs, foreign)
     elif f.__module__.startswith("symgrad"):
         return f(*args, **kwargs)
     if f in INSTEAD or f in ALWAYS:
@@ -231,6 +237,10 @@ def _class(f: Any, args: Args, kwargs: Options) -> Any:
         journal.note_iterators(args)
     if f.__module__ == "builtins":
         return f(*args, **kwargs)
+    if f.__module__.startswith("scipy."):
+        replacement = library.counterpart(f, args, kwargs)
+        if replacement is not None:
+            return replacement(*args, **kwargs)
     initial = f.__init__
     if (
         type(f).__call__ is not type.__call__

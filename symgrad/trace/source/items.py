@@ -14,6 +14,7 @@ from symgrad.errors import ConcretizationError, MutationError
 from symgrad.trace import indexing, journal
 from symgrad.trace.handle import as_expr, has_ellipsis, plain_index
 from symgrad.trace.known import give, is_traced, knowns, own, plain
+from symgrad.trace.source import library
 from symgrad.trace.source.calls import call, static
 from symgrad.trace.source.clones import RUNTIME, package_of
 from symgrad.trace.state import fail
@@ -203,7 +204,7 @@ def set_attribute(value: Any, owner: Any, name: str) -> None:
 
 
 def _binary(name: str, owned: bool) -> Callable[[Any, Any], Any]:
-    function = getattr(operator, name)
+    function = library.OPERATORS.get(name) or getattr(operator, name)
     method = f"__{name.rstrip('_')}__"
 
     def apply(a: Any, b: Any) -> Any:

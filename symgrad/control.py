@@ -1,0 +1,455 @@
+"""Branches and loops said explicitly: cond, switch, while_loop, fori_loop, scan, map, checkpoint.
+
+Named and defined as in `jax.lax`. With traced values each makes one node of the graph, however many
+rounds there are: the function of a side or a round is called once, with values that stand for all.
+What it captures of the function around it is handed in. With plain values everything runs as plain
+Python.
+"""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from symgrad.errors import DtypeError, LoopLimitError, ShapeError, StructureError
+from symgrad.expr.evaluate import evaluate
+from symgrad.expr.node import Expr, arg, bind, const, iota
+from symgrad.expr.walk import toposort
+from symgrad.ops import control
+from symgrad.ops.control import Body
+from symgrad.trace import (
+    Tracer,
+    argument,
+    as_expr,
+    function_name,
+    is_tracing,
+    record,
+    wrap,
+)
+from symgrad.trace.rounds import outside
+from symgrad.trace.state import fail, site
+from symgrad.tree import TreeDef, flatten
+
+Function = Callable[..., Any]
+
+_MOST_RETRACED = 3  # times that a body is traced until the dtypes of its carry fit
+
+
+# ---- what is traced ---------------------------------------------------------------------------
+
+
+def _is_traced(*values: Any) -> bool:
+    """Whether a node has to be made: a value is traced, or captured ones may be."""
+    return is_tracing() or any(isinstance(v, Tracer) for v in flatten(values)[0])
+
+
+class _Traced:
+    """A function called once with arguments that stand for all: its results, of open arguments.
+
+    leaves : what it is called with, for the types
+    """
+
+    def __init__(self, f: Function, values: Sequence[Any], types: Sequence[Any] = ()) -> None:
+        leaves, tree = flatten(tuple(values))
+        if not types:
+            types = [(e.shape, e.dtype) for e in [as_expr(v) for v in leaves]]
+        self.arguments = [arg(k, s, d) for k, (s, d) in enumerate(types)]
+        given = [argument(a, like) for a, like in zip(self.arguments, leaves, strict=True)]
+        outs, self.tree = record(f, tree.unflatten(given), {})
+        self.outs: list[Expr] = list(outs)
+
+    @property
+    def types(self) -> list[tuple[tuple[int, ...], str]]:
+        return [(o.shape, o.dtype) for o in self.outs]
+
+    def captured(self) -> list[Expr]:
+        """The nodes of the function around it that it needs."""
+        return outside(toposort(self.outs), self.arguments, self.outs)
+
+    def body(self, captured: Sequence[Expr], outs: Sequence[Expr] | None = None) -> Body:
+        return Body.close([*captured, *self.arguments], self.outs if outs is None else outs)
+
+
+def _wrapped(tree: TreeDef, exprs: Sequence[Expr], where: Any) -> Any:
+    for e in exprs:
+        if e.op.kind is control.ITEM.kind and e.args[0].site is None:
+            e.args[0].site = where
+    return tree.unflatten([wrap(e) for e in exprs])
+
+
+def _union(parts: Sequence[Sequence[Expr]]) -> list[Expr]:
+    return list(dict.fromkeys(e for part in parts for e in part))
+
+
+def _convert(node: Expr, dtype: str) -> Expr:
+    return node if node.dtype == dtype else bind("convert", node, attrs=(dtype,))
+
+
+# ---- branches ---------------------------------------------------------------------------------
+
+
+def cond(pred: Any, true_fun: Function, false_fun: Function, *operands: Any) -> Any:
+    """`true_fun(*operands)` where `pred`, a scalar, holds, else `false_fun(*operands)`.
+
+    Only the side that is taken is computed, in derivatives too. Both have to return the same
+    structure and shapes; dtypes are promoted. A traced `pred` can be part of a batch (`vmap`).
+
+    Raises
+    ------
+    StructureError, ShapeError
+        The sides return different structures or shapes, or `pred` is no scalar.
+
+    Examples
+    --------
+    >>> import symgrad as sg, numpy as np
+    >>> f = lambda x: sg.cond(x > 0, lambda x: np.log(x), lambda x: 2 * x, x)
+    >>> sg.grad(f)(4.0), sg.grad(f)(-4.0)
+    (0.25, 2.0)
+    """
+    if not isinstance(pred, Tracer):
+        return true_fun(*operands) if _truth(pred) else false_fun(*operands)
+    holds = as_expr(pred)
+    if holds.shape:
+        raise fail(ShapeError, f"cond: the predicate is a scalar, got shape {holds.shape}; for "
+                               "arrays write np.where")  # fmt: skip
+    if holds.dtype != "bool":
+        holds = bind("not_equal", holds, const(0, holds.dtype))
+    index = bind("convert", holds, attrs=("int64",))
+    return _switch("cond", index, [false_fun, true_fun], operands, site())
+
+
+def switch(index: Any, branches: Sequence[Function], *operands: Any) -> Any:
+    """`branches[index](*operands)`; an index below 0 means the first, one beyond the last the last.
+
+    For the rest see `cond`.
+
+    Examples
+    --------
+    >>> import symgrad as sg
+    >>> sides = [lambda x: x, lambda x: x * x, lambda x: x**3]
+    >>> sg.grad(lambda x: sg.switch(2, sides, x))(3.0)
+    27.0
+    """
+    if not branches:
+        raise fail(StructureError, "switch: there are no branches")
+    if not isinstance(index, Tracer):
+        return branches[min(max(int(index), 0), len(branches) - 1)](*operands)
+    number = as_expr(index)
+    if number.shape or number.dtype not in ("int32", "int64", "bool"):
+        raise fail(DtypeError, f"switch: the index is an integer scalar, got "
+                               f"{number.dtype}{list(number.shape)}")  # fmt: skip
+    return _switch("switch", _convert(number, "int64"), branches, operands, site())
+
+
+def _truth(pred: Any) -> bool:
+    if np.ndim(pred):
+        raise fail(ShapeError, f"cond: the predicate is a scalar, got shape {np.shape(pred)}")
+    return bool(pred)
+
+
+def _switch(
+    what: str, index: Expr, functions: Sequence[Function], operands: Any, where: Any
+) -> Any:
+    sides = [_Traced(f, operands) for f in functions]
+    first = sides[0]
+    for f, side in zip(functions, sides, strict=True):
+        if side.tree != first.tree:
+            raise fail(
+                StructureError,
+                f"{what}: the sides return different structures, {first.tree} of "
+                f"{function_name(functions[0])} and {side.tree} of {function_name(f)}",
+            )
+        for k, (a, b) in enumerate(zip(first.outs, side.outs, strict=True)):
+            if a.shape != b.shape:
+                raise fail(
+                    ShapeError,
+                    f"{what}: result {k} has shape {a.shape} in {function_name(functions[0])} and "
+                    f"{b.shape} in {function_name(f)}; the sides have to return equal shapes",
+                )
+    dtypes = [_promoted(column) for column in zip(*[s.outs for s in sides], strict=True)]
+    captured = _union([s.captured() for s in sides])
+    bodies = [
+        s.body(captured, [_convert(o, d) for o, d in zip(s.outs, dtypes, strict=True)])
+        for s in sides
+    ]  # fmt: skip
+    values = [as_expr(v) for v in flatten(operands)[0]]
+    return _wrapped(first.tree, control.switch(index, bodies, [*captured, *values]), where)
+
+
+def _promoted(nodes: Sequence[Expr]) -> str:
+    return np.result_type(*[n.dtype for n in nodes]).name
+
+
+# ---- loops ------------------------------------------------------------------------------------
+
+
+def scan(
+    f: Function,
+    init: Any,
+    xs: Any = None,
+    length: int | None = None,
+    reverse: bool = False,
+) -> tuple[Any, Any]:
+    """One round ``carry, y = f(carry, x)`` for each row of `xs`: the last carry, and all y stacked.
+
+    Parameters
+    ----------
+    f : called once while tracing, with values that stand for those of all rounds
+    init : the first carry, any structure of arrays and numbers; `f` has to return the same
+        structure and shapes. A dtype that grows, 0 to 0.5, is promoted.
+    xs : any structure of arrays with rows for the rounds, or None; then `length` says how many
+    reverse : begin with the last row; row t of ys is of row t of `xs` all the same
+
+    Raises
+    ------
+    StructureError, ShapeError, DtypeError
+        The carry changes its structure, shape or kind; `xs` have different lengths.
+
+    Examples
+    --------
+    >>> import symgrad as sg, numpy as np
+    >>> sg.scan(lambda s, x: (s + x, s * x), 0.0, np.array([1.0, 2.0, 3.0]))
+    (6.0, array([0., 2., 9.]))
+    """
+    rows, tree = flatten(xs)
+    n = _length(rows, length)
+    if not _is_traced(init, rows):
+        return _plain_scan(f, init, rows, tree, n, reverse)
+    return _traced_scan(f, init, rows, tree, n, reverse, site())
+
+
+def _length(rows: Sequence[Any], length: int | None) -> int:
+    found = {} if length is None else {length: "length="}
+    for k, x in enumerate(rows):
+        shape = np.shape(x) if not isinstance(x, Tracer) else x.shape
+        if not shape:
+            raise fail(ShapeError, f"scan: array {k} of xs is a scalar and has no rows")
+        found.setdefault(shape[0], f"array {k}")
+    if len(found) != 1:
+        said = ", ".join(f"{n} ({who})" for n, who in found.items()) or "neither xs nor length="
+        raise fail(ShapeError, f"scan: how many rounds? {said}")
+    return next(iter(found))
+
+
+def _plain_scan(
+    f: Function, init: Any, rows: Sequence[Any], tree: TreeDef, n: int, reverse: bool
+) -> tuple[Any, Any]:
+    if n == 0:  # the structure of ys is known from a trace only
+        carry, ys = _traced_scan(f, init, rows, tree, n, reverse, None)
+        return tuple([_evaluated(part) for part in (carry, ys)])  # type: ignore[return-value]
+    carry, made = init, {}
+    arrays = [np.asarray(x) for x in rows]
+    for t in builtins.range(n)[:: -1 if reverse else 1]:
+        carry, made[t] = f(carry, tree.unflatten([x[t] for x in arrays]))
+    leaves = [flatten(made[t]) for t in builtins.range(n)]
+    stacked = [np.stack(column) for column in zip(*[part for part, _ in leaves], strict=True)]
+    last, carried = flatten(carry)
+    last = [v.item() if isinstance(v, np.generic) else v for v in last]
+    return carried.unflatten(last), leaves[0][1].unflatten(stacked)
+
+
+def _evaluated(value: Any) -> Any:
+    leaves, tree = flatten(value)
+    arrays = evaluate([as_expr(v) for v in leaves], {})
+    return tree.unflatten([a if a.ndim else a.item() for a in arrays])
+
+
+def _traced_scan(
+    f: Function,
+    init: Any,
+    rows: Sequence[Any],
+    tree: TreeDef,
+    n: int,
+    reverse: bool,
+    where: Any,
+) -> tuple[Any, Any]:
+    given = [as_expr(x) for x in rows]
+    row_types = [(x.shape[1:], x.dtype) for x in given]
+
+    def one(carry: Any, *x: Any) -> Any:
+        made = f(carry, tree.unflatten(x))
+        if not isinstance(made, tuple) or len(made) != 2:
+            raise fail(
+                StructureError,
+                f"scan: {function_name(f)} returns (carry, y), got {type(made).__name__}",
+            )
+        return made
+
+    start, traced, count = _fitted("scan", one, init, row_types)
+    carried = flatten(init)[1]
+    pair = traced.tree.unflatten(builtins.range(len(traced.outs)))
+    outs = traced.outs
+    captured = traced.captured()
+    made = control.scan(traced.body(captured, outs), captured, start, given, n, reverse=reverse)
+    ys = flatten(pair[1])[1]
+    return _wrapped(carried, made[:count], where), _wrapped(ys, made[count:], where)
+
+
+def _fitted(
+    what: str,
+    f: Function,
+    init: Any,
+    row_types: Sequence[tuple[tuple[int, ...], str]] = (),
+) -> tuple[list[Expr], _Traced, int]:
+    """The start of the carry, a trace whose carry has its types, and how many leaves it has.
+
+    `f` takes the carry and rows, and returns the carry, alone or first of a pair.
+    """
+    leaves, tree = flatten(init)
+    start = [as_expr(v) for v in leaves]
+    for _ in builtins.range(_MOST_RETRACED):
+        types = [*[(s.shape, s.dtype) for s in start], *row_types]
+        values = [tree.unflatten([_like(v, s) for v, s in zip(leaves, start, strict=True)])]
+        values += [np.zeros(s, d) if s else np.asarray(0, d)[()] for s, d in row_types]
+        traced = _Traced(f, values, types)
+        back = traced.tree.unflatten(builtins.range(len(traced.outs)))
+        back = back[0] if what == "scan" else back
+        returned, found = flatten(back)
+        if found != tree:
+            raise fail(
+                StructureError,
+                f"{what}: the carry has structure {tree} and becomes {found}; a round has to "
+                "return the structure that it gets",
+            )
+        changed = False
+        for k, (s, position) in enumerate(zip(start, returned, strict=True)):
+            out = traced.outs[position]
+            if out.shape != s.shape:
+                raise fail(
+                    ShapeError,
+                    f"{what}: value {k} of the carry has shape {s.shape} and becomes {out.shape}; "
+                    "each round has to leave the shape that it gets",
+                )
+            dtype = _promoted([s, out])
+            traced.outs[position] = _convert(out, dtype)
+            if dtype != s.dtype:
+                start[k] = _convert(s, dtype)
+                changed = True
+        if not changed:
+            return start, traced, len(start)
+    raise fail(
+        DtypeError, f"{what}: the dtypes of the carry do not settle in {_MOST_RETRACED} rounds"
+    )
+
+
+def _like(leaf: Any, start: Expr) -> Any:
+    """A value of the kind of a leaf (Python number, array) and the type of a node."""
+    if isinstance(leaf, Tracer | np.ndarray):
+        return leaf
+    return float(0) if start.dtype == "float64" and type(leaf) in (int, float) else leaf
+
+
+def while_loop(
+    cond_fun: Function, body_fun: Function, init_val: Any, *, max_steps: int | None = None
+) -> Any:
+    """``while cond_fun(value): value = body_fun(value)``, from `init_val` on: the last value.
+
+    Forward mode works for any number of rounds. Reverse mode keeps values of each round, so it
+    needs `max_steps`, the most there can be; if a call takes more, it fails with LoopLimitError.
+
+    Raises
+    ------
+    StructureError, ShapeError, DtypeError
+        The value changes its structure, shape or kind; `cond_fun` returns no bool scalar.
+
+    Examples
+    --------
+    >>> import symgrad as sg
+    >>> def root(a):
+    ...     return sg.while_loop(lambda x: abs(x * x - a) > 1e-12, lambda x: (x + a / x) / 2, a,
+    ...                          max_steps=50)
+    >>> round(sg.grad(root)(4.0), 9)
+    0.25
+    """
+    if not _is_traced(init_val):
+        value, rounds = init_val, 0
+        while _truth(cond_fun(value)):
+            if rounds == max_steps:
+                raise LoopLimitError(f"a while loop did not end within {rounds} rounds")
+            value, rounds = body_fun(value), rounds + 1
+        return value
+    start, traced, count = _fitted("while_loop", body_fun, init_val)
+    tree = flatten(init_val)[1]
+    leaves = [_like(v, s) for v, s in zip(flatten(init_val)[0], start, strict=True)]
+    test = _Traced(cond_fun, [tree.unflatten(leaves)], [(s.shape, s.dtype) for s in start])
+    if len(test.outs) != 1 or test.outs[0].shape:
+        raise fail(ShapeError, "while_loop: cond_fun has to return one bool scalar")
+    (holds,) = test.outs
+    if holds.dtype != "bool":
+        raise fail(DtypeError, f"while_loop: cond_fun has to return a bool, got {holds.dtype}")
+    captured = _union([traced.captured(), test.captured()])
+    made = control.while_loop(
+        test.body(captured), traced.body(captured), captured, start, max_steps
+    )
+    return _wrapped(tree, made[:count], site())
+
+
+def fori_loop(
+    lower: Any, upper: Any, body_fun: Function, init_val: Any, *, max_steps: int | None = None
+) -> Any:
+    """``for i in range(lower, upper): value = body_fun(i, value)``: the last value.
+
+    The bounds may be traced; then it is a `while_loop`, and reverse mode needs `max_steps`.
+
+    Examples
+    --------
+    >>> import symgrad as sg
+    >>> sg.grad(lambda x: sg.fori_loop(0, 3, lambda i, s: s * x + i, 1.0))(2.0)
+    13.0
+    """
+    if isinstance(lower, Tracer) or isinstance(upper, Tracer):
+        bounds = [_convert(as_expr(b), "int64") for b in (lower, upper)]
+        last = wrap(bounds[1])
+        _, value = while_loop(
+            lambda state: state[0] < last,
+            lambda state: (state[0] + 1, body_fun(*state)),
+            (wrap(bounds[0]), init_val),
+            max_steps=max_steps,
+        )
+        return value
+    first, n = int(lower), max(int(upper) - int(lower), 0)
+    if not _is_traced(init_val):
+        value = init_val
+        for i in builtins.range(first, first + n):
+            value = body_fun(i, value)
+        return value
+    numbers = wrap(iota(n) + const(first, "int64", (n,)))
+    return scan(lambda value, i: (body_fun(i, value), None), init_val, numbers)[0]
+
+
+def map(f: Function, xs: Any) -> Any:  # noqa: A001
+    """`f` of each row of `xs`, stacked; `vmap` does the same for all rows at once.
+
+    Examples
+    --------
+    >>> import symgrad as sg, numpy as np
+    >>> sg.map(lambda x: x * x, np.array([1.0, 2.0]))
+    array([1., 4.])
+    """
+    return scan(lambda carry, x: (carry, f(x)), (), xs)[1]
+
+
+def checkpoint(f: Function) -> Function:
+    """`f`, whose inner values a derivative computes again instead of keeping them.
+
+    In the rounds of a loop: reverse mode then keeps nothing of a round but what `f` was given.
+    """
+
+    def again(*args: Any, **kwargs: Any) -> Any:
+        if not _is_traced(args, kwargs):
+            return f(*args, **kwargs)
+        leaves, tree = flatten((args, kwargs))
+
+        def flat(*values: Any) -> Any:
+            inner, keywords = tree.unflatten(values)
+            return f(*inner, **keywords)
+
+        return _switch("checkpoint", const(0, "int64"), [flat], tuple(leaves), site())
+
+    again.__name__ = function_name(f)
+    again.__doc__ = f.__doc__
+    again.__wrapped__ = f  # type: ignore[attr-defined]
+    return again

@@ -1,0 +1,249 @@
+"""What is handed from round to round: symbols stand for it while one round is traced."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from symgrad import tree
+from symgrad.expr.node import Expr, arg, const
+from symgrad.trace import journal
+from symgrad.trace.handle import as_expr
+from symgrad.trace.memory import share
+from symgrad.trace.source.calls import ALWAYS
+from symgrad.trace.source.places import UNDEFINED, Memory, Place, Unlike
+from symgrad.trace.state import CURRENT
+from symgrad.trace.tracer import PythonTracer, Tracer, ZeroTracer, wrap, wrap_array, wrap_python
+
+_NUMBERS = (bool, int, float, np.generic, np.ndarray)
+_MOST_READ = 3  # elements at the end of a list that grows
+
+
+@dataclass
+class Slot:
+    """One array or number that is handed from round to round.
+
+    symbol : what stands for it in a round; None if no round may read it, since it was undefined
+    start, after : what it is before the first round and after one
+    like : the kind of what a round leaves
+    """
+
+    symbol: Expr | None
+    start: Expr
+    after: Expr
+    like: Any
+
+
+def symbol_of(shape: tuple[int, ...], dtype: str) -> Expr:
+    """An argument that stands for something in one round, and nowhere else."""
+    made = arg(0, shape, dtype)
+    CURRENT.get().symbols.append(made)
+    return made
+
+
+def handle_like(like: Any, expr: Expr) -> Any:
+    """A tracer of the kind of `like`."""
+    if type(like) in (int, float, PythonTracer):
+        return wrap_python(expr)
+    return wrap_array(expr) if isinstance(like, (np.ndarray, ZeroTracer)) else wrap(expr)
+
+
+class Handed:
+    """The value of one place: its structure, what in it is the same in all rounds, and slots."""
+
+    def __init__(self, place: Place, old: Any, new: Any, changed: set[int]) -> None:
+        self.place = place
+        self.defined = old is not UNDEFINED
+        self.is_memory = isinstance(place, Memory)
+        if self.is_memory:
+            slot = Slot(symbol_of(old.shape, old.dtype), old, new, None)
+            self.leaves: list[Any] = [slot]
+            return
+        leaves, self.structure = tree.flatten(new)
+        olds = leaves
+        if self.defined:
+            olds, structure = tree.flatten(old)
+            if structure != self.structure:
+                raise Unlike("a value changes its structure")
+        self.leaves = [self._leaf(a, b, changed) for a, b in zip(olds, leaves, strict=True)]
+
+    def _leaf(self, old: Any, new: Any, changed: set[int]) -> Any:
+        if old is new and self.defined or type(old) is type(new) and type(new) in _FIXED:
+            if old != new:
+                raise Unlike(f"{old!r} becomes {new!r}")
+            return new
+        if not _is_number(new) or not _is_number(old):
+            if not self.defined and not _is_number(new):
+                return new
+            raise Unlike(f"{old!r} becomes {new!r}")
+        if id(old) in changed:
+            raise Unlike("an array is changed and its variable gets another one")
+        after, start = as_expr(new), as_expr(old)
+        if not self.defined:
+            return Slot(None, const(0, after.dtype, after.shape), after, new)
+        if start.shape != after.shape:
+            raise Unlike(f"shape {start.shape} becomes {after.shape}")
+        dtype = np.result_type(start.dtype, after.dtype).name
+        return Slot(symbol_of(start.shape, dtype), as_expr(start, dtype), after, new)
+
+    def slots(self) -> list[Slot]:
+        return [leaf for leaf in self.leaves if isinstance(leaf, Slot)]
+
+    def put(self) -> list[Any]:
+        """Symbols where the values were; the tracers that hold them."""
+        if self.is_memory:
+            self.place.set(self.leaves[0].symbol)
+            return []
+        if not self.defined:
+            return []
+        made = [
+            handle_like(leaf.like, leaf.symbol) if isinstance(leaf, Slot) else leaf
+            for leaf in self.leaves
+        ]
+        self.place.set(self.structure.unflatten(made))
+        return [m for m, leaf in zip(made, self.leaves, strict=True) if isinstance(leaf, Slot)]
+
+    def take(self) -> bool:
+        """Note what a round left here; whether it has the types that the round was given."""
+        value, settled = self.place.get(), True
+        if self.is_memory:
+            self.leaves[0].after = value
+            return True
+        leaves, structure = tree.flatten(value)
+        if structure != self.structure:
+            raise Unlike("a value changes its structure")
+        for slot, new in zip(self.leaves, leaves, strict=True):
+            if not isinstance(slot, Slot):
+                if new is not slot and (type(new) not in _FIXED or new != slot):
+                    raise Unlike(f"{slot!r} becomes {new!r}")
+                continue
+            if not _is_number(new):
+                raise Unlike(f"a number becomes {new!r}")
+            slot.after, slot.like = as_expr(new), new
+            if slot.after.shape != slot.start.shape:
+                raise Unlike(f"shape {slot.start.shape} becomes {slot.after.shape}")
+            if slot.after.dtype != slot.start.dtype:
+                dtype = np.result_type(slot.start.dtype, slot.after.dtype).name
+                if dtype != slot.start.dtype:
+                    slot.start, settled = as_expr(slot.start, dtype), False
+                    if slot.symbol is not None:
+                        slot.symbol = symbol_of(slot.start.shape, dtype)
+                else:
+                    slot.after = as_expr(slot.after, dtype)
+        return settled
+
+    def finish(self, finals: Sequence[Expr], made: dict[int, Any]) -> None:
+        """The final values; `made` has the new tracer of each that a round left."""
+        if self.is_memory:
+            self.place.set(finals[0])
+            return
+        rest, leaves = iter(finals), []
+        for leaf in self.leaves:
+            if isinstance(leaf, Slot):
+                final = next(rest)
+                new = made.get(id(leaf.like))
+                if new is None or new.expr is not final:
+                    new = made[id(leaf.like)] = handle_like(leaf.like, final)
+                    if getattr(leaf.like, "_base", None) is not None:
+                        share(wrap_array(final), new, None)  # a view of what is not followed
+                leaf = new
+            leaves.append(leaf)
+        self.place.set(self.structure.unflatten(leaves))
+
+
+_FIXED = (bool, str, bytes, type(None), type, type(...))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, _NUMBERS) or isinstance(value, Tracer)
+
+
+class Grown:
+    """A list that each round makes longer: what it gets, and the last elements, which it may read.
+
+    The other elements are out of reach in a round: whoever looks at one, or at the length, ends the
+    attempt.
+    """
+
+    def __init__(self, items: list[Any], length: int) -> None:
+        if not length:
+            raise Unlike("a list is empty at first")
+        self.items, self.length, self.added = items, length, len(items) - length
+        self.appended: list[Any] = list(items[length:])
+        if not all(map(_is_number, self.appended)):
+            raise Unlike("a list gets elements that are no arrays")
+        last = as_expr(self.appended[-1])
+        self.window: list[Slot] = []
+        for old in reversed(items[max(0, length - _MOST_READ) : length]):
+            start = as_expr(old) if _is_number(old) else None
+            if start is None or start.shape != last.shape:
+                break
+            start = as_expr(start, np.result_type(start.dtype, last.dtype).name)
+            symbol = symbol_of(start.shape, start.dtype)
+            self.window.insert(0, Slot(symbol, start, last, self.appended[-1]))
+
+    def put(self) -> None:
+        journal.note_container(self.items)
+        here = [handle_like(s.like, s.symbol) for s in self.window]
+        self.shown = [GONE] * (self.length - len(here)) + here
+        self.items[:] = self.shown
+
+    def take(self) -> None:
+        items = self.items
+        if len(items) != self.length + self.added or any(
+            a is not b for a, b in zip(items, self.shown, strict=False)
+        ):
+            raise Unlike("a list does not grow in the same way in each round")
+        self.appended = items[self.length :]
+        for slot, new in zip(self.window, items[len(items) - len(self.window) :], strict=True):
+            slot.after = as_expr(new)
+            if (slot.after.shape, slot.after.dtype) != (slot.start.shape, slot.start.dtype):
+                raise Unlike("elements of a list are not of one kind")
+
+    def finish(self, stacked: Sequence[Expr], n: int) -> None:
+        journal.note_container(self.items)
+        columns = [
+            (like, wrap_array(rows)) for like, rows in zip(self.appended, stacked, strict=True)
+        ]
+        for t in range(n):
+            self.items += [handle_like(like, rows[t].expr) for like, rows in columns]
+
+
+class _Gone:
+    """An element of a list that a round must not look at."""
+
+    __slots__ = ()
+
+
+def _looked_at(self: Any, *_: Any, **__: Any) -> Any:
+    raise refuse("elements of a list are read that were stored many rounds before")
+
+
+for _name in (
+    "__getattr__", "__add__", "__radd__", "__sub__", "__rsub__", "__mul__", "__rmul__",
+    "__truediv__", "__rtruediv__", "__pow__", "__rpow__", "__matmul__", "__rmatmul__", "__neg__",
+    "__abs__", "__bool__", "__float__", "__int__", "__index__", "__len__", "__iter__", "__call__",
+    "__getitem__", "__eq__", "__lt__", "__le__", "__gt__", "__ge__", "__array__", "__repr__",
+):  # fmt: skip
+    setattr(_Gone, _name, _looked_at)
+GONE = _Gone()
+
+
+def refuse(why: str) -> Unlike:
+    """To be raised; also if the user's code catches it, the attempt is over."""
+    trace = CURRENT.get()
+    trace.unlike = trace.unlike or why
+    return Unlike(why)
+
+
+def length_of(values: Any) -> int:
+    """``len(values)``; not of a list that grows in the round that is being traced."""
+    if type(values) is list and any(v is values for v in CURRENT.get().growing):
+        raise refuse("the length of a list is read that grows")
+    return len(values)
+
+
+ALWAYS[len] = length_of

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from symgrad.captures import Captures, State
+from symgrad.captures import Captures, Label, State
 from symgrad.captures.lift import Replaced
 from symgrad.compiled import Compiled
 from symgrad.errors import MutationError, SymgradWarning, TraceError, warn
@@ -26,6 +26,7 @@ from symgrad.signature import (
     argument_paths,
     is_array,
     leaf_key,
+    leaves_by_argument,
     lists_as_arrays,
     require_fixed,
     static_key,
@@ -82,9 +83,10 @@ class Dispatcher(_Caller):
         self.captures = Captures(recipe[1], keep=not weak)
         self.captures.passes = not weak and not static
         # By what is captured, and by structure, types and fixed values of the arguments.
-        self.compiled: dict[tuple[State, Any], Compiled] = {}
-        self.plans: dict[State, dict[Any, Any]] = {}  # of the fast path, for each state of captures
+        self.compiled: dict[tuple[Label, Any], Compiled] = {}
+        self.plans: dict[Label, dict[Any, Any]] = {}  # of the fast path, for each state of captures
         self.changing = 0  # how often what is captured was another thing after the trace
+        self.guarded = False  # whether that compares what is captured
         self.armed: State | None = None  # what the fast path takes calls for
         self.fixed: list[Any] = []  # keys of versions for fixed values, oldest first
         self.same: dict[Any, Compiled] = {}  # by graph: not all that is captured makes a difference
@@ -120,31 +122,32 @@ class Dispatcher(_Caller):
         if tree in self.listed:
             args, kwargs = lists_as_arrays(args, kwargs)
             leaves, tree = flatten((args, kwargs))
-        holders = _holders(leaves)
-        state = self.captures.now(holders)
-        given = args, kwargs
-        if state.hidden:
-            args = (*args, state.hidden)
-            leaves, tree = flatten((args, kwargs))
         try:
             types = tree, tuple([leaf_key(leaf) for leaf in leaves])
             key = self._key(types, leaves)
         except NotFixed:
-            leaves, tree = flatten(given)
             for leaf, path in zip(leaves, argument_paths(self.f, tree), strict=True):
                 require_fixed(leaf, path)
             raise
-        compiled = self.compiled.get((state, key))
+        holders = _holders(leaves)
+        state = self._state(holders)
+        given = args, kwargs
+        if state.hidden:
+            args = (*args, tuple(state.hidden.values()))
+            leaves, tree = flatten((args, kwargs))
+            types = tree, tuple([leaf_key(leaf) for leaf in leaves])
+            key = self._key(types, leaves)
+        compiled = self.compiled.get((state.label, key))
         if compiled is None:
             with self.lock.held():
                 key = self._key(types, leaves)
-                compiled = self.compiled.get((state, key))
+                compiled = self.compiled.get((state.label, key))
                 if compiled is None:
                     try:
                         compiled = self._make(state, args, kwargs)
                     except Exception as error:
                         if state.hidden:
-                            self.captures.pass_nothing()
+                            self.captures.pass_less()
                             return self._slow(*given[0], **given[1])
                         if not isinstance(error, (TypeError, AttributeError)):
                             raise
@@ -158,6 +161,14 @@ class Dispatcher(_Caller):
         graph = compiled.graph
         fixed = {position for position, _, _ in graph.statics}
         return graph.finish(compiled.call_flat([x for k, x in enumerate(leaves) if k not in fixed]))
+
+    def _state(self, holders: Sequence[Any]) -> State:
+        """Of what is captured now; the fast path's own comparison is the quickest."""
+        armed = self.armed
+        if armed is not None and self.guarded and not holders and self._all_hold():
+            if self.armed is armed:  # no other thread has armed it with another state meanwhile
+                return armed
+        return self.captures.now(holders)
 
     def _with_arrays(self, error: Exception, tree: Any, args: Any, kwargs: Any) -> Any:
         """The call with arrays for lists of numbers, where a trace with lists has failed."""
@@ -189,16 +200,16 @@ class Dispatcher(_Caller):
         f = self._passing(state) if state.hidden else self.f
         graph = self.trace(f, args, kwargs, static).simplify()
         if state.hidden:
-            require_cheap(graph, state.hidden)
+            require_cheap(graph)
         return self._compile(graph)
 
     def _passing(self, state: State) -> Callable[..., Any]:
-        """`f` with its large captured arrays as a further argument."""
+        """`f` with what it captures and is passed as a further argument."""
 
         def f(*args: Any, **kwargs: Any) -> Any:
             *own, hidden = args
             before = [t.expr for t in hidden]
-            stand_ins = {id(a): t for a, t in zip(state.hidden, hidden, strict=True)}
+            stand_ins = dict(zip(state.hidden, hidden, strict=True))
             assert state.reach is not None
             result = Replaced(state.reach, stand_ins).of(self).f(*own, **kwargs)
             if any(t.expr is not e for t, e in zip(hidden, before, strict=True)):
@@ -223,10 +234,10 @@ class Dispatcher(_Caller):
             before = self.decisive.get(types, frozenset())
             self.decisive[types] = before | self.static.positions(types[0]) | frozenset(numbers)
         key = self._key(types, leaves, own=True)
-        self.compiled[state, key] = compiled
+        self.compiled[state.label, key] = compiled
         if statics:
             kept, most = (self.by_value, _MAX_STATES) if numbers else (self.fixed, _MAX_FIXED)
-            kept.append((state, key))
+            kept.append((state.label, key))
             if numbers and len(kept) == _MANY_STATES + 1:
                 warn(
                     f"{self.__name__} is traced and compiled for the {len(kept)}th value of "
@@ -238,7 +249,7 @@ class Dispatcher(_Caller):
                 self._forget(kept.pop(0))
         if holders:
             return
-        plans = self.plans.setdefault(state, {})
+        plans = self.plans.setdefault(state.label, {})
         fixed = {position for position, _, _ in statics}
         accepts = [_accepts(leaf) for k, leaf in enumerate(leaves) if k not in fixed]
         if all(accepts) and len(plans) < _MAX_PLANS:
@@ -257,21 +268,21 @@ class Dispatcher(_Caller):
                 "not seen, and what is read of it is frozen; pass what it reads as an argument",
                 SymgradWarning,
             )
-        if state not in self.plans and len(self.plans) == _MANY_STATES:
-            before = next(reversed(self.plans))
+        if state.label not in self.plans and len(self.plans) == _MANY_STATES:
+            what = next(reversed(self.plans)).changes(state.label)
             warn(
                 f"{self.__name__} is traced and compiled for the {_MANY_STATES + 1}th time because "
-                f"{before.changes(state)}, which it captures, has changed; pass it as an argument",
+                f"{what}, which it captures, has changed; pass it as an argument",
                 SymgradWarning,
             )
 
     def _warn_changing(self, state: State) -> None:
         self.changing += 1
         if self.changing == _MANY_STATES + 1:
+            what = state.label.changes(self.captures.now().label)
             warn(
-                f"{self.__name__} is traced again in each call, since it changes "
-                f"{state.changes(self.captures.now())}, which it captures; return what changes, "
-                "and pass it as an argument",
+                f"{self.__name__} is traced again in each call, since it changes {what}, which it "
+                "captures; return what changes, and pass it as an argument",
                 SymgradWarning,
             )
 
@@ -285,7 +296,7 @@ class Dispatcher(_Caller):
             found = self.same[which] = Compiled(graph, self.options)
         return found
 
-    def _forget(self, version: tuple[State, Any]) -> None:
+    def _forget(self, version: tuple[Label, Any]) -> None:
         compiled = self.compiled.pop(version)
         for which in [k for k, v in self.same.items() if v is compiled]:
             if compiled not in self.compiled.values():
@@ -293,7 +304,7 @@ class Dispatcher(_Caller):
         plans = self.plans.get(version[0])
         if plans is not None and plans.pop(version[1], None) is not None:
             self.armed = None
-        if all(state != version[0] for state, _ in self.compiled):
+        if all(label != version[0] for label, _ in self.compiled):
             self.plans.pop(version[0], None)
             self.captures.forget(version[0])
 
@@ -301,14 +312,14 @@ class Dispatcher(_Caller):
         """Let the fast path take calls as long as `state` holds."""
         with self.lock.held():
             made = [
-                compiled.plan(accepts, takes_out=False, hidden=state.hidden)
-                for compiled, accepts in self.plans.get(state, {}).values()
+                compiled.plan(accepts, takes_out=False, hidden=tuple(state.hidden.values()))
+                for compiled, accepts in self.plans.get(state.label, {}).values()
             ]
             plans = tuple([plan for plan in made if plan is not None])
-            rows = state.native() if plans and dispatch.GUARDS else None
-            if rows is None:
-                rows, plans = (), ()
-            self._switch((rows, plans, state if plans else None))
+            rows = state.native() if dispatch.GUARDS else None
+            self.armed = None  # until guards and state are a pair again
+            self.guarded = rows is not None and hasattr(self, "_all_hold")
+            self._switch((rows, plans, state) if rows is not None else ((), (), None))
             self.armed = state
 
 
@@ -333,19 +344,26 @@ def _may_capture(value: Any) -> bool:
     return False
 
 
-def require_cheap(graph: Graph, hidden: Sequence[np.ndarray]) -> None:
+def require_cheap(graph: Graph) -> None:
     """Raise TraceError where constants would be better: what depends on the passed arrays alone
-    costs more than comparing them, or one of them has turned out to decide about the structure."""
-    passed = set(graph.args[len(graph.args) - len(hidden) :])
-    if len(passed) < len(hidden) or any(type(v) is np.ndarray for _, v, _ in graph.statics):
-        raise TraceError("a captured array decides about the structure")
+    costs more than comparing them, or one of them has turned out to decide about the structure.
+
+    They are the last positional argument.
+    """
+    count = graph.in_tree.nodes[1].arity
+    places = dict(leaves_by_argument(graph.in_tree))[count - 1]
+    fixed = {position for position, _, _ in graph.statics}
+    if fixed.intersection(places):
+        raise TraceError("a captured value decides about the structure")
+    given = [k for k in range(graph.in_tree.num_leaves) if k not in fixed]
+    passed = {n for k, n in zip(given, graph.args, strict=True) if k in places and n.shape}
     work = 0
     alone: dict[Expr, bool] = {}
     for node in graph.nodes:
         alone[node] = node in passed if node.op is ARG else all([alone[a] for a in node.args])
         if alone[node] and node.args and node.op.kind is not Kind.LINEAR:
             work += node.size * node.op.cost if node.op.kind is Kind.ELEMENTWISE else 10**9
-    if work > 2 * sum(a.size for a in hidden):
+    if work > 2 * sum(node.size for node in passed):
         raise TraceError("what a function makes of captured arrays is better computed once")
 
 

@@ -260,7 +260,7 @@ def test_in_place_more() -> None:
     compare(_fill, A[:, :4])
 
 
-def test_filling_leaves_one_concat() -> None:
+def test_filling_leaves_no_trace_of_the_loop() -> None:
     def f(x: Any) -> Any:
         z = np.zeros_like(x)
         for i in range(len(x)):
@@ -269,8 +269,8 @@ def test_filling_leaves_one_concat() -> None:
 
     node = arg(0, (40,), "float64")
     outs, _ = record(f, (Tracer(node),), {})
-    assert outs[0].op.name == "concat"
-    assert len([n for n in toposort(outs) if n.op.name == "concat"]) == 1
+    assert outs[0].op.name == "multiply"
+    assert {n.op.name for n in toposort(outs)} == {"arg", "iota", "convert", "multiply"}
 
 
 ARGUMENT = [
@@ -482,8 +482,8 @@ def test_unknown_function_lists_near_names() -> None:
         UnsupportedError, match=r"test_trace.py:\d+: np.linalg.svd is not supported"
     ):
         traced(lambda x: np.linalg.svd(x), A)
-    with pytest.raises(UnsupportedError, match="near names.*percentile"):
-        traced(lambda x: np.nanpercentile(x, 3), A)
+    with pytest.raises(UnsupportedError, match="nanmean|median"):
+        traced(lambda x: np.nanmedian(x), A)
     with pytest.raises(UnsupportedError, match="option casting"):
         traced(lambda x: np.concatenate([x, x], casting="no"), A)
     compare(lambda x: np.sum(x, out=np.zeros(5), axis=0), A)

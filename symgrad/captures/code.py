@@ -19,11 +19,16 @@ from symgrad.errors import is_internal
 
 _BY_TEXT = frozenset({"eval", "exec", "globals", "locals", "compile", "import_module"})
 _BY_STRING = frozenset({"getattr", "hasattr", "setattr", "attrgetter", "methodcaller"})
-_WHOLE = frozenset({"vars", "__dict__", "dir", "asdict", "astuple", "fields", "replace", "copy",
-                    "deepcopy", "__getattribute__", "__getstate__", "__reduce__"})  # fmt: skip
+_WHOLE = frozenset({"vars", "__dict__", "dir", "asdict", "astuple", "fields", "deepcopy",
+                    "__getattribute__", "__getstate__", "__reduce__"})  # fmt: skip
+_WHOLE_AS_GLOBAL = frozenset({"copy", "replace", "dataclasses"})  # arrays have a copy as well
 _WORD = re.compile(r"[^\W\d]\w*")
 _GLOBAL = frozenset({"LOAD_GLOBAL", "LOAD_NAME"})
 _ASSIGN = frozenset({"STORE_GLOBAL", "DELETE_GLOBAL", "STORE_DEREF", "DELETE_DEREF"})
+_LOOK = frozenset({"FORMAT_VALUE", "FORMAT_SIMPLE", "FORMAT_WITH_SPEC", "CONTAINS_OP"})
+_BY_LOOK = frozenset({"str", "repr", "format", "print", "hash", "type", "id", "get", "setdefault",
+                      "pop", "set", "frozenset", "__class__", "isinstance", "warn", "debug",
+                      "info"})  # fmt: skip
 _SET = frozenset({"STORE_ATTR", "STORE_GLOBAL", "STORE_NAME", "LOAD_CONST"})  # not read
 _INSTALLED = f"{os.sep}site-packages{os.sep}"
 _PLACES = tuple(
@@ -40,6 +45,7 @@ class Names:
     read : globals; `attributes` of anything; `modules` that it imports itself
     whole : it can read all attributes of an object, whatever they are called
     assigns : it assigns to globals or to variables of the functions around it, or may do so by text
+    looks : it may learn of a value otherwise than by computing with it: its text, class or hash
     """
 
     read: frozenset[str] = frozenset()
@@ -47,14 +53,24 @@ class Names:
     modules: frozenset[str] = frozenset()
     whole: bool = False
     assigns: bool = False
+    looks: bool = False
 
 
 @dataclass
 class Seen:
-    """The attributes that all code found so far may read; it only grows."""
+    """The attributes that all code found so far may read; it only grows.
+
+    own : the folders of installed packages to which the functions belong that are asked about; what
+        is in them is not a library
+    """
 
     attributes: set[str] = field(default_factory=set)
     whole: bool = False
+    own: set[str] = field(default_factory=set)
+
+    def is_library(self, filename: str) -> bool:
+        """Whether a file counts as constant."""
+        return is_library(filename) and not filename.startswith(tuple(self.own))
 
     def add(self, names: Names) -> None:
         """Those of further code."""
@@ -84,13 +100,14 @@ def _read(code: types.CodeType) -> Names:
     other: set[str] = set()
     modules: set[str] = set()
     texts: list[str] = []
-    assigns = False
+    assigns = looks = False
     stack = [code]
     while stack:
         inner = stack.pop()
         for step in dis.get_instructions(inner):
             if step.opname in _ASSIGN:
                 assigns |= step.opname[-5:] != "DEREF" or step.argval in inner.co_freevars
+            looks |= step.opname in _LOOK
             if step.opname in _GLOBAL:
                 read.add(step.argval)
             elif step.opname == "IMPORT_NAME":
@@ -110,9 +127,9 @@ def _read(code: types.CodeType) -> Names:
         other |= words
     if used & _BY_STRING:
         other |= {word for text in texts for word in text.split(".") if word.isidentifier()}
-    return Names(
-        frozenset(read), frozenset(other), frozenset(modules), bool(used & _WHOLE), assigns
-    )
+    looks |= bool(used & _BY_LOOK) or any("%s" in text or "%r" in text for text in texts)
+    whole = bool(used & _WHOLE or (read | modules) & _WHOLE_AS_GLOBAL)
+    return Names(frozenset(read), frozenset(other), frozenset(modules), whole, assigns, looks)
 
 
 def _texts(constant: object) -> Iterable[str]:
@@ -137,6 +154,15 @@ def is_library(filename: str) -> bool:
             or _INSTALLED in filename
         )
     return known
+
+
+def package_of(filename: str) -> str | None:
+    """The folder of the installed package, or its file, None for other files."""
+    place, found, rest = filename.rpartition(_INSTALLED)
+    if not found or is_internal(filename):
+        return None
+    head, is_folder, _ = rest.partition(os.sep)
+    return place + found + head + is_folder
 
 
 def is_foreign(filename: str) -> bool:

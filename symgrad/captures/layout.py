@@ -7,25 +7,33 @@ import sys
 import types
 from typing import Any
 
-from symgrad.captures.code import is_library
+from symgrad.captures.code import Seen
 from symgrad.captures.rows import ABSENT
 
 _MANAGED = 1 << 4  # the flag of types whose objects have their dict before them, and where
 _BEFORE = -24
 
 
-def is_constant(module: types.ModuleType) -> bool:
+def is_constant(module: types.ModuleType, seen: Seen) -> bool:
+    """Whether what a module holds counts as constant."""
     file = getattr(module, "__file__", None)
     if file is None:  # made by the program, or a folder of modules, or a part of Python
         spec = getattr(module, "__spec__", None)
         return spec is not None and spec.origin in ("built-in", "frozen")
-    return is_library(file)
+    return seen.is_library(file)
+
+
+def module_of(cls: type) -> str:
+    """The name of the module of a class, "" where it is no text."""
+    name = cls.__module__
+    return name if isinstance(name, str) else ""
 
 
 def file_of(cls: type) -> str:
-    module = sys.modules.get(cls.__module__)
-    if module is None or cls.__module__ in ("builtins", "__main__"):
-        return "<frozen>" if cls.__module__ == "builtins" else ""
+    name = module_of(cls)
+    module = sys.modules.get(name)
+    if module is None or name in ("builtins", "__main__"):
+        return "<frozen>" if name == "builtins" else ""
     return getattr(module, "__file__", None) or "<frozen>"
 
 

@@ -1,153 +1,116 @@
 """What a traced function changes in place, noted so that it can be taken back.
 
-Both sides of a traced branch are run, one after the other, and so is a round of a loop that is to
-stand for all: each must start from the same state. Whoever changes something that may be older
-tells the journal first: tracers that get another Expr, lists, dicts, attributes, variables of
-enclosing functions. Known arrays that are older become traced ones before they are changed, so
-their elements need no note.
+Both sides of a traced branch are run, one after the other, and each must start from the same state.
+Whoever changes something that may be older than the side tells the journal first: tracers that get
+another Expr, lists, dicts, attributes, variables of enclosing functions. Known arrays that are
+older than the side become traced ones before they are changed, so their elements need no note.
 """
 
 from __future__ import annotations
 
 import collections
 import sys
-from typing import Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from symgrad.expr.node import Expr, array, const
 from symgrad.trace.state import CURRENT
 
+if TYPE_CHECKING:
+    from types import CellType
+
+    from symgrad.expr.node import Expr
+
 MISSING = object()  # what is not there
-CONTAINERS = (list, dict, set, collections.deque)
-_SLOTS = ("_base", "_derive", "_group", "_value")
 
 
-def constant(value: np.ndarray) -> Expr:
-    """A plain array as an Expr."""
-    return array(value) if value.ndim else const(value[()], value.dtype.name)
-
-
-class State:
-    """All that a handle is at some time."""
-
-    __slots__ = ("cls", "content", "expr", "slots")
-
-    def __init__(self, handle: Any) -> None:
-        self.cls = type(handle)
-        self.slots = [getattr(handle, name) for name in _SLOTS]
-        self.content: np.ndarray | None = handle._value.copy() if handle.is_known else None
-        self.expr: Expr | None = None if handle.is_known else handle.expr
-
-    def restore(self, handle: Any) -> None:
-        handle.__class__ = self.cls
-        for name, value in zip(_SLOTS, self.slots, strict=True):
-            setattr(handle, name, value)
-        if self.content is not None:
-            np.copyto(handle._value, self.content)
-        else:
-            handle.expr = self.expr
-
-    def value(self) -> Expr:
-        """What the handle held."""
-        return self.expr if self.content is None else constant(self.content)
-
-
-# ---- other places --------------------------------------------------------------------------------
-
-
-def _put_content(container: Any, content: Any) -> None:
-    if isinstance(container, list):
-        container[:] = content
-        return
-    container.clear()
-    (container.extend if isinstance(container, collections.deque) else container.update)(content)
-
-
-def _put_attribute(owner: Any, name: str, value: Any) -> None:
-    if value is not MISSING:
-        setattr(owner, name, value)
-    elif hasattr(owner, name):
-        delattr(owner, name)
-
-
-class Variable:
-    """A global variable, or one of an enclosing function."""
+class Place:
+    """Something that can be read and put back: a list, an attribute, a variable."""
 
     __slots__ = ("name", "owner")
 
-    def __init__(self, owner: Any, name: str | None) -> None:
+    def __init__(self, owner: Any, name: str) -> None:
         self.owner, self.name = owner, name
 
     def read(self) -> Any:
-        if self.name is not None:
-            return self.owner.get(self.name, MISSING)
+        raise NotImplementedError
+
+    def put(self, value: Any) -> None:
+        raise NotImplementedError
+
+
+class _Content(Place):
+    """What a list, dict, set or deque holds."""
+
+    def read(self) -> Any:
+        if isinstance(self.owner, dict):
+            return dict(self.owner)
+        return (frozenset if isinstance(self.owner, set) else tuple)(self.owner)
+
+    def put(self, value: Any) -> None:
+        if isinstance(self.owner, list):
+            self.owner[:] = value
+            return
+        self.owner.clear()
+        getattr(self.owner, "extend" if isinstance(self.owner, collections.deque) else "update")(
+            value
+        )
+
+
+class _Attribute(Place):
+    def read(self) -> Any:
+        return getattr(self.owner, self.name, MISSING)
+
+    def put(self, value: Any) -> None:
+        if value is MISSING:
+            if hasattr(self.owner, self.name):
+                delattr(self.owner, self.name)
+        else:
+            setattr(self.owner, self.name, value)
+
+
+class _Item(Place):
+    """A global variable."""
+
+    def read(self) -> Any:
+        return self.owner.get(self.name, MISSING)
+
+    def put(self, value: Any) -> None:
+        if value is MISSING:
+            self.owner.pop(self.name, None)
+        else:
+            self.owner[self.name] = value
+
+
+class _Cell(Place):
+    """A variable of an enclosing function."""
+
+    def read(self) -> Any:
         try:
             return self.owner.cell_contents
         except ValueError:
             return MISSING
 
     def put(self, value: Any) -> None:
-        if self.name is None:
-            if value is MISSING:
-                del self.owner.cell_contents
-            else:
-                self.owner.cell_contents = value
-        elif value is MISSING:
-            self.owner.pop(self.name, None)
+        if value is MISSING:
+            del self.owner.cell_contents
         else:
-            self.owner[self.name] = value
+            self.owner.cell_contents = value
 
 
 class Changes:
-    """What one side of a branch has left: the Exprs of handles, and the values of places.
-
-    places : by their keys what they are called, how they are stored, and what is there
-    """
+    """What one side has left: the Exprs of handles, and the values of places."""
 
     __slots__ = ("handles", "places")
 
-    def __init__(self, journal: Journal) -> None:
-        self.handles: dict[int, tuple[Any, Expr]] = {
-            key: (handle, handle.expr) for key, (handle, _) in journal.handles.items()
-        }
-        self.places: dict[Any, tuple[str, Any, Any]] = {}
-        for container, _ in journal.containers.values():
-            self.places["content", id(container)] = (
-                f"a {type(container).__name__}", (_put_content, container), _frozen(container)
-            )  # fmt: skip
-        for owner, name, _ in journal.attributes_of():
-            value = getattr(owner, name, MISSING)
-            self.places["attribute", id(owner), name] = (
-                f"the attribute {name}", (_put_attribute, owner, name), value
-            )  # fmt: skip
-        for key, (variable, _) in journal.variables.items():
-            self.places["variable", key] = (
-                f"the variable {variable.name or 'of an enclosing function'}", (variable.put,),
-                variable.read(),
-            )  # fmt: skip
-
-    def now(self, key: Any) -> Any:
-        """What is at a place at present."""
-        how = self.places[key][1]
-        if key[0] == "content":
-            return _frozen(how[1])
-        return getattr(how[1], how[2], MISSING) if key[0] == "attribute" else how[0].__self__.read()
-
-
-def _frozen(container: Any) -> Any:
-    if isinstance(container, dict):
-        return dict(container)
-    return (frozenset if isinstance(container, set) else tuple)(container)
-
-
-# ---- the journal ---------------------------------------------------------------------------------
+    def __init__(self) -> None:
+        self.handles: dict[int, tuple[Any, Expr]] = {}
+        self.places: dict[Any, tuple[Place, Any]] = {}
 
 
 class Journal:
-    """The first state of everything that was changed since it was opened.
+    """The first state of everything that is changed while a side of a branch runs.
 
-    predicate, holds : which side of which branch runs, if one does
+    predicate, holds : which side of which branch it is
     """
 
     def __init__(
@@ -155,52 +118,39 @@ class Journal:
     ) -> None:
         self.parent, self.predicate, self.holds = parent, predicate, holds
         self.depth: int = 0 if parent is None else parent.depth + 1
-        self.handles: dict[int, tuple[Any, State]] = {}
-        self.containers: dict[int, tuple[Any, Any]] = {}  # lists and dicts: a copy
-        self.attributes: dict[tuple[int, str], tuple[Any, Any]] = {}
-        self.variables: dict[Any, tuple[Variable, Any]] = {}
+        self.handles: dict[int, tuple[Any, Expr]] = {}
+        self.places: dict[Any, tuple[Place, Any]] = {}
         self.iterators: list[Any] = []
 
-    def attributes_of(self) -> list[tuple[Any, str, Any]]:
-        """Each attribute that was changed: its owner, its name, what it was."""
-        return [(owner, name, old) for (_, name), (owner, old) in self.attributes.items()]
+    def note(self, handle: Any) -> None:
+        if id(handle) not in self.handles:
+            self.handles[id(handle)] = (handle, handle.expr)
 
-    def undo(self) -> None:
-        """Have everything as it was when the journal was opened."""
-        for handle, state in self.handles.values():
-            state.restore(handle)
-        for container, old in self.containers.values():
-            _put_content(container, old)
-        for owner, name, value in self.attributes_of():
-            _put_attribute(owner, name, value)
-        for variable, value in self.variables.values():
-            variable.put(value)
+    def note_place(self, key: Any, place: Place) -> None:
+        if key not in self.places:
+            self.places[key] = (place, place.read())
 
-    def forget(self) -> None:
-        """Let go of everything: known arrays count who holds them."""
-        for changes in (self.handles, self.containers, self.attributes, self.variables):
-            changes.clear()  # type: ignore[attr-defined]
+    def note_cell(self, cell: CellType) -> None:
+        self.note_place(id(cell), _Cell(cell, "a variable of an enclosing function"))
+
+    def note_item(self, space: dict[str, Any], name: str) -> None:
+        self.note_place((id(space), name), _Item(space, name))
 
     def take_back(self) -> Changes:
-        """Undo everything; what was there until now."""
-        changes = Changes(self)
-        self.undo()
-        self.forget()
+        """Put the first state back; what was there until now."""
+        changes = Changes()
+        for key, (handle, old) in self.handles.items():
+            changes.handles[key] = (handle, handle.expr)
+            handle.expr = old
+        for place_key, (place, old) in self.places.items():
+            changes.places[place_key] = (place, place.read())
+            place.put(old)
+        self.handles, self.places = {}, {}
         return changes
 
     def advanced(self) -> bool:
         """Whether an iterator was advanced that is used elsewhere too: that cannot be undone."""
         return any(sys.getrefcount(self.iterators[k]) > 2 for k in range(len(self.iterators)))
-
-    def note(self, handle: Any) -> None:
-        if id(handle) not in self.handles:
-            self.handles[id(handle)] = (handle, State(handle))
-
-    def note_variable(self, owner: Any, name: str | None = None) -> None:
-        """A cell, or the variable `name` of a module, is about to change."""
-        if (id(owner), name) not in self.variables:
-            variable = Variable(owner, name)
-            self.variables[id(owner), name] = variable, variable.read()
 
 
 def note_handle(handle: Any) -> None:
@@ -210,18 +160,7 @@ def note_handle(handle: Any) -> None:
         journal.note(handle)
 
 
-def note_container(container: Any) -> None:
-    """A list, dict, set or deque is about to change."""
-    journal = CURRENT.get().journal
-    if journal is not None and id(container) not in journal.containers:
-        journal.containers[id(container)] = (container, container.copy())
-
-
-def note_attribute(owner: Any, name: str) -> None:
-    """An attribute is about to be set."""
-    journal = CURRENT.get().journal
-    if journal is not None and (id(owner), name) not in journal.attributes:
-        journal.attributes[id(owner), name] = owner, getattr(owner, name, MISSING)
+CONTAINERS = (list, dict, set, collections.deque)
 
 
 def note_iterators(values: Any) -> None:
@@ -233,11 +172,37 @@ def note_iterators(values: Any) -> None:
                 journal.iterators.append(value)
 
 
+def note_container(container: Any) -> None:
+    """A list, dict, set or deque is about to change."""
+    journal = CURRENT.get().journal
+    if journal is not None:
+        journal.note_place(id(container), _Content(container, f"a {type(container).__name__}"))
+
+
+def note_attribute(owner: Any, name: str) -> None:
+    """An attribute is about to change."""
+    journal = CURRENT.get().journal
+    if journal is not None:
+        journal.note_place((id(owner), name), _Attribute(owner, name))
+
+
+def places(then: Changes, orelse: Changes) -> Iterator[tuple[Place, Any, Any]]:
+    """Each place that a side has changed, with what either leaves there."""
+    for key in dict.fromkeys([*then.places, *orelse.places]):
+        place = (then.places.get(key) or orelse.places[key])[0]
+        now = place.read()
+        yield (
+            place,
+            then.places[key][1] if key in then.places else now,
+            orelse.places[key][1] if key in orelse.places else now,
+        )
+
+
 def current() -> Any:
-    """The journal that is open, None outside of branches and rounds."""
+    """The side of a traced branch that is being run, None outside of any."""
     return CURRENT.get().journal
 
 
 def is_open() -> bool:
-    """Whether a side of a traced branch, or a round that stands for others, is being run."""
+    """Whether a side of a traced branch is being run."""
     return CURRENT.get().journal is not None

@@ -33,12 +33,12 @@ class Trace:
         self.poison: SymgradError | None = None
         # What is changed in place is told to it, while a side of a branch runs; see `journal`.
         self.journal: Any = None if parent is None else parent.journal
-        self.decisions = 0  # sides of branches that were run
         # See `source.loops`: what stands for values of one round, lists that grow in the round that
         # is being traced, and why that round cannot stand for all.
         self.symbols: list[Any] = []
         self.growing: list[list[Any]] = []
         self.unlike: str | None = None
+        self.decisions = 0  # sides of branches that were run
         # See `plain`: memory of plain arrays that was changed; what of it lives on; changed arrays
         # that were stored elsewhere than in a variable; and whether other numbers are put there.
         self.blocks: list[Any] = []

@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from symgrad.trace.source.jumps import (
     always_returns,
     assigned,
-    decided_jump,
     decided_return,
     declared,
     has,
@@ -143,10 +143,7 @@ class Blocks(ast.NodeTransformer):
         held = ast.Compare(
             ast.Attribute(load(sides), "__class__", ast.Load()), [ast.Is()], [name("Sides")]
         )
-        values: ast.expr = ast.Call(name("locals"), [], [])
-        if self.flow.outer.intersection(names):
-            space = ast.Call(ast.Name("globals", ast.Load()), [], [])
-            values = ast.Dict([None, None], [space, values])
+        values = self.values(names)
         local = returns and not self.flow.shared
         kept = tuple(n for n in names if local and not n.startswith(PREFIX))
         yields = has([*then, *orelse], (ast.Yield, ast.YieldFrom))
@@ -170,6 +167,14 @@ class Blocks(ast.NodeTransformer):
         decided = assign(sides, ast.copy_location(invoke("decide", test), test))
         new = [decided, ast.If(held, [begin], []), loop]
         return [ast.copy_location(s, node) for s in new]
+
+    def values(self, names: Sequence[str]) -> ast.expr:
+        """The variables of the function by name."""
+        values: ast.expr = ast.Call(name("locals"), [], [])
+        if self.flow.outer.intersection(names):
+            space = ast.Call(ast.Name("globals", ast.Load()), [], [])
+            values = ast.Dict([None, None], [space, values])
+        return values
 
     def visit_If(self, node: ast.If) -> Any:
         if self.flow.is_class:
@@ -229,77 +234,6 @@ class Blocks(ast.NodeTransformer):
     def _jump(self, node: ast.stmt, kind: str) -> ast.AST:
         flag = self.flow.loops[-1].get(kind) if self.flow.loops else None
         return node if flag is None else ast.copy_location(assign(flag, ast.Constant(True)), node)
-
-    def visit_For(self, node: ast.For) -> Any:
-        iterable = self.iterable(node.iter)
-        flags = self._loop_flags(node)
-        places = any(isinstance(t, ast.Subscript | ast.Attribute) for t in leaves(node.target))
-        if not flags.own and not flags.around and not places:
-            self.flow.loops.append({})
-            node.iter, node.body = iterable, self.body(node.body)
-            self.flow.loops.pop()
-            node.orelse = self.body(node.orelse)
-            return node
-        element = self.temporary()
-        self.flow.loops.append(flags.own)
-        target = ast.copy_location(ast.Assign([node.target], load(element)), node)
-        body = self.body([target, *node.body])
-        self.flow.loops.pop()
-        round_ = self._round(flags, body, node)
-        made = flags.ending()
-        stop = ast.If(invoke("made", *map(load, made)), [ast.Break()], [])
-        loop = ast.For(
-            ast.Name(element, ast.Store()), iterable, [*round_, stop] if made else round_, []
-        )
-        return self._loop(flags, loop, node)
-
-    def visit_While(self, node: ast.While) -> Any:
-        flags = self._loop_flags(node)
-        test = self.visit(node.test)
-        if not flags.own and not flags.around:
-            self.flow.loops.append({})
-            node.test, node.body = test, self.body(node.body)
-            self.flow.loops.pop()
-            node.orelse = self.body(node.orelse)
-            return node
-        self.flow.loops.append(flags.own)
-        body = self.body(node.body)
-        self.flow.loops.pop()
-        made = flags.ending()
-        stop = ast.If(invoke("ends", *map(load, made)), [ast.Break()], [])
-        reset = flags.reset()
-        loop = ast.While(test, [*reset, *body, *([stop] if made else [])], [])
-        return self._loop(flags, loop, node)
-
-    def _loop_flags(self, node: ast.For | ast.While) -> LoopFlags:
-        self.temporaries += 1
-        soft = (
-            decided_jump(node.body)
-            or self.flow.soft_return
-            and "return" in set().union(*map(jumps, node.body))
-        )
-        kinds = set().union(*map(jumps, node.body)) if soft else set()
-        own = {k: f"{PREFIX}f{self.temporaries}_{k}" for k in sorted(kinds & {"break", "continue"})}
-        returns = self.flow.soft_return and "return" in kinds
-        return LoopFlags(own, [DONE] if returns else [])
-
-    def _round(self, flags: LoopFlags, body: list[ast.stmt], node: ast.AST) -> list[ast.stmt]:
-        made = flags.ending()
-        body = [*flags.reset(), *body]
-        if not made:
-            return body
-        return self.decision(invoke("open", *map(load, made)), body, [], node)
-
-    def _loop(self, flags: LoopFlags, loop: ast.stmt, node: ast.For | ast.While) -> list[ast.stmt]:
-        """A loop between what sets its flags before, and its else behind."""
-        before = [assign(f, ast.Constant(False)) for f in flags.own.values()]
-        result = [*before, loop]
-        if node.orelse:
-            orelse = self.body(node.orelse)
-            made = flags.ending()
-            test = invoke("open", *map(load, made))
-            result += self.decision(test, orelse, [], node.orelse[0]) if made else orelse
-        return [ast.copy_location(s, node) for s in result]
 
     def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
         node.decorator_list = [self.visit(d) for d in node.decorator_list]
@@ -418,6 +352,11 @@ class LoopFlags(NamedTuple):
 
 def load(variable: str) -> ast.Name:
     return ast.Name(variable, ast.Load())
+
+
+def method(variable: str, what: str, *args: ast.expr) -> ast.Call:
+    """``variable.what(*args)``."""
+    return ast.Call(ast.Attribute(load(variable), what, ast.Load()), list(args), [])
 
 
 def assign(variable: str, value: ast.expr) -> ast.Assign:

@@ -361,7 +361,7 @@ def note_variables(reader: Callable[[], Any]) -> None:
     current = CURRENT.get().journal
     if current is not None:
         for cell in reader.__closure__ or ():
-            current.note_variable(cell)
+            current.note_cell(cell)
 
 
 def note_globals(space: dict[str, Any], *names: str) -> None:
@@ -369,7 +369,7 @@ def note_globals(space: dict[str, Any], *names: str) -> None:
     current = CURRENT.get().journal
     if current is not None:
         for name in names:
-            current.note_variable(space, name)
+            current.note_item(space, name)
 
 
 RUNTIME.update({

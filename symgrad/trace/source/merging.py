@@ -310,15 +310,10 @@ class Merge:
     def changes(self, then: journal.Changes, orelse: journal.Changes) -> None:
         """Merge what both sides have changed in place; all of it holds its old content by now."""
         self._handles(then.handles, orelse.handles)
-        for key in dict.fromkeys([*then.places, *orelse.places]):
-            name, (put, *where), _ = then.places.get(key) or orelse.places[key]
-            found = [side.places[key][2] if key in side.places else
-                     (then if key in then.places else orelse).now(key)
-                     for side in (then, orelse)]  # fmt: skip
-            one, other = [freeze(Undefined(name) if v is journal.MISSING else v) for v in found]
-            merged = self.values(one, other, name)
-            self.after.append(lambda put=put, where=where, merged=merged:
-                              put(*where, self.result(merged)))  # fmt: skip
+        for what, one, other in journal.places(then, orelse):
+            merged = self.values(freeze(_present(one, what)), freeze(_present(other, what)),
+                                 what.name)  # fmt: skip
+            self.after.append(lambda what=what, merged=merged: what.put(self.result(merged)))
 
     def _handles(self, then: dict[int, Any], orelse: dict[int, Any]) -> None:
         found = [_both(then.get(key), orelse.get(key))
@@ -387,6 +382,10 @@ class _Made:
 
 
 _REFERENCES = 12
+
+
+def _present(value: Any, place: journal.Place) -> Any:
+    return Undefined(place.name) if value is journal.MISSING else value
 
 
 def _joined(expr: Expr, sources: list[Any]) -> Any:

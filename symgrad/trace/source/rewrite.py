@@ -10,7 +10,8 @@ from __future__ import annotations
 import ast
 from typing import Any
 
-from symgrad.trace.source.blocks import Blocks, invoke, leaves, load, name
+from symgrad.trace.source.blocks import invoke, leaves, load, name
+from symgrad.trace.source.looped import Looped
 
 # Calls of these look at the frame they stand in.
 _LEFT_ALONE = frozenset({"super", "locals", "globals", "vars", "dir", "exec", "eval"})
@@ -41,7 +42,7 @@ def _of_rank_zero(node: ast.expr) -> bool:
     return all(isinstance(p, ast.Constant) and (p.value is None or p.value is ...) for p in parts)
 
 
-class Rewriter(Blocks):
+class Rewriter(Looped):
     """One function, and what is defined inside it.
 
     modules : global names that are modules, whose attributes are nothing of the user's objects

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from symgrad.expr.node import Expr
-from symgrad.lower.access import accesses
+from symgrad.lower.access import accesses, accesses_of, reads
 from symgrad.lower.program import Program, statements
 from symgrad.lower.scalar import indices_of
-from symgrad.lower.statements import Buffer, Call, Flush, Loop, Merge
+from symgrad.lower.statements import Access, Buffer, Call, Flush, Loop, Merge
 from symgrad.lower.stream import (
     share_among_threads,
 )
@@ -63,25 +64,24 @@ def _kept_axes(
 def place(program: Program, threads: int, tuning: Tuning) -> Program:
     """Local variables, stack arrays and workspace offsets chosen for all buffers.
 
-    Workspace intervals run over the top-level statements; equal storage is reused first-fit.
+    Workspace intervals run over statements that come one after another; equal storage is reused
+    first-fit.
     """
     program = program.copied()
     body, buffers = program.body, program.buffers
-    first: dict[int, int] = {}
-    last: dict[int, int] = {}
-    for position, top in enumerate(body):
-        for access, _ in accesses([top]):
-            first.setdefault(access.buffer, position)
-            last[access.buffer] = position
+    order = _order(body)
+    spans = _spans(body, order)
     called = _given_by_address(body)
-    for position, top in enumerate(body):
+    for top in body:
         if isinstance(top, Loop) and top.members:
-            alone = [b for b in buffers if first.get(b.number) == last.get(b.number) == position]
-            alone = [b for b in alone if b.role == "work"]
+            span = order[id(top)]
+            alone = [b for b in buffers if b.role == "work" and spans.get(b.number) == span]
             team = share_among_threads(top, alone, called, len(buffers), tuning)
             if team is not None:
                 buffers.append(team)
-                first[team.number] = last[team.number] = position
+                spans[team.number] = span
+    first = {number: low for number, (low, _) in spans.items()}
+    last = {number: high for number, (_, high) in spans.items()}
     stack_bytes = 0
     placed: list[Buffer] = []
     total = 0
@@ -110,6 +110,64 @@ def place(program: Program, threads: int, tuning: Tuning) -> Program:
         total = max(total, offset + buffer.room)
     program.workspace_bytes = total
     return program
+
+
+Span = tuple[int, int]  # numbers at which something begins and ends
+
+
+def _order(body: list[Any]) -> dict[int, Span]:
+    """By `id`, when each statement of a scope begins, and when the last one inside ends."""
+    found: dict[int, Span] = {}
+    count = 0
+    stack: list[tuple[Any, bool]] = [(s, False) for s in reversed(body)]
+    while stack:
+        s, over = stack.pop()
+        if over:
+            found[id(s)] = found[id(s)][0], count - 1
+            continue
+        found[id(s)] = count, count
+        count += 1
+        if not isinstance(s, Loop) or s.serial:
+            stack.append((s, True))
+            stack.extend(
+                (one, False) for inside in reversed(s.bodies()) for one in reversed(inside)
+            )
+    return found
+
+
+def _spans(body: list[Any], order: dict[int, Span]) -> dict[int, Span]:
+    """From when to when each buffer is in use.
+
+    That is between statements of the innermost scope that has all that touch it: what a round of a
+    loop leaves there no other one reads, since it would have been set before the loop.
+    """
+    places: dict[int, list[tuple[int, ...]]] = {}  # scopes and statements, from the outside in
+    scope: list[tuple[list[Any], tuple[int, ...]]] = [(body, ())]
+    for inside, path in scope:  # which grows meanwhile
+        for s in inside:
+            here = (*path, id(inside), id(s))
+            whole = isinstance(s, Loop) and not s.serial
+            for access in (a for a, _ in accesses([s])) if whole else _own_accesses(s):
+                places.setdefault(access.buffer, []).append(here)
+            if not whole:
+                scope.extend((one, here) for one in s.bodies())
+    found = {}
+    for number, paths in places.items():
+        depth = 0
+        while all(p[: depth + 3] == paths[0][: depth + 3] for p in paths) and all(
+            len(p) > depth + 3 for p in paths
+        ):
+            depth += 2
+        spans = [order[p[depth + 1]] for p in paths]
+        found[number] = min(low for low, _ in spans), max(high for _, high in spans)
+    return found
+
+
+def _own_accesses(s: Any) -> list[Access]:
+    """What a statement touches apart from those inside; of a loop, its bounds."""
+    if isinstance(s, Loop):
+        return reads([e for e in (s.start, s.stop) if e is not None])
+    return accesses_of(s)
 
 
 def _given_by_address(body: list) -> set[int]:

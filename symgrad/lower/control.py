@@ -34,7 +34,8 @@ _COPIED_ELEMENTS = 64  # of a result that a loop had better carry in an array of
 
 # `whole` are the positions of results of which rows are read that no round has made.
 Results = Mapping[int, Expr]  # the results of a node that are read, by position
-First = Mapping[Expr, Buffer]  # the outputs of the function that are a node
+Where = tuple[Buffer, tuple[Expr, ...]]  # an array, or the part of it behind an index
+First = Mapping[Expr, Where]  # where a node has to be in the end: an output, or a row of ys
 
 
 def read_often(node: Expr) -> Sequence[Expr]:
@@ -108,12 +109,13 @@ def _scan(kernels: Kernels, node: Expr, results: Results, first: First, whole: s
         _round(inner, body, consts, states, ys, row)
 
         def made(statements: list[Any]) -> list[Any]:
-            zeros = [Zero(y) for k, y in ys.items() if counted and k in whole]
+            zeros = [Zero(*y) for k, y in ys.items() if counted and k in whole]
             return [*zeros, Loop(t, length, statements, stop=stop, serial=bool(states))]
 
         exprs = (last,)
-        _keep(kernels, [inner], [*states.values(), *ys.values()], states.values(), exprs, made)
-    _hand_out(kernels, results, first, {**states, **ys})
+        written = [*states.values(), *_buffers(ys)]
+        _keep(kernels, [inner], written, states.values(), exprs, made)
+    _hand_out(kernels, results, first, {**_everywhere(states), **ys})
 
 
 def _while(kernels: Kernels, node: Expr, results: Results, first: First, whole: set[int]) -> None:
@@ -132,7 +134,7 @@ def _while(kernels: Kernels, node: Expr, results: Results, first: First, whole: 
         _round(inner, body, consts, states, {k - 1: y for k, y in ys.items()}, t)
     done = {}
     if rounds in results:
-        count = done[rounds] = _place(kernels, results[rounds], first)
+        count = done[rounds] = kernels.work((), "int64")
         kernels.set(count, const(0, "int64"))
         inner.put(count, (), t + const(1, "int64"))
     tests = [kernels.inside(), kernels.inside()]
@@ -153,13 +155,13 @@ def _while(kernels: Kernels, node: Expr, results: Results, first: First, whole: 
         condition = load_of(go, ())
 
     def made(before: list[Any], behind: list[Any], statements: list[Any]) -> list[Any]:
-        zeros = [Zero(y) for k, y in ys.items() if k in whole]
+        zeros = [Zero(*y) for k, y in ys.items() if k in whole]
         loop = While(condition, [*statements, *behind], limit, t)
         return [*zeros, *before, loop]
 
     carried = [*states.values(), *done.values()]
-    _keep(kernels, [*tests, inner], [*carried, *ys.values(), *again], carried, conditions, made)
-    _hand_out(kernels, results, first, {**states, **ys, **done})
+    _keep(kernels, [*tests, inner], [*carried, *_buffers(ys), *again], carried, conditions, made)
+    _hand_out(kernels, results, first, {**_everywhere(states), **ys, **_everywhere(done)})
 
 
 def _is_rounds(count: Expr, most: int) -> bool:
@@ -201,8 +203,8 @@ def _states(
     states = {}
     for k in alive:
         node = start[k]
-        out = first.get(results[k]) if k in results else None
-        large = out is not None and out.size > _COPIED_ELEMENTS
+        out, part = first.get(results[k], (None, ())) if k in results else (None, ())
+        large = out is not None and not part and out.size > _COPIED_ELEMENTS
         states[k] = out if large and out is not None else kernels.work(node.shape, node.dtype)
         kernels.set(states[k], node)
     return states
@@ -213,7 +215,7 @@ def _round(
     body: Body,
     consts: int,
     states: Mapping[int, Buffer],
-    ys: Mapping[int, Buffer],
+    ys: Mapping[int, Where],
     row: Expr,
 ) -> None:
     """One round: what it reads of the carry, what it computes, and what it stores at the end."""
@@ -223,9 +225,8 @@ def _round(
     for k, state in states.items():
         passed_on = outs[k] is params[k] or params[k] not in needed
         inner.stored[params[k]] = state if passed_on else inner.taken(state)
-    values = dict(zip(outs, inner.values(list(outs.values())), strict=True))
-    for k, y in ys.items():
-        inner.set(y, values[k], row)
+    rows = [(y, (*part, row)) for y, part in ys.values()]
+    values = dict(zip(outs, inner.values(list(outs.values()), rows), strict=True))
     for k, state in states.items():
         if outs[k] is not params[k]:
             inner.set(state, values[k], replaces=True)
@@ -242,9 +243,7 @@ def _switch(kernels: Kernels, node: Expr, results: Results, first: First, whole:
     for body in bodies:
         inner = kernels.inside()
         _give(kernels, inner, body.params, operands)
-        values = inner.values([body.outs[k] for k in targets])
-        for target, value in zip(targets.values(), values, strict=True):
-            inner.set(target, value)
+        inner.values([body.outs[k] for k in targets], list(targets.values()))
         sides.append(inner)
     conditions: list[Expr] = []  # that it is this side, or one before it
     if len(bodies) == 2 and index.op is CONVERT and index.args[0].dtype == "bool":
@@ -260,7 +259,7 @@ def _switch(kernels: Kernels, node: Expr, results: Results, first: First, whole:
             whole = [If(condition, side, whole)]
         return whole
 
-    _keep(kernels, sides, targets.values(), (), conditions, made)
+    _keep(kernels, sides, _buffers(targets), (), conditions, made)
     _hand_out(kernels, results, first, targets)
 
 
@@ -278,13 +277,22 @@ def _give(
             inner.given[p] = functools.partial(kernels.element, operand)
 
 
-def _arrays(kernels: Kernels, results: Results, first: First, begin: int) -> dict[int, Buffer]:
+def _arrays(kernels: Kernels, results: Results, first: First, begin: int) -> dict[int, Where]:
     """Where the results from position `begin` on are put."""
-    return {k: _place(kernels, r, first) for k, r in sorted(results.items()) if k >= begin}
+    return {
+        k: first.get(r) or (kernels.work(r.shape, r.dtype), ())
+        for k, r in sorted(results.items())
+        if k >= begin
+    }
 
 
-def _place(kernels: Kernels, result: Expr, first: First) -> Buffer:
-    return first.get(result) or kernels.work(result.shape, result.dtype)
+def _buffers(places: Mapping[int, Where]) -> list[Buffer]:
+    return [buffer for buffer, _ in places.values()]
+
+
+def _everywhere(buffers: Mapping[int, Buffer]) -> dict[int, Where]:
+    """Whole arrays."""
+    return {k: (b, ()) for k, b in buffers.items()}
 
 
 def _keep(
@@ -310,15 +318,22 @@ def _keep(
 
 
 def _hand_out(
-    kernels: Kernels, results: Results, first: First, buffers: Mapping[int, Buffer]
+    kernels: Kernels, results: Results, first: First, places: Mapping[int, Where]
 ) -> None:
-    """Results are read where they are, and copied to outputs of the function."""
+    """Results are read where they are, and copied to where they have to be in the end."""
     for k, result in results.items():
-        buffer = buffers[k]
-        kernels.stored[result] = buffer
+        buffer, part = places[k]
+        if part:
+            kernels.given[result] = functools.partial(_behind, buffer, part)
+        else:
+            kernels.stored[result] = buffer
         out = first.get(result)
-        if out is not None and out is not buffer:
-            kernels.set(out, result)
+        if out is not None and out != places[k]:
+            kernels.set(out[0], result, *out[1])
+
+
+def _behind(buffer: Buffer, part: tuple[Expr, ...], index: tuple[Expr, ...]) -> Expr:
+    return load_of(buffer, (*part, *index))
 
 
 _ADD: dict[Op, Callable[..., None]] = {SCAN: _scan, WHILE: _while, SWITCH: _switch}

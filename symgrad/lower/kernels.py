@@ -21,7 +21,6 @@ from symgrad.expr.node import (
     CONST,
     EYE,
     IOTA,
-    PARAM,
     Expr,
     bind,
     const,
@@ -80,7 +79,7 @@ class Kernels:
     kernels : the result, with `together`, pairs of loop variables that had better be one loop
         although no data connects them
     stored : of nodes that have a buffer, that
-    given : of parameters of a body that have none, what an element is
+    given : of parameters of a body, and results inside, that have none, what an element is
     begin : the number of the first buffer that is made here
     """
 
@@ -124,23 +123,40 @@ class Kernels:
         for node, buffer in zip(outs, outputs, strict=True):
             if node.op not in (ARG, ARRAY):
                 first.setdefault(node, buffer)
-        self._compute_all(outs, outs, first)
+        self._compute_all(outs, outs, first, {n: (b, ()) for n, b in first.items()})
         for node, buffer in zip(outs, outputs, strict=True):
             if first.get(node) is not buffer:  # an argument, captured data, or the same value twice
                 self.set(buffer, node)
         return inputs, outputs
 
-    def values(self, outs: Sequence[Expr]) -> list[Expr]:
-        """Results of a body, of which `element` can then be asked."""
+    def values(self, outs: Sequence[Expr], places: Sequence[control.Where] = ()) -> list[Expr]:
+        """Results of a body, of which `element` can then be asked; the first ones are stored.
+
+        places : where these are
+        """
         outs = split_contractions(outs, self.tuning)
         arrays = [o for o in outs if o.ndim and o.op.kind not in (Kind.SOURCE, Kind.ITEM)]
-        self._compute_all(outs, arrays, {})
+        first: dict[Expr, control.Where] = {}
+        for node, place in zip(outs, places, strict=False):
+            if node.op.kind is Kind.ITEM:  # what is inside puts it there
+                first.setdefault(node, place)
+        self._compute_all(outs, arrays, {}, first)
+        for node, (buffer, part) in zip(outs, places, strict=False):
+            if first.get(node) != (buffer, part):
+                self.set(buffer, node, *part)
         return outs
 
     def _compute_all(
-        self, outs: Sequence[Expr], kept: Sequence[Expr], first: dict[Expr, Buffer]
+        self,
+        outs: Sequence[Expr],
+        kept: Sequence[Expr],
+        first: Mapping[Expr, Buffer],
+        inside: Mapping[Expr, control.Where],
     ) -> None:
-        """Kernels of everything below `outs`, those in `kept` with a buffer, from `first`."""
+        """Kernels of everything below `outs`, those in `kept` with a buffer, from `first`.
+
+        inside : where results of branches and loops have to be in the end
+        """
         nodes = toposort(outs)
         readers = users(nodes)
         self._choose(nodes, readers, kept)
@@ -148,7 +164,7 @@ class Kernels:
             if node.op is ARRAY:
                 self._captured(node)
             elif node.op.kind is Kind.CONTROL:
-                control.add(self, node, readers, outs, first)
+                control.add(self, node, readers, outs, inside)
             elif node in self.needs_buffer and node not in self.stored:
                 target = first.get(node) or self.work(node.shape, node.dtype)
                 self._compute(node, target)
@@ -544,7 +560,7 @@ class Kernels:
             index = tuple([self._not_below_zero(i) for i in index])
         if node in self.stored:
             return _constant(load_of(self.stored[node], index))
-        if node.op is PARAM:
+        if node in self.given:
             return _constant(self.given[node](index))
         if node.op.element is not None:
             if node.op.indices is not None:

@@ -131,7 +131,7 @@ int branches(int64_t x0, const double *restrict x1, const double *restrict x2, d
             }
         } else {
             for (ptrdiff_t i20 = 0; i20 < 5; ++i20) {
-                double s18 = i20 <= 0 ? 1.0 / x2[i20] : 0;
+                double s18 = i20 <= 0 ? 1.0 / x2[0] : 0;
                 y1[i20] = s18;
             }
         }

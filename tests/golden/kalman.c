@@ -51,7 +51,7 @@ SG_API int kalman(double x0, const double *restrict x1, const double *restrict x
 SG_API int kalman_entry(const void *const *inputs, void *const *outputs, void *workspace);
 
 static const SG_ALIGNED double c0[4] = {
-    1.0, 0.1, 0.0, 1.0
+    1.0, 0.0, 0.0, 1.0
 };
 
 static const SG_ALIGNED double c1[2] = {
@@ -59,7 +59,7 @@ static const SG_ALIGNED double c1[2] = {
 };
 
 static const SG_ALIGNED double c2[4] = {
-    1.0, 0.0, 0.0, 1.0
+    1.0, 0.1, 0.0, 1.0
 };
 
 static const SG_ALIGNED double c3[4] = {
@@ -68,323 +68,321 @@ static const SG_ALIGNED double c3[4] = {
 
 int kalman(double x0, const double *restrict x1, const double *restrict x2, const double *restrict x3, double *restrict y0, double *restrict y1, double *restrict y2, double *restrict work)
 {
-    SG_ALIGNED double s7[2];
     SG_ALIGNED double s8[4];
-    SG_ALIGNED double s14[2];
-    SG_ALIGNED double s19[2];
-    SG_ALIGNED double s20[4];
+    SG_ALIGNED double s9[2];
+    SG_ALIGNED double s10[4];
+    SG_ALIGNED double s12[200];
+    double *restrict const s13 = work + 0;
+    double *restrict const s14 = work + 400;
+    SG_ALIGNED double s15[200];
     SG_ALIGNED double s21[2];
-    SG_ALIGNED double s22[2];
+    SG_ALIGNED double s24[2];
+    SG_ALIGNED double s25[4];
     SG_ALIGNED double s26[2];
-    SG_ALIGNED double s27[4];
-    SG_ALIGNED double s28[200];
-    double *restrict const s29 = work + 0;
-    double *restrict const s30 = work + 400;
-    SG_ALIGNED double s31[200];
-    SG_ALIGNED double s34[2];
-    SG_ALIGNED double s36[2];
-    SG_ALIGNED double s37[4];
-    SG_ALIGNED double s38[2];
+    SG_ALIGNED double s27[2];
+    SG_ALIGNED double s32[2];
+    SG_ALIGNED double s35[2];
+    SG_ALIGNED bool s36[2];
+    SG_ALIGNED bool s37[4];
+    SG_ALIGNED bool s38[2];
     SG_ALIGNED double s39[2];
-    SG_ALIGNED double s44[2];
-    SG_ALIGNED bool s45[2];
-    SG_ALIGNED double s46[4];
-    SG_ALIGNED bool s47[4];
-    SG_ALIGNED double s51[2];
-    SG_ALIGNED bool s52[2];
+    SG_ALIGNED bool s40[4];
+    SG_ALIGNED double s41[4];
+    SG_ALIGNED double s42[4];
+    SG_ALIGNED double s43[2];
+    SG_ALIGNED double s48[4];
+    SG_ALIGNED double s49[4];
+    SG_ALIGNED double s52[2];
     SG_ALIGNED double s53[4];
-    SG_ALIGNED bool s54[4];
+    SG_ALIGNED double s55[2];
+    SG_ALIGNED double s56[4];
     SG_ALIGNED double s58[2];
-    SG_ALIGNED double s62[2];
+    SG_ALIGNED double s63[2];
     SG_ALIGNED bool s66[2];
-    SG_ALIGNED bool s67[4];
-    SG_ALIGNED bool s68[2];
-    SG_ALIGNED double s72[4];
-    SG_ALIGNED double s73[4];
-    SG_ALIGNED double s75[2];
-    SG_ALIGNED double s76[2];
-    SG_ALIGNED double s77[2];
-    SG_ALIGNED double s81[4];
-    SG_ALIGNED double s82[4];
-    for (ptrdiff_t i0 = 0; i0 < 2; ++i0) {
-        s7[i0] = x1[i0];
-        s26[i0] = x1[i0];
-    }
-    for (ptrdiff_t i1 = 0; i1 < 2; ++i1) {
-        for (ptrdiff_t i2 = 0; i2 < 2; ++i2) {
-            s8[i1 * 2 + i2] = x2[i1 * 2 + i2];
-            s27[i1 * 2 + i2] = x2[i1 * 2 + i2];
+    SG_ALIGNED double s67[2];
+    SG_ALIGNED double s68[2];
+    SG_ALIGNED double s71[2];
+    SG_ALIGNED double s75[4];
+    SG_ALIGNED double s76[4];
+    for (ptrdiff_t i41 = 0; i41 < 2; ++i41) {
+        s32[i41] = 0.0;
+        s35[i41] = 0.0;
+        for (ptrdiff_t i67 = 0; i67 < 2; ++i67) {
+            s42[i41 * 2 + i67] = 0.0;
+            s49[i41 * 2 + i67] = 0.0;
         }
     }
-    double s9 = 0.0;
-    for (ptrdiff_t i3 = 0; i3 < 200; ++i3) {
+    double s33 = 0.0;
+    bool s44 = false;
+    double s45 = 0.0;
+    bool s50 = false;
+    double s51 = 0.0;
+    for (ptrdiff_t i61 = 0; i61 < 2; ++i61) {
+        for (ptrdiff_t i62 = 0; i62 < 2; ++i62) {
+            s41[i61 * 2 + i62] = 0.0;
+            s48[i61 * 2 + i62] = 0.0;
+        }
+    }
+    for (ptrdiff_t i0 = 0; i0 < 2; ++i0) {
+        s36[i0] = false;
+        for (ptrdiff_t i48 = 0; i48 < 2; ++i48) {
+            s36[i0] = s36[i0] || (false);
+        }
+        const double t0 = (double)s36[i0];
+        for (ptrdiff_t i1 = 0; i1 < 2; ++i1) {
+            s8[i0 * 2 + i1] = x0 * c0[i0 * 2 + i1];
+            s37[i0 * 2 + i1] = t0 * (double)(c1[i1] != 0.0) != 0.0;
+        }
+        s44 = s44 || (s36[i0]);
+    }
+    for (ptrdiff_t i2 = 0; i2 < 2; ++i2) {
+        s9[i2] = x1[i2];
+    }
+    for (ptrdiff_t i3 = 0; i3 < 2; ++i3) {
+        for (ptrdiff_t i4 = 0; i4 < 2; ++i4) {
+            s10[i3 * 2 + i4] = x2[i3 * 2 + i4];
+        }
+    }
+    double s11 = 0.0;
+    for (ptrdiff_t i5 = 0; i5 < 200; ++i5) {
         SG_SCALAR
         SG_SERIAL
-        for (ptrdiff_t i9 = 0; i9 < 2; ++i9) {
-            s14[i9] = 0.0;
-            for (ptrdiff_t i20 = 0; i20 < 2; ++i20) {
-                s20[i9 * 2 + i20] = 0.0;
-            }
-        }
-        double s16 = 0.0;
-        double s23 = 0.0;
-        for (ptrdiff_t i26 = 0; i26 < 2; ++i26) {
-            s22[i26] = 0.0;
-        }
-        for (ptrdiff_t i4 = 0; i4 < 2; ++i4) {
-            for (ptrdiff_t i14 = 0; i14 < 2; ++i14) {
-                s19[i14] = 0.0;
-            }
-            double s10 = s7[i4];
-            for (ptrdiff_t i6 = 0; i6 < 2; ++i6) {
-                double s11 = s8[i4 * 2 + i6];
-                for (ptrdiff_t i11 = 0; i11 < 2; ++i11) {
-                    s19[i11] += c3[i6 * 2 + i11] * s11;
-                }
-            }
-            for (ptrdiff_t i7 = 0; i7 < 2; ++i7) {
-                s14[i7] += c0[i7 * 2 + i4] * s10;
-                for (ptrdiff_t i17 = 0; i17 < 2; ++i17) {
-                    s20[i7 * 2 + i17] += c0[i7 * 2 + i4] * s19[i17];
-                }
-            }
-        }
-        double s12 = s9;
-        for (ptrdiff_t i10 = 0; i10 < 2; ++i10) {
-            s21[i10] = 0.0;
-            s16 += s14[i10] * c1[i10];
+        for (ptrdiff_t i11 = 0; i11 < 2; ++i11) {
+            s21[i11] = 0.0;
             for (ptrdiff_t i22 = 0; i22 < 2; ++i22) {
-                const double t0 = s20[i10 * 2 + i22] + x0 * c2[i10 * 2 + i22];
-                s21[i10] += c1[i22] * t0;
-                s22[i22] += c1[i10] * t0;
+                s25[i11 * 2 + i22] = 0.0;
             }
         }
-        for (ptrdiff_t i27 = 0; i27 < 2; ++i27) {
-            s23 += c1[i27] * s22[i27];
+        double s22 = 0.0;
+        double s28 = 0.0;
+        for (ptrdiff_t i25 = 0; i25 < 2; ++i25) {
+            s26[i25] = 0.0;
         }
-        const double t1 = 0.3 + s23;
-        const double t2 = x3[i3] - s16;
-        for (ptrdiff_t i28 = 0; i28 < 2; ++i28) {
-            const double t3 = s21[i28] / t1;
-            double s24 = s14[i28] + t3 * t2;
-            s7[i28] = s24;
-            for (ptrdiff_t i30 = 0; i30 < 2; ++i30) {
-                double s25 = s20[i28 * 2 + i30] + x0 * c2[i28 * 2 + i30] - s22[i30] * t3;
-                s8[i28 * 2 + i30] = s25;
+        for (ptrdiff_t i6 = 0; i6 < 2; ++i6) {
+            for (ptrdiff_t i16 = 0; i16 < 2; ++i16) {
+                s24[i16] = 0.0;
+            }
+            double s16 = s9[i6];
+            for (ptrdiff_t i8 = 0; i8 < 2; ++i8) {
+                double s17 = s10[i6 * 2 + i8];
+                for (ptrdiff_t i13 = 0; i13 < 2; ++i13) {
+                    s24[i13] += c3[i8 * 2 + i13] * s17;
+                }
+            }
+            for (ptrdiff_t i9 = 0; i9 < 2; ++i9) {
+                s21[i9] += s16 * c2[i9 * 2 + i6];
+                for (ptrdiff_t i19 = 0; i19 < 2; ++i19) {
+                    s25[i9 * 2 + i19] += c2[i9 * 2 + i6] * s24[i19];
+                }
             }
         }
-        s9 = s12 - 0.5 * (log(t1) + t2 * t2 / t1);
+        double s18 = s11;
+        for (ptrdiff_t i12 = 0; i12 < 2; ++i12) {
+            s27[i12] = 0.0;
+            s22 += s21[i12] * c1[i12];
+            for (ptrdiff_t i23 = 0; i23 < 2; ++i23) {
+                const double t1 = s8[i12 * 2 + i23] + s25[i12 * 2 + i23];
+                s26[i23] += c1[i12] * t1;
+                s27[i12] += c1[i23] * t1;
+            }
+        }
+        for (ptrdiff_t i29 = 0; i29 < 2; ++i29) {
+            s28 += s26[i29] * c1[i29];
+            s13[i5 * 2 + i29] = s26[i29];
+        }
+        const double t2 = 0.3 + s28;
+        const double t3 = x3[i5] - s22;
+        for (ptrdiff_t i30 = 0; i30 < 2; ++i30) {
+            double s29 = s27[i30] / t2;
+            double s30 = s21[i30] + s29 * t3;
+            s14[i5 * 2 + i30] = s29;
+            s9[i30] = s30;
+            for (ptrdiff_t i33 = 0; i33 < 2; ++i33) {
+                double s31 = s8[i30 * 2 + i33] + s25[i30 * 2 + i33] - s29 * s26[i33];
+                s10[i30 * 2 + i33] = s31;
+            }
+        }
+        s12[i5] = t3;
+        const double t4 = t3 * t3 / t2;
+        s15[i5] = -(t4 / t2);
+        s11 = s18 - 0.5 * (log(t2) + t4);
     }
-    y0[0] = s9;
-    for (ptrdiff_t i37 = 0; i37 < 200; ++i37) {
-        SG_SERIAL
-        for (ptrdiff_t i43 = 0; i43 < 2; ++i43) {
-            s34[i43] = 0.0;
-            for (ptrdiff_t i54 = 0; i54 < 2; ++i54) {
-                s37[i43 * 2 + i54] = 0.0;
+    y0[0] = s11;
+    for (ptrdiff_t i40 = 0; i40 < 2; ++i40) {
+        s38[i40] = false;
+        const bool t5 = (double)(c1[i40] != 0.0) != 0.0;
+        const double t6 = (double)t5;
+        for (ptrdiff_t i39 = 0; i39 < 2; ++i39) {
+            s32[i39] += (double)(c2[i40 * 2 + i39] != 0.0) * t6;
+        }
+        s33 += s13[i40 + 398] * c1[i40];
+        for (ptrdiff_t i52 = 0; i52 < 2; ++i52) {
+            s38[i40] = s38[i40] || (false);
+        }
+        s39[i40] = (double)(s38[i40] || t5);
+        for (ptrdiff_t i56 = 0; i56 < 2; ++i56) {
+            s40[i56 * 2 + i40] = s37[i56 * 2 + i40] || (s39[i40] * (double)(c1[i56] != 0.0) != 0.0);
+            const bool t7 = c0[i56 * 2 + i40] != 0.0;
+            s50 = s50 || ((s40[i56 * 2 + i40] && t7) && (t7 && s40[i56 * 2 + i40]));
+            const double t8 = (double)s40[i56 * 2 + i40];
+            for (ptrdiff_t i59 = 0; i59 < 2; ++i59) {
+                s41[i56 * 2 + i59] += t8 * (double)(c3[i59 * 2 + i40] != 0.0);
             }
         }
-        double s35 = 0.0;
-        double s40 = 0.0;
-        for (ptrdiff_t i57 = 0; i57 < 2; ++i57) {
-            s38[i57] = 0.0;
-        }
-        for (ptrdiff_t i38 = 0; i38 < 2; ++i38) {
-            for (ptrdiff_t i48 = 0; i48 < 2; ++i48) {
-                s36[i48] = 0.0;
-            }
-            double s32 = s26[i38];
-            for (ptrdiff_t i40 = 0; i40 < 2; ++i40) {
-                double s33 = s27[i38 * 2 + i40];
-                for (ptrdiff_t i45 = 0; i45 < 2; ++i45) {
-                    s36[i45] += s33 * c3[i40 * 2 + i45];
-                }
-            }
-            for (ptrdiff_t i41 = 0; i41 < 2; ++i41) {
-                s34[i41] += s32 * c0[i41 * 2 + i38];
-                for (ptrdiff_t i51 = 0; i51 < 2; ++i51) {
-                    s37[i41 * 2 + i51] += s36[i51] * c0[i41 * 2 + i38];
-                }
+    }
+    const double t9 = 0.3 + s33;
+    const double t10 = 0.0 / t9;
+    for (ptrdiff_t i65 = 0; i65 < 2; ++i65) {
+        for (ptrdiff_t i63 = 0; i63 < 2; ++i63) {
+            const double t11 = (double)(c2[i65 * 2 + i63] != 0.0);
+            for (ptrdiff_t i64 = 0; i64 < 2; ++i64) {
+                s42[i63 * 2 + i64] += s41[i65 * 2 + i64] * t11;
             }
         }
+        s43[i65] = s36[i65] ? t10 : 0.0;
+        s45 += s36[i65] ? (-0.0) * (s14[i65 + 398] / t9) : 0.0;
+    }
+    const double t12 = (-0.5) / t9;
+    const double t13 = -(0.0 + 2.0 * s12[199] * t12);
+    const double t14 = (s44 ? s45 : 0.0) + ((-0.5) * s15[199] + t12);
+    for (ptrdiff_t i43 = 0; i43 < 2; ++i43) {
+        const bool t15 = (double)(c1[i43] != 0.0) != 0.0;
+        double s34 = 0.0 + (t15 ? c1[i43] * t13 : 0.0);
+        double s46 = (s38[i43] || t15) ? 0.0 + (t15 ? c1[i43] * t14 : 0.0) : 0.0;
         for (ptrdiff_t i44 = 0; i44 < 2; ++i44) {
-            s39[i44] = 0.0;
-            s35 += s34[i44] * c1[i44];
-            for (ptrdiff_t i55 = 0; i55 < 2; ++i55) {
-                const double t4 = s37[i44 * 2 + i55] + x0 * c2[i44 * 2 + i55];
-                s38[i55] += c1[i44] * t4;
-                s39[i44] += c1[i55] * t4;
+            s35[i44] += c2[i43 * 2 + i44] * s34;
+        }
+        for (ptrdiff_t i72 = 0; i72 < 2; ++i72) {
+            const double t16 = (s39[i43] * (double)(c1[i72] != 0.0) != 0.0) ? s46 * c1[i72] : 0.0;
+            double s47 = (s37[i72 * 2 + i43] ? c1[i43] * s43[i72] : 0.0) + (0.0 + t16);
+            const double t17 = (s40[i72 * 2 + i43] && (c0[i72 * 2 + i43] != 0.0)) ? c0[i72 * 2 + i43] * s47 : 0.0;
+            SG_SERIAL
+            s51 += t17;
+            for (ptrdiff_t i75 = 0; i75 < 2; ++i75) {
+                s48[i72 * 2 + i75] += c3[i75 * 2 + i43] * s47;
             }
         }
-        for (ptrdiff_t i61 = 0; i61 < 2; ++i61) {
-            s40 += s38[i61] * c1[i61];
-            s29[i37 * 2 + i61] = s38[i61];
-        }
-        const double t5 = 0.3 + s40;
-        const double t6 = x3[i37] - s35;
-        for (ptrdiff_t i62 = 0; i62 < 2; ++i62) {
-            double s41 = s39[i62] / t5;
-            double s42 = s34[i62] + s41 * t6;
-            s30[i37 * 2 + i62] = s41;
-            s26[i62] = s42;
-            for (ptrdiff_t i65 = 0; i65 < 2; ++i65) {
-                double s43 = s37[i62 * 2 + i65] + x0 * c2[i62 * 2 + i65] - s41 * s38[i65];
-                s27[i62 * 2 + i65] = s43;
+    }
+    for (ptrdiff_t i81 = 0; i81 < 2; ++i81) {
+        for (ptrdiff_t i79 = 0; i79 < 2; ++i79) {
+            for (ptrdiff_t i80 = 0; i80 < 2; ++i80) {
+                s49[i79 * 2 + i80] += c2[i81 * 2 + i79] * s48[i81 * 2 + i80];
             }
         }
-        s28[i37] = t6;
-        s31[i37] = -(t6 * t6 / t5) / t5;
     }
-    double s48 = 1.0;
-    bool s49 = true;
-    double s50 = 0.0;
-    for (ptrdiff_t i71 = 0; i71 < 2; ++i71) {
-        s44[i71] = 0.0;
-    }
-    for (ptrdiff_t i72 = 0; i72 < 2; ++i72) {
-        s45[i72] = false;
-    }
-    for (ptrdiff_t i73 = 0; i73 < 2; ++i73) {
-        for (ptrdiff_t i74 = 0; i74 < 2; ++i74) {
-            s46[i73 * 2 + i74] = 0.0;
+    for (ptrdiff_t i88 = 0; i88 < 2; ++i88) {
+        s52[i88] = (s32[i88] != 0.0) ? s35[i88] : 0.0;
+        for (ptrdiff_t i90 = 0; i90 < 2; ++i90) {
+            s53[i88 * 2 + i90] = (s42[i88 * 2 + i90] != 0.0) ? s49[i88 * 2 + i90] : 0.0;
         }
     }
-    for (ptrdiff_t i75 = 0; i75 < 2; ++i75) {
-        for (ptrdiff_t i76 = 0; i76 < 2; ++i76) {
-            s47[i75 * 2 + i76] = false;
-        }
-    }
-    const bool t7 = s49 && s49;
-    const double t8 = 0.5 * -s48;
-    for (ptrdiff_t i77 = 0; i77 < 200; ++i77) {
+    double s54 = 0.0 + (s50 ? s51 : 0.0);
+    for (ptrdiff_t i91 = 0; i91 < 199; ++i91) {
         SG_SERIAL
-        bool s56 = false;
-        double s59 = 0.0;
+        for (ptrdiff_t i97 = 0; i97 < 2; ++i97) {
+            s58[i97] = 0.0;
+            s63[i97] = 0.0;
+            for (ptrdiff_t i139 = 0; i139 < 2; ++i139) {
+                s76[i97 * 2 + i139] = 0.0;
+            }
+        }
+        bool s59 = false;
         double s60 = 0.0;
-        bool s69 = false;
-        double s78 = 0.0;
-        bool s86 = false;
-        double s87 = 0.0;
-        for (ptrdiff_t i88 = 0; i88 < 2; ++i88) {
-            s58[i88] = 0.0;
-            s62[i88] = 0.0;
+        double s61 = 0.0;
+        double s72 = 0.0;
+        bool s78 = false;
+        double s79 = 0.0;
+        for (ptrdiff_t i125 = 0; i125 < 2; ++i125) {
+            s71[i125] = 0.0;
+        }
+        for (ptrdiff_t i133 = 0; i133 < 2; ++i133) {
+            for (ptrdiff_t i134 = 0; i134 < 2; ++i134) {
+                s75[i133 * 2 + i134] = 0.0;
+            }
+        }
+        for (ptrdiff_t i92 = 0; i92 < 2; ++i92) {
+            s66[i92] = false;
+            s67[i92] = 0.0;
+            s55[i92] = s52[i92];
+            s60 += s55[i92] * s14[(198 - i91) * 2 + i92];
+            s61 += c1[i92] * s13[(198 - i91) * 2 + i92];
+            for (ptrdiff_t i94 = 0; i94 < 2; ++i94) {
+                s56[i92 * 2 + i94] = s53[i92 * 2 + i94];
+                s67[i92] += s56[i92 * 2 + i94] * s13[(198 - i91) * 2 + i94];
+                s71[i94] += s56[i92 * 2 + i94] * s14[(198 - i91) * 2 + i92];
+                s78 = s78 || (c0[i92 * 2 + i94] != 0.0);
+            }
+            for (ptrdiff_t i96 = 0; i96 < 2; ++i96) {
+                s58[i96] += (double)(c2[i92 * 2 + i96] != 0.0);
+            }
+            for (ptrdiff_t i113 = 0; i113 < 2; ++i113) {
+                s66[i92] = s66[i92] || (true);
+            }
+        }
+        double s57 = s54;
+        for (ptrdiff_t i98 = 0; i98 < 2; ++i98) {
+            s59 = s59 || (true);
+        }
+        const double t18 = 0.3 + s61;
+        const double t19 = (-0.5) / t18;
+        const double t20 = -((s59 ? s60 : 0.0) + t19 * (2.0 * s12[(198 - i91)]));
+        for (ptrdiff_t i101 = 0; i101 < 2; ++i101) {
+            double s62 = s55[i101] + (((double)(c1[i101] != 0.0) != 0.0) ? c1[i101] * t20 : 0.0);
+            const double t21 = s55[i101] * s12[(198 - i91)] + (s66[i101] ? -s67[i101] : 0.0);
+            s68[i101] = t21 / t18;
+            s72 += s14[(198 - i91) * 2 + i101] / t18 * t21;
+            for (ptrdiff_t i102 = 0; i102 < 2; ++i102) {
+                s63[i102] += s62 * c2[i101 * 2 + i102];
+            }
+        }
+        const double t22 = (s59 ? -s72 : 0.0) + (t19 + (-0.5) * s15[(198 - i91)]);
+        for (ptrdiff_t i121 = 0; i121 < 2; ++i121) {
+            bool s69 = false;
             for (ptrdiff_t i119 = 0; i119 < 2; ++i119) {
-                s73[i88 * 2 + i119] = 0.0;
-                s82[i88 * 2 + i119] = 0.0;
+                s69 = s69 || (true);
+            }
+            const bool t23 = (double)(c1[i121] != 0.0) != 0.0;
+            const bool t24 = s69 || t23;
+            double s70 = (double)t24;
+            const double t25 = t24 ? (s69 ? -s71[i121] : 0.0) + (t23 ? c1[i121] * t22 : 0.0) : 0.0;
+            double s73 = t25;
+            for (ptrdiff_t i128 = 0; i128 < 2; ++i128) {
+                const double t26 = (s70 * (double)(c1[i128] != 0.0) != 0.0) ? c1[i128] * s73 : 0.0;
+                double s74 = (t23 ? s68[i128] * c1[i121] : 0.0) + (s56[i128 * 2 + i121] + t26);
+                SG_SERIAL
+                s79 += (c0[i128 * 2 + i121] != 0.0) ? c0[i128 * 2 + i121] * s74 : 0.0;
+                for (ptrdiff_t i131 = 0; i131 < 2; ++i131) {
+                    s75[i128 * 2 + i131] += c3[i131 * 2 + i121] * s74;
+                }
+            }
+        }
+        for (ptrdiff_t i137 = 0; i137 < 2; ++i137) {
+            for (ptrdiff_t i135 = 0; i135 < 2; ++i135) {
+                for (ptrdiff_t i136 = 0; i136 < 2; ++i136) {
+                    s76[i135 * 2 + i136] += c2[i137 * 2 + i135] * s75[i137 * 2 + i136];
+                }
             }
         }
         for (ptrdiff_t i105 = 0; i105 < 2; ++i105) {
-            s68[i105] = false;
-            s77[i105] = 0.0;
-        }
-        for (ptrdiff_t i113 = 0; i113 < 2; ++i113) {
-            for (ptrdiff_t i114 = 0; i114 < 2; ++i114) {
-                s72[i113 * 2 + i114] = 0.0;
-                s81[i113 * 2 + i114] = 0.0;
-            }
-        }
-        for (ptrdiff_t i78 = 0; i78 < 2; ++i78) {
-            bool s65 = false;
-            double s74 = 0.0;
-            s51[i78] = s44[i78];
-            s52[i78] = s45[i78];
-            const bool t9 = s52[i78] && s52[i78];
-            s56 = s56 || (t9);
-            s59 += s52[i78] ? s51[i78] * s30[(199 - i77) * 2 + i78] : 0.0;
-            s60 += c1[i78] * s29[(199 - i77) * 2 + i78];
-            for (ptrdiff_t i81 = 0; i81 < 2; ++i81) {
-                s53[i78 * 2 + i81] = s46[i78 * 2 + i81];
-                s54[i78 * 2 + i81] = s47[i78 * 2 + i81];
-                const bool t10 = s54[i78 * 2 + i81] && s54[i78 * 2 + i81];
-                s65 = s65 || (t10);
-                s68[i81] = s68[i81] || (t10);
-                const double t11 = -s53[i78 * 2 + i81];
-                s74 += s54[i78 * 2 + i81] ? t11 * s29[(199 - i77) * 2 + i81] : 0.0;
-                s77[i81] += s54[i78 * 2 + i81] ? s30[(199 - i77) * 2 + i78] * t11 : 0.0;
-            }
-            const bool t12 = t9 || (s65 && s65);
-            s66[i78] = (s65 || s52[i78]) && t12;
-            const bool t13 = s66[i78] && t12;
-            s69 = s69 || (t13);
-            const double t14 = (s65 ? s74 : 0.0) + (s52[i78] ? s51[i78] * s28[(199 - i77)] : 0.0);
-            s75[i78] = t14;
-            const double t15 = (double)t13;
-            for (ptrdiff_t i102 = 0; i102 < 2; ++i102) {
-                s67[i78 * 2 + i102] = (double)(c1[i102] != 0.0) * t15 != 0.0;
-            }
-        }
-        double s55 = s50;
-        const bool t16 = s49 || s56;
-        const double t17 = (double)(t16 && (t7 || (s56 && s56)));
-        const double t18 = 0.3 + s60;
-        const double t19 = t8 / t18;
-        const double t20 = -((s56 ? s59 : 0.0) + (s49 ? t19 * (2.0 * s28[(199 - i77)]) : 0.0));
-        const double t21 = t16 ? t20 : 0.0;
-        for (ptrdiff_t i85 = 0; i85 < 2; ++i85) {
-            bool s57 = (double)(c1[i85] != 0.0) * t17 != 0.0;
-            double s61 = s51[i85] + (s57 ? c1[i85] * t21 : 0.0);
-            s76[i85] = s66[i85] ? s75[i85] / t18 : 0.0;
-            s78 += s66[i85] ? s75[i85] * (-s30[(199 - i77) * 2 + i85] / t18) : 0.0;
-            const double t22 = (double)(s52[i85] || (s57 && s57));
-            for (ptrdiff_t i86 = 0; i86 < 2; ++i86) {
-                s58[i86] += (double)(c0[i85 * 2 + i86] != 0.0) * t22;
-                s62[i86] += c0[i85 * 2 + i86] * s61;
-            }
-        }
-        const bool t23 = s49 || s69;
-        const double t24 = (double)(t23 && (t7 || (s69 && s69)));
-        const double t25 = t23 ? (s69 ? s78 : 0.0) + (s49 ? t19 + s31[(199 - i77)] * t8 : 0.0) : 0.0;
-        for (ptrdiff_t i107 = 0; i107 < 2; ++i107) {
-            bool s70 = (double)(c1[i107] != 0.0) * t24 != 0.0;
-            const bool t26 = s68[i107] || s70;
-            const double t27 = t26 ? (s68[i107] ? s77[i107] : 0.0) + (s70 ? c1[i107] * t25 : 0.0) : 0.0;
-            double s79 = t27;
-            const double t28 = (double)(t26 && ((s68[i107] && s68[i107]) || (s70 && s70)));
-            for (ptrdiff_t i108 = 0; i108 < 2; ++i108) {
-                bool s71 = (double)(c1[i108] != 0.0) * t28 != 0.0;
-                const double t29 = (s67[i108 * 2 + i107] ? s76[i108] * c1[i107] : 0.0) + (s53[i108 * 2 + i107] + (s71 ? c1[i108] * s79 : 0.0));
-                double s80 = t29;
-                const bool t30 = (s67[i108 * 2 + i107] && s67[i108 * 2 + i107]) || (s54[i108 * 2 + i107] || (s71 && s71));
-                const bool t31 = c2[i108 * 2 + i107] != 0.0;
-                bool s85 = t30 && t31;
-                s86 = s86 || (s85 && (t31 && t30));
-                SG_SERIAL
-                s87 += s85 ? s80 * c2[i108 * 2 + i107] : 0.0;
-                const double t32 = (double)t30;
-                for (ptrdiff_t i111 = 0; i111 < 2; ++i111) {
-                    s72[i108 * 2 + i111] += (double)(c3[i111 * 2 + i107] != 0.0) * t32;
-                    s81[i108 * 2 + i111] += c3[i111 * 2 + i107] * s80;
+            double s64 = (s58[i105] != 0.0) ? s63[i105] : 0.0;
+            s52[i105] = s64;
+            for (ptrdiff_t i111 = 0; i111 < 2; ++i111) {
+                double s65 = 0.0;
+                for (ptrdiff_t i109 = 0; i109 < 2; ++i109) {
+                    const double t27 = (double)(c2[i109 * 2 + i105] != 0.0);
+                    for (ptrdiff_t i108 = 0; i108 < 2; ++i108) {
+                        s65 += t27 * (double)(c3[i111 * 2 + i108] != 0.0);
+                    }
                 }
+                double s77 = (s65 != 0.0) ? s76[i105 * 2 + i111] : 0.0;
+                s53[i105 * 2 + i111] = s77;
             }
         }
-        for (ptrdiff_t i117 = 0; i117 < 2; ++i117) {
-            for (ptrdiff_t i115 = 0; i115 < 2; ++i115) {
-                const double t33 = (double)(c0[i117 * 2 + i115] != 0.0);
-                for (ptrdiff_t i116 = 0; i116 < 2; ++i116) {
-                    s73[i115 * 2 + i116] += s72[i117 * 2 + i116] * t33;
-                    s82[i115 * 2 + i116] += s81[i117 * 2 + i116] * c0[i117 * 2 + i115];
-                }
-            }
-        }
-        for (ptrdiff_t i95 = 0; i95 < 2; ++i95) {
-            const bool t34 = s58[i95] != 0.0;
-            double s63 = t34 ? s62[i95] : 0.0;
-            bool s64 = t34 && t34;
-            s44[i95] = s63;
-            s45[i95] = s64;
-            for (ptrdiff_t i143 = 0; i143 < 2; ++i143) {
-                const bool t35 = s73[i95 * 2 + i143] != 0.0;
-                double s83 = t35 ? s82[i95 * 2 + i143] : 0.0;
-                bool s84 = t35 && t35;
-                s46[i95 * 2 + i143] = s83;
-                s47[i95 * 2 + i143] = s84;
-            }
-        }
-        s50 = s55 + (s86 ? s87 : 0.0);
+        s54 = s57 + (s78 ? s79 : 0.0);
     }
-    y1[0] = s50;
-    for (ptrdiff_t i158 = 0; i158 < 2; ++i158) {
-        y2[i158] = s44[i158];
+    y1[0] = s54;
+    for (ptrdiff_t i149 = 0; i149 < 2; ++i149) {
+        y2[i149] = s52[i149];
     }
 
     return 0;

@@ -7,9 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 
 from symgrad.expr.node import Expr
 from symgrad.expr.walk import toposort
-from symgrad.lower.access import accesses_of
 from symgrad.lower.bounds import constant, plus
-from symgrad.lower.program import statements
 from symgrad.lower.scalar import INDEX, loads
 from symgrad.lower.statements import (
     Flush,
@@ -137,14 +135,7 @@ def space(p: View) -> Iterator[str]:
             yield f"{b.name}: {b.nbytes} bytes on the stack, {p.tuning.local_bytes} at most"
     if p.program.workspace_bytes < 0:
         return  # no place is chosen yet
-    tops = {id(s): k for k, s in enumerate(p.program.body)}
-    used: dict[int, set[int]] = {}
-    for top in p.program.body:
-        for s, _ in statements([top]):
-            for a in accesses_of(s):
-                used.setdefault(a.buffer, set()).add(tops[id(top)])
-        if isinstance(top, Loop) and top.team is not None:
-            used.setdefault(top.team.number, set()).add(tops[id(top)])
+    used = _in_use(p)
     placed = [b for b in p.program.buffers if b.role == "work" and b.number in used]
     for b in placed:
         if b.offset + b.nbytes > p.program.workspace_bytes:
@@ -152,5 +143,38 @@ def space(p: View) -> Iterator[str]:
     for a, b in itertools.combinations(sorted(placed, key=lambda b: b.offset), 2):
         if a.offset + a.nbytes > b.offset and a.nbytes and b.nbytes:
             one, two = used[a.number], used[b.number]
-            if min(one) <= max(two) and min(two) <= max(one):
+            if one[0] <= two[1] and two[0] <= one[1]:
                 yield f"{a.name} and {b.name} are in use together and share memory"
+
+
+def _in_use(p: View) -> dict[int, tuple[int, int]]:
+    """The first and last position at which each buffer is in use.
+
+    What stands in a loop is so in all of its rounds, unless only one body has all that touches it,
+    in which no round sees what another has left: the rule `init` says so. That of a loop with
+    rounds in any order never counts as such a body.
+    """
+    ends: dict[int, list[int]] = {}  # of statements with bodies
+    for position, around in enumerate(p.around):
+        for s, _ in around:
+            ends.setdefault(id(s), [position, position])[1] = position
+    found = {}
+    for number, places in p.of_buffer.items():
+        common = places[0].around
+        for q in places:
+            same = 0
+            while same < min(len(common), len(q.around)) and common[same] == q.around[same]:
+                same += 1
+            common = common[:same]
+        serial = [isinstance(s, Loop) and not s.serial for s, _ in common]
+        depth = serial.index(True) if True in serial else len(common)
+        spans = [
+            ends[id(q.around[depth][0])] if len(q.around) > depth else [q.position] * 2
+            for q in places
+        ]
+        found[number] = min(low for low, _ in spans), max(high for _, high in spans)
+    for top in p.program.body:
+        if isinstance(top, Loop) and top.team is not None and id(top) in ends:
+            low, high = ends[id(top)]
+            found[top.team.number] = low, high
+    return found

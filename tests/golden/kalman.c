@@ -4,11 +4,10 @@
  *   x0  double, input
  *   x1[2]  double, input
  *   x2[2][2]  double, input
- *   x3[200]  double, input
+ *   x3[9]  double, input
  *   y0[1]  double, output
  *   y1[1]  double, output
  *   y2[2]  double, output
- *   work  KALMAN_WORKSPACE doubles of scratch memory; contents do not matter
  * Arrays are row-major; outputs must not overlap anything else. Returns 0; 1 if an index
  * was outside its axis; 2 if a matrix was singular or not positive definite.
  */
@@ -47,7 +46,7 @@
 extern double log(double) __attribute__((simd("notinbranch")));
 #endif
 
-SG_API int kalman(double x0, const double *restrict x1, const double *restrict x2, const double *restrict x3, double *restrict y0, double *restrict y1, double *restrict y2, double *restrict work);
+SG_API int kalman(double x0, const double *restrict x1, const double *restrict x2, const double *restrict x3, double *restrict y0, double *restrict y1, double *restrict y2);
 SG_API int kalman_entry(const void *const *inputs, void *const *outputs, void *workspace);
 
 static const SG_ALIGNED double c0[4] = {
@@ -66,15 +65,15 @@ static const SG_ALIGNED double c3[4] = {
     1.0, 0.0, 0.1, 1.0
 };
 
-int kalman(double x0, const double *restrict x1, const double *restrict x2, const double *restrict x3, double *restrict y0, double *restrict y1, double *restrict y2, double *restrict work)
+int kalman(double x0, const double *restrict x1, const double *restrict x2, const double *restrict x3, double *restrict y0, double *restrict y1, double *restrict y2)
 {
     SG_ALIGNED double s8[4];
     SG_ALIGNED double s9[2];
     SG_ALIGNED double s10[4];
-    SG_ALIGNED double s12[200];
-    double *restrict const s13 = work + 0;
-    double *restrict const s14 = work + 400;
-    SG_ALIGNED double s15[200];
+    SG_ALIGNED double s12[9];
+    SG_ALIGNED double s13[18];
+    SG_ALIGNED double s14[18];
+    SG_ALIGNED double s15[9];
     SG_ALIGNED double s21[2];
     SG_ALIGNED double s24[2];
     SG_ALIGNED double s25[4];
@@ -144,7 +143,7 @@ int kalman(double x0, const double *restrict x1, const double *restrict x2, cons
         }
     }
     double s11 = 0.0;
-    for (ptrdiff_t i5 = 0; i5 < 200; ++i5) {
+    for (ptrdiff_t i5 = 0; i5 < 9; ++i5) {
         SG_SCALAR
         SG_SERIAL
         for (ptrdiff_t i11 = 0; i11 < 2; ++i11) {
@@ -215,7 +214,7 @@ int kalman(double x0, const double *restrict x1, const double *restrict x2, cons
         for (ptrdiff_t i39 = 0; i39 < 2; ++i39) {
             s32[i39] += (double)(c2[i40 * 2 + i39] != 0.0) * t6;
         }
-        s33 += s13[i40 + 398] * c1[i40];
+        s33 += s13[i40 + 16] * c1[i40];
         for (ptrdiff_t i52 = 0; i52 < 2; ++i52) {
             s38[i40] = s38[i40] || (false);
         }
@@ -240,11 +239,11 @@ int kalman(double x0, const double *restrict x1, const double *restrict x2, cons
             }
         }
         s43[i65] = s36[i65] ? t10 : 0.0;
-        s45 += s36[i65] ? (-0.0) * (s14[i65 + 398] / t9) : 0.0;
+        s45 += s36[i65] ? (-0.0) * (s14[i65 + 16] / t9) : 0.0;
     }
     const double t12 = (-0.5) / t9;
-    const double t13 = -(0.0 + 2.0 * s12[199] * t12);
-    const double t14 = (s44 ? s45 : 0.0) + ((-0.5) * s15[199] + t12);
+    const double t13 = -(0.0 + 2.0 * s12[8] * t12);
+    const double t14 = (s44 ? s45 : 0.0) + ((-0.5) * s15[8] + t12);
     for (ptrdiff_t i43 = 0; i43 < 2; ++i43) {
         const bool t15 = (double)(c1[i43] != 0.0) != 0.0;
         double s34 = 0.0 + (t15 ? c1[i43] * t13 : 0.0);
@@ -277,7 +276,7 @@ int kalman(double x0, const double *restrict x1, const double *restrict x2, cons
         }
     }
     double s54 = 0.0 + (s50 ? s51 : 0.0);
-    for (ptrdiff_t i91 = 0; i91 < 199; ++i91) {
+    for (ptrdiff_t i91 = 0; i91 < 8; ++i91) {
         SG_SERIAL
         for (ptrdiff_t i97 = 0; i97 < 2; ++i97) {
             s58[i97] = 0.0;
@@ -304,12 +303,12 @@ int kalman(double x0, const double *restrict x1, const double *restrict x2, cons
             s66[i92] = false;
             s67[i92] = 0.0;
             s55[i92] = s52[i92];
-            s60 += s55[i92] * s14[(198 - i91) * 2 + i92];
-            s61 += c1[i92] * s13[(198 - i91) * 2 + i92];
+            s60 += s55[i92] * s14[(7 - i91) * 2 + i92];
+            s61 += c1[i92] * s13[(7 - i91) * 2 + i92];
             for (ptrdiff_t i94 = 0; i94 < 2; ++i94) {
                 s56[i92 * 2 + i94] = s53[i92 * 2 + i94];
-                s67[i92] += s56[i92 * 2 + i94] * s13[(198 - i91) * 2 + i94];
-                s71[i94] += s56[i92 * 2 + i94] * s14[(198 - i91) * 2 + i92];
+                s67[i92] += s56[i92 * 2 + i94] * s13[(7 - i91) * 2 + i94];
+                s71[i94] += s56[i92 * 2 + i94] * s14[(7 - i91) * 2 + i92];
                 s78 = s78 || (c0[i92 * 2 + i94] != 0.0);
             }
             for (ptrdiff_t i96 = 0; i96 < 2; ++i96) {
@@ -325,17 +324,17 @@ int kalman(double x0, const double *restrict x1, const double *restrict x2, cons
         }
         const double t18 = 0.3 + s61;
         const double t19 = (-0.5) / t18;
-        const double t20 = -((s59 ? s60 : 0.0) + t19 * (2.0 * s12[(198 - i91)]));
+        const double t20 = -((s59 ? s60 : 0.0) + t19 * (2.0 * s12[(7 - i91)]));
         for (ptrdiff_t i101 = 0; i101 < 2; ++i101) {
             double s62 = s55[i101] + (((double)(c1[i101] != 0.0) != 0.0) ? c1[i101] * t20 : 0.0);
-            const double t21 = s55[i101] * s12[(198 - i91)] + (s66[i101] ? -s67[i101] : 0.0);
+            const double t21 = s55[i101] * s12[(7 - i91)] + (s66[i101] ? -s67[i101] : 0.0);
             s68[i101] = t21 / t18;
-            s72 += s14[(198 - i91) * 2 + i101] / t18 * t21;
+            s72 += s14[(7 - i91) * 2 + i101] / t18 * t21;
             for (ptrdiff_t i102 = 0; i102 < 2; ++i102) {
                 s63[i102] += s62 * c2[i101 * 2 + i102];
             }
         }
-        const double t22 = (s59 ? -s72 : 0.0) + (t19 + (-0.5) * s15[(198 - i91)]);
+        const double t22 = (s59 ? -s72 : 0.0) + (t19 + (-0.5) * s15[(7 - i91)]);
         for (ptrdiff_t i121 = 0; i121 < 2; ++i121) {
             bool s69 = false;
             for (ptrdiff_t i119 = 0; i119 < 2; ++i119) {
@@ -391,5 +390,6 @@ int kalman(double x0, const double *restrict x1, const double *restrict x2, cons
 /* The same function for tools: pointers to the inputs, the outputs and the workspace. */
 int kalman_entry(const void *const *inputs, void *const *outputs, void *workspace)
 {
-    return kalman(*(const double *)inputs[0], (const double *)inputs[1], (const double *)inputs[2], (const double *)inputs[3], (double *)outputs[0], (double *)outputs[1], (double *)outputs[2], (double *)workspace);
+    (void)workspace;
+    return kalman(*(const double *)inputs[0], (const double *)inputs[1], (const double *)inputs[2], (const double *)inputs[3], (double *)outputs[0], (double *)outputs[1], (double *)outputs[2]);
 }

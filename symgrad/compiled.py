@@ -110,7 +110,7 @@ class Compiled(_Caller):
         return Native(*found, graph.input_types, graph.output_types)
 
     def plan(
-        self, accepts: Sequence[int], *, takes_out: bool, hidden: Sequence[np.ndarray] = ()
+        self, accepts: Sequence[int], *, takes_out: bool, hidden: Sequence[Any] = ()
     ) -> tuple[Any, ...] | None:
         """What the fast call path needs to know, None if it cannot call this function.
 

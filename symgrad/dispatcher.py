@@ -26,6 +26,7 @@ from symgrad.signature import (
     argument_paths,
     is_array,
     leaf_key,
+    leaves_by_argument,
     lists_as_arrays,
     require_fixed,
     static_key,
@@ -85,6 +86,7 @@ class Dispatcher(_Caller):
         self.compiled: dict[tuple[State, Any], Compiled] = {}
         self.plans: dict[State, dict[Any, Any]] = {}  # of the fast path, for each state of captures
         self.changing = 0  # how often what is captured was another thing after the trace
+        self.guarded = False  # whether that compares what is captured
         self.armed: State | None = None  # what the fast path takes calls for
         self.fixed: list[Any] = []  # keys of versions for fixed values, oldest first
         self.same: dict[Any, Compiled] = {}  # by graph: not all that is captured makes a difference
@@ -120,20 +122,21 @@ class Dispatcher(_Caller):
         if tree in self.listed:
             args, kwargs = lists_as_arrays(args, kwargs)
             leaves, tree = flatten((args, kwargs))
-        holders = _holders(leaves)
-        state = self.captures.now(holders)
-        given = args, kwargs
-        if state.hidden:
-            args = (*args, state.hidden)
-            leaves, tree = flatten((args, kwargs))
         try:
             types = tree, tuple([leaf_key(leaf) for leaf in leaves])
             key = self._key(types, leaves)
         except NotFixed:
-            leaves, tree = flatten(given)
             for leaf, path in zip(leaves, argument_paths(self.f, tree), strict=True):
                 require_fixed(leaf, path)
             raise
+        holders = _holders(leaves)
+        state = self._state(holders)
+        given = args, kwargs
+        if state.hidden:
+            args = (*args, tuple(state.hidden.values()))
+            leaves, tree = flatten((args, kwargs))
+            types = tree, tuple([leaf_key(leaf) for leaf in leaves])
+            key = self._key(types, leaves)
         compiled = self.compiled.get((state, key))
         if compiled is None:
             with self.lock.held():
@@ -144,7 +147,7 @@ class Dispatcher(_Caller):
                         compiled = self._make(state, args, kwargs)
                     except Exception as error:
                         if state.hidden:
-                            self.captures.pass_nothing()
+                            self.captures.pass_less()
                             return self._slow(*given[0], **given[1])
                         if not isinstance(error, (TypeError, AttributeError)):
                             raise
@@ -158,6 +161,14 @@ class Dispatcher(_Caller):
         graph = compiled.graph
         fixed = {position for position, _, _ in graph.statics}
         return graph.finish(compiled.call_flat([x for k, x in enumerate(leaves) if k not in fixed]))
+
+    def _state(self, holders: Sequence[Any]) -> State:
+        """Of what is captured now; the fast path's own comparison is the quickest."""
+        armed = self.armed
+        if armed is not None and self.guarded and not holders and self._all_hold():
+            if self.armed is armed:  # no other thread has armed it with another state meanwhile
+                return armed
+        return self.captures.now(holders)
 
     def _with_arrays(self, error: Exception, tree: Any, args: Any, kwargs: Any) -> Any:
         """The call with arrays for lists of numbers, where a trace with lists has failed."""
@@ -189,16 +200,16 @@ class Dispatcher(_Caller):
         f = self._passing(state) if state.hidden else self.f
         graph = self.trace(f, args, kwargs, static).simplify()
         if state.hidden:
-            require_cheap(graph, state.hidden)
+            require_cheap(graph)
         return self._compile(graph)
 
     def _passing(self, state: State) -> Callable[..., Any]:
-        """`f` with its large captured arrays as a further argument."""
+        """`f` with what it captures and is passed as a further argument."""
 
         def f(*args: Any, **kwargs: Any) -> Any:
             *own, hidden = args
             before = [t.expr for t in hidden]
-            stand_ins = {id(a): t for a, t in zip(state.hidden, hidden, strict=True)}
+            stand_ins = dict(zip(state.hidden, hidden, strict=True))
             assert state.reach is not None
             result = Replaced(state.reach, stand_ins).of(self).f(*own, **kwargs)
             if any(t.expr is not e for t, e in zip(hidden, before, strict=True)):
@@ -301,14 +312,14 @@ class Dispatcher(_Caller):
         """Let the fast path take calls as long as `state` holds."""
         with self.lock.held():
             made = [
-                compiled.plan(accepts, takes_out=False, hidden=state.hidden)
+                compiled.plan(accepts, takes_out=False, hidden=tuple(state.hidden.values()))
                 for compiled, accepts in self.plans.get(state, {}).values()
             ]
             plans = tuple([plan for plan in made if plan is not None])
-            rows = state.native() if plans and dispatch.GUARDS else None
-            if rows is None:
-                rows, plans = (), ()
-            self._switch((rows, plans, state if plans else None))
+            rows = state.native() if dispatch.GUARDS else None
+            self.armed = None  # until guards and state are a pair again
+            self.guarded = rows is not None and hasattr(self, "_all_hold")
+            self._switch((rows, plans, state) if rows is not None else ((), (), None))
             self.armed = state
 
 
@@ -333,19 +344,26 @@ def _may_capture(value: Any) -> bool:
     return False
 
 
-def require_cheap(graph: Graph, hidden: Sequence[np.ndarray]) -> None:
+def require_cheap(graph: Graph) -> None:
     """Raise TraceError where constants would be better: what depends on the passed arrays alone
-    costs more than comparing them, or one of them has turned out to decide about the structure."""
-    passed = set(graph.args[len(graph.args) - len(hidden) :])
-    if len(passed) < len(hidden) or any(type(v) is np.ndarray for _, v, _ in graph.statics):
-        raise TraceError("a captured array decides about the structure")
+    costs more than comparing them, or one of them has turned out to decide about the structure.
+
+    They are the last positional argument.
+    """
+    count = graph.in_tree.nodes[1].arity
+    places = dict(leaves_by_argument(graph.in_tree))[count - 1]
+    fixed = {position for position, _, _ in graph.statics}
+    if fixed.intersection(places):
+        raise TraceError("a captured value decides about the structure")
+    given = [k for k in range(graph.in_tree.num_leaves) if k not in fixed]
+    passed = {n for k, n in zip(given, graph.args, strict=True) if k in places and n.shape}
     work = 0
     alone: dict[Expr, bool] = {}
     for node in graph.nodes:
         alone[node] = node in passed if node.op is ARG else all([alone[a] for a in node.args])
         if alone[node] and node.args and node.op.kind is not Kind.LINEAR:
             work += node.size * node.op.cost if node.op.kind is Kind.ELEMENTWISE else 10**9
-    if work > 2 * sum(a.size for a in hidden):
+    if work > 2 * sum(node.size for node in passed):
         raise TraceError("what a function makes of captured arrays is better computed once")
 
 

@@ -24,17 +24,19 @@ from typing import Any
 
 import numpy as np
 
-from symgrad.errors import DtypeError, ShapeError
+from symgrad.errors import DtypeError, ShapeError, UnsupportedError
 from symgrad.expr.node import FLOATS, Expr, bind, const, iota
 from symgrad.ops.linear import broadcast_to, concat, reshape, slice_
+from symgrad.ops.sorting import argsort
 from symgrad.trace import SUPPORTED, Tracer, as_expr, give, wrap
 from symgrad.trace.registry import dtype_name
+from symgrad.trace.search_api import search
 from symgrad.trace.state import fail
 
 __all__ = [
-    "PRNGKey", "bernoulli", "bits", "categorical", "cauchy", "exponential", "fold_in", "gumbel",
-    "key", "laplace", "logistic", "multivariate_normal", "normal", "permutation", "rademacher",
-    "randint", "split", "truncated_normal", "uniform",
+    "PRNGKey", "bernoulli", "bits", "categorical", "cauchy", "choice", "exponential", "fold_in",
+    "gumbel", "key", "laplace", "logistic", "multivariate_normal", "normal", "permutation",
+    "rademacher", "randint", "split", "truncated_normal", "uniform",
 ]  # fmt: skip
 
 _WORD = 2**32
@@ -345,19 +347,49 @@ def permutation(key: Any, x: Any, axis: int = 0) -> Any:
         if not -rows.ndim <= axis < rows.ndim:
             raise fail(ShapeError, f"{what}: axis {axis} of an array of shape {rows.shape}")
         n = rows.shape[axis]
-    order = _ranks(_bits(_key(what, key), (n,)))
+    order = argsort(_bits(_key(what, key), (n,)), 0)
     if rows is None:
         return give(order, key)
-    return give(SUPPORTED["take"](wrap(rows), wrap(order), axis % rows.ndim).expr, key, x)
+    return give(_taken(rows, order, axis), key, x)
 
 
-def _ranks(numbers: Expr) -> Expr:
-    """How many elements stand before each one when they are sorted: n² comparisons."""
-    n = numbers.size
-    down, across = reshape(numbers, (n, 1)), reshape(numbers, (1, n))
-    down, across = broadcast_to(down, (n, n)), broadcast_to(across, (n, n))
-    place = reshape(iota(n), (n, 1)), reshape(iota(n), (1, n))
-    earlier = bind("less", *(broadcast_to(p, (n, n)) for p in place[::-1]))
-    tie = bind("logical_and", bind("equal", across, down), earlier)
-    before = bind("logical_or", bind("less", across, down), tie)
-    return bind("sum", bind("convert", before, attrs=("int64",)), attrs=((1,),))
+def _taken(rows: Expr, order: Expr, axis: int) -> Expr:
+    taken: Expr = SUPPORTED["take"](wrap(rows), wrap(order), axis % rows.ndim).expr
+    return taken
+
+
+def choice(
+    key: Any, a: Any, shape: Any = (), replace: bool = True, p: Any = None, axis: int = 0
+) -> Any:
+    """Elements of `a` along `axis`, or of 0 … a - 1, with probabilities `p`; jax.random's."""
+    what = "random.choice"
+    whole = isinstance(a, (int, np.integer)) and not isinstance(a, bool)
+    rows = None if whole else as_expr(a)
+    if rows is not None and not -rows.ndim <= operator.index(axis) < rows.ndim:
+        raise fail(ShapeError, f"{what}: axis {axis} of an array of shape {rows.shape}")
+    n = int(a) if rows is None else rows.shape[axis]
+    sizes = _shape(what, shape)
+    if not n or not replace and math.prod(sizes) > n:
+        raise fail(ShapeError, f"{what}: {math.prod(sizes)} of {n} elements")
+    index = _chosen(what, key, n, sizes, replace, p)
+    if rows is None:
+        return give(index, key, p)
+    return give(_taken(rows, index, axis), key, a, p)
+
+
+def _chosen(what: str, key: Any, n: int, sizes: tuple[int, ...], replace: bool, p: Any) -> Expr:
+    if not replace:
+        if p is not None:
+            raise fail(UnsupportedError, f"{what}: p with replace=False is not supported")
+        order = argsort(_bits(_key(what, key), (n,)), 0)
+        return reshape(slice_(order, (0,), (math.prod(sizes),), (1,)), sizes)
+    if p is None:
+        return as_expr(randint(key, sizes, 0, n))
+    chances = as_expr(p)
+    chances = chances if chances.dtype in FLOATS else bind("convert", chances, attrs=("float64",))
+    if chances.shape != (n,):
+        raise fail(ShapeError, f"{what}: probabilities of shape {chances.shape} for {n} elements")
+    sums = bind("cumsum", chances, attrs=(0, False))
+    last = reshape(slice_(sums, (n - 1,), (1,), (1,)), ())
+    places = broadcast_to(last, sizes) * (1 - _between(what, key, sizes, chances.dtype))
+    return search(sums, places, False)

@@ -174,13 +174,13 @@ class Static:
         """Of the leaves of these arguments among those of (args, kwargs)."""
         found: set[int] = set()
         if self.numbers or self.names:
-            for which, leaves in _leaves_by_argument(tree):
+            for which, leaves in leaves_by_argument(tree):
                 if which in self.numbers or which in self.names:
                     found.update(leaves)
         return frozenset(found)
 
 
-def _leaves_by_argument(tree: TreeDef) -> list[tuple[int | str, range]]:
+def leaves_by_argument(tree: TreeDef) -> list[tuple[int | str, range]]:
     """For each argument, by position or name, the numbers of its leaves."""
     nodes, at, first = tree.nodes, 2, 0
     found: list[tuple[int | str, range]] = []

@@ -8,6 +8,7 @@ import collections
 import dataclasses
 import functools
 import gc
+import math
 import pickle
 import sys
 import threading
@@ -564,15 +565,15 @@ def test_what_a_function_keeps_for_later_is_computed_once(by_numpy, no_trace):
 
 def test_many_different_values_mean_a_warning_and_not_more_memory(by_numpy, monkeypatch):
     monkeypatch.setattr(dispatcher, "_MAX_STATES", 20)
-    g = sg.jit(helper)
+    g = sg.jit(lambda w: np.sum(w**2) * other)
     for k in range(dispatcher._MANY_STATES):
-        globals()["lam"] = float(k)
+        globals()["other"] = k
         g(W)
-    globals()["lam"] = -1.0
-    with pytest.warns(SymgradWarning, match="lam, which it captures, has changed"):
+    globals()["other"] = -1
+    with pytest.warns(SymgradWarning, match="other, which it captures, has changed"):
         assert g(W) == -np.sum(W**2)
     for k in range(100, 140):
-        globals()["lam"] = float(k)
+        globals()["other"] = k
         assert g(W) == k * np.sum(W**2)
     assert len(g.compiled) <= 20 and len(g.plans) <= 20 and len(g.same) <= 20
 
@@ -828,3 +829,105 @@ def test_large_arrays_die_with_their_functions():
     make()
     gc.collect()
     assert alive[0]() is None
+
+
+# ---- floats that change are passed ---------------------------------------------------------------
+
+
+def test_a_number_that_has_changed_needs_no_further_compilation(no_trace):
+    rate = 0.5
+
+    def inner(w):
+        return rate * np.sum(w**3)
+
+    made = {
+        "global": (sg.grad(helper), lambda v: globals().update(lam=v), lambda v: 2 * v * W),
+        "below a derivative": (sg.jit(lambda w: sg.grad(helper)(w)),
+                               lambda v: globals().update(lam=v), lambda v: 2 * v * W),
+    }  # fmt: skip
+
+    def set_rate(v):
+        nonlocal rate
+        rate = v
+
+    made["cell"] = sg.grad(inner), set_rate, lambda v: 3 * v * W**2
+    for value in (0.5, 0.25):
+        for g, change, expected in made.values():
+            change(value)
+            np.testing.assert_allclose(g(W), expected(value), rtol=1e-15)
+    no_trace()
+    for value in (0.125, 7.0, 0.5, -0.0, np.inf, 0.25):
+        for g, change, expected in made.values():
+            change(value)
+            for _ in range(2):
+                np.testing.assert_array_equal(g(W), expected(value))
+
+
+def test_a_number_that_changes_its_kind_or_decides(by_numpy):
+    g = sg.jit(helper)
+    for value in (1.5, 2.5, 3, 4.5, np.float64(2.0), np.float32(2.0), np.ones(()), True, 0.5):
+        globals()["lam"] = value
+        got = g(W.astype(np.float32))
+        expected = helper(W.astype(np.float32))
+        assert got == pytest.approx(float(expected), rel=1e-6)
+    h = sg.jit(lambda w: np.sum(w[: int(lam)]))
+    for value in (1.0, 2.0, 3.0, 1.5):
+        globals()["lam"] = value
+        assert h(W) == np.sum(W[: int(value)])
+    looks = [
+        lambda w: np.sum(w) * len(f"{lam:.3f}"),
+        lambda w: np.sum(w) * len(str(lam)),
+        lambda w: np.sum(w) * {1.0: 3.0}.get(lam, 7.0),
+        lambda w: np.sum(w) * (2.0 if lam in {1.0, 333.0} else 5.0),
+        lambda w: np.sum(w) * (2.0 if type(lam) is float else 5.0),
+        lambda w: np.sum(w) * (2.0 if isinstance(lam, float) else 5.0),
+        lambda w: np.sum(w) * (2.0 if lam == 1.0 else 5.0),
+        lambda w: np.sum(w) * {1.0: 3.0, 22.0: 1.0, 333.0: 2.0}[lam],
+        lambda w: np.sum(w) * [1.0, 22.0, 333.0].index(lam),
+        lambda w: np.sum(w) * math.floor(lam / 10),
+        lambda w: np.sum(w) * (lam and 2.0),
+        lambda w: np.sum(w) * lam.is_integer() * lam.as_integer_ratio()[0],
+    ]
+    for f in looks:
+        g = sg.jit(f)
+        for value in (1.0, 22.0, 333.0, 1.0):
+            globals()["lam"] = value
+            assert g(W) == pytest.approx(f(W), rel=1e-15)
+
+
+def test_numbers_keep_their_dtypes_meaning(by_numpy):
+    """A captured Python float stays weak, whether it is a constant or passed."""
+    small = W.astype(np.float32)
+    g = sg.jit(lambda w: lam * w)
+    for value in (0.5, 0.25, 0.125):
+        globals()["lam"] = value
+        assert g(small).dtype == np.float32
+
+
+def test_a_number_under_two_names(by_numpy):
+    """One object in two places: each place is its own."""
+    a = b = 0.5
+
+    def f(w):
+        return a * np.sum(w) + 10 * b * np.sum(w**2)
+
+    g = sg.jit(f)
+    for value in (0.5, 0.25, 0.75):
+        a = value
+        assert g(W) == pytest.approx(f(W), rel=1e-14)
+    for value in (0.25, 0.75):
+        b = value
+        assert g(W) == pytest.approx(f(W), rel=1e-14)
+
+
+def test_static_arguments_beside_what_is_passed(by_numpy):
+    def f(w, n):
+        return lam * np.sum((rows @ w)[:n])
+
+    g = sg.jit(f)
+    for value in (0.5, 0.25, 0.125):
+        globals()["lam"] = value
+        for n in (2, 3):
+            assert g(W, n) == pytest.approx(f(W, n), rel=1e-12)
+            assert g(W, n=n) == pytest.approx(f(W, n), rel=1e-12)
+    assert len(g.captures.now().hidden) == 2

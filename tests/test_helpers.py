@@ -31,7 +31,8 @@ FLOAT_HELPERS = {
     "sg_rel_entr": 2, "sg_jn_root": 2,
     "sg_logit": 1,
     "sg_betaln": 2, "sg_polygamma_step": 3, "sg_ndtri": 1, "sg_erfinv": 1, "sg_erfcinv": 1,
-    "sg_erfcx": 1, "sg_log_ndtr": 1, "sg_scaled_ierfc": 2,
+    "sg_erfcx": 1, "sg_log_ndtr": 1, "sg_scaled_ierfc": 2, "sg_gammainc": 2,
+    "sg_gammaincc": 2, "sg_betainc": 3, "sg_stdtr": 2,
 }  # fmt: skip
 INT_HELPERS = ("sg_ipow", "sg_imod", "sg_ifloor_divide")
 WORD_HELPERS = {"sg_threefry": 3, "sg_fold_words": 1, "sg_random_below": 3}  # of int64 alone

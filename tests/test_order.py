@@ -152,6 +152,24 @@ def test_equal_elements() -> None:
     np.testing.assert_array_equal(half, [0.5, 0, 0, 0.5])
 
 
+def test_methods_that_sort_in_place() -> None:
+    """All names and views of the array see it; an argument of the caller is refused or followed."""
+
+    def f(x: Any) -> Any:
+        y = x * 1.0
+        alias, view = y, y[:2]
+        y.sort()
+        z = x * 2.0
+        z.partition(1)
+        return alias, view * 10, np.sort(z[:2]), z[2:].min()
+
+    x = np.array([3.0, 1.0, 2.0, 0.5])
+    for got, wanted in zip(traced(f, x), f(x), strict=True):
+        np.testing.assert_array_equal(got, wanted)
+    rows = traced(sg.jacobian(lambda x: f(x)[0]), x)
+    np.testing.assert_array_equal(rows, np.eye(4)[[3, 1, 2, 0]])
+
+
 def test_an_order_is_not_differentiated() -> None:
     def f(x: Any) -> Any:
         return np.sum(np.argsort(x) * x)

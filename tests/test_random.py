@@ -85,6 +85,10 @@ def test_the_numbers_of_jax(seed: int) -> None:
     same(random.categorical(key, logits, shape=(20, 2)),
          jax.random.categorical(theirs, logits, shape=(20, 2)))  # fmt: skip
     same(random.categorical(key, logits, 0), jax.random.categorical(theirs, logits, 0))
+    rows, chances = np.arange(12.0).reshape(4, 3), np.array([0.1, 0.0, 0.5, 0.4])
+    for args in ((7, (5,)), (rows, (2, 3)), (rows, (5,), True, chances), (4, (3,), True, chances)):
+        same(random.choice(key, *args), jax.random.choice(theirs, *args))
+    same(random.choice(key, rows, (5,), axis=1), jax.random.choice(theirs, rows, (5,), axis=1))
     for name in ("normal", "exponential", "gumbel", "laplace", "logistic", "cauchy"):
         ours, wanted = (getattr(m, name)(k, (200,)) for m, k in ((random, key),
                                                                  (jax.random, theirs)))  # fmt: skip
@@ -129,6 +133,7 @@ def test_integers_and_permutations_are_fair() -> None:
     mixed = random.permutation(random.key(5), rows, 1)
     assert sorted(map(tuple, mixed.T)) == sorted(map(tuple, rows.T))
     assert sorted(random.permutation(random.key(5), 200)) == list(range(200))
+    assert len(set(random.choice(random.key(5), 9, (7,), replace=False))) == 7
 
 
 def _numbers(key: Any, seed: Any, x: Any) -> Any:
@@ -140,6 +145,7 @@ def _numbers(key: Any, seed: Any, x: Any) -> Any:
         random.fold_in(a, seed), random.permutation(a, 12), random.bernoulli(a, x, (30,)),
         random.rademacher(a, (6,)), random.uniform(a, (4,), float, x, 2 * x),
         random.permutation(b, np.arange(4.0)) * x, random.categorical(c, np.log([0.2, 0.8])),
+        random.choice(a, 50, (6,), replace=False), random.choice(b, np.arange(5.0), (8,)),
     )  # fmt: skip
 
 
@@ -219,6 +225,8 @@ def test_one_key_for_each_point() -> None:
         (lambda k: random.randint(k, (3,), 0, 5, float), DtypeError, "int64 or int32"),
         (lambda k: random.normal(k, (k[0],)), ConcretizationError, "integer"),
         (lambda k: random.categorical(k, np.zeros(3), 1), ShapeError, "axis 1"),
+        (lambda k: random.choice(k, 3, (4,), replace=False), ShapeError, "4 of 3 elements"),
+        (lambda k: random.choice(k, 3, (), True, [0.5, 0.5]), ShapeError, "for 3 elements"),
         (lambda k: random.multivariate_normal(k, np.zeros(2), np.eye(3)), ShapeError, "covariance"),
     ],
 )

@@ -22,7 +22,8 @@ EDGES = [0.0, -0.0, 1.0, -1.0, 0.5, -0.5, 5e-324, -5e-324, 1e-300, 1e300, -1e300
 # SymPy's text is a formula for readers; at these the function is not the formula
 _NOT_ANALYTIC = {"rint", "cbrt", "polygamma", "polygamma_step", "digamma", "gammaln", "isnan",
                  "isinf", "isfinite", "stop_gradient", "mod", "fmod", "copysign",
-                 "floor_divide", "jn_root", "scaled_ierfc"}  # fmt: skip
+                 "floor_divide", "jn_root", "scaled_ierfc", "gammainc", "gammaincc", "betainc",
+                 "stdtr"}  # fmt: skip
 
 
 def _domain(op, count, dtype, rng):

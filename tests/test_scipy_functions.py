@@ -131,6 +131,52 @@ def test_ends_of_ufuncs() -> None:
         compare(getattr(sp, name), A, axis=1)
 
 
+INCOMPLETE = {
+    "gammainc": lambda a, x: mp.gammainc(a, 0, x, regularized=True),
+    "gammaincc": lambda a, x: mp.gammainc(a, x, mp.inf, regularized=True),
+    "chdtr": lambda v, x: mp.gammainc(v / 2, 0, x / 2, regularized=True),
+    "chdtrc": lambda v, x: mp.gammainc(v / 2, x / 2, mp.inf, regularized=True),
+    "betainc": lambda a, b, x: mp.betainc(a, b, 0, x, regularized=True),
+    "stdtr": lambda v, t: (
+        mp.betainc(v / 2, mp.mpf(1) / 2, 0, v / (v + t * t), regularized=True) / 2
+        if t < 0 else 1 - mp.betainc(v / 2, mp.mpf(1) / 2, 0, v / (v + t * t), regularized=True) / 2
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", INCOMPLETE)
+def test_incomplete_functions(name: str) -> None:
+    """Values against mpmath, in NumPy and in C; derivatives by the last argument."""
+    f, exact = getattr(sp, name), INCOMPLETE[name]
+    shapes = [(0.3,), (1.0,), (2.5,), (11.0,), (240.0,)]
+    variables = np.array([1e-3, 0.4, 1.7, 9.0, 30.0, 260.0])
+    if name == "betainc":
+        shapes = [(0.5, 0.5), (2.0, 3.5), (30.0, 4.0), (150.0, 220.0)]
+        variables = np.array([1e-3, 0.2, 0.45, 0.5, 0.9, 0.999])
+    if name == "stdtr":
+        variables = np.concatenate([-variables, [0.0], variables])
+
+    def both(x: Any) -> Any:
+        return [f(*s, x) for s in shapes]
+
+    wanted = [[float(exact(*map(mp.mpf, s), mp.mpf(float(v)))) for v in variables] for s in shapes]
+    for got in (traced(both, variables), sg.jit(both)(variables)):
+        np.testing.assert_allclose(got, wanted, rtol=3e-12, atol=1e-300)
+    for s in shapes[1:3]:
+        for v in variables[1:4]:
+            slope = float(mp.diff(lambda x, s=s: exact(*map(mp.mpf, s), x), mp.mpf(float(v))))
+            got = traced(sg.grad(lambda x, s=s: f(*s, x)), v)
+            np.testing.assert_allclose(got, slope, rtol=1e-11)
+    ends = np.array([-1.0, 0.0, 1.0, np.inf, np.nan])
+    with np.errstate(all="ignore"):
+        for s in (*shapes, tuple(-1.0 for _ in shapes[0])):
+            np.testing.assert_allclose(
+                traced(lambda x, s=s: f(*s, x), ends), f(*s, ends), rtol=1e-12
+            )
+    with pytest.raises(UnsupportedError, match="of a traced shape"):
+        sg.trace(lambda a: f(*[a for _ in shapes[0]], 0.3), sg.f64)
+
+
 # ---- linear algebra ------------------------------------------------------------------------------
 
 

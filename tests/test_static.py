@@ -88,7 +88,7 @@ USES = {
 }  # fmt: skip
 
 
-CHOOSES = {"an index of a list"}  # of which one version can take them all
+CHOOSES = {"an index of a list", "an order"}  # of which one version can take them all
 
 
 @pytest.mark.parametrize("use", USES)

@@ -482,8 +482,8 @@ def test_unknown_function_lists_near_names() -> None:
         UnsupportedError, match=r"test_trace.py:\d+: np.linalg.svd is not supported"
     ):
         traced(lambda x: np.linalg.svd(x), A)
-    with pytest.raises(UnsupportedError, match="nanmean|nansum"):
-        traced(lambda x: np.nanstd(x), A)
+    with pytest.raises(UnsupportedError, match="nanmean|median"):
+        traced(lambda x: np.nanmedian(x), A)
     with pytest.raises(UnsupportedError, match="option casting"):
         traced(lambda x: np.concatenate([x, x], casting="no"), A)
     compare(lambda x: np.sum(x, out=np.zeros(5), axis=0), A)

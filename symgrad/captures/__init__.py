@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from symgrad.captures.code import Seen
-from symgrad.captures.lift import is_large, lifted, reach_of
+from symgrad.captures.lift import Place, lift_of, reach_of
 from symgrad.captures.walk import State, state_of
 
 __all__ = ["Captures", "State"]
@@ -18,12 +18,15 @@ class Captures:
     roots : the function, or what leads to it
     keep : whether states may be kept between calls; they keep all captured objects alive
 
-    passes, which is to be set, says whether large arrays may be passed at each call (`lift`).
+    passes, which is to be set, says whether large arrays and floats may be passed (`lift`).
     """
 
     def __init__(self, roots: Sequence[Any], keep: bool = True) -> None:
         self.roots, self.keep = tuple(roots), keep
         self.passes = False
+        self._passes_floats = True
+        self._floats: dict[Place, float] = {}  # the first value seen at each place
+        self._varying: set[Place] = set()
         self._seen = Seen()
         self._states: dict[tuple[int, ...], State] = {}
 
@@ -34,25 +37,28 @@ class Captures:
         if known is not None and known.holds():
             return known
         state = state_of((*self.roots, *others), self._seen)
-        if self.passes and not others and any(map(is_large, state.alive)):
+        if self.passes and not others:
             state = self._passing(state)
         if self.keep:
             self._states[which] = state
         return state
 
     def _passing(self, state: State) -> State:
-        """The state with large arrays passed, where that can be."""
-        root = next((v for v in self.roots if callable(v)), None)
-        reach = reach_of(root)
-        which = lifted(reach, state.met)
-        if which:
-            state = state_of(self.roots, self._seen, which)
+        """The state with large arrays and changing floats passed, where that can be."""
+        reach = reach_of(next((v for v in self.roots if callable(v)), None))
+        for place, value in reach.floats.items():
+            before = self._floats.setdefault(place, value)
+            if before is not value and repr(before) != repr(value):
+                self._varying.add(place)
+        lift = lift_of(reach, state.met, self._varying if self._passes_floats else set())
+        if lift:
+            state = state_of(self.roots, self._seen, lift)
             state.reach = reach
         return state
 
-    def pass_nothing(self) -> None:
-        """From now on large arrays are compared as well."""
-        self.passes = False
+    def pass_less(self) -> None:
+        """From now on floats are constants; if they are, large arrays are compared as well."""
+        self.passes, self._passes_floats = self._passes_floats, False
         self._states.clear()
 
     def still(self, state: State, others: Sequence[Any] = ()) -> bool:

@@ -24,6 +24,10 @@ _WHOLE = frozenset({"vars", "__dict__", "dir", "asdict", "astuple", "fields", "r
 _WORD = re.compile(r"[^\W\d]\w*")
 _GLOBAL = frozenset({"LOAD_GLOBAL", "LOAD_NAME"})
 _ASSIGN = frozenset({"STORE_GLOBAL", "DELETE_GLOBAL", "STORE_DEREF", "DELETE_DEREF"})
+_LOOK = frozenset({"FORMAT_VALUE", "FORMAT_SIMPLE", "FORMAT_WITH_SPEC", "CONTAINS_OP"})
+_BY_LOOK = frozenset({"str", "repr", "format", "print", "hash", "type", "id", "get", "setdefault",
+                      "pop", "set", "frozenset", "__class__", "isinstance", "warn", "debug",
+                      "info"})  # fmt: skip
 _SET = frozenset({"STORE_ATTR", "STORE_GLOBAL", "STORE_NAME", "LOAD_CONST"})  # not read
 _INSTALLED = f"{os.sep}site-packages{os.sep}"
 _PLACES = tuple(
@@ -40,6 +44,7 @@ class Names:
     read : globals; `attributes` of anything; `modules` that it imports itself
     whole : it can read all attributes of an object, whatever they are called
     assigns : it assigns to globals or to variables of the functions around it, or may do so by text
+    looks : it may learn of a value otherwise than by computing with it: its text, class or hash
     """
 
     read: frozenset[str] = frozenset()
@@ -47,6 +52,7 @@ class Names:
     modules: frozenset[str] = frozenset()
     whole: bool = False
     assigns: bool = False
+    looks: bool = False
 
 
 @dataclass
@@ -84,13 +90,14 @@ def _read(code: types.CodeType) -> Names:
     other: set[str] = set()
     modules: set[str] = set()
     texts: list[str] = []
-    assigns = False
+    assigns = looks = False
     stack = [code]
     while stack:
         inner = stack.pop()
         for step in dis.get_instructions(inner):
             if step.opname in _ASSIGN:
                 assigns |= step.opname[-5:] != "DEREF" or step.argval in inner.co_freevars
+            looks |= step.opname in _LOOK
             if step.opname in _GLOBAL:
                 read.add(step.argval)
             elif step.opname == "IMPORT_NAME":
@@ -110,9 +117,9 @@ def _read(code: types.CodeType) -> Names:
         other |= words
     if used & _BY_STRING:
         other |= {word for text in texts for word in text.split(".") if word.isidentifier()}
-    return Names(
-        frozenset(read), frozenset(other), frozenset(modules), bool(used & _WHOLE), assigns
-    )
+    looks |= bool(used & _BY_LOOK) or any("%s" in text or "%r" in text for text in texts)
+    return Names(frozenset(read), frozenset(other), frozenset(modules), bool(used & _WHOLE),
+                 assigns, looks)  # fmt: skip
 
 
 def _texts(constant: object) -> Iterable[str]:

@@ -22,10 +22,17 @@ def is_constant(module: types.ModuleType) -> bool:
     return is_library(file)
 
 
+def module_of(cls: type) -> str:
+    """The name of the module of a class, "" where it is no text."""
+    name = cls.__module__
+    return name if isinstance(name, str) else ""
+
+
 def file_of(cls: type) -> str:
-    module = sys.modules.get(cls.__module__)
-    if module is None or cls.__module__ in ("builtins", "__main__"):
-        return "<frozen>" if cls.__module__ == "builtins" else ""
+    name = module_of(cls)
+    module = sys.modules.get(name)
+    if module is None or name in ("builtins", "__main__"):
+        return "<frozen>" if name == "builtins" else ""
     return getattr(module, "__file__", None) or "<frozen>"
 
 

@@ -1,9 +1,10 @@
-"""Large captured arrays as arguments that the user does not see.
+"""Large captured arrays, and numbers that change, as arguments that the user does not see.
 
 To compare an array with a copy at each call means to read it twice, which for a large one may take
 longer than the function. Where a function reaches such an array by its own globals and closures
 alone, the trace is given a function in which an argument stands for it, and calls pass the array
-that is there: its content may be anything. Everything else about what is captured stays as it is.
+that is there: its content may be anything. So with floats that have changed between two calls: a
+further value then needs no compilation. Everything else about what is captured stays as it is.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ import numpy as np
 from symgrad.captures.code import is_library, names_of
 from symgrad.captures.rows import ABSENT
 
+Place = tuple[int, str]  # a dict of globals and a name in it, or a cell and ""
+
 LARGE = 1 << 15  # bytes; below, the comparison takes less than a microsecond
 
 
@@ -26,12 +29,13 @@ LARGE = 1 << 15  # bytes; below, the comparison takes less than a microsecond
 class Reach:
     """The functions that lead to large arrays, and how often all of these are met on the way.
 
-    possible : whether clones of the functions can stand for them; not so where one of them assigns
-        to globals or cells, or reads its globals as a dict
+    possible : whether clones of the functions can stand for them, and traced values for what they
+        read; not so where one assigns to globals or cells, or looks at the text or class of a value
     """
 
     functions: dict[int, types.FunctionType] = field(default_factory=dict)
     arrays: dict[int, np.ndarray] = field(default_factory=dict)
+    floats: dict[Place, float] = field(default_factory=dict)
     met: Counter[int] = field(default_factory=Counter)
     possible: bool = True
 
@@ -61,37 +65,62 @@ def reach_of(root: Any) -> Reach:
             reach.met[id(value)] += 1
             if id(value) not in reach.functions and not is_library(value.__code__.co_filename):
                 reach.functions[id(value)] = value
-                reach.possible &= not names_of(value.__code__).assigns
-                stack.extend(_read(value))
+                names = names_of(value.__code__)
+                reach.possible &= not (names.assigns or names.looks)
+                for place, content in _read(value):
+                    if type(content) is float:
+                        reach.floats[place] = content
+                    stack.append(content)
         elif value is root and hasattr(type(value), "__symgrad_captures__"):
             root = next((v for v in value.__symgrad_captures__() if callable(v)), None)
             stack.append(root)
     return reach
 
 
-def lifted(reach: Reach, met: Counter[int]) -> frozenset[int]:
-    """The ids of those arrays that can be passed. `met` has how often everything is met by any way;
-    what is reached by another way than that of `reach` would be seen as it is."""
+@dataclass(frozen=True)
+class Lift:
+    """What is passed: arrays, by id, and floats, by place; and the functions that see it so."""
+
+    arrays: frozenset[int] = frozenset()
+    floats: frozenset[Place] = frozenset()
+    functions: frozenset[int] = frozenset()
+
+    def __bool__(self) -> bool:
+        return bool(self.arrays or self.floats)
+
+
+def lift_of(reach: Reach, met: Counter[int], varying: set[Place]) -> Lift:
+    """What can be passed of large arrays and of the floats at the places `varying`.
+
+    met : how often everything is met, by any way: where it is more often than by that of `reach`,
+        somebody sees it as it is
+    """
     if not reach.possible or any(met[k] != reach.met[k] for k in reach.functions):
-        return frozenset()
-    return frozenset(k for k in reach.arrays if met[k] == reach.met[k])
+        return Lift()
+    arrays = frozenset(k for k in reach.arrays if met[k] == reach.met[k])
+    return Lift(arrays, frozenset(varying & reach.floats.keys()), frozenset(reach.functions))
 
 
-def _read(f: types.FunctionType) -> list[Any]:
+def _read(f: types.FunctionType) -> list[tuple[Place, Any]]:
     """What a function reads of its cells and its globals."""
-    found = []
+    found: list[tuple[Place, Any]] = []
     for cell in f.__closure__ or ():
         try:
-            found.append(cell.cell_contents)
+            found.append(((id(cell), ""), cell.cell_contents))
         except ValueError:
             pass
-    return found + [f.__globals__.get(name, ABSENT) for name in names_of(f.__code__).read]
+    names = f.__globals__
+    read = names_of(f.__code__).read
+    return found + [((id(names), name), names.get(name, ABSENT)) for name in read]
 
 
 class Replaced:
-    """Clones of the functions of a `Reach`, which see other values in place of some arrays."""
+    """Clones of the functions of a `Reach`, which see other values in place of some.
 
-    def __init__(self, reach: Reach, values: Mapping[int, Any]) -> None:
+    values : by the id of an array, or by the place of a float
+    """
+
+    def __init__(self, reach: Reach, values: Mapping[Any, Any]) -> None:
         self.reach, self.values = reach, values
         self.made: dict[int, types.FunctionType] = {}
         self.globals: dict[int, dict[str, Any]] = {}
@@ -119,10 +148,12 @@ class Replaced:
         self.made[id(f)] = new
         for cell, old in zip(cells, f.__closure__ or (), strict=True):
             try:
-                cell.cell_contents = self.of(old.cell_contents)
+                content = old.cell_contents
+                cell.cell_contents = self.values.get((id(old), ""), self.of(content))
             except ValueError:  # not filled yet
                 pass
         for name in names_of(f.__code__).read:
             if name in names:
-                names[name] = self.of(f.__globals__[name])
+                place = id(f.__globals__), name
+                names[name] = self.values.get(place, self.of(f.__globals__[name]))
         return new

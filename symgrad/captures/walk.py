@@ -27,10 +27,11 @@ from symgrad.captures.layout import (
     file_of,
     is_constant,
     members,
+    module_of,
     slot,
     slot_offset,
 )
-from symgrad.captures.lift import Reach
+from symgrad.captures.lift import Lift, Place, Reach
 from symgrad.captures.rows import (
     ABSENT,
     CELL,
@@ -56,6 +57,8 @@ _WRAPPERS = (
     functools.cached_property,
     functools.partialmethod,
 )
+NOTHING = Lift()
+_PASSED = type("Passed", (), {"__module__": "symgrad.captures"})()  # stands for a float
 _ITERATOR = "__next__"
 
 
@@ -69,7 +72,7 @@ class State:
 
     __slots__ = ("_hash", "alive", "hidden", "key", "met", "names", "reach", "rows", "unseen")
 
-    hidden: tuple[np.ndarray, ...]  # arrays that are passed at each call
+    hidden: dict[Any, Any]  # what is passed at each call: arrays by id, floats by place
     met: Counter[int]  # how often everything was met, by id
     reach: Reach | None  # of those arrays
 
@@ -78,7 +81,7 @@ class State:
         self.key, self.rows, self.alive = key, rows, alive
         self.names, self.unseen = names, unseen
         self._hash = hash(key)
-        self.hidden, self.reach, self.met = (), None, Counter()
+        self.hidden, self.reach, self.met = {}, None, Counter()
 
     def __hash__(self) -> int:
         return self._hash
@@ -103,9 +106,9 @@ class State:
         return "something that it captures"
 
 
-def state_of(roots: Sequence[Any], seen: Seen, lift: frozenset[int] = frozenset()) -> State:
+def state_of(roots: Sequence[Any], seen: Seen, lift: Lift = NOTHING) -> State:
     """What `roots` capture now. `seen` has the attributes that their code names, as far as known;
-    what is found anew is added. `lift` has the ids of arrays that are passed."""
+    what is found anew is added. `lift` says what is passed."""
     while True:
         before = seen.size()
         walk = _Walk(seen, lift)
@@ -117,10 +120,10 @@ def state_of(roots: Sequence[Any], seen: Seen, lift: frozenset[int] = frozenset(
 class _Walk:
     """One walk. Visits everything once, in an order that depends on the captured values alone."""
 
-    def __init__(self, seen: Seen, lift: frozenset[int]) -> None:
+    def __init__(self, seen: Seen, lift: Lift) -> None:
         self.seen, self.lift = seen, lift
         self.met: Counter[int] = Counter()
-        self.hidden: list[np.ndarray] = []
+        self.hidden: dict[Any, Any] = {}
         self.key: list[Any] = []
         self.names: list[str] = []
         self.rows: list[Row] = []
@@ -132,7 +135,7 @@ class _Walk:
 
     def state(self) -> State:
         state = State(tuple(self.key), self.rows, self.alive, self.names, self.unseen)
-        state.hidden, state.met = tuple(self.hidden), self.met
+        state.hidden, state.met = self.hidden, self.met
         return state
 
     def note(self, name: str, *key: Any) -> None:
@@ -169,7 +172,7 @@ class _Walk:
             self.note(name, "transformed", cls)
             self.push((name, v) for v in given(value))
             return
-        if cls.__module__.startswith("symgrad."):
+        if module_of(cls).startswith("symgrad."):
             self.opaque(name, value, "")
             return
         for kinds, method in _VISITS:
@@ -206,25 +209,33 @@ class _Walk:
             content = _content(cell)
             if not library or isinstance(content, _CALLABLE):
                 self.cell(cell, content)
-                below.append((free, content))
+                below.append((free, self.passed(f, (id(cell), ""), free, content)))
         if not library:
             below.append((f"the defaults of {code.co_name}", f.__defaults__))
             if f.__kwdefaults__ is not None:
                 below.append((f"the defaults of {code.co_name}", f.__kwdefaults__))
             names = names_of(code)
             self.seen.add(names)
-            below.extend(self.globals(f.__globals__, names))
+            below.extend(self.globals(f, names))
             below.extend(self.attributes(name or code.co_name, f, f.__dict__, None))
         self.push(below)
 
     def cell(self, cell: types.CellType, content: Any) -> None:
         self.rows.append(Slots(cell, CELL, (content,), lambda: (_content(cell),)))
 
-    def globals(self, names: dict[str, Any], wanted: Names) -> list[tuple[str, Any]]:
+    def passed(self, f: Any, place: Place, name: str, value: Any) -> Any:
+        """`value`, or a mark that it is passed."""
+        if place in self.lift.floats and id(f) in self.lift.functions and type(value) is float:
+            self.hidden[place] = value
+            return _PASSED
+        return value
+
+    def globals(self, f: types.FunctionType, wanted: Names) -> list[tuple[str, Any]]:
         found = []
+        names = f.__globals__
         for name in sorted(wanted.read):
             value = self.item(names, name)
-            found.append((name, value))
+            found.append((name, self.passed(f, (id(names), name), name, value)))
         for name in sorted(wanted.modules):
             module = self.item(sys.modules, name)
             if module is not ABSENT and not is_constant(module):
@@ -341,9 +352,9 @@ class _Walk:
             self.note(name, type(value), value.shape)
             self.push((name, v) for v in elements)
             return
-        if id(value) in self.lift:
+        if id(value) in self.lift.arrays:
             self.rows.append(Layout(value))
-            self.hidden.append(value)
+            self.hidden[id(value)] = value
             self.note(name, "passed", value.dtype, value.shape)
             return
         row = Content(value)
@@ -401,7 +412,7 @@ class _Walk:
             names = None
         slots = members(cls)
         if names is None and not slots:
-            known = library or cls.__module__.partition(".")[0] in sys.stdlib_module_names
+            known = library or module_of(cls).partition(".")[0] in sys.stdlib_module_names
             why = "an iterator" if hasattr(cls, _ITERATOR) else "" if known else "not of Python"
             self.opaque(name, value, why)
             if not library:

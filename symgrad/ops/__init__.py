@@ -8,6 +8,7 @@ from symgrad.ops import (
     control,
     einsum,
     elementwise,
+    incomplete,
     linalg,
     linear,
     normal,
@@ -20,6 +21,6 @@ from symgrad.ops import (
 OWN = frozenset(OPS.values())
 
 __all__ = [
-    "OWN", "control", "einsum", "elementwise", "linalg", "linear", "normal", "reduce", "scan",
+    "OWN", "control", "einsum", "elementwise", "incomplete", "linalg", "linear", "normal", "reduce", "scan",
     "sorting", "threefry",
 ]  # fmt: skip

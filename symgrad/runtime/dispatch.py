@@ -260,7 +260,7 @@ def plan(
     data: Sequence[np.ndarray],
     workspace_bytes: int,
     takes_out: bool,
-    hidden: Sequence[np.ndarray],
+    hidden: Sequence[Any],
     statics: Sequence[tuple[int, Any]],
     nodes: int,
     keep: Any,
@@ -274,7 +274,7 @@ def plan(
     inputs, outputs : ArrayType of each leaf
     accepts : for each input, which values may stand for a scalar (ACCEPT_…)
     data : captured arrays, passed after the inputs
-    hidden : arrays that are passed at each call behind the inputs, as a tuple
+    hidden : arrays and floats that are passed at each call behind the inputs, as a tuple
     statics : arguments that are compiled in: the number of the leaf, and the value
     nodes : size of the graph, by which short calls are told from long ones
     keep : whatever has to live as long as the plan

@@ -15,13 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from symgrad.errors import ShapeError, UnsupportedError
+from symgrad.errors import UnsupportedError
 from symgrad.expr.node import bind
 from symgrad.trace import ufuncs
 from symgrad.trace.handle import as_expr
 from symgrad.trace.known import is_traced
 from symgrad.trace.registry import to
-from symgrad.trace.scipy_api import give, solve_triangular
+from symgrad.trace.scipy_api import give
 from symgrad.trace.state import fail
 from symgrad.trace.tracer import wrap
 
@@ -49,6 +49,20 @@ def op(name: str) -> Formula:
 erf, erfc, gammaln, betaln = op("erf"), op("erfc"), op("gammaln"), op("betaln")
 xlogy, xlog1py, log_ndtr, ndtri = op("xlogy"), op("xlog1py"), op("log_ndtr"), op("ndtri")
 erfinv, sigmoid, softplus, logit = op("erfinv"), op("sigmoid"), op("softplus"), op("logit")
+
+
+def with_shapes(name: str) -> Formula:
+    """A row of shapes, which must be known, and of a variable."""
+
+    def apply(*args: Any) -> Any:
+        exprs = ufuncs.together(name, [to(as_expr(a), "float64") for a in args])
+        return give(ufuncs.FORMULAS[name](*exprs), *args)
+
+    return apply
+
+
+gammainc, gammaincc = with_shapes("gammainc"), with_shapes("gammaincc")
+betainc, stdtr = with_shapes("betainc"), with_shapes("stdtr")
 
 
 def ndtr(x: Any) -> Any:
@@ -122,7 +136,7 @@ def _at_end(y: Any, low: Any, high: Any) -> Any:
 
 # ---- the formulas ----------------------------------------------------------------------------
 
-_HALF_LOG_TAU = 0.5 * math.log(2 * math.pi)
+HALF_LOG_TAU = 0.5 * math.log(2 * math.pi)
 _positive = (0.0, inf)
 
 
@@ -144,7 +158,7 @@ def _cauchy_quantile(q: Any) -> Any:
 
 def _t_density(y: Any, df: Any) -> Any:
     inside = -0.5 * np.log(df) - betaln(0.5, 0.5 * df) - 0.5 * (df + 1) * np.log1p(y * y / df)
-    return where(df == inf, -0.5 * y * y - _HALF_LOG_TAU, inside)
+    return where(df == inf, -0.5 * y * y - HALF_LOG_TAU, inside)
 
 
 def _f_density(y: Any, m: Any, n: Any) -> Any:
@@ -166,7 +180,7 @@ def _symmetric(**more: Formula) -> dict[str, Formula]:
 
 FAMILIES: dict[str, Family] = {
     "norm": Family(
-        lambda y: -0.5 * y * y - _HALF_LOG_TAU,
+        lambda y: -0.5 * y * y - HALF_LOG_TAU,
         more=_symmetric(cdf=ndtr, logcdf=log_ndtr, ppf=ndtri),
     ),
     "expon": Family(
@@ -217,7 +231,7 @@ FAMILIES: dict[str, Family] = {
     ),
     "lognorm": Family(
         lambda y, s: np.where(
-            y == 0, -inf, -0.5 * (np.log(y) / s) ** 2 - np.log(s * y) - _HALF_LOG_TAU
+            y == 0, -inf, -0.5 * (np.log(y) / s) ** 2 - np.log(s * y) - HALF_LOG_TAU
         ),
         _positive, more=dict(
             cdf=lambda y, s: ndtr(np.log(y) / s), logcdf=lambda y, s: log_ndtr(np.log(y) / s),
@@ -254,21 +268,35 @@ FAMILIES: dict[str, Family] = {
             isf=lambda q, b: q ** (-1 / b),
         ),
     ),
-    "gamma": Family(lambda y, a: xlogy(a - 1, y) - y - gammaln(a), _positive),
+    "gamma": Family(
+        lambda y, a: xlogy(a - 1, y) - y - gammaln(a), _positive,
+        more=dict(cdf=lambda y, a: gammainc(a, y), sf=lambda y, a: gammaincc(a, y)),
+    ),
     "chi2": Family(
         lambda y, df: xlogy(0.5 * df - 1, y) - 0.5 * y - gammaln(0.5 * df) - 0.5 * df * math.log(2),
-        _positive,
+        _positive, more=dict(
+            cdf=lambda y, df: gammainc(0.5 * df, 0.5 * y),
+            sf=lambda y, df: gammaincc(0.5 * df, 0.5 * y),
+        ),
     ),
     "invgamma": Family(
         lambda y, a: np.where(y == 0, -inf, -(a + 1) * np.log(y) - gammaln(a) - 1 / y), _positive,
+        more=dict(cdf=lambda y, a: gammaincc(a, 1 / y), sf=lambda y, a: gammainc(a, 1 / y)),
     ),
     "beta": Family(
-        lambda y, a, b: xlog1py(b - 1, -y) + xlogy(a - 1, y) - betaln(a, b), (0.0, 1.0),
+        lambda y, a, b: xlog1py(b - 1, -y) + xlogy(a - 1, y) - betaln(a, b), (0.0, 1.0), more=dict(
+            cdf=lambda y, a, b: betainc(a, b, y), sf=lambda y, a, b: betainc(b, a, 1 - y),
+        ),
     ),
-    "t": Family(_t_density),
-    "f": Family(_f_density, _positive),
+    "t": Family(_t_density, more=_symmetric(cdf=lambda y, df: stdtr(df, y))),
+    "f": Family(
+        _f_density, _positive, more=dict(
+            cdf=lambda y, m, n: betainc(0.5 * m, 0.5 * n, m / (m + n / y)),
+            sf=lambda y, m, n: betainc(0.5 * n, 0.5 * m, n / (n + m * y)),
+        ),
+    ),
     "truncnorm": Family(
-        lambda y, a, b: -0.5 * y * y - _HALF_LOG_TAU - _log_mass(a, b),
+        lambda y, a, b: -0.5 * y * y - HALF_LOG_TAU - _log_mass(a, b),
         (lambda a, b: a, lambda a, b: b), lambda a, b: a < b, dict(
             logcdf=lambda y, a, b: _log_mass(a, y) - _log_mass(a, b),
             logsf=lambda y, a, b: _log_mass(y, b) - _log_mass(a, b),
@@ -288,10 +316,14 @@ def _chance(*shapes: Any) -> Any:
 DISCRETE: dict[str, Family] = {
     "poisson": Family(
         lambda k, mu: xlogy(k, mu) - gammaln(k + 1) - mu, _positive, lambda mu: mu >= 0,
+        dict(cdf=lambda k, mu: gammaincc(k + 1, mu), sf=lambda k, mu: gammainc(k + 1, mu)),
     ),
     "binom": Family(
         lambda k, n, p: -np.log1p(n) - betaln(n - k + 1, k + 1) + xlogy(k, p) + xlog1py(n - k, -p),
-        (0.0, lambda n, p: n), lambda n, p: _and((n >= 0) & (n == np.floor(n)), _chance(p)),
+        (0.0, lambda n, p: n), lambda n, p: _and((n >= 0) & (n == np.floor(n)), _chance(p)), dict(
+            cdf=lambda k, n, p: betainc(n - k, k + 1, 1 - p),
+            sf=lambda k, n, p: betainc(k + 1, n - k, p),
+        ),
     ),
     "bernoulli": Family(lambda k, p: xlogy(k, p) + xlog1py(1 - k, -p), (0.0, 1.0), _chance),
     "geom": Family(
@@ -302,7 +334,9 @@ DISCRETE: dict[str, Family] = {
     ),
     "nbinom": Family(
         lambda k, n, p: xlog1py(k, -p) + n * np.log(p) - np.log(k + n) - betaln(n, k + 1),
-        _positive, lambda n, p: _and(n > 0, (p > 0) & (p <= 1)),
+        _positive, lambda n, p: _and(n > 0, (p > 0) & (p <= 1)), dict(
+            cdf=lambda k, n, p: betainc(n, k + 1, p), sf=lambda k, n, p: betainc(k + 1, n, 1 - p),
+        ),
     ),
 }  # fmt: skip
 
@@ -326,8 +360,7 @@ def _formula(family: Family, name: str, label: str) -> Formula:
         return functools.partial(_log_of, more[name[3:]], contrary)
     raise fail(
         UnsupportedError,
-        f"{label}.{name} is not supported while tracing: it needs a function (an incomplete gamma "
-        "or beta function) that is missing",
+        f"{label}.{name} is not supported while tracing: it has no closed form here",
     )
 
 
@@ -423,13 +456,15 @@ def discrete(dist: Any, name: str, k: Any, args: Any, kwargs: Any) -> Any:
         )
     formula = _formula(family, name, label)
     shapes, loc, _ = _arguments(dist, args, kwargs)
-    k = where(family.allowed(shapes), number(k) - loc, nan)
+    allowed, k = family.allowed(shapes), number(k) - loc
     low, high = family.ends(shapes)
     if name in ("cdf", "sf", "logcdf", "logsf"):
         k = np.floor(k)
-        return _beyond(name, formula(k, *shapes), k + 1, low, high + 1)
+        value = _beyond(name, formula(k, *shapes), k + 1, low, high + 1)
+        return where(allowed, value, nan)
     outside = (k != np.floor(k)) & (k == k) | _outside(k, low, high)
-    return where(outside, -inf if name in _LOGARITHMS else 0.0, formula(k, *shapes))
+    value = where(outside, -inf if name in _LOGARITHMS else 0.0, formula(k, *shapes))
+    return where(allowed, value, nan)
 
 
 def method(kind: Formula, name: str) -> Formula:
@@ -451,82 +486,6 @@ def frozen(name: str) -> Formula:
     return call
 
 
-def zscore(a: Any, axis: Any = 0, ddof: int = 0, nan_policy: str = "propagate") -> Any:
-    """Differences from the mean in standard deviations."""
-    x = number(a)
-    if nan_policy != "propagate":
-        raise fail(UnsupportedError, f"scipy.stats.zscore: nan_policy={nan_policy!r} is not traced")
-    return (x - np.mean(x, axis=axis, keepdims=True)) / np.std(
-        x, axis=axis, ddof=ddof, keepdims=True
-    )
-
-
-# ---- the multivariate normal distribution ----------------------------------------------------
-
-
-@dataclass(frozen=True)
-class MultivariateNormal:
-    """scipy.stats.multivariate_normal(mean, cov) of traced parameters; cov positive definite."""
-
-    mean: Any = None
-    cov: Any = 1
-
-    def logpdf(self, x: Any) -> Any:
-        return multivariate_logpdf(None, x, self.mean, self.cov)
-
-    def pdf(self, x: Any) -> Any:
-        return np.exp(self.logpdf(x))
-
-
-def multivariate_normal(
-    self: Any, mean: Any = None, cov: Any = 1, allow_singular: bool = False, seed: Any = None
-) -> MultivariateNormal:
-    """A frozen distribution; a singular covariance is an error when it is computed with."""
-    return MultivariateNormal(mean, cov)
-
-
-def multivariate_logpdf(
-    self: Any, x: Any, mean: Any = None, cov: Any = 1, allow_singular: bool = False
-) -> Any:
-    """-½ (x - mean)ᵀ cov⁻¹ (x - mean) - ½ log det(2π cov), by the Cholesky factor of `cov`."""
-    label = "scipy.stats.multivariate_normal"
-    if allow_singular:
-        raise fail(UnsupportedError, f"{label}: allow_singular=True is not supported")
-    x, cov = number(x), number(cov)
-    mean = number(0.0 if mean is None else mean)
-    if cov.ndim == 2:
-        n = cov.shape[0]
-    else:
-        n = max(mean.size, cov.size if cov.ndim else 1)
-        cov = cov * np.eye(n)
-    if cov.shape != (n, n) or mean.ndim and mean.shape != (n,):
-        raise fail(ShapeError, f"{label}: a mean of shape {mean.shape}, a covariance {cov.shape}")
-    if n == 1 and (x.ndim == 0 or x.shape[-1] != 1):
-        x = x[..., None] if x.ndim else x
-    elif x.ndim == 0 or x.shape[-1] != n:
-        raise fail(ShapeError, f"{label}: points of shape {x.shape} in {n} dimensions")
-    rest = np.reshape(x - mean, (-1, n))
-    factor = np.linalg.cholesky(cov)
-    white = solve_triangular(factor, np.transpose(rest), lower=True)
-    distance = np.sum(white * white, axis=0)
-    value = -0.5 * distance - np.sum(np.log(np.diagonal(factor))) - n * _HALF_LOG_TAU
-    # As SciPy, which drops axes of size one.
-    return np.reshape(value, tuple([k for k in x.shape[:-1] if k != 1]))
-
-
-def multivariate_pdf(self: Any, *args: Any, **kwargs: Any) -> Any:
-    """The exponential of `multivariate_logpdf`."""
-    return np.exp(multivariate_logpdf(self, *args, **kwargs))
-
-
-def _frozen_logpdf(self: Any, x: Any) -> Any:
-    return multivariate_logpdf(None, x, self.mean, self.cov)
-
-
-def _frozen_pdf(self: Any, x: Any) -> Any:
-    return np.exp(_frozen_logpdf(self, x))
-
-
 _BOTH = ("cdf", "sf", "logcdf", "logsf")
 _CONTINUOUS = ("pdf", "logpdf", *_BOTH, "ppf", "isf")
 _OF_BOTH = "scipy.stats._distn_infrastructure."
@@ -536,10 +495,4 @@ NAMES: dict[str, Formula] = {
     **{f"{_OF_BOTH}rv_frozen.{n}": frozen(n) for n in (*_BOTH, "ppf", "isf")},
     **{f"{_OF_BOTH}rv_continuous_frozen.{n}": frozen(n) for n in ("pdf", "logpdf")},
     **{f"{_OF_BOTH}rv_discrete_frozen.{n}": frozen(n) for n in ("pmf", "logpmf")},
-    "scipy.stats.zscore": zscore,
-    "scipy.stats._multivariate.multivariate_normal_frozen.logpdf": _frozen_logpdf,
-    "scipy.stats._multivariate.multivariate_normal_frozen.pdf": _frozen_pdf,
-    "scipy.stats._multivariate.multivariate_normal_gen.__call__": multivariate_normal,
-    "scipy.stats._multivariate.multivariate_normal_gen.logpdf": multivariate_logpdf,
-    "scipy.stats._multivariate.multivariate_normal_gen.pdf": multivariate_pdf,
 }

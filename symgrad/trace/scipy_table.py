@@ -21,6 +21,7 @@ from symgrad.trace import (
     scipy_api,
     scipy_interpolate_api,
     scipy_linalg_api,
+    scipy_multivariate_api,
     scipy_sparse_api,
     scipy_stats_api,
 )
@@ -29,6 +30,7 @@ NAMES: dict[str, Callable[..., Any]] = {
     **scipy_api.NAMES,
     **scipy_linalg_api.NAMES,
     **scipy_stats_api.NAMES,
+    **scipy_multivariate_api.NAMES,
     **scipy_interpolate_api.NAMES,
     **scipy_sparse_api.NAMES,
 }

@@ -16,6 +16,7 @@ from symgrad.trace import indexing
 from symgrad.trace.known import is_traced
 from symgrad.trace.registry import as_expr, as_float, axes_of, implements, keep, one_axis, to
 from symgrad.trace.state import fail
+from symgrad.trace.tracer import ArrayTracer, wrap_all
 
 _KINDS = (None, "quicksort", "mergesort", "heapsort", "stable")
 
@@ -89,6 +90,21 @@ def _within(kth: Any, n: int, what: str) -> None:
     for place in np.atleast_1d(np.asarray(kth)):
         if not -n <= operator.index(place) < n:
             raise fail(ShapeError, f"np.{what}: kth={place} is out of bounds for {n} elements")
+
+
+def _sort_in_place(
+    self: ArrayTracer, axis: Any = -1, kind: Any = None, order: Any = None, **options: Any
+) -> None:
+    self.assign(wrap_all(sort(self, axis, kind, order, **options)).expr, "x.sort()")
+
+
+def _partition_in_place(self: ArrayTracer, kth: Any, axis: Any = -1, kind: Any = None) -> None:
+    self.assign(wrap_all(partition(self, kth, axis)).expr, "x.partition()")
+
+
+# Methods of arrays, which change them, unlike the functions of these names.
+ArrayTracer.sort = _sort_in_place  # type: ignore[attr-defined]
+ArrayTracer.partition = _partition_in_place  # type: ignore[attr-defined]
 
 
 # ---- quantiles -------------------------------------------------------------------------------

@@ -252,7 +252,8 @@ def _variadic(name: str) -> Callable[..., Any]:
 for _name in (
     "sum", "mean", "max", "min", "prod", "var", "std", "any", "all", "argmax", "argmin", "ptp",
     "cumsum", "cumprod", "clip", "round", "trace", "diagonal", "swapaxes", "squeeze", "ravel",
-    "take", "repeat", "dot", "copy", "astype", "flatten", "nonzero", "sort", "argsort",
+    "take", "repeat", "dot", "copy", "astype", "flatten", "nonzero", "argsort",
+    "argpartition", "searchsorted",
 ):  # fmt: skip
     setattr(Tracer, _name, _method(_name))
 for _name in dir(np.ndarray):  # the others are refused by name

@@ -16,7 +16,18 @@ from typing import Any
 import numpy as np
 
 from symgrad.errors import DtypeError, ShapeError, UnsupportedError
-from symgrad.expr.node import ARRAY, CONST, DTYPES, FLOATS, Expr, array, bind, const, const_value
+from symgrad.expr.node import (
+    ARG,
+    ARRAY,
+    CONST,
+    DTYPES,
+    FLOATS,
+    Expr,
+    array,
+    bind,
+    const,
+    const_value,
+)
 from symgrad.expr.op import UFUNCS
 from symgrad.ops import einsum, elementwise, linalg, linear, reduce, scan  # noqa: F401  (the rows)
 from symgrad.ops.linear import broadcast_to
@@ -359,6 +370,34 @@ def _at_zero(log: Expr, result: Expr) -> Expr:
     return _where(bind("isinf", log), log, result)
 
 
+def _with_shapes(row: str) -> Callable[..., Expr]:
+    """A function of shapes, by which it has no derivative here, and of a variable."""
+
+    def apply(*args: Expr) -> Expr:
+        for shape in args[:-1]:
+            if not _is_known(shape):
+                raise fail(
+                    UnsupportedError,
+                    f"scipy.special.{row} of a traced shape is not supported, since its derivative "
+                    "by the shape is not; give the shape as a plain number, or hold it constant",
+                )
+        return bind(row, *args)
+
+    return apply
+
+
+def _is_known(x: Expr) -> bool:
+    """Whether no argument is below."""
+    stack, seen = [x], {x}
+    while stack:
+        node = stack.pop()
+        if node.op is ARG:
+            return False
+        stack += [a for a in node.args if a not in seen]
+        seen.update(node.args)
+    return True
+
+
 FORMULAS: dict[str, Callable[..., Any]] = {
     "positive": lambda x: x,
     "conjugate": lambda x: x,
@@ -378,6 +417,9 @@ FORMULAS: dict[str, Callable[..., Any]] = {
     "log_expit": lambda x: -bind("softplus", -x),
     "entr": _entr,
     "kl_div": lambda x, y: bind("rel_entr", x, y) - x + y,
+    **{row: _with_shapes(row) for row in ("gammainc", "gammaincc", "betainc", "stdtr")},
+    "chdtr": lambda df, x: _with_shapes("gammainc")(0.5 * df, 0.5 * x),
+    "chdtrc": lambda df, x: _with_shapes("gammaincc")(0.5 * df, 0.5 * x),
     "huber": _huber,
     "pseudo_huber": _pseudo_huber,
     "exprel": _exprel,

@@ -190,10 +190,13 @@ static int take_inputs(const plan *p, object *const *args, frame *f)
         k++;
     }
     for (at = 0; at < p->hidden; at++, k++) {
-        if (!fits(&p->input[k], p->source[at], CONTIGUOUS | ALIGNED)) {
+        if (fits(&p->input[k], p->source[at], CONTIGUOUS | ALIGNED)) {
+            f->pointer[k] = ((const array *)p->source[at])->data;
+        } else if (p->input[k].ndim == 0 && take_number(&p->input[k], p->source[at], &f->number[k])) {
+            f->pointer[k] = &f->number[k];
+        } else {
             return 0;
         }
-        f->pointer[k] = ((const array *)p->source[at])->data;
         f->held[k] = p->source[at];
     }
     for (k = 0; k < p->data; k++) {

@@ -6,6 +6,7 @@ Every class is also a standard type, so that ``except ValueError`` keeps working
     ├── TraceError
     │   ├── ConcretizationError(TypeError)   a traced value was asked for a number
     │   ├── UnsupportedError(TypeError)      NumPy function or Python construct that is not traced
+    │   ├── BranchError(TypeError)           sides of a branch that differ in structure
     │   └── MutationError(ValueError)        in-place change whose effect cannot be followed
     ├── ShapeError(ValueError)
     ├── DtypeError(TypeError)
@@ -61,6 +62,10 @@ class ConcretizationError(TraceError, TypeError):
 
 class UnsupportedError(TraceError, TypeError):
     """A NumPy function or an option of one that symgrad does not trace."""
+
+
+class BranchError(TraceError, TypeError):
+    """The sides of a branch on a traced value leave what cannot be one value."""
 
 
 class MutationError(TraceError, ValueError):

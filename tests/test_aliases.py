@@ -885,7 +885,8 @@ REFUSED = [
 BY_SOURCE = [
     read_by_numpy, items_read_by_numpy, default_read_by_numpy, read_in_helper, searched_by_numpy,
     finite_by_numpy, copied_by_numpy, view_read_by_numpy, written_by_numpy, view_written_by_numpy,
-    updated_by_numpy, index_by_numpy, listed_by_numpy, set_item, fill, other_out, sum_into,
+    updated_by_numpy, index_by_numpy, listed_by_numpy, compared_by_numpy, set_item, fill,
+    other_out, sum_into,
 ]  # fmt: skip
 
 

@@ -5,9 +5,11 @@ is the same computation by hand, written with the values as they are at the mome
 """
 
 import collections
+import contextvars
 import dataclasses
 import functools
 import gc
+import importlib
 import math
 import pickle
 import sys
@@ -931,3 +933,58 @@ def test_static_arguments_beside_what_is_passed(by_numpy):
             assert g(W, n) == pytest.approx(f(W, n), rel=1e-12)
             assert g(W, n=n) == pytest.approx(f(W, n), rel=1e-12)
     assert len(g.captures.now().hidden) == 2
+
+
+# ---- libraries -----------------------------------------------------------------------------------
+
+
+def test_a_function_of_an_installed_package_sees_its_own_package(tmp_path, monkeypatch, by_numpy):
+    """And not what other packages hold."""
+    for name in ("mine_for_a_test", "other_for_a_test"):
+        folder = tmp_path / "site-packages" / name
+        folder.mkdir(parents=True)
+        (folder / "__init__.py").write_text("")
+        (folder / "settings.py").write_text("k = 2.0\n")
+    (tmp_path / "site-packages" / "mine_for_a_test" / "losses.py").write_text(
+        "from mine_for_a_test import settings\n"
+        "from other_for_a_test import settings as other\n"
+        "def loss(w): return settings.k * other.k * (w[0] + w[1])\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path / "site-packages")
+    losses = importlib.import_module("mine_for_a_test.losses")
+    g = sg.jit(losses.loss)
+    assert g(W) == g(W) == -4.0
+    losses.other.k = 5.0
+    assert g(W) == -4.0
+    losses.settings.k = 3.0
+    assert g(W) == -15.0
+
+
+def test_context_variables(by_numpy):
+    variable = contextvars.ContextVar("variable", default=2.0)
+    g = sg.jit(lambda w: variable.get() * np.sum(w))
+    assert g(W) == g(W) == -1.0
+    variable.set(4.0)
+    assert g(W) == -2.0
+    assert contextvars.Context().run(g, W) == -1.0
+
+
+def test_a_weak_reference_is_not_followed(by_numpy):
+    m = Model()
+    reference = weakref.ref(m)
+    with pytest.warns(SymgradWarning, match="captures reference .*not followed"):
+        sg.jit(lambda w: np.sum(w) * reference().k)(W)
+
+
+def test_old_values_are_not_kept(by_numpy):
+    """Versions for other values stay, the values themselves do not."""
+    alive = []
+    g = sg.jit(lambda w: np.sum(data * w))
+
+    for k in range(4):
+        data = np.full(3, float(k))
+        alive.append(weakref.ref(data))
+        assert g(W) == k * np.sum(W)
+    gc.collect()
+    assert [a() is None for a in alive] == [True, True, True, False]
+    assert len(g.compiled) == 4

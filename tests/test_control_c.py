@@ -552,7 +552,8 @@ def test_gradients_of_loops():
     with jax.enable_x64(True):
         for name, f, (consts, carry), reverse in [
             ("kalman", kalman, (3, 3), False), ("garch", garch, (3, 2), False),
-            ("solves", solves, (1, 1), False), ("reverse", decay, (1, 1), True), ("swapped vectors", swapped, (0, 3), False),
+            ("solves", solves, (1, 1), False), ("reverse", decay, (1, 1), True),
+            ("swapped vectors", swapped, (0, 3), False),
         ]:  # fmt: skip
             case = cases[name]
 

@@ -495,6 +495,18 @@ def np_recurrence(start: Any, a: Any, xs: Any) -> list[Any]:
 B1 = ((), "bool")
 FALSE = const(False, "bool")
 EXAMPLES += [
+    Example("condition-known: selection", [(3,), (3,)],
+            lambda x, y: select(spread(bind("any", pad(const(True, "bool", (2,)), V, (0,), (1,)),
+                                            attrs=((0,),)), V), x, y),
+            lambda x, y: x),
+    Example("condition-known: condition", [B1],
+            lambda x: bind("logical_and", x, bind("any", spread(FALSE, V), attrs=((0,),))),
+            lambda x: False),
+    Example("loop-equal: an operand and the same permuted", [(2, 2), (2,)],
+            lambda a, s: looped(lambda a, b, s: [sin(einsum((a, s), ("ij", "j"), "i"))
+                                                 + einsum((b, s), ("ij", "j"), "i")],
+                                ([a, permute(a, (1, 0))], [s], []), 3)[0],
+            lambda a, s: np_both_ways(a, s)),
     Example("connective-constant: and", [B1], lambda x: bind("logical_and", FALSE, x),
             lambda x: False),
     Example("connective-constant: or", [B1], lambda x: bind("logical_or", FALSE, x), lambda x: x),
@@ -579,6 +591,12 @@ EXAMPLES += [
                                of=[x]),
             lambda p, x: np.where(p, x, -x)),
 ]  # fmt: skip
+
+
+def np_both_ways(a: Any, s: Any) -> Any:
+    for _ in range(3):
+        s = np.sin(a @ s) + a.T @ s
+    return s
 
 
 def np_sines(s: Any, xs: Any) -> Any:

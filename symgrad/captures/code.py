@@ -19,8 +19,9 @@ from symgrad.errors import is_internal
 
 _BY_TEXT = frozenset({"eval", "exec", "globals", "locals", "compile", "import_module"})
 _BY_STRING = frozenset({"getattr", "hasattr", "setattr", "attrgetter", "methodcaller"})
-_WHOLE = frozenset({"vars", "__dict__", "dir", "asdict", "astuple", "fields", "replace", "copy",
-                    "deepcopy", "__getattribute__", "__getstate__", "__reduce__"})  # fmt: skip
+_WHOLE = frozenset({"vars", "__dict__", "dir", "asdict", "astuple", "fields", "deepcopy",
+                    "__getattribute__", "__getstate__", "__reduce__"})  # fmt: skip
+_WHOLE_AS_GLOBAL = frozenset({"copy", "replace", "dataclasses"})  # arrays have a copy as well
 _WORD = re.compile(r"[^\W\d]\w*")
 _GLOBAL = frozenset({"LOAD_GLOBAL", "LOAD_NAME"})
 _ASSIGN = frozenset({"STORE_GLOBAL", "DELETE_GLOBAL", "STORE_DEREF", "DELETE_DEREF"})
@@ -57,10 +58,19 @@ class Names:
 
 @dataclass
 class Seen:
-    """The attributes that all code found so far may read; it only grows."""
+    """The attributes that all code found so far may read; it only grows.
+
+    own : the folders of installed packages to which the functions belong that are asked about; what
+        is in them is not a library
+    """
 
     attributes: set[str] = field(default_factory=set)
     whole: bool = False
+    own: set[str] = field(default_factory=set)
+
+    def is_library(self, filename: str) -> bool:
+        """Whether a file counts as constant."""
+        return is_library(filename) and not filename.startswith(tuple(self.own))
 
     def add(self, names: Names) -> None:
         """Those of further code."""
@@ -118,8 +128,8 @@ def _read(code: types.CodeType) -> Names:
     if used & _BY_STRING:
         other |= {word for text in texts for word in text.split(".") if word.isidentifier()}
     looks |= bool(used & _BY_LOOK) or any("%s" in text or "%r" in text for text in texts)
-    return Names(frozenset(read), frozenset(other), frozenset(modules), bool(used & _WHOLE),
-                 assigns, looks)  # fmt: skip
+    whole = bool(used & _WHOLE or (read | modules) & _WHOLE_AS_GLOBAL)
+    return Names(frozenset(read), frozenset(other), frozenset(modules), whole, assigns, looks)
 
 
 def _texts(constant: object) -> Iterable[str]:
@@ -144,6 +154,15 @@ def is_library(filename: str) -> bool:
             or _INSTALLED in filename
         )
     return known
+
+
+def package_of(filename: str) -> str | None:
+    """The folder of the installed package, or its file, None for other files."""
+    place, found, rest = filename.rpartition(_INSTALLED)
+    if not found or is_internal(filename):
+        return None
+    head, is_folder, _ = rest.partition(os.sep)
+    return place + found + head + is_folder
 
 
 def is_foreign(filename: str) -> bool:

@@ -7,19 +7,20 @@ import sys
 import types
 from typing import Any
 
-from symgrad.captures.code import is_library
+from symgrad.captures.code import Seen
 from symgrad.captures.rows import ABSENT
 
 _MANAGED = 1 << 4  # the flag of types whose objects have their dict before them, and where
 _BEFORE = -24
 
 
-def is_constant(module: types.ModuleType) -> bool:
+def is_constant(module: types.ModuleType, seen: Seen) -> bool:
+    """Whether what a module holds counts as constant."""
     file = getattr(module, "__file__", None)
     if file is None:  # made by the program, or a folder of modules, or a part of Python
         spec = getattr(module, "__spec__", None)
         return spec is not None and spec.origin in ("built-in", "frozen")
-    return is_library(file)
+    return seen.is_library(file)
 
 
 def module_of(cls: type) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from symgrad.captures.code import is_library, names_of
+from symgrad.captures.code import Seen, names_of
 from symgrad.captures.rows import ABSENT
 
 Place = tuple[int, str]  # a dict of globals and a name in it, or a cell and ""
@@ -52,7 +52,7 @@ def is_large(value: Any) -> bool:
     )
 
 
-def reach_of(root: Any) -> Reach:
+def reach_of(root: Any, seen: Seen) -> Reach:
     """What a function leads to; `root` is one of the user's, or a transformed one."""
     reach = Reach()
     stack = [root]
@@ -63,7 +63,7 @@ def reach_of(root: Any) -> Reach:
             reach.arrays[id(value)] = value
         elif isinstance(value, types.FunctionType):
             reach.met[id(value)] += 1
-            if id(value) not in reach.functions and not is_library(value.__code__.co_filename):
+            if id(value) not in reach.functions and not seen.is_library(value.__code__.co_filename):
                 reach.functions[id(value)] = value
                 names = names_of(value.__code__)
                 reach.possible &= not (names.assigns or names.looks)

@@ -12,16 +12,18 @@ import array
 import dataclasses
 import functools
 import gc
-import hashlib
 import sys
+import threading
 import types
+import weakref
 from collections import Counter, OrderedDict, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
 
-from symgrad.captures.code import Names, Seen, is_foreign, is_library, names_of
+from symgrad.captures.code import Names, Seen, is_foreign, names_of, package_of
 from symgrad.captures.layout import (
     dict_offset,
     file_of,
@@ -31,7 +33,7 @@ from symgrad.captures.layout import (
     slot,
     slot_offset,
 )
-from symgrad.captures.lift import Lift, Place, Reach
+from symgrad.captures.lift import Lift, Place
 from symgrad.captures.rows import (
     ABSENT,
     CELL,
@@ -46,6 +48,7 @@ from symgrad.captures.rows import (
     Row,
     Slots,
 )
+from symgrad.captures.state import Label, Same, State, digest
 from symgrad.fixed import NotFixed, fixed_key
 
 _MOST = 20_000  # objects that are looked at
@@ -62,59 +65,37 @@ _PASSED = type("Passed", (), {"__module__": "symgrad.captures"})()  # stands for
 _ITERATOR = "__next__"
 
 
-class State:
-    """What some functions capture at one moment.
-
-    key : equal, and of equal hash, if all that is captured is equal
-    rows : where it was read
-    unseen : how the user reaches objects whose content cannot be looked at
-    """
-
-    __slots__ = ("_hash", "alive", "hidden", "key", "met", "names", "reach", "rows", "unseen")
-
-    hidden: dict[Any, Any]  # what is passed at each call: arrays by id, floats by place
-    met: Counter[int]  # how often everything was met, by id
-    reach: Reach | None  # of those arrays
-
-    def __init__(self, key: tuple[Any, ...], rows: list[Row], alive: list[Any],
-                 names: list[str], unseen: list[str]) -> None:  # fmt: skip
-        self.key, self.rows, self.alive = key, rows, alive
-        self.names, self.unseen = names, unseen
-        self._hash = hash(key)
-        self.hidden, self.reach, self.met = {}, None, Counter()
-
-    def __hash__(self) -> int:
-        return self._hash
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, State) and self._hash == other._hash and self.key == other.key
-
-    def holds(self) -> bool:
-        """Whether everything is where it was."""
-        return all([row.holds() for row in self.rows])
-
-    def native(self) -> tuple[Any, ...] | None:
-        """All rows for the fast call path, None if it cannot compare one of them."""
-        rows = tuple([row.native() for row in self.rows])
-        return None if None in rows else rows
-
-    def changes(self, other: State) -> str:
-        """How the user names what differs between two states."""
-        for (a, name), b in zip(zip(self.key, self.names, strict=True), other.key, strict=False):
-            if a != b and name:
-                return name
-        return "something that it captures"
-
-
 def state_of(roots: Sequence[Any], seen: Seen, lift: Lift = NOTHING) -> State:
     """What `roots` capture now. `seen` has the attributes that their code names, as far as known;
     what is found anew is added. `lift` says what is passed."""
+    for file in _files_of(roots):
+        package = package_of(file)
+        if package is not None:
+            seen.own.add(package)
     while True:
         before = seen.size()
         walk = _Walk(seen, lift)
         walk.run(roots)
         if seen.size() == before:  # else earlier objects have further attributes to look at
             return walk.state()
+
+
+def _files_of(roots: Sequence[Any]) -> Iterator[str]:
+    """The files of the functions that are asked about."""
+    stack = list(roots)
+    while stack:
+        value = stack.pop()
+        cls = type(value)
+        if cls is types.FunctionType:
+            yield value.__code__.co_filename
+        elif cls is types.MethodType:
+            stack.append(value.__func__)
+        elif issubclass(cls, functools.partial):
+            stack.append(value.func)
+        elif getattr(cls, "__symgrad_captures__", None) is not None:
+            stack.extend(value.__symgrad_captures__())
+        elif callable(value) and cls is not type:
+            yield file_of(cls)
 
 
 class _Walk:
@@ -130,11 +111,13 @@ class _Walk:
         self.items: dict[int, Items] = {}
         self.order: dict[int, int] = {}  # id: number of the visit
         self.alive: list[Any] = []
+        self.told: list[Any] = []  # whose identity is in the key
         self.stack: list[tuple[str, Any]] = []
         self.unseen: list[str] = []
 
     def state(self) -> State:
-        state = State(tuple(self.key), self.rows, self.alive, self.names, self.unseen)
+        label = Label(tuple(self.key), self.names, self.told)
+        state = State(label, self.rows, self.alive, self.unseen)
         state.hidden, state.met = self.hidden, self.met
         return state
 
@@ -183,12 +166,14 @@ class _Walk:
             if dataclasses.is_dataclass(cls):
                 raise NotFixed
             self.note(name, *fixed_key(value))
+            self.told.append(value)
         except NotFixed:
             self.instance(name, value)
 
     def opaque(self, name: str, value: Any, why: str) -> None:
         """Something whose content cannot be seen: it is only told from others."""
         self.note(name, "opaque", id(value))
+        self.told.append(value)
         if why:
             self.unseen.append(f"{name} ({type(value).__name__}: {why})")
 
@@ -203,7 +188,7 @@ class _Walk:
             return tuple([ABSENT if p is None and k else p for k, p in enumerate(parts)])
 
         self.rows.append(Slots(f, CODE, parts(), parts))
-        library = is_library(code.co_filename)
+        library = self.seen.is_library(code.co_filename)
         below: list[tuple[str, Any]] = []
         for free, cell in zip(code.co_freevars, f.__closure__ or (), strict=True):
             content = _content(cell)
@@ -238,7 +223,7 @@ class _Walk:
             found.append((name, self.passed(f, (id(names), name), name, value)))
         for name in sorted(wanted.modules):
             module = self.item(sys.modules, name)
-            if module is not ABSENT and not is_constant(module):
+            if module is not ABSENT and not is_constant(module, self.seen):
                 found.append((name, module))
         return found
 
@@ -313,7 +298,7 @@ class _Walk:
             )
 
     def subclass(self, name: str, value: Any, base: type) -> None:
-        if type(value) is not base and not is_library(file_of(type(value))):
+        if type(value) is not base and not self.seen.is_library(file_of(type(value))):
             self.push(
                 [*self.attributes(name, value, vars(value), type(value)), (name, type(value))]
             )
@@ -327,16 +312,28 @@ class _Walk:
             return tuple(value) if isinstance(value, deque) else frozenset(value)
 
         now = read()
-        self.rows.append(Read(lambda: _Same(read()), _Same(now)))
+        self.rows.append(Read(lambda: Same(read()), Same(now)))
         self.note(name, type(value), now if type(now) is bytes else len(now))
         if type(now) is tuple:
             self.push((f"{name}[{k}]", v) for k, v in enumerate(now))
         elif type(now) is frozenset:
             try:
                 self.note(name, *fixed_key(now))
+                self.told.append(now)
             except NotFixed:
                 self.note(name, frozenset([id(v) for v in now]))
+                self.told.append(now)
                 self.push((f"an element of {name}", v) for v in sorted(now, key=id))
+
+    def variable(self, name: str, value: ContextVar[Any]) -> None:
+        """A context variable: its value in the context of the call."""
+        content = value.get(ABSENT)
+        self.rows.append(Read(lambda: Same((value.get(ABSENT),)), Same((content,))))
+        self.note(name, "variable")
+        self.push([(name, content)])
+
+    def elsewhere(self, name: str, value: Any) -> None:
+        self.opaque(name, value, "what it refers to is not followed")
 
     def mapping(self, name: str, value: types.MappingProxyType[Any, Any]) -> None:
         self.note(name, "view")
@@ -347,8 +344,8 @@ class _Walk:
     def array(self, name: str, value: np.ndarray) -> None:
         if value.dtype.hasobject:
             elements = value.ravel().tolist()
-            self.rows.append(Read(lambda: _Same(tuple(value.ravel().tolist())),
-                                  _Same(tuple(elements))))  # fmt: skip
+            self.rows.append(Read(lambda: Same(tuple(value.ravel().tolist())),
+                                  Same(tuple(elements))))  # fmt: skip
             self.note(name, type(value), value.shape)
             self.push((name, v) for v in elements)
             return
@@ -359,7 +356,7 @@ class _Walk:
             return
         row = Content(value)
         self.rows.append(row)
-        bits = row.copy.tobytes() if value.nbytes <= 64 else _digest(row.copy)
+        bits = row.copy.tobytes() if value.nbytes <= 64 else digest(row.copy)
         self.note(name, type(value), value.dtype, value.shape, value.strides, bits)
         if type(value) is not np.ndarray:
             self.push(
@@ -370,7 +367,7 @@ class _Walk:
 
     def module(self, name: str, value: types.ModuleType) -> None:
         self.note(name, "module", value.__name__)
-        if is_constant(value):
+        if is_constant(value, self.seen):
             return
         names = vars(value)
         wanted = sorted(self.seen.attributes & names.keys())
@@ -378,12 +375,13 @@ class _Walk:
 
     def type(self, name: str, value: type) -> None:
         self.note(name, "class", id(value))
-        if is_library(file_of(value)):
+        self.told.append(value)
+        if self.seen.is_library(file_of(value)):
             return
         found: dict[str, Any] = {}
         below: list[tuple[str, Any]] = []
         for cls in value.__mro__:
-            if is_library(file_of(cls)):
+            if self.seen.is_library(file_of(cls)):
                 continue
             (names,) = [d for d in gc.get_referents(vars(cls)) if isinstance(d, dict)]
             special = {n for n, v in names.items() if n[:2] == "__" and isinstance(v, _CALLABLE)}
@@ -391,7 +389,7 @@ class _Walk:
                 below.append((f"{cls.__name__}.{n}", self.item(names, n)))
                 found.setdefault(n, cls)
         for cls in value.__mro__:  # a name of a base class, which a class in between may get
-            if not is_library(file_of(cls)):
+            if not self.seen.is_library(file_of(cls)):
                 (names,) = [d for d in gc.get_referents(vars(cls)) if isinstance(d, dict)]
                 for n in sorted(found):
                     if found[n] is cls:
@@ -402,7 +400,7 @@ class _Walk:
 
     def instance(self, name: str, value: Any) -> None:
         cls = type(value)
-        library = is_library(file_of(cls))
+        library = self.seen.is_library(file_of(cls))
         if hasattr(cls, "__array__") or hasattr(cls, "__array_interface__"):
             self.arraylike(name, value)
             return
@@ -419,6 +417,7 @@ class _Walk:
                 self.push([(name, cls)])
             return
         self.note(name, "object", id(cls))
+        self.told.append(cls)
         self.rows.append(Slots(value, TYPE, (cls,), lambda: (type(value),)))
         # What code of a library reads of its objects is not seen: all of it, then.
         whole = library and (hasattr(cls, "toarray") or is_foreign(file_of(cls)))
@@ -432,8 +431,8 @@ class _Walk:
         def read() -> Any:
             numbers = np.asarray(value)
             if numbers.dtype.hasobject:
-                return _Same(tuple(numbers.ravel().tolist()))
-            return numbers.dtype, numbers.shape, _digest(np.ascontiguousarray(numbers))
+                return Same(tuple(numbers.ravel().tolist()))
+            return numbers.dtype, numbers.shape, digest(np.ascontiguousarray(numbers))
 
         try:
             now = read()
@@ -442,6 +441,8 @@ class _Walk:
             return
         self.rows.append(Read(read, now))
         self.note(name, type(value), *(now if type(now) is tuple else (id(value), len(now.values))))
+        if type(now) is not tuple:
+            self.told.append(value)
 
     def attributes(self, name: str, value: Any, names: dict[str, Any], cls: type | None,
                    whole: bool = False) -> list[tuple[str, Any]]:  # fmt: skip
@@ -456,7 +457,7 @@ class _Walk:
             wanted = [n for n in wanted if not n.startswith("__symgrad")]
         else:
             wanted = sorted(self.seen.attributes & names.keys())
-            if cls is not None and is_library(file_of(cls)):  # np.vectorize(f) has f in it
+            if cls is not None and self.seen.is_library(file_of(cls)):  # np.vectorize(f)
                 callables = {n for n, v in names.items() if isinstance(v, _CALLABLE)}
                 wanted = sorted(callables.union(wanted))
         if cls is not None:
@@ -501,24 +502,9 @@ _VISITS: list[tuple[Any, Callable[..., None]]] = [
     (dict, _Walk.dict),
     ((set, frozenset, deque, bytearray, array.array, memoryview), _Walk.several),
     (types.MappingProxyType, _Walk.mapping),
+    (ContextVar, _Walk.variable),
+    ((weakref.ReferenceType, threading.local), _Walk.elsewhere),
 ]
-
-
-class _Same:
-    """Equal if it has the same objects: their own ``__eq__`` may say anything."""
-
-    def __init__(self, values: Any) -> None:
-        self.values = values
-
-    def __eq__(self, other: object) -> bool:
-        mine, theirs = self.values, other.values if isinstance(other, _Same) else other
-        if isinstance(mine, bytes):
-            return bool(mine == theirs)
-        if isinstance(mine, frozenset):
-            return {id(v) for v in mine} == {id(v) for v in theirs}
-        return len(mine) == len(theirs) and all([a is b for a, b in zip(mine, theirs, strict=True)])
-
-    __hash__ = None  # type: ignore[assignment]
 
 
 def _content(cell: Any) -> Any:
@@ -534,8 +520,3 @@ def _alone(read: Callable[[], Any]) -> tuple[Any]:
 
 def _short(name: str, attribute: str) -> str:
     return f"{name}.{attribute}" if name else attribute
-
-
-def _digest(values: np.ndarray) -> bytes:
-    return hashlib.blake2b(np.ascontiguousarray(values).view(np.uint8).reshape(-1).data
-                           if values.size else b"", digest_size=16).digest()  # fmt: skip

@@ -10,6 +10,7 @@ import numpy as np
 from symgrad.expr.node import Expr
 from symgrad.expr.op import Kind
 from symgrad.expr.walk import expand_composites, toposort
+from symgrad.inspect.naming import control_names
 from symgrad.ops.body import Body, bodies
 from symgrad.ops.flops import body_flops, flops
 
@@ -26,6 +27,7 @@ class Cost:
     bytes_written   of the results
     workspace       bytes of temporary storage, known after lowering
     passes          how often each argument comes from memory, known after lowering
+    kept            bytes that loops keep of their rounds for others, as the loop backwards reads
     """
 
     nodes: int
@@ -36,6 +38,7 @@ class Cost:
     by_op: dict[str, int] = field(default_factory=dict)
     workspace: int | None = None
     passes: dict[str, int] | None = None
+    kept: int = 0
 
     def __str__(self) -> str:
         rows = [
@@ -45,6 +48,8 @@ class Cost:
             ("bytes read", f"{self.bytes_read:,}"),
             ("bytes written", f"{self.bytes_written:,}"),
         ]
+        if self.kept:
+            rows.append(("bytes kept of rounds", f"{self.kept:,}"))
         if self.workspace is not None:
             rows.append(("workspace bytes", f"{self.workspace:,}"))
         if self.passes is not None:
@@ -92,7 +97,21 @@ def cost(args: Sequence[Expr], outs: Sequence[Expr]) -> Cost:
         bytes_read=read,
         bytes_written=sum(_bytes(o) for o in outs),
         by_op=by_op,
+        kept=sum(_bytes(n) for n in _kept(nodes)),
     )
+
+
+def _kept(nodes: Sequence[Expr]) -> set[Expr]:
+    """What loops stack for other loops."""
+    found: set[Expr] = set()
+    for node in nodes:
+        for a in node.args if node.op.kind is Kind.CONTROL else ():
+            while a.op.moves is not None:
+                a = a.args[0]
+            if a.op.kind is Kind.ITEM and a.args[0].op.rounds is not None:
+                if control_names(a.args[0])[1][a.attrs[0]].startswith("y"):
+                    found.add(a)
+    return found
 
 
 def _bytes(node: Expr) -> int:

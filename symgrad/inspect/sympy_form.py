@@ -24,6 +24,7 @@ from symgrad.ops.body import bodies, written_out
 
 LARGEST_ARRAY = 64  # elements; larger ones are not expanded unless asked for
 MOST_OPERATIONS = 20_000
+MOST_ROUNDS = 1_000
 
 
 # Rows whose spelling holds only where SymPy's complex function and NumPy's real one agree.
@@ -214,20 +215,19 @@ class Writer:
                 told = self.sp.Not(which) if is_decision else which <= side
                 cases.append((value, True if last else told))
             return self.sp.Piecewise(*cases)
-        rounds = written_out(node)
-        if rounds is None:
+        if "length" not in node.op.attr_names or node.attr("counted"):
             raise UnsupportedError(
                 f"to_sympy: a {node.name} whose number of rounds is not known has no SymPy form; "
                 "to read it, print the graph"
             )
-        work = sum(_work(n) for n in rounds.nodes)
-        if work > MOST_OPERATIONS:
+        work = node.attr("length") * sum(_work(n) for b in bodies(node) for n in b.nodes)
+        if work > MOST_OPERATIONS or node.attr("length") > MOST_ROUNDS:
             raise UnsupportedError(
                 f"to_sympy: a loop of {node.attr('length')} rounds has {work} scalar operations; "
-                f"at most {MOST_OPERATIONS} are written out. Take fewer rounds; to read the loop, "
-                "print the graph"
+                f"at most {MOST_ROUNDS} rounds and {MOST_OPERATIONS} operations are written out. "
+                "Take fewer rounds; to read the loop, print the graph"
             )
-        return (yield rounds.outs[k], index)
+        return (yield written_out(node)[k], index)
 
     def _number(self, value: Any) -> Any:
         sp = self.sp

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -174,25 +173,12 @@ def while_loop(
     return items(bind("while", *consts, *carry, attrs=attrs))
 
 
-_MOST_ROUNDS = 10_000
-
-
-@dataclass(frozen=True)
-class WrittenOut:
-    """The results of a loop whose rounds stand one after the other, and all nodes."""
-
-    outs: list[Expr]
-    nodes: list[Expr]
-
-
-def written_out(node: Expr) -> WrittenOut | None:
-    """A scan without its loop; None if only the data say how many rounds there are."""
-    if "length" not in node.op.attr_names or node.attr("counted"):
-        return None
+def written_out(node: Expr) -> list[Expr]:
+    """The results of a scan of all its rounds, one after the other."""
     body, consts, carry, n = node.attrs[0], node.attr("consts"), node.attr("carry"), node.attrs[3]
     fixed, state = node.args[:consts], list(node.args[consts : consts + carry])
     rows: dict[int, list[Expr]] = {}
-    for t in range(min(n, _MOST_ROUNDS))[:: -1 if node.attr("reverse") else 1]:
+    for t in range(n)[:: -1 if node.attr("reverse") else 1]:
         xs = [gather(x, const(t, "int64"), 0) for x in node.args[consts + carry :]]
         made = body.open([*fixed, *state, *xs])
         state, rows[t] = made[:carry], made[carry:]
@@ -203,5 +189,4 @@ def written_out(node: Expr) -> WrittenOut | None:
             continue
         parts = [reshape(rows[t][k], (1, *shape[1:])) for t in sorted(rows)]
         ys.append(concat(parts, 0))
-    outs = [*state, *ys]
-    return WrittenOut(outs, toposort(outs))
+    return [*state, *ys]

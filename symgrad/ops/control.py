@@ -14,7 +14,7 @@ from symgrad.errors import DtypeError, LoopLimitError, ShapeError
 from symgrad.expr.limits import most_rounds
 from symgrad.expr.node import TUPLE, Expr
 from symgrad.expr.op import Kind, Op, register
-from symgrad.ops import loops, switches
+from symgrad.ops import loop_batches, loop_supports, loops, switches
 from symgrad.ops.body import (
     Args,
     Body,
@@ -168,12 +168,12 @@ SCAN = register(
     Op("scan", Kind.CONTROL, _infer_scan, _evaluate_scan,
        ("body", "consts", "carry", "length", "reverse", "counted"), results=_results_scan,
        rounds=lambda attrs: attrs[3],
-       jvp=loops.jvp, vjp=loops.vjp, batch=loops.batch_scan, support=loops.support)
+       jvp=loops.jvp, vjp=loops.vjp, batch=loop_batches.batch_scan, support=loop_supports.support)
 )  # fmt: skip
 WHILE = register(
     Op("while", Kind.CONTROL, _infer_while, _evaluate_while, ("test", "body", "consts", "limit"),
        results=_results_while, rounds=lambda attrs: attrs[3],
-       jvp=loops.jvp, vjp=loops.vjp, batch=loops.batch_while, support=loops.support)
+       jvp=loops.jvp, vjp=loops.vjp, batch=loop_batches.batch_while, support=loop_supports.support)
 )  # fmt: skip
 ITEM = register(
     Op("item", Kind.ITEM, _infer_item, lambda values, k: values[k], ("position",))

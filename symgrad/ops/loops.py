@@ -14,7 +14,7 @@ it, it is a carry that is not used.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,127 +22,12 @@ import numpy as np
 from symgrad.errors import DifferentiationError, at_user_line
 from symgrad.expr.evaluate import evaluate
 from symgrad.expr.node import FLOATS, Expr, bind, const
-from symgrad.expr.op import Kind
 from symgrad.expr.walk import depends_on, substitute, toposort
-from symgrad.ops.body import Body, fresh, items, scan, while_loop
+from symgrad.ops.body import fresh
 from symgrad.ops.elementwise import join
-from symgrad.ops.linear import broadcast_to, concat, lead, permute, reshape, slice_
+from symgrad.ops.linear import broadcast_to, concat, reshape, slice_
+from symgrad.ops.loop import Loop, Maybe, is_variable, zero
 from symgrad.ops.residuals import chosen
-
-Maybe = Expr | None
-
-
-@dataclass
-class Loop:
-    """A scan or a while loop with an open body.
-
-    consts, xs : (value outside, argument of the body)
-    carry : (start, argument of the body, its next value)
-    ys : what is stacked of each round
-    length : rounds, or the most of them; None for a while loop without a limit
-    test : of a while loop
-    """
-
-    consts: list[tuple[Expr, Expr]]
-    carry: list[tuple[Expr, Expr, Expr]]
-    xs: list[tuple[Expr, Expr]]
-    ys: list[Expr]
-    length: int | None
-    reverse: bool = False
-    count: Expr | None = None
-    test: Expr | None = None
-    site: Any = field(default=None, repr=False)
-
-    @classmethod
-    def of(cls, node: Expr, args: Sequence[Expr] | None = None, *, opened: bool = True) -> Loop:
-        """The loop of a node, with other operands if `args` are given.
-
-        opened : with new arguments in the body, else its parameters stand for them
-        """
-        operands = list(node.args if args is None else args)
-        consts, carry = _counts(node)
-        is_scan = "length" in node.op.attr_names
-        count = operands.pop(0) if is_scan and node.attr("counted") else None
-        body: Body = node.attr("body")
-        arguments = fresh(body.params) if opened else list(body.params)
-        outs = body.open(arguments) if opened else list(body.outs)
-        fixed = consts + carry
-        return cls(
-            consts=list(zip(operands[:consts], arguments[:consts], strict=True)),
-            carry=list(
-                zip(operands[consts:fixed], arguments[consts:fixed], outs[:carry], strict=True)
-            ),
-            xs=list(zip(operands[fixed:], arguments[fixed:], strict=True)),
-            ys=outs[carry:],
-            length=node.attr("length" if is_scan else "limit"),
-            reverse=is_scan and node.attr("reverse"),
-            count=count,
-            test=None if is_scan else node.attr("test").open(arguments)[0],
-            site=node.site,
-        )
-
-    def copy(self) -> Loop:
-        """One that can be added to."""
-        lists = (list(part) for part in (self.consts, self.carry, self.xs, self.ys))
-        return Loop(*lists, self.length, self.reverse, self.count, self.test, self.site)  # type: ignore[arg-type]
-
-    def add(self, k: int, consts: int, carry: int, what: tuple[Expr, Expr, Maybe]) -> None:
-        """An operand of the same kind as operand number `k`; absent next values are zeros."""
-        value, argument, new = what
-        if k < consts:
-            self.consts.append((value, argument))
-        elif k < consts + carry:
-            self.carry.append((value, argument, zero(argument) if new is None else new))
-        else:
-            self.xs.append((value, argument))
-
-    @property
-    def arguments(self) -> list[Expr]:
-        """Of the body: for consts, carry and xs."""
-        return [a for _, a in self.consts] + [a for _, a, _ in self.carry] + [a for _, a in self.xs]
-
-    @property
-    def outs(self) -> list[Expr]:
-        """Of the body: next carry and ys."""
-        return [new for _, _, new in self.carry] + self.ys
-
-    def results(self) -> tuple[list[Expr], Expr | None, list[Expr]]:
-        """Final carry, number of rounds (`count`, for a scan), stacked ys."""
-        body = Body.close(self.arguments, self.outs)
-        consts, start = [v for v, _ in self.consts], [v for v, _, _ in self.carry]
-        n = len(start)
-        if self.test is None:
-            assert self.length is not None
-            xs = [v for v, _ in self.xs]
-            made = scan(body, consts, start, xs, self.length, reverse=self.reverse,
-                        count=self.count)  # fmt: skip
-            self._mark(made)
-            return made[:n], self.count, made[n:]
-        test = Body.close(self.arguments, [self.test])
-        made = while_loop(test, body, consts, start, self.length)
-        self._mark(made)
-        return made[:n], made[n], made[n + 1 :]
-
-    def _mark(self, made: Sequence[Expr]) -> None:
-        if made and made[0].args[0].site is None:
-            made[0].args[0].site = self.site
-
-
-def _counts(node: Expr) -> tuple[int, int]:
-    """How many operands are consts, how many are carried."""
-    consts = node.attr("consts")
-    if "carry" in node.op.attr_names:
-        return consts, node.attr("carry")
-    return consts, len(node.args) - consts
-
-
-def zero(like: Expr) -> Expr:
-    return const(0, like.dtype, like.shape)
-
-
-def _everywhere(support: Maybe, like: Expr) -> Expr:
-    return const(True, "bool", like.shape) if support is None else support
-
 
 # ---- forward ----------------------------------------------------------------------------------
 
@@ -269,7 +154,7 @@ class _Flags:
         A derivative is linear in the seeds: it is zero by structure where it is for each alone.
         """
         flags = [self.flags[k] for k in active if k in self.flags]
-        if not all(n in flags for n in toposort([support]) if _is_variable(n)):
+        if not all(n in flags for n in toposort([support]) if is_variable(n)):
             return None
         cases = [dict.fromkeys(flags, False), *({f: f is g for f in flags} for g in flags)]
         whole: Maybe = const(False, "bool")
@@ -288,10 +173,6 @@ class _Flags:
 def reduced(flag: Expr) -> Expr:
     """Whether any element is set."""
     return bind("any", flag, attrs=(tuple(range(flag.ndim)),)) if flag.ndim else flag
-
-
-def _is_variable(node: Expr) -> bool:
-    return node.op.kind is Kind.SOURCE and "position" in node.op.attr_names
 
 
 # ---- reverse ----------------------------------------------------------------------------------
@@ -413,14 +294,14 @@ def _with_residuals(back: Loop, loop: Loop) -> None:
     read.update(o for o in outs if o not in after)
     handed_through = {a: start for start, a, new in loop.carry if new is a}
     shared = [a for _, a in loop.consts] + list(handed_through)
-    stored = chosen([n for n in nodes if n in read], shared, [a for _, a in loop.xs])
-    new = {a: out for _, a, out in loop.carry}
     start = {a: value for value, a, _ in loop.carry}
     # The carry of a round is what the round before has left: one of the two arrays is enough.
-    follows = {
-        a: new[a] for a in stored if a in new and new[a] in stored
-        and not (loop.reverse and loop.count is not None)
-    }  # fmt: skip
+    following = {a: new for _, a, new in loop.carry if new is not a}
+    if loop.reverse and loop.count is not None:
+        following = {}
+    rows = [a for _, a in loop.xs]
+    stored = chosen([n for n in nodes if n in read], shared, rows, following)
+    follows = {a: following[a] for a in stored if following.get(a) in stored}
     kept = [node for node in stored if node not in follows]
     place = {y: k for k, y in enumerate(loop.ys)}
     forward = replace(loop, ys=list(loop.ys))
@@ -454,143 +335,3 @@ def _shifted(stacked: Expr, start: Expr, reverse: bool) -> Expr:
     )  # fmt: skip
     one = reshape(start, (1, *start.shape))
     return concat([rest, one] if reverse else [one, rest], 0)
-
-
-# ---- batches ----------------------------------------------------------------------------------
-
-
-def batch_scan(
-    args: Sequence[Expr], batched: Sequence[bool], node: Expr, size: int, calculus: Any
-) -> tuple[list[Expr], list[bool]]:
-    """One scan over batches; a loop over points if they differ in the number of rounds."""
-    if node.attr("counted") and batched[0]:
-        return over_points(args, batched, node, size)
-    loop = Loop.of(node, args)
-    return _batched(loop, batched[1:] if loop.count is not None else batched, size, calculus)
-
-
-def batch_while(
-    args: Sequence[Expr], batched: Sequence[bool], node: Expr, size: int, calculus: Any
-) -> tuple[list[Expr], list[bool]]:
-    """One loop over batches if the test is the same for all, else a loop over points."""
-    loop = Loop.of(node, args)
-    assert loop.test is not None
-    have = list(batched)
-    first = len(loop.consts)
-    while True:
-        sources = [a for a, h in zip(loop.arguments, have, strict=True) if h]
-        reached = depends_on(toposort([*loop.outs, loop.test]), sources)
-        before = list(have)
-        for j, (_, _, new) in enumerate(loop.carry):
-            have[first + j] |= new in reached
-        if have == before:
-            break
-    if loop.test in reached:
-        return over_points(args, batched, node, size)
-    return _batched(loop, batched, size, calculus)
-
-
-def _batched(
-    loop: Loop, batched: Sequence[bool], size: int, calculus: Any
-) -> tuple[list[Expr], list[bool]]:
-    arguments, first, n = loop.arguments, len(loop.consts), len(loop.carry)
-    wide = fresh([const(0, a.dtype, (size, *a.shape)) for a in arguments], len(arguments))
-    have = list(batched)
-    while True:
-        given = {a: w for a, w, h in zip(arguments, wide, have, strict=True) if h}
-        outs, flags = calculus.vmap(loop.outs, given, size)
-        grown = [h or (first <= k < first + n and flags[k - first]) for k, h in enumerate(have)]
-        if grown == have:
-            break
-        have = grown
-    consts = [(v, given.get(a, a)) for v, a in loop.consts]
-    carry = []
-    for j, (value, a, _) in enumerate(loop.carry):
-        out = outs[j]
-        if have[first + j]:
-            value = value if batched[first + j] else lead(value, size)
-            out = out if flags[j] else lead(out, size)
-        carry.append((value, given.get(a, a), out))
-    xs = [(_swapped(v) if a in given else v, given.get(a, a)) for v, a in loop.xs]
-    final, rounds, ys = replace(loop, consts=consts, carry=carry, xs=xs, ys=outs[n:]).results()
-    made = [*final]
-    marks = have[first : first + n]
-    if loop.test is not None:
-        assert rounds is not None
-        made.append(rounds)
-        marks = [*marks, False]
-    made += [_swapped(y) if f else y for y, f in zip(ys, flags[n:], strict=True)]
-    return made, [*marks, *flags[n:]]
-
-
-def _swapped(x: Expr) -> Expr:
-    """The first two axes in the other order."""
-    return permute(x, (1, 0, *range(2, x.ndim)))
-
-
-def over_points(
-    args: Sequence[Expr], batched: Sequence[bool], node: Expr, size: int
-) -> tuple[list[Expr], list[bool]]:
-    """A control node for each point of a batch, one after the other: each takes its own way."""
-    inner = fresh(node.args)
-    loop = Loop([], [], [], items(bind(node.op, *inner, attrs=node.attrs)), size, site=node.site)
-    for value, a, is_batched in zip(args, inner, batched, strict=True):
-        (loop.xs if is_batched else loop.consts).append((value, a))
-    _, _, ys = loop.results()
-    return ys, [True] * len(ys)
-
-
-# ---- supports ---------------------------------------------------------------------------------
-
-
-def support(node: Expr, position: int, supports: Sequence[Maybe], calculus: Any) -> Maybe:
-    """Where a result is not zero by structure: a loop that carries that of its carry."""
-    loop = Loop.of(node)
-    if loop.count is not None:
-        supports = supports[1:]
-    first, n = len(loop.consts), len(loop.carry)
-    is_ys = position >= n
-    if loop.test is not None:
-        if position == n:
-            return None
-        position -= is_ys
-    arguments = loop.arguments
-    flags = fresh([const(True, "bool", a.shape) for a in arguments], len(arguments))
-    have = [s is not None for s in supports]
-    while True:
-        known = {a: f for a, f, h in zip(arguments, flags, have, strict=True) if h}
-        inside = calculus.supports(known)
-        found = [inside.of(o) for o in loop.outs]
-        grown = [
-            h or (first <= k < first + n and found[k - first] is not None)
-            for k, h in enumerate(have)
-        ]  # fmt: skip
-        if grown == have:
-            break
-        have = grown
-    if (
-        found[position] is None
-        and (is_ys or not have[first + position])
-        and not _skips(loop, is_ys)
-    ):
-        return None
-    new = loop.copy()
-    new.ys = []
-    slot = None
-    for k, (a, flag) in enumerate(zip(arguments, flags, strict=True)):
-        if not have[k]:
-            continue
-        if k - first == position and not is_ys:
-            slot = len(new.carry)
-        now = _everywhere(found[k - first], a) if first <= k < first + n else None
-        new.add(k, first, n, (_everywhere(supports[k], a), flag, now))
-    if is_ys:
-        new.ys = [_everywhere(found[position], loop.ys[position - n])]
-        return new.results()[2][0]
-    assert slot is not None
-    return new.results()[0][slot]
-
-
-def _skips(loop: Loop, is_ys: bool) -> bool:
-    """Whether rows of ys may belong to no round: they are 0."""
-    return is_ys and (loop.count is not None or loop.test is not None)

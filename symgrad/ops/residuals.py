@@ -14,7 +14,7 @@ A carry cannot be computed again from within its round. So the carry is kept whe
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -29,12 +29,28 @@ _NEVER = 1 << 60
 _MOST_NODES = 4000
 
 
-def chosen(read: Sequence[Expr], shared: Sequence[Expr], rows: Sequence[Expr]) -> list[Expr]:
+def chosen(
+    read: Sequence[Expr],
+    shared: Sequence[Expr],
+    rows: Sequence[Expr],
+    following: Mapping[Expr, Expr],
+) -> list[Expr]:
     """The nodes of a round to keep, if its reverse reads `read`.
 
     shared : arguments of the body that are the same in each round
     rows : arguments that are there anyway
+    following : for arguments of the carry the next value, which is the argument of the next round:
+        who keeps one has both
     """
+    kept = _cheapest(read, shared, rows, ())
+    twice = [following[a] for a in kept if a in following]
+    return _cheapest(read, shared, rows, twice) if twice else kept
+
+
+def _cheapest(
+    read: Sequence[Expr], shared: Sequence[Expr], rows: Sequence[Expr], cheap: Sequence[Expr]
+) -> list[Expr]:
+    """The same, where `cheap` nodes cost nothing to keep."""
     nodes = toposort(read)
     fixed = {*shared, *(n for n in nodes if n.op.kind is Kind.SOURCE and not _is_argument(n))}
     varying = depends_on(nodes, [n for n in nodes if _is_argument(n) and n not in fixed])
@@ -53,7 +69,7 @@ def chosen(read: Sequence[Expr], shared: Sequence[Expr], rows: Sequence[Expr]) -
         if n in free:
             continue
         needed, again = 2 * k, 2 * k + 1
-        cut.edge(needed, again, _NEVER if n.dtype == TUPLE else _KEEP * _bytes(n))
+        cut.edge(needed, again, 1 if n in cheap else _keeping(n))
         cut.edge(again, end, _NEVER if _is_argument(n) else 1 + _FLOP * flops(n, seen))
         for a in dict.fromkeys(n.args):
             if a in number and a not in free:
@@ -70,8 +86,9 @@ def _is_argument(node: Expr) -> bool:
     return "position" in node.op.attr_names and not node.args
 
 
-def _bytes(node: Expr) -> int:
-    return node.size * np.dtype(node.dtype).itemsize
+def _keeping(node: Expr) -> int:
+    """What it costs to keep a node; several results are kept one by one."""
+    return _NEVER if node.dtype == TUPLE else _KEEP * node.size * np.dtype(node.dtype).itemsize
 
 
 class _Cut:

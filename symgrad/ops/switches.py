@@ -14,7 +14,8 @@ from symgrad.expr.walk import toposort
 from symgrad.ops.body import Body, branch, fresh, switch
 from symgrad.ops.elementwise import select
 from symgrad.ops.linear import broadcast_to, lead
-from symgrad.ops.loops import over_points, zero
+from symgrad.ops.loop import zero
+from symgrad.ops.loop_batches import over_points
 
 Maybe = Expr | None
 

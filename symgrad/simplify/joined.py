@@ -9,7 +9,7 @@ from symgrad.expr.node import CONST, Expr
 from symgrad.expr.op import Kind
 from symgrad.expr.walk import rebuild, toposort
 from symgrad.ops.flops import flops
-from symgrad.ops.loops import Loop
+from symgrad.ops.loop import Loop
 from symgrad.simplify.loops import Rounds
 from symgrad.simplify.pattern import Check
 

@@ -7,10 +7,10 @@ from typing import Any
 
 from symgrad.diff.modes import vmap
 from symgrad.expr.node import CONST, TUPLE, Expr, arg, const, const_value, is_const
-from symgrad.expr.op import Kind
+from symgrad.expr.op import Kind, Moves
 from symgrad.expr.walk import depends_on, substitute, toposort
 from symgrad.ops.linear import broadcast, concat, reshape, slice_
-from symgrad.ops.loops import Loop
+from symgrad.ops.loop import Loop
 
 
 class Rounds:
@@ -56,11 +56,17 @@ class Rounds:
         """Equal operands; carries that start as one and follow from each other as one."""
         loop = self.loop
         changes: dict[Expr, Expr] = {}
-        for part in (loop.consts, loop.xs):
-            seen: dict[Expr, Expr] = {}
+        first_of: dict[Expr, Expr] = {}
+        for seen, part in ((first_of, loop.consts), ({}, loop.xs)):
             for v, a in part:
                 if seen.setdefault(v, a) is not a:
                     changes[a] = seen[v]
+        for v, a in loop.consts:  # another one, permuted or reshaped
+            root = v
+            while root.op.moves is Moves.ONCE:
+                root = root.args[0]
+            if root is not v and root in first_of:
+                changes[a] = substitute([v], {root: first_of[root]})[0]
         group: list[Any] = [v for v, _, _ in loop.carry]
         while len(set(group)) < len(group):
             first: dict[Any, Expr] = {}

@@ -19,7 +19,7 @@ from symgrad.expr.op import Kind
 from symgrad.expr.walk import toposort
 from symgrad.ops.body import bodies, fresh
 from symgrad.ops.linear import lead
-from symgrad.ops.loops import Loop
+from symgrad.ops.loop import Loop
 
 _MOST_STEPS = 20_000  # nodes of all rounds that are looked at one by one
 

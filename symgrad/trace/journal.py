@@ -2,86 +2,155 @@
 
 Both sides of a traced branch are run, one after the other, and each must start from the same state.
 Whoever changes something that may be older than the side tells the journal first: tracers that get
-another Expr, known arrays whose elements change, lists, dicts and attributes.
+another Expr, lists, dicts, attributes, variables of enclosing functions. Known arrays that are
+older than the side become traced ones before they are changed, so their elements need no note.
 """
 
 from __future__ import annotations
 
 import collections
-from typing import Any
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from symgrad.expr.node import Expr, array, const
 from symgrad.trace.state import CURRENT
 
-_SLOTS = ("_base", "_derive", "_group", "_value")
+if TYPE_CHECKING:
+    from types import CellType
+
+    from symgrad.expr.node import Expr
+
+MISSING = object()  # what is not there
 
 
-def constant(value: np.ndarray) -> Expr:
-    """A plain array as an Expr."""
-    return array(value) if value.ndim else const(value[()], value.dtype.name)
+class Place:
+    """Something that can be read and put back: a list, an attribute, a variable."""
+
+    __slots__ = ("name", "owner")
+
+    def __init__(self, owner: Any, name: str) -> None:
+        self.owner, self.name = owner, name
+
+    def read(self) -> Any:
+        raise NotImplementedError
+
+    def put(self, value: Any) -> None:
+        raise NotImplementedError
 
 
-class State:
-    """All that a handle is at some time."""
+class _Content(Place):
+    """What a list, dict, set or deque holds."""
 
-    __slots__ = ("cls", "content", "expr", "slots")
+    def read(self) -> Any:
+        if isinstance(self.owner, dict):
+            return dict(self.owner)
+        return (frozenset if isinstance(self.owner, set) else tuple)(self.owner)
 
-    def __init__(self, handle: Any) -> None:
-        self.cls = type(handle)
-        self.slots = [getattr(handle, name) for name in _SLOTS]
-        self.content: np.ndarray | None = handle._value.copy() if handle.is_known else None
-        self.expr: Expr | None = None if handle.is_known else handle.expr
+    def put(self, value: Any) -> None:
+        if isinstance(self.owner, list):
+            self.owner[:] = value
+            return
+        self.owner.clear()
+        getattr(self.owner, "extend" if isinstance(self.owner, collections.deque) else "update")(
+            value
+        )
 
-    def restore(self, handle: Any) -> None:
-        handle.__class__ = self.cls
-        for name, value in zip(_SLOTS, self.slots, strict=True):
-            setattr(handle, name, value)
-        if self.content is not None:
-            np.copyto(handle._value, self.content)
+
+class _Attribute(Place):
+    def read(self) -> Any:
+        return getattr(self.owner, self.name, MISSING)
+
+    def put(self, value: Any) -> None:
+        if value is MISSING:
+            if hasattr(self.owner, self.name):
+                delattr(self.owner, self.name)
         else:
-            handle.expr = self.expr
+            setattr(self.owner, self.name, value)
 
-    def value(self) -> Expr:
-        """What the handle held."""
-        return self.expr if self.content is None else constant(self.content)
+
+class _Item(Place):
+    """A global variable."""
+
+    def read(self) -> Any:
+        return self.owner.get(self.name, MISSING)
+
+    def put(self, value: Any) -> None:
+        if value is MISSING:
+            self.owner.pop(self.name, None)
+        else:
+            self.owner[self.name] = value
+
+
+class _Cell(Place):
+    """A variable of an enclosing function."""
+
+    def read(self) -> Any:
+        try:
+            return self.owner.cell_contents
+        except ValueError:
+            return MISSING
+
+    def put(self, value: Any) -> None:
+        if value is MISSING:
+            del self.owner.cell_contents
+        else:
+            self.owner.cell_contents = value
+
+
+class Changes:
+    """What one side has left: the Exprs of handles, and the values of places."""
+
+    __slots__ = ("handles", "places")
+
+    def __init__(self) -> None:
+        self.handles: dict[int, tuple[Any, Expr]] = {}
+        self.places: dict[Any, tuple[Place, Any]] = {}
 
 
 class Journal:
-    """The first state of everything that was changed since it was opened."""
+    """The first state of everything that is changed while a side of a branch runs.
 
-    def __init__(self, parent: Journal | None = None) -> None:
-        self.parent = parent
-        self.handles: dict[int, tuple[Any, State]] = {}
-        self.containers: dict[int, tuple[Any, Any]] = {}  # lists and dicts: a copy
-        self.attributes: dict[tuple[int, str], tuple[Any, Any]] = {}
+    predicate, holds : which side of which branch it is
+    """
 
-    def undo(self) -> None:
-        """Have everything as it was when the journal was opened."""
-        for handle, state in self.handles.values():
-            state.restore(handle)
-        for container, old in self.containers.values():
-            if isinstance(container, list):
-                container[:] = old
-            else:
-                container.clear()
-                (container.extend if isinstance(container, collections.deque)
-                 else container.update)(old)  # fmt: skip
-        for (_, name), (owner, old) in self.attributes.items():
-            if old is MISSING:
-                delattr(owner, name)
-            else:
-                setattr(owner, name, old)
-
-    def forget(self) -> None:
-        """Let go of everything: known arrays count who holds them."""
-        for changes in (self.handles, self.containers, self.attributes):
-            changes.clear()  # type: ignore[attr-defined]
+    def __init__(
+        self, parent: Journal | None = None, predicate: Expr | None = None, holds: bool = True
+    ) -> None:
+        self.parent, self.predicate, self.holds = parent, predicate, holds
+        self.depth: int = 0 if parent is None else parent.depth + 1
+        self.handles: dict[int, tuple[Any, Expr]] = {}
+        self.places: dict[Any, tuple[Place, Any]] = {}
+        self.iterators: list[Any] = []
 
     def note(self, handle: Any) -> None:
         if id(handle) not in self.handles:
-            self.handles[id(handle)] = (handle, State(handle))
+            self.handles[id(handle)] = (handle, handle.expr)
+
+    def note_place(self, key: Any, place: Place) -> None:
+        if key not in self.places:
+            self.places[key] = (place, place.read())
+
+    def note_cell(self, cell: CellType) -> None:
+        self.note_place(id(cell), _Cell(cell, "a variable of an enclosing function"))
+
+    def note_item(self, space: dict[str, Any], name: str) -> None:
+        self.note_place((id(space), name), _Item(space, name))
+
+    def take_back(self) -> Changes:
+        """Put the first state back; what was there until now."""
+        changes = Changes()
+        for key, (handle, old) in self.handles.items():
+            changes.handles[key] = (handle, handle.expr)
+            handle.expr = old
+        for place_key, (place, old) in self.places.items():
+            changes.places[place_key] = (place, place.read())
+            place.put(old)
+        self.handles, self.places = {}, {}
+        return changes
+
+    def advanced(self) -> bool:
+        """Whether an iterator was advanced that is used elsewhere too: that cannot be undone."""
+        return any(sys.getrefcount(self.iterators[k]) > 2 for k in range(len(self.iterators)))
 
 
 def note_handle(handle: Any) -> None:
@@ -91,41 +160,47 @@ def note_handle(handle: Any) -> None:
         journal.note(handle)
 
 
-def note_value(known: Any) -> None:
-    """Elements of a known array are about to change."""
+CONTAINERS = (list, dict, set, collections.deque)
+
+
+def note_iterators(values: Any) -> None:
+    """What is iterated over may be advanced."""
     journal = CURRENT.get().journal
     if journal is not None:
-        for reference in known._group:
-            handle = reference()
-            if handle is not None:
-                journal.note(handle)
-
-
-def holds(handle: Any) -> int:
-    """How many journals refer to the plain array of a known one."""
-    count = 0
-    journal = CURRENT.get().journal
-    while journal is not None:
-        count += id(handle) in journal.handles
-        journal = journal.parent
-    return count
+        for value in values:
+            if hasattr(type(value), "__next__") and not any(v is value for v in journal.iterators):
+                journal.iterators.append(value)
 
 
 def note_container(container: Any) -> None:
     """A list, dict, set or deque is about to change."""
     journal = CURRENT.get().journal
-    if journal is not None and id(container) not in journal.containers:
-        journal.containers[id(container)] = (container, container.copy())
-
-
-MISSING = object()  # an attribute that was not there
+    if journal is not None:
+        journal.note_place(id(container), _Content(container, f"a {type(container).__name__}"))
 
 
 def note_attribute(owner: Any, name: str) -> None:
-    """An attribute is about to be set."""
+    """An attribute is about to change."""
     journal = CURRENT.get().journal
-    if journal is not None and (id(owner), name) not in journal.attributes:
-        journal.attributes[id(owner), name] = owner, getattr(owner, name, MISSING)
+    if journal is not None:
+        journal.note_place((id(owner), name), _Attribute(owner, name))
+
+
+def places(then: Changes, orelse: Changes) -> Iterator[tuple[Place, Any, Any]]:
+    """Each place that a side has changed, with what either leaves there."""
+    for key in dict.fromkeys([*then.places, *orelse.places]):
+        place = (then.places.get(key) or orelse.places[key])[0]
+        now = place.read()
+        yield (
+            place,
+            then.places[key][1] if key in then.places else now,
+            orelse.places[key][1] if key in orelse.places else now,
+        )
+
+
+def current() -> Any:
+    """The side of a traced branch that is being run, None outside of any."""
+    return CURRENT.get().journal
 
 
 def is_open() -> bool:

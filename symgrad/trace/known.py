@@ -29,15 +29,17 @@ _DTYPES = frozenset(np.dtype(name) for name in DTYPES)
 _new = object.__new__
 
 
-def make(value: np.ndarray, group: list[weakref.ref[Any]] | None = None) -> Any:
-    """The known array of a plain one that nobody else holds; `group` is that of its base."""
+def make(value: np.ndarray, base: Any = None) -> Any:
+    """The known array of a plain one that nobody else holds; `base` is one it is a view of."""
     known = _new(Known if value.ndim else KnownZero)
     known._value = value
     known.owner = trace = CURRENT.get()
     known.born = trace.journal
     known.is_argument = False
-    known._base = known._derive = None
-    known._group = [] if group is None else group
+    known._base = None
+    # the side of a branch that has made the array, in which alone its elements may change
+    known._derive = journal.current() if base is None else base._derive
+    known._group = [] if base is None else base._group
     known._group.append(weakref.ref(known))
     if len(known._group) > 64 and not len(known._group) & (len(known._group) - 1):
         known._group[:] = [r for r in known._group if r() is not None]
@@ -133,8 +135,15 @@ class _KnownMixin:
 
     @property
     def flat(self) -> Any:
-        journal.note_value(self)
+        if self.is_older():
+            self.become()
+            return self.flat
         return self._value.flat
+
+    def is_older(self) -> bool:
+        """Whether the array was made before the side of a branch that runs, if one does."""
+        side = journal.current()
+        return side is not None and self._derive is not side
 
     def __repr__(self) -> str:
         return repr(self._value)
@@ -183,8 +192,6 @@ class _KnownMixin:
         _alone(owner, alive)
         readers = [reader_of(owner, h._value) for h in alive]
         root = next((h for h in alive if h._value is owner and owner.flags.c_contiguous), None)
-        for handle in alive:
-            journal.note_handle(handle)
         if root is None:
             base = tracer.wrap_array(content(owner))
             base.owner = self.owner
@@ -215,11 +222,10 @@ class _KnownMixin:
         return self._give(self._value[plain(index)])
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        if is_traced(value) or is_traced(index):
+        if is_traced(value) or is_traced(index) or self.is_older():
             self.become()
             self[index] = value
             return
-        journal.note_value(self)
         self._value[plain(index)] = plain(value)
 
     def assign(self, new: Expr, what: str) -> Any:
@@ -227,10 +233,9 @@ class _KnownMixin:
         return self.assign(new, what)
 
     def _update(self, ufunc: np.ufunc, other: Any) -> Any:
-        if is_traced(other):
+        if is_traced(other) or self.is_older():
             self.become()
             return self._update(ufunc, other)
-        journal.note_value(self)
         ufunc(self._value, plain(other), out=self._value)
         return self
 
@@ -241,20 +246,19 @@ class _KnownMixin:
         return self._changed_by(operator.imatmul, np.matmul, other)
 
     def _changed_by(self, function: Callable[..., Any], ufunc: np.ufunc, other: Any) -> Any:
-        if is_traced(other):
+        if is_traced(other) or self.is_older():
             self.become()
             return function(self, other)
         return self._update(ufunc, other)
 
     # ---- protocols ----
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        changed = [*(kwargs.get("out") or ()), *(inputs[:1] if method == "at" else ())]
+        for target in changed:
+            if isinstance(target, _KnownMixin) and target.is_older():
+                target.become()
         if is_traced(inputs) or is_traced(kwargs):
             return Tracer.__array_ufunc__(self, ufunc, method, *inputs, **kwargs)  # type: ignore
-        for target in kwargs.get("out") or ():
-            if isinstance(target, _KnownMixin):
-                journal.note_value(target)
-        if method == "at":
-            journal.note_value(self)
         result = getattr(ufunc, method)(*plain(inputs), **plain(kwargs))
         for target in kwargs.get("out") or ():
             if isinstance(target, _KnownMixin) and result is target._value:
@@ -266,8 +270,9 @@ class _KnownMixin:
             if func not in VIEWS:
                 args, kwargs = plain(args), plain(kwargs)
             return Tracer.__array_function__(self, func, types, args, kwargs)  # type: ignore
-        if func in CHANGING:
-            journal.note_value(self)
+        if func in CHANGING and self.is_older():
+            self.become()
+            return func(*args, **kwargs)
         return give(func(*plain(args), **plain(kwargs)), knowns(args) + knowns(kwargs))
 
 
@@ -305,17 +310,16 @@ def give(result: Any, given: Sequence[Any]) -> Any:
             return known
         if base is not None and (base is value or base is value.base):
             fits = result.dtype in _DTYPES and result.flags.writeable
-            return make(result, known._group) if fits else result
+            return make(result, known) if fits else result
     return own(result, 4)
 
 
 def _alone(owner: np.ndarray, alive: list[Any]) -> None:
     """Refuse an array whose memory somebody reads as that of a plain array as well."""
-    noted = sum(journal.holds(h) for h in alive)
     seen = 0 if sys.gettrace() is None else _in_frames(owner)
     # this function's and its caller's variable, and what getrefcount itself holds
-    if sys.getrefcount(owner) > len(alive) + noted + seen + 3 or any(
-        sys.getrefcount(h._value) > 3 + journal.holds(h) for h in alive if h._value is not owner
+    if sys.getrefcount(owner) > len(alive) + seen + 3 or any(
+        sys.getrefcount(h._value) > 3 for h in alive if h._value is not owner
     ):
         raise fail(
             MutationError,
@@ -415,12 +419,10 @@ for _name in ("neg", "pos", "abs", "invert"):
 
 def _ndarray_method(name: str, changes: bool) -> Callable[..., Any]:
     def method(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if is_traced(args) or is_traced(kwargs):
-            if changes:
-                self.become()
+        if changes and (is_traced(args) or is_traced(kwargs) or self.is_older()):
+            self.become()
+        if is_traced(args) or is_traced(kwargs) or not self.is_known:
             return getattr(ArrayTracer, name)(self, *args, **kwargs)
-        if changes:
-            journal.note_value(self)
         return self._give(getattr(self._value, name)(*plain(args), **plain(kwargs)))
 
     method.__name__ = name

@@ -22,8 +22,8 @@ class Trace:
     """One running (or finished) call of a user function with tracers."""
 
     __slots__ = (
-        "active", "blocks", "fill", "growing", "journal", "name", "parent", "poison", "shared",
-        "stored", "symbols", "unlike",
+        "active", "blocks", "decisions", "fill", "growing", "journal", "name", "parent", "poison",
+        "shared", "stored", "symbols", "unlike",
     )  # fmt: skip
 
     def __init__(self, name: str, parent: Trace | None, fill: int = 0) -> None:
@@ -38,6 +38,7 @@ class Trace:
         self.symbols: list[Any] = []
         self.growing: list[list[Any]] = []
         self.unlike: str | None = None
+        self.decisions = 0  # sides of branches that were run
         # See `plain`: memory of plain arrays that was changed; what of it lives on; changed arrays
         # that were stored elsewhere than in a variable; and whether other numbers are put there.
         self.blocks: list[Any] = []

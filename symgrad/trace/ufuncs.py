@@ -169,6 +169,9 @@ def apply(ufunc: np.ufunc, *values: Operand, dtype: str | None = None) -> Any:
         values = tuple(
             convert(v, "int64") if isinstance(v, Expr) and v.dtype == "int32" else v for v in values
         )
+    if name in _COMPARISONS and not any(isinstance(v, Expr) for v in values):
+        common = promote(list(values))  # of Python's numbers, which NumPy compares as objects
+        values = tuple(convert(v, common) for v in values)
     dtypes = loop_dtypes(ufunc, values, dtype)
     shape = broadcast_shape(f"np.{name}", [v.shape if isinstance(v, Expr) else () for v in values])
     args = [convert(v, d, shape) for v, d in zip(values, dtypes, strict=False)]

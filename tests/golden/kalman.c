@@ -79,60 +79,39 @@ int kalman(double x0, const double *restrict x1, const double *restrict x2, cons
     SG_ALIGNED double s25[4];
     SG_ALIGNED double s26[2];
     SG_ALIGNED double s27[2];
-    SG_ALIGNED double s32[2];
-    SG_ALIGNED double s35[2];
-    SG_ALIGNED bool s36[2];
-    SG_ALIGNED bool s37[4];
-    SG_ALIGNED bool s38[2];
-    SG_ALIGNED double s39[2];
-    SG_ALIGNED bool s40[4];
+    SG_ALIGNED double s34[2];
+    SG_ALIGNED bool s35[4];
+    SG_ALIGNED double s37[4];
+    SG_ALIGNED double s38[4];
+    SG_ALIGNED double s40[2];
     SG_ALIGNED double s41[4];
-    SG_ALIGNED double s42[4];
     SG_ALIGNED double s43[2];
-    SG_ALIGNED double s48[4];
-    SG_ALIGNED double s49[4];
-    SG_ALIGNED double s52[2];
-    SG_ALIGNED double s53[4];
-    SG_ALIGNED double s55[2];
+    SG_ALIGNED double s44[4];
+    SG_ALIGNED double s49[2];
+    SG_ALIGNED double s50[2];
+    SG_ALIGNED double s51[2];
+    SG_ALIGNED double s53[2];
     SG_ALIGNED double s56[4];
-    SG_ALIGNED double s58[2];
-    SG_ALIGNED double s63[2];
-    SG_ALIGNED bool s66[2];
-    SG_ALIGNED double s67[2];
-    SG_ALIGNED double s68[2];
-    SG_ALIGNED double s71[2];
-    SG_ALIGNED double s75[4];
-    SG_ALIGNED double s76[4];
-    for (ptrdiff_t i41 = 0; i41 < 2; ++i41) {
-        s32[i41] = 0.0;
-        s35[i41] = 0.0;
-        for (ptrdiff_t i67 = 0; i67 < 2; ++i67) {
-            s42[i41 * 2 + i67] = 0.0;
-            s49[i41 * 2 + i67] = 0.0;
+    SG_ALIGNED double s57[4];
+    double s32 = 0.0;
+    double s39 = 0.0;
+    for (ptrdiff_t i43 = 0; i43 < 2; ++i43) {
+        s34[i43] = 0.0;
+        for (ptrdiff_t i56 = 0; i56 < 2; ++i56) {
+            s38[i43 * 2 + i56] = 0.0;
         }
     }
-    double s33 = 0.0;
-    bool s44 = false;
-    double s45 = 0.0;
-    bool s50 = false;
-    double s51 = 0.0;
-    for (ptrdiff_t i61 = 0; i61 < 2; ++i61) {
-        for (ptrdiff_t i62 = 0; i62 < 2; ++i62) {
-            s41[i61 * 2 + i62] = 0.0;
-            s48[i61 * 2 + i62] = 0.0;
+    for (ptrdiff_t i50 = 0; i50 < 2; ++i50) {
+        for (ptrdiff_t i51 = 0; i51 < 2; ++i51) {
+            s37[i50 * 2 + i51] = 0.0;
         }
     }
     for (ptrdiff_t i0 = 0; i0 < 2; ++i0) {
-        s36[i0] = false;
-        for (ptrdiff_t i48 = 0; i48 < 2; ++i48) {
-            s36[i0] = s36[i0] || (false);
-        }
-        const double t0 = (double)s36[i0];
+        const double t0 = (double)(c1[i0] != 0.0);
         for (ptrdiff_t i1 = 0; i1 < 2; ++i1) {
             s8[i0 * 2 + i1] = x0 * c0[i0 * 2 + i1];
-            s37[i0 * 2 + i1] = t0 * (double)(c1[i1] != 0.0) != 0.0;
+            s35[i0 * 2 + i1] = t0 * (double)((double)(c1[i1] != 0.0) != 0.0) != 0.0;
         }
-        s44 = s44 || (s36[i0]);
     }
     for (ptrdiff_t i2 = 0; i2 < 2; ++i2) {
         s9[i2] = x1[i2];
@@ -207,181 +186,118 @@ int kalman(double x0, const double *restrict x1, const double *restrict x2, cons
         s11 = s18 - 0.5 * (log(t2) + t4);
     }
     y0[0] = s11;
+    for (ptrdiff_t i39 = 0; i39 < 2; ++i39) {
+        s32 += s13[i39 + 16] * c1[i39];
+    }
+    const double t5 = (-0.5) / (0.3 + s32);
+    const double t6 = -(0.0 + 2.0 * s12[8] * t5);
+    const double t7 = 0.0 + ((-0.5) * s15[8] + t5);
     for (ptrdiff_t i40 = 0; i40 < 2; ++i40) {
-        s38[i40] = false;
-        const bool t5 = (double)(c1[i40] != 0.0) != 0.0;
-        const double t6 = (double)t5;
-        for (ptrdiff_t i39 = 0; i39 < 2; ++i39) {
-            s32[i39] += (double)(c2[i40 * 2 + i39] != 0.0) * t6;
+        const bool t8 = (double)(c1[i40] != 0.0) != 0.0;
+        double s33 = 0.0 + (t8 ? c1[i40] * t6 : 0.0);
+        double s36 = t8 ? 0.0 + (t8 ? c1[i40] * t7 : 0.0) : 0.0;
+        for (ptrdiff_t i41 = 0; i41 < 2; ++i41) {
+            s34[i41] += c2[i40 * 2 + i41] * s33;
         }
-        s33 += s13[i40 + 16] * c1[i40];
-        for (ptrdiff_t i52 = 0; i52 < 2; ++i52) {
-            s38[i40] = s38[i40] || (false);
-        }
-        s39[i40] = (double)(s38[i40] || t5);
-        for (ptrdiff_t i56 = 0; i56 < 2; ++i56) {
-            s40[i56 * 2 + i40] = s37[i56 * 2 + i40] || (s39[i40] * (double)(c1[i56] != 0.0) != 0.0);
-            const bool t7 = c0[i56 * 2 + i40] != 0.0;
-            s50 = s50 || ((s40[i56 * 2 + i40] && t7) && (t7 && s40[i56 * 2 + i40]));
-            const double t8 = (double)s40[i56 * 2 + i40];
-            for (ptrdiff_t i59 = 0; i59 < 2; ++i59) {
-                s41[i56 * 2 + i59] += t8 * (double)(c3[i59 * 2 + i40] != 0.0);
+        for (ptrdiff_t i47 = 0; i47 < 2; ++i47) {
+            const double t9 = 0.0 + (s35[i47 * 2 + i40] ? c1[i47] * s36 : 0.0);
+            for (ptrdiff_t i48 = 0; i48 < 2; ++i48) {
+                s37[i47 * 2 + i48] += c3[i48 * 2 + i40] * t9;
             }
-        }
-    }
-    const double t9 = 0.3 + s33;
-    const double t10 = 0.0 / t9;
-    for (ptrdiff_t i65 = 0; i65 < 2; ++i65) {
-        for (ptrdiff_t i63 = 0; i63 < 2; ++i63) {
-            const double t11 = (double)(c2[i65 * 2 + i63] != 0.0);
-            for (ptrdiff_t i64 = 0; i64 < 2; ++i64) {
-                s42[i63 * 2 + i64] += s41[i65 * 2 + i64] * t11;
-            }
-        }
-        s43[i65] = s36[i65] ? t10 : 0.0;
-        s45 += s36[i65] ? (-0.0) * (s14[i65 + 16] / t9) : 0.0;
-    }
-    const double t12 = (-0.5) / t9;
-    const double t13 = -(0.0 + 2.0 * s12[8] * t12);
-    const double t14 = (s44 ? s45 : 0.0) + ((-0.5) * s15[8] + t12);
-    for (ptrdiff_t i43 = 0; i43 < 2; ++i43) {
-        const bool t15 = (double)(c1[i43] != 0.0) != 0.0;
-        double s34 = 0.0 + (t15 ? c1[i43] * t13 : 0.0);
-        double s46 = (s38[i43] || t15) ? 0.0 + (t15 ? c1[i43] * t14 : 0.0) : 0.0;
-        for (ptrdiff_t i44 = 0; i44 < 2; ++i44) {
-            s35[i44] += c2[i43 * 2 + i44] * s34;
-        }
-        for (ptrdiff_t i72 = 0; i72 < 2; ++i72) {
-            const double t16 = (s39[i43] * (double)(c1[i72] != 0.0) != 0.0) ? s46 * c1[i72] : 0.0;
-            double s47 = (s37[i72 * 2 + i43] ? c1[i43] * s43[i72] : 0.0) + (0.0 + t16);
-            const double t17 = (s40[i72 * 2 + i43] && (c0[i72 * 2 + i43] != 0.0)) ? c0[i72 * 2 + i43] * s47 : 0.0;
             SG_SERIAL
-            s51 += t17;
-            for (ptrdiff_t i75 = 0; i75 < 2; ++i75) {
-                s48[i72 * 2 + i75] += c3[i75 * 2 + i43] * s47;
+            s39 += (s35[i47 * 2 + i40] && (c0[i47 * 2 + i40] != 0.0)) ? c0[i47 * 2 + i40] * t9 : 0.0;
+        }
+    }
+    for (ptrdiff_t i54 = 0; i54 < 2; ++i54) {
+        for (ptrdiff_t i52 = 0; i52 < 2; ++i52) {
+            for (ptrdiff_t i53 = 0; i53 < 2; ++i53) {
+                s38[i52 * 2 + i53] += c2[i54 * 2 + i52] * s37[i54 * 2 + i53];
             }
         }
     }
-    for (ptrdiff_t i81 = 0; i81 < 2; ++i81) {
-        for (ptrdiff_t i79 = 0; i79 < 2; ++i79) {
-            for (ptrdiff_t i80 = 0; i80 < 2; ++i80) {
-                s49[i79 * 2 + i80] += c2[i81 * 2 + i79] * s48[i81 * 2 + i80];
-            }
+    for (ptrdiff_t i59 = 0; i59 < 2; ++i59) {
+        s40[i59] = s34[i59];
+        for (ptrdiff_t i61 = 0; i61 < 2; ++i61) {
+            s41[i59 * 2 + i61] = s38[i59 * 2 + i61];
         }
     }
-    for (ptrdiff_t i88 = 0; i88 < 2; ++i88) {
-        s52[i88] = (s32[i88] != 0.0) ? s35[i88] : 0.0;
-        for (ptrdiff_t i90 = 0; i90 < 2; ++i90) {
-            s53[i88 * 2 + i90] = (s42[i88 * 2 + i90] != 0.0) ? s49[i88 * 2 + i90] : 0.0;
-        }
-    }
-    double s54 = 0.0 + (s50 ? s51 : 0.0);
-    for (ptrdiff_t i91 = 0; i91 < 8; ++i91) {
+    double s42 = 0.0 + s39;
+    for (ptrdiff_t i62 = 0; i62 < 8; ++i62) {
         SG_SERIAL
-        for (ptrdiff_t i97 = 0; i97 < 2; ++i97) {
-            s58[i97] = 0.0;
-            s63[i97] = 0.0;
-            for (ptrdiff_t i139 = 0; i139 < 2; ++i139) {
-                s76[i97 * 2 + i139] = 0.0;
+        double s46 = 0.0;
+        double s47 = 0.0;
+        double s52 = 0.0;
+        double s58 = 0.0;
+        for (ptrdiff_t i71 = 0; i71 < 2; ++i71) {
+            s49[i71] = 0.0;
+            for (ptrdiff_t i92 = 0; i92 < 2; ++i92) {
+                s57[i71 * 2 + i92] = 0.0;
             }
         }
-        bool s59 = false;
-        double s60 = 0.0;
-        double s61 = 0.0;
-        double s72 = 0.0;
-        bool s78 = false;
-        double s79 = 0.0;
-        for (ptrdiff_t i125 = 0; i125 < 2; ++i125) {
-            s71[i125] = 0.0;
+        for (ptrdiff_t i79 = 0; i79 < 2; ++i79) {
+            s53[i79] = 0.0;
         }
-        for (ptrdiff_t i133 = 0; i133 < 2; ++i133) {
-            for (ptrdiff_t i134 = 0; i134 < 2; ++i134) {
-                s75[i133 * 2 + i134] = 0.0;
+        for (ptrdiff_t i86 = 0; i86 < 2; ++i86) {
+            for (ptrdiff_t i87 = 0; i87 < 2; ++i87) {
+                s56[i86 * 2 + i87] = 0.0;
             }
         }
-        for (ptrdiff_t i92 = 0; i92 < 2; ++i92) {
-            s66[i92] = false;
-            s67[i92] = 0.0;
-            s55[i92] = s52[i92];
-            s60 += s55[i92] * s14[(7 - i91) * 2 + i92];
-            s61 += c1[i92] * s13[(7 - i91) * 2 + i92];
-            for (ptrdiff_t i94 = 0; i94 < 2; ++i94) {
-                s56[i92 * 2 + i94] = s53[i92 * 2 + i94];
-                s67[i92] += s56[i92 * 2 + i94] * s13[(7 - i91) * 2 + i94];
-                s71[i94] += s56[i92 * 2 + i94] * s14[(7 - i91) * 2 + i92];
-                s78 = s78 || (c0[i92 * 2 + i94] != 0.0);
-            }
-            for (ptrdiff_t i96 = 0; i96 < 2; ++i96) {
-                s58[i96] += (double)(c2[i92 * 2 + i96] != 0.0);
-            }
-            for (ptrdiff_t i113 = 0; i113 < 2; ++i113) {
-                s66[i92] = s66[i92] || (true);
+        for (ptrdiff_t i63 = 0; i63 < 2; ++i63) {
+            s50[i63] = 0.0;
+            s43[i63] = s40[i63];
+            s46 += s43[i63] * s14[(7 - i62) * 2 + i63];
+            s47 += c1[i63] * s13[(7 - i62) * 2 + i63];
+            for (ptrdiff_t i65 = 0; i65 < 2; ++i65) {
+                s44[i63 * 2 + i65] = s41[i63 * 2 + i65];
+                s50[i63] += s44[i63 * 2 + i65] * s13[(7 - i62) * 2 + i65];
+                s53[i65] += s44[i63 * 2 + i65] * s14[(7 - i62) * 2 + i63];
             }
         }
-        double s57 = s54;
-        for (ptrdiff_t i98 = 0; i98 < 2; ++i98) {
-            s59 = s59 || (true);
-        }
-        const double t18 = 0.3 + s61;
-        const double t19 = (-0.5) / t18;
-        const double t20 = -((s59 ? s60 : 0.0) + t19 * (2.0 * s12[(7 - i91)]));
-        for (ptrdiff_t i101 = 0; i101 < 2; ++i101) {
-            double s62 = s55[i101] + (((double)(c1[i101] != 0.0) != 0.0) ? c1[i101] * t20 : 0.0);
-            const double t21 = s55[i101] * s12[(7 - i91)] + (s66[i101] ? -s67[i101] : 0.0);
-            s68[i101] = t21 / t18;
-            s72 += s14[(7 - i91) * 2 + i101] / t18 * t21;
-            for (ptrdiff_t i102 = 0; i102 < 2; ++i102) {
-                s63[i102] += s62 * c2[i101 * 2 + i102];
+        double s45 = s42;
+        const double t10 = 0.3 + s47;
+        const double t11 = (-0.5) / t10;
+        const double t12 = -(s46 + t11 * (2.0 * s12[(7 - i62)]));
+        for (ptrdiff_t i68 = 0; i68 < 2; ++i68) {
+            double s48 = s43[i68] + (((double)(c1[i68] != 0.0) != 0.0) ? c1[i68] * t12 : 0.0);
+            const double t13 = s43[i68] * s12[(7 - i62)] - s50[i68];
+            s51[i68] = t13 / t10;
+            s52 += s14[(7 - i62) * 2 + i68] / t10 * t13;
+            for (ptrdiff_t i69 = 0; i69 < 2; ++i69) {
+                s49[i69] += c2[i68 * 2 + i69] * s48;
             }
         }
-        const double t22 = (s59 ? -s72 : 0.0) + (t19 + (-0.5) * s15[(7 - i91)]);
-        for (ptrdiff_t i121 = 0; i121 < 2; ++i121) {
-            bool s69 = false;
-            for (ptrdiff_t i119 = 0; i119 < 2; ++i119) {
-                s69 = s69 || (true);
-            }
-            const bool t23 = (double)(c1[i121] != 0.0) != 0.0;
-            const bool t24 = s69 || t23;
-            double s70 = (double)t24;
-            const double t25 = t24 ? (s69 ? -s71[i121] : 0.0) + (t23 ? c1[i121] * t22 : 0.0) : 0.0;
-            double s73 = t25;
-            for (ptrdiff_t i128 = 0; i128 < 2; ++i128) {
-                const double t26 = (s70 * (double)(c1[i128] != 0.0) != 0.0) ? c1[i128] * s73 : 0.0;
-                double s74 = (t23 ? s68[i128] * c1[i121] : 0.0) + (s56[i128 * 2 + i121] + t26);
+        const double t14 = t11 + (-0.5) * s15[(7 - i62)] - s52;
+        for (ptrdiff_t i80 = 0; i80 < 2; ++i80) {
+            const bool t15 = (double)(c1[i80] != 0.0) != 0.0;
+            double s54 = (t15 ? c1[i80] * t14 : 0.0) - s53[i80];
+            for (ptrdiff_t i81 = 0; i81 < 2; ++i81) {
+                const double t16 = s44[i81 * 2 + i80] + (((double)(c1[i81] != 0.0) != 0.0) ? s54 * c1[i81] : 0.0);
+                double s55 = (t15 ? c1[i80] * s51[i81] : 0.0) + t16;
                 SG_SERIAL
-                s79 += (c0[i128 * 2 + i121] != 0.0) ? c0[i128 * 2 + i121] * s74 : 0.0;
-                for (ptrdiff_t i131 = 0; i131 < 2; ++i131) {
-                    s75[i128 * 2 + i131] += c3[i131 * 2 + i121] * s74;
+                s58 += (c0[i81 * 2 + i80] != 0.0) ? c0[i81 * 2 + i80] * s55 : 0.0;
+                for (ptrdiff_t i84 = 0; i84 < 2; ++i84) {
+                    s56[i81 * 2 + i84] += s55 * c3[i84 * 2 + i80];
                 }
             }
         }
-        for (ptrdiff_t i137 = 0; i137 < 2; ++i137) {
-            for (ptrdiff_t i135 = 0; i135 < 2; ++i135) {
-                for (ptrdiff_t i136 = 0; i136 < 2; ++i136) {
-                    s76[i135 * 2 + i136] += c2[i137 * 2 + i135] * s75[i137 * 2 + i136];
+        for (ptrdiff_t i90 = 0; i90 < 2; ++i90) {
+            for (ptrdiff_t i88 = 0; i88 < 2; ++i88) {
+                for (ptrdiff_t i89 = 0; i89 < 2; ++i89) {
+                    s57[i88 * 2 + i89] += s56[i90 * 2 + i89] * c2[i90 * 2 + i88];
                 }
             }
         }
-        for (ptrdiff_t i105 = 0; i105 < 2; ++i105) {
-            double s64 = (s58[i105] != 0.0) ? s63[i105] : 0.0;
-            s52[i105] = s64;
-            for (ptrdiff_t i111 = 0; i111 < 2; ++i111) {
-                double s65 = 0.0;
-                for (ptrdiff_t i109 = 0; i109 < 2; ++i109) {
-                    const double t27 = (double)(c2[i109 * 2 + i105] != 0.0);
-                    for (ptrdiff_t i108 = 0; i108 < 2; ++i108) {
-                        s65 += t27 * (double)(c3[i111 * 2 + i108] != 0.0);
-                    }
-                }
-                double s77 = (s65 != 0.0) ? s76[i105 * 2 + i111] : 0.0;
-                s53[i105 * 2 + i111] = s77;
+        for (ptrdiff_t i95 = 0; i95 < 2; ++i95) {
+            s40[i95] = s49[i95];
+            for (ptrdiff_t i97 = 0; i97 < 2; ++i97) {
+                s41[i95 * 2 + i97] = s57[i95 * 2 + i97];
             }
         }
-        s54 = s57 + (s78 ? s79 : 0.0);
+        s42 = s45 + s58;
     }
-    y1[0] = s54;
-    for (ptrdiff_t i149 = 0; i149 < 2; ++i149) {
-        y2[i149] = s52[i149];
+    y1[0] = s42;
+    for (ptrdiff_t i98 = 0; i98 < 2; ++i98) {
+        y2[i98] = s40[i98];
     }
 
     return 0;

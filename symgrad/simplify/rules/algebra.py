@@ -17,7 +17,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from symgrad.expr.node import CONST, Expr, bind, const, const_value, is_const
+from symgrad.expr.evaluate import evaluate
+from symgrad.expr.node import (
+    ARRAY,
+    CONST,
+    EYE,
+    IOTA,
+    Expr,
+    bind,
+    const,
+    const_value,
+    is_const,
+)
+from symgrad.expr.op import Kind
 from symgrad.ops.elementwise import AND, log, sqrt
 from symgrad.simplify.facts import is_float, like, nonnegative, normal, number, positive
 from symgrad.simplify.pattern import Context, Rule, function, function_rule, once, rule
@@ -261,6 +273,31 @@ def _connective(node: Expr, context: Context) -> Expr | None:
     return None
 
 
+_MOST_KNOWN = 40  # nodes of a condition that is looked at,
+_MOST_ELEMENTS = 1 << 16  # and elements
+
+
+def _known_condition(node: Expr, context: Context) -> Expr | None:
+    """A selection, or a condition, where nothing below a condition is a variable."""
+    condition = node.args[0] if node.dtype != "bool" else node
+    found, stack, size = {condition}, [condition], 0
+    while stack:
+        n = stack.pop()
+        size += n.size
+        if not n.args and n.op not in (CONST, ARRAY, EYE, IOTA):
+            return None
+        new = [a for a in n.args if a not in found]
+        found.update(new)
+        stack.extend(new)
+        if len(found) > _MOST_KNOWN or size > _MOST_ELEMENTS or n.op.kind is Kind.CONTROL:
+            return None
+    (value,) = evaluate([condition], {})
+    if not value.size or value.all() != value.any():
+        return None
+    known = bool(value.all())
+    return const(known, "bool", node.shape) if condition is node else node.args[1 if known else 2]
+
+
 # ---- conditions ------------------------------------------------------------------------------
 
 CONDITIONS: list[Rule] = [
@@ -273,6 +310,9 @@ CONDITIONS: list[Rule] = [
          lambda x: x.dtype == "bool"),
     rule("or-same", function("logical_or")(x, x), lambda x: x, "x or x = x",
          lambda x: x.dtype == "bool"),
+    function_rule("condition-known", "select any all not_equal", _known_condition,
+                  "(c ? a : b) = a or b, and c is true or false, where c has no variables",
+                  "algebra"),
     function_rule("connective-constant", "logical_and logical_or", _connective,
                   "x and true = x, x and false = false, x or true = true, x or false = x",
                   "algebra", among="const"),

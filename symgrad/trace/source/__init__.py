@@ -1,6 +1,7 @@
 """The user's function by its source: rewritten, so that what no protocol shows can be traced."""
 
 from symgrad.trace.source import (  # noqa: F401  (fill the tables)
+    decisions,
     handed,
     items,
     loops,

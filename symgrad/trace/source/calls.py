@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import builtins
-import collections
 import functools
 import inspect
 import types
@@ -16,13 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from symgrad.errors import TraceError
+from symgrad.errors import MutationError, TraceError, UnsupportedError
 from symgrad.trace import journal
 from symgrad.trace.handle import blame
 from symgrad.trace.known import CHANGING, VIEWS, give, is_traced, knowns, own_all, plain
 from symgrad.trace.source import library
 from symgrad.trace.source.clones import RUNTIME, clone, package_of
-from symgrad.trace.state import CURRENT
+from symgrad.trace.state import CURRENT, fail
 from symgrad.trace.tables import DISPATCH, SUPPORTED, public_name, unsupported
 from symgrad.trace.tracer import PythonTracer, Tracer, ZeroTracer
 
@@ -76,6 +75,12 @@ def _function(f: types.FunctionType, args: Args, kwargs: Options) -> Any:
         follow = clone(f)
         if follow is not None:
             return follow(*args, **kwargs)
+        if journal.is_open() and not f.__name__.startswith("__"):
+            raise fail(
+                UnsupportedError,
+                f"{f.__name__} is called on one side of a branch on a traced value, and its source "
+                "is not at hand: what it changes cannot be seen",
+            )
     elif package is not None:
         replacement = library.counterpart(f, args, kwargs) if package == "scipy" else None
         if replacement is not None:
@@ -106,6 +111,8 @@ def _builtin(f: Any, args: Args, kwargs: Options) -> Any:
     """A function written in C: of a module, or a method of an object."""
     owner = getattr(f, "__self__", None)
     if owner is builtins:
+        if journal.is_open():
+            journal.note_iterators(args)
         replacement = ALWAYS.get(f)
         if replacement is not None:
             return replacement(*args, **kwargs)
@@ -118,7 +125,7 @@ def _builtin(f: Any, args: Args, kwargs: Options) -> Any:
     cls = type(owner)
     if cls is np.ndarray:
         return _array_method(f, owner, args, kwargs)
-    if cls in _CONTAINERS:
+    if isinstance(owner, journal.CONTAINERS):
         return _container_method(f, owner, args, kwargs)
     if cls is np.ufunc and any(type(a) in _LISTS and is_traced(a) for a in args):
         return SUPPORTED["ufunc"](owner, f.__name__, args, kwargs)
@@ -129,9 +136,6 @@ def _builtin(f: Any, args: Args, kwargs: Options) -> Any:
     if replacement is not None and (is_traced(args) or is_traced(kwargs)):
         return replacement(*args, **kwargs)
     return foreign(f, args, kwargs)
-
-
-_CONTAINERS = frozenset({list, dict, set, collections.deque})
 
 
 def _container_method(f: Any, owner: Any, args: Args, kwargs: Options) -> Any:
@@ -190,12 +194,29 @@ def _into(out: Any, result: Any, f: Any) -> Any:
 def foreign(f: Any, args: Args, kwargs: Options) -> Any:
     """A call of what is not followed: known arrays become plain ones, if nothing is traced."""
     given = knowns(args) + knowns(kwargs) if kwargs else knowns(args)
+    if journal.is_open():
+        return _foreign_in_a_side(f, args, kwargs, given)
     if given and not is_traced(args) and not is_traced(kwargs):
-        if CURRENT.get().journal is not None and _may_change(f):
-            for known in given:
-                journal.note_value(known)
         return give(f(*plain(args), **plain(kwargs)), given)
     return own_all(f(*args, **kwargs))
+
+
+def _foreign_in_a_side(f: Any, args: Args, kwargs: Options, given: list[Any]) -> Any:
+    """The same in a side of a branch: what is changed in arguments must be seen."""
+    for a in (*args, *kwargs.values()):
+        if isinstance(a, journal.CONTAINERS):
+            journal.note_container(a)
+    if not given or is_traced(args) or is_traced(kwargs):
+        return own_all(f(*args, **kwargs))
+    older = [(k, k._value.copy()) for k in given if k.is_older() and _may_change(f)]
+    result = give(f(*plain(args), **plain(kwargs)), given)
+    if any(before.tobytes() != k._value.tobytes() for k, before in older):
+        raise fail(
+            MutationError,
+            f"{getattr(f, '__name__', f)} changes an array, and does so only if a traced condition "
+            "holds; give it a .copy()",
+        )
+    return result
 
 
 def _may_change(f: Any) -> bool:
@@ -212,6 +233,8 @@ def _class(f: Any, args: Args, kwargs: Options) -> Any:
     replacement = INSTEAD.get(f)
     if replacement is not None and (is_traced(args) or is_traced(kwargs)):
         return replacement(*args, **kwargs)
+    if journal.is_open():
+        journal.note_iterators(args)
     if f.__module__ == "builtins":
         return f(*args, **kwargs)
     if f.__module__.startswith("scipy."):
@@ -267,6 +290,15 @@ def static(cls: type, name: str) -> Any:
     return None
 
 
+def _slot(f: Any, args: Args, kwargs: Options) -> Any:
+    """``object.__setattr__(x, name, value)`` and the like."""
+    if f.__name__ in ("__setattr__", "__delattr__"):
+        journal.note_attribute(args[0], args[1])
+    elif args and isinstance(args[0], journal.CONTAINERS):
+        journal.note_container(args[0])
+    return f(*args, **kwargs)
+
+
 def _special(f: Any, args: Args, kwargs: Options) -> Any:
     """A special method that is called by its name."""
     if type(f.__self__) is np.ndarray:
@@ -274,6 +306,10 @@ def _special(f: Any, args: Args, kwargs: Options) -> Any:
             return RUNTIME["get"](f.__self__, *args)
         if f.__name__ == "__setitem__":
             return RUNTIME["set"](args[1], f.__self__, args[0])
+    if f.__name__ in ("__setattr__", "__delattr__"):
+        journal.note_attribute(f.__self__, args[0])
+    elif isinstance(f.__self__, journal.CONTAINERS):
+        journal.note_container(f.__self__)
     return f(*args, **kwargs)
 
 
@@ -283,7 +319,7 @@ _HANDLERS: dict[type, Callable[[Any, Args, Options], Any]] = {
     types.MethodType: _method,
     types.BuiltinFunctionType: _builtin,
     types.MethodWrapperType: _special,
-    types.WrapperDescriptorType: lambda f, args, kwargs: f(*args, **kwargs),
+    types.WrapperDescriptorType: _slot,
     types.MethodDescriptorType: foreign,
     functools.partial: _partial,
     type(np.concatenate): _numpy,

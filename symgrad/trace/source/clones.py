@@ -21,8 +21,9 @@ import weakref
 from typing import Any, NamedTuple
 
 from symgrad.errors import is_internal
+from symgrad.trace.source.blocks import PREFIX
 from symgrad.trace.source.reading import Found, find
-from symgrad.trace.source.rewrite import PREFIX, Rewriter
+from symgrad.trace.source.rewrite import Rewriter
 
 RUNTIME: dict[str, Any] = {}  # what rewritten code calls, by name; filled by the other modules
 

@@ -14,7 +14,8 @@ from symgrad.trace import journal
 from symgrad.trace.handle import as_expr
 from symgrad.trace.memory import share
 from symgrad.trace.source.calls import ALWAYS
-from symgrad.trace.source.places import UNDEFINED, Memory, Place, Unlike
+from symgrad.trace.source.merging import Undefined
+from symgrad.trace.source.places import Memory, Place, Unlike
 from symgrad.trace.state import CURRENT
 from symgrad.trace.tracer import PythonTracer, Tracer, ZeroTracer, wrap, wrap_array, wrap_python
 
@@ -52,34 +53,54 @@ def handle_like(like: Any, expr: Expr) -> Any:
 
 
 class Handed:
-    """The value of one place: its structure, what in it is the same in all rounds, and slots."""
+    """The value of one place: its structure, what in it is the same in all rounds, and slots.
+
+    A value that was undefined before the loop is not handed to a round; what the last round leaves
+    counts. One that is undefined still where no round has decided to set it comes with its truth.
+    """
 
     def __init__(self, place: Place, old: Any, new: Any, changed: set[int]) -> None:
         self.place = place
-        self.defined = old is not UNDEFINED
         self.is_memory = isinstance(place, Memory)
+        self.partial: Undefined | None = None
+        self.defined = not isinstance(old, Undefined)
         if self.is_memory:
-            slot = Slot(symbol_of(old.shape, old.dtype), old, new, None)
-            self.leaves: list[Any] = [slot]
+            self.leaves: list[Any] = [Slot(symbol_of(old.shape, old.dtype), old, new, None)]
             return
-        leaves, self.structure = tree.flatten(new)
+        if not self.defined and old._value is not None:
+            raise Unlike("a variable has no value in some cases")
+        value, truth = self._opened(new)
+        leaves, self.structure = tree.flatten(value)
         olds = leaves
         if self.defined:
             olds, structure = tree.flatten(old)
             if structure != self.structure:
                 raise Unlike("a value changes its structure")
         self.leaves = [self._leaf(a, b, changed) for a, b in zip(olds, leaves, strict=True)]
+        if truth is not None:
+            self.leaves.append(Slot(None, const(False, "bool"), truth, np.bool_(False)))
+
+    def _opened(self, new: Any) -> tuple[Any, Expr | None]:
+        """A value, and where it is defined if that is not everywhere."""
+        if not isinstance(new, Undefined):
+            return new, None
+        if self.defined or new._value is None or new._defined is None:
+            raise Unlike("a variable has no value in some cases")
+        self.partial = new
+        return new._value, new._defined
 
     def _leaf(self, old: Any, new: Any, changed: set[int]) -> Any:
-        if old is new and self.defined or type(old) is type(new) and type(new) in _FIXED:
-            if old != new:
+        if old is new and self.defined:
+            return new
+        if type(old) is type(new) and type(new) in _FIXED:
+            if self.defined and old != new:
                 raise Unlike(f"{old!r} becomes {new!r}")
             return new
         if not _is_number(new) or not _is_number(old):
-            if not self.defined and not _is_number(new):
+            if not self.defined:
                 return new
             raise Unlike(f"{old!r} becomes {new!r}")
-        if id(old) in changed:
+        if id(old) in changed and self.defined:
             raise Unlike("an array is changed and its variable gets another one")
         after, start = as_expr(new), as_expr(old)
         if not self.defined:
@@ -106,34 +127,42 @@ class Handed:
         self.place.set(self.structure.unflatten(made))
         return [m for m, leaf in zip(made, self.leaves, strict=True) if isinstance(leaf, Slot)]
 
-    def take(self) -> bool:
+    def take(self, value: Any) -> bool:
         """Note what a round left here; whether it has the types that the round was given."""
-        value, settled = self.place.get(), True
         if self.is_memory:
             self.leaves[0].after = value
             return True
+        value, truth = self._opened(value)
         leaves, structure = tree.flatten(value)
         if structure != self.structure:
             raise Unlike("a value changes its structure")
-        for slot, new in zip(self.leaves, leaves, strict=True):
-            if not isinstance(slot, Slot):
-                if new is not slot and (type(new) not in _FIXED or new != slot):
-                    raise Unlike(f"{slot!r} becomes {new!r}")
-                continue
-            if not _is_number(new):
-                raise Unlike(f"a number becomes {new!r}")
-            slot.after, slot.like = as_expr(new), new
-            if slot.after.shape != slot.start.shape:
-                raise Unlike(f"shape {slot.start.shape} becomes {slot.after.shape}")
-            if slot.after.dtype != slot.start.dtype:
-                dtype = np.result_type(slot.start.dtype, slot.after.dtype).name
-                if dtype != slot.start.dtype:
-                    slot.start, settled = as_expr(slot.start, dtype), False
-                    if slot.symbol is not None:
-                        slot.symbol = symbol_of(slot.start.shape, dtype)
-                else:
-                    slot.after = as_expr(slot.after, dtype)
+        if (truth is None) is not (self.partial is None):
+            raise Unlike("a variable has no value in some cases")
+        settled = all([self._settled(s, v) for s, v in zip(self.leaves, leaves, strict=False)])
+        if truth is not None:
+            self.leaves[-1].after = truth
         return settled
+
+    def _settled(self, slot: Any, new: Any) -> bool:
+        if not isinstance(slot, Slot):
+            if new is not slot and (type(new) not in _FIXED or new != slot):
+                raise Unlike(f"{slot!r} becomes {new!r}")
+            return True
+        if not _is_number(new):
+            raise Unlike(f"a number becomes {new!r}")
+        slot.after, slot.like = as_expr(new), new
+        if slot.after.shape != slot.start.shape:
+            raise Unlike(f"shape {slot.start.shape} becomes {slot.after.shape}")
+        if slot.after.dtype == slot.start.dtype:
+            return True
+        dtype = np.result_type(slot.start.dtype, slot.after.dtype).name
+        if dtype == slot.start.dtype:
+            slot.after = as_expr(slot.after, dtype)
+            return True
+        slot.start = as_expr(slot.start, dtype)
+        if slot.symbol is not None:
+            slot.symbol = symbol_of(slot.start.shape, dtype)
+        return False
 
     def finish(self, finals: Sequence[Expr], made: dict[int, Any]) -> None:
         """The final values; `made` has the new tracer of each that a round left."""
@@ -151,7 +180,12 @@ class Handed:
                         share(wrap_array(final), new, None)  # a view of what is not followed
                 leaf = new
             leaves.append(leaf)
-        self.place.set(self.structure.unflatten(leaves))
+        if self.partial is None:
+            self.place.set(self.structure.unflatten(leaves))
+            return
+        p, truth = self.partial, leaves.pop().expr
+        value = self.structure.unflatten(leaves)
+        self.place.set(Undefined(p._name, p._line, p._free, value, truth))
 
 
 _FIXED = (bool, str, bytes, type(None), type, type(...))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import operator
 import types
 from collections.abc import Callable
@@ -47,6 +48,8 @@ def get(a: Any, index: Any) -> Any:
     method = getattr(cls, "__getitem__", None)
     if type(method) is types.FunctionType and package_of(method.__code__.co_filename) == "":
         return call(method, a, index)
+    if isinstance(a, collections.defaultdict):  # which reading may change
+        journal.note_container(a)
     return own(a[index], 3)
 
 
@@ -102,7 +105,7 @@ def set_(value: Any, a: Any, index: Any) -> None:
             raise _in_a_branch("a[i] = y")
         a[plain(index)] = plain(value)
         return
-    if cls is list or cls is dict:
+    if isinstance(a, journal.CONTAINERS):
         journal.note_container(a)
         if isinstance(index, Tracer) and index.as_number() is not None:
             index = index.as_number()
@@ -112,7 +115,33 @@ def set_(value: Any, a: Any, index: Any) -> None:
     if type(method) is types.FunctionType and package_of(method.__code__.co_filename) == "":
         call(method, a, index, value)
         return
+    if journal.is_open() and not isinstance(a, Tracer | np.ndarray):
+        raise fail(
+            MutationError,
+            f"a {cls.__name__} is changed on one side of a branch on a traced value; use an array, "
+            "a list or a dict",
+        )
     a[index] = value
+
+
+def delete(a: Any, index: Any) -> None:
+    """``del a[index]``."""
+    if isinstance(a, journal.CONTAINERS):
+        journal.note_container(a)
+    del a[index]
+
+
+def delete_attribute(owner: Any, name: str) -> None:
+    """``del owner.name``."""
+    journal.note_attribute(owner, name)
+    delattr(owner, name)
+
+
+def iterable(values: Any) -> Any:
+    """What a loop goes through that is not made by the loop itself."""
+    if journal.is_open():
+        journal.note_iterators((values,))
+    return values
 
 
 def _not_ours(what: str) -> MutationError:
@@ -164,6 +193,13 @@ def _property(cls: type, name: str) -> Any:
     return None
 
 
+def set_attribute(value: Any, owner: Any, name: str) -> None:
+    """``owner.name = value``."""
+    if journal.is_open():
+        journal.note_attribute(owner, name)
+    setattr(owner, name, value)
+
+
 # ---- operators -----------------------------------------------------------------------------------
 
 
@@ -187,18 +223,25 @@ def _array(value: Any) -> Any:
     return wrap_array(as_expr(value)) if type(value) is list and is_traced(value) else value
 
 
+_VALUES = (Tracer, np.ndarray, int, float, complex, str, bytes, tuple)
+
+
 def _in_place(name: str) -> Callable[[Any, Any], Any]:
     function = getattr(operator, name)
 
     def apply(a: Any, b: Any) -> Any:
         cls = type(a)
-        if cls is list or cls is dict or cls is set:
+        if isinstance(a, journal.CONTAINERS):
             journal.note_container(a)
         elif cls is np.ndarray and a.dtype != object:
             if is_traced(b):
                 raise _not_ours("a += y")
             if journal.is_open():
                 raise _in_a_branch("a += y")
+        elif journal.is_open() and not isinstance(a, _VALUES):
+            method = static(cls, f"__{name}__")
+            if type(method) is types.FunctionType:
+                return call(method, a, b)
         return own(function(a, b), 4)
 
     apply.__name__ = f"__{name}__"
@@ -212,5 +255,8 @@ for _name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul"
     _short = "i" + _name.rstrip("_")
     RUNTIME[_short] = _in_place(_short)
 
-RUNTIME.update(get=get, set=set_, place=place, update=update, attr=attribute, slice=slice,
-               own=lambda value: own(value, 3))  # fmt: skip
+RUNTIME.update({
+    "get": get, "set": set_, "place": place, "update": update, "attr": attribute,
+    "setattr": set_attribute, "del": delete, "delattr": delete_attribute, "iterable": iterable,
+    "slice": slice, "own": lambda value: own(value, 3),
+})  # fmt: skip

@@ -1,26 +1,32 @@
 """Loops of traced functions: one round is traced on symbols, and stands for all of them.
 
-In: the rounds of a `for` or `while` statement as functions, and the variables that they assign.
-Out: the same variables, lists, dicts, attributes and arrays as the loop would leave them, of
-expressions whose size does not depend on the number of rounds. Where a round is not like the next
-one (another shape, a list that is a queue, an index that must be a number) the loop runs as Python
-runs it, round by round; up to `_MOST_PEELED` rounds at its beginning may be of another kind.
+Rewritten code runs the rounds of a loop in the user's own frame::
 
-Nothing is guessed: a round is traced once to see what it changes, and again with symbols in the
-place of all that; it must then leave what it was given, in kind.
+    b = rounds(values)                          # `Rounds`, or what Python would iterate over
+    if b is Rounds: b.begin(names, locals(), …)
+    for element in b:
+        try: …
+        except: … unless b.failed(error): raise
+        if b.on: names = b.swap(locals())
+
+`Rounds` has one round run to see what it changes, takes everything back, and has it run again with
+symbols in the place of all that: the round must then leave what it was given, in kind. What all
+rounds leave follows from that (`rounds`), in expressions whose size does not depend on how many
+there are. Where a round is not like the next one (another shape, a list that is a queue, an index
+that must be a number) the loop runs as Python runs it; up to `_MOST_PEELED` rounds at its beginning
+may be of another kind.
 """
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 from symgrad import tree
-from symgrad.errors import ConcretizationError
+from symgrad.errors import BranchError, ConcretizationError
 from symgrad.expr.evaluate import evaluate
 from symgrad.expr.node import ARG, Expr, bind, const
+from symgrad.expr.op import Kind
 from symgrad.expr.walk import toposort
 from symgrad.ops.body import Body
 from symgrad.ops.control import while_loop
@@ -28,175 +34,322 @@ from symgrad.trace.handle import Handle, as_expr
 from symgrad.trace.rounds import Round, outside, run
 from symgrad.trace.sink import sink
 from symgrad.trace.source.clones import RUNTIME
+from symgrad.trace.source.decisions import truth_of
 from symgrad.trace.source.handed import Grown, Handed, Slot, symbol_of
-from symgrad.trace.source.places import State, Trial, Unlike
+from symgrad.trace.source.merging import Undefined
+from symgrad.trace.source.places import Trial, Unlike
 from symgrad.trace.source.walks import Walk, sequence
 from symgrad.trace.state import CURRENT, NO_TRACE, fail
 from symgrad.trace.tracer import wrap_python
 
 _FEW = 8  # rounds that are better written out
+_SHORT = 200  # nodes of all rounds that are
 _MOST_PEELED = 2
 _MOST_TRIES = 3
+_MOST_COUNTED = 20_000
+_UNSET = object()
 
 
-@dataclass
-class Traced:
-    """One round on symbols."""
-
-    handed: list[Handed]
-    grown: list[Grown]
-    test: Expr | None
-
-    @property
-    def slots(self) -> list[Slot]:
-        return [
-            *[s for h in self.handed for s in h.slots()],
-            *[s for g in self.grown for s in g.window],
-        ]
-
-    def finish(self, finals: Sequence[Expr], stacked: Sequence[Expr], n: int) -> None:
-        rest, rows, made = list(finals), list(stacked), {}
-        for h in self.handed:
-            count = len(h.slots())
-            h.finish(rest[:count], made)
-            del rest[:count]
-        for g in self.grown:
-            g.finish(rows[: g.added], n)
-            del rows[: g.added]
+def rounds(values: Any) -> Any:
+    """What a ``for`` loop iterates over."""
+    if CURRENT.get() is NO_TRACE:
+        return values
+    walk = sequence(values)
+    return values if walk is None or walk.length < _FEW else Rounds(walk)
 
 
-def traced(state: State, body: Callable[[], Any], test: Callable[[], Any] | None = None) -> Traced:
-    """A round `body`, which returns what it was given; raises `Unlike`."""
-    with Trial(state) as first:
-        body()
-        first.check()
-        touched = set(first.journal.handles)
-        handed = [Handed(p, old, new, touched) for p, old, new in first.changes().values()]
-        grown = [Grown(*g) for g in first.grown()]
-    handed = [
-        h for h in handed if not any(h.place.key[:2] == ("entry", id(g.items)) for g in grown)
-    ]
-    keys = {h.place.key for h in handed}
-    trace = CURRENT.get()
-    for _ in range(_MOST_TRIES):
-        growing, trace.growing = trace.growing, [*trace.growing, *[g.items for g in grown]]
-        try:
-            with Trial(state) as side:
-                given = [handle for h in handed for handle in h.put()]
-                for g in grown:
-                    g.put()
-                keep = None if test is None else as_expr(test())
-                given += [x for x in tree.flatten(body())[0] if isinstance(x, Handle)]
-                side.check()
-                changes = side.changes()
-                for key in changes.keys() - keys:
-                    if not any(key[:2] == ("entry", id(g.items)) for g in grown):
-                        raise Unlike("a round changes what another one does not")
-                if any(id(h) in side.journal.handles for h in given):
-                    raise Unlike("an array is changed that its variable shares with others")
-                settled = all([h.take() for h in handed])
-                for g in grown:
-                    g.take()
-        finally:
-            trace.growing = growing
-        if settled:
-            return Traced(handed, grown, keep)
-    raise Unlike("the types of what a round hands on do not settle")
+class Rounds:
+    """The rounds of a ``for`` loop while it runs.
 
+    on : whether the loop has to report the end of a round
+    """
 
-def for_(values: Any, body: Callable[[Any], None], state: State) -> None:
-    """``for x in values``, where body(x) is one round."""
-    found = sequence(values) if CURRENT.get() is not NO_TRACE else None
-    if found is None or found.length < _FEW:
-        for value in values:
-            body(value)
-        return
-    done = 0
-    while done <= _MOST_PEELED:
-        try:
-            _all_rounds(found, done, body, state)
-            return
-        except Unlike:
-            body(found.at(done))
-            done += 1
-    for k in range(done, found.length):
-        body(found.at(k))
+    def __init__(self, walk: Walk) -> None:
+        self.walk, self.done = walk, 0
+        self.on, self.over = True, False
+        self.trial: Trial | None = None
+        self.again = False  # whether the round that runs is the one on symbols
+        self.peeled = self.tries = 0
+        self.number: Expr | None = None
+        self.why: Unlike | None = None
 
+    # ---- what rewritten code calls ----
+    def begin(self, names: Sequence[str], values: Any, ending: Sequence[str] = ()) -> None:
+        """Note the variables that the loop assigns; `ending` are flags that end it."""
+        self.names = names
+        self.ending = [names.index(n) for n in ending]
+        self.before = self._read(values)
+        self._first()
 
-def _all_rounds(values: Walk, first: int, body: Callable[[Any], None], state: State) -> None:
-    number = symbol_of((), "int64")
+    def __iter__(self) -> Rounds:
+        return self
 
-    def once() -> Any:
-        k = wrap_python(number)
-        element = values.at(k + first if first else k)
-        body(element)
+    def __next__(self) -> Any:
+        if self.over or self.done >= self.walk.length:
+            raise StopIteration
+        if self.trial is not None:
+            return self._element()
+        element = self.walk.at(self.done)
+        self.done += 1
         return element
 
-    found = traced(state, once)
-    slots, n = found.slots, values.length - first
-    extra = [as_expr(v) for g in found.grown for v in g.appended]
-    round_ = Round(number, [s.symbol or s.start for s in slots], [s.after for s in slots], extra)
-    finals, stacked = run(round_, [s.start for s in slots], n)
-    found.finish(finals, stacked, n)
+    def swap(self, values: Any) -> list[Any]:
+        """The end of a round: the values of the variables with which the code goes on."""
+        now = self._read(values)
+        if self.trial is None:  # a round as Python runs it
+            self._runs_on(now)
+            self.before = now
+            self.peeled += 1
+            if self.peeled <= _MOST_PEELED and not self.over:
+                self._first()
+            else:
+                self.on = False
+            return self.before
+        try:
+            self.trial.check()
+            if self.again:
+                self._took(now)
+            else:
+                self._saw(now)
+        except Unlike as why:
+            self._give_up(why)
+        return self.before
 
+    def _runs_on(self, now: list[Any]) -> None:
+        """For a loop that runs as Python runs it."""
 
-def while_(test: Callable[[], Any], body: Callable[[], None], state: State) -> None:
-    """``while test(): body()``."""
-    for k in itertools.count():
-        keep = test()
-        known = keep.known() if isinstance(keep, Handle) else keep
-        if known is not None and not known:
+    def failed(self, error: BaseException) -> bool:
+        """A round raises: whether it was one that is taken back, and the loop goes on."""
+        if self.trial is None:
+            return False
+        if not isinstance(error, Exception):
+            self._end()
+            return False
+        self.trial.trace.unlike = self.trial.trace.unlike or str(error)
+        return True
+
+    # ---- rounds that are taken back ----
+    def _read(self, values: Any) -> list[Any]:
+        found = [values.get(n, _UNSET) for n in self.names]
+        return [Undefined(n) if v is _UNSET else v
+                for n, v in zip(self.names, found, strict=True)]  # fmt: skip
+
+    def _first(self) -> None:
+        """The next round shows what rounds change."""
+        self.again, self.tries = False, 0
+        self.trial = Trial(list(self.before))
+        self.number = symbol_of((), "int64")
+
+    def _element(self) -> Any:
+        assert self.number is not None
+        k = wrap_python(self.number)
+        self.element = self.walk.at(k + self.done if self.done else k)
+        return self.element
+
+    def _given(self) -> list[Any]:
+        return [x for x in tree.flatten(self.element)[0] if isinstance(x, Handle)]
+
+    def _saw(self, now: list[Any]) -> None:
+        trial = self.trial
+        assert trial is not None
+        written = trial.written
+        grown = trial.grown()
+        lists = {id(items) for items, _ in grown}
+        self.handed = [
+            Handed(place, old, new, written) for place, old, new in trial.changes(now).values()
+            if not (place.key[0] == "entry" and place.key[1] in lists)
+        ]  # fmt: skip
+        self.grown = [Grown(*g) for g in grown]
+        self._end()
+        self._symbols()
+
+    def _symbols(self) -> None:
+        """The next round gets symbols in the place of what rounds change."""
+        self.again = True
+        values = list(self.before)
+        self.trial = trial = Trial(values)
+        self.growing = trial.trace.growing
+        trial.trace.growing = [*self.growing, *[g.items for g in self.grown]]
+        self.symbols: list[Any] = []
+        for handed in self.handed:
+            if handed.place.key[0] == "variable":
+                handed.place.values = values  # type: ignore[attr-defined]
+                if handed.place.k in self.ending:  # type: ignore[attr-defined]
+                    continue  # no round begins where the loop has ended
+            self.symbols += handed.put()
+        for grown in self.grown:
+            grown.put()
+        trial.values = list(values)
+        self.before, self.start = values, self.before
+
+    def _took(self, now: list[Any]) -> None:
+        trial = self.trial
+        assert trial is not None
+        changes = trial.changes(now)
+        places = {h.place.key for h in self.handed}
+        lists = {id(g.items) for g in self.grown}
+        for key in changes.keys() - places:
+            if not (key[0] == "entry" and key[1] in lists):
+                raise Unlike("a round changes what another one does not")
+        if trial.written.intersection(map(id, [*self.symbols, *self._given()])):
+            raise Unlike("an array is changed that its variable shares with others")
+        settled = True
+        for handed in self.handed:
+            found = now[handed.place.k] if handed.place.key[0] == "variable" else handed.place.get()  # type: ignore[attr-defined]
+            settled = handed.take(found) and settled
+        for grown in self.grown:
+            grown.take()
+        if any(now[k] is True for k in self.ending):
+            raise Unlike("the loop ends in this round")
+        extra = [as_expr(v) for g in self.grown for v in g.appended]
+        self._end()
+        if settled:
+            self._finish(extra)
             return
-        if CURRENT.get() is not NO_TRACE and (known is None or k <= _MOST_PEELED):
-            try:
-                _all_while(test, body, state)
+        self.tries += 1
+        if self.tries >= _MOST_TRIES:
+            raise Unlike("the types of what a round hands on do not settle")
+        self._symbols()
+
+    def _end(self) -> None:
+        """Take back what the round has done."""
+        if self.trial is not None:
+            if self.again:
+                self.trial.trace.growing = self.growing
+                self.before = self.start
+            self.trial.end()
+            self.trial = None
+
+    def _give_up(self, why: Unlike) -> None:
+        """Go on as Python does, for a round or for all."""
+        self._end()
+        self.again, self.why = False, why
+
+    # ---- what all rounds leave ----
+    def _slots(self) -> list[Slot]:
+        slots = [s for h in self.handed for s in h.slots()]
+        return [*slots, *[s for g in self.grown for s in g.window]]
+
+    def _flags(self) -> list[Slot]:
+        """Those of the flags that end the loop which depend on traced values."""
+        return [
+            s for h in self.handed for s in h.slots()
+            if h.place.key[0] == "variable" and h.place.key[1] in self.ending
+        ]  # fmt: skip
+
+    def _finish(self, extra: list[Expr]) -> None:
+        n, slots = self.walk.length - self.done, self._slots()
+        assert self.number is not None
+        if self._flags():
+            self._ended_early(slots, n, extra)
+            return
+        self._all(Round(self.number, *_handed_on(slots), extra), slots, n)
+
+    def _ended_early(self, slots: list[Slot], n: int, extra: list[Expr]) -> None:
+        """All rounds, but none behind one that sets a flag."""
+        assert self.number is not None
+        counter = Slot(self.number, const(0, "int64"), self.number + const(1, "int64"), 0)
+        keep = bind("less", self.number, const(n, "int64"))
+        self._while(keep, [*slots, counter], extra, n)
+
+    def _all(self, one: Round, slots: list[Slot], n: int) -> None:
+        finals, stacked = run(one, [s.start for s in slots], n)
+        outs = [*finals, *stacked]
+        loops = [v for v in toposort(outs) if v.op.kind is Kind.CONTROL]
+        size = len(toposort([*one.after, *one.extra]))
+        if n * size < _SHORT and any(v.op.name == "scan" for v in loops):
+            raise Unlike("the rounds are few and short")
+        self._leave(finals, stacked, n)
+
+    def _while(
+        self, keep: Expr, slots: list[Slot], extra: list[Expr], limit: int | None = None
+    ) -> None:
+        if extra:
+            raise Unlike("a list grows, and how often is not known")
+        symbols, after = _handed_on(slots)
+        flags = {id(s) for s in self._flags()}
+        for slot, symbol in zip(slots, symbols, strict=True):
+            if id(slot) in flags:
+                keep = bind("logical_and", bind("logical_not", symbol), keep)
+        outs = sink([keep, *after])
+        consts = outside(toposort(outs), symbols, outs)
+        arguments = [*consts, *symbols]
+        test, round_ = Body.close(arguments, outs[:1]), Body.close(arguments, outs[1:])
+        finals = while_loop(test, round_, consts, [s.start for s in slots], limit)
+        self._leave(finals[: len(self._slots())], [], 0)
+
+    def _leave(self, finals: Sequence[Expr], stacked: Sequence[Expr], n: int) -> None:
+        """Have the variables, lists and arrays hold what the loop leaves."""
+        rest, rows, made = list(finals), list(stacked), {}
+        values = list(self.before)
+        for handed in self.handed:
+            if handed.place.key[0] == "variable":
+                handed.place.values = values  # type: ignore[attr-defined]
+            count = len(handed.slots())
+            handed.finish(rest[:count], made)
+            del rest[:count]
+        for grown in self.grown:
+            grown.finish(rows[: grown.added], n)
+            del rows[: grown.added]
+        self.before, self.over = values, True
+
+
+def _handed_on(slots: Sequence[Slot]) -> tuple[list[Expr], list[Expr]]:
+    """What stands for slots in a round, and what they are after it."""
+    symbols = [
+        symbol_of(s.start.shape, s.start.dtype) if s.symbol is None else s.symbol for s in slots
+    ]
+    return symbols, [s.after for s in slots]
+
+
+class WhileRounds(Rounds):
+    """The rounds of a ``while`` loop."""
+
+    def __init__(self) -> None:
+        super().__init__(Walk(1 << 62, lambda k: None))
+        self.test: Expr | None = None
+
+    def ends(self, test: Any) -> bool:
+        """Whether the loop is over, by its condition."""
+        known = test
+        if isinstance(test, Handle):
+            known = truth_of(test)  # type: ignore[arg-type]
+        if self.trial is None:
+            if isinstance(known, Expr):
+                raise fail(
+                    ConcretizationError,
+                    f"a `while` whose end depends on traced values cannot be one loop: {self.why}. "
+                    "Give what it changes the same shapes and types before the loop that it has "
+                    "after each round",
+                ) from self.why
+            return not known
+        if isinstance(known, Expr):
+            self.test = known
+        elif known or self.again:
+            self.test = const(bool(known), "bool")
+        else:
+            self._end()
+            self.over, self.on = True, False
+            return True
+        return False
+
+    def _runs_on(self, now: list[Any]) -> None:
+        end_of(*[now[k] for k in self.ending], why=self.why)
+
+    def _finish(self, extra: list[Expr]) -> None:
+        slots = self._slots()
+        assert self.test is not None
+        if not self._flags():
+            symbols, after = _handed_on(slots)
+            starts = [s.start for s in slots]
+            n = _count(self.test, symbols, starts, after)
+            if n is not None:
+                if n < _FEW:
+                    raise Unlike("the rounds are few")
+                number = symbol_of((), "int64")
+                self._all(Round(number, symbols, after, extra), slots, n)
                 return
-            except Unlike as why:
-                if known is None:
-                    raise fail(
-                        ConcretizationError,
-                        f"a `while` whose end depends on traced values cannot be one loop: {why}. "
-                        "Give what it changes the same shapes and types before the loop that it "
-                        "has after each round",
-                    ) from why
-        body()
-
-
-def _all_while(test: Callable[[], Any], body: Callable[[], None], state: State) -> None:
-    found = traced(state, body, test)
-    assert found.test is not None
-    if found.test.shape:
-        raise Unlike("the condition is an array")
-    keep = (
-        found.test
-        if found.test.dtype == "bool"
-        else bind("not_equal", found.test, const(0, found.test.dtype))
-    )
-    slots = found.slots
-    symbols = [s.symbol or symbol_of(s.start.shape, s.start.dtype) for s in slots]
-    starts, after = [s.start for s in slots], [s.after for s in slots]
-    n = _count(keep, symbols, starts, after)
-    extra = [as_expr(v) for g in found.grown for v in g.appended]
-    if n is not None:
-        if n < _FEW:
-            raise Unlike("there are few rounds")
-        number = symbol_of((), "int64")
-        finals, stacked = run(Round(number, symbols, after, extra), starts, n)
-        found.finish(finals, stacked, n)
-        return
-    if extra:
-        raise Unlike("a list grows, and how often is not known")
-    outs = sink([keep, *after])
-    nodes = toposort(outs)
-    consts = outside(nodes, symbols, outs)
-    arguments = [*consts, *symbols]
-    made = while_loop(
-        Body.close(arguments, outs[:1]), Body.close(arguments, outs[1:]), consts, starts
-    )
-    found.finish(made[: len(slots)], [], 0)
-
-
-_MOST_COUNTED = 100_000
+        self._while(self.test, slots, extra)
 
 
 def _count(keep: Expr, symbols: list[Expr], starts: list[Expr], after: list[Expr]) -> int | None:
@@ -212,9 +365,10 @@ def _count(keep: Expr, symbols: list[Expr], starts: list[Expr], after: list[Expr
                     wanted.append(by_symbol[node][1])
             elif node.op is ARG:
                 return None
-    if any(n.op is ARG for n in toposort([by_symbol[s][0] for s in needed])):
+    begin = [by_symbol[s][0] for s in needed]
+    if any(n.op is ARG for n in toposort(begin)):
         return None
-    values = dict(zip(needed, evaluate([by_symbol[s][0] for s in needed], {}), strict=True))
+    values = dict(zip(needed, evaluate(begin, {}), strict=True))
     outs = [keep, *[by_symbol[s][1] for s in needed]]
     for n in range(_MOST_COUNTED):
         truth, *new = evaluate(outs, values)
@@ -224,4 +378,14 @@ def _count(keep: Expr, symbols: list[Expr], starts: list[Expr], after: list[Expr
     return None
 
 
-RUNTIME["for"], RUNTIME["while"] = for_, while_
+def end_of(*flags: Any, why: Unlike | None) -> None:
+    """Refuse a jump out of a ``while`` loop that may have been made."""
+    if any(isinstance(flag, Handle) and flag.known() is None for flag in flags):
+        raise fail(
+            BranchError,
+            "a while loop that a break or return on a traced value ends cannot be one loop: "
+            f"{why}. Write it as `for k in range(most)`",
+        ) from why
+
+
+RUNTIME.update({"rounds": rounds, "Rounds": Rounds, "while": WhileRounds})

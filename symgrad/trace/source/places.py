@@ -1,12 +1,10 @@
 """What one round of a loop changes: variables, lists, dicts, attributes and arrays.
 
-`Trial` runs a round, tells what is not as it was, and takes everything back.
+`Trial` is a round that is run to see that; what it has changed can be told and taken back.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from symgrad.trace import journal
@@ -14,26 +12,8 @@ from symgrad.trace.memory import hold
 from symgrad.trace.state import CURRENT, NO_TRACE, Trace
 
 
-class _Undefined:
-    """What a variable has before it is assigned."""
-
-    def __repr__(self) -> str:
-        return "undefined"
-
-
-UNDEFINED = _Undefined()
-
-
 class Unlike(Exception):
     """A round that is not like the next one; the message says in what."""
-
-
-@dataclass(frozen=True)
-class State:
-    """The variables that a loop assigns: all of their values at once; `UNDEFINED` where none is."""
-
-    get: Callable[[], tuple[Any, ...]]
-    set: Callable[[tuple[Any, ...]], None]
 
 
 class Place:
@@ -49,16 +29,17 @@ class Place:
 
 
 class Variable(Place):
-    def __init__(self, state: State, k: int) -> None:
-        self.state, self.k = state, k
+    """One of the variables that a loop assigns, in the list of their values."""
+
+    def __init__(self, values: list[Any], k: int) -> None:
+        self.values, self.k = values, k
         self.key = ("variable", k)
 
     def get(self) -> Any:
-        return self.state.get()[self.k]
+        return self.values[self.k]
 
     def set(self, value: Any) -> None:
-        values = self.state.get()
-        self.state.set((*values[: self.k], value, *values[self.k + 1 :]))
+        self.values[self.k] = value
 
 
 class Entry(Place):
@@ -76,17 +57,21 @@ class Entry(Place):
         self.container[self.entry] = value
 
 
-class Attribute(Place):
-    def __init__(self, owner: Any, name: str) -> None:
-        self.owner, self.name = owner, name
-        self.key = ("attribute", id(owner), name)
+class Other(Place):
+    """An attribute, a global variable, or one of an enclosing function."""
+
+    def __init__(self, key: Any, place: journal.Place) -> None:
+        self.noted, self.place = key, place
+        self.key = ("other", key)
 
     def get(self) -> Any:
-        return getattr(self.owner, self.name, UNDEFINED)
+        return self.place.read()
 
     def set(self, value: Any) -> None:
-        journal.note_attribute(self.owner, self.name)
-        setattr(self.owner, self.name, value)
+        current = journal.current()
+        if current is not None:
+            current.note_place(self.noted, self.place)
+        self.place.put(value)
 
 
 class Memory(Place):
@@ -106,33 +91,39 @@ class Memory(Place):
 
 
 class Trial:
-    """One round that is run to see what it does; behind it all is as it was before."""
+    """One round that is run to see what it does.
 
-    def __init__(self, state: State) -> None:
-        self.state = state
-        self.before = state.get()
+    values : of the variables that the loop assigns, when the round begins
+    """
 
-    def __enter__(self) -> Trial:
+    def __init__(self, values: list[Any]) -> None:
+        self.values = values
         self.trace: Trace = CURRENT.get()
         self.poison = _poison(self.trace)
         self.journal = self.trace.journal = journal.Journal(self.trace.journal)
-        return self
 
-    def __exit__(self, kind: Any, error: BaseException | None, where: Any) -> None:
+    def end(self) -> None:
+        """Have everything as it was before, but for the variables."""
         self.trace.journal = self.journal.parent
-        self.journal.undo()
-        self.journal.forget()
-        self.state.set(self.before)
+        self.journal.take_back()
         self.trace.unlike = None
-        if isinstance(error, Exception) and not isinstance(error, Unlike):
-            for trace, poison in self.poison:
-                trace.poison = poison
-            raise Unlike(str(error)) from error
+        for trace, poison in self.poison:
+            trace.poison = poison
 
     def check(self) -> None:
         """Raise what `refuse` said, also if the user's code has caught it."""
         if self.trace.unlike is not None:
             raise Unlike(self.trace.unlike)
+        for trace, poison in self.poison:
+            if trace.poison is not poison:
+                raise Unlike(str(trace.poison))
+        if self.journal.advanced():
+            raise Unlike("an iterator is advanced")
+
+    @property
+    def written(self) -> set[int]:
+        """The tracers that were changed in place, by id."""
+        return set(self.journal.handles)
 
     def _is_new(self, handle: Any) -> bool:
         """Whether a tracer was made in this round."""
@@ -141,8 +132,11 @@ class Trial:
             born = born.parent
         return born is self.journal
 
-    def changes(self) -> dict[Any, tuple[Place, Any, Any]]:
-        """The places that are not as they were, with what was there and what is there now."""
+    def changes(self, now: list[Any]) -> dict[Any, tuple[Place, Any, Any]]:
+        """The places that are not as they were, with what was there and what is there now.
+
+        now : the values of the variables
+        """
         found: dict[Any, tuple[Place, Any, Any]] = {}
 
         def note(place: Place, old: Any) -> None:
@@ -150,24 +144,27 @@ class Trial:
             if new is not old:
                 found[place.key] = place, old, new
 
-        for k, old in enumerate(self.before):
-            note(Variable(self.state, k), old)
-        for container, old in self.journal.containers.values():
-            if type(container) not in (list, dict):
-                raise Unlike(f"a {type(container).__name__} is changed")
-            entries = range(len(container)) if type(container) is list else container
-            if type(container) is dict and container.keys() != old.keys():
-                raise Unlike("a dict gets or loses keys")
-            if len(container) < len(old):
-                raise Unlike("a list gets shorter")
-            for e in entries:
-                if type(container) is dict or e < len(old):
-                    note(Entry(container, e), old[e])
-        for (_, name), (owner, old) in self.journal.attributes.items():
-            note(Attribute(owner, name), old)
+        for k, old in enumerate(self.values):
+            note(Variable(now, k), old)
+        for key, (place, old) in self.journal.places.items():
+            owner = place.owner
+            if type(owner) is list and isinstance(old, tuple):
+                if len(owner) < len(old):
+                    raise Unlike("a list gets shorter")
+                for e, was in enumerate(old):
+                    note(Entry(owner, e), was)
+            elif type(owner) is dict and isinstance(old, dict):
+                if owner.keys() != old.keys():
+                    raise Unlike("a dict gets or loses keys")
+                for e in owner:
+                    note(Entry(owner, e), old[e])
+            elif isinstance(owner, journal.CONTAINERS) and isinstance(old, tuple | frozenset):
+                if place.read() != old:
+                    raise Unlike(f"a {type(owner).__name__} is changed")
+            else:
+                note(Other(key, place), old)
         written = self.journal.handles
-        for handle, old in written.values():
-            was = old.value()
+        for handle, was in written.values():
             if self._is_new(handle) or was is handle.expr:
                 continue
             base = handle._base
@@ -175,15 +172,14 @@ class Trial:
                 if id(base) not in written and not self._is_new(base):
                     raise Unlike("a view of an array is changed that is not followed")
                 continue
-            place = Memory(handle)
-            found[place.key] = place, was, handle.expr
+            found["memory", id(handle)] = Memory(handle), was, handle.expr
         return found
 
     def grown(self) -> list[tuple[list[Any], int]]:
         """Lists that have got longer, and how long they were."""
         return [
-            (c, len(old)) for c, old in self.journal.containers.values()
-            if type(c) is list and len(c) > len(old)
+            (place.owner, len(old)) for place, old in self.journal.places.values()
+            if type(place.owner) is list and isinstance(old, tuple) and len(place.owner) > len(old)
         ]  # fmt: skip
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from symgrad.errors import ConcretizationError, ShapeError, UnsupportedError
 from symgrad.expr.node import FLOATS, bind
 from symgrad.ops.linear import reshape
-from symgrad.trace import ufuncs
+from symgrad.trace import journal, ufuncs
 from symgrad.trace.handle import as_expr
 from symgrad.trace.known import is_traced
 from symgrad.trace.source.calls import ALWAYS, call, instead_of, stands_for
@@ -173,6 +173,19 @@ def range_(*bounds: Any) -> Any:
 @instead_of(type)
 def type_(value: Any, *rest: Any) -> Any:
     return stands_for(value) if isinstance(value, Tracer) and not rest else type(value, *rest)
+
+
+def _setattr(owner: Any, name: str, value: Any) -> None:
+    journal.note_attribute(owner, name)
+    setattr(owner, name, value)
+
+
+def _delattr(owner: Any, name: str) -> None:
+    journal.note_attribute(owner, name)
+    delattr(owner, name)
+
+
+ALWAYS[setattr], ALWAYS[delattr] = _setattr, _delattr
 
 
 # ---- functions of functions ----------------------------------------------------------------------

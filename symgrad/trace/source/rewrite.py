@@ -10,24 +10,17 @@ from __future__ import annotations
 import ast
 from typing import Any
 
+from symgrad.trace.source.blocks import invoke, leaves, load, name
+from symgrad.trace.source.looped import Looped
+
 # Calls of these look at the frame they stand in.
 _LEFT_ALONE = frozenset({"super", "locals", "globals", "vars", "dir", "exec", "eval"})
-PREFIX = "_sg_"
 
 BINARY: dict[type[ast.operator], str] = {
     ast.Add: "add", ast.Sub: "sub", ast.Mult: "mul", ast.Div: "truediv", ast.FloorDiv: "floordiv",
     ast.Mod: "mod", ast.Pow: "pow", ast.MatMult: "matmul", ast.BitAnd: "and_", ast.BitOr: "or_",
     ast.BitXor: "xor", ast.LShift: "lshift", ast.RShift: "rshift",
 }  # fmt: skip
-
-
-def name(what: str) -> ast.Name:
-    """The variable by which rewritten code reaches a function of the run time."""
-    return ast.Name(PREFIX + what, ast.Load())
-
-
-def invoke(what: str, *args: ast.expr) -> ast.Call:
-    return ast.Call(name(what), list(args), [])
 
 
 def is_plain(node: ast.expr) -> bool:
@@ -49,39 +42,15 @@ def _of_rank_zero(node: ast.expr) -> bool:
     return all(isinstance(p, ast.Constant) and (p.value is None or p.value is ...) for p in parts)
 
 
-class Rewriter(ast.NodeTransformer):
+class Rewriter(Looped):
     """One function, and what is defined inside it.
 
     modules : global names that are modules, whose attributes are nothing of the user's objects
     """
 
     def __init__(self, modules: frozenset[str]) -> None:
+        super().__init__()
         self.modules = modules
-        self.temporaries = 0
-
-    def temporary(self) -> str:
-        self.temporaries += 1
-        return f"{PREFIX}t{self.temporaries}"
-
-    # ---- definitions ----
-    def _arguments(self, args: ast.arguments) -> ast.arguments:
-        args.defaults = [self.visit(d) for d in args.defaults]
-        args.kw_defaults = [d and self.visit(d) for d in args.kw_defaults]
-        return args
-
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
-        node.decorator_list = [self.visit(d) for d in node.decorator_list]
-        node.args = self._arguments(node.args)
-        node.body = self.body(node.body)
-        return node
-
-    def visit_Lambda(self, node: ast.Lambda) -> ast.AST:
-        node.args = self._arguments(node.args)
-        node.body = self.visit(node.body)
-        return node
-
-    def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> ast.AST:
-        return node
 
     def visit_AnnAssign(self, node: ast.AnnAssign) -> Any:
         if node.value is None:
@@ -90,13 +59,6 @@ class Rewriter(ast.NodeTransformer):
             node.value = self.visit(node.value)
             return node
         return self.visit_Assign(ast.copy_location(ast.Assign([node.target], node.value), node))
-
-    def body(self, statements: list[ast.stmt]) -> list[ast.stmt]:
-        result: list[ast.stmt] = []
-        for statement in statements:
-            new = self.visit(statement)
-            result.extend(new if isinstance(new, list) else [new])
-        return result
 
     # ---- expressions ----
     def visit_Call(self, node: ast.Call) -> ast.AST:
@@ -160,8 +122,10 @@ class Rewriter(ast.NodeTransformer):
         return ast.copy_location(invoke(BINARY[type(node.op)] + suffix, left, right), node)
 
     def visit_UnaryOp(self, node: ast.UnaryOp) -> ast.AST:
-        if is_plain(node) or isinstance(node.op, ast.Not):
-            return self.generic_visit(node)
+        if isinstance(node.op, ast.Not):
+            return ast.copy_location(invoke("not", self.visit(node.operand)), node)
+        if is_plain(node):
+            return node
         if isinstance(node.operand, ast.BinOp):
             operand = self._binary(node.operand, "")
         else:
@@ -170,29 +134,47 @@ class Rewriter(ast.NodeTransformer):
         return ast.copy_location(invoke("own", new), node)
 
     def visit_Compare(self, node: ast.Compare) -> ast.AST:
+        if len(node.ops) > 1 and self.may_wait(*node.comparators):
+            rest: list[ast.expr] = []
+            for op, operand in zip(node.ops, node.comparators, strict=True):
+                rest += [ast.Constant(type(op).__name__), self.later(self.visit(operand))]
+            return ast.copy_location(invoke("chain", self.visit(node.left), *rest), node)
         self.generic_visit(node)
-        plain = any(isinstance(op, ast.Is | ast.IsNot | ast.In | ast.NotIn) for op in node.ops)
-        if len(node.ops) > 1 or plain:
+        op = node.ops[0]
+        if len(node.ops) > 1 or isinstance(op, ast.Is | ast.IsNot):
             return node
+        if isinstance(op, ast.In | ast.NotIn):
+            found = ast.copy_location(invoke("contains", node.comparators[0], node.left), node)
+            return (
+                found if isinstance(op, ast.In) else ast.copy_location(invoke("not", found), node)
+            )
         return ast.copy_location(invoke("own", node), node)
 
     # ---- statements ----
     def visit_Assign(self, node: ast.Assign) -> Any:
         value = self.visit(node.value)
-        if len(node.targets) == 1 and isinstance(node.targets[0], ast.Subscript):
+        if len(node.targets) == 1 and isinstance(node.targets[0], ast.Subscript | ast.Attribute):
             return ast.copy_location(self._store(value, node.targets[0]), node)
-        if not any(
-            isinstance(t, ast.Subscript) for target in node.targets for t in _leaves(target)
-        ):
+        if not any(isinstance(t, ast.Subscript) for target in node.targets for t in leaves(target)):
             targets = [self._place(t) for t in node.targets]
             return ast.copy_location(ast.Assign(targets, value), node)
         # Python stores from left to right, and looks at each place only then.
         after: list[ast.stmt] = []
-        targets = [self._into_variables(t, after) for t in node.targets]
+        targets = [self.into_variables(t, after) for t in node.targets]
         return [ast.copy_location(ast.Assign(targets, value), node), *after]
 
-    def _store(self, value: ast.expr, target: ast.Subscript) -> ast.stmt:
+    def _store(self, value: ast.expr, target: ast.Subscript | ast.Attribute) -> ast.stmt:
+        if isinstance(target, ast.Attribute):
+            return self._attribute(value, self.visit(target.value), target)
         call = invoke("set", value, self.visit(target.value), self.index(target.slice))
+        return ast.copy_location(ast.Expr(ast.copy_location(call, target)), target)
+
+    def _attribute(self, value: ast.expr, owner: ast.expr, target: ast.Attribute) -> ast.stmt:
+        """An attribute that is stored; the name is spelled as it is in its class."""
+        if target.attr.startswith("__") and not target.attr.endswith("__"):
+            place = ast.copy_location(ast.Attribute(owner, target.attr, ast.Store()), target)
+            return ast.copy_location(ast.Assign([place], value), target)
+        call = invoke("setattr", value, owner, ast.Constant(target.attr))
         return ast.copy_location(ast.Expr(ast.copy_location(call, target)), target)
 
     def _place(self, node: ast.expr) -> ast.expr:
@@ -205,28 +187,54 @@ class Rewriter(ast.NodeTransformer):
             node.value = self.visit(node.value)
         return node
 
-    def _into_variables(self, node: ast.expr, after: list[ast.stmt]) -> ast.expr:
+    def into_variables(self, node: ast.expr, after: list[ast.stmt]) -> ast.expr:
         if isinstance(node, ast.Tuple | ast.List):
-            node.elts = [self._into_variables(e, after) for e in node.elts]
+            node.elts = [self.into_variables(e, after) for e in node.elts]
             return node
         if isinstance(node, ast.Starred):
-            node.value = self._into_variables(node.value, after)
+            node.value = self.into_variables(node.value, after)
             return node
         variable = self.temporary()
-        load = ast.copy_location(ast.Name(variable, ast.Load()), node)
-        if isinstance(node, ast.Subscript):
-            after.append(self._store(load, node))
+        value = ast.copy_location(load(variable), node)
+        if isinstance(node, ast.Subscript | ast.Attribute):
+            after.append(self._store(value, node))
         else:
-            after.append(ast.copy_location(ast.Assign([self._place(node)], load), node))
+            after.append(ast.copy_location(ast.Assign([self._place(node)], value), node))
         return ast.copy_location(ast.Name(variable, ast.Store()), node)
+
+    def visit_Delete(self, node: ast.Delete) -> Any:
+        result: list[ast.stmt] = []
+        for target in node.targets:
+            new: ast.stmt
+            if isinstance(target, ast.Subscript):
+                call = invoke("del", self.visit(target.value), self.index(target.slice))
+                new = ast.Expr(ast.copy_location(call, target))
+            elif isinstance(target, ast.Attribute) and not target.attr.startswith("__"):
+                call = invoke("delattr", self.visit(target.value), ast.Constant(target.attr))
+                new = ast.Expr(ast.copy_location(call, target))
+            else:
+                new = ast.Delete([target])
+            result.append(ast.copy_location(new, node))
+        return result
+
+    def visit_comprehension(self, node: ast.comprehension) -> ast.AST:
+        node.iter = self.iterable(node.iter)
+        node.ifs = [self.visit(test) for test in node.ifs]
+        return node
+
+    def iterable(self, node: ast.expr) -> ast.expr:
+        """What is gone through; an iterator that has a name may be older than a side."""
+        named = isinstance(node, ast.Name | ast.Attribute | ast.Subscript)
+        new = self.visit(node)
+        return ast.copy_location(invoke("iterable", new), node) if named else new
 
     def visit_AugAssign(self, node: ast.AugAssign) -> Any:
         what = "i" + BINARY[type(node.op)].rstrip("_")
         target = node.target
         value = self.visit(node.value)
         if isinstance(target, ast.Name):
-            load = ast.copy_location(ast.Name(target.id, ast.Load()), target)
-            call = ast.copy_location(invoke(what, load, value), node)
+            old = ast.copy_location(load(target.id), target)
+            call = ast.copy_location(invoke(what, old, value), node)
             return ast.copy_location(ast.Assign([target], call), node)
         if isinstance(target, ast.Subscript):
             place = invoke("place", self.visit(target.value), self.index(target.slice))
@@ -235,28 +243,12 @@ class Rewriter(ast.NodeTransformer):
         assert isinstance(target, ast.Attribute)
         variable = self.temporary()  # the object is computed once
         owner = ast.Assign([ast.Name(variable, ast.Store())], self.visit(target.value))
-        load = ast.Attribute(ast.Name(variable, ast.Load()), target.attr, ast.Load())
-        call = ast.copy_location(invoke(what, ast.copy_location(load, target), value), node)
-        place = ast.Attribute(ast.Name(variable, ast.Load()), target.attr, ast.Store())
-        return [ast.copy_location(owner, node),
-                ast.copy_location(ast.Assign([place], call), node)]  # fmt: skip
-
-    def visit_Match(self, node: ast.Match) -> ast.AST:
-        node.subject = self.visit(node.subject)
-        for case in node.cases:
-            case.guard = case.guard and self.visit(case.guard)
-            case.body = self.body(case.body)
-        return node
+        old = ast.Attribute(load(variable), target.attr, ast.Load())
+        call = ast.copy_location(invoke(what, ast.copy_location(old, target), value), node)
+        store = self._attribute(call, load(variable), target)
+        return [ast.copy_location(owner, node), ast.copy_location(store, node)]
 
 
-def _leaves(target: ast.expr) -> list[ast.expr]:
-    """The single places that an assignment writes to."""
-    if isinstance(target, ast.Tuple | ast.List):
-        return [leaf for e in target.elts for leaf in _leaves(e)]
-    return _leaves(target.value) if isinstance(target, ast.Starred) else [target]
-
-
-# What arrays have: never a property of the user's.
 _ARRAY_ATTRIBUTES = frozenset({
     "T", "mT", "shape", "ndim", "size", "dtype", "real", "imag", "flat", "strides", "nbytes",
     "itemsize", "base", "data", "flags", "ctypes",

@@ -1,0 +1,149 @@
+"""Loops made into what can run one round for all: see `loops`."""
+
+from __future__ import annotations
+
+import ast
+from typing import Any
+
+from symgrad.trace.source.blocks import (
+    DONE,
+    PREFIX,
+    Blocks,
+    LoopFlags,
+    assign,
+    invoke,
+    leaves,
+    load,
+    method,
+    name,
+)
+from symgrad.trace.source.jumps import assigned, decided_jump, has, jumps
+
+
+class Looped(Blocks):
+    """The part of the rewriter that knows of loops."""
+
+    def visit_For(self, node: ast.For) -> Any:
+        iterable = self.iterable(node.iter)
+        flags = self._loop_flags(node)
+        followed = self._is_followed(node, flags)
+        places = any(isinstance(t, ast.Subscript | ast.Attribute) for t in leaves(node.target))
+        if not followed and not flags.own and not flags.around and not places:
+            self.flow.loops.append({})
+            node.iter, node.body = iterable, self.body(node.body)
+            self.flow.loops.pop()
+            node.orelse = self.body(node.orelse)
+            return node
+        element = self.temporary()
+        self.flow.loops.append(flags.own)
+        target = ast.copy_location(ast.Assign([node.target], load(element)), node)
+        body = self.body([target, *node.body])
+        self.flow.loops.pop()
+        round_ = self._round(flags, body, node)
+        made = flags.ending()
+        stop = [ast.If(invoke("made", *map(load, made)), [ast.Break()], [])] if made else []
+        if not followed:
+            loop = ast.For(ast.Name(element, ast.Store()), iterable, [*round_, *stop], [])
+            return self._loop(flags, [loop], node)
+        driver = ast.copy_location(invoke("rounds", iterable), node.iter)
+        return self._loop(flags, self._driven(driver, element, round_, stop, flags, "Rounds"), node)
+
+    def _driven(
+        self,
+        driver: ast.expr,
+        element: str,
+        body: list[ast.stmt],
+        stop: list[ast.stmt],
+        flags: LoopFlags,
+        kind: str,
+    ) -> list[ast.stmt]:
+        """A loop whose rounds are run as `loops` wants them."""
+        loop, error = self.temporary(), self.temporary()
+        names = sorted({*assigned(body, PREFIX + "t"), *flags.own.values()})
+        values = self.values(names)
+        held = ast.Compare(
+            ast.Attribute(load(loop), "__class__", ast.Load()), [ast.Is()], [name(kind)]
+        )
+        begin = method(loop, "begin", ast.Constant(tuple(names)), values,
+                        ast.Constant(tuple(flags.ending())))  # fmt: skip
+        left: ast.stmt = ast.Expr(method(loop, "swap", values))
+        if names:
+            left = ast.Assign(
+                [ast.Tuple([ast.Name(n, ast.Store()) for n in names], ast.Store())],
+                method(loop, "swap", values),
+            )
+        lost = ast.BoolOp(ast.And(), [held, method(loop, "failed", load(error))])
+        handler = ast.ExceptHandler(
+            name("BaseException"), error,
+            [ast.If(ast.UnaryOp(ast.Not(), lost), [ast.Raise(None, None)], [])],
+        )  # fmt: skip
+        reports = ast.BoolOp(ast.And(), [held, ast.Attribute(load(loop), "on", ast.Load())])
+        rounds = ast.For(
+            ast.Name(element, ast.Store()), load(loop),
+            [ast.Try(body, [handler], [], []), ast.If(reports, [left], []), *stop], [],
+        )  # fmt: skip
+        return [assign(loop, driver), ast.If(held, [ast.Expr(begin)], []), rounds]
+
+    def _is_followed(self, node: ast.For | ast.While, flags: LoopFlags) -> bool:
+        """Whether one round may stand for all: no jump leaves the loop but by flags."""
+        kinds: set[str] = set().union(*map(jumps, node.body))
+        soft = {*flags.own, *(["return"] if flags.around else [])}
+        yields = has(node.body, (ast.Yield, ast.YieldFrom, ast.Await))
+        return kinds <= soft and not yields and not self.flow.is_class
+
+    def visit_While(self, node: ast.While) -> Any:
+        flags = self._loop_flags(node)
+        followed = self._is_followed(node, flags)
+        test = self.visit(node.test)
+        if not followed and not flags.own and not flags.around:
+            self.flow.loops.append({})
+            node.test, node.body = test, self.body(node.body)
+            self.flow.loops.pop()
+            node.orelse = self.body(node.orelse)
+            return node
+        self.flow.loops.append(flags.own)
+        body = [*flags.reset(), *self.body(node.body)]
+        self.flow.loops.pop()
+        made = flags.ending()
+        if not followed:
+            stop = [ast.If(invoke("ends", *map(load, made)), [ast.Break()], [])] if made else []
+            return self._loop(flags, [ast.While(test, [*body, *stop], [])], node)
+        stop = [ast.If(invoke("made", *map(load, made)), [ast.Break()], [])] if made else []
+        element, driver = self.temporary(), ast.Call(name("while"), [], [])
+        rounds = self._driven(driver, element, body, stop, flags, "while")
+        loop = rounds[0].targets[0].id  # type: ignore[attr-defined]
+        over = ast.If(method(loop, "ends", test), [ast.Break()], [])
+        rounds[-1].body[0].body.insert(0, ast.copy_location(over, test))  # type: ignore[attr-defined]
+        return self._loop(flags, rounds, node)
+
+    def _loop_flags(self, node: ast.For | ast.While) -> LoopFlags:
+        self.temporaries += 1
+        soft = (
+            decided_jump(node.body)
+            or self.flow.soft_return
+            and "return" in set().union(*map(jumps, node.body))
+        )
+        kinds = set().union(*map(jumps, node.body)) if soft else set()
+        own = {k: f"{PREFIX}f{self.temporaries}_{k}" for k in sorted(kinds & {"break", "continue"})}
+        returns = self.flow.soft_return and "return" in kinds
+        return LoopFlags(own, [DONE] if returns else [])
+
+    def _round(self, flags: LoopFlags, body: list[ast.stmt], node: ast.AST) -> list[ast.stmt]:
+        made = flags.ending()
+        body = [*flags.reset(), *body]
+        if not made:
+            return body
+        return self.decision(invoke("open", *map(load, made)), body, [], node)
+
+    def _loop(
+        self, flags: LoopFlags, loop: list[ast.stmt], node: ast.For | ast.While
+    ) -> list[ast.stmt]:
+        """A loop between what sets its flags before, and its else behind."""
+        before = [assign(f, ast.Constant(False)) for f in flags.own.values()]
+        result = [*before, *loop]
+        if node.orelse:
+            orelse = self.body(node.orelse)
+            made = flags.ending()
+            test = invoke("open", *map(load, made))
+            result += self.decision(test, orelse, [], node.orelse[0]) if made else orelse
+        return [ast.copy_location(s, node) for s in result]

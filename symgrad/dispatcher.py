@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from symgrad.captures import Captures, State
+from symgrad.captures import Captures, Label, State
 from symgrad.captures.lift import Replaced
 from symgrad.compiled import Compiled
 from symgrad.errors import MutationError, SymgradWarning, TraceError, warn
@@ -83,8 +83,8 @@ class Dispatcher(_Caller):
         self.captures = Captures(recipe[1], keep=not weak)
         self.captures.passes = not weak and not static
         # By what is captured, and by structure, types and fixed values of the arguments.
-        self.compiled: dict[tuple[State, Any], Compiled] = {}
-        self.plans: dict[State, dict[Any, Any]] = {}  # of the fast path, for each state of captures
+        self.compiled: dict[tuple[Label, Any], Compiled] = {}
+        self.plans: dict[Label, dict[Any, Any]] = {}  # of the fast path, for each state of captures
         self.changing = 0  # how often what is captured was another thing after the trace
         self.guarded = False  # whether that compares what is captured
         self.armed: State | None = None  # what the fast path takes calls for
@@ -137,11 +137,11 @@ class Dispatcher(_Caller):
             leaves, tree = flatten((args, kwargs))
             types = tree, tuple([leaf_key(leaf) for leaf in leaves])
             key = self._key(types, leaves)
-        compiled = self.compiled.get((state, key))
+        compiled = self.compiled.get((state.label, key))
         if compiled is None:
             with self.lock.held():
                 key = self._key(types, leaves)
-                compiled = self.compiled.get((state, key))
+                compiled = self.compiled.get((state.label, key))
                 if compiled is None:
                     try:
                         compiled = self._make(state, args, kwargs)
@@ -234,10 +234,10 @@ class Dispatcher(_Caller):
             before = self.decisive.get(types, frozenset())
             self.decisive[types] = before | self.static.positions(types[0]) | frozenset(numbers)
         key = self._key(types, leaves, own=True)
-        self.compiled[state, key] = compiled
+        self.compiled[state.label, key] = compiled
         if statics:
             kept, most = (self.by_value, _MAX_STATES) if numbers else (self.fixed, _MAX_FIXED)
-            kept.append((state, key))
+            kept.append((state.label, key))
             if numbers and len(kept) == _MANY_STATES + 1:
                 warn(
                     f"{self.__name__} is traced and compiled for the {len(kept)}th value of "
@@ -249,7 +249,7 @@ class Dispatcher(_Caller):
                 self._forget(kept.pop(0))
         if holders:
             return
-        plans = self.plans.setdefault(state, {})
+        plans = self.plans.setdefault(state.label, {})
         fixed = {position for position, _, _ in statics}
         accepts = [_accepts(leaf) for k, leaf in enumerate(leaves) if k not in fixed]
         if all(accepts) and len(plans) < _MAX_PLANS:
@@ -268,21 +268,21 @@ class Dispatcher(_Caller):
                 "not seen, and what is read of it is frozen; pass what it reads as an argument",
                 SymgradWarning,
             )
-        if state not in self.plans and len(self.plans) == _MANY_STATES:
-            before = next(reversed(self.plans))
+        if state.label not in self.plans and len(self.plans) == _MANY_STATES:
+            what = next(reversed(self.plans)).changes(state.label)
             warn(
                 f"{self.__name__} is traced and compiled for the {_MANY_STATES + 1}th time because "
-                f"{before.changes(state)}, which it captures, has changed; pass it as an argument",
+                f"{what}, which it captures, has changed; pass it as an argument",
                 SymgradWarning,
             )
 
     def _warn_changing(self, state: State) -> None:
         self.changing += 1
         if self.changing == _MANY_STATES + 1:
+            what = state.label.changes(self.captures.now().label)
             warn(
-                f"{self.__name__} is traced again in each call, since it changes "
-                f"{state.changes(self.captures.now())}, which it captures; return what changes, "
-                "and pass it as an argument",
+                f"{self.__name__} is traced again in each call, since it changes {what}, which it "
+                "captures; return what changes, and pass it as an argument",
                 SymgradWarning,
             )
 
@@ -296,7 +296,7 @@ class Dispatcher(_Caller):
             found = self.same[which] = Compiled(graph, self.options)
         return found
 
-    def _forget(self, version: tuple[State, Any]) -> None:
+    def _forget(self, version: tuple[Label, Any]) -> None:
         compiled = self.compiled.pop(version)
         for which in [k for k, v in self.same.items() if v is compiled]:
             if compiled not in self.compiled.values():
@@ -304,7 +304,7 @@ class Dispatcher(_Caller):
         plans = self.plans.get(version[0])
         if plans is not None and plans.pop(version[1], None) is not None:
             self.armed = None
-        if all(state != version[0] for state, _ in self.compiled):
+        if all(label != version[0] for label, _ in self.compiled):
             self.plans.pop(version[0], None)
             self.captures.forget(version[0])
 
@@ -313,7 +313,7 @@ class Dispatcher(_Caller):
         with self.lock.held():
             made = [
                 compiled.plan(accepts, takes_out=False, hidden=tuple(state.hidden.values()))
-                for compiled, accepts in self.plans.get(state, {}).values()
+                for compiled, accepts in self.plans.get(state.label, {}).values()
             ]
             plans = tuple([plan for plan in made if plan is not None])
             rows = state.native() if dispatch.GUARDS else None

@@ -974,3 +974,17 @@ def test_a_weak_reference_is_not_followed(by_numpy):
     reference = weakref.ref(m)
     with pytest.warns(SymgradWarning, match="captures reference .*not followed"):
         sg.jit(lambda w: np.sum(w) * reference().k)(W)
+
+
+def test_old_values_are_not_kept(by_numpy):
+    """Versions for other values stay, the values themselves do not."""
+    alive = []
+    g = sg.jit(lambda w: np.sum(data * w))
+
+    for k in range(4):
+        data = np.full(3, float(k))
+        alive.append(weakref.ref(data))
+        assert g(W) == k * np.sum(W)
+    gc.collect()
+    assert [a() is None for a in alive] == [True, True, True, False]
+    assert len(g.compiled) == 4

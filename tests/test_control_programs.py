@@ -70,6 +70,52 @@ def test_wrong_programs_are_found():
     assert verdict.status == "crash" and "KeyError" in verdict.told, verdict
 
 
+CELL = """
+import numpy as np
+
+
+class Cell:
+    def __init__(self, start):
+        self.value, self.seen = start, 0
+
+    def feed(self, v):
+        self.seen += 1
+        if v < self.value:
+            self.value = 0.6 * self.value + 0.4 * v
+
+
+def f(x, y):
+    cell = Cell(x[2])
+    if 0.0 < min(x[0], 1.063):
+        if x[1] > x[3]:
+            return -0.385
+        cell.feed(y)
+    return cell.value * cell.seen
+"""
+BOX = """
+import numpy as np
+
+
+def f(x, y):
+    z = np.zeros(4)
+    box = {"v": x[0]}
+    if 1.017 < x[1]:
+        z[1] = 0.3
+    if x[1] < -0.3:
+        if x[2] > -1.041:
+            box["v"] = 0.0
+    return box["v"]
+"""
+
+
+@pytest.mark.parametrize("text", [CELL, BOX], ids=["attribute", "item"])
+def test_changes_inside_of_two_branches(text):
+    """Once the side that was not taken had changed an object for the other."""
+    for seed in range(44, 52):
+        verdict = check(text, seed)
+        assert verdict.status in ("right", "refused"), f"{verdict}\n{text}"
+
+
 def test_findings_are_made_smaller():
     """A program is reduced to the statement that it is about."""
     found = next(p for p in map(program, range(50)) if "push(" in p.text().partition("\ndef f(")[2])

@@ -653,12 +653,6 @@ def asserts(x):
     return x
 
 
-def while_traced(x):
-    while x[0] > 1:
-        x = x / 2
-    return x
-
-
 def truth_of_arrays(x):
     return x if x > 0 else -x
 
@@ -730,7 +724,7 @@ def endless(x):
 
 REFUSED = [
     other_shape, other_structure, other_text, nothing_returned, not_assigned, longer_list, raises,
-    raises_inside_try, asserts, while_traced, case_true, advances, advances_in_a_loop, truth_of_arrays, yields, filtered,
+    raises_inside_try, asserts, case_true, advances, advances_in_a_loop, truth_of_arrays, yields, filtered,
     changes_a_global_array, one_of_two_arrays_changed, source_of_one_changed, endless,
 ]  # fmt: skip
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -30,6 +31,12 @@ def double_precision():
     jax.config.update("jax_enable_x64", True)
     yield
     jax.config.update("jax_enable_x64", before)
+
+
+@pytest.fixture(autouse=True)
+def unrolled(monkeypatch):
+    """Functions are not followed by their source: Python runs their loops."""
+    monkeypatch.setattr(sys.modules["symgrad.trace.source"], "start", lambda f: f)
 
 
 def error(got, expected) -> float:

@@ -88,7 +88,8 @@ USES = {
 }  # fmt: skip
 
 
-CHOOSES = {"an index of a list", "an order"}  # of which one version can take them all
+# Of which one version can take them all.
+CHOOSES = {"an index of a list", "an order", "a flag", "a number in an if"}
 
 
 @pytest.mark.parametrize("use", USES)
@@ -116,6 +117,34 @@ def test_declared(use):
         for value in (*values, values[0]):
             np.testing.assert_allclose(g(X, value), slope(value), rtol=1e-14)
             np.testing.assert_allclose(g(X, choice=value), slope(value), rtol=1e-14)
+
+
+def shapes_differ(x, up):
+    if up:
+        return x
+    return np.sum(x)
+
+
+def sides_differ(x, up):
+    if up:
+        z = {"a": x}
+    else:
+        z = {"b": np.stack([x, x])}
+    return np.sum(z["a" if up else "b"] ** 2)
+
+
+def sizes_in_branches(x, n):
+    if n > 2:
+        return np.sum(x[:n])
+    return np.sum(np.ones(n)) * x[0]
+
+
+@pytest.mark.parametrize("f, values", [(shapes_differ, (True, False)), (sides_differ, (1, 0)),
+                                       (sizes_in_branches, (1, 2, 3, 4))])  # fmt: skip
+def test_flags_whose_sides_have_different_structures(f, values):
+    g = sg.jit(f)
+    for value in (*values, *values):
+        np.testing.assert_allclose(g(X, value), f(X, value), rtol=1e-15)
 
 
 def test_every_transformation_takes_them():

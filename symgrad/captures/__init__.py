@@ -7,10 +7,10 @@ from typing import Any
 
 from symgrad.captures.code import Seen
 from symgrad.captures.lift import Place, lift_of, reach_of
-from symgrad.captures.state import State
+from symgrad.captures.state import Label, State
 from symgrad.captures.walk import state_of
 
-__all__ = ["Captures", "State"]
+__all__ = ["Captures", "Label", "State"]
 
 
 class Captures:
@@ -64,10 +64,10 @@ class Captures:
 
     def still(self, state: State, others: Sequence[Any] = ()) -> bool:
         """Whether everything is as it was in `state`: nobody changed it meanwhile."""
-        return state.holds() or self.now(others) == state
+        return state.holds() or self.now(others).label == state.label
 
-    def forget(self, state: State) -> None:
-        """Let go of what a state keeps alive."""
+    def forget(self, label: Label) -> None:
+        """Let go of what states with this label keep alive."""
         for which, known in list(self._states.items()):
-            if which and known == state:
+            if which and known.label == label:
                 del self._states[which]

@@ -12,32 +12,50 @@ from symgrad.captures.lift import Reach
 from symgrad.captures.rows import Row
 
 
-class State:
-    """What some functions capture at one moment.
+class Label:
+    """What tells a state from others. It keeps nothing of it alive but what it names by identity.
 
-    key : equal, and of equal hash, if all that is captured is equal
-    rows : where it was read
-    unseen : how the user reaches objects whose content cannot be looked at
+    key : a piece for each thing that was met; `names`, how the user reaches it
+    told : the objects whose identity is in `key`
     """
 
-    __slots__ = ("_hash", "alive", "hidden", "key", "met", "names", "reach", "rows", "unseen")
+    __slots__ = ("_hash", "key", "names", "told")
 
-    hidden: dict[Any, Any]  # what is passed at each call: arrays by id, floats by place
-    met: Counter[int]  # how often everything was met, by id
-    reach: Reach | None  # of those arrays
-
-    def __init__(self, key: tuple[Any, ...], rows: list[Row], alive: list[Any],
-                 names: list[str], unseen: list[str]) -> None:  # fmt: skip
-        self.key, self.rows, self.alive = key, rows, alive
-        self.names, self.unseen = names, unseen
+    def __init__(self, key: tuple[Any, ...], names: list[str], told: list[Any]) -> None:
+        self.key, self.names, self.told = key, names, told
         self._hash = hash(key)
-        self.hidden, self.reach, self.met = {}, None, Counter()
 
     def __hash__(self) -> int:
         return self._hash
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, State) and self._hash == other._hash and self.key == other.key
+        return isinstance(other, Label) and self._hash == other._hash and self.key == other.key
+
+    def changes(self, other: Label) -> str:
+        """How the user names what differs between two states."""
+        for (a, name), b in zip(zip(self.key, self.names, strict=True), other.key, strict=False):
+            if a != b and name:
+                return name
+        return "something that it captures"
+
+
+class State:
+    """What some functions capture at one moment; it keeps all of that alive.
+
+    label : equal if all that is captured is equal
+    rows : where it was read
+    unseen : how the user reaches objects whose content cannot be looked at
+    """
+
+    __slots__ = ("alive", "hidden", "label", "met", "reach", "rows", "unseen")
+
+    hidden: dict[Any, Any]  # what is passed at each call: arrays by id, floats by place
+    met: Counter[int]  # how often everything was met, by id
+    reach: Reach | None  # of what is passed
+
+    def __init__(self, label: Label, rows: list[Row], alive: list[Any], unseen: list[str]) -> None:
+        self.label, self.rows, self.alive, self.unseen = label, rows, alive, unseen
+        self.hidden, self.reach, self.met = {}, None, Counter()
 
     def holds(self) -> bool:
         """Whether everything is where it was."""
@@ -47,13 +65,6 @@ class State:
         """All rows for the fast call path, None if it cannot compare one of them."""
         rows = tuple([row.native() for row in self.rows])
         return None if None in rows else rows
-
-    def changes(self, other: State) -> str:
-        """How the user names what differs between two states."""
-        for (a, name), b in zip(zip(self.key, self.names, strict=True), other.key, strict=False):
-            if a != b and name:
-                return name
-        return "something that it captures"
 
 
 class Same:

@@ -48,7 +48,7 @@ from symgrad.captures.rows import (
     Row,
     Slots,
 )
-from symgrad.captures.state import Same, State, digest
+from symgrad.captures.state import Label, Same, State, digest
 from symgrad.fixed import NotFixed, fixed_key
 
 _MOST = 20_000  # objects that are looked at
@@ -111,11 +111,13 @@ class _Walk:
         self.items: dict[int, Items] = {}
         self.order: dict[int, int] = {}  # id: number of the visit
         self.alive: list[Any] = []
+        self.told: list[Any] = []  # whose identity is in the key
         self.stack: list[tuple[str, Any]] = []
         self.unseen: list[str] = []
 
     def state(self) -> State:
-        state = State(tuple(self.key), self.rows, self.alive, self.names, self.unseen)
+        label = Label(tuple(self.key), self.names, self.told)
+        state = State(label, self.rows, self.alive, self.unseen)
         state.hidden, state.met = self.hidden, self.met
         return state
 
@@ -164,12 +166,14 @@ class _Walk:
             if dataclasses.is_dataclass(cls):
                 raise NotFixed
             self.note(name, *fixed_key(value))
+            self.told.append(value)
         except NotFixed:
             self.instance(name, value)
 
     def opaque(self, name: str, value: Any, why: str) -> None:
         """Something whose content cannot be seen: it is only told from others."""
         self.note(name, "opaque", id(value))
+        self.told.append(value)
         if why:
             self.unseen.append(f"{name} ({type(value).__name__}: {why})")
 
@@ -315,8 +319,10 @@ class _Walk:
         elif type(now) is frozenset:
             try:
                 self.note(name, *fixed_key(now))
+                self.told.append(now)
             except NotFixed:
                 self.note(name, frozenset([id(v) for v in now]))
+                self.told.append(now)
                 self.push((f"an element of {name}", v) for v in sorted(now, key=id))
 
     def variable(self, name: str, value: ContextVar[Any]) -> None:
@@ -369,6 +375,7 @@ class _Walk:
 
     def type(self, name: str, value: type) -> None:
         self.note(name, "class", id(value))
+        self.told.append(value)
         if self.seen.is_library(file_of(value)):
             return
         found: dict[str, Any] = {}
@@ -410,6 +417,7 @@ class _Walk:
                 self.push([(name, cls)])
             return
         self.note(name, "object", id(cls))
+        self.told.append(cls)
         self.rows.append(Slots(value, TYPE, (cls,), lambda: (type(value),)))
         # What code of a library reads of its objects is not seen: all of it, then.
         whole = library and (hasattr(cls, "toarray") or is_foreign(file_of(cls)))
@@ -433,6 +441,8 @@ class _Walk:
             return
         self.rows.append(Read(read, now))
         self.note(name, type(value), *(now if type(now) is tuple else (id(value), len(now.values))))
+        if type(now) is not tuple:
+            self.told.append(value)
 
     def attributes(self, name: str, value: Any, names: dict[str, Any], cls: type | None,
                    whole: bool = False) -> list[tuple[str, Any]]:  # fmt: skip

@@ -152,7 +152,7 @@ class SparseDerivative:
 
         def key(own: bool = False) -> Any:
             values = [static_key(leaves[p], own) for p in self._decisive.get((tree, types), ())]
-            return state, tree, types, tuple(values)
+            return state.label, tree, types, tuple(values)
 
         compiled = self._compiled.get(key())
         if compiled is None:

@@ -98,7 +98,9 @@ class _Loop:
             if kind == "row":
                 self.final[k] = _with_rows(self.final[k], rows, *self.rows[k])
             elif kind == "term":
-                self.final[k] = self.final[k] + sum_(rows, (0,))
+                total = sum_(rows, (0,))
+                start = self.final[k]
+                self.final[k] = total if is_const(start, 0) else start + total
         extra = [stacked[key] for key in stacked if key[0] == "extra"]
         return [self.final[k] for k in range(self.count)], extra
 

@@ -347,8 +347,9 @@ def while_loop(
 ) -> Any:
     """``while cond_fun(value): value = body_fun(value)``, from `init_val` on: the last value.
 
-    Forward mode works for any number of rounds. Reverse mode keeps values of each round, so it
-    needs `max_steps`, the most there can be; if a call takes more, it fails with LoopLimitError.
+    Without `max_steps` forward mode works for any number of rounds. Reverse mode keeps values of
+    each round and makes room for `max_steps` of them, 10,000 where it is not given; if a call takes
+    more, it fails with LoopLimitError.
 
     Raises
     ------
@@ -392,7 +393,7 @@ def fori_loop(
 ) -> Any:
     """``for i in range(lower, upper): value = body_fun(i, value)``: the last value.
 
-    The bounds may be traced; then it is a `while_loop`, and reverse mode needs `max_steps`.
+    The bounds may be traced; then it is a `while_loop`, with `max_steps` as there.
 
     Examples
     --------

@@ -270,6 +270,16 @@ def copy_functions(x):
     return z, w, v, u
 
 
+def sorted_in_place(x):
+    z = x * 1
+    y = z
+    y.sort()
+    w = np.zeros((2, 2))
+    w[0] = x[:2]
+    w[:1].sort()
+    return z, w
+
+
 def default(x, z=()):
     z = list(z)
     z.append(x[0])
@@ -329,7 +339,7 @@ def no_values(x):
 
 ASSIGNING = [
     filled, empty, masked, by_list, nested_lists, add_at, out_of_others, made_by_arithmetic,
-    known_numbers, known_until_stored, swapped, by_attribute, copies, copy_functions, default,
+    known_numbers, known_until_stored, swapped, by_attribute, copies, copy_functions, sorted_in_place, default,
     update_reads_first, many_views, in_tuple, float32, object_array, no_values,
 ]  # fmt: skip
 

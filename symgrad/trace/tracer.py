@@ -357,6 +357,10 @@ class ArrayTracer(Tracer):
     def fill(self, value: Any) -> None:
         self[...] = value
 
+    def sort(self, axis: int = -1, **options: Any) -> None:
+        """In place, as NumPy's method is."""
+        self.assign(SUPPORTED["sort"](self, axis, **options).expr, "x.sort()")
+
     def assign(self, new: Expr, what: str) -> Tracer:
         """Let this array hold `new`, converted to its dtype; the shape must be the same."""
         if new.shape != self.expr.shape:

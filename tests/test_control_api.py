@@ -239,3 +239,20 @@ def test_checkpoint_keeps_nothing_of_a_round():
     lowered = sg.trace(again, 0.3).lowered_outs()
     assert all(not b.nodes or n.name == "scan" for n in toposort(lowered)
                if n.op.kind is Kind.CONTROL for b in bodies(n))  # fmt: skip
+
+
+def test_rounds_may_decide_as_python_does():
+    """An `if` in a round is a branch of its own."""
+
+    def step(s, r):
+        if r > 1.5:
+            s = s * np.sin(r)
+        return s, s
+
+    def f(x):
+        return np.sum(sg.scan(step, x, np.arange(4.0))[1]) * x
+
+    factor = 2 + np.sin(2) + np.sin(2) * np.sin(3)
+    same(value(f, 0.5), factor * 0.25)
+    same(value(sg.grad(f), 0.5), factor)
+    same(value(sg.hessian(f), 0.5), 2 * factor)

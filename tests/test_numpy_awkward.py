@@ -110,7 +110,8 @@ ELSEWHERE = set(
 )
 SPECIAL = """erf erfc gammaln psi digamma expit logit ndtr log_expit entr xlogy xlog1py betaln
     rel_entr kl_div ndtri log_ndtr erfinv erfcinv erfcx huber pseudo_huber exprel boxcox
-    boxcox1p exp10 gammainc gammaincc betainc stdtr chdtr chdtrc""".split()
+    boxcox1p exp10 gammainc gammaincc betainc stdtr chdtr chdtrc
+    gamma loggamma beta""".split()
 ELSEWHERE |= {*SPECIAL, "polygamma", "stop_gradient"}
 
 

@@ -571,6 +571,8 @@ EXAMPLES += [
             + total(looped(lambda a, s, r, x: [exp(a * s) + x, r + s, s * s],
                            ([a], [s, a], [x]), 4, 2)[1:]),
             lambda a, s, x: np_joined(a, s, x)),
+    Example("loop-join: while", [(), ()], lambda a, x: total(halved(a, x) + halved(a, x, 1.0)),
+            lambda a, x: np_halved(a, x)),
     Example("switch-known: index", [(), ()],
             lambda x, y: sided(const(7, "int64"), lambda x, y: x, lambda x, y: exp(x) * y,
                                of=[x, y]),
@@ -591,6 +593,22 @@ EXAMPLES += [
                                of=[x]),
             lambda p, x: np.where(p, x, -x)),
 ]  # fmt: skip
+
+
+def halved(a: Expr, x: Expr, *ys: float) -> list[Expr]:
+    """x ← sin(x / 2) + a while x > a + 0.1, at most 50 times; perhaps with x stacked."""
+    p, q = arg(90, (), "float64"), arg(91, (), "float64")
+    test = Body.close([p, q], [bind("greater", q, sin(p) + p + 0.1)])
+    body = Body.close([p, q], [sin(q / 2) + sin(p), *[q * y for y in ys]])
+    return while_loop(test, body, [a], [x], 50)
+
+
+def np_halved(a: Any, x: Any) -> Any:
+    stacked, n = 0, 0
+    while x > np.sin(a) + a + 0.1:
+        stacked, n = stacked + x, n + 1
+        x = np.sin(x / 2) + np.sin(a)
+    return 2 * x + 2 * n + stacked
 
 
 def np_both_ways(a: Any, s: Any) -> Any:

@@ -80,6 +80,9 @@ EXACT: dict[str, tuple[Callable[..., Any], tuple[tuple[float, ...], ...]]] = {
     "erfcx": (lambda x: mp.exp(x * x) * mp.erfc(x), ((-2.0,), (0.4,), (3.0,), (40.0,))),
     "log_ndtr": (lambda x: mp.log(mp.ncdf(x)), ((-30.0,), (-1.0,), (0.0,), (4.0,))),
     "exprel": (lambda x: mp.expm1(x) / x if x else mp.mpf(1), ((1e-9,), (0.5,), (-3.0,))),
+    "gamma": (mp.gamma, ((0.3,), (4.5,), (-2.5,), (30.0,))),
+    "loggamma": (mp.loggamma, ((0.3,), (4.5,), (300.0,))),
+    "beta": (mp.beta, ((0.3, 2.0), (4.5, 7.0), (-0.5, 2.2), (-1.5, 0.7))),
     "exp10": (lambda x: mp.mpf(10) ** x, ((0.3,), (-2.0,))),
     "boxcox": (lambda x, k: (x**k - 1) / k, ((2.0, 1e-7), (3.0, 0.5), (0.2, -3.0))),
     "boxcox1p": (lambda x, k: ((1 + x) ** k - 1) / k, ((1e-6, 0.5), (3.0, -0.5))),
@@ -119,7 +122,7 @@ def test_values_and_derivatives_of_ufuncs(name: str) -> None:
 
 def test_ends_of_ufuncs() -> None:
     special = np.array([-np.inf, -30.0, -1.0, 0.0, 1.0, 2.0, 30.0, 800.0, np.inf, np.nan])
-    for name in ("ndtri", "erfinv", "erfcinv", "erfcx", "log_ndtr", "exprel"):
+    for name in ("ndtri", "erfinv", "erfcinv", "erfcx", "log_ndtr", "exprel", "gamma", "loggamma"):
         f = getattr(sp, name)
         with np.errstate(all="ignore"):
             np.testing.assert_allclose(traced(f, special), f(special), rtol=1e-13, err_msg=name)

@@ -25,22 +25,16 @@ def gradient(f, x):
 
 
 ONE_LOOP = [
-    lf.carried_number, lf.carried_array, lf.several, lf.number_becomes_array, lf.inside_only, lf.fills, lf.fills_rows,
-    lf.fills_backwards, lf.adds_in_place, lf.appends, lf.appends_from_nothing, lf.zipped, lf.nested, lf.counted,
-    lf.in_a_dict, lf.in_an_object, lf.branches_inside, lf.continues,
+    lf.carried_number, lf.carried_array, lf.several, lf.number_becomes_array, lf.inside_only,
+    lf.fills, lf.fills_rows, lf.fills_backwards, lf.adds_in_place, lf.appends,
+    lf.appends_from_nothing, lf.zipped, lf.nested, lf.in_a_dict, lf.in_an_object,
+    lf.branches_inside, lf.continues,
 ]  # fmt: skip
-
 SHORT = [lf.counted]
-NONE = [
-    lf.int_becomes_float,
-    lf.first_round_differs,
-    lf.sum_of_neighbours,
-    lf.outer_product,
-    lf.even_and_odd,
-]
-
-BY_DATA = [lf.halves, lf.newton, lf.bisection, lf.until_a_break, lf.breaks, lf.returns, lf.breaks_with_else,
-           lf.branches_inside]  # fmt: skip
+ARRAYS = [lf.int_becomes_float, lf.sum_of_neighbours]  # no recurrences
+NONE = [*ARRAYS, lf.first_round_differs, lf.outer_product, lf.even_and_odd]
+EARLY = [lf.bisection, lf.breaks, lf.returns, lf.breaks_with_else, lf.branches_inside]
+BY_DATA = [*EARLY, lf.halves, lf.newton, lf.until_a_break]
 
 
 @pytest.mark.parametrize("f", [*ONE_LOOP, *NONE, *SHORT], ids=lambda f: f.__name__)
@@ -61,8 +55,7 @@ def test_as_many_rounds_as_the_data_decide(f):
         np.testing.assert_allclose(compiled.graph.evaluate(x), f(x), rtol=1e-13)
 
 
-@pytest.mark.parametrize("f", [lf.bisection, lf.breaks, lf.returns, lf.breaks_with_else, lf.branches_inside],
-                         ids=lambda f: f.__name__)  # fmt: skip
+@pytest.mark.parametrize("f", EARLY, ids=lambda f: f.__name__)
 def test_gradients_where_data_decide(f):
     g = sg.grad(f)
     for scale in (1.0, 0.1, 3.0):
@@ -76,8 +69,6 @@ def test_there_is_one_loop(f):
     assert 1 <= len(loops) <= 2
 
 
-@pytest.mark.parametrize(
-    "f", [lf.int_becomes_float, lf.sum_of_neighbours], ids=lambda f: f.__name__
-)
+@pytest.mark.parametrize("f", ARRAYS, ids=lambda f: f.__name__)
 def test_what_is_no_recurrence_is_arrays(f):
     assert not any(n.op.kind is Kind.CONTROL for n in toposort(sg.trace(f, THETA).outs))

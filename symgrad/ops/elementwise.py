@@ -340,6 +340,7 @@ unary("reciprocal", np.reciprocal, "1 / {0}",             lambda x, out: -square
 unary("erf",      special.erf,     "erf@({0})",           lambda x, out: 2 / math.sqrt(math.pi) * exp(-square(x)),  "erf(a)",  _REAL,     30, vectorized=True)
 unary("erfc",     special.erfc,    "erfc@({0})",          lambda x, out: -2 / math.sqrt(math.pi) * exp(-square(x)), "erfc(a)", _REAL,     30, nonnegative=always, vectorized=True)
 unary("gammaln",  special.gammaln, "sg_gammaln@({0})",    lambda x, out: digamma(x),                        "loggamma(a)",  _POSITIVE,    40)
+unary("gamma",    special.gamma,   "tgamma@({0})",        lambda x, out: out * digamma(x),                  "gamma(a)",     _POSITIVE,    40)
 unary("digamma",  special.digamma, "sg_digamma@({0})",    lambda x, out: bind("polygamma", const(1, x.dtype, x.shape), x), "digamma(a)", _POSITIVE, 40, numpy=("psi", "digamma"))
 unary("sigmoid",  special.sigmoid, "sg_sigmoid@({0})",    lambda x, out: out * sigmoid(-x),                 "1/(1 + exp(-a))", _REAL,     25, numpy=("expit",), nonnegative=always, of_decay=_sigmoid_of_decay)
 unary("logit",    special.logit,   "sg_logit@({0})",      lambda x, out: 1 / (x * (1 - x)),                 "log(a/(1 - a))", (0.05, 0.95), 30)

@@ -125,6 +125,27 @@ def gammaln(x: Any) -> Any:
         return np.where(np.isinf(x), x, np.where(x < 0, reflected, result))
 
 
+def _gamma(x: float) -> float:
+    if math.isnan(x) or x == math.inf:
+        return x
+    if x == 0:
+        return math.copysign(math.inf, x)
+    if x < 0 and (math.isinf(x) or x == math.floor(x)):
+        return math.nan
+    try:
+        return math.gamma(x)
+    except OverflowError:
+        return math.copysign(math.inf, x)  # next to 0, or above 171
+
+
+_gammas = np.vectorize(_gamma, otypes=[float])
+
+
+def gamma(x: Any) -> Any:
+    """Γ(x), as C's tgamma: NaN at the negative poles."""
+    return _gammas(x) if np.size(x) else np.asarray(x, float)
+
+
 def _stirling(x: Any) -> Any:
     """log Γ(x) - (x - 1/2) log x + x - log(2π)/2 for x >= 10."""
     coefficients = [b / (2 * k * (2 * k - 1)) for k, b in enumerate(_BERNOULLI[:8], start=1)]

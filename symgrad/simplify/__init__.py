@@ -12,6 +12,7 @@ from symgrad.expr.walk import toposort
 from symgrad.simplify.control import CONTROL, restructured
 from symgrad.simplify.facts import nonnegative
 from symgrad.simplify.joined import joined
+from symgrad.simplify.merged import merged
 from symgrad.simplify.pattern import Check, Rule, RuleSet, Simplified, run
 from symgrad.simplify.reroll import REROLL, reroll
 from symgrad.simplify.rules import RULES
@@ -101,8 +102,9 @@ def _control(
         outs, found = restructured(before, inner, names, check)
         _add(fired, found)
         if "loop-join" in names:
-            outs, count = joined(outs, check)
-            _add(fired, {"loop-join": count} if count else {})
+            for one in (merged, joined):
+                outs, count = one(outs, check)
+                _add(fired, {"loop-join": count} if count else {})
         if all(a is b for a, b in zip(before, outs, strict=True)):
             return
         again = run(outs, rules, None, check)

@@ -10,26 +10,27 @@ from symgrad.expr.op import Kind
 from symgrad.expr.walk import rebuild, toposort
 from symgrad.ops.flops import flops
 from symgrad.ops.loop import Loop
-from symgrad.simplify.loops import Rounds
+from symgrad.simplify.loops import ROUNDS, Rounds
 from symgrad.simplify.pattern import Check
 
 
 def joined(outs: Sequence[Expr], check: Check | None) -> tuple[list[Expr], int]:
     """Equal outputs where loops that share work are one, and how many that was.
 
-    Two scans can be one if they have the same rounds and neither needs the other: they have as many
-    scans below them. They are one if that has fewer operations: equal carries are carried once.
+    Two loops can be one if they have the same rounds and neither needs the other: they have as many
+    control nodes below them. They are one if that has fewer operations: equal carries are carried
+    once. While loops have the same rounds if their tests are the same then.
     """
     nodes = toposort(outs)
     level: dict[Expr, int] = {}
     groups: dict[Any, list[Expr]] = {}
     for node in nodes:
         below = max([level[a] for a in node.args], default=0)
-        is_scan = node.op.kind is Kind.CONTROL and "reverse" in node.op.attr_names
         level[node] = below + (node.op.kind is Kind.CONTROL)
-        if is_scan:
-            count = node.args[0] if node.attr("counted") else None
-            key = level[node], node.attr("length"), node.attr("reverse"), count
+        if node.op.kind is Kind.CONTROL and node.op.rounds is not None:
+            key: tuple[Any, ...] = level[node], node.op, node.op.rounds(node.attrs)
+            if "reverse" in node.op.attr_names:
+                key += node.attr("reverse"), node.args[0] if node.attr("counted") else None
             groups.setdefault(key, []).append(node)
     clusters = [c for group in groups.values() for c in _clusters(group)]
     if not clusters:
@@ -54,14 +55,16 @@ def joined(outs: Sequence[Expr], check: Check | None) -> tuple[list[Expr], int]:
 
 
 class _Cluster(Rounds):
-    """Scans that are to be one; keys are (scan, position of a result)."""
+    """Loops that are to be one; keys are (loop, position of a result)."""
 
     def __init__(self, node: Expr) -> None:
         self.members = [node]
         self.loop = Loop.of(node)
         n = len(self.loop.carry)
         self.place = {(node, k): a for k, (_, a, _) in enumerate(self.loop.carry)}
-        self.ys = {(node, n + k): y for k, y in enumerate(self.loop.ys)}
+        first = n + (self.loop.test is not None)  # behind the number of rounds
+        self.ys = {(node, first + k): y for k, y in enumerate(self.loop.ys)}
+        self.rounds = [(node, n)] if first > n else []
         self.equal()
         self.cost = self._cost()
 
@@ -78,9 +81,18 @@ class _Cluster(Rounds):
         both.loop.carry += more.carry
         both.loop.xs += more.xs
         both.place, both.ys = self.place | other.place, self.ys | other.ys
+        both.rounds = self.rounds + other.rounds
+        if more.test is not None:
+            both.ys[ROUNDS] = more.test
         both.equal()
+        if both.ys.pop(ROUNDS, None) is not both.loop.test:
+            return None
         both.cost = both._cost()
         return both if both.cost < self.cost + other.cost else None
+
+    def found(self) -> dict[Any, Expr]:
+        made = super().found()
+        return made | {key: made[ROUNDS] for key in self.rounds}
 
     def set_operands(self, mapped: Mapping[Expr, Expr]) -> None:
         loop = self.loop
@@ -94,7 +106,7 @@ _MOST_TRIED = 4  # loops that one is compared with
 
 
 def _clusters(group: list[Expr]) -> list[_Cluster]:
-    """The scans of a group that are better one."""
+    """The loops of a group that are better one."""
     if len(group) < 2:
         return []
     clusters: list[_Cluster] = []

@@ -186,16 +186,25 @@ def note_attribute(owner: Any, name: str) -> None:
         journal.note_place((id(owner), name), _Attribute(owner, name))
 
 
-def places(then: Changes, orelse: Changes) -> Iterator[tuple[Place, Any, Any]]:
-    """Each place that a side has changed, with what either leaves there."""
+def places(then: Changes, orelse: Changes) -> Iterator[tuple[Any, Place, Any, Any]]:
+    """Each place that a side has changed, by key, with what either leaves there."""
     for key in dict.fromkeys([*then.places, *orelse.places]):
         place = (then.places.get(key) or orelse.places[key])[0]
         now = place.read()
         yield (
+            key,
             place,
             then.places[key][1] if key in then.places else now,
             orelse.places[key][1] if key in orelse.places else now,
         )
+
+
+def put(key: Any, place: Place, value: Any) -> None:
+    """Change a place, also for the sides around the one that is over."""
+    journal = CURRENT.get().journal
+    if journal is not None:
+        journal.note_place(key, place)
+    place.put(value)
 
 
 def current() -> Any:

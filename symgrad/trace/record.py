@@ -17,6 +17,7 @@ from typing import Any
 from symgrad import tree
 from symgrad.errors import MutationError, StructureError, SymgradError, TraceError
 from symgrad.expr.node import Expr
+from symgrad.expr.walk import toposort
 from symgrad.trace import plain, source
 from symgrad.trace.draws import Draws
 from symgrad.trace.handle import as_expr
@@ -87,6 +88,8 @@ def _run(
             raise trace.poison
         leaves, treedef = tree.flatten(result)
         outs = [_output(leaf, trace.name) for leaf in leaves]
+        if trace.symbols and not set(trace.symbols).isdisjoint(toposort(outs)):
+            raise remembered(_escaped(trace.name))
         if draws is not None:
             _give_back(own, given)
             draws.refuse(lambda: f(*args, **kwargs), trace.name)
@@ -96,6 +99,13 @@ def _run(
         _give_back(own, given)
         result = leaves = None  # what lives on now outlives the function
         trace.active = False
+
+
+def _escaped(name: str) -> TraceError:
+    return TraceError(
+        f"{name}: a value of one round of a loop was kept outside of the loop in a way that is not "
+        "followed (by an object of a library, say); keep it in a list or an array, or return it"
+    )
 
 
 def _give_back(own: list[Tracer], given: list[Expr]) -> None:

@@ -333,6 +333,19 @@ def _clip(x: Expr, low: Expr, high: Expr) -> Expr:
     return inner
 
 
+def _gamma_sign(x: Expr) -> Expr:
+    """Of Γ(x)."""
+    below = bind("floor", x)
+    odd = bind("not_equal", bind("mod", below, _like(2, x)), _like(0, x))
+    negative = bind("less", x, _like(0, x))
+    return _where(bind("logical_and", negative, odd), _like(-1, x), _like(1, x))
+
+
+def _beta(a: Expr, b: Expr) -> Expr:
+    sign = _gamma_sign(a) * _gamma_sign(b) * _gamma_sign(a + b)
+    return sign * bind("exp", bind("betaln", a, b))
+
+
 def _huber(delta: Expr, r: Expr) -> Expr:
     size = bind("absolute", r)
     near = bind("less_equal", size, delta)
@@ -423,6 +436,8 @@ FORMULAS: dict[str, Callable[..., Any]] = {
     **{row: _with_shapes(row) for row in ("gammainc", "gammaincc", "betainc", "stdtr")},
     "chdtr": lambda df, x: _with_shapes("gammainc")(0.5 * df, 0.5 * x),
     "chdtrc": lambda df, x: _with_shapes("gammaincc")(0.5 * df, 0.5 * x),
+    "loggamma": lambda x: _where(bind("less", x, _like(0, x)), math.nan, bind("gammaln", x)),
+    "beta": _beta,
     "huber": _huber,
     "pseudo_huber": _pseudo_huber,
     "exprel": _exprel,

@@ -10,7 +10,6 @@
  * was outside its axis; 2 if a matrix was singular or not positive definite.
  */
 #include <math.h>
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -56,14 +55,12 @@ int branches(int64_t x0, const double *restrict x1, const double *restrict x2, d
     SG_ALIGNED double s5[30];
     SG_ALIGNED double s6[5];
     SG_ALIGNED double s7[5];
-    SG_ALIGNED double s11[30];
-    SG_ALIGNED double s12[5];
-    SG_ALIGNED double s13[5];
-    SG_ALIGNED double s17[5];
-    const bool t0 = x0 <= 0;
+    SG_ALIGNED double s9[5];
+    SG_ALIGNED double s10[5];
+    SG_ALIGNED double s15[5];
     double s8 = 0;
-    double s10 = 0;
-    if (t0) {
+    double s14 = 0;
+    if (x0 <= 0) {
         s8 = 0.0;
         if (sg_lu_factor(x1, s5, 5) != 0) {
             return 2;
@@ -77,63 +74,45 @@ int branches(int64_t x0, const double *restrict x1, const double *restrict x2, d
         for (ptrdiff_t i2 = 0; i2 < 5; ++i2) {
             s8 += s7[i2];
         }
+        for (ptrdiff_t i4 = 0; i4 < 5; ++i4) {
+            s9[i4] = 1.0;
+        }
+        if (sg_lu_solve(s5, s9, s10, 5, 1, 1) != 0) {
+            return 2;
+        }
         y0[0] = s8;
+        for (ptrdiff_t i6 = 0; i6 < 5; ++i6) {
+            double s11 = s10[i6];
+            y1[i6] = s11;
+        }
     } else {
-        const bool t1 = x0 <= 1;
-        if (t1) {
-            s10 = 0.0;
-            for (ptrdiff_t i6 = 0; i6 < 5; ++i6) {
+        if (x0 <= 1) {
+            s14 = 0.0;
+            for (ptrdiff_t i15 = 0; i15 < 5; ++i15) {
+                s15[i15] = 0.0;
+            }
+            for (ptrdiff_t i10 = 0; i10 < 5; ++i10) {
                 SG_SCALAR
-                double s9 = 0.0;
-                for (ptrdiff_t i5 = 0; i5 < 5; ++i5) {
-                    s9 += x1[i6 * 5 + i5] * x2[i5];
+                double s12 = 0.0;
+                for (ptrdiff_t i9 = 0; i9 < 5; ++i9) {
+                    s12 += x2[i9] * x1[i10 * 5 + i9];
                 }
-                s10 += exp(s9);
-            }
-            y0[0] = s10;
-        } else {
-            y0[0] = log(x2[0]);
-        }
-    }
-    if (t0) {
-        if (sg_lu_factor(x1, s11, 5) != 0) {
-            return 2;
-        }
-        for (ptrdiff_t i8 = 0; i8 < 5; ++i8) {
-            s12[i8] = 1.0;
-        }
-        if (sg_lu_solve(s11, s12, s13, 5, 1, 1) != 0) {
-            return 2;
-        }
-        for (ptrdiff_t i10 = 0; i10 < 5; ++i10) {
-            double s14 = s13[i10];
-            y1[i10] = s14;
-        }
-    } else {
-        const bool t2 = x0 <= 1;
-        if (t2) {
-            for (ptrdiff_t i18 = 0; i18 < 5; ++i18) {
-                s17[i18] = 0.0;
-            }
-            for (ptrdiff_t i14 = 0; i14 < 5; ++i14) {
-                SG_SCALAR
-                double s15 = 0.0;
+                double s13 = exp(s12);
+                s14 += s13;
                 for (ptrdiff_t i13 = 0; i13 < 5; ++i13) {
-                    s15 += x1[i14 * 5 + i13] * x2[i13];
-                }
-                double s16 = exp(s15);
-                for (ptrdiff_t i16 = 0; i16 < 5; ++i16) {
-                    s17[i16] += s16 * x1[i14 * 5 + i16];
+                    s15[i13] += x1[i10 * 5 + i13] * s13;
                 }
             }
-            for (ptrdiff_t i19 = 0; i19 < 5; ++i19) {
-                y1[i19] = s17[i19];
+            y0[0] = s14;
+            for (ptrdiff_t i16 = 0; i16 < 5; ++i16) {
+                y1[i16] = s15[i16];
             }
         } else {
-            for (ptrdiff_t i20 = 0; i20 < 5; ++i20) {
-                double s18 = i20 <= 0 ? 1.0 / x2[0] : 0;
-                y1[i20] = s18;
+            for (ptrdiff_t i17 = 0; i17 < 5; ++i17) {
+                double s16 = i17 <= 0 ? 1.0 / x2[0] : 0;
+                y1[i17] = s16;
             }
+            y0[0] = log(x2[0]);
         }
     }
 

@@ -4,11 +4,10 @@
  *   x0  double, input
  *   x1[2]  double, input
  *   x2[2][2]  double, input
- *   x3[200]  double, input
+ *   x3[9]  double, input
  *   y0[1]  double, output
  *   y1[1]  double, output
  *   y2[2]  double, output
- *   work  KALMAN_WORKSPACE doubles of scratch memory; contents do not matter
  * Arrays are row-major; outputs must not overlap anything else. Returns 0; 1 if an index
  * was outside its axis; 2 if a matrix was singular or not positive definite.
  */
@@ -47,7 +46,7 @@
 extern double log(double) __attribute__((simd("notinbranch")));
 #endif
 
-SG_API int kalman(double x0, const double *restrict x1, const double *restrict x2, const double *restrict x3, double *restrict y0, double *restrict y1, double *restrict y2, double *restrict work);
+SG_API int kalman(double x0, const double *restrict x1, const double *restrict x2, const double *restrict x3, double *restrict y0, double *restrict y1, double *restrict y2);
 SG_API int kalman_entry(const void *const *inputs, void *const *outputs, void *workspace);
 
 static const SG_ALIGNED double c0[4] = {
@@ -66,15 +65,15 @@ static const SG_ALIGNED double c3[4] = {
     1.0, 0.0, 0.1, 1.0
 };
 
-int kalman(double x0, const double *restrict x1, const double *restrict x2, const double *restrict x3, double *restrict y0, double *restrict y1, double *restrict y2, double *restrict work)
+int kalman(double x0, const double *restrict x1, const double *restrict x2, const double *restrict x3, double *restrict y0, double *restrict y1, double *restrict y2)
 {
     SG_ALIGNED double s8[4];
     SG_ALIGNED double s9[2];
     SG_ALIGNED double s10[4];
-    SG_ALIGNED double s12[200];
-    double *restrict const s13 = work + 0;
-    double *restrict const s14 = work + 400;
-    SG_ALIGNED double s15[200];
+    SG_ALIGNED double s12[9];
+    SG_ALIGNED double s13[18];
+    SG_ALIGNED double s14[18];
+    SG_ALIGNED double s15[9];
     SG_ALIGNED double s21[2];
     SG_ALIGNED double s24[2];
     SG_ALIGNED double s25[4];
@@ -123,7 +122,7 @@ int kalman(double x0, const double *restrict x1, const double *restrict x2, cons
         }
     }
     double s11 = 0.0;
-    for (ptrdiff_t i5 = 0; i5 < 200; ++i5) {
+    for (ptrdiff_t i5 = 0; i5 < 9; ++i5) {
         SG_SCALAR
         SG_SERIAL
         for (ptrdiff_t i11 = 0; i11 < 2; ++i11) {
@@ -188,11 +187,11 @@ int kalman(double x0, const double *restrict x1, const double *restrict x2, cons
     }
     y0[0] = s11;
     for (ptrdiff_t i39 = 0; i39 < 2; ++i39) {
-        s32 += s13[i39 + 398] * c1[i39];
+        s32 += s13[i39 + 16] * c1[i39];
     }
     const double t5 = (-0.5) / (0.3 + s32);
-    const double t6 = -(0.0 + 2.0 * s12[199] * t5);
-    const double t7 = 0.0 + ((-0.5) * s15[199] + t5);
+    const double t6 = -(0.0 + 2.0 * s12[8] * t5);
+    const double t7 = 0.0 + ((-0.5) * s15[8] + t5);
     for (ptrdiff_t i40 = 0; i40 < 2; ++i40) {
         const bool t8 = (double)(c1[i40] != 0.0) != 0.0;
         double s33 = 0.0 + (t8 ? c1[i40] * t6 : 0.0);
@@ -223,7 +222,7 @@ int kalman(double x0, const double *restrict x1, const double *restrict x2, cons
         }
     }
     double s42 = 0.0 + s39;
-    for (ptrdiff_t i62 = 0; i62 < 199; ++i62) {
+    for (ptrdiff_t i62 = 0; i62 < 8; ++i62) {
         SG_SERIAL
         double s46 = 0.0;
         double s47 = 0.0;
@@ -246,28 +245,28 @@ int kalman(double x0, const double *restrict x1, const double *restrict x2, cons
         for (ptrdiff_t i63 = 0; i63 < 2; ++i63) {
             s50[i63] = 0.0;
             s43[i63] = s40[i63];
-            s46 += s43[i63] * s14[(198 - i62) * 2 + i63];
-            s47 += c1[i63] * s13[(198 - i62) * 2 + i63];
+            s46 += s43[i63] * s14[(7 - i62) * 2 + i63];
+            s47 += c1[i63] * s13[(7 - i62) * 2 + i63];
             for (ptrdiff_t i65 = 0; i65 < 2; ++i65) {
                 s44[i63 * 2 + i65] = s41[i63 * 2 + i65];
-                s50[i63] += s44[i63 * 2 + i65] * s13[(198 - i62) * 2 + i65];
-                s53[i65] += s44[i63 * 2 + i65] * s14[(198 - i62) * 2 + i63];
+                s50[i63] += s44[i63 * 2 + i65] * s13[(7 - i62) * 2 + i65];
+                s53[i65] += s44[i63 * 2 + i65] * s14[(7 - i62) * 2 + i63];
             }
         }
         double s45 = s42;
         const double t10 = 0.3 + s47;
         const double t11 = (-0.5) / t10;
-        const double t12 = -(s46 + t11 * (2.0 * s12[(198 - i62)]));
+        const double t12 = -(s46 + t11 * (2.0 * s12[(7 - i62)]));
         for (ptrdiff_t i68 = 0; i68 < 2; ++i68) {
             double s48 = s43[i68] + (((double)(c1[i68] != 0.0) != 0.0) ? c1[i68] * t12 : 0.0);
-            const double t13 = s43[i68] * s12[(198 - i62)] - s50[i68];
+            const double t13 = s43[i68] * s12[(7 - i62)] - s50[i68];
             s51[i68] = t13 / t10;
-            s52 += s14[(198 - i62) * 2 + i68] / t10 * t13;
+            s52 += s14[(7 - i62) * 2 + i68] / t10 * t13;
             for (ptrdiff_t i69 = 0; i69 < 2; ++i69) {
                 s49[i69] += c2[i68 * 2 + i69] * s48;
             }
         }
-        const double t14 = t11 + (-0.5) * s15[(198 - i62)] - s52;
+        const double t14 = t11 + (-0.5) * s15[(7 - i62)] - s52;
         for (ptrdiff_t i80 = 0; i80 < 2; ++i80) {
             const bool t15 = (double)(c1[i80] != 0.0) != 0.0;
             double s54 = (t15 ? c1[i80] * t14 : 0.0) - s53[i80];
@@ -307,5 +306,6 @@ int kalman(double x0, const double *restrict x1, const double *restrict x2, cons
 /* The same function for tools: pointers to the inputs, the outputs and the workspace. */
 int kalman_entry(const void *const *inputs, void *const *outputs, void *workspace)
 {
-    return kalman(*(const double *)inputs[0], (const double *)inputs[1], (const double *)inputs[2], (const double *)inputs[3], (double *)outputs[0], (double *)outputs[1], (double *)outputs[2], (double *)workspace);
+    (void)workspace;
+    return kalman(*(const double *)inputs[0], (const double *)inputs[1], (const double *)inputs[2], (const double *)inputs[3], (double *)outputs[0], (double *)outputs[1], (double *)outputs[2]);
 }

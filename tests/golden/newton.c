@@ -39,50 +39,38 @@ SG_API int newton_entry(const void *const *inputs, void *const *outputs, void *w
 
 int newton(double x0, double x1, double *restrict y0, double *restrict y1)
 {
-    SG_ALIGNED double s8[40];
-    SG_ALIGNED double s9[40];
+    SG_ALIGNED double s6[40];
+    SG_ALIGNED double s7[40];
     double s4 = 1e-12 * x0;
     double s5 = x1;
-    double s6 = 0;
+    int64_t s9 = 0;
+    double s8 = 0;
     ptrdiff_t i0 = 0;
     while (s4 < fabs(s5 * s5 - x0)) {
         if (i0 == 40) {
             return 3;
         }
         SG_SERIAL
-        s6 = s5;
-        s5 = 0.5 * (s6 + x0 / s6);
+        s8 = s5;
+        s6[i0] = s8;
+        const double t0 = x0 / s8;
+        s7[i0] = -(t0 / s8);
+        s5 = 0.5 * (s8 + t0);
+        s9 = 1 + i0;
         i0 += 1;
     }
     y0[0] = s5;
-    double s7 = x1;
-    int64_t s11 = 0;
-    double s10 = 0;
-    ptrdiff_t i1 = 0;
-    while (s4 < fabs(s7 * s7 - x0)) {
-        if (i1 == 40) {
-            return 3;
-        }
+    double s10 = 1.0;
+    double s11 = 0.0;
+    for (ptrdiff_t i1 = 0; i1 < s9; ++i1) {
         SG_SERIAL
-        s10 = s7;
-        s8[i1] = s10;
-        const double t0 = x0 / s10;
-        s9[i1] = -(t0 / s10);
-        s7 = 0.5 * (s10 + t0);
-        s11 = 1 + i1;
-        i1 += 1;
+        double s12 = s10;
+        double s13 = s11;
+        const double t1 = 0.5 * s12;
+        s10 = t1 + t1 * s7[(s9 - 1 - i1)];
+        s11 = s13 + t1 / s6[(s9 - 1 - i1)];
     }
-    double s12 = 1.0;
-    double s13 = 0.0;
-    for (ptrdiff_t i2 = 0; i2 < s11; ++i2) {
-        SG_SERIAL
-        double s14 = s12;
-        double s15 = s13;
-        const double t1 = 0.5 * s14;
-        s12 = t1 + t1 * s9[(s11 - 1 - i2)];
-        s13 = s15 + t1 / s8[(s11 - 1 - i2)];
-    }
-    y1[0] = s13;
+    y1[0] = s11;
 
     return 0;
 }

@@ -78,8 +78,8 @@ def loops() -> Iterator[tuple[str, list, list]]:
 
     step = as_body(kalman, 1.0, ones(2), ones(2, 2), 1.0, 1.0)
     q, m, P = arg(0, (), "float64"), arg(1, (2,), "float64"), arg(2, (2, 2), "float64")
-    ys = arg(3, (200,), "float64")
-    total = scan(step, [q], [m, P, const(0.0)], [ys], 200)[2]
+    ys = arg(3, (9,), "float64")
+    total = scan(step, [q], [m, P, const(0.0)], [ys], 9)[2]
     yield "kalman", [q, m, P, ys], with_gradient(total, [q, m])
 
     index, A, v = arg(0, (), "int64"), arg(1, (5, 5), "float64"), arg(2, (5,), "float64")

@@ -94,7 +94,7 @@ def appends_from_nothing(th):
 
 def zipped(th):
     s = 1.0
-    for k, (a, b) in enumerate(zip(Y, reversed(Y)), 1):
+    for k, (a, b) in enumerate(zip(Y, reversed(Y)), 1):  # noqa: B905  (as people write it)
         s = s * a + b * th[0] + 0.01 * k
     return s
 

@@ -310,10 +310,14 @@ class Merge:
     def changes(self, then: journal.Changes, orelse: journal.Changes) -> None:
         """Merge what both sides have changed in place; all of it holds its old content by now."""
         self._handles(then.handles, orelse.handles)
-        for what, one, other in journal.places(then, orelse):
+        for key, what, one, other in journal.places(then, orelse):
             merged = self.values(freeze(_present(one, what)), freeze(_present(other, what)),
                                  what.name)  # fmt: skip
-            self.after.append(lambda what=what, merged=merged: what.put(self.result(merged)))
+            self.after.append(
+                lambda key=key, what=what, merged=merged: journal.put(
+                    key, what, self.result(merged)
+                )
+            )
 
     def _handles(self, then: dict[int, Any], orelse: dict[int, Any]) -> None:
         found = [_both(then.get(key), orelse.get(key))

@@ -366,6 +366,27 @@ def with_and_try(x):
     return z * w
 
 
+def out_of_known(x):
+    z, w, total = np.ones(3), np.zeros(()), np.zeros(3)
+    if x[0] > 0:
+        np.sum(z, out=w)
+        z.cumsum(out=total)
+    elif x[1] > 0:
+        np.add(z, 1.0, out=total)
+    return w * 1, total
+
+
+def returns_through_finally(x):
+    seen, y = [], 1.0
+    try:
+        if x[0] > 0:
+            return x[1], seen
+        y = 2.0 * x[2]
+    finally:
+        seen.append(y)
+    return x[0], seen
+
+
 def lists(x):
     stack = [x[0]]
     if x[1] > 0:
@@ -524,7 +545,7 @@ STATEMENTS = [
     elif_chain, early_returns, nested, assigned_on_one_side, stored_on_one_side,
     known_numbers_on_both_sides, views_and_aliases, helper_changes, attributes, cells,
     global_variable, broken_loop, continued_loop, loop_else, nested_loops, returns_from_loops,
-    while_with_known_end, newton, bisection, matched, matched_numbers, with_and_try, lists, several_containers, deleted,
+    while_with_known_end, newton, bisection, matched, matched_numbers, with_and_try, lists, out_of_known, returns_through_finally, several_containers, deleted,
     decided_sizes, equal_conditions, tuples, either_array, argument_changed_in_a_copy, integers,
     recursive, generated,
 ]  # fmt: skip

@@ -7,6 +7,7 @@ The oracle is the function itself on plain numbers and arrays; for derivatives t
 
 from __future__ import annotations
 
+import copy
 import functools
 import gc
 import importlib
@@ -274,10 +275,33 @@ def sorted_in_place(x):
     z = x * 1
     y = z
     y.sort()
+    p = x * 1
+    p.partition(1)
+    z[0] += p[1]
     w = np.zeros((2, 2))
     w[0] = x[:2]
     w[:1].sort()
     return z, w
+
+
+def copied(x):
+    z = x * 1
+    y, w = copy.copy(z), copy.deepcopy([z])[0]
+    y[0], w[1], z[2] = 1.0, 2.0, 3.0
+    k = np.ones(3)
+    m = copy.deepcopy(k)
+    m[0] = x[0]
+    return z, y, w, k, m
+
+
+def contiguous(x):
+    z = np.outer(x, x)
+    y = np.ascontiguousarray(z) * 1
+    y[0] = 1.0
+    w = np.ascontiguousarray(x * 1)
+    v = w
+    w[0] = 5.0
+    return z, y, v
 
 
 def default(x, z=()):
@@ -339,7 +363,7 @@ def no_values(x):
 
 ASSIGNING = [
     filled, empty, masked, by_list, nested_lists, add_at, out_of_others, made_by_arithmetic,
-    known_numbers, known_until_stored, swapped, by_attribute, copies, copy_functions, sorted_in_place, default,
+    known_numbers, known_until_stored, swapped, by_attribute, copies, copy_functions, sorted_in_place, copied, contiguous, default,
     update_reads_first, many_views, in_tuple, float32, object_array, no_values,
 ]  # fmt: skip
 
@@ -362,7 +386,13 @@ def test_what_others_hold_as_a_plain_array_is_refused() -> None:
         z[0] = x[0]
         return w
 
-    for bad in (f, g):
+    def h(x: Any) -> Any:
+        z = np.outer(x, x)
+        y = np.ascontiguousarray(z.T)
+        y[0] = 1.0
+        return z
+
+    for bad in (f, g, h):
         with pytest.raises(MutationError, match=r"test_source.py:\d+: .*copy"):
             traced(bad, X)
 

@@ -421,6 +421,10 @@ def _ndarray_method(name: str, changes: bool) -> Callable[..., Any]:
     def method(self: Any, *args: Any, **kwargs: Any) -> Any:
         if changes and (is_traced(args) or is_traced(kwargs) or self.is_older()):
             self.become()
+        out = kwargs.pop("out", None)
+        if out is not None:
+            out[...] = method(self, *args, **kwargs)
+            return out
         if is_traced(args) or is_traced(kwargs) or not self.is_known:
             return getattr(ArrayTracer, name)(self, *args, **kwargs)
         return self._give(getattr(self._value, name)(*plain(args), **plain(kwargs)))

@@ -23,6 +23,7 @@ from symgrad.errors import (
 from symgrad.expr.node import FLOATS, Expr, bind, const
 from symgrad.ops.linear import broadcast_to, reshape
 from symgrad.trace import indexing, ufuncs
+from symgrad.trace.at import At
 from symgrad.trace.handle import Handle, as_expr, blames, has_ellipsis, operand, plain_index, strong
 from symgrad.trace.memory import Part, mark, share, store
 from symgrad.trace.state import CURRENT, NO_TRACE, fail
@@ -65,7 +66,7 @@ class Tracer(Handle):
     @property
     def at(self) -> At:
         """``x.at[index].set(y)`` and ``.add(y)``: a changed copy."""
-        return At(self)
+        return At(self, wrap)
 
     def item(self, *index: Any) -> Any:
         """One element as a Python number, which stays traced."""
@@ -357,6 +358,19 @@ class ArrayTracer(Tracer):
     def fill(self, value: Any) -> None:
         self[...] = value
 
+    def partition(self, kth: Any, axis: int = -1, **options: Any) -> None:
+        """In place, as NumPy's method is."""
+        self.assign(SUPPORTED["partition"](self, kth, axis, **options).expr, "x.partition()")
+
+    def resize(self, *shape: Any, **options: Any) -> None:
+        raise unsupported("the method x.resize", "use np.resize, which gives a new array")
+
+    def __copy__(self) -> Any:
+        return wrap_array(operand(self))
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        return wrap_array(operand(self))
+
     def sort(self, axis: int = -1, **options: Any) -> None:
         """In place, as NumPy's method is."""
         self.assign(SUPPORTED["sort"](self, axis, **options).expr, "x.sort()")
@@ -394,6 +408,7 @@ class ZeroTracer(ScalarTracer):
     _update, _same_kind, assign = ArrayTracer._update, ArrayTracer._same_kind, ArrayTracer.assign
     __setitem__, _masked = ArrayTracer.__setitem__, ArrayTracer._masked
     __ipow__, fill = ArrayTracer.__ipow__, ArrayTracer.fill
+    __copy__, __deepcopy__ = ArrayTracer.__copy__, ArrayTracer.__deepcopy__
 
 
 def _in_place(ufunc: np.ufunc) -> Callable[..., Tracer]:
@@ -407,31 +422,6 @@ for _name, _ufunc in {
 }.items():  # fmt: skip
     setattr(ArrayTracer, f"__i{_name}__", _in_place(_ufunc))
     setattr(ZeroTracer, f"__i{_name}__", _in_place(_ufunc))
-
-
-class At:
-    """``x.at[index]``: the place at which a changed copy of `x` differs."""
-
-    __slots__ = ("index", "x")
-
-    def __init__(self, x: Tracer, index: Any = None) -> None:
-        self.x = x
-        self.index = index
-
-    def __getitem__(self, index: Any) -> At:
-        return At(self.x, index)
-
-    def set(self, value: Any) -> Tracer:
-        """`x` with x[index] = value."""
-        x = operand(self.x)
-        items = indexing.parse(x.shape, plain_index(self.index))
-        return wrap(indexing.replace(x, items, ufuncs.convert(strong(value, x.dtype), x.dtype)))
-
-    def add(self, value: Any) -> Tracer:
-        """`x` with `value` added at x[index]; indices named twice are added twice."""
-        x = operand(self.x)
-        items = indexing.parse(x.shape, plain_index(self.index))
-        return wrap(indexing.add(x, items, ufuncs.convert(strong(value, x.dtype), x.dtype)))
 
 
 _KNOWN = (Tracer, np.ndarray, np.generic, int, float, complex, str, list, tuple, type(None))

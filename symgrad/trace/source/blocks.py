@@ -15,6 +15,7 @@ from symgrad.trace.source.jumps import (
     decided_return,
     declared,
     has,
+    has_finally,
     has_scopes,
     jumps,
 )
@@ -326,7 +327,7 @@ class Flow:
         self.soft_return = decided_return(body)
         self.outer, self.enclosing = declared(body)
         # whether inner functions may read its variables after it has returned
-        self.shared = bool(self.outer or self.enclosing) or has_scopes(body)
+        self.shared = bool(self.outer or self.enclosing) or has_scopes(body) or has_finally(body)
         self.loops: list[dict[str, str]] = []  # flags of the loops around, by kind of jump
 
     def flags(self, statement: ast.stmt) -> list[str]:

@@ -180,6 +180,10 @@ def _numpy(f: Any, args: Args, kwargs: Options) -> Any:
     replacement = ALWAYS.get(f)
     if replacement is not None:
         return replacement(*args, **kwargs)
+    out = kwargs.get("out")
+    if isinstance(out, Tracer) and journal.is_open():
+        out[...] = _numpy(f, args, {k: v for k, v in kwargs.items() if k != "out"})
+        return out
     return foreign(f, args, kwargs)
 
 
@@ -208,7 +212,8 @@ def _foreign_in_a_side(f: Any, args: Args, kwargs: Options, given: list[Any]) ->
             journal.note_container(a)
     if not given or is_traced(args) or is_traced(kwargs):
         return own_all(f(*args, **kwargs))
-    older = [(k, k._value.copy()) for k in given if k.is_older() and _may_change(f)]
+    changes = "out" in kwargs or _may_change(f)
+    older = [(k, k._value.copy()) for k in given if changes and k.is_older()]
     result = give(f(*plain(args), **plain(kwargs)), given)
     if any(before.tobytes() != k._value.tobytes() for k, before in older):
         raise fail(

@@ -138,3 +138,8 @@ def always_returns(statements: list[ast.stmt]) -> bool:
     if isinstance(last, ast.With):
         return always_returns(last.body)
     return isinstance(last, ast.Return | ast.Raise)
+
+
+def has_finally(statements: Iterable[ast.AST]) -> bool:
+    """Whether code runs behind a return."""
+    return any(isinstance(n, ast.Try) and n.finalbody for s in statements for n in ast.walk(s))

@@ -89,6 +89,8 @@ class Looped(Blocks):
         kinds: set[str] = set().union(*map(jumps, node.body))
         soft = {*flags.own, *(["return"] if flags.around else [])}
         yields = has(node.body, (ast.Yield, ast.YieldFrom, ast.Await))
+        # what a test assigns is assigned once more than the body runs
+        yields = yields or isinstance(node, ast.While) and has([node.test], (ast.NamedExpr,))
         return kinds <= soft and not yields and not self.flow.is_class
 
     def visit_While(self, node: ast.While) -> Any:

@@ -13,6 +13,7 @@ from symgrad.ops.linear import broadcast_to, reshape
 from symgrad.trace import ufuncs
 from symgrad.trace.handle import as_expr
 from symgrad.trace.known import is_traced, own, plain
+from symgrad.trace.memory import share
 from symgrad.trace.registry import dtype_name, to
 from symgrad.trace.source.calls import ALWAYS, call, foreign, instead_of
 from symgrad.trace.state import fail
@@ -41,9 +42,22 @@ def _has(value: Tracer, dtype: Any, ndmin: int) -> bool:
     return array_like and value.ndim >= ndmin and (dtype is None or value.dtype == np.dtype(dtype))
 
 
-@instead_of(np.asarray, np.asanyarray, np.ascontiguousarray, np.asfortranarray)
+@instead_of(np.asarray, np.asanyarray)
 def asarray(value: Any, dtype: Any = None, order: Any = None, **options: Any) -> Any:
+    if order in ("C", "F"):
+        return ascontiguousarray(value, dtype)
     return array(value, dtype, copy=False)
+
+
+@instead_of(np.ascontiguousarray, np.asfortranarray)
+def ascontiguousarray(value: Any, dtype: Any = None, **options: Any) -> Any:
+    """An array that may be `value` itself or a copy, as it lies in memory."""
+    found = array(value, dtype, copy=False, ndmin=1)
+    if found is not value or value.ndim == 1 and value._base is None:
+        return found
+    new = wrap_array(value.expr)
+    share(value, new, None)  # so a change of either is refused while both are there
+    return new
 
 
 @instead_of(np.asarray_chkfinite)

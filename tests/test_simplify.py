@@ -379,6 +379,7 @@ def test_gather_of_softmax_has_no_underflow():
 def test_every_group_is_used():
     assert {r.group for r in RULES} == {
         "algebra", "stable", "view", "einsum", "linalg", "collect", "strength", "loops",
+        "control", "checkpoint",
     }  # fmt: skip
 
 

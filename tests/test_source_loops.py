@@ -31,8 +31,10 @@ ONE_LOOP = [
     lf.branches_inside, lf.continues,
 ]  # fmt: skip
 SHORT = [lf.counted]
-ARRAYS = [lf.int_becomes_float, lf.sum_of_neighbours]  # no recurrences
-NONE = [*ARRAYS, lf.first_round_differs, lf.outer_product, lf.even_and_odd]
+ARRAYS = [
+    lf.int_becomes_float, lf.sum_of_neighbours, lf.outer_product, lf.even_and_odd,
+]  # no recurrences  # fmt: skip
+NONE = [*ARRAYS, lf.first_round_differs]
 EARLY = [lf.bisection, lf.breaks, lf.returns, lf.breaks_with_else, lf.branches_inside]
 BY_DATA = [*EARLY, lf.halves, lf.newton, lf.until_a_break]
 

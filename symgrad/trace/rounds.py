@@ -32,11 +32,16 @@ from symgrad.expr.node import (
 )
 from symgrad.expr.op import Kind
 from symgrad.expr.walk import depends_on, rebuild, substitute, toposort, transform
-from symgrad.ops.control import Body, scan
+from symgrad.ops.body import Body
+from symgrad.ops.control import BRANCH, ITEM, branch, scan
 from symgrad.ops.elementwise import ADD, CONVERT, MULTIPLY, NEGATIVE, SUBTRACT
 from symgrad.ops.linear import GATHER, gather, permute, slice_, sum_
+from symgrad.simplify.control import restructured
 from symgrad.trace.indexing import Put, parse, put, replace
+from symgrad.trace.sink import sink
 
+# Rules by which a branch that is cheap on both sides is none, so that arrays stay arrays.
+_CHEAP = frozenset({"switch-known", "switch-cheap", "switch-unused"})
 _MOST_BEFORE = 8  # rows written before that a round may read
 
 
@@ -79,6 +84,7 @@ class _Loop:
         self.values |= {("extra", j): v for j, v in enumerate(round_.extra)}
         self.final: dict[int, Expr] = {}
         self.elements: dict[Expr, Expr] = {}
+        self.rows_of: dict[int, tuple[int, Expr, int]] = {}  # the number of a row, and its place
         self.rows: dict[int, tuple[int, int]] = {}  # where row 0 of an array goes, and the step
 
     def result(self) -> tuple[list[Expr], list[Expr]]:
@@ -86,6 +92,8 @@ class _Loop:
         self._pass_through()
         for k in list(self.carry):
             self._take_out_counter(k)
+        for k in list(self.carry):
+            self._take_out_row(k)
         for k in list(self.carry):
             self._take_out_array(k)
         for k in list(self.carry):
@@ -101,6 +109,8 @@ class _Loop:
                 total = sum_(rows, (0,))
                 start = self.final[k]
                 self.final[k] = total if is_const(start, 0) else start + total
+        for k, (row, index, axis) in self.rows_of.items():
+            self.final[k] = put(self.final[k], index, self.final[row], axis)
         extra = [stacked[key] for key in stacked if key[0] == "extra"]
         return [self.final[k] for k in range(self.count)], extra
 
@@ -139,6 +149,29 @@ class _Loop:
         start = self.final[k]
         self._replace({c: start + self.number * step})
         self.final[k] = start + step * const(self.n, "int64")
+
+    def _take_out_row(self, k: int) -> None:
+        """An array of which all rounds change, and read, one and the same row: it is handed on."""
+        written, array = Put.of(self.values["after", k]), self.carry[k]
+        if written is None or written.x is not array or not self._is_fixed(written.index):
+            return
+        others = self._others(k)
+        row = gather(array, written.index, written.axis)
+        readers = [n for n in toposort([*others, written.value]) if array in n.args]
+        if array in others or any(n is not row for n in readers):
+            return
+        new = 1 + max([self.count, *self.carry])
+        self.rows_of[k] = new, written.index, written.axis
+        self._take_out(k)
+        self.carry[new] = arg(0, row.shape, row.dtype)
+        self.start[new] = gather(self.final[k], written.index, written.axis)
+        self.values["after", new] = written.value
+        self._replace({row: self.carry[new]})
+
+    def _is_fixed(self, value: Expr) -> bool:
+        """Whether a value is the same in all rounds."""
+        nodes = toposort([value])
+        return self.number not in nodes and self._is_free(value)
 
     def _take_out_array(self, k: int) -> None:
         """An array that gets one row in each round: these are stacked.
@@ -241,6 +274,9 @@ class _Loop:
 
     def _rounds(self) -> dict[tuple[str, int], Expr]:
         """The values of all rounds that are not handed on; `final` gets those that are."""
+        arguments = [self.number, *self.carry.values(), *self.elements]
+        closed = sink(list(self.values.values()), arguments)
+        self._set(restructured(closed, lambda outs: list(outs), _CHEAP, None)[0])
         wanted = {key: v for key, v in self.values.items() if key[0] != "after"}
         recurring = depends_on(toposort(list(wanted.values())), list(self.carry.values()))
         inside = list(dict.fromkeys(v for v in wanted.values() if v in recurring))
@@ -354,6 +390,14 @@ def _added(value: Expr, c: Expr) -> Expr | None:
     terms: list[Expr] = []
     having = depends_on(toposort([value]), [c])
     while value is not c:
+        if value.op is ITEM and value.args[0].op is BRANCH:
+            node, k = value.args[0], value.attrs[0]
+            half = len(node.args) // 2
+            sides = [_added(node.args[1 + k + h], c) for h in (0, half)]
+            if None in sides or node.args[0] in having:
+                return None
+            terms.append(branch(node.args[0], sides[:1], sides[1:])[0])  # type: ignore[arg-type]
+            break
         if value.op not in (ADD, SUBTRACT) or value not in having:
             return None
         a, b = value.args
@@ -364,7 +408,7 @@ def _added(value: Expr, c: Expr) -> Expr | None:
     total: Expr | None = None
     for term in terms:
         total = term if total is None else total + term
-    return total
+    return const(0, c.dtype, c.shape) if total is None else total
 
 
 def _with_rows(array: Expr, rows: Expr, first: int, step: int) -> Expr:

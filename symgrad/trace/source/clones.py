@@ -15,12 +15,12 @@ import ast
 import copy
 import os
 import sysconfig
-import threading
 import types
 import weakref
 from typing import Any, NamedTuple
 
 from symgrad.errors import is_internal
+from symgrad.forks import ForkSafeLock
 from symgrad.trace.source.blocks import PREFIX
 from symgrad.trace.source.reading import Found, find
 from symgrad.trace.source.rewrite import Rewriter
@@ -40,7 +40,7 @@ class Template(NamedTuple):
 
 
 _TEMPLATES: dict[int, tuple[weakref.ref[types.CodeType], Template | None]] = {}
-_LOCK = threading.RLock()
+_LOCK = ForkSafeLock()
 
 
 def clone(f: types.FunctionType) -> types.FunctionType | None:
@@ -78,7 +78,7 @@ _CELLS = _Cells()
 
 def _make(f: types.FunctionType) -> Template | None:
     code = f.__code__
-    with _LOCK:
+    with _LOCK.held():
         known = _TEMPLATES.get(id(code))
         if known is not None:
             return known[1]
@@ -95,8 +95,8 @@ def _make(f: types.FunctionType) -> Template | None:
 
 
 def _keep(code: types.CodeType, template: Template | None) -> None:
-    key = id(code)
-    _TEMPLATES[key] = (weakref.ref(code, lambda _: _TEMPLATES.pop(key, None)), template)
+    key, table = id(code), _TEMPLATES  # a module's names are gone before its objects are
+    table[key] = (weakref.ref(code, lambda _: table.pop(key, None)), template)
 
 
 def _nested(code: types.CodeType) -> list[types.CodeType]:

@@ -12,10 +12,11 @@ import __future__
 import ast
 import inspect
 import linecache
-import threading
 import types
 from collections.abc import Iterator
 from typing import NamedTuple
+
+from symgrad.forks import ForkSafeLock
 
 FunctionNode = ast.FunctionDef | ast.Lambda
 
@@ -23,7 +24,7 @@ _COROUTINE = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR | inspect.CO_ITER
 _FUTURES = __future__.annotations.compiler_flag
 
 _FILES: dict[str, tuple[list[str], ast.Module]] = {}  # the last lines of a file that were parsed
-_LOCK = threading.Lock()
+_LOCK = ForkSafeLock()
 _MOST_FILES = 64
 
 
@@ -78,7 +79,7 @@ def _module(filename: str) -> ast.Module | None:
         tree = ast.parse("".join(lines), filename)
     except (SyntaxError, ValueError, RecursionError):
         return None
-    with _LOCK:
+    with _LOCK.held():
         if len(_FILES) >= _MOST_FILES:
             _FILES.clear()
         _FILES[filename] = (lines, tree)

@@ -27,6 +27,7 @@ from symgrad.trace import (
     function_name,
     is_tracing,
     record,
+    source,
     wrap,
 )
 from symgrad.trace.rounds import outside
@@ -268,9 +269,10 @@ def _traced_scan(
 ) -> tuple[Any, Any]:
     given = [as_expr(x) for x in rows]
     row_types = [(x.shape[1:], x.dtype) for x in given]
+    follow = source.start(f)
 
     def one(carry: Any, *x: Any) -> Any:
-        made = f(carry, tree.unflatten(x))
+        made = follow(carry, tree.unflatten(x))
         if not isinstance(made, tuple) or len(made) != 2:
             raise fail(
                 StructureError,
@@ -347,8 +349,9 @@ def while_loop(
 ) -> Any:
     """``while cond_fun(value): value = body_fun(value)``, from `init_val` on: the last value.
 
-    Forward mode works for any number of rounds. Reverse mode keeps values of each round, so it
-    needs `max_steps`, the most there can be; if a call takes more, it fails with LoopLimitError.
+    Without `max_steps` forward mode works for any number of rounds. Reverse mode keeps values of
+    each round and makes room for `max_steps` of them, 10,000 where it is not given; if a call takes
+    more, it fails with LoopLimitError.
 
     Raises
     ------
@@ -392,7 +395,7 @@ def fori_loop(
 ) -> Any:
     """``for i in range(lower, upper): value = body_fun(i, value)``: the last value.
 
-    The bounds may be traced; then it is a `while_loop`, and reverse mode needs `max_steps`.
+    The bounds may be traced; then it is a `while_loop`, with `max_steps` as there.
 
     Examples
     --------
@@ -400,12 +403,13 @@ def fori_loop(
     >>> sg.grad(lambda x: sg.fori_loop(0, 3, lambda i, s: s * x + i, 1.0))(2.0)
     13.0
     """
+    follow = source.start(body_fun)
     if isinstance(lower, Tracer) or isinstance(upper, Tracer):
         bounds = [_convert(as_expr(b), "int64") for b in (lower, upper)]
         last = wrap(bounds[1])
         _, value = while_loop(
             lambda state: state[0] < last,
-            lambda state: (state[0] + 1, body_fun(*state)),
+            lambda state: (state[0] + 1, follow(*state)),
             (wrap(bounds[0]), init_val),
             max_steps=max_steps,
         )
@@ -417,7 +421,7 @@ def fori_loop(
             value = body_fun(i, value)
         return value
     numbers = wrap(iota(n) + const(first, "int64", (n,)))
-    return scan(lambda value, i: (body_fun(i, value), None), init_val, numbers)[0]
+    return scan(lambda value, i: (follow(i, value), None), init_val, numbers)[0]
 
 
 def map(f: Function, xs: Any) -> Any:  # noqa: A001
@@ -429,7 +433,8 @@ def map(f: Function, xs: Any) -> Any:  # noqa: A001
     >>> sg.map(lambda x: x * x, np.array([1.0, 2.0]))
     array([1., 4.])
     """
-    return scan(lambda carry, x: (carry, f(x)), (), xs)[1]
+    each = source.start(f) if _is_traced(xs) else f
+    return scan(lambda carry, x: (carry, each(x)), (), xs)[1]
 
 
 def checkpoint(f: Function) -> Function:
@@ -442,10 +447,11 @@ def checkpoint(f: Function) -> Function:
         if not _is_traced(args, kwargs):
             return f(*args, **kwargs)
         leaves, tree = flatten((args, kwargs))
+        follow = source.start(f)
 
         def flat(*values: Any) -> Any:
             inner, keywords = tree.unflatten(values)
-            return f(*inner, **keywords)
+            return follow(*inner, **keywords)
 
         return _switch("checkpoint", const(0, "int64"), [flat], tuple(leaves), site())
 

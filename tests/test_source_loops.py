@@ -55,7 +55,7 @@ def test_as_many_rounds_as_the_data_decide(f):
         np.testing.assert_allclose(compiled.graph.evaluate(x), f(x), rtol=1e-13)
 
 
-@pytest.mark.parametrize("f", EARLY, ids=lambda f: f.__name__)
+@pytest.mark.parametrize("f", BY_DATA, ids=lambda f: f.__name__)
 def test_gradients_where_data_decide(f):
     g = sg.grad(f)
     for scale in (1.0, 0.1, 3.0):

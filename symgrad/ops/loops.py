@@ -19,7 +19,6 @@ from typing import Any
 
 import numpy as np
 
-from symgrad.errors import DifferentiationError, at_user_line
 from symgrad.expr.evaluate import evaluate
 from symgrad.expr.node import FLOATS, Expr, bind, const
 from symgrad.expr.walk import depends_on, substitute, toposort
@@ -175,6 +174,10 @@ def reduced(flag: Expr) -> Expr:
     return bind("any", flag, attrs=(tuple(range(flag.ndim)),)) if flag.ndim else flag
 
 
+# Rounds of a `while` loop for which reverse mode makes room where nobody says how many there are.
+MOST_STEPS = 10_000
+
+
 # ---- reverse ----------------------------------------------------------------------------------
 
 
@@ -183,14 +186,9 @@ def vjp(
 ) -> list[Maybe]:
     """Cotangents of the operands, from those of the results."""
     loop = Loop.of(node)
-    if loop.length is None:
-        raise DifferentiationError(
-            at_user_line(
-                "reverse mode through a while loop keeps values of each round, and has to know how "
-                "many there can be: give max_steps=, or use forward mode (sg.jvp, sg.jacfwd)",
-                node.site,
-            )
-        )
+    if loop.length is None:  # it keeps values of each round, and needs room for them
+        node = bind(node.op, *node.args, attrs=(*node.attrs[:-1], MOST_STEPS))
+        loop = Loop.of(node)
     counted = loop.count is not None
     reverse = _Reverse(loop, cotangents, wanted[1:] if counted else wanted, calculus)
     return [None] * counted + reverse.cotangents()

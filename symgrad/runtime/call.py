@@ -130,7 +130,11 @@ def raise_status(status: int, name: str) -> None:
             f"{name}: an index is outside its axis, or an integer has a negative integer power"
         )
     if status == 3:
-        raise LoopLimitError(f"{name}: a while loop did not end within its limit of rounds")
+        raise LoopLimitError(
+            f"{name}: a while loop did not end within its limit of rounds. Reverse mode makes room "
+            "for 10000 of them where nobody says how many there can be: give max_steps= to "
+            "symgrad.while_loop, or use forward mode (sg.jvp, sg.jacfwd)"
+        )
     raise np.linalg.LinAlgError(f"{name}: a matrix is singular or not positive definite")
 
 

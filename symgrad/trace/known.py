@@ -27,6 +27,13 @@ from symgrad.trace.tracer import ArrayTracer, Tracer, ZeroTracer
 
 _DTYPES = frozenset(np.dtype(name) for name in DTYPES)
 _new = object.__new__
+# Whether counts of references are what they are in CPython up to 3.13. Elsewhere no array is known:
+# what stores a traced value in a plain array is refused then.
+_COUNTED = (
+    sys.implementation.name == "cpython"
+    and sys.version_info < (3, 14)
+    and getattr(sys, "_is_gil_enabled", lambda: True)()
+)
 
 
 def make(value: np.ndarray, base: Any = None) -> Any:
@@ -51,7 +58,7 @@ def own(value: Any, references: int = 3) -> Any:
 
     references : how many there are if the caller holds one
     """
-    if type(value) is np.ndarray:
+    if type(value) is np.ndarray and _COUNTED:
         base = value.base
         if sys.gettrace() is not None:
             references += _in_frames(value)

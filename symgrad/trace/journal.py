@@ -121,6 +121,14 @@ class Journal:
         self.handles: dict[int, tuple[Any, Expr]] = {}
         self.places: dict[Any, tuple[Place, Any]] = {}
         self.iterators: list[Any] = []
+        self.is_trial = False  # whether it is a round of a loop that is run to see what it does
+
+    def in_trial(self) -> bool:
+        """Whether a round of a loop is run to see what it does."""
+        journal: Journal | None = self
+        while journal is not None and not journal.is_trial:
+            journal = journal.parent
+        return journal is not None
 
     def note(self, handle: Any) -> None:
         if id(handle) not in self.handles:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import builtins
 import functools
 import inspect
+import random
 import types
 from collections.abc import Callable
 from contextvars import ContextVar
@@ -21,6 +22,7 @@ from symgrad.trace.handle import blame
 from symgrad.trace.known import CHANGING, VIEWS, give, is_traced, knowns, own_all, plain
 from symgrad.trace.source import library
 from symgrad.trace.source.clones import RUNTIME, clone, package_of
+from symgrad.trace.source.refusal import refuse
 from symgrad.trace.state import CURRENT, fail
 from symgrad.trace.tables import DISPATCH, SUPPORTED, public_name, unsupported
 from symgrad.trace.tracer import PythonTracer, Tracer, ZeroTracer
@@ -195,8 +197,39 @@ def _into(out: Any, result: Any, f: Any) -> Any:
     )
 
 
+# Objects whose methods, written in C, leave them as they are.
+_STEADY = (
+    str, bytes, int, float, complex, tuple, frozenset, range, slice, types.ModuleType, type,
+    np.ndarray, np.generic, np.dtype, np.ufunc, Tracer, types.FunctionType, type(None),
+)  # fmt: skip
+_DRAWING = (np.random.Generator, np.random.RandomState, np.random.BitGenerator, random.Random)
+
+
+def _note_hidden(f: Any, args: Args, current: Any) -> None:
+    """What a call may change that is not seen: it cannot be taken back."""
+    owner = getattr(f, "__self__", None)
+    if owner is None and args and "." in getattr(f, "__qualname__", ""):
+        owner = args[0]  # a method
+    for a in args:
+        if isinstance(a, journal.CONTAINERS):
+            journal.note_container(a)
+    if isinstance(owner, _STEADY) or isinstance(owner, journal.CONTAINERS):
+        return
+    if current.in_trial():
+        raise refuse(f"{getattr(f, '__name__', f)} may change what it belongs to")
+    if isinstance(owner, _DRAWING):
+        raise fail(
+            UnsupportedError,
+            "random numbers are drawn on one side of a branch on a traced value, and the generator "
+            "would go on from there on the other; draw them before the branch",
+        )
+
+
 def foreign(f: Any, args: Args, kwargs: Options) -> Any:
     """A call of what is not followed: known arrays become plain ones, if nothing is traced."""
+    current = CURRENT.get().journal
+    if current is not None:
+        _note_hidden(f, args, current)
     given = knowns(args) + knowns(kwargs) if kwargs else knowns(args)
     if journal.is_open():
         return _foreign_in_a_side(f, args, kwargs, given)

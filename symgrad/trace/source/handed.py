@@ -15,7 +15,8 @@ from symgrad.trace.handle import as_expr
 from symgrad.trace.memory import share
 from symgrad.trace.source.calls import ALWAYS
 from symgrad.trace.source.merging import Undefined
-from symgrad.trace.source.places import Memory, Place, Unlike
+from symgrad.trace.source.places import Memory, Place
+from symgrad.trace.source.refusal import Unlike, refuse
 from symgrad.trace.state import CURRENT
 from symgrad.trace.tracer import PythonTracer, Tracer, ZeroTracer, wrap, wrap_array, wrap_python
 
@@ -264,13 +265,6 @@ for _name in (
 ):  # fmt: skip
     setattr(_Gone, _name, _looked_at)
 GONE = _Gone()
-
-
-def refuse(why: str) -> Unlike:
-    """To be raised; also if the user's code catches it, the attempt is over."""
-    trace = CURRENT.get()
-    trace.unlike = trace.unlike or why
-    return Unlike(why)
 
 
 def length_of(values: Any) -> int:

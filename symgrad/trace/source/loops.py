@@ -37,7 +37,8 @@ from symgrad.trace.source.clones import RUNTIME
 from symgrad.trace.source.decisions import truth_of
 from symgrad.trace.source.handed import Grown, Handed, Slot, symbol_of
 from symgrad.trace.source.merging import Undefined
-from symgrad.trace.source.places import Trial, Unlike
+from symgrad.trace.source.places import Trial
+from symgrad.trace.source.refusal import Unlike
 from symgrad.trace.source.walks import Walk, sequence
 from symgrad.trace.state import CURRENT, NO_TRACE, fail
 from symgrad.trace.tracer import wrap_python

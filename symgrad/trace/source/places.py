@@ -9,11 +9,8 @@ from typing import Any
 
 from symgrad.trace import journal
 from symgrad.trace.memory import hold
+from symgrad.trace.source.refusal import Unlike
 from symgrad.trace.state import CURRENT, NO_TRACE, Trace
-
-
-class Unlike(Exception):
-    """A round that is not like the next one; the message says in what."""
 
 
 class Place:
@@ -101,6 +98,7 @@ class Trial:
         self.trace: Trace = CURRENT.get()
         self.poison = _poison(self.trace)
         self.journal = self.trace.journal = journal.Journal(self.trace.journal)
+        self.journal.is_trial = True
 
     def end(self) -> None:
         """Have everything as it was before, but for the variables."""

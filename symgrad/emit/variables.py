@@ -21,10 +21,21 @@ from symgrad.expr.walk import toposort
 from symgrad.lower.access import accesses_of
 from symgrad.lower.program import Around, leaves_of, statements
 from symgrad.lower.program import bodies_of as all_bodies
-from symgrad.lower.scalar import COS_TURNED, GUARD, INDEX, LOAD, SIN_TURNED, loads
+from symgrad.lower.scalar import (
+    COS_TURNED,
+    GUARD,
+    INDEX,
+    INDEX_DIV,
+    INDEX_MOD,
+    LOAD,
+    SIN_TURNED,
+    loads,
+)
 from symgrad.lower.statements import Buffer, Loop, Store, While
 
 _TREE_LIMIT = 16  # nodes spelled in one statement
+# Parts of an index may meet in it and become the whole again.
+_SPELLED = (LOAD, GUARD, INDEX_DIV, INDEX_MOD)
 
 
 class Variables:
@@ -172,7 +183,7 @@ class Variables:
             size = 1
             for a in node.args:
                 size += sizes[a]
-            if size > _TREE_LIMIT and node in self._uses and node.op not in (LOAD, GUARD):
+            if size > _TREE_LIMIT and node in self._uses and node.op not in _SPELLED:
                 self._forced.add(node)
             if self._is_variable(node):
                 self.chosen.add(node)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from symgrad.expr.node import Expr
 from symgrad.lower import verify
 from symgrad.lower.buffers import place, shrink
+from symgrad.lower.kernel import Kernel
 from symgrad.lower.kernels import Kernels
 from symgrad.lower.lanes import cut_into_lanes
 from symgrad.lower.program import Program
@@ -48,6 +49,9 @@ def lower(
     """
     kernels = Kernels(blas, tuning)
     inputs, outputs = kernels.graph(args, outs, arg_names, out_names)
+    kernels.kernels = _needed(kernels.kernels)
+    variables = {i for k in kernels.kernels for i in k.variables}
+    kernels.together = [pair for pair in kernels.together if variables.issuperset(pair)]
     body = Scheduler(kernels, threads).body()
     shared = kernels.shared
     inputs = inputs + [b for b in shared.data if b.role == "data"]
@@ -57,3 +61,14 @@ def lower(
         program = change(program, threads, tuning)
         verify.after(change.__name__, program, tuning)
     return program
+
+
+def _needed(kernels: Sequence[Kernel]) -> list[Kernel]:
+    """Without those whose values nobody reads: elements of a constant are known without a copy."""
+    read: set[int] = set()
+    found: list[Kernel] = []
+    for k in reversed(kernels):
+        if k.barrier or any(b.role == "out" or b.number in read for b in k.writes()):
+            read.update(number for number, _ in k.reads())
+            found.append(k)
+    return found[::-1]

@@ -61,7 +61,7 @@ def undecided_calls(c: str) -> list[str]:
     found: list[str] = []
     loops: list[tuple[int, str]] = []  # depth of braces and the kind of each open loop
     depth, before, helper = 0, "", False
-    for line in c.splitlines():
+    for line in re.sub(r"(?s)/\*.*?\*/", "", c).splitlines():
         text = line.strip()
         if depth == 0 and "(" in text and text.endswith(")"):
             helper = text.startswith("static") and not re.search(r"_part\d+\(", text)

@@ -149,8 +149,9 @@ def initialised(p: View) -> Iterator[str]:
         if buffer.role in READ_ONLY or buffer.number in zeroed:
             continue
         if a.mode is not Mode.WRITE:
-            known = everywhere.at(place) if a.when and place.path else flow.at(place)
-            reach = known.get(a.buffer)
+            reach = flow.at(place).get(a.buffer)
+            if a.when and place.path:
+                reach = _either(reach, everywhere.at(place).get(a.buffer))
             if stacks.has(place):
                 continue
             if reach is None:
@@ -306,6 +307,13 @@ def _of_both(before: Written, ends: list[Written]) -> Written:
         if all(low <= high for low, high in axes.values()):
             found[number] = axes
     return found
+
+
+def _either(one: Any, other: Any) -> Any:
+    """What has been written by two accounts; None for nothing."""
+    if one is None or other is None:
+        return one if other is None else other
+    return {a: (min(low, other[a][0]), max(high, other[a][1])) for a, (low, high) in one.items()}
 
 
 def _copy(written: Written) -> Written:

@@ -138,7 +138,7 @@ def test_errors_name_the_users_line():
     def size(x):
         return x * np.sum(np.ones(int(x)))
 
-    with pytest.raises(ConcretizationError, match=r"test_api.py:\d+.*np\.floor"):
+    with pytest.raises(ConcretizationError, match=r"test_api.py:\d+: .*must be plain integers"):
         sg.grad(size)(2.0)
     with pytest.raises(DifferentiationError, match=r"float64\[3\].*jacobian"):
         sg.grad(lambda x: x * 2)(np.ones(3))

@@ -133,14 +133,6 @@ def test_findings_are_made_smaller():
     assert body.count("\n") <= 2, body
 
 
-@pytest.mark.slow
-def test_more_programs():
-    report = explore(1000, 200, lambda made: check(made.text(), made.seed))
-    print(report.text())
-    told = [f"# seed {p.seed}: {v.status}: {v.told}\n{p.short()}" for p, v in report.findings]
-    assert not told, "\n\n".join(told[:3])
-
-
 def test_refusals_are_grouped_without_places():
     told = "TypeError: /a/b.py:12: the truth of <Tracer bool[] = less> is not known"
     assert control.reason(told) == control.reason(told.replace("12", "13").replace("/a/b", "/c"))

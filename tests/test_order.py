@@ -188,8 +188,8 @@ def cox(beta: Any, x: Any, time: Any, event: Any) -> Any:
 
 
 def test_a_cox_likelihood() -> None:
-    x, time = RNG.normal(size=(30, 3)), RNG.exponential(size=30)
-    event, beta = (RNG.uniform(size=30) < 0.7).astype(float), RNG.normal(size=3)
+    x, time = RNG.normal(size=(9, 3)), RNG.exponential(size=9)
+    event, beta = (RNG.uniform(size=9) < 0.7).astype(float), RNG.normal(size=3)
 
     def theirs(beta: Any) -> Any:
         order = np.argsort(-time)

@@ -30,8 +30,6 @@ from symgrad.ops.elementwise import CONVERT, less_equal, minimum
 if TYPE_CHECKING:
     from symgrad.lower.kernels import Kernels
 
-_COPIED_ELEMENTS = 64  # of a result that a loop had better carry in an array of its own
-
 # `whole` are the positions of results of which rows are read that no round has made.
 Results = Mapping[int, Expr]  # the results of a node that are read, by position
 Where = tuple[Buffer, tuple[Expr, ...]]  # an array, or the part of it behind an index
@@ -204,7 +202,7 @@ def _states(
     for k in alive:
         node = start[k]
         out, part = first.get(results[k], (None, ())) if k in results else (None, ())
-        large = out is not None and not part and out.size > _COPIED_ELEMENTS
+        large = out is not None and not part and out.size > kernels.tuning.carried_elements
         states[k] = out if large and out is not None else kernels.work(node.shape, node.dtype)
         kernels.set(states[k], node)
     return states

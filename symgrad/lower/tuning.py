@@ -38,6 +38,7 @@ class Tuning:
     fold_from_rows: int = 24  # of a quadratic form in tiles: those of a triangle leave out enough
     triangle_from_rows: int = 4  # of a quadratic form, or of a sum with two axes, in loops
     triangle_from_points: int = 32  # that use one matrix or add to one: it pays to fold or mirror
+    carried_elements: int = 64  # of a result of a loop; smaller ones have an array while it runs
     most_slices: int = 32  # readers of one node that are compared with each other
 
     # ---- products in register tiles --------------------------------------------------------------

@@ -34,7 +34,7 @@ class _Versions(dict[str, Function]):
 
 def _own_versions(f: Any) -> _Versions:
     table = vars(f)
-    versions = table.get(_ATTRIBUTE)
+    versions: _Versions | None = table.get(_ATTRIBUTE)
     if versions is None or versions.owner is None or versions.owner() is not f:
         versions = _Versions(f)
         if table.setdefault(_ATTRIBUTE, versions).owner is not versions.owner:

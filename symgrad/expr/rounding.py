@@ -68,7 +68,7 @@ def evaluate_bounded(
             known[node] = _several(node, given, rng)
             continue
         if node.op.kind is Kind.ITEM:
-            known[node] = tuple([part[node.attrs[0]] for part in given[0]])  # type: ignore[assignment]
+            known[node] = tuple([part[node.attrs[0]] for part in given[0]])
             continue
         value, error = _value(node, given, rng)
         value = np.asarray(value, node.dtype)

@@ -27,7 +27,9 @@ def flops(node: Expr, seen: dict[object, int]) -> int:
             key: object = (node.attrs, tuple(a.shape for a in node.args))
             if key not in seen:
                 size = sizes(node.args, node.attrs[0])
-                seen[key] = sum(step.flops(size) for step in steps(*node.attrs, size))
+                inputs, output = node.attrs
+                made = steps(inputs, output, size)
+                seen[key] = sum(step.flops(size) for step in made)
             return seen[key]
         case Kind.COMPOSITE if row.expand is not None:
             key = (row, node.attrs, tuple((a.shape, a.dtype) for a in node.args))

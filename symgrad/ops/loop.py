@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from symgrad.expr.node import Expr, const
@@ -64,8 +64,11 @@ class Loop:
 
     def copy(self) -> Loop:
         """One that can be added to."""
-        lists = (list(part) for part in (self.consts, self.carry, self.xs, self.ys))
-        return Loop(*lists, self.length, self.reverse, self.count, self.test, self.site)  # type: ignore[arg-type]
+        new = replace(self)
+        new.consts, new.carry, new.xs, new.ys = (
+            list(self.consts), list(self.carry), list(self.xs), list(self.ys),
+        )  # fmt: skip
+        return new
 
     def add(self, k: int, consts: int, carry: int, what: tuple[Expr, Expr, Maybe]) -> None:
         """An operand of the same kind as operand number `k`; absent next values are zeros."""

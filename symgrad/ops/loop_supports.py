@@ -46,9 +46,9 @@ def support(node: Expr, position: int, supports: Sequence[Maybe], calculus: Any)
         and not _skips(loop, is_ys)
     ):
         return None
-    known = _simulated(loop, position, is_ys, supports, flags, found)
-    if known is not None:
-        return None if is_const(known, True) else known
+    simulated = _simulated(loop, position, is_ys, supports, flags, found)
+    if simulated is not None:
+        return None if is_const(simulated, True) else simulated
     new = loop.copy()
     new.ys = []
     slot = None

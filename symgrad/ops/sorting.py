@@ -55,8 +55,8 @@ def _none(ct: Expr, out: Expr, args: Any, attrs: Any) -> list[None]:
 
 
 def _flops(args: Any, attrs: Any) -> int:
-    n = args[0].shape[-1]
-    return 3 * args[0].size * max(n, 1).bit_length()
+    n, size = int(args[0].shape[-1]), int(args[0].size)
+    return 3 * size * max(n, 1).bit_length()
 
 
 for _name, _types in (("sort_order", _infer), ("sort_order_of_integers", _infer_integers)):

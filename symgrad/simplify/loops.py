@@ -48,7 +48,7 @@ class Rounds:
         last = {a: f for (_, a, _), f in zip(loop.carry, final, strict=True)}
         found = {k: last[a] for k, a in self.place.items() if a in last}
         found.update(zip(self.ys, ys, strict=True))
-        if loop.test is not None:
+        if rounds is not None and loop.test is not None:
             found[ROUNDS] = rounds
         return found
 
@@ -128,7 +128,7 @@ class LoopRules(Rounds):
                 break
         if not self.fired:
             return {}
-        found = dict(self.done)
+        found: dict[Any, Expr] = dict(self.done)
         if not self.used <= set(found):
             found = self.found() | found
         if self.rounds is not None and ROUNDS in found:

@@ -22,7 +22,7 @@ from symgrad.emit import rows
 from symgrad.expr.op import OPS
 
 SEED = int(os.environ.get("SYMGRAD_FUZZ_SEED", datetime.date.today().strftime("%Y%m%d000")))
-SECONDS = float(os.environ.get("SYMGRAD_FUZZ_SECONDS", "25"))
+SECONDS = float(os.environ.get("SYMGRAD_FUZZ_SECONDS", "12"))
 
 
 @pytest.mark.slow

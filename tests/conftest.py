@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
+import gc
 import hashlib
 import os
 import signal
@@ -108,6 +109,12 @@ def _is_new(folder: Path, text: str) -> bool:
 
 
 @pytest.hookimpl(tryfirst=True)
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Thousands of collected tests are no garbage: collections in tests need not look at them."""
+    gc.collect()
+    gc.freeze()
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Cases behind the first ones of a test that says `quick(count)` are slow."""
     counts: Counter[object] = Counter()

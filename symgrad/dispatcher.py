@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import types
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -89,7 +90,8 @@ class Dispatcher(_Caller):
         self.guarded = False  # whether that compares what is captured
         self.armed: State | None = None  # what the fast path takes calls for
         self.fixed: list[Any] = []  # keys of versions for fixed values, oldest first
-        self.same: dict[Any, Compiled] = {}  # by graph: not all that is captured makes a difference
+        # By graph, of those that are kept: not all that is captured makes a difference.
+        self.same: weakref.WeakValueDictionary[Any, Compiled] = weakref.WeakValueDictionary()
         self.lock = ForkSafeLock()
         self._watch((CURRENT, NO_TRACE))
 
@@ -147,8 +149,12 @@ class Dispatcher(_Caller):
                         compiled = self._make(state, args, kwargs)
                     except Exception as error:
                         if state.hidden:
-                            self.captures.pass_less()
-                            return self._slow(*given[0], **given[1])
+                            passed = self.captures.pass_less()
+                            try:
+                                return self._slow(*given[0], **given[1])
+                            except Exception:
+                                self.captures.pass_again(passed)  # it is not why this fails
+                                raise
                         if not isinstance(error, (TypeError, AttributeError)):
                             raise
                         return self._with_arrays(error, tree, args, kwargs)
@@ -297,16 +303,13 @@ class Dispatcher(_Caller):
         return found
 
     def _forget(self, version: tuple[Label, Any]) -> None:
-        compiled = self.compiled.pop(version)
-        for which in [k for k, v in self.same.items() if v is compiled]:
-            if compiled not in self.compiled.values():
-                del self.same[which]
+        if self.compiled.pop(version, None) is None:
+            return  # forgotten before, with all of its state
         plans = self.plans.get(version[0])
         if plans is not None and plans.pop(version[1], None) is not None:
             self.armed = None
         if all(label != version[0] for label, _ in self.compiled):
             self.plans.pop(version[0], None)
-            self.captures.forget(version[0])
 
     def _arm(self, state: State) -> None:
         """Let the fast path take calls as long as `state` holds."""

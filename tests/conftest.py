@@ -108,13 +108,22 @@ def _is_new(folder: Path, text: str) -> bool:
     return True
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Thousands of collected tests are no garbage: collections in tests need not look at them."""
     gc.collect()
     gc.freeze()
 
 
+@pytest.fixture(scope="module", autouse=True)
+def jax_forgets():
+    """What JAX has compiled stays until it is told to forget it: gigabytes in one process."""
+    yield
+    jax = sys.modules.get("jax")
+    if jax is not None:
+        jax.clear_caches()
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Cases behind the first ones of a test that says `quick(count)` are slow."""
     counts: Counter[object] = Counter()

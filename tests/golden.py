@@ -64,7 +64,9 @@ def written() -> dict[str, str]:
     for name, args, outs in loops():
         inputs, outputs = [f"x{k}" for k in range(len(args))], [f"y{k}" for k in range(len(outs))]
         program = lower(args, outs, inputs, outputs)
-        found[f"{name}.c"] = without_helpers(emit(program, name).c)
+        text = emit(program, name).c
+        found[f"{name}.c"] = without_helpers(text)
+        note(f"{name}, whole C", text)
         found[f"{name}.program"] = str(program) + "\n"
     for name, args, outs in random_graphs():
         inputs = [f"x{k}" for k in range(len(args))]

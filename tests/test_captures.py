@@ -988,3 +988,26 @@ def test_old_values_are_not_kept(by_numpy):
     gc.collect()
     assert [a() is None for a in alive] == [True, True, True, False]
     assert len(g.compiled) == 4
+
+
+def test_the_point_of_a_pullback_is_seen():
+    def at(x):
+        return sg.vjp(lambda x: x**2, x)[1]
+
+    pull = at(np.ones(3))
+
+    def g(ct):
+        return pull(ct)[0]
+
+    compiled = sg.jit(g)
+    np.testing.assert_array_equal(compiled(np.ones(3)), 2 * np.ones(3))
+    pull = at(5 * np.ones(3))
+    np.testing.assert_array_equal(compiled(np.ones(3)), 10 * np.ones(3))
+
+
+def test_states_of_functions_among_the_arguments_are_bounded():
+    """Each keeps alive what its function captures."""
+    call = sg.jit(lambda f, x: f(x))
+    for k in range(70):
+        assert call(lambda x, k=k % 2: x + k, 1.0) == 1.0 + k % 2
+    assert len(call.captures._states) <= 64

@@ -526,3 +526,14 @@ def test_an_unread_round_may_divide_by_zero():
         assert evaluated(order(f), 1.0) == want
     assert evaluated(sg.grad(sg.grad(f)), 1.0) == 2.0
     assert evaluated(sg.hessian(f), 1.0) == 2.0
+
+
+def test_infinities_from_outside_meet_no_zeros_by_structure():
+    """The second element is log(0) in the loop, and no part of the result."""
+
+    def loop(x, y):
+        return sg.scan(lambda s, _: (s * np.log(y), None), x, None, length=3)[0][0]
+
+    graph = sg.trace(sg.grad(loop), np.ones(2), np.ones(2))
+    x, y = np.array([1.0, 2.0]), np.array([2.0, 0.0])
+    np.testing.assert_allclose(graph.evaluate(x, y), [np.log(2) ** 3, 0], rtol=1e-14)

@@ -12,7 +12,7 @@ from fuzz import control
 from fuzz.control import Program, check, explore, program, smaller
 
 PROGRAMS = 30
-FLOOR = 0  # programs of these that are taken: to be raised with what is taken, never lowered
+FLOOR = 13  # programs of these that are taken: to be raised with what is taken, never lowered
 
 
 def test_programs():
@@ -113,7 +113,7 @@ def test_changes_inside_of_two_branches(text):
     """Once the side that was not taken had changed an object for the other."""
     for seed in range(44, 52):
         verdict = check(text, seed)
-        assert verdict.status in ("right", "refused"), f"{verdict}\n{text}"
+        assert verdict.status == "right", f"{verdict}\n{text}"
 
 
 def test_findings_are_made_smaller():

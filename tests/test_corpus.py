@@ -22,14 +22,12 @@ from corpus.run import REFUSED, listed, text_of
 
 BUNDLE = 12  # functions in one compilation
 BUNDLES = 12  # of them; `corpus/run.py` compiles each function
-# Seconds each for as long as their loops are written out: not in the quick tier.
-LONG = {"kinetics_fit", "ekf_pendulum", "lotka_volterra", "binomial_tree_put", "kalman_2x2"}
 
 
-def news(group, without):
+def news(group):
     """What has become another than the list says, at first order."""
     known, found = listed(), []
-    for name in [n for n in collection(group) if n not in without]:
+    for name in collection(group):
         verdict = measure.measure(name, compiled=False)
         assert verdict.status != "no oracle", f"{name}: {verdict.told}"
         expected = known.get(name, "right")
@@ -41,7 +39,7 @@ def news(group, without):
 @pytest.mark.parametrize("group", COLLECTIONS)
 def test_the_list_is_exact(group):
     """Values and gradients of recorded graphs."""
-    told = news(group, LONG)
+    told = news(group)
     assert not told, told
 
 
@@ -55,7 +53,7 @@ def test_the_list_has_known_names_in_order():
 def bundles():
     taken = [
         (group, name) for group in COLLECTIONS for name in collection(group)
-        if name not in listed() and name not in LONG
+        if name not in listed()
     ]  # fmt: skip
     step = max(1, len(taken) // BUNDLE)
     return [taken[k::step] for k in range(min(step, BUNDLES))]

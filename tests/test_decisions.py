@@ -18,7 +18,7 @@ import pytest
 
 import symgrad as sg
 from symgrad import tree
-from symgrad.errors import BranchError, SymgradError, TraceError
+from symgrad.errors import BranchError, MutationError, SymgradError, TraceError
 from symgrad.expr.evaluate import evaluate
 from symgrad.expr.node import arg
 from symgrad.trace import Tracer, record
@@ -783,3 +783,58 @@ def test_what_was_changed_is_taken_back_where_a_side_raises() -> None:
 
 def test_branch_errors_are_type_errors() -> None:
     assert issubclass(BranchError, TypeError)
+
+
+# ---- what is changed in a branch, or one of two --------------------------------------------------
+
+
+@pytest.mark.filterwarnings("ignore:the matrix subclass")
+def test_arrays_of_objects_and_of_other_classes_are_not_changed_in_a_branch() -> None:
+    for a in (np.array([None, 1], dtype=object), np.matrix([[1.0, 2.0]])):
+
+        def stores(x: Any, a: Any = a) -> Any:
+            if x > 0:
+                a[0] = 1
+            return x
+
+        def adds(x: Any, a: Any = a) -> Any:
+            if x > 0:
+                a[..., 1:] += 1
+            return x
+
+        before = a.copy()
+        for f in (stores, adds):
+            with pytest.raises(MutationError, match="a traced condition holds"):
+                sg.trace(f, 1.0)
+            assert (a == before).all()
+
+
+def test_lists_stay_one_under_all_of_their_names() -> None:
+    def f(x: Any) -> Any:
+        if x > 0:
+            lst = [x]
+            other = lst
+        else:
+            lst = [2 * x]
+            other = lst
+        lst.append(x)
+        return x * len(other) + other[0]
+
+    for x in (3.0, -3.0):
+        assert sg.trace(f, 1.0).evaluate(x) == f(x)
+
+    def g(x: Any) -> Any:
+        if x > 0:
+            lst = [x]
+            other = lst
+        else:
+            lst, other = [2 * x], [3 * x]
+        lst.append(x)
+        return x * len(other)
+
+    with pytest.raises(BranchError, match="copy them"):
+        sg.trace(g, 1.0)
+
+
+def test_defaults_of_extrema() -> None:
+    assert sg.trace(lambda x: x if max([], default=None) is None else -x, 1.0).evaluate(2.0) == 2

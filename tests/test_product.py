@@ -448,7 +448,6 @@ def test_functions_of_few_columns_are_vectors_in_blocks_of_points(columns):
     np.testing.assert_allclose(compiled(X, W), np.tanh(X @ W), rtol=1e-12, atol=1e-14)
 
 
-@pytest.mark.quick(1)
 @pytest.mark.parametrize("shape", [(64, 64), (300, 50), (100, 300)])
 def test_readers_of_a_mirrored_product(shape):
     """What is written under the diagonal is read behind that, not before; twice in a maximum."""
@@ -457,6 +456,7 @@ def test_readers_of_a_mirrored_product(shape):
     np.testing.assert_allclose(compiled(x), np.maximum(x @ x.T, 0.1), atol=1e-12)
 
 
+@pytest.mark.quick(1)
 @needs_sanitizers
 @WIDTHS
 @pytest.mark.parametrize("n", [17, 20, 23, 47])

@@ -74,3 +74,72 @@ def test_there_is_one_loop(f):
 @pytest.mark.parametrize("f", ARRAYS, ids=lambda f: f.__name__)
 def test_what_is_no_recurrence_is_arrays(f):
     assert not any(n.op.kind is Kind.CONTROL for n in toposort(sg.trace(f, THETA).outs))
+
+
+# ---- what no symbol stands for -------------------------------------------------------------------
+
+
+def long_integer(x):
+    p = 1
+    for k in range(120):
+        p *= k + 1
+    return x / p
+
+
+def integer_beyond_64_bits(x):
+    p = 3**60
+    for _ in range(20):
+        p = p - 1
+    return x / p
+
+
+def long_integer_while(x):
+    p, k = 1, 0
+    while k < 120:
+        k += 1
+        p *= k
+    return x / p
+
+
+def complex_number(x):
+    z = 1 + 1j
+    for _ in range(10):
+        z = z * 1j
+    return x * z.real
+
+
+def text(x):
+    s = ""
+    for k in range(12):
+        s = s + str(k)
+    return x * len(s)
+
+
+@pytest.mark.parametrize(
+    "f", [long_integer, integer_beyond_64_bits, long_integer_while, complex_number, text],
+    ids=lambda f: f.__name__,
+)  # fmt: skip
+def test_what_is_not_traced_runs_as_in_python(f):
+    assert sg.trace(f, 2.0).evaluate(2.0) == f(2.0)
+
+
+def test_an_inner_function_may_outlive_its_trace():
+    def outer(x):
+        def inner(n):
+            i = 0
+            while i < n:
+                i += 1
+            return i
+
+        kept.append(inner)
+        return x * inner(10)
+
+    kept = []
+    assert sg.trace(outer, 2.0).evaluate(2.0) == 20
+    for n in (3, 12):
+        assert type(kept[0](n)) is int and kept[0](n) == n
+
+
+def test_value_and_gradient_of_a_while_loop_share_it():
+    both = sg.trace(sg.value_and_grad(lf.newton), THETA).simplify()
+    assert sum(n.op.name == "while" for n in both.nodes) == 1

@@ -12,6 +12,8 @@ from symgrad.captures.walk import state_of
 
 __all__ = ["Captures", "Label", "State"]
 
+_MOST_KEPT = 64  # states, each of which keeps what is captured alive
+
 
 class Captures:
     """What a function captures, and what the functions among its arguments do.
@@ -41,12 +43,18 @@ class Captures:
         if self.passes and not others:
             state = self._passing(state)
         if self.keep:
+            self._states.pop(which, None)
             self._states[which] = state
+            if len(self._states) > _MOST_KEPT:  # of functions that may be gone: made anew if not
+                del self._states[next(iter(self._states))]
         return state
 
     def _passing(self, state: State) -> State:
         """The state with large arrays and changing floats passed, where that can be."""
         reach = reach_of(next((v for v in self.roots if callable(v)), None), self._seen)
+        # Of places that are gone another one may have the number.
+        self._floats = {p: v for p, v in self._floats.items() if p in reach.floats}
+        self._varying &= reach.floats.keys()
         for place, value in reach.floats.items():
             before = self._floats.setdefault(place, value)
             if before is not value and repr(before) != repr(value):
@@ -57,17 +65,20 @@ class Captures:
             state.reach = reach
         return state
 
-    def pass_less(self) -> None:
-        """From now on floats are constants; if they are, large arrays are compared as well."""
-        self.passes, self._passes_floats = self._passes_floats, False
+    def pass_less(self) -> tuple[bool, bool]:
+        """From now on floats are constants; if they are, large arrays are compared as well.
+
+        What was passed until now, for `pass_again`.
+        """
+        before = self.passes, self._passes_floats
+        self.pass_again((self._passes_floats, False))
+        return before
+
+    def pass_again(self, which: tuple[bool, bool]) -> None:
+        """Pass large arrays, and floats, or not."""
+        self.passes, self._passes_floats = which
         self._states.clear()
 
     def still(self, state: State, others: Sequence[Any] = ()) -> bool:
         """Whether everything is as it was in `state`: nobody changed it meanwhile."""
         return state.holds() or self.now(others).label == state.label
-
-    def forget(self, label: Label) -> None:
-        """Let go of what states with this label keep alive."""
-        for which, known in list(self._states.items()):
-            if which and known.label == label:
-                del self._states[which]

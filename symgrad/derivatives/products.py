@@ -50,8 +50,8 @@ class Pullback:
         self._f, self._primals = f, primals
         self._pull = immediate(f, "vjp", _vjp_impl)
 
-    def __symgrad_captures__(self) -> tuple[Function, ...]:
-        return (self._f,)
+    def __symgrad_captures__(self) -> tuple[Any, ...]:
+        return self._f, self._primals
 
     def __call__(self, cotangent: Any) -> Any:
         return self._pull(self._primals, cotangent)

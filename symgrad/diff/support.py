@@ -13,6 +13,7 @@ reverse mode, and derivatives of derivatives, need no rules of their own.
 from __future__ import annotations
 
 import itertools
+import weakref
 from collections.abc import Mapping
 from functools import lru_cache
 
@@ -152,17 +153,22 @@ def is_singular(node: Expr, infinite: bool) -> bool:
     That of a control node can if any inside its bodies can.
     """
     if node.op.kind is Kind.CONTROL:
-        return any(_is_singular_body(b) for b in bodies(node))
+        return any(_is_singular_body(b, infinite) for b in bodies(node))
     if node.op.partials is None or node.dtype not in FLOATS:
         return False
     return not _are_finite(*_described(node), True, infinite)
 
 
-@lru_cache(maxsize=256)
-def _is_singular_body(body: Body) -> bool:
-    nodes = body.nodes
-    poles = any(has_pole(n) for n in nodes)
-    return any(is_singular(n, poles) for n in nodes)
+_SINGULAR: weakref.WeakKeyDictionary[Body, dict[bool, bool]] = weakref.WeakKeyDictionary()
+
+
+def _is_singular_body(body: Body, infinite: bool) -> bool:
+    found = _SINGULAR.setdefault(body, {})
+    if infinite not in found:
+        nodes = body.nodes
+        poles = infinite or any(has_pole(n) for n in nodes)
+        found[infinite] = any(is_singular(n, poles) for n in nodes)
+    return found[infinite]
 
 
 def _described(node: Expr) -> tuple[Op, tuple[float | None, ...], tuple[int, ...]]:

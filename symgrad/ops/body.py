@@ -35,7 +35,7 @@ class Body:
     params : Exprs with op `param`, in the order of their positions
     """
 
-    __slots__ = ("_hash", "outs", "params")
+    __slots__ = ("__weakref__", "_hash", "outs", "params")
 
     def __init__(self, params: Sequence[Expr], outs: Sequence[Expr]) -> None:
         self.params, self.outs = tuple(params), tuple(outs)

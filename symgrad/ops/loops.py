@@ -187,8 +187,7 @@ def vjp(
     """Cotangents of the operands, from those of the results."""
     loop = Loop.of(node)
     if loop.length is None:  # it keeps values of each round, and needs room for them
-        node = bind(node.op, *node.args, attrs=(*node.attrs[:-1], MOST_STEPS))
-        loop = Loop.of(node)
+        loop.length = MOST_STEPS
     counted = loop.count is not None
     reverse = _Reverse(loop, cotangents, wanted[1:] if counted else wanted, calculus)
     return [None] * counted + reverse.cotangents()

@@ -19,7 +19,8 @@ def joined(outs: Sequence[Expr], check: Check | None) -> tuple[list[Expr], int]:
 
     Two loops can be one if they have the same rounds and neither needs the other: they have as many
     control nodes below them. They are one if that has fewer operations: equal carries are carried
-    once. While loops have the same rounds if their tests are the same then.
+    once. While loops have the same rounds if their tests are the same then; one without a limit,
+    which stacks nothing, takes that of the other, where the call would fail in any case.
     """
     nodes = toposort(outs)
     level: dict[Expr, int] = {}
@@ -28,7 +29,8 @@ def joined(outs: Sequence[Expr], check: Check | None) -> tuple[list[Expr], int]:
         below = max([level[a] for a in node.args], default=0)
         level[node] = below + (node.op.kind is Kind.CONTROL)
         if node.op.kind is Kind.CONTROL and node.op.rounds is not None:
-            key: tuple[Any, ...] = level[node], node.op, node.op.rounds(node.attrs)
+            rounds = None if "test" in node.op.attr_names else node.op.rounds(node.attrs)
+            key: tuple[Any, ...] = level[node], node.op, rounds
             if "reverse" in node.op.attr_names:
                 key += node.attr("reverse"), node.args[0] if node.attr("counted") else None
             groups.setdefault(key, []).append(node)
@@ -82,6 +84,10 @@ class _Cluster(Rounds):
         both.loop.xs += more.xs
         both.place, both.ys = self.place | other.place, self.ys | other.ys
         both.rounds = self.rounds + other.rounds
+        lengths = {self.loop.length, more.length} - {None}
+        if len(lengths) > 1:
+            return None
+        both.loop.length = lengths.pop() if lengths else None
         if more.test is not None:
             both.ys[ROUNDS] = more.test
         both.equal()

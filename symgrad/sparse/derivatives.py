@@ -165,9 +165,7 @@ class SparseDerivative:
                         self._decisive[tree, types] = statics
                     self._compiled[key(own=True)] = compiled
                     if len(self._compiled) > _MOST:
-                        oldest = next(iter(self._compiled))
-                        del self._compiled[oldest]
-                        self._captures.forget(oldest[0])
+                        del self._compiled[next(iter(self._compiled))]
         fixed = {position for position, _, _ in compiled.graph.statics}
         if plain and not fixed:
             return compiled(*args)

@@ -19,10 +19,8 @@ from dataclasses import dataclass, field
 
 from symgrad.diff.modes import vmap
 from symgrad.expr.node import (
-    ARG,
     CONST,
     FLOATS,
-    PARAM,
     Expr,
     arg,
     const,
@@ -30,7 +28,6 @@ from symgrad.expr.node import (
     iota,
     is_const,
 )
-from symgrad.expr.op import Kind
 from symgrad.expr.walk import depends_on, rebuild, substitute, toposort, transform
 from symgrad.ops.body import Body
 from symgrad.ops.control import BRANCH, ITEM, branch, scan
@@ -38,7 +35,7 @@ from symgrad.ops.elementwise import ADD, CONVERT, MULTIPLY, NEGATIVE, SUBTRACT
 from symgrad.ops.linear import GATHER, gather, permute, slice_, sum_
 from symgrad.simplify.control import restructured
 from symgrad.trace.indexing import Put, parse, put, replace
-from symgrad.trace.sink import sink
+from symgrad.trace.sink import is_constant, sink
 
 # Rules by which a branch that is cheap on both sides is none, so that arrays stay arrays.
 _CHEAP = frozenset({"switch-known", "switch-cheap", "switch-unused"})
@@ -142,7 +139,7 @@ class _Loop:
     def _take_out_counter(self, k: int) -> None:
         """An integer to which each round adds the same number."""
         c = self.carry[k]
-        step = _added(self.values["after", k], c) if c.dtype == "int64" else None
+        step = added(self.values["after", k], c) if c.dtype == "int64" else None
         if step is None or not is_const(step) or step.shape:
             return
         self._take_out(k)
@@ -227,12 +224,12 @@ class _Loop:
     def _take_out_sum(self, k: int) -> None:
         """A number to which rounds add something, if no recurrence has a part in that."""
         c = self.carry[k]
-        added = _added(self.values["after", k], c) if c.dtype in FLOATS else None
-        if added is None:
+        term = added(self.values["after", k], c) if c.dtype in FLOATS else None
+        if term is None:
             return
-        if self._is_free(added) and c not in toposort(self._others(k)):
+        if self._is_free(term) and c not in toposort(self._others(k)):
             self._take_out(k)
-            self.values["term", k] = added
+            self.values["term", k] = term
 
     def _take_out_last(self, k: int) -> None:
         """What no round reads, such as a variable inside the loop: the last round's, if that is
@@ -308,14 +305,10 @@ def outside(nodes: Sequence[Expr], arguments: Sequence[Expr], outs: Sequence[Exp
     found: dict[Expr, None] = {}
     for node in nodes:
         for a in node.args if node in inside else ():
-            if a not in inside and not _is_constant(a):
+            if a not in inside and not is_constant(a):
                 found[a] = None
-    found.update((o, None) for o in outs if o not in inside and not _is_constant(o))
+    found.update((o, None) for o in outs if o not in inside and not is_constant(o))
     return list(found)
-
-
-def _is_constant(node: Expr) -> bool:
-    return node.op.kind is Kind.SOURCE and node.op not in (ARG, PARAM)
 
 
 # ---- places ------------------------------------------------------------------------------------
@@ -385,7 +378,7 @@ def forwarded(outs: Sequence[Expr], number: Expr, n: int) -> list[Expr]:
     return transform(outs, rule)
 
 
-def _added(value: Expr, c: Expr) -> Expr | None:
+def added(value: Expr, c: Expr) -> Expr | None:
     """d if a value is c + d, written as sums and differences."""
     terms: list[Expr] = []
     having = depends_on(toposort([value]), [c])
@@ -393,7 +386,7 @@ def _added(value: Expr, c: Expr) -> Expr | None:
         if value.op is ITEM and value.args[0].op is BRANCH:
             node, k = value.args[0], value.attrs[0]
             half = len(node.args) // 2
-            sides = [_added(node.args[1 + k + h], c) for h in (0, half)]
+            sides = [added(node.args[1 + k + h], c) for h in (0, half)]
             if None in sides or node.args[0] in having:
                 return None
             terms.append(branch(node.args[0], sides[:1], sides[1:])[0])  # type: ignore[arg-type]

@@ -127,7 +127,7 @@ class _Sinking:
             read[side] = self._read(side, values, read)
             operands.update(dict.fromkeys(mapped.get(a, a) for a in read[side]))
         half = len(args) // 2
-        given = [a for a in operands if not _is_constant(a)]
+        given = [a for a in operands if not is_constant(a)]
         bodies = [Body.close(given, args[1 + half :]), Body.close(given, args[1 : 1 + half])]
         index = bind("convert", args[0], attrs=("int64",))
         results = switch(index, bodies, given)
@@ -163,5 +163,5 @@ def _taken(branch: Expr) -> tuple[Expr, ...]:
     return _halves(branch)[0 if const_value(branch.args[0]) else 1]
 
 
-def _is_constant(node: Expr) -> bool:
+def is_constant(node: Expr) -> bool:
     return node.op.kind is Kind.SOURCE and node.op not in (ARG, PARAM)

@@ -192,7 +192,7 @@ class Writer:
         made = self.rng.randrange(12)
         if not self.decides and made in (6, 7, 8):
             made = 3
-        if made == 8 and self.chance(0.3):
+        if made == 8 and self.chance(0.1):
             return f"0.4 * sum(rising({self.pick(*scope.arrays)}))"
         if made < 3:
             return f"({e()} {self.pick('+', '-', '*')} {e()})"
@@ -360,7 +360,7 @@ class Writer:
             return [self.rows(scope)]
         if made == 10:
             return self.collected(scope)
-        return self.attempt(scope) if made == 11 else self.search(scope)
+        return self.attempt(scope) if made == 11 and self.chance(0.2) else self.search(scope)
 
     def collected(self, scope: Scope) -> list[Node]:
         """A list that grows by one in each round."""

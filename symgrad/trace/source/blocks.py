@@ -141,23 +141,15 @@ class Blocks(ast.NodeTransformer):
         """
         sides, side, error = self.temporary(), self.temporary(), self.temporary()
         names = assigned([*then, *orelse], PREFIX + "t")
-        held = ast.Compare(
-            ast.Attribute(load(sides), "__class__", ast.Load()), [ast.Is()], [name("Sides")]
-        )
-        values = self.values(names)
+        held = self.held(sides, "Sides")
         local = returns and not self.flow.shared
         kept = tuple(n for n in names if local and not n.startswith(PREFIX))
         yields = has([*then, *orelse], (ast.Yield, ast.YieldFrom))
-        begin = ast.Expr(ast.Call(
-            ast.Attribute(load(sides), "begin", ast.Load()),
-            [ast.Constant(tuple(names)), values, ast.Constant(yields), ast.Constant(kept)], [],
-        ))  # fmt: skip
-        swap = ast.Call(ast.Attribute(load(sides), "swap", ast.Load()), [values], [])
-        left: ast.stmt = ast.Expr(swap)
-        if names:
-            left = ast.Assign(
-                [ast.Tuple([ast.Name(n, ast.Store()) for n in names], ast.Store())], swap
-            )
+        begin = ast.Expr(
+            method(sides, "begin", ast.Constant(tuple(names)), self.values(names),
+                   ast.Constant(yields), ast.Constant(kept))
+        )  # fmt: skip
+        left = self.swapped(sides, names)
         failed = ast.Expr(invoke("failed", load(sides), load(error)))
         handler = ast.ExceptHandler(name("BaseException"), error, [failed, ast.Raise(None, None)])
         run = ast.If(load(side), then or [ast.Pass()], orelse)
@@ -168,6 +160,19 @@ class Blocks(ast.NodeTransformer):
         decided = assign(sides, ast.copy_location(invoke("decide", test), test))
         new = [decided, ast.If(held, [begin], []), loop]
         return [ast.copy_location(s, node) for s in new]
+
+    def held(self, variable: str, kind: str) -> ast.expr:
+        """Whether a variable has an object of a class of ours."""
+        cls = ast.Attribute(load(variable), "__class__", ast.Load())
+        return ast.Compare(cls, [ast.Is()], [name(kind)])
+
+    def swapped(self, variable: str, names: Sequence[str]) -> ast.stmt:
+        """``names = variable.swap(values)``: the end of a side, or of a round."""
+        swap = method(variable, "swap", self.values(names))
+        if not names:
+            return ast.Expr(swap)
+        targets = ast.Tuple([ast.Name(n, ast.Store()) for n in names], ast.Store())
+        return ast.Assign([targets], swap)
 
     def values(self, names: Sequence[str]) -> ast.expr:
         """The variables of the function by name."""
@@ -382,6 +387,3 @@ def leaves(target: ast.expr) -> list[ast.expr]:
     if isinstance(target, ast.Tuple | ast.List):
         return [leaf for e in target.elts for leaf in leaves(e)]
     return leaves(target.value) if isinstance(target, ast.Starred) else [target]
-
-
-# What arrays have: never a property of the user's.

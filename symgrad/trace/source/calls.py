@@ -201,7 +201,7 @@ _STEADY = (
     str, bytes, int, float, complex, tuple, frozenset, range, slice, types.ModuleType, type,
     np.ndarray, np.generic, np.dtype, np.ufunc, Tracer, types.FunctionType, type(None),
 )  # fmt: skip
-_DRAWING = ("numpy.random.", "random")  # modules of generators of random numbers
+_DRAWING = ("numpy.random.", "random.", "_random.")  # modules of generators of random numbers
 
 
 def _note_hidden(f: Any, args: Args, current: Any) -> None:
@@ -209,14 +209,11 @@ def _note_hidden(f: Any, args: Args, current: Any) -> None:
     owner = getattr(f, "__self__", None)
     if owner is None and args and "." in getattr(f, "__qualname__", ""):
         owner = args[0]  # a method
-    for a in args:
-        if isinstance(a, journal.CONTAINERS):
-            journal.note_container(a)
-    if isinstance(owner, _STEADY) or isinstance(owner, journal.CONTAINERS):
+    if isinstance(owner, (*_STEADY, *journal.CONTAINERS)):
         return
     if current.in_trial():
         raise refuse(f"{getattr(f, '__name__', f)} may change what it belongs to")
-    if type(owner).__module__.startswith(_DRAWING):
+    if f"{type(owner).__module__}.".startswith(_DRAWING):
         raise fail(
             UnsupportedError,
             "random numbers are drawn on one side of a branch on a traced value, and the generator "
@@ -226,11 +223,10 @@ def _note_hidden(f: Any, args: Args, current: Any) -> None:
 
 def foreign(f: Any, args: Args, kwargs: Options) -> Any:
     """A call of what is not followed: known arrays become plain ones, if nothing is traced."""
-    current = CURRENT.get().journal
+    given = knowns(args) + knowns(kwargs) if kwargs else knowns(args)
+    current = journal.current()
     if current is not None:
         _note_hidden(f, args, current)
-    given = knowns(args) + knowns(kwargs) if kwargs else knowns(args)
-    if journal.is_open():
         return _foreign_in_a_side(f, args, kwargs, given)
     if given and not is_traced(args) and not is_traced(kwargs):
         return give(f(*plain(args), **plain(kwargs)), given)

@@ -14,13 +14,12 @@ from symgrad.trace import journal
 from symgrad.trace.handle import as_expr
 from symgrad.trace.memory import share
 from symgrad.trace.source.calls import ALWAYS
-from symgrad.trace.source.merging import Undefined
+from symgrad.trace.source.merging import Undefined, is_number
 from symgrad.trace.source.places import Memory, Place
 from symgrad.trace.source.refusal import Unlike, refuse
 from symgrad.trace.state import CURRENT
-from symgrad.trace.tracer import PythonTracer, Tracer, ZeroTracer, wrap, wrap_array, wrap_python
+from symgrad.trace.tracer import ZeroTracer, is_python, wrap, wrap_array, wrap_python
 
-_NUMBERS = (bool, int, float, np.generic, np.ndarray)
 _MOST_READ = 3  # elements at the end of a list that grows
 
 
@@ -48,7 +47,7 @@ def symbol_of(shape: tuple[int, ...], dtype: str) -> Expr:
 
 def handle_like(like: Any, expr: Expr) -> Any:
     """A tracer of the kind of `like`."""
-    if type(like) in (int, float, PythonTracer):
+    if is_python(like):
         return wrap_python(expr)
     return wrap_array(expr) if isinstance(like, (np.ndarray, ZeroTracer)) else wrap(expr)
 
@@ -97,7 +96,7 @@ class Handed:
             if self.defined and old != new:
                 raise Unlike(f"{old!r} becomes {new!r}")
             return new
-        if not _is_number(new) or not _is_number(old):
+        if not is_number(new) or not is_number(old):
             if not self.defined:
                 return new
             raise Unlike(f"{old!r} becomes {new!r}")
@@ -149,7 +148,7 @@ class Handed:
             if new is not slot and (type(new) not in _FIXED or new != slot):
                 raise Unlike(f"{slot!r} becomes {new!r}")
             return True
-        if not _is_number(new):
+        if not is_number(new):
             raise Unlike(f"a number becomes {new!r}")
         slot.after, slot.like = as_expr(new), new
         if slot.after.shape != slot.start.shape:
@@ -192,10 +191,6 @@ class Handed:
 _FIXED = (bool, str, bytes, type(None), type, type(...))
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, _NUMBERS) or isinstance(value, Tracer)
-
-
 class Grown:
     """A list that each round makes longer: what it gets, and the last elements, which it may read.
 
@@ -208,12 +203,12 @@ class Grown:
             raise Unlike("a list is empty at first")
         self.items, self.length, self.added = items, length, len(items) - length
         self.appended: list[Any] = list(items[length:])
-        if not all(map(_is_number, self.appended)):
+        if not all(map(is_number, self.appended)):
             raise Unlike("a list gets elements that are no arrays")
         last = as_expr(self.appended[-1])
         self.window: list[Slot] = []
         for old in reversed(items[max(0, length - _MOST_READ) : length]):
-            start = as_expr(old) if _is_number(old) else None
+            start = as_expr(old) if is_number(old) else None
             if start is None or start.shape != last.shape:
                 break
             start = as_expr(start, np.result_type(start.dtype, last.dtype).name)

@@ -98,11 +98,11 @@ def joined(joiner: Any, index: Any) -> Any:
 def set_(value: Any, a: Any, index: Any) -> None:
     """``a[index] = value``."""
     cls = type(a)
+    if cls is np.ndarray and a.dtype != object and (is_traced(value) or is_traced(index)):
+        raise _not_ours("a[i] = y")
+    if isinstance(a, np.ndarray) and journal.is_open():
+        raise _in_a_branch("a[i] = y")
     if cls is np.ndarray and a.dtype != object:
-        if is_traced(value) or is_traced(index):
-            raise _not_ours("a[i] = y")
-        if journal.is_open():
-            raise _in_a_branch("a[i] = y")
         a[plain(index)] = plain(value)
         return
     if isinstance(a, journal.CONTAINERS):
@@ -115,7 +115,7 @@ def set_(value: Any, a: Any, index: Any) -> None:
     if type(method) is types.FunctionType and package_of(method.__code__.co_filename) == "":
         call(method, a, index, value)
         return
-    if journal.is_open() and not isinstance(a, Tracer | np.ndarray):
+    if journal.is_open() and not isinstance(a, Tracer):
         raise fail(
             MutationError,
             f"a {cls.__name__} is changed on one side of a branch on a traced value; use an array, "
@@ -233,8 +233,8 @@ def _in_place(name: str) -> Callable[[Any, Any], Any]:
         cls = type(a)
         if isinstance(a, journal.CONTAINERS):
             journal.note_container(a)
-        elif cls is np.ndarray and a.dtype != object:
-            if is_traced(b):
+        elif isinstance(a, np.ndarray):
+            if cls is np.ndarray and a.dtype != object and is_traced(b):
                 raise _not_ours("a += y")
             if journal.is_open():
                 raise _in_a_branch("a += y")

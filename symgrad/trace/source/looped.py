@@ -40,38 +40,30 @@ class Looped(Blocks):
         body = self.body([target, *node.body])
         self.flow.loops.pop()
         round_ = self._round(flags, body, node)
-        made = flags.ending()
-        stop = [ast.If(invoke("made", *map(load, made)), [ast.Break()], [])] if made else []
         if not followed:
-            loop = ast.For(ast.Name(element, ast.Store()), iterable, [*round_, *stop], [])
+            loop = ast.For(
+                ast.Name(element, ast.Store()), iterable, [*round_, *_stop("made", flags)], []
+            )
             return self._loop(flags, [loop], node)
         driver = ast.copy_location(invoke("rounds", iterable), node.iter)
-        return self._loop(flags, self._driven(driver, element, round_, stop, flags, "Rounds"), node)
+        rounds = self._driven(self.temporary(), driver, element, round_, flags, "Rounds")
+        return self._loop(flags, rounds, node)
 
     def _driven(
         self,
+        loop: str,
         driver: ast.expr,
         element: str,
         body: list[ast.stmt],
-        stop: list[ast.stmt],
         flags: LoopFlags,
         kind: str,
     ) -> list[ast.stmt]:
-        """A loop whose rounds are run as `loops` wants them."""
-        loop, error = self.temporary(), self.temporary()
+        """A loop whose rounds are run as `loops` wants them, by a driver in the variable `loop`."""
+        error = self.temporary()
         names = sorted({*assigned(body, PREFIX + "t"), *flags.own.values()})
-        values = self.values(names)
-        held = ast.Compare(
-            ast.Attribute(load(loop), "__class__", ast.Load()), [ast.Is()], [name(kind)]
-        )
-        begin = method(loop, "begin", ast.Constant(tuple(names)), values,
-                        ast.Constant(tuple(flags.ending())))  # fmt: skip
-        left: ast.stmt = ast.Expr(method(loop, "swap", values))
-        if names:
-            left = ast.Assign(
-                [ast.Tuple([ast.Name(n, ast.Store()) for n in names], ast.Store())],
-                method(loop, "swap", values),
-            )
+        held, left = self.held(loop, kind), self.swapped(loop, names)
+        begin = method(loop, "begin", ast.Constant(tuple(names)), self.values(names),
+                       ast.Constant(tuple(flags.ending())))  # fmt: skip
         lost = ast.BoolOp(ast.And(), [held, method(loop, "failed", load(error))])
         handler = ast.ExceptHandler(
             name("BaseException"), error,
@@ -80,7 +72,8 @@ class Looped(Blocks):
         reports = ast.BoolOp(ast.And(), [held, ast.Attribute(load(loop), "on", ast.Load())])
         rounds = ast.For(
             ast.Name(element, ast.Store()), load(loop),
-            [ast.Try(body, [handler], [], []), ast.If(reports, [left], []), *stop], [],
+            [ast.Try(body, [handler], [], []), ast.If(reports, [left], []), *_stop("made", flags)],
+            [],
         )  # fmt: skip
         return [assign(loop, driver), ast.If(held, [ast.Expr(begin)], []), rounds]
 
@@ -106,16 +99,11 @@ class Looped(Blocks):
         self.flow.loops.append(flags.own)
         body = [*flags.reset(), *self.body(node.body)]
         self.flow.loops.pop()
-        made = flags.ending()
         if not followed:
-            stop = [ast.If(invoke("ends", *map(load, made)), [ast.Break()], [])] if made else []
-            return self._loop(flags, [ast.While(test, [*body, *stop], [])], node)
-        stop = [ast.If(invoke("made", *map(load, made)), [ast.Break()], [])] if made else []
-        element, driver = self.temporary(), ast.Call(name("while"), [], [])
-        rounds = self._driven(driver, element, body, stop, flags, "while")
-        loop = rounds[0].targets[0].id  # type: ignore[attr-defined]
-        over = ast.If(method(loop, "ends", test), [ast.Break()], [])
-        rounds[-1].body[0].body.insert(0, ast.copy_location(over, test))  # type: ignore[attr-defined]
+            return self._loop(flags, [ast.While(test, [*body, *_stop("ends", flags)], [])], node)
+        loop, element = self.temporary(), self.temporary()
+        over = ast.copy_location(ast.If(method(loop, "ends", test), [ast.Break()], []), test)
+        rounds = self._driven(loop, invoke("while"), element, [over, *body], flags, "while")
         return self._loop(flags, rounds, node)
 
     def _loop_flags(self, node: ast.For | ast.While) -> LoopFlags:
@@ -149,3 +137,9 @@ class Looped(Blocks):
             test = invoke("open", *map(load, made))
             result += self.decision(test, orelse, [], node.orelse[0]) if made else orelse
         return [ast.copy_location(s, node) for s in result]
+
+
+def _stop(what: str, flags: LoopFlags) -> list[ast.stmt]:
+    """The end of a loop whose flags say so, by a function of the run time."""
+    made = flags.ending()
+    return [ast.If(invoke(what, *map(load, made)), [ast.Break()], [])] if made else []

@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from symgrad import tree
-from symgrad.errors import BranchError, ConcretizationError
+from symgrad.errors import BranchError, ConcretizationError, SymgradError
 from symgrad.expr.evaluate import evaluate
 from symgrad.expr.node import ARG, Expr, bind, const
 from symgrad.expr.op import Kind
@@ -31,17 +31,17 @@ from symgrad.expr.walk import toposort
 from symgrad.ops.body import Body
 from symgrad.ops.control import while_loop
 from symgrad.trace.handle import Handle, as_expr
-from symgrad.trace.rounds import Round, outside, run
+from symgrad.trace.rounds import Round, added, outside, run
 from symgrad.trace.sink import sink
 from symgrad.trace.source.clones import RUNTIME
 from symgrad.trace.source.decisions import truth_of
 from symgrad.trace.source.handed import Grown, Handed, Slot, symbol_of
 from symgrad.trace.source.merging import Undefined
-from symgrad.trace.source.places import Trial
+from symgrad.trace.source.places import Trial, Variable
 from symgrad.trace.source.refusal import Unlike
 from symgrad.trace.source.walks import Walk, sequence
 from symgrad.trace.state import CURRENT, NO_TRACE, fail
-from symgrad.trace.tracer import wrap_python
+from symgrad.trace.tracer import is_python, wrap_python
 
 _FEW = 8  # rounds that are better written out
 _SHORT = 200  # nodes of all rounds that are
@@ -114,6 +114,8 @@ class Rounds:
                 self._saw(now)
         except Unlike as why:
             self._give_up(why)
+        except SymgradError as error:  # a value that no symbol can stand for
+            self._give_up(Unlike(str(error)))
         return self.before
 
     def _runs_on(self, now: list[Any]) -> None:
@@ -173,9 +175,10 @@ class Rounds:
         trial.trace.growing = [*self.growing, *[g.items for g in self.grown]]
         self.symbols: list[Any] = []
         for handed in self.handed:
-            if handed.place.key[0] == "variable":
-                handed.place.values = values  # type: ignore[attr-defined]
-                if handed.place.k in self.ending:  # type: ignore[attr-defined]
+            place = handed.place
+            if isinstance(place, Variable):
+                place.values = values
+                if place.k in self.ending:
                     continue  # no round begins where the loop has ended
             self.symbols += handed.put()
         for grown in self.grown:
@@ -196,7 +199,8 @@ class Rounds:
             raise Unlike("an array is changed that its variable shares with others")
         settled = True
         for handed in self.handed:
-            found = now[handed.place.k] if handed.place.key[0] == "variable" else handed.place.get()  # type: ignore[attr-defined]
+            place = handed.place
+            found = now[place.k] if isinstance(place, Variable) else place.get()
             settled = handed.take(found) and settled
         for grown in self.grown:
             grown.take()
@@ -235,7 +239,7 @@ class Rounds:
         """Those of the flags that end the loop which depend on traced values."""
         return [
             s for h in self.handed for s in h.slots()
-            if h.place.key[0] == "variable" and h.place.key[1] in self.ending
+            if isinstance(h.place, Variable) and h.place.k in self.ending
         ]  # fmt: skip
 
     def _finish(self, extra: list[Expr]) -> None:
@@ -254,6 +258,7 @@ class Rounds:
         self._while(keep, [*slots, counter], extra, n)
 
     def _all(self, one: Round, slots: list[Slot], n: int) -> None:
+        _check_integers(slots)
         finals, stacked = run(one, [s.start for s in slots], n)
         outs = [*finals, *stacked]
         loops = [v for v in toposort(outs) if v.op.kind is Kind.CONTROL]
@@ -267,6 +272,7 @@ class Rounds:
     ) -> None:
         if extra:
             raise Unlike("a list grows, and how often is not known")
+        _check_integers(slots)
         symbols, after = _handed_on(slots)
         flags = {id(s) for s in self._flags()}
         for slot, symbol in zip(slots, symbols, strict=True):
@@ -284,8 +290,8 @@ class Rounds:
         rest, rows, made = list(finals), list(stacked), {}
         values = list(self.before)
         for handed in self.handed:
-            if handed.place.key[0] == "variable":
-                handed.place.values = values  # type: ignore[attr-defined]
+            if isinstance(handed.place, Variable):
+                handed.place.values = values
             count = len(handed.slots())
             handed.finish(rest[:count], made)
             del rest[:count]
@@ -293,6 +299,19 @@ class Rounds:
             grown.finish(rows[: grown.added], n)
             del rows[: grown.added]
         self.before, self.over = values, True
+
+
+def _check_integers(slots: Sequence[Slot]) -> None:
+    """Refuse integers of Python's that may outgrow 64 bits: all but sums of what is known."""
+    symbols = {s.symbol for s in slots if s.symbol is not None}
+    for s in slots:
+        own = s.symbol is not None and s.after.dtype == "int64" and is_python(s.like)
+        if not own or s.after in symbols or symbols.isdisjoint(toposort([s.after])):
+            continue
+        assert s.symbol is not None
+        term = added(s.after, s.symbol)
+        if term is None or not symbols.isdisjoint(toposort([term])):
+            raise Unlike("an integer may get larger than 64 bits")
 
 
 def _handed_on(slots: Sequence[Slot]) -> tuple[list[Expr], list[Expr]]:
@@ -309,6 +328,12 @@ class WhileRounds(Rounds):
     def __init__(self) -> None:
         super().__init__(Walk(1 << 62, lambda k: None))
         self.test: Expr | None = None
+
+    def begin(self, names: Sequence[str], values: Any, ending: Sequence[str] = ()) -> None:
+        if CURRENT.get() is NO_TRACE:  # of an inner function that outlives its trace
+            self.on = False
+        else:
+            super().begin(names, values, ending)
 
     def ends(self, test: Any) -> bool:
         """Whether the loop is over, by its condition."""

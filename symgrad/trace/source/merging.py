@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from symgrad.errors import BranchError, TraceError
-from symgrad.expr.node import FLOATS, Expr, bind, const
+from symgrad.expr.node import FLOATS, Expr, bind, const, is_const
 from symgrad.expr.op import Kind
 from symgrad.ops.control import branch
 from symgrad.trace import journal, ufuncs
@@ -155,6 +155,8 @@ class Merge:
         self.results: list[Expr] = []
         self.positions: dict[tuple[Expr, Expr], int] = {}  # of pairs among them
         self.after: list[Callable[[], None]] = []
+        # Lists and dicts by the pair that they are one of: one object under all of its names.
+        self.whole: dict[tuple[int, int], _Made] = {}
 
     # ---- values ----
     def values(self, a: Any, b: Any, what: str) -> Any:
@@ -164,19 +166,22 @@ class Merge:
             return _Done(one)
         if isinstance(one, Undefined) or isinstance(other, Undefined):
             return self._partial(a, b, what)
+        known = self.whole.get((id(one), id(other)))
+        if known is not None:
+            return known
         if isinstance(a, _Sequence) or isinstance(b, _Sequence):
             return self._sequence(a, b, what)
         if isinstance(a, _Mapping) or isinstance(b, _Mapping):
             return self._mapping(a, b, what)
         if type(one) is type(other) and not _is_array(one) and not isinstance(one, Tracer):
             try:
-                if bool(one == other) and not _is_number(one) or _same_number(one, other):
+                if bool(one == other) and not is_number(one) or _same_number(one, other):
                     return _Done(one)
             except TraceError:
                 raise
             except Exception:
                 pass
-        if _is_number(one) and _is_number(other):
+        if is_number(one) and is_number(other):
             return self._numbers(a, b, what)
         raise fail(
             BranchError,
@@ -201,7 +206,7 @@ class Merge:
 
         def made() -> Any:
             truth = self.result(defined)
-            if _is(truth, True):
+            if is_const(truth, True):
                 return self.result(value)
             return Undefined(missing._name, line, False, self.result(value), truth)
 
@@ -226,10 +231,9 @@ class Merge:
         parts = [self.values(x, y, f"{what}, element {k},")
                  for k, (x, y) in enumerate(zip(a.parts, b.parts, strict=True))]  # fmt: skip
         cls = type(a.whole)
-        if cls is list:
-            self._fresh(a.whole, b.whole, what)
         make = cls._make if hasattr(cls, "_make") else cls
-        return _Made(lambda: make([self.result(p) for p in parts]))
+        made = _Made(lambda: make([self.result(p) for p in parts]))
+        return self._fresh(a.whole, b.whole, made, what) if cls is list else made
 
     def _mapping(self, a: Any, b: Any, what: str) -> Any:
         if not (isinstance(a, _Mapping) and isinstance(b, _Mapping) and [*a.parts] == [*b.parts]):
@@ -239,18 +243,21 @@ class Merge:
                 f"{_told(thaw(b))} on the other; the keys must be equal, and in one order",
             )
         parts = {k: self.values(a.parts[k], b.parts[k], f"{what}[{k!r}]") for k in a.parts}
-        self._fresh(a.whole, b.whole, what)
-        return _Made(lambda: {k: self.result(p) for k, p in parts.items()})
+        made = _Made(lambda: {k: self.result(p) for k, p in parts.items()})
+        return self._fresh(a.whole, b.whole, made, what)
 
-    def _fresh(self, one: Any, other: Any, what: str) -> None:
-        """Refuse lists that others hold: a change of the merged one would not be theirs."""
-        if sys.getrefcount(one) > _REFERENCES or sys.getrefcount(other) > _REFERENCES:
+    def _fresh(self, one: Any, other: Any, made: _Made, what: str) -> _Made:
+        """What a list or dict becomes; not if others hold it: its changes would not be theirs."""
+        again = any(id(one) == a or id(other) == b for a, b in self.whole)
+        if again or max(sys.getrefcount(one), sys.getrefcount(other)) > _REFERENCES:
             raise fail(
                 BranchError,
                 f"{what} is one {type(one).__name__} on one side of the branch{self._line()} and "
                 "another one on the other, and other variables have them too; copy them in the "
                 "branch",
             )
+        self.whole[id(one), id(other)] = made
+        return made
 
     def _numbers(self, a: Any, b: Any, what: str) -> Any:
         one, other = _operand(a), _operand(b)
@@ -290,19 +297,19 @@ class Merge:
         if x.dtype != "bool" or x.shape:
             return None
         p = self.predicate
-        if _is(x, True) and _is(y, False):
+        if is_const(x, True) and is_const(y, False):
             return p
-        if _is(x, False) and _is(y, True):
+        if is_const(x, False) and is_const(y, True):
             return bind("logical_not", p)
-        if _is(y, False) and _cheap(x):
+        if is_const(y, False) and _cheap(x):
             return bind("logical_and", p, x)
-        if _is(x, True) and p.op.name == "logical_not" and p.args[0] is y:
+        if is_const(x, True) and p.op.name == "logical_not" and p.args[0] is y:
             return x
-        if _is(x, True) and _cheap(y):
+        if is_const(x, True) and _cheap(y):
             return bind("logical_or", p, y)
-        if _is(x, False) and _cheap(y):
+        if is_const(x, False) and _cheap(y):
             return bind("logical_and", bind("logical_not", p), y)
-        if _is(y, True) and _cheap(x):
+        if is_const(y, True) and _cheap(x):
             return bind("logical_or", bind("logical_not", p), x)
         return None
 
@@ -348,7 +355,7 @@ class Merge:
     def result(self, found: Any) -> Any:
         if isinstance(found, _Leaf):
             return found.finish(self.results[found.position])
-        return found.make() if isinstance(found, _Made) else found.value
+        return found.get() if isinstance(found, _Made) else found.value
 
 
 def _both(then: Any, orelse: Any) -> tuple[weakref.ref[Any], Expr, Expr]:
@@ -379,10 +386,17 @@ class _Done:
 
 
 class _Made:
-    __slots__ = ("make",)
+    """A value that is put together once the branch is there."""
+
+    __slots__ = ("make", "value")
 
     def __init__(self, make: Callable[[], Any]) -> None:
-        self.make = make
+        self.make: Callable[[], Any] | None = make
+
+    def get(self) -> Any:
+        if self.make is not None:
+            self.value, self.make = self.make(), None
+        return self.value
 
 
 _REFERENCES = 12
@@ -423,7 +437,7 @@ def _is_array(value: Any) -> bool:
     return isinstance(value, ArrayTracer | ZeroTracer | np.ndarray)
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
     return isinstance(value, Tracer | bool | int | float | np.generic | np.ndarray)
 
 
@@ -454,10 +468,6 @@ def _kind(value: Any) -> str:
     if isinstance(value, Expr):
         return "f" if value.dtype in FLOATS else "b" if value.dtype == "bool" else "i"
     return "f" if type(value) is float else "i"
-
-
-def _is(x: Expr, truth: bool) -> bool:
-    return x.op.name == "const" and bool(np.frombuffer(x.attrs[1], x.attrs[0])[0]) is truth
 
 
 def _cheap(x: Expr) -> bool:

@@ -65,10 +65,7 @@ class Other(Place):
         return self.place.read()
 
     def set(self, value: Any) -> None:
-        current = journal.current()
-        if current is not None:
-            current.note_place(self.noted, self.place)
-        self.place.put(value)
+        journal.put(self.noted, self.place, value)
 
 
 class Memory(Place):
@@ -97,6 +94,7 @@ class Trial:
         self.values = values
         self.trace: Trace = CURRENT.get()
         self.poison = _poison(self.trace)
+        self.unlike, self.trace.unlike = self.trace.unlike, None  # of a round around this one
         self.journal = self.trace.journal = journal.Journal(self.trace.journal)
         self.journal.is_trial = True
 
@@ -104,7 +102,7 @@ class Trial:
         """Have everything as it was before, but for the variables."""
         self.trace.journal = self.journal.parent
         self.journal.take_back()
-        self.trace.unlike = None
+        self.trace.unlike = self.unlike
         for trace, poison in self.poison:
             trace.poison = poison
 

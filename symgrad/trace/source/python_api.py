@@ -97,13 +97,16 @@ def _choose(condition: Any, a: Any, b: Any) -> Any:
     return wrap_python(result) if is_python(a) and is_python(b) else result
 
 
+_UNSET = object()
+
+
 def _extreme(name: str, better: Callable[[Any, Any], Any]) -> Callable[..., Any]:
     plain = getattr(builtins, name)
 
-    def extreme(*values: Any, key: Any = None, default: Any = None) -> Any:
+    def extreme(*values: Any, key: Any = None, default: Any = _UNSET) -> Any:
         candidates = list(values[0]) if len(values) == 1 else list(values)
         if not candidates or not is_traced(candidates) and key is None:
-            options = {} if default is None else {"default": default}
+            options = {} if default is _UNSET else {"default": default}
             return plain(candidates, **options)
         if key is not None:
             keys = [call(key, c) for c in candidates]
@@ -117,9 +120,7 @@ def _extreme(name: str, better: Callable[[Any, Any], Any]) -> Callable[..., Any]
                 raise fail(
                     ConcretizationError,
                     f"{name}() compares whole arrays, whose truth is ambiguous in NumPy as well; "
-                    f"use np.{name}imum"
-                    if name in ("max", "min")
-                    else name,
+                    f"use np.{name}imum",
                 )
             wins = better(its, best_key)
             best, best_key = _choose(wins, value, best), _choose(wins, its, best_key)

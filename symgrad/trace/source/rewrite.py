@@ -249,6 +249,7 @@ class Rewriter(Looped):
         return [ast.copy_location(owner, node), ast.copy_location(store, node)]
 
 
+# What arrays have: never a property of the user's.
 _ARRAY_ATTRIBUTES = frozenset({
     "T", "mT", "shape", "ndim", "size", "dtype", "real", "imag", "flat", "strides", "nbytes",
     "itemsize", "base", "data", "flags", "ctypes",

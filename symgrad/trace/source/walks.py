@@ -13,7 +13,7 @@ import numpy as np
 
 from symgrad.trace.handle import Handle, as_expr
 from symgrad.trace.source.calls import ALWAYS
-from symgrad.trace.tracer import PythonTracer, Tracer, wrap_array, wrap_python
+from symgrad.trace.tracer import Tracer, is_python, wrap_array, wrap_python
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ def sequence(values: Any) -> Walk | None:
     cls = type(values)
     if cls is range:
         return Walk(len(values), lambda k: values.start + k * values.step)
-    if cls in _PARTS:
+    if cls is _Zip:
         return values.sequence()
     if isinstance(values, Tracer) and values.shape:
         return Walk(len(values), lambda k: values[k])
@@ -48,8 +48,7 @@ def _of_list(values: Sequence[Any], k: Any) -> Any:
     if not isinstance(k, Handle):
         return values[k]
     element = wrap_array(as_expr(list(values)))[k]
-    plain = all(type(v) in (int, float) or type(v) is PythonTracer for v in values)
-    return wrap_python(element) if plain else element
+    return wrap_python(element) if all(map(is_python, values)) else element
 
 
 def _is_uniform(values: Sequence[Any]) -> bool:
@@ -73,7 +72,6 @@ class _Zip:
 
     def __init__(self, walk: Iterator[Any], make: Callable[[], Walk | None]) -> None:
         self._walk, self.sequence = walk, make
-        self._begun = False
 
     def __iter__(self) -> Iterator[Any]:
         return self
@@ -85,9 +83,6 @@ class _Zip:
 
 def _nothing() -> None:
     return None
-
-
-_PARTS = (_Zip,)
 
 
 def zip_(*parts: Any, strict: bool = False) -> Any:

@@ -104,6 +104,13 @@ def seeded(x, order):
     return made
 
 
+@pytest.fixture(autouse=True)
+def digits():
+    """Other tests ask mpmath for hundreds, with which some functions take minutes."""
+    with mpmath.workdps(30):
+        yield
+
+
 @pytest.mark.parametrize("name", ONE)
 def test_functions_of_one_number(name):
     """Value and three derivatives."""

@@ -10,8 +10,6 @@ from support import dual
 from support.dual import Dual
 from support.dual_numpy import derivatives, gradient, hessian_vector, load
 
-mpmath.mp.dps = 40
-
 # name: mpmath's function, points
 ONE = {
     "exp": (mpmath.exp, [-1.5, 0.3]),
@@ -106,8 +104,8 @@ def seeded(x, order):
 
 @pytest.fixture(autouse=True)
 def digits():
-    """Other tests ask mpmath for hundreds, with which some functions take minutes."""
-    with mpmath.workdps(30):
+    """More than others may have set, and not the hundreds with which functions take minutes."""
+    with mpmath.workdps(40):
         yield
 
 

@@ -310,6 +310,7 @@ class Dispatcher(_Caller):
             self.armed = None
         if all(label != version[0] for label, _ in self.compiled):
             self.plans.pop(version[0], None)
+            self.captures.forget(version[0])
 
     def _arm(self, state: State) -> None:
         """Let the fast path take calls as long as `state` holds."""

@@ -82,3 +82,8 @@ class Captures:
     def still(self, state: State, others: Sequence[Any] = ()) -> bool:
         """Whether everything is as it was in `state`: nobody changed it meanwhile."""
         return state.holds() or self.now(others).label == state.label
+
+    def forget(self, label: Label) -> None:
+        """Let go of the functions among arguments that states with this label keep alive."""
+        for which in [w for w, known in self._states.items() if w and known.label == label]:
+            self._states.pop(which, None)

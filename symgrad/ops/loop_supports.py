@@ -85,7 +85,7 @@ def _simulated(
     given = [s for s in supports[: first + n] if s is not None]
     makes = [f for f in found if f is not None]
     sources = {m for m in toposort([*given, *makes]) if not m.args}
-    if any(is_variable(m) or "number" in m.op.attr_names for m in sources - set(flags)) or any(
+    if any(is_variable(m) for m in sources - set(flags)) or any(
         s is not None for s in supports[first + n :]
     ) or loop.length is None or _skips(loop, True):  # fmt: skip
         return None

@@ -33,11 +33,6 @@ def _built(
     return made
 
 
-def _spread(values: Sequence[Maybe], count: int) -> list[int]:
-    """The positions at which any of the rows of values has one."""
-    return [k for k in range(count) if any(row[k] is not None for row in values)]  # type: ignore
-
-
 class _Seeds:
     """Arguments of the bodies for what comes in, and for where it is not zero by structure."""
 

@@ -8,12 +8,11 @@ sides that are never taken. Nothing moves out of a side of a switch.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
-from symgrad.expr.node import Expr, bind
+from symgrad.expr.node import Expr
 from symgrad.expr.op import Kind
-from symgrad.expr.walk import rebuild, toposort
-from symgrad.ops.body import Body, item
+from symgrad.expr.walk import in_bodies, rebuild, toposort
+from symgrad.ops.body import item
 from symgrad.simplify.loops import LoopRules
 from symgrad.simplify.pattern import Check, Rule
 from symgrad.simplify.switches import smaller_switch
@@ -74,28 +73,13 @@ class _Pass:
         for node in nodes:
             args = tuple([mapped[a] for a in node.args])
             if node.op.kind is Kind.CONTROL:
-                mapped[node] = self._inside(node, args)
+                mapped[node] = in_bodies(node, args, self.inner)
                 made[node] = self._smaller(mapped[node], used.get(node, set()))
             elif node.op.kind is Kind.ITEM:
                 mapped[node] = made[node.args[0]][node.attrs[0]]
             else:
                 mapped[node] = rebuild(node, args)
         return [mapped[o] for o in self.outs], self.fired
-
-    def _inside(self, node: Expr, args: tuple[Expr, ...]) -> Expr:
-        """The node with simplified bodies."""
-
-        def simpler(value: Any) -> Any:
-            if isinstance(value, Body):
-                return value.map(self.inner)
-            return tuple([simpler(v) for v in value]) if isinstance(value, tuple) else value
-
-        attrs = tuple([simpler(a) for a in node.attrs])
-        if args == node.args and attrs == node.attrs:
-            return node
-        new = bind(node.op, *args, attrs=attrs)
-        new.site = new.site or node.site
-        return new
 
     def _smaller(self, node: Expr, used: set[int]) -> Mapping[int, Expr]:
         """Expressions for the results that are used."""

@@ -13,7 +13,6 @@ from symgrad.expr.node import FLOATS, Expr, bind, const
 from symgrad.ops.linear import broadcast_to, concat, reshape, sum_
 from symgrad.trace import ufuncs
 from symgrad.trace.handle import operand, stack
-from symgrad.trace.indexing import part
 from symgrad.trace.registry import (
     as_expr,
     as_float,
@@ -21,6 +20,7 @@ from symgrad.trace.registry import (
     one_axis,
     to,
 )
+from symgrad.trace.shapes_api import along
 from symgrad.trace.state import fail
 from symgrad.trace.tracer import weak_operand, wrap_all
 
@@ -202,10 +202,6 @@ def imag(val: Any) -> Expr:
 # ---- calculus and polynomials --------------------------------------------------------------------
 
 
-def _along(x: Expr, k: int, start: int, size: int) -> Expr:
-    return part(x, [(start, size, 1) if i == k else (0, n, 1) for i, n in enumerate(x.shape)])
-
-
 def _without(x: Expr, k: int) -> tuple[int, ...]:
     return x.shape[:k] + x.shape[k + 1 :]
 
@@ -237,7 +233,7 @@ def diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = 
         size = np.maximum(x.shape[k] - 1, 0).item()
         if not x.shape[k]:
             break
-        high, low = _along(x, k, 1, size), _along(x, k, 0, size)
+        high, low = along(x, k, 1, size), along(x, k, 0, size)
         x = bind("not_equal", high, low) if x.dtype == "bool" else high - low
     return x
 
@@ -257,7 +253,7 @@ def trapezoid(y: Any, x: Any = None, dx: Any = 1.0, axis: int = -1) -> Expr:
     size = np.maximum(values.shape[k] - 1, 0).item()
     first = 1 if size else 0
     # As a ufunc: NumPy's sum of two bools is a bool.
-    pairs = ufuncs.apply(np.add, _along(values, k, first, size), _along(values, k, 0, size))
+    pairs = ufuncs.apply(np.add, along(values, k, first, size), along(values, k, 0, size))
     if x is None:
         weighted = ufuncs.apply(np.multiply, pairs, operand(dx))
     else:
@@ -282,7 +278,7 @@ def polyval(p: Any, x: Any) -> Expr:
     value = as_expr(x)
     result: Any = const(0, value.dtype, value.shape)
     for c in range(coefficients.shape[0]):
-        scalar = reshape(_along(coefficients, 0, c, 1), ())
+        scalar = reshape(along(coefficients, 0, c, 1), ())
         result = ufuncs.apply(np.add, ufuncs.apply(np.multiply, result, value), scalar)
     return result
 

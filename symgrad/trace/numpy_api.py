@@ -16,7 +16,7 @@ from symgrad.expr.node import FLOATS, Expr, array, bind, const
 from symgrad.expr.op import UFUNCS
 from symgrad.ops.linear import broadcast_to, concat, reshape
 from symgrad.trace import plain, ufuncs
-from symgrad.trace.elementwise_api import _along, isclose
+from symgrad.trace.elementwise_api import isclose
 from symgrad.trace.handle import operand
 from symgrad.trace.reduce_api import _count, all_, any_, max, min, prod, sum
 from symgrad.trace.registry import (
@@ -28,6 +28,7 @@ from symgrad.trace.registry import (
     to,
 )
 from symgrad.trace.running_api import ACCUMULATE, hypot_reduce, logaddexp_reduce
+from symgrad.trace.shapes_api import along
 from symgrad.trace.state import fail
 from symgrad.trace.tables import SUPPORTED, unsupported
 from symgrad.trace.tracer import ArrayTracer, Tracer, ZeroTracer, weak_operand, wrap_all, wrap_array
@@ -84,7 +85,7 @@ def linspace(
     rise = step if steps > 0 else b - a
     value = value + broadcast_to(ramp, shape) * broadcast_to(rise, shape)
     if endpoint and num > 1:  # the last value is exact
-        value = concat([_along(value, 0, 0, num - 1), reshape(b, (1, *b.shape))], 0)
+        value = concat([along(value, 0, 0, num - 1), reshape(b, (1, *b.shape))], 0)
     return (value, step) if retstep else value
 
 

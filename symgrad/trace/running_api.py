@@ -9,7 +9,7 @@ import numpy as np
 
 from symgrad.errors import DtypeError, ShapeError, UnsupportedError
 from symgrad.expr.node import FLOATS, Expr, bind, const
-from symgrad.ops.linear import concat, scatter_add, slice_, sum_
+from symgrad.ops.linear import concat, scatter_add, sum_
 from symgrad.ops.scan import recurrence
 from symgrad.trace import ufuncs
 from symgrad.trace.known import is_traced
@@ -26,6 +26,7 @@ from symgrad.trace.registry import (
     one_axis,
     to,
 )
+from symgrad.trace.shapes_api import along
 from symgrad.trace.state import fail
 from symgrad.trace.tracer import wrap
 
@@ -62,17 +63,11 @@ def _as_numpy(ufunc: np.ufunc, x: Expr, dtype: Any) -> Expr:
     return to(x, ufuncs.loop_dtypes(ufunc, (x, x), None if dtype is None else dtype_name(dtype))[0])
 
 
-def _piece(x: Expr, k: int, start: int, size: int) -> Expr:
-    starts = tuple(start if i == k else 0 for i in range(x.ndim))
-    sizes = tuple(size if i == k else n for i, n in enumerate(x.shape))
-    return slice_(x, starts, sizes, (1,) * x.ndim)
-
-
 def _moved(x: Expr, k: int, step: int, fill: Any) -> Expr:
     """`x` with each element `step` places later along axis k."""
     n = x.shape[k]
     shape = tuple(step if i == k else m for i, m in enumerate(x.shape))
-    return concat([const(fill, x.dtype, shape), _piece(x, k, 0, n - step)], k)
+    return concat([const(fill, x.dtype, shape), along(x, k, 0, n - step)], k)
 
 
 def _running(name: str, x: Expr, k: int, fill: Any) -> Expr:
@@ -287,8 +282,8 @@ def unwrap(p: Any, discont: Any = None, axis: Any = -1, *, period: float = 2 * m
     least = np.where((least == -half) & (steps > 0), half, least)
     jump = np.where(np.abs(steps) < (half if discont is None else discont), 0.0, least - steps)
     added = np.cumsum(jump, axis=k)
-    first = _piece(q.expr, k, 0, min(1, x.shape[k]))
-    rest = _piece(q.expr, k, min(1, x.shape[k]), max(x.shape[k] - 1, 0))
+    first = along(q.expr, k, 0, min(1, x.shape[k]))
+    rest = along(q.expr, k, min(1, x.shape[k]), max(x.shape[k] - 1, 0))
     return np.concatenate([wrap(first), wrap(rest) + added], axis=k)
 
 

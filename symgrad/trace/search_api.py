@@ -12,9 +12,9 @@ from symgrad.expr.node import ARRAY, FLOATS, Expr, array, bind, const
 from symgrad.ops.linear import broadcast_to, concat, gather, reshape, sum_
 from symgrad.trace import ufuncs
 from symgrad.trace.handle import as_expr
-from symgrad.trace.indexing import part
 from symgrad.trace.known import is_traced
 from symgrad.trace.registry import implements, to
+from symgrad.trace.shapes_api import along
 from symgrad.trace.state import fail
 
 
@@ -102,10 +102,6 @@ def digitize(x: Any, bins: Any, right: bool = False) -> Expr:
 # ---- np.interp -------------------------------------------------------------------------------
 
 
-def _along(x: Expr, start: int, size: int) -> Expr:
-    return part(x, [(start, size, 1)])
-
-
 def _beside_infinity(at: Expr, inside: Expr, start: Expr, base: Expr) -> Expr:
     """NumPy's interpolant takes values at knots as they are, also beside an infinite slope."""
     lost = bind("logical_and", bind("isnan", inside), bind("equal", at, base))
@@ -118,17 +114,19 @@ def _inside(at: Expr, places: Expr, values: Expr, plain: bool) -> Expr:
     if n == 1:
         return broadcast_to(reshape(values, ()), at.shape)
     # The number of inner knots at or below x is the interval's number.
-    index = search(_along(places, 1, n - 2), at, True)
+    index = search(along(places, 0, 1, n - 2), at, True)
     if n > 2:  # NaN has no interval; any one will do
         index = bind("minimum", index, const(n - 2, "int64", at.shape))
-    rises = _along(values, 1, n - 1) - _along(values, 0, n - 1)
-    slopes = rises / (_along(places, 1, n - 1) - _along(places, 0, n - 1))
-    base = gather(_along(places, 0, n - 1), index, 0)
-    start = gather(_along(values, 0, n - 1), index, 0)
+    rises = along(values, 0, 1, n - 1) - along(values, 0, 0, n - 1)
+    slopes = rises / (along(places, 0, 1, n - 1) - along(places, 0, 0, n - 1))
+    base = gather(along(places, 0, 0, n - 1), index, 0)
+    start = gather(along(values, 0, 0, n - 1), index, 0)
     inside = gather(slopes, index, 0) * (at - base) + start
     if not plain:
         inside = _beside_infinity(at, inside, start, base)
-    end, last = (broadcast_to(reshape(_along(e, n - 1, 1), ()), at.shape) for e in (places, values))
+    end, last = (
+        broadcast_to(reshape(along(e, 0, n - 1, 1), ()), at.shape) for e in (places, values)
+    )
     return bind("select", bind("equal", at, end), last, inside)
 
 
@@ -152,12 +150,12 @@ def interp(
         left = right = None
     n = places.size
     low, high = (
-        reshape(_along(values, k, 1), ()) if end is None else to(as_expr(end), "float64")
+        reshape(along(values, 0, k, 1), ()) if end is None else to(as_expr(end), "float64")
         for end, k in ((left, 0), (right, n - 1))
     )
     plain = not traced and not is_traced(fp)
     inside = _inside(at, places, values, plain and bool(np.isfinite(fp).all()))
-    first, last = (broadcast_to(reshape(_along(places, k, 1), ()), at.shape) for k in (0, n - 1))
+    first, last = (broadcast_to(reshape(along(places, 0, k, 1), ()), at.shape) for k in (0, n - 1))
     result = bind("select", bind("less", at, first), broadcast_to(low, at.shape), inside)
     return bind("select", bind("greater", at, last), broadcast_to(high, at.shape), result)
 

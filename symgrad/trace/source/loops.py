@@ -27,9 +27,10 @@ from symgrad.errors import BranchError, ConcretizationError, SymgradError
 from symgrad.expr.evaluate import evaluate
 from symgrad.expr.node import ARG, Expr, bind, const
 from symgrad.expr.op import Kind
-from symgrad.expr.walk import toposort
+from symgrad.expr.walk import depends_on, toposort
 from symgrad.ops.body import Body
-from symgrad.ops.control import while_loop
+from symgrad.ops.control import BRANCH, ITEM, while_loop
+from symgrad.ops.elementwise import ADD, NEGATIVE, SUBTRACT
 from symgrad.trace.handle import Handle, as_expr
 from symgrad.trace.rounds import Round, added, outside, run
 from symgrad.trace.sink import sink
@@ -310,8 +311,27 @@ def _check_integers(slots: Sequence[Slot]) -> None:
             continue
         assert s.symbol is not None
         term = added(s.after, s.symbol)
-        if term is None or not symbols.isdisjoint(toposort([term])):
+        if term is None or not _is_one_of_known(term, symbols):
             raise Unlike("an integer may get larger than 64 bits")
+
+
+def _is_one_of_known(value: Expr, symbols: set[Expr]) -> bool:
+    """Whether only which of some known values, or sums of them, it is depends on the symbols."""
+    left = depends_on(toposort([value]), symbols)
+    stack = [value]
+    while stack:
+        value = stack.pop()
+        if value not in left:
+            continue
+        left.remove(value)
+        if value.op is ITEM and value.args[0].op is BRANCH:
+            sides, k = value.args[0].args[1:], value.attrs[0]
+            stack += [sides[k], sides[len(sides) // 2 + k]]
+        elif value.op in (ADD, SUBTRACT, NEGATIVE):
+            stack += value.args
+        else:
+            return False
+    return True
 
 
 def _handed_on(slots: Sequence[Slot]) -> tuple[list[Expr], list[Expr]]:

@@ -218,7 +218,7 @@ _MATH = {
     "isnan": "isnan", "isinf": "isinf", "isfinite": "isfinite", "nextafter": "nextafter",
 }  # fmt: skip
 _TO_INTEGER = {"floor": "floor", "ceil": "ceil", "trunc": "trunc"}
-_ROWS = {"erf": "erf", "erfc": "erfc", "lgamma": "gammaln"}
+_ROWS = {"erf": "erf", "erfc": "erfc", "lgamma": "gammaln", "gamma": "gamma"}
 
 
 def _number(value: Any) -> Any:
@@ -243,14 +243,6 @@ for _name, _ufunc in _TO_INTEGER.items():
     _of_math(_name, int_, getattr(np, _ufunc))
 for _name, _row in _ROWS.items():
     _of_math(_name, _as_python, lambda x, row=_row: wrap(bind(row, as_expr(x))))
-
-
-@instead_of(math.gamma)
-def gamma(x: Any) -> Any:
-    x = _number(x)
-    size = np.exp(wrap(bind("gammaln", as_expr(x))))
-    negative = np.logical_and(x < 0, np.floor(x) % 2 != 0)
-    return wrap_python(np.where(negative, -size, size))
 
 
 @instead_of(math.log)

@@ -11,6 +11,7 @@ import numpy as np
 
 from symgrad import inspect, log
 from symgrad.boundary import ArrayType
+from symgrad.collector import seldom
 from symgrad.diff.modes import drop_stops, vjp, zeros_like
 from symgrad.diff.roots import extended
 from symgrad.errors import DifferentiationError, StructureError
@@ -185,7 +186,7 @@ class Graph:
 
         disable : names of rules or groups to leave out, for example {"stable"}
         """
-        with log.Stage("simplifying", "simplified", self.name) as stage:
+        with seldom(), log.Stage("simplifying", "simplified", self.name) as stage:
             result = simplify(self.outs, disable=disable)
             stage.facts = lambda: f"{len(toposort(result.outs))} nodes"
         fired = dict(self.fired)
@@ -217,7 +218,7 @@ class Graph:
             )
         wrt = [self._argument(n) for n in (names or (0,))]
         out = self.outs[0]
-        with log.Stage("deriving", "derived", self.name) as stage:
+        with seldom(), log.Stage("deriving", "derived", self.name) as stage:
             cotangents = vjp(extended(self.outs), wrt, [const(1, out.dtype)])
             outs = tuple(
                 zeros_like(w) if c is None else c for c, w in zip(cotangents, wrt, strict=True)

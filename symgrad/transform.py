@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from symgrad import log
+from symgrad.collector import seldom
 from symgrad.errors import ConcretizationError, TraceError, UnsupportedError
 from symgrad.expr.node import Expr, arg, bind
 from symgrad.expr.walk import toposort
@@ -143,7 +144,7 @@ class _Attempt:
         fired: dict[str, int] = {}
         token = _FIRED.set(fired)
         try:
-            with log.Stage("tracing", "traced", function_name(self.f)) as stage:
+            with seldom(), log.Stage("tracing", "traced", function_name(self.f)) as stage:
                 outs, out_tree = record(self.f, call_args, call_kwargs)
                 stage.facts = lambda: f"{len(toposort(outs))} nodes"
         finally:

@@ -26,6 +26,7 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 # one folder may.
 LAYERS = [
     ["errors", "forks", "log", "version"],
+    ["collector"],
     ["names", "tree", "specs", "boundary", "fixed", "machines", "pickling", "resources"],
     ["options", "captures"],
     ["expr"],

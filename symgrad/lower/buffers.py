@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Sequence
 from typing import Any
 
@@ -83,7 +84,7 @@ def place(program: Program, threads: int, tuning: Tuning) -> Program:
     first = {number: low for number, (low, _) in spans.items()}
     last = {number: high for number, (_, high) in spans.items()}
     stack_bytes = 0
-    placed: list[Buffer] = []
+    busy: list[tuple[int, int, int]] = []  # where each one lies that is in use, and until when
     total = 0
     for buffer in sorted(
         (b for b in buffers if b.role == "work"), key=lambda b: (first.get(b.number, 0), b.number)
@@ -91,23 +92,21 @@ def place(program: Program, threads: int, tuning: Tuning) -> Program:
         if not buffer.kept_axes and buffer.number not in called:
             buffer.role = "scalar"
             continue
-        if buffer.nbytes <= tuning.local_bytes and (
-            stack_bytes + buffer.nbytes <= tuning.all_locals_bytes
-        ):
+        nbytes, room = buffer.nbytes, buffer.room
+        if nbytes <= tuning.local_bytes and stack_bytes + nbytes <= tuning.all_locals_bytes:
             buffer.role = "local"
-            stack_bytes += buffer.nbytes
+            stack_bytes += nbytes
             continue
-        busy = sorted(
-            (p.offset, p.offset + p.room) for p in placed if last[p.number] >= first[buffer.number]
-        )
+        begin = first[buffer.number]  # which never gets less
+        busy = [p for p in busy if p[2] >= begin]
         offset = 0
-        for start, stop in busy:
-            if offset + buffer.room <= start:
+        for start, stop, _ in busy:
+            if offset + room <= start:
                 break
             offset = max(offset, stop)
         buffer.offset = offset
-        placed.append(buffer)
-        total = max(total, offset + buffer.room)
+        bisect.insort(busy, (offset, offset + room, last[buffer.number]))
+        total = max(total, offset + room)
     program.workspace_bytes = total
     return program
 

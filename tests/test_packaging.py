@@ -27,7 +27,7 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = [
     ["errors", "forks", "log", "version"],
     ["collector"],
-    ["names", "tree", "specs", "boundary", "fixed", "machines", "pickling", "resources"],
+    ["names", "origin", "tree", "specs", "boundary", "fixed", "machines", "pickling", "resources"],
     ["options", "captures"],
     ["expr"],
     ["ops"],

@@ -44,9 +44,13 @@ class Expr:
     dtype : str, one of DTYPES
     order : int, structural sort key
     site : (file, line) of the user code that first made it, or None; not part of identity
+    form, settled : what `simplify/pattern.py` has found out about the node: a number for its
+        operation and those of its arguments, and for which sets of rules no rule fires at it
     """
 
-    __slots__ = ("op", "args", "attrs", "shape", "dtype", "order", "site", "__weakref__")
+    __slots__ = (
+        "op", "args", "attrs", "shape", "dtype", "order", "site", "form", "settled", "__weakref__",
+    )  # fmt: skip
 
     op: Op
     args: tuple[Expr, ...]
@@ -55,6 +59,8 @@ class Expr:
     dtype: str
     order: int
     site: tuple[str, int] | None
+    form: int
+    settled: int
 
     @property
     def ndim(self) -> int:
@@ -182,6 +188,7 @@ def _store(key: tuple[Any, ...], shape: tuple[int, ...], dtype: str, order: int)
     node = Expr.__new__(Expr)
     node.op, node.args, node.attrs = key[0], key[1], key[2]
     node.shape, node.dtype, node.order, node.site = shape, dtype, order, None
+    node.form = node.settled = 0
     entry = _Entry(node, _DEAD.append)
     entry.key = key
     if _DEAD:

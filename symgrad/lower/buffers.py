@@ -10,7 +10,7 @@ from symgrad.expr.node import Expr
 from symgrad.lower.access import accesses, accesses_of, reads
 from symgrad.lower.program import Program, statements
 from symgrad.lower.scalar import indices_of
-from symgrad.lower.statements import Access, Buffer, Call, Flush, Loop, Merge
+from symgrad.lower.statements import Access, Call, Flush, Loop, Merge
 from symgrad.lower.stream import (
     share_among_threads,
 )

@@ -10,8 +10,9 @@ from symgrad.expr.node import CONST, Expr, const
 from symgrad.ops.elementwise import MULTIPLY, NEGATIVE
 from symgrad.ops.linear import BROADCAST, broadcast
 from symgrad.simplify.facts import LARGEST_SCALE, number, scalable
-from symgrad.simplify.pattern import Context, Rule, function_rule
+from symgrad.simplify.pattern import Context, Rule, function_rule, operation
 from symgrad.simplify.terms import Sum, sum_of
+from symgrad.simplify.vocabulary import a, b, c, x
 
 _MOST_FORMS = 32  # leaves of a sum whose partial sums are looked at as a whole
 _LARGEST_FACTOR = 8.0  # by which the error may grow
@@ -121,5 +122,6 @@ COLLECT: list[Rule] = [
                   "Σ cᵢ x = (Σ cᵢ) x within a sum, y - y side by side, where nothing is lost",
                   "algebra", "add subtract", rank=2),
     function_rule("scale-inside", "multiply", _scale_inside,
-                  "c(a(db)) = (cd)(ab) for 1 <= |cd| <= 2^64", "algebra", "multiply"),
+                  "c(a(db)) = (cd)(ab) for 1 <= |cd| <= 2^64", "algebra",
+                  like=(c * (a * (b * x)), c * (a * operation("broadcast", x)))),
 ]  # fmt: skip

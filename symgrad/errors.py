@@ -52,10 +52,12 @@ class TraceError(SymgradError):
 
     operands : expressions of the traced values at which it failed, as far as known
     in_derivative : whether that was below a derivative, in terms of what it is taken by
+    taken_by : argument nodes of the whole trace that derivatives above are taken by
     """
 
     operands: tuple[Any, ...] = ()
     in_derivative: bool = False
+    taken_by: tuple[Any, ...] = ()
 
 
 class ConcretizationError(TraceError, TypeError):

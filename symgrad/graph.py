@@ -22,9 +22,13 @@ from symgrad.expr.walk import expand_composites, toposort
 from symgrad.fixed import same
 from symgrad.forks import cached
 from symgrad.ops.body import Body, bodies
+from symgrad.ops.elementwise import STOP_GRADIENT
 from symgrad.simplify import RULES, simplify
 from symgrad.simplify.gathers import hoist_from_gathers
 from symgrad.tree import TreeDef, flatten
+
+# What lowering takes as it is; composites are expanded, and control nodes have bodies.
+_PLAIN = frozenset(Kind) - {Kind.COMPOSITE, Kind.CONTROL}
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +68,10 @@ class Graph:
     @property
     def nodes(self) -> list[Expr]:
         """All nodes, arguments before users."""
+        return list(self._nodes)
+
+    @cached
+    def _nodes(self) -> list[Expr]:
         return toposort(self.outs)
 
     def formula(self) -> str:
@@ -187,7 +195,7 @@ class Graph:
         disable : names of rules or groups to leave out, for example {"stable"}
         """
         with seldom(), log.Stage("simplifying", "simplified", self.name) as stage:
-            result = simplify(self.outs, disable=disable)
+            result = simplify(self.outs, disable=disable, nodes=self._nodes)
             stage.facts = lambda: f"{len(toposort(result.outs))} nodes"
         fired = dict(self.fired)
         for rule, count in result.fired.items():
@@ -196,12 +204,16 @@ class Graph:
 
     def lowered_outs(self) -> list[Expr]:
         """The results without composites and stop_gradients, ready for lowering."""
-        outs = expand_composites(drop_stops(self.outs))
+        outs: Sequence[Expr] = self.outs
+        nodes: list[Expr] | None = self._nodes
+        if not all(n.op is not STOP_GRADIENT and n.op.kind in _PLAIN for n in self._nodes):
+            outs, nodes = expand_composites(drop_stops(outs)), None
         # The stable forms would only recognise the composites again.
         simpler = simplify(
             outs,
             disable=frozenset({"stable", "linalg", "collect", "loops"}),
             enable=frozenset({"strength", "checkpoint"}),
+            nodes=nodes,
         )
         return hoist_from_gathers(simpler.outs)
 

@@ -155,7 +155,8 @@ class _Attempt:
 
     def decisive(self, error: TraceError) -> frozenset[int]:
         """Positions of the arguments that an error is about and that may be static."""
-        reached = [self.nodes[n] for n in toposort(error.operands) if n in self.nodes]
+        others = self.nodes.keys() - set(error.taken_by)
+        reached = [self.nodes[n] for n in toposort(error.operands) if n in others]
         values = [(p, self.leaves[p]) for p in reached if not _is_spec(self.leaves[p])]
         whole = {p for p, v in values if np.asarray(v).dtype.kind in "biu"}
         if whole or not error.in_derivative:
@@ -229,14 +230,17 @@ def transformed(
     recipe: Recipe,
     options: Options = DEFAULT_OPTIONS,
     static: Static = _NONE,
+    direct: bool = False,
 ) -> Function:
     """`impl` as a function: inlined under a trace, compiled on arrays, called without Python.
 
-    `recipe`, a function of a module and its arguments, makes the same again where it is unpickled.
+    recipe : a function of a module and its arguments, which makes the same again where it is
+        unpickled
+    direct : whether `impl` hands its own arguments to `Inner` before anything else
     """
     from symgrad.dispatcher import Dispatcher  # not at import: it needs cffi
 
-    function = Dispatcher(impl, traced, options, recipe, static)
+    function = Dispatcher(impl, traced, options, recipe, static, direct)
     functools.update_wrapper(function, f, updated=())
     name = function_name(f)
     named: Any
@@ -272,7 +276,9 @@ def _jit(f: Function, options: Options, static_argnums: Any, static_argnames: An
         return f(*args, **kwargs)
 
     recipe = _jit, (f, options, static_argnums, static_argnames)
-    return transformed(f, impl, "", recipe, options, Static(f, static_argnums, static_argnames))
+    direct = getattr(f, "__symgrad_direct__", False)
+    static = Static(f, static_argnums, static_argnames)
+    return transformed(f, impl, "", recipe, options, static, direct)
 
 
 def fast_calls(wait: bool | float = False) -> bool:

@@ -16,16 +16,21 @@ from symgrad.errors import (
     TraceError,
     at_user_line,
 )
-from symgrad.expr.node import FLOATS, Expr, arg, bind
+from symgrad.expr.node import ARG, FLOATS, Expr, arg, bind
 from symgrad.expr.walk import substitute, toposort
 from symgrad.signature import is_array, parameter_names
-from symgrad.trace import Tracer, argument, as_expr, function_name, record
+from symgrad.trace import CURRENT, Tracer, argument, as_expr, function_name, record
 from symgrad.transform import Function, simplified
 from symgrad.tree import TreeDef, flatten, leaf_paths
 
 
 class Inner:
-    """One trace of `f` with fresh variables in place of the differentiated leaves."""
+    """One trace of `f` with fresh variables in place of the differentiated leaves.
+
+    Fresh, since `f` may capture the values that it is called with (``grad(lambda y: x * y)(x)``).
+    Arguments of the trace that is running are variables themselves where no code of the user can
+    have seen them: then nothing has to be put in their place afterwards.
+    """
 
     def __init__(
         self, f: Function, argnums: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -38,6 +43,8 @@ class Inner:
         self.actual: list[Expr] = []
         self.counts: list[int] = []
         values, keywords = list(args), dict(kwargs)
+        trace = CURRENT.get()
+        direct, trace.untouched = trace.untouched, False
         for number in self.numbers:
             keyword = isinstance(number, str)
             value = keywords[number] if keyword else values[number]
@@ -46,7 +53,9 @@ class Inner:
             tracers = []
             for leaf, path in zip(leaves, leaf_paths(tree, label), strict=True):
                 node = _differentiable(leaf, path, function_name(f))
-                variable = arg(len(self.fresh), node.shape, node.dtype, path)
+                like = (len(self.fresh), node.shape, node.dtype, path)
+                own = direct and node.op is ARG and node.attrs[1:] == like
+                variable = node if own else arg(*like)
                 self.actual.append(node)
                 self.fresh.append(variable)
                 tracers.append(argument(variable, leaf))
@@ -64,12 +73,14 @@ class Inner:
                 stage.facts = lambda: f"{len(nodes)} nodes"
         except TraceError as error:  # what else it is given may be made static
             error.in_derivative = True
+            error.taken_by += tuple(self.fresh)
             raise
         self.used = frozenset(nodes).intersection(self.fresh)
         with log.Stage("simplifying", "simplified", name) as stage:
             self.outs = ready(outs)
             stage.facts = lambda: f"{len(toposort(self.outs))} nodes"
-        self.back = dict(zip(self.fresh, self.actual, strict=True))
+        pairs = zip(self.fresh, self.actual, strict=True)
+        self.back = {variable: node for variable, node in pairs if variable is not node}
         self.deriving = log.Stage("deriving", "derived", name).begin()  # until `close`
 
     def in_pieces(self) -> tuple[list[Expr], list[list[Piece]]]:

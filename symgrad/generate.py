@@ -18,6 +18,7 @@ from symgrad.lower.share import share
 from symgrad.lower.tuning import Tuning
 from symgrad.machines import find_machine
 from symgrad.names import comment_text, mangle, unique
+from symgrad.ops.checks import status_numbers
 from symgrad.options import DEFAULT_OPTIONS, Options
 from symgrad.version import __version__
 
@@ -51,6 +52,10 @@ def source_of(graph: Graph, options: Options = DEFAULT_OPTIONS, **choices: Any) 
         version=__version__,
         input_notes=[comment_text(p) for p in graph.arg_names],
         output_notes=[comment_text(p) for p in graph.out_names],
+        statuses=[
+            (status, comment_text(ascii_text(f"{f.message} ({f.place})")))
+            for f, status in status_numbers(graph.failures).items()
+        ],
     )
 
 
@@ -71,6 +76,7 @@ def program_of(graph: Graph, options: Options = DEFAULT_OPTIONS, **choices: Any)
     program = lower(
         graph.args, outs, inputs, outputs,
         threads=options.threads, blas=options.blas, tuning=_tuning(options),
+        statuses=status_numbers(graph.failures),
     )  # fmt: skip
     if interpret.ENABLED:
         interpret.check(program, graph.args, outs, interpret.MOST_OPERATIONS)

@@ -17,8 +17,9 @@ from symgrad.errors import (
 )
 from symgrad.expr.node import FLOATS, Expr, arg, bind
 from symgrad.expr.walk import substitute, toposort
+from symgrad.ops.checks import apart
 from symgrad.signature import is_array, parameter_names
-from symgrad.trace import Tracer, argument, as_expr, function_name, record
+from symgrad.trace import Tracer, argument, as_expr, checked, function_name, record, set_checks
 from symgrad.transform import Function, simplified
 from symgrad.tree import TreeDef, flatten, leaf_paths
 
@@ -60,9 +61,12 @@ class Inner:
         except TraceError as error:  # what else it is given may be made static
             error.in_derivative = True
             raise
+        outs, check = apart(outs, checked())
         self.used = frozenset(toposort(outs)).intersection(self.fresh)
         self.outs = ready(outs)
         self.back = dict(zip(self.fresh, self.actual, strict=True))
+        if check is not None:
+            set_checks(substitute([check], self.back)[0])
 
     def in_pieces(self) -> tuple[list[Expr], list[list[Piece]]]:
         """`outs` in terms of the pieces that are read of the variables, and the pieces of each."""

@@ -19,7 +19,7 @@ from symgrad.inspect.matrix import argument_names
 from symgrad.inspect.naming import control_names, is_counted, plain_name, short_number
 from symgrad.inspect.spelling import window
 from symgrad.ops.body import bodies, results
-from symgrad.ops.checks import CHECKED
+from symgrad.ops.checks import CHECK, CHECKED
 from symgrad.ops.einsum import spell
 
 WIDTH = 72  # of an expression
@@ -88,7 +88,7 @@ class _Program:
         taken = set(self.names.values())
         for node in self.nodes:
             text = self._spell(node)
-            if node.op.kind is Kind.CHECK and node.attrs[0] is not None:
+            if node.op is CHECK and node.attrs[0] is not None:
                 self.lines.append((f"if {self.bare(node.args[-1])}: {node.attrs[0]}", ""))
             if node.op.kind is Kind.CONTROL or self._assigned(node, text[0], returned):
                 counter += 1
@@ -172,7 +172,7 @@ class _Program:
             return self._control(node), _ATOM
         if row is CHECKED:
             return self.text[node.args[0]]
-        if row.kind is Kind.CHECK:  # its line says what it is; the value is 0
+        if row is CHECK:  # its line says what it is; the value is 0
             return "0", _ATOM
         parts = [self.full(a) for a in node.args]
         for key, value in zip(row.attr_names, node.attrs, strict=False):

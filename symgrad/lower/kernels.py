@@ -46,7 +46,7 @@ from symgrad.lower.scalar import GUARD, INDEX, index_of, load_of, unravel
 from symgrad.lower.statements import Buffer
 from symgrad.lower.stream import with_carry
 from symgrad.lower.tuning import Tuning
-from symgrad.ops.checks import apart
+from symgrad.ops.checks import CHECK, apart
 from symgrad.ops.einsum import sizes
 from symgrad.ops.elementwise import (
     SELECT,
@@ -106,7 +106,7 @@ class Kernels:
         self._memo: dict[tuple[Expr, tuple[Expr, ...]], Expr] = {}
         self._extent: dict[Expr, int] = {}
         self._checked: set[tuple[Expr, int]] = set()
-        self._barrier = Buffer(-1, "check", (), "bool", "none")
+        self._barrier = Buffer(-1, "barrier", (), "bool", "none")
 
     def inside(self) -> Kernels:
         """Those of a body, none as yet."""
@@ -144,18 +144,25 @@ class Kernels:
                 self.set(buffer, node)
         return inputs, outputs
 
-    def values(self, outs: Sequence[Expr], places: Sequence[control.Where] = ()) -> list[Expr]:
+    def values(
+        self,
+        outs: Sequence[Expr],
+        places: Sequence[control.Where] = (),
+        checks: Sequence[Expr] = (),
+    ) -> list[Expr]:
         """Results of a body, of which `element` can then be asked; the first ones are stored.
 
         places : where these are
+        checks : what is checked before
         """
-        outs = split_contractions(outs, self.tuning)
+        outs = split_contractions([*outs, *checks], self.tuning)
+        checks = [outs.pop() for _ in checks][::-1]
         arrays = [o for o in outs if o.ndim and o.op.kind not in (Kind.SOURCE, Kind.ITEM)]
         first: dict[Expr, control.Where] = {}
         for node, place in zip(outs, places, strict=False):
             if node.op.kind is Kind.ITEM:  # what is inside puts it there
                 first.setdefault(node, place)
-        self._compute_all(outs, arrays, {}, first)
+        self._compute_all([*checks, *outs], arrays, {}, first)
         for node, (buffer, part) in zip(outs, places, strict=False):
             if first.get(node) != (buffer, part):
                 self.set(buffer, node, *part)
@@ -178,7 +185,7 @@ class Kernels:
         for node in nodes:
             if node.op is ARRAY:
                 self._captured(node)
-            elif node.op.kind is Kind.CHECK:
+            elif node.op is CHECK:
                 self._fail(node)
             elif node.op.kind is Kind.CONTROL:
                 control.add(self, node, readers, outs, inside)

@@ -14,6 +14,7 @@ A `checked` node stands at the results of a whole function and nowhere else.
 from __future__ import annotations
 
 import os
+import types
 from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
@@ -57,7 +58,7 @@ class Failure:
         """Raise it from the user's file and line, which the traceback then shows."""
         text = "\n" * (self.line - 1) + "raise error"
         code = compile(text, self.file, "exec").replace(co_name=self.function)
-        exec(code, {"error": self.exception()})
+        types.FunctionType(code, {"error": self.exception()})()
         raise AssertionError
 
     @property
@@ -138,7 +139,7 @@ def _batch_checked(args: Sequence[Expr], batched: Sequence[bool], attrs: Any, si
 
 
 CHECKED = register(
-    Op("checked", Kind.LINEAR, lambda value, *checks: (value.shape, value.dtype),
+    Op("checked", Kind.CHECK, lambda value, *checks: (value.shape, value.dtype),
        lambda value, *checks: value, batch=_batch_checked, element=_element, cost=0,
        transpose=lambda ct, args, attrs: bind("checked", ct, *args[1:]))
 )  # fmt: skip
@@ -172,6 +173,55 @@ def apart(outs: Sequence[Expr], before: Expr | None = None) -> tuple[list[Expr],
                 (check,) = substitute([check], behind)
             return bare, check
     return bare, None
+
+
+def nothing_but_checks(node: Expr, zeros: frozenset[int] = frozenset()) -> frozenset[int]:
+    """The positions of those results of a control node which are 0, since checks are.
+
+    zeros : positions of operands that are known to be 0
+    """
+
+    def is_zero(value: Expr, known: frozenset[Expr]) -> bool:
+        if value.op is CHECK or value in known or is_const(value, 0) and value.dtype == "int64":
+            return True
+        return value.op.kind is Kind.ITEM and value.attrs[0] in inner(value.args[0], known)
+
+    def inner(loop: Expr, known: frozenset[Expr]) -> frozenset[int]:
+        key = loop, known.intersection(loop.args)
+        if key not in found:
+            given = [k for k, a in enumerate(loop.args) if is_zero(a, known)]
+            found[key] = nothing_but_checks(loop, frozenset(given))
+        return found[key]
+
+    found: dict[Any, frozenset[int]] = {}
+    given = {k for k, a in enumerate(node.args) if k in zeros or is_zero(a, frozenset())}
+    if "body" not in node.op.attr_names:
+        sides = bodies(node)
+        known = frozenset(b.params[k - 1] for b in sides for k in given if k)
+        count = min([len(b.outs) for b in sides], default=0)
+        return frozenset(
+            k for k in range(count) if all(is_zero(b.outs[k], known) for b in sides)
+        )  # fmt: skip
+    body: Body = node.attr("body")
+    counted = "counted" in node.op.attr_names and node.attr("counted")
+    params = {k: body.params[k - counted] for k in given if k >= counted}
+    rows = "carry" in node.op.attr_names
+    consts = node.attr("consts")
+    carry = node.attr("carry") if rows else len(node.args) - consts
+    while True:  # a carry that some round makes something else is none
+        known = frozenset(params.values())
+        lost = [
+            k for k in params
+            if 0 <= k - counted - consts < carry
+            and not is_zero(body.outs[k - counted - consts], known)
+        ]  # fmt: skip
+        if not lost:
+            break
+        for k in lost:
+            del params[k]
+    zero = [k for k, o in enumerate(body.outs) if is_zero(o, known)]
+    kept = {k for k in zero if k >= carry or body.params[consts + k] in known}
+    return frozenset(k if k < carry or rows else k + 1 for k in kept)
 
 
 def failures(outs: Iterable[Expr]) -> list[Failure]:

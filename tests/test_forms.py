@@ -1,4 +1,4 @@
-"""The table of wanted forms: they are right, and forms/missed.txt lists exactly what is not reached.
+"""The table of wanted forms: they are right; forms/missed.txt lists exactly what is not reached.
 
 `python tests/forms/run.py` prints the table; `--update` writes the list.
 """

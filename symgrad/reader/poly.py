@@ -2,7 +2,7 @@
 
 A `Poly` is an array written element by element: a sum of terms, each an exact coefficient times
 factors. A factor is a head with labels and an exponent: X[0,100] stands for an element of X at the
-free index 0 and the summed index 100. Labels below `FIRST` are the axes of the array; the others are
+free index 0 and the summed index 100. Labels below `FIRST` are axes of the array; the others are
 summed over, once for the whole term. A factor lacks the labels on which it does not depend, so that
 broadcasting shows nowhere. One normal form covers scalars, elementwise code and matrix products.
 
@@ -16,7 +16,7 @@ import itertools
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from fractions import Fraction

@@ -39,6 +39,7 @@ class Graph:
     statics : leaves of the arguments that are not arrays: position, value, how a user writes it
     fired : how often each rewrite rule was applied to get here
     parameters : names of the positional parameters of the traced function
+    names : what variables of the traced function held, for formulas
     """
 
     name: str
@@ -51,6 +52,7 @@ class Graph:
     statics: tuple[tuple[int, Any, str], ...] = ()
     fired: dict[str, int] = field(default_factory=dict)
     parameters: tuple[str, ...] = ()
+    names: dict[str, Expr] = field(default_factory=dict)
 
     # ---- reading -----------------------------------------------------------------------------
 
@@ -242,15 +244,17 @@ class Graph:
 
     def __reduce__(self) -> Any:
         rows, args, outs = self._rows()
+        split = len(self.outs)
         rest = {k: getattr(self, k) for k in self.__dataclass_fields__ if k not in ("args", "outs")}
-        return _restore, (_named(rows), args, outs, rest)
+        rest["names"] = dict(zip(self.names, outs[split:], strict=True))
+        return _restore, (_named(rows), args, outs[:split], rest)
 
     def _rows(self) -> tuple[list[Any], list[int], list[int]]:
         """(op, arguments, attrs) of each node, and where the arguments and results are.
 
-        A body is such a triple among the attrs.
+        Behind the results are the values of names. A body is such a triple among the attrs.
         """
-        return _flat(self.args, self.outs)
+        return _flat(self.args, (*self.outs, *self.names.values()))
 
     # ---- identity between processes ------------------------------------------------------------
 
@@ -274,7 +278,8 @@ class Graph:
         """SHA-256 of everything in this graph that its C depends on, comments included."""
         rows, args, outs = self._rows()
         sha = hashlib.sha256()
-        sha.update(repr((self.name, self.arg_names, self.out_names, args, outs)).encode())
+        names = self.name, self.arg_names, self.out_names, list(self.names)
+        sha.update(repr((*names, args, outs)).encode())
         _hash_rows(sha, rows)
         return sha.hexdigest()
 
@@ -348,6 +353,7 @@ def _brief(value: Any) -> str:
 
 def _restore(rows: list[Any], args: list[int], outs: list[int], rest: dict[str, Any]) -> Graph:
     nodes = _restored(rows)
+    rest = {**rest, "names": {n: nodes[k] for n, k in rest["names"].items()}}
     return Graph(args=tuple(nodes[k] for k in args), outs=tuple(nodes[k] for k in outs), **rest)
 
 

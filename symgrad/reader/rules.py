@@ -7,6 +7,7 @@ powers are applied in `poly`, those of functions in `convert`; here are the ones
 from __future__ import annotations
 
 from collections.abc import Iterator
+from fractions import Fraction
 
 from symgrad.reader.poly import Factor, Head, Poly, apply, number, own_labels, product
 
@@ -55,15 +56,10 @@ def _fn(name: str, arg: Poly, e: int = 1) -> Factor:
 _NAMED = {
     "sigmoid": [
         lambda one, s, u: (one - s, _fn("sigmoid", -u)),
-        lambda one, s, u: (s + s - one, _fn("tanh", u.scale(1) if False else _half(u))),
+        lambda one, s, u: (s + s - one, _fn("tanh", u.scale(Fraction(1, 2)))),
     ],
     "Φ": [lambda one, s, u: (one - s, _fn("Φ", -u))],
     "cos": [lambda one, s, u: (one - s * s, _fn("sin", u, 2))],
     "cosh": [lambda one, s, u: (s * s - one, _fn("sinh", u, 2))],
 }
 
-
-def _half(u: Poly) -> Poly:
-    from fractions import Fraction
-
-    return u.scale(Fraction(1, 2))

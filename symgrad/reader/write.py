@@ -7,15 +7,13 @@ name of its own (1 - σ(u), 1 - cos²); cases of an indicator. A single term is 
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Sequence
-from fractions import Fraction
 
 from symgrad.expr.node import Expr
 from symgrad.inspect import algebra as F
 from symgrad.inspect.formula import Formula
 from symgrad.reader.cost import cost
-from symgrad.reader.notation import NoMatrixForm, Spelling, TermWriter, opened_raw
+from symgrad.reader.notation import NoMatrixForm, Spelling, TermWriter, integer, opened_raw
 from symgrad.reader.poly import (
     FIRST,
     Exponent,
@@ -64,16 +62,24 @@ class Writer:
             self.known[at] = f
         return f
 
+    def output(self, p: Poly) -> Formula:
+        """The formula of an array that stands alone: what is broadcast to it shows its shape."""
+        f = self.write(p)
+        if f.rank or not 1 <= len(p.shape) <= 2 or not p.terms:
+            return f
+        body = [F.ones(n) for n in p.shape]
+        return F.matmul([f, body[0], *map(F.transpose, body[1:])], len(p.shape))
+
     def _best(self, p: Poly) -> Formula:
         if not p.terms:
-            return F.number(_ZERO)
+            return integer(0)
         if len(p.terms) == 1:
             ((term, c),) = p.terms.items()
             return self.row(c, list(term), p)
         best: Formula | None = None
         price = 0
         for candidate in self._candidates(p):
-            if best is None or (cost(candidate), ) < (price,):
+            if best is None or cost(candidate) < price:
                 best, price = candidate, cost(candidate)
         assert best is not None
         return best
@@ -92,8 +98,9 @@ class Writer:
                 yield self.write(inner)
             else:
                 yield self._held(c, list(common), inner)
-        if not common:
+        if not common or any(e < 0 for _, _, e in common):
             yield from self._over_denominator(p)
+        if not common:
             yield from self._divided(inner, c)
             yield from self._pulled(p)
 
@@ -262,5 +269,3 @@ def _is_structured(f: Formula) -> bool:
     return f.kind in ("eye", "diag", "mat", "inverse")
 
 
-_ZERO = __import__("numpy").int64(0)
-del itertools, Fraction

@@ -31,6 +31,7 @@ LAYERS = [
     ["expr"],
     ["ops"],
     ["diff", "inspect"],
+    ["reader"],
     ["simplify"],
     ["trace"],
     ["random", "graph", "signature", "lower"],

@@ -67,13 +67,38 @@ class Graph:
         """All nodes, arguments before users."""
         return toposort(self.outs)
 
-    def formula(self) -> str:
-        """The results in matrix notation, as text."""
-        return inspect.matrix_text(self.args, self.outs, self.arg_names, self.out_names)
+    def formula(self, form: str = "reader") -> str:
+        """The results in matrix notation, as text.
 
-    def latex(self) -> str:
-        """The results in matrix notation, as LaTeX."""
-        return inspect.matrix_latex(self.args, self.outs, self.arg_names, self.out_names)
+        form : "reader" for the shortest formula that was found and agrees with the graph, "code"
+            for the one that the C computes
+        """
+        return self._formula(form, False)
+
+    def latex(self, form: str = "reader") -> str:
+        """The results in matrix notation, as LaTeX; `form` as for `formula`."""
+        return self._formula(form, True)
+
+    def _formula(self, form: str, as_latex: bool) -> str:
+        if form not in ("reader", "code"):
+            raise ValueError(f'form: expected "reader" or "code", got {form!r}')
+        why = ""
+        if form == "reader":
+            from symgrad.reader.form import latex, text
+
+            if self._found.reading is not None:
+                return (latex if as_latex else text)(self._found.reading)
+            why = self._found.why
+        write = inspect.matrix_latex if as_latex else inspect.matrix_text
+        code = write(self.args, self.outs, self.arg_names, self.out_names)
+        return f"{code}\n  (code's form: {why})" if why and not as_latex else code
+
+    @cached
+    def _found(self) -> Any:
+        """The reader's form, or why there is none."""
+        from symgrad.reader.form import read
+
+        return read(self.args, self.outs, self.arg_names, self.out_names)
 
     def to_sympy(self) -> Any:
         """The results as SymPy expressions: one if there is one result, else a list."""

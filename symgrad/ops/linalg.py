@@ -24,6 +24,7 @@ import numpy as np
 from symgrad.errors import DtypeError, ShapeError
 from symgrad.expr.node import EYE, FLOATS, Expr, bind, const, eye, iota
 from symgrad.expr.op import OPS, Kind, Op, register
+from symgrad.ops import readings
 from symgrad.ops.einsum import einsum
 from symgrad.ops.elementwise import equal, greater, select
 from symgrad.ops.linear import broadcast, broadcast_to, concat, lead, permute, reshape, slice_, sum_
@@ -450,21 +451,23 @@ def _of_matrices(count: Callable[[int, int], int]) -> Callable[[Args, Attrs], in
 # fmt: off
 _row("solve", Kind.COMPOSITE, lambda a, b: _infer_columns("solve", a, b), np.linalg.solve,
      vjp=_solve_vjp, jvp=_solve_jvp, batch=_batch_columns("solve"),
-     expand=_expand_solve(False), normalize=_normalize_solve)
+     expand=_expand_solve(False), normalize=_normalize_solve, reads=readings.reads_solve)
 _row("solve_transposed", Kind.COMPOSITE, lambda a, b: _infer_columns("solve_transposed", a, b),
      lambda a, b: np.linalg.solve(np.swapaxes(a, -1, -2), b),
      vjp=_solve_transposed_vjp, jvp=_solve_transposed_jvp, batch=_batch_columns("solve_transposed"),
-     expand=_expand_solve(True), normalize=_normalize_solve_transposed)
+     expand=_expand_solve(True), normalize=_normalize_solve_transposed,
+     reads=readings.reads_solve_transposed)
 _row("det", Kind.COMPOSITE, _infer_scalar("det"), np.linalg.det,
-     vjp=_det_vjp, jvp=_det_jvp, expand=_expand_det)
+     vjp=_det_vjp, jvp=_det_jvp, expand=_expand_det, reads=readings.reads_det)
 _row("cofactor", Kind.COMPOSITE, _infer_square("cofactor"), evaluate_cofactor,
      vjp=_cofactor_vjp, jvp=_cofactor_jvp, expand=_expand_to("lu_cofactor"),
-     normalize=_normalize_cofactor)
+     normalize=_normalize_cofactor, reads=readings.reads_cofactor)
 _row("logabsdet", Kind.COMPOSITE, _infer_scalar("logabsdet"), lambda a: np.linalg.slogdet(a)[1],
-     vjp=_logabsdet_vjp, jvp=_logabsdet_jvp, expand=_expand_to("lu_logabsdet"))
+     vjp=_logabsdet_vjp, jvp=_logabsdet_jvp, expand=_expand_to("lu_logabsdet"),
+     reads=readings.reads_logabsdet)
 _row("detsign", Kind.COMPOSITE, _infer_scalar("detsign"), lambda a: np.linalg.slogdet(a)[0],
      vjp=lambda ct, out, args, attrs: [None], jvp=lambda tangents, out, args, attrs: None,
-     expand=_expand_to("lu_detsign"))
+     expand=_expand_to("lu_detsign"), reads=readings.reads_detsign)
 _row("cholesky", Kind.COMPOSITE, _infer_square("cholesky"), np.linalg.cholesky,
      vjp=_cholesky_vjp, jvp=_cholesky_jvp,
      expand=lambda args, attrs: bind("cholesky_factor", args[0]))

@@ -16,6 +16,7 @@ from symgrad.expr.node import Expr, bind, const
 from symgrad.expr.op import OPS, Kind, Op, always, if_first, register
 from symgrad.ops.elementwise import equal, exp, log, select, slope, square
 from symgrad.ops.linear import broadcast, concat, reshape, slice_, sum_
+from symgrad.ops.readings import reads_norm
 
 Attrs = tuple[Any, ...]
 Args = tuple[Expr, ...]
@@ -223,7 +224,7 @@ _row("argmax", Kind.REDUCE, _infer_arg,      lambda x, axis: np.argmax(x, axis=a
 _row("argmin", Kind.REDUCE, _infer_arg,      lambda x, axis: np.argmin(x, axis=axis), attr_names=("axis",), combine=("argmin", 0), rereads=True)
 _row("logsumexp", Kind.COMPOSITE, _infer_nonempty, _evaluate_logsumexp, vjp=_logsumexp_vjp, jvp=_logsumexp_jvp, expand=_expand_logsumexp, domain=((-3.0, 3.0),), reduces=True)
 _row("norm",      Kind.COMPOSITE, _infer, lambda x, axes: np.sqrt(np.sum(np.square(x), axis=axes)), expand=_expand_norm, nonnegative=always, domain=((-3.0, 3.0),),
-     vjp=_norm_vjp, jvp=_norm_jvp, reduces=True, radicand=lambda args, attrs: sum_(square(args[0]), attrs[0]))
+     vjp=_norm_vjp, jvp=_norm_jvp, reduces=True, radicand=lambda args, attrs: sum_(square(args[0]), attrs[0]), reads=reads_norm)
 _row("softmax",   Kind.COMPOSITE, lambda x, axes: (_infer_nonempty(x, axes) and x.shape, x.dtype), _evaluate_softmax, expand=_expand_softmax, nonnegative=always, domain=((-3.0, 3.0),),
      vjp=lambda ct, out, args, attrs: [_softmax_derivative(ct, out, args, attrs)],
      jvp=lambda tangents, out, args, attrs: _softmax_derivative(tangents[0], out, args, attrs))

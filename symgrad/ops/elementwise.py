@@ -325,7 +325,7 @@ unary("tan",      np.tan,          "tan@({0})",           lambda x, out: 1 + squ
 unary("sinh",     np.sinh,         "sinh@({0})",          lambda x, out: cosh(x),                           "sinh(a)",      _REAL,        25, vectorized=True, reads=by("odd", "sinh"))
 unary("cosh",     np.cosh,         "cosh@({0})",          lambda x, out: sinh(x),                           "cosh(a)",      _REAL,        25, nonnegative=always, vectorized=True, reads=lambda r, node, x: r.even("cosh", x, True))
 unary("tanh",     np.tanh,         "tanh@({0})",          lambda x, out: square(sech(x)),                   "tanh(a)",      _REAL,        25, vectorized=True, reads=by("odd", "tanh"))
-unary("sech",     lambda x: 1 / np.cosh(x), "1 / cosh@({0})", lambda x, out: -out * bind("tanh", x),          "1/cosh(a)",    _REAL,        29, numpy=(), nonnegative=always, reads=lambda r, node, x: r.even("sech", x, True))
+unary("sech",     lambda x: 1 / np.cosh(x), "1 / cosh@({0})", lambda x, out: -out * bind("tanh", x),          "1/cosh(a)",    _REAL,        29, numpy=(), nonnegative=always, reads=lambda r, node, x: r.to_the(r.even("cosh", x, True), -1))
 unary("complement_square", lambda x: (1 - x) * (1 + x), "(1 - {0}) * (1 + {0})", lambda x, out: -2 * x,     "1 - a**2",     (-0.9, 0.9),  3, numpy=(), reads=readings.reads_complement_square)
 unary("arcsin",   np.arcsin,       "asin@({0})",          lambda x, out: 1 / sqrt(complement_square(x)),       "asin(a)",      (-0.95, 0.95), 20, vectorized=True, reads=by("odd", "arcsin"))
 unary("arccos",   np.arccos,       "acos@({0})",          lambda x, out: -1 / sqrt(complement_square(x)),      "acos(a)",      (-0.95, 0.95), 20, vectorized=True)
@@ -350,7 +350,7 @@ unary("sinc",     special.sinc,    "{0} == 0 ? 1 : sin@({0}) / ({0})", lambda x,
 unary("stop_gradient", np.positive, "{0}",                None,                                             "a",            _REAL,        0, _infer_same, ("stop_gradient",), nonnegative=if_first, reads=lambda r, node, x: x)
 unary("isnan",    np.isnan,        "{0} != {0}",          None,                                             "Ne(a, a)",     _REAL,        1, _infer_bool, c_int="0")
 unary("isinf",    np.isinf,        "isinf({0}) != 0",     None,                                             "Eq(Abs(a), oo)", _REAL,      1, _infer_bool, c_int="0")
-unary("isfinite", np.isfinite,     "isfinite({0}) != 0",  None,                                             "Lt(Abs(a), oo)", _REAL,      1, _infer_bool, c_int="1")
+unary("isfinite", np.isfinite,     "isfinite({0}) != 0",  None,                                             "Lt(Abs(a), oo)", _REAL,      1, _infer_bool, c_int="1", reads=readings.reads_finite)
 unary("logical_not", np.logical_not, "!{0}",              None,                                             "Not(a)",       _REAL,        1, _infer_bool, reads=readings.reads_not)
 
 #      name        evaluate          C                        partials(x, y, out)                                               SymPy          domain          cost

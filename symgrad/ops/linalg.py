@@ -348,13 +348,15 @@ def _expand_det(args: Args, attrs: Attrs) -> Expr:
     return sum_(first, (k - 2, k - 1))
 
 
-def _normalize_cofactor(args: Args, attrs: Attrs) -> Expr | None:
-    """Small ones are written out, so that every derivative is right at singular matrices."""
+def _expand_cofactor(args: Args, attrs: Attrs) -> Expr:
     a = args[0]
-    return _small_cofactor(a) if _square("cofactor", a) <= _SMALL else None
+    if a.shape[-1] > _SMALL:
+        return bind("lu_cofactor", bind("lu_factor", a))
+    return _small_cofactor(a)
 
 
 def _small_cofactor(a: Expr) -> Expr:
+    """Written out: a polynomial."""
     n, k = a.shape[-1], a.ndim
     if n <= 1:
         return const(1, a.dtype, a.shape)
@@ -364,10 +366,16 @@ def _small_cofactor(a: Expr) -> Expr:
         row, column = _row_and_column(a.shape)
         return select(equal(row, column), turned, -turned)
     # Cyclic indices carry the signs: c_ij = a_i+1,j+1 a_i+2,j+2 - a_i+1,j+2 a_i+2,j+1.
+    p11, p22, p12, p21 = _turns(a)
+    return p11 * p22 - p12 * p21
+
+
+def _turns(a: Expr) -> tuple[Expr, ...]:
+    """The elements i + r, j + s of matrices of order 3, cyclically, of all i and j."""
+    k = a.ndim
     tiled = concat([a, a], k - 2)
     tiled = concat([tiled, tiled], k - 1)
-    p11, p22, p12, p21 = (_window(tiled, i, j, 3, 3) for i, j in ((1, 1), (2, 2), (1, 2), (2, 1)))
-    return p11 * p22 - p12 * p21
+    return tuple(_window(tiled, i, j, 3, 3) for i, j in ((1, 1), (2, 2), (1, 2), (2, 1)))
 
 
 def _window(x: Expr, i: int, j: int, rows: int, columns: int) -> Expr:
@@ -385,8 +393,18 @@ def _det_jvp(tangents: list[Any], out: Expr, args: Args, attrs: Attrs) -> Expr:
 
 
 def _cofactor_vjp(ct: Expr, out: Expr, args: Args, attrs: Attrs) -> list[Expr | None]:
-    """c = det(a) w with w = a⁻ᵀ: ā = (ct : w) c - c ctᵀ w."""
+    """c = det(a) w with w = a⁻ᵀ: ā = (ct : w) c - c ctᵀ w; written out for small ones, so that
+    every derivative is right at singular matrices.
+    """
     a = args[0]
+    n = a.shape[-1]
+    if n <= 1:
+        return [const(0, a.dtype, a.shape)]
+    if n == 2:  # linear
+        return [_small_cofactor(ct)]
+    if n == _SMALL:  # quadratic
+        (a11, a22, a12, a21), (t11, t22, t12, t21) = _turns(a), _turns(ct)
+        return [a11 * t22 + t11 * a22 - (a12 * t21 + t12 * a21)]
     w = _inverse_transposed(a)
     turned = matmul(matmul(out, ct, "ij", "kj", "ik"), w)
     return [_spread(_inner(ct, w), a.shape) * out - turned]
@@ -460,8 +478,7 @@ _row("solve_transposed", Kind.COMPOSITE, lambda a, b: _infer_columns("solve_tran
 _row("det", Kind.COMPOSITE, _infer_scalar("det"), np.linalg.det,
      vjp=_det_vjp, jvp=_det_jvp, expand=_expand_det, reads=readings.reads_det)
 _row("cofactor", Kind.COMPOSITE, _infer_square("cofactor"), evaluate_cofactor,
-     vjp=_cofactor_vjp, jvp=_cofactor_jvp, expand=_expand_to("lu_cofactor"),
-     normalize=_normalize_cofactor, reads=readings.reads_cofactor)
+     vjp=_cofactor_vjp, jvp=_cofactor_jvp, expand=_expand_cofactor, reads=readings.reads_cofactor)
 _row("logabsdet", Kind.COMPOSITE, _infer_scalar("logabsdet"), lambda a: np.linalg.slogdet(a)[1],
      vjp=_logabsdet_vjp, jvp=_logabsdet_jvp, expand=_expand_to("lu_logabsdet"),
      reads=readings.reads_logabsdet)

@@ -224,6 +224,20 @@ def reads_concat(r: Any, node: Expr, *args: Any) -> Any:
     return total
 
 
+def reads_softmax(r: Any, node: Expr, x: Any) -> Any:
+    return r.shares(node, node.attrs[0])
+
+
+def reads_decision(r: Any, node: Expr, x: Any) -> Any:
+    """any and all of what is decided everywhere."""
+    c = r.decided(x)
+    return r.rational(c.constant, node.shape) if c.constant is not None else None
+
+
+def reads_finite(r: Any, node: Expr, x: Any) -> Any:
+    return one(x, r) if x.constant is not None else None
+
+
 def reads_einsum(r: Any, node: Expr, *args: Any) -> Any:
     inputs, output = node.attrs
     return r.contract(args, inputs, output)

@@ -39,6 +39,7 @@ from symgrad.reader.poly import (
     tick,
 )
 from symgrad.reader.poly import number as rational
+from symgrad.reader.branches import alike
 from symgrad.reader.quotient import reciprocal, simpler
 
 _LARGEST_DENOMINATOR = 1000
@@ -53,19 +54,23 @@ class Reader:
     conditions  (p, sign): the Polys agree with the graph where p ≠ 0, p > 0
     """
 
-    def __init__(self, names: dict[Expr, str], atoms: frozenset[Expr] = frozenset()) -> None:
-        self.names, self.atoms = names, atoms
+    def __init__(
+        self, names: dict[Expr, str], atoms: frozenset[Expr] = frozenset(),
+        assumed: frozenset[Head] = frozenset(),
+    ) -> None:  # fmt: skip
+        self.names, self.atoms, self.assumed = names, atoms, assumed
         self.position = {node: k for k, node in enumerate(names)}
         self.known: dict[Expr, Poly] = {}
         self.conditions: dict[tuple[Poly, str], None] = {}
+        self.logs: set[Poly] = set()
+        self.wanted: set[Head] = set()  # relations that have to hold for the result to be a number
 
     def read(self, outs: Sequence[Expr]) -> list[Poly]:
         """The Polys of `outs`."""
-        for node in toposort(outs):
-            if node not in self.known:
-                tick()
-                p = self._make(node)
-                self.known[node] = closed(p) if node in self.atoms else p
+        for node in toposort(outs, self.known):
+            tick()
+            p = self._make(node)
+            self.known[node] = closed(p) if node in self.atoms else p
         return [self.known[o] for o in outs]
 
     def _make(self, node: Expr) -> Poly:
@@ -120,6 +125,14 @@ class Reader:
         head = Head("opaque", (node.name, attrs), args, node.shape, node=node,
                     nonneg=node.op.nonnegative is always)  # fmt: skip
         return self.factor(head, node.shape)
+
+    def shares(self, node: Expr, axes: Labels) -> Poly:
+        """The node as it is; its elements along the one of `axes` have the sum 1."""
+        p = self.opaque(node)
+        if len(axes) == 1:
+            ((head, labels, _),) = next(iter(p.terms))
+            head.sums_to_one = labels.index(axes[0])
+        return p
 
     # ---- functions -----------------------------------------------------------------------------
 
@@ -177,6 +190,7 @@ class Reader:
     def log(self, x: Poly) -> Poly:
         """log x; logarithms of what is positive in a product stand by themselves."""
         x = simpler(x)
+        self.logs.add(x)
         shape = x.shape
         if x.constant == 1:
             return rational(0, shape)
@@ -239,11 +253,27 @@ class Reader:
 
     def unless_zero(self, p: Poly) -> None:
         """What is read is right where p ≠ 0."""
-        if p.constant is None and not all(f[0].kind == "num" for f in p.factors()):
-            if negative(p):
-                p = -p
-            self.conditions[p, "≠"] = None
-            note("guard")
+        if len(p.terms) != 1 or p.is_raw:
+            if p.terms:
+                self.conditions[-p if negative(p) else p, "≠"] = None
+                note("guard")
+            return
+        ((term, _),) = p.terms.items()
+        for head, labels, _ in term:
+            if head.kind == "num" or head.payload in ("exp", "cosh", "sigmoid", "Φ"):
+                continue
+            if head.kind == "paren" or head.payload == "absolute":
+                self.unless_zero(head.args[0] if head.args[0].is_raw or not labels
+                                 else head.args[0].relabel(labels, p.shape))  # fmt: skip
+            else:
+                inner = gather(p.shape, [(1, [(head, labels, 1)], {})])
+                self.conditions[inner, "≠"] = None
+                note("guard")
+
+    def unless_negative(self, p: Poly) -> None:
+        """What is read is right where p > 0."""
+        self.conditions[p, ">"] = None
+        note("guard")
 
     def sigmoid(self, x: Poly) -> Poly:
         """σ(-x) = 1 - σ(x)."""
@@ -318,12 +348,50 @@ class Reader:
 
     def select(self, node: Expr, c: Poly, a: Poly, b: Poly) -> Poly:
         """a where c, else b. Where floats are equal is a condition, not a case."""
-        c = self._drop_ties(c)
+        c = self.decided(c)
         if c.constant is not None:
             return a if c.constant else b
         if a == b:
             return a
+        for value, other, truth in ((b, a, True), (a, b, False)):
+            if _is_nan(value) and self._holds(c, truth):
+                return other
+        same = self._same_function(node)
+        if same is not None:
+            return same
         return c * (a - b) + b
+
+    def decided(self, c: Poly) -> Poly:
+        """A truth value with what is assumed; where floats are equal is a condition."""
+        c = self._drop_ties(c)
+        if self.assumed and any(f[0] in self.assumed for f in c.factors()):
+            items: list[Any] = []
+            for t, v in c.terms.items():
+                items.append((v, [f for f in t if f[0] not in self.assumed], {}))
+            c = gather(c.shape, items)
+        return c
+
+    def _holds(self, c: Poly, truth: bool) -> bool:
+        """Make c, or its opposite, a condition, if that is u > 0."""
+        if not truth:
+            c = rational(1, c.shape) - c
+        if len(c.terms) == 1:
+            ((term, v),) = c.terms.items()
+            if v == 1 and len(term) == 1 and term[0][0].kind == "ind":
+                head, labels, _ = term[0]
+                self.unless_negative(head.args[0].relabel(labels, c.shape))
+                self.wanted.add(head)
+                return True
+        return False
+
+    def _same_function(self, node: Expr) -> Poly | None:
+        """Two ways to compute one function, each where it is accurate: the shorter one."""
+        sides = alike(node)
+        if sides is None:
+            return None
+        note("two-ways")
+        polys = self.read(sides)
+        return min(polys, key=lambda p: (len(p.terms), len(repr(p))))
 
     def _drop_ties(self, c: Poly) -> Poly:
         ties = {f[0]: f for f in c.factors() if f[0].kind == "ind" and f[0].payload == "="}
@@ -382,8 +450,41 @@ class Reader:
 
     def inverse(self, a: Poly) -> Poly:
         """A⁻¹ of a matrix."""
+        found = self._inverse_of_product(a)
+        if found is not None:
+            return found
         symmetric = a.relabel((1, 0), a.shape) == a
         return self.factor(Head("inv", None, (a,), a.shape, symmetric), a.shape)
+
+    def _inverse_of_product(self, a: Poly) -> Poly | None:
+        """That of a diagonal matrix, of a product of square ones, of an inverse; (c A)⁻¹."""
+        if len(a.terms) != 1:
+            return None
+        ((term, c),) = a.terms.items()
+        wide = [f for f in term if len(set(f[1])) == 2]
+        rest = [f for f in term if f not in wide]
+        if len(wide) != 1:
+            return None
+        head, labels, e = wide[0]
+        if head.kind == "delta":
+            return gather(a.shape, [(1 / Fraction(c), [wide[0], *_inverted(rest)], {})])
+        if rest or e != 1:
+            if e != 1 or any(f[1] for f in rest):
+                return None
+            inner = self.inverse(gather(a.shape, [(1, [wide[0]], {})]))
+            return inner * gather(a.shape, [(1 / Fraction(c), _inverted(rest), {})])
+        if c != 1:
+            return self.inverse(a.scale(1 / Fraction(c))).scale(1 / Fraction(c))
+        if head.kind == "inv":
+            return head.args[0].relabel(labels, a.shape)
+        chain = square_chain(head, labels)
+        if chain is None:
+            return None
+        note("inverse-of-product")
+        polys = [self.inverse(gather(a.shape, [(1, [(h, (1, 0) if turned else (0, 1), 1)], {})]))
+                 for h, turned in reversed(chain)]  # fmt: skip
+        n = len(polys)
+        return self.contract(polys, [(k, k + 1) for k in range(n)], (0, n))
 
     def det(self, a: Poly) -> Poly:
         turned = a.relabel((1, 0), a.shape)
@@ -392,6 +493,35 @@ class Reader:
 
     def transposed(self, a: Poly) -> Poly:
         return a.relabel((1, 0), a.shape[::-1])
+
+
+def _inverted(factors: Sequence[Factor]) -> list[Factor]:
+    return [(h, w, -e) for h, w, e in factors]
+
+
+def _is_nan(p: Poly) -> bool:
+    return any(h.kind == "num" and h.payload == "nan" for h, _, _ in p.factors())
+
+
+def square_chain(head: Head, labels: Labels) -> list[tuple[Head, bool]] | None:
+    """The matrices of a product from label 0 to 1, and which are transposed, if all are square."""
+    if head.kind != "paren" or not head.args[0].is_raw:
+        return None
+    ((term, c),) = head.args[0].terms.items()
+    if c != 1 or any(len(set(w)) != 2 or e != 1 or h.shape[0] != h.shape[1] for h, w, e in term):
+        return None
+    here, goal = (0, 1) if labels == (0, 1) else (1, 0)
+    left = list(term)
+    chain: list[tuple[Head, bool]] = []
+    while left:
+        on = [f for f in left if here in f[1]]
+        if len(on) != 1:
+            return None
+        h, w, _ = on[0]
+        left.remove(on[0])
+        chain.append((h, w[0] != here))
+        here = w[1] if w[0] == here else w[0]
+    return chain if here == goal else None
 
 
 def negative(p: Poly) -> bool:

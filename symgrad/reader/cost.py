@@ -23,7 +23,7 @@ def cost(f: Formula) -> int:
     if f.kind in ("sum", "had", "infix", "mul", "mat"):
         price *= len(f.args) - 1
     elif f.kind == "number":
-        price = 6 + 3 * min(len(f.data), 8)
+        price = 6 + 3 * len(f.data)
     elif f.kind == "symbol":
         price += 2 * min(len(f.data[0]) - 1, 10)
     elif f.kind == "sigma":
@@ -31,7 +31,7 @@ def cost(f: Formula) -> int:
     elif f.kind == "index":
         price += 3 * len(f.data)
     elif f.kind == "call":
-        price += 2 * min(len(f.data[0]), 8)
+        price += 2 * len(f.data[0]) + 10 * f.data[0].count("_")
     for k, a in enumerate(f.args):
         price += cost(a)
         if f.kind == "pow" and k == 1 and a.kind == "number":

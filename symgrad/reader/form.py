@@ -96,10 +96,16 @@ def _one(
 ) -> Reading:  # fmt: skip
     reader, writer = Reader(names, atoms), Writer(names)
     polys = reader.read(outs)
+    if reader.wanted:  # once more, with what has to hold for there to be a result
+        wanted = reader.conditions
+        reader = Reader(names, atoms, frozenset(reader.wanted))
+        polys = reader.read(outs)
+        reader.conditions |= {at: None for at in wanted if at[1] == ">"}
     formulas, parts = named([writer.output(p) for p in polys])
-    conditions = tuple(
-        Condition(writer.write(p), sign) for p, sign in reader.conditions
-    )  # fmt: skip
+    conditions = tuple([
+        Condition(writer.write(p), ">" if p in reader.logs else sign)
+        for p, sign in reader.conditions
+    ])
     name_parts(parts, {*names.values(), *labels})
     return Reading(
         tuple(Line(n, f) for n, f in zip(labels, formulas, strict=True)), tuple(parts),

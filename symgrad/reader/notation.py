@@ -193,6 +193,10 @@ class Spelling:
         return Formula("infix", tuple(sides), signs[sign], max(s.rank for s in sides))
 
     def _function(self, head: Head) -> Formula:
+        if head.payload == "exp":
+            f = self._powers(head.args[0])
+            if f is not None:
+                return f
         args = [self.write(a) for a in head.args]
         rank = max((a.rank for a in args), default=0)
         if head.payload in _OWN:
@@ -206,6 +210,29 @@ class Spelling:
                 return f
         return F.call(*calls(head.payload), args, rank)
 
+    def _powers(self, p: Poly) -> Formula | None:
+        """exp(e log b + u) as b^e exp(u); None if there is no such e."""
+        exponents: dict[tuple[Head, Labels], dict[Any, Exponent]] = {}
+        rest: dict[Any, Exponent] = {}
+        for t, c in p.sorted():
+            log = next((f for f in t if (f[0].kind, f[0].payload, f[2]) == ("fn", "log", 1)), None)
+            if log is None:
+                rest[t] = c
+            else:
+                left = tuple(f for f in t if f != log)
+                exponents.setdefault(log[:2], {})[left] = c
+        if not exponents:
+            return None
+        factors = []
+        for (head, labels), terms in exponents.items():
+            base = self.write(head.args[0].relabel(labels, p.shape))
+            e = self.write(Poly(terms, p.shape))
+            factors.append(F.power(base, e, max(base.rank, e.rank)))
+        if rest:
+            inner = self.write(Poly(rest, p.shape))
+            factors.append(F.call("exp", r"\exp", [inner], inner.rank))
+        return F.hadamard(factors)
+
     def _opaque(self, head: Head) -> Formula:
         node = head.node
         known = Known({}, list(self.names.values()))
@@ -218,7 +245,7 @@ class Spelling:
 
 _OWN = {
     "Φ": ("Φ", r"\Phi"), "φ": ("φ", r"\varphi"), "maximum": ("max", r"\max"),
-    "minimum": ("min", r"\min"),
+    "minimum": ("min", r"\min"), "clip": ("clip", r"\operatorname{clip}"),
 }  # fmt: skip
 
 
@@ -280,7 +307,7 @@ class TermWriter:
             while text.endswith(", :"):
                 text = text[:-3]
             base = self.spelling.head(head)
-            new = Head("element", (text, head.digest.hex()), (), shape)
+            new = Head("opaque", ("element", text, head.digest.hex()), (), shape)
             self.spelling.made[new] = Formula("index", (base,), text, len(kept))
             result.append((new, kept, e))
         return result

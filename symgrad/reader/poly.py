@@ -85,10 +85,12 @@ class Head:
     symmetric whether both orders of its two labels are the same
     nonneg    whether no value is negative
     node      the argument's node
+    sums_to_one  the label whose values have the sum 1
     """
 
     __slots__ = (
         "kind", "payload", "args", "shape", "symmetric", "nonneg", "node", "digest", "order",
+        "sums_to_one",
     )  # fmt: skip
 
     def __init__(
@@ -97,6 +99,7 @@ class Head:
     ) -> None:  # fmt: skip
         self.kind, self.payload, self.args, self.shape = kind, payload, args, shape
         self.symmetric, self.nonneg, self.node = symmetric, nonneg, node
+        self.sums_to_one: int | None = None
         text = repr((kind, payload, shape, [a.digest for a in args]))
         self.digest = hashlib.blake2b(text.encode(), digest_size=16).digest()
         self.order = (_KINDS[kind], str(payload), self.digest)
@@ -309,10 +312,13 @@ def _settle(
         return None
     if sizes:
         factors = _open_summed(factors, sizes)
-    left = _without_deltas(factors, sizes)
-    if left is None:
-        return None
-    factors = left
+    while True:
+        left = _without_deltas(factors, sizes)
+        if left is None:
+            return None
+        factors = _without_inverse(left, sizes) if sizes else left
+        if factors is left:
+            break
     found: dict[tuple[Head, Labels], Exponent] = {}
     for head, labels, e in factors:
         if head.symmetric and labels[0] > labels[1]:
@@ -354,7 +360,7 @@ def _open_summed(factors: list[Factor], sizes: dict[int, int]) -> list[Factor]:
     result: list[Factor] = []
     fresh = itertools.count(max(sizes) + 1000)
     for head, labels, e in factors:
-        if head.kind != "paren" or e != 1 or not head.args[0].is_raw or max(labels) < FIRST:
+        if head.kind != "paren" or e != 1 or not head.args[0].is_raw or max(labels, default=0) < FIRST:
             result.append((head, labels, e))
             continue
         ((term, _),) = head.args[0].terms.items()
@@ -366,6 +372,32 @@ def _open_summed(factors: list[Factor], sizes: dict[int, int]) -> list[Factor]:
                     sizes[new[k]] = n
             result.append((h, tuple([new.get(k, k) for k in where]), f))
     return result
+
+
+def _without_inverse(factors: list[Factor], sizes: dict[int, int]) -> list[Factor]:
+    """A⁻¹ A = I, for a summed label that nothing else has; the same list if there is none."""
+    for n, (head, labels, e) in enumerate(factors):
+        if head.kind != "inv" or e != 1 or len(head.args[0].terms) != 1:
+            continue
+        ((term, c),) = head.args[0].terms.items()
+        if len(term) != 1 or c != 1 or term[0][2] != 1 or len(term[0][1]) != 2:
+            continue
+        matrix, order, _ = term[0]
+        for m, (other, where, f) in enumerate(factors):
+            if other != matrix or f != 1 or len(where) != 2:
+                continue
+            ends = where if order == (0, 1) else where[::-1]
+            for shared, a, b in ((ends[0], labels[0], ends[1]), (ends[1], ends[0], labels[1])):
+                at = labels[1] if shared == ends[0] else labels[0]
+                count = sum(w.count(shared) for _, w, _ in factors)
+                if shared == at and shared >= FIRST and count == 2 and shared in sizes:
+                    del sizes[shared]
+                    note("inverse")
+                    size = head.shape[0]
+                    delta = Head("delta", size, (), (size, size), True, True)
+                    rest = [g for k, g in enumerate(factors) if k not in (n, m)]
+                    return [*rest, (delta, (a, b), 1)]
+    return factors
 
 
 def _held(
@@ -403,6 +435,12 @@ def _count_unused(
     c: Exponent, factors: list[Factor], sizes: dict[int, int]
 ) -> tuple[Exponent, list[Factor]]:
     """A summed label that no factor has multiplies by its size."""
+    for f in [f for f in factors if f[0].sums_to_one is not None and f[2] == 1]:
+        k = f[1][f[0].sums_to_one]
+        if k in sizes and sum(g[1].count(k) for g in factors) == 1:
+            note("sums-to-one")
+            factors = [g for g in factors if g is not f]
+            del sizes[k]
     present = {k for f in factors for k in f[1] if k >= FIRST}
     for k in [k for k in sizes if k not in present]:
         c = exact(c * sizes.pop(k))
@@ -576,10 +614,15 @@ def closed(p: Poly) -> Poly:
     """The sum as one factor, its content in front of it."""
     if len(p.terms) < 2:
         return p
+    c, factors = closed_factor(p)
+    _budget().atoms.add(factors[-1][0])
+    return gather(p.shape, [(c, factors, {})])
+
+
+def closed_factor(p: Poly) -> tuple[Exponent, list[Factor]]:
+    """A sum as coefficient and factors, the last of them the sum without its content."""
     c, common, inner = content(p)
-    factor = _paren(inner, 1)
-    _budget().atoms.add(factor[0])
-    return gather(p.shape, [(c, [*common, factor], {})])
+    return c, [*common, _paren(inner, 1)]
 
 
 def content(p: Poly) -> tuple[Exponent, Term, Poly]:
@@ -664,33 +707,68 @@ def _fold(factors: list[Factor]) -> list[tuple[Exponent, list[Factor]]] | None:
             rest = factors[:place] + factors[place + 1 :]
             rest += [(head, labels, e - 1)] if e > 1 else []
             return [(c, rest + f) for c, f in _placed(head.args[0], labels)]
-        if head.kind != "fn":
+        if head.kind not in ("fn", "ind"):
             continue
         rest = factors[:place] + factors[place + 1 :]
-        if head.payload in SQUARES and e >= 2:
-            other, constant, sign = SQUARES[head.payload]
-            arg = head.args[0]
-            new = Head("fn", other, (arg,), head.shape, head.symmetric)
-            left = [(head, labels, e - 2)] if e > 2 else []
-            note(f"{head.payload}²")
-            return [(constant, rest + left), (sign, [*rest, *left, (new, labels, 2)])]
-        if head.payload == "absolute" and e % 2 == 0:
-            return [(c, rest + f) for c, f in _opened(head.args[0], labels, e)]
-        if head.payload == "sign" and not -1 <= e <= 1:
-            note("sign²")
-            return [(1, rest + ([(head, labels, 1)] if e % 2 else []))]
-        if head.payload == "sign" and e == 1:
-            same = Head("fn", "absolute", head.args, head.shape, head.symmetric, True)
-            for n, (other_head, where, f) in enumerate(rest):
-                if other_head == same and where == labels and isinstance(f, int) and f % 2:
-                    left = rest[:n] + rest[n + 1 :]
-                    note("sign-of-absolute")
-                    return [(c, left + g) for c, g in _opened(head.args[0], labels, f)]
+        found = _fold_function(head, labels, e, rest)
+        if found is not None:
+            return found
+    return None
+
+
+def _fold_function(
+    head: Head, labels: Labels, e: int, rest: list[Factor]
+) -> list[tuple[Exponent, list[Factor]]] | None:
+    name = head.payload
+    if name in SQUARES and (e >= 2 if name != "cosh" else e <= -2):
+        other, constant, sign = SQUARES[name]
+        new = Head("fn", other, head.args, head.shape, head.symmetric)
+        step = 2 if e > 0 else -2
+        left = [(head, labels, e - step)] if e != step else []
+        note(f"{name}²")
+        return [(constant, rest + left), (sign, [*rest, *left, (new, labels, 2)])]
+    if name == "absolute" and e % 2 == 0:
+        return [(c, rest + f) for c, f in _opened(head.args[0], labels, e)]
+    if name == "sign" and not -1 <= e <= 1:
+        note("sign²")
+        return [(1, rest + ([(head, labels, 1)] if e % 2 else []))]
+    return _fold_pair(head, labels, e, rest)
+
+
+def _fold_pair(
+    head: Head, labels: Labels, e: int, rest: list[Factor]
+) -> list[tuple[Exponent, list[Factor]]] | None:
+    """sign(u) |u| = u, sign(u) u = |u|, sinh/cosh = tanh, [u > 0] [u ≥ 0] = [u > 0]."""
+    name = head.payload
+    for n, (other, where, f) in enumerate(rest):
+        if where != labels or not isinstance(f, int):
+            continue
+        left = rest[:n] + rest[n + 1 :]
+        if name == "sign" and e == 1:
+            if other.payload == "absolute" and other.args == head.args and f % 2:
+                note("sign-of-absolute")
+                return [(c, left + g) for c, g in _opened(head.args[0], labels, f)]
+            if f > 0 and head.args[0].terms == {((other, own_labels(head.args[0]), 1),): 1}:
+                note("sign-of-absolute")
+                size = Head("fn", "absolute", head.args, head.shape, head.symmetric, True)
+                return [(1, [*left, (size, labels, 1), (other, where, f - 1)])]
+        if other.args != head.args:
+            continue
+        if name == "sinh" and other.payload == "cosh" and e > 0 > f:
+            k = min(e, -f)
+            new = Head("fn", "tanh", head.args, head.shape, head.symmetric)
+            return [(1, [*left, (head, labels, e - k), (other, labels, f + k), (new, labels, k)])]
+        if name == "tanh" and other.payload == "cosh" and e > 0 and f > 0:
+            new = Head("fn", "sinh", head.args, head.shape, head.symmetric)
+            return [(1, [*left, (head, labels, e - 1), (other, labels, f - 1), (new, labels, 1)])]
+        if head.kind == "ind" and (name, other.kind, other.payload) == (">", "ind", "≥"):
+            return [(1, [*left, (head, labels, 1)])]
     return None
 
 
 # sin² = 1 - cos², …: the function, and the constant and sign of the square of the other.
-SQUARES = {"sin": ("cos", 1, -1), "sinh": ("cosh", -1, 1), "sech": ("tanh", 1, -1)}
+# Of cosh it is the square of the reciprocal.
+SQUARES = {"sin": ("cos", 1, -1), "sinh": ("cosh", -1, 1), "cosh": ("tanh", 1, -1)}
 
 
 def _pushed(

@@ -30,7 +30,7 @@ from symgrad.reader.poly import (
     tick,
 )
 from symgrad.reader.quotient import divided, together
-from symgrad.reader.rules import divisors
+from symgrad.reader.rules import divisors, extremes, spellings
 
 MOST_PULLS = 8
 LONG = 8  # terms; above it only FEW_PULLS are tried
@@ -94,8 +94,9 @@ class Writer:
             return
         c, common, inner = self._content(p)
         if common or abs(c) != 1:
-            if len(inner.terms) < 2:
-                yield self.write(inner)
+            if len(inner.terms) == 1:
+                ((term, v),) = inner.terms.items()
+                yield self.row(exact(c * v), _merged([*common, *term]), p)
             else:
                 yield self._held(c, list(common), inner)
         if not common or any(e < 0 for _, _, e in common):
@@ -103,6 +104,7 @@ class Writer:
         if not common:
             yield from self._divided(inner, c)
             yield from self._pulled(p)
+        yield from self._decided(p)
 
     # ---- candidates ----------------------------------------------------------------------------
 
@@ -112,17 +114,22 @@ class Writer:
         return total([f for f, _ in rows], p)
 
     def row(self, c: Exponent, factors: list[Factor], p: Poly) -> Formula:
-        """One term."""
+        """One term, in the cheapest of its spellings."""
+        factors = opened_raw(factors)
         best = self.terms.term(c, factors, p.shape)
+        for d, other, always in spellings(c, factors, p.shape):
+            f = self.terms.term(d, other, p.shape)
+            if always or cost(f) < cost(best):
+                best, c, factors = f, d, other
         odd = [k for k, (h, _, e) in enumerate(factors)
                if h.kind == "paren" and isinstance(e, int) and e % 2 and not h.args[0].is_raw]
-        for k in odd[:3] if c < 0 or odd else []:
+        for k in odd[:3]:
             head, labels, e = factors[k]
             turned = Head("paren", None, (-head.args[0],), head.shape, head.symmetric)
             other = [*factors[:k], (turned, labels, e), *factors[k + 1 :]]
             f = self.terms.term(-c, other, p.shape)
             if cost(f) < cost(best):
-                best = f
+                best, c, factors = f, -c, other
         return best
 
     def _content(self, p: Poly) -> tuple[Exponent, tuple[Factor, ...], Poly]:
@@ -173,6 +180,14 @@ class Writer:
             else:
                 yield self.row(quotient.sorted()[0][1] * c,
                                [*quotient.sorted()[0][0], factor], p)  # fmt: skip
+
+    def _decided(self, p: Poly) -> Iterator[Formula]:
+        """max, min and clip for sums with an indicator."""
+        for c, found in extremes(p):
+            terms = []
+            for v, factors in found:
+                terms.append(self.row(exact(c * v), factors, p))
+            yield total(terms, p)
 
     def _pulled(self, p: Poly) -> Iterator[Formula]:
         rows: list[Row] = [(c, opened_raw(list(t))) for t, c in p.sorted()]

@@ -144,13 +144,14 @@ class _Attempt:
         token = _FIRED.set(fired)
         try:
             with log.Stage("tracing", "traced", function_name(self.f)) as stage:
-                outs, out_tree = record(self.f, call_args, call_kwargs)
+                names: dict[str, Expr] = {}
+                outs, out_tree = record(self.f, call_args, call_kwargs, named=names)
                 stage.facts = lambda: f"{len(toposort(outs))} nodes"
         finally:
             _FIRED.reset(token)
         return Graph(function_name(self.f), tuple(self.nodes), tuple(outs), self.tree, out_tree,
                      tuple(self.names), tuple(leaf_paths(out_tree, "out")), tuple(self.statics),
-                     fired, parameter_names(self.f))  # fmt: skip
+                     fired, parameter_names(self.f), names)  # fmt: skip
 
     def decisive(self, error: TraceError) -> frozenset[int]:
         """Positions of the arguments that an error is about and that may be static."""

@@ -22,15 +22,22 @@ from symgrad.ops.checks import tied
 from symgrad.trace import plain, source
 from symgrad.trace.draws import Draws
 from symgrad.trace.handle import as_expr
+from symgrad.trace.named import kept
 from symgrad.trace.sink import sink
 from symgrad.trace.state import CURRENT, NO_TRACE, Trace, is_internal, remembered
 from symgrad.trace.tracer import Tracer, wrap
 
 
 def record(
-    f: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], site_name: str = ""
+    f: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    site_name: str = "",
+    named: dict[str, Expr] | None = None,
 ) -> tuple[list[Expr], tree.TreeDef]:
     """The outputs of ``f(*args, **kwargs)`` as Exprs, and their structure.
+
+    `named` is given what the variables of the function held, by their names.
 
     Tracers in the arguments that belong to no trace yet become arguments of this one: what the
     function changes in them is changed for itself only.
@@ -61,6 +68,8 @@ def record(
         for fill in (1, -1):
             again = Trace(trace.name, parent, fill)
             _compare(f, *structure.unflatten(leaves), own, again, outs, treedef, trace)
+    if named is not None and trace.named:
+        named.update(kept(trace.named, outs, trace.symbols))
     if parent.journal is not None:  # it noted them, while a side ran that is over
         parent.journal.places.pop((id(trace.checks), "value"), None)
     start, check = trace.checks.start, trace.checks.value

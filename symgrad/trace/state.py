@@ -37,7 +37,7 @@ class Trace:
 
     __slots__ = (
         "active", "blocks", "catching", "checks", "decisions", "fill", "growing", "journal", "name",
-        "parent", "poison", "shared", "stored", "symbols", "unlike",
+        "named", "parent", "poison", "shared", "stored", "symbols", "unlike",
     )  # fmt: skip
 
     def __init__(self, name: str, parent: Trace | None, fill: int = 0) -> None:
@@ -62,6 +62,8 @@ class Trace:
         self.shared: list[Any] = []
         self.stored: list[Any] = []
         self.fill = fill
+        # What the user's variables hold, by name; None for names of several values. See `named`.
+        self.named: dict[str, Any] = {}
 
 
 NO_TRACE = Trace("", None)  # owner of tracers made while nothing is traced; always valid

@@ -32,6 +32,7 @@ LAYERS = [
     ["expr"],
     ["ops"],
     ["diff", "inspect"],
+    ["reader"],
     ["simplify"],
     ["trace"],
     ["random", "graph", "signature", "lower"],

@@ -26,7 +26,7 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 # one folder may.
 LAYERS = [
     ["errors", "forks", "log", "version"],
-    ["collector"],
+    ["collector", "lazy"],
     ["names", "origin", "tree", "specs", "boundary", "fixed", "machines", "pickling", "resources"],
     ["options", "captures"],
     ["expr"],

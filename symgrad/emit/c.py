@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import copy
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from symgrad.emit.parts import Part, Record, cut
 from symgrad.emit.printer import function_name, lines
 from symgrad.emit.templates import TEMPLATES, load_templates
 from symgrad.emit.threads import TEAM, TEAM_IN_ORDER
+from symgrad.lazy import dataclass
 from symgrad.lower.program import Program, statements
 from symgrad.lower.statements import Buffer, While
 from symgrad.lower.tuning import HOST_TUNING, Tuning

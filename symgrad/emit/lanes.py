@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Container, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from symgrad.emit.literals import C_TYPES
 from symgrad.emit.strides import word_of
 from symgrad.emit.tree import integer, renamed, uses, walk
 from symgrad.expr.node import Expr
+from symgrad.lazy import dataclass
 from symgrad.lower.lanes import LANES
 from symgrad.lower.scalar import LOAD
 from symgrad.lower.statements import Buffer, Loop, Store

@@ -6,7 +6,6 @@ The order of sums is in the C: no compiler and no vector width changes it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
 from symgrad.emit import tree as c
 from symgrad.emit.body import Emitter
@@ -17,6 +16,7 @@ from symgrad.emit.statements import exceeds, larger
 from symgrad.emit.tree import integer
 from symgrad.expr.node import FLOATS
 from symgrad.expr.walk import toposort
+from symgrad.lazy import dataclass
 from symgrad.lower.lanes import LANES
 from symgrad.lower.scalar import GUARD
 from symgrad.lower.statements import Loop, Store

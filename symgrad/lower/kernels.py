@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from symgrad.errors import OutOfRangeError, at_user_line
@@ -28,6 +28,7 @@ from symgrad.expr.node import (
 )
 from symgrad.expr.op import Kind
 from symgrad.expr.walk import substitute, toposort, users
+from symgrad.lazy import dataclass
 from symgrad.lower import control, product
 from symgrad.lower.bounds import INTEGERS
 from symgrad.lower.contract import split_contractions

@@ -15,13 +15,13 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from symgrad.expr.node import CONST, FLOATS, Expr, bind, const, const_value
 from symgrad.expr.walk import substitute, toposort
+from symgrad.lazy import dataclass
 from symgrad.lower.scalar import INDEX_DIV, LOAD, loads
 from symgrad.lower.statements import PANEL_ROWS, Buffer, Gemm, Loop, Matrix, Panels, Store, Tiles
 from symgrad.lower.tuning import Tuning

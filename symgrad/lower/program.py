@@ -8,11 +8,12 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from typing import Any
 
 from symgrad.expr.node import CONST, Expr, const_value
 from symgrad.expr.walk import toposort
+from symgrad.lazy import dataclass
 from symgrad.lower.scalar import INDEX, LOAD, index_of
 from symgrad.lower.statements import (
     Best,

@@ -13,11 +13,12 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from symgrad.expr.node import Expr, const
 from symgrad.expr.walk import substitute
+from symgrad.lazy import dataclass
 from symgrad.lower import product
 from symgrad.lower.axes import AxisClasses
 from symgrad.lower.kernel import CheckIndex, Contract, Kernel

@@ -9,13 +9,14 @@ from __future__ import annotations
 import enum
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
 
 from symgrad.expr.node import CONST, Expr, bind, const, const_value
 from symgrad.expr.walk import toposort
+from symgrad.lazy import dataclass
 from symgrad.lower.scalar import INDEX, INDEX_DIV, unravel
 from symgrad.ops.elementwise import equal, not_equal
 

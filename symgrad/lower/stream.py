@@ -13,11 +13,12 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from symgrad.expr.node import CONST, Expr, const
 from symgrad.expr.walk import rebuild, toposort, transform
+from symgrad.lazy import dataclass
 from symgrad.lower.access import accesses
 from symgrad.lower.scalar import INDEX, LOAD, load_of
 from symgrad.lower.statements import Buffer, Loop, walks_on

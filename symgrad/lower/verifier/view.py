@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from symgrad.expr.node import CONST, Expr, const_value
 from symgrad.expr.walk import toposort
+from symgrad.lazy import dataclass
 from symgrad.lower.access import accesses_of
 from symgrad.lower.bounds import Bounds
 from symgrad.lower.program import Around, Program, bodies_of, inner_path, leaves_of

@@ -21,7 +21,7 @@ from typing import Any
 from symgrad.expr.node import CONST, Expr, bind, const, is_const
 from symgrad.expr.op import OPS, Kind, Op
 from symgrad.expr.walk import rebuild, toposort
-from symgrad.forks import ForkSafeLock
+from symgrad.simplify.looks import AXIS, FORMS, Look, common, form_of
 
 # ---- patterns --------------------------------------------------------------------------------
 
@@ -163,95 +163,6 @@ def _caller(f: Callable[..., Any], slots: Slots) -> Callable[[list[Any]], Any]:
     return lambda env: f(*[env[k] for k in picked])
 
 
-# ---- which nodes a pattern can match at all ------------------------------------------------------
-
-# Numbers for the operation of a node with those of its arguments, and what each number stands for.
-# There are as many as combinations of operations that some graph has.
-_FORMS: dict[tuple[Op, ...], int] = {}
-_FORM: list[tuple[Op, ...]] = [()]
-_LOCK = ForkSafeLock()
-
-# What is common to the two arguments of a node, as bits: they are one node; the first, the second
-# is an argument of the other; they have an argument in common.
-_SAME, _FIRST_INSIDE, _SECOND_INSIDE, _SHARING = 1, 2, 4, 8
-_AXIS = 16  # and how many axes an elementwise node has, times this; 2 stands for more and others
-
-
-def form_of(node: Expr) -> int:
-    """A number for the operations of a node and its arguments; for any with over three, its own."""
-    args = node.args
-    key = (node.op, *[a.op for a in args]) if len(args) <= 3 else (node.op,)
-    form = _FORMS.get(key)
-    if form is None:
-        with _LOCK.held():
-            form = _FORMS.get(key)
-            if form is None:
-                form = len(_FORM)
-                _FORM.append(key)
-                _FORMS[key] = form
-    node.form = form
-    return form
-
-
-def _common(a: Expr, b: Expr) -> int:
-    """The bits of two arguments."""
-    if a is b:
-        return _SAME | _SHARING
-    bits = 0
-    mine, others = a.args, b.args
-    if a in others:
-        bits = _FIRST_INSIDE
-    if b in mine:
-        bits |= _SECOND_INSIDE
-    for x in mine:
-        if x in others and x.op is not CONST:
-            return bits | _SHARING
-    return bits
-
-
-@dataclass(frozen=True)
-class _Look:
-    """What can be told of a node from the forms of its arguments and from what is common to them.
-
-    ops : per argument its operation and those of its arguments, None for any
-    bits : that have to be set
-    """
-
-    ops: tuple[tuple[Op | None, ...], ...]
-    bits: int = 0
-
-    @staticmethod
-    def of(p: Pattern) -> _Look:
-        """That of the nodes that a pattern matches, with operands in this order."""
-        ops = tuple([
-            (OPS[a.name], *[_op_of(inner) for inner in a.args]) if a.kind == "op" else (_op_of(a),)
-            for a in p.args
-        ])  # fmt: skip
-        bits = 0
-        if len(p.args) == 2:
-            a, b = p.args
-            inside = [{q.name for q in x.args if q.kind == "any"} for x in (a, b)]
-            bits |= _SAME if a.kind == "any" and a.name == b.name and b.kind == "any" else 0
-            bits |= _FIRST_INSIDE if a.kind == "any" and a.name in inside[1] else 0
-            bits |= _SECOND_INSIDE if b.kind == "any" and b.name in inside[0] else 0
-            bits |= _SHARING if inside[0] & inside[1] else 0
-        return _Look(ops, bits)
-
-    def fits(self, forms: Sequence[tuple[Op, ...]], bits: int) -> bool:
-        """Whether a node with arguments of these forms can be one."""
-        if self.bits & ~bits:
-            return False
-        for wanted, form in zip(self.ops, forms, strict=True):
-            for w, o in zip(wanted, form):  # noqa: B905  # forms of many arguments are short
-                if w is not None and w is not o:
-                    return False
-        return True
-
-
-def _op_of(p: Pattern) -> Op | None:
-    return OPS[p.name] if p.kind == "op" else None if p.kind == "any" else CONST
-
-
 # ---- rules -----------------------------------------------------------------------------------
 
 Apply = Callable[[Expr, "Context"], "Expr | None"]
@@ -311,7 +222,7 @@ def _part(
     else:
         call = _caller(replacement, slots)
         build = lambda env, like: call(env)  # noqa: E731
-    screen = _Look.of(pattern).fits
+    screen = Look.of(pattern).fits
 
     def apply(node: Expr, context: Context) -> Expr | None:
         env: list[Any] = [None] * size
@@ -340,10 +251,10 @@ def function_rule(
     axes : at elementwise nodes of fewer axes it can do nothing
     """
     names = frozenset(among.split())
-    looks = [_Look.of(ordered) for pattern in like for ordered in _orders(pattern)]
+    looks = [Look.of(ordered) for pattern in like for ordered in _orders(pattern)]
 
     def screen(forms: Forms, bits: int) -> bool:
-        if bits // _AXIS < axes:
+        if bits // AXIS < axes:
             return False
         if names and not any(form[0].name in names for form in forms):
             return False
@@ -471,7 +382,7 @@ class RuleSet:
     def candidates(self, key: tuple[Any, ...]) -> list[tuple[str, Apply]]:
         """What to try at a node: its operation, forms of its arguments (at most three), bits."""
         op, *forms, bits = key
-        looks = [_FORM[k] for k in forms]
+        looks = [FORMS[k] for k in forms]
         found: list[tuple[str, Apply]] = []
         for r in self.by_root.get(op, ()):
             for screen, apply in r.parts:
@@ -489,15 +400,15 @@ class RuleSet:
             axes = 2
         if count == 2:
             a, b = args
-            bits = _common(a, b) | axes * _AXIS
+            bits = common(a, b) | axes * AXIS
             key: tuple[Any, ...] = (op, a.form or form_of(a), b.form or form_of(b), bits)
         elif count == 1:
             a = args[0]
-            key = (op, a.form or form_of(a), axes * _AXIS)
+            key = (op, a.form or form_of(a), axes * AXIS)
         elif count == 3:
-            key = (op, *[a.form or form_of(a) for a in args], axes * _AXIS)
+            key = (op, *[a.form or form_of(a) for a in args], axes * AXIS)
         else:
-            key = (op, axes * _AXIS)
+            key = (op, axes * AXIS)
         found = self.tables.get(key)
         if found is None:
             found = self.candidates(key)

@@ -9,6 +9,7 @@ result in memory; the C compiler's output is also kept on disk.
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
@@ -34,7 +35,15 @@ from symgrad.signature import (
 )
 from symgrad.simplify import simplify
 from symgrad.specs import Spec
-from symgrad.trace import Tracer, argument, function_name, record
+from symgrad.trace import (
+    MOST_PATHS,
+    Exploring,
+    Tracer,
+    argument,
+    exploring,
+    function_name,
+    record,
+)
 from symgrad.tree import flatten, leaf_paths
 
 if TYPE_CHECKING:
@@ -90,23 +99,46 @@ def trace(f: Function, *args: Any, **kwargs: Any) -> Graph:
 
 
 def traced(
-    f: Function, args: tuple[Any, ...], kwargs: dict[str, Any], static: frozenset[int] = frozenset()
+    f: Function,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    static: frozenset[int] = frozenset(),
+    max_paths: int = MOST_PATHS,
 ) -> Graph:
     """As `trace`; the leaves at the positions `static` are values that are compiled in.
 
     So are numbers and arrays of integers and bools at which a trace fails because they decide about
     its structure (a size, a range, an axis, a flag, a mask), and, below a derivative, float arrays
-    that it is not taken by (knots, what is sorted).
+    that it is not taken by (knots, what is sorted). Where it fails because of decisions on traced
+    values, functions are run once for each way that they can go, `max_paths` at most.
     """
+    paths: Exploring | None = None
+    failed: TraceError | None = None  # without paths
     while True:
         attempt = _Attempt(f, args, kwargs, static)
         try:
-            return attempt.graph()
-        except (ConcretizationError, UnsupportedError) as error:
-            more = attempt.decisive(error)
-            if not more:
+            with exploring(paths):
+                return attempt.graph()
+        except TraceError as error:
+            where = error.decisions
+            more = attempt.decisive(error, arrays=paths is not None or where is None)
+            if more:
+                static, paths = static | more, None
+            elif paths is None and where is not None:
+                paths, failed = Exploring(max_paths, where), error
+            elif failed is None or not failed.decisions:
                 raise
-            static = static | more
+            else:
+                raise _both(failed, error) from error
+
+
+def _both(failed: TraceError, by_paths: TraceError) -> TraceError:
+    """The error of a function that paths do not help either."""
+    told = re.sub(r"^.+?:\d+: ", "", str(by_paths))
+    if told not in str(failed):
+        failed.args = (f"{failed}; called once for each way that it can go, it is refused as well: "
+                       f"{told}",)  # fmt: skip
+    return failed
 
 
 class _Attempt:
@@ -149,12 +181,17 @@ class _Attempt:
                      tuple(self.names), tuple(leaf_paths(out_tree, "out")), tuple(self.statics),
                      fired, parameter_names(self.f))  # fmt: skip
 
-    def decisive(self, error: TraceError) -> frozenset[int]:
-        """Positions of the arguments that an error is about and that may be static."""
+    def decisive(self, error: TraceError, arrays: bool) -> frozenset[int]:
+        """Positions of the arguments that an error is about and that may be static.
+
+        arrays : whether float arrays may be
+        """
+        if not isinstance(error, (ConcretizationError, UnsupportedError)) and not arrays:
+            return frozenset()
         reached = [self.nodes[n] for n in toposort(error.operands) if n in self.nodes]
         values = [(p, self.leaves[p]) for p in reached if not _is_spec(self.leaves[p])]
         whole = {p for p, v in values if np.asarray(v).dtype.kind in "biu"}
-        if whole or not error.in_derivative:
+        if whole or not arrays or not error.in_derivative:
             return frozenset(whole)
         return frozenset(p for p, v in values if isinstance(v, np.ndarray) and v.ndim)
 

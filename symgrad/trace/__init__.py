@@ -12,6 +12,8 @@ from symgrad.trace import (  # noqa: F401  (fill SUPPORTED)
 )
 from symgrad.trace.handle import as_expr
 from symgrad.trace.numpy_api import supported_names
+from symgrad.trace.paths import MOST as MOST_PATHS
+from symgrad.trace.paths import Exploring, exploring
 from symgrad.trace.record import function_name, record
 from symgrad.trace.scipy_api import (
     give,
@@ -34,8 +36,8 @@ from symgrad.trace.tracer import (
 )
 
 __all__ = [
-    "CURRENT", "NO_TRACE", "SUPPORTED", "ArrayTracer", "ScalarTracer", "Tracer", "argument",
-    "as_expr", "function_name", "give", "is_nested", "is_python", "is_tracing", "log_softmax",
+    "CURRENT", "MOST_PATHS", "NO_TRACE", "SUPPORTED", "ArrayTracer", "Exploring", "ScalarTracer",
+    "Tracer", "argument", "as_expr", "exploring", "function_name", "give", "is_nested", "is_python", "is_tracing", "log_softmax",
     "logsumexp", "polygamma", "record", "softmax", "solve_triangular", "supported_names",
     "take", "wrap",
 ]  # fmt: skip

@@ -14,8 +14,9 @@ from symgrad.expr.evaluate import evaluate
 from symgrad.expr.node import ARG, DTYPES, FLOATS, PARAM, Expr, array, bind, const
 from symgrad.ops.linear import concat, reshape
 from symgrad.trace import ufuncs
+from symgrad.trace.journal import sites
 from symgrad.trace.plain import read
-from symgrad.trace.state import Trace, fail
+from symgrad.trace.state import CURRENT, Trace, fail, site
 from symgrad.tree import flatten
 
 if TYPE_CHECKING:
@@ -118,11 +119,26 @@ class Handle:
         value = self.known()
         if value is not None:
             return bool(value)
-        raise self._unknown(
+        answer = self._on_this_path()
+        if answer is not None:
+            return answer
+        error = self._unknown(
             f"the truth of {self!r} is not known while tracing. Instead of `if`, `and`, `or`, "
             "`not`, max(), min() and chained comparisons write np.where(condition, a, b), "
             "np.logical_and, np.maximum, np.minimum",
         )
+        if self.size == 1:
+            error.decisions = sites()
+        raise error
+
+    def _on_this_path(self) -> bool | None:
+        """The truth, where the function is run once for each way that it can go."""
+        paths = CURRENT.get().paths
+        if paths is None or self.size != 1:
+            return None
+        predicate = reshape(ufuncs.truth(operand(self)), ())
+        answer: bool | None = paths.answer(predicate, site(), native=True)
+        return answer
 
     def __float__(self) -> float:
         value = self.known()

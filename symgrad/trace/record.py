@@ -14,11 +14,14 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from symgrad import tree
 from symgrad.errors import MutationError, StructureError, SymgradError, TraceError
 from symgrad.expr.node import Expr
 from symgrad.expr.walk import toposort
 from symgrad.trace import plain, source
+from symgrad.trace.paths import EXPLORING, Exploring, Paths
 from symgrad.trace.draws import Draws
 from symgrad.trace.handle import as_expr
 from symgrad.trace.sink import sink
@@ -47,7 +50,11 @@ def record(
     own = [x for x in leaves if isinstance(x, Tracer) and x.owner is NO_TRACE]
     draws = Draws(f, args, kwargs) if parent is NO_TRACE else None
     arguments = None if parent is NO_TRACE else [x.expr for x in own]
-    f = source.start(f)
+    how = EXPLORING.get()
+    if how is None:
+        f = source.start(f)
+    else:
+        f = _by_paths(f, own, how)
     outs, treedef = _run(f, args, kwargs, own, trace, draws)
     if trace.blocks or trace.stored or trace.shared:
         line = plain.outliving(trace)
@@ -99,6 +106,31 @@ def _run(
         _give_back(own, given)
         result = leaves = None  # what lives on now outlives the function
         trace.active = False
+
+
+def _by_paths(f: Callable[..., Any], own: list[Tracer], how: Exploring) -> Callable[..., Any]:
+    """`f`, run once for each way that it can go by its decisions on traced values."""
+    started = source.start(f)
+    given = [leaf.expr for leaf in own]
+
+    def explored(*args: Any, **kwargs: Any) -> Any:
+        leaves, structure = tree.flatten((args, kwargs))
+        trace = CURRENT.get()
+
+        def call() -> Any:
+            _give_back(own, given)
+            # what the function changes in lists, dicts and plain arrays is not there in other runs
+            fresh = [x.copy() if type(x) is np.ndarray else x for x in leaves]
+            new_args, new_kwargs = structure.unflatten(fresh)
+            return started(*new_args, **new_kwargs)
+
+        trace.paths = Paths(trace, how)
+        try:
+            return trace.paths.run(call, [f, *filter(callable, leaves)])
+        finally:
+            trace.paths = None
+
+    return explored
 
 
 def _escaped(name: str) -> TraceError:

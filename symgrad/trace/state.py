@@ -16,14 +16,15 @@ from typing import Any, TypeVar
 from symgrad.errors import SymgradError, TraceError, at_user_line, is_internal
 
 E = TypeVar("E", bound=SymgradError)
+Site = tuple[str, int]  # a file of the user's, and a line
 
 
 class Trace:
     """One running (or finished) call of a user function with tracers."""
 
     __slots__ = (
-        "active", "blocks", "decisions", "fill", "growing", "journal", "name", "parent", "poison",
-        "shared", "stored", "symbols", "unlike",
+        "active", "blocks", "decisions", "fill", "growing", "journal", "name", "parent", "paths",
+        "poison", "shared", "stored", "symbols", "unlike",
     )  # fmt: skip
 
     def __init__(self, name: str, parent: Trace | None, fill: int = 0) -> None:
@@ -39,6 +40,7 @@ class Trace:
         self.growing: list[list[Any]] = []
         self.unlike: str | None = None
         self.decisions = 0  # sides of branches that were run
+        self.paths: Any = None  # what answers decisions, where the function is run path by path
         # See `plain`: memory of plain arrays that was changed; what of it lives on; changed arrays
         # that were stored elsewhere than in a variable; and whether other numbers are put there.
         self.blocks: list[Any] = []
@@ -78,7 +80,7 @@ def remembered(error: E) -> E:
     return error
 
 
-def site() -> tuple[str, int] | None:
+def site() -> Site | None:
     """`errors.user_site`, fast enough to ask for every node."""
     frame: FrameType | None = sys._getframe(2)
     while frame is not None:

@@ -77,12 +77,14 @@ def _function(f: types.FunctionType, args: Args, kwargs: Options) -> Any:
         follow = clone(f)
         if follow is not None:
             return follow(*args, **kwargs)
-        if journal.is_open() and not f.__name__.startswith("__"):
-            raise fail(
+        if journal.is_side() and not f.__name__.startswith("__"):
+            error = fail(
                 UnsupportedError,
                 f"{f.__name__} is called on one side of a branch on a traced value, and its source "
                 "is not at hand: what it changes cannot be seen",
             )
+            error.decisions = journal.sites()
+            raise error
     elif package is not None:
         of_scipy = is_of(f.__code__.co_filename, "scipy")
         replacement = library.counterpart(f, args, kwargs) if of_scipy else None
@@ -211,7 +213,7 @@ def _note_hidden(f: Any, args: Args, current: Any) -> None:
         return
     if current.in_trial():
         raise refuse(f"{getattr(f, '__name__', f)} may change what it belongs to")
-    if f"{type(owner).__module__}.".startswith(_DRAWING):
+    if f"{type(owner).__module__}.".startswith(_DRAWING) and journal.is_side():
         raise fail(
             UnsupportedError,
             "random numbers are drawn on one side of a branch on a traced value, and the generator "

@@ -101,7 +101,7 @@ def set_(value: Any, a: Any, index: Any) -> None:
     cls = type(a)
     if cls is np.ndarray and a.dtype != object and (is_traced(value) or is_traced(index)):
         raise _not_ours("a[i] = y")
-    if isinstance(a, np.ndarray) and journal.is_open():
+    if isinstance(a, np.ndarray) and journal.is_side():
         raise _in_a_branch("a[i] = y")
     if cls is np.ndarray and a.dtype != object:
         a[plain(index)] = plain(value)
@@ -116,7 +116,7 @@ def set_(value: Any, a: Any, index: Any) -> None:
     if type(method) is types.FunctionType and package_of(method.__code__.co_filename) == "":
         call(method, a, index, value)
         return
-    if journal.is_open() and not isinstance(a, Tracer):
+    if journal.is_side() and not isinstance(a, Tracer):
         raise fail(
             MutationError,
             f"a {cls.__name__} is changed on one side of a branch on a traced value; use an array, "
@@ -237,7 +237,7 @@ def _in_place(name: str) -> Callable[[Any, Any], Any]:
         elif isinstance(a, np.ndarray):
             if cls is np.ndarray and a.dtype != object and is_traced(b):
                 raise _not_ours("a += y")
-            if journal.is_open():
+            if journal.is_side():
                 raise _in_a_branch("a += y")
         elif journal.is_open() and not isinstance(a, _VALUES):
             method = static(cls, f"__{name}__")

@@ -8,6 +8,7 @@ result in memory; the C compiler's output is also kept on disk.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import re
 from collections.abc import Callable, Sequence
@@ -16,7 +17,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from symgrad.errors import ConcretizationError, TraceError, UnsupportedError
+from symgrad.captures.code import Seen
+from symgrad.captures.walk import state_of
+from symgrad.errors import (
+    BranchError,
+    ConcretizationError,
+    StructureError,
+    TraceError,
+    UnsupportedError,
+)
 from symgrad.expr.node import Expr, arg, bind
 from symgrad.expr.walk import toposort
 from symgrad.graph import Graph
@@ -54,6 +63,8 @@ _NONE = Static(None)
 
 # Rewrites that a trace applies before it differentiates, for `explain()`; one table per trace.
 _FIRED: ContextVar[dict[str, int] | None] = ContextVar("fired", default=None)
+# How many ways a function may go that is called once for each.
+_MAX_PATHS: ContextVar[int] = ContextVar("max_paths", default=MOST_PATHS)
 
 
 def simplified(outs: Sequence[Expr]) -> list[Expr]:
@@ -99,18 +110,14 @@ def trace(f: Function, *args: Any, **kwargs: Any) -> Graph:
 
 
 def traced(
-    f: Function,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    static: frozenset[int] = frozenset(),
-    max_paths: int = MOST_PATHS,
+    f: Function, args: tuple[Any, ...], kwargs: dict[str, Any], static: frozenset[int] = frozenset()
 ) -> Graph:
     """As `trace`; the leaves at the positions `static` are values that are compiled in.
 
     So are numbers and arrays of integers and bools at which a trace fails because they decide about
     its structure (a size, a range, an axis, a flag, a mask), and, below a derivative, float arrays
     that it is not taken by (knots, what is sorted). Where it fails because of decisions on traced
-    values, functions are run once for each way that they can go, `max_paths` at most.
+    values, functions are called once for each way that they can go (see `trace.paths`).
     """
     paths: Exploring | None = None
     failed: TraceError | None = None  # without paths
@@ -125,7 +132,8 @@ def traced(
             if more:
                 static, paths = static | more, None
             elif paths is None and where is not None:
-                paths, failed = Exploring(max_paths, where), error
+                paths, failed = Exploring(_MAX_PATHS.get(), where), error
+                attempt.require_steady()
             elif failed is None or not failed.decisions:
                 raise
             else:
@@ -135,7 +143,7 @@ def traced(
 def _both(failed: TraceError, by_paths: TraceError) -> TraceError:
     """The error of a function that paths do not help either."""
     told = re.sub(r"^.+?:\d+: ", "", str(by_paths))
-    if told not in str(failed):
+    if isinstance(by_paths, BranchError):
         failed.args = (f"{failed}; called once for each way that it can go, it is refused as well: "
                        f"{told}",)  # fmt: skip
     return failed
@@ -181,6 +189,23 @@ class _Attempt:
                      tuple(self.names), tuple(leaf_paths(out_tree, "out")), tuple(self.statics),
                      fired, parameter_names(self.f))  # fmt: skip
 
+    def require_steady(self) -> None:
+        """Refuse a function that changes what it captures before it fails.
+
+        Raises UnsupportedError: it would be called more often than the user calls it.
+        """
+        roots = [self.f, *[x for x in self.leaves if callable(x) and not _is_spec(x)]]
+        state = state_of(roots, Seen())
+        with contextlib.suppress(Exception):
+            self.graph()
+        now = state if state.holds() else state_of(roots, Seen())
+        if now.label != state.label:
+            raise UnsupportedError(
+                f"{function_name(self.f)} changes {state.label.changes(now.label)}, which it "
+                "captures, and decides on traced values in a way for which it is called more than "
+                "once; return what changes, or write np.where(condition, a, b)"
+            )
+
     def decisive(self, error: TraceError, arrays: bool) -> frozenset[int]:
         """Positions of the arguments that an error is about and that may be static.
 
@@ -203,6 +228,7 @@ def compile(
     threads: int = 1,
     blas: bool = False,
     machine: str | Machine = HOST,
+    max_paths: int = MOST_PATHS,
     **kwargs: Any,
 ) -> Compiled:
     """Compile `f` ahead of time for arguments of the given types.
@@ -224,6 +250,8 @@ def compile(
         and decides about the last bits. C that is exported has to be linked with some BLAS.
     machine : what the C is meant for, ``"host"`` or another name in `symgrad.machines.MACHINES`, or
         a `Machine`. It decides which loops are worth their code; any C runs anywhere, here too.
+    max_paths : how many ways a function may go by decisions on its arguments that cannot be
+        followed by its source (there is none, say): it is called once for each of them.
 
     Returns
     -------
@@ -239,16 +267,26 @@ def compile(
     UnusableCompilerError.
     """
     ahead = getattr(f, "__symgrad_compile__", None)  # sparse derivatives: more than one graph
-    if ahead is not None:
-        choices = dict(threads=threads, blas=blas, machine=machine)
-        return ahead(*specs_or_examples, name=name, **choices, **kwargs)
-    options = Options(threads, blas, machine)
-    graph = trace(f, *specs_or_examples, **kwargs)
+    token = _MAX_PATHS.set(_checked(max_paths))
+    try:
+        if ahead is not None:
+            choices = dict(threads=threads, blas=blas, machine=machine)
+            return ahead(*specs_or_examples, name=name, **choices, **kwargs)
+        options = Options(threads, blas, machine)
+        graph = trace(f, *specs_or_examples, **kwargs)
+    finally:
+        _MAX_PATHS.reset(token)
     if name is not None:
         graph = graph._with(graph.outs, name=c_identifier(name, what="name"))
     from symgrad.compiled import Compiled  # not at import: it needs cffi
 
     return Compiled(graph.simplify(), options)
+
+
+def _checked(max_paths: int) -> int:
+    if type(max_paths) is not int or max_paths < 1:
+        raise StructureError(f"max_paths must be a positive int, got {max_paths!r}")
+    return max_paths
 
 
 # ---- compiling at the first call ---------------------------------------------------------------
@@ -261,6 +299,7 @@ def transformed(
     recipe: Recipe,
     options: Options = DEFAULT_OPTIONS,
     static: Static = _NONE,
+    max_paths: int = MOST_PATHS,
 ) -> Function:
     """`impl` as a function: inlined under a trace, compiled on arrays, called without Python.
 
@@ -268,7 +307,15 @@ def transformed(
     """
     from symgrad.dispatcher import Dispatcher  # not at import: it needs cffi
 
-    function = Dispatcher(impl, traced, options, recipe, static)
+
+    def tracing(*args: Any) -> Graph:
+        token = _MAX_PATHS.set(max_paths)
+        try:
+            return traced(*args)
+        finally:
+            _MAX_PATHS.reset(token)
+
+    function = Dispatcher(impl, tracing, options, recipe, static)
     functools.update_wrapper(function, f, updated=())
     name = function_name(f)
     named: Any
@@ -286,6 +333,7 @@ def jit(
     blas: bool = False,
     static_argnums: Any = (),
     static_argnames: Any = (),
+    max_paths: int = MOST_PATHS,
 ) -> Function:
     """`f` compiled at its first call for given structure, shapes and dtypes.
 
@@ -293,18 +341,21 @@ def jit(
     arguments: those that `static_argnums` (positions) or `static_argnames` (names) say, and ints,
     bools and arrays of these that turn out to decide about sizes, loops, axes, branches or masks.
 
-    Scalar results come back as Python numbers, arrays as fresh NumPy arrays. `threads` and `blas`
-    as in `compile`: ``sg.jit(sg.grad(f), threads=4)``.
+    Scalar results come back as Python numbers, arrays as fresh NumPy arrays. `threads`, `blas` and
+    `max_paths` as in `compile`: ``sg.jit(sg.grad(f), threads=4)``.
     """
-    return _jit(f, Options(threads, blas), static_argnums, static_argnames)
+    return _jit(f, Options(threads, blas), static_argnums, static_argnames, _checked(max_paths))
 
 
-def _jit(f: Function, options: Options, static_argnums: Any, static_argnames: Any) -> Function:
+def _jit(
+    f: Function, options: Options, static_argnums: Any, static_argnames: Any, max_paths: int
+) -> Function:
     def impl(*args: Any, **kwargs: Any) -> Any:
         return f(*args, **kwargs)
 
-    recipe = _jit, (f, options, static_argnums, static_argnames)
-    return transformed(f, impl, "", recipe, options, Static(f, static_argnums, static_argnames))
+    recipe = _jit, (f, options, static_argnums, static_argnames, max_paths)
+    static = Static(f, static_argnums, static_argnames)
+    return transformed(f, impl, "", recipe, options, static, max_paths)
 
 
 # ---- small ones --------------------------------------------------------------------------------

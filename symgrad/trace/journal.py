@@ -125,6 +125,9 @@ class Journal:
         self.handles: dict[int, tuple[Any, Expr]] = {}
         self.places: dict[Any, tuple[Place, Any]] = {}
         self.iterators: list[Any] = []
+        # Lists, dicts and objects that were made since, by id. What is older is there all the time
+        # and has another id, so that none is kept alive for this.
+        self.born: set[int] = set()
         self.is_trial = False  # whether it is a round of a loop that is run to see what it does
         self.is_path = False  # whether it is a run of a whole function; see `paths`
 
@@ -150,7 +153,7 @@ class Journal:
             self.handles[id(handle)] = (handle, handle.expr)
 
     def note_place(self, key: Any, place: Place) -> None:
-        if key not in self.places:
+        if key not in self.places and id(place.owner) not in self.born:
             self.places[key] = (place, place.read())
 
     def note_cell(self, cell: CellType) -> None:
@@ -169,6 +172,8 @@ class Journal:
             changes.places[place_key] = (place, place.read())
             place.put(old)
         self.handles, self.places = {}, {}
+        if self.parent is not None:
+            self.parent.born |= self.born
         return changes
 
     def advanced(self) -> bool:
@@ -193,6 +198,14 @@ def note_iterators(values: Any) -> None:
         for value in values:
             if hasattr(type(value), "__next__") and not any(v is value for v in journal.iterators):
                 journal.iterators.append(value)
+
+
+def made(value: Any) -> Any:
+    """`value`, a list, dict or object that is new."""
+    journal = CURRENT.get().journal
+    if journal is not None:
+        journal.born.add(id(value))
+    return value
 
 
 def note_container(container: Any) -> None:

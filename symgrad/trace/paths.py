@@ -15,6 +15,7 @@ first run, repeated at the end, must give the very same nodes.
 from __future__ import annotations
 
 import contextlib
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
@@ -33,6 +34,7 @@ from symgrad.trace.state import CURRENT, NO_TRACE, Site, Trace, remembered, site
 from symgrad.trace.tracer import Tracer, wrap_array
 
 MOST = 256  # paths of one function
+_LONG = 20  # as many decisions in all paths together, for each path: a loop of 100 rounds may end
 
 
 class Exploring(NamedTuple):
@@ -86,7 +88,7 @@ class Paths:
     def __init__(self, trace: Trace, how: Exploring) -> None:
         self.trace, self.most, self.sites = trace, how.most, set(how.sites)
         self.forks: list[_Fork] = []
-        self.finished = 0
+        self.finished = self.total = 0
         self._start()
 
     def _start(self, repeats: bool = False) -> None:
@@ -133,6 +135,9 @@ class Paths:
             if self.finished + sum(f.then is None for f in self.forks) + 1 > self.most:
                 raise self._too_many()
         self.count += 1
+        self.total += 1
+        if self.total > _LONG * self.most:
+            raise self._too_many()
         answer = fork.then is None
         self.answers[predicate] = answer
         return answer
@@ -141,11 +146,11 @@ class Paths:
         counts = Counter([f.site for f in self.forks])
         where, times = counts.most_common(1)[0]
         told = (
-            f"{self.trace.name} goes more than {self.most} ways (max_paths={self.most}) by its "
-            f"decisions on traced values, of which {times} in one call are made here. A loop or a "
-            "recursion whose end depends on a traced value cannot be followed without the source "
-            "of the function: put it into a file, or use symgrad.while_loop. Otherwise use "
-            "np.where, or give symgrad.jit or symgrad.compile a larger max_paths"
+            f"{self.trace.name} goes too many ways (max_paths={self.most}) by its decisions on "
+            f"traced values, of which {times} in one call are made here. A loop or a recursion "
+            "whose end depends on a traced value cannot be followed without the source of the "
+            "function: put it into a file, or use symgrad.while_loop. Otherwise use np.where, or "
+            "give symgrad.jit or symgrad.compile a larger max_paths"
         )
         error = remembered(BranchError(at_user_line(told, where)))
         error.operands = tuple([f.predicate for f in self.forks])
@@ -179,7 +184,7 @@ class Paths:
 
     def _explore(self, call: Callable[[], Any], roots: Sequence[Any]) -> Any:
         state = state_of(roots, Seen())
-        self.forks, self.finished = [], 0
+        self.forks, self.finished, self.total = [], 0, 0
         left = self._path(call)
         first, forks = left, list(self.forks)
         content = _content(left)
@@ -210,7 +215,7 @@ class Paths:
                 leaves, structure = tree.flatten(call())
                 if trace.blocks:  # arrays whose content is only known as long as the run lasts
                     leaves = [_held(v) for v in leaves]
-            except SymgradError:
+            except TraceError:
                 raise
             except Exception as error:
                 if self.count and _cause(trace, error) is None:
@@ -234,18 +239,16 @@ class Paths:
             self.root = None
 
     def _raises(self, error: Exception) -> UnsupportedError:
-        told = f"{type(error).__name__}: {error}".rstrip(": ")
+        what = f"{type(error).__name__}: {error}".rstrip(": ")
         last = self.forks[self.count - 1]
-        return remembered(
-            UnsupportedError(
-                at_user_line(
-                    f"where this decision on a traced value is {last.then is None} (the last of "
-                    f"{self.count}) the function raises {told}; that is not traced: check "
-                    "arguments before the call",
-                    last.site,
-                )
-            )
+        told = (
+            f"where this decision on a traced value is {last.then is None} (the last of "
+            f"{self.count}) the function raises {what}; that is not traced: check arguments before "
+            "the call"
         )
+        refused = remembered(UnsupportedError(at_user_line(told, last.site)))
+        refused.operands = tuple([f.predicate for f in self.forks])
+        return refused
 
     def _check(self, state: State, roots: Sequence[Any]) -> None:
         """Refuse what a run has changed for the next one."""
@@ -292,6 +295,10 @@ class Paths:
             merge.changes(then.changes, orelse.changes)
             merge.run()
             leaves = [freeze(merge.result(v)) for v in found]
+        except BranchError as error:
+            told = re.sub(r"^.+?:\d+: ", "", str(error))
+            error.args = (at_user_line(told, fork.site),)
+            raise
         finally:
             changes = kept.take_back()
             trace.journal = kept.parent

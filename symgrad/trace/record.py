@@ -8,10 +8,11 @@ are refused after their trace has ended, and random numbers that the function dr
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import re
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from symgrad.trace import plain, source
 from symgrad.trace.paths import EXPLORING, Exploring, Paths
 from symgrad.trace.draws import Draws
 from symgrad.trace.handle import as_expr
+from symgrad.trace.journal import made
 from symgrad.trace.sink import sink
 from symgrad.trace.state import CURRENT, NO_TRACE, Trace, is_internal, remembered
 from symgrad.trace.tracer import Tracer
@@ -122,6 +124,8 @@ def _by_paths(f: Callable[..., Any], own: list[Tracer], how: Exploring) -> Calla
             # what the function changes in lists, dicts and plain arrays is not there in other runs
             fresh = [x.copy() if type(x) is np.ndarray else x for x in leaves]
             new_args, new_kwargs = structure.unflatten(fresh)
+            for container in _containers((new_args, new_kwargs)):
+                made(container)
             return started(*new_args, **new_kwargs)
 
         trace.paths = Paths(trace, how)
@@ -131,6 +135,22 @@ def _by_paths(f: Callable[..., Any], own: list[Tracer], how: Exploring) -> Calla
             trace.paths = None
 
     return explored
+
+
+def _containers(value: Any) -> Iterator[Any]:
+    """The lists, dicts and objects that hold the leaves of a structure."""
+    stack = [value]
+    while stack:
+        value = stack.pop()
+        if isinstance(value, Tracer | np.ndarray) or callable(value):
+            continue
+        yield value
+        if isinstance(value, list | tuple):
+            stack.extend(value)
+        elif isinstance(value, dict):
+            stack.extend(value.values())
+        elif dataclasses.is_dataclass(value):
+            stack.extend(getattr(value, f.name, None) for f in dataclasses.fields(value))
 
 
 def _escaped(name: str) -> TraceError:

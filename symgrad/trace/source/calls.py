@@ -145,7 +145,8 @@ def _container_method(f: Any, owner: Any, args: Args, kwargs: Options) -> Any:
     if f.__name__ == "sort" and type(owner) is list:
         owner[:] = ALWAYS[sorted](owner, **kwargs)
         return None
-    return f(*args, **kwargs)
+    result = f(*args, **kwargs)
+    return journal.made(result) if f.__name__ == "copy" else result
 
 
 _ASKING = frozenset({"get", "keys", "values", "items", "copy", "index", "count", "__getitem__"})
@@ -269,7 +270,8 @@ def _class(f: Any, args: Args, kwargs: Options) -> Any:
     if journal.is_open():
         journal.note_iterators(args)
     if f.__module__ == "builtins":
-        return f(*args, **kwargs)
+        result = f(*args, **kwargs)
+        return journal.made(result) if f in journal.CONTAINERS else result
     if f.__module__.startswith("scipy."):
         replacement = library.counterpart(f, args, kwargs)
         if replacement is not None:
@@ -281,9 +283,11 @@ def _class(f: Any, args: Args, kwargs: Options) -> Any:
         or package_of(initial.__code__.co_filename) is None
         or clone(initial) is None
     ):
-        return foreign(f, args, kwargs) if f.__init__ is object.__init__ else f(*args, **kwargs)
+        made = foreign(f, args, kwargs) if f.__init__ is object.__init__ else f(*args, **kwargs)
+        is_new = f.__new__ is object.__new__ and type(f).__call__ is type.__call__
+        return journal.made(made) if is_new else made
     if f.__new__ is object.__new__:
-        made = object.__new__(f)
+        made = journal.made(object.__new__(f))
     else:
         made = call(f.__new__, f, *args, **kwargs)
     if isinstance(made, f):

@@ -213,6 +213,8 @@ def _binary(name: str, owned: bool) -> Callable[[Any, Any], Any]:
             if type(a) is not type(b) and (isinstance(a, np.ndarray) or isinstance(b, np.ndarray)):
                 a, b = _array(a), _array(b)
         result = function(a, b)
+        if type(result) is list:
+            journal.made(result)
         return own(result, 3) if owned else result
 
     apply.__name__ = method
@@ -259,5 +261,5 @@ for _name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul"
 RUNTIME.update({
     "get": get, "set": set_, "place": place, "update": update, "attr": attribute,
     "setattr": set_attribute, "del": delete, "delattr": delete_attribute, "iterable": iterable,
-    "slice": slice, "own": lambda value: own(value, 3),
+    "slice": slice, "new": journal.made, "own": lambda value: own(value, 3),
 })  # fmt: skip

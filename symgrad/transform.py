@@ -307,7 +307,6 @@ def transformed(
     """
     from symgrad.dispatcher import Dispatcher  # not at import: it needs cffi
 
-
     def tracing(*args: Any) -> Graph:
         token = _MAX_PATHS.set(max_paths)
         try:

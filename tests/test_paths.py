@@ -14,24 +14,15 @@ import numpy as np
 import pytest
 
 import symgrad as sg
-import test_decisions as decisions
 from support.dual import Dual
+from support.sourceless import stripped
 from symgrad import tree
 from symgrad.errors import BranchError, StructureError, TraceError, UnsupportedError
 
-POINTS = decisions.POINTS
-
-
-def stripped(f: Any) -> Any:
-    """`f` as if its file could not be had."""
-
-    def code(c: types.CodeType) -> types.CodeType:
-        inner = [code(k) if isinstance(k, types.CodeType) else k for k in c.co_consts]
-        return c.replace(co_filename="<no source>", co_consts=tuple(inner))
-
-    return types.FunctionType(
-        code(f.__code__), f.__globals__, f.__name__, f.__defaults__, f.__closure__
-    )
+POINTS = [np.array(p) for p in (
+    [0.7, -1.3, 2.1], [-0.7, 1.3, 0.4], [2.5, 0.3, -2.0], [-1.0, -2.0, -3.0], [0.0, 0.0, 0.0],
+    [0.2, 5.0, 1.0],
+)]  # fmt: skip
 
 
 def same(f: Any, plain: Any = None) -> None:
@@ -44,50 +35,6 @@ def same(f: Any, plain: Any = None) -> None:
         for g, w in zip(got, want, strict=True):
             assert np.shape(g) == np.shape(w)
             np.testing.assert_allclose(g, w, rtol=1e-13, err_msg=str(x))
-
-
-# What asks for numbers, or stores in plain arrays, which takes the source.
-NUMBERS = {"stored_on_one_side", "views_and_aliases", "helper_changes", "either_array", "21", "25"}
-MANY = {"nested_loops", "bisection"}
-WITHOUT_SOURCE = {
-    **{str(k): f for k, f in enumerate(decisions.EXPRESSIONS)},
-    **{f.__name__: f for f in decisions.STATEMENTS},
-}
-
-
-@pytest.mark.parametrize("name", WITHOUT_SOURCE)
-def test_the_same_functions_without_their_source(name: str) -> None:
-    f = stripped(WITHOUT_SOURCE[name])
-    if name in NUMBERS | MANY:
-        with pytest.raises(TraceError, match="max_paths" if name in MANY else "number|array"):
-            sg.trace(f, POINTS[0])
-    else:
-        same(f)
-
-
-ANY_STRUCTURE = {
-    "other_text", "longer_list", "raises_inside_try", "advances", "source_of_one_changed",
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("f", decisions.REFUSED, ids=lambda f: f.__name__)
-def test_what_cannot_be_merged_is_not_taken_from_one_path(f: Any) -> None:
-    """By its paths the function is right, or refused."""
-    kept = decisions.TABLE.copy(), list(decisions.LISTED)
-    try:
-        if f.__name__ in ANY_STRUCTURE:
-            same(f)
-            same(stripped(f))
-        else:
-            with pytest.raises(TraceError):
-                sg.trace(f, POINTS[0])
-            if f.__name__ == "case_true":  # elements of arrays are never True itself
-                same(stripped(f))
-                return
-            with pytest.raises(TraceError):
-                sg.trace(stripped(f), POINTS[0])
-    finally:
-        decisions.TABLE[:], decisions.LISTED[:] = kept
 
 
 def of_text(text: str, **names: Any) -> Any:
@@ -373,8 +320,10 @@ def f(t):
 def test_structures_that_differ() -> None:
     message = told(of_text("def f(t):\n if t > 0:\n  return t, t\n return t"))
     assert message.startswith("<string>:2: ") and "different structures" in message
-    message = told(of_text("def f(t):\n if t > 0:\n  return np.ones(2) * t\n return np.ones(3) * t"))
-    assert message.startswith("<string>:2: ") and "(2,)" in message and "(3,)" in message
+    message = told(
+        of_text("def f(t):\n if t > 0:\n  return np.ones(2) * t\n return np.ones(3) * t")
+    )
+    assert message.startswith("<string>:3: ") and "(2,)" in message and "(3,)" in message
 
 
 def test_errors_of_functions_with_source_stay() -> None:

@@ -37,7 +37,7 @@ from symgrad.trace.tracer import (
 
 __all__ = [
     "CURRENT", "MOST_PATHS", "NO_TRACE", "SUPPORTED", "ArrayTracer", "Exploring", "ScalarTracer",
-    "Tracer", "argument", "as_expr", "exploring", "function_name", "give", "is_nested", "is_python", "is_tracing", "log_softmax",
-    "logsumexp", "polygamma", "record", "softmax", "solve_triangular", "supported_names",
-    "take", "wrap",
+    "Tracer", "argument", "as_expr", "exploring", "function_name", "give", "is_nested",
+    "is_python", "is_tracing", "log_softmax", "logsumexp", "polygamma", "record", "softmax",
+    "solve_triangular", "supported_names", "take", "wrap",
 ]  # fmt: skip

@@ -26,11 +26,11 @@ from symgrad.captures.code import Seen
 from symgrad.captures.state import State
 from symgrad.captures.walk import state_of
 from symgrad.errors import BranchError, SymgradError, TraceError, UnsupportedError, at_user_line
-from symgrad.expr.node import Expr, is_const
+from symgrad.expr.node import Expr
 from symgrad.trace import journal
 from symgrad.trace.handle import as_expr
 from symgrad.trace.source.merging import Frozen, Merge, freeze, thaw
-from symgrad.trace.state import CURRENT, NO_TRACE, Site, Trace, remembered, site
+from symgrad.trace.state import CURRENT, NO_TRACE, Site, Trace, remembered
 from symgrad.trace.tracer import Tracer, wrap_array
 
 MOST = 256  # paths of one function

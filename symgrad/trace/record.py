@@ -22,10 +22,10 @@ from symgrad.errors import MutationError, StructureError, SymgradError, TraceErr
 from symgrad.expr.node import Expr
 from symgrad.expr.walk import toposort
 from symgrad.trace import plain, source
-from symgrad.trace.paths import EXPLORING, Exploring, Paths
 from symgrad.trace.draws import Draws
 from symgrad.trace.handle import as_expr
 from symgrad.trace.journal import made
+from symgrad.trace.paths import EXPLORING, Exploring, Paths
 from symgrad.trace.sink import sink
 from symgrad.trace.state import CURRENT, NO_TRACE, Trace, is_internal, remembered
 from symgrad.trace.tracer import Tracer

@@ -30,6 +30,7 @@ from symgrad.errors import (
 from symgrad.expr.node import Expr, arg, bind
 from symgrad.expr.walk import toposort
 from symgrad.graph import Graph
+from symgrad.interchange import plain_leaves
 from symgrad.machines import HOST, Machine
 from symgrad.names import c_identifier
 from symgrad.options import DEFAULT_OPTIONS, Options
@@ -53,6 +54,7 @@ from symgrad.trace import (
     exploring,
     function_name,
     record,
+    source,
 )
 from symgrad.tree import flatten, leaf_paths
 
@@ -162,6 +164,7 @@ class _Attempt:
         self.statics: list[tuple[int, Any, str]] = []
         self.values: list[Any] = []
         paths = argument_paths(f, self.tree)
+        self.leaves = list(plain_leaves(self.leaves, lambda: paths))
         for position, (leaf, path) in enumerate(zip(self.leaves, paths, strict=True)):
             if _is_spec(leaf) or is_array(leaf) and position not in static:
                 spec = leaf if _is_spec(leaf) else argument_spec(leaf, path)
@@ -184,13 +187,14 @@ class _Attempt:
         token = _FIRED.set(fired)
         try:
             with log.Stage("tracing", "traced", function_name(self.f)) as stage:
-                outs, out_tree = record(self.f, call_args, call_kwargs)
+                names: dict[str, Expr] = {}
+                outs, out_tree = record(self.f, call_args, call_kwargs, named=names)
                 stage.facts = lambda: f"{len(toposort(outs))} nodes"
         finally:
             _FIRED.reset(token)
         return Graph(function_name(self.f), tuple(self.nodes), tuple(outs), self.tree, out_tree,
                      tuple(self.names), tuple(leaf_paths(out_tree, "out")), tuple(self.statics),
-                     fired, parameter_names(self.f))  # fmt: skip
+                     fired, parameter_names(self.f), names)  # fmt: skip
 
     def require_steady(self) -> None:
         """Refuse a function that changes what it captures before it fails.
@@ -358,7 +362,7 @@ def _jit(
     f: Function, options: Options, static_argnums: Any, static_argnames: Any, max_paths: int
 ) -> Function:
     def impl(*args: Any, **kwargs: Any) -> Any:
-        return f(*args, **kwargs)
+        return source.start(f)(*args, **kwargs)
 
     recipe = _jit, (f, options, static_argnums, static_argnames, max_paths)
     static = Static(f, static_argnums, static_argnames)

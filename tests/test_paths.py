@@ -17,7 +17,7 @@ import symgrad as sg
 from support.dual import Dual
 from support.sourceless import stripped
 from symgrad import tree
-from symgrad.errors import BranchError, StructureError, TraceError, UnsupportedError
+from symgrad.errors import BranchError, CheckFailedError, StructureError, TraceError, UnsupportedError
 
 POINTS = [np.array(p) for p in (
     [0.7, -1.3, 2.1], [-0.7, 1.3, 0.4], [2.5, 0.3, -2.0], [-1.0, -2.0, -3.0], [0.0, 0.0, 0.0],
@@ -254,8 +254,40 @@ def test_the_bound_is_an_option() -> None:
 
 
 def test_a_path_that_raises() -> None:
-    message = told(of_text("def f(t):\n if t < 0:\n  raise ValueError('no')\n return t"))
-    assert message.startswith("<string>:2: ") and "ValueError: no" in message and "True" in message
+    """It is a check of the call; what Python itself raises on the way is refused."""
+    text = """
+def f(t):
+    if t < 0:
+        raise ValueError('no', 1)
+    if t < 1:
+        assert t > 0.5, 'small'
+        return t
+    if t > 7:
+        if t > 8:
+            raise OverflowError
+        raise KeyError('between')
+    return t * t
+"""
+    f = of_text(text)
+    for graph in (sg.trace(f, 1.0), sg.trace(sg.grad(f), 1.0), sg.trace(sg.grad(sg.grad(f)), 1.0)):
+        for t, error in ((-1.0, ValueError), (0.2, AssertionError), (9.0, OverflowError),
+                         (7.5, KeyError)):  # fmt: skip
+            with pytest.raises(CheckFailedError) as caught:
+                graph.evaluate(t)
+            raised = caught.value.failure.exception()
+            assert type(raised) is error
+            with pytest.raises(error) as plain:
+                f(t)
+            assert raised.args == plain.value.args
+    for t, want in ((0.7, 1.0), (3.0, 6.0)):
+        assert sg.trace(f, 1.0).evaluate(t) == f(t)
+        assert sg.trace(sg.grad(f), 1.0).evaluate(t) == want
+    with pytest.raises(ValueError, match="no"):
+        sg.jit(f)(-1.0)
+    message = told(of_text("def f(t):\n if t < 0:\n  return {}['a']\n return t"))
+    assert message.startswith("<string>:2: ") and "KeyError: 'a'" in message and "True" in message
+    with pytest.raises(ValueError, match="one"):  # whichever way it goes
+        sg.trace(of_text("def f(t):\n raise ValueError('one' if t > 0 else 'other')"), 1.0)
 
     def f(t):
         raise ValueError("mine")

@@ -9,9 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from symgrad.errors import ConcretizationError, DtypeError, ShapeError, TraceError, UnsupportedError
+from symgrad import interchange
+from symgrad.errors import (
+    ConcretizationError,
+    DtypeError,
+    ShapeError,
+    StructureError,
+    TraceError,
+    UnsupportedError,
+)
 from symgrad.expr.evaluate import evaluate
 from symgrad.expr.node import ARG, DTYPES, FLOATS, PARAM, Expr, array, bind, const
+from symgrad.interchange import is_elsewhere
 from symgrad.ops.linear import concat, reshape
 from symgrad.trace import ufuncs
 from symgrad.trace.journal import sites
@@ -276,6 +285,8 @@ def _as_expr(value: Any) -> Expr:
             UnsupportedError,
             f"arrays of type {type(value).__name__} are not traced; use a plain np.ndarray",
         )
+    if is_elsewhere(value):
+        value = elsewhere(value)
     if not isinstance(value, (bool, int, float, complex, np.generic, np.ndarray, list, tuple)):
         raise fail(
             UnsupportedError,
@@ -288,6 +299,14 @@ def _as_expr(value: Any) -> Expr:
     if not plain.dtype.isnative:
         plain = plain.astype(plain.dtype.newbyteorder("="))
     return array(plain) if plain.ndim else const(plain[()], name)
+
+
+def elsewhere(value: Any) -> np.ndarray:
+    """The numbers of an array of another library that a traced function uses."""
+    try:
+        return interchange.plain(value, "a captured value")
+    except StructureError as error:
+        raise fail(UnsupportedError, str(error)) from error
 
 
 def _advice(dtype: np.dtype) -> str:

@@ -26,10 +26,13 @@ from symgrad.captures.code import Seen
 from symgrad.captures.state import State
 from symgrad.captures.walk import state_of
 from symgrad.errors import BranchError, SymgradError, TraceError, UnsupportedError, at_user_line
-from symgrad.expr.node import Expr
+from symgrad.expr.node import Expr, bind, const
+from symgrad.ops.checks import Failure
+from symgrad.ops.control import branch
 from symgrad.trace import journal
 from symgrad.trace.handle import as_expr
 from symgrad.trace.source.merging import Frozen, Merge, freeze, thaw
+from symgrad.trace.source.raising import checked, failing, failure_of, set_checks
 from symgrad.trace.state import CURRENT, NO_TRACE, Site, Trace, remembered
 from symgrad.trace.tracer import Tracer, wrap_array
 
@@ -72,11 +75,18 @@ class _Fork:
 
 
 class _Left(NamedTuple):
-    """What a run leaves, or several merged ones: the leaves of the result, and changes."""
+    """What a run leaves, or several merged ones.
+
+    leaves, structure : of the result; None where the user's exception is raised in any case
+    check : what has been checked, that exception included
+    failure : of a run that raises
+    """
 
     leaves: list[Any]
-    structure: tree.TreeDef
+    structure: tree.TreeDef | None
     changes: journal.Changes
+    check: Expr
+    failure: Failure | None = None
 
 
 class Paths:
@@ -200,7 +210,11 @@ class Paths:
         if forks:
             self._repeat(call, forks, first.structure, content)
         self._start()
+        if left.structure is None:
+            raise first.failure.exception() if first.failure else AssertionError
         _apply(left.changes)
+        if left.check is not checked():
+            set_checks(left.check)
         return left.structure.unflatten([thaw(v) for v in left.leaves])
 
     def _path(self, call: Callable[[], Any], repeats: bool = False) -> _Left:
@@ -211,6 +225,7 @@ class Paths:
         self.root.is_path = True
         changes: journal.Changes | None = None
         try:
+            failure = structure = None
             try:
                 leaves, structure = tree.flatten(call())
                 if trace.blocks:  # arrays whose content is only known as long as the run lasts
@@ -218,20 +233,26 @@ class Paths:
             except TraceError:
                 raise
             except Exception as error:
-                if self.count and _cause(trace, error) is None:
+                if not self.count or _cause(trace, error) is not None:
+                    raise
+                leaves, failure = [], failure_of(error, trace)
+                if failure is None:
                     raise self._raises(error) from error
-                raise
             if trace.poison is not None:
                 raise trace.poison
             if self.count < len(self.forks):
                 raise self._unsteady(self.forks[self.count].site)
             frozen = [freeze(v) for v in leaves]
+            check = checked()
+            if failure is not None:
+                check = failing(check, const(True, "bool"), failure)
             root = self.root
             changes = root.take_back()
             del leaves
             if self.forks and root.advanced():
                 raise self._unsteady(self.forks[0].site)
-            return _Left(frozen, structure, changes)
+            changes.places.pop((id(trace.checks), "value"), None)
+            return _Left(frozen, structure, changes, check, failure)
         finally:
             if changes is None:
                 self.root.take_back()
@@ -264,7 +285,11 @@ class Paths:
             raise remembered(UnsupportedError(at_user_line(told, self.forks[0].site)))
 
     def _repeat(
-        self, call: Callable[[], Any], forks: list[_Fork], structure: tree.TreeDef, content: Any
+        self,
+        call: Callable[[], Any],
+        forks: list[_Fork],
+        structure: tree.TreeDef | None,
+        content: Any,
     ) -> None:
         """The first path again: a state that nobody has seen to change would show."""
         for fork in forks:
@@ -280,6 +305,10 @@ class Paths:
         """What all paths leave that are equal up to a decision."""
         then, trace = fork.then, self.trace
         assert then is not None
+        check = self._checked(fork, then, orelse)
+        if then.structure is None or orelse.structure is None:
+            other = orelse if then.structure is None else then
+            return _Left(other.leaves, other.structure, other.changes, check)
         if then.structure != orelse.structure:
             told = (
                 f"{trace.name} returns values of different structures, depending on this decision "
@@ -302,7 +331,20 @@ class Paths:
         finally:
             changes = kept.take_back()
             trace.journal = kept.parent
-        return _Left(leaves, then.structure, changes)
+        return _Left(leaves, then.structure, changes, check)
+
+    def _checked(self, fork: _Fork, then: _Left, orelse: _Left) -> Expr:
+        """What all of these paths have checked."""
+        if then.check is orelse.check:
+            return then.check
+        for one, other, bad in (
+            (then, orelse, fork.predicate),
+            (orelse, then, bind("logical_not", fork.predicate)),
+        ):
+            if one.failure is not None and one.check.args[0] is other.check:
+                return failing(other.check, bad, one.failure)
+        (check,) = branch(fork.predicate, [then.check], [orelse.check])
+        return check
 
 
 def _positive(predicate: Expr) -> tuple[Expr, bool]:
@@ -321,7 +363,7 @@ def _held(leaf: Any) -> Any:
 
 def _content(left: _Left) -> list[Any]:
     """What tells a result from another one: its nodes."""
-    found: list[Any] = []
+    found: list[Any] = [left.check]
     for leaf in left.leaves:
         if isinstance(leaf, Frozen):
             found.append(leaf.handle.expr if leaf.expr is None else leaf.expr)

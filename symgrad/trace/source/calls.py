@@ -16,10 +16,12 @@ from typing import Any
 import numpy as np
 
 from symgrad.errors import MutationError, TraceError, UnsupportedError
+from symgrad.interchange import is_elsewhere
 from symgrad.origin import is_of, package_of
 from symgrad.trace import journal
-from symgrad.trace.handle import blame
+from symgrad.trace.handle import blame, elsewhere
 from symgrad.trace.known import CHANGING, VIEWS, give, is_traced, knowns, own_all, plain
+from symgrad.trace.named import returned
 from symgrad.trace.source import library
 from symgrad.trace.source.clones import RUNTIME, clone
 from symgrad.trace.source.refusal import refuse
@@ -57,6 +59,9 @@ def call(f: Any, /, *args: Any, **kwargs: Any) -> Any:
             for a in args:
                 if type(a) in _LISTS and is_traced(a):
                     return SUPPORTED["ufunc"](f, "__call__", args, kwargs)
+                if is_elsewhere(a) and is_traced(args):
+                    args = tuple([elsewhere(v) if is_elsewhere(v) else v for v in args])
+                    break
             return own_all(f(*args, **kwargs))
         handler = _HANDLERS.get(cls)
         if handler is None:
@@ -69,6 +74,7 @@ def call(f: Any, /, *args: Any, **kwargs: Any) -> Any:
 
 _LISTS = (list, tuple)
 RUNTIME["call"] = call
+RUNTIME["returned"] = returned
 
 
 def _function(f: types.FunctionType, args: Args, kwargs: Options) -> Any:

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from symgrad.errors import ConcretizationError, MutationError
+from symgrad.interchange import is_elsewhere
 from symgrad.origin import package_of
 from symgrad.trace import indexing, journal
-from symgrad.trace.handle import as_expr, has_ellipsis, plain_index
+from symgrad.trace.handle import Handle, as_expr, elsewhere, has_ellipsis, plain_index
 from symgrad.trace.known import give, is_traced, knowns, own, plain
 from symgrad.trace.source import library
 from symgrad.trace.source.calls import call, static
@@ -212,6 +213,8 @@ def _binary(name: str, owned: bool) -> Callable[[Any, Any], Any]:
         if type(a) is list or type(b) is list:
             if type(a) is not type(b) and (isinstance(a, np.ndarray) or isinstance(b, np.ndarray)):
                 a, b = _array(a), _array(b)
+        if isinstance(b, Handle) and not b.is_known and is_elsewhere(a):
+            a = elsewhere(a)  # whose own operator would be asked first
         result = function(a, b)
         if type(result) is list:
             journal.made(result)
@@ -236,6 +239,8 @@ def _in_place(name: str) -> Callable[[Any, Any], Any]:
         cls = type(a)
         if isinstance(a, journal.CONTAINERS):
             journal.note_container(a)
+        elif is_traced(b) and is_elsewhere(a):
+            raise _not_ours("a += y")
         elif isinstance(a, np.ndarray):
             if cls is np.ndarray and a.dtype != object and is_traced(b):
                 raise _not_ours("a += y")

@@ -224,13 +224,12 @@ def _written_in_branches(body: list[Any]) -> set[int]:
         for access in accesses_of(s):
             (writes if access.writes else reads).setdefault(access.buffer, set()).add(sides)
 
-    def is_within(side: Around, number: int) -> bool:
-        return all(other[: len(side)] == side for other in reads.get(number, ()))
+    def is_alone(sides: set[Around], number: int) -> bool:
+        (side, *others) = sides
+        return not others and all(other[: len(side)] == side for other in reads.get(number, ()))
 
     return {
-        number
-        for number, sides in writes.items()
-        if any(sides) and not (len(sides) == 1 and is_within(*sides, number))
+        number for number, sides in writes.items() if any(sides) and not is_alone(sides, number)
     }
 
 

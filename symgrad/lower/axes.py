@@ -23,7 +23,7 @@ class AxisClasses:
     ) -> None:
         """`together` are variables that had better be one; others use buffers before `begin`."""
         self._begin = begin
-        self.reads = {k: k.reads() for k in kernels}
+        self.reads = {k: k.reads for k in kernels}
         self.parent: dict[Expr, Expr] = {}
         self.members: dict[Expr, set[Kernel]] = {}
         self.extent: dict[Expr, int] = {}

@@ -366,8 +366,8 @@ class Bounds:
                 yield plus(a, me, -1)
         elif atom.op in (MINIMUM, MAXIMUM):
             sign = -1 if atom.op is MINIMUM else 1
-            for a in atom.args:
-                yield times(plus(me, self.form(a), -1), sign)
+            for side in atom.args:
+                yield times(plus(me, self.form(side), -1), sign)
         if self._has_load(atom):
             for size in self._sizes(atom, path, facts):
                 yield plus(me, constant(size))

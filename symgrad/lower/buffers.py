@@ -170,7 +170,7 @@ def _own_accesses(s: Any) -> list[Access]:
     return accesses_of(s)
 
 
-def _given_by_address(body: list) -> set[int]:
+def _given_by_address(body: list[Any]) -> set[int]:
     """The buffers that functions write to through a pointer, even if they have one element."""
     found: set[int] = set()
     for s, _ in statements(body):

@@ -307,7 +307,7 @@ def _keep(
     read |= {n.attrs[0] for n in loads(tuple(exprs))} - {b.number for b in every}
     own = min(inner.begin for inner in bodies)
     for inner in bodies:
-        read |= {number for k in inner.kernels for number, _ in k.reads() if 0 <= number < own}
+        read |= {number for k in inner.kernels for number, _ in k.reads if 0 <= number < own}
     uses = [b for b in kernels.buffers if b.number in read]
     target = every[0] if every else kernels.work((), "bool")
     kernels.keep(

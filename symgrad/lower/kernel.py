@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -84,6 +85,7 @@ class Kernel:
         """Multiply-adds of a product of matrices."""
         return 0
 
+    @functools.cached_property
     def reads(self) -> list[Read]:
         """Everything that it reads, its own accumulator included."""
         raise NotImplementedError
@@ -119,6 +121,7 @@ class Elements(Kernel):
     def adds_up(self) -> bool:
         return self.op == "+" and self.buffer.dtype in FLOATS
 
+    @functools.cached_property
     def reads(self) -> list[Read]:
         found = _loads((*self.target, self.value))
         alone = self.op == "=" and not self.replaces
@@ -145,6 +148,7 @@ class Extremum(Kernel):
     op: str
     values: Buffer
 
+    @functools.cached_property
     def reads(self) -> list[Read]:
         mine: list[Read] = [(b.number, self.target) for b in self.writes()]
         return [*_loads((*self.target, self.value)), *mine]
@@ -167,6 +171,7 @@ class CheckIndex(Kernel):
 
     barrier = whole = True
 
+    @functools.cached_property
     def reads(self) -> list[Read]:
         return _loads((self.value,))
 
@@ -188,6 +193,7 @@ class CallKernel(Kernel):
 
     whole = True
 
+    @functools.cached_property
     def reads(self) -> list[Read]:
         return [(b.number, (*i, *[None] * (len(b.shape) - len(i)))) for b, i in self.operands]
 
@@ -214,6 +220,7 @@ class Control(Kernel):
 
     whole = True
 
+    @functools.cached_property
     def reads(self) -> list[Read]:
         return [(b.number, (None,) * len(b.shape)) for b in self.uses]
 
@@ -251,6 +258,7 @@ class Contract(Kernel):
         each = math.prod(self.product.extents) * math.prod(self.extents[i] for i in self.dims)
         return each // 2 if product.is_symmetric(self.product) else each
 
+    @functools.cached_property
     def reads(self) -> list[Read]:
         return _loads((self.product.left, self.product.right))
 

@@ -69,6 +69,6 @@ def _needed(kernels: Sequence[Kernel]) -> list[Kernel]:
     found: list[Kernel] = []
     for k in reversed(kernels):
         if k.barrier or any(b.role == "out" or b.number in read for b in k.writes()):
-            read.update(number for number, _ in k.reads())
+            read.update(number for number, _ in k.reads)
             found.append(k)
     return found[::-1]

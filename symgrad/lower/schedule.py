@@ -38,10 +38,9 @@ from symgrad.ops.elementwise import minimum
 
 def _both_check(first: Kernel, second: Kernel) -> bool:
     """Whether two checks can share a loop: the second reads nothing at an index that is checked."""
-    checks = isinstance(first, CheckIndex) and isinstance(second, CheckIndex)
-    return checks and not any(
-        any(True for _ in loads(node.args)) for node in loads((second.value,))
-    )
+    if not (isinstance(first, CheckIndex) and isinstance(second, CheckIndex)):
+        return False
+    return not any(any(True for _ in loads(node.args)) for node in loads((second.value,)))
 
 
 class Scheduler:
@@ -68,7 +67,7 @@ class Scheduler:
         """Loops and statements for all kernels."""
         return self.nest(self.order, {})
 
-    def nest(self, kernels: Sequence[Kernel], bound: dict[Expr, Expr]) -> list:
+    def nest(self, kernels: Sequence[Kernel], bound: dict[Expr, Expr]) -> list[Any]:
         """Loops and statements for `kernels`, inside loops over the classes in `bound`.
 
         Greedy: each kernel joins the first loop over its outermost axis that comes late enough.
@@ -106,7 +105,7 @@ class Scheduler:
             place[k] = position
         self._put_off(groups)
         prologue = [*starts.values(), *prologue]
-        body: list = []
+        body: list[Any] = []
         if prologue:
             body += self._nest_plain(prologue, bound)
         for axis, members in groups:
@@ -304,7 +303,7 @@ class Scheduler:
                 best, size = axis, produced
         return best
 
-    def _nest_plain(self, kernels: Sequence[Kernel], bound: dict[Expr, Expr]) -> list:
+    def _nest_plain(self, kernels: Sequence[Kernel], bound: dict[Expr, Expr]) -> list[Any]:
         """Start values on their own: ordinary stores now."""
         for k in kernels:
             k.start = False
@@ -384,7 +383,8 @@ class Scheduler:
                 if position == 2:
                     added = window.begin if buffer is k.buffer else window.added
         carry = None if buffer is not k.buffer else p.carry
-        p = replace(p, left=left, right=right, extents=tuple(extents), carry=carry)
+        rows, columns, inner = extents
+        p = replace(p, left=left, right=right, extents=(rows, columns, inner), carry=carry)
         if p.blas:
             return product.by_blas(
                 p, buffer, target, axes, limits, added, self.buffers, self.kernels.fresh
@@ -448,7 +448,7 @@ def _checks_first(kernels: Sequence[Kernel]) -> list[Kernel]:
     written = {k.buffer.number for k in kernels}
 
     def early(k: Kernel) -> bool:
-        return k.barrier and not any(number in written for number, _ in k.reads())
+        return k.barrier and not any(number in written for number, _ in k.reads)
 
     return [k for k in kernels if early(k)] + [k for k in kernels if not early(k)]
 

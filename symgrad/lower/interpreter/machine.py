@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from symgrad.errors import InternalError
-from symgrad.expr.node import Expr
+from symgrad.expr.node import Expr, const
 from symgrad.expr.walk import toposort
 from symgrad.lower.interpreter.memory import (
     Index,
@@ -260,8 +260,8 @@ class Machine:
         return run
 
     def _rounds(self, loop: Loop) -> Callable[[], range]:
-        start = (lambda: 0) if loop.start is None else self.number(loop.start)
-        stop = (lambda: loop.extent) if loop.stop is None else self.number(loop.stop)
+        start = self.number(const(0, "int64") if loop.start is None else loop.start)
+        stop = self.number(const(loop.extent, "int64") if loop.stop is None else loop.stop)
 
         def rounds() -> range:
             self.statement = loop

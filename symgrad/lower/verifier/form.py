@@ -59,10 +59,12 @@ def scope(p: View) -> Iterator[str]:
         yield from _unbound(bounds, path, f"bounds of i{loop.index.attrs[0]}")
         if any(outer.index is loop.index for outer in path):
             yield f"loop i{loop.index.attrs[0]} inside a loop over the same variable"
-    chunks = {loop.chunk for loop, _ in p.loops if loop.chunk is not None}
-    counters = {s.index for s, _ in p.leaves if isinstance(s, While) and s.index is not None}
+    chunks = {loop.chunk for loop, _ in p.loops}
+    counters = {s.index for s, _ in p.leaves if isinstance(s, While)}
     for (s, path), around in zip(p.leaves, p.around, strict=True):
-        more = chunks if type(s) is Flush else set()  # what is flushed stands in the chunk
+        more: set[Expr | None] = (
+            chunks if type(s) is Flush else set()
+        )  # what is flushed stands in the chunk
         if counters:
             more = more | {w.index for w, _ in around if isinstance(w, While)}
         yield from _unbound(s.exprs(), path, type(s).__name__, more)
@@ -79,10 +81,10 @@ def scope(p: View) -> Iterator[str]:
         outside = [q for q in places if home not in (root, *q.bodies)]
         if outside:
             yield f"{p.name(outside[0])}: outside of the body that declares it"
-        around = {loop.index for loop in p.paths[home]}
+        fixed = {loop.index for loop in p.paths[home]}
         for axis in set(range(len(buffer.shape))) - set(buffer.kept_axes):
             entries = {q.access.fixed.get(axis) for q in places}
-            if len(entries) > 1 or not entries <= around:
+            if len(entries) > 1 or not entries <= fixed:
                 yield f"{buffer.name} does not keep axis {axis}, where it has several elements"
 
 
@@ -103,7 +105,7 @@ def _declared(home: int, root: int, first: Place | None) -> int:
 
 
 def _unbound(
-    exprs: Sequence[Expr], path: Sequence[Loop], what: str, more: Collection[Expr] = ()
+    exprs: Sequence[Expr], path: Sequence[Loop], what: str, more: Collection[Expr | None] = ()
 ) -> Iterator[str]:
     around = {loop.index for loop in path}
     for n in toposort(exprs):

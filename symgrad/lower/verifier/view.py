@@ -159,8 +159,9 @@ def spelled(e: Expr, buffers: dict[int, Buffer]) -> str:
     parts = [spelled(a, buffers) for a in e.args]
     if e.op is LOAD:
         return f"{buffers[e.attrs[0]].name}[{', '.join(parts)}]"
-    infix = e.op.c is not None and _INFIX.fullmatch(e.op.c)
-    return f"({e.op.c.format(*parts)})" if infix else f"{e.name}({', '.join(parts)})"
+    if e.op.c is not None and _INFIX.fullmatch(e.op.c):
+        return f"({e.op.c.format(*parts)})"
+    return f"{e.name}({', '.join(parts)})"
 
 
 _INFIX = re.compile(r"\{0\} \S+ \{1\}")

@@ -66,7 +66,8 @@ def emit(
     functions, names = _names(emitter, records)
     names |= {C_TYPES[b.dtype] for b in (*parameters, *arrays, *(b for b, _ in constants))}
     stack = [b for b in arrays if b.role != "work"]
-    names |= {"SG_ALIGNED" for _ in (*stack, *constants) if tuning.vectors}
+    if tuning.vectors and (stack or constants):
+        names.add("SG_ALIGNED")
     names |= {needed_by(v, b.dtype) for b, data in constants for v in np.ravel(data)}
     shared = _shared(arrays)
     declared = [_array(b, shared) for b in arrays]

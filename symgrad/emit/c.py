@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -115,10 +114,9 @@ def _placed(
     workspace += -(-8 * slots // 64) * 64
     arrays = [b for b in program.buffers if b.role in ("local", "work")]
     if len(parts) > 1:  # arrays that several parts share cannot be on one part's stack
-        arrays = [copy(b) for b in arrays]
-        for b in arrays:
+        for k, b in enumerate(arrays):
             if b.role == "local":
-                b.role, b.offset = "work", workspace
+                arrays[k] = replace(b, role="work", offset=workspace)
                 workspace += b.room
     used = set().union(*(p.used for p in parts))
     return parts, [b for b in arrays if b.name in used], workspace

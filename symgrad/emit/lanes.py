@@ -174,6 +174,8 @@ def grouped(
 
     for piece in pieces:
         if piece.place is Place.UNIFORM:
+            if traits(piece.node).calls and SCALAR not in out:  # beside loops over lanes
+                out.insert(0, SCALAR)
             out.append(piece.node)  # needs nothing that a lane computes
             continue
         if piece.place is Place.WHOLE:

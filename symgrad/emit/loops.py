@@ -17,7 +17,7 @@ from symgrad.expr.node import FLOATS, Expr
 from symgrad.expr.walk import toposort
 from symgrad.lower.lanes import COSTLY, LANES, only_adds
 from symgrad.lower.scalar import GUARD, is_next, loads
-from symgrad.lower.statements import Check, If, Loop, Store, While, is_flat
+from symgrad.lower.statements import Check, If, Loop, While, is_flat, stores_of
 from symgrad.lower.tuning import Tuning
 
 
@@ -176,13 +176,14 @@ def is_elementwise(loop: Loop, tuning: Tuning) -> bool:
     """
     if loop.serial or loop.extent < tuning.vector_from_rounds:
         return False
-    if not all(isinstance(s, Store) for s in loop.body):
+    stores = stores_of(loop)
+    if len(stores) < len(loop.body):
         return False
-    nodes = toposort([v for s in loop.body for v in s.exprs()])
+    nodes = toposort([v for s in stores for v in s.exprs()])
     if loop.extent < 2 * LANES and all(n.op.cost < COSTLY for n in nodes):
         return False
     written: dict[int, tuple[Expr, ...]] = {}
-    for s in loop.body:
+    for s in stores:
         extremum = s.op in ("max", "min") and s.buffer.dtype in FLOATS  # by choices of bits
         if s.op not in ("=", "+", "*") and not extremum:
             return False
@@ -191,7 +192,7 @@ def is_elementwise(loop: Loop, tuning: Tuning) -> bool:
         own = own or (s.op == "=" and s.buffer.role == "scalar")
         if not own or written.setdefault(s.buffer.number, s.index) != s.index:
             return False
-    reads = [n for s in loop.body for n in loads(s.exprs())]
+    reads = [n for s in stores for n in loads(s.exprs())]
     if any(n.args != written.get(n.attrs[0], n.args) for n in reads):
         return False
     # A part that must not be evaluated everywhere keeps its branch.

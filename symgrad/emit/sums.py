@@ -19,7 +19,7 @@ from symgrad.expr.node import FLOATS
 from symgrad.expr.walk import toposort
 from symgrad.lower.lanes import LANES
 from symgrad.lower.scalar import GUARD
-from symgrad.lower.statements import Loop, Store
+from symgrad.lower.statements import Loop, Store, stores_of
 
 
 def bounds(loop: Loop, e: Emitter) -> tuple[c.Expression, c.Expression]:
@@ -124,7 +124,7 @@ def sum_in_lanes(loop: Loop, e: Emitter, depth: int) -> c.Statement:
     sums = [
         _Partial(C_TYPES[s.buffer.dtype], a.target, a.value, e.fresh(), e.fresh(), e.fresh(),
                  e.fresh() if vector else "")
-        for a, s in zip(adds, loop.body, strict=True)
+        for a, s in zip(adds, stores_of(loop), strict=True)
     ]  # fmt: skip
     full = loop.extent // LANES * LANES
     before = tuple(n for n in nodes if not isinstance(n, c.Assign))
@@ -224,7 +224,7 @@ def inner_sum(loop: Loop, e: Emitter, depth: int) -> Piece:
     assert e.lanes is not None
     before: list[c.Statement] = []
     adds: list[_Own] = []
-    for s in loop.body:
+    for s in stores_of(loop):
         before += [piece.node for piece in e.declarations(s, depth + 1)]
         target, value = e.place(s.buffer, s.index), e.spell(s.value)
         adds.append(_Own(C_TYPES[s.buffer.dtype], target, value, e.fresh(), e.fresh()))
@@ -285,7 +285,7 @@ def extremum(loop: Loop, e: Emitter, depth: int) -> c.Statement:
     lanes, index = e.tuning.extremum_lanes, f"i{loop.index.attrs[0]}"
     full = loop.extent // lanes * lanes
     extrema = []
-    for s, n in zip(loop.body, (n for n in nodes if isinstance(n, c.Together)), strict=True):
+    for s, n in zip(stores_of(loop), (n for n in nodes if isinstance(n, c.Together)), strict=True):
         declared, change = n.body
         assert isinstance(declared, c.Declare) and isinstance(change, c.If)
         extrema.append((s, declared, e.place(s.buffer, s.index), e.fresh()))

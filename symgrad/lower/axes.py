@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 from symgrad.expr.node import Expr
 from symgrad.lower.kernel import Extremum, Kernel
@@ -88,7 +88,7 @@ class AxisClasses:
         return [i for i in k.variables if self.find(i) is axis]
 
     def private(
-        self, members: Sequence[Kernel], axis: Expr, buffers: Mapping[int, Buffer]
+        self, members: Sequence[Kernel], axis: Expr, buffers: Sequence[Buffer]
     ) -> dict[int, int]:
         """Buffers that only `members` use, at one point of `axis` each: the axis of the points."""
         result: dict[int, int] = {}

@@ -14,7 +14,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from symgrad.errors import InternalError
 from symgrad.expr.node import Expr, const
@@ -22,7 +22,7 @@ from symgrad.expr.op import Kind, Op
 from symgrad.expr.walk import toposort
 from symgrad.lower.kernel import Control
 from symgrad.lower.scalar import load_of, loads
-from symgrad.lower.statements import Buffer, If, Loop, While, Zero
+from symgrad.lower.statements import Buffer, If, Loop, Statement, While, Zero
 from symgrad.ops.body import Body, item
 from symgrad.ops.control import SCAN, SWITCH, WHILE
 from symgrad.ops.elementwise import CONVERT, less_equal, minimum
@@ -106,7 +106,7 @@ def _scan(kernels: Kernels, node: Expr, results: Results, first: First, whole: s
             inner.given[p] = functools.partial(_row, kernels, x, row)
         _round(inner, body, consts, states, ys, row)
 
-        def made(statements: list[Any]) -> list[Any]:
+        def made(statements: Sequence[Statement]) -> list[Statement]:
             zeros = [Zero(*y) for k, y in ys.items() if counted and k in whole]
             return [*zeros, Loop(t, length, statements, stop=stop, serial=bool(states))]
 
@@ -152,9 +152,11 @@ def _while(kernels: Kernels, node: Expr, results: Results, first: First, whole: 
             tester.put(go, (), value)
         condition = load_of(go, ())
 
-    def made(before: list[Any], behind: list[Any], statements: list[Any]) -> list[Any]:
+    def made(
+        before: Sequence[Statement], behind: Sequence[Statement], inside: Sequence[Statement]
+    ) -> list[Statement]:
         zeros = [Zero(*y) for k, y in ys.items() if k in whole]
-        loop = While(condition, [*statements, *behind], limit, t)
+        loop = While(condition, [*inside, *behind], limit, t)
         return [*zeros, *before, loop]
 
     carried = [*states.values(), *done.values()]
@@ -251,8 +253,8 @@ def _switch(kernels: Kernels, node: Expr, results: Results, first: First, whole:
         at = kernels.element(index, ())
         conditions = [less_equal(at, k) for k in range(len(bodies) - 1)]
 
-    def made(*statements: list[Any]) -> list[Any]:
-        *others, whole = statements
+    def made(*sides: Sequence[Statement]) -> Sequence[Statement]:
+        *others, whole = sides
         for condition, side in zip(reversed(conditions), reversed(others), strict=True):
             whole = [If(condition, side, whole)]
         return whole
@@ -299,7 +301,7 @@ def _keep(
     written: Iterable[Buffer],
     carried: Iterable[Buffer],
     exprs: Iterable[Expr],
-    made: Callable[..., list[Any]],
+    made: Callable[..., Sequence[Statement]],
 ) -> None:
     """The kernel itself."""
     every = list(written)
@@ -308,7 +310,7 @@ def _keep(
     own = min(inner.begin for inner in bodies)
     for inner in bodies:
         read |= {number for k in inner.kernels for number, _ in k.reads if 0 <= number < own}
-    uses = [b for b in kernels.buffers if b.number in read]
+    uses = [b for b in kernels.draft.buffers if b.number in read]
     target = every[0] if every else kernels.work((), "bool")
     kernels.keep(
         Control(target, (), (), (), {}, bodies=tuple(bodies), build=made, uses=uses, results=every)

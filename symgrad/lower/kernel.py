@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from symgrad.expr.node import FLOATS, Expr
 from symgrad.lower import product
 from symgrad.lower.scalar import loads
-from symgrad.lower.statements import Best, Buffer, Call, Check, Store
+from symgrad.lower.statements import Best, Buffer, Call, Check, Statement, Store
 
 Read = tuple[int, tuple[Expr | None, ...]]  # a buffer and an index; None runs inside the kernel
 
@@ -31,7 +31,7 @@ class Scope(Protocol):
     def sum_here(self, buffer: Buffer) -> Buffer:
         """Where what is added to a sum goes."""
 
-    def body(self, kernels: Any) -> list[Any]:
+    def body(self, kernels: Any) -> Sequence[Statement]:
         """The statements of kernels that are those of a body."""
 
 
@@ -94,8 +94,8 @@ class Kernel:
         """Everything that it writes, all at `target`."""
         return [self.buffer]
 
-    def statement(self, scope: Scope) -> Any:
-        """What becomes of it: one statement, or a list."""
+    def statements(self, scope: Scope) -> Sequence[Statement]:
+        """What becomes of it."""
         raise NotImplementedError
 
 
@@ -130,14 +130,14 @@ class Elements(Kernel):
     def writes(self) -> list[Buffer]:
         return [self.buffer] if self.saves is None else [self.buffer, self.saves]
 
-    def statement(self, scope: Scope) -> Store:
+    def statements(self, scope: Scope) -> Sequence[Statement]:
         buffer = scope.sum_here(self.buffer)
         *index, value = scope.renamed(self, [*scope.place(self, buffer), self.value])
-        made = Store(buffer, tuple(index), value, self.op)
+        order = None
         if self.order is not None:
             low, high = scope.renamed(self, self.order)
-            made.order = low, high
-        return made
+            order = low, high
+        return [Store(buffer, tuple(index), value, self.op, order=order)]
 
 
 @dataclass(eq=False)
@@ -156,10 +156,10 @@ class Extremum(Kernel):
     def writes(self) -> list[Buffer]:
         return [self.buffer, self.values]
 
-    def statement(self, scope: Scope) -> Best:
+    def statements(self, scope: Scope) -> Sequence[Statement]:
         exprs = [*scope.place(self, self.buffer), self.value, self.reduce[0]]
         *index, value, position = scope.renamed(self, exprs)
-        return Best(self.buffer, self.values, tuple(index), value, position, self.op)
+        return [Best(self.buffer, self.values, tuple(index), value, position, self.op)]
 
 
 @dataclass(eq=False)
@@ -178,8 +178,8 @@ class CheckIndex(Kernel):
     def writes(self) -> list[Buffer]:
         return []
 
-    def statement(self, scope: Scope) -> Check:
-        return Check(scope.renamed(self, (self.value,))[0], self.size)
+    def statements(self, scope: Scope) -> Sequence[Statement]:
+        return [Check(scope.renamed(self, (self.value,))[0], self.size)]
 
 
 @dataclass(eq=False)
@@ -197,10 +197,10 @@ class CallKernel(Kernel):
     def reads(self) -> list[Read]:
         return [(b.number, (*i, *[None] * (len(b.shape) - len(i)))) for b, i in self.operands]
 
-    def statement(self, scope: Scope) -> Call:
+    def statements(self, scope: Scope) -> Sequence[Statement]:
         operands = tuple((b, scope.renamed(self, i)) for b, i in self.operands)
         target = self.buffer, scope.renamed(self, scope.place(self, self.buffer))
-        return Call(self.template, self.sizes, self.flags, operands, target)
+        return [Call(self.template, self.sizes, self.flags, operands, target)]
 
 
 @dataclass(eq=False)
@@ -208,13 +208,13 @@ class Control(Kernel):
     """A branch or a loop, with the kernels of its bodies.
 
     bodies : a `Kernels` for each
-    build : its statements, from a list of statements for each body
+    build : its statements, from those of each body
     uses : what it reads of all that is there before
     results : what it writes
     """
 
     bodies: tuple[Any, ...]
-    build: Callable[..., list[Any]]
+    build: Callable[..., Sequence[Statement]]
     uses: Sequence[Buffer]
     results: Sequence[Buffer]
 
@@ -227,7 +227,7 @@ class Control(Kernel):
     def writes(self) -> list[Buffer]:
         return list(self.results)
 
-    def statement(self, scope: Scope) -> list[Any]:
+    def statements(self, scope: Scope) -> Sequence[Statement]:
         return self.build(*(scope.body(kernels) for kernels in self.bodies))
 
 

@@ -55,7 +55,7 @@ def lower(
     body = Scheduler(kernels, threads).body()
     shared = kernels.shared
     inputs = inputs + [b for b in shared.data if b.role == "data"]
-    program = Program(inputs, outputs, shared.buffers, body, -1, shared.indices)
+    program = kernels.draft.program(inputs, outputs, body)
     verify.after("nest", program, tuning)
     for change in passes(tuning):
         program = change(program, threads, tuning)

@@ -24,7 +24,8 @@ from symgrad.lower.interpreter.memory import (
 )
 from symgrad.lower.interpreter.steps import STEPS
 from symgrad.lower.interpreter.tape import Tape
-from symgrad.lower.program import Program, line_of, statements
+from symgrad.lower.listing import line_of
+from symgrad.lower.program import Program, statements
 from symgrad.lower.scalar import LOAD
 from symgrad.lower.statements import (
     Buffer,

@@ -80,7 +80,8 @@ def _is_private(p: View, number: int, loop: Loop, kinds: list[str]) -> bool:
 
 
 def _declared_in(p: View, buffer: Buffer, loop: Loop) -> bool:
-    return any(buffer.home is body for body in bodies_of(loop.body))
+    inside = [s.index for body in bodies_of([loop]) for s in body if isinstance(s, Loop)]
+    return buffer.home is not None and buffer.home in inside
 
 
 def _only_adds(places: Sequence[Place]) -> bool:

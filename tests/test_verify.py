@@ -97,7 +97,7 @@ def test_a_fault_says_what_and_where(hand):
     program = hand.of(rows(hand, (I + n(1), J)))
     (fault,) = verify.verify(program, "some pass")
     assert str(fault) == (
-        "range, after some pass: read x[(1 + i0), i1] (float64[10, 3]) by Store in i0 in i1: "
+        "range, after some pass: read x[1 + i0, i1] (float64[10, 3]) by Store in i0 in i1: "
         "axis 0 of length 10 is reached from 1 to 10"
     )
 

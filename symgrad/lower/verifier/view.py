@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from symgrad.expr.node import CONST, Expr, const_value
-from symgrad.expr.walk import toposort
+from symgrad.expr.node import Expr
 from symgrad.lower.access import accesses_of
 from symgrad.lower.bounds import Bounds
+from symgrad.lower.listing import Speller
 from symgrad.lower.program import Around, Program, walk
-from symgrad.lower.scalar import INDEX, LOAD, loads
+from symgrad.lower.scalar import loads
 from symgrad.lower.statements import (
     Access,
-    Buffer,
     If,
     Loop,
     Store,
@@ -27,7 +25,6 @@ from symgrad.ops.elementwise import invert
 
 READ_ONLY = ("in", "data", "constant")
 GIVEN = (*READ_ONLY, "out")
-_SPELLED = 40  # nodes of an index that a message spells out
 
 
 @dataclass(frozen=True)
@@ -51,6 +48,7 @@ class View:
         self.program, self.tuning = program, tuning
         self.placed = program.workspace_bytes >= 0
         self.buffers = {b.number: b for b in program.buffers}
+        self.text = Speller(program.buffers)
         self.bounds = Bounds(program.body, self.buffers)
         every = list(walk(program.body))
         found = [(s, path, around) for s, path, around in every if not isinstance(s, Loop)]
@@ -102,7 +100,7 @@ class View:
     def name(self, place: Place) -> str:
         """An access in words."""
         a, b = place.access, self.buffers[place.access.buffer]
-        index = ", ".join(spelled(i, self.buffers) for i in a.index)
+        index = ", ".join(map(self.text, a.index))
         around = "".join(f" in i{loop.index.attrs[0]}" for loop in place.path)
         kind = type(place.statement).__name__
         return f"{a.mode.value} {b.name}[{index}] ({b.dtype}{list(b.shape)}) by {kind}{around}"
@@ -121,22 +119,3 @@ def has_partial(s: Any) -> bool:
 def _sides(around: Around) -> Around:
     """Those of some bodies that may not run, or run again by what happens inside."""
     return tuple((s, k) for s, k in around if not isinstance(s, Loop))
-
-
-def spelled(e: Expr, buffers: dict[int, Buffer]) -> str:
-    """An index expression for a message; long ones are cut."""
-    if len(toposort([e])) > _SPELLED:
-        return "…"
-    if e.op is INDEX:
-        return f"i{e.attrs[0]}"
-    if e.op is CONST:
-        return str(const_value(e))
-    parts = [spelled(a, buffers) for a in e.args]
-    if e.op is LOAD:
-        return f"{buffers[e.attrs[0]].name}[{', '.join(parts)}]"
-    if e.op.c is not None and _INFIX.fullmatch(e.op.c):
-        return f"({e.op.c.format(*parts)})"
-    return f"{e.name}({', '.join(parts)})"
-
-
-_INFIX = re.compile(r"\{0\} \S+ \{1\}")

@@ -76,6 +76,11 @@ def copy_rows(y, x):
     return nest((i, 10), (j, 3), [Store(y, (i, j), load_of(x, (i, j)))])
 
 
+def copy_zeros(s):
+    k = index_of(92)
+    return nest((k, 10), [Store(s, (k,), const(0.0))])
+
+
 @pytest.fixture
 def hand():
     return Hand()
@@ -285,6 +290,24 @@ def test_sums_over_lanes_have_partial_sums(hand):
     loop = Loop(I, 10, [add], lanes=5, flush=[Flush(s, partial)], flush_blocks=1)
     assert hand.rules(start, Zero(partial), loop, read) == []
     assert hand.rules(start, loop, read) == ["init"]
+
+
+def test_partial_results(hand):
+    """A loop that makes several partial results only accumulates, in one way, what it never reads."""
+    s = hand.buffer("s", (10,))
+    x, start = load_of(hand.x, (I, ZERO)), copy_zeros(s)
+    read = nest((J, 10), [Store(hand.y, (J, ZERO), load_of(s, (J,)))])
+
+    def rules(*stores):
+        return hand.rules(start, Loop(I, 10, list(stores), accumulates=True), read)
+
+    add = Store(s, (n(2),), x, "+")
+    assert rules(add) == rules(add, Store(s, (n(3),), x, "+")) == []
+    assert rules(Store(s, (n(2),), x, "max"), Store(s, (n(3),), x, "max")) == []
+    assert rules(Store(s, (n(2),), x)) == ["accumulating"]
+    assert rules(Store(s, (I,), x, "+")) == ["accumulating"]
+    assert rules(add, Store(s, (n(3),), x, "max")) == ["accumulating"]
+    assert rules(Store(s, (n(2),), load_of(s, (n(3),)), "+")) == ["accumulating"]
 
 
 def test_arrays_of_one_round(hand):

@@ -7,7 +7,7 @@ from typing import Any
 
 from symgrad.expr.node import Expr
 from symgrad.lower.program import rebuilt, walk
-from symgrad.lower.statements import Body, If, Loop, While
+from symgrad.lower.statements import Body, If, Loop, While, is_single
 
 Opened = Mapping[Expr, int]  # by the variable of a loop that is opened, how many bodies are around
 
@@ -21,20 +21,16 @@ def open_single_rounds(body: Sequence[Any]) -> tuple[Body, Opened, dict[Any, set
     """
     opened: dict[Expr, int] = {}
     for s, _, around in walk(body):
-        if _is_single(s):
+        if is_single(s):
             # What is flushed stands no deeper than its loop.
             left = (k == 0 or not isinstance(outer, Loop) for outer, k in around)
-            single = sum(_is_single(outer) for outer, _ in around)
+            single = sum(is_single(outer) for outer, _ in around)
             opened[s.index] = sum(left) - single
     inside: dict[Any, set[Expr]] = {}
 
     def change(old: Any, new: Any) -> Sequence[Any]:
         if isinstance(old, (If, While)):
             inside[new] = {s.index for s, *_ in walk([old]) if isinstance(s, Loop)}
-        return new.body if _is_single(new) else (new,)
+        return new.body if is_single(new) else (new,)
 
     return rebuilt(body, change), opened, inside
-
-
-def _is_single(s: Any) -> bool:
-    return isinstance(s, Loop) and s.extent == 1 and s.is_plain and not s.lanes

@@ -15,11 +15,8 @@ from symgrad.emit.lanes import SCALAR, Piece, Place, lane_loop, traits
 from symgrad.emit.literals import C_TYPES
 from symgrad.emit.statements import exceeds, larger
 from symgrad.emit.tree import integer
-from symgrad.expr.node import FLOATS
-from symgrad.expr.walk import toposort
 from symgrad.lower.lanes import LANES
-from symgrad.lower.scalar import GUARD
-from symgrad.lower.statements import Loop, Store, stores_of
+from symgrad.lower.statements import Loop, stores_of
 
 
 def bounds(loop: Loop, e: Emitter) -> tuple[c.Expression, c.Expression]:
@@ -28,27 +25,7 @@ def bounds(loop: Loop, e: Emitter) -> tuple[c.Expression, c.Expression]:
     return start, integer(loop.extent) if loop.stop is None else e.spell(loop.stop, c.COMPARE)
 
 
-def _still(s: Store, loop: Loop, e: Emitter) -> bool:
-    """Whether a store goes to one element in all rounds."""
-    depth = e.variables.index_depth[loop.index]
-    return not any(e.variables.depth[i] >= depth for i in s.index)
-
-
 # ---- sums ----------------------------------------------------------------------------------------
-
-
-def is_sum(loop: Loop, e: Emitter) -> bool:
-    """Whether a loop only adds to targets that it does not move."""
-    return (
-        e.tuning.vectors
-        and loop.extent >= 2 * LANES
-        and loop.is_plain
-        and not loop.serial
-        and all(
-            isinstance(s, Store) and s.op == "+" and s.buffer.dtype in FLOATS and _still(s, loop, e)
-            for s in loop.body
-        )
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,24 +234,6 @@ def _inner_blocks(
 
 
 # ---- maxima --------------------------------------------------------------------------------------
-
-
-def is_extremum(loop: Loop, e: Emitter) -> bool:
-    """Whether a long loop only takes maxima and minima that it does not move."""
-    return (
-        e.tuning.vectors
-        and loop.extent >= 2 * e.tuning.extremum_lanes
-        and loop.is_plain
-        and not loop.serial
-        and all(
-            isinstance(s, Store)
-            and s.op in ("max", "min")
-            and s.buffer.dtype in FLOATS
-            and _still(s, loop, e)
-            and not any(n.op is GUARD for n in toposort([s.value]))
-            for s in loop.body
-        )
-    )
 
 
 def extremum(loop: Loop, e: Emitter, depth: int) -> c.Statement:

@@ -106,6 +106,7 @@ def _head(s: Loop, text: Speller) -> str:
         f"the last {s.in_order} in order": s.in_order,
         "in order": s.serial,
         "simd": s.simd,
+        "partial results": s.accumulates,
     }
     about = "; ".join(note for note, there in notes.items() if there)
     head = f"for {text(s.index)} in ({', '.join([*bounds, stop, *step])}):"

@@ -18,6 +18,7 @@ from symgrad.lower.program import Program
 from symgrad.lower.schedule import Scheduler
 from symgrad.lower.sums import leave_out_zeros, split_sums
 from symgrad.lower.tuning import HOST_TUNING, Tuning
+from symgrad.lower.vectors import mark_vectors
 
 Pass = Callable[[Program, int, Tuning], Program]
 
@@ -25,11 +26,12 @@ Pass = Callable[[Program, int, Tuning], Program]
 PORTABLE = (shrink,)
 CPU = (cut_into_lanes, leave_out_zeros, split_sums)
 FINISH = (place,)
+VECTORS = (mark_vectors,)
 
 
 def passes(tuning: Tuning) -> tuple[Pass, ...]:
     """What a machine's programs go through."""
-    return (*PORTABLE, *(CPU if tuning.vectors else ()), *FINISH)
+    return (*PORTABLE, *CPU, *FINISH, *VECTORS) if tuning.vectors else (*PORTABLE, *FINISH)
 
 
 def lower(

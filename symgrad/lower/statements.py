@@ -20,6 +20,7 @@ from symgrad.lower.scalar import INDEX, INDEX_DIV, unravel
 from symgrad.ops.elementwise import equal, not_equal
 
 PANEL_ROWS = 6  # rows of the left factor that a register tile has
+ACCUMULATING = ("+", "*", "max", "min")  # of stores, in any order but for rounding
 _ALIGNMENT = 64  # of parts of the workspace
 
 
@@ -498,6 +499,8 @@ class Loop(Statement):
     again : whether a point may be computed twice, so that the last block overlaps the one before
     flush : statements behind every `flush_blocks` blocks and at the end
     simd : whether its rounds are known to be independent, and worth a vector
+    accumulates : whether it only adds up, or takes maxima, into elements that it does not move: its
+        rounds make several partial results side by side
     chunks : if not 0, blocks are taken in so many chunks of `chunk_points` points by threads
     chunk : the variable that counts these
     shared : whether its rounds, each with arrays of its own, may be taken by several threads
@@ -527,6 +530,7 @@ class Loop(Statement):
     serial: bool = False
     team: Buffer | None = None
     members: int = 0
+    accumulates: bool = False
 
     aside = ("index", "chunk")
     inside = ("body", "flush")
@@ -617,6 +621,11 @@ def _in_panels(panels: Buffer, mode: Mode, count: Expr, skip: int, inner: Expr) 
 def _rounded_up(count: Expr, width: int) -> Expr:
     """How many groups of `width` hold `count`."""
     return bind(INDEX_DIV, count + const(width - 1, "int64"), const(width, "int64"))
+
+
+def is_single(s: Any) -> bool:
+    """Whether a statement is a loop of one round, which C does not have."""
+    return isinstance(s, Loop) and s.extent == 1 and s.is_plain and not s.lanes
 
 
 def stores_of(loop: Loop) -> list[Store]:

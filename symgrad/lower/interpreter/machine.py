@@ -276,13 +276,14 @@ class Machine:
     def _loop(self, loop: Loop, block: Block | None) -> Thunk:
         slot, rounds, body = self.slot(loop.index), self._rounds(loop), self.body(loop.body, block)
         private = _numbers(self._private(loop)) if loop.simd else set()
+        any_order = loop.simd or loop.accumulates
 
         def run() -> None:
             every = rounds()
             region = Region("rounds of a vector", private, False)
             if loop.simd:
                 self.regions.append(region)
-            for k in reversed(every) if loop.simd and self.backwards else every:
+            for k in reversed(every) if any_order and self.backwards else every:
                 self.env[slot] = region.round = k
                 for step in body:
                     step()

@@ -293,7 +293,7 @@ def test_sums_over_lanes_have_partial_sums(hand):
 
 
 def test_partial_results(hand):
-    """A loop that makes several partial results only accumulates, in one way, what it never reads."""
+    """A loop of partial results only accumulates, in one way, what it never reads."""
     s = hand.buffer("s", (10,))
     x, start = load_of(hand.x, (I, ZERO)), copy_zeros(s)
     read = nest((J, 10), [Store(hand.y, (J, ZERO), load_of(s, (J,)))])

@@ -107,7 +107,9 @@ def _body(f: Formula) -> Formula:
 
 def _bare_eye(f: Formula) -> Formula:
     if f.kind == "eye":
-        return Formula("eye", (), None, 2)
+        bare = Formula("eye", (), None, 2)
+        bare.owner = f.data if f.data is not None else f.owner
+        return bare
     if f.kind in ("neg", "mul"):
         last = _bare_eye(f.args[-1])
         return f if last is f.args[-1] else Formula(f.kind, (*f.args[:-1], last), f.data, f.rank)

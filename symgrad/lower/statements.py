@@ -367,6 +367,17 @@ class Check(Statement):
 
 
 @dataclass(frozen=True, eq=False)
+class Fail(Statement):
+    """Leave with a status where a condition holds."""
+
+    condition: Expr
+    status: int
+
+    def touches(self) -> list[Access]:
+        return []
+
+
+@dataclass(frozen=True, eq=False)
 class Call(Statement):
     """An opaque kernel on whole arrays; `index` selects the batch element of every operand."""
 

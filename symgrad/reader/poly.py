@@ -2,9 +2,12 @@
 
 A `Poly` is an array written element by element: a sum of terms, each an exact coefficient times
 factors. A factor is a head with labels and an exponent: X[0,100] stands for an element of X at the
-free index 0 and the summed index 100. Labels below `FIRST` are axes of the array; the others are
-summed over, once for the whole term. A factor lacks the labels on which it does not depend, so that
+free index 0 and the summed index 100. Labels below `FIRST` are the axes of the array; those from there
+on are summed over, once for the whole term; negative ones are numbers (`at`). A factor lacks the labels on which it does not depend, so that
 broadcasting shows nowhere. One normal form covers scalars, elementwise code and matrix products.
+
+What summed labels connect is one factor, a `paren` with one term, so that powers of it meet: only
+inside such heads there are summed labels. It opens where one of its own labels becomes summed.
 
 Heads nest; nothing here recurses into them: their digests are made when they are.
 """
@@ -16,7 +19,7 @@ import itertools
 import math
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -24,12 +27,18 @@ from typing import Any
 
 FIRST = 100  # labels from here on are summed
 MOST_TERMS = 60  # more are not multiplied out
+MOST_OPENED = 4  # nor are higher powers of sums
 _KINDS = {k: n for n, k in enumerate(
     ("num", "sym", "delta", "ind", "det", "inv", "fn", "opaque", "paren"))}  # fmt: skip
 
 Exponent = int | Fraction
 Shape = tuple[int, ...]
 Labels = tuple[int, ...]
+
+
+def at(index: int) -> int:
+    """The label of one element."""
+    return -1 - index
 
 
 class TooLong(Exception):
@@ -43,6 +52,7 @@ class Budget:
     deadline: float = math.inf
     most_terms: int = MOST_TERMS
     steps: Counter[str] = field(default_factory=Counter)
+    atoms: set[Head] = field(default_factory=set)  # sums that are not multiplied out
 
 
 BUDGET: ContextVar[Budget] = ContextVar("BUDGET")
@@ -75,10 +85,12 @@ class Head:
     symmetric whether both orders of its two labels are the same
     nonneg    whether no value is negative
     node      the argument's node
+    sums_to_one  the label whose values have the sum 1
     """
 
     __slots__ = (
         "kind", "payload", "args", "shape", "symmetric", "nonneg", "node", "digest", "order",
+        "sums_to_one",
     )  # fmt: skip
 
     def __init__(
@@ -87,6 +99,7 @@ class Head:
     ) -> None:  # fmt: skip
         self.kind, self.payload, self.args, self.shape = kind, payload, args, shape
         self.symmetric, self.nonneg, self.node = symmetric, nonneg, node
+        self.sums_to_one: int | None = None
         text = repr((kind, payload, shape, [a.digest for a in args]))
         self.digest = hashlib.blake2b(text.encode(), digest_size=16).digest()
         self.order = (_KINDS[kind], str(payload), self.digest)
@@ -166,7 +179,7 @@ class Poly:
 
     def labels(self) -> list[int]:
         """The free labels on which it depends."""
-        return sorted({k for t in self.terms for f in t for k in f[1] if k < FIRST})
+        return sorted({k for t in self.terms for f in t for k in f[1] if 0 <= k < FIRST})
 
     def factors(self) -> Iterable[Factor]:
         return (f for t in self.terms for f in t)
@@ -201,11 +214,16 @@ class Poly:
 
     # ---- labels --------------------------------------------------------------------------------
 
+    @property
+    def is_raw(self) -> bool:
+        """Whether it is what a paren holds together: one term with summed labels."""
+        return any(k >= FIRST for f in self.factors() for k in f[1])
+
     def relabel(self, new: Sequence[int], shape: Shape, summed: Mapping[int, int] = {}) -> Poly:  # noqa: B006
         """Label k becomes new[k]; those from `FIRST` on are summed, with their sizes."""
         if not summed and list(new) == list(range(len(self.shape))):
             return self if shape == self.shape else Poly(self.terms, shape)
-        return product(shape, [(self, tuple(new))], summed)
+        return product(shape, [(self, tuple(new))], summed, raw=self.is_raw)
 
     def compress(self) -> tuple[Poly, Labels]:
         """Without the labels on which it does not depend, and those it has."""
@@ -235,6 +253,7 @@ Item = tuple[Exponent, list[Factor], Mapping[int, int]]
 
 def product(
     shape: Shape, parts: Sequence[tuple[Poly, Labels]], summed: Mapping[int, int] = {},  # noqa: B006
+    raw: bool = False,
 ) -> Poly:  # fmt: skip
     """Σ over `summed` (label → size) of the product of the Polys, their label k being labels[k].
 
@@ -252,15 +271,15 @@ def product(
             sizes: dict[int, int] = {}
             for head, where, _ in t:
                 for k, n in zip(where, head.shape, strict=True):
-                    if k not in new:
+                    if k >= FIRST and k not in new:
                         new[k] = next(fresh)
                         sizes[new[k]] = n
-            rows.append((c, [(h, tuple([new[k] for k in w]), e) for h, w, e in t], sizes))
+            rows.append((c, [(h, tuple([new.get(k, k) for k in w]), e) for h, w, e in t], sizes))
         items = [(a * c, f + g, {**s, **z}) for a, f, s in items for c, g, z in rows]
-    return gather(shape, items)
+    return gather(shape, items, raw)
 
 
-def gather(shape: Shape, items: Iterable[Item]) -> Poly:
+def gather(shape: Shape, items: Iterable[Item], raw: bool = False) -> Poly:
     """The sum of raw terms (coefficient, factors, sizes of summed labels), in normal form."""
     terms: dict[Term, Exponent] = {}
     work = list(items)[::-1]
@@ -271,10 +290,12 @@ def gather(shape: Shape, items: Iterable[Item]) -> Poly:
             continue
         c, merged, left = found
         folded = _fold(merged)
+        if raw and folded is not None and len(folded) > 1:
+            folded = None
         if folded is not None:
             work += [(c * a, f, left) for a, f in reversed(folded)]
             continue
-        c, term = _canonical(c, merged, left)
+        c, term = _canonical(c, merged, left) if raw else _held(c, merged, left, shape)
         total = exact(terms.get(term, 0) + c)
         if total:
             terms[term] = total
@@ -289,7 +310,15 @@ def _settle(
     """δ substituted, equal factors as powers, primes counted, exponentials merged; None for 0."""
     if not c:
         return None
-    factors = _without_deltas(factors, sizes)
+    if sizes:
+        factors = _open_summed(factors, sizes)
+    while True:
+        left = _without_deltas(factors, sizes)
+        if left is None:
+            return None
+        factors = _without_inverse(left, sizes) if sizes else left
+        if factors is left:
+            break
     found: dict[tuple[Head, Labels], Exponent] = {}
     for head, labels, e in factors:
         if head.symmetric and labels[0] > labels[1]:
@@ -326,7 +355,100 @@ def _settle(
     return c, result, sizes
 
 
-def _without_deltas(factors: list[Factor], sizes: dict[int, int]) -> list[Factor]:
+def _open_summed(factors: list[Factor], sizes: dict[int, int]) -> list[Factor]:
+    """Parens of one term that a summed label of the whole reaches, opened."""
+    result: list[Factor] = []
+    fresh = itertools.count(max(sizes) + 1000)
+    for head, labels, e in factors:
+        if head.kind != "paren" or e != 1 or not head.args[0].is_raw or max(labels, default=0) < FIRST:
+            result.append((head, labels, e))
+            continue
+        ((term, _),) = head.args[0].terms.items()
+        new = dict(enumerate(labels))
+        for h, where, f in term:
+            for k, n in zip(where, h.shape, strict=True):
+                if k >= FIRST and k not in new:
+                    new[k] = next(fresh)
+                    sizes[new[k]] = n
+            result.append((h, tuple([new.get(k, k) for k in where]), f))
+    return result
+
+
+def _without_inverse(factors: list[Factor], sizes: dict[int, int]) -> list[Factor]:
+    """A⁻¹ A = I, for a summed label that nothing else has; the same list if there is none."""
+    for n, (head, labels, e) in enumerate(factors):
+        if head.kind != "inv" or e != 1 or len(head.args[0].terms) != 1:
+            continue
+        ((term, c),) = head.args[0].terms.items()
+        if len(term) != 1 or c != 1 or term[0][2] != 1 or len(term[0][1]) != 2:
+            continue
+        matrix, order, _ = term[0]
+        for m, (other, where, f) in enumerate(factors):
+            if other != matrix or f != 1 or len(where) != 2:
+                continue
+            ends = where if order == (0, 1) else where[::-1]
+            for shared, a, b in ((ends[0], labels[0], ends[1]), (ends[1], ends[0], labels[1])):
+                at = labels[1] if shared == ends[0] else labels[0]
+                count = sum(w.count(shared) for _, w, _ in factors)
+                if shared == at and shared >= FIRST and count == 2 and shared in sizes:
+                    del sizes[shared]
+                    note("inverse")
+                    size = head.shape[0]
+                    delta = Head("delta", size, (), (size, size), True, True)
+                    rest = [g for k, g in enumerate(factors) if k not in (n, m)]
+                    return [*rest, (delta, (a, b), 1)]
+    return factors
+
+
+def _held(
+    c: Exponent, factors: list[Factor], sizes: dict[int, int], shape: Shape
+) -> tuple[Exponent, Term]:
+    """The term with what summed labels connect as one factor each."""
+    c, factors = _count_unused(c, factors, sizes)
+    if not sizes:
+        factors.sort(key=key)
+        return c, tuple(factors)
+    groups: list[tuple[set[int], list[Factor]]] = []
+    result: list[Factor] = []
+    for f in factors:
+        mine = {k for k in f[1] if k >= FIRST}
+        if not mine:
+            result.append(f)
+            continue
+        joined = [f]
+        for g in [g for g in groups if g[0] & mine]:
+            groups.remove(g)
+            mine |= g[0]
+            joined += g[1]
+        groups.append((mine, joined))
+    for mine, joined in groups:
+        _, term = _canonical(1, joined, {k: sizes[k] for k in mine})
+        head, labels, _ = _paren(Poly({term: 1}, shape), 1)
+        result.append((head, labels, 1))
+    found: dict[tuple[Head, Labels], Exponent] = {}
+    for head, labels, e in result:
+        found[head, labels] = exact(found.get((head, labels), 0) + e)
+    return c, tuple(sorted([(h, w, e) for (h, w), e in found.items() if e], key=key))
+
+
+def _count_unused(
+    c: Exponent, factors: list[Factor], sizes: dict[int, int]
+) -> tuple[Exponent, list[Factor]]:
+    """A summed label that no factor has multiplies by its size."""
+    for f in [f for f in factors if f[0].sums_to_one is not None and f[2] == 1]:
+        k = f[1][f[0].sums_to_one]
+        if k in sizes and sum(g[1].count(k) for g in factors) == 1:
+            note("sums-to-one")
+            factors = [g for g in factors if g is not f]
+            del sizes[k]
+    present = {k for f in factors for k in f[1] if k >= FIRST}
+    for k in [k for k in sizes if k not in present]:
+        c = exact(c * sizes.pop(k))
+    return c, factors
+
+
+def _without_deltas(factors: list[Factor], sizes: dict[int, int]) -> list[Factor] | None:
+    """With the indices that a δ makes equal renamed; None if it is δ of two numbers."""
     place = 0
     while place < len(factors):
         head, labels, _ = factors[place]
@@ -337,6 +459,8 @@ def _without_deltas(factors: list[Factor], sizes: dict[int, int]) -> list[Factor
         if a == b:
             factors = factors[:place] + factors[place + 1 :]
             continue
+        if b < 0:
+            return None
         kept = [] if b >= FIRST else [(head, (a, b), 1)]
         rest = [f for k, f in enumerate(factors) if k != place]
         moved = [
@@ -367,7 +491,7 @@ def _merged_exp(group: list[Factor]) -> tuple[Exponent, list[Factor]]:
     if len(group) > 1:
         note("merged-exponentials")
     ((term, c),) = exponential(total).terms.items()
-    return c, [(h, tuple([axes[k] for k in w]), e) for h, w, e in term]
+    return c, [(h, tuple([axes[k] if k >= 0 else k for k in w]), e) for h, w, e in term]
 
 
 def exponential(p: Poly) -> Poly:
@@ -378,10 +502,9 @@ def exponential(p: Poly) -> Poly:
     for t, c in p.terms.items():
         head, labels, e = t[0] if len(t) == 1 else (None, (), 0)
         if head is not None and e == 1 and (head.kind, head.payload) == ("fn", "log"):
-            if all(k < FIRST for k in labels):
-                parts.append((power(head.args[0], c), labels))
-                note("exponential-of-logarithm")
-                continue
+            parts.append((power(head.args[0], c), labels))
+            note("exponential-of-logarithm")
+            continue
         rest[t] = c
     if rest:
         factor = apply("fn", "exp", [Poly(rest, p.shape)], nonneg=True)
@@ -395,10 +518,9 @@ def power(p: Poly, e: Exponent) -> Poly:
         return p
     if e == 0:
         return number(1, p.shape)
-    if len(p.terms) == 1:
+    if len(p.terms) == 1 and not p.is_raw:
         ((term, c),) = p.terms.items()
-        if all(k < FIRST for f in term for k in f[1]):
-            return _power_of_term(term, c, e, p.shape)
+        return _power_of_term(term, c, e, p.shape)
     return _power_of_sum(p, e)
 
 
@@ -456,7 +578,7 @@ def is_nonneg(head: Head, e: Exponent) -> bool:
 
 def _power_of_sum(p: Poly, e: Exponent) -> Poly:
     c, common, inner = content(p)
-    if len(inner.terms) == 1 and all(k < FIRST for f in inner.factors() for k in f[1]):
+    if len(inner.terms) == 1:
         return power(product(p.shape, [(Poly({common: c}, p.shape), own_labels(p)),
                                        (inner, own_labels(p))]), e)  # fmt: skip
     whole = isinstance(e, int)
@@ -483,26 +605,30 @@ def own_labels(p: Poly) -> Labels:
 
 
 def _paren(p: Poly, e: Exponent) -> Factor:
-    head, labels = apply("paren", None, [p])[:2]
+    positive = all(c > 0 and all(is_nonneg(h, f) for h, _, f in t) for t, c in p.terms.items())
+    head, labels = apply("paren", None, [p], positive)[:2]
     return head, labels, e
 
 
 def closed(p: Poly) -> Poly:
     """The sum as one factor, its content in front of it."""
-    if len(p.terms) == 1:
-        ((term, _),) = p.terms.items()
-        if all(k < FIRST for f in term for k in f[1]):
-            return p
-    elif not p.terms:
+    if len(p.terms) < 2:
         return p
-    return _power_of_sum(p, 1) if len(p.terms) > 1 else Poly({(_paren(p, 1),): 1}, p.shape)
+    c, factors = closed_factor(p)
+    _budget().atoms.add(factors[-1][0])
+    return gather(p.shape, [(c, factors, {})])
+
+
+def closed_factor(p: Poly) -> tuple[Exponent, list[Factor]]:
+    """A sum as coefficient and factors, the last of them the sum without its content."""
+    c, common, inner = content(p)
+    return c, [*common, _paren(inner, 1)]
 
 
 def content(p: Poly) -> tuple[Exponent, Term, Poly]:
     """(c, common factors, q) with p = c · common · q; q's leading coefficient is positive.
 
-    Factors with summed labels stay where they are. Negative exponents come out, so that q has no
-    denominators but those of its parens that differ.
+    Negative exponents come out, so that q has no denominators.
     """
     terms = p.sorted()
     numerators = math.gcd(*[Fraction(c).numerator for _, c in terms])
@@ -512,7 +638,7 @@ def content(p: Poly) -> tuple[Exponent, Term, Poly]:
         c = -c
     common: dict[tuple[Head, Labels], Exponent] = {}
     for n, (t, _) in enumerate(terms):
-        here = {(h, w): e for h, w, e in t if all(k < FIRST for k in w)}
+        here = {(h, w): e for h, w, e in t}
         for at in [*common, *here]:
             if n == 0:
                 common[at] = here[at]
@@ -522,12 +648,11 @@ def content(p: Poly) -> tuple[Exponent, Term, Poly]:
               and not (h.kind == "fn" and h.payload == "exp")]  # fmt: skip
     pulled.sort(key=key)
     if not pulled:
-        return c, (), p.scale(Fraction(1, c) if c != 1 else 1)
+        return c, (), p.scale(1 / Fraction(c))
     undo = [(h, w, -e) for h, w, e in pulled]
     items: list[Item] = []
     for t, v in terms:
-        sizes = {k: n for h, w, _ in t for k, n in zip(w, h.shape, strict=True) if k >= FIRST}
-        items.append((v * Fraction(1, c), [*t, *undo], sizes))
+        items.append((v / Fraction(c), [*t, *undo], {}))
     return c, tuple(pulled), gather(p.shape, items)
 
 
@@ -574,51 +699,120 @@ def apply_to(head: Head, labels: Labels, function: str) -> tuple[Head, Labels]:
 def _fold(factors: list[Factor]) -> list[tuple[Exponent, list[Factor]]] | None:
     """A power of a function that is a polynomial of another; None if there is none."""
     for place, (head, labels, e) in enumerate(factors):
-        if head.kind != "fn" or not isinstance(e, int):
+        if min(labels, default=0) < 0 and head.kind in ("fn", "paren", "ind"):
+            return _pushed(factors[:place] + factors[place + 1 :], head, labels, e)
+        if not isinstance(e, int):
+            continue
+        if head.kind == "paren" and 0 < e <= MOST_OPENED and _opens(head, e):
+            rest = factors[:place] + factors[place + 1 :]
+            rest += [(head, labels, e - 1)] if e > 1 else []
+            return [(c, rest + f) for c, f in _placed(head.args[0], labels)]
+        if head.kind not in ("fn", "ind"):
             continue
         rest = factors[:place] + factors[place + 1 :]
-        if head.payload in SQUARES and e >= 2:
-            other, constant, sign = SQUARES[head.payload]
-            arg = head.args[0]
-            new = Head("fn", other, (arg,), head.shape, head.symmetric)
-            left = [(head, labels, e - 2)] if e > 2 else []
-            note(f"{head.payload}²")
-            return [(constant, rest + left), (sign, [*rest, *left, (new, labels, 2)])]
-        if head.payload == "absolute" and e % 2 == 0:
-            return [(c, rest + f) for c, f in _opened(head.args[0], labels, e)]
-        if head.payload == "sign" and not -1 <= e <= 1:
-            note("sign²")
-            return [(1, rest + ([(head, labels, 1)] if e % 2 else []))]
-        if head.payload == "sign" and e == 1:
-            same = Head("fn", "absolute", head.args, head.shape, head.symmetric, True)
-            for n, (other_head, where, f) in enumerate(rest):
-                if other_head == same and where == labels and isinstance(f, int) and f % 2:
-                    left = rest[:n] + rest[n + 1 :]
-                    note("sign-of-absolute")
-                    return [(c, left + g) for c, g in _opened(head.args[0], labels, f)]
+        found = _fold_function(head, labels, e, rest)
+        if found is not None:
+            return found
+    return None
+
+
+def _fold_function(
+    head: Head, labels: Labels, e: int, rest: list[Factor]
+) -> list[tuple[Exponent, list[Factor]]] | None:
+    name = head.payload
+    if name in SQUARES and (e >= 2 if name != "cosh" else e <= -2):
+        other, constant, sign = SQUARES[name]
+        new = Head("fn", other, head.args, head.shape, head.symmetric)
+        step = 2 if e > 0 else -2
+        left = [(head, labels, e - step)] if e != step else []
+        note(f"{name}²")
+        return [(constant, rest + left), (sign, [*rest, *left, (new, labels, 2)])]
+    if name == "absolute" and e % 2 == 0:
+        return [(c, rest + f) for c, f in _opened(head.args[0], labels, e)]
+    if name == "sign" and not -1 <= e <= 1:
+        note("sign²")
+        return [(1, rest + ([(head, labels, 1)] if e % 2 else []))]
+    return _fold_pair(head, labels, e, rest)
+
+
+def _fold_pair(
+    head: Head, labels: Labels, e: int, rest: list[Factor]
+) -> list[tuple[Exponent, list[Factor]]] | None:
+    """sign(u) |u| = u, sign(u) u = |u|, sinh/cosh = tanh, [u > 0] [u ≥ 0] = [u > 0]."""
+    name = head.payload
+    for n, (other, where, f) in enumerate(rest):
+        if where != labels or not isinstance(f, int):
+            continue
+        left = rest[:n] + rest[n + 1 :]
+        if name == "sign" and e == 1:
+            if other.payload == "absolute" and other.args == head.args and f % 2:
+                note("sign-of-absolute")
+                return [(c, left + g) for c, g in _opened(head.args[0], labels, f)]
+            if f > 0 and head.args[0].terms == {((other, own_labels(head.args[0]), 1),): 1}:
+                note("sign-of-absolute")
+                size = Head("fn", "absolute", head.args, head.shape, head.symmetric, True)
+                return [(1, [*left, (size, labels, 1), (other, where, f - 1)])]
+        if other.args != head.args:
+            continue
+        if name == "sinh" and other.payload == "cosh" and e > 0 > f:
+            k = min(e, -f)
+            new = Head("fn", "tanh", head.args, head.shape, head.symmetric)
+            return [(1, [*left, (head, labels, e - k), (other, labels, f + k), (new, labels, k)])]
+        if name == "tanh" and other.payload == "cosh" and e > 0 and f > 0:
+            new = Head("fn", "sinh", head.args, head.shape, head.symmetric)
+            return [(1, [*left, (head, labels, e - 1), (other, labels, f - 1), (new, labels, 1)])]
+        if head.kind == "ind" and (name, other.kind, other.payload) == (">", "ind", "≥"):
+            return [(1, [*left, (head, labels, 1)])]
     return None
 
 
 # sin² = 1 - cos², …: the function, and the constant and sign of the square of the other.
-SQUARES = {"sin": ("cos", 1, -1), "sinh": ("cosh", -1, 1), "sech": ("tanh", 1, -1)}
+# Of cosh it is the square of the reciprocal.
+SQUARES = {"sin": ("cos", 1, -1), "sinh": ("cosh", -1, 1), "cosh": ("tanh", 1, -1)}
+
+
+def _pushed(
+    rest: list[Factor], head: Head, labels: Labels, e: Exponent
+) -> list[tuple[Exponent, list[Factor]]]:
+    """f(u)[3] is f(u[3])."""
+    kept = [k for k in labels if k >= 0]
+    shape = tuple([n for k, n in zip(labels, head.shape, strict=True) if k >= 0])
+    count = itertools.count()
+    new = [next(count) if k >= 0 else k for k in labels]
+    args = [product(shape, [(a, tuple(new))], raw=a.is_raw) for a in head.args]
+    if head.kind == "paren":
+        base = power(args[0], e)
+        found = _placed(base, tuple(kept))
+        return [(c, rest + f) for c, f in found]
+    made = apply(head.kind, head.payload, args, head.nonneg)
+    return [(1, [*rest, (made[0], tuple([kept[k] for k in made[1]]), e)])]
+
+
+def _opens(head: Head, e: int) -> bool:
+    """Whether a sum to a positive power is multiplied out."""
+    count = len(head.args[0].terms)
+    return 1 < count and count**e <= MOST_TERMS and head not in _budget().atoms
 
 
 def _opened(p: Poly, labels: Labels, e: int) -> list[tuple[Exponent, list[Factor]]]:
-    """The terms of p to the power e on these labels; a sum is one factor."""
-    base = power(closed(p), e)
-    return [(c, [(h, tuple([labels[k] for k in w]), f) for h, w, f in t])
-            for t, c in base.terms.items()]  # fmt: skip
+    """The terms of p to the power e on these labels."""
+    return _placed(power(p, e), labels)
+
+
+def _placed(p: Poly, labels: Labels) -> list[tuple[Exponent, list[Factor]]]:
+    return [(c, [(h, tuple([labels[k] if k >= 0 else k for k in w]), f) for h, w, f in t])
+            for t, c in p.terms.items()]  # fmt: skip
 
 
 # ---- summed labels -----------------------------------------------------------------------------
 
 
-def _canonical(c: Exponent, factors: list[Factor], sizes: dict[int, int]) -> tuple[Exponent, Term]:
-    """Factors sorted, summed labels named in one way; one that no factor has multiplies by n."""
-    present = {k for f in factors for k in f[1] if k >= FIRST}
-    for k, n in sizes.items():
-        if k not in present:
-            c = exact(c * n)
+def _canonical(
+    c: Exponent, factors: list[Factor], sizes: dict[int, int]
+) -> tuple[Exponent, Term]:
+    """Factors sorted, summed labels named in one way."""
+    c, factors = _count_unused(c, factors, sizes)
+    present = set(sizes)
     if not present:
         factors.sort(key=key)
         return c, tuple(factors)

@@ -1,0 +1,286 @@
+"""The cheapest formula of a Poly: candidates within a budget, by what they cost a reader.
+
+Bottom-up, each Poly once: the sum as it stands; a factor pulled out of the terms that have it, those
+with summed labels too (the label is free inside); over a common denominator; divided by what has a
+name of its own (1 - σ(u), 1 - cos²); cases of an indicator. A single term is a product of matrices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from symgrad.expr.node import Expr
+from symgrad.inspect import algebra as F
+from symgrad.inspect.formula import Formula
+from symgrad.reader.cost import cost
+from symgrad.reader.notation import NoMatrixForm, Spelling, TermWriter, integer, opened_raw
+from symgrad.reader.poly import (
+    FIRST,
+    Exponent,
+    Factor,
+    Head,
+    Poly,
+    TooLong,
+    apply,
+    content,
+    exact,
+    gather,
+    key,
+    note,
+    tick,
+)
+from symgrad.reader.quotient import divided, together
+from symgrad.reader.rules import divisors, extremes, spellings
+
+MOST_PULLS = 8
+LONG = 8  # terms; above it only FEW_PULLS are tried
+FEW_PULLS = 3
+DEEPEST = 12
+
+Row = tuple[Exponent, list[Factor]]
+
+
+class Writer:
+    """Formulas of Polys for one graph."""
+
+    def __init__(self, names: dict[Expr, str]) -> None:
+        self.spelling = Spelling(names, self.write)
+        self.terms = TermWriter(self.spelling)
+        self.known: dict[tuple[Poly, tuple[int, ...]], Formula] = {}
+        self.depth = 0
+
+    def write(self, p: Poly) -> Formula:
+        """The cheapest formula found of an array, or of what is broadcast to it."""
+        at = (p, p.shape)
+        f = self.known.get(at)
+        if f is None:
+            self.depth += 1
+            try:
+                f = self._best(p)
+            finally:
+                self.depth -= 1
+            self.known[at] = f
+        return f
+
+    def output(self, p: Poly) -> Formula:
+        """The formula of an array that stands alone: what is broadcast to it shows its shape."""
+        f = self.write(p)
+        if f.rank or not 1 <= len(p.shape) <= 2 or not p.terms:
+            return f
+        body = [F.ones(n) for n in p.shape]
+        return F.matmul([f, body[0], *map(F.transpose, body[1:])], len(p.shape))
+
+    def _best(self, p: Poly) -> Formula:
+        if not p.terms:
+            return integer(0)
+        if len(p.terms) == 1:
+            ((term, c),) = p.terms.items()
+            return self.row(c, list(term), p)
+        best: Formula | None = None
+        price = 0
+        for candidate in self._candidates(p):
+            if best is None or cost(candidate) < price:
+                best, price = candidate, cost(candidate)
+        assert best is not None
+        return best
+
+    def _candidates(self, p: Poly) -> Iterator[Formula]:
+        yield self._flat(p)
+        if self.depth > DEEPEST:
+            return
+        try:
+            tick()
+        except TooLong:
+            return
+        c, common, inner = self._content(p)
+        if common or abs(c) != 1:
+            if len(inner.terms) == 1:
+                ((term, v),) = inner.terms.items()
+                yield self.row(exact(c * v), _merged([*common, *term]), p)
+            else:
+                yield self._held(c, list(common), inner)
+        if not common or any(e < 0 for _, _, e in common):
+            yield from self._over_denominator(p)
+        if not common:
+            yield from self._divided(inner, c)
+            yield from self._pulled(p)
+        yield from self._decided(p)
+
+    # ---- candidates ----------------------------------------------------------------------------
+
+    def _flat(self, p: Poly) -> Formula:
+        """The terms in an order that a person would choose."""
+        rows = [(self.row(c, list(t), p), t) for t, c in p.sorted()]
+        return total([f for f, _ in rows], p)
+
+    def row(self, c: Exponent, factors: list[Factor], p: Poly) -> Formula:
+        """One term, in the cheapest of its spellings."""
+        factors = opened_raw(factors)
+        best = self.terms.term(c, factors, p.shape)
+        for d, other, always in spellings(c, factors, p.shape):
+            f = self.terms.term(d, other, p.shape)
+            if always or cost(f) < cost(best):
+                best, c, factors = f, d, other
+        odd = [k for k, (h, _, e) in enumerate(factors)
+               if h.kind == "paren" and isinstance(e, int) and e % 2 and not h.args[0].is_raw]
+        for k in odd[:3]:
+            head, labels, e = factors[k]
+            turned = Head("paren", None, (-head.args[0],), head.shape, head.symmetric)
+            other = [*factors[:k], (turned, labels, e), *factors[k + 1 :]]
+            f = self.terms.term(-c, other, p.shape)
+            if cost(f) < cost(best):
+                best, c, factors = f, -c, other
+        return best
+
+    def _content(self, p: Poly) -> tuple[Exponent, tuple[Factor, ...], Poly]:
+        """As `poly.content`, with exponentials and indicators too."""
+        c, common, inner = content(p)
+        everywhere: set[tuple[Head, tuple[int, ...]]] | None = None
+        for t in inner.terms:
+            here = {(h, w) for h, w, e in t
+                    if h.kind == "ind" or h.kind == "fn" and h.payload == "exp"}  # fmt: skip
+            everywhere = here if everywhere is None else everywhere & here
+        more = sorted([(h, w, 1) for h, w in everywhere or ()], key=key)
+        if more:
+            inner = Poly(
+                {tuple(f for f in t if (f[0], f[1], 1) not in more): v
+                 for t, v in inner.terms.items()}, p.shape)  # fmt: skip
+        return c, (*common, *more), inner
+
+    def _held(self, c: Exponent, factors: list[Factor], inner: Poly) -> Formula:
+        """c · factors · (inner)"""
+        factor = apply("paren", None, [inner])
+        return self.row(c, [*factors, factor], inner)
+
+    def _over_denominator(self, p: Poly) -> Iterator[Formula]:
+        found = together(p)
+        if found is None:
+            return
+        top, below = found
+        if not below:
+            yield self.write(top)
+        elif len(top.terms) == 1:
+            ((term, c),) = top.terms.items()
+            yield self.row(c, [*term, *below], p)
+        elif top.terms:
+            c, common, inner = self._content(top)
+            if len(inner.terms) > 1:
+                yield self._held(c, [*_merged([*common, *below])], inner)
+
+    def _divided(self, p: Poly, c: Exponent) -> Iterator[Formula]:
+        """q · σ(-u) for q (1 - σ(u)) and the like."""
+        for divisor, factor in divisors(p):
+            quotient = divided(p, divisor)
+            if quotient is None:
+                continue
+            scale, common, inner = self._content(quotient)
+            if len(inner.terms) > 1:
+                held = apply("paren", None, [inner])
+                yield self.row(scale * c, [*common, factor, held], p)
+            else:
+                yield self.row(quotient.sorted()[0][1] * c,
+                               [*quotient.sorted()[0][0], factor], p)  # fmt: skip
+
+    def _decided(self, p: Poly) -> Iterator[Formula]:
+        """max, min and clip for sums with an indicator."""
+        for c, found in extremes(p):
+            terms = []
+            for v, factors in found:
+                terms.append(self.row(exact(c * v), factors, p))
+            yield total(terms, p)
+
+    def _pulled(self, p: Poly) -> Iterator[Formula]:
+        rows: list[Row] = [(c, opened_raw(list(t))) for t, c in p.sorted()]
+        found: dict[tuple[Head, tuple[int, ...]], list[tuple[int, int]]] = {}
+        for n, (_, factors) in enumerate(rows):
+            seen = set()
+            for k, (head, labels, e) in enumerate(factors):
+                at = head, tuple([w if w < FIRST else FIRST for w in labels])
+                if at not in seen and head.kind != "num" and e > 0:
+                    seen.add(at)
+                    found.setdefault(at, []).append((n, k))
+        choices = [(at, where) for at, where in found.items() if len(where) > 1]
+        choices.sort(key=lambda item: (-len(item[1]), -len(item[0][0].args), item[0][0].order,
+                                       item[0][1]))  # fmt: skip
+        for at, where in choices[: MOST_PULLS if len(rows) <= LONG else FEW_PULLS]:
+            try:
+                tick()
+            except TooLong:
+                return
+            f = self._pull(p, rows, at, where)
+            if f is not None:
+                yield f
+
+    def _pull(
+        self, p: Poly, rows: Sequence[Row], at: tuple[Head, tuple[int, ...]],
+        where: Sequence[tuple[int, int]],
+    ) -> Formula | None:  # fmt: skip
+        head, pattern = at
+        r = len(p.shape)
+        slots = [k for k, w in enumerate(pattern) if w == FIRST]
+        lowest = min(rows[n][1][k][2] for n, k in where)
+        shape = (*p.shape, *[head.shape[k] for k in slots])
+        items = []
+        for n, k in where:
+            c, factors = rows[n]
+            new: dict[int, int] = {}
+            for s, slot in enumerate(slots):
+                label = factors[k][1][slot]
+                if label in new:
+                    return None
+                new[label] = r + s
+            e = exact(factors[k][2] - lowest)
+            rest = [*factors[:k], *factors[k + 1 :]] + ([(head, factors[k][1], e)] if e else [])
+            sizes = {w: size for h, ws, _ in rest for w, size in zip(ws, h.shape, strict=True)
+                     if w >= FIRST and w not in new}  # fmt: skip
+            moved = [(h, tuple([new.get(w, w) for w in ws]), e) for h, ws, e in rest]
+            items.append((c, moved, sizes))
+        inner = gather(shape, items)
+        if not inner.terms:
+            return None
+        out = {r + s: FIRST + s for s in range(len(slots))}
+        mine = iter(range(FIRST, FIRST + len(slots)))
+        pulled = (head, tuple([w if w != FIRST else next(mine) for w in pattern]), lowest)
+        c, common, inner = self._content(inner)
+        factors = [(h, tuple([out.get(w, w) for w in ws]), e) for h, ws, e in common]
+        if len(inner.terms) > 1:
+            h, ws, e = apply("paren", None, [inner])
+            factors.append((h, tuple([out.get(w, w) for w in ws]), e))
+        elif len(inner.terms) == 1:
+            ((term, v),) = inner.terms.items()
+            c = exact(c * v)
+            factors += [(h, tuple([out.get(w, w) for w in ws]), e) for h, ws, e in term]
+        left = {m: row for m, row in enumerate(rows) if m not in {n for n, _ in where}}
+        try:
+            first = self.row(c, [pulled, *factors], p)
+        except NoMatrixForm:
+            return None
+        if not left:
+            return first
+        terms = [t for n, (t, _) in enumerate(p.sorted()) if n in left]
+        rest = Poly({t: p.terms[t] for t in terms}, p.shape)
+        note("common-factor")
+        return total([first, self.write(rest)], p)
+
+
+def _merged(factors: list[Factor]) -> list[Factor]:
+    found: dict[tuple[Head, tuple[int, ...]], Exponent] = {}
+    for h, w, e in factors:
+        found[h, w] = exact(found.get((h, w), 0) + e)
+    return [(h, w, e) for (h, w), e in found.items() if e]
+
+
+def total(terms: list[Formula], p: Poly) -> Formula:
+    """The sum; a number beside a matrix of products is a matrix of ones."""
+    if len(p.shape) == 2 and any(t.rank == 2 and _is_structured(t) for t in terms):
+        terms = [F.matmul([t, F.ones(p.shape[0]), F.transpose(F.ones(p.shape[1]))], 2)
+                 if t.rank == 0 else t for t in terms]  # fmt: skip
+    return F.add(terms, reorder=True)
+
+
+def _is_structured(f: Formula) -> bool:
+    while f.kind in ("neg", "mul", "div"):
+        f = f.args[-1] if f.kind != "div" else f.args[0]
+    return f.kind in ("eye", "diag", "mat", "inverse")
+
+

@@ -51,14 +51,17 @@ class Reader:
 
     names       what arguments are called
     atoms       nodes whose sums are held together
+    assumed     relations that hold
+    apart       what is not 0
     conditions  (p, sign): the Polys agree with the graph where p ≠ 0, p > 0
     """
 
     def __init__(
         self, names: dict[Expr, str], atoms: frozenset[Expr] = frozenset(),
-        assumed: frozenset[Head] = frozenset(),
+        assumed: frozenset[Head] = frozenset(), apart: frozenset[Poly] = frozenset(),
     ) -> None:  # fmt: skip
-        self.names, self.atoms, self.assumed = names, atoms, assumed
+        self.names, self.atoms = names, atoms
+        self.assumed, self.apart = assumed, apart
         self.position = {node: k for k, node in enumerate(names)}
         self.known: dict[Expr, Poly] = {}
         self.conditions: dict[tuple[Poly, str], None] = {}
@@ -82,7 +85,7 @@ class Reader:
             if node.op is ARG:
                 payload: Any = (self.names[node], self.position[node])
             else:
-                payload = ("C", repr(node.attrs[0]))
+                payload = triangle(node) or ("C", repr(node.attrs[0]))
             head = Head("sym", payload, (), node.shape, node=node)
             return self.factor(head, node.shape)
         args = [self.known[a] for a in node.args]
@@ -327,6 +330,9 @@ class Reader:
         c = d.constant
         if c is not None:
             return rational(int(c == 0), d.shape)
+        if len(d.terms) == 1 and all(f[0].kind in ("delta", "ind") for f in d.factors()):
+            ((term, _),) = d.terms.items()
+            return rational(1, d.shape) - Poly({term: 1}, d.shape)
         return self._indicator(-d if negative(d) else d, "=")
 
     def _relation(self, d: Poly, sign: str) -> Poly:
@@ -334,8 +340,8 @@ class Reader:
         if c is not None:
             return rational(int(c > 0 or c == 0 and sign == "≥"), d.shape)
         if negative(d):
-            return rational(1, d.shape) - self._indicator(-d, "≥" if sign == ">" else ">")
-        return self._indicator(d, sign)
+            return rational(1, d.shape) - self._relation(-d, "≥" if sign == ">" else ">")
+        return self._indicator(d, ">" if d in self.apart else sign)
 
     def _indicator(self, d: Poly, sign: str) -> Poly:
         c, common, inner = 1, (), d
@@ -397,8 +403,8 @@ class Reader:
         ties = {f[0]: f for f in c.factors() if f[0].kind == "ind" and f[0].payload == "="}
         for head, (_, labels, _) in ties.items():
             d = head.args[0]
-            if not any(f[0].node is None or f[0].node.dtype.startswith("float")
-                       for f in d.factors() if f[0].kind in ("sym", "fn", "paren")):  # fmt: skip
+            if all(f[0].node is not None and not f[0].node.dtype.startswith("float")
+                   for f in d.factors() if f[0].kind != "num"):  # fmt: skip
                 continue
             self.unless_zero(d.relabel(labels, c.shape))
             c = Poly({t: v for t, v in c.terms.items()
@@ -448,12 +454,54 @@ class Reader:
                  for p, labels in zip(polys, inputs, strict=True)]  # fmt: skip
         return product(tuple([sizes[k] for k in output]), parts, summed)
 
+    def reshaped(self, x: Poly, source: Shape, target: Shape) -> Poly | None:
+        """δ of split axes as a product of δ; A[i,k] B[j,l] of joined axes as A ⊗ B."""
+        n = len(source)
+        if (n, len(target)) == (4, 2) and (source[0] * source[1], source[2] * source[3]) == target:
+            return self._kronecker(x, source, target)
+        half = len(target) // 2
+        sizes = target[:half]
+        if n == 2 and len(target) > 2 and target == (*sizes, *sizes) and source[0] == source[1]:
+            if all(len(t) == 1 and t[0][0].kind == "delta" for t in x.terms):
+                note("split-delta")
+                total = rational(0, target)
+                for c in x.terms.values():
+                    deltas = [(Head("delta", m, (), (m, m), True, True), (k, k + half), 1)
+                              for k, m in enumerate(sizes)]  # fmt: skip
+                    total = total + gather(target, [(c, deltas, {})])
+                return total
+        return None
+
+    def _kronecker(self, x: Poly, source: Shape, target: Shape) -> Poly | None:
+        total = rational(0, target)
+        for t, c in x.terms.items():
+            sides: list[list[Factor]] = [[], []]
+            scalars = []
+            for f in t:
+                which = {k % 2 for k in f[1]}
+                if len(which) > 1:
+                    return None
+                (sides[which.pop()] if which else scalars).append(f)
+            if not sides[0] or not sides[1]:
+                return None
+            args = tuple([
+                gather(source[k::2], [(1, [(h, tuple(w // 2 for w in ws), e) for h, ws, e in s], {})])
+                for k, s in enumerate(sides)
+            ])
+            note("kronecker")
+            head = Head("opaque", ("kron", ""), args, target)
+            total = total + gather(target, [(c, [*scalars, (head, (0, 1), 1)], {})])
+        return total
+
     def inverse(self, a: Poly) -> Poly:
         """A⁻¹ of a matrix."""
         found = self._inverse_of_product(a)
         if found is not None:
             return found
-        symmetric = a.relabel((1, 0), a.shape) == a
+        turned = self.transposed(a)
+        if turned.digest < a.digest:
+            return self.transposed(self.inverse(turned))
+        symmetric = turned == a
         return self.factor(Head("inv", None, (a,), a.shape, symmetric), a.shape)
 
     def _inverse_of_product(self, a: Poly) -> Poly | None:
@@ -522,6 +570,18 @@ def square_chain(head: Head, labels: Labels) -> list[tuple[Head, bool]] | None:
         chain.append((h, w[0] != here))
         here = w[1] if w[0] == here else w[0]
     return chain if here == goal else None
+
+
+def triangle(node: Expr) -> tuple[str, str] | None:
+    """Whether a captured array is 1 on and below the diagonal, or on and above it, else 0."""
+    values = node.attrs[0].array
+    if values.ndim == 2 and values.shape[0] == values.shape[1] > 1:
+        ones = np.ones(values.shape)
+        if (values == np.tril(ones)).all():
+            return "tri", "lower"
+        if (values == np.triu(ones)).all():
+            return "tri", "upper"
+    return None
 
 
 def negative(p: Poly) -> bool:

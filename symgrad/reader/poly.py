@@ -50,6 +50,7 @@ class Budget:
     """What one reading may cost, and what it did: a value of the context it runs in."""
 
     deadline: float = math.inf
+    ticks: int = 10**9  # steps of the search that are left
     most_terms: int = MOST_TERMS
     steps: Counter[str] = field(default_factory=Counter)
     atoms: set[Head] = field(default_factory=set)  # sums that are not multiplied out
@@ -59,8 +60,10 @@ BUDGET: ContextVar[Budget] = ContextVar("BUDGET")
 
 
 def tick() -> None:
-    """Raise `TooLong` if the time is up."""
-    if time.monotonic() > _budget().deadline:
+    """Count a step of the search; raise `TooLong` if the steps or the time are up."""
+    budget = _budget()
+    budget.ticks -= 1
+    if budget.ticks < 0 or time.thread_time() > budget.deadline:
         raise TooLong
 
 
@@ -289,7 +292,7 @@ def gather(shape: Shape, items: Iterable[Item], raw: bool = False) -> Poly:
         if found is None:
             continue
         c, merged, left = found
-        folded = _fold(merged)
+        folded = _distributed(merged, left) or _fold(merged)
         if raw and folded is not None and len(folded) > 1:
             folded = None
         if folded is not None:
@@ -497,6 +500,7 @@ def _merged_exp(group: list[Factor]) -> tuple[Exponent, list[Factor]]:
 def exponential(p: Poly) -> Poly:
     """exp(p), one term; exp(c log b + u) = bᶜ exp(u) for rational c."""
     own = tuple(range(len(p.shape)))
+    p = _linear_opened(p)
     rest: dict[Term, Exponent] = {}
     parts: list[tuple[Poly, Labels]] = []
     for t, c in p.terms.items():
@@ -510,6 +514,23 @@ def exponential(p: Poly) -> Poly:
         factor = apply("fn", "exp", [Poly(rest, p.shape)], nonneg=True)
         parts.append((Poly({(factor,): 1}, p.shape), own))
     return product(p.shape, parts)
+
+
+def _linear_opened(p: Poly) -> Poly:
+    """With the atoms opened that stand to the first power, if that makes fewer terms."""
+    atoms = _budget().atoms
+    items: list[Item] = []
+    found = False
+    for t, c in p.terms.items():
+        at = next((f for f in t if f[2] == 1 and f[0] in atoms), None)
+        if at is None:
+            items.append((c, list(t), {}))
+            continue
+        found = True
+        rest = [f for f in t if f != at]
+        items += [(c * v, rest + f, {}) for v, f in _placed(at[0].args[0], at[1])]
+    new = gather(p.shape, items) if found else p
+    return new if len(new.terms) < len(p.terms) else p
 
 
 def power(p: Poly, e: Exponent) -> Poly:
@@ -786,6 +807,19 @@ def _pushed(
         return [(c, rest + f) for c, f in found]
     made = apply(head.kind, head.payload, args, head.nonneg)
     return [(1, [*rest, (made[0], tuple([kept[k] for k in made[1]]), e)])]
+
+
+def _distributed(
+    factors: list[Factor], sizes: dict[int, int]
+) -> list[tuple[Exponent, list[Factor]]] | None:
+    """A sum under a summed label that nothing else has is a sum of sums."""
+    for place, (head, labels, e) in enumerate(factors):
+        if head.kind != "paren" or e != 1 or head.args[0].is_raw:
+            continue
+        rest = factors[:place] + factors[place + 1 :]
+        if any(k in sizes and not any(k in w for _, w, _ in rest) for k in labels):
+            return [(c, rest + f) for c, f in _placed(head.args[0], labels)]
+    return None
 
 
 def _opens(head: Head, e: int) -> bool:

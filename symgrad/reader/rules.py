@@ -148,7 +148,8 @@ def _density(c: Exponent, rest: list[Factor], head: Head, labels: Labels) -> Ite
     below = (PI, (), -half)
     if below not in rest:
         return
-    v = _root(head.args[0].scale(-2))
+    # √t stands beside it, so t is not negative
+    v = _root(head.args[0].scale(-2), {f[0] for f in rest if isinstance(f[2], Fraction)})
     if v is None:
         return
     left = [f for f in rest if f != below]
@@ -162,8 +163,8 @@ def _density(c: Exponent, rest: list[Factor], head: Head, labels: Labels) -> Ite
     yield scale, [*left, (density, tuple(labels[k] for k in own), 1)]
 
 
-def _root(p: Poly) -> Poly | None:
-    """√p of a single square."""
+def _root(p: Poly, nonneg: set[Head]) -> Poly | None:
+    """√p of a single square, or of one times powers of what is not negative."""
     if len(p.terms) != 1:
         return None
     ((term, c),) = p.terms.items()
@@ -175,7 +176,7 @@ def _root(p: Poly) -> Poly | None:
     extra: list[Factor] = []
     if roots[0] ** 2 != c.numerator or roots[1] ** 2 != c.denominator:
         return None
-    if any(e % 2 for h, _, e in term if not h.nonneg):
+    if any(e % 2 for h, _, e in term if not h.nonneg and h not in nonneg):
         return None
     factors = [(h, w, exact(Fraction(e) / 2)) for h, w, e in term]
     return gather(p.shape, [(Fraction(*roots), factors + extra, {})])

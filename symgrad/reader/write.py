@@ -13,6 +13,7 @@ from symgrad.expr.node import Expr
 from symgrad.inspect import algebra as F
 from symgrad.inspect.formula import Formula
 from symgrad.reader.cost import cost
+from symgrad.reader.elements import Elements
 from symgrad.reader.notation import NoMatrixForm, Spelling, TermWriter, integer, opened_raw
 from symgrad.reader.poly import (
     FIRST,
@@ -62,13 +63,19 @@ class Writer:
             self.known[at] = f
         return f
 
-    def output(self, p: Poly) -> Formula:
-        """The formula of an array that stands alone: what is broadcast to it shows its shape."""
-        f = self.write(p)
+    def output(self, p: Poly) -> tuple[Formula, tuple[str, ...]]:
+        """The formula of an array that stands alone: what is broadcast to it shows its shape.
+
+        With letters, if it is that of an element.
+        """
+        try:
+            f = self.write(p)
+        except NoMatrixForm:
+            return Elements(self.spelling).formula(p)
         if f.rank or not 1 <= len(p.shape) <= 2 or not p.terms:
-            return f
+            return f, ()
         body = [F.ones(n) for n in p.shape]
-        return F.matmul([f, body[0], *map(F.transpose, body[1:])], len(p.shape))
+        return F.matmul([f, body[0], *map(F.transpose, body[1:])], len(p.shape)), ()
 
     def _best(self, p: Poly) -> Formula:
         if not p.terms:
@@ -78,9 +85,13 @@ class Writer:
             return self.row(c, list(term), p)
         best: Formula | None = None
         price = 0
-        for candidate in self._candidates(p):
-            if best is None or cost(candidate) < price:
-                best, price = candidate, cost(candidate)
+        try:
+            for candidate in self._candidates(p):
+                if best is None or cost(candidate) < price:
+                    best, price = candidate, cost(candidate)
+        except TooLong:
+            if best is None:
+                raise
         assert best is not None
         return best
 
@@ -88,10 +99,7 @@ class Writer:
         yield self._flat(p)
         if self.depth > DEEPEST:
             return
-        try:
-            tick()
-        except TooLong:
-            return
+        tick()
         c, common, inner = self._content(p)
         if common or abs(c) != 1:
             if len(inner.terms) == 1:
@@ -157,7 +165,7 @@ class Writer:
         if found is None:
             return
         top, below = found
-        if not below:
+        if not below or not top.terms:
             yield self.write(top)
         elif len(top.terms) == 1:
             ((term, c),) = top.terms.items()
@@ -203,10 +211,7 @@ class Writer:
         choices.sort(key=lambda item: (-len(item[1]), -len(item[0][0].args), item[0][0].order,
                                        item[0][1]))  # fmt: skip
         for at, where in choices[: MOST_PULLS if len(rows) <= LONG else FEW_PULLS]:
-            try:
-                tick()
-            except TooLong:
-                return
+            tick()
             f = self._pull(p, rows, at, where)
             if f is not None:
                 yield f

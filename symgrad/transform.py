@@ -35,7 +35,7 @@ from symgrad.signature import (
 )
 from symgrad.simplify import simplify
 from symgrad.specs import Spec
-from symgrad.trace import Tracer, argument, function_name, record
+from symgrad.trace import Tracer, argument, function_name, record, source
 from symgrad.tree import flatten, leaf_paths
 
 if TYPE_CHECKING:
@@ -144,13 +144,14 @@ class _Attempt:
         token = _FIRED.set(fired)
         try:
             with log.Stage("tracing", "traced", function_name(self.f)) as stage:
-                outs, out_tree = record(self.f, call_args, call_kwargs)
+                names: dict[str, Expr] = {}
+                outs, out_tree = record(self.f, call_args, call_kwargs, named=names)
                 stage.facts = lambda: f"{len(toposort(outs))} nodes"
         finally:
             _FIRED.reset(token)
         return Graph(function_name(self.f), tuple(self.nodes), tuple(outs), self.tree, out_tree,
                      tuple(self.names), tuple(leaf_paths(out_tree, "out")), tuple(self.statics),
-                     fired, parameter_names(self.f))  # fmt: skip
+                     fired, parameter_names(self.f), names)  # fmt: skip
 
     def decisive(self, error: TraceError) -> frozenset[int]:
         """Positions of the arguments that an error is about and that may be static."""
@@ -268,7 +269,7 @@ def jit(
 
 def _jit(f: Function, options: Options, static_argnums: Any, static_argnames: Any) -> Function:
     def impl(*args: Any, **kwargs: Any) -> Any:
-        return f(*args, **kwargs)
+        return source.start(f)(*args, **kwargs)
 
     recipe = _jit, (f, options, static_argnums, static_argnames)
     return transformed(f, impl, "", recipe, options, Static(f, static_argnums, static_argnames))

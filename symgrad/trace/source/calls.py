@@ -20,6 +20,7 @@ from symgrad.origin import is_of, package_of
 from symgrad.trace import journal
 from symgrad.trace.handle import blame
 from symgrad.trace.known import CHANGING, VIEWS, give, is_traced, knowns, own_all, plain
+from symgrad.trace.named import returned
 from symgrad.trace.source import library
 from symgrad.trace.source.clones import RUNTIME, clone
 from symgrad.trace.source.refusal import refuse
@@ -69,6 +70,7 @@ def call(f: Any, /, *args: Any, **kwargs: Any) -> Any:
 
 _LISTS = (list, tuple)
 RUNTIME["call"] = call
+RUNTIME["returned"] = returned
 
 
 def _function(f: types.FunctionType, args: Args, kwargs: Options) -> Any:

@@ -7,9 +7,9 @@ from fractions import Fraction
 
 from symgrad.inspect import algebra as F
 from symgrad.inspect.formula import Formula
-
+from symgrad.reader.heads import FIRST, Exponent, Factor, Head
 from symgrad.reader.notation import NoMatrixForm, Spelling, integer, numbers, powered
-from symgrad.reader.poly import FIRST, Exponent, Factor, Head, Poly, content
+from symgrad.reader.poly import Poly, content
 
 _FREE = "ijklabcdefgh"
 _SUMMED = "nmprstuvqwxyz"
@@ -82,7 +82,7 @@ class Elements:
         """What is summed over, its letters added to those of the whole term."""
         ((term, _),) = head.args[0].terms.items()
         mine = {n: letter[k] for n, k in enumerate(labels) if k >= 0}
-        for h, where, _ in term:
+        for _, where, _ in term:
             for k in where:
                 if k >= FIRST and k not in mine:
                     mine[k] = next(fresh, "")

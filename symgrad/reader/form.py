@@ -19,9 +19,9 @@ from symgrad.ops.readings import reads_add, reads_subtract
 from symgrad.reader.check import agrees, needed
 from symgrad.reader.convert import Reader
 from symgrad.reader.cost import NAME, cost
+from symgrad.reader.heads import BUDGET, Budget, TooLong
 from symgrad.reader.naming import named, price
 from symgrad.reader.notation import NoMatrixForm
-from symgrad.reader.poly import BUDGET, Budget, TooLong
 from symgrad.reader.reading import Condition, Line, Reading
 from symgrad.reader.write import Writer
 
@@ -107,10 +107,12 @@ def _one(
         reader.conditions |= {at: None for at in found if at[1] == ">"}
     written = [writer.output(p) for p in polys]
     formulas, parts = named([f for f, _ in written])
-    conditions = tuple([
-        Condition(writer.write(p), ">" if p in reader.logs else sign)
-        for p, sign in reader.conditions
-    ])
+    conditions = tuple(
+        [
+            Condition(writer.write(p), ">" if p in reader.logs else sign)
+            for p, sign in reader.conditions
+        ]
+    )
     name_parts(parts, {*names.values(), *labels})
     return Reading(
         tuple(Line(n, f, w) for n, f, (_, w) in zip(labels, formulas, written, strict=True)),

@@ -18,7 +18,8 @@ from symgrad.inspect.matrix import Notation
 from symgrad.inspect.naming import latex_name, plain_name, short_number
 from symgrad.inspect.spelling import MAKERS
 from symgrad.reader.cost import cost
-from symgrad.reader.poly import FIRST, Exponent, Factor, Head, Labels, Poly, Shape, exact, key
+from symgrad.reader.heads import FIRST, Exponent, Factor, Head, Labels, Shape, exact, key
+from symgrad.reader.poly import Poly
 from symgrad.reader.reading import Part
 
 Write = Callable[[Poly], Formula]

@@ -10,23 +10,8 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 
-from symgrad.reader.poly import (
-    FIRST,
-    PI,
-    Exponent,
-    Factor,
-    Head,
-    Labels,
-    Poly,
-    Shape,
-    apply,
-    closed_factor,
-    exact,
-    gather,
-    number,
-    own_labels,
-    product,
-)
+from symgrad.reader.heads import FIRST, PI, Exponent, Factor, Head, Labels, Shape, exact
+from symgrad.reader.poly import Poly, apply, closed_factor, gather, number, own_labels, product
 from symgrad.reader.quotient import divided
 
 RULES: dict[str, tuple[str, str]] = {
@@ -92,7 +77,6 @@ _NAMED: dict[str, list[Callable[..., tuple[Poly, Factor]]]] = {
     ],
     "cosh": [lambda one, s, u: (s * s - one, _fn("sinh", u, 2))],
 }
-
 
 
 # ---- one term ----------------------------------------------------------------------------------
@@ -211,8 +195,9 @@ def extremes(p: Poly) -> Iterator[tuple[Exponent, list[Spelled]]]:
     """p as (c, terms): with max, min or clip in the place of an indicator."""
     seen = {(h, w): None for h, w, _ in p.factors() if h.kind == "ind" and h.payload in (">", "≥")}
     for head, labels in seen:
-        inside = gather(p.shape, [(c, [f for f in t if f[0] != head or f[1] != labels], {})
-                                  for t, c in p.terms.items() if _has(t, head, labels)])  # fmt: skip
+        rows = [(c, [f for f in t if f[:2] != (head, labels)], {})
+                for t, c in p.terms.items() if _has(t, head, labels)]  # fmt: skip
+        inside = gather(p.shape, rows)
         base = Poly({t: c for t, c in p.terms.items() if not _has(t, head, labels)}, p.shape)
         d = head.args[0].relabel(labels, p.shape)
         yield from _clipped(p.shape, base, inside, d)
@@ -228,14 +213,14 @@ def extremes(p: Poly) -> Iterator[tuple[Exponent, list[Spelled]]]:
         while (again := divided(ratio, d)) is not None and e < 4:
             ratio, e = again, e + 1
         ramp, own, _ = apply("fn", "maximum", [zero, d], True)
-        rows: list[Spelled] = [(c, list(t)) for t, c in base.sorted()]
+        found: list[Spelled] = [(c, list(t)) for t, c in base.sorted()]
         if len(ratio.terms) == 1:
             ((term, c),) = ratio.terms.items()
-            rows.insert(0, (c, [*term, (ramp, own, e)]))
+            found.insert(0, (c, [*term, (ramp, own, e)]))
         else:
             scale, more = closed_factor(ratio)
-            rows.insert(0, (scale, [*more, (ramp, own, e)]))
-        yield 1, rows
+            found.insert(0, (scale, [*more, (ramp, own, e)]))
+        yield 1, found
 
 
 def _has(t: Sequence[Factor], head: Head, labels: Labels) -> bool:

@@ -1,8 +1,8 @@
 """The cheapest formula of a Poly: candidates within a budget, by what they cost a reader.
 
-Bottom-up, each Poly once: the sum as it stands; a factor pulled out of the terms that have it, those
-with summed labels too (the label is free inside); over a common denominator; divided by what has a
-name of its own (1 - σ(u), 1 - cos²); cases of an indicator. A single term is a product of matrices.
+Bottom-up, each Poly once: the sum as it stands; a factor pulled out of the terms that have it,
+those with summed labels too (the label is free inside); over a common denominator; divided by what
+has a name of its own (1 - σ(u), 1 - cos²); max and clip. A single term is a product of matrices.
 """
 
 from __future__ import annotations
@@ -14,22 +14,9 @@ from symgrad.inspect import algebra as F
 from symgrad.inspect.formula import Formula
 from symgrad.reader.cost import cost
 from symgrad.reader.elements import Elements
+from symgrad.reader.heads import FIRST, Exponent, Factor, Head, TooLong, exact, key, note, tick
 from symgrad.reader.notation import NoMatrixForm, Spelling, TermWriter, integer, opened_raw
-from symgrad.reader.poly import (
-    FIRST,
-    Exponent,
-    Factor,
-    Head,
-    Poly,
-    TooLong,
-    apply,
-    content,
-    exact,
-    gather,
-    key,
-    note,
-    tick,
-)
+from symgrad.reader.poly import Poly, apply, content, gather
 from symgrad.reader.quotient import divided, together
 from symgrad.reader.rules import divisors, extremes, spellings
 
@@ -129,8 +116,11 @@ class Writer:
             f = self.terms.term(d, other, p.shape)
             if always or cost(f) < cost(best):
                 best, c, factors = f, d, other
-        odd = [k for k, (h, _, e) in enumerate(factors)
-               if h.kind == "paren" and isinstance(e, int) and e % 2 and not h.args[0].is_raw]
+        odd = [
+            k
+            for k, (h, _, e) in enumerate(factors)
+            if h.kind == "paren" and isinstance(e, int) and e % 2 and not h.args[0].is_raw
+        ]
         for k in odd[:3]:
             head, labels, e = factors[k]
             turned = Head("paren", None, (-head.args[0],), head.shape, head.symmetric)
@@ -287,5 +277,3 @@ def _is_structured(f: Formula) -> bool:
     while f.kind in ("neg", "mul", "div"):
         f = f.args[-1] if f.kind != "div" else f.args[0]
     return f.kind in ("eye", "diag", "mat", "inverse")
-
-

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 from symgrad.forks import ForkSafeLock
 
 _LOCK = ForkSafeLock()
-_METHODS = ("__repr__", "__eq__", "__hash__")
 
 
 if TYPE_CHECKING:
@@ -51,35 +50,45 @@ def _slotted(plain: type) -> type:
 
 def _first(plain: type, made: type, options: dict[str, bool]) -> Callable[..., None]:
     """An `__init__` that puts the real one in its place, and all other methods."""
+    real: list[Callable[..., None]] = []
 
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
         finish()
-        made.__init__(self, *args, **kwargs)
+        real[0](self, *args, **kwargs)
 
     def finish() -> None:
         with _LOCK.held():
-            if made.__init__ is not __init__:  # another thread has
+            if real:  # another thread has
                 return
             for base in plain.__mro__[1:]:
                 waiting = getattr(vars(base).get("__init__"), "finish", None)
                 if waiting is not None:
                     waiting()
-            if plain is made:
-                del plain.__init__
-            plain.__doc__ = plain.__doc__ or plain.__name__  # or a signature would be composed
-            own = set(vars(plain))
-            eq = options.get("eq", True)
-            dataclasses.dataclass(**{**options, "eq": False, "repr": False})(plain)
-            new = {name: vars(plain)[name] for name in set(vars(plain)) - own}
-            new.update(_methods(dataclasses.fields(plain), eq, options.get("frozen", False)))
-            init = new.pop("__init__")
-            for name, value in new.items():
-                if name not in own or name not in _METHODS:
-                    setattr(made, name, value)
-            made.__init__ = init
+            present = vars(made)["__init__"]
+            found = _finished(plain, options)
+            for name, value in found.items():
+                setattr(made, name, value)
+            if present is not __init__:  # somebody has wrapped it
+                made.__init__ = present
+            real.append(found["__init__"])
 
     __init__.finish = finish  # type: ignore[attr-defined]
     return __init__
+
+
+def _finished(plain: type, options: dict[str, bool]) -> dict[str, Any]:
+    """What `dataclasses` adds to a class that has not got it itself."""
+    if "__init__" in vars(plain):
+        del plain.__init__
+    plain.__doc__ = plain.__doc__ or plain.__name__  # or a signature would be composed
+    own = set(vars(plain))
+    dataclasses.dataclass(**{**options, "eq": False, "repr": False})(plain)
+    found = {name: value for name, value in vars(plain).items() if name not in own}
+    fields, eq = dataclasses.fields(plain), options.get("eq", True)
+    for name, method in _methods(fields, eq, options.get("frozen", False)).items():
+        if name not in own:
+            found[name] = method
+    return found
 
 
 def _methods(fields: Sequence[Any], eq: bool, frozen: bool) -> dict[str, Any]:

@@ -77,18 +77,9 @@ class Inner:
                 keywords[number] = tree.unflatten(tracers)
             else:
                 values[number] = tree.unflatten(tracers)
-        name = function_name(f)
-        try:
-            with log.Stage("tracing", "traced", name) as stage:
-                outs, self.out_tree = record(f, tuple(values), keywords, named=self.named)
-                nodes = toposort(outs)
-                stage.facts = lambda: f"{len(nodes)} nodes"
-        except TraceError as error:  # what else it is given may be made static
-            error.in_derivative = True
-            error.taken_by += tuple(self.fresh)
-            raise
-        outs, check = apart(outs, checked())
+        outs, check = apart(self._traced(tuple(values), keywords), checked())
         self.used = frozenset(toposort(outs)).intersection(self.fresh)
+        name = function_name(f)
         with log.Stage("simplifying", "simplified", name) as stage:
             self.outs = ready(outs)
             stage.facts = lambda: f"{len(toposort(self.outs))} nodes"
@@ -97,6 +88,17 @@ class Inner:
         if check is not None:
             set_checks(substitute([check], self.back)[0])
         self.deriving = log.Stage("deriving", "derived", name).begin()  # until `close`
+
+    def _traced(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Expr]:
+        try:
+            with log.Stage("tracing", "traced", function_name(self.f)) as stage:
+                outs, self.out_tree = record(self.f, args, kwargs, named=self.named)
+                stage.facts = lambda: f"{len(toposort(outs))} nodes"
+                return outs
+        except TraceError as error:  # what else it is given may be made static
+            error.in_derivative = True
+            error.taken_by += tuple(self.fresh)
+            raise
 
     def in_pieces(self) -> tuple[list[Expr], list[list[Piece]]]:
         """`outs` in terms of the pieces that are read of the variables, and the pieces of each."""

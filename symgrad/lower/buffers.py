@@ -111,7 +111,8 @@ def _in_workspace(large: Sequence[Buffer], spans: Mapping[int, Span], draft: Dra
         for start, stop, _ in busy:
             if offset + room <= start:
                 break
-            offset = max(offset, stop)
+            if stop > offset:
+                offset = stop
         draft.change(buffer.number, offset=offset)
         bisect.insort(busy, (offset, offset + room, end))
         total = max(total, offset + room)

@@ -291,6 +291,7 @@ class Scheduler:
         """
         best, size = None, 0
         classes = {self.classes.find(i): i for i in free}
+        earliest: dict[Expr, int] = {}  # by axis
         for writer, _ in self.classes.deps[k]:
             if writer not in place or writer.buffer.role != "work":
                 continue
@@ -301,7 +302,11 @@ class Scheduler:
             if classes[axis] in k.reduce and self._elements(k) > self.tuning.sums_in_cache:
                 continue
             produced = self._elements(writer)
-            if produced > size and self._earliest(k, axis, groups, place) <= group:
+            if produced <= size:
+                continue
+            if axis not in earliest:
+                earliest[axis] = self._earliest(k, axis, groups, place)
+            if earliest[axis] <= group:
                 best, size = axis, produced
         return best
 

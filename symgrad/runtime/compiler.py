@@ -61,14 +61,10 @@ BLAS = "-DSG_BLAS"  # routines of a BLAS are called by pointers; see runtime/bla
 _QUIRKS = {"gcc": ("-fno-tree-loop-if-convert",), "zig": ("-fno-sanitize=undefined",)}
 
 # -O1 is for long straight-line code, where each value is computed once and every store to a slot is
-# read. Passes of gcc that look for the opposite, or for copies and constants to pass on, take two
-# fifths of its time and find nothing.
+# read. Passes of gcc that look for the opposite take a third of its time and find nothing.
 _STRAIGHT = {
     "gcc": (
         "-fno-tree-dse", "-fno-dse", "-fno-tree-pta", "-fno-tree-fre", "-fno-tree-dominator-opts",
-        "-fno-tree-ter", "-fno-tree-sink", "-fno-tree-ccp", "-fno-tree-bit-ccp",
-        "-fno-tree-copy-prop", "-fno-tree-phiprop", "-fno-tree-forwprop", "-fno-forward-propagate",
-        "-fno-cprop-registers",
     ),
 }  # fmt: skip
 

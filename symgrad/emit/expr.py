@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 from symgrad.emit import tree as c
 from symgrad.emit.literals import C_TYPES, literal, needed_by
 from symgrad.emit.rows import prepared, spelling
-from symgrad.emit.strides import is_costly, steps
 from symgrad.emit.tree import integer, walk
 from symgrad.emit.variables import Variables
 from symgrad.expr.node import CONST, FLOATS, Expr, const, const_value
 from symgrad.lower.scalar import GUARD, INDEX, INDEX_DIV, INDEX_MOD, LOAD
 from symgrad.lower.statements import Buffer, row_strides
+from symgrad.lower.strides import is_costly, steps
 from symgrad.ops.elementwise import ADD, CONVERT, SUBTRACT
 
 if TYPE_CHECKING:

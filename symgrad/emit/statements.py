@@ -13,12 +13,12 @@ from symgrad.emit.expr import ZERO
 from symgrad.emit.lanes import LaneSum, Piece, Place
 from symgrad.emit.literals import C_TYPES, literal
 from symgrad.emit.serial import is_serial
-from symgrad.emit.strides import size_behind, steps_along
 from symgrad.emit.tree import integer
 from symgrad.expr.node import FLOATS, Expr
 from symgrad.lower import statements as lowered
 from symgrad.lower.lanes import LANES
 from symgrad.lower.statements import Buffer, Store
+from symgrad.lower.strides import size_behind, steps_along
 
 _LINE_BYTES = 64  # of a cache
 NULL = c.Name("NULL")

@@ -17,6 +17,7 @@ from symgrad.emit.statements import exceeds, larger
 from symgrad.emit.tree import integer
 from symgrad.lower.lanes import LANES
 from symgrad.lower.statements import Loop, stores_of
+from symgrad.lower.strides import is_even
 
 
 def bounds(loop: Loop, e: Emitter) -> tuple[c.Expression, c.Expression]:
@@ -97,6 +98,7 @@ def sum_in_lanes(loop: Loop, e: Emitter, depth: int) -> c.Statement:
     adds = [n for n in nodes if isinstance(n, c.Assign)]
     found = traits(*nodes)
     vector = found.calls and not found.branches
+    vector = vector and is_even(loop, stores_of(loop), e.buffers)
     position, start, lane = e.fresh(), e.fresh(), e.fresh()
     sums = [
         _Partial(C_TYPES[s.buffer.dtype], a.target, a.value, e.fresh(), e.fresh(), e.fresh(),

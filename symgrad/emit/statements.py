@@ -11,7 +11,6 @@ from symgrad.emit import tree as c
 from symgrad.emit.body import Emitter, statement
 from symgrad.emit.expr import ZERO
 from symgrad.emit.lanes import LaneSum, Piece, Place
-from symgrad.emit.literals import C_TYPES, literal
 from symgrad.emit.serial import is_serial
 from symgrad.emit.strides import size_behind, steps_along
 from symgrad.emit.tree import integer
@@ -57,7 +56,7 @@ def _store(s: Store, e: Emitter, depth: int) -> c.Statement | Piece:
         return Piece(c.Assign(target, "=", larger(s, value, target)), place)
     known = c.Name(name)
     change = c.If(exceeds(s, known, target), (c.Assign(target, "=", known),))
-    declared = c.Declare(C_TYPES[s.value.dtype], name, value)
+    declared = c.Declare(e.target.types[s.value.dtype], name, value)
     return Piece(c.Together((declared, change)), Place.BRANCHES)
 
 
@@ -106,7 +105,7 @@ def _best(s: lowered.Best, e: Emitter, depth: int) -> Piece:
         first = c.Binary("&&", c.Binary("!=", known, known), c.Binary("==", best, best))
         beyond = c.Binary("||", beyond, c.Group(first))
     change = (c.Assign(best, "=", known), c.Assign(target, "=", e.spell(s.position)))
-    declared = c.Declare(C_TYPES[s.value.dtype], name, value)
+    declared = c.Declare(e.target.types[s.value.dtype], name, value)
     return Piece(c.Together((declared, c.If(beyond, change))), Place.BRANCHES)
 
 
@@ -155,7 +154,11 @@ def _turns(s: lowered.Turns, e: Emitter, depth: int) -> Piece:
 
 @statement.register
 def _powers(s: lowered.Powers, e: Emitter, depth: int) -> Piece:
-    args = [integer(s.bases.size), c.Name(s.bases.name), c.Lit(literal(s.exponent, "float64"))]
+    args = [
+        integer(s.bases.size),
+        c.Name(s.bases.name),
+        c.Lit(e.target.literal(s.exponent, "float64")),
+    ]
     return Piece(c.Do(helper("sg_powers", "float64", *args, c.Name(s.results.name))), Place.WHOLE)
 
 

@@ -16,6 +16,7 @@ from typing import Any
 from symgrad.emit.rounds import Opened
 from symgrad.emit.rows import spelling
 from symgrad.emit.strides import is_costly, steps, word_of
+from symgrad.emit.target import Target
 from symgrad.expr.node import CONST, Expr
 from symgrad.expr.op import Kind
 from symgrad.expr.walk import toposort
@@ -49,8 +50,10 @@ class Variables:
         load is written again: as variables they live for one statement only
     """
 
-    def __init__(self, body: Sequence[Any], buffers: Mapping[int, Buffer], opened: Opened) -> None:
-        self.buffers = buffers
+    def __init__(
+        self, body: Sequence[Any], buffers: Mapping[int, Buffer], opened: Opened, target: Target
+    ) -> None:
+        self.buffers, self._target = buffers, target
         self.depth: dict[Expr, int] = {}
         self.index_depth: dict[Expr, int] = {}
         self._uses: dict[Expr, int] = {}
@@ -160,7 +163,7 @@ class Variables:
             deepest = depths[node]
             if users[node] > deepest and not self._is_variable(node):
                 deepest = users[node]
-            found = spelling(node)
+            found = spelling(node, self._target)
             if found is not None and found.doubled:
                 # a load needs no variable to be read twice
                 doubled = (a for k, a in enumerate(args) if k in found.doubled)

@@ -2,9 +2,9 @@
 
 Both factors are copied, block by block: `PANEL_ROWS` rows of the left one and 64 bytes' worth of
 columns of the right one make a panel, with the summed index outside.
-`templates/call/product.c.jinja` multiplies panels with all sums of a tile in vector registers, in
-an order that depends neither on the compiler nor on the width of vectors, fused where the processor
-has fused multiply-add: only that changes the last bits. What a factor computes is computed while it
+`templates/c99/call/product.c.jinja` multiplies panels with all sums of a tile in vector registers,
+in an order that depends neither on the compiler nor on the width of vectors, fused where the
+processor has fused multiply-add: only that changes the last bits. What a factor computes is computed while it
 is copied, so that X^T D X stores no D X.
 The blocks are those of Goto and van de Geijn, Anatomy of high-performance matrix multiplication,
 ACM TOMS 34 (2008).

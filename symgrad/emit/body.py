@@ -20,8 +20,10 @@ from symgrad.emit.target import Target
 from symgrad.emit.variables import Variables
 from symgrad.expr.node import FLOATS, Expr
 from symgrad.lower.access import accesses
+from symgrad.lower.cpu import Flush, Merge, Tiles
 from symgrad.lower.program import Program, statements
-from symgrad.lower.statements import Buffer, Flush, Loop, Merge, Store, Tiles
+from symgrad.lower.statement import Buffer
+from symgrad.lower.statements import Loop, Store
 from symgrad.lower.tuning import Tuning
 
 _ADDING = {

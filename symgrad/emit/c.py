@@ -20,7 +20,8 @@ from symgrad.emit.target import Target
 from symgrad.emit.templates import environment, translate
 from symgrad.emit.threads import TEAM, TEAM_IN_ORDER
 from symgrad.lower.program import Program, statements
-from symgrad.lower.statements import Buffer, While
+from symgrad.lower.statement import Buffer
+from symgrad.lower.statements import While
 from symgrad.lower.tuning import HOST_TUNING, Tuning
 
 __all__ = ["Source", "data_source", "emit", "load_templates"]

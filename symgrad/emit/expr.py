@@ -15,7 +15,7 @@ from symgrad.emit.variables import Variables
 from symgrad.errors import InternalError
 from symgrad.expr.node import CONST, FLOATS, Expr, const, const_value
 from symgrad.lower.scalar import GUARD, INDEX, INDEX_DIV, INDEX_MOD, LOAD
-from symgrad.lower.statements import Buffer, row_strides
+from symgrad.lower.statement import Buffer, row_strides
 from symgrad.ops.elementwise import ADD, CONVERT, SUBTRACT
 
 if TYPE_CHECKING:

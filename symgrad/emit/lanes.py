@@ -20,7 +20,8 @@ from symgrad.emit.tree import integer, renamed, uses, walk
 from symgrad.expr.node import Expr
 from symgrad.lower.lanes import LANES
 from symgrad.lower.scalar import LOAD
-from symgrad.lower.statements import Buffer, Loop, Store
+from symgrad.lower.statement import Buffer
+from symgrad.lower.statements import Loop, Store
 
 SIMD, SCALAR = c.Mark("SG_SIMD"), c.Mark("SG_SCALAR")
 

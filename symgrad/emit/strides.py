@@ -12,7 +12,8 @@ from symgrad.expr.walk import toposort
 from symgrad.lower.lanes import COSTLY
 from symgrad.lower.program import statements
 from symgrad.lower.scalar import INDEX
-from symgrad.lower.statements import Buffer, Loop, row_strides
+from symgrad.lower.statement import Buffer, row_strides
+from symgrad.lower.statements import Loop
 from symgrad.ops.elementwise import ADD, MULTIPLY, SUBTRACT
 
 

@@ -7,7 +7,8 @@ from collections.abc import Collection, Sequence
 from symgrad.emit import tree as c
 from symgrad.emit.body import Emitter
 from symgrad.emit.tree import integer, uses
-from symgrad.lower.statements import Buffer, Loop
+from symgrad.lower.statement import Buffer
+from symgrad.lower.statements import Loop
 
 PARALLEL, IN_ORDER = c.Mark("SG_PARALLEL"), c.Mark("SG_IN_ORDER")
 

@@ -33,7 +33,8 @@ from symgrad.lower.scalar import (
     SIN_TURNED,
     loads,
 )
-from symgrad.lower.statements import Buffer, Loop, Store, While
+from symgrad.lower.statement import Buffer
+from symgrad.lower.statements import Loop, Store, While
 
 _TREE_LIMIT = 16  # nodes spelled in one statement
 # Parts of an index may meet in it and become the whole again.

@@ -44,7 +44,7 @@ from symgrad.lower.kernel import (
 from symgrad.lower.program import Draft
 from symgrad.lower.rereads import is_reread
 from symgrad.lower.scalar import GUARD, INDEX, load_of, unravel
-from symgrad.lower.statements import Buffer
+from symgrad.lower.statement import Buffer
 from symgrad.lower.stream import with_carry
 from symgrad.lower.tuning import Tuning
 from symgrad.ops.checks import CHECK, apart

@@ -21,27 +21,12 @@ from typing import Any, TypeGuard
 from symgrad.expr.node import FLOATS, Expr, const
 from symgrad.expr.walk import toposort
 from symgrad.lower.access import accesses_of, rewritten, targets
+from symgrad.lower.cpu import Flush, Gemm, Merge, Panels, Rows, Tiles
 from symgrad.lower.hoist import Hoist
 from symgrad.lower.program import Draft, Program, rebuilt, replaced, scopes, statements
 from symgrad.lower.scalar import INDEX, LOAD, load_of, loads, unravel
-from symgrad.lower.statements import (
-    Buffer,
-    Call,
-    Check,
-    Fail,
-    Flush,
-    Gemm,
-    Loop,
-    Merge,
-    Panels,
-    Rows,
-    Statement,
-    Store,
-    Tiles,
-    Zero,
-    is_flat,
-    stores_of,
-)  # fmt: skip
+from symgrad.lower.statement import Buffer, Statement, is_flat
+from symgrad.lower.statements import Call, Check, Fail, Loop, Store, Zero, stores_of
 from symgrad.lower.straight import TILE, Written, is_power, is_turned, straight
 from symgrad.lower.tuning import Tuning
 

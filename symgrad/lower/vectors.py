@@ -15,7 +15,8 @@ from symgrad.expr.walk import toposort
 from symgrad.lower.lanes import COSTLY, LANES, only_adds
 from symgrad.lower.program import Program, rebuilt, walk
 from symgrad.lower.scalar import GUARD, is_next, loads
-from symgrad.lower.statements import Loop, Statement, Store, is_flat, is_single
+from symgrad.lower.statement import Statement, is_flat
+from symgrad.lower.statements import Loop, Store, is_single
 from symgrad.lower.tuning import Tuning
 
 _EXTREMA = ("max", "min")

@@ -8,9 +8,11 @@ from collections.abc import Collection, Iterator, Sequence
 from symgrad.expr.node import Expr
 from symgrad.expr.walk import toposort
 from symgrad.lower.bounds import constant, plus
+from symgrad.lower.cpu import CpuStatement, Flush
 from symgrad.lower.program import Around
 from symgrad.lower.scalar import INDEX, loads
-from symgrad.lower.statements import Buffer, Flush, Loop, While
+from symgrad.lower.statement import Buffer
+from symgrad.lower.statements import Loop, While
 from symgrad.lower.verifier.view import GIVEN, READ_ONLY, Place, View
 
 

@@ -1,4 +1,8 @@
-"""Statements that passes for a CPU make: what is done for blocks of lanes, panels and tiles."""
+"""Statements that passes for a CPU make: what is done for blocks of lanes, panels and tiles.
+
+What is done for a block of lanes as a whole (rows copied in tiles, partial sums, angles) touches
+all lanes.
+"""
 
 from __future__ import annotations
 

@@ -151,6 +151,14 @@ class Statement:
         """Elements that it touches apart from the loads in its expressions."""
         raise NotImplementedError
 
+    def named(self) -> Iterator[Buffer]:
+        """The buffers in its fields."""
+        for value in self.__dict__.values():
+            if isinstance(value, Buffer):
+                yield value
+            elif isinstance(value, Matrix):
+                yield value.buffer
+
     def bodies(self) -> tuple[Body, ...]:
         """The statements that stand inside of it, in the order of the text."""
         return tuple(getattr(self, name) for name in self.inside)

@@ -1,12 +1,11 @@
 """The statements of loop programs: what each means, and what it touches.
 
-A statement inside a loop with lanes stands for one point of the block. What it does for the block
-as a whole (rows copied in tiles, partial sums, angles) touches all lanes.
+A statement inside a loop with lanes stands for one point of the block.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -107,6 +106,9 @@ class Call(Statement):
     def touches(self) -> list[Access]:
         found = [part_of(b, Mode.READ, index) for b, index in self.operands]
         return [*found, part_of(self.target[0], Mode.WRITE, self.target[1])]
+
+    def named(self) -> Iterator[Buffer]:
+        return (b for b, _ in (*self.operands, self.target))
 
     def with_buffers(self, buffers: Mapping[int, Buffer]) -> Call:
         operands = tuple((buffers[b.number], index) for b, index in self.operands)

@@ -18,10 +18,10 @@ from symgrad.emit.strides import word_of
 from symgrad.emit.target import Target
 from symgrad.emit.tree import integer, renamed, uses, walk
 from symgrad.expr.node import Expr
-from symgrad.lower.lanes import LANES
 from symgrad.lower.scalar import LOAD
 from symgrad.lower.statement import Buffer
 from symgrad.lower.statements import Loop, Store
+from symgrad.lower.tuning import LANES
 
 SIMD, SCALAR = c.Mark("SG_SIMD"), c.Mark("SG_SCALAR")
 

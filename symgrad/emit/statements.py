@@ -17,9 +17,9 @@ from symgrad.emit.tree import integer
 from symgrad.expr.node import FLOATS, Expr
 from symgrad.lower import cpu
 from symgrad.lower import statements as lowered
-from symgrad.lower.lanes import LANES
 from symgrad.lower.statement import Buffer
 from symgrad.lower.statements import Store
+from symgrad.lower.tuning import LANES
 
 _LINE_BYTES = 64  # of a cache
 NULL = c.Name("NULL")

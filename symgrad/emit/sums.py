@@ -14,8 +14,8 @@ from symgrad.emit.expr import ZERO
 from symgrad.emit.lanes import SCALAR, Piece, Place, lane_loop, traits
 from symgrad.emit.statements import exceeds, larger
 from symgrad.emit.tree import integer
-from symgrad.lower.lanes import LANES
 from symgrad.lower.statements import Loop, stores_of
+from symgrad.lower.tuning import LANES
 
 
 def bounds(loop: Loop, e: Emitter) -> tuple[c.Expression, c.Expression]:

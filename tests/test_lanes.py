@@ -27,7 +27,7 @@ from support.tunings import LOOPS
 from support.vector_loops import mixed_vectors, uncertain_vectors, undecided_calls
 from symgrad.errors import SymgradWarning
 from symgrad.generate import source_of
-from symgrad.lower.statements import Fetch, Powers, Rows
+from symgrad.lower.cpu import Fetch, Powers, Rows
 
 MARK = "SG_SIMD"  # stands before every loop over lanes
 

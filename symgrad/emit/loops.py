@@ -13,8 +13,8 @@ from symgrad.emit.statements import SERIAL
 from symgrad.emit.sums import bounds, extremum, inner_sum, sum_in_lanes
 from symgrad.emit.threads import IN_ORDER, PARALLEL, own_arrays, team_mark
 from symgrad.emit.tree import integer, uses, walk
-from symgrad.lower.lanes import LANES
 from symgrad.lower.statements import Check, If, Loop, While, stores_of
+from symgrad.lower.tuning import LANES
 
 
 @statement.register

@@ -1,4 +1,4 @@
-"""Sums that some compilers must not add in vectors: see templates/compilers/serial.h."""
+"""Sums that some compilers must not add in vectors: see templates/c99/compilers/serial.h."""
 
 from __future__ import annotations
 

@@ -9,10 +9,11 @@ import numpy as np
 
 from symgrad.expr.node import CONST, Expr, const_value
 from symgrad.expr.walk import toposort
-from symgrad.lower.lanes import COSTLY
 from symgrad.lower.program import statements
 from symgrad.lower.scalar import INDEX, loads
-from symgrad.lower.statements import Buffer, Loop, Store, is_flat, row_strides
+from symgrad.lower.statement import Buffer, is_flat, row_strides
+from symgrad.lower.statements import Loop, Store
+from symgrad.lower.tuning import COSTLY
 from symgrad.ops.elementwise import ADD, MULTIPLY, SUBTRACT
 
 

@@ -12,12 +12,13 @@ from typing import Any
 
 from symgrad.expr.node import FLOATS, Expr
 from symgrad.expr.walk import toposort
-from symgrad.lower.lanes import COSTLY, LANES, only_adds
+from symgrad.lower.lanes import only_adds
 from symgrad.lower.program import Program, rebuilt, walk
 from symgrad.lower.scalar import GUARD, is_next, loads
-from symgrad.lower.statements import Loop, Statement, Store, is_flat, is_single
+from symgrad.lower.statement import Statement, is_flat
+from symgrad.lower.statements import Loop, Store, is_single
 from symgrad.lower.strides import is_even
-from symgrad.lower.tuning import Tuning
+from symgrad.lower.tuning import COSTLY, LANES, Tuning
 
 _EXTREMA = ("max", "min")
 

@@ -35,6 +35,7 @@ from symgrad.signature import (
 )
 from symgrad.simplify import simplify
 from symgrad.specs import Spec
+from symgrad.tapes import Again, has_tape
 from symgrad.trace import Tracer, argument, function_name, record, source
 from symgrad.tree import flatten, leaf_paths
 
@@ -102,12 +103,26 @@ def traced(
     while True:
         attempt = _Attempt(f, args, kwargs, static)
         try:
-            return attempt.graph()
+            graph = attempt.graph()
+            if not has_tape(graph.outs):
+                return graph
+            make = functools.partial(traced, f, *_types_of(args, kwargs, static), static)
+            return graph._with(graph.outs, again=Again(make, graph))
         except (ConcretizationError, UnsupportedError) as error:
             more = attempt.decisive(error)
             if not more:
                 raise
             static = static | more
+
+
+def _types_of(args: Any, kwargs: Any, static: frozenset[int]) -> Any:
+    """Arguments of the same types, without the memory of arrays that are not compiled in."""
+    leaves, tree = flatten((args, kwargs), is_leaf=_is_spec)
+    return tree.unflatten([
+        np.broadcast_to(np.zeros((), v.dtype), v.shape)
+        if type(v) is np.ndarray and k not in static else v
+        for k, v in enumerate(leaves)
+    ])  # fmt: skip
 
 
 class _Attempt:
@@ -212,7 +227,7 @@ def compile(
     with log.work(name or function_name(f)):
         graph = trace(f, *specs_or_examples, **kwargs)
         if name is not None:
-            graph = graph._with(graph.outs, name=c_identifier(name, what="name"))
+            graph = graph.named(c_identifier(name, what="name"))
         from symgrad.compiled import Compiled  # not at import: it needs cffi
 
         return Compiled(graph.simplify(), options)

@@ -60,7 +60,9 @@ def emit(
 
     statuses : what it returns where a check fails, and what that means
     """
-    emitter, found = Emitter(program, tuning), statements(program.body)
+    emitter = Emitter(program, tuning)
+    found = [s for s, _ in statements(program.body) if isinstance(s, While)]
+    limits = [(s.status, s.most) for s in found if s.most is not None]
     records = emitter.whole()
     parts, arrays, workspace = _placed(program, records, tuning)
     used = set().union(*(p.used for p in parts))
@@ -91,7 +93,8 @@ def emit(
         parts=[_part(p, k // tuning.unit_parts, declared, parameters) for k, p in enumerate(parts)],
         workspace=workspace,
         workspace_doubles=workspace // 8,
-        limited=any(isinstance(s, While) and s.most is not None for s, _ in found),
+        limited=any(status == 3 for status, _ in limits),
+        tape=max([most for status, most in limits if status == 4], default=0),
         statuses=list(statuses),
         vectors=tuning.vectors,
         stack=sum(b.nbytes for b in stack),

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
+from symgrad.expr.limits import is_tape
 from symgrad.expr.node import CONST, Expr, bind, const, const_value
 from symgrad.expr.walk import toposort
 from symgrad.lower.scalar import INDEX, INDEX_DIV, unravel
@@ -543,7 +544,7 @@ class While(Statement):
     The condition is evaluated anew before each round, so perhaps once, and then no round runs.
 
     most : how many rounds there may be, None for any number. Where the condition still holds behind
-        so many, the function leaves with status 3.
+        so many, the function leaves with status 3, or 4 where nobody has said how many.
     index : a variable that counts the rounds, from 0 on, inside of the body
     """
 
@@ -553,6 +554,10 @@ class While(Statement):
     index: Expr | None = None
 
     aside = ("index",)
+
+    @property
+    def status(self) -> int:
+        return 4 if is_tape(self.most) else 3
 
     def bodies(self) -> tuple[list[Any], ...]:
         return (self.body,)

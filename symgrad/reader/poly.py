@@ -613,9 +613,7 @@ def _opened(p: Poly, labels: Labels, e: int) -> list[tuple[Exponent, list[Factor
 # ---- summed labels -----------------------------------------------------------------------------
 
 
-def _canonical(
-    c: Exponent, factors: list[Factor], sizes: dict[int, int]
-) -> tuple[Exponent, Term]:
+def _canonical(c: Exponent, factors: list[Factor], sizes: dict[int, int]) -> tuple[Exponent, Term]:
     """Factors sorted, summed labels named in one way; one that no factor has multiplies by n."""
     present = {k for f in factors for k in f[1] if k >= FIRST}
     for k, n in sizes.items():

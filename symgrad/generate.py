@@ -45,7 +45,9 @@ def source_of(graph: Graph, options: Options = DEFAULT_OPTIONS, **choices: Any) 
     with log.Stage("writing the C of", "written as C", graph.name) as stage:
         comment: list[str] = []
         if len(graph.nodes) <= _FORMULA_NODES:
-            comment = [comment_text(ascii_text(line)) for line in graph.formula().splitlines()]
+            comment = [
+                comment_text(ascii_text(line)) for line in graph.formula("code").splitlines()
+            ]
         source = emit(
             program,
             name,

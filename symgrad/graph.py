@@ -20,6 +20,7 @@ from symgrad.expr.op import Kind, lookup
 from symgrad.expr.walk import expand_composites, toposort
 from symgrad.fixed import same
 from symgrad.forks import cached
+from symgrad.interchange import is_elsewhere, plain
 from symgrad.ops.body import Body, bodies
 from symgrad.ops.checks import Failure, apart, failures, tied
 from symgrad.simplify import RULES, simplify
@@ -43,6 +44,7 @@ class Graph:
     parameters : names of the positional parameters of the traced function
     again : makes it anew with more room for rounds that reverse mode keeps, if it keeps some of
         which nobody says how many there are; not pickled
+    names : what variables of the traced function held, for formulas
     """
 
     name: str
@@ -55,6 +57,7 @@ class Graph:
     statics: tuple[tuple[int, Any, str], ...] = ()
     fired: dict[str, int] = field(default_factory=dict)
     parameters: tuple[str, ...] = ()
+    names: dict[str, Expr] = field(default_factory=dict)
     again: Again | None = None
 
     # ---- reading -----------------------------------------------------------------------------
@@ -70,14 +73,42 @@ class Graph:
         """All nodes, arguments before users."""
         return toposort(self.outs)
 
-    def formula(self) -> str:
-        """The results in matrix notation, as text."""
-        text = inspect.matrix_text(self.args, self._bare, self.arg_names, self.out_names)
-        return "\n".join([text, *[f"  may {failure}" for failure in self.failures]])
+    def formula(self, form: str = "reader") -> str:
+        """The results in matrix notation, as text.
 
-    def latex(self) -> str:
-        """The results in matrix notation, as LaTeX."""
-        return inspect.matrix_latex(self.args, self._bare, self.arg_names, self.out_names)
+        form : "reader" for the shortest formula that was found and agrees with the graph, "code"
+            for the one that the C computes
+        """
+        return self._formula(form, False)
+
+    def latex(self, form: str = "reader") -> str:
+        """The results in matrix notation, as LaTeX; `form` as for `formula`."""
+        return self._formula(form, True)
+
+    def _formula(self, form: str, as_latex: bool) -> str:
+        if form not in ("reader", "code"):
+            raise ValueError(f'form: expected "reader" or "code", got {form!r}')
+        written = why = ""
+        if form == "reader":
+            from symgrad.reader.form import latex, text
+
+            if self._found.reading is not None:
+                written = (latex if as_latex else text)(self._found.reading)
+            why = self._found.why
+        if not written:
+            write = inspect.matrix_latex if as_latex else inspect.matrix_text
+            written = write(self.args, self._bare, self.arg_names, self.out_names)
+        if as_latex:
+            return written
+        notes = [f"  (code's form: {why})"] if why else []
+        return "\n".join([written, *notes, *[f"  may {failure}" for failure in self.failures]])
+
+    @cached
+    def _found(self) -> Any:
+        """The reader's form, or why there is none."""
+        from symgrad.reader.form import read
+
+        return read(self.args, self._bare, self.arg_names, self.out_names, self.names)
 
     def to_sympy(self) -> Any:
         """The results as SymPy expressions: one if there is one result, else a list."""
@@ -113,6 +144,8 @@ class Graph:
             )
         for position, value, path in self.statics:
             given = leaves[position]
+            if is_elsewhere(given):
+                given = plain(given, f"argument {path}")
             if given is not value and not same(given, value):
                 raise StructureError(
                     f"{self.name}: was traced with {value!r} for argument {path}, "
@@ -287,16 +320,18 @@ class Graph:
 
     def __reduce__(self) -> Any:
         rows, args, outs = self._rows()
+        split = len(self.outs)
         fields = [k for k in self.__dataclass_fields__ if k not in ("args", "outs", "again")]
         rest = {k: getattr(self, k) for k in fields}
-        return _restore, (_named(rows), args, outs, rest)
+        rest["names"] = dict(zip(self.names, outs[split:], strict=True))
+        return _restore, (_named(rows), args, outs[:split], rest)
 
     def _rows(self) -> tuple[list[Any], list[int], list[int]]:
         """(op, arguments, attrs) of each node, and where the arguments and results are.
 
-        A body is such a triple among the attrs.
+        Behind the results are the values of names. A body is such a triple among the attrs.
         """
-        return _flat(self.args, self.outs)
+        return _flat(self.args, (*self.outs, *self.names.values()))
 
     # ---- identity between processes ------------------------------------------------------------
 
@@ -320,7 +355,8 @@ class Graph:
         """SHA-256 of everything in this graph that its C depends on, comments included."""
         rows, args, outs = self._rows()
         sha = hashlib.sha256()
-        sha.update(repr((self.name, self.arg_names, self.out_names, args, outs)).encode())
+        names = self.name, self.arg_names, self.out_names, list(self.names)
+        sha.update(repr((*names, args, outs)).encode())
         _hash_rows(sha, rows)
         return sha.hexdigest()
 
@@ -394,6 +430,7 @@ def _brief(value: Any) -> str:
 
 def _restore(rows: list[Any], args: list[int], outs: list[int], rest: dict[str, Any]) -> Graph:
     nodes = _restored(rows)
+    rest = {**rest, "names": {n: nodes[k] for n, k in rest["names"].items()}}
     return Graph(args=tuple(nodes[k] for k in args), outs=tuple(nodes[k] for k in outs), **rest)
 
 

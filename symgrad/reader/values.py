@@ -196,6 +196,9 @@ class Values:
             raise Unknown("the diagonal matrix of a number")
         return np.diag(value.ravel())
 
+    def _kron(self, f: Formula, shape: Any) -> Any:
+        return np.kron(*[np.asarray(self.matrix(a, None)) for a in f.args])
+
     def _pow(self, f: Formula, shape: Any) -> Any:
         base, exponent = self._all(f, shape)
         if f.rank <= 1 and base.ndim == 2 and base.shape[1] > 1 and base.shape[0] > 1:
@@ -297,22 +300,7 @@ class Values:
 
     def _element(self, f: Formula, axes: Mapping[str, int], sizes: Mapping[str, int]) -> Any:
         if f.kind == "sigma":
-            summed, terms = f.data
-            product: Any = EXTENDED(1)
-            for a, letters in zip(f.args, terms, strict=True):
-                if a.kind == "symbol" and a.data[0] == "δ":
-                    i, j = (_places(k, axes, sizes) for k in letters)
-                    product = product * (i == j)
-                elif letters:
-                    product = product * self._picked(a, letters, axes, sizes)
-                else:
-                    product = product * np.asarray(self._element(a, axes, sizes))
-            for letter in summed:
-                if np.ndim(product) == 0 or product.shape[axes[letter]] == 1:
-                    product = product * sizes[letter]
-                else:
-                    product = product.sum(axis=axes[letter], keepdims=True)
-            return product
+            return self._summed(f, axes, sizes)
         if f.kind == "index" and _with_letters(f.data):
             return self._picked(f.args[0], [k.strip() for k in f.data.split(",")], axes, sizes)
         if f.kind in ("symbol", "part", "number", "ones") or not _has_letters(f):
@@ -349,6 +337,24 @@ class Values:
             case "call" if f.data[0] not in ("tr", "det", "diag", "vec", "tril", "triu"):
                 return called(f.data[0], values, None)
         raise Unknown(f.kind)
+
+    def _summed(self, f: Formula, axes: Mapping[str, int], sizes: Mapping[str, int]) -> Any:
+        summed, terms = f.data
+        product: Any = EXTENDED(1)
+        for a, letters in zip(f.args, terms, strict=True):
+            if a.kind == "symbol" and a.data[0] == "δ":
+                i, j = (_places(k, axes, sizes) for k in letters)
+                product = product * (i == j)
+            elif letters:
+                product = product * self._picked(a, letters, axes, sizes)
+            else:
+                product = product * np.asarray(self._element(a, axes, sizes))
+        for letter in summed:
+            if np.ndim(product) == 0 or product.shape[axes[letter]] == 1:
+                product = product * sizes[letter]
+            else:
+                product = product.sum(axis=axes[letter], keepdims=True)
+        return product
 
     def _picked(
         self, f: Formula, letters: Sequence[str], axes: Mapping[str, int], sizes: Mapping[str, int]

@@ -196,6 +196,8 @@ def _index(t):
 
 def _atom(t):
     kind, text, _ = t.take()
+    if kind == "end":
+        raise Unreadable("the end")
     if kind == "number":
         return ("number", _FRACTIONS.get(text) or float(text.replace("−", "-")), text)
     if kind == "name":

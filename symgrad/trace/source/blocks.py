@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from symgrad.trace.source.jumps import (
     always_returns,
     assigned,
+    bound_once,
     decided_return,
     declared,
     has,
@@ -90,7 +91,10 @@ class Blocks(ast.NodeTransformer):
             before += [assign(DONE, ast.Constant(False)), assign(VALUE, invoke("no_result"))]
             if not (always_returns(kept) or has(kept, (ast.Yield, ast.YieldFrom))):
                 kept = [*kept, ast.Return(None)]
+        once = [] if flow.soft_return else bound_once(kept, node.args)
         body = self.body(kept)
+        if once and isinstance(body[-1], ast.Return):
+            body[-1] = _with_names(body[-1], once)
         if flow.soft_return:
             body.append(ast.Return(load(VALUE)))
         new = [*before, *body]
@@ -362,6 +366,15 @@ class LoopFlags(NamedTuple):
 
     def reset(self) -> list[ast.stmt]:
         return [assign(f, ast.Constant(False)) for k, f in self.own.items() if k == "continue"]
+
+
+def _with_names(node: ast.Return, names: Sequence[str]) -> ast.Return:
+    """The last return of a function, which hands over what its variables hold."""
+    value = ast.Constant(None) if node.value is None else node.value
+    node.value = ast.copy_location(
+        invoke("returned", value, ast.Constant(tuple(names)), *map(load, names)), node
+    )
+    return node
 
 
 def load(variable: str) -> ast.Name:

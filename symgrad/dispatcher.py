@@ -169,7 +169,11 @@ class Dispatcher(_Caller):
             self._arm(state)
         graph = compiled.graph
         fixed = {position for position, _, _ in graph.statics}
-        return graph.finish(compiled.call_flat([x for k, x in enumerate(leaves) if k not in fixed]))
+        before = compiled.room
+        made = compiled.call_flat([x for k, x in enumerate(leaves) if k not in fixed])
+        if compiled.room is not before:  # the fast path has to know
+            self.armed = None
+        return graph.finish(made)
 
     def _state(self, holders: Sequence[Any]) -> State:
         """Of what is captured now; the fast path's own comparison is the quickest."""

@@ -135,7 +135,7 @@ def _while(s: While, e: Emitter, depth: int) -> list[c.Statement]:
     if e.tuning.vectors:
         body = (SERIAL, *body)
     if s.most is not None:
-        leave = c.If(c.Binary("==", counter, integer(s.most)), (c.Return(3),))
+        leave = c.If(c.Binary("==", counter, integer(s.most)), (c.Return(s.status),))
         body = (leave, *body)
     elif counter.name not in uses(*body).names:
         return [*out, c.While(before, condition, body)]

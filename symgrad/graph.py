@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -103,6 +103,31 @@ class Graph:
     def to_sympy(self) -> Any:
         """The results as SymPy expressions: one if there is one result, else a list."""
         return inspect.to_sympy(self.args, self.outs, self.arg_names)
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """What IPython prints."""
+        from symgrad.display import pretty, text
+
+        pretty(printer, text(self))
+
+    def _repr_latex_(self) -> str:
+        from symgrad.display import latex
+
+        return latex(self)
+
+    def _repr_html_(self) -> str:
+        from symgrad.display import page
+
+        return page(self)
+
+    def _repr_mimebundle_(
+        self, include: Collection[str] | None = None, exclude: Collection[str] | None = None
+    ) -> dict[str, str]:
+        """What a notebook shows."""
+        from symgrad.display import bundle, text
+
+        makers = {"text/html": self._repr_html_, "text/latex": self._repr_latex_}
+        return bundle(text(self), makers, include, exclude)
 
     def to_dot(self, **options: Any) -> str:
         """Graphviz text; see `symgrad.inspect.to_dot` for the options."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -28,7 +29,8 @@ LARGEST = 1e8  # points with larger intermediate values say little
 WANTED = 4  # random points at which the values were finite, and agreed
 FEWEST = 3
 TRIES = 40
-MOST_WORK = 3e7  # multiplications of one evaluation
+MOST_WORK = 1e6  # multiplications of one evaluation
+SECONDS = 0.5  # for all points
 FAILURES = (
     Unknown, ArithmeticError, IndexError, KeyError, TypeError, ValueError, np.linalg.LinAlgError,
 )  # fmt: skip
@@ -42,8 +44,9 @@ def agrees(reading: Reading, args: Sequence[Expr], outs: Sequence[Expr]) -> bool
 
     They are compared at random points and at special ones: zeros, ones, equal arguments. Where the
     graph has a finite value the formula must have it as well. At least three random points must
-    be finite in all elements.
+    be finite in all elements. What is too large to be compared in half a second does not agree.
     """
+    deadline = time.monotonic() + SECONDS
     try:
         lowered = expand_composites(outs)
         if _work(lowered) > MOST_WORK:
@@ -51,13 +54,14 @@ def agrees(reading: Reading, args: Sequence[Expr], outs: Sequence[Expr]) -> bool
         good = 0
         for target in _targets(itertools.islice(_random_points(args), TRIES), lowered):
             same = _same(target, reading, args, reading.conditions)
-            if same is False:
+            if same is False or time.monotonic() > deadline:
                 return False
             good += same is True
             if good == WANTED:
                 break
         return good >= FEWEST and all(
             _same(target, reading, args, reading.conditions) is not False
+            and time.monotonic() < deadline
             for target in _targets(_special_points(args), lowered)
         )
     except FAILURES:

@@ -98,6 +98,10 @@ class OutOfRangeError(SymgradError, IndexError):
     """An index outside its axis, found while compiled code ran."""
 
 
+class CheckFailedError(SymgradError):
+    """A check of a traced function fails; where a call ends it becomes the user's own exception."""
+
+
 class LoopLimitError(SymgradError, RuntimeError):
     """A loop whose number of rounds the data decide took more of them than it was given."""
 

@@ -13,7 +13,7 @@ from symgrad import inspect, log
 from symgrad.boundary import ArrayType
 from symgrad.diff.modes import drop_stops, vjp, zeros_like
 from symgrad.diff.roots import extended
-from symgrad.errors import DifferentiationError, StructureError
+from symgrad.errors import CheckFailedError, DifferentiationError, StructureError
 from symgrad.expr.evaluate import evaluate
 from symgrad.expr.node import ARG, ARRAY, FLOATS, Expr, arg, array, bind, const, param
 from symgrad.expr.op import Kind, lookup
@@ -21,6 +21,7 @@ from symgrad.expr.walk import expand_composites, toposort
 from symgrad.fixed import same
 from symgrad.forks import cached
 from symgrad.ops.body import Body, bodies
+from symgrad.ops.checks import Failure, apart, failures, tied
 from symgrad.simplify import RULES, simplify
 from symgrad.simplify.gathers import hoist_from_gathers
 from symgrad.tree import TreeDef, flatten
@@ -82,27 +83,31 @@ class Graph:
     def _formula(self, form: str, as_latex: bool) -> str:
         if form not in ("reader", "code"):
             raise ValueError(f'form: expected "reader" or "code", got {form!r}')
-        why = ""
+        written = why = ""
         if form == "reader":
             from symgrad.reader.form import latex, text
 
             if self._found.reading is not None:
-                return (latex if as_latex else text)(self._found.reading)
+                written = (latex if as_latex else text)(self._found.reading)
             why = self._found.why
-        write = inspect.matrix_latex if as_latex else inspect.matrix_text
-        code = write(self.args, self.outs, self.arg_names, self.out_names)
-        return f"{code}\n  (code's form: {why})" if why and not as_latex else code
+        if not written:
+            write = inspect.matrix_latex if as_latex else inspect.matrix_text
+            written = write(self.args, self._bare, self.arg_names, self.out_names)
+        if as_latex:
+            return written
+        notes = [f"  (code's form: {why})"] if why else []
+        return "\n".join([written, *notes, *[f"  may {failure}" for failure in self.failures]])
 
     @cached
     def _found(self) -> Any:
         """The reader's form, or why there is none."""
         from symgrad.reader.form import read
 
-        return read(self.args, self.outs, self.arg_names, self.out_names)
+        return read(self.args, self._bare, self.arg_names, self.out_names)
 
     def to_sympy(self) -> Any:
         """The results as SymPy expressions: one if there is one result, else a list."""
-        return inspect.to_sympy(self.args, self.outs, self.arg_names)
+        return inspect.to_sympy(self.args, self._bare, self.arg_names)
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
         """What IPython prints."""
@@ -131,7 +136,7 @@ class Graph:
 
     def to_dot(self, **options: Any) -> str:
         """Graphviz text; see `symgrad.inspect.to_dot` for the options."""
-        return inspect.to_dot(self.args, self.outs, **options)
+        return inspect.to_dot(self.args, self._bare, **options)
 
     def cost(self) -> Any:
         """Flops, bytes, node counts."""
@@ -214,7 +219,25 @@ class Graph:
         """Like `evaluate` on flat lists."""
         checked = [t.check(v) for t, v in zip(self.input_types, leaves, strict=True)]
         values = dict(zip(self.args, checked, strict=True))
-        return [np.array(v, copy=True) for v in evaluate(self.outs, values)]
+        # What the function raises comes before all that it computes after that.
+        bare, check = apart(self.outs)
+        try:
+            results = evaluate([*bare] if check is None else [check, *bare], values)
+        except CheckFailedError as error:
+            failure = error.args[0]
+        else:
+            return [np.array(v, copy=True) for v in results[-len(bare) :]]
+        failure.throw()
+
+    @cached
+    def _bare(self) -> list[Expr]:
+        """The results without their checks, which have no formula."""
+        return apart(self.outs)[0]
+
+    @cached
+    def failures(self) -> list[Failure]:
+        """What the function raises for some values, by file and line."""
+        return failures(self.outs)
 
     def finish(self, results: Sequence[np.ndarray]) -> Any:
         """Arrays in the result's structure; scalars as Python numbers."""
@@ -268,12 +291,11 @@ class Graph:
                 f"{self.name}: a gradient needs one float scalar result, got {shapes}"
             )
         wrt = [self._argument(n) for n in (names or (0,))]
-        out = self.outs[0]
+        bare, check = apart(self.outs)
         with log.Stage("deriving", "derived", self.name) as stage:
-            cotangents = vjp(extended(self.outs), wrt, [const(1, out.dtype)])
-            outs = tuple(
-                zeros_like(w) if c is None else c for c, w in zip(cotangents, wrt, strict=True)
-            )
+            cotangents = vjp(extended(bare), wrt, [const(1, bare[0].dtype)])
+            full = [zeros_like(w) if c is None else c for c, w in zip(cotangents, wrt, strict=True)]
+            outs = tuple(tied(full, check))
             stage.facts = lambda: f"{len(toposort(outs))} nodes"
         tree = flatten(0 if len(outs) == 1 else (0,) * len(outs))[1]
         labels = tuple(f"d{self.name}/d{self.arg_names[self.args.index(w)]}" for w in wrt)

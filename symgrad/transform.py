@@ -35,7 +35,7 @@ from symgrad.signature import (
 )
 from symgrad.simplify import simplify
 from symgrad.specs import Spec
-from symgrad.trace import Tracer, argument, function_name, record
+from symgrad.trace import Tracer, argument, function_name, record, source
 from symgrad.tree import flatten, leaf_paths
 
 if TYPE_CHECKING:
@@ -269,7 +269,7 @@ def jit(
 
 def _jit(f: Function, options: Options, static_argnums: Any, static_argnames: Any) -> Function:
     def impl(*args: Any, **kwargs: Any) -> Any:
-        return f(*args, **kwargs)
+        return source.start(f)(*args, **kwargs)
 
     recipe = _jit, (f, options, static_argnums, static_argnames)
     return transformed(f, impl, "", recipe, options, Static(f, static_argnums, static_argnames))

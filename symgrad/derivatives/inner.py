@@ -18,8 +18,18 @@ from symgrad.errors import (
 )
 from symgrad.expr.node import FLOATS, Expr, arg, bind
 from symgrad.expr.walk import substitute, toposort
+from symgrad.ops.checks import apart
 from symgrad.signature import is_array, parameter_names
-from symgrad.trace import Tracer, argument, as_expr, function_name, note, record
+from symgrad.trace import (
+    Tracer,
+    argument,
+    as_expr,
+    checked,
+    function_name,
+    note,
+    record,
+    set_checks,
+)
 from symgrad.transform import Function, simplified
 from symgrad.tree import TreeDef, flatten, leaf_paths
 
@@ -66,11 +76,14 @@ class Inner:
         except TraceError as error:  # what else it is given may be made static
             error.in_derivative = True
             raise
-        self.used = frozenset(nodes).intersection(self.fresh)
+        outs, check = apart(outs, checked())
+        self.used = frozenset(toposort(outs)).intersection(self.fresh)
         with log.Stage("simplifying", "simplified", name) as stage:
             self.outs = ready(outs)
             stage.facts = lambda: f"{len(toposort(self.outs))} nodes"
         self.back = dict(zip(self.fresh, self.actual, strict=True))
+        if check is not None:
+            set_checks(substitute([check], self.back)[0])
         self.deriving = log.Stage("deriving", "derived", name).begin()  # until `close`
 
     def in_pieces(self) -> tuple[list[Expr], list[list[Piece]]]:

@@ -54,8 +54,12 @@ def emit(
     version: str = "",
     input_notes: Sequence[str] = (),
     output_notes: Sequence[str] = (),
+    statuses: Sequence[tuple[int, str]] = (),
 ) -> Source:
-    """C source and header of a program. All text in `comment` and notes must be comment-safe."""
+    """C source and header of a program. All text in `comment` and notes must be comment-safe.
+
+    statuses : what it returns where a check fails, and what that means
+    """
     emitter, found = Emitter(program, tuning), statements(program.body)
     records = emitter.whole()
     parts, arrays, workspace = _placed(program, records, tuning)
@@ -88,6 +92,7 @@ def emit(
         workspace=workspace,
         workspace_doubles=workspace // 8,
         limited=any(isinstance(s, While) and s.most is not None for s, _ in found),
+        statuses=list(statuses),
         vectors=tuning.vectors,
         stack=sum(b.nbytes for b in stack),
     )

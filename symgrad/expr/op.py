@@ -26,6 +26,7 @@ class Kind(Enum):
     CALL = "call"  # opaque C kernel with a template of its own
     CONTROL = "control"  # bodies in `attrs`, run or not, once or often; several results
     ITEM = "item"  # one result of a control node
+    CHECK = "check"  # says where a call fails; see `ops/checks`
     LOWERED = "lowered"  # only inside loop programs: loads, loop indices, guards
 
 

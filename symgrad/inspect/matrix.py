@@ -251,11 +251,11 @@ def matrix_latex(
 ) -> str:
     """The same for LaTeX's math mode: an `aligned` block, or one equation without parts."""
     lines, parts = layout(args, outs, arg_names, out_names, name)
-    names = [left(p, latex_name(n), " ", "_{", "}") for n, _, p in lines]
+    sides = [left(p, latex_name(n), " ", "_{", "}") for n, _, p in lines]
     right = [to_latex(f) for _, f, _ in lines]
     if len(lines) == 1 and not parts:
-        return f"{names[0]} = {right[0]}"
-    rows = [f"{a} &= {b}" for a, b in zip(names, right, strict=True)]
+        return f"{sides[0]} = {right[0]}"
+    rows = [f"{a} &= {b}" for a, b in zip(sides, right, strict=True)]
     definitions = [left(p, p.latex, " ", "_{", "}") + " &= " + to_latex(p.formula) for p in parts]
     for k, line in enumerate(_elide(definitions, limit, r"& \text{{{}}}")):
         rows.append((r"\text{where}\quad " if k == 0 else "") + line)

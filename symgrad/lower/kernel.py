@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from symgrad.expr.node import FLOATS, Expr
 from symgrad.lower import product
 from symgrad.lower.scalar import loads
-from symgrad.lower.statements import Best, Buffer, Call, Check, Store
+from symgrad.lower.statements import Best, Buffer, Call, Check, Fail, Store
 
 Read = tuple[int, tuple[Expr | None, ...]]  # a buffer and an index; None runs inside the kernel
 
@@ -53,6 +53,7 @@ class Kernel:
     in_order: Expr | None = field(default=None, kw_only=True)
 
     barrier = False  # whether nothing that stands behind it may come before
+    fence = False  # whether it is a barrier that no other one may pass, or has one inside
     whole = False  # whether what it reads or writes has to be complete: it shares no loop
 
     @property
@@ -178,6 +179,25 @@ class CheckIndex(Kernel):
 
 
 @dataclass(eq=False)
+class CheckValue(Kernel):
+    """Leaves the function with a status where `value` holds."""
+
+    value: Expr
+    status: int
+
+    barrier = fence = whole = True
+
+    def reads(self) -> list[Read]:
+        return _loads((self.value,))
+
+    def writes(self) -> list[Buffer]:
+        return []
+
+    def statement(self, scope: Scope) -> Fail:
+        return Fail(scope.renamed(self, (self.value,))[0], self.status)
+
+
+@dataclass(eq=False)
 class CallKernel(Kernel):
     """A C function on whole arrays, for each index of a batch."""
 
@@ -213,6 +233,14 @@ class Control(Kernel):
     results: Sequence[Buffer]
 
     whole = True
+
+    @property
+    def fence(self) -> bool:  # type: ignore[override]
+        return any(k.fence for kernels in self.bodies for k in kernels.kernels)
+
+    @property
+    def barrier(self) -> bool:  # type: ignore[override]
+        return self.fence
 
     def reads(self) -> list[Read]:
         return [(b.number, (None,) * len(b.shape)) for b in self.uses]

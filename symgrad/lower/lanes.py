@@ -26,6 +26,7 @@ from symgrad.lower.statements import (
     Buffer,
     Call,
     Check,
+    Fail,
     Flush,
     Gemm,
     Loop,
@@ -154,7 +155,7 @@ class _Plan:
     # ---- is it right, does it pay ---------------------------------------------------------------
 
     def possible(self) -> bool:
-        refused = (Call, Check, Gemm, Merge, Panels, Tiles)
+        refused = (Call, Check, Fail, Gemm, Merge, Panels, Tiles)
         if any(isinstance(s, refused) or s.bodies() for s, _ in self.leaves):
             return False
         if not (self._pays() and self._is_right()):

@@ -6,18 +6,20 @@ carried to any machine; those of the CPU make vectors of it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from symgrad.expr.node import Expr
 from symgrad.lower import verify
 from symgrad.lower.buffers import place, shrink
 from symgrad.lower.kernel import Kernel
-from symgrad.lower.kernels import Kernels
+from symgrad.lower.kernels import Kernels, Shared
 from symgrad.lower.lanes import cut_into_lanes
 from symgrad.lower.program import Program
 from symgrad.lower.schedule import Scheduler
 from symgrad.lower.sums import leave_out_zeros, split_sums
 from symgrad.lower.tuning import HOST_TUNING, Tuning
+from symgrad.ops.checks import failures, status_numbers
 
 Pass = Callable[[Program, int, Tuning], Program]
 
@@ -41,19 +43,21 @@ def lower(
     threads: int = 1,
     blas: bool = False,
     tuning: Tuning = HOST_TUNING,
+    statuses: Mapping[Any, int] | None = None,
 ) -> Program:
     """The loop program of a graph without composites and stop_gradients.
 
     Parameters are the argument nodes and results with the C names they will have, how many threads
-    may share a loop, whether a BLAS multiplies large matrices, and the thresholds.
+    may share a loop, whether a BLAS multiplies large matrices, the thresholds, and the statuses of
+    checks (numbered here if they are not given).
     """
-    kernels = Kernels(blas, tuning)
+    shared = Shared(statuses=status_numbers(failures(outs)) if statuses is None else statuses)
+    kernels = Kernels(blas, tuning, shared)
     inputs, outputs = kernels.graph(args, outs, arg_names, out_names)
     kernels.kernels = _needed(kernels.kernels)
     variables = {i for k in kernels.kernels for i in k.variables}
     kernels.together = [pair for pair in kernels.together if variables.issuperset(pair)]
     body = Scheduler(kernels, threads).body()
-    shared = kernels.shared
     inputs = inputs + [b for b in shared.data if b.role == "data"]
     program = Program(inputs, outputs, shared.buffers, body, -1, shared.indices)
     verify.after("nest", program, tuning)

@@ -19,6 +19,7 @@ from symgrad.lower.statements import (
     Buffer,
     Call,
     Check,
+    Fail,
     If,
     Loop,
     Matrix,
@@ -149,6 +150,8 @@ def line_of(statement: Any, buffers: Sequence[Buffer]) -> str:
         return f"{both} = {s.op} of {text(s.value)} at {text(s.position)}"
     if isinstance(s, Check):
         return f"check {-s.size} <= {text(s.value)} < {s.size}"
+    if isinstance(s, Fail):
+        return f"fail with {s.status} if {text(s.condition)}"
     if isinstance(s, If):
         return f"if {text(s.condition)}:"
     if isinstance(s, While):

@@ -444,13 +444,22 @@ class _Scope:
 
 
 def _checks_first(kernels: Sequence[Kernel]) -> list[Kernel]:
-    """Checks of given indices before everything else: they keep no other loops apart."""
+    """Checks of given indices before everything else: they keep no other loops apart.
+
+    None passes a check of the user's: the first one that fails says how the call ends.
+    """
     written = {k.buffer.number for k in kernels}
-
-    def early(k: Kernel) -> bool:
-        return k.barrier and not any(number in written for number, _ in k.reads())
-
-    return [k for k in kernels if early(k)] + [k for k in kernels if not early(k)]
+    early: list[Kernel] = []
+    late: list[Kernel] = []
+    barred = fenced = False  # whether there is a late one, and one of the user's
+    for k in kernels:
+        given = k.barrier and not any(number in written for number, _ in k.reads())
+        if given and not fenced and not (barred and k.fence):
+            early.append(k)
+            continue
+        late.append(k)
+        barred, fenced = barred or k.barrier, fenced or k.fence
+    return early + late
 
 
 def _shareable(members: Sequence[Kernel], tuning: Tuning) -> bool:

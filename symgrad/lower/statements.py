@@ -338,6 +338,17 @@ class Check(Statement):
 
 
 @dataclass(eq=False)
+class Fail(Statement):
+    """Leave with a status where a condition holds."""
+
+    condition: Expr
+    status: int
+
+    def touches(self) -> list[Access]:
+        return []
+
+
+@dataclass(eq=False)
 class Call(Statement):
     """An opaque kernel on whole arrays; `index` selects the batch element of every operand."""
 

@@ -281,4 +281,3 @@ def reads_logabsdet(r: Any, node: Expr, a: Any) -> Any:
 
 def reads_detsign(r: Any, node: Expr, a: Any) -> Any:
     return r.sign(r.det(a)) if node.ndim == 0 else None
-

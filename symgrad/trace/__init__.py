@@ -23,6 +23,7 @@ from symgrad.trace.scipy_api import (
     solve_triangular,
     take,
 )
+from symgrad.trace.source.raising import checked, set_checks
 from symgrad.trace.state import CURRENT, NO_TRACE, is_nested, is_tracing
 from symgrad.trace.tracer import (
     SUPPORTED,
@@ -36,7 +37,7 @@ from symgrad.trace.tracer import (
 
 __all__ = [
     "CURRENT", "NO_TRACE", "SUPPORTED", "ArrayTracer", "ScalarTracer", "Tracer", "argument",
-    "as_expr", "function_name", "give", "is_nested", "is_python", "is_tracing", "log_softmax",
-    "logsumexp", "note", "polygamma", "record", "softmax", "solve_triangular", "supported_names",
-    "take", "wrap",
+    "as_expr", "checked", "function_name", "give", "is_nested", "is_python", "is_tracing",
+    "log_softmax", "logsumexp", "note", "polygamma", "record", "set_checks", "softmax",
+    "solve_triangular", "supported_names", "take", "wrap",
 ]  # fmt: skip

@@ -16,15 +16,16 @@ from typing import Any
 
 from symgrad import tree
 from symgrad.errors import MutationError, StructureError, SymgradError, TraceError
-from symgrad.expr.node import Expr
-from symgrad.expr.walk import toposort
+from symgrad.expr.node import Expr, arg, const
+from symgrad.expr.walk import substitute, toposort
+from symgrad.ops.checks import tied
 from symgrad.trace import plain, source
 from symgrad.trace.draws import Draws
 from symgrad.trace.handle import as_expr
 from symgrad.trace.named import kept
 from symgrad.trace.sink import sink
 from symgrad.trace.state import CURRENT, NO_TRACE, Trace, is_internal, remembered
-from symgrad.trace.tracer import Tracer
+from symgrad.trace.tracer import Tracer, wrap
 
 
 def record(
@@ -40,6 +41,9 @@ def record(
 
     Tracers in the arguments that belong to no trace yet become arguments of this one: what the
     function changes in them is changed for itself only.
+
+    What the function raises for some values is tied to the outputs (`ops.checks`): who calls it
+    inside of another trace takes that apart again, and hands it to `add_checks`.
 
     Raises
     ------
@@ -66,7 +70,16 @@ def record(
             _compare(f, *structure.unflatten(leaves), own, again, outs, treedef, trace)
     if named is not None and trace.named:
         named.update(kept(trace.named, outs, trace.symbols))
-    return sink(outs, arguments), treedef
+    if parent.journal is not None:  # it noted them, while a side ran that is over
+        parent.journal.places.pop((id(trace.checks), "value"), None)
+    start, check = trace.checks.start, trace.checks.value
+    if check is start:
+        return sink(outs, arguments), treedef
+    if arguments is None:
+        *outs, check = substitute(sink([*outs, check]), {start: const(0, "int64")})
+        return tied(outs, check), treedef
+    *outs, check = sink([*outs, check], [*arguments, start])
+    return tied(outs, check, start), treedef
 
 
 def _run(
@@ -80,6 +93,8 @@ def _run(
     """One call of `f`; the tracers `own` become arguments of the trace."""
     token = CURRENT.set(trace)
     given = [leaf.expr for leaf in own]
+    trace.checks.start = arg(0, (), "int64")
+    trace.checks.value = wrap(trace.checks.start)
     try:
         for leaf in own:
             leaf.owner = trace
@@ -97,7 +112,10 @@ def _run(
             raise trace.poison
         leaves, treedef = tree.flatten(result)
         outs = [_output(leaf, trace.name) for leaf in leaves]
-        if trace.symbols and not set(trace.symbols).isdisjoint(toposort(outs)):
+        trace.checks.value = as_expr(trace.checks.value)
+        if trace.symbols and not set(trace.symbols).isdisjoint(
+            toposort([*outs, trace.checks.value])
+        ):
             raise remembered(_escaped(trace.name))
         if draws is not None:
             _give_back(own, given)

@@ -18,12 +18,26 @@ from symgrad.errors import SymgradError, TraceError, at_user_line, is_internal
 E = TypeVar("E", bound=SymgradError)
 
 
+class Checks:
+    """What a running function has checked so far, as one value that its sides and rounds leave.
+
+    value : a traced integer; see `ops/checks`
+    start : the argument that stands for what was checked before it was called
+    """
+
+    __slots__ = ("start", "value")
+
+    def __init__(self) -> None:
+        self.start: Any = None
+        self.value: Any = None
+
+
 class Trace:
     """One running (or finished) call of a user function with tracers."""
 
     __slots__ = (
-        "active", "blocks", "decisions", "fill", "growing", "journal", "name", "named", "parent",
-        "poison", "shared", "stored", "symbols", "unlike",
+        "active", "blocks", "catching", "checks", "decisions", "fill", "growing", "journal", "name",
+        "named", "parent", "poison", "shared", "stored", "symbols", "unlike",
     )  # fmt: skip
 
     def __init__(self, name: str, parent: Trace | None, fill: int = 0) -> None:
@@ -39,6 +53,9 @@ class Trace:
         self.growing: list[list[Any]] = []
         self.unlike: str | None = None
         self.decisions = 0  # sides of branches that were run
+        # See `source.raising`: what is checked, and which exceptions the user's code may catch.
+        self.checks = Checks()
+        self.catching: list[Any] = []
         # See `plain`: memory of plain arrays that was changed; what of it lives on; changed arrays
         # that were stored elsewhere than in a variable; and whether other numbers are put there.
         self.blocks: list[Any] = []

@@ -17,6 +17,7 @@ from symgrad.lower.statements import (
     Best,
     Call,
     Check,
+    Fail,
     Fetch,
     Flush,
     Gemm,
@@ -178,6 +179,16 @@ def _check(m: Machine, s: Check) -> Thunk:
     def run() -> None:
         if not -s.size <= value() < s.size:
             raise Stop(1)
+
+    return run
+
+
+def _fail(m: Machine, s: Fail) -> Thunk:
+    condition = m.number(s.condition)
+
+    def run() -> None:
+        if condition():
+            raise Stop(s.status)
 
     return run
 
@@ -384,7 +395,7 @@ def _fetch(m: Machine, s: Fetch) -> Thunk:
 
 
 STEPS: dict[type, Callable[[Machine, Any], Thunk]] = {
-    Best: _best, Call: _call, Check: _check, Fetch: _fetch, Flush: _flush, Gemm: _gemm,
+    Best: _best, Call: _call, Check: _check, Fail: _fail, Fetch: _fetch, Flush: _flush, Gemm: _gemm,
     Merge: _merge, Panels: _panels, Powers: _powers, Rows: _rows, Store: _store, Tiles: _tiles,
     Turns: _turns, Zero: _zero,
 }  # fmt: skip

@@ -19,14 +19,15 @@ from symgrad.ops.readings import reads_add, reads_subtract
 from symgrad.reader.check import agrees, needed
 from symgrad.reader.convert import Reader
 from symgrad.reader.cost import NAME, cost
+from symgrad.reader.heads import BUDGET, Budget, TooLong
 from symgrad.reader.naming import named, price
 from symgrad.reader.notation import NoMatrixForm
-from symgrad.reader.poly import BUDGET, Budget, TooLong
 from symgrad.reader.reading import Condition, Line, Reading
 from symgrad.reader.write import Writer
 
 MOST_NODES = 500
 SECONDS = 2.0
+STEPS = 400  # of the search, in one try; so many that the time is not what ends it
 MOST_TRIES = 6
 
 
@@ -51,7 +52,7 @@ def read(
         return Found(None, f"{len(nodes)} operations; formulas are shortened up to {MOST_NODES}")
     if any(n.op.kind in (Kind.CONTROL, Kind.ITEM) for n in nodes):
         return Found(None)
-    budget = Budget(time.monotonic() + SECONDS)
+    budget = Budget(time.thread_time() + SECONDS)
     token = BUDGET.set(budget)
     try:
         return _searched(args, outs, nodes, arg_names, out_names, name, budget)
@@ -71,6 +72,7 @@ def _searched(
     labels = [n for n, _, _ in lines]
     found: list[Reading] = []
     for atoms in _tries(outs, nodes, names):
+        budget.ticks = STEPS
         budget.steps.clear()
         budget.atoms.clear()
         try:
@@ -78,9 +80,10 @@ def _searched(
         except NoMatrixForm:
             continue
         except TooLong:
-            if not found:
-                raise
-            break
+            if time.thread_time() > budget.deadline:
+                break
+    if not found and time.thread_time() > budget.deadline:
+        raise TooLong
     for reading in sorted(found, key=lambda r: r.cost):
         if reading.cost >= of_code:
             break
@@ -96,19 +99,24 @@ def _one(
 ) -> Reading:  # fmt: skip
     reader, writer = Reader(names, atoms), Writer(names)
     polys = reader.read(outs)
-    if reader.wanted:  # once more, with what has to hold for there to be a result
-        wanted = reader.conditions
-        reader = Reader(names, atoms, frozenset(reader.wanted))
+    if reader.conditions:  # once more, with what has to hold
+        found = reader.conditions
+        apart = frozenset(p for p, sign in found if sign == "≠")
+        reader = Reader(names, atoms, frozenset(reader.wanted), apart)
         polys = reader.read(outs)
-        reader.conditions |= {at: None for at in wanted if at[1] == ">"}
-    formulas, parts = named([writer.output(p) for p in polys])
-    conditions = tuple([
-        Condition(writer.write(p), ">" if p in reader.logs else sign)
-        for p, sign in reader.conditions
-    ])
+        reader.conditions |= {at: None for at in found if at[1] == ">"}
+    written = [writer.output(p) for p in polys]
+    formulas, parts = named([f for f, _ in written])
+    conditions = tuple(
+        [
+            Condition(writer.write(p), ">" if p in reader.logs else sign)
+            for p, sign in reader.conditions
+        ]
+    )
     name_parts(parts, {*names.values(), *labels})
     return Reading(
-        tuple(Line(n, f) for n, f in zip(labels, formulas, strict=True)), tuple(parts),
+        tuple(Line(n, f, w) for n, f, (_, w) in zip(labels, formulas, written, strict=True)),
+        tuple(parts),
         conditions, dict(budget.steps), price(formulas, parts),
     )  # fmt: skip
 

@@ -1,8 +1,8 @@
 """The cheapest formula of a Poly: candidates within a budget, by what they cost a reader.
 
-Bottom-up, each Poly once: the sum as it stands; a factor pulled out of the terms that have it, those
-with summed labels too (the label is free inside); over a common denominator; divided by what has a
-name of its own (1 - σ(u), 1 - cos²); cases of an indicator. A single term is a product of matrices.
+Bottom-up, each Poly once: the sum as it stands; a factor pulled out of the terms that have it,
+those with summed labels too (the label is free inside); over a common denominator; divided by what
+has a name of its own (1 - σ(u), 1 - cos²); max and clip. A single term is a product of matrices.
 """
 
 from __future__ import annotations
@@ -13,22 +13,10 @@ from symgrad.expr.node import Expr
 from symgrad.inspect import algebra as F
 from symgrad.inspect.formula import Formula
 from symgrad.reader.cost import cost
+from symgrad.reader.elements import Elements
+from symgrad.reader.heads import FIRST, Exponent, Factor, Head, TooLong, exact, key, note, tick
 from symgrad.reader.notation import NoMatrixForm, Spelling, TermWriter, integer, opened_raw
-from symgrad.reader.poly import (
-    FIRST,
-    Exponent,
-    Factor,
-    Head,
-    Poly,
-    TooLong,
-    apply,
-    content,
-    exact,
-    gather,
-    key,
-    note,
-    tick,
-)
+from symgrad.reader.poly import Poly, apply, content, gather
 from symgrad.reader.quotient import divided, together
 from symgrad.reader.rules import divisors, extremes, spellings
 
@@ -62,13 +50,19 @@ class Writer:
             self.known[at] = f
         return f
 
-    def output(self, p: Poly) -> Formula:
-        """The formula of an array that stands alone: what is broadcast to it shows its shape."""
-        f = self.write(p)
+    def output(self, p: Poly) -> tuple[Formula, tuple[str, ...]]:
+        """The formula of an array that stands alone: what is broadcast to it shows its shape.
+
+        With letters, if it is that of an element.
+        """
+        try:
+            f = self.write(p)
+        except NoMatrixForm:
+            return Elements(self.spelling).formula(p)
         if f.rank or not 1 <= len(p.shape) <= 2 or not p.terms:
-            return f
+            return f, ()
         body = [F.ones(n) for n in p.shape]
-        return F.matmul([f, body[0], *map(F.transpose, body[1:])], len(p.shape))
+        return F.matmul([f, body[0], *map(F.transpose, body[1:])], len(p.shape)), ()
 
     def _best(self, p: Poly) -> Formula:
         if not p.terms:
@@ -78,9 +72,13 @@ class Writer:
             return self.row(c, list(term), p)
         best: Formula | None = None
         price = 0
-        for candidate in self._candidates(p):
-            if best is None or cost(candidate) < price:
-                best, price = candidate, cost(candidate)
+        try:
+            for candidate in self._candidates(p):
+                if best is None or cost(candidate) < price:
+                    best, price = candidate, cost(candidate)
+        except TooLong:
+            if best is None:
+                raise
         assert best is not None
         return best
 
@@ -88,10 +86,7 @@ class Writer:
         yield self._flat(p)
         if self.depth > DEEPEST:
             return
-        try:
-            tick()
-        except TooLong:
-            return
+        tick()
         c, common, inner = self._content(p)
         if common or abs(c) != 1:
             if len(inner.terms) == 1:
@@ -121,8 +116,11 @@ class Writer:
             f = self.terms.term(d, other, p.shape)
             if always or cost(f) < cost(best):
                 best, c, factors = f, d, other
-        odd = [k for k, (h, _, e) in enumerate(factors)
-               if h.kind == "paren" and isinstance(e, int) and e % 2 and not h.args[0].is_raw]
+        odd = [
+            k
+            for k, (h, _, e) in enumerate(factors)
+            if h.kind == "paren" and isinstance(e, int) and e % 2 and not h.args[0].is_raw
+        ]
         for k in odd[:3]:
             head, labels, e = factors[k]
             turned = Head("paren", None, (-head.args[0],), head.shape, head.symmetric)
@@ -157,7 +155,7 @@ class Writer:
         if found is None:
             return
         top, below = found
-        if not below:
+        if not below or not top.terms:
             yield self.write(top)
         elif len(top.terms) == 1:
             ((term, c),) = top.terms.items()
@@ -203,10 +201,7 @@ class Writer:
         choices.sort(key=lambda item: (-len(item[1]), -len(item[0][0].args), item[0][0].order,
                                        item[0][1]))  # fmt: skip
         for at, where in choices[: MOST_PULLS if len(rows) <= LONG else FEW_PULLS]:
-            try:
-                tick()
-            except TooLong:
-                return
+            tick()
             f = self._pull(p, rows, at, where)
             if f is not None:
                 yield f
@@ -282,5 +277,3 @@ def _is_structured(f: Formula) -> bool:
     while f.kind in ("neg", "mul", "div"):
         f = f.args[-1] if f.kind != "div" else f.args[0]
     return f.kind in ("eye", "diag", "mat", "inverse")
-
-

@@ -28,8 +28,8 @@ from symgrad.reader.heads import (
     Labels,
     Shape,
     exact,
+    look_at_clock,
     note,
-    tick,
 )
 from symgrad.reader.poly import Poly, apply, closed, gather
 from symgrad.reader.poly import number as rational
@@ -54,6 +54,7 @@ class Reader(Arrays):
     ) -> None:  # fmt: skip
         self.names, self.atoms = names, atoms
         self.assumed, self.apart = assumed, apart
+        self.variables: set[Poly] = set()
         self.position = {node: k for k, node in enumerate(names)}
         self.known: dict[Expr, Poly] = {}
         self.conditions: dict[tuple[Poly, str], None] = {}
@@ -63,9 +64,10 @@ class Reader(Arrays):
     def read(self, outs: Sequence[Expr]) -> list[Poly]:
         """The Polys of `outs`."""
         for node in toposort(outs, self.known):
-            tick()
+            look_at_clock()
             p = self._make(node)
-            self.known[node] = closed(p) if node in self.atoms else p
+            held = node in self.atoms or p in self.variables or -p in self.variables
+            self.known[node] = closed(p) if held else p
         return [self.known[o] for o in outs]
 
     def _make(self, node: Expr) -> Poly:
@@ -143,8 +145,10 @@ class Reader(Arrays):
             return x
         if negative(x):
             note("odd-function")
-            return -self.function(name, -x)
-        return self.function(name, x)
+            return -self.odd(name, -x)
+        p = self.function(name, x)
+        next(p.factors())[0].odd = True
+        return p
 
     def even(self, name: str, x: Poly, nonneg: bool = False) -> Poly:
         """f(-x) = f(x)."""

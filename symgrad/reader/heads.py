@@ -56,6 +56,12 @@ def tick() -> None:
         raise TooLong
 
 
+def look_at_clock() -> None:
+    """Raise `TooLong` if the time is up."""
+    if time.thread_time() > budget().deadline:
+        raise TooLong
+
+
 def note(rule: str) -> None:
     """A rule was applied."""
     budget().steps[rule] += 1
@@ -79,11 +85,12 @@ class Head:
     nonneg    whether no value is negative
     node      the argument's node
     sums_to_one  the label whose values have the sum 1
+    odd       whether it changes sign with its first argument
     """
 
     __slots__ = (
         "kind", "payload", "args", "shape", "symmetric", "nonneg", "node", "digest", "order",
-        "sums_to_one",
+        "sums_to_one", "odd",
     )  # fmt: skip
 
     def __init__(
@@ -93,6 +100,7 @@ class Head:
         self.kind, self.payload, self.args, self.shape = kind, payload, args, shape
         self.symmetric, self.nonneg, self.node = symmetric, nonneg, node
         self.sums_to_one: int | None = None
+        self.odd = False
         text = repr((kind, payload, shape, [a.digest for a in args]))
         self.digest = hashlib.blake2b(text.encode(), digest_size=16).digest()
         self.order = (_KINDS[kind], str(payload), self.digest)

@@ -32,7 +32,8 @@ def named(formulas: Sequence[Formula]) -> tuple[list[Formula], list[Part]]:
 
 def price(formulas: Sequence[Formula], parts: Sequence[Part]) -> int:
     """What all lines cost."""
-    return sum(map(cost, formulas)) + sum(cost(p.formula) + NAME for p in parts)
+    names = sum(NAME for p in parts if p.text == "?")  # the user's own are no news
+    return sum(map(cost, formulas)) + sum(cost(p.formula) for p in parts) + names
 
 
 def _worth_most(formulas: Sequence[Formula]) -> tuple[Formula, tuple[str, int]] | None:

@@ -516,6 +516,9 @@ def content(p: Poly) -> tuple[Exponent, Term, Poly]:
     c: Exponent = exact(Fraction(numerators, denominators))
     if terms[0][1] < 0:
         c = -c
+    arrays = [v for t, v in terms if len(t) == 1 and t[0][0].kind == "sym" and t[0][1]]
+    if len(arrays) == 1:  # x - 1ᵀx/n, not n x - 1ᵀx
+        c = exact(abs(Fraction(arrays[0])) * (1 if c > 0 else -1))
     common: dict[tuple[Head, Labels], Exponent] = {}
     for n, (t, _) in enumerate(terms):
         here = {(h, w): e for h, w, e in t}

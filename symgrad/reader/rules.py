@@ -95,6 +95,10 @@ def spellings(
                 yield v, other, False
         if head.kind != "fn" or e != 1:
             continue
+        if head.odd:
+            args = (-head.args[0], *head.args[1:])
+            turned = Head("fn", head.payload, args, head.shape, head.symmetric)
+            yield -c, [*rest, (turned, labels, 1)], False
         if head.payload == "exp":
             for v, other in _density(c, rest, head, labels):
                 yield v, other, False
@@ -242,4 +246,6 @@ def _clipped(
         sign = gather(shape, [(1, [apply("fn", "sign", [u])], {})])
         if base == limit * sign * k:
             ((term, c),) = k.terms.items()
-            yield c, [(1, [*term, apply("fn", "clip", [u, -limit, limit])])]
+            clip = apply("fn", "clip", [u, -limit, limit])
+            clip[0].odd = True
+            yield c, [(1, [*term, clip])]

@@ -20,6 +20,7 @@ from symgrad.expr.op import Kind, lookup
 from symgrad.expr.walk import expand_composites, toposort
 from symgrad.fixed import same
 from symgrad.forks import cached
+from symgrad.interchange import is_elsewhere, plain
 from symgrad.ops.body import Body, bodies
 from symgrad.ops.checks import Failure, apart, failures, tied
 from symgrad.simplify import RULES, simplify
@@ -148,6 +149,8 @@ class Graph:
             )
         for position, value, path in self.statics:
             given = leaves[position]
+            if is_elsewhere(given):
+                given = plain(given, f"argument {path}")
             if given is not value and not same(given, value):
                 raise StructureError(
                     f"{self.name}: was traced with {value!r} for argument {path}, "

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 import symgrad as sg
+from support.sourceless import stripped
 from symgrad import tree
 from symgrad.errors import BranchError, MutationError, SymgradError, TraceError
 from symgrad.expr.evaluate import evaluate
@@ -825,8 +826,68 @@ def test_lists_stay_one_under_all_of_their_names() -> None:
         return x * len(other)
 
     with pytest.raises(BranchError, match="copy them"):
-        sg.trace(g, 1.0)
+        traced(lambda x: g(x[0]))
+    for x in (3.0, -3.0):  # path by path
+        assert sg.trace(g, 1.0).evaluate(x) == g(x)
 
 
 def test_defaults_of_extrema() -> None:
     assert sg.trace(lambda x: x if max([], default=None) is None else -x, 1.0).evaluate(2.0) == 2
+
+
+# ---- path by path --------------------------------------------------------------------------------
+
+
+def same_by_paths(f: Any) -> None:
+    graph = sg.trace(f, POINTS[0])
+    for x in POINTS:
+        got, structure = tree.flatten(graph.evaluate(x.copy()))
+        want, wanted = tree.flatten(f(x.copy()))
+        assert structure == wanted
+        for g, w in zip(got, want, strict=True):
+            assert np.shape(g) == np.shape(w)
+            np.testing.assert_allclose(g, w, rtol=1e-13, err_msg=str(x))
+
+
+# What asks for numbers, or stores in plain arrays, which takes the source.
+NUMBERS = {"stored_on_one_side", "views_and_aliases", "helper_changes", "either_array", "21", "25"}
+MANY = {"nested_loops", "bisection"}
+WITHOUT_SOURCE = {
+    **{str(k): f for k, f in enumerate(EXPRESSIONS)},
+    **{f.__name__: f for f in STATEMENTS},
+}
+
+
+@pytest.mark.parametrize("name", WITHOUT_SOURCE)
+def test_the_same_functions_without_their_source(name: str) -> None:
+    """Called once for each way that they can go (see test_paths)."""
+    f = stripped(WITHOUT_SOURCE[name])
+    if name in NUMBERS | MANY:
+        with pytest.raises(TraceError, match="max_paths" if name in MANY else "number|array"):
+            sg.trace(f, POINTS[0])
+    else:
+        same_by_paths(f)
+
+
+ANY_STRUCTURE = {
+    "other_text", "longer_list", "raises_inside_try", "advances", "source_of_one_changed",
+}  # fmt: skip
+ONE_OF_THE_TWO = {
+    "one_of_two_arrays_changed",
+    "case_true without source",  # elements of arrays are never True itself
+}
+
+
+@pytest.mark.parametrize("f", REFUSED, ids=lambda f: f.__name__)
+def test_what_cannot_be_merged_is_not_taken_from_one_path(f: Any) -> None:
+    """By its paths the function is right, or refused."""
+    kept = TABLE.copy(), list(LISTED)
+    try:
+        for which, name in ((f, f.__name__), (stripped(f), f"{f.__name__} without source")):
+            if f.__name__ in ANY_STRUCTURE or name in ONE_OF_THE_TWO:
+                same_by_paths(which)
+            else:
+                with pytest.raises(TraceError):
+                    sg.trace(which, POINTS[0])
+    finally:
+        TABLE[:], LISTED[:] = kept

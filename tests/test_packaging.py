@@ -26,8 +26,9 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 # one folder may.
 LAYERS = [
     ["errors", "forks", "log", "version"],
-    ["names", "origin", "tree", "specs", "boundary", "fixed", "machines", "pickling", "resources"],
-    ["options", "captures"],
+    ["names", "origin", "tree", "specs", "fixed", "machines", "pickling", "resources"],
+    ["interchange"],
+    ["boundary", "options", "captures"],
     ["expr"],
     ["ops"],
     ["diff", "inspect"],

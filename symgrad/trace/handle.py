@@ -9,13 +9,23 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from symgrad.errors import ConcretizationError, DtypeError, ShapeError, TraceError, UnsupportedError
+from symgrad import interchange
+from symgrad.errors import (
+    ConcretizationError,
+    DtypeError,
+    ShapeError,
+    StructureError,
+    TraceError,
+    UnsupportedError,
+)
 from symgrad.expr.evaluate import evaluate
 from symgrad.expr.node import ARG, DTYPES, FLOATS, PARAM, Expr, array, bind, const
+from symgrad.interchange import is_elsewhere
 from symgrad.ops.linear import concat, reshape
 from symgrad.trace import ufuncs
+from symgrad.trace.journal import sites
 from symgrad.trace.plain import read
-from symgrad.trace.state import Trace, fail
+from symgrad.trace.state import CURRENT, Trace, fail, site
 from symgrad.tree import flatten
 
 if TYPE_CHECKING:
@@ -118,11 +128,26 @@ class Handle:
         value = self.known()
         if value is not None:
             return bool(value)
-        raise self._unknown(
+        answer = self._on_this_path()
+        if answer is not None:
+            return answer
+        error = self._unknown(
             f"the truth of {self!r} is not known while tracing. Instead of `if`, `and`, `or`, "
             "`not`, max(), min() and chained comparisons write np.where(condition, a, b), "
             "np.logical_and, np.maximum, np.minimum",
         )
+        if self.size == 1:
+            error.decisions = sites()
+        raise error
+
+    def _on_this_path(self) -> bool | None:
+        """The truth, where the function is run once for each way that it can go."""
+        paths = CURRENT.get().paths
+        if paths is None or self.size != 1:
+            return None
+        predicate = reshape(ufuncs.truth(operand(self)), ())
+        answer: bool | None = paths.answer(predicate, site(), native=True)
+        return answer
 
     def __float__(self) -> float:
         value = self.known()
@@ -260,6 +285,8 @@ def _as_expr(value: Any) -> Expr:
             UnsupportedError,
             f"arrays of type {type(value).__name__} are not traced; use a plain np.ndarray",
         )
+    if is_elsewhere(value):
+        value = elsewhere(value)
     if not isinstance(value, (bool, int, float, complex, np.generic, np.ndarray, list, tuple)):
         raise fail(
             UnsupportedError,
@@ -272,6 +299,14 @@ def _as_expr(value: Any) -> Expr:
     if not plain.dtype.isnative:
         plain = plain.astype(plain.dtype.newbyteorder("="))
     return array(plain) if plain.ndim else const(plain[()], name)
+
+
+def elsewhere(value: Any) -> np.ndarray:
+    """The numbers of an array of another library that a traced function uses."""
+    try:
+        return interchange.plain(value, "a captured value")
+    except StructureError as error:
+        raise fail(UnsupportedError, str(error)) from error
 
 
 def _advice(dtype: np.dtype) -> str:

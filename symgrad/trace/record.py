@@ -8,11 +8,14 @@ are refused after their trace has ended, and random numbers that the function dr
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import re
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
+
+import numpy as np
 
 from symgrad import tree
 from symgrad.errors import MutationError, StructureError, SymgradError, TraceError
@@ -22,7 +25,9 @@ from symgrad.ops.checks import tied
 from symgrad.trace import plain, source
 from symgrad.trace.draws import Draws
 from symgrad.trace.handle import as_expr
+from symgrad.trace.journal import made
 from symgrad.trace.named import kept
+from symgrad.trace.paths import EXPLORING, Exploring, Paths
 from symgrad.trace.sink import sink
 from symgrad.trace.state import CURRENT, NO_TRACE, Trace, is_internal, remembered
 from symgrad.trace.tracer import Tracer, wrap
@@ -58,7 +63,11 @@ def record(
     own = [x for x in leaves if isinstance(x, Tracer) and x.owner is NO_TRACE]
     draws = Draws(f, args, kwargs) if parent is NO_TRACE else None
     arguments = None if parent is NO_TRACE else [x.expr for x in own]
-    f = source.start(f)
+    how = EXPLORING.get()
+    if how is None:
+        f = source.start(f)
+    else:
+        f = _by_paths(f, own, how)
     outs, treedef = _run(f, args, kwargs, own, trace, draws)
     if trace.blocks or trace.stored or trace.shared:
         line = plain.outliving(trace)
@@ -126,6 +135,49 @@ def _run(
         _give_back(own, given)
         result = leaves = None  # what lives on now outlives the function
         trace.active = False
+
+
+def _by_paths(f: Callable[..., Any], own: list[Tracer], how: Exploring) -> Callable[..., Any]:
+    """`f`, run once for each way that it can go by its decisions on traced values."""
+    started = source.start(f)
+    given = [leaf.expr for leaf in own]
+
+    def explored(*args: Any, **kwargs: Any) -> Any:
+        leaves, structure = tree.flatten((args, kwargs))
+        trace = CURRENT.get()
+
+        def call() -> Any:
+            _give_back(own, given)
+            # what the function changes in lists, dicts and plain arrays is not there in other runs
+            fresh = [x.copy() if type(x) is np.ndarray else x for x in leaves]
+            new_args, new_kwargs = structure.unflatten(fresh)
+            for container in _containers((new_args, new_kwargs)):
+                made(container)
+            return started(*new_args, **new_kwargs)
+
+        trace.paths = Paths(trace, how)
+        try:
+            return trace.paths.run(call, [f, *filter(callable, leaves)])
+        finally:
+            trace.paths = None
+
+    return explored
+
+
+def _containers(value: Any) -> Iterator[Any]:
+    """The lists, dicts and objects that hold the leaves of a structure."""
+    stack = [value]
+    while stack:
+        value = stack.pop()
+        if isinstance(value, Tracer | np.ndarray) or callable(value):
+            continue
+        yield value
+        if isinstance(value, list | tuple):
+            stack.extend(value)
+        elif isinstance(value, dict):
+            stack.extend(value.values())
+        elif dataclasses.is_dataclass(value):
+            stack.extend(getattr(value, f.name, None) for f in dataclasses.fields(value))
 
 
 def _escaped(name: str) -> TraceError:

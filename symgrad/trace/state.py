@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from symgrad.errors import SymgradError, TraceError, at_user_line, is_internal
 
 E = TypeVar("E", bound=SymgradError)
+Site = tuple[str, int]  # a file of the user's, and a line
 
 
 class Checks:
@@ -37,7 +38,7 @@ class Trace:
 
     __slots__ = (
         "active", "blocks", "catching", "checks", "decisions", "fill", "growing", "journal", "name",
-        "named", "parent", "poison", "shared", "stored", "symbols", "unlike",
+        "named", "parent", "paths", "poison", "shared", "stored", "symbols", "unlike",
     )  # fmt: skip
 
     def __init__(self, name: str, parent: Trace | None, fill: int = 0) -> None:
@@ -53,6 +54,7 @@ class Trace:
         self.growing: list[list[Any]] = []
         self.unlike: str | None = None
         self.decisions = 0  # sides of branches that were run
+        self.paths: Any = None  # what answers decisions, where the function is run path by path
         # See `source.raising`: what is checked, and which exceptions the user's code may catch.
         self.checks = Checks()
         self.catching: list[Any] = []
@@ -97,7 +99,7 @@ def remembered(error: E) -> E:
     return error
 
 
-def site() -> tuple[str, int] | None:
+def site() -> Site | None:
     """`errors.user_site`, fast enough to ask for every node."""
     frame: FrameType | None = sys._getframe(2)
     while frame is not None:

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from symgrad.errors import BranchError, SymgradError, UnsupportedError
+from symgrad.errors import BranchError, SymgradError, TraceError, UnsupportedError
 from symgrad.expr.node import Expr, bind, const
 from symgrad.ops.checks import Failure
 from symgrad.ops.control import branch
@@ -71,7 +71,11 @@ def truth_of(test: Tracer) -> Any:
     if assumed is not None:
         return assumed
     value = wrap(predicate).known()
-    return predicate if value is None else bool(value)
+    if value is not None:
+        return bool(value)
+    paths = CURRENT.get().paths
+    answer = None if paths is None else paths.answer(predicate, site(), native=False)
+    return predicate if answer is None else answer
 
 
 def _assumed(predicate: Expr) -> bool | None:
@@ -115,10 +119,12 @@ class Sides:
         """
         self.kept = kept
         if yields:
-            raise fail(
-                UnsupportedError,
-                "a yield in a branch on a traced value is not traced: how many values there are "
-                "would depend on it",
+            raise self._refused(
+                fail(
+                    UnsupportedError,
+                    "a yield in a branch on a traced value is not traced: how many values there "
+                    "are would depend on it",
+                )
             )
         self.names = names
         self.before = [values.get(name, UNSET) for name in names]
@@ -136,7 +142,7 @@ class Sides:
                 f"more than {_MOST} decisions on traced values in one function: loops are unrolled "
                 "here, and both sides of each branch are run",
             )
-        self.journal = journal.Journal(parent, self.predicate, holds)
+        self.journal = journal.Journal(parent, self.predicate, holds, self.site)
         if self.journal.depth > _DEEPEST:
             raise fail(
                 BranchError,
@@ -156,10 +162,12 @@ class Sides:
         changed = self.journal.take_back()
         self.trace.journal = self.journal.parent
         if self.journal.advanced():
-            raise fail(
-                BranchError,
-                "an iterator that is older than a branch on a traced value is advanced on one side "
-                "of it; make a list of it before",
+            raise self._refused(
+                fail(
+                    BranchError,
+                    "an iterator that is older than a branch on a traced value is advanced on one "
+                    "side of it; make a list of it before",
+                )
             )
         if self.then is None:
             self.then = left, changed
@@ -170,16 +178,25 @@ class Sides:
         check = None
         if any(self.failures):
             names, changes, left, changed, check = self._failing(names, changes, left, changed)
-        results = [merge.values(a, a if n in self.kept else b, f"the variable {n}")
-                   for a, b, n in zip(names, left, self.names, strict=True)]  # fmt: skip
-        merge.changes(changes, changed)
-        merge.run()
+        try:
+            results = [merge.values(a, a if n in self.kept else b, f"the variable {n}")
+                       for a, b, n in zip(names, left, self.names, strict=True)]  # fmt: skip
+            merge.changes(changes, changed)
+            merge.run()
+        except BranchError as error:
+            raise self._refused(error) from error.__cause__
         set_checks(check)
         self.journal = self.then = self.before = None
         for name in self.names:  # what the frame keeps of it would be alive for `memory`
             values.pop(name, None)
         del found, left, names
         return [merge.result(r) for r in results]
+
+    def _refused(self, error: TraceError) -> TraceError:
+        """An error of a decision, which may be one that paths can follow."""
+        if self.site is not None:
+            error.decisions = journal.sites() | {self.site}
+        return error
 
     def _failing(
         self, names: Any, changes: Any, left: Any, changed: Any
@@ -225,10 +242,12 @@ class Sides:
         if isinstance(error, Exception) and not isinstance(error, SymgradError):
             told = f"{type(error).__name__}: {error}".rstrip(": ")
             why = "and so does the other side" if any(self.failures) else why_not(error, self.trace)
-            raise fail(
-                UnsupportedError,
-                f"one side of a branch on a traced value raises {told}, {why}; that is not traced: "
-                "check arguments before the call",
+            raise self._refused(
+                fail(
+                    UnsupportedError,
+                    f"one side of a branch on a traced value raises {told}, {why}; that is not "
+                    "traced: check arguments before the call",
+                )
             ) from error
         return False
 

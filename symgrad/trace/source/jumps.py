@@ -159,6 +159,9 @@ def always_returns(statements: list[ast.stmt]) -> bool:
         return always_returns(last.body) and always_returns(last.orelse)
     if isinstance(last, ast.With):
         return always_returns(last.body)
+    if isinstance(last, ast.While):  # `while True`, which nothing but a return ends
+        endless = isinstance(last.test, ast.Constant) and bool(last.test.value)
+        return endless and "break" not in set().union(*map(jumps, last.body))
     return isinstance(last, ast.Return | ast.Raise)
 
 

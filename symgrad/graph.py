@@ -144,8 +144,17 @@ class Graph:
         return inspect.cost(self.args, self.outs)
 
     def explain(self) -> str:
-        """Which rewrite rules simplification applied, how often, and what each states."""
-        return inspect.explain(self.fired, {r.name: r.doc for r in RULES})
+        """Which rewrite rules simplification applied, how often, and what each states.
+
+        Then, after "formula:", the same for the steps from there to the formula.
+        """
+        from symgrad.reader.rules import documentation
+
+        told = inspect.explain(self.fired, {r.name: r.doc for r in RULES})
+        reading = self._found.reading
+        if reading is None or not reading.steps:
+            return told
+        return f"{told}\nformula:\n{inspect.explain(reading.steps, documentation())}"
 
     # ---- computing ---------------------------------------------------------------------------
 

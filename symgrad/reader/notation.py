@@ -270,6 +270,9 @@ _OWN = {
 # ---- terms -------------------------------------------------------------------------------------
 
 
+Groups = dict[tuple[int, ...], tuple[list[Formula], list[Formula]]]
+
+
 class TermWriter:
     """Products of factors as formulas."""
 
@@ -339,12 +342,10 @@ class TermWriter:
             result.append((new, kept, e))
         return result
 
-    def _contract(
-        self, factors: Sequence[Factor], output: Labels, above: list[Formula], shape: Shape
-    ) -> tuple[Formula, list[Formula]]:
-        """The product summed over what is not in `output`, and the scalars that divide it."""
-        sizes: dict[int, int] = {k: shape[k] for k in output}
-        groups: dict[tuple[int, ...], tuple[list[Formula], list[Formula]]] = {}
+    def _group(
+        self, factors: Sequence[Factor], sizes: dict[int, int], groups: Groups
+    ) -> dict[tuple[int, ...], tuple[bool, bool]]:
+        """Formulas by the labels that they stand on, above and below the bar; the masks apart."""
         masks: dict[tuple[int, ...], tuple[bool, bool]] = {}
         for head, labels, e in sorted(factors, key=key):
             if _is_mask(head):
@@ -367,6 +368,15 @@ class TermWriter:
                 f = F.transpose(f)
             up, down = groups.setdefault(tuple(distinct), ([], []))
             (up if e > 0 else down).append(powered(f, abs(e), f.rank))
+        return masks
+
+    def _contract(
+        self, factors: Sequence[Factor], output: Labels, above: list[Formula], shape: Shape
+    ) -> tuple[Formula, list[Formula]]:
+        """The product summed over what is not in `output`, and the scalars that divide it."""
+        sizes: dict[int, int] = {k: shape[k] for k in output}
+        groups: Groups = {}
+        masks = self._group(factors, sizes, groups)
         around = len(output) == 2 and all((k,) in groups for k in output) and output in groups
         work = Contraction(sizes, output, lambda f: f)
         scalars_up, scalars_down = groups.pop((), ([], []))

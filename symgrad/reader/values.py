@@ -62,10 +62,16 @@ def _scalar(v: Any) -> Any:
 
 
 class Values:
-    """The values of formulas at one point; parts are evaluated once."""
+    """The values of formulas at one point; parts are evaluated once.
 
-    def __init__(self, args: Sequence[Expr], point: Mapping[Expr, np.ndarray]) -> None:
-        self.point = point
+    point : arrays of the arguments, and of captured arrays that are not as they are in the graph
+    sizes : of axes that are shorter here than the formula has them
+    """
+
+    def __init__(
+        self, point: Mapping[Expr, np.ndarray], sizes: Mapping[int, int] | None = None
+    ) -> None:
+        self.point, self.sizes = point, sizes or {}
         self.parts: dict[Any, Any] = {}
 
     def hold(self, condition: Condition) -> bool:
@@ -111,21 +117,22 @@ class Values:
             if f.data[0] == "0":
                 return EXTENDED(0)
             raise Unknown(f"the name {f.data[0]}")
-        if f.owner.op is ARRAY:
+        if f.owner.op is ARRAY and f.owner not in self.point:
             return column(apply(ARRAY, [], f.owner.attrs))
-        return column(self.point[f.owner])
+        value = self.point[f.owner]
+        return column(value.astype(EXTENDED) if value.dtype.kind == "f" else value)
 
     def _part(self, f: Formula, shape: Any) -> Any:
         part = f.data
         if part not in self.parts:
             if part.labels:
-                sizes = dict(zip(part.labels, self._sizes(part, shape), strict=True))
+                sizes = dict(zip(part.labels, self._lengths(part, shape), strict=True))
                 self.parts[part] = column(self.elements(part.formula, sizes))
             else:
                 self.parts[part] = self.matrix(part.formula, shape)
         return self.parts[part]
 
-    def _sizes(self, part: Any, shape: tuple[int, ...] | None) -> list[int]:
+    def _lengths(self, part: Any, shape: tuple[int, ...] | None) -> list[int]:
         """The sizes of the free letters of a part, from where they stand, else from the result."""
         found: dict[str, int] = {}
         self._letters(part.formula, found)
@@ -137,10 +144,13 @@ class Values:
         return number(f.data)
 
     def _ones(self, f: Formula, shape: Any) -> Any:
-        return np.ones((f.data, 1), EXTENDED)
+        return np.ones((self._size(f.data), 1), EXTENDED)
+
+    def _size(self, n: int) -> int:
+        return self.sizes.get(n, n)
 
     def _eye(self, f: Formula, shape: Any) -> Any:
-        size = f.data if f.data is not None else shape[0] if shape else None
+        size = self._size(f.data) if f.data is not None else shape[0] if shape else None
         if size is None:
             raise Unknown("an identity matrix of no size")
         return np.eye(int(size), dtype=EXTENDED)
@@ -236,14 +246,15 @@ class Values:
 
     def _index(self, f: Formula, shape: Any) -> Any:
         base = self.matrix(f.args[0], None)
-        return column(_indexed(base, f.args[0].rank, f.data))
+        text = re.sub(r"\d+", lambda found: str(self._size(int(found[0]))), f.data)
+        return column(_indexed(base, f.args[0].rank, text))
 
     def _stack(self, f: Formula, shape: Any) -> Any:
         blocks = []
         for a in f.args:
             zeros = re.fullmatch(r"0(?:_\{(\d+)\})?", a.data[1]) if a.kind == "symbol" else None
             if zeros:
-                blocks.append(np.zeros((int(zeros[1] or 1), 1), EXTENDED))
+                blocks.append(np.zeros((self._size(int(zeros[1] or 1)), 1), EXTENDED))
             else:
                 v = np.asarray(self.matrix(a, None))
                 blocks.append(v.reshape(1, 1) if v.ndim == 0 else v)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from symgrad.expr.node import Expr
 from symgrad.expr.op import Kind
 from symgrad.expr.walk import toposort, users
-from symgrad.inspect.formula import to_latex, to_text
+from symgrad.inspect.formula import Formula, to_latex, to_text
 from symgrad.inspect.matrix import argument_names, layout, left, name_parts
 from symgrad.inspect.naming import latex_name, plain_name
 from symgrad.ops.readings import reads_add, reads_subtract
@@ -22,8 +22,9 @@ from symgrad.reader.cost import NAME, cost
 from symgrad.reader.heads import BUDGET, Budget, TooLong
 from symgrad.reader.naming import named, price
 from symgrad.reader.notation import NoMatrixForm
+from symgrad.reader.poly import Poly
 from symgrad.reader.quotient import holds_sum
-from symgrad.reader.reading import Condition, Line, Reading
+from symgrad.reader.reading import Condition, Line, Part, Reading
 from symgrad.reader.write import Writer
 
 MOST_NODES = 500
@@ -96,11 +97,11 @@ def _searched(
     if not found and time.thread_time() > budget.deadline:
         raise TooLong
     for reading in sorted(found, key=lambda r: r.cost):
-        if reading.cost >= of_code:
+        if reading.cost > of_code:
             break
         if agrees(reading, args, outs):
             kept = needed(reading, args, outs)
-            return Found(replace(reading, conditions=kept))
+            return Found(replace(reading, conditions=(*kept, *reading.cancelled)))
     return Found(None)
 
 
@@ -122,17 +123,31 @@ def _one(
     formulas, parts = named([f for f, _ in written])
     conditions = tuple(
         [
-            Condition(writer.write(p), ">" if p in reader.logs else sign)
+            writer.spelling.condition(p, ">" if p in reader.logs else sign)
             for p, sign in reader.conditions
         ]
     )
     spent = price(formulas, parts)
+    cancelled = _cancelled(polys, writer, formulas, parts)
     name_parts(parts, {*names.values(), *labels})
     return Reading(
         tuple(Line(n, f, w) for n, f, (_, w) in zip(labels, formulas, written, strict=True)),
         tuple(parts),
-        conditions, dict(budget.steps), spent,
+        conditions, dict(budget.steps), spent, cancelled,
     )  # fmt: skip
+
+
+def _cancelled(
+    polys: Sequence[Poly], writer: Writer, formulas: Sequence[Formula], parts: Sequence[Part]
+) -> tuple[Condition, ...]:
+    """Sums that were divided by, and are not any more: the graph has no value where they are 0."""
+    below = {f[0].args[0]: None for p in polys for f in p.factors() if f[2] < 0 and holds_sum(f[0])}
+    told = " ".join(map(to_text, [*formulas, *(p.formula for p in parts)]))
+    found = []
+    for p in below:
+        if all(to_text(writer.write(q)) not in told for q in (p, -p)):
+            found.append(writer.spelling.condition(p, "≠"))
+    return tuple(found)
 
 
 def _name(reader: Reader, writer: Writer, variables: Mapping[str, Expr]) -> None:
@@ -195,12 +210,9 @@ def text(reading: Reading) -> str:
         lead = "  where " if k == 0 else "        "
         rows.append(f"{lead}{left(part, part.text, ',')} = {to_text(part.formula)}")
     if reading.conditions:
-        told = ", ".join(f"{to_text(c.left)} {c.sign} 0" for c in reading.conditions)
+        told = ", ".join([to_text(c.shown) for c in reading.conditions if c.shown is not None])
         rows.append(f"  for {told}")
     return "\n".join(rows)
-
-
-_LATEX = {"≠": r"\ne", ">": ">", "≥": r"\ge"}
 
 
 def latex(reading: Reading) -> str:
@@ -214,7 +226,7 @@ def latex(reading: Reading) -> str:
         lead = r"\text{where}\quad " if k == 0 else ""
         told.append(f"{lead}{left(part, part.latex, ' ', '_{', '}')} &= {to_latex(part.formula)}")
     if reading.conditions:
-        where = ", ".join(f"{to_latex(c.left)} {_LATEX[c.sign]} 0" for c in reading.conditions)
+        where = ", ".join([to_latex(c.shown) for c in reading.conditions if c.shown is not None])
         told.append(rf"& \text{{for }} {where}")
     return "\\begin{aligned}\n" + " \\\\\n".join(told) + "\n\\end{aligned}"
 

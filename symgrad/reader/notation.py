@@ -20,10 +20,13 @@ from symgrad.inspect.spelling import MAKERS
 from symgrad.reader.cost import cost
 from symgrad.reader.heads import FIRST, Exponent, Factor, Head, Labels, Shape, exact, key
 from symgrad.reader.poly import Poly
-from symgrad.reader.reading import Part
+from symgrad.reader.reading import Condition, Part
 
 Write = Callable[[Poly], Formula]
-_SIGNS = {">": (">", ">"), "≥": ("≥", r"\ge"), "=": ("=", "=")}
+_SIGNS = {
+    ">": (">", ">"), "≥": ("≥", r"\ge"), "=": ("=", "="), "≠": ("≠", r"\ne"),
+    "<": ("<", "<"), "≤": ("≤", r"\le"),
+}  # fmt: skip
 _DECIMAL = 1000  # larger denominators than this are floats that nobody wrote as a fraction
 
 
@@ -184,6 +187,10 @@ class Spelling:
         body.owner = node
         return f
 
+    def condition(self, p: Poly, sign: str) -> Condition:
+        """That p sign 0."""
+        return Condition(self.write(p), sign, self.relation(Head("ind", sign, (p,), p.shape)))
+
     def relation(self, head: Head) -> Formula:
         """a > b: what has a minus sign goes to the other side."""
         d = head.args[0]
@@ -194,8 +201,7 @@ class Spelling:
         if not left or () in left and len(left) == 1 and right:
             sides.reverse()
             sign = {">": "<", "≥": "≤"}.get(sign, sign)
-        signs = {**_SIGNS, "<": ("<", "<"), "≤": ("≤", r"\le")}
-        return Formula("infix", tuple(sides), signs[sign], max(s.rank for s in sides))
+        return Formula("infix", tuple(sides), _SIGNS[sign], max(s.rank for s in sides))
 
     def _function(self, head: Head) -> Formula:
         if head.payload == "exp":

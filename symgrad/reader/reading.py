@@ -38,10 +38,14 @@ class Line:
 
 @dataclass(frozen=True)
 class Condition:
-    """Where the formula holds: `left sign 0`, elementwise for arrays; sign is ≠, > or ≥."""
+    """Where the formula holds: `left sign 0`, elementwise for arrays; sign is ≠, > or ≥.
+
+    shown : the same as it is printed, such as x ≠ 1
+    """
 
     left: Formula
     sign: str
+    shown: Formula | None = None
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,8 @@ class Reading:
     parts       what the lines name, users before what they use
     conditions  where the formulas agree with the graph
     steps       how often each named rule was applied
-    cost        what it takes to read all of it, as `write.cost` counts
+    cost        what it takes to read all of it, as `cost.cost` counts
+    cancelled   conditions that the formulas do not need any more, but the graph
     """
 
     lines: tuple[Line, ...]
@@ -60,3 +65,4 @@ class Reading:
     conditions: tuple[Condition, ...] = ()
     steps: dict[str, int] = field(default_factory=dict)
     cost: int = 0
+    cancelled: tuple[Condition, ...] = ()

@@ -10,6 +10,7 @@ import random
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -21,6 +22,7 @@ import symgrad as sg
 from forms import notation, run
 from symgrad.inspect import algebra as F
 from symgrad.inspect.formula import Formula, to_text
+from symgrad.reader.check import agrees
 from symgrad.reader.constants import recognised
 from symgrad.reader.cost import cost
 from symgrad.reader.folds import exponential, power
@@ -202,7 +204,7 @@ EXAMPLES = [
 
 
 def test_every_rule_has_an_example():
-    assert {name for name, *_ in EXAMPLES} == set(RULES)
+    assert {name for name, *_ in EXAMPLES} | {"elements"} == set(RULES)
 
 
 @pytest.mark.parametrize(("rule", "f", "args", "text"), EXAMPLES, ids=[e[0] for e in EXAMPLES])
@@ -218,6 +220,38 @@ def test_rules(rule, f, args, text):
     want = np.asarray(graph.evaluate(*args))
     got = notation.evaluated(f"out = {text}", point, want.shape)
     np.testing.assert_allclose(got, want, rtol=1e-12, atol=1e-13)
+
+
+def springs(x):
+    return 0.5 * np.sum((x[1:] - x[:-1]) ** 2)
+
+
+def test_bands_are_written_element_by_element():
+    graph = sg.trace(sg.hessian(springs), sg.f64[5]).simplify()
+    assert graph.formula().splitlines() == [
+        "out[i,i] = 2  for 0 < i < 4",
+        "out[i,i+1] = out[i+1,i] = −1",
+        "out[0,0] = out[4,4] = 1",
+    ]
+    assert r"{\mathrm{out}}_{i,i+1} = {\mathrm{out}}_{i+1,i} &= -1" in graph.latex()
+    assert "elements  ×1" in graph.explain()
+
+
+def test_elements_are_those_of_the_graph():
+    """A wrong offset, sign or range is found."""
+    graph = sg.trace(sg.hessian(springs), sg.f64[5]).simplify()
+    reading = read(graph.args, graph.outs).reading
+    assert agrees(reading, graph.args, graph.outs)
+    (line,) = reading.lines
+    for k, piece in enumerate(line.pieces):
+        faults = [replace(piece, formula=F.neg(piece.formula))]
+        if piece.letter:
+            faults.append(replace(piece, range=(piece.range[0], piece.range[1] - 1)))
+            faults.append(replace(piece, places=piece.places + (("i", "i+2"),), range=(0, 1)))
+        for fault in faults:
+            pieces = (*line.pieces[:k], fault, *line.pieces[k + 1 :])
+            wrong = replace(reading, lines=(replace(line, pieces=pieces),))
+            assert not agrees(wrong, graph.args, graph.outs)
 
 
 # ---- conditions --------------------------------------------------------------------------------

@@ -138,6 +138,7 @@ class Spelling:
     def __init__(self, names: dict[Expr, str], write: Write) -> None:
         self.names, self.write = names, write
         self.made: dict[Head, Formula] = {}
+        self.indexed: dict[Expr, tuple[Expr, str, str]] = {}  # scalars: array, its name, index
         self.captured: list[Part] = []
 
     def head(self, head: Head) -> Formula:
@@ -172,6 +173,11 @@ class Spelling:
 
     def _symbol(self, head: Head) -> Formula:
         node = head.node
+        if node in self.indexed:
+            array, name, index = self.indexed[node]
+            base = F.symbol(plain_name(name), latex_name(name), array.ndim)
+            base.owner = array
+            return Formula("index", (base,), index, 0)
         if node.op is not ARRAY:
             name = self.names[node]
             f = F.symbol(plain_name(name), latex_name(name), node.ndim)

@@ -28,12 +28,33 @@ class Part:
 
 
 @dataclass(frozen=True)
+class Piece:
+    """Some elements of a result.
+
+    places   their indices: letters with a shift, such as i+1, or numbers
+    letter   the one in the places and in the formula, if there is one
+    range    its first and last value
+    bounded  whether the range is less than what the result has room for, and is printed
+    """
+
+    places: tuple[tuple[str, ...], ...]
+    formula: Formula
+    letter: str | None
+    range: tuple[int, int]
+    bounded: bool
+
+
+@dataclass(frozen=True)
 class Line:
-    """One result: `name = formula`, or `name[i, j] = formula` with letters as labels."""
+    """One result: `name = formula`, or `name[i, j] = formula` with letters as labels.
+
+    pieces : formulas of some elements each, if there is none of all; the others are 0
+    """
 
     name: str
     formula: Formula
     labels: tuple[str, ...] = ()
+    pieces: tuple[Piece, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from symgrad.reader.functions import (
     inverse,
     number,
 )
-from symgrad.reader.reading import Condition
+from symgrad.reader.reading import Condition, Piece
 
 # ---- the graph -------------------------------------------------------------------------------
 
@@ -85,6 +85,22 @@ class Values:
         if labels:
             sizes = dict(zip(labels, shape, strict=True))
             return np.broadcast_to(self.elements(f, sizes), shape)
+        return self._whole(f, shape)
+
+    def pieces(self, pieces: Sequence[Piece], shape: tuple[int, ...]) -> Any:
+        """The value of a result of that shape from formulas of some elements each."""
+        result = np.zeros(shape, EXTENDED)
+        for p in pieces:
+            first, last = p.range if p.letter else (0, 0)
+            sizes = {p.letter: shape[0]} if p.letter else {}
+            values = np.broadcast_to(self.elements(p.formula, sizes), tuple(sizes.values()))
+            for i in range(first, last + 1):
+                for place in p.places:
+                    at = [_numbered(k, p.letter, i) for k in place]
+                    result[tuple(at)] = values[i] if p.letter else values
+        return result
+
+    def _whole(self, f: Formula, shape: tuple[int, ...]) -> Any:
         value = np.asarray(self.matrix(f, shape))
         if len(shape) == 1:
             return np.broadcast_to(_scalar(value) if value.size == 1 else value[:, 0], shape)
@@ -410,6 +426,13 @@ def _places(letter: str, axes: Mapping[str, int], sizes: Mapping[str, int]) -> A
     shape[axes[found[1]]] = sizes[found[1]]
     shift = int(found[3] or 0) * (1 if found[2] == "+" else -1)
     return np.arange(sizes[found[1]]).reshape(shape) + shift
+
+
+def _numbered(place: str, letter: str | None, value: int) -> int:
+    """The index that a place such as i+1 stands for."""
+    if letter is None or not place.startswith(letter):
+        return int(place)
+    return value + int(place[len(letter) :].replace("−", "-") or 0)
 
 
 def _natural(value: Any, ndim: int) -> Any:

@@ -43,6 +43,8 @@ WELL = sample(SIX)
 
 
 def well_formed(value: Any, spec: sg.Spec) -> np.ndarray:
+    if isinstance(value, Packed):
+        value = np.from_dlpack(value)
     return np.array(value, dtype=spec.dtype, order="C", copy=True, subok=False)
 
 
@@ -254,7 +256,7 @@ for name, make in {
 }.items():
     rows({name: make}, *[(StructureError, type(make()).__name__)] * 3)
 
-# What is no array is never asked to become one.
+# What is no array is never asked to become one, but by the protocols that arrays share.
 for name, make in {
     "generator": lambda: (x for x in WELL),
     "iterator": lambda: iter(WELL.tolist()),
@@ -276,12 +278,13 @@ for name, make in {
     "flat iterator": lambda: WELL.flat,
     "__array__ raises": Raising,
     "__array_interface__ lies": Liar,
-    "column": Column,
-    "DLPack": Packed,
     "mock array": lambda: mock.Mock(spec=np.ndarray),
 }.items():
     foreign = (StructureError, type(make()).__name__)
     rows({name: make}, foreign, foreign, ((DifferentiationError, StructureError), foreign[1]))
+
+# Arrays of other libraries are arguments, and no results.
+rows({"column": Column, "DLPack": Packed}, RIGHT, (StructureError, "Column|Packed"), RIGHT)
 
 # Containers are structure, here and in what the gradient passes on; messages show both structures.
 for name, make in {

@@ -104,7 +104,7 @@ class Graph:
         """The reader's form, or why there is none."""
         from symgrad.reader.form import read
 
-        return read(self.args, self._bare, self.arg_names, self.out_names)
+        return read(self.args, self._bare, self.arg_names, self.out_names, self.names)
 
     def to_sympy(self) -> Any:
         """The results as SymPy expressions: one if there is one result, else a list."""

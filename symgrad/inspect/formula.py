@@ -216,6 +216,7 @@ KINDS: dict[str, Writing] = {
                    lambda f: TERM if f.data else JUX if f.rank else POW,
                    lambda f, k: COND if not f.data else JUX if k == 0 else POW,
                    free=True),
+    "kron": Writing(_joined(" ⊗ "), _joined(r" \otimes "), TERM, POW, free=True),
     "T": Writing(lambda f, sub: sub[0] + "ᵀ", lambda f, sub: sub[0] + r"^{\top}", POW, ATOM,
                  free=True),
     "inverse": Writing(lambda f, sub: sub[0] + ("⁻ᵀ" if f.data else "⁻¹"),
@@ -241,7 +242,7 @@ KINDS: dict[str, Writing] = {
                     lambda f, sub: r"\left[" + ", ".join(sub) + r"\right]"),
     "matrix": Writing(_matrix_text, _matrix_latex),
     "cases": Writing(_cases_text, _cases_latex, encloses=True),
-    "sigma": Writing(_sigma_text, _sigma_latex, SUM, ATOM),
+    "sigma": Writing(_sigma_text, _sigma_latex, lambda f: SUM if f.data[0] else TERM, POW),
 }  # fmt: skip
 
 

@@ -322,7 +322,10 @@ def _reachable(notation: Notation) -> list[Part]:
 def name_parts(parts: Sequence[Any], taken: set[str]) -> None:
     """Give parts names that are free, by hint and by rank."""
     counters: dict[str, int] = {}
+    taken |= {part.text for part in parts}
     for part in parts:
+        if part.text != "?":
+            continue
         pool = _POOLS[min(part.formula.rank, 3)]
         hints = [part.hint] if part.hint else []
         for ch in [*hints, *pool]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from symgrad.errors import InternalError
 from symgrad.expr.node import Expr, const
@@ -22,7 +22,7 @@ from symgrad.expr.op import Kind, Op
 from symgrad.expr.walk import toposort
 from symgrad.lower.kernel import Control
 from symgrad.lower.scalar import load_of, loads
-from symgrad.lower.statements import Buffer, If, Loop, While, Zero
+from symgrad.lower.statements import Buffer, If, Loop, Statement, While, Zero
 from symgrad.ops.body import Body, item
 from symgrad.ops.checks import nothing_but_checks
 from symgrad.ops.control import SCAN, SWITCH, WHILE
@@ -115,7 +115,7 @@ def _scan(
             inner.given[p] = functools.partial(_row, kernels, x, row)
         _round(inner, body, consts, states, ys, row, checks)
 
-        def made(statements: list[Any]) -> list[Any]:
+        def made(statements: Sequence[Statement]) -> list[Statement]:
             zeros = [Zero(*y) for k, y in ys.items() if counted and k in whole]
             serial = bool(states or checks)
             return [*zeros, Loop(t, length, statements, stop=stop, serial=serial)]
@@ -167,9 +167,11 @@ def _while(
             tester.put(go, (), value)
         condition = load_of(go, ())
 
-    def made(before: list[Any], behind: list[Any], statements: list[Any]) -> list[Any]:
+    def made(
+        before: Sequence[Statement], behind: Sequence[Statement], inside: Sequence[Statement]
+    ) -> list[Statement]:
         zeros = [Zero(*y) for k, y in ys.items() if k in whole]
-        loop = While(condition, [*statements, *behind], limit, t)
+        loop = While(condition, [*inside, *behind], limit, t)
         return [*zeros, *before, loop]
 
     carried = [*states.values(), *done.values()]
@@ -272,8 +274,8 @@ def _switch(
         at = kernels.element(index, ())
         conditions = [less_equal(at, k) for k in range(len(bodies) - 1)]
 
-    def made(*statements: list[Any]) -> list[Any]:
-        *others, whole = statements
+    def made(*sides: Sequence[Statement]) -> Sequence[Statement]:
+        *others, whole = sides
         for condition, side in zip(reversed(conditions), reversed(others), strict=True):
             whole = [If(condition, side, whole)]
         return whole
@@ -320,7 +322,7 @@ def _keep(
     written: Iterable[Buffer],
     carried: Iterable[Buffer],
     exprs: Iterable[Expr],
-    made: Callable[..., list[Any]],
+    made: Callable[..., Sequence[Statement]],
 ) -> None:
     """The kernel itself."""
     every = list(written)
@@ -328,8 +330,8 @@ def _keep(
     read |= {n.attrs[0] for n in loads(tuple(exprs))} - {b.number for b in every}
     own = min(inner.begin for inner in bodies)
     for inner in bodies:
-        read |= {number for k in inner.kernels for number, _ in k.reads() if 0 <= number < own}
-    uses = [b for b in kernels.buffers if b.number in read]
+        read |= {number for k in inner.kernels for number, _ in k.reads if 0 <= number < own}
+    uses = [b for b in kernels.draft.buffers if b.number in read]
     target = every[0] if every else kernels.work((), "bool")
     kernels.keep(
         Control(target, (), (), (), {}, bodies=tuple(bodies), build=made, uses=uses, results=every)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from symgrad.errors import OutOfRangeError, at_user_line
@@ -41,8 +41,9 @@ from symgrad.lower.kernel import (
     Extremum,
     Kernel,
 )
+from symgrad.lower.program import Draft
 from symgrad.lower.rereads import is_reread
-from symgrad.lower.scalar import GUARD, INDEX, index_of, load_of, unravel
+from symgrad.lower.scalar import GUARD, INDEX, load_of, unravel
 from symgrad.lower.statements import Buffer
 from symgrad.lower.stream import with_carry
 from symgrad.lower.tuning import Tuning
@@ -69,17 +70,16 @@ _OWN_KERNEL = (Kind.REDUCE, Kind.SCAN, Kind.CALL)
 class Shared:
     """What the kernels of a graph and of all bodies in it have in common.
 
+    draft : the buffers and loop variables
     data : captured arrays
     stored : where these are
-    indices : the number of loop variables
     rounds : of variables that count the rounds of loops in order, the most of them
     statuses : what a function returns where one of its checks fails
     """
 
-    buffers: list[Buffer] = field(default_factory=list)
+    draft: Draft = field(default_factory=Draft)
     data: list[Buffer] = field(default_factory=list)
     stored: dict[Expr, Buffer] = field(default_factory=dict)
-    indices: int = 0
     rounds: dict[Expr, float] = field(default_factory=dict)
     statuses: Mapping[Any, int] = field(default_factory=dict)
 
@@ -97,8 +97,8 @@ class Kernels:
     def __init__(self, blas: bool, tuning: Tuning, shared: Shared | None = None) -> None:
         self.blas, self.tuning = blas, tuning
         self.shared = Shared() if shared is None else shared
-        self.buffers = self.shared.buffers
-        self.begin = len(self.buffers)
+        self.draft = self.shared.draft
+        self.begin = len(self.draft.buffers)
         self.kernels: list[Kernel] = []
         self.stored: dict[Expr, Buffer] = {}
         self.given: dict[Expr, Callable[[tuple[Expr, ...]], Expr]] = {}
@@ -122,7 +122,7 @@ class Kernels:
         """Everything that a graph computes; its inputs and outputs."""
         inputs = []
         for node, name in zip(args, arg_names, strict=True):
-            buffer = self._buffer(name, node.shape, node.dtype, "in")
+            buffer = self.draft.array(node.shape, node.dtype, "in", name)
             inputs.append(buffer)
             self.stored[node] = buffer
         bare, check = apart(outs)
@@ -130,7 +130,7 @@ class Kernels:
         outs = split_contractions([*bare, *checks], self.tuning)
         checks = [outs.pop() for _ in checks]
         outputs = [
-            self._buffer(name, o.shape, o.dtype, "out")
+            self.draft.array(o.shape, o.dtype, "out", name)
             for o, name in zip(outs, out_names, strict=True)
         ]
         first: dict[Expr, Buffer] = {}
@@ -359,9 +359,10 @@ class Kernels:
         triangular = product.is_triangular(self._computed(nodes[1], places[1]), inner, column)
         whole = product.Product(left, right, row, column, inner, extents, panels, triangular)
         index = tuple(at[k] for k in output)
-        whole.blas = self.blas and product.suits_blas(whole, target, index, self.tuning)
-        if product.needs_carry(extents, self.tuning) and not whole.blas:
-            whole.carry = self.work(node.shape, node.dtype)
+        if self.blas and product.suits_blas(whole, target, index, self.tuning):
+            whole = replace(whole, blas=True)
+        elif product.needs_carry(extents, self.tuning):
+            whole = replace(whole, carry=self.work(node.shape, node.dtype))
         self._keep(Contract, target, index, dims, (), product=whole)
         self._finish(target, index, whole)
 
@@ -487,27 +488,20 @@ class Kernels:
             array = node.attrs[0].array
             role = "constant" if array.size <= self.tuning.constant_elements else "data"
             name = f"c{len(shared.data)}"
-            buffer = self._buffer(name, node.shape, node.dtype, role)
-            buffer.data = array
+            buffer = self.draft.array(node.shape, node.dtype, role, name, data=array)
             shared.data.append(buffer)
             shared.stored[node] = buffer
         self.stored[node] = shared.stored[node]
 
     # ---- small parts -------------------------------------------------------------------------
 
-    def _buffer(self, name: str, shape: tuple[int, ...], dtype: str, role: str) -> Buffer:
-        buffer = Buffer(len(self.buffers), name, shape, dtype, role)
-        self.buffers.append(buffer)
-        return buffer
-
     def fresh(self) -> Expr:
         """A loop variable that nobody has yet."""
-        self.shared.indices += 1
-        return index_of(self.shared.indices - 1)
+        return self.draft.fresh()
 
     def work(self, shape: tuple[int, ...], dtype: str) -> Buffer:
         """A buffer of the workspace."""
-        return self._buffer(f"s{len(self.buffers)}", shape, dtype, "work")
+        return self.draft.array(shape, dtype)
 
     def set(self, buffer: Buffer, node: Expr, *before: Expr, **more: Any) -> None:
         """Every element of a buffer, or of its part at `before`, is that of a node."""

@@ -19,6 +19,7 @@ from symgrad.lower.program import Program
 from symgrad.lower.schedule import Scheduler
 from symgrad.lower.sums import leave_out_zeros, split_sums
 from symgrad.lower.tuning import HOST_TUNING, Tuning
+from symgrad.lower.vectors import mark_vectors
 from symgrad.ops.checks import failures, status_numbers
 
 Pass = Callable[[Program, int, Tuning], Program]
@@ -27,11 +28,12 @@ Pass = Callable[[Program, int, Tuning], Program]
 PORTABLE = (shrink,)
 CPU = (cut_into_lanes, leave_out_zeros, split_sums)
 FINISH = (place,)
+VECTORS = (mark_vectors,)
 
 
 def passes(tuning: Tuning) -> tuple[Pass, ...]:
     """What a machine's programs go through."""
-    return (*PORTABLE, *(CPU if tuning.vectors else ()), *FINISH)
+    return (*PORTABLE, *CPU, *FINISH, *VECTORS) if tuning.vectors else (*PORTABLE, *FINISH)
 
 
 def lower(
@@ -59,7 +61,7 @@ def lower(
     kernels.together = [pair for pair in kernels.together if variables.issuperset(pair)]
     body = Scheduler(kernels, threads).body()
     inputs = inputs + [b for b in shared.data if b.role == "data"]
-    program = Program(inputs, outputs, shared.buffers, body, -1, shared.indices)
+    program = kernels.draft.program(inputs, outputs, body)
     verify.after("nest", program, tuning)
     for change in passes(tuning):
         program = change(program, threads, tuning)
@@ -73,6 +75,6 @@ def _needed(kernels: Sequence[Kernel]) -> list[Kernel]:
     found: list[Kernel] = []
     for k in reversed(kernels):
         if k.barrier or any(b.role == "out" or b.number in read for b in k.writes()):
-            read.update(number for number, _ in k.reads())
+            read.update(number for number, _ in k.reads)
             found.append(k)
     return found[::-1]

@@ -182,7 +182,7 @@ def reads_reshape(r: Any, node: Expr, x: Any) -> Any:
     kept = [k for k, n in enumerate(source.shape) if n != 1]
     new = [k for k, n in enumerate(node.shape) if n != 1]
     if [source.shape[k] for k in kept] != [node.shape[k] for k in new]:
-        return None
+        return r.reshaped(x, source.shape, node.shape)
     places = dict(zip(kept, new, strict=True))
     gone = {k: 0 for k in range(source.ndim) if k not in places}
     return r.fixed(x, gone, places, node.shape)

@@ -1,7 +1,8 @@
 """Graph to Polys. What an operation means to a reader is a column of its row, `Op.reads`.
 
-The reader `r` that such a column is given has the functions below; Polys add, subtract and multiply
-as they are. Whatever has no column is a function of its arguments if it is elementwise, else opaque.
+The reader `r` that such a column is given has the functions below; Polys add, subtract and
+multiply as they are. Whatever has no column is a function of its arguments if it is elementwise,
+else opaque.
 """
 
 from __future__ import annotations
@@ -16,49 +17,44 @@ import numpy as np
 from symgrad.expr.node import ARG, ARRAY, CONST, EYE, Expr, const_value
 from symgrad.expr.op import Kind, always
 from symgrad.expr.walk import toposort
-from symgrad.reader.poly import (
-    FIRST,
-    PI,
+from symgrad.reader.arrays import Arrays
+from symgrad.reader.branches import alike
+from symgrad.reader.constants import recognised
+from symgrad.reader.folds import exponential, power
+from symgrad.reader.heads import (
     Exponent,
     Factor,
     Head,
     Labels,
-    Poly,
     Shape,
-    apply,
-    at,
-    closed,
     exact,
-    exponential,
-    gather,
+    look_at_clock,
     note,
-    number_power,
-    own_labels,
-    power,
-    product,
-    tick,
 )
+from symgrad.reader.poly import Poly, apply, closed, gather
 from symgrad.reader.poly import number as rational
-from symgrad.reader.branches import alike
 from symgrad.reader.quotient import reciprocal, simpler
 
-_LARGEST_DENOMINATOR = 1000
 _HALF = Fraction(1, 2)
 
 
-class Reader:
+class Reader(Arrays):
     """Polys of the nodes of a graph.
 
     names       what arguments are called
     atoms       nodes whose sums are held together
+    assumed     relations that hold
+    apart       what is not 0
     conditions  (p, sign): the Polys agree with the graph where p ≠ 0, p > 0
     """
 
     def __init__(
         self, names: dict[Expr, str], atoms: frozenset[Expr] = frozenset(),
-        assumed: frozenset[Head] = frozenset(),
+        assumed: frozenset[Head] = frozenset(), apart: frozenset[Poly] = frozenset(),
     ) -> None:  # fmt: skip
-        self.names, self.atoms, self.assumed = names, atoms, assumed
+        self.names, self.atoms = names, atoms
+        self.assumed, self.apart = assumed, apart
+        self.variables: set[Poly] = set()
         self.position = {node: k for k, node in enumerate(names)}
         self.known: dict[Expr, Poly] = {}
         self.conditions: dict[tuple[Poly, str], None] = {}
@@ -68,9 +64,10 @@ class Reader:
     def read(self, outs: Sequence[Expr]) -> list[Poly]:
         """The Polys of `outs`."""
         for node in toposort(outs, self.known):
-            tick()
+            look_at_clock()
             p = self._make(node)
-            self.known[node] = closed(p) if node in self.atoms else p
+            held = node in self.atoms or p in self.variables or -p in self.variables
+            self.known[node] = closed(p) if held else p
         return [self.known[o] for o in outs]
 
     def _make(self, node: Expr) -> Poly:
@@ -82,7 +79,7 @@ class Reader:
             if node.op is ARG:
                 payload: Any = (self.names[node], self.position[node])
             else:
-                payload = ("C", repr(node.attrs[0]))
+                payload = triangle(node) or ("C", repr(node.attrs[0]))
             head = Head("sym", payload, (), node.shape, node=node)
             return self.factor(head, node.shape)
         args = [self.known[a] for a in node.args]
@@ -148,8 +145,10 @@ class Reader:
             return x
         if negative(x):
             note("odd-function")
-            return -self.function(name, -x)
-        return self.function(name, x)
+            return -self.odd(name, -x)
+        p = self.function(name, x)
+        next(p.factors())[0].odd = True
+        return p
 
     def even(self, name: str, x: Poly, nonneg: bool = False) -> Poly:
         """f(-x) = f(x)."""
@@ -327,6 +326,9 @@ class Reader:
         c = d.constant
         if c is not None:
             return rational(int(c == 0), d.shape)
+        if len(d.terms) == 1 and all(f[0].kind in ("delta", "ind") for f in d.factors()):
+            ((term, _),) = d.terms.items()
+            return rational(1, d.shape) - Poly({term: 1}, d.shape)
         return self._indicator(-d if negative(d) else d, "=")
 
     def _relation(self, d: Poly, sign: str) -> Poly:
@@ -334,8 +336,8 @@ class Reader:
         if c is not None:
             return rational(int(c > 0 or c == 0 and sign == "≥"), d.shape)
         if negative(d):
-            return rational(1, d.shape) - self._indicator(-d, "≥" if sign == ">" else ">")
-        return self._indicator(d, sign)
+            return rational(1, d.shape) - self._relation(-d, "≥" if sign == ">" else ">")
+        return self._indicator(d, ">" if d in self.apart else sign)
 
     def _indicator(self, d: Poly, sign: str) -> Poly:
         c, common, inner = 1, (), d
@@ -397,131 +399,29 @@ class Reader:
         ties = {f[0]: f for f in c.factors() if f[0].kind == "ind" and f[0].payload == "="}
         for head, (_, labels, _) in ties.items():
             d = head.args[0]
-            if not any(f[0].node is None or f[0].node.dtype.startswith("float")
-                       for f in d.factors() if f[0].kind in ("sym", "fn", "paren")):  # fmt: skip
+            if all(f[0].node is not None and not f[0].node.dtype.startswith("float")
+                   for f in d.factors() if f[0].kind != "num"):  # fmt: skip
                 continue
             self.unless_zero(d.relabel(labels, c.shape))
             c = Poly({t: v for t, v in c.terms.items()
                       if all(f[0] != head for f in t)}, c.shape)  # fmt: skip
         return c
 
-    # ---- arrays --------------------------------------------------------------------------------
-
-    def moved(self, x: Poly, new: Sequence[int], shape: Shape) -> Poly:
-        """Axis k of x becomes axis new[k]."""
-        return x.relabel(list(new), shape)
-
-    def fixed(
-        self, x: Poly, gone: dict[int, int], places: dict[int, int], shape: Shape
-    ) -> Poly:
-        """The elements of x at index gone[k] of axis k; its other axes become places[k]."""
-        new = [at(gone[k]) if k in gone else places[k] for k in range(len(x.shape))]
-        return product(shape, [(x, tuple(new))])
-
-    def placed(self, x: Poly, where: dict[int, int]) -> Poly:
-        """x where each axis has the given index, else 0."""
-        deltas = [(Head("delta", x.shape[k], (), (x.shape[k],) * 2, True, True), (k, at(n)), 1)
-                  for k, n in where.items()]  # fmt: skip
-        return x * gather(x.shape, [(1, deltas, {})])
-
-    def sum(self, x: Poly, axes: Sequence[int]) -> Poly:
-        kept = [k for k in range(len(x.shape)) if k not in axes]
-        new = {k: n for n, k in enumerate(kept)} | {k: FIRST + n for n, k in enumerate(axes)}
-        shape = tuple([x.shape[k] for k in kept])
-        sizes = {new[k]: x.shape[k] for k in axes}
-        return x.relabel([new[k] for k in range(len(x.shape))], shape, sizes)
-
-    def contract(
-        self, polys: Sequence[Poly], inputs: Sequence[Labels], output: Labels
-    ) -> Poly:
-        """einsum."""
-        sizes: dict[int, int] = {}
-        for p, labels in zip(polys, inputs, strict=True):
-            sizes.update(zip(labels, p.shape, strict=True))
-        new = {k: n for n, k in enumerate(output)}
-        summed = {}
-        for k, n in sizes.items():
-            if k not in new:
-                new[k] = FIRST + len(new)
-                summed[new[k]] = n
-        parts = [(p, tuple([new[k] for k in labels]))
-                 for p, labels in zip(polys, inputs, strict=True)]  # fmt: skip
-        return product(tuple([sizes[k] for k in output]), parts, summed)
-
-    def inverse(self, a: Poly) -> Poly:
-        """A⁻¹ of a matrix."""
-        found = self._inverse_of_product(a)
-        if found is not None:
-            return found
-        symmetric = a.relabel((1, 0), a.shape) == a
-        return self.factor(Head("inv", None, (a,), a.shape, symmetric), a.shape)
-
-    def _inverse_of_product(self, a: Poly) -> Poly | None:
-        """That of a diagonal matrix, of a product of square ones, of an inverse; (c A)⁻¹."""
-        if len(a.terms) != 1:
-            return None
-        ((term, c),) = a.terms.items()
-        wide = [f for f in term if len(set(f[1])) == 2]
-        rest = [f for f in term if f not in wide]
-        if len(wide) != 1:
-            return None
-        head, labels, e = wide[0]
-        if head.kind == "delta":
-            return gather(a.shape, [(1 / Fraction(c), [wide[0], *_inverted(rest)], {})])
-        if rest or e != 1:
-            if e != 1 or any(f[1] for f in rest):
-                return None
-            inner = self.inverse(gather(a.shape, [(1, [wide[0]], {})]))
-            return inner * gather(a.shape, [(1 / Fraction(c), _inverted(rest), {})])
-        if c != 1:
-            return self.inverse(a.scale(1 / Fraction(c))).scale(1 / Fraction(c))
-        if head.kind == "inv":
-            return head.args[0].relabel(labels, a.shape)
-        chain = square_chain(head, labels)
-        if chain is None:
-            return None
-        note("inverse-of-product")
-        polys = [self.inverse(gather(a.shape, [(1, [(h, (1, 0) if turned else (0, 1), 1)], {})]))
-                 for h, turned in reversed(chain)]  # fmt: skip
-        n = len(polys)
-        return self.contract(polys, [(k, k + 1) for k in range(n)], (0, n))
-
-    def det(self, a: Poly) -> Poly:
-        turned = a.relabel((1, 0), a.shape)
-        a = min(a, turned, key=lambda p: p.digest)
-        return self.factor(Head("det", None, (a,), ()), ())
-
-    def transposed(self, a: Poly) -> Poly:
-        return a.relabel((1, 0), a.shape[::-1])
-
-
-def _inverted(factors: Sequence[Factor]) -> list[Factor]:
-    return [(h, w, -e) for h, w, e in factors]
-
 
 def _is_nan(p: Poly) -> bool:
     return any(h.kind == "num" and h.payload == "nan" for h, _, _ in p.factors())
 
 
-def square_chain(head: Head, labels: Labels) -> list[tuple[Head, bool]] | None:
-    """The matrices of a product from label 0 to 1, and which are transposed, if all are square."""
-    if head.kind != "paren" or not head.args[0].is_raw:
-        return None
-    ((term, c),) = head.args[0].terms.items()
-    if c != 1 or any(len(set(w)) != 2 or e != 1 or h.shape[0] != h.shape[1] for h, w, e in term):
-        return None
-    here, goal = (0, 1) if labels == (0, 1) else (1, 0)
-    left = list(term)
-    chain: list[tuple[Head, bool]] = []
-    while left:
-        on = [f for f in left if here in f[1]]
-        if len(on) != 1:
-            return None
-        h, w, _ = on[0]
-        left.remove(on[0])
-        chain.append((h, w[0] != here))
-        here = w[1] if w[0] == here else w[0]
-    return chain if here == goal else None
+def triangle(node: Expr) -> tuple[str, str] | None:
+    """Whether a captured array is 1 on and below the diagonal, or on and above it, else 0."""
+    values = node.attrs[0].array
+    if values.ndim == 2 and values.shape[0] == values.shape[1] > 1:
+        ones = np.ones(values.shape)
+        if (values == np.tril(ones)).all():
+            return "tri", "lower"
+        if (values == np.triu(ones)).all():
+            return "tri", "upper"
+    return None
 
 
 def negative(p: Poly) -> bool:
@@ -529,41 +429,3 @@ def negative(p: Poly) -> bool:
     if not p.terms:
         return False
     return p.sorted()[0][1] < 0
-
-
-def recognised(value: Any) -> tuple[Exponent, list[Factor]]:
-    """A float as an exact coefficient and powers of primes, of π and of log 2 or log 10."""
-    x = float(value)
-    single = value.dtype == np.float32
-    ulp = 2.0**-24 if single else 2.0**-53
-    most = 50 if single else _LARGEST_DENOMINATOR
-    c = _near(x, most, 4 * ulp)
-    if c is not None:
-        return c, []
-    text = str(value)
-    if len(text.strip("-0.").replace(".", "")) <= (4 if single else 9):
-        return exact(Fraction(text)), []
-    sign = -1 if x < 0 else 1
-    for k in (0, -1, 1, -2, 2):
-        square = _near(x * x * math.pi**-k, most, 10 * ulp)
-        if square is None:
-            continue
-        scale, primes = number_power(square, _HALF)
-        if primes is not None:
-            return exact(sign * scale), primes + ([(PI, (), exact(Fraction(k, 2)))] if k else [])
-    for base in (2, 10):
-        for e in (1, -1):
-            c = _near(x * math.log(base) ** -e, 50, 8 * ulp)
-            if c is not None:
-                return c, [(apply("fn", "log", [rational(base)])[0], (), e)]
-    return exact(Fraction(x)), []
-
-
-def _near(x: float, most: int, tolerance: float) -> Exponent | None:
-    c = Fraction(x).limit_denominator(most)
-    if c and abs(float(c) - x) <= tolerance * abs(x) and abs(c.numerator) < 10**9:
-        return exact(c)
-    return 0 if x == 0 else None
-
-
-__all__ = ["Reader", "negative", "own_labels", "recognised"]

@@ -9,9 +9,9 @@ from symgrad.inspect.formula import KINDS, Formula, needed, tightness
 LEAF, SIGN, SIDE, BRACKET, TURN, CALL, NAME, CASE = 10, 10, 4, 5, 3, 8, 20, 15
 _SIGNS = {
     "sum": SIGN, "had": SIGN, "div": SIGN, "infix": SIGN, "mul": SIDE, "mat": SIDE, "pow": 2,
-    "T": TURN, "neg": 6, "sqrt": 5, "inverse": 4, "diag": CALL, "call": CALL, "wrap": 6,
-    "index": 2, "gather": 4, "stack": 4, "list": 4, "matrix": 4, "cases": CASE, "sigma": CALL,
-    "ones": LEAF, "eye": LEAF, "part": LEAF, "symbol": LEAF, "number": LEAF,
+    "T": TURN, "neg": 6, "sqrt": 5, "inverse": 4, "diag": CALL, "kron": SIGN, "call": CALL,
+    "wrap": 6, "index": 2, "gather": 4, "stack": 4, "list": 4, "matrix": 4, "cases": CASE,
+    "sigma": CALL, "ones": LEAF, "eye": LEAF, "part": LEAF, "symbol": LEAF, "number": LEAF,
 }  # fmt: skip
 
 
@@ -20,7 +20,7 @@ def cost(f: Formula) -> int:
     if f.cost is not None:
         return f.cost
     price = _SIGNS.get(f.kind, SIGN)
-    if f.kind in ("sum", "had", "infix", "mul", "mat"):
+    if f.kind in ("sum", "had", "infix", "mul", "mat", "kron"):
         price *= len(f.args) - 1
     elif f.kind == "number":
         price = 6 + 3 * len(f.data)

@@ -6,7 +6,7 @@ Beyond the limits, or where nothing cheaper was found, the code's form stands.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from symgrad.expr.node import Expr
@@ -19,14 +19,17 @@ from symgrad.ops.readings import reads_add, reads_subtract
 from symgrad.reader.check import agrees, needed
 from symgrad.reader.convert import Reader
 from symgrad.reader.cost import NAME, cost
+from symgrad.reader.heads import BUDGET, Budget, TooLong
 from symgrad.reader.naming import named, price
 from symgrad.reader.notation import NoMatrixForm
-from symgrad.reader.poly import BUDGET, Budget, TooLong
+from symgrad.reader.quotient import holds_sum
 from symgrad.reader.reading import Condition, Line, Reading
 from symgrad.reader.write import Writer
 
 MOST_NODES = 500
 SECONDS = 2.0
+STEPS = 250  # of the search, in one try; so many that the time is not what ends it
+ALL_STEPS = 800  # in all tries
 MOST_TRIES = 6
 
 
@@ -43,18 +46,21 @@ def read(
     outs: Sequence[Expr],
     arg_names: Sequence[str] | None = None,
     out_names: Sequence[str] | None = None,
-    name: str = "f",
+    variables: Mapping[str, Expr] | None = None,
 ) -> Found:
-    """The cheapest formula that was found and agrees with the graph."""
+    """The cheapest formula that was found and agrees with the graph.
+
+    variables : what variables of the user's function held, whose names are used
+    """
     nodes = toposort(outs)
     if len(nodes) > MOST_NODES:
         return Found(None, f"{len(nodes)} operations; formulas are shortened up to {MOST_NODES}")
     if any(n.op.kind in (Kind.CONTROL, Kind.ITEM) for n in nodes):
         return Found(None)
-    budget = Budget(time.monotonic() + SECONDS)
+    budget = Budget(time.thread_time() + SECONDS)
     token = BUDGET.set(budget)
     try:
-        return _searched(args, outs, nodes, arg_names, out_names, name, budget)
+        return _searched(args, outs, nodes, arg_names, out_names, variables or {}, budget)
     except TooLong:
         return Found(None, f"no shorter formula was found in {SECONDS:g} s")
     finally:
@@ -63,24 +69,32 @@ def read(
 
 def _searched(
     args: Sequence[Expr], outs: Sequence[Expr], nodes: Sequence[Expr],
-    arg_names: Sequence[str] | None, out_names: Sequence[str] | None, name: str, budget: Budget,
+    arg_names: Sequence[str] | None, out_names: Sequence[str] | None,
+    variables: Mapping[str, Expr], budget: Budget,
 ) -> Found:  # fmt: skip
     names = argument_names(args, nodes, arg_names)
-    lines, parts = layout(args, outs, arg_names, out_names, name)
+    lines, parts = layout(args, outs, arg_names, out_names, "f")
     of_code = sum(cost(f) for _, f, _ in lines) + sum(cost(p.formula) + NAME for p in parts)
     labels = [n for n, _, _ in lines]
     found: list[Reading] = []
-    for atoms in _tries(outs, nodes, names):
+    free = {k: v for k, v in variables.items() if k not in {*names.values(), *labels}}
+    left = ALL_STEPS
+    for atoms, named_ in _tries(outs, nodes, free):
+        budget.ticks = start = min(STEPS, left)
         budget.steps.clear()
         budget.atoms.clear()
         try:
-            found.append(_one(outs, names, labels, atoms, budget))
+            found.append(_one(outs, names, labels, atoms, named_, budget))
         except NoMatrixForm:
-            continue
+            pass
         except TooLong:
-            if not found:
-                raise
+            if time.thread_time() > budget.deadline:
+                break
+        left -= start - budget.ticks
+        if left < 0:
             break
+    if not found and time.thread_time() > budget.deadline:
+        raise TooLong
     for reading in sorted(found, key=lambda r: r.cost):
         if reading.cost >= of_code:
             break
@@ -92,31 +106,66 @@ def _searched(
 
 def _one(
     outs: Sequence[Expr], names: dict[Expr, str], labels: Sequence[str],
-    atoms: frozenset[Expr], budget: Budget,
+    atoms: frozenset[Expr], variables: Mapping[str, Expr], budget: Budget,
 ) -> Reading:  # fmt: skip
     reader, writer = Reader(names, atoms), Writer(names)
+    _name(reader, writer, variables)
     polys = reader.read(outs)
-    if reader.wanted:  # once more, with what has to hold for there to be a result
-        wanted = reader.conditions
-        reader = Reader(names, atoms, frozenset(reader.wanted))
+    if reader.conditions:  # once more, with what has to hold
+        found = reader.conditions
+        apart = frozenset(p for p, sign in found if sign == "≠")
+        reader = Reader(names, atoms, frozenset(reader.wanted), apart)
+        _name(reader, writer, variables)
         polys = reader.read(outs)
-        reader.conditions |= {at: None for at in wanted if at[1] == ">"}
-    formulas, parts = named([writer.output(p) for p in polys])
-    conditions = tuple([
-        Condition(writer.write(p), ">" if p in reader.logs else sign)
-        for p, sign in reader.conditions
-    ])
+        reader.conditions |= {at: None for at in found if at[1] == ">"}
+    written = [writer.output(p) for p in polys]
+    formulas, parts = named([f for f, _ in written])
+    conditions = tuple(
+        [
+            Condition(writer.write(p), ">" if p in reader.logs else sign)
+            for p, sign in reader.conditions
+        ]
+    )
+    spent = price(formulas, parts)
     name_parts(parts, {*names.values(), *labels})
     return Reading(
-        tuple(Line(n, f) for n, f in zip(labels, formulas, strict=True)), tuple(parts),
-        conditions, dict(budget.steps), price(formulas, parts),
+        tuple(Line(n, f, w) for n, f, (_, w) in zip(labels, formulas, written, strict=True)),
+        tuple(parts),
+        conditions, dict(budget.steps), spent,
     )  # fmt: skip
 
 
+def _name(reader: Reader, writer: Writer, variables: Mapping[str, Expr]) -> None:
+    """Read what the user's variables held; their sums are held together."""
+    conditions = dict(reader.conditions)
+    for name, node in variables.items():
+        (p,) = reader.read([node])
+        reader.variables.add(p)
+        if len(p.terms) == 1:
+            ((term, c),) = p.terms.items()
+            if all(f[0].kind in ("sym", "num") for f in term):
+                continue
+            head, labels, e = term[0]
+            if len(term) == 1 and e == 1 and holds_sum(head):
+                p = head.args[0].relabel(labels, p.shape).scale(c)
+        if p.terms:
+            writer.named.setdefault(p, name)
+    reader.conditions = conditions
+
+
 def _tries(
-    outs: Sequence[Expr], nodes: Sequence[Expr], names: dict[Expr, str]
-) -> Iterator[frozenset[Expr]]:
-    """Which sums are held together: none, all that stand in products, each alone."""
+    outs: Sequence[Expr], nodes: Sequence[Expr], variables: Mapping[str, Expr]
+) -> Iterator[tuple[frozenset[Expr], Mapping[str, Expr]]]:
+    """Which sums are held together: none, those that have a name, all that stand in products, each
+    alone; and the names that are used.
+    """
+    for atoms in _held(outs, nodes):
+        if variables:
+            yield atoms, variables
+        yield atoms, {}
+
+
+def _held(outs: Sequence[Expr], nodes: Sequence[Expr]) -> Iterator[frozenset[Expr]]:
     yield frozenset()
     last = set(outs)
     sums = []

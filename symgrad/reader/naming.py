@@ -32,7 +32,8 @@ def named(formulas: Sequence[Formula]) -> tuple[list[Formula], list[Part]]:
 
 def price(formulas: Sequence[Formula], parts: Sequence[Part]) -> int:
     """What all lines cost."""
-    return sum(map(cost, formulas)) + sum(cost(p.formula) + NAME for p in parts)
+    names = sum(NAME for p in parts if p.text == "?")  # the user's own are no news
+    return sum(map(cost, formulas)) + sum(cost(p.formula) for p in parts) + names
 
 
 def _worth_most(formulas: Sequence[Formula]) -> tuple[Formula, tuple[str, int]] | None:
@@ -43,9 +44,10 @@ def _worth_most(formulas: Sequence[Formula]) -> tuple[Formula, tuple[str, int]] 
         f = stack.pop()
         if cost(f) < _FROM:
             continue
-        if f.args and id(f) not in top and f.kind not in ("neg", "T", "mul", "index"):
+        if f.args and id(f) not in top and f.kind not in ("neg", "T", "mul", "index", "sigma"):
             counts.setdefault((to_text(f), f.rank), []).append(f)
-        stack.extend(reversed(f.args))
+        if f.kind != "sigma" and not (f.kind == "index" and not f.data.isdigit()):
+            stack.extend(reversed(f.args))
     best = None
     most = 0
     for key, found in counts.items():

@@ -17,7 +17,9 @@ from symgrad.inspect.formula import Formula
 from symgrad.inspect.matrix import Notation
 from symgrad.inspect.naming import latex_name, plain_name, short_number
 from symgrad.inspect.spelling import MAKERS
-from symgrad.reader.poly import FIRST, Exponent, Factor, Head, Labels, Poly, Shape, exact, key
+from symgrad.reader.cost import cost
+from symgrad.reader.heads import FIRST, Exponent, Factor, Head, Labels, Shape, exact, key
+from symgrad.reader.poly import Poly
 from symgrad.reader.reading import Part
 
 Write = Callable[[Poly], Formula]
@@ -57,7 +59,7 @@ def is_decimal(q: int) -> bool:
     return rest == 1 and q >= 10 and q & (q - 1) != 0
 
 
-def _numbers(c: Exponent, factors: Sequence[Factor]) -> tuple[list[Formula], list[Formula]]:
+def numbers(c: Exponent, factors: Sequence[Factor]) -> tuple[list[Formula], list[Formula]]:
     """A positive coefficient with powers of primes and of π: above and below the bar."""
     c = Fraction(c)
     up, down = c.numerator, c.denominator
@@ -149,9 +151,12 @@ class Spelling:
             case "paren":
                 return self.write(head.args[0])
             case "inv":
-                return F.inverse(self.write(head.args[0]))
+                f = self.write(head.args[0])
+                return F.transpose(F.inverse(f.args[0])) if f.kind == "T" else F.inverse(f)
             case "det":
-                return F.call("det", r"\det", [self.write(head.args[0])], 0)
+                f = self.write(head.args[0])
+                f = min(f, F.transpose(f), key=cost)
+                return F.call("det", r"\det", [f], 0)
             case "ind":
                 relation = self.relation(head)
                 data = ("[", "]", r"\left[", r"\right]")
@@ -197,10 +202,16 @@ class Spelling:
             f = self._powers(head.args[0])
             if f is not None:
                 return f
-        args = [self.write(a) for a in head.args]
+        return self.called(head, [self.write(a) for a in head.args])
+
+    def called(self, head: Head, args: Sequence[Formula]) -> Formula:
+        """A function of formulas."""
+        if head.kind == "ind":
+            relation = Formula("infix", (*args, integer(0)), _SIGNS[head.payload])
+            return Formula("wrap", (relation,), ("[", "]", r"\left[", r"\right]"))
         rank = max((a.rank for a in args), default=0)
         if head.payload in _OWN:
-            return F.call(*_OWN[head.payload], args, rank)
+            return F.call(*_OWN[head.payload], list(args), rank)
         maker = ELEMENTWISE.get(head.payload)
         if maker is not None:
             known = Known(dict(enumerate(args)), [])
@@ -208,7 +219,7 @@ class Spelling:
             f = maker(known, call)
             if f is not None:
                 return f
-        return F.call(*calls(head.payload), args, rank)
+        return F.call(*calls(head.payload), list(args), rank)
 
     def _powers(self, p: Poly) -> Formula | None:
         """exp(e log b + u) as b^e exp(u); None if there is no such e."""
@@ -234,6 +245,8 @@ class Spelling:
         return F.hadamard(factors)
 
     def _opaque(self, head: Head) -> Formula:
+        if head.payload[0] == "kron":
+            return Formula("kron", tuple([self.write(a) for a in head.args]), None, 2)
         node = head.node
         known = Known({}, list(self.names.values()))
         for a, p in zip(node.args, head.args, strict=True):
@@ -243,6 +256,11 @@ class Spelling:
         return known._plain(node) if f is None else f
 
 
+_TRIANGLES = {
+    (lower, turned): (name, rf"\operatorname{{{name}}}")
+    for lower in (True, False) for turned in (True, False)
+    for name in ["tril" if lower != turned else "triu"]
+}  # fmt: skip
 _OWN = {
     "Φ": ("Φ", r"\Phi"), "φ": ("φ", r"\varphi"), "maximum": ("max", r"\max"),
     "minimum": ("min", r"\min"), "clip": ("clip", r"\operatorname{clip}"),
@@ -266,9 +284,9 @@ class TermWriter:
         rank = len(shape)
         if rank > 2:
             raise NoMatrixForm
-        numbers = [f for f in factors if f[0].kind == "num"]
+        constants = [f for f in factors if f[0].kind == "num"]
         rest = opened_raw([f for f in factors if f[0].kind != "num"])
-        above, below = _numbers(abs(c), numbers)
+        above, below = numbers(abs(c), constants)
         if any(k < 0 for f in rest for k in f[1]):
             rest = self._elements(rest)
         deltas = [f for f in rest if f[0].kind == "delta"]
@@ -279,9 +297,18 @@ class TermWriter:
             output = (0,)
             if len(deltas) > 1 or rank != 2 or free != [0, 1]:
                 raise NoMatrixForm
-        if deltas and not any(f[1] for f in rest):
+        if deltas and not any(0 <= k < FIRST for f in rest for k in f[1]):
             output = ()
-        body, scalars_below = self._contract(rest, output, above, shape)
+        masks = [f for f in rest if _is_mask(f[0]) and sorted(f[1]) == [0, 1]]
+        if masks and not deltas:
+            rest = [f for f in rest if f not in masks]
+            body, scalars_below = self._contract(rest, output, [], shape)
+            for head, labels, _ in masks:
+                name = _TRIANGLES[head.payload[1] == "lower", labels[0] > labels[1]]
+                body = F.call(*name, [body], 2)
+            body = F.matmul([*above, body], 2)
+        else:
+            body, scalars_below = self._contract(rest, output, above, shape)
         if deltas:
             if body.rank == 0:
                 body = F.hadamard([body, Formula("eye", (), shape[0], 2)])
@@ -313,12 +340,19 @@ class TermWriter:
         return result
 
     def _contract(
-        self, factors: Sequence[Factor], output: Labels, numbers: list[Formula], shape: Shape
+        self, factors: Sequence[Factor], output: Labels, above: list[Formula], shape: Shape
     ) -> tuple[Formula, list[Formula]]:
         """The product summed over what is not in `output`, and the scalars that divide it."""
         sizes: dict[int, int] = {k: shape[k] for k in output}
         groups: dict[tuple[int, ...], tuple[list[Formula], list[Formula]]] = {}
+        masks: dict[tuple[int, ...], tuple[bool, bool]] = {}
         for head, labels, e in sorted(factors, key=key):
+            if _is_mask(head):
+                at = (labels[0], labels[1])
+                masks[tuple(sorted(at))] = (head.payload[1] == "lower", at[0] > at[1])
+                groups.setdefault(tuple(sorted(at)), ([], []))
+                sizes.update(zip(labels, head.shape, strict=True))
+                continue
             sizes.update(zip(labels, head.shape, strict=True))
             f = self.spelling.head(head)
             distinct = sorted(set(labels))
@@ -333,23 +367,38 @@ class TermWriter:
                 f = F.transpose(f)
             up, down = groups.setdefault(tuple(distinct), ([], []))
             (up if e > 0 else down).append(powered(f, abs(e), f.rank))
+        around = len(output) == 2 and all((k,) in groups for k in output) and output in groups
         work = Contraction(sizes, output, lambda f: f)
         scalars_up, scalars_down = groups.pop((), ([], []))
         for where, (up, down) in groups.items():
             f = F.hadamard(up) if up else integer(1)
             if down:
                 f = F.divide(f, F.hadamard(down))
+            if len(where) == 2 and where in masks:
+                if not up:
+                    raise NoMatrixForm
+                f = F.call(*_TRIANGLES[masks[where]], [f], 2)
             if len(where) == 1:
                 work.vector(where[0], f)
             else:
                 work.edge(*where, f)
         traced = {k for f in factors for k in f[1]} - {k for w in groups for k in w}
         work.live -= traced
-        work.scalars = [*numbers, *scalars_up]
+        work.scalars = [*above, *scalars_up]
         found = work.reduce()
         if found is None:
             raise NoMatrixForm
+        if around and len(groups) == 3:  # diag(x) B diag(y) = B ⊙ x yᵀ
+            left, right = (work.vectors[k][0] for k in output)
+            outer = F.matmul([left, F.transpose(right)], 2)
+            other = F.hadamard([*work.scalars, work.edges[0][2], outer])
+            if cost(other) < cost(found):
+                found = other
         return found, scalars_down
+
+
+def _is_mask(head: Head) -> bool:
+    return head.kind == "sym" and head.payload[0] == "tri"
 
 
 def powered(f: Formula, e: Exponent, rank: int) -> Formula:

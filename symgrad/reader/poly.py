@@ -2,9 +2,10 @@
 
 A `Poly` is an array written element by element: a sum of terms, each an exact coefficient times
 factors. A factor is a head with labels and an exponent: X[0,100] stands for an element of X at the
-free index 0 and the summed index 100. Labels below `FIRST` are the axes of the array; those from there
-on are summed over, once for the whole term; negative ones are numbers (`at`). A factor lacks the labels on which it does not depend, so that
-broadcasting shows nowhere. One normal form covers scalars, elementwise code and matrix products.
+free index 0 and the summed index 100. Labels below `FIRST` are the axes of the array; those from
+there on are summed over, once for the whole term; negative ones are numbers (`at`). A factor lacks
+the labels on which it does not depend, so that broadcasting shows nowhere. One normal form covers
+scalars, elementwise code and matrix products.
 
 What summed labels connect is one factor, a `paren` with one term, so that powers of it meet: only
 inside such heads there are summed labels. It opens where one of its own labels becomes summed.
@@ -17,117 +18,23 @@ from __future__ import annotations
 import hashlib
 import itertools
 import math
-import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextvars import ContextVar
-from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
-FIRST = 100  # labels from here on are summed
-MOST_TERMS = 60  # more are not multiplied out
-MOST_OPENED = 4  # nor are higher powers of sums
-_KINDS = {k: n for n, k in enumerate(
-    ("num", "sym", "delta", "ind", "det", "inv", "fn", "opaque", "paren"))}  # fmt: skip
-
-Exponent = int | Fraction
-Shape = tuple[int, ...]
-Labels = tuple[int, ...]
-
-
-def at(index: int) -> int:
-    """The label of one element."""
-    return -1 - index
-
-
-class TooLong(Exception):
-    """The time for reading is up."""
-
-
-@dataclass
-class Budget:
-    """What one reading may cost, and what it did: a value of the context it runs in."""
-
-    deadline: float = math.inf
-    most_terms: int = MOST_TERMS
-    steps: Counter[str] = field(default_factory=Counter)
-    atoms: set[Head] = field(default_factory=set)  # sums that are not multiplied out
-
-
-BUDGET: ContextVar[Budget] = ContextVar("BUDGET")
-
-
-def tick() -> None:
-    """Raise `TooLong` if the time is up."""
-    if time.monotonic() > _budget().deadline:
-        raise TooLong
-
-
-def note(rule: str) -> None:
-    """A rule was applied."""
-    _budget().steps[rule] += 1
-
-
-def _budget() -> Budget:
-    budget = BUDGET.get(None)
-    return Budget() if budget is None else budget
-
-
-class Head:
-    """What a factor is made of, without its labels; equal ones have equal digests.
-
-    kind      num (a prime or π), sym (an argument), fn (elementwise), paren (a sum held together),
-              ind (1 where a relation holds, else 0), delta, inv, det, opaque
-    payload   the function's or argument's name, the prime, …: strings, numbers and tuples of them
-    args      Polys over the head's own labels 0, 1, …; of inv, det and opaque over theirs
-    shape     sizes of the labels
-    symmetric whether both orders of its two labels are the same
-    nonneg    whether no value is negative
-    node      the argument's node
-    sums_to_one  the label whose values have the sum 1
-    """
-
-    __slots__ = (
-        "kind", "payload", "args", "shape", "symmetric", "nonneg", "node", "digest", "order",
-        "sums_to_one",
-    )  # fmt: skip
-
-    def __init__(
-        self, kind: str, payload: Any = None, args: tuple[Poly, ...] = (), shape: Shape = (),
-        symmetric: bool = False, nonneg: bool = False, node: Any = None,
-    ) -> None:  # fmt: skip
-        self.kind, self.payload, self.args, self.shape = kind, payload, args, shape
-        self.symmetric, self.nonneg, self.node = symmetric, nonneg, node
-        self.sums_to_one: int | None = None
-        text = repr((kind, payload, shape, [a.digest for a in args]))
-        self.digest = hashlib.blake2b(text.encode(), digest_size=16).digest()
-        self.order = (_KINDS[kind], str(payload), self.digest)
-
-    def __hash__(self) -> int:
-        return hash(self.digest)
-
-    def __eq__(self, other: object) -> bool:
-        return self is other or isinstance(other, Head) and self.digest == other.digest
-
-    def __repr__(self) -> str:
-        inside = ", ".join(map(repr, self.args))
-        return f"{self.payload or self.kind}" + (f"({inside})" if self.args else "")
-
-
-Factor = tuple[Head, Labels, Exponent]
-Term = tuple[Factor, ...]
-PI = Head("num", "π", nonneg=True)
-
-
-def exact(value: Exponent) -> Exponent:
-    """An integer as an int: its hash and its sums are cheaper."""
-    return value.numerator if value.denominator == 1 else value
-
-
-def key(f: Factor) -> Any:
-    """Factors and terms are sorted by it: by structure, the same in every process."""
-    return f[0].order, f[1], f[2]
+from symgrad.reader.heads import (
+    FIRST,
+    Exponent,
+    Factor,
+    Head,
+    Labels,
+    Shape,
+    Term,
+    budget,
+    exact,
+    key,
+    note,
+)
 
 
 class Poly:
@@ -249,6 +156,16 @@ def single(factors: Iterable[Factor], shape: Shape, c: Exponent = 1) -> Poly:
 
 
 Item = tuple[Exponent, list[Factor], Mapping[int, int]]
+Rows = list[tuple[Exponent, list[Factor]]]
+
+Fold = Callable[[list[Factor], Mapping[int, int]], Rows | None]
+FOLDS: list[Fold] = []  # what products of factors are equal to; see `folds.py`
+
+
+def fold(f: Fold) -> Fold:
+    """Register a function that replaces factors by a sum of products of others, or says None."""
+    FOLDS.append(f)
+    return f
 
 
 def product(
@@ -259,7 +176,7 @@ def product(
 
     Sums that would become too many terms are held together as parens.
     """
-    most = _budget().most_terms
+    most = budget().most_terms
     fresh = itertools.count(max(summed, default=FIRST) + 1000)
     items: list[tuple[Exponent, list[Factor], dict[int, int]]] = [(1, [], dict(summed))]
     for p, labels in sorted(parts, key=lambda part: len(part[0].terms)):
@@ -289,7 +206,7 @@ def gather(shape: Shape, items: Iterable[Item], raw: bool = False) -> Poly:
         if found is None:
             continue
         c, merged, left = found
-        folded = _fold(merged)
+        folded = next((rows for f in FOLDS if (rows := f(merged, left)) is not None), None)
         if raw and folded is not None and len(folded) > 1:
             folded = None
         if folded is not None:
@@ -307,7 +224,7 @@ def gather(shape: Shape, items: Iterable[Item], raw: bool = False) -> Poly:
 def _settle(
     c: Exponent, factors: list[Factor], sizes: dict[int, int]
 ) -> tuple[Exponent, list[Factor], dict[int, int]] | None:
-    """δ substituted, equal factors as powers, primes counted, exponentials merged; None for 0."""
+    """δ substituted, equal factors as powers, primes counted; None for 0."""
     if not c:
         return None
     if sizes:
@@ -325,7 +242,6 @@ def _settle(
             labels = labels[::-1]
         found[head, labels] = found.get((head, labels), 0) + e
     result: list[Factor] = []
-    growth: dict[frozenset[int], list[Factor]] = {}
     for (head, labels), e in found.items():
         e = exact(e)
         if not e:
@@ -338,20 +254,7 @@ def _settle(
             e = exact(e - whole)
             if not e:
                 continue
-        elif head.payload == "exp" and head.kind == "fn":
-            growth.setdefault(frozenset(labels), []).append((head, labels, e))
-            continue
         result.append((head, labels, e))
-    for group in growth.values():
-        if len(group) == 1 and group[0][2] == 1:
-            result += group
-            continue
-        new = _merged_exp(group)
-        scale, more = new
-        c = exact(c * scale)
-        result += more
-        if len(more) > 1 or more and more[0][0].payload != "exp":  # powers came out
-            return _settle(c, result, sizes)
     return c, result, sizes
 
 
@@ -360,7 +263,12 @@ def _open_summed(factors: list[Factor], sizes: dict[int, int]) -> list[Factor]:
     result: list[Factor] = []
     fresh = itertools.count(max(sizes) + 1000)
     for head, labels, e in factors:
-        if head.kind != "paren" or e != 1 or not head.args[0].is_raw or max(labels, default=0) < FIRST:
+        if (
+            head.kind != "paren"
+            or e != 1
+            or not head.args[0].is_raw
+            or max(labels, default=0) < FIRST
+        ):
             result.append((head, labels, e))
             continue
         ((term, _),) = head.args[0].terms.items()
@@ -423,7 +331,7 @@ def _held(
         groups.append((mine, joined))
     for mine, joined in groups:
         _, term = _canonical(1, joined, {k: sizes[k] for k in mine})
-        head, labels, _ = _paren(Poly({term: 1}, shape), 1)
+        head, labels, _ = paren(Poly({term: 1}, shape), 1)
         result.append((head, labels, 1))
     found: dict[tuple[Head, Labels], Exponent] = {}
     for head, labels, e in result:
@@ -479,337 +387,7 @@ def _without_deltas(factors: list[Factor], sizes: dict[int, int]) -> list[Factor
     return factors
 
 
-def _merged_exp(group: list[Factor]) -> tuple[Exponent, list[Factor]]:
-    """exp(a)^e exp(b)^f as exp(e a + f b), over the labels of the group."""
-    axes = sorted(group[0][1])
-    place = {k: n for n, k in enumerate(axes)}
-    sizes = dict(zip(group[0][1], group[0][0].shape, strict=True))
-    shape = tuple([sizes[k] for k in axes])
-    total = number(0, shape)
-    for head, labels, e in group:
-        total = total + head.args[0].relabel([place[k] for k in labels], shape).scale(e)
-    if len(group) > 1:
-        note("merged-exponentials")
-    ((term, c),) = exponential(total).terms.items()
-    return c, [(h, tuple([axes[k] if k >= 0 else k for k in w]), e) for h, w, e in term]
-
-
-def exponential(p: Poly) -> Poly:
-    """exp(p), one term; exp(c log b + u) = bᶜ exp(u) for rational c."""
-    own = tuple(range(len(p.shape)))
-    rest: dict[Term, Exponent] = {}
-    parts: list[tuple[Poly, Labels]] = []
-    for t, c in p.terms.items():
-        head, labels, e = t[0] if len(t) == 1 else (None, (), 0)
-        if head is not None and e == 1 and (head.kind, head.payload) == ("fn", "log"):
-            parts.append((power(head.args[0], c), labels))
-            note("exponential-of-logarithm")
-            continue
-        rest[t] = c
-    if rest:
-        factor = apply("fn", "exp", [Poly(rest, p.shape)], nonneg=True)
-        parts.append((Poly({(factor,): 1}, p.shape), own))
-    return product(p.shape, parts)
-
-
-def power(p: Poly, e: Exponent) -> Poly:
-    """p to a rational exponent, one term; a sum is held together, with its content in front."""
-    if e == 1:
-        return p
-    if e == 0:
-        return number(1, p.shape)
-    if len(p.terms) == 1 and not p.is_raw:
-        ((term, c),) = p.terms.items()
-        return _power_of_term(term, c, e, p.shape)
-    return _power_of_sum(p, e)
-
-
-def _power_of_term(term: Term, c: Exponent, e: Exponent, shape: Shape) -> Poly:
-    whole = isinstance(e, int)
-    if c < 0 and not whole:
-        return _power_of_sum(Poly({term: c}, shape), e)
-    outside: list[Factor] = []
-    inside: list[Factor] = []
-    for head, labels, f in term:
-        if whole or is_nonneg(head, f):
-            if not whole and not is_nonneg(head, 1):  # √(x²) = |x|
-                positive = apply_to(head, labels, "absolute")
-                outside.append((*positive, exact(f * e)))
-            else:
-                outside.append((head, labels, exact(f * e)))
-        else:
-            inside.append((head, labels, f))
-    scale, primes = number_power(c, e) if not inside else (1, [])
-    if primes is None or len(inside) > 1 or inside and c != 1:
-        left = Poly({tuple(inside): c}, shape)
-        outside.append(_paren(left, e))
-        scale, primes = 1, []
-    elif inside:
-        head, labels, f = inside[0]
-        outside.append((head, labels, exact(f * e)))
-    return gather(shape, [(scale, outside + primes, {})])
-
-
-def number_power(c: Exponent, e: Exponent) -> tuple[Exponent, list[Factor] | None]:
-    """cᵉ as a rational number and powers of primes; None for these if c has large ones."""
-    if isinstance(e, int):
-        return exact(Fraction(c) ** e), []
-    c = Fraction(c)
-    factors: list[Factor] = []
-    for n, sign in ((c.numerator, 1), (c.denominator, -1)):
-        for prime in (2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47):
-            count = 0
-            while n % prime == 0 and n:
-                n //= prime
-                count += 1
-            if count:
-                factors.append((Head("num", prime, nonneg=True), (), exact(sign * count * e)))
-        if n > 10_000 or n < 0:
-            return 1, None
-        if n > 1:  # square free as far as it matters: printed as it is
-            factors.append((Head("num", n, nonneg=True), (), exact(sign * e)))
-    return 1, factors
-
-
-def is_nonneg(head: Head, e: Exponent) -> bool:
-    """Whether this power of the head is never negative."""
-    return head.nonneg or isinstance(e, Fraction) or e % 2 == 0
-
-
-def _power_of_sum(p: Poly, e: Exponent) -> Poly:
-    c, common, inner = content(p)
-    if len(inner.terms) == 1:
-        return power(product(p.shape, [(Poly({common: c}, p.shape), own_labels(p)),
-                                       (inner, own_labels(p))]), e)  # fmt: skip
-    whole = isinstance(e, int)
-    pulled = list(common) if whole else [f for f in common if is_nonneg(f[0], f[2])]
-    if len(pulled) < len(common):
-        back = Poly({tuple(f for f in common if f not in pulled): 1}, p.shape)
-        inner = inner * back
-    if c < 0 and not whole:
-        inner, c = -inner, -c
-    scale, primes = number_power(c, e)
-    if primes is None:
-        inner, scale, primes = inner.scale(c), 1, []
-    outside = Poly({tuple(pulled): 1} if pulled else {(): 1}, p.shape)
-    parts = [(Poly({(_paren(inner, e),): 1}, p.shape), own_labels(p))]
-    if pulled:
-        parts.append((power(outside, e), own_labels(p)))
-    if primes or scale != 1:
-        parts.append((gather((), [(scale, primes, {})]), ()))
-    return product(p.shape, parts)
-
-
-def own_labels(p: Poly) -> Labels:
-    return tuple(range(len(p.shape)))
-
-
-def _paren(p: Poly, e: Exponent) -> Factor:
-    positive = all(c > 0 and all(is_nonneg(h, f) for h, _, f in t) for t, c in p.terms.items())
-    head, labels = apply("paren", None, [p], positive)[:2]
-    return head, labels, e
-
-
-def closed(p: Poly) -> Poly:
-    """The sum as one factor, its content in front of it."""
-    if len(p.terms) < 2:
-        return p
-    c, factors = closed_factor(p)
-    _budget().atoms.add(factors[-1][0])
-    return gather(p.shape, [(c, factors, {})])
-
-
-def closed_factor(p: Poly) -> tuple[Exponent, list[Factor]]:
-    """A sum as coefficient and factors, the last of them the sum without its content."""
-    c, common, inner = content(p)
-    return c, [*common, _paren(inner, 1)]
-
-
-def content(p: Poly) -> tuple[Exponent, Term, Poly]:
-    """(c, common factors, q) with p = c · common · q; q's leading coefficient is positive.
-
-    Negative exponents come out, so that q has no denominators.
-    """
-    terms = p.sorted()
-    numerators = math.gcd(*[Fraction(c).numerator for _, c in terms])
-    denominators = math.lcm(*[Fraction(c).denominator for _, c in terms])
-    c: Exponent = exact(Fraction(numerators, denominators))
-    if terms[0][1] < 0:
-        c = -c
-    common: dict[tuple[Head, Labels], Exponent] = {}
-    for n, (t, _) in enumerate(terms):
-        here = {(h, w): e for h, w, e in t}
-        for at in [*common, *here]:
-            if n == 0:
-                common[at] = here[at]
-            else:
-                common[at] = min(common.get(at, 0), here.get(at, 0))
-    pulled = [(h, w, e) for (h, w), e in common.items() if e and h.kind not in ("delta", "ind")
-              and not (h.kind == "fn" and h.payload == "exp")]  # fmt: skip
-    pulled.sort(key=key)
-    if not pulled:
-        return c, (), p.scale(1 / Fraction(c))
-    undo = [(h, w, -e) for h, w, e in pulled]
-    items: list[Item] = []
-    for t, v in terms:
-        items.append((v / Fraction(c), [*t, *undo], {}))
-    return c, tuple(pulled), gather(p.shape, items)
-
-
-# ---- functions of Polys ------------------------------------------------------------------------
-
-
-def apply(kind: str, payload: Any, args: Sequence[Poly], nonneg: bool = False) -> Factor:
-    """A head of elementwise arguments, on the labels they have; one order of these of all."""
-    used = sorted({k for a in args for k in a.labels()})
-    whole = args[0].shape
-    shape = tuple([whole[k] for k in used])
-    if len(used) == 1 or not used:
-        place = {k: n for n, k in enumerate(used)}
-        own = [a.relabel([place.get(k, -1) for k in range(len(whole))], shape) for a in args]
-        return Head(kind, payload, tuple(own), shape, nonneg=nonneg), tuple(used), 1
-    best: tuple[Any, ...] | None = None
-    ties = 0
-    for order in itertools.permutations(used) if len(used) <= 3 else [tuple(used)]:
-        place = {k: n for n, k in enumerate(order)}
-        sizes = tuple([whole[k] for k in order])
-        own = [a.relabel([place.get(k, -1) for k in range(len(whole))], sizes) for a in args]
-        rank = [a.digest for a in own]
-        if best is None or rank < best[0]:
-            best, ties = (rank, own, order, sizes), 0
-        elif rank == best[0]:
-            ties += 1
-    assert best is not None
-    _, own, order, sizes = best
-    head = Head(kind, payload, tuple(own), sizes, len(used) == 2 and ties > 0, nonneg)
-    return head, tuple(order), 1
-
-
-def apply_to(head: Head, labels: Labels, function: str) -> tuple[Head, Labels]:
-    """A function of one factor, on the factor's labels."""
-    axes = sorted(set(labels))
-    place = {k: n for n, k in enumerate(axes)}
-    sizes = dict(zip(labels, head.shape, strict=True))
-    shape = tuple([sizes[k] for k in axes])
-    inner = Poly({((head, tuple([place[k] for k in labels]), 1),): 1}, shape)
-    new, own, _ = apply("fn", function, [inner], nonneg=function == "absolute")
-    return new, tuple([axes[k] for k in own])
-
-
-def _fold(factors: list[Factor]) -> list[tuple[Exponent, list[Factor]]] | None:
-    """A power of a function that is a polynomial of another; None if there is none."""
-    for place, (head, labels, e) in enumerate(factors):
-        if min(labels, default=0) < 0 and head.kind in ("fn", "paren", "ind"):
-            return _pushed(factors[:place] + factors[place + 1 :], head, labels, e)
-        if not isinstance(e, int):
-            continue
-        if head.kind == "paren" and 0 < e <= MOST_OPENED and _opens(head, e):
-            rest = factors[:place] + factors[place + 1 :]
-            rest += [(head, labels, e - 1)] if e > 1 else []
-            return [(c, rest + f) for c, f in _placed(head.args[0], labels)]
-        if head.kind not in ("fn", "ind"):
-            continue
-        rest = factors[:place] + factors[place + 1 :]
-        found = _fold_function(head, labels, e, rest)
-        if found is not None:
-            return found
-    return None
-
-
-def _fold_function(
-    head: Head, labels: Labels, e: int, rest: list[Factor]
-) -> list[tuple[Exponent, list[Factor]]] | None:
-    name = head.payload
-    if name in SQUARES and (e >= 2 if name != "cosh" else e <= -2):
-        other, constant, sign = SQUARES[name]
-        new = Head("fn", other, head.args, head.shape, head.symmetric)
-        step = 2 if e > 0 else -2
-        left = [(head, labels, e - step)] if e != step else []
-        note(f"{name}²")
-        return [(constant, rest + left), (sign, [*rest, *left, (new, labels, 2)])]
-    if name == "absolute" and e % 2 == 0:
-        return [(c, rest + f) for c, f in _opened(head.args[0], labels, e)]
-    if name == "sign" and not -1 <= e <= 1:
-        note("sign²")
-        return [(1, rest + ([(head, labels, 1)] if e % 2 else []))]
-    return _fold_pair(head, labels, e, rest)
-
-
-def _fold_pair(
-    head: Head, labels: Labels, e: int, rest: list[Factor]
-) -> list[tuple[Exponent, list[Factor]]] | None:
-    """sign(u) |u| = u, sign(u) u = |u|, sinh/cosh = tanh, [u > 0] [u ≥ 0] = [u > 0]."""
-    name = head.payload
-    for n, (other, where, f) in enumerate(rest):
-        if where != labels or not isinstance(f, int):
-            continue
-        left = rest[:n] + rest[n + 1 :]
-        if name == "sign" and e == 1:
-            if other.payload == "absolute" and other.args == head.args and f % 2:
-                note("sign-of-absolute")
-                return [(c, left + g) for c, g in _opened(head.args[0], labels, f)]
-            if f > 0 and head.args[0].terms == {((other, own_labels(head.args[0]), 1),): 1}:
-                note("sign-of-absolute")
-                size = Head("fn", "absolute", head.args, head.shape, head.symmetric, True)
-                return [(1, [*left, (size, labels, 1), (other, where, f - 1)])]
-        if other.args != head.args:
-            continue
-        if name == "sinh" and other.payload == "cosh" and e > 0 > f:
-            k = min(e, -f)
-            new = Head("fn", "tanh", head.args, head.shape, head.symmetric)
-            return [(1, [*left, (head, labels, e - k), (other, labels, f + k), (new, labels, k)])]
-        if name == "tanh" and other.payload == "cosh" and e > 0 and f > 0:
-            new = Head("fn", "sinh", head.args, head.shape, head.symmetric)
-            return [(1, [*left, (head, labels, e - 1), (other, labels, f - 1), (new, labels, 1)])]
-        if head.kind == "ind" and (name, other.kind, other.payload) == (">", "ind", "≥"):
-            return [(1, [*left, (head, labels, 1)])]
-    return None
-
-
-# sin² = 1 - cos², …: the function, and the constant and sign of the square of the other.
-# Of cosh it is the square of the reciprocal.
-SQUARES = {"sin": ("cos", 1, -1), "sinh": ("cosh", -1, 1), "cosh": ("tanh", 1, -1)}
-
-
-def _pushed(
-    rest: list[Factor], head: Head, labels: Labels, e: Exponent
-) -> list[tuple[Exponent, list[Factor]]]:
-    """f(u)[3] is f(u[3])."""
-    kept = [k for k in labels if k >= 0]
-    shape = tuple([n for k, n in zip(labels, head.shape, strict=True) if k >= 0])
-    count = itertools.count()
-    new = [next(count) if k >= 0 else k for k in labels]
-    args = [product(shape, [(a, tuple(new))], raw=a.is_raw) for a in head.args]
-    if head.kind == "paren":
-        base = power(args[0], e)
-        found = _placed(base, tuple(kept))
-        return [(c, rest + f) for c, f in found]
-    made = apply(head.kind, head.payload, args, head.nonneg)
-    return [(1, [*rest, (made[0], tuple([kept[k] for k in made[1]]), e)])]
-
-
-def _opens(head: Head, e: int) -> bool:
-    """Whether a sum to a positive power is multiplied out."""
-    count = len(head.args[0].terms)
-    return 1 < count and count**e <= MOST_TERMS and head not in _budget().atoms
-
-
-def _opened(p: Poly, labels: Labels, e: int) -> list[tuple[Exponent, list[Factor]]]:
-    """The terms of p to the power e on these labels."""
-    return _placed(power(p, e), labels)
-
-
-def _placed(p: Poly, labels: Labels) -> list[tuple[Exponent, list[Factor]]]:
-    return [(c, [(h, tuple([labels[k] if k >= 0 else k for k in w]), f) for h, w, f in t])
-            for t, c in p.terms.items()]  # fmt: skip
-
-
-# ---- summed labels -----------------------------------------------------------------------------
-
-
-def _canonical(
-    c: Exponent, factors: list[Factor], sizes: dict[int, int]
-) -> tuple[Exponent, Term]:
+def _canonical(c: Exponent, factors: list[Factor], sizes: dict[int, int]) -> tuple[Exponent, Term]:
     """Factors sorted, summed labels named in one way."""
     c, factors = _count_unused(c, factors, sizes)
     present = set(sizes)
@@ -865,3 +443,97 @@ def _coloured(factors: list[Factor], present: set[int]) -> list[list[int]]:
     for k in sorted(present):
         groups.setdefault(colour[k], []).append(k)
     return [groups[n] for n in sorted(groups)]
+
+
+# ---- functions of Polys ------------------------------------------------------------------------
+
+
+def own_labels(p: Poly) -> Labels:
+    return tuple(range(len(p.shape)))
+
+
+def is_nonneg(head: Head, e: Exponent) -> bool:
+    """Whether this power of the head is never negative."""
+    return head.nonneg or isinstance(e, Fraction) or e % 2 == 0
+
+
+def apply(kind: str, payload: Any, args: Sequence[Poly], nonneg: bool = False) -> Factor:
+    """A head of elementwise arguments, on the labels they have; one order of these of all."""
+    used = sorted({k for a in args for k in a.labels()})
+    whole = args[0].shape
+    shape = tuple([whole[k] for k in used])
+    if len(used) == 1 or not used:
+        place = {k: n for n, k in enumerate(used)}
+        own = [a.relabel([place.get(k, -1) for k in range(len(whole))], shape) for a in args]
+        return Head(kind, payload, tuple(own), shape, nonneg=nonneg), tuple(used), 1
+    best: tuple[Any, ...] | None = None
+    ties = 0
+    for order in itertools.permutations(used) if len(used) <= 3 else [tuple(used)]:
+        place = {k: n for n, k in enumerate(order)}
+        sizes = tuple([whole[k] for k in order])
+        own = [a.relabel([place.get(k, -1) for k in range(len(whole))], sizes) for a in args]
+        rank = [a.digest for a in own]
+        if best is None or rank < best[0]:
+            best, ties = (rank, own, order, sizes), 0
+        elif rank == best[0]:
+            ties += 1
+    assert best is not None
+    _, own, order, sizes = best
+    head = Head(kind, payload, tuple(own), sizes, len(used) == 2 and ties > 0, nonneg)
+    return head, tuple(order), 1
+
+
+def paren(p: Poly, e: Exponent) -> Factor:
+    """A sum held together, to a power."""
+    positive = all(c > 0 and all(is_nonneg(h, f) for h, _, f in t) for t, c in p.terms.items())
+    head, labels = apply("paren", None, [p], positive)[:2]
+    return head, labels, e
+
+
+def closed(p: Poly) -> Poly:
+    """The sum as one factor, its content in front of it."""
+    if len(p.terms) < 2:
+        return p
+    c, factors = closed_factor(p)
+    budget().atoms.add(factors[-1][0])
+    return gather(p.shape, [(c, factors, {})])
+
+
+def closed_factor(p: Poly) -> tuple[Exponent, list[Factor]]:
+    """A sum as coefficient and factors, the last of them the sum without its content."""
+    c, common, inner = content(p)
+    return c, [*common, paren(inner, 1)]
+
+
+def content(p: Poly) -> tuple[Exponent, Term, Poly]:
+    """(c, common factors, q) with p = c · common · q; q's leading coefficient is positive.
+
+    Negative exponents come out, so that q has no denominators.
+    """
+    terms = p.sorted()
+    numerators = math.gcd(*[Fraction(c).numerator for _, c in terms])
+    denominators = math.lcm(*[Fraction(c).denominator for _, c in terms])
+    c: Exponent = exact(Fraction(numerators, denominators))
+    if terms[0][1] < 0:
+        c = -c
+    arrays = [v for t, v in terms if len(t) == 1 and t[0][0].kind == "sym" and t[0][1]]
+    if len(arrays) == 1:  # x - 1ᵀx/n, not n x - 1ᵀx
+        c = exact(abs(Fraction(arrays[0])) * (1 if c > 0 else -1))
+    common: dict[tuple[Head, Labels], Exponent] = {}
+    for n, (t, _) in enumerate(terms):
+        here = {(h, w): e for h, w, e in t}
+        for at in [*common, *here]:
+            if n == 0:
+                common[at] = here[at]
+            else:
+                common[at] = min(common.get(at, 0), here.get(at, 0))
+    pulled = [(h, w, e) for (h, w), e in common.items() if e and h.kind not in ("delta", "ind")
+              and not (h.kind == "fn" and h.payload == "exp")]  # fmt: skip
+    pulled.sort(key=key)
+    if not pulled:
+        return c, (), p.scale(1 / Fraction(c))
+    undo = [(h, w, -e) for h, w, e in pulled]
+    items: list[Item] = []
+    for t, v in terms:
+        items.append((v / Fraction(c), [*t, *undo], {}))
+    return c, tuple(pulled), gather(p.shape, items)

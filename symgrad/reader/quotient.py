@@ -5,21 +5,9 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Any
 
-from symgrad.reader.poly import (
-    Exponent,
-    Factor,
-    Head,
-    Labels,
-    Poly,
-    Term,
-    exact,
-    gather,
-    note,
-    own_labels,
-    power,
-    product,
-    tick,
-)
+from symgrad.reader.folds import power
+from symgrad.reader.heads import Exponent, Factor, Head, Labels, Term, exact, note, tick
+from symgrad.reader.poly import Poly, gather, own_labels, product
 
 MOST_IN_NUMERATOR = 12
 MOST_STEPS = 80

@@ -10,23 +10,8 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 
-from symgrad.reader.poly import (
-    FIRST,
-    PI,
-    Exponent,
-    Factor,
-    Head,
-    Labels,
-    Poly,
-    Shape,
-    apply,
-    closed_factor,
-    exact,
-    gather,
-    number,
-    own_labels,
-    product,
-)
+from symgrad.reader.heads import FIRST, PI, Exponent, Factor, Head, Labels, Shape, exact
+from symgrad.reader.poly import Poly, apply, closed_factor, gather, number, own_labels, product
 from symgrad.reader.quotient import divided
 
 RULES: dict[str, tuple[str, str]] = {
@@ -94,7 +79,6 @@ _NAMED: dict[str, list[Callable[..., tuple[Poly, Factor]]]] = {
 }
 
 
-
 # ---- one term ----------------------------------------------------------------------------------
 
 Spelled = tuple[Exponent, list[Factor]]
@@ -111,6 +95,10 @@ def spellings(
                 yield v, other, False
         if head.kind != "fn" or e != 1:
             continue
+        if head.odd:
+            args = (-head.args[0], *head.args[1:])
+            turned = Head("fn", head.payload, args, head.shape, head.symmetric)
+            yield -c, [*rest, (turned, labels, 1)], False
         if head.payload == "exp":
             for v, other in _density(c, rest, head, labels):
                 yield v, other, False
@@ -148,7 +136,8 @@ def _density(c: Exponent, rest: list[Factor], head: Head, labels: Labels) -> Ite
     below = (PI, (), -half)
     if below not in rest:
         return
-    v = _root(head.args[0].scale(-2))
+    # √t stands beside it, so t is not negative
+    v = _root(head.args[0].scale(-2), {f[0] for f in rest if isinstance(f[2], Fraction)})
     if v is None:
         return
     left = [f for f in rest if f != below]
@@ -162,8 +151,8 @@ def _density(c: Exponent, rest: list[Factor], head: Head, labels: Labels) -> Ite
     yield scale, [*left, (density, tuple(labels[k] for k in own), 1)]
 
 
-def _root(p: Poly) -> Poly | None:
-    """√p of a single square."""
+def _root(p: Poly, nonneg: set[Head]) -> Poly | None:
+    """√p of a single square, or of one times powers of what is not negative."""
     if len(p.terms) != 1:
         return None
     ((term, c),) = p.terms.items()
@@ -175,7 +164,7 @@ def _root(p: Poly) -> Poly | None:
     extra: list[Factor] = []
     if roots[0] ** 2 != c.numerator or roots[1] ** 2 != c.denominator:
         return None
-    if any(e % 2 for h, _, e in term if not h.nonneg):
+    if any(e % 2 for h, _, e in term if not h.nonneg and h not in nonneg):
         return None
     factors = [(h, w, exact(Fraction(e) / 2)) for h, w, e in term]
     return gather(p.shape, [(Fraction(*roots), factors + extra, {})])
@@ -210,8 +199,9 @@ def extremes(p: Poly) -> Iterator[tuple[Exponent, list[Spelled]]]:
     """p as (c, terms): with max, min or clip in the place of an indicator."""
     seen = {(h, w): None for h, w, _ in p.factors() if h.kind == "ind" and h.payload in (">", "≥")}
     for head, labels in seen:
-        inside = gather(p.shape, [(c, [f for f in t if f[0] != head or f[1] != labels], {})
-                                  for t, c in p.terms.items() if _has(t, head, labels)])  # fmt: skip
+        rows = [(c, [f for f in t if f[:2] != (head, labels)], {})
+                for t, c in p.terms.items() if _has(t, head, labels)]  # fmt: skip
+        inside = gather(p.shape, rows)
         base = Poly({t: c for t, c in p.terms.items() if not _has(t, head, labels)}, p.shape)
         d = head.args[0].relabel(labels, p.shape)
         yield from _clipped(p.shape, base, inside, d)
@@ -227,14 +217,14 @@ def extremes(p: Poly) -> Iterator[tuple[Exponent, list[Spelled]]]:
         while (again := divided(ratio, d)) is not None and e < 4:
             ratio, e = again, e + 1
         ramp, own, _ = apply("fn", "maximum", [zero, d], True)
-        rows: list[Spelled] = [(c, list(t)) for t, c in base.sorted()]
+        found: list[Spelled] = [(c, list(t)) for t, c in base.sorted()]
         if len(ratio.terms) == 1:
             ((term, c),) = ratio.terms.items()
-            rows.insert(0, (c, [*term, (ramp, own, e)]))
+            found.insert(0, (c, [*term, (ramp, own, e)]))
         else:
             scale, more = closed_factor(ratio)
-            rows.insert(0, (scale, [*more, (ramp, own, e)]))
-        yield 1, rows
+            found.insert(0, (scale, [*more, (ramp, own, e)]))
+        yield 1, found
 
 
 def _has(t: Sequence[Factor], head: Head, labels: Labels) -> bool:
@@ -256,4 +246,6 @@ def _clipped(
         sign = gather(shape, [(1, [apply("fn", "sign", [u])], {})])
         if base == limit * sign * k:
             ((term, c),) = k.terms.items()
-            yield c, [(1, [*term, apply("fn", "clip", [u, -limit, limit])])]
+            clip = apply("fn", "clip", [u, -limit, limit])
+            clip[0].odd = True
+            yield c, [(1, [*term, clip])]

@@ -196,6 +196,9 @@ class Values:
             raise Unknown("the diagonal matrix of a number")
         return np.diag(value.ravel())
 
+    def _kron(self, f: Formula, shape: Any) -> Any:
+        return np.kron(*[np.asarray(self.matrix(a, None)) for a in f.args])
+
     def _pow(self, f: Formula, shape: Any) -> Any:
         base, exponent = self._all(f, shape)
         if f.rank <= 1 and base.ndim == 2 and base.shape[1] > 1 and base.shape[0] > 1:

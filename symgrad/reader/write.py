@@ -1,35 +1,34 @@
 """The cheapest formula of a Poly: candidates within a budget, by what they cost a reader.
 
-Bottom-up, each Poly once: the sum as it stands; a factor pulled out of the terms that have it, those
-with summed labels too (the label is free inside); over a common denominator; divided by what has a
-name of its own (1 - σ(u), 1 - cos²); cases of an indicator. A single term is a product of matrices.
+Bottom-up, each Poly once: the sum as it stands; a factor pulled out of the terms that have it,
+those with summed labels too (the label is free inside); over a common denominator; divided by what
+has a name of its own (1 - σ(u), 1 - cos²); max and clip. A single term is a product of matrices.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from fractions import Fraction
 
 from symgrad.expr.node import Expr
 from symgrad.inspect import algebra as F
 from symgrad.inspect.formula import Formula
+from symgrad.inspect.naming import latex_name, plain_name
 from symgrad.reader.cost import cost
-from symgrad.reader.notation import NoMatrixForm, Spelling, TermWriter, integer, opened_raw
-from symgrad.reader.poly import (
-    FIRST,
-    Exponent,
-    Factor,
-    Head,
-    Poly,
-    TooLong,
-    apply,
-    content,
-    exact,
-    gather,
-    key,
-    note,
-    tick,
+from symgrad.reader.elements import Elements
+from symgrad.reader.folds import number_power
+from symgrad.reader.heads import FIRST, Exponent, Factor, Head, TooLong, exact, key, note, tick
+from symgrad.reader.notation import (
+    NoMatrixForm,
+    Spelling,
+    TermWriter,
+    integer,
+    opened_raw,
+    rational,
 )
+from symgrad.reader.poly import Poly, apply, content, gather
 from symgrad.reader.quotient import divided, together
+from symgrad.reader.reading import Part
 from symgrad.reader.rules import divisors, extremes, spellings
 
 MOST_PULLS = 8
@@ -47,6 +46,8 @@ class Writer:
         self.spelling = Spelling(names, self.write)
         self.terms = TermWriter(self.spelling)
         self.known: dict[tuple[Poly, tuple[int, ...]], Formula] = {}
+        self.named: dict[Poly, str] = {}  # what the user's variables held
+        self.parts: dict[Poly, Part] = {}
         self.depth = 0
 
     def write(self, p: Poly) -> Formula:
@@ -62,25 +63,56 @@ class Writer:
             self.known[at] = f
         return f
 
-    def output(self, p: Poly) -> Formula:
-        """The formula of an array that stands alone: what is broadcast to it shows its shape."""
-        f = self.write(p)
+    def output(self, p: Poly) -> tuple[Formula, tuple[str, ...]]:
+        """The formula of an array that stands alone: what is broadcast to it shows its shape.
+
+        With letters, if it is that of an element.
+        """
+        try:
+            f = self.write(p)
+        except NoMatrixForm:
+            return Elements(self.spelling).formula(p)
         if f.rank or not 1 <= len(p.shape) <= 2 or not p.terms:
-            return f
+            return f, ()
         body = [F.ones(n) for n in p.shape]
-        return F.matmul([f, body[0], *map(F.transpose, body[1:])], len(p.shape))
+        return F.matmul([f, body[0], *map(F.transpose, body[1:])], len(p.shape)), ()
+
+    def _by_name(self, p: Poly) -> Formula | None:
+        """p or -p under the name of a user's variable."""
+        for q, sign in ((p, 1), (-p, -1)):
+            name = self.named.get(q)
+            if name is None:
+                continue
+            part = self.parts.get(q)
+            if part is None:
+                del self.named[q]  # not in its own definition
+                try:
+                    body = self._best(q)
+                finally:
+                    self.named[q] = name
+                part = self.parts[q] = Part(body, "", plain_name(name), latex_name(name))
+            f = Formula("part", (), part, len(q.shape))
+            return f if sign == 1 else F.neg(f)
+        return None
 
     def _best(self, p: Poly) -> Formula:
         if not p.terms:
             return integer(0)
+        found = self._by_name(p) if self.named else None
+        if found is not None:
+            return found
         if len(p.terms) == 1:
             ((term, c),) = p.terms.items()
             return self.row(c, list(term), p)
         best: Formula | None = None
         price = 0
-        for candidate in self._candidates(p):
-            if best is None or cost(candidate) < price:
-                best, price = candidate, cost(candidate)
+        try:
+            for candidate in self._candidates(p):
+                if best is None or cost(candidate) < price:
+                    best, price = candidate, cost(candidate)
+        except TooLong:
+            if best is None:
+                raise
         assert best is not None
         return best
 
@@ -88,10 +120,7 @@ class Writer:
         yield self._flat(p)
         if self.depth > DEEPEST:
             return
-        try:
-            tick()
-        except TooLong:
-            return
+        tick()
         c, common, inner = self._content(p)
         if common or abs(c) != 1:
             if len(inner.terms) == 1:
@@ -105,6 +134,7 @@ class Writer:
             yield from self._divided(inner, c)
             yield from self._pulled(p)
         yield from self._decided(p)
+        yield from self._with_names(p)
 
     # ---- candidates ----------------------------------------------------------------------------
 
@@ -116,13 +146,18 @@ class Writer:
     def row(self, c: Exponent, factors: list[Factor], p: Poly) -> Formula:
         """One term, in the cheapest of its spellings."""
         factors = opened_raw(factors)
+        if self.named:
+            c, factors = self._scaled(c, factors)
         best = self.terms.term(c, factors, p.shape)
         for d, other, always in spellings(c, factors, p.shape):
             f = self.terms.term(d, other, p.shape)
             if always or cost(f) < cost(best):
                 best, c, factors = f, d, other
-        odd = [k for k, (h, _, e) in enumerate(factors)
-               if h.kind == "paren" and isinstance(e, int) and e % 2 and not h.args[0].is_raw]
+        odd = [
+            k
+            for k, (h, _, e) in enumerate(factors)
+            if h.kind == "paren" and isinstance(e, int) and e % 2 and not h.args[0].is_raw
+        ]
         for k in odd[:3]:
             head, labels, e = factors[k]
             turned = Head("paren", None, (-head.args[0],), head.shape, head.symmetric)
@@ -131,6 +166,35 @@ class Writer:
             if cost(f) < cost(best):
                 best, c, factors = f, -c, other
         return best
+
+    def _scaled(self, c: Exponent, factors: list[Factor]) -> Row:
+        """Sums that are multiples of what has a name, as that."""
+        result: list[Factor] = []
+        for head, labels, e in factors:
+            found = self._multiple(head) if head.kind == "paren" else None
+            if found is None:
+                result.append((head, labels, e))
+                continue
+            q, k = found
+            scale, primes = number_power(abs(k), e)
+            if primes is None or k < 0 and not isinstance(e, int):
+                result.append((head, labels, e))
+                continue
+            c = exact(c * scale * (-1 if k < 0 and e % 2 else 1))
+            new = Head("paren", None, (q,), head.shape, head.symmetric)
+            result += [*primes, (new, labels, e)]
+        return c, result
+
+    def _multiple(self, head: Head) -> tuple[Poly, Exponent] | None:
+        """(q, k) where the head is k q, and q has a name."""
+        p = head.args[0]
+        for q in self.named:
+            if q.shape == p.shape and len(q.terms) == len(p.terms) > 1:
+                if q.terms.keys() == p.terms.keys():
+                    ratios = {Fraction(p.terms[t]) / c for t, c in q.terms.items()}
+                    if len(ratios) == 1 and (k := exact(ratios.pop())) != 1:
+                        return q, k
+        return None
 
     def _content(self, p: Poly) -> tuple[Exponent, tuple[Factor, ...], Poly]:
         """As `poly.content`, with exponentials and indicators too."""
@@ -157,7 +221,7 @@ class Writer:
         if found is None:
             return
         top, below = found
-        if not below:
+        if not below or not top.terms:
             yield self.write(top)
         elif len(top.terms) == 1:
             ((term, c),) = top.terms.items()
@@ -181,6 +245,20 @@ class Writer:
                 yield self.row(quotient.sorted()[0][1] * c,
                                [*quotient.sorted()[0][0], factor], p)  # fmt: skip
 
+    def _with_names(self, p: Poly) -> Iterator[Formula]:
+        """c · name + rest, where p has all terms of what the name stands for."""
+        for q in list(self.named):
+            if len(q.terms) < 2 or q.shape != p.shape or not q.terms.keys() <= p.terms.keys():
+                continue
+            ratios = {Fraction(p.terms[t]) / c for t, c in q.terms.items()}
+            if len(ratios) == 1:
+                c = exact(ratios.pop())
+                name = self._by_name(q)
+                assert name is not None
+                rest = Poly({t: v for t, v in p.terms.items() if t not in q.terms}, p.shape)
+                first = F.hadamard([rational(c), name])
+                yield total([first, self.write(rest)], p) if rest.terms else first
+
     def _decided(self, p: Poly) -> Iterator[Formula]:
         """max, min and clip for sums with an indicator."""
         for c, found in extremes(p):
@@ -203,10 +281,7 @@ class Writer:
         choices.sort(key=lambda item: (-len(item[1]), -len(item[0][0].args), item[0][0].order,
                                        item[0][1]))  # fmt: skip
         for at, where in choices[: MOST_PULLS if len(rows) <= LONG else FEW_PULLS]:
-            try:
-                tick()
-            except TooLong:
-                return
+            tick()
             f = self._pull(p, rows, at, where)
             if f is not None:
                 yield f
@@ -282,5 +357,3 @@ def _is_structured(f: Formula) -> bool:
     while f.kind in ("neg", "mul", "div"):
         f = f.args[-1] if f.kind != "div" else f.args[0]
     return f.kind in ("eye", "diag", "mat", "inverse")
-
-

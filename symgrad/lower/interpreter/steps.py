@@ -107,16 +107,26 @@ def _flush(m: Machine, s: Flush) -> Thunk:
             total = partial.scalar(0)
             for lane in range(partial.width):
                 total = total + partial.read(source, lane, Mode.ADD)
-            before: list[Any] = []
-            buffer.change(to, lambda old, x=total, before=before: before.append(old) or old + x)
-            new = before[0] + total
+            before = _added(buffer, to, total)
+            new = before + total
             if carry is not None and np.isfinite(new):
-                rounded = _rounded(before[0], total, new)
-                carry.add(lost, rounded)
+                carry.add(lost, _rounded(before, total, new))
             for lane in range(partial.width):
                 partial.write(source, 0, lane, Mode.ADD)
 
     return run
+
+
+def _added(buffer: Memory, to: Index, x: Any) -> Any:
+    """Element += x; what it was."""
+    before: list[Any] = []
+
+    def change(old: Any) -> Any:
+        before.append(old)
+        return old + x
+
+    buffer.change(to, change)
+    return before[0]
 
 
 def _rounded(old: Any, x: Any, new: Any) -> Any:
@@ -151,10 +161,9 @@ def _add_to(
         if carry is not None:
             carry.write(lost, 0)
         return
-    before: list[Any] = []
-    buffer.change(to, lambda old: before.append(old) or old + x)
+    before = _added(buffer, to, x)
     if carry is not None:
-        carry.add(lost, _rounded(before[0], x, before[0] + x))
+        carry.add(lost, _rounded(before, x, before + x))
 
 
 def _best(m: Machine, s: Best) -> Thunk:

@@ -134,7 +134,10 @@ class _Subject:
                 finite = np.isfinite(want)
                 complete &= bool(finite.all())
                 if finite.any():
-                    got = formulas.line(line.formula, line.labels, want.shape)
+                    if line.pieces:
+                        got = formulas.pieces(line.pieces, want.shape)
+                    else:
+                        got = formulas.line(line.formula, line.labels, want.shape)
                     allowed = BOUND * np.abs(want) + NOISE * max(scale, 1.0)
                     if not (np.abs(got - want) <= allowed)[finite].all():
                         return False

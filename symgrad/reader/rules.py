@@ -37,6 +37,7 @@ RULES: dict[str, tuple[str, str]] = {
     "split-delta": ("δ of two axes in one is δ δ", ""),
     "kronecker": ("A[i,k] B[j,l] with i, j and k, l in one axis each is A ⊗ B", ""),
     "logarithm-of-constant": ("0.693… = log 2", ""),
+    "elements": ("elements that are the same function of their neighbours share a formula", ""),
 }
 
 

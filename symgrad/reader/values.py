@@ -28,7 +28,8 @@ from symgrad.reader.functions import (
     inverse,
     number,
 )
-from symgrad.reader.reading import Condition
+from symgrad.reader.reading import Condition, Piece
+from symgrad.reader.smaller import shortened
 
 # ---- the graph -------------------------------------------------------------------------------
 
@@ -85,6 +86,26 @@ class Values:
         if labels:
             sizes = dict(zip(labels, shape, strict=True))
             return np.broadcast_to(self.elements(f, sizes), shape)
+        return self._whole(f, shape)
+
+    def pieces(self, pieces: Sequence[Piece], shape: tuple[int, ...]) -> Any:
+        """The value of a result of that shape from formulas of some elements each."""
+        result = np.zeros(shape, EXTENDED)
+        for p in pieces:
+            first, last = map(self._size, p.range) if p.letter else (0, 0)
+            sizes = {p.letter: shape[0]} if p.letter else {}
+            values = np.broadcast_to(self.elements(p.formula, sizes), tuple(sizes.values()))
+            for i in range(first, last + 1):
+                for place in p.places:
+                    at = [_numbered(self._shortened(k), p.letter, i) for k in place]
+                    result[tuple(at)] = values[i] if p.letter else values
+        return result
+
+    def _shortened(self, index: str) -> str:
+        """An index in brackets; shifts of letters are short."""
+        return re.sub(r"\d+", lambda found: str(self._size(int(found[0]))), index)
+
+    def _whole(self, f: Formula, shape: tuple[int, ...]) -> Any:
         value = np.asarray(self.matrix(f, shape))
         if len(shape) == 1:
             return np.broadcast_to(_scalar(value) if value.size == 1 else value[:, 0], shape)
@@ -147,7 +168,8 @@ class Values:
         return np.ones((self._size(f.data), 1), EXTENDED)
 
     def _size(self, n: int) -> int:
-        return self.sizes.get(n, n)
+        """A size, or an index next to one end of an axis, as it is where axes are shorter."""
+        return shortened(self.sizes, n)
 
     def _eye(self, f: Formula, shape: Any) -> Any:
         size = self._size(f.data) if f.data is not None else shape[0] if shape else None
@@ -246,8 +268,7 @@ class Values:
 
     def _index(self, f: Formula, shape: Any) -> Any:
         base = self.matrix(f.args[0], None)
-        text = re.sub(r"\d+", lambda found: str(self._size(int(found[0]))), f.data)
-        return column(_indexed(base, f.args[0].rank, text))
+        return column(_indexed(base, f.args[0].rank, self._shortened(f.data)))
 
     def _stack(self, f: Formula, shape: Any) -> Any:
         blocks = []
@@ -372,7 +393,7 @@ class Values:
     ) -> Any:
         """The elements of an array at letters, at letters with a shift, or at numbers."""
         value = _natural(self.matrix(f, None), len(letters))
-        places = [_places(k, axes, sizes) for k in letters]
+        places = [_places(self._shortened(k), axes, sizes) for k in letters]
         inside: Any = True
         for at, n in zip(places, value.shape, strict=True):
             inside = inside & (at >= 0) & (at < n)
@@ -410,6 +431,13 @@ def _places(letter: str, axes: Mapping[str, int], sizes: Mapping[str, int]) -> A
     shape[axes[found[1]]] = sizes[found[1]]
     shift = int(found[3] or 0) * (1 if found[2] == "+" else -1)
     return np.arange(sizes[found[1]]).reshape(shape) + shift
+
+
+def _numbered(place: str, letter: str | None, value: int) -> int:
+    """The index that a place such as i+1 stands for."""
+    if letter is None or not place.startswith(letter):
+        return int(place)
+    return value + int(place[len(letter) :].replace("−", "-") or 0)
 
 
 def _natural(value: Any, ndim: int) -> Any:

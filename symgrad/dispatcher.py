@@ -190,6 +190,10 @@ class Dispatcher(_Caller):
                         self._warn_changing(state)
         if state is not self.armed and self.captures.keep and not holders:
             self._arm(state)
+        return self._called(compiled, leaves)
+
+    def _called(self, compiled: Compiled, leaves: Sequence[Any]) -> Any:
+        """The result of a version for arguments that were told apart already."""
         graph = compiled.graph
         fixed = {position for position, _, _ in graph.statics}
         before = compiled.room

@@ -7,7 +7,7 @@ import functools
 import inspect as python_inspect
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -311,6 +311,37 @@ class Compiled(_Caller):
         return python_inspect.Signature(
             [python_inspect.Parameter(name, kind) for name in self.graph.parameters]
         )
+
+    def formula(self, form: str = "reader") -> str:
+        """The results in matrix notation; see `Graph.formula`."""
+        return self.graph.formula(form)
+
+    def latex(self, form: str = "reader") -> str:
+        """The results in matrix notation, as LaTeX."""
+        return self.graph.latex(form)
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """What IPython prints."""
+        from symgrad.display import pretty, text
+
+        pretty(printer, text(self.graph, "Compiled"))
+
+    def _repr_latex_(self) -> str:
+        return self.graph._repr_latex_()
+
+    def _repr_html_(self) -> str:
+        from symgrad.display import page
+
+        return page(self.graph, "Compiled", self.c_source, self.cost())
+
+    def _repr_mimebundle_(
+        self, include: Collection[str] | None = None, exclude: Collection[str] | None = None
+    ) -> dict[str, str]:
+        """What a notebook shows."""
+        from symgrad.display import bundle, text
+
+        makers = {"text/html": self._repr_html_, "text/latex": self._repr_latex_}
+        return bundle(text(self.graph, "Compiled"), makers, include, exclude)
 
     def __repr__(self) -> str:
         types = ", ".join(f"{t.name}: {t.described}" for t in self.graph.input_types)

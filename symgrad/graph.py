@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -114,6 +114,31 @@ class Graph:
         """The results as SymPy expressions: one if there is one result, else a list."""
         return inspect.to_sympy(self.args, self._bare, self.arg_names)
 
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """What IPython prints."""
+        from symgrad.display import pretty, text
+
+        pretty(printer, text(self))
+
+    def _repr_latex_(self) -> str:
+        from symgrad.display import latex
+
+        return latex(self)
+
+    def _repr_html_(self) -> str:
+        from symgrad.display import page
+
+        return page(self)
+
+    def _repr_mimebundle_(
+        self, include: Collection[str] | None = None, exclude: Collection[str] | None = None
+    ) -> dict[str, str]:
+        """What a notebook shows."""
+        from symgrad.display import bundle, text
+
+        makers = {"text/html": self._repr_html_, "text/latex": self._repr_latex_}
+        return bundle(text(self), makers, include, exclude)
+
     def to_dot(self, **options: Any) -> str:
         """Graphviz text; see `symgrad.inspect.to_dot` for the options."""
         return inspect.to_dot(self.args, self._bare, **options)
@@ -123,8 +148,17 @@ class Graph:
         return inspect.cost(self.args, self.outs)
 
     def explain(self) -> str:
-        """Which rewrite rules simplification applied, how often, and what each states."""
-        return inspect.explain(self.fired, {r.name: r.doc for r in RULES})
+        """Which rewrite rules simplification applied, how often, and what each states.
+
+        Then, after "formula:", the same for the steps from there to the formula.
+        """
+        from symgrad.reader.rules import documentation
+
+        told = inspect.explain(self.fired, {r.name: r.doc for r in RULES})
+        reading = self._found.reading
+        if reading is None or not reading.steps:
+            return told
+        return f"{told}\nformula:\n{inspect.explain(reading.steps, documentation())}"
 
     # ---- computing ---------------------------------------------------------------------------
 

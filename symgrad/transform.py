@@ -188,7 +188,7 @@ class _Attempt:
         self.statics: list[tuple[int, Any, str]] = []
         self.values: list[Any] = []
         paths = argument_paths(f, self.tree)
-        self.leaves = list(plain_leaves(self.leaves, lambda: paths))
+        self.leaves = plain_leaves(self.leaves, lambda: paths)
         for position, (leaf, path) in enumerate(zip(self.leaves, paths, strict=True)):
             if _is_spec(leaf) or is_array(leaf) and position not in static:
                 spec = leaf if _is_spec(leaf) else argument_spec(leaf, path)
@@ -242,7 +242,7 @@ class _Attempt:
 
         arrays : whether float arrays may be
         """
-        if not isinstance(error, (ConcretizationError, UnsupportedError)) and not arrays:
+        if not isinstance(error, (BranchError, ConcretizationError, UnsupportedError)):
             return frozenset()
         reached = [self.nodes[n] for n in toposort(error.operands) if n in self.nodes]
         values = [(p, self.leaves[p]) for p in reached if not _is_spec(self.leaves[p])]

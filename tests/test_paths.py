@@ -17,12 +17,7 @@ import symgrad as sg
 from support.dual import Dual
 from support.sourceless import stripped
 from symgrad import tree
-from symgrad.errors import (
-    BranchError,
-    StructureError,
-    TraceError,
-    UnsupportedError,
-)
+from symgrad.errors import BranchError, StructureError, TraceError, UnsupportedError
 
 POINTS = [np.array(p) for p in (
     [0.7, -1.3, 2.1], [-0.7, 1.3, 0.4], [2.5, 0.3, -2.0], [-1.0, -2.0, -3.0], [0.0, 0.0, 0.0],

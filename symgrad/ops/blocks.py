@@ -73,7 +73,13 @@ def _blocks(node: Expr, levels: int) -> list[Expr]:
 
 
 def _block(
-    body: Body, consts: int, carry: int, size: int, reverse: bool, given: Sequence[Expr], levels: int
+    body: Body,
+    consts: int,
+    carry: int,
+    size: int,
+    reverse: bool,
+    given: Sequence[Expr],
+    levels: int,
 ) -> Body:
     """The rounds of a block, as the body of a round of the loop over blocks."""
     rows = [const(0, x.dtype, x.shape[1:]) for x in given]

@@ -190,25 +190,16 @@ class Dispatcher(_Caller):
                         self._warn_changing(state)
         if state is not self.armed and self.captures.keep and not holders:
             self._arm(state)
-        graph = compiled.graph
+        return self._call(compiled, leaves)
+
+    def _call(self, compiled: Compiled, leaves: Sequence[Any]) -> Any:
+        """The result of a version for all leaves of the arguments."""
+        graph, room = compiled.graph, compiled.room
         fixed = {position for position, _, _ in graph.statics}
-        before = compiled.room
         made = compiled.call_flat([x for k, x in enumerate(leaves) if k not in fixed])
-        if compiled.room is not before:  # the fast path has to know
+        if compiled.room is not room:  # the fast path has to know
             self.armed = None
         return graph.finish(made)
-
-    def _plain(self, args: Any, kwargs: Any) -> tuple[Any, Any, list[Any], TreeDef]:
-        """The arguments of a call with NumPy's arrays where they have to be, and their leaves."""
-        leaves, tree = flatten((args, kwargs))
-        plain = plain_leaves(leaves, lambda: argument_paths(self.f, tree))
-        if plain is not leaves:
-            leaves = plain
-            args, kwargs = tree.unflatten(leaves)
-        if tree in self.listed:
-            args, kwargs = lists_as_arrays(args, kwargs)
-            leaves, tree = flatten((args, kwargs))
-        return args, kwargs, leaves, tree
 
     def _state(self, holders: Sequence[Any]) -> State:
         """Of what is captured now; the fast path's own comparison is the quickest."""

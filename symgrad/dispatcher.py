@@ -201,6 +201,18 @@ class Dispatcher(_Caller):
             self.armed = None
         return graph.finish(made)
 
+    def _plain(self, args: Any, kwargs: Any) -> tuple[Any, Any, list[Any], TreeDef]:
+        """The arguments of a call with NumPy's arrays where they have to be, and their leaves."""
+        leaves, tree = flatten((args, kwargs))
+        plain = plain_leaves(leaves, lambda: argument_paths(self.f, tree))
+        if plain is not leaves:
+            leaves = plain
+            args, kwargs = tree.unflatten(leaves)
+        if tree in self.listed:
+            args, kwargs = lists_as_arrays(args, kwargs)
+            leaves, tree = flatten((args, kwargs))
+        return args, kwargs, leaves, tree
+
     def _state(self, holders: Sequence[Any]) -> State:
         """Of what is captured now; the fast path's own comparison is the quickest."""
         armed = self.armed

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _NUMBERS: dict[tuple[Op, ...], int] = {}
 FORMS: list[tuple[Op, ...]] = [()]
 _LOCK = ForkSafeLock()
+_MOST = 3  # arguments of the operations that patterns have
 
 # What is common to the two arguments of a node, as bits: they are one node; the first, the second
 # is an argument of the other; they have an argument in common.
@@ -30,9 +31,9 @@ AXIS = 16  # and how many axes an elementwise node has, times this; 2 stands for
 
 
 def form_of(node: Expr) -> int:
-    """A number for the operations of a node and its arguments; for any with over three, its own."""
+    """A number for the operations of a node and its arguments; of many arguments, for its own."""
     args = node.args
-    key = (node.op, *[a.op for a in args]) if len(args) <= 3 else (node.op,)
+    key = (node.op, *[a.op for a in args]) if len(args) <= _MOST else (node.op,)
     form = _NUMBERS.get(key)
     if form is None:
         with _LOCK.held():
@@ -50,7 +51,8 @@ def common(a: Expr, b: Expr) -> int:
     if a is b:
         return _SAME | _SHARING
     bits = 0
-    mine, others = a.args, b.args
+    mine = a.args if len(a.args) <= _MOST else ()
+    others = b.args if len(b.args) <= _MOST else ()
     if a in others:
         bits = _FIRST_INSIDE
     if b in mine:

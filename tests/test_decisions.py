@@ -125,6 +125,19 @@ def assigned_on_one_side(x):
     return y, z
 
 
+def flags_as_numbers(x):
+    low, high = x[0] <= 0.1, x[1] > 0
+    if low != 0:
+        a = -x[1]
+    if low == 0:
+        a = x[1] * 2
+    if 1 == high:
+        b = a * x[0]
+    if high == False:  # noqa: E712
+        b = a + x[2]
+    return a, b, high == 1.0
+
+
 def stored_on_one_side(x):
     z = np.zeros(3)
     for k in range(3):
@@ -542,7 +555,7 @@ def gradient_inside(x):
 
 
 STATEMENTS = [
-    elif_chain, early_returns, nested, assigned_on_one_side, stored_on_one_side,
+    elif_chain, early_returns, nested, assigned_on_one_side, flags_as_numbers, stored_on_one_side,
     known_numbers_on_both_sides, views_and_aliases, helper_changes, attributes, cells,
     global_variable, broken_loop, continued_loop, loop_else, nested_loops, returns_from_loops,
     while_with_known_end, newton, bisection, matched, matched_numbers, with_and_try, lists, out_of_known, returns_through_finally, several_containers, deleted,

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from symgrad.errors import BranchError, SymgradError, UnsupportedError
-from symgrad.expr.node import Expr, bind
+from symgrad.expr.node import Expr, bind, is_const
 from symgrad.ops.linear import reshape
 from symgrad.trace import journal, ufuncs
 from symgrad.trace.handle import as_expr
@@ -63,12 +63,27 @@ def truth_of(test: Tracer) -> Any:
                 "np.any or np.all",
             )
         return bool(test.known())
-    predicate = reshape(ufuncs.truth(as_expr(test)), ())
+    predicate = _without_numbers(reshape(ufuncs.truth(as_expr(test)), ()))
     assumed = _assumed(predicate)
     if assumed is not None:
         return assumed
     value = wrap(predicate).known()
     return predicate if value is None else bool(value)
+
+
+def _without_numbers(predicate: Expr) -> Expr:
+    """``flag == 0`` and the like as ``not flag``, so that what excludes each other is seen to."""
+    while predicate.op.name in ("equal", "not_equal"):
+        flag, number = predicate.args
+        if is_const(flag):
+            flag, number = number, flag
+        if flag.op.name == "convert":
+            flag = flag.args[0]
+        if flag.dtype != "bool" or not (is_const(number, 0) or is_const(number, 1)):
+            break
+        as_it_is = (predicate.op.name == "equal") == is_const(number, 1)
+        predicate = flag if as_it_is else bind("logical_not", flag)
+    return predicate
 
 
 def _assumed(predicate: Expr) -> bool | None:

@@ -29,6 +29,7 @@ from symgrad.specs import Spec, bool_, f32, f64, i32, i64
 from symgrad.trace import log_softmax, logsumexp, softmax, solve_triangular, take
 from symgrad.transform import (
     compile,  # noqa: A004
+    fast_calls,
     jit,
     stop_gradient,
     trace,
@@ -38,8 +39,8 @@ from symgrad.version import __version__
 
 __all__ = [
     "Spec", "__version__", "bool_", "check_grads", "checkpoint", "compile", "cond", "f32", "f64",
-    "fori_loop", "grad", "hessian", "hvp", "i32", "i64", "jacfwd", "jacobian", "jacrev", "jit",
-    "jvp", "log_softmax", "logsumexp", "map", "random", "scan", "softmax", "solve_triangular",
-    "sparse_hessian", "sparse_jacobian", "stop_gradient", "switch", "take", "trace",
-    "value_and_grad", "vjp", "vmap", "where", "while_loop",
+    "fast_calls", "fori_loop", "grad", "hessian", "hvp", "i32", "i64", "jacfwd", "jacobian",
+    "jacrev", "jit", "jvp", "log_softmax", "logsumexp", "map", "random", "scan", "softmax",
+    "solve_triangular", "sparse_hessian", "sparse_jacobian", "stop_gradient", "switch", "take",
+    "trace", "value_and_grad", "vjp", "vmap", "where", "while_loop",
 ]  # fmt: skip

@@ -33,6 +33,7 @@ from symgrad.runtime import dispatch
 from symgrad.runtime.build import Library
 from symgrad.runtime.call import Native, build_source, warn_no_compiler
 from symgrad.runtime.compiler import is_known
+from symgrad.runtime.dispatch import fast_calls
 from symgrad.runtime.record import Record
 from symgrad.trace import Tracer, as_expr, is_python, wrap
 from symgrad.trace.state import fail
@@ -57,6 +58,8 @@ if not is_known():  # waiting for other processes leaves time for what will then
     # A child would wait for ever for a module that a thread it lacks was importing.
     os.register_at_fork(before=functools.partial(_loading.join, 10.0))
 _Caller: Any = dispatch.base()
+
+__all__ = ["Compiled", "fast_calls"]
 
 
 class Compiled(_Caller):

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from symgrad import log
 from symgrad.captures import Captures, Label, State
 from symgrad.captures.lift import Replaced
 from symgrad.compiled import Compiled
@@ -204,10 +205,11 @@ class Dispatcher(_Caller):
         types = tree, tuple([leaf_key(leaf) for leaf in leaves])
         static = self.decisive.get(types, self.static.positions(tree))
         f = self._passing(state) if state.hidden else self.f
-        graph = self.trace(f, args, kwargs, static).simplify()
-        if state.hidden:
-            require_cheap(graph)
-        return self._compile(graph)
+        with log.work(self.__name__):
+            graph = self.trace(f, args, kwargs, static).simplify()
+            if state.hidden:
+                require_cheap(graph)
+            return self._compile(graph)
 
     def _passing(self, state: State) -> Callable[..., Any]:
         """`f` with what it captures and is passed as a further argument."""

@@ -38,7 +38,9 @@ from types import FrameType
 from typing import Any
 
 _PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
-_CALLERS = tuple(f"{os.sep}site-packages{os.sep}{name}{os.sep}" for name in ("numpy", "scipy"))
+# Folders of installed packages; Debian has one of its own.
+INSTALLED = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
+_CALLERS = tuple(f"{mark}{name}{os.sep}" for mark in INSTALLED for name in ("numpy", "scipy"))
 
 
 class SymgradError(Exception):

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from symgrad import log
 from symgrad.emit.c import Source, data_source, emit, load_templates
 from symgrad.graph import Graph
 from symgrad.inspect import ascii_text
 from symgrad.lower import interpret
 from symgrad.lower.access import passes
 from symgrad.lower.pipeline import lower
-from symgrad.lower.program import Program
+from symgrad.lower.program import Program, statements
 from symgrad.lower.share import share
 from symgrad.lower.tuning import Tuning
 from symgrad.machines import find_machine
@@ -40,18 +41,24 @@ def source_of(graph: Graph, options: Options = DEFAULT_OPTIONS, **choices: Any) 
     options = replace(options, **choices)
     name = mangle(graph.name, 0)
     program = program_of(graph, options)
-    comment: list[str] = []
-    if len(graph.nodes) <= _FORMULA_NODES:
-        comment = [comment_text(ascii_text(line)) for line in graph.formula().splitlines()]
-    return emit(
-        program,
-        name,
-        tuning=_tuning(options),
-        comment=comment,
-        version=__version__,
-        input_notes=[comment_text(p) for p in graph.arg_names],
-        output_notes=[comment_text(p) for p in graph.out_names],
-    )
+    with log.Stage("writing the C of", "written as C", graph.name) as stage:
+        comment: list[str] = []
+        if len(graph.nodes) <= _FORMULA_NODES:
+            comment = [comment_text(ascii_text(line)) for line in graph.formula().splitlines()]
+        source = emit(
+            program,
+            name,
+            tuning=_tuning(options),
+            comment=comment,
+            version=__version__,
+            input_notes=[comment_text(p) for p in graph.arg_names],
+            output_notes=[comment_text(p) for p in graph.out_names],
+        )
+        stage.facts = lambda: (
+            f"{len(source.c)} bytes"
+            + (f", cut into {source.units} units" if source.units > 1 else "")
+        )
+    return source
 
 
 def passes_of(graph: Graph, options: Options) -> dict[str, int]:
@@ -67,11 +74,15 @@ def program_of(graph: Graph, options: Options = DEFAULT_OPTIONS, **choices: Any)
     name = mangle(graph.name, 0)
     names = c_names([*graph.arg_names, *graph.out_names], taken=["work", name])
     inputs, outputs = names[: len(graph.args)], names[len(graph.args) :]
-    outs = share(graph.lowered_outs())
-    program = lower(
-        graph.args, outs, inputs, outputs,
-        threads=options.threads, blas=options.blas, tuning=_tuning(options),
-    )  # fmt: skip
+    with log.Stage("lowering", "lowered", graph.name) as stage:
+        outs = share(graph.lowered_outs())
+        program = lower(
+            graph.args, outs, inputs, outputs,
+            threads=options.threads, blas=options.blas, tuning=_tuning(options),
+        )  # fmt: skip
+        stage.facts = lambda: (
+            f"{len(list(statements(program.body)))} statements, {len(program.buffers)} buffers"
+        )
     if interpret.ENABLED:
         interpret.check(program, graph.args, outs, interpret.MOST_OPERATIONS)
     return program

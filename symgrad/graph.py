@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from symgrad import inspect
+from symgrad import inspect, log
 from symgrad.boundary import ArrayType
 from symgrad.diff.modes import drop_stops, vjp, zeros_like
 from symgrad.diff.roots import extended
@@ -185,7 +185,9 @@ class Graph:
 
         disable : names of rules or groups to leave out, for example {"stable"}
         """
-        result = simplify(self.outs, disable=disable)
+        with log.Stage("simplifying", "simplified", self.name) as stage:
+            result = simplify(self.outs, disable=disable)
+            stage.facts = lambda: f"{len(toposort(result.outs))} nodes"
         fired = dict(self.fired)
         for rule, count in result.fired.items():
             fired[rule] = fired.get(rule, 0) + count
@@ -215,10 +217,12 @@ class Graph:
             )
         wrt = [self._argument(n) for n in (names or (0,))]
         out = self.outs[0]
-        cotangents = vjp(extended(self.outs), wrt, [const(1, out.dtype)])
-        outs = tuple(
-            zeros_like(w) if c is None else c for c, w in zip(cotangents, wrt, strict=True)
-        )
+        with log.Stage("deriving", "derived", self.name) as stage:
+            cotangents = vjp(extended(self.outs), wrt, [const(1, out.dtype)])
+            outs = tuple(
+                zeros_like(w) if c is None else c for c, w in zip(cotangents, wrt, strict=True)
+            )
+            stage.facts = lambda: f"{len(toposort(outs))} nodes"
         tree = flatten(0 if len(outs) == 1 else (0,) * len(outs))[1]
         labels = tuple(f"d{self.name}/d{self.arg_names[self.args.index(w)]}" for w in wrt)
         return self._with(outs, out_tree=tree, out_names=labels, name=f"{self.name}_grad")

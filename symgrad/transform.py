@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from symgrad import log
 from symgrad.errors import ConcretizationError, TraceError, UnsupportedError
 from symgrad.expr.node import Expr, arg, bind
 from symgrad.expr.walk import toposort
@@ -142,7 +143,9 @@ class _Attempt:
         fired: dict[str, int] = {}
         token = _FIRED.set(fired)
         try:
-            outs, out_tree = record(self.f, call_args, call_kwargs)
+            with log.Stage("tracing", "traced", function_name(self.f)) as stage:
+                outs, out_tree = record(self.f, call_args, call_kwargs)
+                stage.facts = lambda: f"{len(toposort(outs))} nodes"
         finally:
             _FIRED.reset(token)
         return Graph(function_name(self.f), tuple(self.nodes), tuple(outs), self.tree, out_tree,
@@ -206,12 +209,13 @@ def compile(
         choices = dict(threads=threads, blas=blas, machine=machine)
         return ahead(*specs_or_examples, name=name, **choices, **kwargs)
     options = Options(threads, blas, machine)
-    graph = trace(f, *specs_or_examples, **kwargs)
-    if name is not None:
-        graph = graph._with(graph.outs, name=c_identifier(name, what="name"))
-    from symgrad.compiled import Compiled  # not at import: it needs cffi
+    with log.work(name or function_name(f)):
+        graph = trace(f, *specs_or_examples, **kwargs)
+        if name is not None:
+            graph = graph._with(graph.outs, name=c_identifier(name, what="name"))
+        from symgrad.compiled import Compiled  # not at import: it needs cffi
 
-    return Compiled(graph.simplify(), options)
+        return Compiled(graph.simplify(), options)
 
 
 # ---- compiling at the first call ---------------------------------------------------------------
@@ -268,6 +272,27 @@ def _jit(f: Function, options: Options, static_argnums: Any, static_argnames: An
 
     recipe = _jit, (f, options, static_argnums, static_argnames)
     return transformed(f, impl, "", recipe, options, Static(f, static_argnums, static_argnames))
+
+
+def fast_calls(wait: bool | float = False) -> bool:
+    """Whether calls of compiled functions go through C by now.
+
+    The path that does this is compiled once on a machine, in the background, when the first process
+    compiles its first function. For these seconds calls of that process go through Python, and
+    take some 20 µs more; results are the same.
+
+    Parameters
+    ----------
+    wait : whether to wait until it is there; or for how many seconds at most
+
+    Returns
+    -------
+    bool
+        False where calls never go through C: without a compiler, on PyPy, on macOS and the like.
+    """
+    from symgrad.compiled import fast_calls  # not at import: it needs cffi
+
+    return fast_calls(wait)
 
 
 # ---- small ones --------------------------------------------------------------------------------

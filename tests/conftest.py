@@ -6,7 +6,6 @@ compiled strictly.
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import functools
 import gc
@@ -20,16 +19,15 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from support import codegen
+from support import call_path, codegen
 from support.codegen import FATAL, compile_strictly
 from support.vector_loops import mixed_vectors, undecided_calls
 from symgrad import generate
 from symgrad.emit.c import Source
-from symgrad.errors import BuildError
 from symgrad.expr import validate
 from symgrad.lower import interpret, pipeline, verify
 from symgrad.lower.program import Program, statements
-from symgrad.runtime import compiler, dispatch
+from symgrad.runtime import compiler
 from symgrad.runtime.record import Record
 
 # Every loop program that a test lowers is verified behind each pass, in child processes as well.
@@ -48,10 +46,7 @@ os.environ.setdefault(validate.VARIABLE, "1")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# The fast call path has to be there before symgrad.compiled is imported, so that the suite tests it
-# and not the one that bridges the first seconds of a machine.
-with contextlib.suppress(BuildError):
-    dispatch.load()
+assert call_path  # imported first
 
 _emitted: list[Source] = []
 _make = Source.__init__

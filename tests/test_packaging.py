@@ -25,8 +25,8 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 # A row may import the rows above it. Parts of one row do not know each other; the modules inside
 # one folder may.
 LAYERS = [
-    ["errors", "forks", "version"],
-    ["names", "tree", "specs", "boundary", "fixed", "machines", "pickling", "resources"],
+    ["errors", "forks", "log", "version"],
+    ["names", "origin", "tree", "specs", "boundary", "fixed", "machines", "pickling", "resources"],
     ["options", "captures"],
     ["expr"],
     ["ops"],
@@ -51,7 +51,13 @@ LEVEL = {part: level for level, row in enumerate(LAYERS) for part in row}
 # without them. So are LATE ones: compiled functions need cffi, their C Jinja, and a process that
 # finds its functions in the cache generates no C.
 LATE = ("symgrad.compiled.", "symgrad.dispatcher.", "symgrad.generate.", "symgrad.interop.")
-LAZY = {"inspect": "sympy", "sparse": "scipy", "interop": "scipy", "runtime": "scipy"}
+LAZY = {
+    "log": "logging",
+    "inspect": "sympy",
+    "sparse": "scipy",
+    "interop": "scipy",
+    "runtime": "scipy",
+}
 OPTIONAL = {"scipy"}
 
 PUBLIC = """

@@ -8,14 +8,12 @@ word of the code's text a name, and ``vars`` and the like make all attributes re
 from __future__ import annotations
 
 import dis
-import os
 import re
-import sysconfig
 import types
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from symgrad.errors import is_internal
+from symgrad.origin import is_library
 
 _BY_TEXT = frozenset({"eval", "exec", "globals", "locals", "compile", "import_module"})
 _BY_STRING = frozenset({"getattr", "hasattr", "setattr", "attrgetter", "methodcaller"})
@@ -30,12 +28,6 @@ _BY_LOOK = frozenset({"str", "repr", "format", "print", "hash", "type", "id", "g
                       "pop", "set", "frozenset", "__class__", "isinstance", "warn", "debug",
                       "info"})  # fmt: skip
 _SET = frozenset({"STORE_ATTR", "STORE_GLOBAL", "STORE_NAME", "LOAD_CONST"})  # not read
-_INSTALLED = f"{os.sep}site-packages{os.sep}"
-_PLACES = tuple(
-    os.path.abspath(place) + os.sep
-    for place in {sysconfig.get_path(p) for p in ("stdlib", "platstdlib", "purelib", "platlib")}
-    if place
-)
 
 
 @dataclass(frozen=True)
@@ -138,33 +130,3 @@ def _texts(constant: object) -> Iterable[str]:
     if isinstance(constant, (tuple, frozenset)):
         return [c for c in constant if isinstance(c, str)]
     return ()
-
-
-_library: dict[str, bool] = {}  # by file name
-
-
-def is_library(filename: str) -> bool:
-    """Whether a file belongs to Python, to an installed package or to symgrad: none of it changes
-    while a program runs, and what it reads is not looked at."""
-    known = _library.get(filename)
-    if known is None:
-        known = _library[filename] = (
-            is_internal(filename)
-            or filename.startswith((*_PLACES, "<frozen"))
-            or _INSTALLED in filename
-        )
-    return known
-
-
-def package_of(filename: str) -> str | None:
-    """The folder of the installed package, or its file, None for other files."""
-    place, found, rest = filename.rpartition(_INSTALLED)
-    if not found or is_internal(filename):
-        return None
-    head, is_folder, _ = rest.partition(os.sep)
-    return place + found + head + is_folder
-
-
-def is_foreign(filename: str) -> bool:
-    """Whether a file belongs to an installed package that is not NumPy or SciPy."""
-    return _INSTALLED in filename and not is_internal(filename)

@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from symgrad.captures.code import Names, Seen, is_foreign, names_of, package_of
+from symgrad.captures.code import Names, Seen, names_of
 from symgrad.captures.layout import (
     dict_offset,
     file_of,
@@ -50,6 +50,7 @@ from symgrad.captures.rows import (
 )
 from symgrad.captures.state import Label, Same, State, digest
 from symgrad.fixed import NotFixed, fixed_key
+from symgrad.origin import foreign_package
 
 _MOST = 20_000  # objects that are looked at
 _PLAIN = frozenset({bool, int, float, complex, str, bytes, type(None), type(...)})
@@ -69,7 +70,7 @@ def state_of(roots: Sequence[Any], seen: Seen, lift: Lift = NOTHING) -> State:
     """What `roots` capture now. `seen` has the attributes that their code names, as far as known;
     what is found anew is added. `lift` says what is passed."""
     for file in _files_of(roots):
-        package = package_of(file)
+        package = foreign_package(file)
         if package is not None:
             seen.own.add(package)
     while True:
@@ -420,7 +421,7 @@ class _Walk:
         self.told.append(cls)
         self.rows.append(Slots(value, TYPE, (cls,), lambda: (type(value),)))
         # What code of a library reads of its objects is not seen: all of it, then.
-        whole = library and (hasattr(cls, "toarray") or is_foreign(file_of(cls)))
+        whole = library and (hasattr(cls, "toarray") or foreign_package(file_of(cls)) is not None)
         below = [] if names is None else self.attributes(name, value, names, cls, whole)
         below.extend(self.slots(name, value, slots))
         self.push([*below, (name, cls)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from symgrad import log
 from symgrad.diff import modes
 from symgrad.diff.pieces import Piece, in_pieces
 from symgrad.diff.roots import extended
@@ -55,14 +56,21 @@ class Inner:
                 keywords[number] = tree.unflatten(tracers)
             else:
                 values[number] = tree.unflatten(tracers)
+        name = function_name(f)
         try:
-            outs, self.out_tree = record(f, tuple(values), keywords)
+            with log.Stage("tracing", "traced", name) as stage:
+                outs, self.out_tree = record(f, tuple(values), keywords)
+                nodes = toposort(outs)
+                stage.facts = lambda: f"{len(nodes)} nodes"
         except TraceError as error:  # what else it is given may be made static
             error.in_derivative = True
             raise
-        self.used = frozenset(toposort(outs)).intersection(self.fresh)
-        self.outs = ready(outs)
+        self.used = frozenset(nodes).intersection(self.fresh)
+        with log.Stage("simplifying", "simplified", name) as stage:
+            self.outs = ready(outs)
+            stage.facts = lambda: f"{len(toposort(self.outs))} nodes"
         self.back = dict(zip(self.fresh, self.actual, strict=True))
+        self.deriving = log.Stage("deriving", "derived", name).begin()  # until `close`
 
     def in_pieces(self) -> tuple[list[Expr], list[list[Piece]]]:
         """`outs` in terms of the pieces that are read of the variables, and the pieces of each."""
@@ -74,7 +82,10 @@ class Inner:
 
     def close(self, exprs: Sequence[Expr]) -> list[Tracer]:
         """Results in terms of the caller's values."""
-        return [Tracer(e) for e in substitute(exprs, self.back)]
+        closed = substitute(exprs, self.back)
+        self.deriving.facts = lambda: f"{len(toposort(closed))} nodes"
+        self.deriving.end()
+        return [Tracer(e) for e in closed]
 
     def pack(self, tracers: Sequence[Any]) -> Any:
         """One value per differentiated leaf, in the structure of the differentiated arguments."""

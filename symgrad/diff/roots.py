@@ -21,6 +21,7 @@ import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from symgrad import log
 from symgrad.diff import modes
 from symgrad.expr.node import DEPTH_SHIFT, FLOATS, Expr, const, is_const
 from symgrad.expr.op import Kind, Moves, Op
@@ -303,6 +304,7 @@ def _between(top: Expr, base: Expr) -> list[Expr] | None:
                 seen.add(a)
                 stack.append(a)
         if len(seen) > _MOST_LOOKED:
+            _left_out(_MOST_LOOKED)
             return None
     reaching = {base}
     found = []
@@ -310,4 +312,13 @@ def _between(top: Expr, base: Expr) -> list[Expr] | None:
         if not reaching.isdisjoint(node.args):
             reaching.add(node)
             found.append(node)
-    return found if top in reaching and len(found) <= _MOST_BETWEEN else None
+    if top not in reaching:
+        return None
+    if len(found) > _MOST_BETWEEN:
+        _left_out(_MOST_BETWEEN)
+        return None
+    return found
+
+
+def _left_out(most: int) -> None:
+    log.note(lambda: f"a limit where a root is 0 is left out: over {most} nodes are above the root")

@@ -26,6 +26,7 @@ from typing import Any
 
 import _cffi_backend
 
+from symgrad import log
 from symgrad.errors import BuildError, CompileError
 from symgrad.runtime.cache import (
     FORMAT,
@@ -265,6 +266,8 @@ def _load_cached(
             library = Library(path, key, True, 0.0, flags, compiler, _load(verified, path))
             for symbol in symbols:
                 library.address(symbol)
+            size = len(verified.data)
+            log.note(lambda: f"{symbols[-1]} loaded from the cache: {size} bytes of code")
             return library
         except _NoMoreMapsError:
             raise
@@ -286,9 +289,12 @@ def _compile(
         made = place / "entry"
         made.mkdir(mode=0o700)
         write_file(made / SOURCE, source.encode())
-        started = time.perf_counter()
-        compile_library(compiler, flags, made, units)
-        seconds = time.perf_counter() - started
+        level = next(flag for flag in flags if flag.startswith("-O"))
+        with log.Stage("compiling", "compiled", symbols[-1]) as stage:
+            started = time.perf_counter()
+            compile_library(compiler, flags, made, units)
+            seconds = time.perf_counter() - started
+            stage.facts = lambda: f"{len(source)} bytes of C at {level} by {compiler.path}"
         seal_entry(made, key)
         verified = read_entry(made, key)
         if not _is_whole(verified.data):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from symgrad import log
 from symgrad.boundary import ArrayType, Binding, check_call
 from symgrad.errors import (
     CompileError,
@@ -41,6 +42,8 @@ def build_source(source: Source, threads: int) -> Library:
     warning and one thread: the results are the same.
     """
     large = len(source.c) > _LARGE_SOURCE
+    if large:
+        log.note(lambda: f"{source.name}: over {_LARGE_SOURCE} bytes of C, so -O1 in place of -O3")
 
     def made(threads: int) -> Library:
         return build(

@@ -17,12 +17,14 @@ import os
 import sys
 import sysconfig
 import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from symgrad import log
 from symgrad.captures.rows import ABSENT, CELL, CODE, Content, Elements, Items, Slots
 from symgrad.errors import BuildError
 from symgrad.forks import ForkSafeLock
@@ -139,10 +141,33 @@ def build_in_background() -> None:
 
 
 def _load_quietly() -> None:
+    log.in_background()
+    log.note(lambda: (
+        "calls take some 20 µs more, through Python, until the call path is built, once on a "
+        "machine; symgrad.fast_calls(wait=True) waits for it"
+    ))  # fmt: skip
+    start = time.perf_counter()
     try:
         load()
-    except (BuildError, OSError):  # the slow path stays, and says what is wrong with the compiler
-        pass
+        why = "arrays have another layout in memory here"
+    except (BuildError, OSError) as error:  # the slow path stays, and says what is wrong
+        why = str(error)
+    if _native is None:
+        log.note(lambda: f"calls stay slow, through Python: {why}")
+    else:
+        seconds = time.perf_counter() - start
+        log.note(lambda: f"the call path is there: calls are fast from now on "
+                         f"({log.spoken(seconds)})")  # fmt: skip
+
+
+def fast_calls(wait: bool | float) -> bool:
+    """Whether calls go through C; `wait` as of `symgrad.fast_calls`."""
+    if _native is None and wait:
+        build_in_background()
+        thread = _background
+        if thread is not None:
+            thread.join(None if wait is True else float(wait))
+    return _native is not None
 
 
 _OPTIONS: dict[str, Any] = dict(optimize=2, native=False, key_extra=sys.version)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
+from symgrad import log
 from symgrad.expr import validate
 from symgrad.expr.node import Expr
 from symgrad.expr.op import Kind
@@ -69,6 +70,8 @@ def simplify(
         result.fired[REROLL.name] = rolled
     if any(node.op.kind is Kind.CONTROL for node in nodes):
         _control(result, rules, check, disable, enable, order_seed)
+    if not result.converged:
+        log.note(lambda: f"rules still fired after {result.passes} passes over {len(nodes)} nodes")
     return result
 
 

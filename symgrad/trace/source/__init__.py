@@ -11,6 +11,6 @@ from symgrad.trace.source import (  # noqa: F401  (fill the tables)
     walks,
 )
 from symgrad.trace.source.calls import start
-from symgrad.trace.source.clones import clone, names_read
+from symgrad.trace.source.clones import clone
 
-__all__ = ["clone", "names_read", "start"]
+__all__ = ["clone", "start"]

@@ -16,11 +16,12 @@ from typing import Any
 import numpy as np
 
 from symgrad.errors import MutationError, TraceError, UnsupportedError
+from symgrad.origin import is_of, package_of
 from symgrad.trace import journal
 from symgrad.trace.handle import blame
 from symgrad.trace.known import CHANGING, VIEWS, give, is_traced, knowns, own_all, plain
 from symgrad.trace.source import library
-from symgrad.trace.source.clones import RUNTIME, clone, package_of
+from symgrad.trace.source.clones import RUNTIME, clone
 from symgrad.trace.source.refusal import refuse
 from symgrad.trace.state import CURRENT, fail
 from symgrad.trace.tables import DISPATCH, SUPPORTED, public_name, unsupported
@@ -83,14 +84,11 @@ def _function(f: types.FunctionType, args: Args, kwargs: Options) -> Any:
                 "is not at hand: what it changes cannot be seen",
             )
     elif package is not None:
-        replacement = library.counterpart(f, args, kwargs) if package == "scipy" else None
+        of_scipy = is_of(f.__code__.co_filename, "scipy")
+        replacement = library.counterpart(f, args, kwargs) if of_scipy else None
         if replacement is not None:
             return replacement(*args, **kwargs)
-        if library.is_entered(f):
-            follow = clone(f)
-            if follow is not None:
-                return follow(*args, **kwargs)
-        if package == "scipy":
+        if of_scipy:
             return library.called(f, args, kwargs, foreign)
     elif f.__module__.startswith("symgrad"):
         return f(*args, **kwargs)
@@ -393,7 +391,7 @@ def start(f: Any) -> Callable[..., Any]:
     """`f` as `record` calls it: followed by its source, where that is at hand."""
     code = getattr(inspect.unwrap(f), "__code__", None)
     package = package_of(code.co_filename) if code is not None else None
-    if not package or package in ("numpy", "scipy"):
+    if not package or is_of(code.co_filename, "numpy", "scipy"):
         return functools.partial(call, f)
 
     def run(*args: Any, **kwargs: Any) -> Any:

@@ -5,21 +5,17 @@ for each code object of the original. The functions that rewritten code calls re
 cells. Where no source is at hand, or none that is provably the function's, there is no clone.
 
 Which functions are entered: those of the user's own modules. Not entered are the standard library,
-installed packages (but the one to which the traced function belongs, and what `library` lists) and
-symgrad itself.
+installed packages (but the one to which the traced function belongs) and symgrad itself.
 """
 
 from __future__ import annotations
 
 import ast
 import copy
-import os
-import sysconfig
 import types
 import weakref
-from typing import Any, NamedTuple
+from typing import Any
 
-from symgrad.errors import is_internal
 from symgrad.forks import ForkSafeLock
 from symgrad.trace.source.blocks import PREFIX
 from symgrad.trace.source.reading import Found, find
@@ -28,41 +24,22 @@ from symgrad.trace.source.rewrite import Rewriter
 RUNTIME: dict[str, Any] = {}  # what rewritten code calls, by name; filled by the other modules
 
 
-class Template(NamedTuple):
-    """What a code object becomes.
-
-    code : None for what is rewritten already, being defined inside of such a function
-    names : the globals that the function reads or writes, those of inner functions included
-    """
-
-    code: types.CodeType | None
-    names: frozenset[str]
-
-
-_TEMPLATES: dict[int, tuple[weakref.ref[types.CodeType], Template | None]] = {}
+# By code object: what it becomes, False if there is no source, True if it is rewritten already.
+_REWRITTEN: dict[int, tuple[weakref.ref[types.CodeType], types.CodeType | bool]] = {}
 _LOCK = ForkSafeLock()
 
 
 def clone(f: types.FunctionType) -> types.FunctionType | None:
     """`f` with its source rewritten; `f` itself if it is a clone; None without source."""
-    found = _TEMPLATES.get(id(f.__code__))
-    template = found[1] if found is not None else _make(f)
-    if template is None:
-        return None
-    if template.code is None or template.code is f.__code__:
-        return f
+    found = _REWRITTEN.get(id(f.__code__))
+    code = found[1] if found is not None else _make(f)
+    if isinstance(code, bool):
+        return f if code else None
     cells = dict(zip(f.__code__.co_freevars, f.__closure__ or (), strict=True))
-    closure = tuple([cells.get(n) or _CELLS[n] for n in template.code.co_freevars])
-    new = types.FunctionType(template.code, f.__globals__, f.__name__, f.__defaults__, closure)
+    closure = tuple([cells.get(n) or _CELLS[n] for n in code.co_freevars])
+    new = types.FunctionType(code, f.__globals__, f.__name__, f.__defaults__, closure)
     new.__kwdefaults__ = f.__kwdefaults__
     return new
-
-
-def names_read(f: types.FunctionType) -> frozenset[str] | None:
-    """The global names that the clone of `f` can read; None if there is no clone."""
-    found = _TEMPLATES.get(id(f.__code__))
-    template = found[1] if found is not None else _make(f)
-    return None if template is None else template.names
 
 
 class _Cells(dict[str, types.CellType]):
@@ -76,27 +53,26 @@ class _Cells(dict[str, types.CellType]):
 _CELLS = _Cells()
 
 
-def _make(f: types.FunctionType) -> Template | None:
+def _make(f: types.FunctionType) -> types.CodeType | bool:
     code = f.__code__
     with _LOCK.held():
-        known = _TEMPLATES.get(id(code))
+        known = _REWRITTEN.get(id(code))
         if known is not None:
             return known[1]
         try:
-            template = _template(f)
+            new = _rewritten(f)
         except (SyntaxError, ValueError, RecursionError):  # too deep for the compiler
-            template = None
-        _keep(code, template)
-        if template is not None:
-            assert template.code is not None
-            for inner in _nested(template.code):
-                _keep(inner, Template(None, template.names))
-        return template
+            new = None
+        if new is not None:
+            for inner in _nested(new):
+                _keep(inner, True)
+        return _keep(code, new or False)
 
 
-def _keep(code: types.CodeType, template: Template | None) -> None:
-    key, table = id(code), _TEMPLATES  # a module's names are gone before its objects are
-    table[key] = (weakref.ref(code, lambda _: table.pop(key, None)), template)
+def _keep(code: types.CodeType, new: types.CodeType | bool) -> types.CodeType | bool:
+    key, table = id(code), _REWRITTEN  # a module's names are gone before its objects are
+    table[key] = (weakref.ref(code, lambda _: table.pop(key, None)), new)
+    return new
 
 
 def _nested(code: types.CodeType) -> list[types.CodeType]:
@@ -106,7 +82,7 @@ def _nested(code: types.CodeType) -> list[types.CodeType]:
     return found
 
 
-def _template(f: types.FunctionType) -> Template | None:
+def _rewritten(f: types.FunctionType) -> types.CodeType | None:
     code = f.__code__
     found = find(code)
     if found is None or any(n.startswith(PREFIX) for n in (*code.co_names, *code.co_varnames)):
@@ -120,9 +96,7 @@ def _template(f: types.FunctionType) -> Template | None:
     compiled = compile(module, code.co_filename, "exec", found.flags, dont_inherit=True)
     new = _nested(compiled)
     chosen = next(c for c in new[2:] if c.co_name == code.co_name)
-    return Template(
-        chosen.replace(co_qualname=code.co_qualname, co_firstlineno=code.co_firstlineno), names
-    )
+    return chosen.replace(co_qualname=code.co_qualname, co_firstlineno=code.co_firstlineno)
 
 
 def _enclosed(found: Found, code: types.CodeType, rewriter: Rewriter) -> ast.FunctionDef:
@@ -152,30 +126,3 @@ def _enclosed(found: Found, code: types.CodeType, rewriter: Rewriter) -> ast.Fun
         body.insert(0, ast.Global([node.name]))  # what the function calls by its name is no cell
     outer = ast.FunctionDef(PREFIX + "outer", arguments, body, [])
     return ast.copy_location(outer, found.node)
-
-
-# ---- which functions are entered -----------------------------------------------------------------
-
-_STANDARD = tuple(
-    {os.path.normpath(sysconfig.get_paths()[k]) + os.sep for k in ("stdlib", "platstdlib")}
-)
-_PACKAGES = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
-_OWN: dict[str, str | None] = {}  # by file name: the installed package, "" for the user's own
-
-
-def package_of(filename: str) -> str | None:
-    """The installed package of a file; "" for the user's own, None for what is not entered."""
-    package = _OWN.get(filename, "?")
-    if package == "?":
-        package = _OWN[filename] = _package_of(filename)
-    return package
-
-
-def _package_of(filename: str) -> str | None:
-    for mark in _PACKAGES:
-        head, found, rest = filename.rpartition(mark)
-        if found:
-            return rest.split(os.sep)[0].removesuffix(".py")
-    if is_internal(filename) or filename.startswith((*_STANDARD, "<frozen")):
-        return None
-    return ""

@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 
 from symgrad.errors import ConcretizationError, MutationError
+from symgrad.origin import package_of
 from symgrad.trace import indexing, journal
 from symgrad.trace.handle import as_expr, has_ellipsis, plain_index
 from symgrad.trace.known import give, is_traced, knowns, own, plain
 from symgrad.trace.source import library
 from symgrad.trace.source.calls import call, static
-from symgrad.trace.source.clones import RUNTIME, package_of
+from symgrad.trace.source.clones import RUNTIME
 from symgrad.trace.state import fail
 from symgrad.trace.tracer import (
     ArrayTracer,

@@ -1,9 +1,6 @@
 """Functions of installed packages that a trace does something else with than call them.
 
-Those of SciPy have counterparts, found by identity (`scipy_table`). `ENTERED` names functions that
-are rewritten and followed as the user's own are. Keys are ``module.name`` as the function itself
-has them (``f.__module__``, ``f.__qualname__``), or ``package.`` with a dot at the end for all of a
-package, so that nothing is imported to fill the table.
+Those of SciPy have counterparts, found by identity (`scipy_table`).
 """
 
 from __future__ import annotations
@@ -17,14 +14,6 @@ from symgrad.trace import scipy_sparse_api, scipy_table
 from symgrad.trace.handle import Handle
 from symgrad.trace.known import is_traced, plain
 from symgrad.trace.state import CURRENT, fail
-
-ENTERED: set[str] = set()
-
-
-def is_entered(f: Any) -> bool:
-    """Whether a function of an installed package is followed."""
-    key = f"{getattr(f, '__module__', '')}.{getattr(f, '__qualname__', '')}"
-    return key in ENTERED or any(name[-1] == "." and key.startswith(name) for name in ENTERED)
 
 
 def counterpart(f: Any, args: Any, kwargs: Any) -> Callable[..., Any] | None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from symgrad import log
-from symgrad.errors import ConcretizationError, TraceError, UnsupportedError
+from symgrad.errors import ConcretizationError, SymgradError, UnsupportedError
 from symgrad.expr.node import Expr, arg, bind
 from symgrad.expr.walk import toposort
 from symgrad.graph import Graph
@@ -35,7 +35,7 @@ from symgrad.signature import (
 )
 from symgrad.simplify import simplify
 from symgrad.specs import Spec
-from symgrad.trace import Tracer, argument, function_name, record
+from symgrad.trace import Tracer, argument, function_name, record, source
 from symgrad.tree import flatten, leaf_paths
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def traced(
         attempt = _Attempt(f, args, kwargs, static)
         try:
             return attempt.graph()
-        except (ConcretizationError, UnsupportedError) as error:
+        except SymgradError as error:
             more = attempt.decisive(error)
             if not more:
                 raise
@@ -152,12 +152,15 @@ class _Attempt:
                      tuple(self.names), tuple(leaf_paths(out_tree, "out")), tuple(self.statics),
                      fired, parameter_names(self.f))  # fmt: skip
 
-    def decisive(self, error: TraceError) -> frozenset[int]:
+    def decisive(self, error: SymgradError) -> frozenset[int]:
         """Positions of the arguments that an error is about and that may be static."""
-        reached = [self.nodes[n] for n in toposort(error.operands) if n in self.nodes]
+        found = list(error.predicates)
+        if isinstance(error, ConcretizationError | UnsupportedError):
+            found += error.operands
+        reached = [self.nodes[n] for n in toposort(found) if n in self.nodes]
         values = [(p, self.leaves[p]) for p in reached if not _is_spec(self.leaves[p])]
         whole = {p for p, v in values if np.asarray(v).dtype.kind in "biu"}
-        if whole or not error.in_derivative:
+        if whole or not getattr(error, "in_derivative", False):
             return frozenset(whole)
         return frozenset(p for p, v in values if isinstance(v, np.ndarray) and v.ndim)
 
@@ -268,7 +271,7 @@ def jit(
 
 def _jit(f: Function, options: Options, static_argnums: Any, static_argnames: Any) -> Function:
     def impl(*args: Any, **kwargs: Any) -> Any:
-        return f(*args, **kwargs)
+        return source.start(f)(*args, **kwargs)
 
     recipe = _jit, (f, options, static_argnums, static_argnames)
     return transformed(f, impl, "", recipe, options, Static(f, static_argnums, static_argnames))

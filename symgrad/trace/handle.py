@@ -32,8 +32,8 @@ class Handle:
     """
 
     __slots__ = (
-        "__weakref__", "_base", "_derive", "_group", "_value", "born", "expr", "is_argument",
-        "owner",
+        "__weakref__", "_base", "_derive", "_group", "_links", "_value", "born", "expr",
+        "is_argument", "owner",
     )  # fmt: skip
 
     expr: Expr
@@ -41,6 +41,9 @@ class Handle:
     is_argument: bool
     born: Any  # the journal that was open when it was made
     _group: list[weakref.ref[Tracer]] | None  # handles that share this one's memory
+    # arrays that are this one where a truth holds (None: nobody knows where), and views that have
+    # to stay; see `memory.join`
+    _links: list[tuple[weakref.ref[Tracer], Expr | None, Tracer | None]] | None
     _base: Tracer | None  # the array of which this one is a view …
     _derive: Callable[[Expr], Any] | None  # … and how it is read from there
     _value: Any  # of an array that is known while tracing, the plain array; see `known`
@@ -261,6 +264,8 @@ def _as_expr(value: Any) -> Expr:
             f"arrays of type {type(value).__name__} are not traced; use a plain np.ndarray",
         )
     if not isinstance(value, (bool, int, float, complex, np.generic, np.ndarray, list, tuple)):
+        if getattr(type(value), "__symgrad_refuses__", False):  # a variable without a value
+            value.__array__()
         raise fail(
             UnsupportedError,
             f"a value of type {type(value).__name__} cannot be part of a traced computation",

@@ -122,6 +122,7 @@ class Journal:
         self.places: dict[Any, tuple[Place, Any]] = {}
         self.iterators: list[Any] = []
         self.is_trial = False  # whether it is a round of a loop that is run to see what it does
+        self.is_over = False
 
     def in_trial(self) -> bool:
         """Whether a round of a loop is run to see what it does."""
@@ -129,6 +130,13 @@ class Journal:
         while journal is not None and not journal.is_trial:
             journal = journal.parent
         return journal is not None
+
+    def has_made(self, handle: Any) -> bool:
+        """Whether a tracer was made while this side or round ran."""
+        born = handle.born
+        while born is not None and born is not self:
+            born = born.parent
+        return born is self
 
     def note(self, handle: Any) -> None:
         if id(handle) not in self.handles:
@@ -154,6 +162,7 @@ class Journal:
             changes.places[place_key] = (place, place.read())
             place.put(old)
         self.handles, self.places = {}, {}
+        self.is_over = True
         return changes
 
     def advanced(self) -> bool:
@@ -166,6 +175,14 @@ def note_handle(handle: Any) -> None:
     journal = CURRENT.get().journal
     if journal is not None:
         journal.note(handle)
+
+
+def is_gone(handle: Any) -> bool:
+    """Whether a tracer was made in a round that has been taken back."""
+    born = handle.born
+    while born is not None and not (born.is_trial and born.is_over):
+        born = born.parent
+    return born is not None
 
 
 CONTAINERS = (list, dict, set, collections.deque)

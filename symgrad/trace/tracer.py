@@ -312,7 +312,7 @@ class ArrayTracer(Tracer):
         expr = operand(self)
         items = indexing.parse(expr.shape, plain_index(index))
         part = indexing.get(expr, items)
-        if not indexing.is_basic(items) or not part.shape and not has_ellipsis(index):
+        if not part.shape and not has_ellipsis(index) or not _is_view(index, items):
             return wrap(part)
         result = wrap_array(part)  # x[0, ...] is an array, x[0] is a number
         share(self, result, Part(items))
@@ -324,7 +324,7 @@ class ArrayTracer(Tracer):
             # z[1:] += 3 is tmp = z[1:]; tmp += 3; z[1:] = tmp: the second step wrote through
             # already.
             items = indexing.parse(expr.shape, plain_index(index))
-            if indexing.is_basic(items) and items == value._derive.items:
+            if indexing.is_place(items) and items == value._derive.items:
                 return
         if isinstance(index, Tracer) and index.expr.dtype == "bool":
             new = self._masked(expr, operand(index), as_expr(value))
@@ -436,8 +436,14 @@ def wrap(expr: Expr) -> Any:
     tracer.owner = trace = CURRENT.get()
     tracer.born = trace.journal
     tracer.is_argument = False
-    tracer._group = tracer._base = tracer._derive = tracer._value = None
+    tracer._group = tracer._links = tracer._base = tracer._derive = tracer._value = None
     return tracer
+
+
+def _is_view(index: Any, items: list[Any]) -> bool:
+    """Whether NumPy gives a view for an index: not where an array of rank zero is an index."""
+    parts = index if isinstance(index, tuple) else (index,)
+    return indexing.is_place(items) and not any(isinstance(p, ZeroTracer) for p in parts)
 
 
 def wrap_array(expr: Expr) -> Any:

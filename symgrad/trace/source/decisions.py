@@ -172,9 +172,13 @@ class Sides:
             return self.before
         merge = Merge(self.predicate, self.site)
         names, changes = self.then
-        results = [merge.values(a, a if n in self.kept else b, f"the variable {n}")
-                   for a, b, n in zip(names, left, self.names, strict=True)]  # fmt: skip
-        merge.changes(changes, changed)
+        try:
+            results = [merge.values(a, a if n in self.kept else b, f"the variable {n}")
+                       for a, b, n in zip(names, left, self.names, strict=True)]  # fmt: skip
+            merge.changes(changes, changed)
+        except SymgradError as error:
+            error.predicates += (self.predicate,)
+            raise
         merge.run()
         self.journal = self.then = self.before = None
         for name in self.names:  # what the frame keeps of it would be alive for `memory`
@@ -189,13 +193,17 @@ class Sides:
         self.journal.take_back()
         self.trace.journal = self.journal.parent
         self.journal = None
-        if isinstance(error, Exception) and not isinstance(error, SymgradError):
+        if isinstance(error, SymgradError):
+            error.predicates += (self.predicate,)
+        elif isinstance(error, Exception):
             told = f"{type(error).__name__}: {error}".rstrip(": ")
-            raise fail(
+            raised = fail(
                 UnsupportedError,
                 f"one side of a branch on a traced value raises {told}; that is not traced: check "
                 "arguments before the call",
-            ) from error
+            )
+            raised.predicates = (self.predicate,)
+            raise raised from error
 
 
 _UNSET = object()

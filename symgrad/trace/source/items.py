@@ -18,7 +18,7 @@ from symgrad.trace.known import give, is_traced, knowns, own, plain
 from symgrad.trace.source import library
 from symgrad.trace.source.calls import call, static
 from symgrad.trace.source.clones import RUNTIME
-from symgrad.trace.state import fail
+from symgrad.trace.state import NO_TRACE, fail
 from symgrad.trace.tracer import (
     ArrayTracer,
     PythonTracer,
@@ -36,7 +36,7 @@ def get(a: Any, index: Any) -> Any:
     cls = type(a)
     if cls is np.ndarray:
         if is_traced(index):
-            return wrap_array(as_expr(a))[index]
+            return element_of(a, index)
         return a[plain(index)]
     if isinstance(a, Tracer):
         return a[index] if a.shape else _of_number(a, index)
@@ -73,7 +73,15 @@ def _element(a: Any, index: Tracer) -> Any:
         return a[number]
     if index.shape or not index.expr.dtype.startswith("int"):
         return a[index]  # type: ignore[index]  # which raises as Python does
-    return wrap_array(as_expr(list(a)))[index]
+    return element_of(list(a), index)
+
+
+def element_of(values: Any, index: Any) -> Any:
+    """An element of a plain array, or a list, by a traced index: it cannot be changed in place."""
+    base = wrap_array(as_expr(values))
+    element = base[index]
+    base.owner = NO_TRACE  # nobody would see what is written through to it
+    return element
 
 
 def joined(joiner: Any, index: Any) -> Any:

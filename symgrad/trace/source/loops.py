@@ -25,23 +25,25 @@ from typing import Any
 from symgrad import tree
 from symgrad.errors import BranchError, ConcretizationError, SymgradError
 from symgrad.expr.evaluate import evaluate
-from symgrad.expr.node import ARG, Expr, bind, const
+from symgrad.expr.node import ARG, Expr, bind, const, is_const
 from symgrad.expr.op import Kind
 from symgrad.expr.walk import depends_on, toposort
 from symgrad.ops.body import Body
 from symgrad.ops.control import BRANCH, ITEM, while_loop
 from symgrad.ops.elementwise import ADD, NEGATIVE, SUBTRACT
+from symgrad.trace import journal
 from symgrad.trace.handle import Handle, as_expr
+from symgrad.trace.memory import join
 from symgrad.trace.rounds import Round, added, outside, run
 from symgrad.trace.sink import sink
 from symgrad.trace.source.clones import RUNTIME
 from symgrad.trace.source.decisions import truth_of
-from symgrad.trace.source.handed import Grown, Handed, Slot, symbol_of
+from symgrad.trace.source.handed import Grown, Handed, Slot, is_array, sharing, symbol_of
 from symgrad.trace.source.merging import Undefined
 from symgrad.trace.source.places import Trial, Variable
 from symgrad.trace.source.refusal import Unlike
 from symgrad.trace.source.walks import Walk, sequence
-from symgrad.trace.state import CURRENT, NO_TRACE, fail
+from symgrad.trace.state import CURRENT, NO_TRACE, fail, site
 from symgrad.trace.tracer import is_python, wrap_python
 
 _FEW = 8  # rounds that are better written out
@@ -68,6 +70,7 @@ class Rounds:
 
     def __init__(self, walk: Walk) -> None:
         self.walk, self.done = walk, 0
+        self.where = "{}:{}".format(*(site() or ("?", 0)))
         self.on, self.over = True, False
         self.trial: Trial | None = None
         self.again = False  # whether the round that runs is the one on symbols
@@ -163,6 +166,9 @@ class Rounds:
             Handed(place, old, new, written) for place, old, new in trial.changes(now).values()
             if not (place.key[0] == "entry" and place.key[1] in lists)
         ]  # fmt: skip
+        for handed in self.handed:
+            if isinstance(handed.place, Variable):
+                handed.name = self.names[handed.place.k]
         self.grown = [Grown(*g) for g in grown]
         self._end()
         self._symbols()
@@ -183,7 +189,7 @@ class Rounds:
                     continue  # no round begins where the loop has ended
             self.symbols += handed.put()
         for grown in self.grown:
-            grown.put()
+            self.symbols += grown.put()
         trial.values = list(values)
         self.before, self.start = values, self.before
 
@@ -208,6 +214,9 @@ class Rounds:
         if any(now[k] is True for k in self.ending):
             raise Unlike("the loop ends in this round")
         extra = [as_expr(v) for g in self.grown for v in g.appended]
+        if settled:
+            self._note_sharing(trial, extra)
+            self.unknown = list(trial.unknown.values())
         self._end()
         if settled:
             self._finish(extra)
@@ -216,6 +225,52 @@ class Rounds:
         if self.tries >= _MOST_TRIES:
             raise Unlike("the types of what a round hands on do not settle")
         self._symbols()
+
+    def _note_sharing(self, trial: Trial, extra: list[Expr]) -> None:
+        """Find what arrays older than the loop those may be that it leaves."""
+        is_new = trial.journal.has_made
+        slots = [s for h in self.handed for s in h.slots() if not h.is_memory]
+        by_given = {id(s.given): s for s in slots if s.given is not None}
+        older: list[dict[int, Any]] = []
+        handed_on: list[list[Slot]] = []
+        for slot in slots:
+            near = sharing(slot.like)
+            handed_on.append([by_given[id(h)] for h in near if id(h) in by_given])
+            older.append({
+                id(h): h for h in near
+                if id(h) not in by_given and not is_new(h) and not journal.is_gone(h)
+            })  # fmt: skip
+            slot.is_older = id(slot.like) in older[-1]
+        place = {id(s): k for k, s in enumerate(slots)}
+        changed = True
+        while changed:  # what a variable hands to another one may be what it got itself
+            changed = False
+            for k in range(len(slots)):
+                before = len(older[k])
+                for source in handed_on[k]:
+                    older[k].update(older[place[id(source)]])
+                    older[k].update({id(h): h for h in sharing(source.old)})
+                changed = changed or len(older[k]) > before
+        used = None
+        for slot, found in zip(slots, older, strict=True):
+            slot.shared = list(found.values())
+            if slot.symbol is not None and trial.written.intersection(found):
+                if used is None:
+                    used = set(toposort([*extra, *[s.after for s in self._slots()]]))
+                if slot.symbol in used:
+                    raise Unlike("an array is changed that a variable shares with others")
+        for grown in self.grown:
+            for element in grown.appended:
+                near = sharing(element)
+                slot = by_given.get(id(element))
+                fresh = all(is_new(h) and id(h) not in by_given for h in near[1:])
+                if (
+                    slot is not None
+                    and (slot.shared or not fresh)
+                    or slot is None
+                    and not (fresh and all(map(is_new, near[:1])))
+                ):
+                    raise Unlike("a list gets an array that others have")
 
     def _end(self) -> None:
         """Take back what the round has done."""
@@ -256,7 +311,7 @@ class Rounds:
         assert self.number is not None
         counter = Slot(self.number, const(0, "int64"), self.number + const(1, "int64"), 0)
         keep = bind("less", self.number, const(n, "int64"))
-        self._while(keep, [*slots, counter], extra, n)
+        self._while(keep, True, [*slots, counter], extra, n)
 
     def _all(self, one: Round, slots: list[Slot], n: int) -> None:
         _check_integers(slots)
@@ -269,8 +324,14 @@ class Rounds:
         self._leave(finals, stacked, n)
 
     def _while(
-        self, keep: Expr, slots: list[Slot], extra: list[Expr], limit: int | None = None
+        self,
+        keep: Expr,
+        begins: bool,
+        slots: list[Slot],
+        extra: list[Expr],
+        limit: int | None = None,
     ) -> None:
+        """Rounds as long as `keep` holds; `begins` says that it does so before the first one."""
         if extra:
             raise Unlike("a list grows, and how often is not known")
         _check_integers(slots)
@@ -278,28 +339,64 @@ class Rounds:
         flags = {id(s) for s in self._flags()}
         for slot, symbol in zip(slots, symbols, strict=True):
             if id(slot) in flags:
+                begins = begins and is_const(slot.start, False)
                 keep = bind("logical_and", bind("logical_not", symbol), keep)
         outs = sink([keep, *after])
         consts = outside(toposort(outs), symbols, outs)
         arguments = [*consts, *symbols]
         test, round_ = Body.close(arguments, outs[:1]), Body.close(arguments, outs[1:])
         finals = while_loop(test, round_, consts, [s.start for s in slots], limit)
-        self._leave(finals[: len(self._slots())], [], 0)
+        ran = None if begins else bind("less", const(0, "int64"), finals[len(slots)])
+        self._leave(finals[: len(self._slots())], [], 0, ran)
 
-    def _leave(self, finals: Sequence[Expr], stacked: Sequence[Expr], n: int) -> None:
-        """Have the variables, lists and arrays hold what the loop leaves."""
+    def _leave(
+        self, finals: Sequence[Expr], stacked: Sequence[Expr], n: int, ran: Expr | None = None
+    ) -> None:
+        """Have the variables, lists and arrays hold what the loop leaves.
+
+        ran : whether there was a round, None if that is certain
+        """
         rest, rows, made = list(finals), list(stacked), {}
         values = list(self.before)
         for handed in self.handed:
             if isinstance(handed.place, Variable):
                 handed.place.values = values
             count = len(handed.slots())
-            handed.finish(rest[:count], made)
+            handed.finish(rest[:count], made, ran, self.where)
             del rest[:count]
+        slots = [s for h in self.handed for s in h.slots() if is_array(s.new)]
+        _join(slots, ran)
+        first = {id(s.given): s.old for s in slots if s.given is not None and is_array(s.old)}
         for grown in self.grown:
-            grown.finish(rows[: grown.added], n)
+            grown.finish(rows[: grown.added], n, first, made)
             del rows[: grown.added]
-        self.before, self.over = values, True
+        for handle, expr in self.unknown:
+            journal.note_handle(handle)
+            handle.expr = expr
+        self.handed, self.grown, self.symbols, self.unknown, self.element = [], [], [], [], None
+        self.before, self.start, self.over = values, [], True
+
+
+def _join(slots: Sequence[Slot], ran: Expr | None) -> None:
+    """Note which arrays that a loop leaves may be older ones, or share memory with each other."""
+    near: dict[int, set[int]] = {}
+    left: dict[int, Slot] = {}
+    for slot in slots:
+        if id(slot.new) in left or slot.new is slot.like:
+            continue
+        sources: list[tuple[Any, Expr | None]] = [(h, None) for h in slot.shared]
+        old = slot.old
+        if ran is not None and is_array(old) and all(h is not old for h in slot.shared):
+            alike = (old.dtype, old.shape) == (slot.new.dtype, slot.new.shape)
+            sources.append((old, bind("logical_not", ran) if alike else None))
+        mine = set(map(id, sharing(slot.like)))
+        for k, other in left.items():
+            if not mine.isdisjoint(near[k]):
+                same = other.like is slot.like and other.new.dtype == slot.new.dtype
+                sources.append((other.new, ran if same else None))
+        near[id(slot.new)], left[id(slot.new)] = mine, slot
+        if sources:
+            join(slot.new, sources)
 
 
 def _check_integers(slots: Sequence[Slot]) -> None:
@@ -395,7 +492,20 @@ class WhileRounds(Rounds):
                 number = symbol_of((), "int64")
                 self._all(Round(number, symbols, after, extra), slots, n)
                 return
-        self._while(self.test, slots, extra)
+        self._while(self.test, _holds_at_first(self.test, slots), slots, extra)
+
+
+def _holds_at_first(test: Expr, slots: Sequence[Slot]) -> bool:
+    """Whether a test of a round holds before the first one, if that is known while tracing."""
+    starts = {s.symbol: s.start for s in slots if s.symbol is not None}
+    needed = [n for n in toposort([test]) if n.op is ARG]
+    if any(n not in starts for n in needed):
+        return False
+    begin = [starts[n] for n in needed]
+    if any(n.op is ARG for n in toposort(begin)):
+        return False
+    values = dict(zip(needed, evaluate(begin, {}), strict=True))
+    return bool(evaluate([test], values)[0])
 
 
 def _count(keep: Expr, symbols: list[Expr], starts: list[Expr], after: list[Expr]) -> int | None:

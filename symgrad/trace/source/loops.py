@@ -34,7 +34,7 @@ from symgrad.ops.elementwise import ADD, NEGATIVE, SUBTRACT
 from symgrad.trace import journal
 from symgrad.trace.handle import Handle, as_expr
 from symgrad.trace.memory import join
-from symgrad.trace.rounds import Round, added, outside, run
+from symgrad.trace.rounds import Round, outside, run
 from symgrad.trace.sink import sink
 from symgrad.trace.source.clones import RUNTIME
 from symgrad.trace.source.decisions import truth_of
@@ -404,12 +404,31 @@ def _check_integers(slots: Sequence[Slot]) -> None:
     symbols = {s.symbol for s in slots if s.symbol is not None}
     for s in slots:
         own = s.symbol is not None and s.after.dtype == "int64" and is_python(s.like)
-        if not own or s.after in symbols or symbols.isdisjoint(toposort([s.after])):
-            continue
-        assert s.symbol is not None
-        term = added(s.after, s.symbol)
-        if term is None or not _is_one_of_known(term, symbols):
+        if own and not _is_sum_of_known(s.after, s.symbol, symbols):
             raise Unlike("an integer may get larger than 64 bits")
+
+
+def _is_sum_of_known(value: Expr, own: Expr | None, symbols: set[Expr]) -> bool:
+    """Whether a value is `own` and what is known, or what is known, in all cases."""
+    left = depends_on(toposort([value]), symbols)
+    stack = [value]
+    while stack:
+        value = stack.pop()
+        if value not in left or value is own:
+            continue
+        if value.op is ITEM and value.args[0].op is BRANCH:
+            sides, k = value.args[0].args[1:], value.attrs[0]
+            stack += [sides[k], sides[len(sides) // 2 + k]]
+        elif value.op in (ADD, SUBTRACT):
+            a, b = value.args
+            if value.op is ADD and _is_one_of_known(a, symbols):
+                a, b = b, a
+            if not _is_one_of_known(b, symbols):
+                return False
+            stack.append(a)
+        else:
+            return False
+    return True
 
 
 def _is_one_of_known(value: Expr, symbols: set[Expr]) -> bool:

@@ -12,7 +12,7 @@ from symgrad import tree
 from symgrad.errors import TraceError
 from symgrad.expr.node import Expr, arg, const
 from symgrad.trace import journal
-from symgrad.trace.handle import Handle, as_expr
+from symgrad.trace.handle import as_expr
 from symgrad.trace.source.calls import ALWAYS
 from symgrad.trace.source.merging import Undefined, is_number
 from symgrad.trace.source.places import Memory, Place
@@ -227,24 +227,6 @@ def _one_container(a: Any, b: Any) -> bool:
         same = a is b and isinstance(a, list)
         return same or any(_one_container(x, y) for x, y in zip(a, b, strict=True))
     return False
-
-
-def is_array(value: Any) -> bool:
-    """Whether a value is memory that can be changed, and that others may have too."""
-    return isinstance(value, Handle) and not is_python(value) and (
-        bool(value.shape) or isinstance(value, ZeroTracer)
-    )  # fmt: skip
-
-
-def sharing(value: Any) -> list[Any]:
-    """The arrays alive that share memory with this one, or do in some cases; itself first."""
-    if not is_array(value):
-        return []
-    found, seen = [value], {id(value)}
-    for handle in found:
-        near = [r() for r in handle._group or ()] + [link[0]() for link in handle._links or ()]
-        found += [h for h in near if h is not None and id(h) not in seen and not seen.add(id(h))]
-    return found
 
 
 _FIXED = (bool, str, bytes, type(None), type, type(...))

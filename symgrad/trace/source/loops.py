@@ -33,15 +33,15 @@ from symgrad.ops.control import BRANCH, ITEM, while_loop
 from symgrad.ops.elementwise import ADD, NEGATIVE, SUBTRACT
 from symgrad.trace import journal
 from symgrad.trace.handle import Handle, as_expr
-from symgrad.trace.memory import join
 from symgrad.trace.rounds import Round, outside, run
 from symgrad.trace.sink import sink
 from symgrad.trace.source.clones import RUNTIME
 from symgrad.trace.source.decisions import truth_of
-from symgrad.trace.source.handed import Grown, Handed, Slot, is_array, sharing, symbol_of
+from symgrad.trace.source.handed import Grown, Handed, Slot, symbol_of
 from symgrad.trace.source.merging import Undefined
 from symgrad.trace.source.places import Trial, Variable
 from symgrad.trace.source.refusal import Unlike
+from symgrad.trace.source.sharing import is_array, join_left, note_sharing
 from symgrad.trace.source.walks import Walk, sequence
 from symgrad.trace.state import CURRENT, NO_TRACE, fail, site
 from symgrad.trace.tracer import is_python, wrap_python
@@ -215,7 +215,10 @@ class Rounds:
             raise Unlike("the loop ends in this round")
         extra = [as_expr(v) for g in self.grown for v in g.appended]
         if settled:
-            self._note_sharing(trial, extra)
+            slots = [s for h in self.handed for s in h.slots() if not h.is_memory]
+            appended = [v for g in self.grown for v in g.appended]
+            afters = [*extra, *[s.after for s in self._slots()]]
+            note_sharing(trial, slots, appended, afters)
             self.unknown = list(trial.unknown.values())
         self._end()
         if settled:
@@ -225,52 +228,6 @@ class Rounds:
         if self.tries >= _MOST_TRIES:
             raise Unlike("the types of what a round hands on do not settle")
         self._symbols()
-
-    def _note_sharing(self, trial: Trial, extra: list[Expr]) -> None:
-        """Find what arrays older than the loop those may be that it leaves."""
-        is_new = trial.journal.has_made
-        slots = [s for h in self.handed for s in h.slots() if not h.is_memory]
-        by_given = {id(s.given): s for s in slots if s.given is not None}
-        older: list[dict[int, Any]] = []
-        handed_on: list[list[Slot]] = []
-        for slot in slots:
-            near = sharing(slot.like)
-            handed_on.append([by_given[id(h)] for h in near if id(h) in by_given])
-            older.append({
-                id(h): h for h in near
-                if id(h) not in by_given and not is_new(h) and not journal.is_gone(h)
-            })  # fmt: skip
-            slot.is_older = id(slot.like) in older[-1]
-        place = {id(s): k for k, s in enumerate(slots)}
-        changed = True
-        while changed:  # what a variable hands to another one may be what it got itself
-            changed = False
-            for k in range(len(slots)):
-                before = len(older[k])
-                for source in handed_on[k]:
-                    older[k].update(older[place[id(source)]])
-                    older[k].update({id(h): h for h in sharing(source.old)})
-                changed = changed or len(older[k]) > before
-        used = None
-        for slot, found in zip(slots, older, strict=True):
-            slot.shared = list(found.values())
-            if slot.symbol is not None and trial.written.intersection(found):
-                if used is None:
-                    used = set(toposort([*extra, *[s.after for s in self._slots()]]))
-                if slot.symbol in used:
-                    raise Unlike("an array is changed that a variable shares with others")
-        for grown in self.grown:
-            for element in grown.appended:
-                near = sharing(element)
-                slot = by_given.get(id(element))
-                fresh = all(is_new(h) and id(h) not in by_given for h in near[1:])
-                if (
-                    slot is not None
-                    and (slot.shared or not fresh)
-                    or slot is None
-                    and not (fresh and all(map(is_new, near[:1])))
-                ):
-                    raise Unlike("a list gets an array that others have")
 
     def _end(self) -> None:
         """Take back what the round has done."""
@@ -365,7 +322,7 @@ class Rounds:
             handed.finish(rest[:count], made, ran, self.where)
             del rest[:count]
         slots = [s for h in self.handed for s in h.slots() if is_array(s.new)]
-        _join(slots, ran)
+        join_left(slots, ran)
         first = {id(s.given): s.old for s in slots if s.given is not None and is_array(s.old)}
         for grown in self.grown:
             grown.finish(rows[: grown.added], n, first, made)
@@ -375,28 +332,6 @@ class Rounds:
             handle.expr = expr
         self.handed, self.grown, self.symbols, self.unknown, self.element = [], [], [], [], None
         self.before, self.start, self.over = values, [], True
-
-
-def _join(slots: Sequence[Slot], ran: Expr | None) -> None:
-    """Note which arrays that a loop leaves may be older ones, or share memory with each other."""
-    near: dict[int, set[int]] = {}
-    left: dict[int, Slot] = {}
-    for slot in slots:
-        if id(slot.new) in left or slot.new is slot.like:
-            continue
-        sources: list[tuple[Any, Expr | None]] = [(h, None) for h in slot.shared]
-        old = slot.old
-        if ran is not None and is_array(old) and all(h is not old for h in slot.shared):
-            alike = (old.dtype, old.shape) == (slot.new.dtype, slot.new.shape)
-            sources.append((old, bind("logical_not", ran) if alike else None))
-        mine = set(map(id, sharing(slot.like)))
-        for k, other in left.items():
-            if not mine.isdisjoint(near[k]):
-                same = other.like is slot.like and other.new.dtype == slot.new.dtype
-                sources.append((other.new, ran if same else None))
-        near[id(slot.new)], left[id(slot.new)] = mine, slot
-        if sources:
-            join(slot.new, sources)
 
 
 def _check_integers(slots: Sequence[Slot]) -> None:

@@ -7,8 +7,9 @@ from typing import Any
 from symgrad.diff import modes
 from symgrad.errors import ShapeError, StructureError
 from symgrad.expr.node import Expr, arg
+from symgrad.ops.checks import apart
 from symgrad.ops.linear import permute
-from symgrad.trace import Tracer, as_expr, record
+from symgrad.trace import Tracer, as_expr, checked, record, set_checks
 from symgrad.transform import Function, simplified, transformed
 from symgrad.tree import flatten
 
@@ -59,6 +60,9 @@ def vmap(f: Function, in_axes: Any = 0, out_axes: Any = 0) -> Function:
             raise ShapeError("vmap: nothing to map over; every in_axes is None")
         keywords = dict(zip(kwargs, values[len(args) :], strict=True))
         outs, tree = record(f, tuple(values[: len(args)]), keywords)
+        outs, check = apart(outs, checked())
+        if check is not None:  # one for all examples
+            set_checks(modes.batched_outs([check], batched, size)[0][0])
         results = []
         for out in modes.vmap(simplified(outs), batched, size):
             at = out_axes % out.ndim

@@ -14,7 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from symgrad import interchange
 from symgrad.errors import DtypeError, ShapeError, StructureError
+from symgrad.interchange import is_elsewhere
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,8 @@ class ArrayType:
             return np.asarray(value)
         if issubclass(cls, (float, int)):
             return self._number(_exactly(value))
+        if is_elsewhere(value):
+            return interchange.plain(value, f"argument {self.name}")
         raise StructureError(f"argument {self.name}: expected {self.described}, got {cls.__name__}")
 
     def _number(self, value: float | int) -> np.ndarray:

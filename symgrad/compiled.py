@@ -27,6 +27,7 @@ from symgrad.expr.walk import substitute
 from symgrad.graph import Graph
 from symgrad.names import safe_path
 from symgrad.ops import OWN
+from symgrad.ops.checks import apart
 from symgrad.options import DEFAULT_OPTIONS, Options
 from symgrad.resources import write_files
 from symgrad.runtime import dispatch
@@ -35,7 +36,7 @@ from symgrad.runtime.call import Native, build_source, warn_no_compiler
 from symgrad.runtime.compiler import is_known
 from symgrad.runtime.dispatch import fast_calls
 from symgrad.runtime.record import Record
-from symgrad.trace import Tracer, as_expr, is_python, wrap
+from symgrad.trace import Tracer, as_expr, checked, is_python, set_checks, wrap
 from symgrad.trace.state import fail
 from symgrad.tree import flatten
 
@@ -110,7 +111,7 @@ class Compiled(_Caller):
             if record is not None and not warns:
                 record.write(self.source, library)
             found = self.source, library
-        return Native(*found, graph.input_types, graph.output_types)
+        return Native(*found, graph.input_types, graph.output_types, graph.failures)
 
     def plan(
         self, accepts: Sequence[int], *, takes_out: bool, hidden: Sequence[Any] = ()
@@ -184,6 +185,8 @@ class Compiled(_Caller):
             )
         given = [_traced(t, leaf) for t, leaf in zip(graph.input_types, leaves, strict=True)]
         outs = substitute(graph.outs, dict(zip(graph.args, given, strict=True)))
+        outs, check = apart(outs, checked())
+        set_checks(check)
         return graph.out_tree.unflatten([wrap(o) for o in outs])
 
     def call_flat(

@@ -14,19 +14,28 @@ from typing import Any
 
 import numpy as np
 
-from symgrad.errors import DtypeError, LoopLimitError, ShapeError, StructureError
+from symgrad.errors import (
+    DtypeError,
+    LoopLimitError,
+    ShapeError,
+    StructureError,
+    UnsupportedError,
+)
 from symgrad.expr.evaluate import evaluate
 from symgrad.expr.node import Expr, arg, bind, const, iota
 from symgrad.expr.walk import toposort
 from symgrad.ops import control
+from symgrad.ops.checks import apart
 from symgrad.ops.control import Body
 from symgrad.trace import (
     Tracer,
     argument,
     as_expr,
+    checked,
     function_name,
     is_tracing,
     record,
+    set_checks,
     source,
     wrap,
 )
@@ -60,7 +69,8 @@ class _Traced:
         self.arguments = [arg(k, s, d) for k, (s, d) in enumerate(types)]
         given = [argument(a, like) for a, like in zip(self.arguments, leaves, strict=True)]
         outs, self.tree = record(f, tree.unflatten(given), {})
-        self.outs: list[Expr] = list(outs)
+        self.before = arg(len(self.arguments), (), "int64")  # what was checked before
+        self.outs, self.check = apart(outs, self.before)
 
     @property
     def types(self) -> list[tuple[tuple[int, ...], str]]:
@@ -68,10 +78,16 @@ class _Traced:
 
     def captured(self) -> list[Expr]:
         """The nodes of the function around it that it needs."""
-        return outside(toposort(self.outs), self.arguments, self.outs)
+        outs = self.outs if self.check is None else [*self.outs, self.check]
+        return outside(toposort(outs), [*self.arguments, self.before], outs)
 
-    def body(self, captured: Sequence[Expr], outs: Sequence[Expr] | None = None) -> Body:
-        return Body.close([*captured, *self.arguments], self.outs if outs is None else outs)
+    def body(
+        self, captured: Sequence[Expr], checks: bool, outs: Sequence[Expr] | None = None
+    ) -> Body:
+        """Closed; what is checked comes before the arguments and the results, if anything is."""
+        arguments = [*captured, *([self.before] if checks else []), *self.arguments]
+        made = [self.check or self.before] if checks else []
+        return Body.close(arguments, [*made, *(self.outs if outs is None else outs)])
 
 
 def _wrapped(tree: TreeDef, exprs: Sequence[Expr], where: Any) -> Any:
@@ -172,12 +188,27 @@ def _switch(
                 )
     dtypes = [_promoted(column) for column in zip(*[s.outs for s in sides], strict=True)]
     captured = _union([s.captured() for s in sides])
+    checks = any(s.check is not None for s in sides)
     bodies = [
-        s.body(captured, [_convert(o, d) for o, d in zip(s.outs, dtypes, strict=True)])
+        s.body(captured, checks, [_convert(o, d) for o, d in zip(s.outs, dtypes, strict=True)])
         for s in sides
     ]  # fmt: skip
-    values = [as_expr(v) for v in flatten(operands)[0]]
-    return _wrapped(first.tree, control.switch(index, bodies, [*captured, *values]), where)
+    values = [*_before(checks), *(as_expr(v) for v in flatten(operands)[0])]
+    made = control.switch(index, bodies, [*captured, *values])
+    return _wrapped(first.tree, _behind(checks, made), where)
+
+
+def _before(checks: bool) -> list[Expr]:
+    """What has been checked, for bodies that check something."""
+    return [checked()] if checks else []
+
+
+def _behind(checks: bool, made: list[Expr]) -> list[Expr]:
+    """The results without what has been checked, which is noted."""
+    if not checks:
+        return made
+    set_checks(made[0])
+    return made[1:]
 
 
 def _promoted(nodes: Sequence[Expr]) -> str:
@@ -283,10 +314,11 @@ def _traced_scan(
     start, traced, count = _fitted("scan", one, init, row_types)
     carried = flatten(init)[1]
     pair = traced.tree.unflatten(builtins.range(len(traced.outs)))
-    outs = traced.outs
-    captured = traced.captured()
-    made = control.scan(traced.body(captured, outs), captured, start, given, n, reverse=reverse)
     ys = flatten(pair[1])[1]
+    captured = traced.captured()
+    checks = traced.check is not None
+    body, first = traced.body(captured, checks), [*_before(checks), *start]
+    made = _behind(checks, control.scan(body, captured, first, given, n, reverse=reverse))
     return _wrapped(carried, made[:count], where), _wrapped(ys, made[count:], where)
 
 
@@ -383,11 +415,15 @@ def while_loop(
     (holds,) = test.outs
     if holds.dtype != "bool":
         raise fail(DtypeError, f"while_loop: cond_fun has to return a bool, got {holds.dtype}")
+    if test.check is not None:
+        raise fail(UnsupportedError, "while_loop: cond_fun raises or asserts something about a "
+                                     "traced value; do that in body_fun")  # fmt: skip
     captured = _union([traced.captured(), test.captured()])
-    made = control.while_loop(
-        test.body(captured), traced.body(captured), captured, start, max_steps
-    )
-    return _wrapped(tree, made[:count], site())
+    checks = traced.check is not None
+    arguments = [*captured, *([test.before] if checks else []), *test.arguments]
+    body, first = traced.body(captured, checks), [*_before(checks), *start]
+    made = control.while_loop(Body.close(arguments, test.outs), body, captured, first, max_steps)
+    return _wrapped(tree, _behind(checks, made)[:count], site())
 
 
 def fori_loop(

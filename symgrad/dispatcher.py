@@ -20,6 +20,7 @@ from symgrad.expr.op import Kind
 from symgrad.fixed import NotFixed
 from symgrad.forks import ForkSafeLock
 from symgrad.graph import Graph
+from symgrad.interchange import plain_arguments
 from symgrad.options import Options
 from symgrad.pickling import Recipe, reduced
 from symgrad.runtime import dispatch
@@ -119,6 +120,7 @@ class Dispatcher(_Caller):
         return f"<function {self.__name__}, by symgrad>"
 
     def _slow(self, /, *args: Any, **kwargs: Any) -> Any:
+        args, kwargs = plain_arguments(args, kwargs, lambda tree: argument_paths(self.f, tree))
         if is_tracing():
             return self.f(*args, **kwargs)
         leaves, tree = flatten((args, kwargs))

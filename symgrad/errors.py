@@ -57,10 +57,13 @@ class TraceError(SymgradError):
 
     operands : expressions of the traced values at which it failed, as far as known
     in_derivative : whether that was below a derivative, in terms of what it is taken by
+    decisions : lines of the decisions on traced values that caused it, if it may be that the
+        function can be followed one path after the other (see `trace.paths`)
     """
 
     operands: tuple[Any, ...] = ()
     in_derivative: bool = False
+    decisions: frozenset[tuple[str, int]] | None = None
 
 
 class ConcretizationError(TraceError, TypeError):
@@ -101,6 +104,10 @@ class UnsafeNameError(SymgradError, ValueError):
 
 class OutOfRangeError(SymgradError, IndexError):
     """An index outside its axis, found while compiled code ran."""
+
+
+class CheckFailedError(SymgradError):
+    """A check of a traced function fails; where a call ends it becomes the user's own exception."""
 
 
 class LoopLimitError(SymgradError, RuntimeError):

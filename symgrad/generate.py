@@ -19,6 +19,7 @@ from symgrad.lower.share import share
 from symgrad.lower.tuning import Tuning
 from symgrad.machines import find_machine
 from symgrad.names import comment_text, mangle, unique
+from symgrad.ops.checks import status_numbers
 from symgrad.options import DEFAULT_OPTIONS, Options
 from symgrad.version import __version__
 
@@ -44,7 +45,9 @@ def source_of(graph: Graph, options: Options = DEFAULT_OPTIONS, **choices: Any) 
     with log.Stage("writing the C of", "written as C", graph.name) as stage:
         comment: list[str] = []
         if len(graph.nodes) <= _FORMULA_NODES:
-            comment = [comment_text(ascii_text(line)) for line in graph.formula().splitlines()]
+            comment = [
+                comment_text(ascii_text(line)) for line in graph.formula("code").splitlines()
+            ]
         source = emit(
             program,
             name,
@@ -53,6 +56,10 @@ def source_of(graph: Graph, options: Options = DEFAULT_OPTIONS, **choices: Any) 
             version=__version__,
             input_notes=[comment_text(p) for p in graph.arg_names],
             output_notes=[comment_text(p) for p in graph.out_names],
+            statuses=[
+                (status, comment_text(ascii_text(f"{f.message} ({f.place})")))
+                for f, status in status_numbers(graph.failures).items()
+            ],
         )
         stage.facts = lambda: (
             f"{len(source.c)} bytes"
@@ -79,6 +86,7 @@ def program_of(graph: Graph, options: Options = DEFAULT_OPTIONS, **choices: Any)
         program = lower(
             graph.args, outs, inputs, outputs,
             threads=options.threads, blas=options.blas, tuning=_tuning(options),
+            statuses=status_numbers(graph.failures),
         )  # fmt: skip
         stage.facts = lambda: (
             f"{len(list(statements(program.body)))} statements, {len(program.buffers)} buffers"

@@ -13,14 +13,16 @@ from symgrad import inspect, log
 from symgrad.boundary import ArrayType
 from symgrad.diff.modes import drop_stops, vjp, zeros_like
 from symgrad.diff.roots import extended
-from symgrad.errors import DifferentiationError, StructureError
+from symgrad.errors import CheckFailedError, DifferentiationError, StructureError
 from symgrad.expr.evaluate import evaluate
 from symgrad.expr.node import ARG, ARRAY, FLOATS, Expr, arg, array, bind, const, param
 from symgrad.expr.op import Kind, lookup
 from symgrad.expr.walk import expand_composites, toposort
 from symgrad.fixed import same
 from symgrad.forks import cached
+from symgrad.interchange import is_elsewhere, plain
 from symgrad.ops.body import Body, bodies
+from symgrad.ops.checks import Failure, apart, failures, tied
 from symgrad.simplify import RULES, simplify
 from symgrad.simplify.gathers import hoist_from_gathers
 from symgrad.tree import TreeDef, flatten
@@ -39,6 +41,7 @@ class Graph:
     statics : leaves of the arguments that are not arrays: position, value, how a user writes it
     fired : how often each rewrite rule was applied to get here
     parameters : names of the positional parameters of the traced function
+    names : what variables of the traced function held, for formulas
     """
 
     name: str
@@ -51,6 +54,7 @@ class Graph:
     statics: tuple[tuple[int, Any, str], ...] = ()
     fired: dict[str, int] = field(default_factory=dict)
     parameters: tuple[str, ...] = ()
+    names: dict[str, Expr] = field(default_factory=dict)
 
     # ---- reading -----------------------------------------------------------------------------
 
@@ -65,21 +69,50 @@ class Graph:
         """All nodes, arguments before users."""
         return toposort(self.outs)
 
-    def formula(self) -> str:
-        """The results in matrix notation, as text."""
-        return inspect.matrix_text(self.args, self.outs, self.arg_names, self.out_names)
+    def formula(self, form: str = "reader") -> str:
+        """The results in matrix notation, as text.
 
-    def latex(self) -> str:
-        """The results in matrix notation, as LaTeX."""
-        return inspect.matrix_latex(self.args, self.outs, self.arg_names, self.out_names)
+        form : "reader" for the shortest formula that was found and agrees with the graph, "code"
+            for the one that the C computes
+        """
+        return self._formula(form, False)
+
+    def latex(self, form: str = "reader") -> str:
+        """The results in matrix notation, as LaTeX; `form` as for `formula`."""
+        return self._formula(form, True)
+
+    def _formula(self, form: str, as_latex: bool) -> str:
+        if form not in ("reader", "code"):
+            raise ValueError(f'form: expected "reader" or "code", got {form!r}')
+        written = why = ""
+        if form == "reader":
+            from symgrad.reader.form import latex, text
+
+            if self._found.reading is not None:
+                written = (latex if as_latex else text)(self._found.reading)
+            why = self._found.why
+        if not written:
+            write = inspect.matrix_latex if as_latex else inspect.matrix_text
+            written = write(self.args, self._bare, self.arg_names, self.out_names)
+        if as_latex:
+            return written
+        notes = [f"  (code's form: {why})"] if why else []
+        return "\n".join([written, *notes, *[f"  may {failure}" for failure in self.failures]])
+
+    @cached
+    def _found(self) -> Any:
+        """The reader's form, or why there is none."""
+        from symgrad.reader.form import read
+
+        return read(self.args, self._bare, self.arg_names, self.out_names, self.names)
 
     def to_sympy(self) -> Any:
         """The results as SymPy expressions: one if there is one result, else a list."""
-        return inspect.to_sympy(self.args, self.outs, self.arg_names)
+        return inspect.to_sympy(self.args, self._bare, self.arg_names)
 
     def to_dot(self, **options: Any) -> str:
         """Graphviz text; see `symgrad.inspect.to_dot` for the options."""
-        return inspect.to_dot(self.args, self.outs, **options)
+        return inspect.to_dot(self.args, self._bare, **options)
 
     def cost(self) -> Any:
         """Flops, bytes, node counts."""
@@ -107,6 +140,8 @@ class Graph:
             )
         for position, value, path in self.statics:
             given = leaves[position]
+            if is_elsewhere(given):
+                given = plain(given, f"argument {path}")
             if given is not value and not same(given, value):
                 raise StructureError(
                     f"{self.name}: was traced with {value!r} for argument {path}, "
@@ -162,7 +197,25 @@ class Graph:
         """Like `evaluate` on flat lists."""
         checked = [t.check(v) for t, v in zip(self.input_types, leaves, strict=True)]
         values = dict(zip(self.args, checked, strict=True))
-        return [np.array(v, copy=True) for v in evaluate(self.outs, values)]
+        # What the function raises comes before all that it computes after that.
+        bare, check = apart(self.outs)
+        try:
+            results = evaluate([*bare] if check is None else [check, *bare], values)
+        except CheckFailedError as error:
+            failure = error.args[0]
+        else:
+            return [np.array(v, copy=True) for v in results[-len(bare) :]]
+        failure.throw()
+
+    @cached
+    def _bare(self) -> list[Expr]:
+        """The results without their checks, which have no formula."""
+        return apart(self.outs)[0]
+
+    @cached
+    def failures(self) -> list[Failure]:
+        """What the function raises for some values, by file and line."""
+        return failures(self.outs)
 
     def finish(self, results: Sequence[np.ndarray]) -> Any:
         """Arrays in the result's structure; scalars as Python numbers."""
@@ -216,12 +269,11 @@ class Graph:
                 f"{self.name}: a gradient needs one float scalar result, got {shapes}"
             )
         wrt = [self._argument(n) for n in (names or (0,))]
-        out = self.outs[0]
+        bare, check = apart(self.outs)
         with log.Stage("deriving", "derived", self.name) as stage:
-            cotangents = vjp(extended(self.outs), wrt, [const(1, out.dtype)])
-            outs = tuple(
-                zeros_like(w) if c is None else c for c, w in zip(cotangents, wrt, strict=True)
-            )
+            cotangents = vjp(extended(bare), wrt, [const(1, bare[0].dtype)])
+            full = [zeros_like(w) if c is None else c for c, w in zip(cotangents, wrt, strict=True)]
+            outs = tuple(tied(full, check))
             stage.facts = lambda: f"{len(toposort(outs))} nodes"
         tree = flatten(0 if len(outs) == 1 else (0,) * len(outs))[1]
         labels = tuple(f"d{self.name}/d{self.arg_names[self.args.index(w)]}" for w in wrt)
@@ -242,15 +294,17 @@ class Graph:
 
     def __reduce__(self) -> Any:
         rows, args, outs = self._rows()
+        split = len(self.outs)
         rest = {k: getattr(self, k) for k in self.__dataclass_fields__ if k not in ("args", "outs")}
-        return _restore, (_named(rows), args, outs, rest)
+        rest["names"] = dict(zip(self.names, outs[split:], strict=True))
+        return _restore, (_named(rows), args, outs[:split], rest)
 
     def _rows(self) -> tuple[list[Any], list[int], list[int]]:
         """(op, arguments, attrs) of each node, and where the arguments and results are.
 
-        A body is such a triple among the attrs.
+        Behind the results are the values of names. A body is such a triple among the attrs.
         """
-        return _flat(self.args, self.outs)
+        return _flat(self.args, (*self.outs, *self.names.values()))
 
     # ---- identity between processes ------------------------------------------------------------
 
@@ -274,7 +328,8 @@ class Graph:
         """SHA-256 of everything in this graph that its C depends on, comments included."""
         rows, args, outs = self._rows()
         sha = hashlib.sha256()
-        sha.update(repr((self.name, self.arg_names, self.out_names, args, outs)).encode())
+        names = self.name, self.arg_names, self.out_names, list(self.names)
+        sha.update(repr((*names, args, outs)).encode())
         _hash_rows(sha, rows)
         return sha.hexdigest()
 
@@ -348,6 +403,7 @@ def _brief(value: Any) -> str:
 
 def _restore(rows: list[Any], args: list[int], outs: list[int], rest: dict[str, Any]) -> Graph:
     nodes = _restored(rows)
+    rest = {**rest, "names": {n: nodes[k] for n, k in rest["names"].items()}}
     return Graph(args=tuple(nodes[k] for k in args), outs=tuple(nodes[k] for k in outs), **rest)
 
 

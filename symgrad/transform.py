@@ -8,18 +8,30 @@ result in memory; the C compiler's output is also kept on disk.
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from symgrad import log
-from symgrad.errors import ConcretizationError, SymgradError, UnsupportedError
+from symgrad.captures.code import Seen
+from symgrad.captures.walk import state_of
+from symgrad.errors import (
+    BranchError,
+    ConcretizationError,
+    StructureError,
+    SymgradError,
+    TraceError,
+    UnsupportedError,
+)
 from symgrad.expr.node import Expr, arg, bind
 from symgrad.expr.walk import toposort
 from symgrad.graph import Graph
+from symgrad.interchange import plain_leaves
 from symgrad.machines import HOST, Machine
 from symgrad.names import c_identifier
 from symgrad.options import DEFAULT_OPTIONS, Options
@@ -35,7 +47,16 @@ from symgrad.signature import (
 )
 from symgrad.simplify import simplify
 from symgrad.specs import Spec
-from symgrad.trace import Tracer, argument, function_name, record, source
+from symgrad.trace import (
+    MOST_PATHS,
+    Exploring,
+    Tracer,
+    argument,
+    exploring,
+    function_name,
+    record,
+    source,
+)
 from symgrad.tree import flatten, leaf_paths
 
 if TYPE_CHECKING:
@@ -46,6 +67,8 @@ _NONE = Static(None)
 
 # Rewrites that a trace applies before it differentiates, for `explain()`; one table per trace.
 _FIRED: ContextVar[dict[str, int] | None] = ContextVar("fired", default=None)
+# How many ways a function may go that is called once for each.
+_MAX_PATHS: ContextVar[int] = ContextVar("max_paths", default=MOST_PATHS)
 
 
 def simplified(outs: Sequence[Expr]) -> list[Expr]:
@@ -97,17 +120,37 @@ def traced(
 
     So are numbers and arrays of integers and bools at which a trace fails because they decide about
     its structure (a size, a range, an axis, a flag, a mask), and, below a derivative, float arrays
-    that it is not taken by (knots, what is sorted).
+    that it is not taken by (knots, what is sorted). Where it fails because of decisions on traced
+    values, functions are called once for each way that they can go (see `trace.paths`).
     """
+    paths: Exploring | None = None
+    failed: Any = None  # the error without paths
     while True:
         attempt = _Attempt(f, args, kwargs, static)
         try:
-            return attempt.graph()
+            with exploring(paths):
+                return attempt.graph()
         except SymgradError as error:
-            more = attempt.decisive(error)
-            if not more:
+            where = getattr(error, "decisions", None)
+            more = attempt.decisive(error, arrays=paths is not None or where is None)
+            if more:
+                static, paths = static | more, None
+            elif paths is None and where is not None:
+                paths, failed = Exploring(_MAX_PATHS.get(), where), error
+                attempt.require_steady()
+            elif failed is None or not failed.decisions:
                 raise
-            static = static | more
+            else:
+                raise _both(failed, error) from error
+
+
+def _both(failed: TraceError, by_paths: SymgradError) -> TraceError:
+    """The error of a function that paths do not help either."""
+    told = re.sub(r"^.+?:\d+: ", "", str(by_paths))
+    if isinstance(by_paths, BranchError):
+        failed.args = (f"{failed}; called once for each way that it can go, it is refused as well: "
+                       f"{told}",)  # fmt: skip
+    return failed
 
 
 class _Attempt:
@@ -122,6 +165,7 @@ class _Attempt:
         self.statics: list[tuple[int, Any, str]] = []
         self.values: list[Any] = []
         paths = argument_paths(f, self.tree)
+        self.leaves = list(plain_leaves(self.leaves, lambda: paths))
         for position, (leaf, path) in enumerate(zip(self.leaves, paths, strict=True)):
             if _is_spec(leaf) or is_array(leaf) and position not in static:
                 spec = leaf if _is_spec(leaf) else argument_spec(leaf, path)
@@ -144,23 +188,47 @@ class _Attempt:
         token = _FIRED.set(fired)
         try:
             with log.Stage("tracing", "traced", function_name(self.f)) as stage:
-                outs, out_tree = record(self.f, call_args, call_kwargs)
+                names: dict[str, Expr] = {}
+                outs, out_tree = record(self.f, call_args, call_kwargs, named=names)
                 stage.facts = lambda: f"{len(toposort(outs))} nodes"
         finally:
             _FIRED.reset(token)
         return Graph(function_name(self.f), tuple(self.nodes), tuple(outs), self.tree, out_tree,
                      tuple(self.names), tuple(leaf_paths(out_tree, "out")), tuple(self.statics),
-                     fired, parameter_names(self.f))  # fmt: skip
+                     fired, parameter_names(self.f), names)  # fmt: skip
 
-    def decisive(self, error: SymgradError) -> frozenset[int]:
-        """Positions of the arguments that an error is about and that may be static."""
-        found = list(error.predicates)
-        if isinstance(error, ConcretizationError | UnsupportedError):
-            found += error.operands
-        reached = [self.nodes[n] for n in toposort(found) if n in self.nodes]
+    def require_steady(self) -> None:
+        """Refuse a function that changes what it captures before it fails.
+
+        Raises UnsupportedError: it would be called more often than the user calls it.
+        """
+        roots = [self.f, *[x for x in self.leaves if callable(x) and not _is_spec(x)]]
+        state = state_of(roots, Seen())
+        with contextlib.suppress(Exception):
+            self.graph()
+        now = state if state.holds() else state_of(roots, Seen())
+        if now.label != state.label:
+            raise UnsupportedError(
+                f"{function_name(self.f)} changes {state.label.changes(now.label)}, which it "
+                "captures, and decides on traced values in a way for which it is called more than "
+                "once; return what changes, or write np.where(condition, a, b)"
+            )
+
+    def decisive(self, error: SymgradError, arrays: bool) -> frozenset[int]:
+        """Positions of the arguments that an error is about and that may be static.
+
+        arrays : whether float arrays may be
+        """
+        if not isinstance(error, (ConcretizationError, UnsupportedError)) and not arrays:
+            return frozenset()
+        reached = [
+            self.nodes[n]
+            for n in toposort([*error.predicates, *getattr(error, "operands", ())])
+            if n in self.nodes
+        ]
         values = [(p, self.leaves[p]) for p in reached if not _is_spec(self.leaves[p])]
         whole = {p for p, v in values if np.asarray(v).dtype.kind in "biu"}
-        if whole or not getattr(error, "in_derivative", False):
+        if whole or not arrays or not getattr(error, "in_derivative", False):
             return frozenset(whole)
         return frozenset(p for p, v in values if isinstance(v, np.ndarray) and v.ndim)
 
@@ -172,6 +240,7 @@ def compile(
     threads: int = 1,
     blas: bool = False,
     machine: str | Machine = HOST,
+    max_paths: int = MOST_PATHS,
     **kwargs: Any,
 ) -> Compiled:
     """Compile `f` ahead of time for arguments of the given types.
@@ -193,6 +262,8 @@ def compile(
         and decides about the last bits. C that is exported has to be linked with some BLAS.
     machine : what the C is meant for, ``"host"`` or another name in `symgrad.machines.MACHINES`, or
         a `Machine`. It decides which loops are worth their code; any C runs anywhere, here too.
+    max_paths : how many ways a function may go by decisions on its arguments that cannot be
+        followed by its source (there is none, say): it is called once for each of them.
 
     Returns
     -------
@@ -208,17 +279,34 @@ def compile(
     UnusableCompilerError.
     """
     ahead = getattr(f, "__symgrad_compile__", None)  # sparse derivatives: more than one graph
-    if ahead is not None:
-        choices = dict(threads=threads, blas=blas, machine=machine)
-        return ahead(*specs_or_examples, name=name, **choices, **kwargs)
-    options = Options(threads, blas, machine)
-    with log.work(name or function_name(f)):
-        graph = trace(f, *specs_or_examples, **kwargs)
-        if name is not None:
-            graph = graph._with(graph.outs, name=c_identifier(name, what="name"))
-        from symgrad.compiled import Compiled  # not at import: it needs cffi
+    with _paths(max_paths):
+        if ahead is not None:
+            choices = dict(threads=threads, blas=blas, machine=machine)
+            return ahead(*specs_or_examples, name=name, **choices, **kwargs)
+        options = Options(threads, blas, machine)
+        with log.work(name or function_name(f)):
+            graph = trace(f, *specs_or_examples, **kwargs)
+            if name is not None:
+                graph = graph._with(graph.outs, name=c_identifier(name, what="name"))
+            from symgrad.compiled import Compiled  # not at import: it needs cffi
 
-        return Compiled(graph.simplify(), options)
+            return Compiled(graph.simplify(), options)
+
+
+@contextlib.contextmanager
+def _paths(most: int) -> Iterator[None]:
+    """What is traced inside goes this many ways at most."""
+    token = _MAX_PATHS.set(_checked(most))
+    try:
+        yield
+    finally:
+        _MAX_PATHS.reset(token)
+
+
+def _checked(max_paths: int) -> int:
+    if type(max_paths) is not int or max_paths < 1:
+        raise StructureError(f"max_paths must be a positive int, got {max_paths!r}")
+    return max_paths
 
 
 # ---- compiling at the first call ---------------------------------------------------------------
@@ -231,6 +319,7 @@ def transformed(
     recipe: Recipe,
     options: Options = DEFAULT_OPTIONS,
     static: Static = _NONE,
+    max_paths: int = MOST_PATHS,
 ) -> Function:
     """`impl` as a function: inlined under a trace, compiled on arrays, called without Python.
 
@@ -238,7 +327,11 @@ def transformed(
     """
     from symgrad.dispatcher import Dispatcher  # not at import: it needs cffi
 
-    function = Dispatcher(impl, traced, options, recipe, static)
+    def tracing(*args: Any) -> Graph:
+        with _paths(max_paths):
+            return traced(*args)
+
+    function = Dispatcher(impl, tracing, options, recipe, static)
     functools.update_wrapper(function, f, updated=())
     name = function_name(f)
     named: Any
@@ -256,6 +349,7 @@ def jit(
     blas: bool = False,
     static_argnums: Any = (),
     static_argnames: Any = (),
+    max_paths: int = MOST_PATHS,
 ) -> Function:
     """`f` compiled at its first call for given structure, shapes and dtypes.
 
@@ -263,18 +357,21 @@ def jit(
     arguments: those that `static_argnums` (positions) or `static_argnames` (names) say, and ints,
     bools and arrays of these that turn out to decide about sizes, loops, axes, branches or masks.
 
-    Scalar results come back as Python numbers, arrays as fresh NumPy arrays. `threads` and `blas`
-    as in `compile`: ``sg.jit(sg.grad(f), threads=4)``.
+    Scalar results come back as Python numbers, arrays as fresh NumPy arrays. `threads`, `blas` and
+    `max_paths` as in `compile`: ``sg.jit(sg.grad(f), threads=4)``.
     """
-    return _jit(f, Options(threads, blas), static_argnums, static_argnames)
+    return _jit(f, Options(threads, blas), static_argnums, static_argnames, _checked(max_paths))
 
 
-def _jit(f: Function, options: Options, static_argnums: Any, static_argnames: Any) -> Function:
+def _jit(
+    f: Function, options: Options, static_argnums: Any, static_argnames: Any, max_paths: int
+) -> Function:
     def impl(*args: Any, **kwargs: Any) -> Any:
         return source.start(f)(*args, **kwargs)
 
-    recipe = _jit, (f, options, static_argnums, static_argnames)
-    return transformed(f, impl, "", recipe, options, Static(f, static_argnums, static_argnames))
+    recipe = _jit, (f, options, static_argnums, static_argnames, max_paths)
+    static = Static(f, static_argnums, static_argnames)
+    return transformed(f, impl, "", recipe, options, static, max_paths)
 
 
 def fast_calls(wait: bool | float = False) -> bool:

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 import symgrad as sg
+from support.sourceless import stripped
 from symgrad import tree
 from symgrad.errors import BranchError, MutationError, SymgradError, TraceError
 from symgrad.expr.evaluate import evaluate
@@ -720,12 +721,6 @@ def longer_list(x):
     return sum(found)
 
 
-def raises(x):
-    if x[0] > 0:
-        raise ValueError("no")
-    return x
-
-
 def raises_inside_try(x):
     try:
         if x[0] > 0:
@@ -734,11 +729,6 @@ def raises_inside_try(x):
     except ValueError:
         y = x * 2
     return y
-
-
-def asserts(x):
-    assert x[0] > 0, "negative"
-    return x
 
 
 def truth_of_arrays(x):
@@ -797,8 +787,8 @@ def endless(x):
 
 
 REFUSED = [
-    other_shape, other_structure, other_text, nothing_returned, not_assigned, longer_list, raises,
-    raises_inside_try, asserts, case_true, advances, advances_in_a_loop, truth_of_arrays, yields, filtered,
+    other_shape, other_structure, other_text, nothing_returned, not_assigned, longer_list,
+    raises_inside_try, case_true, advances, advances_in_a_loop, truth_of_arrays, yields, filtered,
     changes_a_global_array, endless,
 ]  # fmt: skip
 
@@ -814,7 +804,7 @@ def test_errors_say_what_differs() -> None:
     for f, words in (
         (other_shape, r"variable y has shape \(3,\).*test_decisions.py:\d+ and \(2,\)"),
         (not_assigned, "variable y has no value"), (other_text, "'a'.*'b'"),
-        (nothing_returned, "None"), (longer_list, "list"), (raises, "ValueError: no"),
+        (nothing_returned, "None"), (longer_list, "list"), (raises_inside_try, "ValueError: no, which"),
     ):  # fmt: skip
         with pytest.raises(TraceError, match=words):
             traced(f)
@@ -829,8 +819,11 @@ def test_what_was_changed_is_taken_back_where_a_side_raises() -> None:
             raise KeyError("a")
         return z
 
-    with pytest.raises(TraceError):
-        traced(f)
+    graph = sg.trace(f, POINTS[0])
+    assert LISTED == [0.0]
+    assert not graph.evaluate(POINTS[1]).any()
+    with pytest.raises(KeyError, match="'a'"):
+        graph.evaluate(POINTS[0])
     assert LISTED == [0.0]
 
 
@@ -886,8 +879,72 @@ def test_lists_stay_one_under_all_of_their_names() -> None:
         return x * len(other)
 
     with pytest.raises(BranchError, match="copy them"):
-        sg.trace(g, 1.0)
+        traced(lambda x: g(x[0]))
+    for x in (3.0, -3.0):  # path by path
+        assert sg.trace(g, 1.0).evaluate(x) == g(x)
 
 
 def test_defaults_of_extrema() -> None:
     assert sg.trace(lambda x: x if max([], default=None) is None else -x, 1.0).evaluate(2.0) == 2
+
+
+# ---- path by path --------------------------------------------------------------------------------
+
+
+def same_by_paths(f: Any) -> None:
+    graph = sg.trace(f, POINTS[0])
+    for x in POINTS:
+        got, structure = tree.flatten(graph.evaluate(x.copy()))
+        want, wanted = tree.flatten(f(x.copy()))
+        assert structure == wanted
+        for g, w in zip(got, want, strict=True):
+            assert np.shape(g) == np.shape(w)
+            np.testing.assert_allclose(g, w, rtol=1e-13, err_msg=str(x))
+
+
+# What asks for numbers, or stores in plain arrays, which takes the source.
+NUMBERS = {
+    "stored_on_one_side", "views_and_aliases", "helper_changes", "either_array", "21", "25",
+    "one_of_two_arrays_changed",
+}  # fmt: skip
+MANY = {"nested_loops", "bisection"}
+WITHOUT_SOURCE = {
+    **{str(k): f for k, f in enumerate(EXPRESSIONS)},
+    **{f.__name__: f for f in STATEMENTS},
+}
+
+
+@pytest.mark.filterwarnings("ignore::symgrad.errors.MutationWarning")
+@pytest.mark.parametrize("name", WITHOUT_SOURCE)
+def test_the_same_functions_without_their_source(name: str) -> None:
+    """Called once for each way that they can go (see test_paths)."""
+    f = stripped(WITHOUT_SOURCE[name])
+    if name in NUMBERS | MANY:
+        with pytest.raises(TraceError, match="max_paths" if name in MANY else "number|array"):
+            sg.trace(f, POINTS[0])
+    else:
+        same_by_paths(f)
+
+
+ANY_STRUCTURE = {
+    "other_text", "longer_list", "raises_inside_try", "advances", "source_of_one_changed",
+}  # fmt: skip
+ONE_OF_THE_TWO = {
+    "one_of_two_arrays_changed",
+    "case_true without source",  # elements of arrays are never True itself
+}
+
+
+@pytest.mark.parametrize("f", REFUSED, ids=lambda f: f.__name__)
+def test_what_cannot_be_merged_is_not_taken_from_one_path(f: Any) -> None:
+    """By its paths the function is right, or refused."""
+    kept = TABLE.copy(), list(LISTED)
+    try:
+        for which, name in ((f, f.__name__), (stripped(f), f"{f.__name__} without source")):
+            if f.__name__ in ANY_STRUCTURE or name in ONE_OF_THE_TWO:
+                same_by_paths(which)
+            else:
+                with pytest.raises(TraceError):
+                    sg.trace(which, POINTS[0])
+    finally:
+        TABLE[:], LISTED[:] = kept

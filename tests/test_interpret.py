@@ -8,7 +8,6 @@ of big arrays shows on small ones. What each statement touches is compared with 
 from __future__ import annotations
 
 import collections
-import copy
 import random
 from dataclasses import replace
 
@@ -16,6 +15,7 @@ import numpy as np
 import pytest
 
 import symgrad as sg
+from support.by_hand import ByHand
 from support.loop_mutants import MUTANTS
 from support.random_graphs import Builder
 from symgrad.diff.modes import drop_stops, vjp, zeros_like
@@ -342,24 +342,15 @@ def number(value: int) -> Expr:
     return const(value, "int64")
 
 
-class Hand:
+class Hand(ByHand):
     """A program written by hand."""
 
     def __init__(self) -> None:
-        self.buffers: list[Buffer] = []
+        super().__init__()
         self.i, self.j, self.k = (index_of(n) for n in range(3))
 
-    def buffer(self, name, shape, role="work", dtype="float64", **more) -> Buffer:
-        b = Buffer(len(self.buffers), name, shape, dtype, role)
-        for key, value in more.items():
-            setattr(b, key, value)
-        self.buffers.append(b)
-        return b
-
     def run(self, body, *inputs, workspace=-1, **options):
-        given = [b for b in self.buffers if b.role == "in"]
-        outs = [b for b in self.buffers if b.role == "out"]
-        self.program = Program(given, outs, self.buffers, body, workspace)
+        self.program = self.of(*body, workspace_bytes=workspace)
         return interpret(self.program, inputs, **options)
 
 
@@ -421,9 +412,9 @@ def test_axes_that_are_not_kept(hand):
     """A variable of one round that the next one reads."""
     x, y = hand.buffer("x", (6,), "in"), hand.buffer("y", (6,), "out")
     s = hand.buffer("s", (6,), "scalar", kept_axes=())
-    store, use = Store(s, (hand.i,), load_of(x, (hand.i,))), Store(y, (hand.i,), const(0.0))
+    store = Store(s, (hand.i,), load_of(x, (hand.i,)))
+    use = Store(y, (hand.i,), load_of(s, (hand.i,)))
     body = [store, use]
-    use.value = load_of(s, (hand.i,))
     assert not hand.run([Loop(hand.i, 6, body)], X).faults
     assert "s[0], it was written at (5,)" in hand.run(
         [Loop(hand.i, 6, [store]), Loop(hand.i, 6, [use])], X
@@ -520,7 +511,7 @@ def test_rows_in_fours(hand):
     values = np.arange(24.0).reshape(6, 4)
     outcome = hand.run([lanes_of(hand, [rows, use])], values)
     assert not outcome.faults and (outcome.outputs[0] == values[:, 3]).all()
-    x.shape, x.kept_axes = (5, 4), (0, 1)
+    hand.change(x, shape=(5, 4))
     fault = hand.run([lanes_of(hand, [rows, use])], values[:5]).faults[0]
     assert fault.startswith("outside: read x[5, 0], axis 0 has 0 to 4; in `Rows(")
 
@@ -630,8 +621,8 @@ def test_mutants(way):
         assert not any(outcome.faults for outcome in expected)
         for kind, change in MUTANTS.items():
             for seed in range(3):
-                mutant = copy.deepcopy(program)
-                if change(mutant, random.Random(seed)) and str(mutant) != str(program):
+                mutant = change(program, random.Random(seed))
+                if mutant is not None and str(mutant) != str(program):
                     made[kind] += 1
                     if not seen_by_running(mutant, calls, expected):
                         missed.append((kind, name, seed))

@@ -26,11 +26,13 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 # one folder may.
 LAYERS = [
     ["errors", "forks", "log", "version"],
-    ["names", "origin", "tree", "specs", "boundary", "fixed", "machines", "pickling", "resources"],
-    ["options", "captures"],
+    ["names", "origin", "tree", "specs", "fixed", "machines", "pickling", "resources"],
+    ["interchange"],
+    ["boundary", "options", "captures"],
     ["expr"],
     ["ops"],
     ["diff", "inspect"],
+    ["reader"],
     ["simplify"],
     ["trace"],
     ["random", "graph", "signature", "lower"],
@@ -49,8 +51,9 @@ LEVEL = {part: level for level, row in enumerate(LAYERS) for part in row}
 
 # Packages that are imported where they are used, so that `import symgrad` stays light or works
 # without them. So are LATE ones: compiled functions need cffi, their C Jinja, and a process that
-# finds its functions in the cache generates no C.
-LATE = ("symgrad.compiled.", "symgrad.dispatcher.", "symgrad.generate.", "symgrad.interop.")
+# finds its functions in the cache generates no C. Formulas for readers are made when asked for.
+LATE = ("symgrad.compiled.", "symgrad.dispatcher.", "symgrad.generate.", "symgrad.interop.",
+        "symgrad.reader.")  # fmt: skip
 LAZY = {
     "log": "logging",
     "inspect": "sympy",

@@ -228,6 +228,17 @@ def masked(x):
     return z
 
 
+def masked_changes(x):
+    z, n, m = x.copy(), np.arange(3), np.outer(x, x)
+    z[z > 1] *= 2
+    z[z < 0] -= x[0]
+    n[x > 0] += 2
+    m[x > 0] /= x[2]
+    w = m.T
+    w[w < 0] **= 2
+    return z, n, m
+
+
 def by_list(x):
     z = [0.0] * 3
     z[1] = x[1]
@@ -429,7 +440,7 @@ def no_values(x):
 
 
 ASSIGNING = [
-    filled, empty, masked, by_list, nested_lists, add_at, out_of_others, made_by_arithmetic,
+    filled, empty, masked, masked_changes, by_list, nested_lists, add_at, out_of_others, made_by_arithmetic,
     known_numbers, known_until_stored, swapped, by_attribute, copies, copy_functions, sorted_in_place, copied, contiguous, default,
     update_reads_first, many_views, in_tuple, float32, object_array, no_values,
 ]  # fmt: skip

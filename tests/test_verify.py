@@ -10,12 +10,14 @@ import random
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import symgrad as sg
 from support import queries, random_graphs
+from support.by_hand import ByHand, changed
 from support.codegen import c_of, program_of, run_c
 from support.loop_mutants import MUTANTS, loops
 from support.random_graphs import Builder
@@ -30,7 +32,7 @@ from symgrad.lower.pipeline import lower
 from symgrad.lower.program import Program
 from symgrad.lower.scalar import INDEX_DIV, INDEX_MOD, index_of, load_of
 from symgrad.lower.share import share
-from symgrad.lower.statements import Best, Buffer, Check, Flush, Loop, Merge, Store, Zero
+from symgrad.lower.statements import Best, Check, Flush, Loop, Merge, Store, Zero
 from symgrad.lower.tuning import HOST_TUNING
 from symgrad.ops.linear import gather
 from symgrad.simplify import simplify
@@ -45,24 +47,18 @@ def n(value: int) -> Expr:
     return const(value, "int64")
 
 
-class Hand:
+class Hand(ByHand):
     """A program with an input x[10, 3], an integer input p[10], and a result y[10, 3]."""
 
     def __init__(self) -> None:
-        self.buffers: list[Buffer] = []
+        super().__init__()
         self.x = self.buffer("x", (10, 3), "in")
         self.p = self.buffer("p", (10,), "in", "int64")
         self.y = self.buffer("y", (10, 3), "out")
 
-    def buffer(self, name, shape, role="work", dtype="float64", **more):
-        self.buffers.append(Buffer(len(self.buffers), name, shape, dtype, role, **more))
-        return self.buffers[-1]
-
     def rules(self, *body) -> list[str]:
         """The rules that a program with these statements breaks, y being set before."""
-        every = [copy_rows(self.y, self.x), *body]
-        program = Program([self.x, self.p], [self.y], self.buffers, every, -1)
-        found = verify.verify(program, "hand")
+        found = verify.verify(self.of(copy_rows(self.y, self.x), *body), "hand")
         assert all(f.after == "hand" and f.text for f in found)
         return sorted({f.rule for f in found})
 
@@ -78,6 +74,11 @@ def nest(*rest):
 def copy_rows(y, x):
     i, j = index_of(90), index_of(91)
     return nest((i, 10), (j, 3), [Store(y, (i, j), load_of(x, (i, j)))])
+
+
+def copy_zeros(s):
+    k = index_of(92)
+    return nest((k, 10), [Store(s, (k,), const(0.0))])
 
 
 @pytest.fixture
@@ -98,10 +99,10 @@ def test_a_right_program_has_no_fault(hand):
 
 
 def test_a_fault_says_what_and_where(hand):
-    program = Program([hand.x], [hand.y], hand.buffers, [rows(hand, (I + n(1), J))], -1)
+    program = hand.of(rows(hand, (I + n(1), J)))
     (fault,) = verify.verify(program, "some pass")
     assert str(fault) == (
-        "range, after some pass: read x[(1 + i0), i1] (float64[10, 3]) by Store in i0 in i1: "
+        "range, after some pass: read x[1 + i0, i1] (float64[10, 3]) by Store in i0 in i1: "
         "axis 0 of length 10 is reached from 1 to 10"
     )
 
@@ -206,7 +207,7 @@ def test_init(hand):
 
 
 def test_a_result_that_is_not_set(hand):
-    program = Program([hand.x], [hand.y], hand.buffers, [], -1)
+    program = hand.of()
     assert {f.rule for f in verify.verify(program)} == {"init"}
 
 
@@ -227,13 +228,13 @@ def test_scope(hand):
 def test_homes(hand):
     s = hand.buffer("s", (), "scalar")
     loop = nest((I, 10), [Store(s, (), const(1.0)), Store(hand.y, (I, ZERO), load_of(s, ()))])
-    s.home = loop.body
+    hand.change(s, home=I)
     assert hand.rules(loop) == []
     later = nest((J, 3), [Store(hand.y, (ZERO, J), load_of(s, ()))])
     assert hand.rules(loop, later) == ["scope"]
-    s.home = None  # C declares it where it is first set
+    hand.change(s, home=None)  # C declares it where it is first set
     assert hand.rules(loop, later) == ["scope"]
-    s.home = []
+    hand.change(s, home=K)
     assert hand.rules(loop) == ["scope"]
 
 
@@ -284,21 +285,39 @@ def test_sums_over_lanes_have_partial_sums(hand):
     assert hand.rules(start, Loop(I, 10, [add], lanes=5), read) == []
     assert hand.rules(start, Loop(I, 10, [add], **PARALLEL["chunks"]), read) == ["races"]
     assert hand.rules(start, Loop(I, 10, [add], simd=True), read) == ["races"]
-    add.partial = hand.buffer("s_lanes", (), "local", lanes=8)
-    loop = Loop(I, 10, [add], lanes=5, flush=[Flush(s, add.partial)], flush_blocks=1)
-    assert hand.rules(start, Zero(add.partial), loop, read) == []
+    partial = hand.buffer("s_lanes", (), "local", lanes=8)
+    add = replace(add, partial=partial)
+    loop = Loop(I, 10, [add], lanes=5, flush=[Flush(s, partial)], flush_blocks=1)
+    assert hand.rules(start, Zero(partial), loop, read) == []
     assert hand.rules(start, loop, read) == ["init"]
+
+
+def test_partial_results(hand):
+    """A loop of partial results only accumulates, in one way, what it never reads."""
+    s = hand.buffer("s", (10,))
+    x, start = load_of(hand.x, (I, ZERO)), copy_zeros(s)
+    read = nest((J, 10), [Store(hand.y, (J, ZERO), load_of(s, (J,)))])
+
+    def rules(*stores):
+        return hand.rules(start, Loop(I, 10, list(stores), accumulates=True), read)
+
+    add = Store(s, (n(2),), x, "+")
+    assert rules(add) == rules(add, Store(s, (n(3),), x, "+")) == []
+    assert rules(Store(s, (n(2),), x, "max"), Store(s, (n(3),), x, "max")) == []
+    assert rules(Store(s, (n(2),), x)) == ["accumulating"]
+    assert rules(Store(s, (I,), x, "+")) == ["accumulating"]
+    assert rules(add, Store(s, (n(3),), x, "max")) == ["accumulating"]
+    assert rules(Store(s, (n(2),), load_of(s, (n(3),)), "+")) == ["accumulating"]
 
 
 def test_arrays_of_one_round(hand):
     """What each round has for itself is no race, and what all rounds share is one."""
-    s = hand.buffer("s", (3,), "own")
+    s = hand.buffer("s", (3,), "own", home=I)
     fill = nest((J, 3), [Store(s, (J,), load_of(hand.x, (I, J)))])
     use = nest((K, 3), [Store(hand.y, (I, K), load_of(s, (K,)))])
     loop = Loop(I, 10, [fill, use], shared=True)
-    s.home = loop.body
     assert hand.rules(loop) == []
-    s.role = "work"
+    hand.change(s, role="work")
     assert hand.rules(loop) == ["races"]
 
 
@@ -308,11 +327,10 @@ def test_arrays_of_one_round(hand):
 def test_arrays_of_a_block(hand, kind, role, rules):
     """Points have lanes of an array for themselves; of threads, each needs an array of its own."""
     lanes = PARALLEL[kind]["lanes"]
-    s = hand.buffer("s", (3,), role, lanes=lanes)
+    s = hand.buffer("s", (3,), role, lanes=lanes, home=I)
     fill = nest((J, 3), [Store(s, (J,), load_of(hand.x, (I, J)))])
     use = nest((K, 3), [Store(hand.y, (I, K), load_of(s, (K,)))])
     loop = Loop(I, 10, [fill, use], **{**PARALLEL[kind], "chunk": index_of(7)})
-    s.home = loop.body
     assert hand.rules(loop) == rules
 
 
@@ -327,19 +345,18 @@ def test_points_twice(hand):
 
 
 def test_space(hand):
-    a, b = hand.buffer("a", (500,)), hand.buffer("b", (500,))
-    b.offset = 4000
+    a, b = hand.buffer("a", (500,)), hand.buffer("b", (500,), offset=4000)
     body = [copy_rows(hand.y, hand.x), Zero(a), Zero(b), Store(a, (n(0),), load_of(b, (n(0),)))]
 
     def texts(size):
-        program = Program([hand.x], [hand.y], hand.buffers, body, size)
+        program = hand.of(*body, workspace_bytes=size)
         return [f.text for f in verify.verify(program) if f.rule == "space"]
 
     assert texts(8000) == []
     assert texts(7999) == ["b: beyond the end of the workspace"]
-    b.offset = 3992
+    hand.change(b, offset=3992)
     assert texts(8000) == ["a and b are in use together and share memory"]
-    a.role = "local"
+    hand.change(a, role="local")
     assert texts(8000) == ["a: 4000 bytes on the stack, 2048 at most"]
 
 
@@ -348,7 +365,7 @@ def test_merges_begin_in_the_first_round(hand):
     merge = Merge(K, total, (), part, ())
     assert hand.rules(Zero(part), nest((K, 4), [merge])) == []
     assert hand.rules(nest((K, 4), [merge])) == ["init"]
-    merge.round = n(1)
+    merge = replace(merge, round=n(1))
     assert hand.rules(Zero(part), nest((K, 4), [merge])) == ["init"]
 
 
@@ -370,8 +387,9 @@ def test_bounds_are_sound_and_tight():
     rng = random.Random(7)
     tight = 0
     for _ in range(300):
-        inner = Loop(J, 9, start=rng.choice([None, n(1), I]))
-        inner.stop = rng.choice([n(9), bind("minimum", n(9), I + n(3)), n(9) - I + n(9)])
+        start = rng.choice([None, n(1), I])
+        stop = rng.choice([n(9), bind("minimum", n(9), I + n(3)), n(9) - I + n(9)])
+        inner = Loop(J, 9, start=start, stop=stop)
         outer = Loop(I, rng.randint(1, 8), [inner])
         terms = [
             I, J, bind("minimum", I, J), bind(INDEX_DIV, I * n(2) + J, n(3)),
@@ -632,8 +650,8 @@ def test_start_values_may_stand_apart_from_streams(monkeypatch):
 
 
 def broken(program: Program) -> Program:
-    loops(program)[0].extent += 1
-    return program
+    loop = loops(program)[0]
+    return changed(program, loop, extent=loop.extent + 1)
 
 
 def test_a_fault_stops_a_compilation_only_if_asked_to(monkeypatch):
@@ -693,12 +711,12 @@ def picking():
 @pytest.mark.parametrize("kind", MUTANTS)
 def test_mutants_are_caught(kind, graphs, monkeypatch):
     monkeypatch.setattr(verify, "ENABLED", False)
-    caught = changed = 0
+    caught = made = 0
     for seed, (args, outs) in enumerate(graphs):
         outs = expand_composites(drop_stops(simplify(outs).outs))
         names = [f"x{k}" for k in range(len(args))], [f"y{k}" for k in range(len(outs))]
-        program = lower(args, outs, *names)
-        if MUTANTS[kind](program, random.Random(seed)):
-            changed += 1
-            caught += bool(verify.verify(program))
-    assert caught >= CAUGHT[kind], f"{caught} of {changed}"
+        mutant = MUTANTS[kind](lower(args, outs, *names), random.Random(seed))
+        if mutant is not None:
+            made += 1
+            caught += bool(verify.verify(mutant))
+    assert caught >= CAUGHT[kind], f"{caught} of {made}"

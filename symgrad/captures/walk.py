@@ -429,11 +429,13 @@ class _Walk:
     def arraylike(self, name: str, value: Any) -> None:
         """An array of another library: its numbers."""
 
+        labels = [n for n in ("index", "columns") if hasattr(type(value), n)]  # of pandas
+
         def read() -> Any:
-            numbers = np.asarray(value)
-            if numbers.dtype.hasobject:
-                return Same(tuple(numbers.ravel().tolist()))
-            return numbers.dtype, numbers.shape, digest(np.ascontiguousarray(numbers))
+            found = [_numbers(np.asarray(value))]
+            found += [_numbers(np.asarray(getattr(value, n))) for n in labels]
+            same = [v for v in found if isinstance(v, Same)]
+            return Same(sum([v.values for v in same], ())) if same else tuple(found)
 
         try:
             now = read()
@@ -513,6 +515,16 @@ def _content(cell: Any) -> Any:
         return cell.cell_contents
     except ValueError:  # not filled yet, or deleted
         return ABSENT
+
+
+def _numbers(value: np.ndarray) -> Any:
+    """What tells arrays of another library from others; texts and the like by what they say."""
+    if not value.dtype.hasobject:
+        return value.dtype, value.shape, digest(np.ascontiguousarray(value))
+    elements = value.ravel().tolist()
+    if all([type(v) in _PLAIN for v in elements]):
+        return value.shape, repr(elements)
+    return Same(tuple(elements))
 
 
 def _alone(read: Callable[[], Any]) -> tuple[Any]:

@@ -18,8 +18,18 @@ from symgrad.errors import (
 )
 from symgrad.expr.node import FLOATS, Expr, arg, bind
 from symgrad.expr.walk import substitute, toposort
+from symgrad.ops.checks import apart
 from symgrad.signature import is_array, parameter_names
-from symgrad.trace import Tracer, argument, as_expr, function_name, record
+from symgrad.trace import (
+    Tracer,
+    argument,
+    as_expr,
+    checked,
+    function_name,
+    note,
+    record,
+    set_checks,
+)
 from symgrad.transform import Function, simplified
 from symgrad.tree import TreeDef, flatten, leaf_paths
 
@@ -37,6 +47,7 @@ class Inner:
         self.fresh: list[Expr] = []
         self.actual: list[Expr] = []
         self.counts: list[int] = []
+        self.named: dict[str, Expr] = {}
         values, keywords = list(args), dict(kwargs)
         for number in self.numbers:
             keyword = isinstance(number, str)
@@ -59,17 +70,20 @@ class Inner:
         name = function_name(f)
         try:
             with log.Stage("tracing", "traced", name) as stage:
-                outs, self.out_tree = record(f, tuple(values), keywords)
+                outs, self.out_tree = record(f, tuple(values), keywords, named=self.named)
                 nodes = toposort(outs)
                 stage.facts = lambda: f"{len(nodes)} nodes"
         except TraceError as error:  # what else it is given may be made static
             error.in_derivative = True
             raise
-        self.used = frozenset(nodes).intersection(self.fresh)
+        outs, check = apart(outs, checked())
+        self.used = frozenset(toposort(outs)).intersection(self.fresh)
         with log.Stage("simplifying", "simplified", name) as stage:
             self.outs = ready(outs)
             stage.facts = lambda: f"{len(toposort(self.outs))} nodes"
         self.back = dict(zip(self.fresh, self.actual, strict=True))
+        if check is not None:
+            set_checks(substitute([check], self.back)[0])
         self.deriving = log.Stage("deriving", "derived", name).begin()  # until `close`
 
     def in_pieces(self) -> tuple[list[Expr], list[list[Piece]]]:
@@ -82,7 +96,10 @@ class Inner:
 
     def close(self, exprs: Sequence[Expr]) -> list[Tracer]:
         """Results in terms of the caller's values."""
-        closed = substitute(exprs, self.back)
+        closed = substitute([*exprs, *self.named.values()], self.back)
+        names = closed[len(exprs) :]
+        del closed[len(exprs) :]
+        note(dict(zip(self.named, names, strict=True)))
         self.deriving.facts = lambda: f"{len(toposort(closed))} nodes"
         self.deriving.end()
         return [Tracer(e) for e in closed]

@@ -459,7 +459,7 @@ def vmap(outs: Sequence[Expr], batched: Mapping[Expr, Expr], size: int) -> list[
 
     An output that does not depend on a batched node is repeated.
     """
-    made, flags = _vmap(outs, batched, size)
+    made, flags = batched_outs(outs, batched, size)
     return [o if f else lead(o, size) for o, f in zip(made, flags, strict=True)]
 
 
@@ -470,13 +470,14 @@ class _Batches:
     def vmap(
         outs: Sequence[Expr], batched: Mapping[Expr, Expr], size: int
     ) -> tuple[list[Expr], list[bool]]:
-        """`vmap`, and which results depend on a batched node; the others stay as they are."""
-        return _vmap(outs, batched, size)
+        """`batched_outs` of a body."""
+        return batched_outs(outs, batched, size)
 
 
-def _vmap(
+def batched_outs(
     outs: Sequence[Expr], batched: Mapping[Expr, Expr], size: int
 ) -> tuple[list[Expr], list[bool]]:
+    """`vmap`, and which results depend on a batched node; the others stay as they are."""
     known: dict[Expr, Expr] = dict(batched)
     active = set(batched)
     of_items: dict[Expr, tuple[list[Expr], list[bool]]] = {}
@@ -504,6 +505,8 @@ def _vmap(
             of_items[node] = node.op.batch(args, flags, node, size, _Batches)
         else:
             known[node] = node.op.batch(args, flags, node.attrs, size)
+            if known[node].shape == node.shape:  # one for all, such as a check
+                active.discard(node)
         if known.setdefault(node, node).site is None:
             known[node].site = node.site
     return [known[o] for o in outs], [o in active for o in outs]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -20,7 +20,7 @@ from symgrad.emit.rounds import open_single_rounds
 from symgrad.emit.variables import Variables
 from symgrad.expr.node import FLOATS, Expr
 from symgrad.lower.access import accesses
-from symgrad.lower.program import Program, bodies_of, statements
+from symgrad.lower.program import Program, statements
 from symgrad.lower.statements import Buffer, Flush, Loop, Merge, Store, Tiles
 from symgrad.lower.tuning import Tuning
 
@@ -49,16 +49,15 @@ class Emitter(Speller):
     """
 
     def __init__(self, program: Program, tuning: Tuning) -> None:
-        body, zeros, bodies_of = open_single_rounds(program.body)
+        body, opened, self._loops_in = open_single_rounds(program.body)
         buffers = {b.number: b for b in program.buffers}
-        super().__init__(buffers, Variables(body, buffers, bodies_of))
+        super().__init__(buffers, Variables(body, buffers, opened))
         self.program, self.tuning = replace(program, body=body), tuning
         self.path: list[Loop] = []
         self.floor = 0
-        self._bodies_of = bodies_of
         self._passing: list[Expr] = []
         self.defined: set[str] = set()
-        self.loop_names.update(dict.fromkeys(zeros, c.Lit("0")))
+        self.loop_names.update(dict.fromkeys(opened, ZERO))
         found = list(statements(body))
         self.carrying = {
             (_ADDING[type(s)], s.buffer.dtype)
@@ -78,7 +77,7 @@ class Emitter(Speller):
             out.extend(record(node, written) for node in self.nodes([s], 0))
         return out
 
-    def body(self, body: list[Any], depth: int) -> list[Piece]:
+    def body(self, body: Sequence[Any], depth: int) -> list[Piece]:
         """The statements of one body."""
         out: list[Piece] = []
         for s in body:
@@ -99,11 +98,11 @@ class Emitter(Speller):
             self.forget()
         return out
 
-    def nodes(self, body: list[Any], depth: int) -> list[c.Statement]:
+    def nodes(self, body: Sequence[Any], depth: int) -> list[c.Statement]:
         """The statements of a body outside of lanes."""
         return [piece.node for piece in self.body(body, depth)]
 
-    def side(self, body: list[Any], depth: int) -> tuple[c.Statement, ...]:
+    def side(self, body: Sequence[Any], depth: int) -> tuple[c.Statement, ...]:
         """The statements of a body that may not run; what it declares exists only there."""
         outer, self.floor = self.floor, depth
         with self.scope():
@@ -115,13 +114,13 @@ class Emitter(Speller):
 
     def ahead(self, s: Any) -> list[c.Statement]:
         """Local variables that are first set inside of a statement and live in a body around it."""
-        inside = {id(b) for body in s.bodies() for b in bodies_of(body)}
+        inside = self._loops_in[s]
         out: list[c.Statement] = []
         for access, _ in accesses([s]):
             b = self.buffers[access.buffer]
             if not access.writes or b.role != "scalar" or b.name in self.defined:
                 continue
-            if b.home is None or id(self._bodies_of[id(b.home)]) not in inside:
+            if b.home not in inside:
                 self.defined.add(b.name)
                 out.append(c.Declare(C_TYPES[b.dtype], b.name, ZERO, const=False))
         return out

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from copy import copy
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -54,20 +53,25 @@ def emit(
     version: str = "",
     input_notes: Sequence[str] = (),
     output_notes: Sequence[str] = (),
+    statuses: Sequence[tuple[int, str]] = (),
 ) -> Source:
-    """C source and header of a program. All text in `comment` and notes must be comment-safe."""
+    """C source and header of a program. All text in `comment` and notes must be comment-safe.
+
+    statuses : what it returns where a check fails, and what that means
+    """
     emitter, found = Emitter(program, tuning), statements(program.body)
     records = emitter.whole()
     parts, arrays, workspace = _placed(program, records, tuning)
     used = set().union(*(p.used for p in parts))
-    constants = [b for b in program.buffers if b.role == "constant" and b.name in used]
-    captured = [b for b in program.inputs if b.role == "data"]
+    constants = _with_data(b for b in program.buffers if b.role == "constant" and b.name in used)
+    captured = _with_data(b for b in program.inputs if b.role == "data")
     parameters = [*program.inputs, *program.outputs]
     functions, names = _names(emitter, records)
-    names |= {C_TYPES[b.dtype] for b in (*parameters, *arrays, *constants)}
+    names |= {C_TYPES[b.dtype] for b in (*parameters, *arrays, *(b for b, _ in constants))}
     stack = [b for b in arrays if b.role != "work"]
-    names |= {"SG_ALIGNED" for b in (*stack, *constants) if tuning.vectors}
-    names |= {needed_by(v, b.dtype) for b in constants for v in np.ravel(b.data)}  # type: ignore[arg-type]
+    if tuning.vectors and (stack or constants):
+        names.add("SG_ALIGNED")
+    names |= {needed_by(v, b.dtype) for b, data in constants for v in np.ravel(data)}
     shared = _shared(arrays)
     declared = [_array(b, shared) for b in arrays]
     context = dict(
@@ -79,15 +83,16 @@ def emit(
         header_types=headers({C_TYPES[b.dtype] for b in parameters}),
         macros=names,
         vector_math=vector_math(names) if tuning.vectors else [],
-        captured=[_sized(b, name=f"{name}_{b.name}") for b in captured],
+        captured=[_sized(b, name=f"{name}_{b.name}") for b, _ in captured],
         inputs=[_parameter(b, note) for b, note in _notes(program.inputs, input_notes)],
         outputs=[_parameter(b, note) for b, note in _notes(program.outputs, output_notes)],
-        constants=[_sized(b, values=_literals(b.data)) for b in constants],
+        constants=[_sized(b, values=_literals(data)) for b, data in constants],
         helpers=functions,
         parts=[_part(p, k // tuning.unit_parts, declared, parameters) for k, p in enumerate(parts)],
         workspace=workspace,
         workspace_doubles=workspace // 8,
         limited=any(isinstance(s, While) and s.most is not None for s, _ in found),
+        statuses=list(statuses),
         vectors=tuning.vectors,
         stack=sum(b.nbytes for b in stack),
     )
@@ -97,8 +102,8 @@ def emit(
         name=name,
         entry=f"{name}_entry",
         workspace_bytes=workspace,
-        data=tuple(b.data for b in captured),  # type: ignore[misc]
-        data_names=tuple(f"{name}_{b.name}" for b in captured),
+        data=tuple(data for _, data in captured),
+        data_names=tuple(f"{name}_{b.name}" for b, _ in captured),
         units=-(-len(parts) // tuning.unit_parts),
         parallel="SG_PARALLEL" in names,
         blas=bool(names & {"sg_gemm", "sg_gemmf"}),
@@ -114,10 +119,9 @@ def _placed(
     workspace += -(-8 * slots // 64) * 64
     arrays = [b for b in program.buffers if b.role in ("local", "work")]
     if len(parts) > 1:  # arrays that several parts share cannot be on one part's stack
-        arrays = [copy(b) for b in arrays]
-        for b in arrays:
+        for k, b in enumerate(arrays):
             if b.role == "local":
-                b.role, b.offset = "work", workspace
+                arrays[k] = replace(b, role="work", offset=workspace)
                 workspace += b.room
     used = set().union(*(p.used for p in parts))
     return parts, [b for b in arrays if b.name in used], workspace
@@ -158,11 +162,15 @@ def _part(
     )
 
 
+def _with_data(buffers: Iterable[Buffer]) -> list[tuple[Buffer, np.ndarray]]:
+    return [(b, b.data) for b in buffers if b.data is not None]
+
+
 def _sized(b: Buffer, **more: Any) -> dict[str, Any]:
     return dict(name=b.name, type=C_TYPES[b.dtype], size=b.size) | more
 
 
-def _notes(buffers: Sequence[Buffer], notes: Sequence[str]):
+def _notes(buffers: Sequence[Buffer], notes: Sequence[str]) -> Iterator[tuple[Buffer, str]]:
     return zip(buffers, [*notes, *[""] * (len(buffers) - len(notes))], strict=True)
 
 

@@ -8,7 +8,7 @@ variable of it; one that several use becomes an array of lanes.
 from __future__ import annotations
 
 import enum
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -55,7 +55,7 @@ class Piece:
 class Lanes:
     """The block that is being spelled: its loop, the name of the lane, and how many there are."""
 
-    def __init__(self, loop: Loop, buffers: dict[int, Buffer], name: str, extent: int) -> None:
+    def __init__(self, loop: Loop, buffers: Mapping[int, Buffer], name: str, extent: int) -> None:
         self.loop, self.buffers, self.name, self.extent = loop, buffers, name, extent
         self.word = word_of(loop)
         self._moves: dict[Expr, bool] = {}
@@ -174,6 +174,8 @@ def grouped(
 
     for piece in pieces:
         if piece.place is Place.UNIFORM:
+            if traits(piece.node).calls and SCALAR not in out:  # beside loops over lanes
+                out.insert(0, SCALAR)
             out.append(piece.node)  # needs nothing that a lane computes
             continue
         if piece.place is Place.WHOLE:

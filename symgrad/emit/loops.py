@@ -10,15 +10,11 @@ from symgrad.emit.body import Emitter, statement
 from symgrad.emit.expr import ZERO
 from symgrad.emit.lanes import SCALAR, SIMD, Piece, Place, lane_loop, traits
 from symgrad.emit.statements import SERIAL
-from symgrad.emit.sums import bounds, extremum, inner_sum, is_extremum, is_sum, sum_in_lanes
+from symgrad.emit.sums import bounds, extremum, inner_sum, sum_in_lanes
 from symgrad.emit.threads import IN_ORDER, PARALLEL, own_arrays, team_mark
 from symgrad.emit.tree import integer, uses, walk
-from symgrad.expr.node import FLOATS, Expr
-from symgrad.expr.walk import toposort
-from symgrad.lower.lanes import COSTLY, LANES, only_adds
-from symgrad.lower.scalar import GUARD, is_next, loads
-from symgrad.lower.statements import Check, If, Loop, Store, While, is_flat
-from symgrad.lower.tuning import Tuning
+from symgrad.lower.lanes import LANES
+from symgrad.lower.statements import Check, If, Loop, While, stores_of
 
 
 @statement.register
@@ -27,11 +23,10 @@ def _loop(s: Loop, e: Emitter, depth: int) -> c.Statement | Piece | list[c.State
         return blocks(s, e, depth)
     e.loop_names[s.index] = c.Name(f"i{s.index.attrs[0]}")
     if e.lanes is not None:
-        return inner_sum(s, e, depth) if only_adds(s.body, s.index) else _in_lanes(s, e, depth)
-    if is_sum(s, e):
-        return sum_in_lanes(s, e, depth)
-    if is_extremum(s, e):
-        return extremum(s, e, depth)
+        return inner_sum(s, e, depth) if s.accumulates else _in_lanes(s, e, depth)
+    if s.accumulates:
+        adds = any(one.op == "+" for one in stores_of(s))
+        return sum_in_lanes(s, e, depth) if adds else extremum(s, e, depth)
     return _outside(s, e, depth)
 
 
@@ -45,7 +40,7 @@ def _in_lanes(s: Loop, e: Emitter, depth: int) -> Piece:
 
 
 def _outside(s: Loop, e: Emitter, depth: int) -> c.Statement:
-    vector = e.tuning.vectors and (s.simd or is_elementwise(s, e.tuning))
+    vector = e.tuning.vectors and s.simd
     outer, e.branchless = e.branchless, e.branchless or vector
     e.path.append(s)
     first = len(s.body) - s.in_order
@@ -163,36 +158,3 @@ def _checks(s: Loop, pieces: list[Piece], e: Emitter) -> c.Together:
     declared = c.Declare("int", failed.name, ZERO, const=False)
     loop = lane_loop(f"i{s.index.attrs[0]}", s.extent, body)
     return c.Together((declared, loop, c.If(failed, (c.Return(1),))))
-
-
-# ---- loops that are vectors ----------------------------------------------------------------------
-
-
-def is_elementwise(loop: Loop, tuning: Tuning) -> bool:
-    """Whether the rounds of a loop are independent of each other, and worth vectorising.
-
-    Each round stores to elements of its own, and reads of what the loop writes only these. Short
-    loops are worth it for functions such as exp.
-    """
-    if loop.serial or loop.extent < tuning.vector_from_rounds:
-        return False
-    if not all(isinstance(s, Store) for s in loop.body):
-        return False
-    nodes = toposort([v for s in loop.body for v in s.exprs()])
-    if loop.extent < 2 * LANES and all(n.op.cost < COSTLY for n in nodes):
-        return False
-    written: dict[int, tuple[Expr, ...]] = {}
-    for s in loop.body:
-        extremum = s.op in ("max", "min") and s.buffer.dtype in FLOATS  # by choices of bits
-        if s.op not in ("=", "+", "*") and not extremum:
-            return False
-        own = any(is_next(i, loop.index) for i in s.index)
-        own = own or is_flat(s.buffer, s.index, loop.index)
-        own = own or (s.op == "=" and s.buffer.role == "scalar")
-        if not own or written.setdefault(s.buffer.number, s.index) != s.index:
-            return False
-    reads = [n for s in loop.body for n in loads(s.exprs())]
-    if any(n.args != written.get(n.attrs[0], n.args) for n in reads):
-        return False
-    # A part that must not be evaluated everywhere keeps its branch.
-    return not any(n.op is GUARD for n in nodes)

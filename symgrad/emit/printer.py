@@ -6,7 +6,8 @@ A new kind of node is a function here, registered for its class.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from symgrad.emit import tree as c
 
@@ -62,7 +63,7 @@ def _call(node: c.Call) -> str:
     return f"{name}({', '.join([text(a) for a in node.args])})"
 
 
-_PRINT = {
+_PRINT: dict[type[c.Expression], Callable[[Any], str]] = {
     c.Lit: lambda n: n.text,
     c.Name: lambda n: n.name,
     c.Index: lambda n: f"{n.array}[{text(n.index)}]",

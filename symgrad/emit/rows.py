@@ -20,6 +20,7 @@ from symgrad.expr.op import Op
 
 _TOKEN = re.compile(r"\s*(\{\d\}|\d+|\w+@?|\|\||&&|[=!<>]=|.)")
 _BINARY = ({"||"}, {"&&"}, {"==", "!="}, {"<", ">", "<=", ">="}, {"+", "-"}, {"*", "/", "%"})
+Change = Callable[[c.Node], c.Node | None]
 _BITWISE = {"||": "|", "&&": "&"}
 
 
@@ -179,7 +180,7 @@ def _levels(tree: c.Expression, count: int) -> tuple[int, ...]:
     return (c.COMPARE if level in (c.EQUAL, c.COMPARE) else max(level, c.EQUAL),) * count
 
 
-def _selected(n: c.Conditional, dtype: str, change) -> c.Call:
+def _selected(n: c.Conditional, dtype: str, change: Change) -> c.Call:
     """A choice as one of bits, which every compiler vectorises: both sides are evaluated."""
     sides = [side.inner if isinstance(side, c.Group) else side for side in (n.then, n.otherwise)]
     args = (_bits(n.condition), *sides)
@@ -210,6 +211,9 @@ def _builder(tree: c.Expression) -> Callable[[Sequence[c.Expression]], c.Express
         return lambda operands: c.Call(f, tuple(operands), dtype, origin, costly)
 
     def put(operands: Sequence[c.Expression]) -> c.Expression:
-        return replaced(tree, lambda n: operands[n.position] if type(n) is Operand else None)
+        found: c.Expression = replaced(
+            tree, lambda n: operands[n.position] if type(n) is Operand else None
+        )
+        return found
 
     return put

@@ -208,6 +208,11 @@ def _check(s: lowered.Check, e: Emitter, depth: int) -> Piece:
 
 
 @statement.register
+def _fail(s: lowered.Fail, e: Emitter, depth: int) -> Piece:
+    return Piece(c.If(e.spell(s.condition), (c.Return(s.status),)), Place.BRANCHES)
+
+
+@statement.register
 def _call(s: lowered.Call, e: Emitter, depth: int) -> Piece:
     operands = [e.address(b, i) for b, i in (*s.operands, s.target)]
     numbers = [c.Lit(str(int(n))) for n in (*s.dims, *s.flags)]

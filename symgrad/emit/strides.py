@@ -11,6 +11,7 @@ from symgrad.expr.node import CONST, Expr, const_value
 from symgrad.expr.walk import toposort
 from symgrad.lower.lanes import COSTLY
 from symgrad.lower.program import statements
+from symgrad.lower.scalar import INDEX
 from symgrad.lower.statements import Buffer, Loop, row_strides
 from symgrad.ops.elementwise import ADD, MULTIPLY, SUBTRACT
 
@@ -55,15 +56,19 @@ def ascends(buffer: Buffer, index: Sequence[Expr], loops: Sequence[Loop]) -> boo
 
 def _step(variable: Expr, buffer: Buffer, at: Sequence[Expr]) -> int | None:
     """How many elements further an index is in the next round; None if that differs."""
-    parts = [_coefficient(at[a], variable) for a in buffer.kept_axes]
-    strides = row_strides(buffer.kept_shape)
-    if None in parts:
-        return None
-    return sum(n * k for n, k in zip(parts, strides, strict=True))  # type: ignore[operator]
+    total = 0
+    for a, stride in zip(buffer.kept_axes, row_strides(buffer.kept_shape), strict=True):
+        part = _coefficient(at[a], variable)
+        if part is None:
+            return None
+        total += part * stride
+    return total
 
 
 def _coefficient(entry: Expr, index: Expr) -> int | None:
     """How much an entry of an index grows with a loop variable; None if it is not linear in it."""
+    if entry.op is INDEX or entry.op is CONST:  # nearly all
+        return int(entry is index)
     found: dict[Expr, int | None] = {}
     for node in toposort([entry]):
         found[node] = 1 if node is index else _combined(node, [found[a] for a in node.args])

@@ -15,11 +15,8 @@ from symgrad.emit.lanes import SCALAR, Piece, Place, lane_loop, traits
 from symgrad.emit.literals import C_TYPES
 from symgrad.emit.statements import exceeds, larger
 from symgrad.emit.tree import integer
-from symgrad.expr.node import FLOATS
-from symgrad.expr.walk import toposort
 from symgrad.lower.lanes import LANES
-from symgrad.lower.scalar import GUARD
-from symgrad.lower.statements import Loop, Store
+from symgrad.lower.statements import Loop, stores_of
 
 
 def bounds(loop: Loop, e: Emitter) -> tuple[c.Expression, c.Expression]:
@@ -28,27 +25,7 @@ def bounds(loop: Loop, e: Emitter) -> tuple[c.Expression, c.Expression]:
     return start, integer(loop.extent) if loop.stop is None else e.spell(loop.stop, c.COMPARE)
 
 
-def _still(s: Store, loop: Loop, e: Emitter) -> bool:
-    """Whether a store goes to one element in all rounds."""
-    depth = e.variables.index_depth[loop.index]
-    return not any(e.variables.depth[i] >= depth for i in s.index)
-
-
 # ---- sums ----------------------------------------------------------------------------------------
-
-
-def is_sum(loop: Loop, e: Emitter) -> bool:
-    """Whether a loop only adds to targets that it does not move."""
-    return (
-        e.tuning.vectors
-        and loop.extent >= 2 * LANES
-        and loop.is_plain
-        and not loop.serial
-        and all(
-            isinstance(s, Store) and s.op == "+" and s.buffer.dtype in FLOATS and _still(s, loop, e)
-            for s in loop.body
-        )
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +101,7 @@ def sum_in_lanes(loop: Loop, e: Emitter, depth: int) -> c.Statement:
     sums = [
         _Partial(C_TYPES[s.buffer.dtype], a.target, a.value, e.fresh(), e.fresh(), e.fresh(),
                  e.fresh() if vector else "")
-        for a, s in zip(adds, loop.body, strict=True)
+        for a, s in zip(adds, stores_of(loop), strict=True)
     ]  # fmt: skip
     full = loop.extent // LANES * LANES
     before = tuple(n for n in nodes if not isinstance(n, c.Assign))
@@ -224,7 +201,7 @@ def inner_sum(loop: Loop, e: Emitter, depth: int) -> Piece:
     assert e.lanes is not None
     before: list[c.Statement] = []
     adds: list[_Own] = []
-    for s in loop.body:
+    for s in stores_of(loop):
         before += [piece.node for piece in e.declarations(s, depth + 1)]
         target, value = e.place(s.buffer, s.index), e.spell(s.value)
         adds.append(_Own(C_TYPES[s.buffer.dtype], target, value, e.fresh(), e.fresh()))
@@ -259,24 +236,6 @@ def _inner_blocks(
 # ---- maxima --------------------------------------------------------------------------------------
 
 
-def is_extremum(loop: Loop, e: Emitter) -> bool:
-    """Whether a long loop only takes maxima and minima that it does not move."""
-    return (
-        e.tuning.vectors
-        and loop.extent >= 2 * e.tuning.extremum_lanes
-        and loop.is_plain
-        and not loop.serial
-        and all(
-            isinstance(s, Store)
-            and s.op in ("max", "min")
-            and s.buffer.dtype in FLOATS
-            and _still(s, loop, e)
-            and not any(n.op is GUARD for n in toposort([s.value]))
-            for s in loop.body
-        )
-    )
-
-
 def extremum(loop: Loop, e: Emitter, depth: int) -> c.Statement:
     """Maxima in lanes: which of them is the greatest does not depend on the order."""
     with e.scope():
@@ -285,7 +244,7 @@ def extremum(loop: Loop, e: Emitter, depth: int) -> c.Statement:
     lanes, index = e.tuning.extremum_lanes, f"i{loop.index.attrs[0]}"
     full = loop.extent // lanes * lanes
     extrema = []
-    for s, n in zip(loop.body, (n for n in nodes if isinstance(n, c.Together)), strict=True):
+    for s, n in zip(stores_of(loop), (n for n in nodes if isinstance(n, c.Together)), strict=True):
         declared, change = n.body
         assert isinstance(declared, c.Declare) and isinstance(change, c.If)
         extrema.append((s, declared, e.place(s.buffer, s.index), e.fresh()))

@@ -23,7 +23,7 @@ LEVELS = {
 class Node:
     """A part of a C function."""
 
-    __slots__ = ()
+    __slots__: ClassVar[tuple[str, ...]] = ()
 
     def children(self) -> list[Node]:
         """The nodes that this one consists of, in the order of its fields."""

@@ -10,9 +10,10 @@ What is made of a variable that changes is computed anew by each statement.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from symgrad.emit.rounds import Opened
 from symgrad.emit.rows import spelling
 from symgrad.emit.strides import is_costly, steps, word_of
 from symgrad.expr.node import CONST, Expr
@@ -48,20 +49,17 @@ class Variables:
         load is written again: as variables they live for one statement only
     """
 
-    def __init__(
-        self, body: list[Any], buffers: dict[int, Buffer], bodies_of: dict[int, list[Any]]
-    ) -> None:
+    def __init__(self, body: Sequence[Any], buffers: Mapping[int, Buffer], opened: Opened) -> None:
         self.buffers = buffers
         self.depth: dict[Expr, int] = {}
         self.index_depth: dict[Expr, int] = {}
-        self._body_depth = {id(body): 0}
         self._uses: dict[Expr, int] = {}
         self._user_depth: dict[Expr, int] = {}
         self._forced: set[Expr] = set()
         self.unsteady: set[Expr] = set()
         roots = self._roots(body)
         order = toposort([root for root, _ in roots])
-        self._find_depths(order, bodies_of)
+        self._find_depths(order, opened)
         self._find_unsteady(order, body)
         for s in itertools.chain(*all_bodies(body)):
             if isinstance(s, Loop) and s.lanes:
@@ -70,7 +68,7 @@ class Variables:
         self.chosen: set[Expr] = set()
         self._choose(order)
 
-    def _roots(self, body: list[Any]) -> list[tuple[Expr, int]]:
+    def _roots(self, body: Sequence[Any]) -> list[tuple[Expr, int]]:
         """The expressions that statements read, each with the depth of its body.
 
         That is 0 in a side of an `If` or the body of a `While`, apart from loops inside: nothing is
@@ -82,7 +80,6 @@ class Variables:
             statement, depth, floor = stack.pop()
             if isinstance(statement, Loop):
                 self.index_depth[statement.index] = depth + 1
-                self._body_depth[id(statement.body)] = depth + 1
                 stack.extend((s, depth, floor) for s in reversed(statement.flush))
                 stack.extend((s, depth + 1, floor) for s in reversed(statement.body))
                 continue
@@ -90,11 +87,10 @@ class Variables:
                 self.index_depth[statement.index] = depth + 1
             roots.extend((v, depth if depth > floor else 0) for v in statement.exprs())
             for inside in reversed(statement.bodies()):
-                self._body_depth[id(inside)] = depth + 1
                 stack.extend((s, depth + 1, depth + 1) for s in reversed(inside))
         return roots
 
-    def _find_depths(self, order: list[Expr], bodies_of: dict[int, list[Any]]) -> None:
+    def _find_depths(self, order: list[Expr], opened: Opened) -> None:
         for node in order:
             depth = self.index_depth.get(node, 0)
             for a in node.args:
@@ -103,10 +99,11 @@ class Variables:
             if node.op is LOAD:
                 home = self.buffers[node.attrs[0]].home
                 if home is not None:
-                    depth = max(depth, self._body_depth[id(bodies_of[id(home)])])
+                    around = opened[home] if home in opened else self.index_depth[home]
+                    depth = max(depth, around)
             self.depth[node] = depth
 
-    def _find_unsteady(self, order: list[Expr], body: list[Any]) -> None:
+    def _find_unsteady(self, order: list[Expr], body: Sequence[Any]) -> None:
         """Values that depend on what branches write, and on what is written again elsewhere."""
         changing = _written_in_branches(body)
         anew = self._loads_that_change(body)
@@ -115,7 +112,7 @@ class Variables:
             if changes or not self.unsteady.isdisjoint(node.args):
                 self.unsteady.add(node)
 
-    def _loads_that_change(self, body: list[Any]) -> set[Expr]:
+    def _loads_that_change(self, body: Sequence[Any]) -> set[Expr]:
         """Loads of elements that their own statement or one behind writes, or a loop in each round.
 
         Elements are told apart by the text of their index.
@@ -142,7 +139,7 @@ class Variables:
                     found.add(n)
                     continue
                 for loop in path:  # out of which it would be hoisted
-                    outside = self.depth[n] < self._body_depth[id(loop.body)]
+                    outside = self.depth[n] < self.index_depth[loop.index]
                     if outside and number in inside.get(id(loop), ()):
                         found.add(n)
         return found
@@ -210,7 +207,7 @@ class Variables:
         return self.depth[node] < self._user_depth[node] and node not in self.unsteady
 
 
-def _written_in_branches(body: list[Any]) -> set[int]:
+def _written_in_branches(body: Sequence[Any]) -> set[int]:
     """The buffers that branches write, but for those that only one side of one uses.
 
     There that side is all that there is.
@@ -224,13 +221,12 @@ def _written_in_branches(body: list[Any]) -> set[int]:
         for access in accesses_of(s):
             (writes if access.writes else reads).setdefault(access.buffer, set()).add(sides)
 
-    def is_within(side: Around, number: int) -> bool:
-        return all(other[: len(side)] == side for other in reads.get(number, ()))
+    def is_alone(sides: set[Around], number: int) -> bool:
+        (side, *others) = sides
+        return not others and all(other[: len(side)] == side for other in reads.get(number, ()))
 
     return {
-        number
-        for number, sides in writes.items()
-        if any(sides) and not (len(sides) == 1 and is_within(*sides, number))
+        number for number, sides in writes.items() if any(sides) and not is_alone(sides, number)
     }
 
 
@@ -238,7 +234,7 @@ def _is_index(node: Expr) -> bool:
     return node.op in (INDEX, CONST) or (node.dtype == "int64" and node.op is not LOAD)
 
 
-def _calls_apart(loop: Loop, buffers: dict[int, Buffer]) -> Iterator[Expr]:
+def _calls_apart(loop: Loop, buffers: Mapping[int, Buffer]) -> Iterator[Expr]:
     """Calls in lanes that need a loop of their own, and what stands in their operands.
 
     Compilers choose whether a loop with a branch, or the last rounds of one that does not walk

@@ -26,6 +26,7 @@ class Kind(Enum):
     CALL = "call"  # opaque C kernel with a template of its own
     CONTROL = "control"  # bodies in `attrs`, run or not, once or often; several results
     ITEM = "item"  # one result of a control node
+    CHECK = "check"  # says where a call fails; see `ops/checks`
     LOWERED = "lowered"  # only inside loop programs: loads, loop indices, guards
 
 
@@ -73,6 +74,8 @@ class Op:
     c_int        the same for integer operands where it differs
     vectorized   whether C libraries have the function that `c` calls for vectors (glibc 2.35)
     sympy        SymPy spelling over a, b, c
+    reads        (reader, node, a Poly per argument) -> what it means to a reader, or None if it
+                 stands as it is; see `ops/readings.py`
     cost         flops-equivalents per element
     flops        (args, attrs) -> those of one evaluation, where they are not for each element
     results      (args, attrs) -> (shape, dtype) of each result of a control node
@@ -121,6 +124,7 @@ class Op:
     c_int: str | None = None
     vectorized: bool = False
     sympy: str | None = None
+    reads: Callable[..., Any] | None = None
     cost: int = 1
     flops: Callable[..., int] | None = None
     results: Callable[..., tuple[Any, ...]] | None = None

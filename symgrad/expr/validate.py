@@ -35,7 +35,7 @@ from typing import Any
 
 import numpy as np
 
-from symgrad.errors import LoopLimitError, RewriteError
+from symgrad.errors import CheckFailedError, LoopLimitError, RewriteError
 from symgrad.expr.limits import most_rounds
 from symgrad.expr.node import ARG, CONST, FLOATS, PARAM, TUPLE, Expr
 from symgrad.expr.op import Kind
@@ -52,7 +52,7 @@ _MOST_OPENED = 12
 
 # An index, a matrix, a power, a loop that does not end.
 _MOST_ROUNDS = 300  # of a loop that made-up values may never end
-_UNDEFINED = (IndexError, ValueError, np.linalg.LinAlgError, LoopLimitError)
+_UNDEFINED = (IndexError, ValueError, np.linalg.LinAlgError, LoopLimitError, CheckFailedError)
 
 _checked: set[int] = set()
 _special: set[int] = set()  # that do not hold for all that may stand below

@@ -107,7 +107,9 @@ def _body(f: Formula) -> Formula:
 
 def _bare_eye(f: Formula) -> Formula:
     if f.kind == "eye":
-        return Formula("eye", (), None, 2)
+        bare = Formula("eye", (), None, 2)
+        bare.owner = f.data if f.data is not None else f.owner
+        return bare
     if f.kind in ("neg", "mul"):
         last = _bare_eye(f.args[-1])
         return f if last is f.args[-1] else Formula(f.kind, (*f.args[:-1], last), f.data, f.rank)
@@ -219,6 +221,11 @@ def norm(f: Formula) -> Formula:
     return Formula("wrap", (f,), ("‖", text, r"\left\lVert ", latex))
 
 
+_TRIANGLES = {
+    "tril": ("triu", r"\operatorname{triu}"), "triu": ("tril", r"\operatorname{tril}"),
+}  # fmt: skip
+
+
 def transpose(f: Formula) -> Formula:
     """fᵀ, pushed into products."""
     if f.rank == 0:
@@ -234,11 +241,30 @@ def transpose(f: Formula) -> Formula:
             return Formula("mul", (*f.args[:-1], transpose(f.args[-1])), None, f.rank)
         case "mat":
             return Formula("mat", tuple(transpose(a) for a in reversed(f.args)), None, f.rank)
-        case "inverse" if not f.data:
-            return Formula("inverse", f.args, "T", 2)
+        case "inverse" if transpose(f.args[0]).same(f.args[0]):
+            return f
+        case "inverse":
+            return Formula("inverse", f.args, None if f.data else "T", 2)
+        case "call" if f.data[0] in _TRIANGLES:
+            return Formula("call", (transpose(f.args[0]),), _TRIANGLES[f.data[0]], 2)
+        case "kron":
+            return Formula("kron", tuple(transpose(a) for a in f.args), None, 2)
+        case "sum" if f.rank == 2 and _is_symmetric(f):
+            return f
         case "sum" if all(_body(t).kind in ("eye", "diag", "mat", "T") for t in f.args):
             return Formula("sum", tuple(transpose(t) for t in f.args), None, f.rank)
     return Formula("T", (f,), None, f.rank)
+
+
+def _is_symmetric(f: Formula) -> bool:
+    """Whether the terms of a sum are those of its transpose, in any order."""
+    left = [transpose(t) for t in f.args]
+    for t in f.args:
+        found = next((k for k, other in enumerate(left) if other.same(t)), None)
+        if found is None:
+            return False
+        del left[found]
+    return True
 
 
 def diagonal(f: Formula, shorten: Callable[[Formula], Formula]) -> Formula:

@@ -45,6 +45,11 @@ def calls(name: str) -> tuple[str, str]:
     return _CALLS.get(name, (name, rf"\operatorname{{{escaped}}}"))
 
 
+def signs() -> dict[str, str]:
+    """The operation behind each function sign of text formulas."""
+    return {text: name for name, (text, _) in _CALLS.items()}
+
+
 def _one() -> Formula:
     return F.number(np.int64(1))
 

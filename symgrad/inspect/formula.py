@@ -23,15 +23,17 @@ class Formula:
 
     rank   0 for what multiplies anything by juxtaposition, else the number of axes
     owner  what the formula stands for, if its maker wants to cut it out by name
+    cost   what it takes to read it, once somebody asked (`reader.cost`)
     """
 
-    __slots__ = ("kind", "args", "data", "rank", "owner")
+    __slots__ = ("kind", "args", "data", "rank", "owner", "cost")
 
     def __init__(
         self, kind: str, args: tuple[Formula, ...] = (), data: Any = None, rank: int = 0
     ) -> None:
         self.kind, self.args, self.data, self.rank = kind, args, data, rank
         self.owner: Any = None
+        self.cost: int | None = None
 
     def same(self, other: Formula) -> bool:
         """Equal structure."""
@@ -135,6 +137,19 @@ def _stack_latex(f: Formula, sub: list[str]) -> str:
     return r"\begin{bmatrix} " + r" \\ ".join(_ends(sub, r"\vdots")) + r" \end{bmatrix}"
 
 
+def _rows(f: Formula, sub: list[str]) -> list[list[str]]:
+    return [sub[k : k + f.data] for k in range(0, len(sub), f.data)]
+
+
+def _matrix_text(f: Formula, sub: list[str]) -> str:
+    return f"[{'; '.join(', '.join(row) for row in _rows(f, sub))}]"
+
+
+def _matrix_latex(f: Formula, sub: list[str]) -> str:
+    rows = r" \\ ".join(" & ".join(row) for row in _rows(f, sub))
+    return rf"\begin{{bmatrix}} {rows} \end{{bmatrix}}"
+
+
 # ---- the kinds -------------------------------------------------------------------------------
 
 Spelling = Callable[[Formula, list[str]], str]
@@ -201,6 +216,7 @@ KINDS: dict[str, Writing] = {
                    lambda f: TERM if f.data else JUX if f.rank else POW,
                    lambda f, k: COND if not f.data else JUX if k == 0 else POW,
                    free=True),
+    "kron": Writing(_joined(" ⊗ "), _joined(r" \otimes "), TERM, POW, free=True),
     "T": Writing(lambda f, sub: sub[0] + "ᵀ", lambda f, sub: sub[0] + r"^{\top}", POW, ATOM,
                  free=True),
     "inverse": Writing(lambda f, sub: sub[0] + ("⁻ᵀ" if f.data else "⁻¹"),
@@ -224,8 +240,9 @@ KINDS: dict[str, Writing] = {
     "stack": Writing(lambda f, sub: f"[{'; '.join(_ends(sub, '…'))}]", _stack_latex),
     "list": Writing(lambda f, sub: f"[{', '.join(sub)}]",
                     lambda f, sub: r"\left[" + ", ".join(sub) + r"\right]"),
+    "matrix": Writing(_matrix_text, _matrix_latex),
     "cases": Writing(_cases_text, _cases_latex, encloses=True),
-    "sigma": Writing(_sigma_text, _sigma_latex, SUM, ATOM),
+    "sigma": Writing(_sigma_text, _sigma_latex, lambda f: SUM if f.data[0] else TERM, POW),
 }  # fmt: skip
 
 

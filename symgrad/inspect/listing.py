@@ -19,6 +19,7 @@ from symgrad.inspect.matrix import argument_names
 from symgrad.inspect.naming import control_names, is_counted, plain_name, short_number
 from symgrad.inspect.spelling import window
 from symgrad.ops.body import bodies, results
+from symgrad.ops.checks import CHECK, CHECKED
 from symgrad.ops.einsum import spell
 
 WIDTH = 72  # of an expression
@@ -87,6 +88,8 @@ class _Program:
         taken = set(self.names.values())
         for node in self.nodes:
             text = self._spell(node)
+            if node.op is CHECK and node.attrs[0] is not None:
+                self.lines.append((f"if {self.bare(node.args[-1])}: {node.attrs[0]}", ""))
             if node.op.kind is Kind.CONTROL or self._assigned(node, text[0], returned):
                 counter += 1
                 while f"t{counter}" in taken:
@@ -104,7 +107,7 @@ class _Program:
     def _assigned(self, node: Expr, text: str, returned: set[Expr]) -> bool:
         if node in self.names or node.op in (CONST, EYE, IOTA) or node.name == "broadcast":
             return False
-        if node.op.kind is Kind.ITEM:
+        if node.op.kind in (Kind.ITEM, Kind.CHECK):
             return False
         if node.op is ARRAY:
             return len(text) > 24
@@ -167,6 +170,10 @@ class _Program:
             return f"{self.bare(node.args[0])}.{which}", _ATOM
         if row.kind is Kind.CONTROL:
             return self._control(node), _ATOM
+        if row is CHECKED:
+            return self.text[node.args[0]]
+        if row is CHECK:  # its line says what it is; the value is 0
+            return "0", _ATOM
         parts = [self.full(a) for a in node.args]
         for key, value in zip(row.attr_names, node.attrs, strict=False):
             if key == "axes":

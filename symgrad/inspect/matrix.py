@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from typing import Any
 
 from symgrad.expr.node import ARG, ARRAY, CONST, EYE, Expr, const_value
 from symgrad.expr.op import Kind
@@ -232,9 +233,9 @@ def matrix_text(
     limit: int = 60,
 ) -> str:
     """`outs` in matrix notation, one line each, then `where` lines, at most `limit` of them."""
-    lines, parts = _layout(args, outs, arg_names, out_names, name)
-    text = [f"{_left(p, plain_name(n), ',')} = {to_text(f)}" for n, f, p in lines]
-    definitions = [_left(p, p.text, ",") + " = " + to_text(p.formula) for p in parts]
+    lines, parts = layout(args, outs, arg_names, out_names, name)
+    text = [f"{left(p, plain_name(n), ',')} = {to_text(f)}" for n, f, p in lines]
+    definitions = [left(p, p.text, ",") + " = " + to_text(p.formula) for p in parts]
     for k, line in enumerate(_elide(definitions, limit)):
         text.append(("  where " if k == 0 else "        ") + line)
     return "\n".join(text)
@@ -249,19 +250,20 @@ def matrix_latex(
     limit: int = 60,
 ) -> str:
     """The same for LaTeX's math mode: an `aligned` block, or one equation without parts."""
-    lines, parts = _layout(args, outs, arg_names, out_names, name)
-    left = [_left(p, latex_name(n), " ", "_{", "}") for n, _, p in lines]
+    lines, parts = layout(args, outs, arg_names, out_names, name)
+    sides = [left(p, latex_name(n), " ", "_{", "}") for n, _, p in lines]
     right = [to_latex(f) for _, f, _ in lines]
     if len(lines) == 1 and not parts:
-        return f"{left[0]} = {right[0]}"
-    rows = [f"{a} &= {b}" for a, b in zip(left, right, strict=True)]
-    definitions = [_left(p, p.latex, " ", "_{", "}") + " &= " + to_latex(p.formula) for p in parts]
+        return f"{sides[0]} = {right[0]}"
+    rows = [f"{a} &= {b}" for a, b in zip(sides, right, strict=True)]
+    definitions = [left(p, p.latex, " ", "_{", "}") + " &= " + to_latex(p.formula) for p in parts]
     for k, line in enumerate(_elide(definitions, limit, r"& \text{{{}}}")):
         rows.append((r"\text{where}\quad " if k == 0 else "") + line)
     return "\\begin{aligned}\n" + " \\\\\n".join(rows) + "\n\\end{aligned}"
 
 
-def _left(part: Part | None, name: str, comma: str, opening: str = "[", closing: str = "]") -> str:
+def left(part: Any, name: str, comma: str, opening: str = "[", closing: str = "]") -> str:
+    """A name with the index letters of what it is defined by, if there are any."""
     if part is None or not part.labels:
         return name
     return (
@@ -278,7 +280,7 @@ def _elide(lines: list[str], limit: int, spelling: str = "{}") -> list[str]:
     return [*lines[:head], gone, *lines[len(lines) - tail :]]
 
 
-def _layout(
+def layout(
     args: Sequence[Expr],
     outs: Sequence[Expr],
     arg_names: Sequence[str] | None,
@@ -299,7 +301,7 @@ def _layout(
             f = part.formula
         lines.append((out_name, f, part))
     parts = [p for p in _reachable(notation) if p not in shown]
-    _name_parts(parts, set(notation.names.values()) | set(given))
+    name_parts(parts, set(notation.names.values()) | set(given))
     return lines, parts
 
 
@@ -317,9 +319,13 @@ def _reachable(notation: Notation) -> list[Part]:
     return sorted(found, key=lambda p: (-notation.position[p.node], -order[p]))
 
 
-def _name_parts(parts: list[Part], taken: set[str]) -> None:
+def name_parts(parts: Sequence[Any], taken: set[str]) -> None:
+    """Give parts names that are free, by hint and by rank."""
     counters: dict[str, int] = {}
+    taken |= {part.text for part in parts}
     for part in parts:
+        if part.text != "?":
+            continue
         pool = _POOLS[min(part.formula.rank, 3)]
         hints = [part.hint] if part.hint else []
         for ch in [*hints, *pool]:

@@ -6,7 +6,8 @@ inside its axis reads it here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from symgrad.expr.node import Expr
@@ -28,7 +29,7 @@ from symgrad.lower.tuning import HOST_TUNING, Tuning
 _MOST_GUARDS = 8  # ways to one load, each with guards of its own, that are told apart
 
 
-def accesses(body: list[Any]) -> Iterator[tuple[Access, tuple[Loop, ...]]]:
+def accesses(body: Sequence[Any]) -> Iterator[tuple[Access, tuple[Loop, ...]]]:
     """Every access in the statements of a body, with the loops around it."""
     for s, path in statements(body):
         for access in accesses_of(s):
@@ -84,15 +85,15 @@ def targets(statement: Any) -> list[tuple[Buffer, tuple[Expr, ...]]]:
     return [statement.target] if isinstance(statement, Call) else []
 
 
-def rewrite(statement: Any, swap: dict[Expr, Expr]) -> None:
-    if isinstance(statement, Store):
-        *index, value = substitute([*statement.index, statement.value], swap)
-        statement.index, statement.value = tuple(index), value
-    elif isinstance(statement, Best):
-        *index, value, position = substitute(
-            [*statement.index, statement.value, statement.position], swap
-        )
-        statement.index, statement.value, statement.position = tuple(index), value, position
+def rewritten(s: Any, swap: dict[Expr, Expr]) -> Any:
+    """A statement that sets elements with other expressions in the place of some."""
+    if isinstance(s, Store):
+        *index, value = substitute([*s.index, s.value], swap)
+        return replace(s, index=tuple(index), value=value)
+    if isinstance(s, Best):
+        *index, value, position = substitute([*s.index, s.value, s.position], swap)
+        return replace(s, index=tuple(index), value=value, position=position)
+    return s
 
 
 # ---- who uses a buffer, and how often ------------------------------------------------------------

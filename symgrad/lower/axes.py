@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 from symgrad.expr.node import Expr
 from symgrad.lower.kernel import Extremum, Kernel
@@ -23,7 +23,7 @@ class AxisClasses:
     ) -> None:
         """`together` are variables that had better be one; others use buffers before `begin`."""
         self._begin = begin
-        self.reads = {k: k.reads() for k in kernels}
+        self.reads = {k: k.reads for k in kernels}
         self.parent: dict[Expr, Expr] = {}
         self.members: dict[Expr, set[Kernel]] = {}
         self.extent: dict[Expr, int] = {}
@@ -88,7 +88,7 @@ class AxisClasses:
         return [i for i in k.variables if self.find(i) is axis]
 
     def private(
-        self, members: Sequence[Kernel], axis: Expr, buffers: Mapping[int, Buffer]
+        self, members: Sequence[Kernel], axis: Expr, buffers: Sequence[Buffer]
     ) -> dict[int, int]:
         """Buffers that only `members` use, at one point of `axis` each: the axis of the points."""
         result: dict[int, int] = {}

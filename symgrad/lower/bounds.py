@@ -65,7 +65,7 @@ class Bounds:
     loops : by loop variable, the loops that bind it; `Bounds` may be asked about all of them
     """
 
-    def __init__(self, body: list[Any], buffers: Mapping[int, Buffer]) -> None:
+    def __init__(self, body: Sequence[Any], buffers: Mapping[int, Buffer]) -> None:
         self.buffers = buffers
         self.loops: dict[Expr, list[Loop]] = {}
         self.ranges: dict[Expr, Interval] = {}  # of variables that are no loop's index
@@ -194,7 +194,7 @@ class Bounds:
             if isinstance(s, Zero):
                 values = 0.0, 0.0
             elif isinstance(s, Best):
-                values = self.interval(s.position if s.buffer is buffer else s.value)
+                values = self.interval(s.position if s.buffer.number == buffer.number else s.value)
             else:
                 values = self.interval(s.value) if s.op in ("=", "max", "min") else ANY
             low, high = min(low, values[0]), max(high, values[1])
@@ -366,8 +366,8 @@ class Bounds:
                 yield plus(a, me, -1)
         elif atom.op in (MINIMUM, MAXIMUM):
             sign = -1 if atom.op is MINIMUM else 1
-            for a in atom.args:
-                yield times(plus(me, self.form(a), -1), sign)
+            for side in atom.args:
+                yield times(plus(me, self.form(side), -1), sign)
         if self._has_load(atom):
             for size in self._sizes(atom, path, facts):
                 yield plus(me, constant(size))

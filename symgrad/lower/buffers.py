@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from symgrad.expr.node import Expr
 from symgrad.lower.access import accesses, accesses_of, reads
-from symgrad.lower.program import Program, statements
+from symgrad.lower.program import Draft, Program, statements
 from symgrad.lower.scalar import indices_of
-from symgrad.lower.statements import Access, Buffer, Call, Flush, Loop, Merge
+from symgrad.lower.statements import Access, Buffer, Call, Flush, Loop, Merge, Statement
 from symgrad.lower.stream import (
     share_among_threads,
 )
 from symgrad.lower.tuning import Tuning
 
+Span = tuple[int, int]  # numbers at which something begins and ends
+_NEVER: Span = (0, 0)
+
 
 def shrink(program: Program, threads: int, tuning: Tuning) -> Program:
     """Temporaries without the axes that every access fixes by the same loop around."""
-    program = program.copied()
-    body, buffers = program.body, program.by_number
+    body, buffers = program.body, program.buffers
     prefix: dict[int, tuple[Loop, ...]] = {}
     indices: dict[int, list[dict[int, Expr]]] = {}
     for access, path in accesses(body):
@@ -35,12 +37,12 @@ def shrink(program: Program, threads: int, tuning: Tuning) -> Program:
             while same < min(len(known), len(path)) and known[same] is path[same]:
                 same += 1
             prefix[number] = known[:same]
+    draft = Draft(program)
     for number, all_indices in indices.items():
         around = prefix[number]
-        ndim = len(buffers[number].shape)
-        buffers[number].kept_axes = _kept_axes(ndim, all_indices, around)
-        buffers[number].home = around[-1].body if around else body
-    return program
+        kept = _kept_axes(len(buffers[number].shape), all_indices, around)
+        draft.change(number, kept_axes=kept, home=around[-1].index if around else None)
+    return draft.of(program)
 
 
 def _kept_axes(
@@ -67,55 +69,51 @@ def place(program: Program, threads: int, tuning: Tuning) -> Program:
     Workspace intervals run over statements that come one after another; equal storage is reused
     first-fit.
     """
-    program = program.copied()
-    body, buffers = program.body, program.buffers
+    draft, body = Draft(program), list(program.body)
     order = _order(body)
     spans = _spans(body, order)
     called = _given_by_address(body)
-    for top in body:
+    for position, top in enumerate(program.body):
         if isinstance(top, Loop) and top.members:
             span = order[id(top)]
-            alone = [b for b in buffers if b.role == "work" and spans.get(b.number) == span]
-            team = share_among_threads(top, alone, called, len(buffers), tuning)
-            if team is not None:
-                buffers.append(team)
-                spans[team.number] = span
-    first = {number: low for number, (low, _) in spans.items()}
-    last = {number: high for number, (_, high) in spans.items()}
+            alone = [b for b in draft.buffers if b.role == "work" and spans.get(b.number) == span]
+            shared = share_among_threads(top, alone, called, draft, tuning)
+            if shared.team is not None:
+                spans[shared.team.number] = span
+            body[position] = shared
     stack_bytes = 0
-    placed: list[Buffer] = []
-    total = 0
+    large: list[Buffer] = []
     for buffer in sorted(
-        (b for b in buffers if b.role == "work"), key=lambda b: (first.get(b.number, 0), b.number)
+        (b for b in draft.buffers if b.role == "work"),
+        key=lambda b: (spans.get(b.number, _NEVER)[0], b.number),
     ):
+        small = buffer.nbytes <= tuning.local_bytes
         if not buffer.kept_axes and buffer.number not in called:
-            buffer.role = "scalar"
-            continue
-        if buffer.nbytes <= tuning.local_bytes and (
-            stack_bytes + buffer.nbytes <= tuning.all_locals_bytes
-        ):
-            buffer.role = "local"
+            draft.change(buffer.number, role="scalar")
+        elif small and stack_bytes + buffer.nbytes <= tuning.all_locals_bytes:
+            draft.change(buffer.number, role="local")
             stack_bytes += buffer.nbytes
-            continue
-        busy = sorted(
-            (p.offset, p.offset + p.room) for p in placed if last[p.number] >= first[buffer.number]
-        )
+        else:
+            large.append(buffer)
+    return draft.of(program, body, workspace_bytes=_in_workspace(large, spans, draft))
+
+
+def _in_workspace(large: Sequence[Buffer], spans: Mapping[int, Span], draft: Draft) -> int:
+    """An offset for each of some buffers, which come as they begin; the bytes of the workspace."""
+    placed: list[Buffer] = []
+    for buffer in large:
+        first, _ = spans[buffer.number]
+        busy = sorted((p.offset, p.offset + p.room) for p in placed if spans[p.number][1] >= first)
         offset = 0
         for start, stop in busy:
             if offset + buffer.room <= start:
                 break
             offset = max(offset, stop)
-        buffer.offset = offset
-        placed.append(buffer)
-        total = max(total, offset + buffer.room)
-    program.workspace_bytes = total
-    return program
+        placed.append(draft.change(buffer.number, offset=offset))
+    return max((p.offset + p.room for p in placed), default=0)
 
 
-Span = tuple[int, int]  # numbers at which something begins and ends
-
-
-def _order(body: list[Any]) -> dict[int, Span]:
+def _order(body: Sequence[Statement]) -> dict[int, Span]:
     """By `id`, when each statement of a scope begins, and when the last one inside ends."""
     found: dict[int, Span] = {}
     count = 0
@@ -135,22 +133,22 @@ def _order(body: list[Any]) -> dict[int, Span]:
     return found
 
 
-def _spans(body: list[Any], order: dict[int, Span]) -> dict[int, Span]:
+def _spans(body: Sequence[Statement], order: dict[int, Span]) -> dict[int, Span]:
     """From when to when each buffer is in use.
 
     That is between statements of the innermost scope that has all that touch it: what a round of a
     loop leaves there no other one reads, since it would have been set before the loop.
     """
     places: dict[int, list[tuple[int, ...]]] = {}  # scopes and statements, from the outside in
-    scope: list[tuple[list[Any], tuple[int, ...]]] = [(body, ())]
+    scope: list[tuple[Sequence[Statement], tuple[int, ...]]] = [(body, (0,))]
     for inside, path in scope:  # which grows meanwhile
         for s in inside:
-            here = (*path, id(inside), id(s))
+            here = (*path, id(s))
             whole = isinstance(s, Loop) and not s.serial
             for access in (a for a, _ in accesses([s])) if whole else _own_accesses(s):
                 places.setdefault(access.buffer, []).append(here)
             if not whole:
-                scope.extend((one, here) for one in s.bodies())
+                scope.extend((one, (*here, k)) for k, one in enumerate(s.bodies()))
     found = {}
     for number, paths in places.items():
         depth = 0
@@ -170,7 +168,7 @@ def _own_accesses(s: Any) -> list[Access]:
     return accesses_of(s)
 
 
-def _given_by_address(body: list) -> set[int]:
+def _given_by_address(body: Sequence[Statement]) -> set[int]:
     """The buffers that functions write to through a pointer, even if they have one element."""
     found: set[int] = set()
     for s, _ in statements(body):

@@ -14,7 +14,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from symgrad.errors import InternalError
 from symgrad.expr.node import Expr, const
@@ -22,8 +22,9 @@ from symgrad.expr.op import Kind, Op
 from symgrad.expr.walk import toposort
 from symgrad.lower.kernel import Control
 from symgrad.lower.scalar import load_of, loads
-from symgrad.lower.statements import Buffer, If, Loop, While, Zero
+from symgrad.lower.statements import Buffer, If, Loop, Statement, While, Zero
 from symgrad.ops.body import Body, item
+from symgrad.ops.checks import nothing_but_checks
 from symgrad.ops.control import SCAN, SWITCH, WHILE
 from symgrad.ops.elementwise import CONVERT, less_equal, minimum
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 # `whole` are the positions of results of which rows are read that no round has made.
 Results = Mapping[int, Expr]  # the results of a node that are read, by position
 Where = tuple[Buffer, tuple[Expr, ...]]  # an array, or the part of it behind an index
+Positions = Collection[int]  # of results that are nothing but checks
 First = Mapping[Expr, Where]  # where a node has to be in the end: an output, or a row of ys
 
 
@@ -60,8 +62,11 @@ def add(
     if node.op not in _ADD:
         raise InternalError(f"{node.name} was not made a switch before lowering")
     results = {r.attrs[0]: r for r in readers[node]}
+    checks = nothing_but_checks(node).intersection(results)
+    for k in checks:  # they are made, but not stored
+        kernels.given[results[k]] = lambda index: const(0, "int64")
     whole = {k for k, r in results.items() if r in outs or not all(map(_reads_rows(r), readers[r]))}
-    _ADD[node.op](kernels, node, results, first, whole)
+    _ADD[node.op](kernels, node, results, first, whole, checks)
 
 
 def _reads_rows(result: Expr) -> Callable[[Expr], bool]:
@@ -83,7 +88,9 @@ def _reads_rows(result: Expr) -> Callable[[Expr], bool]:
 # ---- loops ---------------------------------------------------------------------------------------
 
 
-def _scan(kernels: Kernels, node: Expr, results: Results, first: First, whole: set[int]) -> None:
+def _scan(
+    kernels: Kernels, node: Expr, results: Results, first: First, whole: set[int], checks: Positions
+) -> None:
     body, consts, carry, length, reverse, counted = node.attrs
     operands = list(node.args)
     last: Expr = const(length, "int64")
@@ -94,9 +101,11 @@ def _scan(kernels: Kernels, node: Expr, results: Results, first: First, whole: s
         if not _is_rounds(count, length):
             last = stop = minimum(stop, length)
     alive = _alive(body, consts, carry, results)
-    states = _states(kernels, operands[consts : consts + carry], alive, results, first)
-    ys = _arrays(kernels, results, first, carry)
-    if length and (states or ys):
+    stored = {k: r for k, r in results.items() if k not in checks}
+    alive = [k for k in alive if k not in checks]
+    states = _states(kernels, operands[consts : consts + carry], alive, stored, first)
+    ys = _arrays(kernels, stored, first, carry)
+    if length and (states or ys or checks):
         t = kernels.fresh()
         kernels.shared.rounds[t] = length
         row = last - const(1, "int64") - t if reverse else t
@@ -104,32 +113,38 @@ def _scan(kernels: Kernels, node: Expr, results: Results, first: First, whole: s
         _give(kernels, inner, body.params, operands[:consts])
         for p, x in zip(body.params[consts + carry :], operands[consts + carry :], strict=True):
             inner.given[p] = functools.partial(_row, kernels, x, row)
-        _round(inner, body, consts, states, ys, row)
+        _round(inner, body, consts, states, ys, row, checks)
 
-        def made(statements: list[Any]) -> list[Any]:
+        def made(statements: Sequence[Statement]) -> list[Statement]:
             zeros = [Zero(*y) for k, y in ys.items() if counted and k in whole]
-            return [*zeros, Loop(t, length, statements, stop=stop, serial=bool(states))]
+            serial = bool(states or checks)
+            return [*zeros, Loop(t, length, statements, stop=stop, serial=serial)]
 
         exprs = (last,)
         written = [*states.values(), *_buffers(ys)]
         _keep(kernels, [inner], written, states.values(), exprs, made)
-    _hand_out(kernels, results, first, {**_everywhere(states), **ys})
+    _hand_out(kernels, stored, first, {**_everywhere(states), **ys})
 
 
-def _while(kernels: Kernels, node: Expr, results: Results, first: First, whole: set[int]) -> None:
+def _while(
+    kernels: Kernels, node: Expr, results: Results, first: First, whole: set[int], checks: Positions
+) -> None:
     test, body, consts, limit = node.attrs
     fixed, start = node.args[:consts], node.args[consts:]
     rounds = len(start)  # the position of their number
     used = {k if k < rounds else k - 1: r for k, r in results.items() if k != rounds}
     alive = _alive(body, consts, rounds, used, test.outs)
-    states = _states(kernels, start, alive, results, first)
-    ys = _arrays(kernels, results, first, rounds + 1)
+    stored = {k: r for k, r in results.items() if k not in checks}
+    alive = [k for k in alive if k not in checks]
+    states = _states(kernels, start, alive, stored, first)
+    ys = _arrays(kernels, stored, first, rounds + 1)
     t = kernels.fresh()
     kernels.shared.rounds[t] = math.inf if limit is None else limit
     inner = kernels.inside()
     _give(kernels, inner, body.params, fixed)
     if limit != 0:
-        _round(inner, body, consts, states, {k - 1: y for k, y in ys.items()}, t)
+        made_ys = {k - 1: y for k, y in ys.items()}
+        _round(inner, body, consts, states, made_ys, t, {k - (k > rounds) for k in checks})
     done = {}
     if rounds in results:
         count = done[rounds] = kernels.work((), "int64")
@@ -152,14 +167,16 @@ def _while(kernels: Kernels, node: Expr, results: Results, first: First, whole: 
             tester.put(go, (), value)
         condition = load_of(go, ())
 
-    def made(before: list[Any], behind: list[Any], statements: list[Any]) -> list[Any]:
+    def made(
+        before: Sequence[Statement], behind: Sequence[Statement], inside: Sequence[Statement]
+    ) -> list[Statement]:
         zeros = [Zero(*y) for k, y in ys.items() if k in whole]
-        loop = While(condition, [*statements, *behind], limit, t)
+        loop = While(condition, [*inside, *behind], limit, t)
         return [*zeros, *before, loop]
 
     carried = [*states.values(), *done.values()]
     _keep(kernels, [*tests, inner], [*carried, *_buffers(ys), *again], carried, conditions, made)
-    _hand_out(kernels, results, first, {**_everywhere(states), **ys, **_everywhere(done)})
+    _hand_out(kernels, stored, first, {**_everywhere(states), **ys, **_everywhere(done)})
 
 
 def _is_rounds(count: Expr, most: int) -> bool:
@@ -215,16 +232,18 @@ def _round(
     states: Mapping[int, Buffer],
     ys: Mapping[int, Where],
     row: Expr,
+    checks: Collection[int],
 ) -> None:
     """One round: what it reads of the carry, what it computes, and what it stores at the end."""
     params = body.params[consts:]
     outs = {k: body.outs[k] for k in (*ys, *states)}
+    first = [body.outs[k] for k in sorted(checks)]
     needed = set(toposort(outs.values()))
     for k, state in states.items():
         passed_on = outs[k] is params[k] or params[k] not in needed
         inner.stored[params[k]] = state if passed_on else inner.taken(state)
     rows = [(y, (*part, row)) for y, part in ys.values()]
-    values = dict(zip(outs, inner.values(list(outs.values()), rows), strict=True))
+    values = dict(zip(outs, inner.values(list(outs.values()), rows, first), strict=True))
     for k, state in states.items():
         if outs[k] is not params[k]:
             inner.set(state, values[k], replaces=True)
@@ -233,15 +252,19 @@ def _round(
 # ---- branches ------------------------------------------------------------------------------------
 
 
-def _switch(kernels: Kernels, node: Expr, results: Results, first: First, whole: set[int]) -> None:
+def _switch(
+    kernels: Kernels, node: Expr, results: Results, first: First, whole: set[int], checks: Positions
+) -> None:
     index, *operands = node.args
     (bodies,) = node.attrs
-    targets = _arrays(kernels, results, first, 0)
+    stored = {k: r for k, r in results.items() if k not in checks}
+    targets = _arrays(kernels, stored, first, 0)
     sides = []
     for body in bodies:
         inner = kernels.inside()
         _give(kernels, inner, body.params, operands)
-        inner.values([body.outs[k] for k in targets], list(targets.values()))
+        first_done = [body.outs[k] for k in sorted(checks)]
+        inner.values([body.outs[k] for k in targets], list(targets.values()), first_done)
         sides.append(inner)
     conditions: list[Expr] = []  # that it is this side, or one before it
     if len(bodies) == 2 and index.op is CONVERT and index.args[0].dtype == "bool":
@@ -251,14 +274,14 @@ def _switch(kernels: Kernels, node: Expr, results: Results, first: First, whole:
         at = kernels.element(index, ())
         conditions = [less_equal(at, k) for k in range(len(bodies) - 1)]
 
-    def made(*statements: list[Any]) -> list[Any]:
-        *others, whole = statements
+    def made(*sides: Sequence[Statement]) -> Sequence[Statement]:
+        *others, whole = sides
         for condition, side in zip(reversed(conditions), reversed(others), strict=True):
             whole = [If(condition, side, whole)]
         return whole
 
     _keep(kernels, sides, _buffers(targets), (), conditions, made)
-    _hand_out(kernels, results, first, targets)
+    _hand_out(kernels, stored, first, targets)
 
 
 # ---- what they have in common --------------------------------------------------------------------
@@ -299,7 +322,7 @@ def _keep(
     written: Iterable[Buffer],
     carried: Iterable[Buffer],
     exprs: Iterable[Expr],
-    made: Callable[..., list[Any]],
+    made: Callable[..., Sequence[Statement]],
 ) -> None:
     """The kernel itself."""
     every = list(written)
@@ -307,8 +330,8 @@ def _keep(
     read |= {n.attrs[0] for n in loads(tuple(exprs))} - {b.number for b in every}
     own = min(inner.begin for inner in bodies)
     for inner in bodies:
-        read |= {number for k in inner.kernels for number, _ in k.reads() if 0 <= number < own}
-    uses = [b for b in kernels.buffers if b.number in read]
+        read |= {number for k in inner.kernels for number, _ in k.reads if 0 <= number < own}
+    uses = [b for b in kernels.draft.buffers if b.number in read]
     target = every[0] if every else kernels.work((), "bool")
     kernels.keep(
         Control(target, (), (), (), {}, bodies=tuple(bodies), build=made, uses=uses, results=every)

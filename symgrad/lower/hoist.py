@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from symgrad.expr.node import FLOATS, Expr
 from symgrad.expr.op import Kind
 from symgrad.expr.walk import substitute
-from symgrad.lower.access import rewrite, targets
-from symgrad.lower.program import statements
-from symgrad.lower.scalar import GUARD, INDEX, LOAD, index_of, load_of, loads
-from symgrad.lower.statements import (
-    Buffer,
-    Loop,
-    Store,
-)  # fmt: skip
+from symgrad.lower.access import rewritten, targets
+from symgrad.lower.program import Draft, replaced, statements
+from symgrad.lower.scalar import GUARD, INDEX, LOAD, load_of, loads
+from symgrad.lower.statements import Loop, Statement, Store
 from symgrad.lower.tuning import Tuning
 
 
@@ -26,56 +24,57 @@ class Hoist:
     goes into an array over l, private to the point, that is filled before the loop over k.
     """
 
-    def __init__(
-        self,
-        loop: Loop,
-        buffers: list[Buffer],
-        by_number: dict[int, Buffer],
-        next_index: int,
-        tuning: Tuning,
-    ) -> None:
-        self.tuning = tuning
-        self.loop, self.buffers, self.by_number, self.next_index = (
-            loop,
-            buffers,
-            by_number,
-            next_index,
-        )
-        self.moving: dict[Expr, bool] = {}
+    def __init__(self, loop: Loop, draft: Draft, tuning: Tuning) -> None:
+        self.loop, self.draft, self.tuning = loop, draft, tuning
         self.inside: dict[Expr, frozenset[Expr]] = {}
+        self._became: dict[Any, Any] = {}
 
-    def run(self) -> int:
-        """Changes the loop's body; returns the next free number of an index."""
-        pending = [self.loop.body]
-        while pending:
-            body = pending.pop()
-            position = 0
-            while position < len(body):
-                statement = body[position]
-                if isinstance(statement, Loop):
-                    before = self._before(statement, body)
-                    body[position:position] = before
-                    position += len(before)
-                    pending.append(statement.body)
-                position += 1
-        return self.next_index
+    def run(self) -> Loop:
+        """The loop with what is computed before loops inside of it."""
+        return replace(self.loop, body=self._body(self.loop))
 
-    def _before(self, outer: Loop, body: list[Any]) -> list[Any]:
-        """Statements that fill what `outer` need not compute in each of its rounds."""
+    def now(self, s: Any) -> Any:
+        """What has become of a statement."""
+        while s in self._became:
+            s = self._became[s]
+        return s
+
+    def _body(self, outer: Loop) -> list[Any]:
+        """The statements of a loop, those of the last loop inside made before those of others."""
+        found: list[Any] = []
+        inner: list[int] = []
+        for s in outer.body:
+            if isinstance(s, Loop):
+                before, s = self._before(s, outer.index)
+                found += before
+                inner.append(len(found))
+            found.append(s)
+        for position in reversed(inner):
+            s = found[position]
+            found[position] = replace(s, body=self._body(s))
+        return found
+
+    def _before(self, outer: Loop, home: Expr) -> tuple[list[Any], Loop]:
+        """Statements that fill what `outer` need not compute in each round, and the rest."""
         leaves = list(statements([outer]))
         written = {b.number for s, _ in leaves for b, _ in targets(s)}
         extents = {l.index: l.extent for _, path in leaves for l in path}
         made: dict[Expr, Expr] = {}
         result: list[Any] = []
+        new: dict[int, Sequence[Statement]] = {}
         for s, path in leaves:
             if not isinstance(s, Store) or len(path) < 2:
                 continue
             for node in self._candidates(s.value, outer.index, written, extents):
                 if node not in made:
-                    made[node], fill = self._array(node, extents, body)
+                    made[node], fill = self._array(node, extents, home)
                     result.append(fill)
-            rewrite(s, made)
-        return result
+            if made:
+                self._became[s] = rewritten(s, made)
+                new[id(s)] = [self._became[s]]
+        (rest,) = replaced([outer], new)
+        assert isinstance(rest, Loop)
+        return result, rest
 
     def _candidates(
         self, root: Expr, outer: Expr, written: set[int], extents: dict[Expr, int]
@@ -116,23 +115,19 @@ class Hoist:
             if n in self.inside or not missing:
                 stack.pop()
                 own = frozenset({n}) if n.op is INDEX else frozenset()
-                if n.op is LOAD and self.by_number[n.attrs[0]].lanes:
+                if n.op is LOAD and self.draft.buffers[n.attrs[0]].lanes:
                     own = frozenset({self.loop.index})
                 self.inside[n] = own.union(*(self.inside[a] for a in n.args))
             else:
                 stack.extend(missing)
         return self.inside[node]
 
-    def _array(self, node: Expr, extents: dict[Expr, int], body: list[Any]) -> tuple[Expr, Any]:
+    def _array(self, node: Expr, extents: dict[Expr, int], home: Expr) -> tuple[Expr, Any]:
         """A load that stands for `node`, and the loops that compute it."""
         inner = sorted(self._indices(node) & extents.keys(), key=lambda i: i.attrs[0])
         shape = tuple(extents[i] for i in inner)
-        buffer = Buffer(len(self.buffers), f"s{len(self.buffers)}", shape, node.dtype, "work")
-        buffer.home, buffer.lanes = body, self.loop.lanes
-        self.buffers.append(buffer)
-        self.by_number[buffer.number] = buffer
-        fresh = [index_of(self.next_index + k) for k in range(len(inner))]
-        self.next_index += len(inner)
+        buffer = self.draft.array(shape, node.dtype, home=home, lanes=self.loop.lanes)
+        fresh = [self.draft.fresh() for _ in inner]
         (value,) = substitute([node], dict(zip(inner, fresh, strict=True)))
         fill: Any = Store(buffer, tuple(fresh), value)
         for i, n in zip(reversed(fresh), reversed(shape), strict=True):

@@ -25,7 +25,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from symgrad.errors import InternalError, LoopLimitError
+from symgrad.errors import CheckFailedError, InternalError, LoopLimitError
 from symgrad.expr.evaluate import evaluate
 from symgrad.expr.node import CONST, FLOATS, Expr
 from symgrad.expr.walk import toposort
@@ -105,7 +105,7 @@ def check(program: Program, args: Sequence[Expr], outs: Sequence[Expr], most: fl
         problem = "\n".join(outcome.faults)
         try:
             expected = evaluate(outs, dict(zip(args, inputs, strict=True)))
-        except (IndexError, np.linalg.LinAlgError, LoopLimitError) as error:
+        except (IndexError, np.linalg.LinAlgError, LoopLimitError, CheckFailedError) as error:
             problem = problem or f"no status, but {error!r}" * (outcome.status == 0)
         else:
             problem = problem or f"status {outcome.status}" * (outcome.status != 0)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from typing import Any, Protocol
 from symgrad.expr.node import FLOATS, Expr
 from symgrad.lower import product
 from symgrad.lower.scalar import loads
-from symgrad.lower.statements import Best, Buffer, Call, Check, Store
+from symgrad.lower.statements import Best, Buffer, Call, Check, Fail, Statement, Store
 
 Read = tuple[int, tuple[Expr | None, ...]]  # a buffer and an index; None runs inside the kernel
 
@@ -30,7 +31,7 @@ class Scope(Protocol):
     def sum_here(self, buffer: Buffer) -> Buffer:
         """Where what is added to a sum goes."""
 
-    def body(self, kernels: Any) -> list[Any]:
+    def body(self, kernels: Any) -> Sequence[Statement]:
         """The statements of kernels that are those of a body."""
 
 
@@ -53,6 +54,7 @@ class Kernel:
     in_order: Expr | None = field(default=None, kw_only=True)
 
     barrier = False  # whether nothing that stands behind it may come before
+    fence = False  # whether it is a barrier that no other one may pass, or has one inside
     whole = False  # whether what it reads or writes has to be complete: it shares no loop
 
     @property
@@ -84,6 +86,7 @@ class Kernel:
         """Multiply-adds of a product of matrices."""
         return 0
 
+    @functools.cached_property
     def reads(self) -> list[Read]:
         """Everything that it reads, its own accumulator included."""
         raise NotImplementedError
@@ -92,8 +95,8 @@ class Kernel:
         """Everything that it writes, all at `target`."""
         return [self.buffer]
 
-    def statement(self, scope: Scope) -> Any:
-        """What becomes of it: one statement, or a list."""
+    def statements(self, scope: Scope) -> Sequence[Statement]:
+        """What becomes of it."""
         raise NotImplementedError
 
 
@@ -119,6 +122,7 @@ class Elements(Kernel):
     def adds_up(self) -> bool:
         return self.op == "+" and self.buffer.dtype in FLOATS
 
+    @functools.cached_property
     def reads(self) -> list[Read]:
         found = _loads((*self.target, self.value))
         alone = self.op == "=" and not self.replaces
@@ -127,14 +131,14 @@ class Elements(Kernel):
     def writes(self) -> list[Buffer]:
         return [self.buffer] if self.saves is None else [self.buffer, self.saves]
 
-    def statement(self, scope: Scope) -> Store:
+    def statements(self, scope: Scope) -> Sequence[Statement]:
         buffer = scope.sum_here(self.buffer)
         *index, value = scope.renamed(self, [*scope.place(self, buffer), self.value])
-        made = Store(buffer, tuple(index), value, self.op)
+        order = None
         if self.order is not None:
             low, high = scope.renamed(self, self.order)
-            made.order = low, high
-        return made
+            order = low, high
+        return [Store(buffer, tuple(index), value, self.op, order=order)]
 
 
 @dataclass(eq=False)
@@ -145,6 +149,7 @@ class Extremum(Kernel):
     op: str
     values: Buffer
 
+    @functools.cached_property
     def reads(self) -> list[Read]:
         mine: list[Read] = [(b.number, self.target) for b in self.writes()]
         return [*_loads((*self.target, self.value)), *mine]
@@ -152,10 +157,10 @@ class Extremum(Kernel):
     def writes(self) -> list[Buffer]:
         return [self.buffer, self.values]
 
-    def statement(self, scope: Scope) -> Best:
+    def statements(self, scope: Scope) -> Sequence[Statement]:
         exprs = [*scope.place(self, self.buffer), self.value, self.reduce[0]]
         *index, value, position = scope.renamed(self, exprs)
-        return Best(self.buffer, self.values, tuple(index), value, position, self.op)
+        return [Best(self.buffer, self.values, tuple(index), value, position, self.op)]
 
 
 @dataclass(eq=False)
@@ -167,14 +172,35 @@ class CheckIndex(Kernel):
 
     barrier = whole = True
 
+    @functools.cached_property
     def reads(self) -> list[Read]:
         return _loads((self.value,))
 
     def writes(self) -> list[Buffer]:
         return []
 
-    def statement(self, scope: Scope) -> Check:
-        return Check(scope.renamed(self, (self.value,))[0], self.size)
+    def statements(self, scope: Scope) -> Sequence[Statement]:
+        return [Check(scope.renamed(self, (self.value,))[0], self.size)]
+
+
+@dataclass(eq=False)
+class CheckValue(Kernel):
+    """Leaves the function with a status where `value` holds."""
+
+    value: Expr
+    status: int
+
+    barrier = fence = whole = True
+
+    @functools.cached_property
+    def reads(self) -> list[Read]:
+        return _loads((self.value,))
+
+    def writes(self) -> list[Buffer]:
+        return []
+
+    def statements(self, scope: Scope) -> Sequence[Statement]:
+        return [Fail(scope.renamed(self, (self.value,))[0], self.status)]
 
 
 @dataclass(eq=False)
@@ -188,13 +214,14 @@ class CallKernel(Kernel):
 
     whole = True
 
+    @functools.cached_property
     def reads(self) -> list[Read]:
         return [(b.number, (*i, *[None] * (len(b.shape) - len(i)))) for b, i in self.operands]
 
-    def statement(self, scope: Scope) -> Call:
+    def statements(self, scope: Scope) -> Sequence[Statement]:
         operands = tuple((b, scope.renamed(self, i)) for b, i in self.operands)
         target = self.buffer, scope.renamed(self, scope.place(self, self.buffer))
-        return Call(self.template, self.sizes, self.flags, operands, target)
+        return [Call(self.template, self.sizes, self.flags, operands, target)]
 
 
 @dataclass(eq=False)
@@ -202,25 +229,34 @@ class Control(Kernel):
     """A branch or a loop, with the kernels of its bodies.
 
     bodies : a `Kernels` for each
-    build : its statements, from a list of statements for each body
+    build : its statements, from those of each body
     uses : what it reads of all that is there before
     results : what it writes
     """
 
     bodies: tuple[Any, ...]
-    build: Callable[..., list[Any]]
+    build: Callable[..., Sequence[Statement]]
     uses: Sequence[Buffer]
     results: Sequence[Buffer]
 
     whole = True
 
+    @property
+    def fence(self) -> bool:  # type: ignore[override]
+        return any(k.fence for kernels in self.bodies for k in kernels.kernels)
+
+    @property
+    def barrier(self) -> bool:  # type: ignore[override]
+        return self.fence
+
+    @functools.cached_property
     def reads(self) -> list[Read]:
         return [(b.number, (None,) * len(b.shape)) for b in self.uses]
 
     def writes(self) -> list[Buffer]:
         return list(self.results)
 
-    def statement(self, scope: Scope) -> list[Any]:
+    def statements(self, scope: Scope) -> Sequence[Statement]:
         return self.build(*(scope.body(kernels) for kernels in self.bodies))
 
 
@@ -251,6 +287,7 @@ class Contract(Kernel):
         each = math.prod(self.product.extents) * math.prod(self.extents[i] for i in self.dims)
         return each // 2 if product.is_symmetric(self.product) else each
 
+    @functools.cached_property
     def reads(self) -> list[Read]:
         return _loads((self.product.left, self.product.right))
 

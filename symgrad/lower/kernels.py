@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from symgrad.errors import OutOfRangeError, at_user_line
@@ -32,12 +32,22 @@ from symgrad.lower import control, product
 from symgrad.lower.bounds import INTEGERS
 from symgrad.lower.contract import split_contractions
 from symgrad.lower.joins import Place, joined_in_place
-from symgrad.lower.kernel import CallKernel, CheckIndex, Contract, Elements, Extremum, Kernel
+from symgrad.lower.kernel import (
+    CallKernel,
+    CheckIndex,
+    CheckValue,
+    Contract,
+    Elements,
+    Extremum,
+    Kernel,
+)
+from symgrad.lower.program import Draft
 from symgrad.lower.rereads import is_reread
-from symgrad.lower.scalar import GUARD, INDEX, index_of, load_of, unravel
+from symgrad.lower.scalar import GUARD, INDEX, load_of, unravel
 from symgrad.lower.statements import Buffer
 from symgrad.lower.stream import with_carry
 from symgrad.lower.tuning import Tuning
+from symgrad.ops.checks import CHECK, apart
 from symgrad.ops.einsum import sizes
 from symgrad.ops.elementwise import (
     SELECT,
@@ -60,17 +70,18 @@ _OWN_KERNEL = (Kind.REDUCE, Kind.SCAN, Kind.CALL)
 class Shared:
     """What the kernels of a graph and of all bodies in it have in common.
 
+    draft : the buffers and loop variables
     data : captured arrays
     stored : where these are
-    indices : the number of loop variables
     rounds : of variables that count the rounds of loops in order, the most of them
+    statuses : what a function returns where one of its checks fails
     """
 
-    buffers: list[Buffer] = field(default_factory=list)
+    draft: Draft = field(default_factory=Draft)
     data: list[Buffer] = field(default_factory=list)
     stored: dict[Expr, Buffer] = field(default_factory=dict)
-    indices: int = 0
     rounds: dict[Expr, float] = field(default_factory=dict)
+    statuses: Mapping[Any, int] = field(default_factory=dict)
 
 
 class Kernels:
@@ -86,8 +97,8 @@ class Kernels:
     def __init__(self, blas: bool, tuning: Tuning, shared: Shared | None = None) -> None:
         self.blas, self.tuning = blas, tuning
         self.shared = Shared() if shared is None else shared
-        self.buffers = self.shared.buffers
-        self.begin = len(self.buffers)
+        self.draft = self.shared.draft
+        self.begin = len(self.draft.buffers)
         self.kernels: list[Kernel] = []
         self.stored: dict[Expr, Buffer] = {}
         self.given: dict[Expr, Callable[[tuple[Expr, ...]], Expr]] = {}
@@ -95,7 +106,7 @@ class Kernels:
         self._memo: dict[tuple[Expr, tuple[Expr, ...]], Expr] = {}
         self._extent: dict[Expr, int] = {}
         self._checked: set[tuple[Expr, int]] = set()
-        self._barrier = Buffer(-1, "check", (), "bool", "none")
+        self._barrier = Buffer(-1, "barrier", (), "bool", "none")
 
     def inside(self) -> Kernels:
         """Those of a body, none as yet."""
@@ -111,36 +122,47 @@ class Kernels:
         """Everything that a graph computes; its inputs and outputs."""
         inputs = []
         for node, name in zip(args, arg_names, strict=True):
-            buffer = self._buffer(name, node.shape, node.dtype, "in")
+            buffer = self.draft.array(node.shape, node.dtype, "in", name)
             inputs.append(buffer)
             self.stored[node] = buffer
-        outs = split_contractions(outs, self.tuning)
+        bare, check = apart(outs)
+        checks = [] if check is None else [check]
+        outs = split_contractions([*bare, *checks], self.tuning)
+        checks = [outs.pop() for _ in checks]
         outputs = [
-            self._buffer(name, o.shape, o.dtype, "out")
+            self.draft.array(o.shape, o.dtype, "out", name)
             for o, name in zip(outs, out_names, strict=True)
         ]
         first: dict[Expr, Buffer] = {}
         for node, buffer in zip(outs, outputs, strict=True):
             if node.op not in (ARG, ARRAY):
                 first.setdefault(node, buffer)
-        self._compute_all(outs, outs, first, {n: (b, ()) for n, b in first.items()})
+        places: dict[Expr, control.Where] = {n: (b, ()) for n, b in first.items()}
+        self._compute_all([*checks, *outs], outs, first, places)
         for node, buffer in zip(outs, outputs, strict=True):
             if first.get(node) is not buffer:  # an argument, captured data, or the same value twice
                 self.set(buffer, node)
         return inputs, outputs
 
-    def values(self, outs: Sequence[Expr], places: Sequence[control.Where] = ()) -> list[Expr]:
+    def values(
+        self,
+        outs: Sequence[Expr],
+        places: Sequence[control.Where] = (),
+        checks: Sequence[Expr] = (),
+    ) -> list[Expr]:
         """Results of a body, of which `element` can then be asked; the first ones are stored.
 
         places : where these are
+        checks : what is checked before
         """
-        outs = split_contractions(outs, self.tuning)
+        outs = split_contractions([*outs, *checks], self.tuning)
+        checks = [outs.pop() for _ in checks][::-1]
         arrays = [o for o in outs if o.ndim and o.op.kind not in (Kind.SOURCE, Kind.ITEM)]
         first: dict[Expr, control.Where] = {}
         for node, place in zip(outs, places, strict=False):
             if node.op.kind is Kind.ITEM:  # what is inside puts it there
                 first.setdefault(node, place)
-        self._compute_all(outs, arrays, {}, first)
+        self._compute_all([*checks, *outs], arrays, {}, first)
         for node, (buffer, part) in zip(outs, places, strict=False):
             if first.get(node) != (buffer, part):
                 self.set(buffer, node, *part)
@@ -163,6 +185,8 @@ class Kernels:
         for node in nodes:
             if node.op is ARRAY:
                 self._captured(node)
+            elif node.op is CHECK:
+                self._fail(node)
             elif node.op.kind is Kind.CONTROL:
                 control.add(self, node, readers, outs, inside)
             elif node in self.needs_buffer and node not in self.stored:
@@ -183,6 +207,9 @@ class Kernels:
         inline_cost: dict[Expr, int] = {}
         for node in nodes:
             kind = node.op.kind
+            if kind is Kind.CHECK:
+                inline_cost[node] = 0
+                continue
             if node in self.in_place:
                 inline_cost[node] = 0  # nobody reads it
                 continue
@@ -332,9 +359,10 @@ class Kernels:
         triangular = product.is_triangular(self._computed(nodes[1], places[1]), inner, column)
         whole = product.Product(left, right, row, column, inner, extents, panels, triangular)
         index = tuple(at[k] for k in output)
-        whole.blas = self.blas and product.suits_blas(whole, target, index, self.tuning)
-        if product.needs_carry(extents, self.tuning) and not whole.blas:
-            whole.carry = self.work(node.shape, node.dtype)
+        if self.blas and product.suits_blas(whole, target, index, self.tuning):
+            whole = replace(whole, blas=True)
+        elif product.needs_carry(extents, self.tuning):
+            whole = replace(whole, carry=self.work(node.shape, node.dtype))
         self._keep(Contract, target, index, dims, (), product=whole)
         self._finish(target, index, whole)
 
@@ -460,27 +488,20 @@ class Kernels:
             array = node.attrs[0].array
             role = "constant" if array.size <= self.tuning.constant_elements else "data"
             name = f"c{len(shared.data)}"
-            buffer = self._buffer(name, node.shape, node.dtype, role)
-            buffer.data = array
+            buffer = self.draft.array(node.shape, node.dtype, role, name, data=array)
             shared.data.append(buffer)
             shared.stored[node] = buffer
         self.stored[node] = shared.stored[node]
 
     # ---- small parts -------------------------------------------------------------------------
 
-    def _buffer(self, name: str, shape: tuple[int, ...], dtype: str, role: str) -> Buffer:
-        buffer = Buffer(len(self.buffers), name, shape, dtype, role)
-        self.buffers.append(buffer)
-        return buffer
-
     def fresh(self) -> Expr:
         """A loop variable that nobody has yet."""
-        self.shared.indices += 1
-        return index_of(self.shared.indices - 1)
+        return self.draft.fresh()
 
     def work(self, shape: tuple[int, ...], dtype: str) -> Buffer:
         """A buffer of the workspace."""
-        return self._buffer(f"s{len(self.buffers)}", shape, dtype, "work")
+        return self.draft.array(shape, dtype)
 
     def set(self, buffer: Buffer, node: Expr, *before: Expr, **more: Any) -> None:
         """Every element of a buffer, or of its part at `before`, is that of a node."""
@@ -636,6 +657,16 @@ class Kernels:
             if -size <= low and high < size:
                 return
             self._keep(CheckIndex, self._barrier, (), dims, (), value=row, size=size)
+
+    def _fail(self, node: Expr) -> None:
+        """A check: the function is left where it fails, and behind it its value is known."""
+        self.given[node] = lambda index: const(0, "int64")
+        bad, failure = node.args[-1], node.attrs[0]
+        if failure is not None:
+            dims = self.dims(bad.shape)
+            status = self.shared.statuses[failure]
+            value = self.element(bad, dims)
+            self._keep(CheckValue, self._barrier, (), dims, (), value=value, status=status)
 
 
 def _constant(value: Expr) -> Any:

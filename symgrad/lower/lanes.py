@@ -14,28 +14,33 @@ from __future__ import annotations
 
 import enum
 import math
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, TypeGuard
 
 from symgrad.expr.node import FLOATS, Expr, const
 from symgrad.expr.walk import toposort
-from symgrad.lower.access import accesses_of, rewrite, targets
+from symgrad.lower.access import accesses_of, rewritten, targets
 from symgrad.lower.hoist import Hoist
-from symgrad.lower.program import Program, scopes, statements, unused_name
-from symgrad.lower.scalar import INDEX, LOAD, index_of, load_of, loads, unravel
+from symgrad.lower.program import Draft, Program, rebuilt, replaced, scopes, statements
+from symgrad.lower.scalar import INDEX, LOAD, load_of, loads, unravel
 from symgrad.lower.statements import (
     Buffer,
     Call,
     Check,
+    Fail,
     Flush,
     Gemm,
     Loop,
     Merge,
     Panels,
     Rows,
+    Statement,
     Store,
     Tiles,
     Zero,
     is_flat,
+    stores_of,
 )  # fmt: skip
 from symgrad.lower.straight import TILE, Written, is_power, is_turned, straight
 from symgrad.lower.tuning import Tuning
@@ -49,42 +54,38 @@ def cut_into_lanes(program: Program, threads: int, tuning: Tuning) -> Program:
 
     threads : how many may also share the blocks, of loops that stand in no other
     """
-    program = program.copied()
-    buffers, by_number = program.buffers, program.by_number
+    draft = Draft(program)
+    cut: dict[int, Sequence[Statement]] = {}
     for body in scopes(program.body):
-        result: list[Any] = []
-        for statement in body:
-            if _is_candidate(statement, tuning):
-                statement = _flat(statement, by_number, tuning)
-                plan = _Plan(statement, by_number, threads > 1 and body is program.body, tuning)
-                if statement.extent and plan.possible():
-                    program.indices = plan.apply(buffers, by_number, program.indices)
-                    result += [*plan.before, statement, *plan.after]
-                    continue
-            result.append(statement)
-        body[:] = result
-    return program
+        for loop in body:
+            if _is_candidate(loop, tuning):
+                flat = _flat(loop, program.buffers, tuning)
+                plan = _Plan(flat, draft, threads > 1 and body is program.body, tuning)
+                if flat.extent and plan.possible():
+                    cut[id(loop)] = plan.statements()
+                elif flat is not loop:
+                    cut[id(loop)] = [flat]
+    if not cut:
+        return program
+    return draft.of(program, rebuilt(program.body, lambda old, new: cut.get(id(old), (new,))))
 
 
-def _flat(loop: Loop, buffers: dict[int, Buffer], tuning: Tuning) -> Loop:
+def _flat(loop: Loop, buffers: Sequence[Buffer], tuning: Tuning) -> Loop:
     """One loop for a nest over short rows in which every element is on its own, as in memory."""
-    nest = [loop]
-    while len(nest[-1].body) == 1 and isinstance(nest[-1].body[0], Loop):
-        nest.append(nest[-1].body[0])
-    stores = nest[-1].body
-    row = math.prod(inner.extent for inner in nest[1:])
-    if len(nest) == 1 or row >= tuning.long_row or not all(isinstance(s, Store) for s in stores):
+    nest = _nest(loop)
+    stores = stores_of(nest[-1])
+    row = math.prod(one.extent for one in nest[1:])
+    if len(nest) == 1 or row >= tuning.long_row or len(stores) < len(nest[-1].body):
         return loop
     if not all(_is_element(s, nest, buffers) for s in stores):
         return loop
     indices = [one.index for one in nest]
     place = unravel(indices[-1], [one.extent for one in nest])
-    for s in stores:
-        rewrite(s, dict(zip(indices, place, strict=True)))
-    return Loop(nest[-1].index, loop.extent * row, stores)
+    swap = dict(zip(indices, place, strict=True))
+    return Loop(nest[-1].index, loop.extent * row, [rewritten(s, swap) for s in stores])
 
 
-def _is_element(s: Store, nest: list[Loop], buffers: dict[int, Buffer]) -> bool:
+def _is_element(s: Store, nest: list[Loop], buffers: Sequence[Buffer]) -> bool:
     """Whether a store sets the element that its nest has come to, and reads others only of it."""
     indices = [loop.index for loop in nest]
     extents = [loop.extent for loop in nest]
@@ -105,7 +106,7 @@ def _is_element(s: Store, nest: list[Loop], buffers: dict[int, Buffer]) -> bool:
     return s.op == "=" and is_here(s.buffer, s.index)
 
 
-def _is_candidate(statement: Any, tuning: Tuning) -> bool:
+def _is_candidate(statement: Any, tuning: Tuning) -> TypeGuard[Loop]:
     """Whether it is a loop over enough points, without loops that are vectors or cut already."""
     if not isinstance(statement, Loop) or statement.extent < tuning.lanes_from_points:
         return False
@@ -137,15 +138,11 @@ class _Use(enum.Enum):
 class _Plan:
     """What has to happen to one loop."""
 
-    def __init__(
-        self, loop: Loop, buffers: dict[int, Buffer], parallel: bool, tuning: Tuning
-    ) -> None:
-        self.loop, self.buffers, self.tuning = loop, buffers, tuning
+    def __init__(self, loop: Loop, draft: Draft, parallel: bool, tuning: Tuning) -> None:
+        self.loop, self.draft, self.tuning = loop, draft, tuning
         self.parallel = parallel  # until something speaks against it
         self.index = loop.index
         self.leaves = list(statements(loop.body))
-        self.before: list[Any] = []
-        self.after: list[Any] = []
         self.private: set[int] = set()
         self.turned: dict[int, tuple[int, list[int]]] = {}  # buffer: axis of the points, the others
         self.sums: list[Store] = []
@@ -154,7 +151,7 @@ class _Plan:
     # ---- is it right, does it pay ---------------------------------------------------------------
 
     def possible(self) -> bool:
-        refused = (Call, Check, Gemm, Merge, Panels, Tiles)
+        refused = (Call, Check, Fail, Gemm, Merge, Panels, Tiles)
         if any(isinstance(s, refused) or s.bodies() for s, _ in self.leaves):
             return False
         if not (self._pays() and self._is_right()):
@@ -220,7 +217,7 @@ class _Plan:
             for node in loads(s.exprs()):
                 read.setdefault(node.attrs[0], []).append(node.args)
         for number, writes in written.items():
-            use = self._use(self.buffers[number], writes, read.get(number, []))
+            use = self._use(self.draft.buffers[number], writes, read.get(number, []))
             if use is None:
                 return False
             if use is _Use.PRIVATE:
@@ -234,7 +231,7 @@ class _Plan:
             return False
         self._find_turned(read, written)
         # Long rows of inputs are vectorised along themselves, without turning them round.
-        if any(self.buffers[n].shape[-1] >= self.tuning.long_input_row for n in self.turned):
+        if any(self.draft.buffers[n].shape[-1] >= self.tuning.long_input_row for n in self.turned):
             if not self._is_costly_inside():
                 return False
         return self._lane_bytes() * self.tuning.lane_counts[-1] <= self.tuning.most_block_bytes
@@ -276,7 +273,7 @@ class _Plan:
         """Inputs whose rows are points: a block of them is copied with the point last."""
         whole = {a.buffer for s, _ in self.leaves for a in accesses_of(s) if not a.when}
         for number, indices in read.items():
-            buffer = self.buffers[number]
+            buffer = self.draft.buffers[number]
             if number in written or buffer.role not in ("in", "data", "constant", "work"):
                 continue
             for axis in range(len(buffer.shape) - 1):
@@ -297,45 +294,71 @@ class _Plan:
 
     def _lane_bytes(self) -> int:
         """Bytes that one point takes in the arrays of a block."""
-        total = sum(self.buffers[n].nbytes for n in self.private)
+        total = sum(self.draft.buffers[n].nbytes for n in self.private)
         for number, (axis, _) in self.turned.items():
-            buffer = self.buffers[number]
+            buffer = self.draft.buffers[number]
             total += buffer.nbytes // max(buffer.shape[axis], 1)
         return max(total, 8)
 
     # ---- do it ----------------------------------------------------------------------------------
 
-    def apply(self, buffers: list[Buffer], by_number: dict[int, Buffer], next_index: int) -> int:
-        """Returns the next free number of an index."""
-        loop, first = self.loop, len(buffers)
+    def statements(self) -> list[Any]:
+        """The loop in blocks of lanes, with what comes before and behind."""
+        first = len(self.draft.buffers)
         self.parallel = self.parallel and self._cost() >= self.tuning.parallel_from_cost
         if self.straight is not None:
-            for number in self.private:
-                by_number[number].role = "none"
-            nodes = toposort([s.value for s in self.straight])
-            powers = any(is_power(n, loop.extent, self.tuning) for n in nodes)
-            few = self.tuning.lane_counts[-1]
-            loop.lanes = min(self.tuning.lanes_of_powers if powers else few, loop.extent)
-            loop.again = True
-            loop.body[:] = Written(loop, buffers, by_number, self.tuning).out(self.straight)
-            return self._share_among_threads(buffers[first:], next_index)
-        counts, most = self.tuning.lane_counts, self.tuning.block_bytes
+            self._write_out(self.straight)
+            self._share_among_threads(self.draft.buffers[first:])
+            return [self.loop]
+        self._set(lanes=self._lanes())
+        copies = self._turn()
+        for number in self.private:
+            self.draft.change(number, lanes=self.loop.lanes)
+        self._follow(self.draft.bound(self.loop.body))
+        self._sum_in_points()
+        self._set(body=_sum_innermost(self.loop.body))
+        blocks = max(1, self.tuning.flush_blocks // self._summands())
+        hoist = Hoist(self.loop, self.draft, self.tuning)
+        self.loop = hoist.run()
+        self.sums = [hoist.now(s) for s in self.sums]
+        self._set(body=[*copies, *self.loop.body], flush_blocks=blocks)
+        own = [self.draft.buffers[n] for n in sorted(self.private)] + self.draft.buffers[first:]
+        self._share_among_threads(own)
+        return self._with_partials()
+
+    def _set(self, **fields: Any) -> None:
+        self.loop = replace(self.loop, **fields)
+
+    def _write_out(self, stores: list[Store]) -> None:
+        """Straight-line code in the place of the body."""
+        for number in self.private:
+            self.draft.change(number, role="none")
+        points, tuning = self.loop.extent, self.tuning
+        nodes = toposort([s.value for s in stores])
+        powers = any(is_power(n, points, tuning) for n in nodes)
+        most = tuning.lanes_of_powers if powers else tuning.lane_counts[-1]
+        self._set(lanes=min(most, points), again=True)
+        self._set(body=Written(self.loop, self.draft, tuning).out(stores))
+
+    def _lanes(self) -> int:
+        """How many points a block has."""
+        counts, extent, most = self.tuning.lane_counts, self.loop.extent, self.tuning.block_bytes
         fitting = [n for n in counts if n * self._lane_bytes() <= most] or [counts[-1]]
         # Less work in the last, shorter block, where sizes are otherwise alike.
-        exact = [n for n in fitting if loop.extent % n == 0 and 2 * n > fitting[0]]
-        loop.lanes = min((exact or fitting)[0], loop.extent)
+        exact = [n for n in fitting if extent % n == 0 and 2 * n > fitting[0]]
+        return min((exact or fitting)[0], extent)
+
+    def _turn(self) -> list[Any]:
+        """Copies of rows with the point last, which the body reads from now on."""
         copies: list[Any] = []
         swap: dict[Expr, Expr] = {}
         for number, (axis, rest) in self.turned.items():
-            source = by_number[number]
+            source = self.draft.buffers[number]
             shape = tuple(source.shape[a] for a in rest)
-            name = unused_name(buffers, f"{source.name}_lanes")
-            turned = Buffer(len(buffers), name, shape, source.dtype, "work")
-            turned.home, turned.lanes = loop.body, loop.lanes
-            buffers.append(turned)
-            by_number[turned.number] = turned
-            index = [index_of(next_index + k) for k in range(len(shape))]
-            next_index += len(shape)
+            name = self.draft.unused(f"{source.name}_lanes")
+            home, lanes = self.index, self.loop.lanes
+            turned = self.draft.array(shape, source.dtype, name=name, home=home, lanes=lanes)
+            index = [self.draft.fresh() for _ in shape]
             load = load_of(source, (*index[:axis], self.index, *index[axis:]))
             statement: Any = Store(turned, tuple(index), load)
             for i, n in zip(reversed(index), reversed(shape), strict=True):
@@ -348,18 +371,19 @@ class _Plan:
                     if node.attrs[0] == number and node.args[axis] is self.index:
                         swap[node] = load_of(turned, tuple(node.args[a] for a in rest))
         if swap:
-            for s, _ in self.leaves:
-                rewrite(s, swap)
-        for number in self.private:
-            by_number[number].lanes = loop.lanes
-        self._sum_in_points(buffers, by_number)
-        _sum_innermost(loop)
-        next_index = Hoist(loop, buffers, by_number, next_index, self.tuning).run()
-        loop.body[:0] = copies
-        own = [by_number[n] for n in sorted(self.private)] + buffers[first:]
-        loop.flush_blocks = max(1, self.tuning.flush_blocks // self._summands())
-        next_index = self._share_among_threads(own, next_index)
-        return self._add_partials(buffers, by_number, next_index)
+            new: dict[int, Sequence[Statement]] = {
+                id(s): [rewritten(s, swap)] for s, _ in self.leaves
+            }
+            self._follow(replaced(self.loop.body, new))
+        return copies
+
+    def _follow(self, body: Sequence[Statement]) -> None:
+        """Another body, whose leaves are what has become of those there are, one by one."""
+        leaves = list(statements(body))
+        new = {id(old): s for (old, _), (s, _) in zip(self.leaves, leaves, strict=True)}
+        self._set(body=body)
+        self.leaves = leaves
+        self.sums = [new[id(s)] for s in self.sums]
 
     def _in_tiles(self, source: Buffer, axis: int) -> bool:
         """Whether rows of points are copied several elements at a time."""
@@ -375,7 +399,7 @@ class _Plan:
             for s, path in self.leaves
         )
 
-    def _share_among_threads(self, own: list[Buffer], next_index: int) -> int:
+    def _share_among_threads(self, own: list[Buffer]) -> None:
         """Cut the blocks into chunks, if that is right and pays; `own` is private to a point.
 
         A chunk is what lies between two flushes. Its sums are stored, and added up in the order in
@@ -389,46 +413,52 @@ class _Plan:
         stack = sum(b.nbytes for b in own) + sums * LANES
         fits = stack <= self.tuning.chunk_stack_bytes
         fits = fits and sums * chunks <= self.tuning.kept_sum_bytes
-        if not (self.parallel and fits and loop.extent >= 2 * points):
-            return next_index
-        for b in own:
-            if b.kept_axes:
-                b.role = "own"
-        loop.chunks, loop.chunk_points, loop.chunk = chunks, points, index_of(next_index)
-        return next_index + 1
+        if self.parallel and fits and loop.extent >= 2 * points:
+            for b in own:
+                if b.kept_axes:
+                    self.draft.change(b.number, role="own")
+            self._set(chunks=chunks, chunk_points=points, chunk=self.draft.fresh())
 
-    def _sum_in_points(self, buffers: list[Buffer], by_number: dict[int, Buffer]) -> None:
+    def _sum_in_points(self) -> None:
         """Sums over points and inner axes: first along the axes, for each point on its own.
 
         That keeps the sum of a point in a register, and the number of additions to one partial
         sum small.
         """
+        new: dict[int, list[Any]] = {}  # of a loop, what comes before and behind
+        totals: dict[int, Store] = {}
         pending = [self.loop]
         while pending:
             outer = pending.pop()
-            for position, inner in enumerate(outer.body):
+            for inner in outer.body:
                 if not isinstance(inner, Loop):
                     continue
-                s, depth = inner.body, 1
-                while len(s) == 1 and isinstance(s[0], Loop):
-                    s, depth = s[0].body, depth + 1
-                only = s[0] if len(s) == 1 else None
-                if only not in self.sums or any(
-                    _contains(i, n.index) for n in _nest(inner, depth) for i in only.index
+                nest = _nest(inner)
+                only = nest[-1].body[0] if len(nest[-1].body) == 1 else None
+                if not (isinstance(only, Store) and only in self.sums) or any(
+                    _contains(i, n.index) for n in nest for i in only.index
                 ):
                     pending.append(inner)
                     continue
-                own = Buffer(len(buffers), f"s{len(buffers)}", (), only.buffer.dtype, "scalar")
-                own.home, own.lanes = outer.body, self.loop.lanes
-                buffers.append(own)
-                by_number[own.number] = own
+                dtype, lanes = only.buffer.dtype, self.loop.lanes
+                own = self.draft.array((), dtype, "scalar", home=outer.index, lanes=lanes)
                 total = Store(only.buffer, only.index, load_of(own, ()), "+")
-                only.buffer, only.index = own, ()
-                outer.body[position : position + 1] = [
-                    Store(own, (), const(0, own.dtype)), inner, total,
-                ]  # fmt: skip
-                self.sums[self.sums.index(only)] = total
-        self.leaves = list(statements(self.loop.body))
+                totals[id(only)] = total
+                new[id(only)] = [replace(only, buffer=own, index=())]
+                new[id(inner)] = [Store(own, (), const(0, dtype)), total]
+
+        def change(old: Any, made: Any) -> Sequence[Statement]:
+            if id(old) not in new:
+                return [made]
+            if not isinstance(old, Loop):
+                return new[id(old)]
+            zero, total = new[id(old)]
+            return [zero, made, total]
+
+        if new:
+            self._set(body=rebuilt(self.loop.body, change))
+            self.sums = [totals.get(id(s), s) for s in self.sums]
+            self.leaves = list(statements(self.loop.body))
 
     def _summands(self) -> int:
         """How often one point adds to an element, at most: along inner axes that are summed too."""
@@ -439,81 +469,82 @@ class _Plan:
                 most = max(most, math.prod(n.extent for n in inner))
         return most
 
-    def _add_partials(
-        self, buffers: list[Buffer], by_number: dict[int, Buffer], next_index: int
-    ) -> int:
+    def _with_partials(self) -> list[Any]:
         """Partial sums beside each target, and how they get into it."""
-        loop = self.loop
-        many = loop.extent > self.tuning.compensate_from_flushes * loop.flush_blocks * loop.lanes
+        loop, draft, flush_points = self.loop, self.draft, self.loop.flush_blocks * self.loop.lanes
+        many = loop.extent > self.tuning.compensate_from_flushes * flush_points
         made: dict[int, Buffer] = {}
-
-        def beside(target: Buffer, suffix: str, lanes: int) -> Buffer:
-            name = unused_name(buffers, target.name + suffix)
-            new = Buffer(len(buffers), name, target.shape, target.dtype, "work")
-            new.kept_axes, new.lanes = target.kept_axes, lanes
-            buffers.append(new)
-            by_number[new.number] = new
-            return new
-
+        new: dict[int, Sequence[Statement]] = {}
+        before: list[Any] = []
+        after: list[Any] = []
+        flush: list[Any] = []
         for s in self.sums:
             target = s.buffer
-            if not target.dtype.startswith("float"):
+            if target.dtype not in FLOATS:
                 continue
-            if target.number in made:
-                s.partial = made[target.number]
-                continue
-            s.partial = made[target.number] = beside(target, "_lanes", LANES)
-            carry = beside(target, "_carry", 0) if many else None
-            if carry is not None:
-                index = [const(0, "int64")] * len(target.shape)
-                for a in target.kept_axes:
-                    index[a] = index_of(next_index)
-                    next_index += 1
-                where = tuple(index)
-                total: Any = Store(target, where, load_of(carry, where), "+")
-                for a in reversed(target.kept_axes):
-                    total = Loop(index[a], target.shape[a], [total])
-                self.before.append(Zero(carry))
-                self.after.append(total)
-            if loop.chunk is None:
-                self.before.append(Zero(s.partial))
-                loop.flush.append(Flush(target, s.partial, carry))
-                continue
-            s.partial.role = "own"
-            sums = beside(target, "_chunks", 0)
-            sums.shape = (loop.chunks, *target.shape)
-            sums.kept_axes = (0, *(a + 1 for a in target.kept_axes))
-            self.before.append(Zero(sums))
-            loop.flush.append(Flush(sums, s.partial, index=(loop.chunk,)))
-            added = Flush(target, sums, carry, at=(loop.chunk,))
-            self.after.insert(0, Loop(loop.chunk, loop.chunks, [added]))
-        return next_index
+            if target.number not in made:
+                partial = made[target.number] = self._beside(target, "_lanes", LANES)
+                carry = self._beside(target, "_carry", 0) if many else None
+                if carry is not None:
+                    before.append(Zero(carry))
+                    after.append(_added(carry, target, draft))
+                if loop.chunk is None:
+                    before.append(Zero(partial))
+                    flush.append(Flush(target, partial, carry))
+                else:
+                    draft.change(partial.number, role="own")
+                    sums = self._beside(target, "_chunks", 0)
+                    kept = (0, *(a + 1 for a in target.kept_axes))
+                    shape = (loop.chunks, *target.shape)
+                    sums = draft.change(sums.number, shape=shape, kept_axes=kept)
+                    before.append(Zero(sums))
+                    flush.append(Flush(sums, partial, index=(loop.chunk,)))
+                    added = Flush(target, sums, carry, at=(loop.chunk,))
+                    after.insert(0, Loop(loop.chunk, loop.chunks, [added]))
+            new[id(s)] = [replace(s, partial=made[target.number])]
+        loop = replace(loop, body=replaced(loop.body, new), flush=flush)
+        return [*before, loop, *after]
+
+    def _beside(self, target: Buffer, suffix: str, lanes: int) -> Buffer:
+        name, kept = self.draft.unused(target.name + suffix), target.kept_axes
+        return self.draft.array(target.shape, target.dtype, name=name, kept_axes=kept, lanes=lanes)
 
 
-def _nest(loop: Loop, depth: int) -> list[Loop]:
-    """A loop and those inside of it, `depth` in all."""
+def _added(carry: Buffer, target: Buffer, draft: Draft) -> Any:
+    """A carry added to its sum."""
+    index = [const(0, "int64")] * len(target.shape)
+    for a in target.kept_axes:
+        index[a] = draft.fresh()
+    where = tuple(index)
+    total: Any = Store(target, where, load_of(carry, where), "+")
+    for a in reversed(target.kept_axes):
+        total = Loop(index[a], target.shape[a], [total])
+    return total
+
+
+def _nest(loop: Loop) -> list[Loop]:
+    """A loop and those that are alone inside of it."""
     found = [loop]
-    while len(found) < depth:
-        found.append(found[-1].body[0])
+    while len(found[-1].body) == 1 and isinstance(inner := found[-1].body[0], Loop):
+        found.append(inner)
     return found
 
 
-def _sum_innermost(loop: Loop) -> None:
+def _sum_innermost(body: Sequence[Statement]) -> Sequence[Statement]:
     """Loops over summands inside the loops over results, so that a sum stays in a register."""
-    pending = [loop]
-    while pending:
-        outer = pending.pop()
-        for position, middle in enumerate(outer.body):
-            if not isinstance(middle, Loop):
-                continue
-            pending.append(middle)
-            if len(middle.body) == 1 and isinstance(inner := middle.body[0], Loop):
-                if only_adds(inner.body, middle.index):
-                    swapped = Loop(middle.index, middle.extent, inner.body)
-                    outer.body[position] = Loop(inner.index, inner.extent, [swapped])
+
+    def change(old: Any, middle: Any) -> Sequence[Statement]:
+        if isinstance(middle, Loop) and len(middle.body) == 1:
+            inner = middle.body[0]
+            if isinstance(inner, Loop) and only_adds(inner.body, middle.index):
+                swapped = Loop(middle.index, middle.extent, inner.body)
+                return [Loop(inner.index, inner.extent, [swapped])]
+        return [middle]
+
+    return rebuilt(body, change)
 
 
-def only_adds(body: list[Any], index: Expr) -> bool:
+def only_adds(body: Sequence[Any], index: Expr) -> bool:
     """Whether statements only add to elements, private to a point, that `index` does not choose."""
     return all(
         isinstance(s, Store)

@@ -6,18 +6,21 @@ carried to any machine; those of the CPU make vectors of it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from symgrad.expr.node import Expr
 from symgrad.lower import verify
 from symgrad.lower.buffers import place, shrink
 from symgrad.lower.kernel import Kernel
-from symgrad.lower.kernels import Kernels
+from symgrad.lower.kernels import Kernels, Shared
 from symgrad.lower.lanes import cut_into_lanes
 from symgrad.lower.program import Program
 from symgrad.lower.schedule import Scheduler
 from symgrad.lower.sums import leave_out_zeros, split_sums
 from symgrad.lower.tuning import HOST_TUNING, Tuning
+from symgrad.lower.vectors import mark_vectors
+from symgrad.ops.checks import failures, status_numbers
 
 Pass = Callable[[Program, int, Tuning], Program]
 
@@ -25,11 +28,12 @@ Pass = Callable[[Program, int, Tuning], Program]
 PORTABLE = (shrink,)
 CPU = (cut_into_lanes, leave_out_zeros, split_sums)
 FINISH = (place,)
+VECTORS = (mark_vectors,)
 
 
 def passes(tuning: Tuning) -> tuple[Pass, ...]:
     """What a machine's programs go through."""
-    return (*PORTABLE, *(CPU if tuning.vectors else ()), *FINISH)
+    return (*PORTABLE, *CPU, *FINISH, *VECTORS) if tuning.vectors else (*PORTABLE, *FINISH)
 
 
 def lower(
@@ -41,21 +45,23 @@ def lower(
     threads: int = 1,
     blas: bool = False,
     tuning: Tuning = HOST_TUNING,
+    statuses: Mapping[Any, int] | None = None,
 ) -> Program:
     """The loop program of a graph without composites and stop_gradients.
 
     Parameters are the argument nodes and results with the C names they will have, how many threads
-    may share a loop, whether a BLAS multiplies large matrices, and the thresholds.
+    may share a loop, whether a BLAS multiplies large matrices, the thresholds, and the statuses of
+    checks (numbered here if they are not given).
     """
-    kernels = Kernels(blas, tuning)
+    shared = Shared(statuses=status_numbers(failures(outs)) if statuses is None else statuses)
+    kernels = Kernels(blas, tuning, shared)
     inputs, outputs = kernels.graph(args, outs, arg_names, out_names)
     kernels.kernels = _needed(kernels.kernels)
     variables = {i for k in kernels.kernels for i in k.variables}
     kernels.together = [pair for pair in kernels.together if variables.issuperset(pair)]
     body = Scheduler(kernels, threads).body()
-    shared = kernels.shared
     inputs = inputs + [b for b in shared.data if b.role == "data"]
-    program = Program(inputs, outputs, shared.buffers, body, -1, shared.indices)
+    program = kernels.draft.program(inputs, outputs, body)
     verify.after("nest", program, tuning)
     for change in passes(tuning):
         program = change(program, threads, tuning)
@@ -69,6 +75,6 @@ def _needed(kernels: Sequence[Kernel]) -> list[Kernel]:
     found: list[Kernel] = []
     for k in reversed(kernels):
         if k.barrier or any(b.role == "out" or b.number in read for b in k.writes()):
-            read.update(number for number, _ in k.reads())
+            read.update(number for number, _ in k.reads)
             found.append(k)
     return found[::-1]

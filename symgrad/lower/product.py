@@ -15,15 +15,25 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from symgrad.expr.node import CONST, FLOATS, Expr, bind, const, const_value
 from symgrad.expr.walk import substitute, toposort
+from symgrad.lower.program import Draft
 from symgrad.lower.scalar import INDEX_DIV, LOAD, loads
-from symgrad.lower.statements import PANEL_ROWS, Buffer, Gemm, Loop, Matrix, Panels, Store, Tiles
+from symgrad.lower.statements import (
+    PANEL_ROWS,
+    Buffer,
+    Gemm,
+    Loop,
+    Matrix,
+    Panels,
+    Statement,
+    Store,
+    Tiles,
+)
 from symgrad.lower.tuning import Tuning
 from symgrad.ops.elementwise import ADD, MULTIPLY, equal, less, less_equal, minimum
 
@@ -40,7 +50,7 @@ class Labels:
     swapped: bool  # whether rows come from the second factor
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
 class Product:
     """target[..., row, ..., column, ...] = sum over inner of left * right, for fixed outer indices.
 
@@ -140,12 +150,11 @@ def loops(
     limits: Sequence[Expr],
     origins: Sequence[Expr],
     added: Expr,
-    buffers: Mapping[int, Buffer],
-    fresh: Callable[[], Expr],
+    draft: Draft,
     *,
     parallel: bool,
     tuning: Tuning,
-) -> list[Any]:
+) -> list[Statement]:
     """The statements of a product.
 
     `index` and `carry_index` of the target have `p.row` and `p.column` in them, along `axes`.
@@ -157,26 +166,27 @@ def loops(
     shared = parallel and math.prod(p.extents) >= tuning.share_from_work
     cuts = _blocks(p.extents, target.dtype, shared, tuning)
     shared = shared and cuts[0].count > 1
+    fresh = draft.fresh
     rows, columns, inner = (_Axis(b, n, fresh) for b, n in zip(cuts, limits, strict=True))
-    left, right = p.panels
+    left, right = (draft.now(b) for b in p.panels)
 
     # Of a symmetric product the upper triangle is computed: few tiles have the first columns.
     symmetric = is_symmetric(p)
     skip = -p.extents[1] % panel_columns(target.dtype) if symmetric and not columns.cut else 0
 
-    def copy(panels: Buffer, factor: Expr, along: Expr, axis: _Axis, in_rows: bool) -> list[Any]:
+    def copy(
+        panels: Buffer, factor: Expr, along: Expr, axis: _Axis, in_rows: bool
+    ) -> list[Statement]:
         """What fills panels, or rows that take their place, with a block of a factor."""
-        width = PANEL_ROWS if panels is left else panel_columns(target.dtype)
         size, length = axis.block.size, inner.block.size
-        panels.shape = (size, length) if in_rows else (size // width, length, width)
-        panels.kept_axes = tuple(range(len(panels.shape)))
+        width = PANEL_ROWS if in_rows else panels.shape[2]
         offset = skip if panels is right else 0
-        plain = _plain_axes(factor, along, p.inner, buffers)
+        plain = _plain_axes(factor, along, p.inner, draft.buffers)
         if plain is not None:
             corner = substitute(factor.args, {along: axis.begin, p.inner: inner.begin})
-            source = buffers[factor.attrs[0]]
+            source = draft.buffers[factor.attrs[0]]
             return [Panels(panels, source, tuple(corner), plain, axis.left, inner.left, offset)]
-        result: list[Any] = []
+        result: list[Statement] = []
         for (first, last), start, stop, is_pad in axis.panels(width, offset):
             if first is last:
                 continue
@@ -185,7 +195,9 @@ def loops(
             at = axis.begin + (place - const(offset, "int64") if offset else place)
             value = substitute((factor,), {along: at, p.inner: inner.begin + k})[0]
             index = (place, k) if in_rows else (panel, k, lane)
-            body: list[Any] = [Store(panels, index, const(0, target.dtype) if is_pad else value)]
+            body: list[Statement] = [
+                Store(panels, index, const(0, target.dtype) if is_pad else value)
+            ]
             of_panel = Loop(panel, size // width, start=first, stop=last)
             of_k = Loop(k, length, stop=inner.left)
             of_lane = Loop(lane, width, start=start, stop=stop)
@@ -195,9 +207,9 @@ def loops(
                 nest = [of_k, of_panel, of_lane]
             else:
                 nest = [of_panel, of_k, of_lane]
-            nest[-1].simd = True
+            nest[-1] = replace(nest[-1], simd=True)
             for loop in reversed(nest):
-                loop.body, body = body, [loop]
+                body = [replace(loop, body=body)]
             result += body
         return result
 
@@ -213,6 +225,8 @@ def loops(
     )
     reach = first_column - first if p.triangular else const(cuts[2].size, "int64")
     diagonal = first_row - first_column if symmetric else const(-rows.block.size, "int64")
+    left = _as_panels(left, rows, inner, 0 if in_rows else PANEL_ROWS, draft)
+    right = _as_panels(right, columns, inner, panel_columns(target.dtype), draft)
     copies = copy(left, p.left, p.row, rows, in_rows)
     first_of_target, first_of_carry = (
         tuple(substitute(i, {p.row: rows.begin, p.column: columns.begin}))
@@ -223,10 +237,17 @@ def loops(
         added + inner.begin, diagonal, reach, p.carry, first_of_carry,
     )  # fmt: skip
     if shared:
-        left.role = "own"
+        draft.change(left.number, role="own")
     body = rows.loop([*copies, tiles], shared)
     body = [*copy(right, p.right, p.column, columns, False), *body]
     return columns.loop(inner.loop(body))
+
+
+def _as_panels(buffer: Buffer, axis: _Axis, inner: _Axis, width: int, draft: Draft) -> Buffer:
+    """The array for a block of a factor in panels of so many rows or columns; in rows if 0."""
+    size, length = axis.block.size, inner.block.size
+    shape = (size // width, length, width) if width else (size, length)
+    return draft.change(buffer.number, shape=shape, kept_axes=tuple(range(len(shape))))
 
 
 def suits_blas(p: Product, target: Buffer, index: tuple[Expr, ...], tuning: Tuning) -> bool:
@@ -248,37 +269,35 @@ def by_blas(
     axes: tuple[int, int],
     limits: Sequence[Expr],
     added: Expr,
-    buffers: Mapping[int, Buffer],
-    fresh: Callable[[], Expr],
-) -> list[Any]:
+    draft: Draft,
+) -> list[Statement]:
     """The statements of a product that a BLAS computes; parameters as of `loops`.
 
     Factors that are computed, or have no axis along which elements are neighbours, are copied.
     """
     zero = const(0, "int64")
-    body: list[Any] = []
+    body: list[Statement] = []
 
     def matrix(factor: Expr, along: Expr, copy: Buffer, extent: int, limit: Expr) -> Matrix:
         """Along `along`, then along the summands."""
-        plain = _plain_axes(factor, along, p.inner, buffers)
+        plain = _plain_axes(factor, along, p.inner, draft.buffers)
         if plain is not None:
-            source = buffers[factor.attrs[0]]
+            source = draft.buffers[factor.attrs[0]]
             if len(source.shape) - 1 in plain and _fits_blas(math.prod(source.shape)):
                 first = tuple(substitute(factor.args, {along: zero, p.inner: zero}))
                 return Matrix(source, first, plain)
-        i, k = fresh(), fresh()
+        i, k = draft.fresh(), draft.fresh()
         value = substitute((factor,), {along: i, p.inner: k})[0]
         nest = [Loop(i, extent, stop=limit), Loop(k, p.extents[2], stop=limits[2])]
         axes = (0, 1)
         if _is_contiguous(factor, along) and not _is_contiguous(factor, p.inner):
             nest.reverse()
             axes = (1, 0)
-        copy.shape = tuple(loop.extent for loop in nest)
-        copy.kept_axes = (0, 1)
-        nest[1].simd = True
-        nest[1].body = [Store(copy, tuple(loop.index for loop in nest), value)]
-        nest[0].body = [nest[1]]
-        body.append(nest[0])
+        shape = tuple(loop.extent for loop in nest)
+        copy = draft.change(copy.number, shape=shape, kept_axes=(0, 1))
+        store = Store(copy, tuple(loop.index for loop in nest), value)
+        row = replace(nest[1], body=[store], simd=True)
+        body.append(replace(nest[0], body=[row]))
         return Matrix(copy, (zero, zero), axes)
 
     left, right = (
@@ -325,7 +344,7 @@ class _Axis:
         else:
             self.left = minimum(limit - self.begin, size)
 
-    def loop(self, body: list[Any], shared: bool = False) -> list[Any]:
+    def loop(self, body: list[Statement], shared: bool = False) -> list[Statement]:
         """A loop over the blocks."""
         if self.block.count == 1:
             return body
@@ -383,7 +402,7 @@ def _cut(n: int, most: int, multiple: int) -> _Blocks:
 
 
 def _plain_axes(
-    value: Expr, along: Expr, inner: Expr, buffers: Mapping[int, Buffer]
+    value: Expr, along: Expr, inner: Expr, buffers: Sequence[Buffer]
 ) -> tuple[int, int] | None:
     """The axes on which two indices move, if a value is an element of an array, each on one."""
     if value.op is not LOAD or buffers[value.attrs[0]].lanes:

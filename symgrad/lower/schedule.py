@@ -23,12 +23,12 @@ from symgrad.lower.axes import AxisClasses
 from symgrad.lower.kernel import CheckIndex, Contract, Kernel
 from symgrad.lower.kernels import Kernels
 from symgrad.lower.scalar import indices_of, loads, steps_of
-from symgrad.lower.statements import Buffer, Loop, Merge, Store, Zero
+from symgrad.lower.statements import Buffer, Loop, Merge, Statement, Store, Zero
 from symgrad.lower.stream import (
+    Blocks,
     ChunkSums,
     Window,
     blocks_of_chunk,
-    blocks_of_points,
     with_carry,
 )
 from symgrad.lower.streaming import choose_streams
@@ -38,10 +38,9 @@ from symgrad.ops.elementwise import minimum
 
 def _both_check(first: Kernel, second: Kernel) -> bool:
     """Whether two checks can share a loop: the second reads nothing at an index that is checked."""
-    checks = isinstance(first, CheckIndex) and isinstance(second, CheckIndex)
-    return checks and not any(
-        any(True for _ in loads(node.args)) for node in loads((second.value,))
-    )
+    if not (isinstance(first, CheckIndex) and isinstance(second, CheckIndex)):
+        return False
+    return not any(any(True for _ in loads(node.args)) for node in loads((second.value,)))
 
 
 class Scheduler:
@@ -56,7 +55,8 @@ class Scheduler:
         self.threads = threads
         self.kernels = kernels
         self.tuning = kernels.tuning
-        self.buffers = {b.number: b for b in kernels.buffers}
+        self.draft = kernels.draft
+        self.buffers = self.draft.buffers
         self.order = _checks_first(kernels.kernels)
         self.classes = AxisClasses(self.order, kernels.together, kernels.begin)
         self.streams = choose_streams(self.classes, self.order, self.buffers, self.tuning)
@@ -64,11 +64,11 @@ class Scheduler:
 
     # ---- nesting -----------------------------------------------------------------------------
 
-    def body(self) -> list[Any]:
+    def body(self) -> list[Statement]:
         """Loops and statements for all kernels."""
         return self.nest(self.order, {})
 
-    def nest(self, kernels: Sequence[Kernel], bound: dict[Expr, Expr]) -> list:
+    def nest(self, kernels: Sequence[Kernel], bound: dict[Expr, Expr]) -> list[Statement]:
         """Loops and statements for `kernels`, inside loops over the classes in `bound`.
 
         Greedy: each kernel joins the first loop over its outermost axis that comes late enough.
@@ -98,15 +98,15 @@ class Scheduler:
             start = starts.pop(k.buffer, None)
             if start is not None:
                 if axis is None:  # where the data choose the element, the start still needs loops
-                    inside = all(self.classes.find(i) in bound for i in start.dims)
+                    within = all(self.classes.find(i) in bound for i in start.dims)
                 else:
-                    inside = self._aligned(start, k.target, k, axis)
-                (groups[position][1] if inside else prologue).append(start)
+                    within = self._aligned(start, k.target, k, axis)
+                (groups[position][1] if within else prologue).append(start)
             groups[position][1].append(k)
             place[k] = position
         self._put_off(groups)
         prologue = [*starts.values(), *prologue]
-        body: list = []
+        body: list[Statement] = []
         if prologue:
             body += self._nest_plain(prologue, bound)
         for axis, members in groups:
@@ -122,11 +122,11 @@ class Scheduler:
                 index = next(
                     i for i in (*first.dims, *first.reduce) if self.classes.find(i) is axis
                 )
-                loop = Loop(index, self.classes.extent[axis])
+                extent, stop = self.classes.extent[axis], None
                 if axis in self.windows:
-                    loop.extent, loop.stop = self.windows[axis].size, self.windows[axis].extent
-                loop.body = self.nest(members, {**bound, axis: index})
-                body.append(loop)
+                    extent, stop = self.windows[axis].size, self.windows[axis].extent
+                inside = self.nest(members, {**bound, axis: index})
+                body.append(Loop(index, extent, inside, stop=stop))
         return body
 
     # ---- streams -----------------------------------------------------------------------------
@@ -141,41 +141,43 @@ class Scheduler:
                 return axis
         return None
 
-    def _stream(self, axis: Expr, members: list[Kernel]) -> list[Any]:
+    def _stream(self, axis: Expr, members: list[Kernel]) -> list[Statement]:
         """A loop over blocks of points, or over chunks of these, and in it what has the points."""
         size, total = self.streams[axis], self.classes.extent[axis]
         private = self.classes.private(members, axis, self.buffers)
         for number, a in private.items():
-            buffer = self.buffers[number]
-            buffer.shape = (*buffer.shape[:a], size, *buffer.shape[a + 1 :])
+            self._shorten(self.buffers[number], a, size)
         reduced = [k for k in members if self._is_reduced(k, axis)]
         most = self.tuning.chunk_sum_bytes
-        sums = [k for k in reduced if k.adds_up and k.buffer.nbytes <= most]
+        sums = [k for k in reduced if k.adds_up and self.draft.now(k.buffer).nbytes <= most]
         work, blocks = sum(k.work for k in members), -(-total // size)
-        together = blocks_of_chunk(blocks, sum(map(_elements, sums)), work / blocks, self.tuning)
-        in_chunks = sums if together < blocks else []
-        rounds, body, begin, added = blocks_of_points(
-            total, size, together if in_chunks else 1, self.kernels.fresh
+        together = blocks_of_chunk(
+            blocks, sum(map(self._elements, sums)), work / blocks, self.tuning
         )
+        in_chunks = sums if together < blocks else []
+        rounds = Blocks(total, size, together if in_chunks else 1, self.kernels.fresh)
         chunks = ChunkSums()
         many = total >= self.tuning.compensate_from_points * size
         for k in in_chunks:
             self._add_in_chunks(k, chunks, rounds.index, many)
         extent = None
         if total % size:
-            extent = minimum(const(total, "int64") - begin, size)
-        threads = self.threads
+            extent = minimum(const(total, "int64") - rounds.begin, size)
+        threads, shared_by = self.threads, 0
         in_parts = len(chunks.parts) == len(reduced)
         if not self.windows and in_parts and _shareable(members, self.tuning):
-            rounds.members, self.threads = threads, 1
+            shared_by, self.threads = threads, 1
         local, parts = self.kernels.fresh(), chunks.parts
-        self.windows[axis] = Window(begin, size, extent, local, private, parts, added)
-        body += self.nest(members, {})
+        self.windows[axis] = Window(rounds.begin, size, extent, local, private, parts, rounds.added)
+        body = self.nest(members, {})
         del self.windows[axis]
         self.threads = threads
-        rounds.body[:] = [*chunks.zeros, *rounds.body, *chunks.merges]
-        rounds.in_order = len(chunks.merges)
-        return [*chunks.before, rounds, *chunks.after]
+        return [*chunks.before, rounds.loop(body, chunks, shared_by), *chunks.after]
+
+    def _shorten(self, buffer: Buffer, axis: int, size: int) -> Buffer:
+        """A buffer that has only so many elements along an axis."""
+        shape = (*buffer.shape[:axis], size, *buffer.shape[axis + 1 :])
+        return self.draft.change(buffer.number, shape=shape)
 
     def _is_reduced(self, k: Kernel, axis: Expr) -> bool:
         """Whether a kernel makes one element of those at all points of an axis."""
@@ -188,7 +190,7 @@ class Scheduler:
         for a, i in enumerate(k.target):  # of other streams, one block is enough
             window = self.windows.get(self.classes.find(i))
             if window is not None:
-                part.shape = (*part.shape[:a], window.size, *part.shape[a + 1 :])
+                part = self._shorten(part, a, window.size)
                 window.private[part.number] = a
         chunks.parts[total.number] = part
         if isinstance(k, Contract):
@@ -214,7 +216,7 @@ class Scheduler:
 
     def _for_sum(
         self, k: Kernel, buffers: Sequence[Buffer], make: Callable[..., Any], each: bool = False
-    ) -> list[Any]:
+    ) -> list[Statement]:
         """make(buffer, index, …) for the elements that a sum has here, of it or of what is like it.
 
         For one at a time if `each`, else for as many as are contiguous in all of `buffers`.
@@ -236,13 +238,11 @@ class Scheduler:
         indices = [tuple(place[:first]) for place in places]
         body = [make(*(x for pair in zip(buffers, indices, strict=True) for x in pair))]
         for loop in reversed(loops[:first]):
-            loop.body, body = body, [loop]
+            body = [replace(loop, body=body)]
         return body
 
     def _like(self, buffer: Buffer) -> Buffer:
-        made = self.kernels.work(buffer.shape, buffer.dtype)
-        self.buffers[made.number] = made
-        return made
+        return self.kernels.work(buffer.shape, buffer.dtype)
 
     def _earliest(
         self, k: Kernel, axis: Expr | None, groups: list[Any], place: dict[Kernel, int]
@@ -297,14 +297,17 @@ class Scheduler:
             axis = groups[group][0]
             if axis not in classes:
                 continue
-            if classes[axis] in k.reduce and _elements(k) > self.tuning.sums_in_cache:
+            if classes[axis] in k.reduce and self._elements(k) > self.tuning.sums_in_cache:
                 continue
-            produced = math.prod(writer.buffer.shape)
+            produced = self._elements(writer)
             if produced > size and self._earliest(k, axis, groups, place) <= group:
                 best, size = axis, produced
         return best
 
-    def _nest_plain(self, kernels: Sequence[Kernel], bound: dict[Expr, Expr]) -> list:
+    def _elements(self, k: Kernel) -> int:
+        return math.prod(self.draft.now(k.buffer).shape)
+
+    def _nest_plain(self, kernels: Sequence[Kernel], bound: dict[Expr, Expr]) -> list[Statement]:
         """Start values on their own: ordinary stores now."""
         for k in kernels:
             k.start = False
@@ -361,14 +364,14 @@ class Scheduler:
             ordered = kept
         return max(ordered, key=lambda i: scores[i])
 
-    def _statements(self, k: Kernel, bound: dict[Expr, Expr]) -> list[Any]:
+    def _statements(self, k: Kernel, bound: dict[Expr, Expr]) -> Sequence[Statement]:
         scope = _Scope(self, bound)
         if not isinstance(k, Contract):
-            made = k.statement(scope)
-            return made if isinstance(made, list) else [made]
+            return k.statements(scope)
         p = k.product
         axes = (k.target.index(p.row), k.target.index(p.column))
         buffer = scope.sum_here(k.buffer)
+        own = buffer.number == k.buffer.number
         target = scope.renamed(k, scope.place(k, buffer))
         carry_index = scope.renamed(k, scope.place(k, p.carry)) if p.carry else target
         left, right = scope.renamed(k, (p.left, p.right))
@@ -382,23 +385,22 @@ class Scheduler:
                 limits[position] = window.extent or const(window.size, "int64")
                 origins[position] = window.begin
                 if position == 2:
-                    added = window.begin if buffer is k.buffer else window.added
-        carry = None if buffer is not k.buffer else p.carry
-        p = replace(p, left=left, right=right, extents=tuple(extents), carry=carry)
+                    added = window.begin if own else window.added
+        carry = p.carry if own else None
+        rows, columns, inner = extents
+        p = replace(p, left=left, right=right, extents=(rows, columns, inner), carry=carry)
         if p.blas:
-            return product.by_blas(
-                p, buffer, target, axes, limits, added, self.buffers, self.kernels.fresh
-            )
+            return product.by_blas(p, buffer, target, axes, limits, added, self.draft)
         return product.loops(
-            p, buffer, target, carry_index, axes, limits, origins, added, self.buffers,
-            self.kernels.fresh, parallel=self.threads > 1, tuning=self.tuning,
+            p, buffer, target, carry_index, axes, limits, origins, added, self.draft,
+            parallel=self.threads > 1, tuning=self.tuning,
         )  # fmt: skip
 
     def _sum_in_chunk(self, buffer: Buffer) -> Buffer:
         """Where what is added to a sum goes in an open stream."""
         for window in self.windows.values():
             buffer = window.sums.get(buffer.number, buffer)
-        return buffer
+        return self.draft.now(buffer)
 
     def _target(self, k: Kernel, buffer: Buffer) -> tuple[Expr, ...]:
         """Where a kernel writes to a buffer: in one of an open window alone, relative to that."""
@@ -439,25 +441,30 @@ class _Scope:
     def sum_here(self, buffer: Buffer) -> Buffer:
         return self.scheduler._sum_in_chunk(buffer)
 
-    def body(self, kernels: Kernels) -> list[Any]:
+    def body(self, kernels: Kernels) -> Sequence[Statement]:
         return Scheduler(kernels, threads=1).body()
 
 
 def _checks_first(kernels: Sequence[Kernel]) -> list[Kernel]:
-    """Checks of given indices before everything else: they keep no other loops apart."""
+    """Checks of given indices before everything else: they keep no other loops apart.
+
+    None passes a check of the user's: the first one that fails says how the call ends.
+    """
     written = {k.buffer.number for k in kernels}
-
-    def early(k: Kernel) -> bool:
-        return k.barrier and not any(number in written for number, _ in k.reads())
-
-    return [k for k in kernels if early(k)] + [k for k in kernels if not early(k)]
+    early: list[Kernel] = []
+    late: list[Kernel] = []
+    barred = fenced = False  # whether there is a late one, and one of the user's
+    for k in kernels:
+        given = k.barrier and not any(number in written for number, _ in k.reads)
+        if given and not fenced and not (barred and k.fence):
+            early.append(k)
+            continue
+        late.append(k)
+        barred, fenced = barred or k.barrier, fenced or k.fence
+    return early + late
 
 
 def _shareable(members: Sequence[Kernel], tuning: Tuning) -> bool:
     """Whether it pays to share blocks among threads, and no BLAS does that already."""
     blas = any(isinstance(k, Contract) and k.product.blas for k in members)
     return not blas and sum(k.work for k in members) >= tuning.share_from_work
-
-
-def _elements(k: Kernel) -> int:
-    return math.prod(k.buffer.shape)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import enum
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -20,12 +20,13 @@ from symgrad.lower.scalar import INDEX, INDEX_DIV, unravel
 from symgrad.ops.elementwise import equal, not_equal
 
 PANEL_ROWS = 6  # rows of the left factor that a register tile has
+ACCUMULATING = ("+", "*", "max", "min")  # of stores, in any order but for rounding
 _ALIGNMENT = 64  # of parts of the workspace
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
 class Buffer:
-    """Storage of one array.
+    """Storage of one array, whose number says which one. One that changes is another value.
 
     role is "in", "out", "constant" (data in the C file), "data" (captured array handed in by the
     caller), "scalar" (a local variable), "local" (a small array on the stack) or "work" (a part of
@@ -40,13 +41,18 @@ class Buffer:
     dtype: str
     role: str
     data: np.ndarray | None = None
-    kept_axes: tuple[int, ...] = ()
+    kept_axes: tuple[int, ...] = None  # type: ignore[assignment]  # None: all
     offset: int = 0
-    home: Any = None  # the body (list of statements) that declares it
+    home: Expr | None = None  # the variable of the loop whose rounds each have one
     lanes: int = 0  # length of an additional last axis: the points of a block
 
     def __post_init__(self) -> None:
-        self.kept_axes = tuple(range(len(self.shape)))
+        if self.kept_axes is None:
+            object.__setattr__(self, "kept_axes", tuple(range(len(self.shape))))
+
+    def reshaped(self, *shape: int) -> Buffer:
+        """One that keeps all axes of another shape."""
+        return replace(self, shape=shape, kept_axes=tuple(range(len(shape))))
 
     @property
     def kept_shape(self) -> tuple[int, ...]:
@@ -115,10 +121,18 @@ class Access:
 class Statement:
     """What all statements have: their fields say what they read, write and hold.
 
+    They never change; a statement stands in one place of a program.
+
     aside : names of fields whose expressions are not evaluated where the statement stands
+    inside : names of those that are bodies
     """
 
     aside: ClassVar[tuple[str, ...]] = ()
+    inside: ClassVar[tuple[str, ...]] = ()
+
+    def __post_init__(self) -> None:
+        for name in self.inside:
+            object.__setattr__(self, name, tuple(getattr(self, name)))
 
     def exprs(self) -> tuple[Expr, ...]:
         """The scalar expressions that it reads, as they come in its fields."""
@@ -132,18 +146,33 @@ class Statement:
         """Elements that it touches apart from the loads in its expressions."""
         raise NotImplementedError
 
-    def bodies(self) -> tuple[list[Any], ...]:
-        """The lists of statements that stand inside of it, in the order of the text."""
-        return ()
+    def bodies(self) -> tuple[Body, ...]:
+        """The statements that stand inside of it, in the order of the text."""
+        return tuple(getattr(self, name) for name in self.inside)
 
-    def with_bodies(self, made: Mapping[int, list[Any]]) -> Self:
-        """A copy with other lists of statements: `made` has them by the `id` of the old ones."""
+    def with_bodies(self, bodies: Iterable[Sequence[Statement]]) -> Self:
+        """The same with other statements inside."""
+        return self._with(dict(zip(self.inside, map(tuple, bodies), strict=True)))
+
+    def with_buffers(self, buffers: Mapping[int, Buffer]) -> Self:
+        """The same with these buffers, by their numbers, in its fields."""
+        new: dict[str, Any] = {}
+        for name, value in self.__dict__.items():
+            if isinstance(value, Buffer):
+                new[name] = buffers[value.number]
+            elif isinstance(value, Matrix):
+                new[name] = replace(value, buffer=buffers[value.buffer.number])
+        return self._with(new) if new else self
+
+    def _with(self, fields: Mapping[str, Any]) -> Self:
+        """What `dataclasses.replace` gives, in a tenth of the time."""
         new = object.__new__(type(self))
         new.__dict__.update(self.__dict__)
-        for name, value in self.__dict__.items():
-            if isinstance(value, list):
-                setattr(new, name, made[id(value)])
+        new.__dict__.update(fields)
         return new
+
+
+Body = tuple[Statement, ...]
 
 
 def _exprs(value: Any) -> Iterator[Expr]:
@@ -156,7 +185,7 @@ def _exprs(value: Any) -> Iterator[Expr]:
             yield from _exprs(item)
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
 class Store(Statement):
     """target[index] = value, or `op`= value for an accumulation.
 
@@ -184,7 +213,7 @@ class Store(Statement):
         return [Access(self.buffer.number, Mode.WRITE if self.op == "=" else Mode.ADD, self.index)]
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
 class Flush(Statement):
     """Each element of `buffer` += the lanes of its partial sum, which are 0 again.
 
@@ -203,7 +232,7 @@ class Flush(Statement):
         return found if self.carry is None else [*found, _part(self.carry, Mode.ADD, ())]
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
 class Zero(Statement):
     """All elements of a buffer, or of its part at `index`, = 0."""
 
@@ -214,7 +243,7 @@ class Zero(Statement):
         return [_part(self.buffer, Mode.WRITE, self.index)]
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
 class Merge(Statement):
     """Each element of `buffer` at `index`, of its first axes, += that of `part` at `part_index`.
 
@@ -238,7 +267,7 @@ class Merge(Statement):
         return found
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
 class Turns(Statement):
     """The angles of a block of lanes, taken apart for sin_turned and cos_turned.
 
@@ -258,7 +287,7 @@ class Turns(Statement):
         ]
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
 class Powers(Statement):
     """Bases of a block of lanes to one power, in steps with loops over the lanes of their own."""
 
@@ -270,7 +299,7 @@ class Powers(Statement):
         return [_part(self.bases, Mode.READ, ()), _part(self.results, Mode.WRITE, ())]
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
 class Fetch(Statement):
     """The places of the next results of a block of lanes, asked for while these are computed.
 
@@ -284,7 +313,7 @@ class Fetch(Statement):
         return []
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
 class Rows(Statement):
     """The rows of a block of points, copied to or from an array of lanes several elements at once.
 
@@ -311,7 +340,7 @@ class Rows(Statement):
         return sorted(found, key=lambda a: a.writes)
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
 class Best(Statement):
     """One step of argmax or argmin: `buffer` keeps the position, `value_buffer` the value."""
 
@@ -326,7 +355,7 @@ class Best(Statement):
         return [Access(b.number, Mode.ADD, self.index) for b in (self.value_buffer, self.buffer)]
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
 class Check(Statement):
     """Leave with status 1 unless the index is inside its axis."""
 
@@ -337,7 +366,18 @@ class Check(Statement):
         return []
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
+class Fail(Statement):
+    """Leave with a status where a condition holds."""
+
+    condition: Expr
+    status: int
+
+    def touches(self) -> list[Access]:
+        return []
+
+
+@dataclass(frozen=True, eq=False)
 class Call(Statement):
     """An opaque kernel on whole arrays; `index` selects the batch element of every operand."""
 
@@ -351,8 +391,13 @@ class Call(Statement):
         found = [_part(b, Mode.READ, index) for b, index in self.operands]
         return [*found, _part(self.target[0], Mode.WRITE, self.target[1])]
 
+    def with_buffers(self, buffers: Mapping[int, Buffer]) -> Call:
+        operands = tuple((buffers[b.number], index) for b, index in self.operands)
+        target = buffers[self.target[0].number], self.target[1]
+        return self._with(dict(operands=operands, target=target))
 
-@dataclass(eq=False)
+
+@dataclass(frozen=True, eq=False)
 class Panels(Statement):
     """A block of a factor that is only read, copied into panels: zeros complete the last one.
 
@@ -376,7 +421,7 @@ class Panels(Statement):
         return [read, _in_panels(self.panels, Mode.WRITE, self.count, self.skip, self.inner)]
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
 class Tiles(Statement):
     """buffer[index + (row, column)] += left · right, for panels as `lower.product` makes them.
 
@@ -425,7 +470,7 @@ class Matrix:
     axes: tuple[int, int]
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
 class Gemm(Statement):
     """target = or, unless `begin` is 0, += left · right, by a BLAS.
 
@@ -455,7 +500,7 @@ class Gemm(Statement):
         return [left, right, *_begun(target, self.begin)]
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
 class Loop(Statement):
     """for index in range(start, stop, step): body
 
@@ -465,6 +510,8 @@ class Loop(Statement):
     again : whether a point may be computed twice, so that the last block overlaps the one before
     flush : statements behind every `flush_blocks` blocks and at the end
     simd : whether its rounds are known to be independent, and worth a vector
+    accumulates : whether it only adds up, or takes maxima, into elements that it does not move: its
+        rounds make several partial results side by side
     chunks : if not 0, blocks are taken in so many chunks of `chunk_points` points by threads
     chunk : the variable that counts these
     shared : whether its rounds, each with arrays of its own, may be taken by several threads
@@ -477,10 +524,10 @@ class Loop(Statement):
 
     index: Expr
     extent: int
-    body: list[Any] = field(default_factory=list)
+    body: Sequence[Statement] = ()
     lanes: int = 0
     again: bool = False
-    flush: list[Any] = field(default_factory=list)
+    flush: Sequence[Statement] = ()
     flush_blocks: int = 0
     simd: bool = False
     start: Expr | None = None
@@ -494,11 +541,10 @@ class Loop(Statement):
     serial: bool = False
     team: Buffer | None = None
     members: int = 0
+    accumulates: bool = False
 
     aside = ("index", "chunk")
-
-    def bodies(self) -> tuple[list[Any], ...]:
-        return self.body, self.flush
+    inside = ("body", "flush")
 
     @property
     def is_plain(self) -> bool:
@@ -506,7 +552,7 @@ class Loop(Statement):
         return self.start is None and self.stop is None and self.step == 1
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
 class If(Statement):
     """if condition: then, else: orelse
 
@@ -515,17 +561,16 @@ class If(Statement):
     """
 
     condition: Expr
-    then: list[Any] = field(default_factory=list)
-    orelse: list[Any] = field(default_factory=list)
+    then: Sequence[Statement] = ()
+    orelse: Sequence[Statement] = ()
 
-    def bodies(self) -> tuple[list[Any], ...]:
-        return self.then, self.orelse
+    inside = ("then", "orelse")
 
     def touches(self) -> list[Access]:
         return []
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
 class While(Statement):
     """while condition: body
 
@@ -537,14 +582,12 @@ class While(Statement):
     """
 
     condition: Expr
-    body: list[Any] = field(default_factory=list)
+    body: Sequence[Statement] = ()
     most: int | None = None
     index: Expr | None = None
 
     aside = ("index",)
-
-    def bodies(self) -> tuple[list[Any], ...]:
-        return (self.body,)
+    inside = ("body",)
 
     def touches(self) -> list[Access]:
         return []
@@ -589,6 +632,16 @@ def _in_panels(panels: Buffer, mode: Mode, count: Expr, skip: int, inner: Expr) 
 def _rounded_up(count: Expr, width: int) -> Expr:
     """How many groups of `width` hold `count`."""
     return bind(INDEX_DIV, count + const(width - 1, "int64"), const(width, "int64"))
+
+
+def is_single(s: Any) -> bool:
+    """Whether a statement is a loop of one round, which C does not have."""
+    return isinstance(s, Loop) and s.extent == 1 and s.is_plain and not s.lanes
+
+
+def stores_of(loop: Loop) -> list[Store]:
+    """The stores that stand in a loop, in no other inside."""
+    return [s for s in loop.body if isinstance(s, Store)]
 
 
 def walks_on(loop: Loop) -> list[Expr]:

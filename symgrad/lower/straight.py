@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from symgrad.expr.node import CONST, FLOATS, Expr, bind, const, const_value, is_const
 from symgrad.expr.op import Kind
 from symgrad.expr.walk import depends_on, rebuild, substitute, toposort, transform
-from symgrad.lower.program import statements, unused_name
+from symgrad.lower.program import Draft, statements
 from symgrad.lower.scalar import COS_TURNED, GUARD, LOAD, SIN_TURNED, load_of
 from symgrad.lower.statements import (
     Buffer,
@@ -64,7 +65,7 @@ def _is_short(loop: Loop, tuning: Tuning) -> bool:
     return operations <= tuning.straight_operations
 
 
-def _rounds(body: list[Any]) -> Iterator[tuple[Any, dict[Expr, Expr]]]:
+def _rounds(body: Sequence[Any]) -> Iterator[tuple[Any, dict[Expr, Expr]]]:
     """The statements in the order in which they run, with the values of inner indices."""
     stack: list[tuple[Any, dict[Expr, Expr]]] = [(s, {}) for s in reversed(body)]
     while stack:
@@ -125,21 +126,19 @@ class Written:
     What is not contiguous over the points is copied: rows of inputs before, rows of results behind.
     """
 
-    def __init__(
-        self, loop: Loop, buffers: list[Buffer], by_number: dict[int, Buffer], tuning: Tuning
-    ) -> None:
-        self.loop, self.buffers, self.by_number, self.tuning = loop, buffers, by_number, tuning
+    def __init__(self, loop: Loop, draft: Draft, tuning: Tuning) -> None:
+        self.loop, self.draft, self.tuning = loop, draft, tuning
         self.groups = itertools.count(1)  # each copy has a loop over the lanes of its own
         self._in_tiles = loop.lanes % TILE == 0
         self.swap: dict[Expr, Expr] = {}  # what is read or computed by statements before
 
     def out(self, stores: list[Store]) -> list[Any]:
-        """The statements; changes `stores` and adds buffers."""
+        """The statements; adds buffers."""
         results = [s.value for s in stores]
         before = [*self._rows(results), *self._powers(results), *self._turns(results)]
-        for s in stores:
-            (s.value,) = substitute([s.value], self.swap)
-        fetches, behind = self._results(stores)
+        values = substitute(results, self.swap)
+        stores = [replace(s, value=v) for s, v in zip(stores, values, strict=True)]
+        fetches, stores, behind = self._results(stores)
         return [*fetches, *before, *stores, *behind]
 
     def _rows(self, results: list[Expr]) -> list[Any]:
@@ -159,7 +158,7 @@ class Written:
                 rows.setdefault((node.attrs[0], moving), []).append(node)
         copies: list[Any] = []
         for (number, _), found in rows.items():
-            source, group = self.by_number[number], next(self.groups)
+            source, group = self.draft.buffers[number], next(self.groups)
             copy = self._array(f"{source.name}_lanes", len(found), source.dtype)
             found.sort(key=lambda n: _constants(n.args))
             as_rows = self._in_tiles and _is_run(source, [n.args for n in found])
@@ -213,8 +212,9 @@ class Written:
         stores = [Store(turns.angles, _at(k), v, apart=group) for k, v in enumerate(values)]
         return [*stores, turns]
 
-    def _results(self, stores: list[Store]) -> tuple[list[Any], list[Any]]:
-        """Rows of results in arrays of lanes; what is done before and behind."""
+    def _results(self, stores: list[Store]) -> tuple[list[Any], list[Store], list[Any]]:
+        """Rows of results in arrays of lanes: what is done before, with them, and behind."""
+        into: dict[int, Store] = {}
         members: dict[int, list[Store]] = {}
         for s in stores:
             if not self._is_contiguous(s.buffer, s.index):
@@ -222,7 +222,7 @@ class Written:
         fetches: list[Any] = []
         copies: list[Any] = []
         for number, found in members.items():
-            target, group = self.by_number[number], next(self.groups)
+            target, group = self.draft.buffers[number], next(self.groups)
             rows = self._array(f"{target.name}_lanes", len(found), target.dtype)
             large = target.nbytes >= self.tuning.fetch_from_bytes
             if large and found[0].index[0] is self.loop.index:
@@ -234,19 +234,16 @@ class Written:
             for k, s in enumerate(found):
                 if not as_rows:
                     copies.append(Store(target, s.index, load_of(rows, _at(k)), apart=group))
-                s.buffer, s.index = rows, _at(k)
-        return fetches, copies
+                into[id(s)] = replace(s, buffer=rows, index=_at(k))
+        return fetches, [into.get(id(s), s) for s in stores], copies
 
     def _array(self, name: str, elements: int, dtype: str) -> Buffer:
-        name = unused_name(self.buffers, name)
-        new = Buffer(len(self.buffers), name, (elements,), dtype, "work")
-        new.home, new.lanes = self.loop.body, self.loop.lanes
-        self.buffers.append(new)
-        self.by_number[new.number] = new
-        return new
+        home, lanes = self.loop.index, self.loop.lanes
+        name = self.draft.unused(name)
+        return self.draft.array((elements,), dtype, name=name, home=home, lanes=lanes)
 
     def _place(self, load: Expr) -> tuple[Buffer, tuple[Expr, ...]]:
-        return self.by_number[load.attrs[0]], load.args
+        return self.draft.buffers[load.attrs[0]], load.args
 
     def _moves(self, expr: Expr) -> bool:
         return self.loop.index in toposort([expr])

@@ -13,14 +13,14 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
 
 from symgrad.expr.node import CONST, Expr, const
 from symgrad.expr.walk import rebuild, toposort, transform
 from symgrad.lower.access import accesses
+from symgrad.lower.program import Draft
 from symgrad.lower.scalar import INDEX, LOAD, load_of
-from symgrad.lower.statements import Buffer, Loop, walks_on
+from symgrad.lower.statements import Buffer, Loop, Statement, walks_on
 from symgrad.lower.tuning import Tuning
 from symgrad.ops.elementwise import ADD, MULTIPLY, SUBTRACT, is_finite, minimum, select
 
@@ -67,10 +67,10 @@ class ChunkSums:
     """
 
     parts: dict[int, Buffer] = field(default_factory=dict)
-    before: list[Any] = field(default_factory=list)
-    zeros: list[Any] = field(default_factory=list)
-    merges: list[Any] = field(default_factory=list)
-    after: list[Any] = field(default_factory=list)
+    before: list[Statement] = field(default_factory=list)
+    zeros: list[Statement] = field(default_factory=list)
+    merges: list[Statement] = field(default_factory=list)
+    after: list[Statement] = field(default_factory=list)
 
 
 def blocks_of_chunk(blocks: int, elements: int, work: float, tuning: Tuning) -> int:
@@ -84,24 +84,33 @@ def blocks_of_chunk(blocks: int, elements: int, work: float, tuning: Tuning) -> 
     return -(-blocks // chunks)
 
 
-def blocks_of_points(
-    total: int, size: int, together: int, fresh: Callable[[], Expr]
-) -> tuple[Loop, list[Any], Expr, Expr]:
+class Blocks:
     """A loop over blocks of `size` points, or over chunks of so many blocks `together`.
 
-    With the body in which a block is open, its first point, and how many the chunk has before it.
+    index : counts chunks where there are such, else points
+    begin, added : the first point of a block, and how many the chunk has before it
     """
-    if together == 1:
-        blocks = Loop(fresh(), total, step=size)
-        return blocks, blocks.body, blocks.index, const(0, "int64")
-    points = size * together
-    chunks = Loop(fresh(), -(-total // points))
-    begin = chunks.index * const(points, "int64")
-    end = begin + const(points, "int64")
-    stop = minimum(end, total) if total % points else end
-    blocks = Loop(fresh(), points, start=begin, stop=stop, step=size)
-    chunks.body.append(blocks)
-    return chunks, blocks.body, blocks.index, blocks.index - begin
+
+    def __init__(self, total: int, size: int, together: int, fresh: Callable[[], Expr]) -> None:
+        self.index, points = fresh(), size * together
+        if together == 1:
+            self._outer = self._inner = Loop(self.index, total, step=size)
+            self.begin, self.added = self.index, const(0, "int64")
+            return
+        self._outer = Loop(self.index, -(-total // points))
+        begin = self.index * const(points, "int64")
+        end = begin + const(points, "int64")
+        stop = minimum(end, total) if total % points else end
+        self.begin = fresh()
+        self._inner = Loop(self.begin, points, start=begin, stop=stop, step=size)
+        self.added = self.begin - begin
+
+    def loop(self, body: Sequence[Statement], chunks: ChunkSums, members: int) -> Loop:
+        """The loop, with statements for each block, and those for each chunk around."""
+        if self._inner is not self._outer:
+            body = [replace(self._inner, body=body)]
+        whole = [*chunks.zeros, *body, *chunks.merges]
+        return replace(self._outer, body=whole, in_order=len(chunks.merges), members=members)
 
 
 def with_carry(total: Buffer, carry: Buffer, at: tuple[Expr, ...]) -> Expr:
@@ -114,13 +123,13 @@ def with_carry(total: Buffer, carry: Buffer, at: tuple[Expr, ...]) -> Expr:
 
 
 def share_among_threads(
-    loop: Loop, alone: Sequence[Buffer], arrays: Collection[int], number: int, tuning: Tuning
-) -> Buffer | None:
-    """Let `loop.members` threads share a loop, unless two of its rounds write to one element.
+    loop: Loop, alone: Sequence[Buffer], arrays: Collection[int], draft: Draft, tuning: Tuning
+) -> Loop:
+    """A loop that `loop.members` threads share, unless two of its rounds write to one element.
 
     `alone` are the buffers of the workspace that only this loop uses, `arrays` the numbers of those
-    that are arrays though they have one element. Where each thread has its own ones is the result,
-    if there are any, a buffer with this `number`.
+    that are arrays though they have one element. Where each thread has its own ones is a new
+    buffer, if there are any.
     """
     rounds = -(-loop.extent // loop.step)
     blocks = [s for s in loop.body if isinstance(s, Loop) and loop.index in walks_on(s)]
@@ -143,19 +152,15 @@ def share_among_threads(
         else:
             stack += b.nbytes
     sizes = [b.room for b in large]
-    loop.members = min(loop.members, rounds, tuning.team_bytes // max(sum(sizes), 1))
-    if not right or loop.members < 2:
-        loop.members = 0
-        return None
-    loop.shared = True
+    members = min(loop.members, rounds, tuning.team_bytes // max(sum(sizes), 1))
+    if not right or members < 2:
+        return replace(loop, members=0)
     for b in own:
-        b.role = "own"
+        draft.change(b.number, role="own")
     for b, offset in zip(large, itertools.accumulate(sizes, initial=0), strict=False):
-        b.role, b.offset = "member", offset
-    if large:
-        shape = loop.members, sum(sizes) // 8
-        loop.team = Buffer(number, f"s{number}", shape, "float64", "work")
-    return loop.team
+        draft.change(b.number, role="member", offset=offset)
+    team = draft.array((members, sum(sizes) // 8), "float64") if large else None
+    return replace(loop, members=members, shared=True, team=team)
 
 
 def _moving_axes(index: Sequence[Expr], moving: set[Expr]) -> set[int]:

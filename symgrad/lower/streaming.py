@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from symgrad.expr.node import Expr
 from symgrad.lower import product
@@ -15,7 +15,7 @@ from symgrad.lower.tuning import Tuning
 def choose_streams(
     classes: AxisClasses,
     kernels: Sequence[Kernel],
-    buffers: Mapping[int, Buffer],
+    buffers: Sequence[Buffer],
     tuning: Tuning,
 ) -> dict[Expr, int]:
     """Axes that the program runs over in blocks of points, for all kernels that have them.
@@ -62,7 +62,7 @@ def choose_streams(
 
 
 def _read_again(
-    classes: AxisClasses, members: Sequence[Kernel], axis: Expr, buffers: Mapping[int, Buffer]
+    classes: AxisClasses, members: Sequence[Kernel], axis: Expr, buffers: Sequence[Buffer]
 ) -> int:
     """Bytes that products which add up over the points read, and other members as well."""
     data: dict[bool, set[int]] = {True: set(), False: set()}

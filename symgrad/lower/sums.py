@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from symgrad.expr.node import FLOATS, Expr, const
 from symgrad.expr.walk import substitute, toposort
 from symgrad.lower.lanes import COSTLY, LANES
-from symgrad.lower.program import Program, scopes, statements
+from symgrad.lower.program import Draft, Program, rebuilt, scopes, statements
 from symgrad.lower.scalar import is_next, loads
-from symgrad.lower.statements import Loop, Store
+from symgrad.lower.statements import Loop, Statement, Store
 from symgrad.lower.tuning import Tuning
 
 
@@ -20,7 +21,7 @@ def leave_out_zeros(program: Program, threads: int, tuning: Tuning) -> Program:
 
     Elsewhere the innermost loop is short, and a constant number of rounds is worth more.
     """
-    program = program.copied()
+    bounds: dict[int, dict[str, Expr]] = {}
     stack: list[tuple[Loop, Loop | None]] = []  # with the next loop around it, inside the lanes
     for top in itertools.chain(*scopes(program.body)):
         if isinstance(top, Loop) and top.lanes:
@@ -32,10 +33,16 @@ def leave_out_zeros(program: Program, threads: int, tuning: Tuning) -> Program:
         if outer is None or orders == {None}:
             continue
         if orders == {(outer.index, loop.index)}:
-            loop.start = outer.index
+            bounds[id(loop)] = {"start": outer.index}
         elif orders == {(loop.index, outer.index)}:
-            loop.stop = outer.index + const(1, "int64")
-    return program
+            bounds[id(loop)] = {"stop": outer.index + const(1, "int64")}
+    if not bounds:
+        return program
+
+    def change(old: Any, new: Any) -> Sequence[Statement]:
+        return [replace(new, **bounds[id(old)]) if id(old) in bounds else new]
+
+    return replace(program, body=rebuilt(program.body, change))
 
 
 def split_sums(program: Program, threads: int, tuning: Tuning) -> Program:
@@ -43,28 +50,36 @@ def split_sums(program: Program, threads: int, tuning: Tuning) -> Program:
 
     Outside of lanes, where one loop holds both and neither needs the other's variables.
     """
-    program = program.copied()
+    draft = Draft(program)
+    split: dict[int, Sequence[Statement]] = {}
     stack = [program.body]
     while stack:
         statements_ = stack.pop()
-        for position, loop in reversed(list(enumerate(statements_))):
+        for loop in reversed(statements_):
             if not isinstance(loop, Loop) or loop.serial:
                 stack.extend(loop.bodies())
                 continue
             if loop.lanes:
                 continue
             stack.append(loop.body)
-            sums = [s for s in loop.body if _is_sum_over(s, loop.index)]
-            others = [s for s in loop.body if s not in sums]
+            sums: list[Any] = [s for s in loop.body if _is_sum_over(s, loop.index)]
+            others: list[Any] = [s for s in loop.body if s not in sums]
             if sums and others and _are_apart(sums, others, loop, tuning):
-                index = program.fresh()
-                loop.body[:] = others
-                behind = Loop(index, loop.extent, start=loop.start, stop=loop.stop)
-                for s in sums:
-                    *at, value = substitute([*s.index, s.value], {loop.index: index})
-                    behind.body.append(Store(s.buffer, tuple(at), value, s.op))
-                statements_.insert(position + 1, behind)
-    return program
+                behind = _behind(loop, sums, draft.fresh())
+                split[id(loop)] = replace(loop, body=others), behind
+    if not split:
+        return program
+    body = rebuilt(program.body, lambda old, new: split.get(id(old), (new,)))
+    return replace(program, body=body, indices=draft.indices)
+
+
+def _behind(loop: Loop, sums: Sequence[Store], index: Expr) -> Loop:
+    """A loop of sums alone, with a variable of its own."""
+    body = []
+    for s in sums:
+        *at, value = substitute([*s.index, s.value], {loop.index: index})
+        body.append(Store(s.buffer, tuple(at), value, s.op))
+    return Loop(index, loop.extent, body, start=loop.start, stop=loop.stop)
 
 
 def _is_sum_over(s: Any, index: Expr) -> bool:

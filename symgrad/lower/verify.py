@@ -17,7 +17,7 @@ from symgrad.errors import InternalError
 from symgrad.lower.program import Program
 from symgrad.lower.tuning import HOST_TUNING, Tuning
 from symgrad.lower.verifier.form import form, rounds, scope, space
-from symgrad.lower.verifier.races import races, twice
+from symgrad.lower.verifier.races import accumulating, races, twice
 from symgrad.lower.verifier.ranges import in_range, initialised
 from symgrad.lower.verifier.view import View
 
@@ -64,6 +64,7 @@ RULES: dict[str, Callable[[View], Iterator[str]]] = {
     "range": in_range,
     "init": initialised,
     "races": races,
+    "accumulating": accumulating,
     "twice": twice,
     "space": space,
 }

@@ -5,6 +5,7 @@ OWN has the rows that come with symgrad; others may have been registered from ou
 
 from symgrad.expr.op import OPS
 from symgrad.ops import (
+    checks,
     control,
     einsum,
     elementwise,
@@ -21,6 +22,6 @@ from symgrad.ops import (
 OWN = frozenset(OPS.values())
 
 __all__ = [
-    "OWN", "control", "einsum", "elementwise", "incomplete", "linalg", "linear", "normal", "reduce", "scan",
+    "OWN", "checks", "control", "einsum", "elementwise", "incomplete", "linalg", "linear", "normal", "reduce", "scan",
     "sorting", "threefry",
 ]  # fmt: skip

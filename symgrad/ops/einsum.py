@@ -20,6 +20,7 @@ from symgrad.errors import DtypeError, ShapeError
 from symgrad.expr.node import ARRAY, CONST, EYE, Expr, bind, const, const_value, eye
 from symgrad.expr.op import Kind, Op, register
 from symgrad.ops.linear import broadcast, counted, ones_at, permute, sum_
+from symgrad.ops.readings import reads_einsum
 
 Labels = tuple[int, ...]
 Args = tuple[Expr, ...]
@@ -312,6 +313,6 @@ EINSUM = register(
     Op(
         "einsum", Kind.EINSUM, _infer, _evaluate, ("inputs", "output"),
         vjp=_vjp, jvp=_jvp, batch=_batch, normalize=_normalize, support=_support,
-        nonnegative=_nonnegative, cost=2,
+        nonnegative=_nonnegative, cost=2, reads=reads_einsum,
     )
 )  # fmt: skip

@@ -25,7 +25,8 @@ import numpy as np
 from symgrad.errors import DtypeError, ShapeError
 from symgrad.expr.node import CONST, FLOATS, Expr, bind, const, is_const
 from symgrad.expr.op import OPS, Kind, Op, always, if_all, if_first, register
-from symgrad.ops import interval, special
+from symgrad.ops import interval, readings, special
+from symgrad.ops.readings import by
 
 Partial = Callable[..., Any] | None
 
@@ -305,73 +306,73 @@ _LN2, _LN10 = math.log(2), math.log(10)
 
 # fmt: off
 #     name        evaluate         C                      partial(x, out)                                   SymPy           domain        cost
-unary("negative", np.negative,     "-{0}",                lambda x, out: -1,                                "-a",           _REAL,        1, _infer_same, support=_of_numerator, interval=interval.negative)
-unary("absolute", np.abs,          "fabs@({0})",          lambda x, out: sign(x),                           "Abs(a)",       _REAL,        1, _infer_same, ("absolute", "fabs"), c_int="{0} < 0 ? -{0} : {0}", nonnegative=always, interval=interval.absolute, radicand=lambda args, attrs: square(args[0]))
-unary("sign",     np.sign,         "{0} > 0 ? 1 : ({0} < 0 ? -1 : ({0} == 0 ? 0 : {0}))", None,             "sign(a)",      _REAL,        2, _infer_same, support=lambda args, attrs, supports: bind("not_equal", args[0], _lift(0, args[0])), interval=interval.sign)
-unary("sqrt",     np.sqrt,         "sqrt@({0})",          lambda x, out: _sqrt_slope(x, out),              "sqrt(a)",      _POSITIVE,    5, nonnegative=if_first, radicand=lambda args, attrs: args[0])
-unary("cbrt",     np.cbrt,         "cbrt@({0})",          lambda x, out: _root(x, 1 / (3 * square(out))),   "cbrt(a)",      _POSITIVE,    20, nonnegative=if_first, vectorized=True)
-unary("square",   np.square,       "{0} * {0}",           lambda x, out: 2 * x,                             "a**2",         _REAL,        1, _infer_same, nonnegative=always)
-unary("exp",      np.exp,          "exp@({0})",           lambda x, out: out,                               "exp(a)",       _REAL,        20, nonnegative=always, vectorized=True)
-unary("exp2",     np.exp2,         "exp2@({0})",          lambda x, out: out * _LN2,                        "2**a",         _REAL,        20, nonnegative=always)
-unary("expm1",    np.expm1,        "expm1@({0})",         lambda x, out: exp(x),                            "exp(a) - 1",   _REAL,        20, vectorized=True)
-unary("log",      np.log,          "log@({0})",           lambda x, out: 1 / x,                             "log(a)",       _POSITIVE,    20, vectorized=True)
-unary("log1p",    np.log1p,        "log1p@({0})",         lambda x, out: 1 / (1 + x),                       "log(1 + a)",   (-0.9, 9.0),  20, vectorized=True)
+unary("negative", np.negative,     "-{0}",                lambda x, out: -1,                                "-a",           _REAL,        1, _infer_same, support=_of_numerator, interval=interval.negative, reads=lambda r, node, x: -x)
+unary("absolute", np.abs,          "fabs@({0})",          lambda x, out: sign(x),                           "Abs(a)",       _REAL,        1, _infer_same, ("absolute", "fabs"), c_int="{0} < 0 ? -{0} : {0}", nonnegative=always, interval=interval.absolute, radicand=lambda args, attrs: square(args[0]), reads=by("absolute"))
+unary("sign",     np.sign,         "{0} > 0 ? 1 : ({0} < 0 ? -1 : ({0} == 0 ? 0 : {0}))", None,             "sign(a)",      _REAL,        2, _infer_same, support=lambda args, attrs, supports: bind("not_equal", args[0], _lift(0, args[0])), interval=interval.sign, reads=by("sign"))
+unary("sqrt",     np.sqrt,         "sqrt@({0})",          lambda x, out: _sqrt_slope(x, out),              "sqrt(a)",      _POSITIVE,    5, nonnegative=if_first, radicand=lambda args, attrs: args[0], reads=by("root"))
+unary("cbrt",     np.cbrt,         "cbrt@({0})",          lambda x, out: _root(x, 1 / (3 * square(out))),   "cbrt(a)",      _POSITIVE,    20, nonnegative=if_first, vectorized=True, reads=by("odd", "cbrt"))
+unary("square",   np.square,       "{0} * {0}",           lambda x, out: 2 * x,                             "a**2",         _REAL,        1, _infer_same, nonnegative=always, reads=lambda r, node, x: r.to_the(x, 2))
+unary("exp",      np.exp,          "exp@({0})",           lambda x, out: out,                               "exp(a)",       _REAL,        20, nonnegative=always, vectorized=True, reads=by("exp"))
+unary("exp2",     np.exp2,         "exp2@({0})",          lambda x, out: out * _LN2,                        "2**a",         _REAL,        20, nonnegative=always, reads=readings.reads_exp2)
+unary("expm1",    np.expm1,        "expm1@({0})",         lambda x, out: exp(x),                            "exp(a) - 1",   _REAL,        20, vectorized=True, reads=readings.reads_expm1)
+unary("log",      np.log,          "log@({0})",           lambda x, out: 1 / x,                             "log(a)",       _POSITIVE,    20, vectorized=True, reads=by("log"))
+unary("log1p",    np.log1p,        "log1p@({0})",         lambda x, out: 1 / (1 + x),                       "log(1 + a)",   (-0.9, 9.0),  20, vectorized=True, reads=readings.reads_log1p)
 unary("log2",     np.log2,         "log2@({0})",          lambda x, out: (1 / _LN2) / x,                    "log(a, 2)",    _POSITIVE,    20, vectorized=True)
 unary("log10",    np.log10,        "log10@({0})",         lambda x, out: (1 / _LN10) / x,                   "log(a, 10)",   _POSITIVE,    20, vectorized=True)
-unary("sin",      np.sin,          "sin@({0})",           lambda x, out: cos(x),                            "sin(a)",       _REAL,        20, vectorized=True)
-unary("cos",      np.cos,          "cos@({0})",           lambda x, out: -sin(x),                           "cos(a)",       _REAL,        20, vectorized=True)
-unary("tan",      np.tan,          "tan@({0})",           lambda x, out: 1 + square(out),                   "tan(a)",       (-1.4, 1.4),  25, vectorized=True)
-unary("sinh",     np.sinh,         "sinh@({0})",          lambda x, out: cosh(x),                           "sinh(a)",      _REAL,        25, vectorized=True)
-unary("cosh",     np.cosh,         "cosh@({0})",          lambda x, out: sinh(x),                           "cosh(a)",      _REAL,        25, nonnegative=always, vectorized=True)
-unary("tanh",     np.tanh,         "tanh@({0})",          lambda x, out: square(sech(x)),                   "tanh(a)",      _REAL,        25, vectorized=True)
-unary("sech",     lambda x: 1 / np.cosh(x), "1 / cosh@({0})", lambda x, out: -out * bind("tanh", x),          "1/cosh(a)",    _REAL,        29, numpy=(), nonnegative=always)
-unary("complement_square", lambda x: (1 - x) * (1 + x), "(1 - {0}) * (1 + {0})", lambda x, out: -2 * x,     "1 - a**2",     (-0.9, 0.9),  3, numpy=())
-unary("arcsin",   np.arcsin,       "asin@({0})",          lambda x, out: 1 / sqrt(complement_square(x)),       "asin(a)",      (-0.95, 0.95), 20, vectorized=True)
+unary("sin",      np.sin,          "sin@({0})",           lambda x, out: cos(x),                            "sin(a)",       _REAL,        20, vectorized=True, reads=by("odd", "sin"))
+unary("cos",      np.cos,          "cos@({0})",           lambda x, out: -sin(x),                           "cos(a)",       _REAL,        20, vectorized=True, reads=by("even", "cos"))
+unary("tan",      np.tan,          "tan@({0})",           lambda x, out: 1 + square(out),                   "tan(a)",       (-1.4, 1.4),  25, vectorized=True, reads=by("odd", "tan"))
+unary("sinh",     np.sinh,         "sinh@({0})",          lambda x, out: cosh(x),                           "sinh(a)",      _REAL,        25, vectorized=True, reads=by("odd", "sinh"))
+unary("cosh",     np.cosh,         "cosh@({0})",          lambda x, out: sinh(x),                           "cosh(a)",      _REAL,        25, nonnegative=always, vectorized=True, reads=lambda r, node, x: r.even("cosh", x, True))
+unary("tanh",     np.tanh,         "tanh@({0})",          lambda x, out: square(sech(x)),                   "tanh(a)",      _REAL,        25, vectorized=True, reads=by("odd", "tanh"))
+unary("sech",     lambda x: 1 / np.cosh(x), "1 / cosh@({0})", lambda x, out: -out * bind("tanh", x),          "1/cosh(a)",    _REAL,        29, numpy=(), nonnegative=always, reads=lambda r, node, x: r.to_the(r.even("cosh", x, True), -1))
+unary("complement_square", lambda x: (1 - x) * (1 + x), "(1 - {0}) * (1 + {0})", lambda x, out: -2 * x,     "1 - a**2",     (-0.9, 0.9),  3, numpy=(), reads=readings.reads_complement_square)
+unary("arcsin",   np.arcsin,       "asin@({0})",          lambda x, out: 1 / sqrt(complement_square(x)),       "asin(a)",      (-0.95, 0.95), 20, vectorized=True, reads=by("odd", "arcsin"))
 unary("arccos",   np.arccos,       "acos@({0})",          lambda x, out: -1 / sqrt(complement_square(x)),      "acos(a)",      (-0.95, 0.95), 20, vectorized=True)
-unary("arctan",   np.arctan,       "atan@({0})",          lambda x, out: 1 / (1 + square(x)),               "atan(a)",      _REAL,        20, vectorized=True)
-unary("arcsinh",  np.arcsinh,      "asinh@({0})",         lambda x, out: 1 / hypot(x, const(1, x.dtype, x.shape)), "asinh(a)", _REAL, 25, vectorized=True)
+unary("arctan",   np.arctan,       "atan@({0})",          lambda x, out: 1 / (1 + square(x)),               "atan(a)",      _REAL,        20, vectorized=True, reads=by("odd", "arctan"))
+unary("arcsinh",  np.arcsinh,      "asinh@({0})",         lambda x, out: 1 / hypot(x, const(1, x.dtype, x.shape)), "asinh(a)", _REAL, 25, vectorized=True, reads=by("odd", "arcsinh"))
 unary("arccosh",  np.arccosh,      "acosh@({0})",         lambda x, out: 1 / (sqrt(x - 1) * sqrt(x + 1)),   "acosh(a)",     (1.1, 5.0),   25, vectorized=True)
-unary("arctanh",  np.arctanh,      "atanh@({0})",         lambda x, out: 1 / complement_square(x),          "atanh(a)",     (-0.95, 0.95), 25, vectorized=True)
+unary("arctanh",  np.arctanh,      "atanh@({0})",         lambda x, out: 1 / complement_square(x),          "atanh(a)",     (-0.95, 0.95), 25, vectorized=True, reads=by("odd", "arctanh"))
 unary("floor",    np.floor,        "floor@({0})",         None,                                             "floor(a)",     _REAL,        1)
 unary("ceil",     np.ceil,         "ceil@({0})",          None,                                             "ceiling(a)",   _REAL,        1)
 unary("trunc",    np.trunc,        "trunc@({0})",         None,                                             "sign(a)*floor(Abs(a))", _REAL, 1, numpy=("trunc", "fix"))
 unary("rint",     np.rint,         "rint@({0})",          None,                                             "floor(a + 1/2)", _REAL,      1)
-unary("reciprocal", np.reciprocal, "1 / {0}",             lambda x, out: -square(out),                      "1/a",          _POSITIVE,    4, nonnegative=if_first)
-unary("erf",      special.erf,     "erf@({0})",           lambda x, out: 2 / math.sqrt(math.pi) * exp(-square(x)),  "erf(a)",  _REAL,     30, vectorized=True)
-unary("erfc",     special.erfc,    "erfc@({0})",          lambda x, out: -2 / math.sqrt(math.pi) * exp(-square(x)), "erfc(a)", _REAL,     30, nonnegative=always, vectorized=True)
+unary("reciprocal", np.reciprocal, "1 / {0}",             lambda x, out: -square(out),                      "1/a",          _POSITIVE,    4, nonnegative=if_first, reads=lambda r, node, x: r.to_the(x, -1))
+unary("erf",      special.erf,     "erf@({0})",           lambda x, out: 2 / math.sqrt(math.pi) * exp(-square(x)),  "erf(a)",  _REAL,     30, vectorized=True, reads=by("erf"))
+unary("erfc",     special.erfc,    "erfc@({0})",          lambda x, out: -2 / math.sqrt(math.pi) * exp(-square(x)), "erfc(a)", _REAL,     30, nonnegative=always, vectorized=True, reads=by("erfc"))
 unary("gammaln",  special.gammaln, "sg_gammaln@({0})",    lambda x, out: digamma(x),                        "loggamma(a)",  _POSITIVE,    40)
 unary("gamma",    special.gamma,   "tgamma@({0})",        lambda x, out: out * digamma(x),                  "gamma(a)",     _POSITIVE,    40)
 unary("digamma",  special.digamma, "sg_digamma@({0})",    lambda x, out: bind("polygamma", const(1, x.dtype, x.shape), x), "digamma(a)", _POSITIVE, 40, numpy=("psi", "digamma"))
-unary("sigmoid",  special.sigmoid, "sg_sigmoid@({0})",    lambda x, out: out * sigmoid(-x),                 "1/(1 + exp(-a))", _REAL,     25, numpy=("expit",), nonnegative=always, of_decay=_sigmoid_of_decay)
+unary("sigmoid",  special.sigmoid, "sg_sigmoid@({0})",    lambda x, out: out * sigmoid(-x),                 "1/(1 + exp(-a))", _REAL,     25, numpy=("expit",), nonnegative=always, of_decay=_sigmoid_of_decay, reads=by("sigmoid"))
 unary("logit",    special.logit,   "sg_logit@({0})",      lambda x, out: 1 / (x * (1 - x)),                 "log(a/(1 - a))", (0.05, 0.95), 30)
 unary("softplus", special.softplus, "sg_softplus@({0})",  lambda x, out: sigmoid(x),                        "log(1 + exp(a))", _REAL,     45, numpy=(), nonnegative=always, of_decay=_softplus_of_decay)
-unary("sinc",     special.sinc,    "{0} == 0 ? 1 : sin@({0}) / ({0})", lambda x, out: -x * jn_root(const(1, x.dtype, x.shape), square(x)), "sinc(a)", _REAL, 25, numpy=())
-unary("stop_gradient", np.positive, "{0}",                None,                                             "a",            _REAL,        0, _infer_same, ("stop_gradient",), nonnegative=if_first)
+unary("sinc",     special.sinc,    "{0} == 0 ? 1 : sin@({0}) / ({0})", lambda x, out: -x * jn_root(const(1, x.dtype, x.shape), square(x)), "sinc(a)", _REAL, 25, numpy=(), reads=by("even", "sinc"))
+unary("stop_gradient", np.positive, "{0}",                None,                                             "a",            _REAL,        0, _infer_same, ("stop_gradient",), nonnegative=if_first, reads=lambda r, node, x: x)
 unary("isnan",    np.isnan,        "{0} != {0}",          None,                                             "Ne(a, a)",     _REAL,        1, _infer_bool, c_int="0")
 unary("isinf",    np.isinf,        "isinf({0}) != 0",     None,                                             "Eq(Abs(a), oo)", _REAL,      1, _infer_bool, c_int="0")
-unary("isfinite", np.isfinite,     "isfinite({0}) != 0",  None,                                             "Lt(Abs(a), oo)", _REAL,      1, _infer_bool, c_int="1")
-unary("logical_not", np.logical_not, "!{0}",              None,                                             "Not(a)",       _REAL,        1, _infer_bool)
+unary("isfinite", np.isfinite,     "isfinite({0}) != 0",  None,                                             "Lt(Abs(a), oo)", _REAL,      1, _infer_bool, c_int="1", reads=readings.reads_finite)
+unary("logical_not", np.logical_not, "!{0}",              None,                                             "Not(a)",       _REAL,        1, _infer_bool, reads=readings.reads_not)
 
 #      name        evaluate          C                        partials(x, y, out)                                               SymPy          domain          cost
-binary("add",      np.add,           "{0} + {1}",             (lambda x, y, out: 1, lambda x, y, out: 1),                       "a + b",       _PAIR,          1, _infer_same, commutative=True, identity=-0.0, normalize=_normalize_add, support=_of_sum, nonnegative=if_all, interval=interval.add, accumulates="+")
-binary("subtract", np.subtract,      "{0} - {1}",             (lambda x, y, out: 1, lambda x, y, out: -1),                      "a - b",       _PAIR,          1, _infer_same, normalize=_normalize_subtract, support=_of_sum, interval=interval.subtract)
-binary("multiply", np.multiply,      "{0} * {1}",             (lambda x, y, out: y, lambda x, y, out: x),                       "a*b",         _PAIR,          1, _infer_same, commutative=True, identity=1, normalize=_normalize_multiply, support=_of_product, nonnegative=lambda args, attrs, which: args[0] is args[1] or all(which), interval=interval.multiply, accumulates="*")
-binary("divide",   np.divide,        "{0} / {1}",             (lambda x, y, out: 1 / y, lambda x, y, out: -out / y),            "a/b",         (_REAL, _POSITIVE), 4, numpy=("divide", "true_divide"), normalize=_normalize_divide, support=_of_numerator, nonnegative=if_all)
-binary("power",    np.power,         "pow@({0}, {1})",        (lambda x, y, out: _power_dx(x, y), lambda x, y, out: _power_dy(x, y, out)), "a**b", (_POSITIVE, _REAL), 40, _infer_same, numpy=("power", "float_power"), c_int="sg_ipow({0}, {1})", nonnegative=lambda args, attrs, which: which[0] or is_const(args[1]) and _number(args[1]) % 2 == 0, vectorized=True)
-binary("maximum",  np.maximum,       "{0} > {1} || {0} != {0} ? {0} : {1}", (lambda x, y, out: _tie(x, y, greater(x, y)), lambda x, y, out: _tie(x, y, greater(y, x))), "Max(a, b)", _PAIR, 1, _infer_same, commutative=True, c_int="{0} > {1} ? {0} : {1}", nonnegative=lambda args, attrs, which: any(which), interval=interval.maximum, accumulates="max")
-binary("minimum",  np.minimum,       "{0} < {1} || {0} != {0} ? {0} : {1}", (lambda x, y, out: _tie(x, y, less(x, y)), lambda x, y, out: _tie(x, y, less(y, x))), "Min(a, b)", _PAIR, 1, _infer_same, commutative=True, c_int="{0} < {1} ? {0} : {1}", nonnegative=if_all, interval=interval.minimum, accumulates="min")
+binary("add",      np.add,           "{0} + {1}",             (lambda x, y, out: 1, lambda x, y, out: 1),                       "a + b",       _PAIR,          1, _infer_same, commutative=True, identity=-0.0, normalize=_normalize_add, support=_of_sum, nonnegative=if_all, interval=interval.add, accumulates="+", reads=readings.reads_add)
+binary("subtract", np.subtract,      "{0} - {1}",             (lambda x, y, out: 1, lambda x, y, out: -1),                      "a - b",       _PAIR,          1, _infer_same, normalize=_normalize_subtract, support=_of_sum, interval=interval.subtract, reads=readings.reads_subtract)
+binary("multiply", np.multiply,      "{0} * {1}",             (lambda x, y, out: y, lambda x, y, out: x),                       "a*b",         _PAIR,          1, _infer_same, commutative=True, identity=1, normalize=_normalize_multiply, support=_of_product, nonnegative=lambda args, attrs, which: args[0] is args[1] or all(which), interval=interval.multiply, accumulates="*", reads=readings.reads_multiply)
+binary("divide",   np.divide,        "{0} / {1}",             (lambda x, y, out: 1 / y, lambda x, y, out: -out / y),            "a/b",         (_REAL, _POSITIVE), 4, numpy=("divide", "true_divide"), normalize=_normalize_divide, support=_of_numerator, nonnegative=if_all, reads=by("divide"))
+binary("power",    np.power,         "pow@({0}, {1})",        (lambda x, y, out: _power_dx(x, y), lambda x, y, out: _power_dy(x, y, out)), "a**b", (_POSITIVE, _REAL), 40, _infer_same, numpy=("power", "float_power"), c_int="sg_ipow({0}, {1})", nonnegative=lambda args, attrs, which: which[0] or is_const(args[1]) and _number(args[1]) % 2 == 0, vectorized=True, reads=by("power"))
+binary("maximum",  np.maximum,       "{0} > {1} || {0} != {0} ? {0} : {1}", (lambda x, y, out: _tie(x, y, greater(x, y)), lambda x, y, out: _tie(x, y, greater(y, x))), "Max(a, b)", _PAIR, 1, _infer_same, commutative=True, c_int="{0} > {1} ? {0} : {1}", nonnegative=lambda args, attrs, which: any(which), interval=interval.maximum, accumulates="max", reads=readings.reads_maximum)
+binary("minimum",  np.minimum,       "{0} < {1} || {0} != {0} ? {0} : {1}", (lambda x, y, out: _tie(x, y, less(x, y)), lambda x, y, out: _tie(x, y, less(y, x))), "Min(a, b)", _PAIR, 1, _infer_same, commutative=True, c_int="{0} < {1} ? {0} : {1}", nonnegative=if_all, interval=interval.minimum, accumulates="min", reads=readings.reads_minimum)
 binary("arctan2",  np.arctan2,       "atan2@({0}, {1})",      (lambda y, x, out: x / hypot(x, y) / hypot(x, y), lambda y, x, out: -y / hypot(x, y) / hypot(x, y)), "atan2(a, b)", (_REAL, _POSITIVE), 30, vectorized=True)
-binary("hypot",    np.hypot,         "hypot@({0}, {1})",      (lambda x, y, out: slope(x, out), lambda x, y, out: slope(y, out)), "sqrt(a**2 + b**2)", _PAIR, 20, commutative=True, nonnegative=always, vectorized=True, radicand=lambda args, attrs: square(args[0]) + square(args[1]))
-binary("logaddexp", np.logaddexp,    "sg_logaddexp@({0}, {1})", (lambda x, y, out: sigmoid(gap(x, y)), lambda x, y, out: sigmoid(-gap(x, y))), "log(exp(a) + exp(b))", _PAIR, 45, commutative=True)
+binary("hypot",    np.hypot,         "hypot@({0}, {1})",      (lambda x, y, out: slope(x, out), lambda x, y, out: slope(y, out)), "sqrt(a**2 + b**2)", _PAIR, 20, commutative=True, nonnegative=always, vectorized=True, radicand=lambda args, attrs: square(args[0]) + square(args[1]), reads=readings.reads_hypot)
+binary("logaddexp", np.logaddexp,    "sg_logaddexp@({0}, {1})", (lambda x, y, out: sigmoid(gap(x, y)), lambda x, y, out: sigmoid(-gap(x, y))), "log(exp(a) + exp(b))", _PAIR, 45, commutative=True, reads=readings.reads_logaddexp)
 binary("mod",      np.mod,           "sg_mod@({0}, {1})",     (lambda x, y, out: 1, lambda x, y, out: -floor(x / y)),           "Mod(a, b)",   (_REAL, _POSITIVE), 20, _infer_same, numpy=("remainder",), c_int="sg_imod({0}, {1})", interval=interval.mod)
 binary("fmod",     np.fmod,          "fmod@({0}, {1})",       (lambda x, y, out: 1, lambda x, y, out: -trunc(x / y)),           "a - b*sign(a)*floor(Abs(a/b))", (_REAL, _POSITIVE), 20)
 binary("floor_divide", np.floor_divide, "sg_floor_divide@({0}, {1})", (None, None),                                            "floor(a/b)",  (_REAL, _POSITIVE), 20, _infer_same, c_int="sg_ifloor_divide({0}, {1})")
 binary("copysign", np.copysign,      "copysign@({0}, {1})",   (lambda x, y, out: sign(x) * bind("copysign", const(1, x.dtype, x.shape), y), None), "Abs(a)*sign(b)", _PAIR, 1)
-binary("gap",      special.gap,      "{0} == {1} ? 0 : {0} - ({1})", (lambda x, y, out: 1, lambda x, y, out: -1),                "a - b",       _PAIR,          2, numpy=(), support=_of_sum)
-binary("slope",    special.slope,    "{1} == 0 ? 0 : ({0}) / ({1})", (lambda x, r, out: slope(const(1, x.dtype, x.shape), r), lambda x, r, out: -slope(out, r)), "a/b", (_REAL, _POSITIVE), 5, numpy=(), support=_of_numerator)
-binary("xlogy",    special.xlogy,    "sg_xlogy@({0}, {1})",   (lambda x, y, out: _xlogy_dx(x, y), lambda x, y, out: None if x is y else _or_zero(x, y, x / y)), "a*log(b)", (_REAL, _POSITIVE), 25)
-binary("xlog1py",  special.xlog1py,  "{0} == 0 && {1} == {1} ? 0 : ({0}) * log1p@({1})", (lambda x, y, out: _or_zero(x, 1 + y, bind("log1p", y)), lambda x, y, out: _or_zero(x, 1 + y, x / (1 + y))), "a*log(1 + b)", (_REAL, _POSITIVE), 25)
-binary("rel_entr", special.rel_entr, "sg_rel_entr@({0}, {1})", (lambda x, y, out: _or_zero(x, y, log(x) - log(y) + 1), lambda x, y, out: _or_zero(x, y, -(x / y))), "a*log(a/b)", (_POSITIVE, _POSITIVE), 30)
+binary("gap",      special.gap,      "{0} == {1} ? 0 : {0} - ({1})", (lambda x, y, out: 1, lambda x, y, out: -1),                "a - b",       _PAIR,          2, numpy=(), support=_of_sum, reads=readings.reads_subtract)
+binary("slope",    special.slope,    "{1} == 0 ? 0 : ({0}) / ({1})", (lambda x, r, out: slope(const(1, x.dtype, x.shape), r), lambda x, r, out: -slope(out, r)), "a/b", (_REAL, _POSITIVE), 5, numpy=(), support=_of_numerator, reads=by("guarded"))
+binary("xlogy",    special.xlogy,    "sg_xlogy@({0}, {1})",   (lambda x, y, out: _xlogy_dx(x, y), lambda x, y, out: None if x is y else _or_zero(x, y, x / y)), "a*log(b)", (_REAL, _POSITIVE), 25, reads=readings.reads_xlogy)
+binary("xlog1py",  special.xlog1py,  "{0} == 0 && {1} == {1} ? 0 : ({0}) * log1p@({1})", (lambda x, y, out: _or_zero(x, 1 + y, bind("log1p", y)), lambda x, y, out: _or_zero(x, 1 + y, x / (1 + y))), "a*log(1 + b)", (_REAL, _POSITIVE), 25, reads=readings.reads_xlog1py)
+binary("rel_entr", special.rel_entr, "sg_rel_entr@({0}, {1})", (lambda x, y, out: _or_zero(x, y, log(x) - log(y) + 1), lambda x, y, out: _or_zero(x, y, -(x / y))), "a*log(a/b)", (_POSITIVE, _POSITIVE), 30, reads=readings.reads_rel_entr)
 binary("jn_root",  special.jn_root,  "sg_jn_root@({0}, {1})", (None, lambda n, x, out: -0.5 * jn_root(n + 1, x)),               "sqrt(pi/2)*besselj(a + 1/2, sqrt(b))/sqrt(b)**(a + 1/2)", ((1.0, 1.0), _POSITIVE), 60, numpy=())
 binary("polygamma", special.polygamma, "sg_polygamma@({0}, {1})", (None, lambda n, x, out: bind("polygamma", n + 1, x)),        "polygamma(a, b)", ((1.0, 1.0), _POSITIVE), 80)
 binary("betaln",   special.betaln,   "sg_betaln@({0}, {1})",  (lambda a, b, out: -_step(0, a, b), lambda a, b, out: -_step(0, b, a)), "loggamma(a) + loggamma(b) - loggamma(a + b)", (_POSITIVE, _POSITIVE), 90, commutative=True)
@@ -385,14 +386,14 @@ for _name, _evaluate, _c, _sympy, _negation, _inequalities in (
     ("equal",         np.equal,         "{0} == {1}", "Eq(a, b)", "not_equal",     ((1, 0), (-1, 0))),
     ("not_equal",     np.not_equal,     "{0} != {1}", "Ne(a, b)", "equal",         ()),
 ):
-    binary(_name, _evaluate, _c, (None, None), _sympy, _PAIR, 1, _infer_bool, negation=_negation, inequalities=_inequalities)
+    binary(_name, _evaluate, _c, (None, None), _sympy, _PAIR, 1, _infer_bool, negation=_negation, inequalities=_inequalities, reads=getattr(readings, f"reads_{_name}"))
 
-for _name, _evaluate, _c, _sympy, _accumulates in (
-    ("logical_and",   np.logical_and,   "{0} && {1}", "And(a, b)", "&&"),
-    ("logical_or",    np.logical_or,    "{0} || {1}", "Or(a, b)",  "||"),
-    ("logical_xor",   np.logical_xor,   "{0} != {1}", "Xor(a, b)", None),
+for _name, _evaluate, _c, _sympy, _accumulates, _reads in (
+    ("logical_and",   np.logical_and,   "{0} && {1}", "And(a, b)", "&&", readings.reads_multiply),
+    ("logical_or",    np.logical_or,    "{0} || {1}", "Or(a, b)",  "||", readings.reads_or),
+    ("logical_xor",   np.logical_xor,   "{0} != {1}", "Xor(a, b)", None, None),
 ):
-    binary(_name, _evaluate, _c, (None, None), _sympy, _PAIR, 1, _infer_bool, accumulates=_accumulates)
+    binary(_name, _evaluate, _c, (None, None), _sympy, _PAIR, 1, _infer_bool, accumulates=_accumulates, reads=_reads)
 # fmt: on
 
 
@@ -459,7 +460,7 @@ SELECT = register(
         "select", Kind.ELEMENTWISE, _infer_select, np.where, normalize=_normalize_select,
         vjp=_select_vjp, jvp=_select_jvp, c="{0} ? {1} : {2}", sympy="Piecewise((b, a), (c, True))",
         cost=1, numpy=(), support=_of_selection, nonnegative=_nonnegative_selection,
-        interval=interval.hull,
+        interval=interval.hull, reads=readings.reads_select,
     )
 )  # fmt: skip
 
@@ -555,7 +556,7 @@ CONVERT = register(
             args[0] if args[0].dtype == "bool" else supports[0]
         ),
         nonnegative=lambda args, attrs, which: args[0].dtype == "bool" or which[0],
-        interval=interval.same,
+        interval=interval.same, reads=readings.reads_convert,
     )
 )  # fmt: skip
 

@@ -24,6 +24,7 @@ import numpy as np
 from symgrad.errors import DtypeError, ShapeError
 from symgrad.expr.node import EYE, FLOATS, Expr, bind, const, eye, iota
 from symgrad.expr.op import OPS, Kind, Op, register
+from symgrad.ops import readings
 from symgrad.ops.einsum import einsum
 from symgrad.ops.elementwise import equal, greater, select
 from symgrad.ops.linear import broadcast, broadcast_to, concat, lead, permute, reshape, slice_, sum_
@@ -347,13 +348,15 @@ def _expand_det(args: Args, attrs: Attrs) -> Expr:
     return sum_(first, (k - 2, k - 1))
 
 
-def _normalize_cofactor(args: Args, attrs: Attrs) -> Expr | None:
-    """Small ones are written out, so that every derivative is right at singular matrices."""
+def _expand_cofactor(args: Args, attrs: Attrs) -> Expr:
     a = args[0]
-    return _small_cofactor(a) if _square("cofactor", a) <= _SMALL else None
+    if a.shape[-1] > _SMALL:
+        return bind("lu_cofactor", bind("lu_factor", a))
+    return _small_cofactor(a)
 
 
 def _small_cofactor(a: Expr) -> Expr:
+    """Written out: a polynomial."""
     n, k = a.shape[-1], a.ndim
     if n <= 1:
         return const(1, a.dtype, a.shape)
@@ -363,10 +366,16 @@ def _small_cofactor(a: Expr) -> Expr:
         row, column = _row_and_column(a.shape)
         return select(equal(row, column), turned, -turned)
     # Cyclic indices carry the signs: c_ij = a_i+1,j+1 a_i+2,j+2 - a_i+1,j+2 a_i+2,j+1.
+    p11, p22, p12, p21 = _turns(a)
+    return p11 * p22 - p12 * p21
+
+
+def _turns(a: Expr) -> tuple[Expr, ...]:
+    """The elements i + r, j + s of matrices of order 3, cyclically, of all i and j."""
+    k = a.ndim
     tiled = concat([a, a], k - 2)
     tiled = concat([tiled, tiled], k - 1)
-    p11, p22, p12, p21 = (_window(tiled, i, j, 3, 3) for i, j in ((1, 1), (2, 2), (1, 2), (2, 1)))
-    return p11 * p22 - p12 * p21
+    return tuple(_window(tiled, i, j, 3, 3) for i, j in ((1, 1), (2, 2), (1, 2), (2, 1)))
 
 
 def _window(x: Expr, i: int, j: int, rows: int, columns: int) -> Expr:
@@ -384,8 +393,18 @@ def _det_jvp(tangents: list[Any], out: Expr, args: Args, attrs: Attrs) -> Expr:
 
 
 def _cofactor_vjp(ct: Expr, out: Expr, args: Args, attrs: Attrs) -> list[Expr | None]:
-    """c = det(a) w with w = a⁻ᵀ: ā = (ct : w) c - c ctᵀ w."""
+    """c = det(a) w with w = a⁻ᵀ: ā = (ct : w) c - c ctᵀ w; written out for small ones, so that
+    every derivative is right at singular matrices.
+    """
     a = args[0]
+    n = a.shape[-1]
+    if n <= 1:
+        return [const(0, a.dtype, a.shape)]
+    if n == 2:  # linear
+        return [_small_cofactor(ct)]
+    if n == _SMALL:  # quadratic
+        (a11, a22, a12, a21), (t11, t22, t12, t21) = _turns(a), _turns(ct)
+        return [a11 * t22 + t11 * a22 - (a12 * t21 + t12 * a21)]
     w = _inverse_transposed(a)
     turned = matmul(matmul(out, ct, "ij", "kj", "ik"), w)
     return [_spread(_inner(ct, w), a.shape) * out - turned]
@@ -450,21 +469,22 @@ def _of_matrices(count: Callable[[int, int], int]) -> Callable[[Args, Attrs], in
 # fmt: off
 _row("solve", Kind.COMPOSITE, lambda a, b: _infer_columns("solve", a, b), np.linalg.solve,
      vjp=_solve_vjp, jvp=_solve_jvp, batch=_batch_columns("solve"),
-     expand=_expand_solve(False), normalize=_normalize_solve)
+     expand=_expand_solve(False), normalize=_normalize_solve, reads=readings.reads_solve)
 _row("solve_transposed", Kind.COMPOSITE, lambda a, b: _infer_columns("solve_transposed", a, b),
      lambda a, b: np.linalg.solve(np.swapaxes(a, -1, -2), b),
      vjp=_solve_transposed_vjp, jvp=_solve_transposed_jvp, batch=_batch_columns("solve_transposed"),
-     expand=_expand_solve(True), normalize=_normalize_solve_transposed)
+     expand=_expand_solve(True), normalize=_normalize_solve_transposed,
+     reads=readings.reads_solve_transposed)
 _row("det", Kind.COMPOSITE, _infer_scalar("det"), np.linalg.det,
-     vjp=_det_vjp, jvp=_det_jvp, expand=_expand_det)
+     vjp=_det_vjp, jvp=_det_jvp, expand=_expand_det, reads=readings.reads_det)
 _row("cofactor", Kind.COMPOSITE, _infer_square("cofactor"), evaluate_cofactor,
-     vjp=_cofactor_vjp, jvp=_cofactor_jvp, expand=_expand_to("lu_cofactor"),
-     normalize=_normalize_cofactor)
+     vjp=_cofactor_vjp, jvp=_cofactor_jvp, expand=_expand_cofactor, reads=readings.reads_cofactor)
 _row("logabsdet", Kind.COMPOSITE, _infer_scalar("logabsdet"), lambda a: np.linalg.slogdet(a)[1],
-     vjp=_logabsdet_vjp, jvp=_logabsdet_jvp, expand=_expand_to("lu_logabsdet"))
+     vjp=_logabsdet_vjp, jvp=_logabsdet_jvp, expand=_expand_to("lu_logabsdet"),
+     reads=readings.reads_logabsdet)
 _row("detsign", Kind.COMPOSITE, _infer_scalar("detsign"), lambda a: np.linalg.slogdet(a)[0],
      vjp=lambda ct, out, args, attrs: [None], jvp=lambda tangents, out, args, attrs: None,
-     expand=_expand_to("lu_detsign"))
+     expand=_expand_to("lu_detsign"), reads=readings.reads_detsign)
 _row("cholesky", Kind.COMPOSITE, _infer_square("cholesky"), np.linalg.cholesky,
      vjp=_cholesky_vjp, jvp=_cholesky_jvp,
      expand=lambda args, attrs: bind("cholesky_factor", args[0]))

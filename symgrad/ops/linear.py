@@ -16,6 +16,7 @@ import numpy as np
 from symgrad.errors import DtypeError, ShapeError
 from symgrad.expr.node import ARRAY, CONST, FLOATS, Expr, array, bind, const, const_value
 from symgrad.expr.op import OPS, Kind, Moves, Op, if_all, if_first, register
+from symgrad.ops import readings
 from symgrad.ops.elements import (
     broadcast_element,
     gather_element,
@@ -498,13 +499,13 @@ def _shifted(name: str, shift: Any) -> Any:
 
 
 # fmt: off
-_row("broadcast", _infer_broadcast, _evaluate_broadcast, ("shape", "dims"), _transpose_broadcast, _shifted("broadcast", _lead_broadcast), normalize=_normalize_broadcast, cost=0, element=broadcast_element, support=_moved("broadcast"), nonnegative=if_first, moves=Moves.REPEATED)
-_row("sum", _infer_sum, lambda x, axes: np.sum(x, axis=axes), ("axes",), _transpose_sum, _shifted("sum", lambda axes, size: (tuple(a + 1 for a in axes),)), normalize=_normalize_sum, combine=("+", 0), support=_of_sum, nonnegative=if_first, reduces=True)
-_row("permute", _infer_permute, np.transpose, ("perm",), _transpose_permute, _shifted("permute", lambda perm, size: ((0, *(p + 1 for p in perm)),)), normalize=_normalize_permute, cost=0, element=permute_element, support=_moved("permute"), nonnegative=if_first, moves=Moves.ONCE)
-_row("reshape", _infer_reshape, np.reshape, ("shape",), lambda ct, args, attrs: reshape(ct, args[0].shape), _shifted("reshape", lambda shape, size: ((size, *shape),)), normalize=_normalize_reshape, cost=0, element=reshape_element, support=_moved("reshape"), nonnegative=if_first, moves=Moves.ONCE)
-_row("slice", _infer_slice, lambda x, starts, sizes, steps: x[_window(starts, sizes, steps)], ("starts", "sizes", "steps"), _transpose_slice, _shifted("slice", lambda starts, sizes, steps, size: ((0, *starts), (size, *sizes), (1, *steps))), normalize=_normalize_slice, cost=0, element=slice_element, support=_moved("slice"), nonnegative=if_first, moves=Moves.SOME)
-_row("pad", _infer_pad, _evaluate_pad, ("shape", "starts", "steps"), _transpose_pad, _shifted("pad", lambda shape, starts, steps, size: ((size, *shape), (0, *starts), (1, *steps))), normalize=_normalize_pad, element=pad_element, support=_of_pad, nonnegative=if_first, rereads=True)
-_row("concat", _infer_concat, lambda *args: np.concatenate(args[:-1], axis=args[-1]), ("axis",), None, _batch_concat, normalize=_normalize_concat, vjp=concat_vjp, jvp=_concat_jvp, support=_of_concat, nonnegative=if_all, moves=Moves.JOINED)
+_row("broadcast", _infer_broadcast, _evaluate_broadcast, ("shape", "dims"), _transpose_broadcast, _shifted("broadcast", _lead_broadcast), normalize=_normalize_broadcast, cost=0, element=broadcast_element, support=_moved("broadcast"), nonnegative=if_first, moves=Moves.REPEATED, reads=readings.reads_broadcast)
+_row("sum", _infer_sum, lambda x, axes: np.sum(x, axis=axes), ("axes",), _transpose_sum, _shifted("sum", lambda axes, size: (tuple(a + 1 for a in axes),)), normalize=_normalize_sum, combine=("+", 0), support=_of_sum, nonnegative=if_first, reduces=True, reads=readings.reads_sum)
+_row("permute", _infer_permute, np.transpose, ("perm",), _transpose_permute, _shifted("permute", lambda perm, size: ((0, *(p + 1 for p in perm)),)), normalize=_normalize_permute, cost=0, element=permute_element, support=_moved("permute"), nonnegative=if_first, moves=Moves.ONCE, reads=readings.reads_permute)
+_row("reshape", _infer_reshape, np.reshape, ("shape",), lambda ct, args, attrs: reshape(ct, args[0].shape), _shifted("reshape", lambda shape, size: ((size, *shape),)), normalize=_normalize_reshape, cost=0, element=reshape_element, support=_moved("reshape"), nonnegative=if_first, moves=Moves.ONCE, reads=readings.reads_reshape)
+_row("slice", _infer_slice, lambda x, starts, sizes, steps: x[_window(starts, sizes, steps)], ("starts", "sizes", "steps"), _transpose_slice, _shifted("slice", lambda starts, sizes, steps, size: ((0, *starts), (size, *sizes), (1, *steps))), normalize=_normalize_slice, cost=0, element=slice_element, support=_moved("slice"), nonnegative=if_first, moves=Moves.SOME, reads=readings.reads_slice)
+_row("pad", _infer_pad, _evaluate_pad, ("shape", "starts", "steps"), _transpose_pad, _shifted("pad", lambda shape, starts, steps, size: ((size, *shape), (0, *starts), (1, *steps))), normalize=_normalize_pad, element=pad_element, support=_of_pad, nonnegative=if_first, rereads=True, reads=readings.reads_pad)
+_row("concat", _infer_concat, lambda *args: np.concatenate(args[:-1], axis=args[-1]), ("axis",), None, _batch_concat, normalize=_normalize_concat, vjp=concat_vjp, jvp=_concat_jvp, support=_of_concat, nonnegative=if_all, moves=Moves.JOINED, reads=readings.reads_concat)
 _row("gather", _infer_gather, lambda x, index, axis: np.take(x, index, axis=axis), ("axis",), lambda ct, args, attrs: scatter_add(ct, args[1], attrs[0], args[0].shape[attrs[0]]), _batch_gather, element=gather_element, support=_moved("gather"), nonnegative=if_first, moves=Moves.SOME, indices=1, rereads=True)
 _row("scatter_add", _infer_scatter, _evaluate_scatter, ("axis", "size"), lambda ct, args, attrs: gather(ct, args[1], attrs[0]), _batch_scatter, support=_of_scatter, nonnegative=if_first, indices=1)
 # fmt: on

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from symgrad.expr.node import Expr, bind, const
+from symgrad.ops import readings
 from symgrad.ops.elementwise import binary, exp, square, unary
 from symgrad.ops.special import erfc
 
@@ -180,7 +181,7 @@ _UNIT, _REAL = (0.02, 0.98), (-3.0, 3.0)
 unary("ndtri",   ndtri,   "sg_ndtri@({0})",   lambda x, out: math.sqrt(2 * math.pi) * exp(0.5 * square(out)), "sqrt(2)*erfinv(2*a - 1)", _UNIT,         40)
 unary("erfinv",  erfinv,  "sg_erfinv@({0})",  lambda x, out: math.sqrt(math.pi) / 2 * exp(square(out)),       "erfinv(a)",               (-0.95, 0.95), 40)
 unary("erfcinv", erfcinv, "sg_erfcinv@({0})", lambda x, out: -math.sqrt(math.pi) / 2 * exp(square(out)),      "erfinv(1 - a)",              (0.05, 1.95),  40)
-unary("erfcx",   erfcx,   "sg_erfcx@({0})",   lambda x, out: -2 * _scaled_tail(1, x),                         "exp(a**2)*erfc(a)",       _REAL,         60, nonnegative=lambda args, attrs, which: True)
-unary("log_ndtr", log_ndtr, "sg_log_ndtr@({0})", lambda x, out: math.sqrt(2 / math.pi) / bind("erfcx", x * -math.sqrt(0.5)), "log(erfc(-a/sqrt(2))/2)", _REAL, 80)
-binary("scaled_ierfc", scaled_ierfc,  "sg_scaled_ierfc@({0}, {1})", (None, lambda n, x, out: -2 * (n + 1) * bind("scaled_ierfc", n + 1, x)), "exp(b**2)*(exp(-b**2)/sqrt(pi) - b*erfc(b))", ((1.0, 1.0), _REAL), 150, numpy=())
+unary("erfcx",   erfcx,   "sg_erfcx@({0})",   lambda x, out: -2 * _scaled_tail(1, x),                         "exp(a**2)*erfc(a)",       _REAL,         60, nonnegative=lambda args, attrs, which: True, reads=readings.reads_erfcx)
+unary("log_ndtr", log_ndtr, "sg_log_ndtr@({0})", lambda x, out: math.sqrt(2 / math.pi) / bind("erfcx", x * -math.sqrt(0.5)), "log(erfc(-a/sqrt(2))/2)", _REAL, 80, reads=readings.reads_log_ndtr)
+binary("scaled_ierfc", scaled_ierfc,  "sg_scaled_ierfc@({0}, {1})", (None, lambda n, x, out: -2 * (n + 1) * bind("scaled_ierfc", n + 1, x)), "exp(b**2)*(exp(-b**2)/sqrt(pi) - b*erfc(b))", ((1.0, 1.0), _REAL), 150, numpy=(), reads=readings.reads_repeated_tail)
 # fmt: on

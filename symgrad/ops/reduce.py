@@ -16,6 +16,7 @@ from symgrad.expr.node import Expr, bind, const
 from symgrad.expr.op import OPS, Kind, Op, always, if_first, register
 from symgrad.ops.elementwise import equal, exp, log, select, slope, square
 from symgrad.ops.linear import broadcast, concat, reshape, slice_, sum_
+from symgrad.ops.readings import reads_decision, reads_norm, reads_softmax
 
 Attrs = tuple[Any, ...]
 Args = tuple[Expr, ...]
@@ -217,16 +218,16 @@ def _row(name: str, kind: Kind, infer: Any, evaluate: Any, **more: Any) -> Op:
 _row("max",    Kind.REDUCE, _infer_nonempty, lambda x, axes: np.max(x, axis=axes), **_extremum("less"), normalize=_no_axes, domain=((-3.0, 3.0),), combine=("max", -np.inf), nonnegative=if_first, reduces=True)
 _row("min",    Kind.REDUCE, _infer_nonempty, lambda x, axes: np.min(x, axis=axes), **_extremum("greater"), normalize=_no_axes, domain=((-3.0, 3.0),), combine=("min", np.inf), nonnegative=if_first, reduces=True)
 _row("prod",   Kind.REDUCE, _infer,          lambda x, axes: np.prod(x, axis=axes), vjp=_prod_vjp, jvp=_prod_jvp, normalize=_no_axes, domain=((-3.0, 3.0),), combine=("*", 1), nonnegative=if_first, reduces=True)
-_row("any",    Kind.REDUCE, _infer,          lambda x, axes: np.any(x, axis=axes), normalize=_no_axes, combine=("||", False), reduces=True)
-_row("all",    Kind.REDUCE, _infer,          lambda x, axes: np.all(x, axis=axes), normalize=_no_axes, combine=("&&", True), reduces=True)
+_row("any",    Kind.REDUCE, _infer,          lambda x, axes: np.any(x, axis=axes), normalize=_no_axes, combine=("||", False), reduces=True, reads=reads_decision)
+_row("all",    Kind.REDUCE, _infer,          lambda x, axes: np.all(x, axis=axes), normalize=_no_axes, combine=("&&", True), reduces=True, reads=reads_decision)
 _row("argmax", Kind.REDUCE, _infer_arg,      lambda x, axis: np.argmax(x, axis=axis), attr_names=("axis",), combine=("argmax", 0), rereads=True)
 _row("argmin", Kind.REDUCE, _infer_arg,      lambda x, axis: np.argmin(x, axis=axis), attr_names=("axis",), combine=("argmin", 0), rereads=True)
 _row("logsumexp", Kind.COMPOSITE, _infer_nonempty, _evaluate_logsumexp, vjp=_logsumexp_vjp, jvp=_logsumexp_jvp, expand=_expand_logsumexp, domain=((-3.0, 3.0),), reduces=True)
 _row("norm",      Kind.COMPOSITE, _infer, lambda x, axes: np.sqrt(np.sum(np.square(x), axis=axes)), expand=_expand_norm, nonnegative=always, domain=((-3.0, 3.0),),
-     vjp=_norm_vjp, jvp=_norm_jvp, reduces=True, radicand=lambda args, attrs: sum_(square(args[0]), attrs[0]))
+     vjp=_norm_vjp, jvp=_norm_jvp, reduces=True, radicand=lambda args, attrs: sum_(square(args[0]), attrs[0]), reads=reads_norm)
 _row("softmax",   Kind.COMPOSITE, lambda x, axes: (_infer_nonempty(x, axes) and x.shape, x.dtype), _evaluate_softmax, expand=_expand_softmax, nonnegative=always, domain=((-3.0, 3.0),),
      vjp=lambda ct, out, args, attrs: [_softmax_derivative(ct, out, args, attrs)],
-     jvp=lambda tangents, out, args, attrs: _softmax_derivative(tangents[0], out, args, attrs))
+     jvp=lambda tangents, out, args, attrs: _softmax_derivative(tangents[0], out, args, attrs), reads=reads_softmax)
 # fmt: on
 
 ARGMAX, ARGMIN = OPS["argmax"], OPS["argmin"]

@@ -28,7 +28,17 @@ def evaluate_triangular(a: Any, b: Any, lower: bool, transposed: bool, unit: boo
 
 
 def evaluate_cofactor(a: Any) -> Any:
-    """u v (Π of the other singular values): regular or not."""
+    """Of small matrices the polynomials; else u v (Π of the other singular values)."""
+    if a.shape[-1] <= 1:
+        return np.ones_like(a)
+    if a.shape[-1] == 2:
+        turned = a[..., ::-1, ::-1]
+        return np.where(np.eye(2, dtype=bool), turned, -turned)
+    if a.shape[-1] == 3:  # cyclic indices carry the signs
+        p11, p22, p12, p21 = (
+            np.roll(a, (-i, -j), (-2, -1)) for i, j in ((1, 1), (2, 2), (1, 2), (2, 1))
+        )
+        return p11 * p22 - p12 * p21
     finite = np.isfinite(a).all(axis=(-1, -2), keepdims=True)
     u, s, vh = np.linalg.svd(np.where(finite, a, 0))
     n = a.shape[-1]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from symgrad.errors import (
     SymgradWarning,
     warn,
 )
+from symgrad.ops.checks import FIRST_STATUS, Failure
 from symgrad.runtime.blas import connect
 from symgrad.runtime.build import Library, build, ffi
 from symgrad.runtime.dispatch import empty
@@ -82,8 +83,9 @@ class Native:
         library: Library,
         inputs: Sequence[ArrayType],
         outputs: Sequence[ArrayType],
+        failures: Sequence[Failure] = (),
     ) -> None:
-        self.binding, self.library = binding, library
+        self.binding, self.library, self.failures = binding, library, failures
         self.inputs, self.outputs = list(inputs), list(outputs)
         self._entry = library.entry(binding.entry)
         self._data = [ffi.from_buffer(d) if d.size else ffi.NULL for d in binding.data]
@@ -106,7 +108,7 @@ class Native:
             self._workspace(),
         )
         if status:
-            raise_status(status, self.binding.name)
+            raise_status(status, self.binding.name, self.failures)
         return results
 
     def _workspace(self) -> Any:
@@ -126,8 +128,10 @@ def _pointer(array: np.ndarray) -> Any:
     return ffi.from_buffer(array) if array.size else ffi.NULL
 
 
-def raise_status(status: int, name: str) -> None:
-    """The exception for a status that generated C returns."""
+def raise_status(status: int, name: str, failures: Sequence[Failure] = ()) -> NoReturn:
+    """The exception for a status that generated C returns; `failures` are the function's own."""
+    if status >= FIRST_STATUS:
+        failures[status - FIRST_STATUS].throw()
     if status == 1:
         raise OutOfRangeError(
             f"{name}: an index is outside its axis, or an integer has a negative integer power"

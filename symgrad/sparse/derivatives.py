@@ -19,11 +19,12 @@ from symgrad.expr.node import FLOATS, Expr, const
 from symgrad.fixed import NotFixed
 from symgrad.forks import ForkSafeLock
 from symgrad.graph import Graph
+from symgrad.interchange import plain_arguments
 from symgrad.machines import HOST, Machine
 from symgrad.names import c_identifier
 from symgrad.options import Options
 from symgrad.pickling import Recipe, reduced
-from symgrad.signature import is_array, leaf_key, static_key
+from symgrad.signature import argument_paths, is_array, leaf_key, static_key
 from symgrad.sparse.compress import hessian_entries, jacobian_entries
 from symgrad.sparse.export import export_pattern
 from symgrad.sparse.pattern import Pattern, jacobian_pattern, scipy_sparse, symmetric
@@ -140,6 +141,7 @@ class SparseDerivative:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The derivative at these arguments: scipy.sparse.csr_array."""
         self._refuse_trace()
+        args, kwargs = plain_arguments(args, kwargs, lambda tree: argument_paths(self._f, tree))
         plain = not kwargs and all([type(a) is np.ndarray for a in args])
         leaves, tree = (args, None) if plain else flatten((args, kwargs))
         try:

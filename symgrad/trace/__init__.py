@@ -11,7 +11,10 @@ from symgrad.trace import (  # noqa: F401  (fill SUPPORTED)
     sorting_api,
 )
 from symgrad.trace.handle import as_expr
+from symgrad.trace.named import note
 from symgrad.trace.numpy_api import supported_names
+from symgrad.trace.paths import MOST as MOST_PATHS
+from symgrad.trace.paths import Exploring, exploring
 from symgrad.trace.record import function_name, record
 from symgrad.trace.scipy_api import (
     give,
@@ -22,6 +25,7 @@ from symgrad.trace.scipy_api import (
     solve_triangular,
     take,
 )
+from symgrad.trace.source.raising import checked, set_checks
 from symgrad.trace.state import CURRENT, NO_TRACE, is_nested, is_tracing
 from symgrad.trace.tracer import (
     SUPPORTED,
@@ -34,8 +38,9 @@ from symgrad.trace.tracer import (
 )
 
 __all__ = [
-    "CURRENT", "NO_TRACE", "SUPPORTED", "ArrayTracer", "ScalarTracer", "Tracer", "argument",
-    "as_expr", "function_name", "give", "is_nested", "is_python", "is_tracing", "log_softmax",
-    "logsumexp", "polygamma", "record", "softmax", "solve_triangular", "supported_names",
-    "take", "wrap",
+    "CURRENT", "MOST_PATHS", "NO_TRACE", "SUPPORTED", "ArrayTracer", "Exploring", "ScalarTracer",
+    "Tracer", "argument", "as_expr", "checked", "exploring", "function_name", "give", "is_nested",
+    "is_python", "is_tracing", "log_softmax", "logsumexp", "note", "polygamma", "record",
+    "set_checks", "softmax",
+    "solve_triangular", "supported_names", "take", "wrap",
 ]  # fmt: skip

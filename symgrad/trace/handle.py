@@ -9,13 +9,24 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from symgrad.errors import ConcretizationError, DtypeError, ShapeError, TraceError, UnsupportedError
+from symgrad import interchange
+from symgrad.errors import (
+    ConcretizationError,
+    DtypeError,
+    ShapeError,
+    StructureError,
+    TraceError,
+    UnsupportedError,
+)
 from symgrad.expr.evaluate import evaluate
 from symgrad.expr.node import ARG, DTYPES, FLOATS, PARAM, Expr, array, bind, const
+from symgrad.interchange import is_elsewhere
 from symgrad.ops.linear import concat, reshape
 from symgrad.trace import ufuncs
+from symgrad.trace.indexing import is_place
+from symgrad.trace.journal import sites
 from symgrad.trace.plain import read
-from symgrad.trace.state import Trace, fail
+from symgrad.trace.state import CURRENT, Trace, fail, site
 from symgrad.tree import flatten
 
 if TYPE_CHECKING:
@@ -48,6 +59,7 @@ class Handle:
     _derive: Callable[[Expr], Any] | None  # … and how it is read from there
     _value: Any  # of an array that is known while tracing, the plain array; see `known`
     is_known = False
+    is_zero = False  # whether it stands for an array without dimensions, not for a number
 
     # ---- facts known while tracing ----
     @property
@@ -121,11 +133,26 @@ class Handle:
         value = self.known()
         if value is not None:
             return bool(value)
-        raise self._unknown(
+        answer = self._on_this_path()
+        if answer is not None:
+            return answer
+        error = self._unknown(
             f"the truth of {self!r} is not known while tracing. Instead of `if`, `and`, `or`, "
             "`not`, max(), min() and chained comparisons write np.where(condition, a, b), "
             "np.logical_and, np.maximum, np.minimum",
         )
+        if self.size == 1:
+            error.decisions = sites()
+        raise error
+
+    def _on_this_path(self) -> bool | None:
+        """The truth, where the function is run once for each way that it can go."""
+        paths = CURRENT.get().paths
+        if paths is None or self.size != 1:
+            return None
+        predicate = reshape(ufuncs.truth(operand(self)), ())
+        answer: bool | None = paths.answer(predicate, site(), native=True)
+        return answer
 
     def __float__(self) -> float:
         value = self.known()
@@ -263,6 +290,8 @@ def _as_expr(value: Any) -> Expr:
             UnsupportedError,
             f"arrays of type {type(value).__name__} are not traced; use a plain np.ndarray",
         )
+    if is_elsewhere(value):
+        value = elsewhere(value)
     if not isinstance(value, (bool, int, float, complex, np.generic, np.ndarray, list, tuple)):
         if getattr(type(value), "__symgrad_refuses__", False):  # a variable without a value
             value.__array__()
@@ -277,6 +306,14 @@ def _as_expr(value: Any) -> Expr:
     if not plain.dtype.isnative:
         plain = plain.astype(plain.dtype.newbyteorder("="))
     return array(plain) if plain.ndim else const(plain[()], name)
+
+
+def elsewhere(value: Any) -> np.ndarray:
+    """The numbers of an array of another library that a traced function uses."""
+    try:
+        return interchange.plain(value, "a captured value")
+    except StructureError as error:
+        raise fail(UnsupportedError, str(error)) from error
 
 
 def _advice(dtype: np.dtype) -> str:
@@ -317,6 +354,12 @@ def stack(parts: list[Expr], axis: int = 0) -> Expr:
 def has_ellipsis(index: Any) -> bool:
     """Whether an index is or contains `...`."""
     return index is ... or isinstance(index, tuple) and any(i is ... for i in index)
+
+
+def is_view(index: Any, items: list[Any]) -> bool:
+    """Whether NumPy gives a view for an index: not where an array of rank zero is an index."""
+    parts = index if isinstance(index, tuple) else (index,)
+    return is_place(items) and not any(isinstance(p, Handle) and p.is_zero for p in parts)
 
 
 def plain_index(index: Any) -> Any:

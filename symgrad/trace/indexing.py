@@ -450,6 +450,18 @@ def _positions(shape: tuple[int, ...]) -> Expr:
     return reshape(bind("iota", attrs=(size,)), shape)
 
 
+def masked(x: Expr, mask: Expr, value: Expr) -> Expr:
+    """z[mask] = number, which is a where; more values need the mask's number of elements."""
+    if value.size != 1 or mask.shape != x.shape[: mask.ndim]:
+        raise fail(
+            ConcretizationError,
+            "z[mask] = y with a traced mask is possible for a single number y only; "
+            "use np.where(mask, y, z)",
+        )
+    wide = broadcast_to(reshape(mask, mask.shape + (1,) * (x.ndim - mask.ndim)), x.shape)
+    return bind("select", wide, broadcast_to(reshape(value, ()), x.shape), x)
+
+
 def write_through(derive: Callable[[Expr], Expr], base: Expr, value: Expr) -> Expr | None:
     """`base` changed so that derive(base) is `value`; None if that view cannot be written to."""
     probe = arg(0, base.shape, base.dtype)

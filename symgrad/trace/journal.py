@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from symgrad.trace.state import CURRENT
+from symgrad.trace.state import CURRENT, Site
 
 if TYPE_CHECKING:
     from types import CellType
@@ -110,19 +110,27 @@ class Changes:
 class Journal:
     """The first state of everything that is changed while a side of a branch runs.
 
-    predicate, holds : which side of which branch it is
+    predicate, holds, site : which side of which branch it is, and where that is decided
     """
 
     def __init__(
-        self, parent: Journal | None = None, predicate: Expr | None = None, holds: bool = True
+        self,
+        parent: Journal | None = None,
+        predicate: Expr | None = None,
+        holds: bool = True,
+        where: Site | None = None,
     ) -> None:
-        self.parent, self.predicate, self.holds = parent, predicate, holds
+        self.parent, self.predicate, self.holds, self.site = parent, predicate, holds, where
         self.depth: int = 0 if parent is None else parent.depth + 1
         self.handles: dict[int, tuple[Any, Expr]] = {}
         self.places: dict[Any, tuple[Place, Any]] = {}
         self.iterators: list[Any] = []
+        # Lists, dicts and objects that were made since, by id. What is older is there all the time
+        # and has another id, so that none is kept alive for this.
+        self.born: set[int] = set()
         self.is_trial = False  # whether it is a round of a loop that is run to see what it does
         self.is_over = False
+        self.is_path = False  # whether it is a run of a whole function; see `paths`
 
     def in_trial(self) -> bool:
         """Whether a round of a loop is run to see what it does."""
@@ -138,12 +146,22 @@ class Journal:
             born = born.parent
         return born is self
 
+    def sites(self) -> frozenset[Site]:
+        """Where the sides are decided that are open in this run of the function."""
+        found: set[Site] = set()
+        journal: Journal | None = self
+        while journal is not None and not journal.is_path:
+            if journal.site is not None:
+                found.add(journal.site)
+            journal = journal.parent
+        return frozenset(found)
+
     def note(self, handle: Any) -> None:
         if id(handle) not in self.handles:
             self.handles[id(handle)] = (handle, handle.expr)
 
     def note_place(self, key: Any, place: Place) -> None:
-        if key not in self.places:
+        if key not in self.places and id(place.owner) not in self.born:
             self.places[key] = (place, place.read())
 
     def note_cell(self, cell: CellType) -> None:
@@ -163,6 +181,8 @@ class Journal:
             place.put(old)
         self.handles, self.places = {}, {}
         self.is_over = True
+        if self.parent is not None:
+            self.parent.born |= self.born
         return changes
 
     def advanced(self) -> bool:
@@ -195,6 +215,14 @@ def note_iterators(values: Any) -> None:
         for value in values:
             if hasattr(type(value), "__next__") and not any(v is value for v in journal.iterators):
                 journal.iterators.append(value)
+
+
+def made(value: Any) -> Any:
+    """`value`, a list, dict or object that is new."""
+    journal = CURRENT.get().journal
+    if journal is not None:
+        journal.born.add(id(value))
+    return value
 
 
 def note_container(container: Any) -> None:
@@ -238,5 +266,18 @@ def current() -> Any:
 
 
 def is_open() -> bool:
-    """Whether a side of a traced branch is being run."""
+    """Whether changes are noted."""
     return CURRENT.get().journal is not None
+
+
+def is_side() -> bool:
+    """Whether a side of a traced branch is being run, or a round of a loop, and not all there is of
+    one path, after which a change that nobody has noted would be found."""
+    journal = CURRENT.get().journal
+    return journal is not None and not journal.is_path
+
+
+def sites() -> frozenset[Site]:
+    """Where the sides are decided that are being run."""
+    journal = CURRENT.get().journal
+    return frozenset() if journal is None else journal.sites()

@@ -75,11 +75,15 @@ def writable(tracer: Tracer, what: str) -> list[Tracer]:
         while root._base is not None:
             root = root._base
         if root is not chain[-1]:
-            raise fail(
+            error = fail(
                 MutationError,
                 f"{what} changes an array that may share its memory with another one that is alive "
                 f"({other!r}), depending on the memory layout; change a .copy()",
             )
+            # one that is the other on one side of a branch can be followed path by path
+            branches = [h.expr.args[0] for h in (root, chain[-1]) if h.expr.op.kind is Kind.ITEM]
+            error.decisions = frozenset([b.site for b in branches if b.site]) or None
+            raise error
     return chain
 
 

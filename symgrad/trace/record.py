@@ -8,31 +8,47 @@ are refused after their trace has ended, and random numbers that the function dr
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import re
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
+
+import numpy as np
 
 from symgrad import tree
 from symgrad.errors import MutationError, StructureError, SymgradError, TraceError
-from symgrad.expr.node import Expr
-from symgrad.expr.walk import toposort
+from symgrad.expr.node import Expr, arg, const
+from symgrad.expr.walk import substitute, toposort
+from symgrad.ops.checks import tied
 from symgrad.trace import plain, source
 from symgrad.trace.draws import Draws
 from symgrad.trace.handle import as_expr
+from symgrad.trace.journal import made
+from symgrad.trace.named import kept
+from symgrad.trace.paths import EXPLORING, Exploring, Paths
 from symgrad.trace.sink import sink
 from symgrad.trace.state import CURRENT, NO_TRACE, Trace, is_internal, remembered
-from symgrad.trace.tracer import Tracer
+from symgrad.trace.tracer import Tracer, wrap
 
 
 def record(
-    f: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], site_name: str = ""
+    f: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    site_name: str = "",
+    named: dict[str, Expr] | None = None,
 ) -> tuple[list[Expr], tree.TreeDef]:
     """The outputs of ``f(*args, **kwargs)`` as Exprs, and their structure.
 
+    `named` is given what the variables of the function held, by their names.
+
     Tracers in the arguments that belong to no trace yet become arguments of this one: what the
     function changes in them is changed for itself only.
+
+    What the function raises for some values is tied to the outputs (`ops.checks`): who calls it
+    inside of another trace takes that apart again, and hands it to `add_checks`.
 
     Raises
     ------
@@ -47,7 +63,11 @@ def record(
     own = [x for x in leaves if isinstance(x, Tracer) and x.owner is NO_TRACE]
     draws = Draws(f, args, kwargs) if parent is NO_TRACE else None
     arguments = None if parent is NO_TRACE else [x.expr for x in own]
-    f = source.start(f)
+    how = EXPLORING.get()
+    if how is None:
+        f = source.start(f)
+    else:
+        f = _by_paths(f, own, how)
     outs, treedef = _run(f, args, kwargs, own, trace, draws)
     if trace.blocks or trace.stored or trace.shared:
         line = plain.outliving(trace)
@@ -57,7 +77,18 @@ def record(
         for fill in (1, -1):
             again = Trace(trace.name, parent, fill)
             _compare(f, *structure.unflatten(leaves), own, again, outs, treedef, trace)
-    return sink(outs, arguments), treedef
+    if named is not None and trace.named:
+        named.update(kept(trace.named, outs, trace.symbols))
+    if parent.journal is not None:  # it noted them, while a side ran that is over
+        parent.journal.places.pop((id(trace.checks), "value"), None)
+    start, check = trace.checks.start, trace.checks.value
+    if check is start:
+        return sink(outs, arguments), treedef
+    if arguments is None:
+        *outs, check = substitute(sink([*outs, check]), {start: const(0, "int64")})
+        return tied(outs, check), treedef
+    *outs, check = sink([*outs, check], [*arguments, start])
+    return tied(outs, check, start), treedef
 
 
 def _run(
@@ -71,6 +102,8 @@ def _run(
     """One call of `f`; the tracers `own` become arguments of the trace."""
     token = CURRENT.set(trace)
     given = [leaf.expr for leaf in own]
+    trace.checks.start = arg(0, (), "int64")
+    trace.checks.value = wrap(trace.checks.start)
     try:
         for leaf in own:
             leaf.owner = trace
@@ -88,7 +121,8 @@ def _run(
             raise trace.poison
         leaves, treedef = tree.flatten(result)
         outs = [_output(leaf, trace.name) for leaf in leaves]
-        for node in toposort(outs) if trace.symbols else ():
+        trace.checks.value = as_expr(trace.checks.value)
+        for node in toposort([*outs, trace.checks.value]) if trace.symbols else ():
             if node in trace.symbols:
                 raise remembered(trace.symbols[node])
         if draws is not None:
@@ -100,6 +134,49 @@ def _run(
         _give_back(own, given)
         result = leaves = None  # what lives on now outlives the function
         trace.active = False
+
+
+def _by_paths(f: Callable[..., Any], own: list[Tracer], how: Exploring) -> Callable[..., Any]:
+    """`f`, run once for each way that it can go by its decisions on traced values."""
+    started = source.start(f)
+    given = [leaf.expr for leaf in own]
+
+    def explored(*args: Any, **kwargs: Any) -> Any:
+        leaves, structure = tree.flatten((args, kwargs))
+        trace = CURRENT.get()
+
+        def call() -> Any:
+            _give_back(own, given)
+            # what the function changes in lists, dicts and plain arrays is not there in other runs
+            fresh = [x.copy() if type(x) is np.ndarray else x for x in leaves]
+            new_args, new_kwargs = structure.unflatten(fresh)
+            for container in _containers((new_args, new_kwargs)):
+                made(container)
+            return started(*new_args, **new_kwargs)
+
+        trace.paths = Paths(trace, how)
+        try:
+            return trace.paths.run(call, [f, *filter(callable, leaves)])
+        finally:
+            trace.paths = None
+
+    return explored
+
+
+def _containers(value: Any) -> Iterator[Any]:
+    """The lists, dicts and objects that hold the leaves of a structure."""
+    stack = [value]
+    while stack:
+        value = stack.pop()
+        if isinstance(value, Tracer | np.ndarray) or callable(value):
+            continue
+        yield value
+        if isinstance(value, list | tuple):
+            stack.extend(value)
+        elif isinstance(value, dict):
+            stack.extend(value.values())
+        elif dataclasses.is_dataclass(value):
+            stack.extend(getattr(value, f.name, None) for f in dataclasses.fields(value))
 
 
 def _give_back(own: list[Tracer], given: list[Expr]) -> None:

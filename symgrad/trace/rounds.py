@@ -7,7 +7,8 @@ does is done for all rounds at once:
 * ``x[t]``, ``x[t + 1]`` of an array that no round changes are rows of a slice;
 * ``y[t] = v`` in an array of which rounds read what earlier ones have written needs the last few
   rows only, and the rows written are stacked: the array itself is not carried;
-* ``s += v`` is a sum over all rounds where nothing reads s.
+* ``s += v`` is a sum over all rounds where nothing reads s;
+* what each round checks is checked for all of them.
 
 No loop is unrolled here, and nothing depends on the number of rounds but shapes.
 """
@@ -23,6 +24,7 @@ from symgrad.expr.node import (
     FLOATS,
     Expr,
     arg,
+    bind,
     const,
     const_value,
     iota,
@@ -30,6 +32,7 @@ from symgrad.expr.node import (
 )
 from symgrad.expr.walk import depends_on, rebuild, substitute, toposort, transform
 from symgrad.ops.body import Body
+from symgrad.ops.checks import CHECK
 from symgrad.ops.control import BRANCH, ITEM, branch, scan
 from symgrad.ops.elementwise import ADD, CONVERT, MULTIPLY, NEGATIVE, SUBTRACT
 from symgrad.ops.linear import GATHER, gather, permute, slice_, sum_
@@ -68,7 +71,8 @@ class _Loop:
     carry, start : of the values that are still handed from round to round, by number; rows of
         arrays that are read again get numbers of their own
     values : what a round computes, by what becomes of it: ("after", k) is handed on as number k,
-        ("row", k) goes into array k, ("term", k) is added to number k, ("extra", j) is stacked
+        ("row", k) goes into array k, ("term", k) is added to number k, ("bad", k) is checked before
+        all rounds behind number k, ("extra", j) is stacked
     final : what the others end as
     elements : an argument that stands for the element of a round, and all these elements
     """
@@ -82,6 +86,7 @@ class _Loop:
         self.final: dict[int, Expr] = {}
         self.elements: dict[Expr, Expr] = {}
         self.rows_of: dict[int, tuple[int, Expr, int]] = {}  # the number of a row, and its place
+        self.checks: dict[int, Expr] = {}
         self.rows: dict[int, tuple[int, int]] = {}  # where row 0 of an array goes, and the step
 
     def result(self) -> tuple[list[Expr], list[Expr]]:
@@ -96,6 +101,8 @@ class _Loop:
         for k in list(self.carry):
             self._take_out_sum(k)
         for k in list(self.carry):
+            self._take_out_check(k)
+        for k in list(self.carry):
             self._take_out_last(k)
         self._take_out_elements()
         stacked = self._rounds()
@@ -106,6 +113,9 @@ class _Loop:
                 total = sum_(rows, (0,))
                 start = self.final[k]
                 self.final[k] = total if is_const(start, 0) else start + total
+            elif kind == "bad":
+                attrs = self.checks[k].attrs
+                self.final[k] = bind(CHECK, self.final[k], rows, attrs=attrs)
         for k, (row, index, axis) in self.rows_of.items():
             self.final[k] = put(self.final[k], index, self.final[row], axis)
         extra = [stacked[key] for key in stacked if key[0] == "extra"]
@@ -230,6 +240,15 @@ class _Loop:
         if self._is_free(term) and c not in toposort(self._others(k)):
             self._take_out(k)
             self.values["term", k] = term
+
+    def _take_out_check(self, k: int) -> None:
+        """What rounds check, if it is one thing, and no recurrence has a part in it."""
+        c, after = self.carry[k], self.values["after", k]
+        if after.op is not CHECK or after.args[:-1] != (c,) or not self._is_free(after.args[-1]):
+            return
+        if c not in toposort(self._others(k)):
+            self.checks[k] = self._take_out(k)
+            self.values["bad", k] = after.args[-1]
 
     def _take_out_last(self, k: int) -> None:
         """What no round reads, such as a variable inside the loop: the last round's, if that is

@@ -16,14 +16,29 @@ from typing import Any, TypeVar
 from symgrad.errors import SymgradError, TraceError, at_user_line, is_internal
 
 E = TypeVar("E", bound=SymgradError)
+Site = tuple[str, int]  # a file of the user's, and a line
+
+
+class Checks:
+    """What a running function has checked so far, as one value that its sides and rounds leave.
+
+    value : a traced integer; see `ops/checks`
+    start : the argument that stands for what was checked before it was called
+    """
+
+    __slots__ = ("start", "value")
+
+    def __init__(self) -> None:
+        self.start: Any = None
+        self.value: Any = None
 
 
 class Trace:
     """One running (or finished) call of a user function with tracers."""
 
     __slots__ = (
-        "active", "blocks", "decisions", "fill", "growing", "journal", "name", "parent", "poison",
-        "shared", "stored", "symbols", "unlike",
+        "active", "blocks", "catching", "checks", "decisions", "fill", "growing", "journal", "name",
+        "named", "parent", "paths", "poison", "shared", "stored", "symbols", "unlike",
     )  # fmt: skip
 
     def __init__(self, name: str, parent: Trace | None, fill: int = 0) -> None:
@@ -40,12 +55,18 @@ class Trace:
         self.growing: list[list[Any]] = []
         self.unlike: str | None = None
         self.decisions = 0  # sides of branches that were run
+        self.paths: Any = None  # what answers decisions, where the function is run path by path
+        # See `source.raising`: what is checked, and which exceptions the user's code may catch.
+        self.checks = Checks()
+        self.catching: list[Any] = []
         # See `plain`: memory of plain arrays that was changed; what of it lives on; changed arrays
         # that were stored elsewhere than in a variable; and whether other numbers are put there.
         self.blocks: list[Any] = []
         self.shared: list[Any] = []
         self.stored: list[Any] = []
         self.fill = fill
+        # What the user's variables hold, by name; None for names of several values. See `named`.
+        self.named: dict[str, Any] = {}
 
 
 NO_TRACE = Trace("", None)  # owner of tracers made while nothing is traced; always valid
@@ -79,7 +100,7 @@ def remembered(error: E) -> E:
     return error
 
 
-def site() -> tuple[str, int] | None:
+def site() -> Site | None:
     """`errors.user_site`, fast enough to ask for every node."""
     frame: FrameType | None = sys._getframe(2)
     while frame is not None:

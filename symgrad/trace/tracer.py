@@ -15,16 +15,26 @@ from typing import Any
 import numpy as np
 
 from symgrad.errors import (
-    ConcretizationError,
     DtypeError,
     ShapeError,
     UnsupportedError,
 )
 from symgrad.expr.node import FLOATS, Expr, bind, const
-from symgrad.ops.linear import broadcast_to, reshape
+from symgrad.interchange import is_elsewhere
+from symgrad.ops.linear import reshape
 from symgrad.trace import indexing, ufuncs
 from symgrad.trace.at import At
-from symgrad.trace.handle import Handle, as_expr, blames, has_ellipsis, operand, plain_index, strong
+from symgrad.trace.handle import (
+    Handle,
+    as_expr,
+    blames,
+    elsewhere,
+    has_ellipsis,
+    is_view,
+    operand,
+    plain_index,
+    strong,
+)
 from symgrad.trace.memory import Part, mark, share, store
 from symgrad.trace.state import CURRENT, NO_TRACE, fail
 from symgrad.trace.tables import DISPATCH, SUPPORTED, public_name, unsupported
@@ -92,7 +102,8 @@ class Tracer(Handle):
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
         for value in inputs:
             if not isinstance(value, _KNOWN) and hasattr(type(value), "__array_ufunc__"):
-                return NotImplemented
+                if not is_elsewhere(value):
+                    return NotImplemented
         if method == "__call__" and not kwargs:
             if ufunc.signature is None:
                 return wrap_all(ufuncs.apply(ufunc, *[weak_operand(v) for v in inputs]))
@@ -312,7 +323,7 @@ class ArrayTracer(Tracer):
         expr = operand(self)
         items = indexing.parse(expr.shape, plain_index(index))
         part = indexing.get(expr, items)
-        if not part.shape and not has_ellipsis(index) or not _is_view(index, items):
+        if not part.shape and not has_ellipsis(index) or not is_view(index, items):
             return wrap(part)
         result = wrap_array(part)  # x[0, ...] is an array, x[0] is a number
         share(self, result, Part(items))
@@ -327,23 +338,11 @@ class ArrayTracer(Tracer):
             if indexing.is_place(items) and items == value._derive.items:
                 return
         if isinstance(index, Tracer) and index.expr.dtype == "bool":
-            new = self._masked(expr, operand(index), as_expr(value))
+            new = indexing.masked(expr, operand(index), self._same_kind(as_expr(value)))
         else:
             items = indexing.parse(expr.shape, plain_index(index))
             new = indexing.replace(expr, items, self._same_kind(strong(value, expr.dtype)))
         store(self, new, "z[index] = y")
-
-    def _masked(self, x: Expr, mask: Expr, value: Expr) -> Expr:
-        """z[mask] = number, which is a where; more values need the mask's number of elements."""
-        if value.size != 1 or mask.shape != x.shape[: mask.ndim]:
-            raise fail(
-                ConcretizationError,
-                "z[mask] = y with a traced mask is possible for a single number y only; "
-                "use np.where(mask, y, z)",
-            )
-        wide = broadcast_to(reshape(mask, mask.shape + (1,) * (x.ndim - mask.ndim)), x.shape)
-        value = self._same_kind(reshape(value, ()))
-        return bind("select", wide, broadcast_to(value, x.shape), x)
 
     def __ipow__(self, other: Any) -> Tracer:  # type: ignore[override,misc]  # as Python has it
         return self.assign(operand(self**other), "x **= y")
@@ -404,9 +403,10 @@ class ZeroTracer(ScalarTracer):
     """
 
     __slots__ = ()
+    is_zero = True
 
     _update, _same_kind, assign = ArrayTracer._update, ArrayTracer._same_kind, ArrayTracer.assign
-    __setitem__, _masked = ArrayTracer.__setitem__, ArrayTracer._masked
+    __setitem__ = ArrayTracer.__setitem__
     __ipow__, fill = ArrayTracer.__ipow__, ArrayTracer.fill
     __copy__, __deepcopy__ = ArrayTracer.__copy__, ArrayTracer.__deepcopy__
 
@@ -438,12 +438,6 @@ def wrap(expr: Expr) -> Any:
     tracer.is_argument = False
     tracer._group = tracer._links = tracer._base = tracer._derive = tracer._value = None
     return tracer
-
-
-def _is_view(index: Any, items: list[Any]) -> bool:
-    """Whether NumPy gives a view for an index: not where an array of rank zero is an index."""
-    parts = index if isinstance(index, tuple) else (index,)
-    return indexing.is_place(items) and not any(isinstance(p, ZeroTracer) for p in parts)
 
 
 def wrap_array(expr: Expr) -> Any:
@@ -537,6 +531,9 @@ def _binary(row: str, ufunc: np.ufunc, a: Any, b: Any) -> Any:
             if y.dtype in FLOATS:
                 return wrap(bind(row, const(a, y.dtype, y.shape), y))
     other = b if isinstance(a, Tracer) else a
+    if is_elsewhere(other):
+        other = elsewhere(other)
+        a, b = (a, other) if isinstance(a, Tracer) else (other, b)
     if not isinstance(other, _KNOWN) or isinstance(other, (str, type(None))):
         return NotImplemented
     if isinstance(other, (list, tuple)) and row == "multiply":

@@ -1,7 +1,7 @@
 """Small changes to a loop program, nearly each of which makes it wrong, by kind.
 
-A mutant takes a program and a random generator, changes the program in place and says whether it
-found something to change. A verifier, or an interpreter, that no longer notices as many has got
+A mutant takes a program and a random generator, and gives another program, or None if it found
+nothing to change. A verifier, or an interpreter, that no longer notices as many has got
 worse: see tests/test_verify.py.
 """
 
@@ -11,16 +11,17 @@ import random
 from collections.abc import Callable
 from typing import Any
 
+from support.by_hand import changed, with_buffer, without
 from symgrad.expr.node import Expr, bind, const
 from symgrad.expr.walk import substitute, toposort
 from symgrad.lower.program import Program, bodies_of, statements
 from symgrad.lower.scalar import GUARD, LOAD
-from symgrad.lower.statements import Check, Flush, Loop, Store
+from symgrad.lower.statements import Body, Check, Flush, Loop, Store
 
-Mutant = Callable[[Program, random.Random], bool]
+Mutant = Callable[[Program, random.Random], Program | None]
 
 
-def bodies(program: Program) -> list[list[Any]]:
+def bodies(program: Program) -> list[Body]:
     """Every list of statements, from the outside in."""
     return bodies_of(program.body)
 
@@ -41,15 +42,15 @@ def _further(index: tuple[Expr, ...], axis: int) -> tuple[Expr, ...]:
     return (*index[:axis], index[axis] + const(1, "int64"), *index[axis + 1 :])
 
 
-def write_further(program: Program, rng: random.Random) -> bool:
+def write_further(program: Program, rng: random.Random) -> Program | None:
     """A store to the next element."""
     s = _one([s for s in stores(program) if s.buffer.kept_axes], rng)
-    if s is not None:
-        s.index = _further(s.index, rng.choice(s.buffer.kept_axes))
-    return s is not None
+    if s is None:
+        return None
+    return changed(program, s, index=_further(s.index, rng.choice(s.buffer.kept_axes)))
 
 
-def read_further(program: Program, rng: random.Random) -> bool:
+def read_further(program: Program, rng: random.Random) -> Program | None:
     """A load of the next element."""
     kept = {b.number: b.kept_axes for b in program.buffers}
     found = [
@@ -58,60 +59,52 @@ def read_further(program: Program, rng: random.Random) -> bool:
         for n in toposort([s.value])
         if n.op is LOAD and kept[n.attrs[0]]
     ]
-    if found:
-        s, n = rng.choice(found)
-        index = _further(n.args, rng.choice(kept[n.attrs[0]]))
-        (s.value,) = substitute([s.value], {n: bind(LOAD, *index, attrs=n.attrs)})
-    return bool(found)
+    if not found:
+        return None
+    s, n = rng.choice(found)
+    index = _further(n.args, rng.choice(kept[n.attrs[0]]))
+    (value,) = substitute([s.value], {n: bind(LOAD, *index, attrs=n.attrs)})
+    return changed(program, s, value=value)
 
 
-def guard_dropped(program: Program, rng: random.Random) -> bool:
+def guard_dropped(program: Program, rng: random.Random) -> Program | None:
     """A guarded value without its guard."""
     found = [(s, n) for s in stores(program) for n in toposort([s.value]) if n.op is GUARD]
-    if found:
-        s, n = rng.choice(found)
-        (s.value,) = substitute([s.value], {n: n.args[1]})
-    return bool(found)
+    if not found:
+        return None
+    s, n = rng.choice(found)
+    (value,) = substitute([s.value], {n: n.args[1]})
+    return changed(program, s, value=value)
 
 
-def statement_deleted(program: Program, rng: random.Random) -> bool:
+def statement_deleted(program: Program, rng: random.Random) -> Program | None:
     body = _one([b for b in bodies(program) if b], rng)
-    if body is not None:
-        del body[rng.randrange(len(body))]
-    return body is not None
+    return None if body is None else without(program, body[rng.randrange(len(body))])
 
 
-def loop_longer(program: Program, rng: random.Random) -> bool:
+def loop_longer(program: Program, rng: random.Random) -> Program | None:
     loop = _one([l for l in loops(program) if l.stop is None], rng)
-    if loop is not None:
-        loop.extent += 1
-    return loop is not None
+    return None if loop is None else changed(program, loop, extent=loop.extent + 1)
 
 
-def loop_shorter(program: Program, rng: random.Random) -> bool:
+def loop_shorter(program: Program, rng: random.Random) -> Program | None:
     loop = _one([l for l in loops(program) if l.stop is None and l.extent > 1], rng)
-    if loop is not None:
-        loop.extent -= 1
-    return loop is not None
+    return None if loop is None else changed(program, loop, extent=loop.extent - 1)
 
 
-def adds_become_sets(program: Program, rng: random.Random) -> bool:
+def adds_become_sets(program: Program, rng: random.Random) -> Program | None:
     """+= becomes =."""
     s = _one([s for s in stores(program) if s.op == "+"], rng)
-    if s is not None:
-        s.op, s.partial = "=", None
-    return s is not None
+    return None if s is None else changed(program, s, op="=", partial=None)
 
 
-def sets_become_adds(program: Program, rng: random.Random) -> bool:
+def sets_become_adds(program: Program, rng: random.Random) -> Program | None:
     """= becomes +=."""
     s = _one([s for s in stores(program) if s.op == "="], rng)
-    if s is not None:
-        s.op = "+"
-    return s is not None
+    return None if s is None else changed(program, s, op="+")
 
 
-def declared_parallel(program: Program, rng: random.Random) -> bool:
+def declared_parallel(program: Program, rng: random.Random) -> Program | None:
     """A loop over sums, or over what all its rounds write, declared free of order."""
     found = []
     for loop in loops(program):
@@ -121,60 +114,57 @@ def declared_parallel(program: Program, rng: random.Random) -> bool:
         if fixed and loop.extent > 1 and not (loop.lanes or loop.simd or loop.shared):
             found.append(loop)
     loop = _one(found, rng)
-    if loop is not None:
-        loop.simd = True
-    return loop is not None
+    return None if loop is None else changed(program, loop, simd=True)
 
 
-def flush_dropped(program: Program, rng: random.Random) -> bool:
+def flush_dropped(program: Program, rng: random.Random) -> Program | None:
     """Where partial sums go to their sum, or where they are zero at first, is gone."""
     partial = {s.partial.number for s in stores(program) if s.partial is not None}
     found = [
-        (b, k)
+        s
         for b in bodies(program)
-        for k, s in enumerate(b)
+        for s in b
         if isinstance(s, Flush)
         or getattr(s, "buffer", None) is not None
         and s.buffer.number in partial
     ]
-    if found:
-        body, k = rng.choice(found)
-        del body[k]
-    return bool(found)
+    return without(program, rng.choice(found)) if found else None
 
 
-def axis_dropped(program: Program, rng: random.Random) -> bool:
+def axis_dropped(program: Program, rng: random.Random) -> Program | None:
     """A buffer without one of the axes that it keeps."""
     written = {s.buffer.number for s in stores(program)}
     found = [b for b in program.buffers if b.kept_axes and b.role == "work" and b.number in written]
     b = _one([b for b in found if any(b.shape[a] > 1 for a in b.kept_axes)], rng)
-    if b is not None:
-        gone = rng.choice([a for a in b.kept_axes if b.shape[a] > 1])
-        b.kept_axes = tuple(a for a in b.kept_axes if a != gone)
-    return b is not None
+    if b is None:
+        return None
+    gone = rng.choice([a for a in b.kept_axes if b.shape[a] > 1])
+    return with_buffer(program, b, kept_axes=tuple(a for a in b.kept_axes if a != gone))
 
 
-def array_shorter(program: Program, rng: random.Random) -> bool:
+def array_shorter(program: Program, rng: random.Random) -> Program | None:
     """A buffer of one element less along an axis."""
     used = {s.buffer.number for s in stores(program)}
     found = [b for b in program.buffers if b.role in ("work", "local") and b.number in used]
     b = _one([b for b in found if any(b.shape[a] > 1 for a in b.kept_axes)], rng)
-    if b is not None:
-        axis = rng.choice([a for a in b.kept_axes if b.shape[a] > 1])
-        b.shape = (*b.shape[:axis], b.shape[axis] - 1, *b.shape[axis + 1 :])
-    return b is not None
+    if b is None:
+        return None
+    axis = rng.choice([a for a in b.kept_axes if b.shape[a] > 1])
+    shape = (*b.shape[:axis], b.shape[axis] - 1, *b.shape[axis + 1 :])
+    return with_buffer(program, b, shape=shape)
 
 
-def home_moved(program: Program, rng: random.Random) -> bool:
+def home_moved(program: Program, rng: random.Random) -> Program | None:
     """A variable declared in a loop in which it is not used."""
     used = {s.buffer.number for s in stores(program)}
     found = []
     for b in program.buffers:
         if b.role in ("scalar", "work") and b.number in used:
-            found += [(b, l.body) for l in loops(program) if not _uses(l, b.number)]
-    if found:
-        b, b.home = rng.choice(found)
-    return bool(found)
+            found += [(b, l.index) for l in loops(program) if not _uses(l, b.number)]
+    if not found:
+        return None
+    b, home = rng.choice(found)
+    return with_buffer(program, b, home=home)
 
 
 def _uses(loop: Loop, number: int) -> bool:
@@ -184,12 +174,10 @@ def _uses(loop: Loop, number: int) -> bool:
     )
 
 
-def check_widened(program: Program, rng: random.Random) -> bool:
+def check_widened(program: Program, rng: random.Random) -> Program | None:
     """An index is checked against a longer axis."""
     s = _one([s for s, _ in statements(program.body) if isinstance(s, Check)], rng)
-    if s is not None:
-        s.size += 1
-    return s is not None
+    return None if s is None else changed(program, s, size=s.size + 1)
 
 
 MUTANTS: dict[str, Mutant] = {

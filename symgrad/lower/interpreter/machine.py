@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from symgrad.errors import InternalError
-from symgrad.expr.node import Expr
+from symgrad.expr.node import Expr, const
 from symgrad.expr.walk import toposort
 from symgrad.lower.interpreter.memory import (
     Index,
@@ -24,7 +24,8 @@ from symgrad.lower.interpreter.memory import (
 )
 from symgrad.lower.interpreter.steps import STEPS
 from symgrad.lower.interpreter.tape import Tape
-from symgrad.lower.program import Program, line_of, statements
+from symgrad.lower.listing import line_of
+from symgrad.lower.program import Program, statements
 from symgrad.lower.scalar import LOAD
 from symgrad.lower.statements import (
     Buffer,
@@ -260,8 +261,8 @@ class Machine:
         return run
 
     def _rounds(self, loop: Loop) -> Callable[[], range]:
-        start = (lambda: 0) if loop.start is None else self.number(loop.start)
-        stop = (lambda: loop.extent) if loop.stop is None else self.number(loop.stop)
+        start = self.number(const(0, "int64") if loop.start is None else loop.start)
+        stop = self.number(const(loop.extent, "int64") if loop.stop is None else loop.stop)
 
         def rounds() -> range:
             self.statement = loop
@@ -275,13 +276,14 @@ class Machine:
     def _loop(self, loop: Loop, block: Block | None) -> Thunk:
         slot, rounds, body = self.slot(loop.index), self._rounds(loop), self.body(loop.body, block)
         private = _numbers(self._private(loop)) if loop.simd else set()
+        any_order = loop.simd or loop.accumulates
 
         def run() -> None:
             every = rounds()
             region = Region("rounds of a vector", private, False)
             if loop.simd:
                 self.regions.append(region)
-            for k in reversed(every) if loop.simd and self.backwards else every:
+            for k in reversed(every) if any_order and self.backwards else every:
                 self.env[slot] = region.round = k
                 for step in body:
                     step()

@@ -97,7 +97,7 @@ class Memory:
     def flat(self, index: Index) -> int:
         """The place of an element in memory, in elements of all lanes."""
         steps = (step for _, step in self.axes)
-        return sum(i * step for i, step in zip(index, steps, strict=True)) // self.width
+        return int(sum(i * step for i, step in zip(index, steps, strict=True))) // self.width
 
     def behind(self, index: Index) -> Iterator[Index]:
         """Every index that begins with `index`."""

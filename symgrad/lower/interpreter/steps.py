@@ -17,6 +17,7 @@ from symgrad.lower.statements import (
     Best,
     Call,
     Check,
+    Fail,
     Fetch,
     Flush,
     Gemm,
@@ -106,16 +107,26 @@ def _flush(m: Machine, s: Flush) -> Thunk:
             total = partial.scalar(0)
             for lane in range(partial.width):
                 total = total + partial.read(source, lane, Mode.ADD)
-            before: list[Any] = []
-            buffer.change(to, lambda old, x=total, before=before: before.append(old) or old + x)
-            new = before[0] + total
+            before = _added(buffer, to, total)
+            new = before + total
             if carry is not None and np.isfinite(new):
-                rounded = _rounded(before[0], total, new)
-                carry.add(lost, rounded)
+                carry.add(lost, _rounded(before, total, new))
             for lane in range(partial.width):
                 partial.write(source, 0, lane, Mode.ADD)
 
     return run
+
+
+def _added(buffer: Memory, to: Index, x: Any) -> Any:
+    """Element += x; what it was."""
+    before: list[Any] = []
+
+    def change(old: Any) -> Any:
+        before.append(old)
+        return old + x
+
+    buffer.change(to, change)
+    return before[0]
 
 
 def _rounded(old: Any, x: Any, new: Any) -> Any:
@@ -150,10 +161,9 @@ def _add_to(
         if carry is not None:
             carry.write(lost, 0)
         return
-    before: list[Any] = []
-    buffer.change(to, lambda old: before.append(old) or old + x)
+    before = _added(buffer, to, x)
     if carry is not None:
-        carry.add(lost, _rounded(before[0], x, before[0] + x))
+        carry.add(lost, _rounded(before, x, before + x))
 
 
 def _best(m: Machine, s: Best) -> Thunk:
@@ -178,6 +188,16 @@ def _check(m: Machine, s: Check) -> Thunk:
     def run() -> None:
         if not -s.size <= value() < s.size:
             raise Stop(1)
+
+    return run
+
+
+def _fail(m: Machine, s: Fail) -> Thunk:
+    condition = m.number(s.condition)
+
+    def run() -> None:
+        if condition():
+            raise Stop(s.status)
 
     return run
 
@@ -384,7 +404,7 @@ def _fetch(m: Machine, s: Fetch) -> Thunk:
 
 
 STEPS: dict[type, Callable[[Machine, Any], Thunk]] = {
-    Best: _best, Call: _call, Check: _check, Fetch: _fetch, Flush: _flush, Gemm: _gemm,
+    Best: _best, Call: _call, Check: _check, Fail: _fail, Fetch: _fetch, Flush: _flush, Gemm: _gemm,
     Merge: _merge, Panels: _panels, Powers: _powers, Rows: _rows, Store: _store, Tiles: _tiles,
     Turns: _turns, Zero: _zero,
 }  # fmt: skip

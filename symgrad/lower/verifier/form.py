@@ -8,12 +8,9 @@ from collections.abc import Collection, Iterator, Sequence
 from symgrad.expr.node import Expr
 from symgrad.expr.walk import toposort
 from symgrad.lower.bounds import constant, plus
+from symgrad.lower.program import Around
 from symgrad.lower.scalar import INDEX, loads
-from symgrad.lower.statements import (
-    Flush,
-    Loop,
-    While,
-)
+from symgrad.lower.statements import Buffer, Flush, Loop, While
 from symgrad.lower.verifier.view import GIVEN, READ_ONLY, Place, View
 
 
@@ -59,51 +56,52 @@ def scope(p: View) -> Iterator[str]:
         yield from _unbound(bounds, path, f"bounds of i{loop.index.attrs[0]}")
         if any(outer.index is loop.index for outer in path):
             yield f"loop i{loop.index.attrs[0]} inside a loop over the same variable"
-    chunks = {loop.chunk for loop, _ in p.loops if loop.chunk is not None}
-    counters = {s.index for s, _ in p.leaves if isinstance(s, While) and s.index is not None}
+    chunks = {loop.chunk for loop, _ in p.loops}
+    counters = {s.index for s, _ in p.leaves if isinstance(s, While)}
     for (s, path), around in zip(p.leaves, p.around, strict=True):
-        more = chunks if type(s) is Flush else set()  # what is flushed stands in the chunk
+        more: set[Expr | None] = set()
+        if type(s) is Flush:  # what is flushed stands in the chunk
+            more = chunks
         if counters:
             more = more | {w.index for w, _ in around if isinstance(w, While)}
         yield from _unbound(s.exprs(), path, type(s).__name__, more)
-    root = id(p.program.body)
     for number, places in p.of_buffer.items():
-        buffer, home = p.buffers[number], root
-        if buffer.home is not None and buffer.role not in GIVEN:
-            home = id(buffer.home)
-        if home not in p.paths:
-            yield f"{buffer.name} has a home that is no body of the program"
-            continue
-        if buffer.role == "scalar":
-            home = _declared(home, root, next((q for q in places if q.access.writes), None))
-        outside = [q for q in places if home not in (root, *q.bodies)]
-        if outside:
-            yield f"{p.name(outside[0])}: outside of the body that declares it"
-        around = {loop.index for loop in p.paths[home]}
-        for axis in set(range(len(buffer.shape))) - set(buffer.kept_axes):
-            entries = {q.access.fixed.get(axis) for q in places}
-            if len(entries) > 1 or not entries <= around:
-                yield f"{buffer.name} does not keep axis {axis}, where it has several elements"
+        yield from _beyond_home(p, p.buffers[number], places)
 
 
-def _declared(home: int, root: int, first: Place | None) -> int:
+def _beyond_home(p: View, buffer: Buffer, places: Sequence[Place]) -> Iterator[str]:
+    """Where a buffer is used outside of the loop whose rounds each have one."""
+    home: Around = ()
+    if buffer.home is not None and buffer.role not in GIVEN:
+        if buffer.home not in p.rounds:
+            yield f"{buffer.name} has a home that is no loop of the program"
+            return
+        home = p.rounds[buffer.home]
+    if buffer.role == "scalar":
+        home = _declared(home, next((q for q in places if q.access.writes), None))
+    outside = [q for q in places if q.around[: len(home)] != home]
+    if outside:
+        yield f"{p.name(outside[0])}: outside of the body that declares it"
+    fixed = {s.index for s, k in home if isinstance(s, Loop) and k == 0}
+    for axis in set(range(len(buffer.shape))) - set(buffer.kept_axes):
+        entries = {q.access.fixed.get(axis) for q in places}
+        if len(entries) > 1 or not entries <= fixed:
+            yield f"{buffer.name} does not keep axis {axis}, where it has several elements"
+
+
+def _declared(home: Around, first: Place | None) -> Around:
     """The body where C declares a local variable: where it is set first.
 
     Branches inside of its home make an exception: it is declared before these.
     """
-    bodies = [root, *first.bodies] if first is not None else []
-    if first is None or home not in bodies:
+    if first is None or first.around[: len(home)] != home:
         return home
-    start = bodies.index(home)
-    for (s, _), body in zip(first.around[start:], bodies[start + 1 :], strict=True):
-        if not isinstance(s, Loop):
-            break
-        home = body
-    return home
+    inner = first.around[len(home) :]
+    return home + tuple(itertools.takewhile(lambda found: isinstance(found[0], Loop), inner))
 
 
 def _unbound(
-    exprs: Sequence[Expr], path: Sequence[Loop], what: str, more: Collection[Expr] = ()
+    exprs: Sequence[Expr], path: Sequence[Loop], what: str, more: Collection[Expr | None] = ()
 ) -> Iterator[str]:
     around = {loop.index for loop in path}
     for n in toposort(exprs):

@@ -13,6 +13,7 @@ from symgrad.lower.bounds import Form, constant, plus
 from symgrad.lower.program import bodies_of, statements
 from symgrad.lower.scalar import LOAD
 from symgrad.lower.statements import (
+    ACCUMULATING,
     Best,
     Buffer,
     Loop,
@@ -80,7 +81,8 @@ def _is_private(p: View, number: int, loop: Loop, kinds: list[str]) -> bool:
 
 
 def _declared_in(p: View, buffer: Buffer, loop: Loop) -> bool:
-    return any(buffer.home is body for body in bodies_of(loop.body))
+    inside = [s.index for body in bodies_of([loop]) for s in body if isinstance(s, Loop)]
+    return buffer.home is not None and buffer.home in inside
 
 
 def _only_adds(places: Sequence[Place]) -> bool:
@@ -176,6 +178,26 @@ def _runs_are_apart(p: View, a: Place, b: Place, loop: Loop) -> bool:
         if place.access.run > math.prod(shape[1:]):
             return False
     return True
+
+
+def accumulating(p: View) -> Iterator[str]:
+    """Loops that make partial results only accumulate, in one way, what nothing in them reads."""
+    for loop, path in p.loops:
+        if not loop.accumulates:
+            continue
+        inside = (*path, loop)
+        mine = [q for q in p.places if q.path[: len(inside)] == inside]
+        ops: dict[int, str] = {}
+        for q in mine:
+            number = q.access.buffer
+            if q.access.writes:
+                op = q.statement.op if isinstance(q.statement, Store) else ""
+                still = not any(loop.index in toposort([i]) for i in q.access.index)
+                if op not in ACCUMULATING or ops.setdefault(number, op) != op or not still:
+                    yield f"{p.name(q)}: no part of a result of i{loop.index.attrs[0]}"
+        for q in mine:
+            if not q.access.writes and q.access.buffer in ops:
+                yield f"{p.name(q)}: a result of i{loop.index.attrs[0]} that is in parts"
 
 
 def twice(p: View) -> Iterator[str]:

@@ -20,7 +20,7 @@ from symgrad.lower.statements import (
     Store,
     While,
 )
-from symgrad.lower.verifier.view import READ_ONLY, Place, View, spelled
+from symgrad.lower.verifier.view import READ_ONLY, Place, View
 
 Written = dict[int, dict[int, tuple[float, float]]]  # of a buffer and axis: from where to where
 
@@ -106,7 +106,7 @@ def _beyond(
         return
     low, high = p.bounds.span(form)
     last = p.bounds.span(plus(form, size))[1] - 1
-    guards = f" where {', '.join(spelled(c, p.buffers) for c in place.access.when)}"
+    guards = f" where {', '.join(map(p.text, place.access.when))}"
     yield (
         f"{p.name(place)}: axis {axis} of length {length} is reached from {low:g} to "
         f"{max(last, high):g}{guards if place.access.when else ''}"

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from symgrad.expr.node import CONST, Expr, const_value
-from symgrad.expr.walk import toposort
+from symgrad.expr.node import Expr
 from symgrad.lower.access import accesses_of
 from symgrad.lower.bounds import Bounds
-from symgrad.lower.program import Around, Program, bodies_of, inner_path, leaves_of
-from symgrad.lower.scalar import INDEX, LOAD, loads
+from symgrad.lower.listing import Speller
+from symgrad.lower.program import Around, Program, walk
+from symgrad.lower.scalar import loads
 from symgrad.lower.statements import (
     Access,
-    Buffer,
     If,
     Loop,
     Store,
@@ -27,7 +25,6 @@ from symgrad.ops.elementwise import invert
 
 READ_ONLY = ("in", "data", "constant")
 GIVEN = (*READ_ONLY, "out")
-_SPELLED = 40  # nodes of an index that a message spells out
 
 
 @dataclass(frozen=True)
@@ -43,11 +40,6 @@ class Place:
     position: int
     around: Around
 
-    @property
-    def bodies(self) -> list[int]:
-        """The `id` of each of these bodies."""
-        return [id(s.bodies()[k]) for s, k in self.around]
-
 
 class View:
     """A program with what several rules ask for."""
@@ -56,8 +48,10 @@ class View:
         self.program, self.tuning = program, tuning
         self.placed = program.workspace_bytes >= 0
         self.buffers = {b.number: b for b in program.buffers}
+        self.text = Speller(program.buffers)
         self.bounds = Bounds(program.body, self.buffers)
-        found = list(leaves_of(program.body))
+        every = list(walk(program.body))
+        found = [(s, path, around) for s, path, around in every if not isinstance(s, Loop)]
         self.leaves = [(s, path) for s, path, _ in found]
         self.around = [around for _, _, around in found]
         self.sides = [_sides(around) for around in self.around]
@@ -69,8 +63,8 @@ class View:
         self.of_buffer: dict[int, list[Place]] = {}
         for place in self.places:
             self.of_buffer.setdefault(place.access.buffer, []).append(place)
-        self.loops = list(loops_of(program.body))
-        self.paths = paths_of(program.body)
+        self.loops = [(loop, path) for loop, path, _ in every if isinstance(loop, Loop)]
+        self.rounds = {s.index: (*around, (s, 0)) for s, _, around in every if isinstance(s, Loop)}
         self._starts: dict[int, int] = {}  # of statements with bodies: the first position inside
         for position, (s, _, around) in enumerate(found):
             for outer, _ in (*around, (s, 0)):
@@ -106,7 +100,7 @@ class View:
     def name(self, place: Place) -> str:
         """An access in words."""
         a, b = place.access, self.buffers[place.access.buffer]
-        index = ", ".join(spelled(i, self.buffers) for i in a.index)
+        index = ", ".join(map(self.text, a.index))
         around = "".join(f" in i{loop.index.attrs[0]}" for loop in place.path)
         kind = type(place.statement).__name__
         return f"{a.mode.value} {b.name}[{index}] ({b.dtype}{list(b.shape)}) by {kind}{around}"
@@ -125,42 +119,3 @@ def has_partial(s: Any) -> bool:
 def _sides(around: Around) -> Around:
     """Those of some bodies that may not run, or run again by what happens inside."""
     return tuple((s, k) for s, k in around if not isinstance(s, Loop))
-
-
-def paths_of(body: list[Any]) -> dict[int, tuple[Loop, ...]]:
-    """The loops around each list of statements, by its `id`."""
-    found: dict[int, tuple[Loop, ...]] = {id(body): ()}
-    for outer in bodies_of(body):
-        for s in outer:
-            for k, inside in enumerate(s.bodies()):
-                found[id(inside)] = inner_path(found[id(outer)], s, k)
-    return found
-
-
-def loops_of(body: list[Any]) -> Iterator[tuple[Loop, tuple[Loop, ...]]]:
-    """Every loop with those around it."""
-    stack: list[tuple[Any, tuple[Loop, ...]]] = [(s, ()) for s in reversed(body)]
-    while stack:
-        s, path = stack.pop()
-        if isinstance(s, Loop):
-            yield s, path
-        for k, inside in reversed(list(enumerate(s.bodies()))):
-            stack += [(one, inner_path(path, s, k)) for one in reversed(inside)]
-
-
-def spelled(e: Expr, buffers: dict[int, Buffer]) -> str:
-    """An index expression for a message; long ones are cut."""
-    if len(toposort([e])) > _SPELLED:
-        return "…"
-    if e.op is INDEX:
-        return f"i{e.attrs[0]}"
-    if e.op is CONST:
-        return str(const_value(e))
-    parts = [spelled(a, buffers) for a in e.args]
-    if e.op is LOAD:
-        return f"{buffers[e.attrs[0]].name}[{', '.join(parts)}]"
-    infix = e.op.c is not None and _INFIX.fullmatch(e.op.c)
-    return f"({e.op.c.format(*parts)})" if infix else f"{e.name}({', '.join(parts)})"
-
-
-_INFIX = re.compile(r"\{0\} \S+ \{1\}")

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from symgrad.trace.source.jumps import (
     always_returns,
     assigned,
+    bound_once,
     decided_return,
     declared,
     has,
@@ -90,7 +91,10 @@ class Blocks(ast.NodeTransformer):
             before += [assign(DONE, ast.Constant(False)), assign(VALUE, invoke("no_result"))]
             if not (always_returns(kept) or has(kept, (ast.Yield, ast.YieldFrom))):
                 kept = [*kept, ast.Return(None)]
+        once = [] if flow.soft_return else bound_once(kept, node.args)
         body = self.body(kept)
+        if once and isinstance(body[-1], ast.Return):
+            body[-1] = _with_names(body[-1], once)
         if flow.soft_return:
             body.append(ast.Return(load(VALUE)))
         new = [*before, *body]
@@ -150,8 +154,9 @@ class Blocks(ast.NodeTransformer):
                    ast.Constant(yields), ast.Constant(kept))
         )  # fmt: skip
         left = self.swapped(sides, names)
-        failed = ast.Expr(invoke("failed", load(sides), load(error)))
-        handler = ast.ExceptHandler(name("BaseException"), error, [failed, ast.Raise(None, None)])
+        failed = ast.UnaryOp(ast.Not(), invoke("failed", load(sides), load(error)))
+        leave = ast.If(failed, [ast.Raise(None, None)], [])
+        handler = ast.ExceptHandler(name("BaseException"), error, [leave])
         run = ast.If(load(side), then or [ast.Pass()], orelse)
         loop = ast.For(
             ast.Name(side, ast.Store()), load(sides),
@@ -256,6 +261,12 @@ class Blocks(ast.NodeTransformer):
         for handler in node.handlers:
             handler.type = handler.type and self.visit(handler.type)
             handler.body = self.body(handler.body)
+        kinds = [h.type or name("BaseException") for h in node.handlers]
+        if any(has([s], (ast.Return, ast.Break, ast.Continue)) for s in node.finalbody):
+            kinds = [name("BaseException")]  # a jump behind all drops what was raised
+        if kinds and not self.flow.is_class:
+            caught = invoke("catching", self.later(ast.Tuple(kinds, ast.Load())))
+            node.body = [ast.With([ast.withitem(caught)], node.body)]
         orelse = self.body(node.orelse)
         if orelse and flags:  # Python runs it only if the body has come to its end
             test = invoke("open", *map(load, flags))
@@ -266,7 +277,8 @@ class Blocks(ast.NodeTransformer):
     def visit_With(self, node: ast.With) -> ast.AST:
         after: list[ast.stmt] = []
         for item in node.items:
-            item.context_expr = self.visit(item.context_expr)
+            manager = self.visit(item.context_expr)
+            item.context_expr = ast.copy_location(invoke("managed", manager), manager)
             if item.optional_vars is not None:
                 found = leaves(item.optional_vars)
                 if any(isinstance(t, ast.Subscript | ast.Attribute) for t in found):
@@ -354,6 +366,15 @@ class LoopFlags(NamedTuple):
 
     def reset(self) -> list[ast.stmt]:
         return [assign(f, ast.Constant(False)) for k, f in self.own.items() if k == "continue"]
+
+
+def _with_names(node: ast.Return, names: Sequence[str]) -> ast.Return:
+    """The last return of a function, which hands over what its variables hold."""
+    value = ast.Constant(None) if node.value is None else node.value
+    node.value = ast.copy_location(
+        invoke("returned", value, ast.Constant(tuple(names)), *map(load, names)), node
+    )
+    return node
 
 
 def load(variable: str) -> ast.Name:

@@ -16,10 +16,12 @@ from typing import Any
 import numpy as np
 
 from symgrad.errors import MutationError, TraceError, UnsupportedError
+from symgrad.interchange import is_elsewhere
 from symgrad.origin import is_of, package_of
 from symgrad.trace import journal
-from symgrad.trace.handle import blame
+from symgrad.trace.handle import blame, elsewhere
 from symgrad.trace.known import CHANGING, VIEWS, give, is_traced, knowns, own_all, plain
+from symgrad.trace.named import returned
 from symgrad.trace.source import library
 from symgrad.trace.source.clones import RUNTIME, clone
 from symgrad.trace.source.refusal import refuse
@@ -57,6 +59,9 @@ def call(f: Any, /, *args: Any, **kwargs: Any) -> Any:
             for a in args:
                 if type(a) in _LISTS and is_traced(a):
                     return SUPPORTED["ufunc"](f, "__call__", args, kwargs)
+                if is_elsewhere(a) and is_traced(args):
+                    args = tuple([elsewhere(v) if is_elsewhere(v) else v for v in args])
+                    break
             return own_all(f(*args, **kwargs))
         handler = _HANDLERS.get(cls)
         if handler is None:
@@ -69,6 +74,7 @@ def call(f: Any, /, *args: Any, **kwargs: Any) -> Any:
 
 _LISTS = (list, tuple)
 RUNTIME["call"] = call
+RUNTIME["returned"] = returned
 
 
 def _function(f: types.FunctionType, args: Args, kwargs: Options) -> Any:
@@ -77,12 +83,14 @@ def _function(f: types.FunctionType, args: Args, kwargs: Options) -> Any:
         follow = clone(f)
         if follow is not None:
             return follow(*args, **kwargs)
-        if journal.is_open() and not f.__name__.startswith("__"):
-            raise fail(
+        if journal.is_side() and not f.__name__.startswith("__"):
+            error = fail(
                 UnsupportedError,
                 f"{f.__name__} is called on one side of a branch on a traced value, and its source "
                 "is not at hand: what it changes cannot be seen",
             )
+            error.decisions = journal.sites()
+            raise error
     elif package is not None:
         of_scipy = is_of(f.__code__.co_filename, "scipy")
         replacement = library.counterpart(f, args, kwargs) if of_scipy else None
@@ -143,7 +151,8 @@ def _container_method(f: Any, owner: Any, args: Args, kwargs: Options) -> Any:
     if f.__name__ == "sort" and type(owner) is list:
         owner[:] = ALWAYS[sorted](owner, **kwargs)
         return None
-    return f(*args, **kwargs)
+    result = f(*args, **kwargs)
+    return journal.made(result) if f.__name__ == "copy" else result
 
 
 _ASKING = frozenset({"get", "keys", "values", "items", "copy", "index", "count", "__getitem__"})
@@ -211,7 +220,7 @@ def _note_hidden(f: Any, args: Args, current: Any) -> None:
         return
     if current.in_trial():
         raise refuse(f"{getattr(f, '__name__', f)} may change what it belongs to")
-    if f"{type(owner).__module__}.".startswith(_DRAWING):
+    if f"{type(owner).__module__}.".startswith(_DRAWING) and journal.is_side():
         raise fail(
             UnsupportedError,
             "random numbers are drawn on one side of a branch on a traced value, and the generator "
@@ -267,7 +276,8 @@ def _class(f: Any, args: Args, kwargs: Options) -> Any:
     if journal.is_open():
         journal.note_iterators(args)
     if f.__module__ == "builtins":
-        return f(*args, **kwargs)
+        result = f(*args, **kwargs)
+        return journal.made(result) if f in journal.CONTAINERS else result
     if f.__module__.startswith("scipy."):
         replacement = library.counterpart(f, args, kwargs)
         if replacement is not None:
@@ -279,9 +289,11 @@ def _class(f: Any, args: Args, kwargs: Options) -> Any:
         or package_of(initial.__code__.co_filename) is None
         or clone(initial) is None
     ):
-        return foreign(f, args, kwargs) if f.__init__ is object.__init__ else f(*args, **kwargs)
+        made = foreign(f, args, kwargs) if f.__init__ is object.__init__ else f(*args, **kwargs)
+        is_new = f.__new__ is object.__new__ and type(f).__call__ is type.__call__
+        return journal.made(made) if is_new else made
     if f.__new__ is object.__new__:
-        made = object.__new__(f)
+        made = journal.made(object.__new__(f))
     else:
         made = call(f.__new__, f, *args, **kwargs)
     if isinstance(made, f):

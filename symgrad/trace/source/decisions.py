@@ -21,14 +21,17 @@ from typing import Any
 
 import numpy as np
 
-from symgrad.errors import BranchError, SymgradError, UnsupportedError
-from symgrad.expr.node import Expr, bind, is_const
+from symgrad.errors import BranchError, SymgradError, TraceError, UnsupportedError
+from symgrad.expr.node import Expr, bind, const
+from symgrad.ops.checks import Failure
+from symgrad.ops.control import branch
 from symgrad.ops.linear import reshape
 from symgrad.trace import journal, ufuncs
 from symgrad.trace.handle import as_expr
 from symgrad.trace.known import is_traced
 from symgrad.trace.source.clones import RUNTIME
 from symgrad.trace.source.merging import Merge, Undefined, freeze
+from symgrad.trace.source.raising import failing, failure_of, set_checks, why_not
 from symgrad.trace.state import CURRENT, fail, site
 from symgrad.trace.tracer import Tracer, wrap
 
@@ -63,27 +66,16 @@ def truth_of(test: Tracer) -> Any:
                 "np.any or np.all",
             )
         return bool(test.known())
-    predicate = _without_numbers(reshape(ufuncs.truth(as_expr(test)), ()))
+    predicate = reshape(ufuncs.truth(as_expr(test)), ())
     assumed = _assumed(predicate)
     if assumed is not None:
         return assumed
     value = wrap(predicate).known()
-    return predicate if value is None else bool(value)
-
-
-def _without_numbers(predicate: Expr) -> Expr:
-    """``flag == 0`` and the like as ``not flag``, so that what excludes each other is seen to."""
-    while predicate.op.name in ("equal", "not_equal"):
-        flag, number = predicate.args
-        if is_const(flag):
-            flag, number = number, flag
-        if flag.op.name == "convert":
-            flag = flag.args[0]
-        if flag.dtype != "bool" or not (is_const(number, 0) or is_const(number, 1)):
-            break
-        as_it_is = (predicate.op.name == "equal") == is_const(number, 1)
-        predicate = flag if as_it_is else bind("logical_not", flag)
-    return predicate
+    if value is not None:
+        return bool(value)
+    paths = CURRENT.get().paths
+    answer = None if paths is None else paths.answer(predicate, site(), native=False)
+    return predicate if answer is None else answer
 
 
 def _assumed(predicate: Expr) -> bool | None:
@@ -102,13 +94,18 @@ def _assumed(predicate: Expr) -> bool | None:
 class Sides:
     """The two sides of a decision, in the order in which they are run."""
 
-    __slots__ = ("before", "journal", "kept", "names", "predicate", "site", "then", "trace")
+    __slots__ = (
+        "before", "failures", "journal", "kept", "names", "predicate", "raised", "site", "then",
+        "trace",
+    )  # fmt: skip
 
     def __init__(self, predicate: Expr) -> None:
         self.predicate = predicate
         self.site = site()
         self.then: Any = None
         self.journal: journal.Journal | None = None
+        self.raised: Failure | None = None  # by the side that runs
+        self.failures: list[Failure | None] = []  # by those that have run
 
     def __iter__(self) -> Iterator[bool]:
         return iter((True, False))
@@ -122,14 +119,16 @@ class Sides:
         """
         self.kept = kept
         if yields:
-            raise fail(
-                UnsupportedError,
-                "a yield in a branch on a traced value is not traced: how many values there are "
-                "would depend on it",
+            raise self._refused(
+                fail(
+                    UnsupportedError,
+                    "a yield in a branch on a traced value is not traced: how many values there "
+                    "are would depend on it",
+                )
             )
         self.names = names
-        self.before = [values.get(name, _UNSET) for name in names]
-        self.before = [Undefined(n) if v is _UNSET else v
+        self.before = [values.get(name, UNSET) for name in names]
+        self.before = [Undefined(n) if v is UNSET else v
                        for n, v in zip(names, self.before, strict=True)]  # fmt: skip
         self.trace = CURRENT.get()
         self._open(True)
@@ -143,7 +142,7 @@ class Sides:
                 f"more than {_MOST} decisions on traced values in one function: loops are unrolled "
                 "here, and both sides of each branch are run",
             )
-        self.journal = journal.Journal(parent, self.predicate, holds)
+        self.journal = journal.Journal(parent, self.predicate, holds, self.site)
         if self.journal.depth > _DEEPEST:
             raise fail(
                 BranchError,
@@ -155,16 +154,20 @@ class Sides:
     def swap(self, values: Any) -> Any:
         """The end of a side: the values of the names with which the code goes on."""
         assert self.journal is not None
-        found = [values.get(name, _UNSET) for name in self.names]
-        left = [freeze(Undefined(n) if v is _UNSET else v)
+        found = [values.get(name, UNSET) for name in self.names]
+        left = [freeze(Undefined(n) if v is UNSET else v)
                 for n, v in zip(self.names, found, strict=True)]  # fmt: skip
+        self.failures.append(self.raised)
+        self.raised = None
         changed = self.journal.take_back()
         self.trace.journal = self.journal.parent
         if self.journal.advanced():
-            raise fail(
-                BranchError,
-                "an iterator that is older than a branch on a traced value is advanced on one side "
-                "of it; make a list of it before",
+            raise self._refused(
+                fail(
+                    BranchError,
+                    "an iterator that is older than a branch on a traced value is advanced on one "
+                    "side of it; make a list of it before",
+                )
             )
         if self.then is None:
             self.then = left, changed
@@ -172,24 +175,70 @@ class Sides:
             return self.before
         merge = Merge(self.predicate, self.site)
         names, changes = self.then
+        check = None
+        if any(self.failures):
+            names, changes, left, changed, check = self._failing(names, changes, left, changed)
         try:
             results = [merge.values(a, a if n in self.kept else b, f"the variable {n}")
                        for a, b, n in zip(names, left, self.names, strict=True)]  # fmt: skip
             merge.changes(changes, changed)
+            merge.run()
         except SymgradError as error:
             error.predicates += (self.predicate,)
+            if isinstance(error, BranchError):
+                raise self._refused(error) from error.__cause__
             raise
-        merge.run()
+        set_checks(check)
         self.journal = self.then = self.before = None
         for name in self.names:  # what the frame keeps of it would be alive for `memory`
             values.pop(name, None)
         del found, left, names
         return [merge.result(r) for r in results]
 
-    def failed(self, error: BaseException) -> None:
-        """A side raises: what it has changed is taken back."""
+    def _refused(self, error: TraceError) -> TraceError:
+        """An error of a decision, which may be one that paths can follow."""
+        if self.site is not None:
+            error.decisions = journal.sites() | {self.site}
+        return error
+
+    def _failing(
+        self, names: Any, changes: Any, left: Any, changed: Any
+    ) -> tuple[Any, Any, Any, Any, Expr | None]:
+        """What two sides leave of which one raises: what the other one does.
+
+        Also what has been checked, if that is one check more than before.
+        """
+        first = self.failures[0]
+        failure = first or self.failures[1]
+        assert failure is not None
+        checks = self.trace.checks
+        key = id(checks), "value"
+        before = as_expr(checks.value)
+        found = [c.places.pop(key, (None, checks.value))[1] for c in (changes, changed)]
+        values = [as_expr(v) for v in found]
+        if first:
+            names, changes = left, journal.Changes()
+            changes.handles, changes.places = dict(changed.handles), dict(changed.places)
+        else:
+            left, changed = names, journal.Changes()
+            changed.handles, changed.places = dict(changes.handles), dict(changes.places)
+        holds = self.predicate
+        if all(v is before for v in values):
+            bad = holds if first else bind("logical_not", holds)
+            return names, changes, left, changed, failing(before, bad, failure)
+        side = 0 if first else 1
+        values[side] = failing(values[side], const(True, "bool"), failure)
+        (check,) = branch(holds, values[:1], values[1:])
+        return names, changes, left, changed, check
+
+    def failed(self, error: BaseException) -> bool:
+        """A side raises; whether that becomes a check, and the other side goes on for both."""
         if self.journal is None:
-            return
+            return False
+        if not any(self.failures):
+            self.raised = failure_of(error, self.trace)
+            if self.raised is not None:
+                return True
         self.journal.take_back()
         self.trace.journal = self.journal.parent
         self.journal = None
@@ -197,22 +246,23 @@ class Sides:
             error.predicates += (self.predicate,)
         elif isinstance(error, Exception):
             told = f"{type(error).__name__}: {error}".rstrip(": ")
+            why = "and so does the other side" if any(self.failures) else why_not(error, self.trace)
             raised = fail(
                 UnsupportedError,
-                f"one side of a branch on a traced value raises {told}; that is not traced: check "
-                "arguments before the call",
+                f"one side of a branch on a traced value raises {told}, {why}; that is not "
+                "traced: check arguments before the call",
             )
             raised.predicates = (self.predicate,)
-            raise raised from error
+            raise self._refused(raised) from error
+        return False
 
 
-_UNSET = object()
+UNSET = object()
 
 
-def failed(sides: Any, error: BaseException) -> None:
-    """A side of any decision has raised."""
-    if type(sides) is Sides:
-        sides.failed(error)
+def failed(sides: Any, error: BaseException) -> bool:
+    """A side of any decision has raised; whether the code goes on."""
+    return type(sides) is Sides and sides.failed(error)
 
 
 # ---- decisions in expressions --------------------------------------------------------------------
@@ -224,11 +274,12 @@ def _either(predicate: Expr, then: Callable[[], Any], orelse: Callable[[], Any])
     sides.begin(("value",), {})
     merged = None
     for side in sides:
+        value = None
         try:
             value = then() if side else orelse()
         except BaseException as error:
-            sides.failed(error)
-            raise
+            if not sides.failed(error):
+                raise
         merged = sides.swap({"value": value})
     assert merged is not None
     return merged[0]
@@ -326,18 +377,20 @@ def contains(values: Any, value: Any) -> Any:
 
 
 def assert_(test: Any, message: Callable[[], Any]) -> None:
-    """An assertion; one on a traced value cannot be checked before the call."""
-    if isinstance(test, Tracer):
-        known = truth_of(test)
-        if isinstance(known, Expr):
-            raise fail(
-                UnsupportedError,
-                "an assert on a traced value is not traced; check arguments before the call",
-            )
-        test = known
-    if not test:
-        told = message()
-        raise AssertionError(*(() if told is _UNSET else (told,)))
+    """An assertion."""
+    sides: Any = decide(test)
+    if type(sides) is Sides:
+        sides.begin((), {})
+    for side in sides:
+        try:
+            if not side:
+                told = message()
+                raise AssertionError(*(() if told is UNSET else (told,)))
+        except BaseException as error:
+            if type(sides) is not Sides or not sides.failed(error):
+                raise
+        if type(sides) is Sides:
+            sides.swap({})
 
 
 def matches(value: Any, constant: Any) -> Any:
@@ -399,6 +452,6 @@ RUNTIME.update({
     "decide": decide, "Sides": Sides, "failed": failed, "ifexp": if_expression, "not": not_,
     "and": and_, "or": or_, "chain": chain, "contains": contains, "assert": assert_,
     "matches": matches, "open": is_open, "made": is_made, "ends": ends,
-    "cells": note_variables, "globals": note_globals, "locals": locals, "unset": _UNSET,
+    "cells": note_variables, "globals": note_globals, "locals": locals, "unset": UNSET,
     "BaseException": BaseException, "no_result": lambda: Undefined("the result", "", True),
 })  # fmt: skip

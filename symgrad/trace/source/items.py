@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from symgrad.errors import ConcretizationError, MutationError
+from symgrad.interchange import is_elsewhere
 from symgrad.origin import package_of
 from symgrad.trace import indexing, journal
-from symgrad.trace.handle import as_expr, has_ellipsis, plain_index
+from symgrad.trace.handle import Handle, as_expr, elsewhere, has_ellipsis, plain_index
 from symgrad.trace.known import give, is_traced, knowns, own, plain
 from symgrad.trace.source import library
 from symgrad.trace.source.calls import call, static
@@ -109,7 +110,7 @@ def set_(value: Any, a: Any, index: Any) -> None:
     cls = type(a)
     if cls is np.ndarray and a.dtype != object and (is_traced(value) or is_traced(index)):
         raise _not_ours("a[i] = y")
-    if isinstance(a, np.ndarray) and journal.is_open():
+    if isinstance(a, np.ndarray) and journal.is_side():
         raise _in_a_branch("a[i] = y")
     if cls is np.ndarray and a.dtype != object:
         a[plain(index)] = plain(value)
@@ -124,7 +125,7 @@ def set_(value: Any, a: Any, index: Any) -> None:
     if type(method) is types.FunctionType and package_of(method.__code__.co_filename) == "":
         call(method, a, index, value)
         return
-    if journal.is_open() and not isinstance(a, Tracer):
+    if journal.is_side() and not isinstance(a, Tracer):
         raise fail(
             MutationError,
             f"a {cls.__name__} is changed on one side of a branch on a traced value; use an array, "
@@ -171,7 +172,13 @@ def _in_a_branch(what: str) -> MutationError:
 
 
 def place(a: Any, index: Any) -> tuple[Any, Any, Any]:
-    """A place ``a[index]`` that is read, changed and written, and what is there."""
+    """A place ``a[index]`` that is read, changed and written, and what is there.
+
+    By a traced mask all of `a`: which elements these are is not known.
+    """
+    mask = isinstance(index, Tracer) and not index.is_known and index.dtype == bool
+    if mask and isinstance(a, Tracer) and a.shape[: index.ndim] == index.shape:
+        return a, index, a.copy()
     return a, index, get(a, index)
 
 
@@ -180,6 +187,17 @@ def update(where: tuple[Any, Any, Any], function: Callable[[Any, Any], Any], val
     a, index, old = where
     if type(a) is np.ndarray and a.dtype != object and is_traced(value):
         raise _not_ours("a[i] += y")
+    if isinstance(old, Tracer) and isinstance(index, Tracer) and index.dtype == bool:
+        if old.shape == a.shape and not index.is_known:
+            if np.ndim(value):
+                raise fail(
+                    ConcretizationError,
+                    "z[mask] += y with a traced mask is possible for a single number y only; "
+                    "use np.where(mask, z + y, z)",
+                )
+            wide = index.reshape(index.shape + (1,) * (a.ndim - index.ndim))
+            a[...] = np.where(wide, function(old, value), a)
+            return
     set_(function(old, value), a, index)
 
 
@@ -220,7 +238,11 @@ def _binary(name: str, owned: bool) -> Callable[[Any, Any], Any]:
         if type(a) is list or type(b) is list:
             if type(a) is not type(b) and (isinstance(a, np.ndarray) or isinstance(b, np.ndarray)):
                 a, b = _array(a), _array(b)
+        if isinstance(b, Handle) and not b.is_known and is_elsewhere(a):
+            a = elsewhere(a)  # whose own operator would be asked first
         result = function(a, b)
+        if type(result) is list:
+            journal.made(result)
         return own(result, 3) if owned else result
 
     apply.__name__ = method
@@ -242,10 +264,12 @@ def _in_place(name: str) -> Callable[[Any, Any], Any]:
         cls = type(a)
         if isinstance(a, journal.CONTAINERS):
             journal.note_container(a)
+        elif is_traced(b) and is_elsewhere(a):
+            raise _not_ours("a += y")
         elif isinstance(a, np.ndarray):
             if cls is np.ndarray and a.dtype != object and is_traced(b):
                 raise _not_ours("a += y")
-            if journal.is_open():
+            if journal.is_side():
                 raise _in_a_branch("a += y")
         elif journal.is_open() and not isinstance(a, _VALUES):
             method = static(cls, f"__{name}__")
@@ -267,5 +291,5 @@ for _name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul"
 RUNTIME.update({
     "get": get, "set": set_, "place": place, "update": update, "attr": attribute,
     "setattr": set_attribute, "del": delete, "delattr": delete_attribute, "iterable": iterable,
-    "slice": slice, "own": lambda value: own(value, 3),
+    "slice": slice, "new": journal.made, "own": lambda value: own(value, 3),
 })  # fmt: skip

@@ -7,6 +7,7 @@ around runs only if no flag is set. Flags are variables like others: they are me
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from collections.abc import Iterable, Iterator
 
 _SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
@@ -47,6 +48,27 @@ def assigned(statements: Iterable[ast.AST], temporary: str) -> list[str]:
             names.update((a.asname or a.name.split(".")[0]) for a in node.names)
         stack += ast.iter_child_nodes(node)
     return sorted(n for n in names if not n.startswith(temporary))
+
+
+def bound_once(statements: list[ast.stmt], arguments: ast.arguments) -> list[str]:
+    """The variables that a function binds in one place, which is no part of another statement.
+
+    At its last return they are bound. Names with an underscore in front are not for readers.
+    """
+    counts = Counter(a.arg for a in ast.walk(arguments) if isinstance(a, ast.arg))
+    found: list[str] = []
+    for statement in statements:
+        names = assigned([statement], "_")
+        counts.update(names)
+        if isinstance(statement, ast.Assign):
+            found += names
+            counts.update(
+                n.id for n in ast.walk(statement.value)
+                if isinstance(n, ast.Name) and not isinstance(n.ctx, ast.Load)
+            )  # fmt: skip
+    inner = [n for s in statements for n in ast.walk(s) if isinstance(n, ast.Nonlocal | ast.Global)]
+    counts.update(name for n in inner for name in n.names)
+    return [n for n in dict.fromkeys(found) if counts[n] == 1]
 
 
 def declared(statements: Iterable[ast.AST]) -> tuple[set[str], set[str]]:
@@ -137,6 +159,9 @@ def always_returns(statements: list[ast.stmt]) -> bool:
         return always_returns(last.body) and always_returns(last.orelse)
     if isinstance(last, ast.With):
         return always_returns(last.body)
+    if isinstance(last, ast.While):  # `while True`, which nothing but a return ends
+        endless = isinstance(last.test, ast.Constant) and bool(last.test.value)
+        return endless and "break" not in set().union(*map(jumps, last.body))
     return isinstance(last, ast.Return | ast.Raise)
 
 

@@ -87,6 +87,14 @@ class Looped(Blocks):
         return kinds <= soft and not yields and not self.flow.is_class
 
     def visit_While(self, node: ast.While) -> Any:
+        if has([node.test], (ast.NamedExpr,)) and not node.orelse:
+            # What the test assigns, each round assigns.
+            stop = ast.If(ast.UnaryOp(ast.Not(), node.test), [ast.Break()], [])
+            for part in ast.walk(stop):
+                if not hasattr(part, "lineno"):
+                    ast.copy_location(part, node.test)
+            node.test = ast.copy_location(ast.Constant(True), node.test)
+            node.body = [ast.copy_location(stop, node.test), *node.body]
         flags = self._loop_flags(node)
         followed = self._is_followed(node, flags)
         test = self.visit(node.test)

@@ -33,6 +33,7 @@ from symgrad.ops.control import BRANCH, ITEM, while_loop
 from symgrad.ops.elementwise import ADD, NEGATIVE, SUBTRACT
 from symgrad.trace import journal
 from symgrad.trace.handle import Handle, as_expr
+from symgrad.trace.journal import sites
 from symgrad.trace.rounds import Round, outside, run
 from symgrad.trace.sink import sink
 from symgrad.trace.source.clones import RUNTIME
@@ -43,7 +44,7 @@ from symgrad.trace.source.places import Trial, Variable
 from symgrad.trace.source.refusal import Unlike
 from symgrad.trace.source.sharing import is_array, join_left, note_sharing
 from symgrad.trace.source.walks import Walk, sequence
-from symgrad.trace.state import CURRENT, NO_TRACE, fail, site
+from symgrad.trace.state import CURRENT, NO_TRACE, Site, fail, site
 from symgrad.trace.tracer import is_python, wrap_python
 
 _FEW = 8  # rounds that are better written out
@@ -199,6 +200,12 @@ class Rounds:
         changes = trial.changes(now)
         places = {h.place.key for h in self.handed}
         lists = {id(g.items) for g in self.grown}
+        checks = "other", (id(trial.trace.checks), "value")
+        if checks in changes.keys() - places:  # a number of the first round had nothing to check
+            self.handed.append(Handed(*changes[checks], trial.written))
+            self._end()
+            self._symbols()
+            return
         for key in changes.keys() - places:
             if not (key[0] == "entry" and key[1] in lists):
                 raise Unlike("a round changes what another one does not")
@@ -413,12 +420,15 @@ class WhileRounds(Rounds):
             known = truth_of(test)  # type: ignore[arg-type]
         if self.trial is None:
             if isinstance(known, Expr):
-                raise fail(
+                error = fail(
                     ConcretizationError,
                     f"a `while` whose end depends on traced values cannot be one loop: {self.why}. "
                     "Give what it changes the same shapes and types before the loop that it has "
                     "after each round",
-                ) from self.why
+                )
+                here = site()
+                error.decisions = sites() | _lines([known]) | ({here} if here else set())
+                raise error from self.why
             return not known
         if isinstance(known, Expr):
             self.test = known
@@ -491,11 +501,18 @@ def _count(keep: Expr, symbols: list[Expr], starts: list[Expr], after: list[Expr
 def end_of(*flags: Any, why: Unlike | None) -> None:
     """Refuse a jump out of a ``while`` loop that may have been made."""
     if any(isinstance(flag, Handle) and flag.known() is None for flag in flags):
-        raise fail(
+        error = fail(
             BranchError,
             "a while loop that a break or return on a traced value ends cannot be one loop: "
             f"{why}. Write it as `for k in range(most)`",
-        ) from why
+        )
+        error.decisions = sites() | _lines([f.expr for f in flags if isinstance(f, Handle)])
+        raise error from why
+
+
+def _lines(values: Sequence[Expr]) -> frozenset[Site]:
+    """Where truths were computed or decided that led to some values."""
+    return frozenset(n.site for n in toposort(values) if n.site and n.dtype in ("bool", "tuple"))
 
 
 RUNTIME.update({"rounds": rounds, "Rounds": Rounds, "while": WhileRounds})

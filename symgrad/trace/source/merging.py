@@ -304,6 +304,12 @@ class Merge:
         if x.dtype != "bool" or x.shape:
             return None
         p = self.predicate
+        if x is p:  # on the side where it holds
+            x = const(True, "bool")
+        if y is p:
+            y = const(False, "bool")
+        if x is y:
+            return x
         if is_const(x, True) and is_const(y, False):
             return p
         if is_const(x, False) and is_const(y, True):

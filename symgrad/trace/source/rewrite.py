@@ -99,6 +99,16 @@ class Rewriter(Looped):
             )
         return self.visit(node)
 
+    def _made(self, node: ast.expr) -> ast.expr:
+        """A list, dict or set, which is told to the journal as a new one."""
+        self.generic_visit(node)
+        if isinstance(getattr(node, "ctx", None), ast.Store | ast.Del):
+            return node
+        return ast.copy_location(invoke("new", node), node)
+
+    visit_List = visit_Dict = visit_Set = _made
+    visit_ListComp = visit_DictComp = visit_SetComp = _made
+
     def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
         known = isinstance(node.value, ast.Name) and node.value.id in self.modules
         if known or not isinstance(node.ctx, ast.Load) or node.attr in _ARRAY_ATTRIBUTES:

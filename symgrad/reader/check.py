@@ -1,0 +1,191 @@
+"""Does a formula say what the graph computes? Both are evaluated at points, with spare digits.
+
+In: a `Reading` and the graph that it was made of. Out: whether they agree. What is evaluated is the
+tree that gets printed, not the polynomials behind it, so that every later mistake counts too. A
+formula with notation that is not known here does not agree: it cannot be vouched for.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from symgrad.expr.node import FLOATS, Expr
+from symgrad.expr.op import Kind
+from symgrad.expr.walk import expand_composites, toposort
+from symgrad.reader.functions import EXTENDED, Unknown
+from symgrad.reader.reading import Condition, Reading
+from symgrad.reader.values import Values, extended
+
+SPARE = float(np.finfo(EXTENDED).eps) < 1e-18  # Windows and arm64 macOS have no spare digits
+BOUND = 1e-12 if SPARE else 1e-9  # of a value; ops without spare digits are good to 1e-16
+NOISE = 1e-16 if SPARE else 1e-13  # of the largest intermediate value: what cancels may leave this
+LARGEST = 1e8  # points with larger intermediate values say little
+WANTED = 4  # random points at which the values were finite, and agreed
+FEWEST = 3
+TRIES = 40
+MOST_WORK = 3e7  # multiplications of one evaluation
+FAILURES = (
+    Unknown, ArithmeticError, IndexError, KeyError, TypeError, ValueError, np.linalg.LinAlgError,
+)  # fmt: skip
+
+Point = dict[Expr, np.ndarray]
+Target = tuple[Point, list[Any], float]  # the graph's values there, the largest on the way to them
+
+
+def agrees(reading: Reading, args: Sequence[Expr], outs: Sequence[Expr]) -> bool:
+    """Whether the formulas of `reading` have the values of `outs`, wherever its conditions hold.
+
+    They are compared at random points and at special ones: zeros, ones, equal arguments. Where the
+    graph has a finite value the formula must have it as well. At least three random points must
+    be finite in all elements.
+    """
+    try:
+        lowered = expand_composites(outs)
+        if _work(lowered) > MOST_WORK:
+            return False
+        good = 0
+        for target in _targets(itertools.islice(_random_points(args), TRIES), lowered):
+            same = _same(target, reading, args, reading.conditions)
+            if same is False:
+                return False
+            good += same is True
+            if good == WANTED:
+                break
+        return good >= FEWEST and all(
+            _same(target, reading, args, reading.conditions) is not False
+            for target in _targets(_special_points(args), lowered)
+        )
+    except FAILURES:
+        return False
+
+
+def needed(reading: Reading, args: Sequence[Expr], outs: Sequence[Expr]) -> tuple[Condition, ...]:
+    """The conditions without which a formula fails at some special point.
+
+    A condition that is not among them may be left out: no point was found where it matters.
+    """
+    kept = list(reading.conditions)
+    try:
+        targets = list(_targets(_special_points(args), expand_composites(outs))) if kept else []
+        for condition in reading.conditions:
+            rest = [c for c in kept if c is not condition]
+            if all(_same(target, reading, args, rest) is not False for target in targets):
+                kept = rest
+    except FAILURES:
+        pass
+    return tuple(kept)
+
+
+def _work(outs: Sequence[Expr]) -> float:
+    """Multiplications of contractions, elements of everything else."""
+    total = 0.0
+    for node in toposort(outs):
+        if node.op.kind is Kind.EINSUM:
+            sizes: dict[int, int] = {}
+            for a, labels in zip(node.args, node.attrs[0], strict=True):
+                sizes.update(zip(labels, a.shape, strict=True))
+            total += math.prod(sizes.values())
+        else:
+            total += node.size if isinstance(node.shape, tuple) else 1
+    return total
+
+
+def _targets(points: Iterable[Point], outs: Sequence[Expr]) -> Iterator[Target]:
+    """The graph's values at points; singular ones say nothing."""
+    for point in points:
+        with np.errstate(all="ignore"):
+            try:
+                values, scale = extended(outs, point)
+            except np.linalg.LinAlgError:
+                continue
+        if scale < LARGEST:
+            yield point, values, scale
+
+
+def _same(
+    target: Target, reading: Reading, args: Sequence[Expr], conditions: Sequence[Condition]
+) -> bool | None:
+    """Equal at a point? None if it says nothing: a condition is not met, or a value not finite."""
+    point, wanted, scale = target
+    with np.errstate(all="ignore"):
+        formulas = Values(args, point)
+        if not all(formulas.hold(c) for c in conditions):
+            return None
+        complete = True
+        for line, want in zip(reading.lines, wanted, strict=True):
+            finite = np.isfinite(want)
+            complete &= bool(finite.all())
+            if finite.any():
+                got = formulas.line(line.formula, line.labels, want.shape)
+                allowed = BOUND * np.abs(want) + NOISE * max(scale, 1.0)
+                if not (np.abs(got - want) <= allowed)[finite].all():
+                    return False
+        return True if complete else None
+
+
+# ---- points ----------------------------------------------------------------------------------
+
+_DRAWS: tuple[Callable[[np.random.Generator, Any], Any], ...] = (
+    lambda rng, shape: rng.normal(size=shape),
+    lambda rng, shape: rng.uniform(0.2, 2.0, shape),
+    lambda rng, shape: rng.uniform(0.1, 0.9, shape),
+    lambda rng, shape: rng.uniform(2.0, 5.0, shape),
+    lambda rng, shape: -rng.uniform(0.2, 2.0, shape),
+)
+
+
+def _random_points(args: Sequence[Expr]) -> Iterator[Point]:
+    """All normal, all positive, all fractions; then a kind of its own for each argument."""
+    rng = np.random.default_rng(20)
+    for round_ in itertools.count():
+        point = {}
+        for a in args:
+            # Matrices that are definite, where nothing else is finite.
+            definite = round_ % 7 == 6 and a.ndim >= 2 and a.shape[-1] == a.shape[-2]
+            kind = round_ if round_ < 3 else int(rng.integers(len(_DRAWS)))
+            point[a] = _typed(a, _DRAWS[kind](rng, a.shape))
+            if definite and a.dtype in FLOATS:
+                m = point[a]
+                point[a] = m @ np.swapaxes(m, -1, -2) + np.eye(a.shape[-1], dtype=EXTENDED)
+        yield point
+
+
+def _special_points(args: Sequence[Expr]) -> Iterator[Point]:
+    """Zeros, ones, and equal arguments; one argument special and the others not."""
+    rng = np.random.default_rng(21)
+
+    def usual() -> Point:
+        return {a: _typed(a, rng.uniform(0.2, 2.0, a.shape)) for a in args}
+
+    for value in (0, 1, -1):
+        yield {a: _typed(a, np.full(a.shape, float(value))) for a in args}
+        for a in args if len(args) > 1 else ():
+            yield usual() | {a: _typed(a, np.full(a.shape, float(value)))}
+    for a in args:  # one element is special, which a guard for each element sees
+        if a.size > 1:
+            point = usual()
+            point[a].flat[0] = 0
+            point[a].flat[-1] = -1 if a.dtype in FLOATS else 0
+            yield point
+    shapes: dict[Any, list[Expr]] = {}
+    for a in args:
+        shapes.setdefault((a.shape, a.dtype), []).append(a)
+    for alike in shapes.values():
+        for a, b in itertools.islice(itertools.combinations(alike, 2), 3):
+            point = usual()
+            point[b] = point[a].copy()
+            yield point
+
+
+def _typed(a: Expr, value: Any) -> np.ndarray:
+    """As an argument of that type: floats with spare digits, small integers, booleans."""
+    if a.dtype in FLOATS:
+        return np.asarray(value, EXTENDED)
+    if a.dtype == "bool":
+        return np.asarray(value) > 0.5
+    return np.asarray(np.abs(np.rint(value)), a.dtype) % 3

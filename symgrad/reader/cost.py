@@ -1,0 +1,42 @@
+"""What a formula costs its reader, as an integer."""
+
+from __future__ import annotations
+
+from symgrad.inspect.formula import KINDS, Formula, needed, tightness
+
+# Tenths of a leaf. A sign between two factors, a call and a bracket all have to be read; a
+# transpose is seen at once; a new name has to be kept in mind.
+LEAF, SIGN, SIDE, BRACKET, TURN, CALL, NAME, CASE = 10, 10, 4, 5, 3, 8, 20, 15
+_SIGNS = {
+    "sum": SIGN, "had": SIGN, "div": SIGN, "infix": SIGN, "mul": SIDE, "mat": SIDE, "pow": 2,
+    "T": TURN, "neg": 6, "sqrt": 5, "inverse": 4, "diag": CALL, "kron": SIGN, "call": CALL,
+    "wrap": 6, "index": 2, "gather": 4, "stack": 4, "list": 4, "matrix": 4, "cases": CASE,
+    "sigma": CALL, "ones": LEAF, "eye": LEAF, "part": LEAF, "symbol": LEAF, "number": LEAF,
+}  # fmt: skip
+
+
+def cost(f: Formula) -> int:
+    """Leaves, signs, brackets and names; kept on the node, since the search asks often."""
+    if f.cost is not None:
+        return f.cost
+    price = _SIGNS.get(f.kind, SIGN)
+    if f.kind in ("sum", "had", "infix", "mul", "mat", "kron"):
+        price *= len(f.args) - 1
+    elif f.kind == "number":
+        price = 6 + 3 * len(f.data)
+    elif f.kind == "symbol":
+        price += 2 * min(len(f.data[0]) - 1, 10)
+    elif f.kind == "sigma":
+        price += 4 * sum(len(t) + 1 for t in f.data[1])
+    elif f.kind == "index":
+        price += 3 * len(f.data)
+    elif f.kind == "call":
+        price += 2 * len(f.data[0]) + 10 * f.data[0].count("_")
+    for k, a in enumerate(f.args):
+        price += cost(a)
+        if f.kind == "pow" and k == 1 and a.kind == "number":
+            price -= 6
+        if not KINDS[f.kind].encloses and tightness(a) < needed(f, k):
+            price += BRACKET
+    f.cost = price
+    return price

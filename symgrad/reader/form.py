@@ -1,0 +1,222 @@
+"""The formula of a graph for its reader: the cheapest of several tries that agrees with the graph.
+
+Beyond the limits, or where nothing cheaper was found, the code's form stands.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from symgrad.expr.node import Expr
+from symgrad.expr.op import Kind
+from symgrad.expr.walk import toposort, users
+from symgrad.inspect.formula import to_latex, to_text
+from symgrad.inspect.matrix import argument_names, layout, left, name_parts
+from symgrad.inspect.naming import latex_name, plain_name
+from symgrad.ops.readings import reads_add, reads_subtract
+from symgrad.reader.check import agrees, needed
+from symgrad.reader.convert import Reader
+from symgrad.reader.cost import NAME, cost
+from symgrad.reader.heads import BUDGET, Budget, TooLong
+from symgrad.reader.naming import named, price
+from symgrad.reader.notation import NoMatrixForm
+from symgrad.reader.quotient import holds_sum
+from symgrad.reader.reading import Condition, Line, Reading
+from symgrad.reader.write import Writer
+
+MOST_NODES = 500
+SECONDS = 2.0
+STEPS = 250  # of the search, in one try; so many that the time is not what ends it
+ALL_STEPS = 800  # in all tries
+MOST_TRIES = 6
+
+
+@dataclass(frozen=True)
+class Found:
+    """A reading, or None and the reason why the code's form stands."""
+
+    reading: Reading | None
+    why: str = ""
+
+
+def read(
+    args: Sequence[Expr],
+    outs: Sequence[Expr],
+    arg_names: Sequence[str] | None = None,
+    out_names: Sequence[str] | None = None,
+    variables: Mapping[str, Expr] | None = None,
+) -> Found:
+    """The cheapest formula that was found and agrees with the graph.
+
+    variables : what variables of the user's function held, whose names are used
+    """
+    nodes = toposort(outs)
+    if len(nodes) > MOST_NODES:
+        return Found(None, f"{len(nodes)} operations; formulas are shortened up to {MOST_NODES}")
+    if any(n.op.kind in (Kind.CONTROL, Kind.ITEM) for n in nodes):
+        return Found(None)
+    budget = Budget(time.thread_time() + SECONDS)
+    token = BUDGET.set(budget)
+    try:
+        return _searched(args, outs, nodes, arg_names, out_names, variables or {}, budget)
+    except TooLong:
+        return Found(None, f"no shorter formula was found in {SECONDS:g} s")
+    finally:
+        BUDGET.reset(token)
+
+
+def _searched(
+    args: Sequence[Expr], outs: Sequence[Expr], nodes: Sequence[Expr],
+    arg_names: Sequence[str] | None, out_names: Sequence[str] | None,
+    variables: Mapping[str, Expr], budget: Budget,
+) -> Found:  # fmt: skip
+    names = argument_names(args, nodes, arg_names)
+    lines, parts = layout(args, outs, arg_names, out_names, "f")
+    of_code = sum(cost(f) for _, f, _ in lines) + sum(cost(p.formula) + NAME for p in parts)
+    labels = [n for n, _, _ in lines]
+    found: list[Reading] = []
+    free = {k: v for k, v in variables.items() if k not in {*names.values(), *labels}}
+    left = ALL_STEPS
+    for atoms, named_ in _tries(outs, nodes, free):
+        budget.ticks = start = min(STEPS, left)
+        budget.steps.clear()
+        budget.atoms.clear()
+        try:
+            found.append(_one(outs, names, labels, atoms, named_, budget))
+        except NoMatrixForm:
+            pass
+        except TooLong:
+            if time.thread_time() > budget.deadline:
+                break
+        left -= start - budget.ticks
+        if left < 0:
+            break
+    if not found and time.thread_time() > budget.deadline:
+        raise TooLong
+    for reading in sorted(found, key=lambda r: r.cost):
+        if reading.cost >= of_code:
+            break
+        if agrees(reading, args, outs):
+            kept = needed(reading, args, outs)
+            return Found(replace(reading, conditions=kept))
+    return Found(None)
+
+
+def _one(
+    outs: Sequence[Expr], names: dict[Expr, str], labels: Sequence[str],
+    atoms: frozenset[Expr], variables: Mapping[str, Expr], budget: Budget,
+) -> Reading:  # fmt: skip
+    reader, writer = Reader(names, atoms), Writer(names)
+    _name(reader, writer, variables)
+    polys = reader.read(outs)
+    if reader.conditions:  # once more, with what has to hold
+        found = reader.conditions
+        apart = frozenset(p for p, sign in found if sign == "≠")
+        reader = Reader(names, atoms, frozenset(reader.wanted), apart)
+        _name(reader, writer, variables)
+        polys = reader.read(outs)
+        reader.conditions |= {at: None for at in found if at[1] == ">"}
+    written = [writer.output(p) for p in polys]
+    formulas, parts = named([f for f, _ in written])
+    conditions = tuple(
+        [
+            Condition(writer.write(p), ">" if p in reader.logs else sign)
+            for p, sign in reader.conditions
+        ]
+    )
+    spent = price(formulas, parts)
+    name_parts(parts, {*names.values(), *labels})
+    return Reading(
+        tuple(Line(n, f, w) for n, f, (_, w) in zip(labels, formulas, written, strict=True)),
+        tuple(parts),
+        conditions, dict(budget.steps), spent,
+    )  # fmt: skip
+
+
+def _name(reader: Reader, writer: Writer, variables: Mapping[str, Expr]) -> None:
+    """Read what the user's variables held; their sums are held together."""
+    conditions = dict(reader.conditions)
+    for name, node in variables.items():
+        (p,) = reader.read([node])
+        reader.variables.add(p)
+        if len(p.terms) == 1:
+            ((term, c),) = p.terms.items()
+            if all(f[0].kind in ("sym", "num") for f in term):
+                continue
+            head, labels, e = term[0]
+            if len(term) == 1 and e == 1 and holds_sum(head):
+                p = head.args[0].relabel(labels, p.shape).scale(c)
+        if p.terms:
+            writer.named.setdefault(p, name)
+    reader.conditions = conditions
+
+
+def _tries(
+    outs: Sequence[Expr], nodes: Sequence[Expr], variables: Mapping[str, Expr]
+) -> Iterator[tuple[frozenset[Expr], Mapping[str, Expr]]]:
+    """Which sums are held together: none, those that have a name, all that stand in products, each
+    alone; and the names that are used.
+    """
+    for atoms in _held(outs, nodes):
+        if variables:
+            yield atoms, variables
+        yield atoms, {}
+
+
+def _held(outs: Sequence[Expr], nodes: Sequence[Expr]) -> Iterator[frozenset[Expr]]:
+    yield frozenset()
+    last = set(outs)
+    sums = []
+    for node, by in users(list(nodes)).items():
+        if node.op.reads in (reads_add, reads_subtract) and node not in last:
+            count = sum(1 + (u.args.count(node) > 1) for u in by
+                        if u.op.reads not in (reads_add, reads_subtract))  # fmt: skip
+            if count:
+                sums.append((-count, len(sums), node))
+    sums.sort(key=lambda s: s[:2])
+    ranked = [node for _, _, node in sums]
+    if ranked:
+        yield frozenset(ranked)
+    if len(ranked) > 1:
+        for node in ranked[: MOST_TRIES - 2]:
+            yield frozenset([node])
+
+
+# ---- printing ----------------------------------------------------------------------------------
+
+
+def text(reading: Reading) -> str:
+    """The lines of a reading."""
+    rows = [f"{left(line, plain_name(line.name), ',')} = {to_text(line.formula)}"
+            for line in reading.lines]  # fmt: skip
+    for k, part in enumerate(reading.parts):
+        lead = "  where " if k == 0 else "        "
+        rows.append(f"{lead}{left(part, part.text, ',')} = {to_text(part.formula)}")
+    if reading.conditions:
+        told = ", ".join(f"{to_text(c.left)} {c.sign} 0" for c in reading.conditions)
+        rows.append(f"  for {told}")
+    return "\n".join(rows)
+
+
+_LATEX = {"≠": r"\ne", ">": ">", "≥": r"\ge"}
+
+
+def latex(reading: Reading) -> str:
+    """The same for LaTeX's math mode."""
+    rows = [(left(line, latex_name(line.name), " ", "_{", "}"), to_latex(line.formula))
+            for line in reading.lines]  # fmt: skip
+    if len(rows) == 1 and not reading.parts and not reading.conditions:
+        return f"{rows[0][0]} = {rows[0][1]}"
+    told = [f"{a} &= {b}" for a, b in rows]
+    for k, part in enumerate(reading.parts):
+        lead = r"\text{where}\quad " if k == 0 else ""
+        told.append(f"{lead}{left(part, part.latex, ' ', '_{', '}')} &= {to_latex(part.formula)}")
+    if reading.conditions:
+        where = ", ".join(f"{to_latex(c.left)} {_LATEX[c.sign]} 0" for c in reading.conditions)
+        told.append(rf"& \text{{for }} {where}")
+    return "\\begin{aligned}\n" + " \\\\\n".join(told) + "\n\\end{aligned}"
+
+
+__all__ = ["Found", "latex", "read", "text"]

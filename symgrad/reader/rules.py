@@ -1,0 +1,251 @@
+"""The rules by which a reader's form differs from the graph, by name, and where they hold.
+
+`RULES` is what `explain()` prints: a name, the identity, the side condition. Those of products and
+powers are applied in `poly`, those of functions in `convert`; here are the ones that need a search.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from fractions import Fraction
+
+from symgrad.reader.heads import FIRST, PI, Exponent, Factor, Head, Labels, Shape, exact
+from symgrad.reader.poly import Poly, apply, closed_factor, gather, number, own_labels, product
+from symgrad.reader.quotient import divided
+
+RULES: dict[str, tuple[str, str]] = {
+    "common-factor": ("a b + a c = a (b + c), also under a sum over an index", ""),
+    "common-denominator": ("a/b + c/d = (a d + c b)/(b d)", ""),
+    "exact-division": ("(a b)/b = a", "b ≠ 0"),
+    "merged-exponentials": ("eᵃ eᵇ = eᵃ⁺ᵇ", ""),
+    "exponential-of-logarithm": ("exp(c log b + u) = bᶜ eᵘ", "b > 0"),
+    "sin²": ("sin² = 1 - cos²", ""),
+    "sinh²": ("sinh² = cosh² - 1", ""),
+    "sech²": ("sech² = 1 - tanh²", ""),
+    "sign²": ("sign(u)² = 1", "u ≠ 0"),
+    "sign-of-absolute": ("sign(u) |u| = u", ""),
+    "odd-function": ("f(-u) = -f(u)", ""),
+    "sigmoid-mirror": ("σ(-u) = 1 - σ(u)", ""),
+    "normal-mirror": ("Φ(-u) = 1 - Φ(u)", ""),
+    "erf-as-normal": ("erf(u/√2) = 2Φ(u) - 1", ""),
+    "guard": ("a guard of the code is dropped", "where it is not taken"),
+    "logarithm-of-constant": ("0.693… = log 2", ""),
+}
+
+
+def divisors(p: Poly) -> Iterator[tuple[Poly, Factor]]:
+    """What may divide p exactly and has a name of its own: (divisor, factor that it is)."""
+    seen: dict[tuple[Head, tuple[int, ...]], None] = {}
+    for head, labels, _ in p.factors():
+        if head.kind in ("fn", "ind"):
+            seen[head, labels] = None
+    one = number(1, p.shape)
+    for head, labels in seen:
+        if head.payload not in _NAMED:
+            continue
+        this = product(p.shape, [(Poly({((head, own_labels(head.args[0]), 1),): 1}, head.shape),
+                                  labels)])  # fmt: skip
+        arg = head.args[0].relabel(labels, p.shape)
+        for make in _NAMED[head.payload]:
+            yield make(one, this, arg)
+
+
+def _fn(name: str, arg: Poly, e: int = 1) -> Factor:
+    head, labels, _ = apply("fn", name, [arg])
+    return head, labels, e
+
+
+def _opposite(sign: str) -> Callable[..., tuple[Poly, Factor]]:
+    def make(one: Poly, this: Poly, d: Poly) -> tuple[Poly, Factor]:
+        return one - this, apply("ind", sign, [-d], True)
+
+    return make
+
+
+_NAMED: dict[str, list[Callable[..., tuple[Poly, Factor]]]] = {
+    ">": [_opposite("≥")],
+    "≥": [_opposite(">")],
+    "sigmoid": [
+        lambda one, s, u: (one - s, _fn("sigmoid", -u)),
+        lambda one, s, u: (s + s - one, _fn("tanh", u.scale(Fraction(1, 2)))),
+    ],
+    "Φ": [lambda one, s, u: (one - s, _fn("Φ", -u))],
+    "cos": [
+        lambda one, s, u: (one - s * s, _fn("sin", u, 2)),
+        lambda one, s, u: (s * s + s * s - one, _fn("cos", u + u)),
+    ],
+    "cosh": [lambda one, s, u: (s * s - one, _fn("sinh", u, 2))],
+}
+
+
+# ---- one term ----------------------------------------------------------------------------------
+
+Spelled = tuple[Exponent, list[Factor]]
+
+
+def spellings(
+    c: Exponent, factors: Sequence[Factor], shape: Shape
+) -> Iterator[tuple[Exponent, list[Factor], bool]]:
+    """Other ways to write a term, and whether they are better in any case or only if shorter."""
+    for k, (head, labels, e) in enumerate(factors):
+        rest = [*factors[:k], *factors[k + 1 :]]
+        if head.kind == "ind" and head.payload != "=":
+            for v, other in _ramp(c, rest, head, labels):
+                yield v, other, False
+        if head.kind != "fn" or e != 1:
+            continue
+        if head.odd:
+            args = (-head.args[0], *head.args[1:])
+            turned = Head("fn", head.payload, args, head.shape, head.symmetric)
+            yield -c, [*rest, (turned, labels, 1)], False
+        if head.payload == "exp":
+            for v, other in _density(c, rest, head, labels):
+                yield v, other, False
+            if all(0 <= w < FIRST for w in labels):
+                for v, other in _power_with_base(c, rest, head, labels, shape):
+                    yield v, other, True  # 0⁻¹ 0^e would be no number
+        elif head.payload == "sin":
+            cos = Head("fn", "cos", head.args, head.shape, head.symmetric)
+            if (cos, labels, 1) in rest:
+                rest.remove((cos, labels, 1))
+                double, own, _ = apply("fn", "sin", [head.args[0].scale(2)])
+                half = exact(Fraction(c) / 2)
+                yield half, [*rest, (double, tuple(labels[k] for k in own), 1)], False
+
+
+def _ramp(c: Exponent, rest: list[Factor], head: Head, labels: Labels) -> Iterator[Spelled]:
+    """[d > 0] d = max(0, d)"""
+    d = head.args[0]
+    for n, (other, where, e) in enumerate(rest):
+        if set(where) != set(labels) or not isinstance(e, int) or e < 1:
+            continue
+        place = tuple(labels.index(k) for k in where)
+        inner = gather(d.shape, [(1, [(other, place, 1)], {})])
+        k = next((Fraction(v) / d.terms[t] for t, v in inner.terms.items() if t in d.terms), None)
+        if k is not None and inner == d.scale(k):
+            ramp, own, _ = apply("fn", "maximum", [number(0, d.shape), d], True)
+            left = [*rest[:n], *rest[n + 1 :], (ramp, tuple(labels[w] for w in own), e)]
+            yield exact(c * k**e), left
+
+
+def _density(c: Exponent, rest: list[Factor], head: Head, labels: Labels) -> Iterator[Spelled]:
+    """exp(-v²/2)/√(2π) = φ(v)."""
+    half = Fraction(1, 2)
+    two = Head("num", 2, nonneg=True)
+    below = (PI, (), -half)
+    if below not in rest:
+        return
+    # √t stands beside it, so t is not negative
+    v = _root(head.args[0].scale(-2), {f[0] for f in rest if isinstance(f[2], Fraction)})
+    if v is None:
+        return
+    left = [f for f in rest if f != below]
+    if (two, (), half) in left:  # √2/√π is 2 · 1/√(2π)
+        left.remove((two, (), half))
+        scale = exact(Fraction(c) * 2)
+    else:  # 1/√π is √2/√(2π)
+        left.append((two, (), half))
+        scale = c
+    density, own, _ = apply("fn", "φ", [v], True)
+    yield scale, [*left, (density, tuple(labels[k] for k in own), 1)]
+
+
+def _root(p: Poly, nonneg: set[Head]) -> Poly | None:
+    """√p of a single square, or of one times powers of what is not negative."""
+    if len(p.terms) != 1:
+        return None
+    ((term, c),) = p.terms.items()
+    c = Fraction(c)
+    if c <= 0 or any(isinstance(e, Fraction) and e.denominator != 1 and h.kind != "num"
+                     for h, _, e in term):  # fmt: skip
+        return None
+    roots = [math.isqrt(n) for n in (c.numerator, c.denominator)]
+    extra: list[Factor] = []
+    if roots[0] ** 2 != c.numerator or roots[1] ** 2 != c.denominator:
+        return None
+    if any(e % 2 for h, _, e in term if not h.nonneg and h not in nonneg):
+        return None
+    factors = [(h, w, exact(Fraction(e) / 2)) for h, w, e in term]
+    return gather(p.shape, [(Fraction(*roots), factors + extra, {})])
+
+
+def _power_with_base(
+    c: Exponent, rest: list[Factor], head: Head, labels: Labels, shape: Shape
+) -> Iterator[Spelled]:
+    """b⁻¹ b^e = b^(e - 1)"""
+    arg = head.args[0].relabel(labels, shape)
+    for t in arg.terms:
+        for log in t:
+            if (log[0].kind, log[0].payload, log[2]) != ("fn", "log", 1) or len(t) < 2:
+                continue
+            base = log[0].args[0].relabel(log[1], shape)
+            if len(base.terms) != 1:
+                continue
+            ((term, one),) = base.terms.items()
+            if len(term) != 1 or one != 1:
+                continue
+            for f in rest:
+                if f[:2] == term[0][:2] and term[0][2] == 1 and isinstance(f[2], int):
+                    more = gather(shape, [(f[2], [log], {})])
+                    left = [g for g in rest if g != f]
+                    yield c, [*left, apply("fn", "exp", [arg + more], True)]
+
+
+# ---- decisions ---------------------------------------------------------------------------------
+
+
+def extremes(p: Poly) -> Iterator[tuple[Exponent, list[Spelled]]]:
+    """p as (c, terms): with max, min or clip in the place of an indicator."""
+    seen = {(h, w): None for h, w, _ in p.factors() if h.kind == "ind" and h.payload in (">", "≥")}
+    for head, labels in seen:
+        rows = [(c, [f for f in t if f[:2] != (head, labels)], {})
+                for t, c in p.terms.items() if _has(t, head, labels)]  # fmt: skip
+        inside = gather(p.shape, rows)
+        base = Poly({t: c for t, c in p.terms.items() if not _has(t, head, labels)}, p.shape)
+        d = head.args[0].relabel(labels, p.shape)
+        yield from _clipped(p.shape, base, inside, d)
+        ratio = divided(inside, d)
+        if ratio is None:
+            continue
+        if ratio.constant is not None and base.terms:
+            name = "maximum" if ratio.constant > 0 else "minimum"
+            sides = sorted([base, base + inside], key=lambda s: s.constant is None)
+            yield 1, [(1, [apply("fn", name, sides)])]
+        zero = number(0, p.shape)
+        e = 1
+        while (again := divided(ratio, d)) is not None and e < 4:
+            ratio, e = again, e + 1
+        ramp, own, _ = apply("fn", "maximum", [zero, d], True)
+        found: list[Spelled] = [(c, list(t)) for t, c in base.sorted()]
+        if len(ratio.terms) == 1:
+            ((term, c),) = ratio.terms.items()
+            found.insert(0, (c, [*term, (ramp, own, e)]))
+        else:
+            scale, more = closed_factor(ratio)
+            found.insert(0, (scale, [*more, (ramp, own, e)]))
+        yield 1, found
+
+
+def _has(t: Sequence[Factor], head: Head, labels: Labels) -> bool:
+    return any(f[0] == head and f[1] == labels for f in t)
+
+
+def _clipped(
+    shape: Shape, base: Poly, inside: Poly, d: Poly
+) -> Iterator[tuple[Exponent, list[Spelled]]]:
+    """k u where |u| ≤ c, else k c sign(u)."""
+    for head, labels, e in list(d.factors()):
+        if head.payload != "absolute" or e != 1:
+            continue
+        u = head.args[0].relabel(labels, shape)
+        limit = d + gather(shape, [(1, [(head, labels, 1)], {})])
+        k = divided(base + inside, u)
+        if k is None or len(k.terms) != 1:
+            continue
+        sign = gather(shape, [(1, [apply("fn", "sign", [u])], {})])
+        if base == limit * sign * k:
+            ((term, c),) = k.terms.items()
+            clip = apply("fn", "clip", [u, -limit, limit])
+            clip[0].odd = True
+            yield c, [(1, [*term, clip])]

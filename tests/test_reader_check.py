@@ -1,0 +1,258 @@
+"""The comparison of formulas with graphs: right ones agree, and faults of every kind are noticed.
+
+The formulas are those of the code's form of the table in forms/, with a fault put in at each place
+where one fits. Whether a fault changes anything is decided by forms/notation.py, which reads text
+and shares nothing with the comparison.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import warnings
+
+import numpy as np
+import pytest
+
+import symgrad as sg
+from forms import notation, table
+from symgrad.expr.node import ARRAY, arg, const
+from symgrad.inspect.formula import Formula, to_text
+from symgrad.inspect.matrix import Notation
+from symgrad.ops import elementwise as el
+from symgrad.reader.check import agrees, needed
+from symgrad.reader.functions import EXTENDED, exact
+from symgrad.reader.reading import Condition, Line, Reading
+
+EVERY = 4  # of the table's rows
+
+
+def formulas_in(reading):
+    """Every formula of a reading, each once."""
+    stack = [line.formula for line in reading.lines]
+    seen = set()
+    while stack:
+        f = stack.pop()
+        if id(f) not in seen:
+            seen.add(id(f))
+            yield f
+            stack += f.args
+            if f.kind == "part":
+                stack.append(f.data.formula)
+
+
+def reading_of(graph):
+    """The code's form of a graph, as a reading."""
+    work = Notation(graph.args, graph.outs, graph.arg_names)
+    nodes = {name: node for node, name in work.names.items()}
+    lines = []
+    for f in work.outs:
+        labels = f.data.labels if f.kind == "part" else ()
+        lines.append(Line("f", f.data.formula if labels else f, labels))
+    reading = Reading(tuple(lines))
+    for f in list(formulas_in(reading)):
+        if f.kind == "symbol" and f.data[0] in nodes:
+            f.owner = nodes[f.data[0]]
+        if f.kind == "part" and f.data.node.op is ARRAY:
+            f.data.formula.owner = f.data.node
+    return reading
+
+
+def graphs():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for group in ("cookbook", "losses", "scalars", "matrixcalculus"):
+            for row in table.rows(group)[::EVERY]:
+                yield row, row.graph()
+
+
+# ---- faults ------------------------------------------------------------------------------------
+
+
+def faults(f):
+    """(what is wrong, the formula instead of `f`) for each fault that fits."""
+    if f.kind == "neg":
+        yield "sign", f.args[0]
+    if f.kind == "sum":
+        for k in range(len(f.args)):
+            terms = list(f.args)
+            terms[k] = terms[k].args[0] if terms[k].kind == "neg" else Formula(
+                "neg", (terms[k],), None, terms[k].rank)  # fmt: skip
+            yield "sign", Formula("sum", tuple(terms), None, f.rank)
+            if len(f.args) > 2:
+                yield "term", Formula("sum", f.args[:k] + f.args[k + 1 :], None, f.rank)
+    if f.kind == "number" and f.data.replace(".", "").isdigit():
+        wrong = {"0": "1", "1": "2"}.get(f.data[-1], "1")
+        yield "digit", Formula("number", (), f.data[:-1] + wrong)
+    if f.kind == "T" and f.args[0].rank == 2:
+        yield "transpose", f.args[0]
+    if f.kind == "symbol" and f.rank == 2:
+        plain = Formula(f.kind, f.args, f.data, f.rank)
+        plain.owner = f.owner
+        yield "transpose", Formula("T", (plain,), None, 2)
+    if f.kind == "inverse":
+        yield "inverse", Formula("inverse", f.args, None if f.data else "T", 2)
+        yield "no inverse", f.args[0]
+    if f.kind == "call" and f.data[0] in ("sin", "cos", "exp", "log", "tanh", "σ"):
+        other = {"sin": "cos", "cos": "sin", "exp": "cos", "log": "exp", "tanh": "σ", "σ": "tanh"}
+        yield "function", Formula("call", f.args, (other[f.data[0]],) * 2, f.rank)
+    if f.kind == "mat" and len(f.args) > 2 and f.rank == 2:
+        yield "order", Formula("mat", (f.args[1], f.args[0], *f.args[2:]), None, f.rank)
+
+
+def mutants(reading):
+    """Copies of a reading with one fault each."""
+    places = list(formulas_in(reading))
+    for k, f in enumerate(places):
+        for kind, _ in faults(f):
+            changed = copy.deepcopy(reading, {id(n): n for n in nodes_in(reading)})
+            target = list(formulas_in(changed))[k]
+            _, new = next(p for p in faults(target) if p[0] == kind)
+            target.kind, target.args, target.data = new.kind, new.args, new.data
+            target.rank, target.owner = new.rank, new.owner
+            yield kind, changed
+
+
+def nodes_in(reading):
+    for f in formulas_in(reading):
+        if f.owner is not None:
+            yield f.owner
+        if f.kind == "part":
+            yield f.data.node
+
+
+def printed(reading):
+    """The reading as text, with names for its parts."""
+    numbers = itertools.count(1)
+    parts = {}
+    for f in formulas_in(reading):
+        if f.kind == "part" and f.data not in parts:
+            f.data.text = f"part{next(numbers)}"
+            parts[f.data] = None
+    left = [f"{p.text}[{','.join(p.labels)}]" if p.labels else p.text for p in parts]
+    lines = [f"{a} = {to_text(p.formula)}" for a, p in zip(left, parts, strict=True)]
+    return " ; ".join([f"f = {to_text(reading.lines[0].formula)}", *lines])
+
+
+def same_by_text(row, graph, text):
+    """Whether a text has the graph's values, at points that the comparison does not use."""
+    for seed in (5, 6, 7):
+        point = row.function.point(np.random.default_rng(seed))
+        want = np.asarray(graph.evaluate_flat(list(point.values()))[0], float)
+        with np.errstate(all="ignore"):
+            got = notation.evaluated(text, point, want.shape)
+        if not np.allclose(got, want, rtol=1e-9, atol=1e-11):
+            return False
+    return True
+
+
+def test_faults_are_noticed():
+    """More than 99 of 100, when those are left out that change nothing."""
+    caught, missed, right = 0, [], 0
+    for row, graph in graphs():
+        reading = reading_of(graph)
+        if not agrees(reading, graph.args, graph.outs):
+            continue
+        right += 1
+        for kind, mutant in mutants(reading):
+            if not agrees(mutant, graph.args, graph.outs):
+                caught += 1
+                continue
+            try:
+                equal = same_by_text(row, graph, printed(mutant))
+            except (notation.Unreadable, ValueError):
+                equal = False
+            if not equal:
+                missed.append(f"{row.name}: {kind}: {printed(mutant)}")
+    assert right > 90 and caught > 700
+    assert len(missed) < 0.01 * caught, "\n".join(missed)
+
+
+# ---- single traps ------------------------------------------------------------------------------
+
+
+def graph_of(f, *specs):
+    return sg.trace(f, *specs).simplify()
+
+
+def symbol(node):
+    f = Formula("symbol", (), (node.attr("name"),) * 2, node.ndim)
+    f.owner = node
+    return f
+
+
+def number(text):
+    return Formula("number", (), text)
+
+
+def verdict(formula, args, out, *conditions):
+    return agrees(Reading((Line("f", formula),), (), conditions), args, [out])
+
+
+x = arg(0, (), "float64", "x")
+v = arg(1, (5,), "float64", "v")
+S = arg(2, (3, 3), "float64", "S")
+
+
+def test_a_formula_without_values_agrees_with_nothing():
+    nowhere = Formula("sqrt", (Formula("sum", (number("-1"),
+        Formula("neg", (Formula("pow", (symbol(x), number("2"))),)))),))  # fmt: skip
+    assert not verdict(nowhere, [x], x)
+    assert not verdict(nowhere, [x], el.sqrt(-1 - el.square(x)))
+
+
+def test_a_guard_asks_for_its_condition():
+    """x / |x| is not what a graph computes that is 0 at 0."""
+    ratio = Formula("div", (symbol(x), Formula("wrap", (symbol(x),), ("|", "|", "", ""))))
+    out = el.sign(x)
+    nonzero = Condition(symbol(x), "≠")
+    assert not verdict(ratio, [x], out)
+    assert verdict(ratio, [x], out, nonzero)
+    reading = Reading((Line("f", ratio),), (), (nonzero, Condition(number("1"), "≠")))
+    assert needed(reading, [x], [out]) == (nonzero,)
+
+
+def test_unknown_notation_does_not_agree():
+    assert not verdict(Formula("call", (symbol(x),), ("frobnicate",) * 2), [x], x)
+    assert not verdict(Formula("symbol", (), ("y", "y")), [x], x)
+
+
+def test_the_identity_takes_its_size_from_the_result():
+    eye = Formula("eye", (), None, 2)
+    out = sg.trace(lambda S: np.linalg.inv(S) @ S + S, sg.f64[3, 3])
+    s = symbol(out.args[0])
+    assert verdict(Formula("sum", (s, eye), None, 2), out.args, out.outs[0])
+    assert not verdict(Formula("sum", (s, Formula("neg", (eye,), None, 2)), None, 2),
+                       out.args, out.outs[0])  # fmt: skip
+
+
+def test_float32_numbers_are_read_as_what_they_stand_for():
+    y = arg(0, (), "float32", "y")
+    seventh = Formula("div", (symbol(y), number("7")))
+    assert verdict(seventh, [y], y * const(np.float32(1 / 7), "float32"))
+    assert not verdict(Formula("div", (symbol(y), number("6.9999"))), [y],
+                       y * const(np.float32(1 / 7), "float32"))  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(1 / 3, "0.33333333333333333333333"), (0.1, "0.1"), (2**-0.5, "0.70710678118654752440084"),
+     (2 / np.sqrt(np.pi), "1.12837916709551257389616"), (-np.pi / 4, "-0.785398163397448309615661"),
+     (1.2345678901234, "1.2345678901234"), (1e300, "1e300"), (-7.0, "-7")],
+)  # fmt: skip
+def test_numbers_are_exact(value, text):
+    got, want = exact(np.float64(value)), EXTENDED(text)
+    assert abs(got - want) <= 4 * np.finfo(EXTENDED).eps * abs(want)
+
+
+def test_elements_with_shifts():
+    """f[i] = v[i+1] - v[i] for a result of four elements."""
+    graph = graph_of(lambda v: v[1:] - v[:-1], sg.f64[5])
+    source = graph.args[0]
+
+    def at(text):
+        return Formula("index", (symbol(source),), text, 0)
+
+    for index, right in (("i+1", True), ("i", False), ("i+2", False)):
+        f = Formula("sum", (at(index), Formula("neg", (at("i"),))))
+        assert agrees(Reading((Line("f", f, ("i",)),)), graph.args, graph.outs) is right

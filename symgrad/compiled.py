@@ -20,10 +20,12 @@ from symgrad.errors import (
     MutationError,
     ShapeError,
     StructureError,
+    TapeFullError,
     UnusableCompilerError,
 )
 from symgrad.expr.node import FLOATS, Expr
 from symgrad.expr.walk import substitute
+from symgrad.forks import ForkSafeLock
 from symgrad.graph import Graph
 from symgrad.names import safe_path
 from symgrad.ops import OWN
@@ -36,6 +38,7 @@ from symgrad.runtime.call import Native, build_source, warn_no_compiler
 from symgrad.runtime.compiler import is_known
 from symgrad.runtime.dispatch import fast_calls
 from symgrad.runtime.record import Record
+from symgrad.tapes import most_bytes, too_large
 from symgrad.trace import Tracer, as_expr, checked, is_python, set_checks, wrap
 from symgrad.trace.state import fail
 from symgrad.tree import flatten
@@ -85,6 +88,8 @@ class Compiled(_Caller):
         self.options = options
         self._source: Source | None = None
         self._native: Native | None = None
+        self._larger: Compiled | None = None  # with more room for rounds that are kept
+        self._lock = ForkSafeLock()
         self.__name__ = graph.name
         try:
             self._native = self._make_native()
@@ -123,6 +128,8 @@ class Compiled(_Caller):
         native, graph = self._native, self.graph
         if native is None:
             return None
+        if self._larger is not None:
+            return self._larger.plan(accepts, takes_out=takes_out, hidden=hidden)
         return dispatch.plan(
             native.library.address(native.binding.entry),
             graph.in_tree,
@@ -193,6 +200,35 @@ class Compiled(_Caller):
         self, leaves: Sequence[Any], outs: Sequence[Any] | None = None
     ) -> list[np.ndarray]:
         """The call on flat lists of array leaves."""
+        if self._larger is not None:
+            return self._larger.call_flat(leaves, outs)
+        try:
+            return self._called(leaves, outs)
+        except TapeFullError:
+            if self.graph.again is None:
+                raise
+            return self._with_more_room().call_flat(leaves, outs)
+
+    def _with_more_room(self) -> Compiled:
+        """The same with more room for rounds that are kept, which takes the calls from now on."""
+        with self._lock.held():
+            if self._larger is None:
+                larger = Compiled(self.graph.larger, self.options)
+                native = larger._native
+                if native is not None and native.binding.workspace_bytes > most_bytes():
+                    raise too_large(self.graph.again.rounds, native.binding.workspace_bytes)
+                self._larger = larger
+                plan = self.plan([dispatch.ACCEPT_ALL] * len(self.graph.args), takes_out=True)
+                if plan is not None:
+                    self._switch(((), (plan,), None))
+        return self._larger
+
+    @property
+    def room(self) -> Compiled:
+        """Who takes the calls now."""
+        return self if self._larger is None else self._larger.room
+
+    def _called(self, leaves: Sequence[Any], outs: Sequence[Any] | None) -> list[np.ndarray]:
         if self._native is not None:
             return self._native(leaves, outs)
         graph = self.graph

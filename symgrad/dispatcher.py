@@ -20,7 +20,7 @@ from symgrad.expr.op import Kind
 from symgrad.fixed import NotFixed
 from symgrad.forks import ForkSafeLock
 from symgrad.graph import Graph
-from symgrad.interchange import plain_arguments
+from symgrad.interchange import plain_arguments, plain_leaves
 from symgrad.options import Options
 from symgrad.pickling import Recipe, reduced
 from symgrad.runtime import dispatch
@@ -35,7 +35,7 @@ from symgrad.signature import (
     static_key,
 )
 from symgrad.trace import CURRENT, NO_TRACE, is_tracing
-from symgrad.tree import flatten
+from symgrad.tree import TreeDef, flatten
 
 _Caller: Any = dispatch.base()
 
@@ -146,13 +146,10 @@ class Dispatcher(_Caller):
         return None if newest is None else newest._repr_html_()
 
     def _slow(self, /, *args: Any, **kwargs: Any) -> Any:
-        args, kwargs = plain_arguments(args, kwargs, lambda tree: argument_paths(self.f, tree))
         if is_tracing():
+            args, kwargs = plain_arguments(args, kwargs, lambda tree: argument_paths(self.f, tree))
             return self.f(*args, **kwargs)
-        leaves, tree = flatten((args, kwargs))
-        if tree in self.listed:
-            args, kwargs = lists_as_arrays(args, kwargs)
-            leaves, tree = flatten((args, kwargs))
+        args, kwargs, leaves, tree = self._plain(args, kwargs)
         try:
             types = tree, tuple([leaf_key(leaf) for leaf in leaves])
             key = self._key(types, leaves)
@@ -195,7 +192,23 @@ class Dispatcher(_Caller):
             self._arm(state)
         graph = compiled.graph
         fixed = {position for position, _, _ in graph.statics}
-        return graph.finish(compiled.call_flat([x for k, x in enumerate(leaves) if k not in fixed]))
+        before = compiled.room
+        made = compiled.call_flat([x for k, x in enumerate(leaves) if k not in fixed])
+        if compiled.room is not before:  # the fast path has to know
+            self.armed = None
+        return graph.finish(made)
+
+    def _plain(self, args: Any, kwargs: Any) -> tuple[Any, Any, list[Any], TreeDef]:
+        """The arguments of a call with NumPy's arrays where they have to be, and their leaves."""
+        leaves, tree = flatten((args, kwargs))
+        plain = plain_leaves(leaves, lambda: argument_paths(self.f, tree))
+        if plain is not leaves:
+            leaves = plain
+            args, kwargs = tree.unflatten(leaves)
+        if tree in self.listed:
+            args, kwargs = lists_as_arrays(args, kwargs)
+            leaves, tree = flatten((args, kwargs))
+        return args, kwargs, leaves, tree
 
     def _state(self, holders: Sequence[Any]) -> State:
         """Of what is captured now; the fast path's own comparison is the quickest."""

@@ -21,7 +21,7 @@ def named(formulas: Sequence[Formula]) -> tuple[list[Formula], list[Part]]:
         if chosen is None:
             break
         f, key = chosen
-        part = Part(f, _hint(f))
+        part = Part(f, _hint(f), f"?{len(parts)}")  # parts with equal names would look equal
         name = Formula("part", (), part, f.rank)
         formulas = [_with(g, key, name) for g in formulas]
         for p in parts:
@@ -32,7 +32,7 @@ def named(formulas: Sequence[Formula]) -> tuple[list[Formula], list[Part]]:
 
 def price(formulas: Sequence[Formula], parts: Sequence[Part]) -> int:
     """What all lines cost."""
-    names = sum(NAME for p in parts if p.text == "?")  # the user's own are no news
+    names = sum(NAME for p in parts if p.text.startswith("?"))  # the user's own are no news
     return sum(map(cost, formulas)) + sum(cost(p.formula) for p in parts) + names
 
 

@@ -33,6 +33,7 @@ from symgrad.reader.heads import (
     budget,
     exact,
     key,
+    look_at_clock,
     note,
 )
 
@@ -200,6 +201,7 @@ def gather(shape: Shape, items: Iterable[Item], raw: bool = False) -> Poly:
     """The sum of raw terms (coefficient, factors, sizes of summed labels), in normal form."""
     terms: dict[Term, Exponent] = {}
     work = list(items)[::-1]
+    look_at_clock()
     while work:
         c, factors, sizes = work.pop()
         found = _settle(c, factors, dict(sizes))

@@ -32,6 +32,7 @@ MOST_NODES = 500
 SECONDS = 2.0
 STEPS = 250  # of the search, in one try; so many that the time is not what ends it
 ALL_STEPS = 800  # in all tries
+LARGEST = 20_000  # what costs more to read, before parts have names, is not looked at
 MOST_OF_PADS = 4  # times what pads cost may the elements cost
 MOST_TRIES = 6
 FAILED = "the search for a shorter form failed, which is a mistake of symgrad's"
@@ -147,6 +148,8 @@ def _one(
         polys = reader.read(outs)
         reader.conditions |= {at: None for at in found if at[1] == ">"}
     written = [writer.output(p) for p in polys]
+    if sum(cost(f) for f, _ in written) > LARGEST:
+        raise NoMatrixForm
     formulas, parts = named([f for f, _ in written])
     conditions = tuple(
         [

@@ -272,6 +272,8 @@ def _as_expr(value: Any) -> Expr:
         return operand(value)
     if isinstance(value, Expr):
         return value
+    if hasattr(type(value), "refuse_as_array"):  # of `masked`
+        value.refuse_as_array()
     if isinstance(value, (list, tuple)) and contains_tracer(value):
         return stack([_as_expr(v) for v in value])
     if isinstance(value, np.ndarray) and value.dtype == object and contains_tracer(value.tolist()):

@@ -26,6 +26,7 @@ from symgrad.trace import plain, source
 from symgrad.trace.draws import Draws
 from symgrad.trace.handle import as_expr
 from symgrad.trace.journal import made
+from symgrad.trace.masked import Masked
 from symgrad.trace.named import kept
 from symgrad.trace.paths import EXPLORING, Exploring, Paths
 from symgrad.trace.sink import sink
@@ -236,7 +237,7 @@ def _output(leaf: Any, name: str) -> Expr:
     try:
         return as_expr(leaf)
     except TraceError as error:
-        if isinstance(leaf, Tracer):
+        if isinstance(leaf, Tracer | Masked):
             raise
         raise StructureError(
             f"{name} returns a value of type {type(leaf).__name__}; outputs must be numbers or "

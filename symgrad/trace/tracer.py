@@ -15,17 +15,17 @@ from typing import Any
 import numpy as np
 
 from symgrad.errors import (
-    ConcretizationError,
     DtypeError,
     ShapeError,
     UnsupportedError,
 )
 from symgrad.expr.node import FLOATS, Expr, bind, const
 from symgrad.interchange import is_elsewhere
-from symgrad.ops.linear import broadcast_to, reshape
+from symgrad.ops.linear import reshape
 from symgrad.trace import indexing, ufuncs
 from symgrad.trace.at import At
-from symgrad.trace.handle import Handle, as_expr, blames, has_ellipsis, operand, plain_index, strong
+from symgrad.trace.handle import Handle, blames, has_ellipsis, operand, plain_index, strong
+from symgrad.trace.masked import Masked, is_mask, known_mask, masked_store
 from symgrad.trace.memory import Part, mark, share, store
 from symgrad.trace.state import CURRENT, NO_TRACE, fail
 from symgrad.trace.tables import DISPATCH, SUPPORTED, public_name, unsupported
@@ -312,6 +312,11 @@ class ArrayTracer(Tracer):
     @blames
     def __getitem__(self, index: Any) -> Any:
         expr = operand(self)
+        if is_mask(index) and index.shape == expr.shape:
+            mask = known_mask(index)
+            if mask is None:
+                return Masked(wrap(expr), wrap(index.expr))
+            index = mask
         items = indexing.parse(expr.shape, plain_index(index))
         part = indexing.get(expr, items)
         if not indexing.is_basic(items) or not part.shape and not has_ellipsis(index):
@@ -328,24 +333,14 @@ class ArrayTracer(Tracer):
             items = indexing.parse(expr.shape, plain_index(index))
             if indexing.is_basic(items) and items == value._derive.items:
                 return
-        if isinstance(index, Tracer) and index.expr.dtype == "bool":
-            new = self._masked(expr, operand(index), as_expr(value))
+        mask = known_mask(index) if is_mask(index) else None
+        if mask is None and is_mask(index):
+            new = masked_store(expr, index, value, self._same_kind)
         else:
+            index = index if mask is None else mask
             items = indexing.parse(expr.shape, plain_index(index))
             new = indexing.replace(expr, items, self._same_kind(strong(value, expr.dtype)))
         store(self, new, "z[index] = y")
-
-    def _masked(self, x: Expr, mask: Expr, value: Expr) -> Expr:
-        """z[mask] = number, which is a where; more values need the mask's number of elements."""
-        if value.size != 1 or mask.shape != x.shape[: mask.ndim]:
-            raise fail(
-                ConcretizationError,
-                "z[mask] = y with a traced mask is possible for a single number y only; "
-                "use np.where(mask, y, z)",
-            )
-        wide = broadcast_to(reshape(mask, mask.shape + (1,) * (x.ndim - mask.ndim)), x.shape)
-        value = self._same_kind(reshape(value, ()))
-        return bind("select", wide, broadcast_to(value, x.shape), x)
 
     def __ipow__(self, other: Any) -> Tracer:  # type: ignore[override,misc]  # as Python has it
         return self.assign(operand(self**other), "x **= y")
@@ -408,7 +403,7 @@ class ZeroTracer(ScalarTracer):
     __slots__ = ()
 
     _update, _same_kind, assign = ArrayTracer._update, ArrayTracer._same_kind, ArrayTracer.assign
-    __setitem__, _masked = ArrayTracer.__setitem__, ArrayTracer._masked
+    __setitem__ = ArrayTracer.__setitem__
     __ipow__, fill = ArrayTracer.__ipow__, ArrayTracer.fill
     __copy__, __deepcopy__ = ArrayTracer.__copy__, ArrayTracer.__deepcopy__
 

@@ -42,6 +42,7 @@ _Caller: Any = dispatch.base()
 _MAX_FIXED = 256  # versions for fixed values, which may be new functions at every call
 _MAX_STATES = 64  # versions for different values of what a function captures
 _MANY_STATES = 16  # of these mean a warning
+_MAX_SHOWN = 3  # versions whose formulas are printed
 _MAX_PLANS = 8  # tried in turn by the fast path; further versions of a function go by the table
 
 
@@ -119,6 +120,31 @@ class Dispatcher(_Caller):
     def __repr__(self) -> str:
         return f"<function {self.__name__}, by symgrad>"
 
+    def __str__(self) -> str:
+        """What it is, and the formula of each version that was made."""
+        from symgrad.display import heading
+
+        graphs = list(dict.fromkeys(c.graph for c in list(self.compiled.values())))
+        if not graphs:
+            return f"{self!r}: {self.__doc__ or ''}\nno formula yet: it has not been called"
+        shown = []
+        for graph in graphs[-_MAX_SHOWN:]:
+            lines = [heading(graph), *("  " + line for line in graph.formula().splitlines())]
+            shown.append("\n".join(lines))
+        more = len(graphs) - len(shown)
+        return "\n".join([repr(self), *shown, *([f"and {more} earlier versions"] if more else [])])
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """What IPython prints."""
+        from symgrad.display import pretty
+
+        pretty(printer, str(self))
+
+    def _repr_html_(self) -> str | None:
+        """What a notebook shows of the newest version; nothing before there is one."""
+        newest = next(reversed(list(self.compiled.values())), None)
+        return None if newest is None else newest._repr_html_()
+
     def _slow(self, /, *args: Any, **kwargs: Any) -> Any:
         if is_tracing():
             args, kwargs = plain_arguments(args, kwargs, lambda tree: argument_paths(self.f, tree))
@@ -164,9 +190,16 @@ class Dispatcher(_Caller):
                         self._warn_changing(state)
         if state is not self.armed and self.captures.keep and not holders:
             self._arm(state)
-        graph = compiled.graph
+        return self._call(compiled, leaves)
+
+    def _call(self, compiled: Compiled, leaves: Sequence[Any]) -> Any:
+        """The result of a version for all leaves of the arguments."""
+        graph, room = compiled.graph, compiled.room
         fixed = {position for position, _, _ in graph.statics}
-        return graph.finish(compiled.call_flat([x for k, x in enumerate(leaves) if k not in fixed]))
+        made = compiled.call_flat([x for k, x in enumerate(leaves) if k not in fixed])
+        if compiled.room is not room:  # the fast path has to know
+            self.armed = None
+        return graph.finish(made)
 
     def _plain(self, args: Any, kwargs: Any) -> tuple[Any, Any, list[Any], TreeDef]:
         """The arguments of a call with NumPy's arrays where they have to be, and their leaves."""

@@ -22,7 +22,7 @@ from support.random_graphs import compare
 from support.tunings import SHORT_STREAMS, SMALL_TILES
 from symgrad.errors import BuildError, MissingPackageError
 from symgrad.generate import source_of
-from symgrad.lower.statements import Gemm, Tiles
+from symgrad.lower.cpu import Gemm, Tiles
 from symgrad.lower.tuning import HOST_TUNING
 from symgrad.runtime.blas import _address, connect
 from symgrad.runtime.build import build

@@ -25,7 +25,8 @@ from symgrad.lower.interpret import interpret
 from symgrad.lower.pipeline import CPU, passes
 from symgrad.lower.program import Program
 from symgrad.lower.scalar import index_of, load_of
-from symgrad.lower.statements import Buffer, Call, Check, If, Loop, Store, While
+from symgrad.lower.statement import Buffer
+from symgrad.lower.statements import Call, Check, If, Loop, Store, While
 from symgrad.lower.tuning import HOST_TUNING, Tuning
 from symgrad.ops.elementwise import convert, greater, greater_equal, less, less_equal, not_equal
 

@@ -14,12 +14,13 @@ import mpmath
 import numpy as np
 import pytest
 
-from symgrad.emit.literals import C_TYPES, literal
-from symgrad.emit.templates import TEMPLATES
+from symgrad.emit.c99 import C99
+from symgrad.emit.templates import environment
 from symgrad.expr.op import OPS, Kind
 from symgrad.names import _MATH, _MATH_SUFFIX, _has_base
 from symgrad.ops import special
 
+TEMPLATES = environment("c99")
 STRICT = (
     "-std=c99 -pedantic -Wall -Wextra -Wconversion -Wsign-conversion -Wshadow -Wdouble-promotion "
     "-Wstrict-prototypes -Wmissing-prototypes -Wcast-qual -Wundef -Werror"
@@ -55,8 +56,8 @@ def render(helper: str, dtype: str) -> str:
 
     def text(template: str, name: str) -> str:
         return TEMPLATES.get_template(f"helpers/{template}.c.jinja").render(
-            name=name, real=C_TYPES[dtype], integer=C_TYPES[dtype],
-            f="f" if dtype == "float32" else "", lit=lambda value: literal(value, dtype),
+            name=name, real=C99.types[dtype], integer=C99.types[dtype],
+            f="f" if dtype == "float32" else "", lit=lambda value: C99.literal(value, dtype),
         )  # fmt: skip
 
     own = text(helper, "h")
@@ -66,7 +67,7 @@ def render(helper: str, dtype: str) -> str:
 
 def build(folder: Path, helper: str, dtype: str, count: int, compiler=COMPILERS[0], extra=()):
     """A function of arrays, elementwise; compiled with the strict list."""
-    real = C_TYPES[dtype]
+    real = C99.types[dtype]
     names = "abc"[:count]
     operands = ", ".join(f"const {real} *{k}" for k in names)
     prototype = f"void run({operands}, {real} *out, ptrdiff_t n)"
@@ -140,8 +141,8 @@ def test_a_template_says_what_it_uses(name, carries):
     """Its `uses` are what its text calls and names: headers and declarations come from them."""
     dtype = "int64" if name.startswith("helpers/sg_i") else "float64"
     module = TEMPLATES.get_template(name).make_module(
-        dict(name="own", real=C_TYPES[dtype], integer=C_TYPES[dtype], f="", carries=carries,
-             lit=lambda value: literal(value, dtype))
+        dict(name="own", real=C99.types[dtype], integer=C99.types[dtype], f="", carries=carries,
+             lit=lambda value: C99.literal(value, dtype))
     )  # fmt: skip
     text = re.sub(r"(?s)/\*.*?\*/", "", str(module))
     found = {word for word in re.findall(r"\w+", text) if NAMED.fullmatch(word)}
@@ -153,7 +154,7 @@ def test_a_template_says_what_it_uses(name, carries):
     assert found == set(module.uses.split())
     single = dict(name="own", real="float", integer="int32_t", f="f", carries=carries)
     other = TEMPLATES.get_template(name).make_module(
-        {**single, "lit": lambda v: literal(v, "float32")}
+        {**single, "lit": lambda v: C99.literal(v, "float32")}
     )
     assert other.uses == module.uses
 

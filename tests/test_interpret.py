@@ -24,26 +24,15 @@ from symgrad.expr.node import Expr, bind, const
 from symgrad.expr.walk import expand_composites
 from symgrad.lower import verify
 from symgrad.lower.access import accesses_of
+from symgrad.lower.cpu import Flush, Panels, Rows, Tiles
 from symgrad.lower.interpret import interpret
 from symgrad.lower.interpreter.memory import Made
 from symgrad.lower.pipeline import lower
 from symgrad.lower.program import Program, statements
 from symgrad.lower.scalar import index_of, load_of
 from symgrad.lower.share import share
-from symgrad.lower.statements import (
-    Access,
-    Buffer,
-    Check,
-    Flush,
-    Loop,
-    Mode,
-    Panels,
-    Rows,
-    Store,
-    Tiles,
-    Zero,
-    row_strides,
-)
+from symgrad.lower.statement import Access, Buffer, Mode, row_strides
+from symgrad.lower.statements import Check, Loop, Store, Zero
 from symgrad.lower.tuning import HOST_TUNING, NEVER, Tuning
 from symgrad.simplify import simplify
 

@@ -15,8 +15,8 @@ import pytest
 from support import queries
 from support.codegen import c_of, program_of, run_c
 from symgrad.diff.modes import jvp, vjp, vmap, zeros_like
-from symgrad.emit.literals import C_TYPES, literal
-from symgrad.emit.templates import TEMPLATES
+from symgrad.emit.c99 import C99
+from symgrad.emit.templates import environment
 from symgrad.errors import DtypeError, ShapeError
 from symgrad.expr.evaluate import check, evaluate
 from symgrad.expr.node import arg, bind, eye
@@ -295,11 +295,13 @@ INCLUDES = "#include <math.h>\n#include <stddef.h>\n#include <stdint.h>\n"
 
 def compile_kernels(folder, dtype, compiler, extra=()):
     """All kernels as exported functions of one library."""
-    real, f = C_TYPES[dtype], "f" if dtype == "float32" else ""
+    real, f = C99.types[dtype], "f" if dtype == "float32" else ""
     text = INCLUDES
     for spec in linalg.CALLS.values():
-        kernel = TEMPLATES.get_template(f"call/{spec.template}.c.jinja").render(
-            name=spec.template, real=real, f=f, lit=lambda value: literal(value, dtype)
+        kernel = (
+            environment("c99")
+            .get_template(f"call/{spec.template}.c.jinja")
+            .render(name=spec.template, real=real, f=f, lit=lambda value: C99.literal(value, dtype))
         )
         head = kernel[kernel.index("static int ") : kernel.index(")\n{") + 1]
         prototype = " ".join(head.replace("static int ", "int run_", 1).split())

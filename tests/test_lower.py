@@ -18,7 +18,8 @@ from symgrad.lower import schedule
 from symgrad.lower.pipeline import lower
 from symgrad.lower.program import Program, statements
 from symgrad.lower.share import share
-from symgrad.lower.statements import Buffer, Check, Loop, Store
+from symgrad.lower.statement import Buffer
+from symgrad.lower.statements import Check, Loop, Store
 from symgrad.lower.tuning import HOST_TUNING
 from symgrad.ops.einsum import einsum
 from symgrad.ops.linear import (

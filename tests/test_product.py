@@ -23,7 +23,7 @@ from support.random_graphs import compare
 from support.sanitized import check_seeds, needs_sanitizers, run_sanitized
 from support.tunings import SHORT_STREAMS, SMALL_TILES
 from symgrad.generate import source_of
-from symgrad.lower.statements import Tiles
+from symgrad.lower.cpu import Tiles
 from symgrad.lower.tuning import HOST_TUNING
 
 # Vectors of 16 bytes, and of 64, which a compiler makes of what the processor has: two panels side

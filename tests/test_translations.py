@@ -11,9 +11,10 @@ import jinja2
 import pytest
 
 from symgrad.emit import templates as module
-from symgrad.emit.templates import TEMPLATES
+from symgrad.emit.templates import environment
 from symgrad.runtime.cache import open_cache
 
+TEMPLATES = environment("c99")
 NAME = "helpers/sg_mod.c.jinja"
 
 

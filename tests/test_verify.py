@@ -28,11 +28,12 @@ from symgrad.expr.node import Expr, arg, bind, const
 from symgrad.expr.walk import expand_composites
 from symgrad.lower import verify
 from symgrad.lower.bounds import Bounds, constant, plus
+from symgrad.lower.cpu import Flush, Merge
 from symgrad.lower.pipeline import lower
 from symgrad.lower.program import Program
 from symgrad.lower.scalar import INDEX_DIV, INDEX_MOD, index_of, load_of
 from symgrad.lower.share import share
-from symgrad.lower.statements import Best, Check, Flush, Loop, Merge, Store, Zero
+from symgrad.lower.statements import Best, Check, Loop, Store, Zero
 from symgrad.lower.tuning import HOST_TUNING
 from symgrad.ops.linear import gather
 from symgrad.simplify import simplify

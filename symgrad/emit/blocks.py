@@ -37,7 +37,7 @@ def blocks(loop: Loop, e: Emitter, depth: int) -> list[c.Statement]:
 def _block(loop: Loop, e: Emitter, depth: int, extent: int) -> tuple[c.Statement, ...]:
     """The body of a loop for so many lanes. What it declares is declared again in the other one."""
     number = loop.index.attrs[0]
-    e.lanes = Lanes(loop, e.buffers, f"l{number}", extent)
+    e.lanes = Lanes(loop, e.buffers, f"l{number}", extent, e.target)
     e.loop_names[loop.index] = c.Sum((c.Name(f"i{number}"), c.Name(e.lanes.name)))
     e.branchless, defined = True, e.defined.copy()
     with e.scope():

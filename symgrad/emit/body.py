@@ -14,14 +14,16 @@ from typing import Any
 from symgrad.emit import tree as c
 from symgrad.emit.expr import ZERO, Speller, has_call
 from symgrad.emit.lanes import Piece, Place
-from symgrad.emit.literals import C_TYPES
 from symgrad.emit.parts import Record, record
 from symgrad.emit.rounds import open_single_rounds
+from symgrad.emit.target import Target
 from symgrad.emit.variables import Variables
 from symgrad.expr.node import FLOATS, Expr
 from symgrad.lower.access import accesses
+from symgrad.lower.cpu import Flush, Merge, Tiles
 from symgrad.lower.program import Program, statements
-from symgrad.lower.statements import Buffer, Flush, Loop, Merge, Store, Tiles
+from symgrad.lower.statement import Buffer
+from symgrad.lower.statements import Loop, Store
 from symgrad.lower.tuning import Tuning
 
 _ADDING = {
@@ -48,10 +50,10 @@ class Emitter(Speller):
         spelled: what is declared there stands no further outside
     """
 
-    def __init__(self, program: Program, tuning: Tuning) -> None:
+    def __init__(self, program: Program, tuning: Tuning, target: Target) -> None:
         body, opened, self._loops_in = open_single_rounds(program.body)
         buffers = {b.number: b for b in program.buffers}
-        super().__init__(buffers, Variables(body, buffers, opened))
+        super().__init__(buffers, Variables(body, buffers, opened, target), target)
         self.program, self.tuning = replace(program, body=body), tuning
         self.path: list[Loop] = []
         self.floor = 0
@@ -122,7 +124,7 @@ class Emitter(Speller):
                 continue
             if b.home not in inside:
                 self.defined.add(b.name)
-                out.append(c.Declare(C_TYPES[b.dtype], b.name, ZERO, const=False))
+                out.append(c.Declare(self.target.types[b.dtype], b.name, ZERO, const=False))
         return out
 
     def passing(self, s: Any) -> list[Piece]:
@@ -158,7 +160,7 @@ class Emitter(Speller):
 
     def _declared(self, node: Expr, name: str, value: c.Expression) -> c.Declare:
         self.names[node] = c.Name(name)
-        return c.Declare(C_TYPES[node.dtype], name, value)
+        return c.Declare(self.target.types[node.dtype], name, value)
 
     def _missing(self, roots: Iterable[Expr], depth: int, passing: bool = False) -> list[Expr]:
         """Variables of this depth below `roots` that are not declared yet, arguments first.
@@ -209,7 +211,7 @@ class Emitter(Speller):
         """A store; the first one to a local variable declares it."""
         if buffer.role == "scalar" and buffer.name not in self.defined:
             self.defined.add(buffer.name)
-            return c.Declare(C_TYPES[buffer.dtype], buffer.name, value, const=False)
+            return c.Declare(self.target.types[buffer.dtype], buffer.name, value, const=False)
         return c.Assign(target, op, value)
 
 

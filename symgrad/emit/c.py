@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,14 +12,16 @@ import symgrad.emit.loops  # noqa: F401  # registers loops
 import symgrad.emit.statements  # noqa: F401  # registers the other statements
 from symgrad.boundary import Binding
 from symgrad.emit.body import Emitter
+from symgrad.emit.c99 import C99
 from symgrad.emit.functions import functions_of, headers, vector_math
-from symgrad.emit.literals import C_TYPES, literal, needed_by
 from symgrad.emit.parts import Part, Record, cut
 from symgrad.emit.printer import function_name, lines
-from symgrad.emit.templates import TEMPLATES, load_templates
+from symgrad.emit.target import Target
+from symgrad.emit.templates import environment, translate
 from symgrad.emit.threads import TEAM, TEAM_IN_ORDER
 from symgrad.lower.program import Program, statements
-from symgrad.lower.statements import Buffer, While
+from symgrad.lower.statement import Buffer
+from symgrad.lower.statements import While
 from symgrad.lower.tuning import HOST_TUNING, Tuning
 
 __all__ = ["Source", "data_source", "emit", "load_templates"]
@@ -48,6 +50,7 @@ def emit(
     program: Program,
     name: str,
     *,
+    target: Target = C99,
     tuning: Tuning = HOST_TUNING,
     comment: Sequence[str] = (),
     version: str = "",
@@ -59,7 +62,8 @@ def emit(
 
     statuses : what it returns where a check fails, and what that means
     """
-    emitter, found = Emitter(program, tuning), statements(program.body)
+    emitter, words = Emitter(program, tuning, target), _Words(target)
+    limits = _limits(program)
     records = emitter.whole()
     parts, arrays, workspace = _placed(program, records, tuning)
     used = set().union(*(p.used for p in parts))
@@ -67,38 +71,40 @@ def emit(
     captured = _with_data(b for b in program.inputs if b.role == "data")
     parameters = [*program.inputs, *program.outputs]
     functions, names = _names(emitter, records)
-    names |= {C_TYPES[b.dtype] for b in (*parameters, *arrays, *(b for b, _ in constants))}
     stack = [b for b in arrays if b.role != "work"]
     if tuning.vectors and (stack or constants):
         names.add("SG_ALIGNED")
-    names |= {needed_by(v, b.dtype) for b, data in constants for v in np.ravel(data)}
+    names |= words.types(parameters, arrays, (b for b, _ in constants))
+    names |= {target.needed_by(v, b.dtype) for b, data in constants for v in np.ravel(data)}
     shared = _shared(arrays)
-    declared = [_array(b, shared) for b in arrays]
+    declared = [words.array(b, alone=b.number not in shared) for b in arrays]
     context = dict(
         name=name,
         entry=f"{name}_entry",
         comment=list(comment),
         version=version,
         headers=headers(names),
-        header_types=headers({C_TYPES[b.dtype] for b in parameters}),
+        header_types=headers(words.types(parameters)),
         macros=names,
         vector_math=vector_math(names) if tuning.vectors else [],
-        captured=[_sized(b, name=f"{name}_{b.name}") for b, _ in captured],
-        inputs=[_parameter(b, note) for b, note in _notes(program.inputs, input_notes)],
-        outputs=[_parameter(b, note) for b, note in _notes(program.outputs, output_notes)],
-        constants=[_sized(b, values=_literals(data)) for b, data in constants],
+        captured=[words.sized(b, name=f"{name}_{b.name}") for b, _ in captured],
+        inputs=words.parameters(program.inputs, input_notes),
+        outputs=words.parameters(program.outputs, output_notes),
+        constants=[words.sized(b, values=words.literals(data)) for b, data in constants],
         helpers=functions,
         parts=[_part(p, k // tuning.unit_parts, declared, parameters) for k, p in enumerate(parts)],
         workspace=workspace,
         workspace_doubles=workspace // 8,
-        limited=any(isinstance(s, While) and s.most is not None for s, _ in found),
+        limited=any(status == 3 for status, _ in limits),
+        tape=max([most for status, most in limits if status == 4], default=0),
         statuses=list(statuses),
         vectors=tuning.vectors,
         stack=sum(b.nbytes for b in stack),
     )
+    files = environment(target.name)
     return Source(
-        c=TEMPLATES.get_template("function.c.jinja").render(context),
-        header=TEMPLATES.get_template("function.h.jinja").render(context),
+        c=files.get_template("function.c.jinja").render(context),
+        header=files.get_template("function.h.jinja").render(context),
         name=name,
         entry=f"{name}_entry",
         workspace_bytes=workspace,
@@ -108,6 +114,12 @@ def emit(
         parallel="SG_PARALLEL" in names,
         blas=bool(names & {"sg_gemm", "sg_gemmf"}),
     )
+
+
+def _limits(program: Program) -> list[tuple[int, int]]:
+    """Of each loop that may have only so many rounds, the status if it has more, and how many."""
+    loops = [s for s, _ in statements(program.body) if isinstance(s, While)]
+    return [(s.status, s.most) for s in loops if s.most is not None]
 
 
 def _placed(
@@ -130,7 +142,7 @@ def _placed(
 def _names(emitter: Emitter, records: Sequence[Record]) -> tuple[list[str], set[str]]:
     """The texts of the functions that are called, and all names of functions, types and macros."""
     calls = dict.fromkeys(call for r in records for call in r.uses.calls)
-    functions, names = functions_of(calls, emitter.carrying)
+    functions, names = functions_of(calls, emitter.carrying, emitter.target)
     names.update(*(r.uses.needs for r in records))
     names.update(function_name(name, dtype) for name, dtype, _ in calls)
     if names & {TEAM, TEAM_IN_ORDER}:
@@ -140,15 +152,18 @@ def _names(emitter: Emitter, records: Sequence[Record]) -> tuple[list[str], set[
 
 def data_source(source: Source) -> str:
     """C file that defines the captured arrays under the names that the header declares."""
+    words = _Words(C99)
     arrays = [
-        dict(name=name, type=C_TYPES[str(d.dtype)], size=d.size, values=_literals(d))
+        dict(name=name, type=C99.types[str(d.dtype)], size=d.size, values=words.literals(d))
         for name, d in zip(source.data_names, source.data, strict=True)
     ]
-    return TEMPLATES.get_template("data.c.jinja").render(name=source.name, arrays=arrays)
+    template = environment(C99.name).get_template("data.c.jinja")
+    return template.render(name=source.name, arrays=arrays)
 
 
-def _literals(data: np.ndarray) -> list[str]:
-    return [literal(v, str(data.dtype)) for v in data.reshape(-1)]
+def load_templates() -> None:
+    """Have all templates at hand."""
+    translate(C99.name)
 
 
 def _part(
@@ -166,23 +181,32 @@ def _with_data(buffers: Iterable[Buffer]) -> list[tuple[Buffer, np.ndarray]]:
     return [(b, b.data) for b in buffers if b.data is not None]
 
 
-def _sized(b: Buffer, **more: Any) -> dict[str, Any]:
-    return dict(name=b.name, type=C_TYPES[b.dtype], size=b.size) | more
+@dataclass(frozen=True)
+class _Words:
+    """What templates are told of arrays, in the words of a language."""
 
+    target: Target
 
-def _notes(buffers: Sequence[Buffer], notes: Sequence[str]) -> Iterator[tuple[Buffer, str]]:
-    return zip(buffers, [*notes, *[""] * (len(buffers) - len(notes))], strict=True)
+    def types(self, *groups: Iterable[Buffer]) -> set[str]:
+        return {self.target.types[b.dtype] for group in groups for b in group}
 
+    def literals(self, data: np.ndarray) -> list[str]:
+        return [self.target.literal(v, str(data.dtype)) for v in data.reshape(-1)]
 
-def _parameter(b: Buffer, note: str) -> dict[str, Any]:
-    shape = "".join(f"[{n}]" for n in b.shape)
-    return dict(name=b.name, type=C_TYPES[b.dtype], shape=shape, size=b.size,
-                by_value=b.role == "in" and not b.shape, note=note)  # fmt: skip
+    def sized(self, b: Buffer, **more: Any) -> dict[str, Any]:
+        return dict(name=b.name, type=self.target.types[b.dtype], size=b.size) | more
 
+    def parameters(self, buffers: Sequence[Buffer], notes: Sequence[str]) -> list[dict[str, Any]]:
+        every = [*notes, *[""] * (len(buffers) - len(notes))]
+        return [self._parameter(b, note) for b, note in zip(buffers, every, strict=True)]
 
-def _array(b: Buffer, shared: set[int]) -> dict[str, Any]:
-    return dict(name=b.name, type=C_TYPES[b.dtype], size=max(b.size, 1), role=b.role,
-                offset=b.offset // 8, alone=b.number not in shared)  # fmt: skip
+    def _parameter(self, b: Buffer, note: str) -> dict[str, Any]:
+        shape = "".join(f"[{n}]" for n in b.shape)
+        return self.sized(b, shape=shape, by_value=b.role == "in" and not b.shape, note=note)
+
+    def array(self, b: Buffer, alone: bool) -> dict[str, Any]:
+        more = dict(role=b.role, offset=b.offset // 8, alone=alone)
+        return self.sized(b, **more) | dict(size=max(b.size, 1))
 
 
 def _shared(arrays: Sequence[Buffer]) -> set[int]:

@@ -7,14 +7,15 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from symgrad.emit import tree as c
-from symgrad.emit.literals import C_TYPES, literal, needed_by
 from symgrad.emit.rows import prepared, spelling
-from symgrad.emit.strides import is_costly, steps
+from symgrad.emit.target import Target
 from symgrad.emit.tree import integer, walk
 from symgrad.emit.variables import Variables
+from symgrad.errors import InternalError
 from symgrad.expr.node import CONST, FLOATS, Expr, const, const_value
 from symgrad.lower.scalar import GUARD, INDEX, INDEX_DIV, INDEX_MOD, LOAD
-from symgrad.lower.statements import Buffer, row_strides
+from symgrad.lower.statement import Buffer, row_strides
+from symgrad.lower.strides import is_costly, steps
 from symgrad.ops.elementwise import ADD, CONVERT, SUBTRACT
 
 if TYPE_CHECKING:
@@ -30,11 +31,12 @@ class Speller:
     names : the variables that exist, by their value
     loop_names : what the variable of each loop is called
     lanes : the block of lanes that is being spelled, if any
+    target : the language
     branchless : whether a branch would keep the compiler from making a vector of the loop around
     """
 
-    def __init__(self, buffers: Mapping[int, Buffer], variables: Variables) -> None:
-        self.buffers, self.variables = buffers, variables
+    def __init__(self, buffers: Mapping[int, Buffer], variables: Variables, target: Target) -> None:
+        self.buffers, self.variables, self.target = buffers, variables, target
         self.names: dict[Expr, c.Name] = {}
         self.loop_names: dict[Expr, c.Expression] = {}
         self.lanes: Lanes | None = None
@@ -117,8 +119,9 @@ class Speller:
             return self.place(self.buffers[node.attrs[0]], args)
         if op is CONVERT:
             return self._convert(node)
-        found = spelling(node)
-        assert found is not None, f"{node.name} has no C spelling"
+        found = spelling(node, self.target)
+        if found is None:
+            raise InternalError(f"{self.target.name} has no spelling for {node.name}")
         select = node.dtype if self.branchless and node.dtype in FLOATS else ""
         build, levels = prepared(
             found, args[-1].dtype, is_costly(node), op is GUARD, select, len(args)
@@ -129,7 +132,9 @@ class Speller:
         found = self._literals.get(node)
         if found is None:
             value = const_value(node), node.dtype
-            found = self._literals[node] = c.Lit(literal(*value), needed_by(*value))
+            target = self.target
+            found = c.Lit(target.literal(*value), target.needed_by(*value))
+            self._literals[node] = found
         return found
 
     def _convert(self, node: Expr) -> c.Cast:
@@ -137,8 +142,8 @@ class Speller:
         if a.dtype == "bool" and node.dtype not in FLOATS:
             # gcc's -Wbool-compare sees through a cast where the number is compared
             choice = c.Conditional(self.spell(a, c.OR), c.Lit("1"), ZERO)
-            return c.Cast(C_TYPES[node.dtype], choice)
-        return c.Cast(C_TYPES[node.dtype], self.spell(a, c.UNARY))
+            return c.Cast(self.target.types[node.dtype], choice)
+        return c.Cast(self.target.types[node.dtype], self.spell(a, c.UNARY))
 
 
 def has_call(node: c.Expression) -> bool:

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import Any
 
-from symgrad.emit.literals import C_TYPES, literal
 from symgrad.emit.printer import function_name
-from symgrad.emit.templates import TEMPLATES
+from symgrad.emit.target import Target
+from symgrad.emit.templates import environment
 from symgrad.ops.elementwise import vector_functions
 
 _SIN_AND_COS = ("sin", "cos")  # C functions: gcc makes one call of both, which is no vector
@@ -26,12 +26,13 @@ _BUILT_IN = {"double", "float", "int", "void", ""}
 
 
 def functions_of(
-    calls: Iterable[tuple[str, str, str]], carrying: Collection[tuple[str, str]]
+    calls: Iterable[tuple[str, str, str]], carrying: Collection[tuple[str, str]], target: Target
 ) -> tuple[list[str], set[str]]:
     """Texts of the static functions that C calls, and the names of others that stand in them.
 
     calls : function, dtype and origin of each, as in `tree.Call`
     carrying : functions, with a dtype, that have to note what additions round away
+    target : the language, whose templates they are
     """
     texts: dict[str, dict[tuple[str, str], str]] = {"helpers": {}, "call": {}}
     names: set[str] = set()
@@ -41,7 +42,7 @@ def functions_of(
         key = function, dtype
         if key in texts[origin]:
             return
-        text, needed = _rendered(function, dtype, origin, key in carrying)
+        text, needed = _rendered(function, dtype, origin, key in carrying, target)
         for name in needed:
             if name.startswith("sg_"):
                 add(name, dtype, "helpers")
@@ -57,17 +58,23 @@ def functions_of(
     return [*first, *helpers.values(), *texts["call"].values()], names
 
 
-def _rendered(function: str, dtype: str, origin: str, carries: bool) -> tuple[str, list[str]]:
+def _rendered(
+    function: str, dtype: str, origin: str, carries: bool, target: Target
+) -> tuple[str, list[str]]:
     """The text of a function, and what its template says that it uses."""
     name = function.removeprefix("sg_") if origin == "call" else function
-    module = TEMPLATES.get_template(f"{origin}/{name}.c.jinja").make_module(
-        dict(
-            name=function_name(function, dtype),
-            real=C_TYPES[dtype],
-            integer=C_TYPES[dtype],
-            f="f" if dtype == "float32" else "",
-            carries=carries,
-            lit=lambda value: literal(value, dtype),
+    module = (
+        environment(target.name)
+        .get_template(f"{origin}/{name}.c.jinja")
+        .make_module(
+            dict(
+                name=function_name(function, dtype),
+                real=target.types[dtype],
+                integer=target.types[dtype],
+                f="f" if dtype == "float32" else "",
+                carries=carries,
+                lit=lambda value: target.literal(value, dtype),
+            )
         )
     )
     return str(module), module.uses.split()  # type: ignore[attr-defined]

@@ -7,7 +7,8 @@ from typing import Any
 
 from symgrad.expr.node import Expr
 from symgrad.lower.program import rebuilt, walk
-from symgrad.lower.statements import Body, If, Loop, While, is_single
+from symgrad.lower.statement import Body
+from symgrad.lower.statements import If, Loop, While, is_single
 
 Opened = Mapping[Expr, int]  # by the variable of a loop that is opened, how many bodies are around
 

@@ -1,4 +1,4 @@
-"""How an operation is spelled in C: the columns `c` and `c_int` of its row as trees.
+"""How an operation is spelled: the column of its row that a target names, as a tree.
 
 A column is parsed once. Its operands are the leaves `Operand`, in the place of which the trees of
 an expression's operands are put.
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from symgrad.emit import tree as c
+from symgrad.emit.target import Target
 from symgrad.emit.tree import replaced, walk
 from symgrad.expr.node import CONST, FLOATS, Expr, const_value
 from symgrad.expr.op import Op
@@ -44,18 +45,18 @@ class Spelling:
     checked: Spelling | None = None
 
 
-def spelling(node: Expr) -> Spelling | None:
+def spelling(node: Expr, target: Target) -> Spelling | None:
     """The spelling of a scalar expression's operation; None if its row has none."""
     args = node.args
-    found = _of_row(node.op, args[-1].dtype in FLOATS)
+    found = _of_row(target, node.op, args[-1].dtype in FLOATS)
     if found is not None and found.checked is not None and args[0].op is CONST:
         return found if np.isnan(const_value(args[0])) else found.checked
     return found
 
 
 @functools.cache
-def _of_row(row: Op, is_float: bool) -> Spelling | None:
-    column = row.c if is_float or row.c_int is None else row.c_int
+def _of_row(target: Target, row: Op, is_float: bool) -> Spelling | None:
+    column = target.column(row, is_float)
     return None if column is None else parsed(column)
 
 

@@ -11,14 +11,15 @@ from symgrad.emit import tree as c
 from symgrad.emit.body import Emitter, statement
 from symgrad.emit.expr import ZERO
 from symgrad.emit.lanes import LaneSum, Piece, Place
-from symgrad.emit.literals import C_TYPES, literal
 from symgrad.emit.serial import is_serial
-from symgrad.emit.strides import size_behind, steps_along
 from symgrad.emit.tree import integer
 from symgrad.expr.node import FLOATS, Expr
+from symgrad.lower import cpu
 from symgrad.lower import statements as lowered
-from symgrad.lower.lanes import LANES
-from symgrad.lower.statements import Buffer, Store
+from symgrad.lower.statement import Buffer
+from symgrad.lower.statements import Store
+from symgrad.lower.strides import size_behind, steps_along
+from symgrad.lower.tuning import LANES
 
 _LINE_BYTES = 64  # of a cache
 NULL = c.Name("NULL")
@@ -57,7 +58,7 @@ def _store(s: Store, e: Emitter, depth: int) -> c.Statement | Piece:
         return Piece(c.Assign(target, "=", larger(s, value, target)), place)
     known = c.Name(name)
     change = c.If(exceeds(s, known, target), (c.Assign(target, "=", known),))
-    declared = c.Declare(C_TYPES[s.value.dtype], name, value)
+    declared = c.Declare(e.target.types[s.value.dtype], name, value)
     return Piece(c.Together((declared, change)), Place.BRANCHES)
 
 
@@ -106,7 +107,7 @@ def _best(s: lowered.Best, e: Emitter, depth: int) -> Piece:
         first = c.Binary("&&", c.Binary("!=", known, known), c.Binary("==", best, best))
         beyond = c.Binary("||", beyond, c.Group(first))
     change = (c.Assign(best, "=", known), c.Assign(target, "=", e.spell(s.position)))
-    declared = c.Declare(C_TYPES[s.value.dtype], name, value)
+    declared = c.Declare(e.target.types[s.value.dtype], name, value)
     return Piece(c.Together((declared, c.If(beyond, change))), Place.BRANCHES)
 
 
@@ -114,7 +115,7 @@ def _best(s: lowered.Best, e: Emitter, depth: int) -> Piece:
 
 
 @statement.register
-def _flush(s: lowered.Flush, e: Emitter, depth: int) -> Piece:
+def _flush(s: cpu.Flush, e: Emitter, depth: int) -> Piece:
     args = [
         integer(size_behind(s.buffer, s.index)),
         integer(s.partial.lanes or 1),
@@ -127,7 +128,7 @@ def _flush(s: lowered.Flush, e: Emitter, depth: int) -> Piece:
 
 
 @statement.register
-def _merge(s: lowered.Merge, e: Emitter, depth: int) -> Piece:
+def _merge(s: cpu.Merge, e: Emitter, depth: int) -> Piece:
     args = [
         integer(size_behind(s.buffer, s.index)),
         c.Binary("==", e.spell(s.round, c.EQUAL), ZERO),
@@ -147,20 +148,24 @@ def _done(call: c.Call) -> Piece:
 
 
 @statement.register
-def _turns(s: lowered.Turns, e: Emitter, depth: int) -> Piece:
+def _turns(s: cpu.Turns, e: Emitter, depth: int) -> Piece:
     arrays = [c.Name(b.name) for b in (s.angles, s.rests, s.quarters)]
     # Its text comes with sg_turned, for which it takes the angles apart.
     return Piece(c.Do(c.Call("sg_turns", (integer(s.angles.size), *arrays))), Place.WHOLE)
 
 
 @statement.register
-def _powers(s: lowered.Powers, e: Emitter, depth: int) -> Piece:
-    args = [integer(s.bases.size), c.Name(s.bases.name), c.Lit(literal(s.exponent, "float64"))]
+def _powers(s: cpu.Powers, e: Emitter, depth: int) -> Piece:
+    args = [
+        integer(s.bases.size),
+        c.Name(s.bases.name),
+        c.Lit(e.target.literal(s.exponent, "float64")),
+    ]
     return Piece(c.Do(helper("sg_powers", "float64", *args, c.Name(s.results.name))), Place.WHOLE)
 
 
 @statement.register
-def _fetch(s: lowered.Fetch, e: Emitter, depth: int) -> Piece:
+def _fetch(s: cpu.Fetch, e: Emitter, depth: int) -> Piece:
     """The cache lines of results, which are written when the block is done."""
     assert e.lanes is not None
     point = c.Binary("*", c.Name(f"i{e.lanes.loop.index.attrs[0]}"), integer(s.elements))
@@ -172,7 +177,7 @@ def _fetch(s: lowered.Fetch, e: Emitter, depth: int) -> Piece:
 
 
 @statement.register
-def _rows(s: lowered.Rows, e: Emitter, depth: int) -> Piece:
+def _rows(s: cpu.Rows, e: Emitter, depth: int) -> Piece:
     assert e.lanes is not None
     args: list[c.Expression] = [integer(e.lanes.extent), integer(math.prod(s.lanes.shape))]
     array, lanes = c.Name(s.buffer.name), c.Name(s.lanes.name)
@@ -224,7 +229,7 @@ def _call(s: lowered.Call, e: Emitter, depth: int) -> Piece:
 
 
 @statement.register
-def _panels(s: lowered.Panels, e: Emitter, depth: int) -> Piece:
+def _panels(s: cpu.Panels, e: Emitter, depth: int) -> Piece:
     dtype, in_rows = s.panels.dtype, len(s.panels.shape) == 2
     across, along = _steps(s.buffer, s.axes)
     args = [e.spell(s.count), e.spell(s.inner), e.address(s.buffer, s.first), across]
@@ -235,7 +240,7 @@ def _panels(s: lowered.Panels, e: Emitter, depth: int) -> Piece:
 
 
 @statement.register
-def _tiles(s: lowered.Tiles, e: Emitter, depth: int) -> Piece:
+def _tiles(s: cpu.Tiles, e: Emitter, depth: int) -> Piece:
     dtype = s.buffer.dtype
     target = [e.address(s.buffer, s.index), *_steps(s.buffer, s.axes)]
     carry = [NULL, ZERO, ZERO] if ("sg_product", dtype) in e.carrying else []
@@ -250,7 +255,7 @@ def _tiles(s: lowered.Tiles, e: Emitter, depth: int) -> Piece:
 
 
 @statement.register
-def _gemm(s: lowered.Gemm, e: Emitter, depth: int) -> Piece:
+def _gemm(s: cpu.Gemm, e: Emitter, depth: int) -> Piece:
     args = _spelled(e, s.rows, s.columns, s.inner, s.begin)
     for m in s.matrices:
         args += [e.address(m.buffer, m.first), *_steps(m.buffer, m.axes)]

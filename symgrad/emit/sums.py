@@ -12,11 +12,11 @@ from symgrad.emit import tree as c
 from symgrad.emit.body import Emitter
 from symgrad.emit.expr import ZERO
 from symgrad.emit.lanes import SCALAR, Piece, Place, lane_loop, traits
-from symgrad.emit.literals import C_TYPES
 from symgrad.emit.statements import exceeds, larger
 from symgrad.emit.tree import integer
-from symgrad.lower.lanes import LANES
 from symgrad.lower.statements import Loop, stores_of
+from symgrad.lower.strides import is_even
+from symgrad.lower.tuning import LANES
 
 
 def bounds(loop: Loop, e: Emitter) -> tuple[c.Expression, c.Expression]:
@@ -97,9 +97,10 @@ def sum_in_lanes(loop: Loop, e: Emitter, depth: int) -> c.Statement:
     adds = [n for n in nodes if isinstance(n, c.Assign)]
     found = traits(*nodes)
     vector = found.calls and not found.branches
+    vector = vector and is_even(loop, stores_of(loop), e.buffers)
     position, start, lane = e.fresh(), e.fresh(), e.fresh()
     sums = [
-        _Partial(C_TYPES[s.buffer.dtype], a.target, a.value, e.fresh(), e.fresh(), e.fresh(),
+        _Partial(e.target.types[s.buffer.dtype], a.target, a.value, e.fresh(), e.fresh(), e.fresh(),
                  e.fresh() if vector else "")
         for a, s in zip(adds, stores_of(loop), strict=True)
     ]  # fmt: skip
@@ -204,7 +205,7 @@ def inner_sum(loop: Loop, e: Emitter, depth: int) -> Piece:
     for s in stores_of(loop):
         before += [piece.node for piece in e.declarations(s, depth + 1)]
         target, value = e.place(s.buffer, s.index), e.spell(s.value)
-        adds.append(_Own(C_TYPES[s.buffer.dtype], target, value, e.fresh(), e.fresh()))
+        adds.append(_Own(e.target.types[s.buffer.dtype], target, value, e.fresh(), e.fresh()))
     begin, end = bounds(loop, e)
     start, name = e.fresh(), f"i{loop.index.attrs[0]}"
     block = e.tuning.inner_block

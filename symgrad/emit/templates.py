@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import functools
 import hashlib
 import sys
 import zlib
@@ -47,18 +48,22 @@ def _translation(bucket: jinja2.bccache.Bucket) -> str:
     return hashlib.sha256(repr(seen).encode()).hexdigest()[:32]
 
 
-TEMPLATES = jinja2.Environment(
-    loader=jinja2.FileSystemLoader(template_folder()),
-    undefined=jinja2.StrictUndefined,
-    auto_reload=False,
-    bytecode_cache=_Translations(),
-    cache_size=-1,  # all are kept, and without a lock, which a fork could find held
-    **_SYNTAX,
-)
+@functools.cache
+def environment(target: str) -> jinja2.Environment:
+    """The templates of a target, by its name: the folder of that name."""
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(template_folder() / target),
+        undefined=jinja2.StrictUndefined,
+        auto_reload=False,
+        bytecode_cache=_Translations(),
+        cache_size=-1,  # all are kept, and without a lock, which a fork could find held
+        **_SYNTAX,
+    )
 
 
-def load_templates() -> None:
+def translate(target: str) -> None:
     """Translate all templates, those of every function first, unless the cache has them."""
+    found = environment(target)
     first = ["function.c.jinja", "function.h.jinja", "signature.c.jinja"]
-    for name in dict.fromkeys([*first, *TEMPLATES.list_templates(extensions=["jinja"])]):
-        TEMPLATES.get_template(name)
+    for name in dict.fromkeys([*first, *found.list_templates(extensions=["jinja"])]):
+        found.get_template(name)

@@ -6,9 +6,9 @@ from collections.abc import Collection, Sequence
 
 from symgrad.emit import tree as c
 from symgrad.emit.body import Emitter
-from symgrad.emit.literals import C_TYPES
 from symgrad.emit.tree import integer, uses
-from symgrad.lower.statements import Buffer, Loop
+from symgrad.lower.statement import Buffer
+from symgrad.lower.statements import Loop
 
 PARALLEL, IN_ORDER = c.Mark("SG_PARALLEL"), c.Mark("SG_IN_ORDER")
 
@@ -34,19 +34,19 @@ def own_arrays(
     used = uses(*body).names
     arrays = [b for b in e.program.buffers if b.name in used]
     result: list[c.Statement] = [
-        c.DeclareArray(C_TYPES[b.dtype], b.name, b.size, b.number in zero)
+        c.DeclareArray(e.target.types[b.dtype], b.name, b.size, b.number in zero)
         for b in arrays
         if b.role == "own"
     ]
     if team is not None:
-        result += [_in_team(b, team) for b in arrays if b.role == "member"]
+        result += [_in_team(b, team, e) for b in arrays if b.role == "member"]
     return result
 
 
-def _in_team(b: Buffer, team: Buffer) -> c.Declare:
+def _in_team(b: Buffer, team: Buffer, e: Emitter) -> c.Declare:
     mine = c.Binary("*", c.Name("SG_MEMBER"), integer(team.shape[1]))
     place: c.Expression = c.Sum((c.Name(team.name), mine, integer(b.offset // 8)))
-    ctype = C_TYPES[b.dtype]
+    ctype = e.target.types[b.dtype]
     if ctype != "double":
         place = c.Cast(f"{ctype} *", c.Cast("void *", c.Group(place)))
     return c.Declare(f"{ctype} *restrict const", b.name, place, const=False)

@@ -15,7 +15,7 @@ from typing import Any
 
 from symgrad.emit.rounds import Opened
 from symgrad.emit.rows import spelling
-from symgrad.emit.strides import is_costly, steps, word_of
+from symgrad.emit.target import Target
 from symgrad.expr.node import CONST, Expr
 from symgrad.expr.op import Kind
 from symgrad.expr.walk import toposort
@@ -32,7 +32,9 @@ from symgrad.lower.scalar import (
     SIN_TURNED,
     loads,
 )
-from symgrad.lower.statements import Buffer, Loop, Store, While
+from symgrad.lower.statement import Buffer
+from symgrad.lower.statements import Loop, Store, While
+from symgrad.lower.strides import is_costly, steps, word_of
 
 _TREE_LIMIT = 16  # nodes spelled in one statement
 # Parts of an index may meet in it and become the whole again.
@@ -49,8 +51,10 @@ class Variables:
         load is written again: as variables they live for one statement only
     """
 
-    def __init__(self, body: Sequence[Any], buffers: Mapping[int, Buffer], opened: Opened) -> None:
-        self.buffers = buffers
+    def __init__(
+        self, body: Sequence[Any], buffers: Mapping[int, Buffer], opened: Opened, target: Target
+    ) -> None:
+        self.buffers, self._target = buffers, target
         self.depth: dict[Expr, int] = {}
         self.index_depth: dict[Expr, int] = {}
         self._uses: dict[Expr, int] = {}
@@ -160,7 +164,7 @@ class Variables:
             deepest = depths[node]
             if users[node] > deepest and not self._is_variable(node):
                 deepest = users[node]
-            found = spelling(node)
+            found = spelling(node, self._target)
             if found is not None and found.doubled:
                 # a load needs no variable to be read twice
                 doubled = (a for k, a in enumerate(args) if k in found.doubled)

@@ -14,16 +14,8 @@ from symgrad.expr.node import Expr
 from symgrad.expr.walk import substitute, toposort
 from symgrad.lower.program import Program, statements
 from symgrad.lower.scalar import GUARD, INDEX, LOAD
-from symgrad.lower.statements import (
-    Access,
-    Best,
-    Buffer,
-    Call,
-    Loop,
-    Mode,
-    Store,
-    walks_on,
-)  # fmt: skip
+from symgrad.lower.statement import Access, Buffer, Mode
+from symgrad.lower.statements import Best, Call, Loop, Store, walks_on
 from symgrad.lower.tuning import HOST_TUNING, Tuning
 
 _MOST_GUARDS = 8  # ways to one load, each with guards of its own, that are told apart

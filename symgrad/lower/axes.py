@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from symgrad.expr.node import Expr
 from symgrad.lower.kernel import Extremum, Kernel
-from symgrad.lower.statements import Buffer
+from symgrad.lower.statement import Buffer
 
 
 class AxisClasses:

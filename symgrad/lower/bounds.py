@@ -18,7 +18,8 @@ from symgrad.expr.op import OPS
 from symgrad.expr.walk import toposort
 from symgrad.lower.program import bodies_of
 from symgrad.lower.scalar import INDEX, INDEX_DIV, INDEX_MOD, LOAD
-from symgrad.lower.statements import Best, Buffer, Check, Loop, Store, While, Zero
+from symgrad.lower.statement import Buffer
+from symgrad.lower.statements import Best, Check, Loop, Store, While, Zero
 from symgrad.ops.elementwise import (
     ADD,
     AND,

@@ -7,9 +7,11 @@ from typing import Any
 
 from symgrad.expr.node import Expr
 from symgrad.lower.access import accesses, accesses_of, reads
+from symgrad.lower.cpu import Flush, Merge
 from symgrad.lower.program import Draft, Program, statements
 from symgrad.lower.scalar import indices_of
-from symgrad.lower.statements import Access, Buffer, Call, Flush, Loop, Merge, Statement
+from symgrad.lower.statement import Access, Buffer, Statement
+from symgrad.lower.statements import Call, Loop
 from symgrad.lower.stream import (
     share_among_threads,
 )

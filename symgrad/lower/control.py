@@ -22,7 +22,8 @@ from symgrad.expr.op import Kind, Op
 from symgrad.expr.walk import toposort
 from symgrad.lower.kernel import Control
 from symgrad.lower.scalar import load_of, loads
-from symgrad.lower.statements import Buffer, If, Loop, Statement, While, Zero
+from symgrad.lower.statement import Buffer, Statement
+from symgrad.lower.statements import If, Loop, While, Zero
 from symgrad.ops.body import Body, item
 from symgrad.ops.checks import nothing_but_checks
 from symgrad.ops.control import SCAN, SWITCH, WHILE

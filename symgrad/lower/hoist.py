@@ -13,7 +13,8 @@ from symgrad.expr.walk import substitute
 from symgrad.lower.access import rewritten, targets
 from symgrad.lower.program import Draft, replaced, statements
 from symgrad.lower.scalar import GUARD, INDEX, LOAD, load_of, loads
-from symgrad.lower.statements import Loop, Statement, Store
+from symgrad.lower.statement import Statement
+from symgrad.lower.statements import Loop, Store
 from symgrad.lower.tuning import Tuning
 
 

@@ -29,10 +29,11 @@ from symgrad.errors import CheckFailedError, InternalError, LoopLimitError
 from symgrad.expr.evaluate import evaluate
 from symgrad.expr.node import CONST, FLOATS, Expr
 from symgrad.expr.walk import toposort
+from symgrad.lower.cpu import Gemm, Tiles
 from symgrad.lower.interpreter.machine import Machine, named
 from symgrad.lower.interpreter.memory import Observer, Outcome
 from symgrad.lower.program import Program, leaves_of, statements
-from symgrad.lower.statements import Check, Gemm, Store, Tiles, While
+from symgrad.lower.statements import Check, Store, While
 
 ENABLED = os.environ.get("SYMGRAD_INTERPRET") == "1"  # for each small program that is generated
 MOST_OPERATIONS = 100_000  # of a program that is small: a tenth of a second

@@ -14,7 +14,8 @@ from typing import Any, Protocol
 from symgrad.expr.node import FLOATS, Expr
 from symgrad.lower import product
 from symgrad.lower.scalar import loads
-from symgrad.lower.statements import Best, Buffer, Call, Check, Fail, Statement, Store
+from symgrad.lower.statement import Buffer, Statement
+from symgrad.lower.statements import Best, Call, Check, Fail, Store
 
 Read = tuple[int, tuple[Expr | None, ...]]  # a buffer and an index; None runs inside the kernel
 

@@ -10,55 +10,44 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from symgrad.errors import OutOfRangeError, at_user_line
 from symgrad.expr.node import (
     ARG,
     ARRAY,
-    CONST,
-    EYE,
-    IOTA,
     Expr,
     bind,
     const,
-    const_value,
 )
 from symgrad.expr.op import Kind
 from symgrad.expr.walk import substitute, toposort, users
 from symgrad.lower import control, product
-from symgrad.lower.bounds import INTEGERS
 from symgrad.lower.contract import split_contractions
+from symgrad.lower.elements import ElementReader, Shared
 from symgrad.lower.joins import Place, joined_in_place
 from symgrad.lower.kernel import (
     CallKernel,
-    CheckIndex,
     CheckValue,
     Contract,
     Elements,
     Extremum,
-    Kernel,
 )
-from symgrad.lower.program import Draft
 from symgrad.lower.rereads import is_reread
-from symgrad.lower.scalar import GUARD, INDEX, load_of, unravel
-from symgrad.lower.statements import Buffer
+from symgrad.lower.scalar import GUARD, load_of, unravel
+from symgrad.lower.statement import Buffer
 from symgrad.lower.stream import with_carry
 from symgrad.lower.tuning import Tuning
 from symgrad.ops.checks import CHECK, apart
 from symgrad.ops.einsum import sizes
 from symgrad.ops.elementwise import (
-    SELECT,
     convert,
-    equal,
     greater,
     less,
     less_equal,
     select,
 )
-from symgrad.ops.interval import ANY, Interval
 from symgrad.ops.linalg import CALLS
 from symgrad.ops.linear import CONCAT, GATHER, SCATTER_ADD
 from symgrad.ops.reduce import ARGMAX, ARGMIN
@@ -66,47 +55,18 @@ from symgrad.ops.reduce import ARGMAX, ARGMIN
 _OWN_KERNEL = (Kind.REDUCE, Kind.SCAN, Kind.CALL)
 
 
-@dataclass
-class Shared:
-    """What the kernels of a graph and of all bodies in it have in common.
-
-    draft : the buffers and loop variables
-    data : captured arrays
-    stored : where these are
-    rounds : of variables that count the rounds of loops in order, the most of them
-    statuses : what a function returns where one of its checks fails
-    """
-
-    draft: Draft = field(default_factory=Draft)
-    data: list[Buffer] = field(default_factory=list)
-    stored: dict[Expr, Buffer] = field(default_factory=dict)
-    rounds: dict[Expr, float] = field(default_factory=dict)
-    statuses: Mapping[Any, int] = field(default_factory=dict)
-
-
-class Kernels:
+class Kernels(ElementReader):
     """Builds the kernels of a graph, or of a body in it.
 
-    kernels : the result, with `together`, pairs of loop variables that had better be one loop
-        although no data connects them
-    stored : of nodes that have a buffer, that
-    given : of parameters of a body, and results inside, that have none, what an element is
+    together : pairs of loop variables that had better be one loop although no data connects them
     begin : the number of the first buffer that is made here
     """
 
     def __init__(self, blas: bool, tuning: Tuning, shared: Shared | None = None) -> None:
+        super().__init__(Shared() if shared is None else shared)
         self.blas, self.tuning = blas, tuning
-        self.shared = Shared() if shared is None else shared
-        self.draft = self.shared.draft
         self.begin = len(self.draft.buffers)
-        self.kernels: list[Kernel] = []
-        self.stored: dict[Expr, Buffer] = {}
-        self.given: dict[Expr, Callable[[tuple[Expr, ...]], Expr]] = {}
         self.together: list[tuple[Expr, Expr]] = []
-        self._memo: dict[tuple[Expr, tuple[Expr, ...]], Expr] = {}
-        self._extent: dict[Expr, int] = {}
-        self._checked: set[tuple[Expr, int]] = set()
-        self._barrier = Buffer(-1, "barrier", (), "bool", "none")
 
     def inside(self) -> Kernels:
         """Those of a body, none as yet."""
@@ -194,7 +154,7 @@ class Kernels:
                 self._compute(node, target)
                 self.stored[node] = target
                 if node in self.read_often:  # what it is computed from is read no more
-                    self._memo.pop((node, ()), None)
+                    self.forget(node)
 
     # ---- what gets a buffer ------------------------------------------------------------------
 
@@ -363,7 +323,7 @@ class Kernels:
             whole = replace(whole, blas=True)
         elif product.needs_carry(extents, self.tuning):
             whole = replace(whole, carry=self.work(node.shape, node.dtype))
-        self._keep(Contract, target, index, dims, (), product=whole)
+        self.add_kernel(Contract, target, index, dims, (), product=whole)
         self._finish(target, index, whole)
 
     def _finish(self, target: Buffer, index: tuple[Expr, ...], p: product.Product) -> None:
@@ -392,7 +352,7 @@ class Kernels:
         self, index: tuple[Expr, ...], row: Expr, column: Expr
     ) -> tuple[tuple[Expr, ...], Expr, Expr]:
         """`index` with loop variables of its own, and the new ones of rows and columns."""
-        new = dict(zip(index, self.dims([self._extent[i] for i in index]), strict=True))
+        new = dict(zip(index, self.dims([self.extent[i] for i in index]), strict=True))
         return tuple(substitute(index, new)), new[row], new[column]
 
     def _scatter(self, node: Expr, target: Buffer) -> None:
@@ -402,7 +362,7 @@ class Kernels:
         self._add(target, zero, "=", const(0, node.dtype), zero, (), start=True)
         dims = self.dims(ct.shape)
         middle = dims[axis : axis + rows.ndim]
-        self._check(rows, size)
+        self.check(rows, size)
         row = self._row(self.element(rows, middle), size)
         where = (*dims[:axis], row, *dims[axis + rows.ndim :])
         self._add(target, where, "+", self.element(ct, dims), dims, ())
@@ -466,7 +426,7 @@ class Kernels:
         self._add(value, start, "=", self.element(x, first), start, ())
         index = self.dims(x.shape)
         kept = (*index[:axis], *index[axis + 1 :])
-        self._keep(
+        self.add_kernel(
             Extremum, target, kept, kept, (index[axis],),
             value=self.element(x, index), op=node.name, values=value,
         )  # fmt: skip
@@ -476,7 +436,7 @@ class Kernels:
         batch = node.shape[: node.ndim - spec.rank(node)]
         dims = self.dims(batch)
         operands = tuple((self.stored[a], dims) for a in node.args)
-        self._keep(
+        self.add_kernel(
             CallKernel, target, dims, dims, (),
             template=spec.template, sizes=spec.dims(node.args, node.attrs),
             flags=spec.flags(node.attrs), operands=operands,
@@ -495,14 +455,6 @@ class Kernels:
 
     # ---- small parts -------------------------------------------------------------------------
 
-    def fresh(self) -> Expr:
-        """A loop variable that nobody has yet."""
-        return self.draft.fresh()
-
-    def work(self, shape: tuple[int, ...], dtype: str) -> Buffer:
-        """A buffer of the workspace."""
-        return self.draft.array(shape, dtype)
-
     def set(self, buffer: Buffer, node: Expr, *before: Expr, **more: Any) -> None:
         """Every element of a buffer, or of its part at `before`, is that of a node."""
         dims = self.dims(node.shape)
@@ -518,15 +470,6 @@ class Kernels:
         self._add(copy, dims, "=", load_of(buffer, dims), dims, (), saves=buffer)
         return copy
 
-    def dims(self, shape: Sequence[int]) -> tuple[Expr, ...]:
-        """Loop variables of the kernels that are made next."""
-        result = []
-        for n in shape:
-            index = self.fresh()
-            self._extent[index] = n
-            result.append(index)
-        return tuple(result)
-
     def _add(
         self,
         buffer: Buffer,
@@ -537,126 +480,7 @@ class Kernels:
         reduce: Sequence[Expr],
         **more: Any,
     ) -> None:
-        self._keep(Elements, buffer, target, dims, reduce, value=value, op=op, **more)
-
-    def keep(self, kernel: Kernel) -> None:
-        """One more kernel."""
-        self.kernels.append(kernel)
-
-    def _keep(
-        self,
-        kind: type[Kernel],
-        buffer: Buffer,
-        target: Sequence[Expr],
-        dims: Sequence[Expr],
-        reduce: Sequence[Expr],
-        **more: Any,
-    ) -> None:
-        extents = {i: self._extent[i] for i in (*dims, *reduce)}
-        self.keep(kind(buffer, tuple(target), tuple(dims), tuple(reduce), extents, **more))
-
-    def element(self, node: Expr, index: tuple[Expr, ...]) -> Expr:
-        """The scalar expression of `node` at `index`, with an explicit stack."""
-        memo = self._memo
-        root = (node, index)
-        stack: list[tuple[tuple[Expr, tuple[Expr, ...]], Any]] = []
-        if root not in memo:
-            stack.append((root, self._reader(node, index)))
-        answer: Expr | None = None
-        while stack:
-            key, generator = stack[-1]
-            try:
-                wanted = generator.send(answer) if answer is not None else next(generator)
-            except StopIteration as stop:
-                memo[key] = answer = stop.value
-                stack.pop()
-                continue
-            answer = memo.get(wanted)
-            if answer is None:
-                stack.append((wanted, self._reader(*wanted)))
-        return memo[root]
-
-    def _reader(self, node: Expr, index: tuple[Expr, ...]) -> Any:
-        if any(i.op is SELECT for i in index):
-            index = tuple([self._not_below_zero(i) for i in index])
-        if node in self.stored:
-            return _constant(load_of(self.stored[node], index))
-        if node in self.given:
-            return _constant(self.given[node](index))
-        if node.op.element is not None:
-            if node.op.indices is not None:
-                self._check(node.args[node.op.indices], node.args[0].shape[node.attrs[0]])
-            return node.op.element(index, node.args, node.attrs)
-        return self._generic(node, index)
-
-    def _generic(self, node: Expr, index: tuple[Expr, ...]) -> Any:
-        op = node.op
-        if op is CONST:
-            return const(const_value(node), node.dtype)
-        if op is EYE:
-            if index[0] is index[1]:
-                return const(1, node.dtype)
-            same = equal(index[0], index[1])
-            return select(same, const(1, node.dtype), 0)
-        if op is IOTA:
-            return index[0]
-        if op.kind is Kind.EINSUM:
-            at = dict(zip(node.attrs[1], index, strict=True))
-            result: Expr | None = None
-            deltas: list[Expr] = []
-            for factor, labels in zip(node.args, node.attrs[0], strict=True):
-                if factor.op is EYE and labels[0] != labels[1]:
-                    deltas.append(equal(*(at[k] for k in labels)))
-                    continue
-                value = yield factor, tuple(at[k] for k in labels)
-                result = value if result is None else result * value
-            # A delta chooses: 0 beside the diagonal, also where the other factors are infinite.
-            result = const(1, node.dtype) if result is None else result
-            for same in deltas:
-                result = select(same, result, 0)
-            return result
-        values = []
-        for a in node.args:
-            values.append((yield a, index))
-        return bind(op, *values, attrs=node.attrs)
-
-    def _not_below_zero(self, i: Expr) -> Expr:
-        """An index that is given from the end where it is negative, if it never is."""
-        if i.op is not SELECT or i.args[0] is not less(i.args[2], 0):
-            return i
-        return i.args[2] if self._span(i.args[2])[0] >= 0 else i
-
-    def _span(self, value: Expr) -> Interval:
-        """Between which numbers an integer lies, as far as loop variables tell."""
-        known: dict[Expr, Interval] = {}
-        for n in toposort([value]):
-            known[n] = ANY
-            if n.op is CONST and n.dtype in INTEGERS:
-                known[n] = int(const_value(n)), int(const_value(n))
-            elif n.op is INDEX:
-                most = self.shared.rounds.get(n, self._extent.get(n, math.inf))
-                known[n] = 0, max(most - 1, 0)
-            elif n.op.interval is not None and all(a.dtype in INTEGERS for a in n.args):
-                known[n] = n.op.interval(*[known[a] for a in n.args])
-        return known[value]
-
-    def _check(self, rows: Expr, size: int) -> None:
-        """No element is ever read or written outside its array: status 1 instead."""
-        if rows.op is ARRAY:
-            data = rows.attrs[0].array
-            if data.size and not (-size <= int(data.min()) and int(data.max()) < size):
-                raise OutOfRangeError(
-                    at_user_line(f"index out of range for an axis of {size}", rows.site)
-                )
-            return
-        if (rows, size) not in self._checked:
-            self._checked.add((rows, size))
-            dims = self.dims(rows.shape)
-            row = convert(self.element(rows, dims), "int64")
-            low, high = self._span(row)
-            if -size <= low and high < size:
-                return
-            self._keep(CheckIndex, self._barrier, (), dims, (), value=row, size=size)
+        self.add_kernel(Elements, buffer, target, dims, reduce, value=value, op=op, **more)
 
     def _fail(self, node: Expr) -> None:
         """A check: the function is left where it fails, and behind it its value is known."""
@@ -666,9 +490,4 @@ class Kernels:
             dims = self.dims(bad.shape)
             status = self.shared.statuses[failure]
             value = self.element(bad, dims)
-            self._keep(CheckValue, self._barrier, (), dims, (), value=value, status=status)
-
-
-def _constant(value: Expr) -> Any:
-    return value
-    yield  # a reader is a generator even when it reads nothing
+            self.add_kernel(CheckValue, self.barrier, (), dims, (), value=value, status=status)

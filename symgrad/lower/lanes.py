@@ -12,7 +12,6 @@ error does not grow with the number of points.
 
 from __future__ import annotations
 
-import enum
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -20,33 +19,16 @@ from typing import Any, TypeGuard
 
 from symgrad.expr.node import FLOATS, Expr, const
 from symgrad.expr.walk import toposort
-from symgrad.lower.access import accesses_of, rewritten, targets
+from symgrad.lower.access import rewritten
+from symgrad.lower.cpu import Flush, Rows
 from symgrad.lower.hoist import Hoist
+from symgrad.lower.points import Points, contains
 from symgrad.lower.program import Draft, Program, rebuilt, replaced, scopes, statements
-from symgrad.lower.scalar import INDEX, LOAD, load_of, loads, unravel
-from symgrad.lower.statements import (
-    Buffer,
-    Call,
-    Check,
-    Fail,
-    Flush,
-    Gemm,
-    Loop,
-    Merge,
-    Panels,
-    Rows,
-    Statement,
-    Store,
-    Tiles,
-    Zero,
-    is_flat,
-    stores_of,
-)  # fmt: skip
-from symgrad.lower.straight import TILE, Written, is_power, is_turned, straight
-from symgrad.lower.tuning import Tuning
-
-COSTLY = 10  # cost of an operation for which a loop of plain sums is put into lanes
-LANES = 8  # partial sums of one accumulation, in an order that no vector width changes
+from symgrad.lower.scalar import LOAD, load_of, loads, unravel
+from symgrad.lower.statement import Buffer, Statement
+from symgrad.lower.statements import Loop, Store, Zero, stores_of
+from symgrad.lower.straight import TILE, Written, is_power
+from symgrad.lower.tuning import LANES, Tuning
 
 
 def cut_into_lanes(program: Program, threads: int, tuning: Tuning) -> Program:
@@ -119,186 +101,8 @@ def _is_candidate(statement: Any, tuning: Tuning) -> TypeGuard[Loop]:
     return True
 
 
-def _contains(expr: Expr, index: Expr) -> bool:
-    return index in toposort([expr])
-
-
-_Write = tuple[tuple[Expr, ...], Any]  # an index, and the statement that writes there
-
-
-class _Use(enum.Enum):
-    """How the points of a loop use a buffer that they write to."""
-
-    PRIVATE = "each point has one"
-    OWN = "each point has an element or a row"
-    PARTS = "each element is set by one point: the parts of a concat"
-    ADDED = "points add to it, or take maxima, and do not read it"
-
-
-class _Plan:
-    """What has to happen to one loop."""
-
-    def __init__(self, loop: Loop, draft: Draft, parallel: bool, tuning: Tuning) -> None:
-        self.loop, self.draft, self.tuning = loop, draft, tuning
-        self.parallel = parallel  # until something speaks against it
-        self.index = loop.index
-        self.leaves = list(statements(loop.body))
-        self.private: set[int] = set()
-        self.turned: dict[int, tuple[int, list[int]]] = {}  # buffer: axis of the points, the others
-        self.sums: list[Store] = []
-        self.straight: list[Store] | None = None
-
-    # ---- is it right, does it pay ---------------------------------------------------------------
-
-    def possible(self) -> bool:
-        refused = (Call, Check, Fail, Gemm, Merge, Panels, Tiles)
-        if any(isinstance(s, refused) or s.bodies() for s, _ in self.leaves):
-            return False
-        if not (self._pays() and self._is_right()):
-            return False
-        if not self.sums:
-            self.straight = straight(self.loop, self.private, self.tuning)
-        return self.straight is not None or self.sums != [] or self._is_nested()
-
-    def _is_nested(self) -> bool:
-        return any(path for _, path in self.leaves)
-
-    def _pays(self) -> bool:
-        sums = [s for s, _ in self.leaves if isinstance(s, Store) and s.op == "+"]
-        if not self._is_nested():  # the compiler vectorises stores
-            if not sums:
-                nodes = toposort([v for s, _ in self.leaves for v in s.exprs()])
-                points, tuning = self.loop.extent, self.tuning
-                return any(is_turned(n) or is_power(n, points, tuning) for n in nodes)
-            return len(sums) < len(self.leaves) or self._is_costly()
-        for s, path in self.leaves:
-            if not isinstance(s, Store):
-                continue
-            moved = [any(_contains(i, inner.index) for i in s.index) for inner in path]
-            if s.op == "+" and any(
-                n.extent > self.tuning.most_inner_summands
-                for n, m in zip(path, moved, strict=True)
-                if not m
-            ):
-                return False
-            # Long rows are contiguous: the compiler vectorises along them, and lanes would jump.
-            row = math.prod(n.extent for n, m in zip(path, moved, strict=True) if m)
-            whole = any(i is self.index for i in s.index[:-1]) and self.index in self._kept(s)
-            if whole and row >= self.tuning.long_row:
-                return False
-        return True
-
-    def _kept(self, s: Store) -> list[Expr]:
-        """The index of the elements that a store reaches in memory, without dropped axes."""
-        return [s.index[a] for a in s.buffer.kept_axes]
-
-    def _is_costly_inside(self) -> bool:
-        """Whether an inner loop evaluates a function, which only lanes vectorise beside a sum."""
-        return any(
-            n.op.cost >= COSTLY and any(_contains(n, loop.index) for loop in path)
-            for s, path in self.leaves
-            for n in toposort(s.exprs())
-        )
-
-    def _is_costly(self) -> bool:
-        return any(n.op.cost >= COSTLY for s, _ in self.leaves for n in toposort(s.exprs()))
-
-    def _is_right(self) -> bool:
-        """Whether points do not see each other, apart from sums that nobody reads in the loop.
-
-        Notes what is private to a point, what is added up, what is copied into lanes, and whether
-        threads may share the points.
-        """
-        written: dict[int, list[_Write]] = {}
-        read: dict[int, list[tuple[Expr, ...]]] = {}
-        for s, _ in self.leaves:
-            for buffer, index in targets(s):
-                written.setdefault(buffer.number, []).append((index, s))
-            for node in loads(s.exprs()):
-                read.setdefault(node.attrs[0], []).append(node.args)
-        for number, writes in written.items():
-            use = self._use(self.draft.buffers[number], writes, read.get(number, []))
-            if use is None:
-                return False
-            if use is _Use.PRIVATE:
-                self.private.add(number)
-            elif use is _Use.PARTS:
-                self.parallel &= not any(True for index, _ in writes for _ in loads(index))
-            elif use is _Use.ADDED:
-                self._add_up(writes)
-        partial = {s.buffer.number: s.buffer.size for s in self.sums}
-        if sum(partial.values()) > self.tuning.most_partial_sums:
-            return False
-        self._find_turned(read, written)
-        # Long rows of inputs are vectorised along themselves, without turning them round.
-        if any(self.draft.buffers[n].shape[-1] >= self.tuning.long_input_row for n in self.turned):
-            if not self._is_costly_inside():
-                return False
-        return self._lane_bytes() * self.tuning.lane_counts[-1] <= self.tuning.most_block_bytes
-
-    def _use(
-        self, buffer: Buffer, writes: list[_Write], reads: list[tuple[Expr, ...]]
-    ) -> _Use | None:
-        """How points use a buffer that they write to; None if they may see each other in it."""
-        every = [index for index, _ in writes] + reads
-        if self._is_private(buffer, every):
-            return _Use.PRIVATE
-        at_point = any(all(i[a] is self.index for i in every) for a in buffer.kept_axes)
-        if at_point or all(is_flat(buffer, i, self.index) for i in every):
-            return _Use.OWN
-        stores = [s for _, s in writes if isinstance(s, Store)]
-        if reads or len(stores) < len(writes):
-            return None
-        if all(s.op == "=" and any(_contains(i, self.index) for i in s.index) for s in stores):
-            return _Use.PARTS
-        return None if any(s.op == "=" for s in stores) else _Use.ADDED
-
-    def _is_private(self, buffer: Buffer, every: list[tuple[Expr, ...]]) -> bool:
-        """Whether an axis that a buffer does not keep is that of the points."""
-        dropped = [a for a in range(len(buffer.shape)) if a not in buffer.kept_axes]
-        moved = any(_contains(i[a], self.index) for i in every for a in buffer.kept_axes)
-        return bool(dropped) and not moved and all(
-            any(i[a] is self.index for a in dropped) for i in every
-        )  # fmt: skip
-
-    def _add_up(self, writes: list[_Write]) -> None:
-        """Notes sums to elements that all points share; other accumulations come in order."""
-        for index, s in writes:
-            own = s.op == "+" and not any(_contains(i, self.index) for i in index)
-            if own:
-                self.sums.append(s)
-            self.parallel &= own and s.buffer.dtype in FLOATS
-
-    def _find_turned(self, read: dict[int, Any], written: dict[int, Any]) -> None:
-        """Inputs whose rows are points: a block of them is copied with the point last."""
-        whole = {a.buffer for s, _ in self.leaves for a in accesses_of(s) if not a.when}
-        for number, indices in read.items():
-            buffer = self.draft.buffers[number]
-            if number in written or buffer.role not in ("in", "data", "constant", "work"):
-                continue
-            for axis in range(len(buffer.shape) - 1):
-                inner = buffer.shape[axis + 1 :]
-                rest = [a for a in range(len(buffer.shape)) if a != axis]
-                mine = [i for i in indices if i[axis] is self.index]
-                if not mine or all(n == 1 for n in inner) or buffer.kept_axes[:1] == ():
-                    continue
-                if buffer.shape[axis] < self.loop.extent:  # read for some points only: no copy
-                    continue
-                if buffer.role == "work" and number not in whole:  # perhaps not written everywhere
-                    continue
-                if len(buffer.kept_axes) == len(buffer.shape) and any(
-                    all(i[a].op is INDEX for a in rest) for i in mine
-                ):
-                    self.turned[number] = axis, rest
-                    break
-
-    def _lane_bytes(self) -> int:
-        """Bytes that one point takes in the arrays of a block."""
-        total = sum(self.draft.buffers[n].nbytes for n in self.private)
-        for number, (axis, _) in self.turned.items():
-            buffer = self.draft.buffers[number]
-            total += buffer.nbytes // max(buffer.shape[axis], 1)
-        return max(total, 8)
+class _Plan(Points):
+    """A loop that becomes blocks of lanes."""
 
     # ---- do it ----------------------------------------------------------------------------------
 
@@ -343,7 +147,7 @@ class _Plan:
     def _lanes(self) -> int:
         """How many points a block has."""
         counts, extent, most = self.tuning.lane_counts, self.loop.extent, self.tuning.block_bytes
-        fitting = [n for n in counts if n * self._lane_bytes() <= most] or [counts[-1]]
+        fitting = [n for n in counts if n * self.lane_bytes() <= most] or [counts[-1]]
         # Less work in the last, shorter block, where sizes are otherwise alike.
         exact = [n for n in fitting if extent % n == 0 and 2 * n > fitting[0]]
         return min((exact or fitting)[0], extent)
@@ -436,7 +240,7 @@ class _Plan:
                 nest = _nest(inner)
                 only = nest[-1].body[0] if len(nest[-1].body) == 1 else None
                 if not (isinstance(only, Store) and only in self.sums) or any(
-                    _contains(i, n.index) for n in nest for i in only.index
+                    contains(i, n.index) for n in nest for i in only.index
                 ):
                     pending.append(inner)
                     continue
@@ -465,7 +269,7 @@ class _Plan:
         most = 1
         for s, path in self.leaves:
             if s in self.sums:
-                inner = [n for n in path if not any(_contains(i, n.index) for i in s.index)]
+                inner = [n for n in path if not any(contains(i, n.index) for i in s.index)]
                 most = max(most, math.prod(n.extent for n in inner))
         return most
 
@@ -551,6 +355,6 @@ def only_adds(body: Sequence[Any], index: Expr) -> bool:
         and s.op == "+"
         and s.buffer.lanes > 0
         and s.buffer.dtype in FLOATS
-        and not any(_contains(i, index) for i in s.index)
+        and not any(contains(i, index) for i in s.index)
         for s in body
     )

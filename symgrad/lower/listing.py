@@ -10,18 +10,8 @@ from typing import Any
 from symgrad.expr.node import CONST, Expr, const_value
 from symgrad.expr.walk import toposort
 from symgrad.lower.scalar import INDEX, LOAD
-from symgrad.lower.statements import (
-    Best,
-    Buffer,
-    Check,
-    Fail,
-    If,
-    Loop,
-    Matrix,
-    Statement,
-    Store,
-    While,
-)
+from symgrad.lower.statement import Buffer, Matrix, Statement
+from symgrad.lower.statements import Best, Check, Fail, If, Loop, Store, While
 
 _MOST_TEXT = 300  # characters of an expression that is spelled
 

@@ -12,8 +12,9 @@ from typing import Any
 from symgrad.expr.node import Expr
 from symgrad.lower import verify
 from symgrad.lower.buffers import place, shrink
+from symgrad.lower.elements import Shared
 from symgrad.lower.kernel import Kernel
-from symgrad.lower.kernels import Kernels, Shared
+from symgrad.lower.kernels import Kernels
 from symgrad.lower.lanes import cut_into_lanes
 from symgrad.lower.program import Program
 from symgrad.lower.schedule import Scheduler

@@ -2,10 +2,10 @@
 
 Both factors are copied, block by block: `PANEL_ROWS` rows of the left one and 64 bytes' worth of
 columns of the right one make a panel, with the summed index outside.
-`templates/call/product.c.jinja` multiplies panels with all sums of a tile in vector registers, in
-an order that depends neither on the compiler nor on the width of vectors, fused where the processor
-has fused multiply-add: only that changes the last bits. What a factor computes is computed while it
-is copied, so that X^T D X stores no D X.
+`templates/c99/call/product.c.jinja` multiplies panels with all sums of a tile in vector registers,
+in an order that depends neither on the compiler nor on the width of vectors, fused where the
+processor has fused multiply-add: only that changes the last bits. What a factor computes is
+computed while it is copied, so that X^T D X stores no D X.
 The blocks are those of Goto and van de Geijn, Anatomy of high-performance matrix multiplication,
 ACM TOMS 34 (2008).
 """
@@ -21,19 +21,11 @@ import numpy as np
 
 from symgrad.expr.node import CONST, FLOATS, Expr, bind, const, const_value
 from symgrad.expr.walk import substitute, toposort
+from symgrad.lower.cpu import PANEL_ROWS, Gemm, Panels, Tiles
 from symgrad.lower.program import Draft
 from symgrad.lower.scalar import INDEX_DIV, LOAD, loads
-from symgrad.lower.statements import (
-    PANEL_ROWS,
-    Buffer,
-    Gemm,
-    Loop,
-    Matrix,
-    Panels,
-    Statement,
-    Store,
-    Tiles,
-)
+from symgrad.lower.statement import Buffer, Matrix, Statement
+from symgrad.lower.statements import Loop, Store
 from symgrad.lower.tuning import Tuning
 from symgrad.ops.elementwise import ADD, MULTIPLY, equal, less, less_equal, minimum
 

@@ -13,7 +13,8 @@ from typing import Any
 from symgrad.expr.node import Expr
 from symgrad.lower import listing
 from symgrad.lower.scalar import index_of
-from symgrad.lower.statements import Body, Buffer, Loop, Statement
+from symgrad.lower.statement import Body, Buffer, Statement
+from symgrad.lower.statements import Loop
 
 Around = tuple[tuple[Any, int], ...]  # statements, and in which of their bodies something stands
 

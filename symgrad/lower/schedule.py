@@ -20,10 +20,12 @@ from symgrad.expr.node import Expr, const
 from symgrad.expr.walk import substitute
 from symgrad.lower import product
 from symgrad.lower.axes import AxisClasses
+from symgrad.lower.cpu import Merge
 from symgrad.lower.kernel import CheckIndex, Contract, Kernel
 from symgrad.lower.kernels import Kernels
 from symgrad.lower.scalar import indices_of, loads, steps_of
-from symgrad.lower.statements import Buffer, Loop, Merge, Statement, Store, Zero
+from symgrad.lower.statement import Buffer, Statement
+from symgrad.lower.statements import Loop, Store, Zero
 from symgrad.lower.stream import (
     Blocks,
     ChunkSums,

@@ -17,18 +17,11 @@ from typing import Any
 from symgrad.expr.node import CONST, FLOATS, Expr, bind, const, const_value, is_const
 from symgrad.expr.op import Kind
 from symgrad.expr.walk import depends_on, rebuild, substitute, toposort, transform
+from symgrad.lower.cpu import Fetch, Powers, Rows, Turns
 from symgrad.lower.program import Draft, statements
 from symgrad.lower.scalar import COS_TURNED, GUARD, LOAD, SIN_TURNED, load_of
-from symgrad.lower.statements import (
-    Buffer,
-    Fetch,
-    Loop,
-    Powers,
-    Rows,
-    Store,
-    Turns,
-    is_flat,
-)
+from symgrad.lower.statement import Buffer, is_flat
+from symgrad.lower.statements import Loop, Store
 from symgrad.lower.tuning import Tuning
 from symgrad.ops.elementwise import ADD, COS, MAXIMUM, MINIMUM, MULTIPLY, POWER, SIN
 

@@ -20,7 +20,8 @@ from symgrad.expr.walk import rebuild, toposort, transform
 from symgrad.lower.access import accesses
 from symgrad.lower.program import Draft
 from symgrad.lower.scalar import INDEX, LOAD, load_of
-from symgrad.lower.statements import Buffer, Loop, Statement, walks_on
+from symgrad.lower.statement import Buffer, Statement
+from symgrad.lower.statements import Loop, walks_on
 from symgrad.lower.tuning import Tuning
 from symgrad.ops.elementwise import ADD, MULTIPLY, SUBTRACT, is_finite, minimum, select
 

@@ -8,7 +8,7 @@ from symgrad.expr.node import Expr
 from symgrad.lower import product
 from symgrad.lower.axes import AxisClasses
 from symgrad.lower.kernel import Contract, Kernel
-from symgrad.lower.statements import Buffer
+from symgrad.lower.statement import Buffer
 from symgrad.lower.tuning import Tuning
 
 

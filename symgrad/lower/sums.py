@@ -9,11 +9,11 @@ from typing import Any
 
 from symgrad.expr.node import FLOATS, Expr, const
 from symgrad.expr.walk import substitute, toposort
-from symgrad.lower.lanes import COSTLY, LANES
 from symgrad.lower.program import Draft, Program, rebuilt, scopes, statements
 from symgrad.lower.scalar import is_next, loads
-from symgrad.lower.statements import Loop, Statement, Store
-from symgrad.lower.tuning import Tuning
+from symgrad.lower.statement import Statement
+from symgrad.lower.statements import Loop, Store
+from symgrad.lower.tuning import COSTLY, LANES, Tuning
 
 
 def leave_out_zeros(program: Program, threads: int, tuning: Tuning) -> Program:

@@ -11,6 +11,9 @@ from dataclasses import dataclass, replace
 from symgrad.machines import HOST, Machine
 
 NEVER = 1 << 60  # more than there is of anything
+# Templates and results are made for these: they are no thresholds.
+COSTLY = 10  # cost of an operation that is a function: worth a vector of its own
+LANES = 8  # partial sums of one accumulation, in an order that no vector width changes
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Elementwise operations: one row each, nothing else to write anywhere.
 
 Columns are explained in `symgrad.expr.op.Op`. In the C column `@` stands for the type suffix
-(`sin@` is `sin` or `sinf`); a name that starts with `sg_` is a file in templates/helpers.
+(`sin@` is `sin` or `sinf`); a name that starts with `sg_` is a file in templates/c99/helpers.
 
 Partials are functions of the arguments and of the output. They are written in the form that keeps
 *relative* accuracy: tanh' is not 1 - tanh², sigmoid' is not s (1 - s), expm1' is not out + 1.

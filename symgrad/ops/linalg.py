@@ -1,7 +1,7 @@
 """Linear algebra on the last two axes; any axes before them are batch axes.
 
 Two layers. COMPOSITE rows (solve, det, cholesky, …) carry the calculus and the formulas; they
-`expand` to CALL rows, which are C kernels from templates/call, one matrix per call. `lu_factor`
+`expand` to CALL rows, which are C kernels from templates/c99/call, one matrix per call. `lu_factor`
 packs factors and pivots into one array [..., n + 1, n] (row n: the pivot row numbers), so that
 solve, solve with Aᵀ, det, its derivative and slogdet of one matrix share one factorisation by
 hash-consing.
@@ -519,7 +519,7 @@ class CallSpec:
     `name(operand..., out, dims..., flags...)`: pointers to real, then ptrdiff_t, then int;
     returns 0, or 2 if the matrix is singular or not positive definite.
 
-    template  file templates/call/<template>.c.jinja (variables name, real, f, lit)
+    template  file templates/c99/call/<template>.c.jinja (variables name, real, f, lit)
     dims      (args, attrs) -> sizes
     flags     (attrs) -> 0 or 1 each
     ranks     axes of each operand that the kernel sees, and last those of the result; axes before

@@ -1,7 +1,7 @@
 """Functions of the normal distribution: quantiles, scaled tails, their logarithm.
 
 Quantiles use +, -, *, / and √ alone, also for the logarithm that they need, in the order in which
-templates/helpers/quantile has them: their bits are the same in NumPy and in C, which random
+templates/c99/helpers/quantile has them: their bits are the same in NumPy and in C, which random
 numbers are made of. Importing this module registers the rows.
 """
 

@@ -1,6 +1,6 @@
 """Special functions that NumPy lacks, for the reference evaluator.
 
-The C counterparts are in templates/helpers. SciPy is not needed at run time; the test suite
+The C counterparts are in templates/c99/helpers. SciPy is not needed at run time; the test suite
 compares both with mpmath.
 """
 

@@ -1,6 +1,6 @@
 """The BLAS that SciPy brings, for libraries that leave large products of matrices to one.
 
-Such a library has a pointer for each routine it calls (templates/call/gemm.c.jinja), which are
+Such a library has a pointer for each routine it calls (templates/c99/call/gemm.c.jinja), which are
 Fortran's: SciPy offers these to other modules in the form that Cython uses, a capsule whose name is
 the C type.
 """

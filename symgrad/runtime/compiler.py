@@ -83,7 +83,7 @@ _ALLOWED_OPTION = (  # compiled when first used, which most processes never do
 )
 
 _NOTE = "native options with SIMD loops, traps"  # what notes say; a new text makes old ones unknown
-_TRAPS = ("serial.h", "aligned.h", "traps.c")  # of templates/compilers
+_TRAPS = ("serial.h", "aligned.h", "traps.c")  # of templates/c99/compilers
 _TRAP_OF_STATUS = {
     1: "adds the elements of a sum wrongly",
     2: "computes exp or asinh of vectors wrongly",
@@ -311,7 +311,7 @@ def _known_or_probed(argv: tuple[str, ...]) -> Compiler:
 
 
 def _note_name(argv: tuple[str, ...]) -> str:
-    traps = [(template_folder() / "compilers" / part).read_bytes() for part in _TRAPS]
+    traps = [(template_folder() / "c99" / "compilers" / part).read_bytes() for part in _TRAPS]
     seen = [_NOTE, argv, _file_identities(argv), _cpu_identity(), _libc(), *traps]
     return hashlib.sha256(repr(seen).encode()).hexdigest()[:32]
 
@@ -387,7 +387,7 @@ def _require_right_results(compiler: Compiler) -> None:
     """
     with tempfile.TemporaryDirectory(prefix="symgrad-") as name:
         folder = Path(name)
-        texts = [(template_folder() / "compilers" / part).read_text() for part in _TRAPS]
+        texts = [(template_folder() / "c99" / "compilers" / part).read_text() for part in _TRAPS]
         (folder / SOURCE).write_text("".join(texts))
         works = [functools.partial(_spring, compiler, level, folder) for level in (1, 3)]
         try:

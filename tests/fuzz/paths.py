@@ -1,7 +1,7 @@
 """Which ways through lowering and emission programs took: counted, so that none is forgotten.
 
-Kinds of statements are the classes of `symgrad.lower.statements`: a new kind is counted, and
-missed, without a line here.
+Kinds of statements are the classes of `symgrad.lower.statements` and `cpu`: a new kind is counted,
+and missed, without a line here.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 from symgrad.emit.c import Source
 from symgrad.expr.node import CONST, const_value
 from symgrad.expr.walk import toposort
+from symgrad.lower import cpu
 from symgrad.lower import statements as ir
 from symgrad.lower.program import Program
 from symgrad.lower.scalar import GUARD, INDEX, LOAD
@@ -32,10 +33,12 @@ _OPS = ("=", "+", "*", "max", "min")
 
 def kinds() -> list[str]:
     """Every path that is counted, whether it was taken or not."""
+    every = {**vars(ir), **vars(cpu)}
+    bases = (ir.Statement, cpu.CpuStatement)
     classes = [
         name
-        for name, c in vars(ir).items()
-        if isinstance(c, type) and issubclass(c, ir.Statement) and c is not ir.Statement
+        for name, c in every.items()
+        if isinstance(c, type) and issubclass(c, ir.Statement) and c not in bases
     ]
     found = [*classes, *[f"{c}.{f}" for c, fields in _FIELDS.items() for f in fields]]
     found += [f"buffer {role}" for role in _ROLES]

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from symgrad.lower.program import Draft, Program, rebuilt
-from symgrad.lower.statements import Buffer
+from symgrad.lower.statement import Buffer
 
 
 class ByHand:

@@ -14,9 +14,11 @@ from typing import Any
 from support.by_hand import changed, with_buffer, without
 from symgrad.expr.node import Expr, bind, const
 from symgrad.expr.walk import substitute, toposort
+from symgrad.lower.cpu import Flush
 from symgrad.lower.program import Program, bodies_of, statements
 from symgrad.lower.scalar import GUARD, LOAD
-from symgrad.lower.statements import Body, Check, Flush, Loop, Store
+from symgrad.lower.statement import Body
+from symgrad.lower.statements import Check, Loop, Store
 
 Mutant = Callable[[Program, random.Random], Program | None]
 

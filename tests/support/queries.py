@@ -11,7 +11,8 @@ from symgrad.compiled import Compiled
 from symgrad.expr.walk import toposort
 from symgrad.generate import program_of
 from symgrad.lower.program import Program, statements
-from symgrad.lower.statements import Buffer, Loop
+from symgrad.lower.statement import Buffer
+from symgrad.lower.statements import Loop
 
 
 def program(compiled: Compiled) -> Program:

@@ -12,6 +12,7 @@ import numpy as np
 from symgrad.errors import InternalError
 from symgrad.expr.node import Expr, const
 from symgrad.expr.walk import toposort
+from symgrad.lower.cpu import Fetch, Flush, Powers, Turns
 from symgrad.lower.interpreter.memory import (
     Index,
     Made,
@@ -27,17 +28,8 @@ from symgrad.lower.interpreter.tape import Tape
 from symgrad.lower.listing import line_of
 from symgrad.lower.program import Program, statements
 from symgrad.lower.scalar import LOAD
-from symgrad.lower.statements import (
-    Buffer,
-    Fetch,
-    Flush,
-    If,
-    Loop,
-    Powers,
-    Store,
-    Turns,
-    While,
-)
+from symgrad.lower.statement import Buffer
+from symgrad.lower.statements import If, Loop, Store, While
 
 _MOST_FAULTS = 20  # that are told apart
 
@@ -250,7 +242,7 @@ class Machine:
             done = 0
             while holds():
                 if done == s.most:
-                    raise Stop(3)
+                    raise Stop(s.status)
                 if slot is not None:
                     self.env[slot] = done
                 self._run(body)

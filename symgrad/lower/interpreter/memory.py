@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from symgrad.expr.node import Expr
-from symgrad.lower.statements import Buffer, Mode, row_strides
+from symgrad.lower.statement import Buffer, Mode, row_strides
 
 if TYPE_CHECKING:
     from symgrad.lower.interpreter.machine import Machine

@@ -11,27 +11,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from symgrad.expr.op import OPS
-from symgrad.lower.interpreter.memory import Index, Memory, Stop, Thunk
-from symgrad.lower.statements import (
+from symgrad.lower.cpu import (
     PANEL_ROWS,
-    Best,
-    Call,
-    Check,
-    Fail,
     Fetch,
     Flush,
     Gemm,
-    Matrix,
     Merge,
-    Mode,
     Panels,
     Powers,
     Rows,
-    Store,
     Tiles,
     Turns,
-    Zero,
-)  # fmt: skip
+)
+from symgrad.lower.interpreter.memory import Index, Memory, Stop, Thunk
+from symgrad.lower.statement import Matrix, Mode
+from symgrad.lower.statements import Best, Call, Check, Fail, Store, Zero
 from symgrad.lower.straight import TILE
 from symgrad.ops.linalg import CALLS
 

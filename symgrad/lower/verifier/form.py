@@ -4,49 +4,71 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Collection, Iterator, Sequence
+from typing import Any
 
 from symgrad.expr.node import Expr
 from symgrad.expr.walk import toposort
 from symgrad.lower.bounds import constant, plus
+from symgrad.lower.cpu import CpuStatement, Flush
 from symgrad.lower.program import Around
 from symgrad.lower.scalar import INDEX, loads
-from symgrad.lower.statements import Buffer, Flush, Loop, While
+from symgrad.lower.statement import Buffer
+from symgrad.lower.statements import Loop, While
 from symgrad.lower.verifier.view import GIVEN, READ_ONLY, Place, View
 
 
 def form(p: View) -> Iterator[str]:
     """Indices have an entry for each axis, buffers are those of the program, loops make sense."""
+    every = [s for s, _ in (*p.loops, *p.leaves)]
+    if len({id(s) for s in every}) < len(every):
+        yield "a statement stands in two places"
+    for s in every:
+        for b in s.named():
+            if p.buffers.get(b.number) is not b:
+                yield f"{type(s).__name__}: {b.name} is not as the program has it"
     for loop, _ in p.loops:
-        if loop.extent < 0 or loop.step < 1 or loop.lanes < 0 or loop.lanes > max(loop.extent, 0):
-            yield f"loop i{loop.index.attrs[0]}: extent {loop.extent}, step, or lanes {loop.lanes}"
-        if loop.serial and (loop.lanes or loop.chunks or loop.simd or loop.shared):
-            yield f"loop i{loop.index.attrs[0]} comes in order, and all at once"
-        if (loop.lanes or loop.chunks) and not loop.is_plain:
-            yield f"loop i{loop.index.attrs[0]} has lanes and a start, a stop or a step"
+        yield from _loop(loop)
     for s, path in p.leaves:
-        if s.bodies() and any(loop.lanes for loop in path):
-            yield f"{type(s).__name__} in a block of lanes"
-        if (
-            isinstance(s, While)
-            and s.most is not None
-            and any(loop.shared or loop.simd for loop in path)
-        ):
-            yield "a While with a limit may leave a loop that is shared or a vector"
+        yield from _statement(p, s, path)
     for place in p.places:
-        a = place.access
-        buffer = p.buffers.get(a.buffer)
-        if buffer is None:
-            yield f"no buffer has number {a.buffer}"
-        elif len(a.index) != len(buffer.shape):
-            yield f"{p.name(place)}: {len(a.index)} indices for {len(buffer.shape)} axes"
-        elif any(i.dtype != "int64" for i in a.index):
-            yield f"{p.name(place)}: an index that is no int64"
-        elif a.writes and buffer.role in READ_ONLY:
-            yield f"{p.name(place)}: nobody may write there"
-    for s, _ in p.leaves:
-        for node in loads(s.exprs()):
-            if node.dtype != p.buffers[node.attrs[0]].dtype:
-                yield f"load of {p.buffers[node.attrs[0]].name} as {node.dtype}"
+        yield from _access(p, place)
+
+
+def _loop(loop: Loop) -> Iterator[str]:
+    name = f"loop i{loop.index.attrs[0]}"
+    if loop.extent < 0 or loop.step < 1 or not 0 <= loop.lanes <= max(loop.extent, 0):
+        yield f"{name}: extent {loop.extent}, step, or lanes {loop.lanes}"
+    if loop.serial and (loop.lanes or loop.chunks or loop.simd or loop.shared):
+        yield f"{name} comes in order, and all at once"
+    if (loop.lanes or loop.chunks) and not loop.is_plain:
+        yield f"{name} has lanes and a start, a stop or a step"
+
+
+def _statement(p: View, s: Any, path: Sequence[Loop]) -> Iterator[str]:
+    if isinstance(s, CpuStatement) and not p.tuning.vectors:
+        yield f"{type(s).__name__} in a program without vectors"
+    if s.inside and any(loop.lanes for loop in path):
+        yield f"{type(s).__name__} in a block of lanes"
+    leaves = isinstance(s, While) and s.most is not None
+    if leaves and any(loop.shared or loop.simd for loop in path):
+        yield "a While with a limit may leave a loop that is shared or a vector"
+    for node in loads(s.exprs()):
+        buffer = p.buffers.get(node.attrs[0])
+        if buffer is not None and node.dtype != buffer.dtype:
+            yield f"load of {buffer.name} as {node.dtype}"
+
+
+def _access(p: View, place: Place) -> Iterator[str]:
+    a = place.access
+    buffer = p.buffers.get(a.buffer)
+    if buffer is None:
+        yield f"no buffer has number {a.buffer}"
+    elif len(a.index) != len(buffer.shape):
+        yield f"{p.name(place)}: {len(a.index)} indices for {len(buffer.shape)} axes"
+    elif any(i.dtype != "int64" for i in a.index):
+        yield f"{p.name(place)}: an index that is no int64"
+    elif a.writes and buffer.role in READ_ONLY:
+        yield f"{p.name(place)}: nobody may write there"
 
 
 def scope(p: View) -> Iterator[str]:

@@ -12,15 +12,8 @@ from symgrad.expr.walk import toposort
 from symgrad.lower.bounds import Form, constant, plus
 from symgrad.lower.program import bodies_of, statements
 from symgrad.lower.scalar import LOAD
-from symgrad.lower.statements import (
-    ACCUMULATING,
-    Best,
-    Buffer,
-    Loop,
-    Mode,
-    Store,
-    is_flat,
-)
+from symgrad.lower.statement import Buffer, Mode, is_flat
+from symgrad.lower.statements import ACCUMULATING, Best, Loop, Store
 from symgrad.lower.verifier.ranges import is_empty
 from symgrad.lower.verifier.view import GIVEN, Place, View
 

@@ -9,17 +9,11 @@ from typing import Any
 from symgrad.expr.node import Expr, const, is_const
 from symgrad.lower.access import accesses_of
 from symgrad.lower.bounds import Facts, Form, constant, plus
+from symgrad.lower.cpu import Flush
 from symgrad.lower.program import Around, statements
 from symgrad.lower.scalar import INDEX, load_of
-from symgrad.lower.statements import (
-    Access,
-    Check,
-    Flush,
-    Loop,
-    Mode,
-    Store,
-    While,
-)
+from symgrad.lower.statement import Access, Mode
+from symgrad.lower.statements import Check, Loop, Store, While
 from symgrad.lower.verifier.view import READ_ONLY, Place, View
 
 Written = dict[int, dict[int, tuple[float, float]]]  # of a buffer and axis: from where to where

@@ -13,13 +13,8 @@ from symgrad.lower.bounds import Bounds
 from symgrad.lower.listing import Speller
 from symgrad.lower.program import Around, Program, walk
 from symgrad.lower.scalar import loads
-from symgrad.lower.statements import (
-    Access,
-    If,
-    Loop,
-    Store,
-    While,
-)
+from symgrad.lower.statement import Access
+from symgrad.lower.statements import If, Loop, Store, While
 from symgrad.lower.tuning import Tuning
 from symgrad.ops.elementwise import invert
 

@@ -1,4 +1,4 @@
-"""Types and numbers of C."""
+"""C99: its types, numbers, and which column of a row spells an op."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from typing import Any
 
 import numpy as np
 
-C_TYPES = {
+from symgrad.emit.target import Target
+from symgrad.expr.op import Op
+
+_TYPES = {
     "float64": "double",
     "float32": "float",
     "int64": "int64_t",
@@ -16,7 +19,7 @@ C_TYPES = {
 }
 
 
-def literal(value: Any, dtype: str) -> str:
+def _literal(value: Any, dtype: str) -> str:
     """A C literal that reads back as exactly `value`."""
     if dtype == "bool":
         return "true" if value else "false"
@@ -30,9 +33,9 @@ def literal(value: Any, dtype: str) -> str:
     real = float(value)
     suffix = "f" if dtype == "float32" else ""
     if math.isnan(real):
-        return f"({C_TYPES[dtype]})NAN"
+        return f"({_TYPES[dtype]})NAN"
     if math.isinf(real):
-        return f"({C_TYPES[dtype]})INFINITY" if real > 0 else f"(-({C_TYPES[dtype]})INFINITY)"
+        return f"({_TYPES[dtype]})INFINITY" if real > 0 else f"(-({_TYPES[dtype]})INFINITY)"
     text = repr(real) if dtype == "float64" else str(np.float32(real))
     if "e" not in text and "." not in text:
         text += ".0"
@@ -40,10 +43,17 @@ def literal(value: Any, dtype: str) -> str:
     return text if not text.startswith("-") else f"({text})"
 
 
-def needed_by(value: Any, dtype: str) -> str:
+def _needed_by(value: Any, dtype: str) -> str:
     """The type or constant of a header that stands in the literal of a value; "" if none does."""
     if dtype == "bool":
         return "bool"
     if dtype in ("int32", "int64"):
         return "int64_t" if abs(int(value)) > 2**31 - 1 else ""
     return "" if math.isfinite(value) else "INFINITY"
+
+
+def _column(op: Op, is_float: bool) -> str | None:
+    return op.c if is_float or op.c_int is None else op.c_int
+
+
+C99 = Target("c99", _TYPES, _literal, _needed_by, _column)

@@ -20,7 +20,7 @@ from functools import lru_cache
 import numpy as np
 
 from symgrad.expr.evaluate import evaluate
-from symgrad.expr.node import (
+from symgrad.expr.node import PARAM, (
     ARG,
     ARRAY,
     CONST,
@@ -84,7 +84,7 @@ class Supports:
 def settled(support: Expr) -> Expr | None:
     """`support`, or None if it is certain to be true everywhere."""
     order = _few_nodes(support)
-    if order is None or support.op is CONST:
+    if order is None or support.op is CONST or any(node.op is PARAM for node in order):
         return support
     if any(node.op is ARG for node in order):
         return None if _is_tautology(support, order) else support

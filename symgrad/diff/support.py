@@ -20,11 +20,12 @@ from functools import lru_cache
 import numpy as np
 
 from symgrad.expr.evaluate import evaluate
-from symgrad.expr.node import PARAM, (
+from symgrad.expr.node import (
     ARG,
     ARRAY,
     CONST,
     FLOATS,
+    PARAM,
     Expr,
     arg,
     array,

@@ -16,8 +16,7 @@ import numpy as np
 
 from symgrad.errors import ConcretizationError
 from symgrad.expr.node import Expr, bind
-from symgrad.ops.linear import broadcast_to, reshape
-from symgrad.trace import journal
+from symgrad.trace import indexing, journal
 from symgrad.trace.handle import Handle, as_expr, operand
 from symgrad.trace.state import CURRENT, fail, site
 
@@ -62,9 +61,7 @@ def masked_store(x: Expr, index: Any, y: Any, same_kind: Callable[[Expr], Expr])
     if value.size != 1 or mask.shape != x.shape[: mask.ndim]:
         what = "z[mask] = y is possible for a number y, or one that the same mask selects: "
         raise unknown_size(index, what)
-    wide = broadcast_to(reshape(mask, mask.shape + (1,) * (x.ndim - mask.ndim)), x.shape)
-    value = same_kind(reshape(value, ()))
-    return bind("select", wide, broadcast_to(value, x.shape), x)
+    return indexing.masked(x, mask, same_kind(value))
 
 
 class Masked:
@@ -73,6 +70,7 @@ class Masked:
     __slots__ = ("error", "mask", "values")
     __array_priority__ = 1500.0
     __hash__ = object.__hash__
+    __symgrad_refuses__ = True
 
     ndim = 1
 
@@ -85,8 +83,6 @@ class Masked:
         assert error.decisions is not None
         error.decisions |= {self.error} if self.error else set()
         raise error
-
-    refuse_as_array = _fail
 
     def _with(self, other: Any) -> Any:
         """An operand of an elementwise operation."""

@@ -24,7 +24,7 @@ from symgrad.interchange import is_elsewhere
 from symgrad.ops.linear import reshape
 from symgrad.trace import indexing, ufuncs
 from symgrad.trace.at import At
-from symgrad.trace.handle import Handle, blames, has_ellipsis, operand, plain_index, strong
+from symgrad.trace.handle import Handle, blames, has_ellipsis, is_view, operand, plain_index, strong
 from symgrad.trace.masked import Masked, is_mask, known_mask, masked_store
 from symgrad.trace.memory import Part, mark, share, store
 from symgrad.trace.state import CURRENT, NO_TRACE, fail
@@ -319,7 +319,7 @@ class ArrayTracer(Tracer):
             index = mask
         items = indexing.parse(expr.shape, plain_index(index))
         part = indexing.get(expr, items)
-        if not indexing.is_basic(items) or not part.shape and not has_ellipsis(index):
+        if not part.shape and not has_ellipsis(index) or not is_view(index, items):
             return wrap(part)
         result = wrap_array(part)  # x[0, ...] is an array, x[0] is a number
         share(self, result, Part(items))
@@ -331,7 +331,7 @@ class ArrayTracer(Tracer):
             # z[1:] += 3 is tmp = z[1:]; tmp += 3; z[1:] = tmp: the second step wrote through
             # already.
             items = indexing.parse(expr.shape, plain_index(index))
-            if indexing.is_basic(items) and items == value._derive.items:
+            if indexing.is_place(items) and items == value._derive.items:
                 return
         mask = known_mask(index) if is_mask(index) else None
         if mask is None and is_mask(index):
@@ -401,6 +401,7 @@ class ZeroTracer(ScalarTracer):
     """
 
     __slots__ = ()
+    is_zero = True
 
     _update, _same_kind, assign = ArrayTracer._update, ArrayTracer._same_kind, ArrayTracer.assign
     __setitem__ = ArrayTracer.__setitem__
@@ -433,7 +434,7 @@ def wrap(expr: Expr) -> Any:
     tracer.owner = trace = CURRENT.get()
     tracer.born = trace.journal
     tracer.is_argument = False
-    tracer._group = tracer._base = tracer._derive = tracer._value = None
+    tracer._group = tracer._links = tracer._base = tracer._derive = tracer._value = None
     return tracer
 
 

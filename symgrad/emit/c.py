@@ -73,8 +73,7 @@ def emit(
     stack = [b for b in arrays if b.role != "work"]
     if tuning.vectors and (stack or constants):
         names.add("SG_ALIGNED")
-    names |= words.types(parameters, arrays, (b for b, _ in constants))
-    names |= {target.needed_by(v, b.dtype) for b, data in constants for v in np.ravel(data)}
+    names |= words.types(parameters, arrays) | words.needed_by(constants)
     shared = _shared(arrays)
     declared = [words.array(b, alone=b.number not in shared) for b in arrays]
     context = dict(
@@ -186,6 +185,11 @@ class _Words:
 
     def types(self, *groups: Iterable[Buffer]) -> set[str]:
         return {self.target.types[b.dtype] for group in groups for b in group}
+
+    def needed_by(self, constants: Sequence[tuple[Buffer, np.ndarray]]) -> set[str]:
+        """The types of constants, and what stands in their literals."""
+        found = (self.target.needed_by(v, b.dtype) for b, data in constants for v in np.ravel(data))
+        return self.types(b for b, _ in constants).union(found)
 
     def literals(self, data: np.ndarray) -> list[str]:
         return [self.target.literal(v, str(data.dtype)) for v in data.reshape(-1)]

@@ -146,12 +146,7 @@ def share_among_threads(
     each = {b.number for b in alone} - touched
     before = accesses(loop.body[: len(loop.body) - loop.in_order])
     right = all(by_round[a.buffer] for a, _ in before if a.writes and a.buffer not in each)
-    stack, large = 0, []
-    for b in own:
-        if b.nbytes > tuning.local_bytes or stack + b.nbytes > tuning.all_locals_bytes:
-            large.append(b)
-        else:
-            stack += b.nbytes
+    large = _beyond_stack(own, tuning)
     sizes = [b.room for b in large]
     members = min(loop.members, rounds, tuning.team_bytes // max(sum(sizes), 1))
     if not right or members < 2:
@@ -162,6 +157,17 @@ def share_among_threads(
         draft.change(b.number, role="member", offset=offset)
     team = draft.array((members, sum(sizes) // 8), "float64") if large else None
     return replace(loop, members=members, shared=True, team=team)
+
+
+def _beyond_stack(own: Sequence[Buffer], tuning: Tuning) -> list[Buffer]:
+    """Those arrays of a round for which there is no room on the stack."""
+    stack, large = 0, []
+    for b in own:
+        if b.nbytes > tuning.local_bytes or stack + b.nbytes > tuning.all_locals_bytes:
+            large.append(b)
+        else:
+            stack += b.nbytes
+    return large
 
 
 def _moving_axes(index: Sequence[Expr], moving: set[Expr]) -> set[int]:

@@ -155,7 +155,10 @@ def initialised(p: View) -> Iterator[str]:
                 yield from _unwritten(p, place, reach)
         if a.mode is Mode.WRITE:
             _extend(p, flow.at(place), place)
-    written = flow.end()
+    yield from _results(p, flow.end())
+
+
+def _results(p: View, written: Written) -> Iterator[str]:
     for b in p.program.outputs:
         for axis, n in enumerate(b.shape if b.size else ()):
             low, high = written.get(b.number, {}).get(axis, (0, -1))

@@ -27,8 +27,9 @@ from symgrad.errors import InternalError
 from symgrad.expr.node import Expr, arg, bind, const
 from symgrad.expr.walk import expand_composites
 from symgrad.lower import verify
-from symgrad.lower.bounds import Bounds, constant, plus
+from symgrad.lower.bounds import Bounds
 from symgrad.lower.cpu import Flush, Merge
+from symgrad.lower.forms import constant, plus
 from symgrad.lower.pipeline import lower
 from symgrad.lower.program import Program
 from symgrad.lower.scalar import INDEX_DIV, INDEX_MOD, index_of, load_of

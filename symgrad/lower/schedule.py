@@ -85,13 +85,7 @@ class Scheduler:
         for k in kernels:
             if k.start:
                 continue
-            free = [i for i in (*k.dims, *k.reduce) if self.classes.find(i) not in bound]
-            axis = None if bound else self._stream_of(k)
-            if axis is None and free:
-                axis = self.classes.find(self._outer(k, free))
-                joined = self._producer_axis(k, free, groups, place)
-                if joined and self.classes.extent[joined] >= self.classes.extent[axis]:
-                    axis = joined
+            axis = self._axis_of(k, bound, groups, place)
             position = self._earliest(k, axis, groups, place)
             while position < len(groups) and groups[position][0] is not axis:
                 position += 1
@@ -113,6 +107,20 @@ class Scheduler:
             if members:
                 body += self._group(axis, members, bound)
         return body
+
+    def _axis_of(
+        self, k: Kernel, bound: dict[Expr, Expr], groups: list[Any], place: dict[Kernel, int]
+    ) -> Expr | None:
+        """The axis of the loop that a kernel needs next; None if it needs none."""
+        axis = None if bound else self._stream_of(k)
+        free = [i for i in (*k.dims, *k.reduce) if self.classes.find(i) not in bound]
+        if axis is not None or not free:
+            return axis
+        axis = self.classes.find(self._outer(k, free))
+        joined = self._producer_axis(k, free, groups, place)
+        if joined and self.classes.extent[joined] >= self.classes.extent[axis]:
+            return joined
+        return axis
 
     def _group(
         self, axis: Expr | None, members: list[Kernel], bound: dict[Expr, Expr]

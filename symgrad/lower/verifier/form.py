@@ -8,8 +8,8 @@ from typing import Any
 
 from symgrad.expr.node import Expr
 from symgrad.expr.walk import toposort
-from symgrad.lower.bounds import constant, plus
 from symgrad.lower.cpu import CpuStatement, Flush
+from symgrad.lower.forms import constant, plus
 from symgrad.lower.program import Around
 from symgrad.lower.scalar import INDEX, loads
 from symgrad.lower.statement import Buffer

@@ -8,8 +8,9 @@ from typing import Any
 
 from symgrad.expr.node import Expr, const, is_const
 from symgrad.lower.access import accesses_of
-from symgrad.lower.bounds import Facts, Form, constant, plus
+from symgrad.lower.bounds import Facts
 from symgrad.lower.cpu import Flush
+from symgrad.lower.forms import Form, constant, plus
 from symgrad.lower.program import Around, statements
 from symgrad.lower.scalar import INDEX, load_of
 from symgrad.lower.statement import Access, Mode

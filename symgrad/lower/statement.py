@@ -130,10 +130,12 @@ class Statement:
 
     aside : names of fields whose expressions are not evaluated where the statement stands
     inside : names of those that are bodies
+    of_points : whether it may stand in a loop over points that is cut into lanes
     """
 
     aside: ClassVar[tuple[str, ...]] = ()
     inside: ClassVar[tuple[str, ...]] = ()
+    of_points: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         for name in self.inside:

@@ -35,6 +35,7 @@ class Store(Statement):
     order: tuple[Expr, Expr] | None = None
 
     aside = ("order",)
+    of_points = True
 
     def exprs(self) -> tuple[Expr, ...]:  # most statements are stores: this is the short way
         return (*self.index, self.value)
@@ -52,6 +53,8 @@ class Zero(Statement):
     buffer: Buffer
     index: tuple[Expr, ...] = ()
 
+    of_points = True
+
     def touches(self) -> list[Access]:
         return [part_of(self.buffer, Mode.WRITE, self.index)]
 
@@ -66,6 +69,8 @@ class Best(Statement):
     value: Expr
     position: Expr
     op: str
+
+    of_points = True
 
     def touches(self) -> list[Access]:
         return [Access(b.number, Mode.ADD, self.index) for b in (self.value_buffer, self.buffer)]

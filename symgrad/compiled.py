@@ -7,7 +7,7 @@ import functools
 import inspect as python_inspect
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,10 +20,12 @@ from symgrad.errors import (
     MutationError,
     ShapeError,
     StructureError,
+    TapeFullError,
     UnusableCompilerError,
 )
 from symgrad.expr.node import FLOATS, Expr
 from symgrad.expr.walk import substitute
+from symgrad.forks import ForkSafeLock
 from symgrad.graph import Graph
 from symgrad.names import safe_path
 from symgrad.ops import OWN
@@ -36,6 +38,7 @@ from symgrad.runtime.call import Native, build_source, warn_no_compiler
 from symgrad.runtime.compiler import is_known
 from symgrad.runtime.dispatch import fast_calls
 from symgrad.runtime.record import Record
+from symgrad.tapes import most_bytes, too_large
 from symgrad.trace import Tracer, as_expr, checked, is_python, set_checks, wrap
 from symgrad.trace.state import fail
 from symgrad.tree import flatten
@@ -85,6 +88,8 @@ class Compiled(_Caller):
         self.options = options
         self._source: Source | None = None
         self._native: Native | None = None
+        self._larger: Compiled | None = None  # with more room for rounds that are kept
+        self._lock = ForkSafeLock()
         self.__name__ = graph.name
         try:
             self._native = self._make_native()
@@ -123,6 +128,8 @@ class Compiled(_Caller):
         native, graph = self._native, self.graph
         if native is None:
             return None
+        if self._larger is not None:
+            return self._larger.plan(accepts, takes_out=takes_out, hidden=hidden)
         return dispatch.plan(
             native.library.address(native.binding.entry),
             graph.in_tree,
@@ -193,6 +200,35 @@ class Compiled(_Caller):
         self, leaves: Sequence[Any], outs: Sequence[Any] | None = None
     ) -> list[np.ndarray]:
         """The call on flat lists of array leaves."""
+        if self._larger is not None:
+            return self._larger.call_flat(leaves, outs)
+        try:
+            return self._called(leaves, outs)
+        except TapeFullError:
+            if self.graph.again is None:
+                raise
+            return self._with_more_room().call_flat(leaves, outs)
+
+    def _with_more_room(self) -> Compiled:
+        """The same with more room for rounds that are kept, which takes the calls from now on."""
+        with self._lock.held():
+            if self._larger is None:
+                larger = Compiled(self.graph.larger, self.options)
+                native = larger._native
+                if native is not None and native.binding.workspace_bytes > most_bytes():
+                    raise too_large(self.graph.again.rounds, native.binding.workspace_bytes)
+                self._larger = larger
+                plan = self.plan([dispatch.ACCEPT_ALL] * len(self.graph.args), takes_out=True)
+                if plan is not None:
+                    self._switch(((), (plan,), None))
+        return self._larger
+
+    @property
+    def room(self) -> Compiled:
+        """Who takes the calls now."""
+        return self if self._larger is None else self._larger.room
+
+    def _called(self, leaves: Sequence[Any], outs: Sequence[Any] | None) -> list[np.ndarray]:
         if self._native is not None:
             return self._native(leaves, outs)
         graph = self.graph
@@ -275,6 +311,37 @@ class Compiled(_Caller):
         return python_inspect.Signature(
             [python_inspect.Parameter(name, kind) for name in self.graph.parameters]
         )
+
+    def formula(self, form: str = "reader") -> str:
+        """The results in matrix notation; see `Graph.formula`."""
+        return self.graph.formula(form)
+
+    def latex(self, form: str = "reader") -> str:
+        """The results in matrix notation, as LaTeX."""
+        return self.graph.latex(form)
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """What IPython prints."""
+        from symgrad.display import pretty, text
+
+        pretty(printer, text(self.graph, "Compiled"))
+
+    def _repr_latex_(self) -> str:
+        return self.graph._repr_latex_()
+
+    def _repr_html_(self) -> str:
+        from symgrad.display import page
+
+        return page(self.graph, "Compiled", self.c_source, self.cost())
+
+    def _repr_mimebundle_(
+        self, include: Collection[str] | None = None, exclude: Collection[str] | None = None
+    ) -> dict[str, str]:
+        """What a notebook shows."""
+        from symgrad.display import bundle, text
+
+        makers = {"text/html": self._repr_html_, "text/latex": self._repr_latex_}
+        return bundle(text(self.graph, "Compiled"), makers, include, exclude)
 
     def __repr__(self) -> str:
         types = ", ".join(f"{t.name}: {t.described}" for t in self.graph.input_types)

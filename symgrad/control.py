@@ -381,9 +381,10 @@ def while_loop(
 ) -> Any:
     """``while cond_fun(value): value = body_fun(value)``, from `init_val` on: the last value.
 
-    Without `max_steps` forward mode works for any number of rounds. Reverse mode keeps values of
-    each round and makes room for `max_steps` of them, 10,000 where it is not given; if a call takes
-    more, it fails with LoopLimitError.
+    With `max_steps` a call that takes more rounds fails with LoopLimitError. Reverse mode keeps
+    values of each round. Where `max_steps` does not say for how many there must be room, there is
+    room for 10,000, and a function that needs more is compiled again with more, up to 1024 MiB
+    (SYMGRAD_TAPE_MB in the environment). Exported C has the room that it was compiled with.
 
     Raises
     ------

@@ -20,7 +20,7 @@ from symgrad.expr.op import Kind
 from symgrad.fixed import NotFixed
 from symgrad.forks import ForkSafeLock
 from symgrad.graph import Graph
-from symgrad.interchange import plain_arguments
+from symgrad.interchange import plain_arguments, plain_leaves
 from symgrad.options import Options
 from symgrad.pickling import Recipe, reduced
 from symgrad.runtime import dispatch
@@ -35,13 +35,14 @@ from symgrad.signature import (
     static_key,
 )
 from symgrad.trace import CURRENT, NO_TRACE, is_tracing
-from symgrad.tree import flatten
+from symgrad.tree import TreeDef, flatten
 
 _Caller: Any = dispatch.base()
 
 _MAX_FIXED = 256  # versions for fixed values, which may be new functions at every call
 _MAX_STATES = 64  # versions for different values of what a function captures
 _MANY_STATES = 16  # of these mean a warning
+_MAX_SHOWN = 3  # versions whose formulas are printed
 _MAX_PLANS = 8  # tried in turn by the fast path; further versions of a function go by the table
 
 
@@ -119,14 +120,36 @@ class Dispatcher(_Caller):
     def __repr__(self) -> str:
         return f"<function {self.__name__}, by symgrad>"
 
+    def __str__(self) -> str:
+        """What it is, and the formula of each version that was made."""
+        from symgrad.display import heading
+
+        graphs = list(dict.fromkeys(c.graph for c in list(self.compiled.values())))
+        if not graphs:
+            return f"{self!r}: {self.__doc__ or ''}\nno formula yet: it has not been called"
+        shown = []
+        for graph in graphs[-_MAX_SHOWN:]:
+            lines = [heading(graph), *("  " + line for line in graph.formula().splitlines())]
+            shown.append("\n".join(lines))
+        more = len(graphs) - len(shown)
+        return "\n".join([repr(self), *shown, *([f"and {more} earlier versions"] if more else [])])
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """What IPython prints."""
+        from symgrad.display import pretty
+
+        pretty(printer, str(self))
+
+    def _repr_html_(self) -> str | None:
+        """What a notebook shows of the newest version; nothing before there is one."""
+        newest = next(reversed(list(self.compiled.values())), None)
+        return None if newest is None else newest._repr_html_()
+
     def _slow(self, /, *args: Any, **kwargs: Any) -> Any:
-        args, kwargs = plain_arguments(args, kwargs, lambda tree: argument_paths(self.f, tree))
         if is_tracing():
+            args, kwargs = plain_arguments(args, kwargs, lambda tree: argument_paths(self.f, tree))
             return self.f(*args, **kwargs)
-        leaves, tree = flatten((args, kwargs))
-        if tree in self.listed:
-            args, kwargs = lists_as_arrays(args, kwargs)
-            leaves, tree = flatten((args, kwargs))
+        args, kwargs, leaves, tree = self._plain(args, kwargs)
         try:
             types = tree, tuple([leaf_key(leaf) for leaf in leaves])
             key = self._key(types, leaves)
@@ -169,7 +192,23 @@ class Dispatcher(_Caller):
             self._arm(state)
         graph = compiled.graph
         fixed = {position for position, _, _ in graph.statics}
-        return graph.finish(compiled.call_flat([x for k, x in enumerate(leaves) if k not in fixed]))
+        before = compiled.room
+        made = compiled.call_flat([x for k, x in enumerate(leaves) if k not in fixed])
+        if compiled.room is not before:  # the fast path has to know
+            self.armed = None
+        return graph.finish(made)
+
+    def _plain(self, args: Any, kwargs: Any) -> tuple[Any, Any, list[Any], TreeDef]:
+        """The arguments of a call with NumPy's arrays where they have to be, and their leaves."""
+        leaves, tree = flatten((args, kwargs))
+        plain = plain_leaves(leaves, lambda: argument_paths(self.f, tree))
+        if plain is not leaves:
+            leaves = plain
+            args, kwargs = tree.unflatten(leaves)
+        if tree in self.listed:
+            args, kwargs = lists_as_arrays(args, kwargs)
+            leaves, tree = flatten((args, kwargs))
+        return args, kwargs, leaves, tree
 
     def _state(self, holders: Sequence[Any]) -> State:
         """Of what is captured now; the fast path's own comparison is the quickest."""

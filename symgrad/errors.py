@@ -109,6 +109,10 @@ class LoopLimitError(SymgradError, RuntimeError):
     """A loop whose number of rounds the data decide took more of them than it was given."""
 
 
+class TapeFullError(LoopLimitError):
+    """Reverse mode has no room for more rounds of a loop: it makes some where it can."""
+
+
 class GraphTooLargeError(SymgradError, ValueError):
     """More nodes than the documented limit; the message says what to write instead."""
 

@@ -26,6 +26,7 @@ from symgrad.version import __version__
 __all__ = ["c_names", "data_source", "load_templates", "passes_of", "program_of", "source_of"]
 
 _FORMULA_NODES = 400  # a comment, not a book
+_READER_NODES = 40  # up to this size a short formula is found in no time
 
 
 def c_names(paths: Sequence[str], taken: Sequence[str] = ()) -> list[str]:
@@ -45,9 +46,8 @@ def source_of(graph: Graph, options: Options = DEFAULT_OPTIONS, **choices: Any) 
     with log.Stage("writing the C of", "written as C", graph.name) as stage:
         comment: list[str] = []
         if len(graph.nodes) <= _FORMULA_NODES:
-            comment = [
-                comment_text(ascii_text(line)) for line in graph.formula("code").splitlines()
-            ]
+            form = "reader" if len(graph.nodes) <= _READER_NODES else "code"
+            comment = [comment_text(ascii_text(line)) for line in graph.formula(form).splitlines()]
         source = emit(
             program,
             name,

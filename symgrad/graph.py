@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +13,7 @@ from symgrad import inspect, log
 from symgrad.boundary import ArrayType
 from symgrad.diff.modes import drop_stops, vjp, zeros_like
 from symgrad.diff.roots import extended
-from symgrad.errors import CheckFailedError, DifferentiationError, StructureError
+from symgrad.errors import CheckFailedError, DifferentiationError, StructureError, TapeFullError
 from symgrad.expr.evaluate import evaluate
 from symgrad.expr.node import ARG, ARRAY, FLOATS, Expr, arg, array, bind, const, param
 from symgrad.expr.op import Kind, lookup
@@ -25,6 +25,7 @@ from symgrad.ops.body import Body, bodies
 from symgrad.ops.checks import Failure, apart, failures, tied
 from symgrad.simplify import RULES, simplify
 from symgrad.simplify.gathers import hoist_from_gathers
+from symgrad.tapes import Again
 from symgrad.tree import TreeDef, flatten
 
 
@@ -41,6 +42,8 @@ class Graph:
     statics : leaves of the arguments that are not arrays: position, value, how a user writes it
     fired : how often each rewrite rule was applied to get here
     parameters : names of the positional parameters of the traced function
+    again : makes it anew with more room for rounds that reverse mode keeps, if it keeps some of
+        which nobody says how many there are; not pickled
     names : what variables of the traced function held, for formulas
     """
 
@@ -55,6 +58,7 @@ class Graph:
     fired: dict[str, int] = field(default_factory=dict)
     parameters: tuple[str, ...] = ()
     names: dict[str, Expr] = field(default_factory=dict)
+    again: Again | None = None
 
     # ---- reading -----------------------------------------------------------------------------
 
@@ -110,6 +114,31 @@ class Graph:
         """The results as SymPy expressions: one if there is one result, else a list."""
         return inspect.to_sympy(self.args, self._bare, self.arg_names)
 
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """What IPython prints."""
+        from symgrad.display import pretty, text
+
+        pretty(printer, text(self))
+
+    def _repr_latex_(self) -> str:
+        from symgrad.display import latex
+
+        return latex(self)
+
+    def _repr_html_(self) -> str:
+        from symgrad.display import page
+
+        return page(self)
+
+    def _repr_mimebundle_(
+        self, include: Collection[str] | None = None, exclude: Collection[str] | None = None
+    ) -> dict[str, str]:
+        """What a notebook shows."""
+        from symgrad.display import bundle, text
+
+        makers = {"text/html": self._repr_html_, "text/latex": self._repr_latex_}
+        return bundle(text(self), makers, include, exclude)
+
     def to_dot(self, **options: Any) -> str:
         """Graphviz text; see `symgrad.inspect.to_dot` for the options."""
         return inspect.to_dot(self.args, self._bare, **options)
@@ -119,8 +148,17 @@ class Graph:
         return inspect.cost(self.args, self.outs)
 
     def explain(self) -> str:
-        """Which rewrite rules simplification applied, how often, and what each states."""
-        return inspect.explain(self.fired, {r.name: r.doc for r in RULES})
+        """Which rewrite rules simplification applied, how often, and what each states.
+
+        Then, after "formula:", the same for the steps from there to the formula.
+        """
+        from symgrad.reader.rules import documentation
+
+        told = inspect.explain(self.fired, {r.name: r.doc for r in RULES})
+        reading = self._found.reading
+        if reading is None or not reading.steps:
+            return told
+        return f"{told}\nformula:\n{inspect.explain(reading.steps, documentation())}"
 
     # ---- computing ---------------------------------------------------------------------------
 
@@ -203,9 +241,19 @@ class Graph:
             results = evaluate([*bare] if check is None else [check, *bare], values)
         except CheckFailedError as error:
             failure = error.args[0]
+        except TapeFullError:
+            if self.again is None:
+                raise
+            return self.larger.evaluate_flat(leaves)
         else:
             return [np.array(v, copy=True) for v in results[-len(bare) :]]
         failure.throw()
+
+    @cached
+    def larger(self) -> Graph:
+        """The same with more room for rounds that are kept; see `symgrad.tapes`."""
+        assert self.again is not None
+        return self.again.larger(self.cost().kept)
 
     @cached
     def _bare(self) -> list[Expr]:
@@ -244,7 +292,8 @@ class Graph:
         fired = dict(self.fired)
         for rule, count in result.fired.items():
             fired[rule] = fired.get(rule, 0) + count
-        return self._with(tuple(result.outs), fired=fired)
+        made = self._with(tuple(result.outs), fired=fired)
+        return self._after(made, lambda graph: graph.simplify(disable=disable))
 
     def lowered_outs(self) -> list[Expr]:
         """The results without composites and stop_gradients, ready for lowering."""
@@ -287,15 +336,27 @@ class Graph:
         raise StructureError(f"{self.name}: no argument {name!r}; there are {list(self.arg_names)}")
 
     def _with(self, outs: tuple[Expr, ...], **changes: Any) -> Graph:
-        fields = {k: getattr(self, k) for k in self.__dataclass_fields__}
+        fields = {k: getattr(self, k) for k in self.__dataclass_fields__ if k != "again"}
         return Graph(**{**fields, "outs": outs, **changes})
+
+    def _after(self, made: Graph, step: Callable[[Graph], Graph]) -> Graph:
+        """What a step has made of this graph; it does so of the same with more room."""
+        if self.again is None:
+            return made
+        return made._with(made.outs, again=self.again.then(made, step))
+
+    def named(self, name: str) -> Graph:
+        """The same under another name."""
+        made = self._with(self.outs, name=name)
+        return self._after(made, lambda graph: graph.named(name))
 
     # ---- pickling: a flat list, so that depth does not matter -----------------------------------
 
     def __reduce__(self) -> Any:
         rows, args, outs = self._rows()
         split = len(self.outs)
-        rest = {k: getattr(self, k) for k in self.__dataclass_fields__ if k not in ("args", "outs")}
+        fields = [k for k in self.__dataclass_fields__ if k not in ("args", "outs", "again")]
+        rest = {k: getattr(self, k) for k in fields}
         rest["names"] = dict(zip(self.names, outs[split:], strict=True))
         return _restore, (_named(rows), args, outs[:split], rest)
 

@@ -9,25 +9,53 @@ more than the call.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import types
+import weakref
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from symgrad.errors import StructureError
+from symgrad.origin import is_library
 from symgrad.tree import flatten
 
 _PROTOCOLS = ("__array__", "__dlpack__", "__array_interface__")
 _ON_CPU = (1, 3, 11, 13)  # DLPack's devices whose memory the CPU reads: its own, pinned, managed
 _NEVER = (np.ndarray, np.generic, type, int, float)
+_OPERATORS = ("add", "sub", "mul", "truediv", "matmul", "pow", "array_ufunc", "array_function")
+
+_found: weakref.WeakKeyDictionary[type, bool] = weakref.WeakKeyDictionary()
 
 
 def is_elsewhere(value: Any) -> bool:
-    """Whether a value is an array of another library than NumPy, by its type."""
+    """Whether a value is an array of another library than NumPy, by its type.
+
+    Classes of the user's own that say themselves what their operators mean are none.
+    """
     cls = type(value)
-    if issubclass(cls, _NEVER) or cls.__module__.partition(".")[0] in ("numpy", "symgrad"):
+    if issubclass(cls, _NEVER):
         return False
-    return any([hasattr(cls, name) for name in _PROTOCOLS])
+    known = _found.get(cls)
+    if known is None:
+        known = _found[cls] = _is_elsewhere(cls)
+    return known
+
+
+def _is_elsewhere(cls: type) -> bool:
+    if cls.__module__.partition(".")[0] in ("numpy", "symgrad"):
+        return False
+    return any([hasattr(cls, n) for n in _PROTOCOLS]) and not any(map(_is_users, _methods(cls)))
+
+
+def _methods(cls: type) -> Iterator[Any]:
+    for name in _OPERATORS:
+        yield getattr(cls, f"__{name}__", None)
+        yield getattr(cls, f"__r{name}__", None)
+
+
+def _is_users(method: Any) -> bool:
+    return type(method) is types.FunctionType and not is_library(method.__code__.co_filename)
 
 
 def plain(value: Any, name: str) -> np.ndarray:
@@ -56,6 +84,11 @@ def plain(value: Any, name: str) -> np.ndarray:
                 f"{kind} that PyTorch differentiates by: symgrad's derivatives are its own; pass "
                 "x.detach()"
             ) from error
+        if cls.__name__.endswith("Tracer"):
+            raise StructureError(
+                f"{kind}, which stands for an array in a function that JAX traces; symgrad's "
+                "functions take values: jax.pure_callback calls them from there"
+            ) from error
         raise StructureError(f"{kind} that cannot be read as an array ({told})") from error
     if type(found) is not np.ndarray or found.dtype.hasobject:
         raise StructureError(
@@ -74,6 +107,11 @@ def _on_cpu(value: Any) -> bool:
     return not hasattr(value, "__cuda_array_interface__")
 
 
+def numbers_of(value: Any) -> np.ndarray:
+    """What is in such an array, of whatever type."""
+    return np.asarray(_read(value))
+
+
 def _read(value: Any) -> Any:
     cls = type(value)
     if hasattr(cls, "__array__"):
@@ -85,7 +123,7 @@ def _read(value: Any) -> Any:
     return np.asarray(value)
 
 
-def plain_leaves(leaves: Sequence[Any], paths: Callable[[], Sequence[str]]) -> Sequence[Any]:
+def plain_leaves(leaves: list[Any], paths: Callable[[], Sequence[str]]) -> list[Any]:
     """The leaves of arguments with NumPy's arrays in place of others; the same list without any.
 
     paths : how the user would write each

@@ -46,6 +46,7 @@ from symgrad.signature import (
 )
 from symgrad.simplify import simplify
 from symgrad.specs import Spec
+from symgrad.tapes import Again, has_tape
 from symgrad.trace import (
     MOST_PATHS,
     Exploring,
@@ -128,7 +129,8 @@ def traced(
         attempt = _Attempt(f, args, kwargs, static)
         try:
             with exploring(paths):
-                return attempt.graph()
+                graph = attempt.graph()
+            return graph if not has_tape(graph.outs) else _growing(graph, f, args, kwargs, static)
         except TraceError as error:
             where = error.decisions
             more = attempt.decisive(error, arrays=paths is not None or where is None)
@@ -152,6 +154,28 @@ def _both(failed: TraceError, by_paths: TraceError) -> TraceError:
     return failed
 
 
+def _growing(graph: Graph, f: Function, args: Any, kwargs: Any, static: frozenset[int]) -> Graph:
+    """A graph that can be made again, with more room for rounds that are kept."""
+    args, kwargs = _types_of(args, kwargs, static)
+    most = _MAX_PATHS.get()
+
+    def make() -> Graph:
+        with _paths(most):
+            return traced(f, args, kwargs, static)
+
+    return graph._with(graph.outs, again=Again(make, graph))
+
+
+def _types_of(args: Any, kwargs: Any, static: frozenset[int]) -> Any:
+    """Arguments of the same types, without the memory of arrays that are not compiled in."""
+    leaves, tree = flatten((args, kwargs), is_leaf=_is_spec)
+    return tree.unflatten([
+        np.broadcast_to(np.zeros((), v.dtype), v.shape)
+        if type(v) is np.ndarray and k not in static else v
+        for k, v in enumerate(leaves)
+    ])  # fmt: skip
+
+
 class _Attempt:
     """One trace with certain arguments static."""
 
@@ -164,7 +188,7 @@ class _Attempt:
         self.statics: list[tuple[int, Any, str]] = []
         self.values: list[Any] = []
         paths = argument_paths(f, self.tree)
-        self.leaves = list(plain_leaves(self.leaves, lambda: paths))
+        self.leaves = plain_leaves(self.leaves, lambda: paths)
         for position, (leaf, path) in enumerate(zip(self.leaves, paths, strict=True)):
             if _is_spec(leaf) or is_array(leaf) and position not in static:
                 spec = leaf if _is_spec(leaf) else argument_spec(leaf, path)
@@ -218,7 +242,7 @@ class _Attempt:
 
         arrays : whether float arrays may be
         """
-        if not isinstance(error, (ConcretizationError, UnsupportedError)) and not arrays:
+        if not isinstance(error, (BranchError, ConcretizationError, UnsupportedError)):
             return frozenset()
         reached = [self.nodes[n] for n in toposort(error.operands) if n in self.nodes]
         values = [(p, self.leaves[p]) for p in reached if not _is_spec(self.leaves[p])]
@@ -282,7 +306,7 @@ def compile(
         with log.work(name or function_name(f)):
             graph = trace(f, *specs_or_examples, **kwargs)
             if name is not None:
-                graph = graph._with(graph.outs, name=c_identifier(name, what="name"))
+                graph = graph.named(c_identifier(name, what="name"))
             from symgrad.compiled import Compiled  # not at import: it needs cffi
 
             return Compiled(graph.simplify(), options)

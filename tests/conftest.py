@@ -20,7 +20,7 @@ from hypothesis import settings
 
 from support import call_path, codegen
 from support.codegen import FATAL, compile_strictly
-from support.vector_loops import mixed_vectors, undecided_calls
+from support.vector_loops import mixed_vectors, uncertain_vectors, undecided_calls
 from symgrad import generate
 from symgrad.emit.c import Source
 from symgrad.expr import validate
@@ -158,6 +158,7 @@ def emitted_c_gives_no_warning(seen_c: Path, request: pytest.FixtureRequest):
             continue
         assert not undecided_calls(source.c), f"{undecided_calls(source.c)}\n{source.c}"
         assert not mixed_vectors(source.c), f"{mixed_vectors(source.c)}\n{source.c}"
+        assert not uncertain_vectors(source.c), f"{uncertain_vectors(source.c)}\n{source.c}"
         for name in ("gcc", "clang"):
             messages = compile_strictly(text, name, options)
             assert not messages, f"{name}: {messages}\n{text}"

@@ -81,6 +81,8 @@ u = np.array([1.0, 3.0])
         ("f = ½ x^(1 − 3)", 0.5 * x**-2),
         ("f = 2 √x[2] x / (3 √π)", 2 * np.sqrt(3) * x / (3 * np.sqrt(np.pi))),
         ("f = [x[0]; 0; A[1, 2]]", np.array([1.0, 0, 7])),
+        ("f = [0₂; u[0]]", np.array([0, 0, 1.0])),
+        ("f = ½ (I − 3 1 1ᵀ)", 0.5 * np.eye(3) - 1.5),
         ("f = r ⊙ r\n  where r = s x\n        s = uᵀ u", (10 * x) ** 2),
         ("f[i,j] = A[i,j] x[j]", A * x),
         ("f[i] = Σⱼ A[i,j] x[j] y[j]", A @ (x * y)),
@@ -96,7 +98,17 @@ def test_text_has_a_value(text, value):
 
 @pytest.mark.parametrize(
     "text",
-    ["f = A / x", "f = x y", "f = q", "f = frob(x)", "f = (x", "f = x ⊙", "f = r ; r = x ; r = y"],
+    [
+        "f = A / x",
+        "f = x y",
+        "f = q",
+        "f = frob(x)",
+        "f = (x",
+        "f = x ⊙",
+        "f = r ; r = x ; r = y",
+        "f = I − 3",
+        "f = 2 − diag(x)",
+    ],
 )
 def test_text_without_a_value(text):
     with pytest.raises((notation.Unreadable, ValueError)):

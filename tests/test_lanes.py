@@ -24,7 +24,7 @@ from support.codegen import FUSES, tuned
 from support.lane_functions import Points
 from support.sanitized import needs_sanitizers, run_sanitized
 from support.tunings import LOOPS
-from support.vector_loops import mixed_vectors, undecided_calls
+from support.vector_loops import mixed_vectors, uncertain_vectors, undecided_calls
 from symgrad.errors import SymgradWarning
 from symgrad.generate import source_of
 from symgrad.lower.cpu import Fetch, Powers, Rows
@@ -239,6 +239,24 @@ def test_what_finds_undecided_calls_finds_them():
     for mark in ("SG_SCALAR", "SG_SIMD"):
         assert undecided_calls(re.sub(rf"\n *{mark}\n", "\n", c))
     assert not undecided_calls(re.sub(r"(?m)^extern .*simd.*\n", "", c))
+
+
+@pytest.mark.parametrize("bounds, line, certain", [
+    ("i = 0; i < 24", "a[i + 2] = exp(b[i] + 1.0)", True),
+    ("i = t0; i < t0 + 8", "a[k * 8 + i] = exp(b[i])", True),
+    ("i = 0; i < 7", "a[i] = exp(b[i])", False),
+    ("i = 0; i < n", "a[i] = exp(b[i])", False),
+    ("i = t0; i < t0 + 12", "a[i] = exp(b[i])", False),
+    ("i = 0; i < 24", "a[i] = exp(b[i * 64 + k])", False),
+    ("i = 0; i < 24", "a[(i + 1) * 4] = exp(b[i])", False),
+    ("i = 0; i < 7", "a[i] = b[i * 64] + sg_select(b[i], c, d)", True),
+])  # fmt: skip
+def test_what_finds_uncertain_vectors_finds_them(bounds, line, certain):
+    c = (
+        'extern double exp(double) __attribute__((simd("notinbranch")));\n'
+        f"SG_SIMD\n    for (ptrdiff_t {bounds}; ++i) {{\n        {line};\n    }}\n"
+    )
+    assert bool(uncertain_vectors(c)) is not certain
 
 
 def powers_and_masks(x, y):

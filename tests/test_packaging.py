@@ -32,7 +32,7 @@ LAYERS = [
     ["expr"],
     ["ops"],
     ["diff", "inspect"],
-    ["reader"],
+    ["reader", "display"],
     ["simplify"],
     ["trace"],
     ["random", "graph", "signature", "lower"],
@@ -51,9 +51,11 @@ LEVEL = {part: level for level, row in enumerate(LAYERS) for part in row}
 
 # Packages that are imported where they are used, so that `import symgrad` stays light or works
 # without them. So are LATE ones: compiled functions need cffi, their C Jinja, and a process that
-# finds its functions in the cache generates no C. Formulas for readers are made when asked for.
-LATE = ("symgrad.compiled.", "symgrad.dispatcher.", "symgrad.generate.", "symgrad.interop.",
-        "symgrad.reader.")  # fmt: skip
+# finds its functions in the cache generates no C. Formulas and pictures are made when asked for.
+LATE = (
+    "symgrad.compiled.", "symgrad.dispatcher.", "symgrad.generate.", "symgrad.interop.",
+    "symgrad.reader.", "symgrad.display.",
+)  # fmt: skip
 LAZY = {
     "log": "logging",
     "inspect": "sympy",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import time
 import warnings
 
 import numpy as np
@@ -21,8 +22,9 @@ from symgrad.inspect.formula import Formula, to_text
 from symgrad.inspect.matrix import Notation
 from symgrad.ops import elementwise as el
 from symgrad.reader.check import agrees, needed
-from symgrad.reader.functions import EXTENDED, exact
+from symgrad.reader.functions import EXTENDED, Unknown, exact
 from symgrad.reader.reading import Condition, Line, Reading
+from symgrad.reader.smaller import smaller
 
 EVERY = 4  # of the table's rows
 
@@ -256,3 +258,60 @@ def test_elements_with_shifts():
     for index, right in (("i+1", True), ("i", False), ("i+2", False)):
         f = Formula("sum", (at(index), Formula("neg", (at("i"),))))
         assert agrees(Reading((Line("f", f, ("i",)),)), graph.args, graph.outs) is right
+
+
+# ---- long axes ---------------------------------------------------------------------------------
+
+
+def loss(w, X, y, c):
+    r = X @ w - y
+    return np.mean(r**2) + c * np.sum(np.abs(w))
+
+
+def chain(x, c):
+    return np.sum((x[1:] - c * x[:-1] ** 2) ** 2)
+
+
+data = np.random.default_rng(1).normal(size=(4000, 30))
+
+
+def captured(w):
+    return np.sum(np.log1p(np.exp(data @ w)))
+
+
+@pytest.mark.parametrize(
+    ("derive", "f", "shapes"),
+    [
+        (sg.grad, loss, ((200,), (5000, 200), (5000,), ())),
+        (sg.hessian, loss, ((200,), (5000, 200), (5000,), ())),
+        (sg.grad, chain, ((1000,), ())),
+        (sg.grad, captured, ((30,),)),
+        (sg.hessian, captured, ((30,),)),
+    ],
+)
+def test_long_axes_are_compared_as_short_ones(derive, f, shapes):
+    """In little time, and faults are seen as well."""
+    graph = graph_of(derive(f), *[sg.f64[s] if s else sg.f64 for s in shapes])
+    reading = reading_of(graph)
+    start = time.process_time()
+    assert agrees(reading, graph.args, graph.outs)
+    assert time.process_time() - start < 0.5
+    kinds = ("sign", "digit", "function", "term", "transpose")
+    wrong = [m for kind, m in mutants(reading) if kind in kinds]
+    assert wrong and not any(agrees(m, graph.args, graph.outs) for m in wrong)
+
+
+def test_sizes_keep_their_differences():
+    x, y = arg(0, (1000,), "float64", "x"), arg(1, (999, 3), "float64", "y")
+    z = arg(2, (50,), "float64", "z")
+    short = smaller([x, y, z], [x, y, z])
+    (a,), (b, three), (c,) = (short.args[n].shape for n in (x, y, z))
+    assert a == b + 1 and three == 3 and len({a, b, c}) == 3 and a < 30
+
+
+def test_what_cannot_be_shortened_is_refused():
+    places = np.arange(4000)[::-1].copy()
+    graph = graph_of(lambda x: x[places], sg.f64[4000])
+    with pytest.raises(Unknown):
+        smaller(graph.args, graph.outs)
+    assert not agrees(reading_of(graph), graph.args, graph.outs)

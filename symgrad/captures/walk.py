@@ -50,6 +50,7 @@ from symgrad.captures.rows import (
 )
 from symgrad.captures.state import Label, Same, State, digest
 from symgrad.fixed import NotFixed, fixed_key
+from symgrad.interchange import is_elsewhere, numbers_of
 from symgrad.origin import foreign_package
 
 _MOST = 20_000  # objects that are looked at
@@ -402,9 +403,10 @@ class _Walk:
     def instance(self, name: str, value: Any) -> None:
         cls = type(value)
         library = self.seen.is_library(file_of(cls))
-        if hasattr(cls, "__array__") or hasattr(cls, "__array_interface__"):
+        if is_elsewhere(value):
             self.arraylike(name, value)
-            return
+            if library:
+                return
         try:
             names = object.__getattribute__(value, "__dict__")
         except AttributeError:
@@ -428,24 +430,28 @@ class _Walk:
 
     def arraylike(self, name: str, value: Any) -> None:
         """An array of another library: its numbers."""
+        # The labels of a table are no numbers of its own.
+        labels = [n for n in ("index", "columns") if hasattr(getattr(value, n, None), "__array__")]
 
-        labels = [n for n in ("index", "columns") if hasattr(type(value), n)]  # of pandas
+        def parts() -> list[Any]:
+            found = [value, *[getattr(value, n) for n in labels]]
+            return [_numbers(numbers_of(v)) for v in found]
 
         def read() -> Any:
-            found = [_numbers(np.asarray(value))]
-            found += [_numbers(np.asarray(getattr(value, n))) for n in labels]
-            same = [v for v in found if isinstance(v, Same)]
-            return Same(sum([v.values for v in same], ())) if same else tuple(found)
+            return [Same(p[1]) if p[0] is object else p for p in parts()]
 
         try:
-            now = read()
+            now, found = read(), parts()
         except Exception:
             self.opaque(name, value, "it cannot be read as an array")
             return
         self.rows.append(Read(read, now))
-        self.note(name, type(value), *(now if type(now) is tuple else (id(value), len(now.values))))
-        if type(now) is not tuple:
-            self.told.append(value)
+        for part in found:
+            if part[0] is object:
+                self.note(name, type(value), len(part[1]))
+                self.push((name, v) for v in part[1])
+            else:
+                self.note(name, type(value), *part)
 
     def attributes(self, name: str, value: Any, names: dict[str, Any], cls: type | None,
                    whole: bool = False) -> list[tuple[str, Any]]:  # fmt: skip
@@ -517,14 +523,14 @@ def _content(cell: Any) -> Any:
         return ABSENT
 
 
-def _numbers(value: np.ndarray) -> Any:
-    """What tells arrays of another library from others; texts and the like by what they say."""
+def _numbers(value: np.ndarray) -> tuple[Any, ...]:
+    """What tells arrays of another library from others; (object, elements) where nothing does."""
     if not value.dtype.hasobject:
         return value.dtype, value.shape, digest(np.ascontiguousarray(value))
-    elements = value.ravel().tolist()
+    elements = tuple(value.ravel().tolist())
     if all([type(v) in _PLAIN for v in elements]):
-        return value.shape, repr(elements)
-    return Same(tuple(elements))
+        return str, value.shape, repr(elements)
+    return object, elements
 
 
 def _alone(read: Callable[[], Any]) -> tuple[Any]:

@@ -63,6 +63,7 @@ def emit(
     statuses : what it returns where a check fails, and what that means
     """
     emitter, words = Emitter(program, tuning, target), _Words(target)
+    limits = _limits(program)
     records = emitter.whole()
     parts, arrays, workspace = _placed(program, records, tuning)
     used = set().union(*(p.used for p in parts))
@@ -93,7 +94,8 @@ def emit(
         parts=[_part(p, k // tuning.unit_parts, declared, parameters) for k, p in enumerate(parts)],
         workspace=workspace,
         workspace_doubles=workspace // 8,
-        limited=_is_limited(program),
+        limited=any(status == 3 for status, _ in limits),
+        tape=max([most for status, most in limits if status == 4], default=0),
         statuses=list(statuses),
         vectors=tuning.vectors,
         stack=sum(b.nbytes for b in stack),
@@ -113,9 +115,10 @@ def emit(
     )
 
 
-def _is_limited(program: Program) -> bool:
-    """Whether it has loops that may have only so many rounds."""
-    return any(isinstance(s, While) and s.most is not None for s, _ in statements(program.body))
+def _limits(program: Program) -> list[tuple[int, int]]:
+    """Of each loop that may have only so many rounds, the status if it has more, and how many."""
+    loops = [s for s, _ in statements(program.body) if isinstance(s, While)]
+    return [(s.status, s.most) for s in loops if s.most is not None]
 
 
 def _placed(

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from symgrad.emit import tree as c
 from symgrad.emit.rows import prepared, spelling
-from symgrad.emit.strides import is_costly, steps
 from symgrad.emit.target import Target
 from symgrad.emit.tree import integer, walk
 from symgrad.emit.variables import Variables
@@ -16,6 +15,7 @@ from symgrad.errors import InternalError
 from symgrad.expr.node import CONST, FLOATS, Expr, const, const_value
 from symgrad.lower.scalar import GUARD, INDEX, INDEX_DIV, INDEX_MOD, LOAD
 from symgrad.lower.statement import Buffer, row_strides
+from symgrad.lower.strides import is_costly, steps
 from symgrad.ops.elementwise import ADD, CONVERT, SUBTRACT
 
 if TYPE_CHECKING:

@@ -14,13 +14,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from symgrad.emit import tree as c
-from symgrad.emit.strides import word_of
 from symgrad.emit.target import Target
 from symgrad.emit.tree import integer, renamed, uses, walk
 from symgrad.expr.node import Expr
 from symgrad.lower.scalar import LOAD
 from symgrad.lower.statement import Buffer
 from symgrad.lower.statements import Loop, Store
+from symgrad.lower.strides import word_of
 from symgrad.lower.tuning import LANES
 
 SIMD, SCALAR = c.Mark("SG_SIMD"), c.Mark("SG_SCALAR")
@@ -162,7 +162,8 @@ def lanes_apart(pieces: Sequence[Piece], lanes: Lanes) -> tuple[c.Statement, ...
         arrays = {name for name in declared if users[name] > 1}
         found = {name for name in arrays if lanes.widths.get(declared[name]) != lanes.word}
         if found <= other:
-            return _with_sums(_with_arrays(body, arrays, lanes) if arrays else body)
+            body = _with_sums(_with_arrays(body, arrays, lanes) if arrays else body)
+            return _with_rests(body, lanes) if lanes.extent % LANES else body
         other |= found  # such an array keeps its users from sharing a loop with calls
 
 
@@ -261,6 +262,26 @@ def _with_arrays(
                 made.append(s)
             out.append(replace(node, body=tuple(made)))
     return *declared, *out
+
+
+def _with_rests(body: Iterable[c.Statement], lanes: Lanes) -> tuple[c.Statement, ...]:
+    """Loops that call functions cut into whole vectors and a rest of numbers.
+
+    Compilers would choose what the rest is.
+    """
+    out: list[c.Statement] = []
+    for node in body:
+        if not isinstance(node, c.For):
+            out.append(node)
+        elif node.variable != lanes.name:
+            out.append(replace(node, body=_with_rests(node.body, lanes)))
+        elif SIMD in node.marks and traits(*node.body).calls:
+            full = integer(lanes.extent - lanes.extent % LANES)
+            out.append(replace(node, stop=full))
+            out.append(replace(node, start=full, body=(SCALAR, *node.body), marks=()))
+        else:
+            out.append(node)
+    return tuple(out)
 
 
 # ---- sums of lanes -------------------------------------------------------------------------------

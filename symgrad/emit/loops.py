@@ -57,7 +57,7 @@ def _outside(s: Loop, e: Emitter, depth: int) -> c.Statement:
         body.insert(0, SERIAL)
     arrays = own_arrays(e, body, team=s.team) if s.shared else []
     calls = e.tuning.vectors and traits(*_directly(body)).calls
-    if vector and calls and s.stop is not None:
+    if vector and calls and (s.stop is not None or s.extent % LANES):
         return _in_vectors(s, e, tuple(body))
     whole = (*[SCALAR] * (calls and not vector), *arrays, *body)
     marks: tuple[c.Mark | c.Call, ...] = (SIMD,) if vector else ()
@@ -74,14 +74,18 @@ def _for(
 
 
 def _in_vectors(s: Loop, e: Emitter, body: tuple[c.Statement, ...]) -> c.Together:
-    """Of a loop whose length is not known compilers choose how much is a vector; not of this."""
-    start, stop = bounds(s, e)
-    block, rest, name = e.fresh(), e.fresh(), f"i{s.index.attrs[0]}"
+    """Where the rest of a loop is no vector: compilers would choose what it is."""
+    name, (start, stop) = f"i{s.index.attrs[0]}", bounds(s, e)
+    if s.start is None and s.stop is None:
+        full = integer(s.extent - s.extent % LANES)
+        whole = c.For(name, start, full, body, marks=(SIMD,))
+        return c.Together((whole, c.For(name, full, stop, (SCALAR, *body))))
+    block, rest = e.fresh(), e.fresh()
     length = stop if start == ZERO else c.Group(c.Binary("-", stop, c.Group(start)))
-    full = c.Binary("-", stop, c.Binary("%", length, integer(LANES)))
+    vectors = c.Binary("-", stop, c.Binary("%", length, integer(LANES)))
     whole = c.For(name, c.Name(block), c.Sum((c.Name(block),), LANES), body, marks=(SIMD,))
     return c.Together((
-        c.Declare("ptrdiff_t", rest, full),
+        c.Declare("ptrdiff_t", rest, vectors),
         c.For(block, start, c.Name(rest), (whole,), LANES),
         c.For(name, c.Name(rest), stop, (SCALAR, *body)),
     ))  # fmt: skip
@@ -131,7 +135,7 @@ def _while(s: While, e: Emitter, depth: int) -> list[c.Statement]:
     if e.tuning.vectors:
         body = (SERIAL, *body)
     if s.most is not None:
-        leave = c.If(c.Binary("==", counter, integer(s.most)), (c.Return(3),))
+        leave = c.If(c.Binary("==", counter, integer(s.most)), (c.Return(s.status),))
         body = (leave, *body)
     elif counter.name not in uses(*body).names:
         return [*out, c.While(before, condition, body)]

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from symgrad.emit.body import Emitter, adds
-from symgrad.emit.strides import ascends
 from symgrad.expr.walk import toposort
 from symgrad.lower.scalar import loads
 from symgrad.lower.statements import Loop, Store
+from symgrad.lower.strides import ascends
 
 _WRITTEN_OUT = 32  # rounds; compilers may write such loops out. gcc does up to 16
 

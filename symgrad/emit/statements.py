@@ -12,13 +12,13 @@ from symgrad.emit.body import Emitter, statement
 from symgrad.emit.expr import ZERO
 from symgrad.emit.lanes import LaneSum, Piece, Place
 from symgrad.emit.serial import is_serial
-from symgrad.emit.strides import size_behind, steps_along
 from symgrad.emit.tree import integer
 from symgrad.expr.node import FLOATS, Expr
 from symgrad.lower import cpu
 from symgrad.lower import statements as lowered
 from symgrad.lower.statement import Buffer
 from symgrad.lower.statements import Store
+from symgrad.lower.strides import size_behind, steps_along
 from symgrad.lower.tuning import LANES
 
 _LINE_BYTES = 64  # of a cache

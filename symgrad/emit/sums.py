@@ -15,6 +15,7 @@ from symgrad.emit.lanes import SCALAR, Piece, Place, lane_loop, traits
 from symgrad.emit.statements import exceeds, larger
 from symgrad.emit.tree import integer
 from symgrad.lower.statements import Loop, stores_of
+from symgrad.lower.strides import is_even
 from symgrad.lower.tuning import LANES
 
 
@@ -96,6 +97,7 @@ def sum_in_lanes(loop: Loop, e: Emitter, depth: int) -> c.Statement:
     adds = [n for n in nodes if isinstance(n, c.Assign)]
     found = traits(*nodes)
     vector = found.calls and not found.branches
+    vector = vector and is_even(loop, stores_of(loop), e.buffers)
     position, start, lane = e.fresh(), e.fresh(), e.fresh()
     sums = [
         _Partial(e.target.types[s.buffer.dtype], a.target, a.value, e.fresh(), e.fresh(), e.fresh(),

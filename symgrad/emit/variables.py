@@ -15,7 +15,6 @@ from typing import Any
 
 from symgrad.emit.rounds import Opened
 from symgrad.emit.rows import spelling
-from symgrad.emit.strides import is_costly, steps, word_of
 from symgrad.emit.target import Target
 from symgrad.expr.node import CONST, Expr
 from symgrad.expr.op import Kind
@@ -35,6 +34,7 @@ from symgrad.lower.scalar import (
 )
 from symgrad.lower.statement import Buffer
 from symgrad.lower.statements import Loop, Store, While
+from symgrad.lower.strides import is_costly, steps, word_of
 
 _TREE_LIMIT = 16  # nodes spelled in one statement
 # Parts of an index may meet in it and become the whole again.

@@ -140,7 +140,7 @@ def latex_number(text: str) -> str:
 
 def latex_index(text: str) -> str:
     """What stands between the brackets of x[…], as a subscript."""
-    return text if re.fullmatch(r"[0-9a-zA-Z:, +−-]*", text) else "".join(
+    return text.replace("−", "-") if re.fullmatch(r"[0-9a-zA-Z:, +−-]*", text) else "".join(
         _latex_character(ch) for ch in text.replace("−", "-")
     )  # fmt: skip
 

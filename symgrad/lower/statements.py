@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from symgrad.expr.limits import is_tape
 from symgrad.expr.node import Expr
 from symgrad.expr.walk import toposort
 from symgrad.lower.scalar import INDEX
@@ -198,7 +199,7 @@ class While(Statement):
     The condition is evaluated anew before each round, so perhaps once, and then no round runs.
 
     most : how many rounds there may be, None for any number. Where the condition still holds behind
-        so many, the function leaves with status 3.
+        so many, the function leaves with status 3, or 4 where nobody has said how many.
     index : a variable that counts the rounds, from 0 on, inside of the body
     """
 
@@ -209,6 +210,10 @@ class While(Statement):
 
     aside = ("index",)
     inside = ("body",)
+
+    @property
+    def status(self) -> int:
+        return 4 if is_tape(self.most) else 3
 
     def touches(self) -> list[Access]:
         return []

@@ -17,6 +17,7 @@ from symgrad.lower.program import Program, rebuilt, walk
 from symgrad.lower.scalar import GUARD, is_next, loads
 from symgrad.lower.statement import Statement, is_flat
 from symgrad.lower.statements import Loop, Store, is_single
+from symgrad.lower.strides import is_even
 from symgrad.lower.tuning import COSTLY, LANES, Tuning
 
 _EXTREMA = ("max", "min")
@@ -36,8 +37,11 @@ def mark_vectors(program: Program, threads: int, tuning: Tuning) -> Program:
                 marks[id(s)] = {"accumulates": True}
         elif _is_sum(s, stores) or _is_extremum(s, stores, tuning):
             marks[id(s)] = {"accumulates": True}
-        elif not s.simd and _is_elementwise(s, stores, tuning):
-            marks[id(s)] = {"simd": True}
+        else:
+            simd = s.simd or _is_elementwise(s, stores, tuning)
+            simd = simd and _is_certain(s, stores, program)
+            if simd != s.simd:
+                marks[id(s)] = {"simd": simd}
     if not marks:
         return program
 
@@ -101,6 +105,17 @@ def _is_elementwise(loop: Loop, stores: Sequence[Store], tuning: Tuning) -> bool
             return False
     reads = loads(tuple(v for s in stores for v in s.exprs()))
     return all(n.args == written.get(n.attrs[0], n.args) for n in reads)
+
+
+def _is_certain(loop: Loop, stores: Sequence[Store], program: Program) -> bool:
+    """Whether functions that a loop calls, if any, are those of vectors whatever stands around it.
+
+    Their last bits differ from those of numbers, and compilers choose where they may.
+    """
+    nodes = toposort([v for s in stores for v in s.exprs()])
+    if all(n.op.cost < COSTLY for n in nodes):
+        return True
+    return loop.extent >= LANES and is_even(loop, stores, program.buffers)
 
 
 def _is_own(s: Store, index: Expr) -> bool:

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from symgrad.errors import DtypeError, LoopLimitError, ShapeError
-from symgrad.expr.limits import most_rounds
+from symgrad.errors import DtypeError, LoopLimitError, ShapeError, TapeFullError
+from symgrad.expr.limits import is_tape, most_rounds
 from symgrad.expr.node import TUPLE, Expr
 from symgrad.expr.op import Kind, Op, register
 from symgrad.ops import loop_batches, loop_supports, loops, switches
@@ -127,7 +127,9 @@ def _evaluate_while(*args: Any) -> list[Any]:
     rounds = 0
     while test.run([*fixed, *state])[0]:
         if rounds == limit or rounds == most_rounds.get():
-            raise LoopLimitError(f"a while loop did not end within {rounds} rounds")
+            full = rounds == limit and is_tape(limit)
+            kind = TapeFullError if full else LoopLimitError
+            raise kind(f"a while loop did not end within {rounds} rounds")
         made = body.run([*fixed, *state])
         state = made[:n]
         for y, row in zip(ys, made[n:], strict=True):

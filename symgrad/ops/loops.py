@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from symgrad.expr.evaluate import evaluate
+from symgrad.expr.limits import tape_rounds
 from symgrad.expr.node import FLOATS, Expr, bind, const
 from symgrad.expr.walk import depends_on, substitute, toposort
 from symgrad.ops.body import fresh
@@ -174,10 +175,6 @@ def reduced(flag: Expr) -> Expr:
     return bind("any", flag, attrs=(tuple(range(flag.ndim)),)) if flag.ndim else flag
 
 
-# Rounds of a `while` loop for which reverse mode makes room where nobody says how many there are.
-MOST_STEPS = 10_000
-
-
 # ---- reverse ----------------------------------------------------------------------------------
 
 
@@ -187,7 +184,7 @@ def vjp(
     """Cotangents of the operands, from those of the results."""
     loop = Loop.of(node)
     if loop.length is None:  # it keeps values of each round, and needs room for them
-        loop.length = MOST_STEPS
+        loop.length = tape_rounds.get()
     counted = loop.count is not None
     reverse = _Reverse(loop, cotangents, wanted[1:] if counted else wanted, calculus)
     return [None] * counted + reverse.cotangents()

@@ -38,6 +38,21 @@ def alike(node: Expr) -> tuple[Expr, Expr] | None:
     return sides if found >= _FEWEST else None
 
 
+def is_limit(node: Expr, x: Expr, value: float) -> bool:
+    """Whether a selection is continuous where the argument x has the value."""
+    args = [n for n in toposort([node]) if n.op is ARG]
+    if x not in args or x.dtype not in FLOATS or any(n.size > _LARGEST for n in args):
+        return False
+    for values in _points(args)[:3]:
+        point = dict(zip(args, values, strict=True))
+        (here,) = evaluate([node], point | {x: np.full(x.shape, value, x.dtype)})
+        for step in (1e-6, -1e-6):
+            (near,) = evaluate([node], point | {x: np.full(x.shape, value + step, x.dtype)})
+            if not (np.abs(here - near) <= 1e-3 * (1 + np.abs(here))).all():
+                return False
+    return True
+
+
 def _under(branch: Expr, condition: Expr, truth: bool) -> Expr:
     """The branch with its own condition decided."""
     nodes = toposort([branch])
@@ -66,4 +81,4 @@ def _points(args: Sequence[Expr]) -> list[list[np.ndarray]]:
     return rows
 
 
-__all__ = ["alike"]
+__all__ = ["alike", "is_limit"]

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from symgrad.expr.op import Kind
 from symgrad.expr.walk import expand_composites, toposort
 from symgrad.reader.functions import EXTENDED, Unknown
 from symgrad.reader.reading import Condition, Reading
+from symgrad.reader.smaller import smaller
 from symgrad.reader.values import Values, extended
 
 SPARE = float(np.finfo(EXTENDED).eps) < 1e-18  # Windows and arm64 macOS have no spare digits
@@ -28,7 +30,8 @@ LARGEST = 1e8  # points with larger intermediate values say little
 WANTED = 4  # random points at which the values were finite, and agreed
 FEWEST = 3
 TRIES = 40
-MOST_WORK = 3e7  # multiplications of one evaluation
+MOST_WORK = 3e4  # multiplications of one evaluation; longer axes are shortened
+SECONDS = 0.5  # for all points
 FAILURES = (
     Unknown, ArithmeticError, IndexError, KeyError, TypeError, ValueError, np.linalg.LinAlgError,
 )  # fmt: skip
@@ -42,23 +45,24 @@ def agrees(reading: Reading, args: Sequence[Expr], outs: Sequence[Expr]) -> bool
 
     They are compared at random points and at special ones: zeros, ones, equal arguments. Where the
     graph has a finite value the formula must have it as well. At least three random points must
-    be finite in all elements.
+    be finite in all elements. Long axes are compared as short ones. What is too large to be
+    compared in half a second does not agree.
     """
+    deadline = time.monotonic() + SECONDS
     try:
-        lowered = expand_composites(outs)
-        if _work(lowered) > MOST_WORK:
-            return False
+        subject = _Subject(args, outs)
         good = 0
-        for target in _targets(itertools.islice(_random_points(args), TRIES), lowered):
-            same = _same(target, reading, args, reading.conditions)
-            if same is False:
+        for target in subject.targets(itertools.islice(subject.random_points(), TRIES)):
+            same = subject.same(target, reading, reading.conditions)
+            if same is False or time.monotonic() > deadline:
                 return False
             good += same is True
             if good == WANTED:
                 break
         return good >= FEWEST and all(
-            _same(target, reading, args, reading.conditions) is not False
-            for target in _targets(_special_points(args), lowered)
+            subject.same(target, reading, reading.conditions) is not False
+            and time.monotonic() < deadline
+            for target in subject.targets(subject.special_points())
         )
     except FAILURES:
         return False
@@ -71,14 +75,73 @@ def needed(reading: Reading, args: Sequence[Expr], outs: Sequence[Expr]) -> tupl
     """
     kept = list(reading.conditions)
     try:
-        targets = list(_targets(_special_points(args), expand_composites(outs))) if kept else []
+        subject = _Subject(args, outs)
+        targets = list(subject.targets(subject.special_points())) if kept else []
         for condition in reading.conditions:
             rest = [c for c in kept if c is not condition]
-            if all(_same(target, reading, args, rest) is not False for target in targets):
+            if all(subject.same(target, reading, rest) is not False for target in targets):
                 kept = rest
     except FAILURES:
         pass
     return tuple(kept)
+
+
+class _Subject:
+    """A graph as it is compared: without composites, with short axes where it is large."""
+
+    def __init__(self, args: Sequence[Expr], outs: Sequence[Expr]) -> None:
+        self.outs: Sequence[Expr] = expand_composites(outs)
+        self.args = dict(zip(args, args, strict=True))
+        self.arrays: dict[Expr, np.ndarray] = {}
+        self.sizes: Mapping[int, int] = {}
+        if _work(self.outs) > MOST_WORK:
+            short = smaller(args, self.outs)
+            if _work(short.outs) > MOST_WORK:
+                raise Unknown("too large")
+            self.outs, self.args = short.outs, short.args
+            self.arrays, self.sizes = short.arrays, short.sizes
+
+    def random_points(self) -> Iterator[Point]:
+        return _random_points(list(self.args.values()))
+
+    def special_points(self) -> Iterator[Point]:
+        return _special_points(list(self.args.values()))
+
+    def targets(self, points: Iterable[Point]) -> Iterator[Target]:
+        """The graph's values at points; singular ones say nothing."""
+        for point in points:
+            with np.errstate(all="ignore"):
+                try:
+                    values, scale = extended(self.outs, point)
+                except np.linalg.LinAlgError:
+                    continue
+            if scale < LARGEST:
+                yield point, values, scale
+
+    def same(
+        self, target: Target, reading: Reading, conditions: Sequence[Condition]
+    ) -> bool | None:
+        """Equal at a point? None if that says nothing: a condition is not met, or values are not
+        finite."""
+        point, wanted, scale = target
+        known = {original: point[own] for original, own in self.args.items()} | self.arrays
+        with np.errstate(all="ignore"):
+            formulas = Values(known, self.sizes)
+            if not all(formulas.hold(c) for c in conditions):
+                return None
+            complete = True
+            for line, want in zip(reading.lines, wanted, strict=True):
+                finite = np.isfinite(want)
+                complete &= bool(finite.all())
+                if finite.any():
+                    if line.pieces:
+                        got = formulas.pieces(line.pieces, want.shape)
+                    else:
+                        got = formulas.line(line.formula, line.labels, want.shape)
+                    allowed = BOUND * np.abs(want) + NOISE * max(scale, 1.0)
+                    if not (np.abs(got - want) <= allowed)[finite].all():
+                        return False
+            return True if complete else None
 
 
 def _work(outs: Sequence[Expr]) -> float:
@@ -93,39 +156,6 @@ def _work(outs: Sequence[Expr]) -> float:
         else:
             total += node.size if isinstance(node.shape, tuple) else 1
     return total
-
-
-def _targets(points: Iterable[Point], outs: Sequence[Expr]) -> Iterator[Target]:
-    """The graph's values at points; singular ones say nothing."""
-    for point in points:
-        with np.errstate(all="ignore"):
-            try:
-                values, scale = extended(outs, point)
-            except np.linalg.LinAlgError:
-                continue
-        if scale < LARGEST:
-            yield point, values, scale
-
-
-def _same(
-    target: Target, reading: Reading, args: Sequence[Expr], conditions: Sequence[Condition]
-) -> bool | None:
-    """Equal at a point? None if it says nothing: a condition is not met, or a value not finite."""
-    point, wanted, scale = target
-    with np.errstate(all="ignore"):
-        formulas = Values(args, point)
-        if not all(formulas.hold(c) for c in conditions):
-            return None
-        complete = True
-        for line, want in zip(reading.lines, wanted, strict=True):
-            finite = np.isfinite(want)
-            complete &= bool(finite.all())
-            if finite.any():
-                got = formulas.line(line.formula, line.labels, want.shape)
-                allowed = BOUND * np.abs(want) + NOISE * max(scale, 1.0)
-                if not (np.abs(got - want) <= allowed)[finite].all():
-                    return False
-        return True if complete else None
 
 
 # ---- points ----------------------------------------------------------------------------------

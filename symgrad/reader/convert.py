@@ -18,7 +18,7 @@ from symgrad.expr.node import ARG, ARRAY, CONST, EYE, Expr, const_value
 from symgrad.expr.op import Kind, always
 from symgrad.expr.walk import toposort
 from symgrad.reader.arrays import Arrays
-from symgrad.reader.branches import alike
+from symgrad.reader.branches import alike, is_limit
 from symgrad.reader.constants import recognised
 from symgrad.reader.folds import exponential, power
 from symgrad.reader.heads import (
@@ -350,7 +350,8 @@ class Reader(Arrays):
 
     def select(self, node: Expr, c: Poly, a: Poly, b: Poly) -> Poly:
         """a where c, else b. Where floats are equal is a condition, not a case."""
-        c = self.decided(c)
+        if not self._is_case(node, c, a, b):
+            c = self.decided(c)
         if c.constant is not None:
             return a if c.constant else b
         if a == b:
@@ -362,6 +363,25 @@ class Reader(Arrays):
         if same is not None:
             return same
         return c * (a - b) + b
+
+    def _is_case(self, node: Expr, c: Poly, a: Poly, b: Poly) -> bool:
+        """Whether a selection by one equality has a value there that is no limit and no guard's."""
+        side, other = (a, b) if len(c.terms) == 1 else (b, a)
+        one = (c if side is a else rational(1, c.shape) - c).terms
+        if len(one) != 1:
+            return False
+        ((term, v),) = one.items()
+        if v != 1 or len(term) != 1 or (term[0][0].kind, term[0][0].payload) != ("ind", "="):
+            return False
+        if not side.terms or side.constant == _HALF and not other.terms:
+            return False
+        d = term[0][0].args[0]
+        linear = [(t[0][0].node, k) for t, k in d.terms.items()
+                  if len(t) == 1 and t[0][2] == 1 and t[0][0].node is not None]  # fmt: skip
+        if len(linear) != 1 or len(d.terms) - len(linear) != (() in d.terms):
+            return True
+        x, k = linear[0]
+        return x.op is not ARG or not is_limit(node, x, float(-d.terms.get((), 0) / k))
 
     def decided(self, c: Poly) -> Poly:
         """A truth value with what is assumed; where floats are equal is a condition."""

@@ -6,6 +6,7 @@ Functions under `fold` are asked for each product of factors, in the order in wh
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping
 from fractions import Fraction
 
@@ -83,20 +84,27 @@ def number_power(c: Exponent, e: Exponent) -> tuple[Exponent, list[Factor] | Non
     if isinstance(e, int):
         return exact(Fraction(c) ** e), []
     c = Fraction(c)
+    scale: Exponent = 1
     factors: list[Factor] = []
     for n, sign in ((c.numerator, 1), (c.denominator, -1)):
-        for prime in (2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47):
+        for prime in _PRIMES:
             count = 0
-            while n % prime == 0 and n:
+            while n and n % prime == 0:
                 n //= prime
                 count += 1
-            if count:
-                factors.append((Head("num", prime, nonneg=True), (), exact(sign * count * e)))
+            whole = math.floor(sign * count * e)
+            rest = exact(sign * count * e - whole)
+            scale = exact(scale * Fraction(prime) ** whole)
+            if rest:
+                factors.append((Head("num", prime, nonneg=True), (), rest))
         if n > 10_000 or n < 0:
             return 1, None
         if n > 1:  # square free as far as it matters: printed as it is
             factors.append((Head("num", n, nonneg=True), (), exact(sign * e)))
-    return 1, factors
+    return scale, factors
+
+
+_PRIMES = (2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47)
 
 
 def _power_of_sum(p: Poly, e: Exponent) -> Poly:

@@ -12,24 +12,27 @@ from dataclasses import dataclass, replace
 from symgrad.expr.node import Expr
 from symgrad.expr.op import Kind
 from symgrad.expr.walk import toposort, users
-from symgrad.inspect.formula import to_latex, to_text
-from symgrad.inspect.matrix import argument_names, layout, left, name_parts
-from symgrad.inspect.naming import latex_name, plain_name
+from symgrad.inspect.formula import Formula, to_text
+from symgrad.inspect.matrix import argument_names, layout, name_parts
 from symgrad.ops.readings import reads_add, reads_subtract
+from symgrad.reader import bands
 from symgrad.reader.check import agrees, needed
 from symgrad.reader.convert import Reader
 from symgrad.reader.cost import NAME, cost
 from symgrad.reader.heads import BUDGET, Budget, TooLong
 from symgrad.reader.naming import named, price
 from symgrad.reader.notation import NoMatrixForm
+from symgrad.reader.poly import Poly
+from symgrad.reader.printing import latex, text
 from symgrad.reader.quotient import holds_sum
-from symgrad.reader.reading import Condition, Line, Reading
+from symgrad.reader.reading import Condition, Line, Part, Reading
 from symgrad.reader.write import Writer
 
 MOST_NODES = 500
 SECONDS = 2.0
 STEPS = 250  # of the search, in one try; so many that the time is not what ends it
 ALL_STEPS = 800  # in all tries
+MOST_OF_PADS = 4  # times what pads cost may the elements cost
 MOST_TRIES = 6
 
 
@@ -95,13 +98,33 @@ def _searched(
             break
     if not found and time.thread_time() > budget.deadline:
         raise TooLong
+    in_pieces = _in_pieces(args, outs, nodes, names, labels, of_code, budget)
+    if in_pieces is not None:
+        found.append(in_pieces)
     for reading in sorted(found, key=lambda r: r.cost):
-        if reading.cost >= of_code:
+        if reading.cost > of_code:
             break
         if agrees(reading, args, outs):
             kept = needed(reading, args, outs)
-            return Found(replace(reading, conditions=kept))
+            return Found(replace(reading, conditions=(*kept, *reading.cancelled)))
     return Found(None)
+
+
+def _in_pieces(
+    args: Sequence[Expr], outs: Sequence[Expr], nodes: Sequence[Expr], names: dict[Expr, str],
+    labels: Sequence[str], of_code: int, budget: Budget,
+) -> Reading | None:  # fmt: skip
+    """Element by element, where matrix notation would be pads; these cost more than they show."""
+    if not any(map(bands.is_padded, nodes)):
+        return None
+    budget.ticks = STEPS
+    try:
+        lines = bands.lines(args, outs, names, labels)
+    except (TooLong, NoMatrixForm):
+        return None
+    if lines is None or bands.price(lines) > MOST_OF_PADS * of_code:
+        return None
+    return Reading(tuple(lines), (), (), {"elements": 1}, min(bands.price(lines), of_code - 1))
 
 
 def _one(
@@ -122,17 +145,31 @@ def _one(
     formulas, parts = named([f for f, _ in written])
     conditions = tuple(
         [
-            Condition(writer.write(p), ">" if p in reader.logs else sign)
+            writer.spelling.condition(p, ">" if p in reader.logs else sign)
             for p, sign in reader.conditions
         ]
     )
     spent = price(formulas, parts)
+    cancelled = _cancelled(polys, writer, formulas, parts)
     name_parts(parts, {*names.values(), *labels})
     return Reading(
         tuple(Line(n, f, w) for n, f, (_, w) in zip(labels, formulas, written, strict=True)),
         tuple(parts),
-        conditions, dict(budget.steps), spent,
+        conditions, dict(budget.steps), spent, cancelled,
     )  # fmt: skip
+
+
+def _cancelled(
+    polys: Sequence[Poly], writer: Writer, formulas: Sequence[Formula], parts: Sequence[Part]
+) -> tuple[Condition, ...]:
+    """Sums that were divided by, and are not any more: the graph has no value where they are 0."""
+    below = {f[0].args[0]: None for p in polys for f in p.factors() if f[2] < 0 and holds_sum(f[0])}
+    told = " ".join(map(to_text, [*formulas, *(p.formula for p in parts)]))
+    found = []
+    for p in below:
+        if all(to_text(writer.write(q)) not in told for q in (p, -p)):
+            found.append(writer.spelling.condition(p, "≠"))
+    return tuple(found)
 
 
 def _name(reader: Reader, writer: Writer, variables: Mapping[str, Expr]) -> None:
@@ -182,41 +219,6 @@ def _held(outs: Sequence[Expr], nodes: Sequence[Expr]) -> Iterator[frozenset[Exp
     if len(ranked) > 1:
         for node in ranked[: MOST_TRIES - 2]:
             yield frozenset([node])
-
-
-# ---- printing ----------------------------------------------------------------------------------
-
-
-def text(reading: Reading) -> str:
-    """The lines of a reading."""
-    rows = [f"{left(line, plain_name(line.name), ',')} = {to_text(line.formula)}"
-            for line in reading.lines]  # fmt: skip
-    for k, part in enumerate(reading.parts):
-        lead = "  where " if k == 0 else "        "
-        rows.append(f"{lead}{left(part, part.text, ',')} = {to_text(part.formula)}")
-    if reading.conditions:
-        told = ", ".join(f"{to_text(c.left)} {c.sign} 0" for c in reading.conditions)
-        rows.append(f"  for {told}")
-    return "\n".join(rows)
-
-
-_LATEX = {"≠": r"\ne", ">": ">", "≥": r"\ge"}
-
-
-def latex(reading: Reading) -> str:
-    """The same for LaTeX's math mode."""
-    rows = [(left(line, latex_name(line.name), " ", "_{", "}"), to_latex(line.formula))
-            for line in reading.lines]  # fmt: skip
-    if len(rows) == 1 and not reading.parts and not reading.conditions:
-        return f"{rows[0][0]} = {rows[0][1]}"
-    told = [f"{a} &= {b}" for a, b in rows]
-    for k, part in enumerate(reading.parts):
-        lead = r"\text{where}\quad " if k == 0 else ""
-        told.append(f"{lead}{left(part, part.latex, ' ', '_{', '}')} &= {to_latex(part.formula)}")
-    if reading.conditions:
-        where = ", ".join(f"{to_latex(c.left)} {_LATEX[c.sign]} 0" for c in reading.conditions)
-        told.append(rf"& \text{{for }} {where}")
-    return "\\begin{aligned}\n" + " \\\\\n".join(told) + "\n\\end{aligned}"
 
 
 __all__ = ["Found", "latex", "read", "text"]

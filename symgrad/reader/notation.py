@@ -20,10 +20,13 @@ from symgrad.inspect.spelling import MAKERS
 from symgrad.reader.cost import cost
 from symgrad.reader.heads import FIRST, Exponent, Factor, Head, Labels, Shape, exact, key
 from symgrad.reader.poly import Poly
-from symgrad.reader.reading import Part
+from symgrad.reader.reading import Condition, Part
 
 Write = Callable[[Poly], Formula]
-_SIGNS = {">": (">", ">"), "≥": ("≥", r"\ge"), "=": ("=", "=")}
+_SIGNS = {
+    ">": (">", ">"), "≥": ("≥", r"\ge"), "=": ("=", "="), "≠": ("≠", r"\ne"),
+    "<": ("<", "<"), "≤": ("≤", r"\le"),
+}  # fmt: skip
 _DECIMAL = 1000  # larger denominators than this are floats that nobody wrote as a fraction
 
 
@@ -135,6 +138,7 @@ class Spelling:
     def __init__(self, names: dict[Expr, str], write: Write) -> None:
         self.names, self.write = names, write
         self.made: dict[Head, Formula] = {}
+        self.indexed: dict[Expr, tuple[Expr, str, str]] = {}  # scalars: array, its name, index
         self.captured: list[Part] = []
 
     def head(self, head: Head) -> Formula:
@@ -169,6 +173,11 @@ class Spelling:
 
     def _symbol(self, head: Head) -> Formula:
         node = head.node
+        if node in self.indexed:
+            array, name, index = self.indexed[node]
+            base = F.symbol(plain_name(name), latex_name(name), array.ndim)
+            base.owner = array
+            return Formula("index", (base,), index, 0)
         if node.op is not ARRAY:
             name = self.names[node]
             f = F.symbol(plain_name(name), latex_name(name), node.ndim)
@@ -184,6 +193,10 @@ class Spelling:
         body.owner = node
         return f
 
+    def condition(self, p: Poly, sign: str) -> Condition:
+        """That p sign 0."""
+        return Condition(self.write(p), sign, self.relation(Head("ind", sign, (p,), p.shape)))
+
     def relation(self, head: Head) -> Formula:
         """a > b: what has a minus sign goes to the other side."""
         d = head.args[0]
@@ -194,8 +207,7 @@ class Spelling:
         if not left or () in left and len(left) == 1 and right:
             sides.reverse()
             sign = {">": "<", "≥": "≤"}.get(sign, sign)
-        signs = {**_SIGNS, "<": ("<", "<"), "≤": ("≤", r"\le")}
-        return Formula("infix", tuple(sides), signs[sign], max(s.rank for s in sides))
+        return Formula("infix", tuple(sides), _SIGNS[sign], max(s.rank for s in sides))
 
     def _function(self, head: Head) -> Formula:
         if head.payload == "exp":
@@ -270,6 +282,9 @@ _OWN = {
 # ---- terms -------------------------------------------------------------------------------------
 
 
+Groups = dict[tuple[int, ...], tuple[list[Formula], list[Formula]]]
+
+
 class TermWriter:
     """Products of factors as formulas."""
 
@@ -339,12 +354,10 @@ class TermWriter:
             result.append((new, kept, e))
         return result
 
-    def _contract(
-        self, factors: Sequence[Factor], output: Labels, above: list[Formula], shape: Shape
-    ) -> tuple[Formula, list[Formula]]:
-        """The product summed over what is not in `output`, and the scalars that divide it."""
-        sizes: dict[int, int] = {k: shape[k] for k in output}
-        groups: dict[tuple[int, ...], tuple[list[Formula], list[Formula]]] = {}
+    def _group(
+        self, factors: Sequence[Factor], sizes: dict[int, int], groups: Groups
+    ) -> dict[tuple[int, ...], tuple[bool, bool]]:
+        """Formulas by the labels that they stand on, above and below the bar; the masks apart."""
         masks: dict[tuple[int, ...], tuple[bool, bool]] = {}
         for head, labels, e in sorted(factors, key=key):
             if _is_mask(head):
@@ -367,6 +380,15 @@ class TermWriter:
                 f = F.transpose(f)
             up, down = groups.setdefault(tuple(distinct), ([], []))
             (up if e > 0 else down).append(powered(f, abs(e), f.rank))
+        return masks
+
+    def _contract(
+        self, factors: Sequence[Factor], output: Labels, above: list[Formula], shape: Shape
+    ) -> tuple[Formula, list[Formula]]:
+        """The product summed over what is not in `output`, and the scalars that divide it."""
+        sizes: dict[int, int] = {k: shape[k] for k in output}
+        groups: Groups = {}
+        masks = self._group(factors, sizes, groups)
         around = len(output) == 2 and all((k,) in groups for k in output) and output in groups
         work = Contraction(sizes, output, lambda f: f)
         scalars_up, scalars_down = groups.pop((), ([], []))

@@ -28,20 +28,45 @@ class Part:
 
 
 @dataclass(frozen=True)
+class Piece:
+    """Some elements of a result.
+
+    places   their indices: letters with a shift, such as i+1, or numbers
+    letter   the one in the places and in the formula, if there is one
+    range    its first and last value
+    bounded  whether the range is less than what the result has room for, and is printed
+    """
+
+    places: tuple[tuple[str, ...], ...]
+    formula: Formula
+    letter: str | None
+    range: tuple[int, int]
+    bounded: bool
+
+
+@dataclass(frozen=True)
 class Line:
-    """One result: `name = formula`, or `name[i, j] = formula` with letters as labels."""
+    """One result: `name = formula`, or `name[i, j] = formula` with letters as labels.
+
+    pieces : formulas of some elements each, if there is none of all; the others are 0
+    """
 
     name: str
     formula: Formula
     labels: tuple[str, ...] = ()
+    pieces: tuple[Piece, ...] = ()
 
 
 @dataclass(frozen=True)
 class Condition:
-    """Where the formula holds: `left sign 0`, elementwise for arrays; sign is ≠, > or ≥."""
+    """Where the formula holds: `left sign 0`, elementwise for arrays; sign is ≠, > or ≥.
+
+    shown : the same as it is printed, such as x ≠ 1
+    """
 
     left: Formula
     sign: str
+    shown: Formula | None = None
 
 
 @dataclass(frozen=True)
@@ -52,7 +77,8 @@ class Reading:
     parts       what the lines name, users before what they use
     conditions  where the formulas agree with the graph
     steps       how often each named rule was applied
-    cost        what it takes to read all of it, as `write.cost` counts
+    cost        what it takes to read all of it, as `cost.cost` counts
+    cancelled   conditions that the formulas do not need any more, but the graph
     """
 
     lines: tuple[Line, ...]
@@ -60,3 +86,4 @@ class Reading:
     conditions: tuple[Condition, ...] = ()
     steps: dict[str, int] = field(default_factory=dict)
     cost: int = 0
+    cancelled: tuple[Condition, ...] = ()

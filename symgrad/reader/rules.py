@@ -22,16 +22,28 @@ RULES: dict[str, tuple[str, str]] = {
     "exponential-of-logarithm": ("exp(c log b + u) = bᶜ eᵘ", "b > 0"),
     "sin²": ("sin² = 1 - cos²", ""),
     "sinh²": ("sinh² = cosh² - 1", ""),
-    "sech²": ("sech² = 1 - tanh²", ""),
+    "cosh²": ("1/cosh² = 1 - tanh²", ""),
     "sign²": ("sign(u)² = 1", "u ≠ 0"),
-    "sign-of-absolute": ("sign(u) |u| = u", ""),
+    "sign-of-absolute": ("sign(u) |u| = u, sign(u) u = |u|", ""),
     "odd-function": ("f(-u) = -f(u)", ""),
     "sigmoid-mirror": ("σ(-u) = 1 - σ(u)", ""),
     "normal-mirror": ("Φ(-u) = 1 - Φ(u)", ""),
     "erf-as-normal": ("erf(u/√2) = 2Φ(u) - 1", ""),
     "guard": ("a guard of the code is dropped", "where it is not taken"),
+    "two-ways": ("two ways to compute one function, each where it is accurate, are one", ""),
+    "inverse": ("A⁻¹ A = I", "A regular"),
+    "inverse-of-product": ("(A B)⁻¹ = B⁻¹ A⁻¹", "A and B regular"),
+    "sums-to-one": ("Σ softmax(u) = 1", ""),
+    "split-delta": ("δ of two axes in one is δ δ", ""),
+    "kronecker": ("A[i,k] B[j,l] with i, j and k, l in one axis each is A ⊗ B", ""),
     "logarithm-of-constant": ("0.693… = log 2", ""),
+    "elements": ("elements that are the same function of their neighbours share a formula", ""),
 }
+
+
+def documentation() -> dict[str, str]:
+    """What each rule states, with its side condition."""
+    return {name: f"{says}, {where}" if where else says for name, (says, where) in RULES.items()}
 
 
 def divisors(p: Poly) -> Iterator[tuple[Poly, Factor]]:

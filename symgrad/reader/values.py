@@ -28,7 +28,7 @@ from symgrad.reader.functions import (
     inverse,
     number,
 )
-from symgrad.reader.reading import Condition
+from symgrad.reader.reading import Condition, Piece
 
 # ---- the graph -------------------------------------------------------------------------------
 
@@ -62,10 +62,16 @@ def _scalar(v: Any) -> Any:
 
 
 class Values:
-    """The values of formulas at one point; parts are evaluated once."""
+    """The values of formulas at one point; parts are evaluated once.
 
-    def __init__(self, args: Sequence[Expr], point: Mapping[Expr, np.ndarray]) -> None:
-        self.point = point
+    point : arrays of the arguments, and of captured arrays that are not as they are in the graph
+    sizes : of axes that are shorter here than the formula has them
+    """
+
+    def __init__(
+        self, point: Mapping[Expr, np.ndarray], sizes: Mapping[int, int] | None = None
+    ) -> None:
+        self.point, self.sizes = point, sizes or {}
         self.parts: dict[Any, Any] = {}
 
     def hold(self, condition: Condition) -> bool:
@@ -79,6 +85,22 @@ class Values:
         if labels:
             sizes = dict(zip(labels, shape, strict=True))
             return np.broadcast_to(self.elements(f, sizes), shape)
+        return self._whole(f, shape)
+
+    def pieces(self, pieces: Sequence[Piece], shape: tuple[int, ...]) -> Any:
+        """The value of a result of that shape from formulas of some elements each."""
+        result = np.zeros(shape, EXTENDED)
+        for p in pieces:
+            first, last = p.range if p.letter else (0, 0)
+            sizes = {p.letter: shape[0]} if p.letter else {}
+            values = np.broadcast_to(self.elements(p.formula, sizes), tuple(sizes.values()))
+            for i in range(first, last + 1):
+                for place in p.places:
+                    at = [_numbered(k, p.letter, i) for k in place]
+                    result[tuple(at)] = values[i] if p.letter else values
+        return result
+
+    def _whole(self, f: Formula, shape: tuple[int, ...]) -> Any:
         value = np.asarray(self.matrix(f, shape))
         if len(shape) == 1:
             return np.broadcast_to(_scalar(value) if value.size == 1 else value[:, 0], shape)
@@ -111,21 +133,22 @@ class Values:
             if f.data[0] == "0":
                 return EXTENDED(0)
             raise Unknown(f"the name {f.data[0]}")
-        if f.owner.op is ARRAY:
+        if f.owner.op is ARRAY and f.owner not in self.point:
             return column(apply(ARRAY, [], f.owner.attrs))
-        return column(self.point[f.owner])
+        value = self.point[f.owner]
+        return column(value.astype(EXTENDED) if value.dtype.kind == "f" else value)
 
     def _part(self, f: Formula, shape: Any) -> Any:
         part = f.data
         if part not in self.parts:
             if part.labels:
-                sizes = dict(zip(part.labels, self._sizes(part, shape), strict=True))
+                sizes = dict(zip(part.labels, self._lengths(part, shape), strict=True))
                 self.parts[part] = column(self.elements(part.formula, sizes))
             else:
                 self.parts[part] = self.matrix(part.formula, shape)
         return self.parts[part]
 
-    def _sizes(self, part: Any, shape: tuple[int, ...] | None) -> list[int]:
+    def _lengths(self, part: Any, shape: tuple[int, ...] | None) -> list[int]:
         """The sizes of the free letters of a part, from where they stand, else from the result."""
         found: dict[str, int] = {}
         self._letters(part.formula, found)
@@ -137,10 +160,13 @@ class Values:
         return number(f.data)
 
     def _ones(self, f: Formula, shape: Any) -> Any:
-        return np.ones((f.data, 1), EXTENDED)
+        return np.ones((self._size(f.data), 1), EXTENDED)
+
+    def _size(self, n: int) -> int:
+        return self.sizes.get(n, n)
 
     def _eye(self, f: Formula, shape: Any) -> Any:
-        size = f.data if f.data is not None else shape[0] if shape else None
+        size = self._size(f.data) if f.data is not None else shape[0] if shape else None
         if size is None:
             raise Unknown("an identity matrix of no size")
         return np.eye(int(size), dtype=EXTENDED)
@@ -236,14 +262,15 @@ class Values:
 
     def _index(self, f: Formula, shape: Any) -> Any:
         base = self.matrix(f.args[0], None)
-        return column(_indexed(base, f.args[0].rank, f.data))
+        text = re.sub(r"\d+", lambda found: str(self._size(int(found[0]))), f.data)
+        return column(_indexed(base, f.args[0].rank, text))
 
     def _stack(self, f: Formula, shape: Any) -> Any:
         blocks = []
         for a in f.args:
             zeros = re.fullmatch(r"0(?:_\{(\d+)\})?", a.data[1]) if a.kind == "symbol" else None
             if zeros:
-                blocks.append(np.zeros((int(zeros[1] or 1), 1), EXTENDED))
+                blocks.append(np.zeros((self._size(int(zeros[1] or 1)), 1), EXTENDED))
             else:
                 v = np.asarray(self.matrix(a, None))
                 blocks.append(v.reshape(1, 1) if v.ndim == 0 else v)
@@ -399,6 +426,13 @@ def _places(letter: str, axes: Mapping[str, int], sizes: Mapping[str, int]) -> A
     shape[axes[found[1]]] = sizes[found[1]]
     shift = int(found[3] or 0) * (1 if found[2] == "+" else -1)
     return np.arange(sizes[found[1]]).reshape(shape) + shift
+
+
+def _numbered(place: str, letter: str | None, value: int) -> int:
+    """The index that a place such as i+1 stands for."""
+    if letter is None or not place.startswith(letter):
+        return int(place)
+    return value + int(place[len(letter) :].replace("−", "-") or 0)
 
 
 def _natural(value: Any, ndim: int) -> Any:

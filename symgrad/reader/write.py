@@ -330,11 +330,11 @@ class Writer:
             first = self.row(c, [pulled, *factors], p)
         except NoMatrixForm:
             return None
+        note("common-factor")
         if not left:
             return first
         terms = [t for n, (t, _) in enumerate(p.sorted()) if n in left]
         rest = Poly({t: p.terms[t] for t in terms}, p.shape)
-        note("common-factor")
         return total([first, self.write(rest)], p)
 
 

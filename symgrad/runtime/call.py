@@ -21,6 +21,7 @@ from symgrad.errors import (
     NoCompilerWarning,
     OutOfRangeError,
     SymgradWarning,
+    TapeFullError,
     warn,
 )
 from symgrad.ops.checks import FIRST_STATUS, Failure
@@ -28,6 +29,7 @@ from symgrad.runtime.blas import connect
 from symgrad.runtime.build import Library, build, ffi
 from symgrad.runtime.dispatch import empty
 from symgrad.runtime.threads import end_before_fork
+from symgrad.tapes import ADVICE
 from symgrad.version import __version__
 
 if TYPE_CHECKING:
@@ -137,10 +139,10 @@ def raise_status(status: int, name: str, failures: Sequence[Failure] = ()) -> No
             f"{name}: an index is outside its axis, or an integer has a negative integer power"
         )
     if status == 3:
-        raise LoopLimitError(
-            f"{name}: a while loop did not end within its limit of rounds. Reverse mode makes room "
-            "for 10000 of them where nobody says how many there can be: give max_steps= to "
-            "symgrad.while_loop, or use forward mode (sg.jvp, sg.jacfwd)"
+        raise LoopLimitError(f"{name}: a while loop did not end within its max_steps= rounds")
+    if status == 4:
+        raise TapeFullError(
+            f"{name}: a while loop takes more rounds than reverse mode has made room for: {ADVICE}"
         )
     raise np.linalg.LinAlgError(f"{name}: a matrix is singular or not positive definite")
 

@@ -314,7 +314,9 @@ class Paths:
                 f"{trace.name} returns values of different structures, depending on this decision "
                 "on a traced value"
             )
-            raise remembered(BranchError(at_user_line(told, fork.site)))
+            error = remembered(BranchError(at_user_line(told, fork.site)))
+            error.operands = (fork.predicate,)
+            raise error
         kept = trace.journal = journal.Journal(trace.journal)
         kept.is_path = True
         try:
@@ -327,6 +329,7 @@ class Paths:
         except BranchError as error:
             told = re.sub(r"^.+?:\d+: ", "", str(error))
             error.args = (at_user_line(told, fork.site),)
+            error.operands = (fork.predicate,)
             raise
         finally:
             changes = kept.take_back()

@@ -48,7 +48,7 @@ def record(
     function changes in them is changed for itself only.
 
     What the function raises for some values is tied to the outputs (`ops.checks`): who calls it
-    inside of another trace takes that apart again, and hands it to `add_checks`.
+    inside of another trace takes that apart again, and hands it to `set_checks`.
 
     Raises
     ------

@@ -25,16 +25,7 @@ from symgrad.interchange import is_elsewhere
 from symgrad.ops.linear import broadcast_to, reshape
 from symgrad.trace import indexing, ufuncs
 from symgrad.trace.at import At
-from symgrad.trace.handle import (
-    Handle,
-    as_expr,
-    blames,
-    elsewhere,
-    has_ellipsis,
-    operand,
-    plain_index,
-    strong,
-)
+from symgrad.trace.handle import Handle, as_expr, blames, has_ellipsis, operand, plain_index, strong
 from symgrad.trace.memory import Part, mark, share, store
 from symgrad.trace.state import CURRENT, NO_TRACE, fail
 from symgrad.trace.tables import DISPATCH, SUPPORTED, public_name, unsupported
@@ -101,9 +92,9 @@ class Tracer(Handle):
     # ---- protocols ----
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
         for value in inputs:
-            if not isinstance(value, _KNOWN) and hasattr(type(value), "__array_ufunc__"):
-                if not is_elsewhere(value):
-                    return NotImplemented
+            known = isinstance(value, _KNOWN) or is_elsewhere(value)
+            if not known and hasattr(type(value), "__array_ufunc__"):
+                return NotImplemented
         if method == "__call__" and not kwargs:
             if ufunc.signature is None:
                 return wrap_all(ufuncs.apply(ufunc, *[weak_operand(v) for v in inputs]))
@@ -542,10 +533,8 @@ def _binary(row: str, ufunc: np.ufunc, a: Any, b: Any) -> Any:
             if y.dtype in FLOATS:
                 return wrap(bind(row, const(a, y.dtype, y.shape), y))
     other = b if isinstance(a, Tracer) else a
-    if is_elsewhere(other):
-        other = elsewhere(other)
-        a, b = (a, other) if isinstance(a, Tracer) else (other, b)
-    if not isinstance(other, _KNOWN) or isinstance(other, (str, type(None))):
+    known = isinstance(other, _KNOWN) or is_elsewhere(other)
+    if not known or isinstance(other, (str, type(None))):
         return NotImplemented
     if isinstance(other, (list, tuple)) and row == "multiply":
         scalar = a if isinstance(a, Tracer) else b

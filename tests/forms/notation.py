@@ -19,6 +19,7 @@ _TOKEN = re.compile(
 )
 _SMALL = dict(zip("ₐₑₕᵢⱼₖₗₘₙₒₚᵣₛₜᵤᵥₓ", "aehijklmnoprstuvx", strict=True))
 _RAISED = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")
+_LOW = "₀₁₂₃₄₅₆₇₈₉"
 _FRACTIONS = {"½": 1 / 2, "⅓": 1 / 3, "⅔": 2 / 3, "¼": 1 / 4, "¾": 3 / 4, "⅕": 0.2, "⅙": 1 / 6,
               "⅛": 1 / 8}  # fmt: skip
 _COMPARE = {"<": np.less, ">": np.greater, "≤": np.less_equal, "≥": np.greater_equal,
@@ -198,6 +199,11 @@ def _atom(t):
     kind, text, _ = t.take()
     if kind == "end":
         raise Unreadable("the end")
+    if text == "0" and t.peek()[0] == "sign" and t.peek()[1] in _LOW and not t.peek()[2]:
+        digits = ""
+        while t.peek()[1] in _LOW and t.peek()[1]:
+            digits += str(_LOW.index(t.take()[1]))
+        return ("zeros", int(digits))
     if kind == "number":
         return ("number", _FRACTIONS.get(text) or float(text.replace("−", "-")), text)
     if kind == "name":
@@ -276,6 +282,17 @@ def _is_eye(tree):
     return tree == ("name", "I")
 
 
+def _is_of_matrices(tree):
+    """Whether a term can only be a matrix as a whole, not an array of numbers."""
+    while tree[0] in ("neg", "/"):
+        tree = tree[1]
+    if tree[0] == "call":
+        return tree[1] == "diag" and tree[2][0][0][:2] != ("call", "diag")
+    if tree[0] == "chain":
+        return any(map(_is_of_matrices, tree[1]))
+    return tree[0] == "name" and tree[1].startswith("I")
+
+
 class Reader:
     """Values of names, and of formulas made of them."""
 
@@ -299,6 +316,8 @@ class Reader:
                          and v.shape[0] == v.shape[1] > 1), shape)  # fmt: skip
             known = [self.value(x, fits) if v is None else v
                      for x, v in zip(tree[1], known, strict=True)]  # fmt: skip
+            if any(np.ndim(v) == 0 for v in known) and any(map(_is_of_matrices, tree[1])):
+                raise Unreadable("a number beside a matrix")
             return sum(known[1:], known[0])
         if kind == "chain":
             return self._chain(tree[1], shape)
@@ -312,7 +331,9 @@ class Reader:
                 raise Unreadable("/ by an array")
             return self.value(tree[1], shape) / (bottom if kind == "⊘" else bottom.item())
         if kind == "T":
-            return ("row of ones",) if _is_one(tree[1]) else self.value(tree[1], shape).T
+            return (
+                ("row of ones",) if _is_one(tree[1]) else np.asarray(self.value(tree[1], shape)).T
+            )
         if kind == "inverse":
             v = self.value(tree[1], shape)
             return np.linalg.inv(v) if v.ndim == 2 and v.size > 1 else 1 / v
@@ -339,6 +360,8 @@ class Reader:
             for value, condition in reversed(tree[1][:-1]):
                 result = np.where(self.value(condition, shape), self.value(value, shape), result)
             return result
+        if kind == "zeros":
+            return np.zeros((tree[1], 1))
         if kind == "stack":
             return np.concatenate([np.atleast_2d(self.value(x, shape)) for x in tree[1]])
         if kind == "call":
@@ -410,6 +433,8 @@ class Reader:
                 result = result @ v
         if np.ndim(result) == 2 and result.shape == (1, 1):
             return np.float64(result.item())
+        if ones and np.ndim(result) == 0 and any(map(_is_one, factors)):
+            return result * np.ones((1, 1))  # c 1 1ᵀ
         return result
 
     # ---- elements ------------------------------------------------------------------------------

@@ -116,7 +116,10 @@ def measure(row, code=False):
 def without_conditions(text):
     """A printed formula without what it says about where it holds."""
     kept = [line for line in text.splitlines() if not re.match(r"\s*(for|if) ", line)]
-    return re.sub(r" +(for|\(for) .*$", "", "\n".join(kept), flags=re.MULTILINE)
+    return "\n".join(
+        line if re.match(r"\w+\[", line) else re.sub(r" +(for|\(for) .*$", "", line)
+        for line in kept
+    )
 
 
 def listed():

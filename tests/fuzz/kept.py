@@ -221,4 +221,28 @@ def arguments():
     return (rng.uniform(-1, 1, (8, 16)).astype(np.float32),)
 """,
     ),
+    (
+        "functions in loops of 57 rounds, and down a column: what was a vector hung on threads",
+        dict(
+            stages=["gradient", "threads"],
+            tuning=["eager threads", "small tiles", "short streams", "short parts"],
+        ),
+        """
+import numpy as np
+import symgrad as sg
+
+def f(a0):
+    v0 = np.einsum('ni,nj->ij', a0, a0) / 7
+    v1 = (v0 - np.mean(v0, axis=0)) / np.sqrt(np.var(v0, axis=0) + 0.3)
+    v2 = v1.copy()
+    v2[:57] = np.sin(v1[:57])
+    return v2
+
+def loss(a0):
+    return np.sum(np.sin(f(a0)))
+
+def arguments():
+    return (np.random.default_rng(3).uniform(-1, 1, (64, 64)),)
+""",
+    ),
 ]

@@ -28,6 +28,12 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#if defined(SG_VECTORIZE) && defined(__GNUC__) /* or compilers choose which loops have the functions of vectors */
+#define SG_SCALAR __asm__ volatile("");
+#else
+#define SG_SCALAR
+#endif
+
 #if defined(__GNUC__) && defined(__AVX__) /* gcc 12 relies on an alignment of arrays that it has not given them */
 #define SG_ALIGNED __attribute__((aligned(64)))
 #else
@@ -161,7 +167,13 @@ int hessian_two_layers(const double *restrict params, const double *restrict X, 
         }
         for (ptrdiff_t i6 = 0; i6 < 6; ++i6) {
             SG_SIMD
-            for (ptrdiff_t l3 = 0; l3 < 50; ++l3) {
+            for (ptrdiff_t l3 = 0; l3 < 48; ++l3) {
+                s5[i6 * 50 + l3] = 1 / cosh(s4[i6 * 50 + l3]);
+                s7[i6 * 50 + l3] = tanh(s4[i6 * 50 + l3]);
+                s8[l3] += s7[i6 * 50 + l3] * params[i6 + 24];
+            }
+            for (ptrdiff_t l3 = 48; l3 < 50; ++l3) {
+                SG_SCALAR
                 s5[i6 * 50 + l3] = 1 / cosh(s4[i6 * 50 + l3]);
                 s7[i6 * 50 + l3] = tanh(s4[i6 * 50 + l3]);
                 s8[l3] += s7[i6 * 50 + l3] * params[i6 + 24];

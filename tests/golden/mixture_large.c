@@ -316,7 +316,11 @@ int value_and_grad_mixture(const double *restrict alphas, const double *restrict
             }
             const double t27 = (isfinite(s24) != 0) ? s24 : 0.0;
             SG_SIMD
-            for (ptrdiff_t i34 = 0; i34 < 25; ++i34) {
+            for (ptrdiff_t i34 = 0; i34 < 24; ++i34) {
+                s25[i34] = exp(alphas[i34] + s15[i34] - 0.5 * s23[i34] - t27);
+            }
+            for (ptrdiff_t i34 = 24; i34 < 25; ++i34) {
+                SG_SCALAR
                 s25[i34] = exp(alphas[i34] + s15[i34] - 0.5 * s23[i34] - t27);
             }
             {

@@ -370,13 +370,22 @@ int value_and_grad_mixture(const double *restrict alphas, const double *restrict
         }
         for (ptrdiff_t i28 = 0; i28 < 3; ++i28) {
             SG_SIMD
-            for (ptrdiff_t l22 = 0; l22 < 36; ++l22) {
+            for (ptrdiff_t l22 = 0; l22 < 32; ++l22) {
+                s19[i28 * 64 + l22] = exp(alphas[i28] + s15[i28] - 0.5 * s17[i28 * 64 + l22] - t20[l22]);
+                s20[l22] += s19[i28 * 64 + l22];
+            }
+            for (ptrdiff_t l22 = 32; l22 < 36; ++l22) {
+                SG_SCALAR
                 s19[i28 * 64 + l22] = exp(alphas[i28] + s15[i28] - 0.5 * s17[i28 * 64 + l22] - t20[l22]);
                 s20[l22] += s19[i28 * 64 + l22];
             }
         }
         SG_SIMD
-        for (ptrdiff_t l22 = 0; l22 < 36; ++l22) {
+        for (ptrdiff_t l22 = 0; l22 < 32; ++l22) {
+            t21[l22] = log(s20[l22]) + t20[l22];
+        }
+        for (ptrdiff_t l22 = 32; l22 < 36; ++l22) {
+            SG_SCALAR
             t21[l22] = log(s20[l22]) + t20[l22];
         }
         SG_SIMD

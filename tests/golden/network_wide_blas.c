@@ -233,7 +233,11 @@ int value_and_grad_network(const double *restrict W1, const double *restrict b1,
             }
             const double t2 = (isfinite(s18) != 0) ? s18 : 0.0;
             SG_SIMD
-            for (ptrdiff_t i12 = 0; i12 < 10; ++i12) {
+            for (ptrdiff_t i12 = 0; i12 < 8; ++i12) {
+                s19[i12] = exp(b2[i12] + s15[i10 * 10 + i12] - t2);
+            }
+            for (ptrdiff_t i12 = 8; i12 < 10; ++i12) {
+                SG_SCALAR
                 s19[i12] = exp(b2[i12] + s15[i10 * 10 + i12] - t2);
             }
             for (ptrdiff_t i64 = 0; i64 < 10; ++i64) {

@@ -88,16 +88,6 @@ class Column:
         return WELL[key]
 
 
-class Packed:
-    """An array of another library: DLPack and nothing else."""
-
-    def __dlpack__(self, **options: Any) -> Any:
-        return WELL.copy().__dlpack__(**options)
-
-    def __dlpack_device__(self) -> tuple[int, int]:
-        return WELL.__dlpack_device__()
-
-
 class ShapeLiar(np.ndarray):
     shape = property(lambda self: (6,))
 
@@ -254,7 +244,7 @@ for name, make in {
 }.items():
     rows({name: make}, *[(StructureError, type(make()).__name__)] * 3)
 
-# What is no array is never asked to become one.
+# What is no array is never asked to become one, but by the protocols that arrays share.
 for name, make in {
     "generator": lambda: (x for x in WELL),
     "iterator": lambda: iter(WELL.tolist()),
@@ -276,12 +266,13 @@ for name, make in {
     "flat iterator": lambda: WELL.flat,
     "__array__ raises": Raising,
     "__array_interface__ lies": Liar,
-    "column": Column,
-    "DLPack": Packed,
     "mock array": lambda: mock.Mock(spec=np.ndarray),
 }.items():
     foreign = (StructureError, type(make()).__name__)
     rows({name: make}, foreign, foreign, ((DifferentiationError, StructureError), foreign[1]))
+
+# Arrays of other libraries are arguments, and no results.
+rows({"column": Column}, RIGHT, (StructureError, "Column"), RIGHT)
 
 # Containers are structure, here and in what the gradient passes on; messages show both structures.
 for name, make in {

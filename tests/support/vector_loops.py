@@ -14,6 +14,14 @@ _PLAIN = re.compile(r"\bsg_(select|bits_of|mod|imod|ifloor_divide|floor_divide|i
 _STATEMENTS = re.compile(r"^\s*(if \()?sg_\w+\(")  # calls of functions with loops of their own
 
 
+_LOOP = re.compile(
+    r"SG_SIMD\n( *)for \(ptrdiff_t (\w+) = ([^;]+); \w+ < ([^;]+); [^)]*\) \{\n((?:\1 +.*\n)*)"
+)
+# Compiled once, whatever stands around their calls; what is not is a part of a long function.
+_HELPER = re.compile(r"(?m)^static .*\)\n\{\n(?:(?!\}).*\n)*\}\n")
+_LENGTH = 8  # of the longest vector of numbers
+
+
 _ARRAY = re.compile(
     r"(?:^|[(,]\s*|\s)(?:const )?(double|float|bool|int32_t|int64_t|ptrdiff_t) "
     r"(?:\*(?:const |restrict )*(\w+)|(\w+)\[)"
@@ -46,6 +54,30 @@ def mixed_vectors(c: str) -> list[str]:
                 touched |= widths[name]
         if len(wanted | touched) > 1:
             found.append(loop[1].strip().splitlines()[0])
+    return found
+
+
+def uncertain_vectors(c: str) -> list[str]:
+    """First lines of marked loops that call such functions but may be no vectors, or only in part.
+
+    What stands around such a loop decides then. Certain are whole numbers of vectors, known to the
+    compiler, of elements that stand side by side.
+    """
+    declared = _DECLARED.findall(c)
+    if not declared:
+        return []
+    calling = re.compile(rf"\b({'|'.join(declared)}|sg_\w+)\(")
+    found: list[str] = []
+    for loop in _LOOP.finditer(_HELPER.sub("", c)):
+        _, variable, start, stop, body = loop.groups()
+        if "for (" in body or not any(not _PLAIN.match(m.group()) for m in calling.finditer(body)):
+            continue
+        whole = stop == f"{start} + {_LENGTH}" or (
+            start.isdigit() and stop.isdigit() and (int(stop) - int(start)) % _LENGTH == 0
+        )
+        apart = re.search(rf"(\b{variable}|\([^()]*\b{variable}\b[^()]*\)) [*/%] (?!0\b)", body)
+        if not whole or (apart and not variable.startswith("l")):
+            found.append(f"{loop.group().splitlines()[1].strip()} {body.strip().splitlines()[0]}")
     return found
 
 

@@ -242,7 +242,7 @@ class Machine:
             done = 0
             while holds():
                 if done == s.most:
-                    raise Stop(3)
+                    raise Stop(s.status)
                 if slot is not None:
                     self.env[slot] = done
                 self._run(body)

@@ -196,6 +196,7 @@ class Sides:
         """An error of a decision, which may be one that paths can follow."""
         if self.site is not None:
             error.decisions = journal.sites() | {self.site}
+        error.operands = (self.predicate,)
         return error
 
     def _failing(

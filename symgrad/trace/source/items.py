@@ -263,6 +263,9 @@ for _name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul"
     _short = "i" + _name.rstrip("_")
     RUNTIME[_short] = _in_place(_short)
 
+for _name in ("lt", "le", "gt", "ge", "eq", "ne"):
+    RUNTIME[_name] = _binary(_name, True)
+
 RUNTIME.update({
     "get": get, "set": set_, "place": place, "update": update, "attr": attribute,
     "setattr": set_attribute, "del": delete, "delattr": delete_attribute, "iterable": iterable,

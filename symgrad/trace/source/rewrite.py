@@ -22,6 +22,10 @@ BINARY: dict[type[ast.operator], str] = {
     ast.BitXor: "xor", ast.LShift: "lshift", ast.RShift: "rshift",
 }  # fmt: skip
 
+COMPARED: dict[type[ast.cmpop], str] = {
+    ast.Lt: "lt", ast.LtE: "le", ast.Gt: "gt", ast.GtE: "ge", ast.Eq: "eq", ast.NotEq: "ne",
+}  # fmt: skip
+
 
 def is_plain(node: ast.expr) -> bool:
     """Whether an index or operand is a literal, which stands for nothing traced."""
@@ -158,7 +162,8 @@ class Rewriter(Looped):
             return (
                 found if isinstance(op, ast.In) else ast.copy_location(invoke("not", found), node)
             )
-        return ast.copy_location(invoke("own", node), node)
+        what = COMPARED[type(op)]
+        return ast.copy_location(invoke(what, node.left, node.comparators[0]), node)
 
     # ---- statements ----
     def visit_Assign(self, node: ast.Assign) -> Any:

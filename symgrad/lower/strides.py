@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from symgrad.expr.node import CONST, Expr, const_value
 from symgrad.expr.walk import toposort
 from symgrad.lower.program import statements
-from symgrad.lower.scalar import INDEX
-from symgrad.lower.statement import Buffer, row_strides
-from symgrad.lower.statements import Loop
+from symgrad.lower.scalar import INDEX, loads
+from symgrad.lower.statement import Buffer, is_flat, row_strides
+from symgrad.lower.statements import Loop, Store
 from symgrad.lower.tuning import COSTLY
 from symgrad.ops.elementwise import ADD, MULTIPLY, SUBTRACT
 
@@ -31,6 +31,25 @@ def steps(index: Expr, buffer: Buffer, at: Sequence[Expr], word: int) -> bool:
     may be too short for one vector, and its last lanes are numbers.
     """
     return np.dtype(buffer.dtype).itemsize == word and walks(index, buffer, at)
+
+
+def is_even(
+    loop: Loop, stores: Sequence[Store], buffers: Mapping[int, Buffer] | Sequence[Buffer]
+) -> bool:
+    """Whether a vector of rounds of a loop is a vector of elements everywhere.
+
+    Only then is it certain that compilers make vectors of its rounds: for others they may choose,
+    and calls in them are functions of vectors here and of numbers there.
+    """
+    word = word_of(loop)
+    touched = [(s.buffer, s.index) for s in stores]
+    reads = loads(tuple(v for s in stores for v in s.exprs()))
+    touched += [(buffers[n.attrs[0]], n.args) for n in reads]
+    return all(
+        b.role == "scalar" or not b.shape or steps(loop.index, b, at, word)
+        or (np.dtype(b.dtype).itemsize == word and is_flat(b, at, loop.index))
+        for b, at in touched
+    )  # fmt: skip
 
 
 def word_of(loop: Loop) -> int:

@@ -1,0 +1,119 @@
+"""Loops that take more rounds than reverse mode has made room for at first.
+
+The oracle is a closed form: a number that grows by the same factor in each round.
+"""
+
+from __future__ import annotations
+
+import pickle
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+
+import symgrad as sg
+from symgrad.errors import LoopLimitError, TapeFullError
+
+RATE = 1e-4
+
+
+def grown(x: Any, n: Any) -> Any:
+    """x (1 + RATE)^n, in a way that reverse mode has to keep something of each round."""
+    s, k = x, 0.0
+    while k < n:
+        s = np.sqrt(s * s) * (1 + RATE)
+        k += 1
+    return s
+
+
+def exact(x: float, n: float) -> tuple[float, float]:
+    slope = float(np.exp(n * np.log1p(RATE)))
+    return x * slope, slope
+
+
+def same(got: Any, x: float, n: float) -> None:
+    np.testing.assert_allclose(got, exact(x, n), rtol=1e-9)
+
+
+@pytest.fixture(autouse=True)
+def _some_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SYMGRAD_TAPE_MB", "4")
+
+
+def test_compiled_functions_make_room() -> None:
+    c = sg.compile(sg.value_and_grad(grown), 0.0, 0.0)
+    assert c.cost().kept == c.source.workspace_bytes  # value and gradient share one loop
+    for n in (10_000, 10_001, 30_000, 90_000, 5):
+        same(c(0.5, float(n)), 0.5, n)
+    assert "10000 rounds" in c.c_header  # exported C has what it was compiled with
+    again = pickle.loads(pickle.dumps(c))
+    same(again(0.5, 9_000.0), 0.5, 9_000)
+    with pytest.raises(TapeFullError, match="max_steps="):
+        again(0.5, 11_000.0)
+
+
+def test_functions_called_at_once_and_threads() -> None:
+    f = sg.value_and_grad(grown)
+    found: list[Any] = []
+    counts = [float(n) for n in (20_000, 90_000, 3, 100_000)]
+    threads = [threading.Thread(target=lambda n=n: found.append((n, f(0.5, n)))) for n in counts]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    for n, got in found:
+        same(got, 0.5, n)
+    assert len(found) == 4
+    for n in counts:
+        same(f(0.5, n), 0.5, n)
+
+
+def test_the_evaluator_makes_room() -> None:
+    graph = sg.trace(sg.value_and_grad(grown), 0.0, 0.0)
+    for g in (graph, graph.simplify()):
+        same(g.evaluate(0.5, 10_500.0), 0.5, 10_500)
+
+
+def test_second_derivatives_make_room() -> None:
+    def f(x: Any, n: Any) -> Any:
+        return grown(x * x, n)
+
+    c = sg.compile(sg.grad(sg.grad(f)), 0.0, 0.0)
+    np.testing.assert_allclose(c(0.5, 12_000.0), 2 * exact(1.0, 12_000)[1], rtol=1e-9)
+
+
+def test_there_is_an_end_to_the_memory() -> None:
+    f = sg.compile(sg.grad(grown), 0.0, 0.0)
+    with pytest.raises(LoopLimitError, match=r"MiB.*SYMGRAD_TAPE_MB.*max_steps="):
+        f(0.5, 1e12)
+
+
+def test_rounds_that_somebody_has_limited_stay_limited() -> None:
+    for most in (20, 10_000):
+        f = sg.grad(
+            lambda x, most=most: sg.while_loop(
+                lambda s: s < 1e9, lambda s: s + x, x, max_steps=most
+            )
+        )
+        with pytest.raises(LoopLimitError, match="max_steps"):
+            f(1.0)
+
+
+def test_what_is_frozen_stays_frozen() -> None:
+    rate = 1e-4
+
+    def f(x: Any, n: Any) -> Any:
+        s, k = x, 0.0
+        while k < n:
+            s = np.sqrt(s * s) * (1 + rate)
+            k += 1
+        return s
+
+    c = sg.compile(sg.grad(f), 0.0, 0.0)
+    np.testing.assert_allclose(c(0.5, 11_000.0), exact(0.5, 11_000)[1], rtol=1e-9)
+    rate = 2e-4
+    c = sg.compile(sg.grad(f), 0.0, 0.0)
+    rate = 3e-4
+    with pytest.raises(LoopLimitError, match="captures has changed"):
+        c(0.5, 11_000.0)

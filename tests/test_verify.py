@@ -224,7 +224,8 @@ def test_a_scan_reads_what_the_round_before_has_set(hand):
 def test_scope(hand):
     outside = Store(hand.y, (ZERO, ZERO), bind("convert", I, attrs=("float64",)))
     assert hand.rules(nest((I, 10), [Store(hand.y, (I, ZERO), const(1.0))]), outside) == ["scope"]
-    assert "scope" in hand.rules(nest((I, 10), (I, 3), [Store(hand.y, (I, ZERO), const(1.0))]))
+    assert "scope" in hand.rules(nest((I, 3), (I, 3), [Store(hand.y, (I, ZERO), const(1.0))]))
+    assert hand.rules(rows(hand, (I, J)), rows(hand, (I, J), 9)) == ["form"]
 
 
 def test_homes(hand):

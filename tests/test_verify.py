@@ -246,6 +246,15 @@ def test_rounds(hand):
     assert hand.rules(loop) == ["rounds"]
 
 
+def test_a_statement_stands_once_and_has_the_buffers_of_its_program(hand):
+    rule = lambda program: [f.rule for f in verify.verify(program, "hand")]  # noqa: E731
+    program = hand.of(copy_rows(hand.y, hand.x))
+    assert rule(program) == []
+    assert rule(replace(program, body=[*program.body, *program.body])) == ["form"]
+    other = [replace(b, offset=8) if b.number == hand.y.number else b for b in program.buffers]
+    assert set(rule(replace(program, buffers=other))) == {"form"}
+
+
 def test_form(hand):
     assert hand.rules(Store(hand.y, (ZERO,), const(1.0))) == ["form"]
     assert hand.rules(Store(hand.x, (ZERO, ZERO), const(1.0))) == ["form"]

@@ -63,7 +63,6 @@ def emit(
     statuses : what it returns where a check fails, and what that means
     """
     emitter, words = Emitter(program, tuning, target), _Words(target)
-    limits = _limits(program)
     records = emitter.whole()
     parts, arrays, workspace = _placed(program, records, tuning)
     used = set().union(*(p.used for p in parts))
@@ -94,11 +93,10 @@ def emit(
         parts=[_part(p, k // tuning.unit_parts, declared, parameters) for k, p in enumerate(parts)],
         workspace=workspace,
         workspace_doubles=workspace // 8,
-        limited=any(status == 3 for status, _ in limits),
-        tape=max([most for status, most in limits if status == 4], default=0),
         statuses=list(statuses),
         vectors=tuning.vectors,
         stack=sum(b.nbytes for b in stack),
+        **_limits(program),
     )
     files = environment(target.name)
     return Source(
@@ -115,10 +113,14 @@ def emit(
     )
 
 
-def _limits(program: Program) -> list[tuple[int, int]]:
-    """Of each loop that may have only so many rounds, the status if it has more, and how many."""
+def _limits(program: Program) -> dict[str, Any]:
+    """Whether it has loops that may have only so many rounds, and how many rows a tape has."""
     loops = [s for s, _ in statements(program.body) if isinstance(s, While)]
-    return [(s.status, s.most) for s in loops if s.most is not None]
+    limits = [(s.status, s.most) for s in loops if s.most is not None]
+    return dict(
+        limited=any(status == 3 for status, _ in limits),
+        tape=max([most for status, most in limits if status == 4], default=0),
+    )
 
 
 def _placed(

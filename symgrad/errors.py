@@ -44,7 +44,12 @@ _CALLERS = tuple(f"{mark}{name}{os.sep}" for mark in INSTALLED for name in ("num
 
 
 class SymgradError(Exception):
-    """Root of all errors that symgrad raises on purpose."""
+    """Root of all errors that symgrad raises on purpose.
+
+    predicates : of the traced decisions in whose sides it happened
+    """
+
+    predicates: tuple[Any, ...] = ()
 
 
 class TraceError(SymgradError):

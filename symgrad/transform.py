@@ -24,6 +24,7 @@ from symgrad.errors import (
     BranchError,
     ConcretizationError,
     StructureError,
+    SymgradError,
     TraceError,
     UnsupportedError,
 )
@@ -124,15 +125,15 @@ def traced(
     values, functions are called once for each way that they can go (see `trace.paths`).
     """
     paths: Exploring | None = None
-    failed: TraceError | None = None  # without paths
+    failed: Any = None  # the error without paths
     while True:
         attempt = _Attempt(f, args, kwargs, static)
         try:
             with exploring(paths):
                 graph = attempt.graph()
             return graph if not has_tape(graph.outs) else _growing(graph, f, args, kwargs, static)
-        except TraceError as error:
-            where = error.decisions
+        except SymgradError as error:
+            where = getattr(error, "decisions", None)
             more = attempt.decisive(error, arrays=paths is not None or where is None)
             if more:
                 static, paths = static | more, None
@@ -145,7 +146,7 @@ def traced(
                 raise _both(failed, error) from error
 
 
-def _both(failed: TraceError, by_paths: TraceError) -> TraceError:
+def _both(failed: TraceError, by_paths: SymgradError) -> TraceError:
     """The error of a function that paths do not help either."""
     told = re.sub(r"^.+?:\d+: ", "", str(by_paths))
     if isinstance(by_paths, BranchError):
@@ -237,17 +238,18 @@ class _Attempt:
                 "once; return what changes, or write np.where(condition, a, b)"
             )
 
-    def decisive(self, error: TraceError, arrays: bool) -> frozenset[int]:
+    def decisive(self, error: SymgradError, arrays: bool) -> frozenset[int]:
         """Positions of the arguments that an error is about and that may be static.
 
         arrays : whether float arrays may be
         """
-        if not isinstance(error, (BranchError, ConcretizationError, UnsupportedError)):
-            return frozenset()
-        reached = [self.nodes[n] for n in toposort(error.operands) if n in self.nodes]
+        found = list(error.predicates)
+        if isinstance(error, (BranchError, ConcretizationError, UnsupportedError)):
+            found += error.operands
+        reached = [self.nodes[n] for n in toposort(found) if n in self.nodes]
         values = [(p, self.leaves[p]) for p in reached if not _is_spec(self.leaves[p])]
         whole = {p for p, v in values if np.asarray(v).dtype.kind in "biu"}
-        if whole or not arrays or not error.in_derivative:
+        if whole or not arrays or not getattr(error, "in_derivative", False):
             return frozenset(whole)
         return frozenset(p for p, v in values if isinstance(v, np.ndarray) and v.ndim)
 

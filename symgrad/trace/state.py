@@ -49,8 +49,9 @@ class Trace:
         # What is changed in place is told to it, while a side of a branch runs; see `journal`.
         self.journal: Any = None if parent is None else parent.journal
         # See `source.loops`: what stands for values of one round, lists that grow in the round that
-        # is being traced, and why that round cannot stand for all.
-        self.symbols: list[Any] = []
+        # is being traced, and why that round cannot stand for all. By symbol: what is wrong with a
+        # result that depends on it.
+        self.symbols: dict[Any, Exception] = {}
         self.growing: list[list[Any]] = []
         self.unlike: str | None = None
         self.decisions = 0  # sides of branches that were run

@@ -461,6 +461,10 @@ def test_parts_of_an_array_that_sides_write(hand):
     few = Loop(I, 4, [put(hand.y, I, at(s, I))])
     assert hand.rules(If(some, whole, first(4, k)), few) == set()
     assert hand.rules(If(some, first(N, k), first(4, k)), few) == {"form"}
+    # What a branch around says holds for what is read there.
+    inside = If(less(I, 4), [put(hand.y, I, at(s, I))])
+    assert hand.rules(*first(4, k), rows(inside)) == set()
+    assert hand.rules(*first(3, k), rows(inside)) == {"init"}
     # Results are read by whoever calls.
     z = hand.buffer("z", (N,), "out")
     assert hand.rules(If(some, [rows(put(z, I, f(1.0)))])) == {"init"}

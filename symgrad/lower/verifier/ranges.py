@@ -330,7 +330,7 @@ def _extend(p: View, reach: dict[int, Any], place: Place) -> None:
 
 
 def _unwritten(p: View, place: Place, reach: dict[int, Any]) -> Iterator[str]:
-    facts = p.bounds.facts(place.access.when)
+    facts = p.bounds.facts((*place.access.when, *p.holding(place)))
     for axis, first, count, length in p.axes(place.access):
         low, high = reach[axis]
         if (low <= 0 and high >= length - 1) or place.access.run is not None:

@@ -20,6 +20,7 @@ import numpy as np
 from symgrad import log
 from symgrad.captures.code import Seen
 from symgrad.captures.walk import state_of
+from symgrad.collector import seldom
 from symgrad.errors import (
     BranchError,
     ConcretizationError,
@@ -211,7 +212,7 @@ class _Attempt:
         fired: dict[str, int] = {}
         token = _FIRED.set(fired)
         try:
-            with log.Stage("tracing", "traced", function_name(self.f)) as stage:
+            with seldom(), log.Stage("tracing", "traced", function_name(self.f)) as stage:
                 names: dict[str, Expr] = {}
                 outs, out_tree = record(self.f, call_args, call_kwargs, named=names)
                 stage.facts = lambda: f"{len(toposort(outs))} nodes"
@@ -246,7 +247,8 @@ class _Attempt:
         found = list(error.predicates)
         if isinstance(error, (BranchError, ConcretizationError, UnsupportedError)):
             found += error.operands
-        reached = [self.nodes[n] for n in toposort(found) if n in self.nodes]
+        others = self.nodes.keys() - set(getattr(error, "taken_by", ()))
+        reached = [self.nodes[n] for n in toposort(found) if n in others]
         values = [(p, self.leaves[p]) for p in reached if not _is_spec(self.leaves[p])]
         whole = {p for p, v in values if np.asarray(v).dtype.kind in "biu"}
         if whole or not arrays or not getattr(error, "in_derivative", False):
@@ -341,10 +343,13 @@ def transformed(
     options: Options = DEFAULT_OPTIONS,
     static: Static = _NONE,
     max_paths: int = MOST_PATHS,
+    direct: bool = False,
 ) -> Function:
     """`impl` as a function: inlined under a trace, compiled on arrays, called without Python.
 
-    `recipe`, a function of a module and its arguments, makes the same again where it is unpickled.
+    recipe : a function of a module and its arguments, which makes the same again where it is
+        unpickled
+    direct : whether `impl` hands its own arguments to `Inner` before anything else
     """
     from symgrad.dispatcher import Dispatcher  # not at import: it needs cffi
 
@@ -352,7 +357,7 @@ def transformed(
         with _paths(max_paths):
             return traced(*args)
 
-    function = Dispatcher(impl, tracing, options, recipe, static)
+    function = Dispatcher(impl, tracing, options, recipe, static, direct)
     functools.update_wrapper(function, f, updated=())
     name = function_name(f)
     named: Any
@@ -392,7 +397,8 @@ def _jit(
 
     recipe = _jit, (f, options, static_argnums, static_argnames, max_paths)
     static = Static(f, static_argnums, static_argnames)
-    return transformed(f, impl, "", recipe, options, static, max_paths)
+    direct = getattr(f, "__symgrad_direct__", False)
+    return transformed(f, impl, "", recipe, options, static, max_paths, direct)
 
 
 def fast_calls(wait: bool | float = False) -> bool:

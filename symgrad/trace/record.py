@@ -61,6 +61,7 @@ def record(
     trace = Trace(site_name or function_name(f), parent)
     leaves, structure = tree.flatten((args, kwargs))
     own = [x for x in leaves if isinstance(x, Tracer) and x.owner is NO_TRACE]
+    trace.untouched = getattr(f, "__symgrad_direct__", False)
     draws = Draws(f, args, kwargs) if parent is NO_TRACE else None
     arguments = None if parent is NO_TRACE else [x.expr for x in own]
     how = EXPLORING.get()

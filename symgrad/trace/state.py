@@ -39,12 +39,16 @@ class Trace:
     __slots__ = (
         "active", "blocks", "catching", "checks", "decisions", "fill", "growing", "journal", "name",
         "named", "parent", "paths", "poison", "shared", "stored", "symbols", "unlike",
+        "untouched",
     )  # fmt: skip
 
     def __init__(self, name: str, parent: Trace | None, fill: int = 0) -> None:
         self.name = name
         self.parent = parent
         self.active = True
+        # Whether no code of the user can have seen the arguments: a transformation is what is
+        # called, and has called nothing. It may then use the nodes of the arguments as its own.
+        self.untouched = False
         self.poison: SymgradError | None = None
         # What is changed in place is told to it, while a side of a branch runs; see `journal`.
         self.journal: Any = None if parent is None else parent.journal

@@ -25,6 +25,7 @@ from symgrad.expr.evaluate import evaluate
 from symgrad.expr.node import Expr, arg, bind, const, iota
 from symgrad.expr.walk import toposort
 from symgrad.ops import control
+from symgrad.ops.blocks import in_blocks
 from symgrad.ops.checks import apart
 from symgrad.ops.control import Body
 from symgrad.trace import (
@@ -168,8 +169,14 @@ def _truth(pred: Any) -> bool:
 
 
 def _switch(
-    what: str, index: Expr, functions: Sequence[Function], operands: Any, where: Any
+    what: str,
+    index: Expr,
+    functions: Sequence[Function],
+    operands: Any,
+    where: Any,
+    levels: int = 0,
 ) -> Any:
+    """`levels` of blocks for the loops inside; 0 leaves them as they are."""
     sides = [_Traced(f, operands) for f in functions]
     first = sides[0]
     for f, side in zip(functions, sides, strict=True):
@@ -193,6 +200,8 @@ def _switch(
         s.body(captured, checks, [_convert(o, d) for o, d in zip(s.outs, dtypes, strict=True)])
         for s in sides
     ]  # fmt: skip
+    if levels:
+        bodies = [b.map(lambda outs: in_blocks(outs, levels)) for b in bodies]
     values = [*_before(checks), *(as_expr(v) for v in flatten(operands)[0])]
     made = control.switch(index, bodies, [*captured, *values])
     return _wrapped(first.tree, _behind(checks, made), where)
@@ -474,11 +483,35 @@ def map(f: Function, xs: Any) -> Any:  # noqa: A001
     return scan(lambda carry, x: (carry, each(x)), (), xs)[1]
 
 
-def checkpoint(f: Function) -> Function:
+def checkpoint(f: Function, *, levels: int = 1) -> Function:
     """`f`, whose inner values a derivative computes again instead of keeping them.
 
     In the rounds of a loop: reverse mode then keeps nothing of a round but what `f` was given.
+
+    Loops inside of `f`, those of plain Python included, are taken in blocks: of n rounds whose
+    number is known, reverse mode keeps what each of √n blocks begins with, and the values of the
+    block through which it goes back: O(√n) instead of O(n), for one more way forward. With
+    `levels` blocks are in blocks again: O(n^(1 / (levels + 1))), for so many more ways forward.
+    ``compile(grad(f)).cost()`` says how many bytes are kept.
+
+    Raises
+    ------
+    ValueError
+        `levels` is not a positive int.
+
+    Examples
+    --------
+    >>> import symgrad as sg, numpy as np
+    >>> def orbit(x):
+    ...     for _ in range(10_000):
+    ...         x = x + 1e-4 * np.sin(x)
+    ...     return x
+    >>> kept = [sg.compile(sg.grad(f), 1.0).cost().kept for f in (orbit, sg.checkpoint(orbit))]
+    >>> kept[1] < kept[0] / 40
+    True
     """
+    if type(levels) is not int or levels < 1:
+        raise ValueError(f"checkpoint: levels must be a positive int, got {levels!r}")
 
     def again(*args: Any, **kwargs: Any) -> Any:
         if not _is_traced(args, kwargs):
@@ -490,7 +523,7 @@ def checkpoint(f: Function) -> Function:
             inner, keywords = tree.unflatten(values)
             return follow(*inner, **keywords)
 
-        return _switch("checkpoint", const(0, "int64"), [flat], tuple(leaves), site())
+        return _switch("checkpoint", const(0, "int64"), [flat], tuple(leaves), site(), levels)
 
     again.__name__ = function_name(f)
     again.__doc__ = f.__doc__

@@ -190,11 +190,14 @@ class Dispatcher(_Caller):
                         self._warn_changing(state)
         if state is not self.armed and self.captures.keep and not holders:
             self._arm(state)
-        graph = compiled.graph
+        return self._call(compiled, leaves)
+
+    def _call(self, compiled: Compiled, leaves: Sequence[Any]) -> Any:
+        """The result of a version for all leaves of the arguments."""
+        graph, room = compiled.graph, compiled.room
         fixed = {position for position, _, _ in graph.statics}
-        before = compiled.room
         made = compiled.call_flat([x for k, x in enumerate(leaves) if k not in fixed])
-        if compiled.room is not before:  # the fast path has to know
+        if compiled.room is not room:  # the fast path has to know
             self.armed = None
         return graph.finish(made)
 

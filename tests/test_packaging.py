@@ -31,7 +31,7 @@ LAYERS = [
     ["boundary", "options", "captures"],
     ["expr"],
     ["ops"],
-    ["diff", "inspect"],
+    ["diff", "inspect", "tapes"],
     ["reader", "display"],
     ["simplify"],
     ["trace"],

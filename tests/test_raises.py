@@ -126,13 +126,18 @@ def explicit(x: Any) -> Any:
     return sg.cond(x[0] > 1, lambda x: log_of(x[1]), lambda x: x[2], x)
 
 
+def loop_in_a_side(x: Any) -> Any:
+    return sg.cond(x[0] > 1, recurrence, lambda x: x[2] + x[0], x)
+
+
 def scanned(x: Any) -> Any:
     return sg.scan(lambda c, v: (c * log_of(v + 2), c), 1.0, x)[0]
 
 
 FUNCTIONS = [
     asserted, helped, all_of_them, one_side_of_a_side, else_raises, recurrence, rounds_apart,
-    until_small, index_behind_a_check, loop_behind_a_check, slope, explicit, scanned,
+    until_small, index_behind_a_check, loop_behind_a_check, slope, explicit, loop_in_a_side,
+    scanned,
 ]  # fmt: skip
 POINTS = [np.array(p) for p in (
     [1.3, 0.7, 2.1], [3.0, 1.5, 0.5], [-0.7, 1.3, 0.4], [2.5, 20.3, 2.0], [0.05, -2.0, -3.0],

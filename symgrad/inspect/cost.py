@@ -97,8 +97,15 @@ def cost(args: Sequence[Expr], outs: Sequence[Expr]) -> Cost:
         bytes_read=read,
         bytes_written=sum(_bytes(o) for o in outs),
         by_op=by_op,
-        kept=sum(_bytes(n) for n in _kept(nodes)),
+        kept=_kept_bytes(nodes),
     )
+
+
+def _kept_bytes(nodes: Sequence[Expr]) -> int:
+    """What is kept of rounds at one time: of loops inside of a round it is that of one round."""
+    total = sum(_bytes(n) for n in _kept(nodes))
+    inside = [_kept_bytes(b.nodes) for n in nodes if n.op.kind is Kind.CONTROL for b in bodies(n)]
+    return total + max(inside, default=0)
 
 
 def _kept(nodes: Sequence[Expr]) -> set[Expr]:

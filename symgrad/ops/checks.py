@@ -161,18 +161,17 @@ def tied(outs: Sequence[Expr], check: Expr | None, start: Expr | None = None) ->
 def apart(outs: Sequence[Expr], before: Expr | None = None) -> tuple[list[Expr], Expr | None]:
     """The results of a function without their check, and the check, behind those `before`."""
     bare = [o.args[0] if o.op is CHECKED else o for o in outs]
-    for o in outs:
-        if o.op is CHECKED:
-            _, check, *start = o.args
-            if before is not None and start:
-                (check,) = substitute([check], {start[0]: before})
-            elif before is not None and before.op is not CONST:
-                # Nothing of it may be done before the others: all that it reads comes behind them.
-                given = [n for n in toposort([check]) if n.op.kind is Kind.SOURCE]
-                behind = {n: bind(CHECKED, n, before) for n in given}
-                (check,) = substitute([check], behind)
-            return bare, check
-    return bare, None
+    tie = next((o for o in outs if o.op is CHECKED), None)
+    if tie is None:
+        return bare, None
+    _, check, *start = tie.args
+    if before is not None and start:  # loops that check something have it among their operands
+        *bare, check = substitute([*bare, check], {start[0]: before})
+    elif before is not None and before.op is not CONST:
+        # Nothing of it may be done before the others: all that it reads comes behind them.
+        given = [n for n in toposort([check]) if n.op.kind is Kind.SOURCE]
+        (check,) = substitute([check], {n: bind(CHECKED, n, before) for n in given})
+    return bare, check
 
 
 def nothing_but_checks(node: Expr, zeros: frozenset[int] = frozenset()) -> frozenset[int]:

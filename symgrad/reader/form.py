@@ -19,9 +19,8 @@ from symgrad.reader import bands
 from symgrad.reader.check import agrees, needed
 from symgrad.reader.convert import Reader
 from symgrad.reader.cost import NAME, cost
-from symgrad.reader.heads import BUDGET, Budget, TooLong
+from symgrad.reader.heads import BUDGET, Budget, NoMatrixForm, TooLong
 from symgrad.reader.naming import named, price
-from symgrad.reader.notation import NoMatrixForm
 from symgrad.reader.poly import Poly
 from symgrad.reader.printing import latex, text
 from symgrad.reader.quotient import holds_sum
@@ -68,10 +67,15 @@ def read(
         return _searched(args, outs, nodes, arg_names, out_names, variables or {}, budget)
     except TooLong:
         return Found(None, f"no shorter formula was found in {SECONDS:g} s")
+<<<<<<< HEAD
     except RecursionError:
         return Found(None, "the expression nests too deeply for a shorter one")
     except Exception as error:  # a mistake here must not keep anybody from the formula itself
         return Found(None, f"{FAILED}: {type(error).__name__}: {error}")
+=======
+    except RecursionError:  # the caller's own stack is deep
+        return Found(None)
+>>>>>>> reader
     finally:
         BUDGET.reset(token)
 

@@ -67,15 +67,10 @@ def read(
         return _searched(args, outs, nodes, arg_names, out_names, variables or {}, budget)
     except TooLong:
         return Found(None, f"no shorter formula was found in {SECONDS:g} s")
-<<<<<<< HEAD
     except RecursionError:
         return Found(None, "the expression nests too deeply for a shorter one")
     except Exception as error:  # a mistake here must not keep anybody from the formula itself
         return Found(None, f"{FAILED}: {type(error).__name__}: {error}")
-=======
-    except RecursionError:  # the caller's own stack is deep
-        return Found(None)
->>>>>>> reader
     finally:
         BUDGET.reset(token)
 

@@ -14,7 +14,6 @@ import pytest
 
 from forms import notation, run, table
 
-
 EVERY = 3  # of the rows that are reached; `run.py` measures all
 
 

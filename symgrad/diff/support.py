@@ -25,6 +25,7 @@ from symgrad.expr.node import (
     ARRAY,
     CONST,
     FLOATS,
+    PARAM,
     Expr,
     arg,
     array,
@@ -84,7 +85,7 @@ class Supports:
 def settled(support: Expr) -> Expr | None:
     """`support`, or None if it is certain to be true everywhere."""
     order = _few_nodes(support)
-    if order is None or support.op is CONST:
+    if order is None or support.op is CONST or any(node.op is PARAM for node in order):
         return support
     if any(node.op is ARG for node in order):
         return None if _is_tautology(support, order) else support

@@ -293,7 +293,7 @@ def _as_expr(value: Any) -> Expr:
     if is_elsewhere(value):
         value = elsewhere(value)
     if not isinstance(value, (bool, int, float, complex, np.generic, np.ndarray, list, tuple)):
-        if getattr(type(value), "__symgrad_refuses__", False):  # a variable without a value
+        if getattr(type(value), "__symgrad_refuses__", False):  # and says why
             value.__array__()
         raise fail(
             UnsupportedError,

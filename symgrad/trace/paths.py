@@ -37,7 +37,7 @@ from symgrad.trace.state import CURRENT, NO_TRACE, Site, Trace, remembered
 from symgrad.trace.tracer import Tracer, wrap_array
 
 MOST = 256  # paths of one function
-_LONG = 20  # as many decisions in all paths together, for each path: a loop of 100 rounds may end
+_LONG = 10  # as many decisions in all paths together, for each path: a loop of 70 rounds may end
 
 
 class Exploring(NamedTuple):

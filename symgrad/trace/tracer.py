@@ -24,16 +24,8 @@ from symgrad.interchange import is_elsewhere
 from symgrad.ops.linear import reshape
 from symgrad.trace import indexing, ufuncs
 from symgrad.trace.at import At
-from symgrad.trace.handle import (
-    Handle,
-    as_expr,
-    blames,
-    has_ellipsis,
-    is_view,
-    operand,
-    plain_index,
-    strong,
-)
+from symgrad.trace.handle import Handle, blames, has_ellipsis, is_view, operand, plain_index, strong
+from symgrad.trace.masked import Masked, is_mask, known_mask, masked_store
 from symgrad.trace.memory import Part, mark, share, store
 from symgrad.trace.state import CURRENT, NO_TRACE, fail
 from symgrad.trace.tables import DISPATCH, SUPPORTED, public_name, unsupported
@@ -320,6 +312,11 @@ class ArrayTracer(Tracer):
     @blames
     def __getitem__(self, index: Any) -> Any:
         expr = operand(self)
+        if is_mask(index) and index.shape == expr.shape:
+            mask = known_mask(index)
+            if mask is None:
+                return Masked(wrap(expr), wrap(index.expr))
+            index = mask
         items = indexing.parse(expr.shape, plain_index(index))
         part = indexing.get(expr, items)
         if not part.shape and not has_ellipsis(index) or not is_view(index, items):
@@ -336,9 +333,11 @@ class ArrayTracer(Tracer):
             items = indexing.parse(expr.shape, plain_index(index))
             if indexing.is_place(items) and items == value._derive.items:
                 return
-        if isinstance(index, Tracer) and index.expr.dtype == "bool":
-            new = indexing.masked(expr, operand(index), self._same_kind(as_expr(value)))
+        mask = known_mask(index) if is_mask(index) else None
+        if mask is None and is_mask(index):
+            new = masked_store(expr, index, value, self._same_kind)
         else:
+            index = index if mask is None else mask
             items = indexing.parse(expr.shape, plain_index(index))
             new = indexing.replace(expr, items, self._same_kind(strong(value, expr.dtype)))
         store(self, new, "z[index] = y")

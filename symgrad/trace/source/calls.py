@@ -21,6 +21,7 @@ from symgrad.origin import is_of, package_of
 from symgrad.trace import journal
 from symgrad.trace.handle import blame, elsewhere
 from symgrad.trace.known import CHANGING, VIEWS, give, is_traced, knowns, own_all, plain
+from symgrad.trace.masked import Masked
 from symgrad.trace.named import returned
 from symgrad.trace.source import library
 from symgrad.trace.source.clones import RUNTIME, clone
@@ -387,6 +388,8 @@ def _isinstance(value: Any, classes: Any) -> bool:
         return True
     if isinstance(value, Tracer):
         return issubclass(stands_for(value), classes)
+    if isinstance(value, Masked):
+        return issubclass(np.ndarray, classes)
     return False
 
 

@@ -25,7 +25,7 @@ from typing import Any
 from symgrad import tree
 from symgrad.errors import BranchError, ConcretizationError, SymgradError
 from symgrad.expr.evaluate import evaluate
-from symgrad.expr.node import ARG, Expr, bind, const, is_const
+from symgrad.expr.node import ARG, TUPLE, Expr, bind, const, is_const
 from symgrad.expr.op import Kind
 from symgrad.expr.walk import depends_on, toposort
 from symgrad.ops.body import Body
@@ -106,7 +106,8 @@ class Rounds:
             self._runs_on(now)
             self.before = now
             self.peeled += 1
-            if self.peeled <= _MOST_PEELED and not self.over:
+            over = self.over or any(now[k] is True for k in self.ending)
+            if self.peeled <= _MOST_PEELED and not over:
                 self._first()
             else:
                 self.on = False
@@ -511,8 +512,17 @@ def end_of(*flags: Any, why: Unlike | None) -> None:
 
 
 def _lines(values: Sequence[Expr]) -> frozenset[Site]:
-    """Where truths were computed or decided that led to some values."""
-    return frozenset(n.site for n in toposort(values) if n.site and n.dtype in ("bool", "tuple"))
+    """Where some truths were computed or decided, not counting the numbers that they compare."""
+    found: set[Site] = set()
+    stack, seen = list(values), set(values)
+    while stack:
+        node = stack.pop()
+        if node.site is not None:
+            found.add(node.site)
+        inner = [a for a in node.args if a.dtype in ("bool", TUPLE) and a not in seen]
+        seen.update(inner)
+        stack += inner
+    return frozenset(found)
 
 
 RUNTIME.update({"rounds": rounds, "Rounds": Rounds, "while": WhileRounds})

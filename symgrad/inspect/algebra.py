@@ -105,6 +105,12 @@ def _body(f: Formula) -> Formula:
     return f
 
 
+def is_diagonal(f: Formula) -> bool:
+    """Whether a term is a multiple of I or of a diag(x)."""
+    f = _body(f)
+    return is_diagonal(f.args[0]) if f.kind == "div" else f.kind in ("eye", "diag")
+
+
 def _bare_eye(f: Formula) -> Formula:
     if f.kind == "eye":
         bare = Formula("eye", (), None, 2)

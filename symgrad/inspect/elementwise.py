@@ -62,13 +62,20 @@ def _rank(*formulas: Formula) -> int:
     return max(f.rank for f in formulas)
 
 
+def _operands(self: Notation, node: Expr) -> list[Formula]:
+    """Of a sum; a number beside I or diag(x) is a matrix of ones, not a multiple of I."""
+    formulas = [self.known[x] for x in node.args]
+    if node.ndim == 2 and any(map(F.is_diagonal, formulas)):
+        return [self.full(x) for x in node.args]
+    return formulas
+
+
 def _add(self: Notation, node: Expr) -> Formula:
-    a, b = (self.known[x] for x in node.args)
-    return F.add([a, b], reorder=True)
+    return F.add(_operands(self, node), reorder=True)
 
 
 def _subtract(self: Notation, node: Expr) -> Formula:
-    a, b = (self.known[x] for x in node.args)
+    a, b = _operands(self, node)
     if F.is_number(a, "0"):
         return F.neg(b)
     terms = b.args if b.kind == "sum" else (b,)

@@ -34,6 +34,7 @@ ALL_STEPS = 800  # in all tries
 LARGEST = 20_000  # what costs more to read, before parts have names, is not looked at
 MOST_OF_PADS = 4  # times what pads cost may the elements cost
 MOST_TRIES = 6
+FAILED = "the search for a shorter form failed, which is a mistake of symgrad's"
 
 
 @dataclass(frozen=True)
@@ -66,8 +67,10 @@ def read(
         return _searched(args, outs, nodes, arg_names, out_names, variables or {}, budget)
     except TooLong:
         return Found(None, f"no shorter formula was found in {SECONDS:g} s")
-    except RecursionError:  # the caller's own stack is deep
-        return Found(None)
+    except RecursionError:
+        return Found(None, "the expression nests too deeply for a shorter one")
+    except Exception as error:  # a mistake here must not keep anybody from the formula itself
+        return Found(None, f"{FAILED}: {type(error).__name__}: {error}")
     finally:
         BUDGET.reset(token)
 

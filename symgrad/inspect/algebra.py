@@ -99,15 +99,16 @@ def _collect(terms: list[Formula]) -> tuple[list[Formula], list[Formula]]:
     return merged, []
 
 
-def has_diagonal(f: Formula) -> bool:
-    """Whether a diagonal matrix is a term of it, which nobody takes for an array of numbers."""
-    return any(_body(t).kind in ("eye", "diag") for t in (f.args if f.kind == "sum" else (f,)))
-
-
 def _body(f: Formula) -> Formula:
     while f.kind in ("neg", "mul"):
         f = f.args[-1]
     return f
+
+
+def is_diagonal(f: Formula) -> bool:
+    """Whether a term is a multiple of I or of a diag(x)."""
+    f = _body(f)
+    return is_diagonal(f.args[0]) if f.kind == "div" else f.kind in ("eye", "diag")
 
 
 def _bare_eye(f: Formula) -> Formula:

@@ -10,7 +10,7 @@ import numpy as np
 
 from symgrad.reader.folds import number_power
 from symgrad.reader.heads import PI, Exponent, Factor, exact
-from symgrad.reader.poly import apply
+from symgrad.reader.poly import apply, gather
 from symgrad.reader.poly import number as rational
 
 _LARGEST_DENOMINATOR = 1000
@@ -42,6 +42,10 @@ def recognised(value: Any) -> tuple[Exponent, list[Factor]]:
             c = _near(x * math.log(base) ** -e, 50, 8 * ulp)
             if c is not None:
                 return c, [(apply("fn", "log", [rational(base)])[0], (), e)]
+    c = _near(x / math.log(2 * math.pi), 50, 8 * ulp)
+    if c is not None:  # of normal densities
+        circle = gather((), [(2, [(PI, (), 1)], {})])
+        return c, [apply("fn", "log", [circle])]
     return exact(Fraction(x)), []
 
 

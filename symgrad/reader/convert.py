@@ -39,6 +39,7 @@ from symgrad.reader.quotient import reciprocal, simpler
 _HALF = Fraction(1, 2)
 _LARGEST = 3000  # of what a Poly stands for: nobody reads more
 _DEEPEST = 30
+_MOST_TERMS = 100
 
 
 class Reader(Arrays):
@@ -71,7 +72,7 @@ class Reader(Arrays):
             p = self._make(node)
             held = node in self.atoms or p in self.variables or -p in self.variables
             self.known[node] = closed(p) if held else p
-            if p.size > _LARGEST or p.depth > _DEEPEST:
+            if p.size > _LARGEST or p.depth > _DEEPEST or len(p.terms) > _MOST_TERMS:
                 raise NoMatrixForm
         return [self.known[o] for o in outs]
 

@@ -126,4 +126,6 @@ def _block(body: str, title: str) -> str:
     lines = body.splitlines()
     if len(lines) > MOST_LINES:
         lines = [*lines[:MOST_LINES], f"… {len(lines) - MOST_LINES} more lines of {title}"]
-    return f"<pre style='overflow-x:auto;font-family:monospace;line-height:1.2'>{html.escape(chr(10).join(lines))}</pre>"
+    text = html.escape("\n".join(lines))
+    style = "overflow-x:auto;font-family:monospace;line-height:1.2"
+    return f"<pre style='{style}'>{text}</pre>"

@@ -66,6 +66,18 @@ def smaller(args: Sequence[Expr], outs: Sequence[Expr]) -> Smaller:
     return Smaller(changed[len(args) :], new, arrays, sizes)
 
 
+def shortened(sizes: Mapping[int, int], n: int) -> int:
+    """A size, or an index near an end of an axis, where axes have the lengths `sizes`."""
+    if not sizes or n in sizes:
+        return sizes.get(n, n)
+    near = min(sizes, key=lambda long: abs(long - n))
+    if n <= LONG:
+        return n
+    if abs(near - n) > LONG:
+        raise Unknown("an index in the middle of a long axis")
+    return sizes[near] + n - near
+
+
 def _sizes_of(node: Expr) -> Sequence[int]:
     found = list(node.shape)
     for name, a in zip(node.op.attr_names, node.attrs, strict=False):

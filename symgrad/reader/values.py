@@ -29,6 +29,7 @@ from symgrad.reader.functions import (
     number,
 )
 from symgrad.reader.reading import Condition, Piece
+from symgrad.reader.smaller import shortened
 
 # ---- the graph -------------------------------------------------------------------------------
 
@@ -91,14 +92,18 @@ class Values:
         """The value of a result of that shape from formulas of some elements each."""
         result = np.zeros(shape, EXTENDED)
         for p in pieces:
-            first, last = p.range if p.letter else (0, 0)
+            first, last = map(self._size, p.range) if p.letter else (0, 0)
             sizes = {p.letter: shape[0]} if p.letter else {}
             values = np.broadcast_to(self.elements(p.formula, sizes), tuple(sizes.values()))
             for i in range(first, last + 1):
                 for place in p.places:
-                    at = [_numbered(k, p.letter, i) for k in place]
+                    at = [_numbered(self._shortened(k), p.letter, i) for k in place]
                     result[tuple(at)] = values[i] if p.letter else values
         return result
+
+    def _shortened(self, index: str) -> str:
+        """An index in brackets; shifts of letters are short."""
+        return re.sub(r"\d+", lambda found: str(self._size(int(found[0]))), index)
 
     def _whole(self, f: Formula, shape: tuple[int, ...]) -> Any:
         value = np.asarray(self.matrix(f, shape))
@@ -163,7 +168,8 @@ class Values:
         return np.ones((self._size(f.data), 1), EXTENDED)
 
     def _size(self, n: int) -> int:
-        return self.sizes.get(n, n)
+        """A size, or an index next to one end of an axis, as it is where axes are shorter."""
+        return shortened(self.sizes, n)
 
     def _eye(self, f: Formula, shape: Any) -> Any:
         size = self._size(f.data) if f.data is not None else shape[0] if shape else None
@@ -262,8 +268,7 @@ class Values:
 
     def _index(self, f: Formula, shape: Any) -> Any:
         base = self.matrix(f.args[0], None)
-        text = re.sub(r"\d+", lambda found: str(self._size(int(found[0]))), f.data)
-        return column(_indexed(base, f.args[0].rank, text))
+        return column(_indexed(base, f.args[0].rank, self._shortened(f.data)))
 
     def _stack(self, f: Formula, shape: Any) -> Any:
         blocks = []
@@ -388,7 +393,7 @@ class Values:
     ) -> Any:
         """The elements of an array at letters, at letters with a shift, or at numbers."""
         value = _natural(self.matrix(f, None), len(letters))
-        places = [_places(k, axes, sizes) for k in letters]
+        places = [_places(self._shortened(k), axes, sizes) for k in letters]
         inside: Any = True
         for at, n in zip(places, value.shape, strict=True):
             inside = inside & (at >= 0) & (at < n)

@@ -22,7 +22,7 @@ import numpy as np
 import symgrad as sg
 
 FOLDER = Path(__file__).parent
-GROUPS = ("matrixcalculus", "cookbook", "scalars", "losses", "tensors", "issue")
+GROUPS = ("matrixcalculus", "cookbook", "scalars", "losses", "tensors", "issue", "unseen")
 HEADER = """\
 import numpy as np
 import symgrad as sg

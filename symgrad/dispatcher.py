@@ -57,6 +57,7 @@ class Dispatcher(_Caller):
     options : of its versions
     recipe : what makes the same again
     static : arguments that are compiled in
+    direct : whether a transformation of `symgrad.derivatives` gets the arguments as they are
     """
 
     __symgrad_transformed__ = True
@@ -71,8 +72,10 @@ class Dispatcher(_Caller):
         options: Options,
         recipe: Recipe,
         static: Static,
+        direct: bool = False,
     ) -> None:
         self._inherit_vectorcall()
+        self.__symgrad_direct__ = direct
         self.options = options
         self.recipe = recipe
         self.f = f
@@ -269,6 +272,7 @@ class Dispatcher(_Caller):
             return result
 
         f.__name__ = self.f.__name__
+        f.__symgrad_direct__ = self.__symgrad_direct__
         return f
 
     def _keep(

@@ -44,7 +44,12 @@ _CALLERS = tuple(f"{mark}{name}{os.sep}" for mark in INSTALLED for name in ("num
 
 
 class SymgradError(Exception):
-    """Root of all errors that symgrad raises on purpose."""
+    """Root of all errors that symgrad raises on purpose.
+
+    predicates : of the traced decisions in whose sides it happened
+    """
+
+    predicates: tuple[Any, ...] = ()
 
 
 class TraceError(SymgradError):
@@ -52,12 +57,14 @@ class TraceError(SymgradError):
 
     operands : expressions of the traced values at which it failed, as far as known
     in_derivative : whether that was below a derivative, in terms of what it is taken by
+    taken_by : argument nodes of the whole trace that derivatives above are taken by
     decisions : lines of the decisions on traced values that caused it, if it may be that the
         function can be followed one path after the other (see `trace.paths`)
     """
 
     operands: tuple[Any, ...] = ()
     in_derivative: bool = False
+    taken_by: tuple[Any, ...] = ()
     decisions: frozenset[tuple[str, int]] | None = None
 
 

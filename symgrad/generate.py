@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from symgrad import log
+from symgrad.collector import seldom
 from symgrad.emit.c import Source, data_source, emit, load_templates
 from symgrad.graph import Graph
 from symgrad.inspect import ascii_text
@@ -43,7 +44,7 @@ def source_of(graph: Graph, options: Options = DEFAULT_OPTIONS, **choices: Any) 
     options = replace(options, **choices)
     name = mangle(graph.name, 0)
     program = program_of(graph, options)
-    with log.Stage("writing the C of", "written as C", graph.name) as stage:
+    with seldom(), log.Stage("writing the C of", "written as C", graph.name) as stage:
         comment: list[str] = []
         if len(graph.nodes) <= _FORMULA_NODES:
             form = "reader" if len(graph.nodes) <= _READER_NODES else "code"
@@ -81,7 +82,7 @@ def program_of(graph: Graph, options: Options = DEFAULT_OPTIONS, **choices: Any)
     name = mangle(graph.name, 0)
     names = c_names([*graph.arg_names, *graph.out_names], taken=["work", name])
     inputs, outputs = names[: len(graph.args)], names[len(graph.args) :]
-    with log.Stage("lowering", "lowered", graph.name) as stage:
+    with seldom(), log.Stage("lowering", "lowered", graph.name) as stage:
         outs = share(graph.lowered_outs())
         program = lower(
             graph.args, outs, inputs, outputs,

@@ -11,6 +11,7 @@ import numpy as np
 
 from symgrad import inspect, log
 from symgrad.boundary import ArrayType
+from symgrad.collector import seldom
 from symgrad.diff.modes import drop_stops, vjp, zeros_like
 from symgrad.diff.roots import extended
 from symgrad.errors import CheckFailedError, DifferentiationError, StructureError, TapeFullError
@@ -23,10 +24,14 @@ from symgrad.forks import cached
 from symgrad.interchange import is_elsewhere, plain
 from symgrad.ops.body import Body, bodies
 from symgrad.ops.checks import Failure, apart, failures, tied
+from symgrad.ops.elementwise import STOP_GRADIENT
 from symgrad.simplify import RULES, simplify
 from symgrad.simplify.gathers import hoist_from_gathers
 from symgrad.tapes import Again
 from symgrad.tree import TreeDef, flatten
+
+# What lowering takes as it is; composites are expanded, and control nodes have bodies.
+_PLAIN = frozenset(Kind) - {Kind.COMPOSITE, Kind.CONTROL}
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +76,10 @@ class Graph:
     @property
     def nodes(self) -> list[Expr]:
         """All nodes, arguments before users."""
+        return list(self._nodes)
+
+    @cached
+    def _nodes(self) -> list[Expr]:
         return toposort(self.outs)
 
     def formula(self, form: str = "reader") -> str:
@@ -286,8 +295,8 @@ class Graph:
 
         disable : names of rules or groups to leave out, for example {"stable"}
         """
-        with log.Stage("simplifying", "simplified", self.name) as stage:
-            result = simplify(self.outs, disable=disable)
+        with seldom(), log.Stage("simplifying", "simplified", self.name) as stage:
+            result = simplify(self.outs, disable=disable, nodes=self._nodes)
             stage.facts = lambda: f"{len(toposort(result.outs))} nodes"
         fired = dict(self.fired)
         for rule, count in result.fired.items():
@@ -297,12 +306,16 @@ class Graph:
 
     def lowered_outs(self) -> list[Expr]:
         """The results without composites and stop_gradients, ready for lowering."""
-        outs = expand_composites(drop_stops(self.outs))
+        outs: Sequence[Expr] = self.outs
+        nodes: list[Expr] | None = self._nodes
+        if not all(n.op is not STOP_GRADIENT and n.op.kind in _PLAIN for n in self._nodes):
+            outs, nodes = expand_composites(drop_stops(outs)), None
         # The stable forms would only recognise the composites again.
         simpler = simplify(
             outs,
             disable=frozenset({"stable", "linalg", "collect", "loops"}),
             enable=frozenset({"strength", "checkpoint"}),
+            nodes=nodes,
         )
         return hoist_from_gathers(simpler.outs)
 
@@ -319,7 +332,7 @@ class Graph:
             )
         wrt = [self._argument(n) for n in (names or (0,))]
         bare, check = apart(self.outs)
-        with log.Stage("deriving", "derived", self.name) as stage:
+        with seldom(), log.Stage("deriving", "derived", self.name) as stage:
             cotangents = vjp(extended(bare), wrt, [const(1, bare[0].dtype)])
             full = [zeros_like(w) if c is None else c for c, w in zip(cotangents, wrt, strict=True)]
             outs = tuple(tied(full, check))

@@ -23,7 +23,6 @@ def template_folder() -> Path:
     return inside if inside.is_dir() else package.parent / "templates"
 
 
-@functools.cache
 def generator_digest() -> str | None:
     """SHA-256 of the files that decide which C a graph becomes: this package and the templates.
 
@@ -31,15 +30,8 @@ def generator_digest() -> str | None:
     then not the code on disk. The packages that take part are there by the files that state their
     versions.
     """
-    files = [*_below(Path(__file__).resolve().parent), *_below(template_folder())]
-    for name in ("numpy", "jinja2", "opt_einsum"):
-        spec = importlib.util.find_spec(name)
-        if spec is not None and spec.origin is not None:
-            folder = os.path.dirname(spec.origin)
-            stated = {"__init__.py", "version.py", "_version.py"}.intersection(os.listdir(folder))
-            files += [os.path.join(folder, file) for file in sorted(stated)]
     sha = hashlib.sha256()
-    for path in files:
+    for path in _generator_files():
         with open(path, "rb") as file:
             if os.fstat(file.fileno()).st_mtime > _IMPORTED:
                 return None
@@ -47,6 +39,34 @@ def generator_digest() -> str | None:
         sha.update(b"%s %d\n" % (os.fsencode(os.path.basename(path)), len(data)))
         sha.update(data)
     return sha.hexdigest()
+
+
+def generator_stamp() -> str | None:
+    """A hash of what changes whenever one of these files does: none of them is read for it.
+
+    The system sets the time of a file's last change (ctime) itself: nothing that writes or replaces
+    files can keep it. None as of `generator_digest`.
+    """
+    seen = []
+    for path in _generator_files():
+        info = os.stat(path)
+        if max(info.st_mtime, info.st_ctime) > _IMPORTED:
+            return None
+        seen.append((path, info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns,
+                     info.st_ctime_ns))  # fmt: skip
+    return hashlib.sha256(repr(seen).encode()).hexdigest()[:32]
+
+
+@functools.cache
+def _generator_files() -> list[str]:
+    files = [*_below(Path(__file__).resolve().parent), *_below(template_folder())]
+    for name in ("numpy", "jinja2", "opt_einsum"):
+        spec = importlib.util.find_spec(name)
+        if spec is not None and spec.origin is not None:
+            folder = os.path.dirname(spec.origin)
+            stated = {"__init__.py", "version.py", "_version.py"}.intersection(os.listdir(folder))
+            files += [os.path.join(folder, file) for file in sorted(stated)]
+    return files
 
 
 def _below(folder: Path) -> list[str]:

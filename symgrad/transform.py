@@ -20,10 +20,12 @@ import numpy as np
 from symgrad import log
 from symgrad.captures.code import Seen
 from symgrad.captures.walk import state_of
+from symgrad.collector import seldom
 from symgrad.errors import (
     BranchError,
     ConcretizationError,
     StructureError,
+    SymgradError,
     TraceError,
     UnsupportedError,
 )
@@ -124,15 +126,15 @@ def traced(
     values, functions are called once for each way that they can go (see `trace.paths`).
     """
     paths: Exploring | None = None
-    failed: TraceError | None = None  # without paths
+    failed: Any = None  # the error without paths
     while True:
         attempt = _Attempt(f, args, kwargs, static)
         try:
             with exploring(paths):
                 graph = attempt.graph()
             return graph if not has_tape(graph.outs) else _growing(graph, f, args, kwargs, static)
-        except TraceError as error:
-            where = error.decisions
+        except SymgradError as error:
+            where = getattr(error, "decisions", None)
             more = attempt.decisive(error, arrays=paths is not None or where is None)
             if more:
                 static, paths = static | more, None
@@ -145,7 +147,7 @@ def traced(
                 raise _both(failed, error) from error
 
 
-def _both(failed: TraceError, by_paths: TraceError) -> TraceError:
+def _both(failed: TraceError, by_paths: SymgradError) -> TraceError:
     """The error of a function that paths do not help either."""
     told = re.sub(r"^.+?:\d+: ", "", str(by_paths))
     if isinstance(by_paths, BranchError):
@@ -210,7 +212,7 @@ class _Attempt:
         fired: dict[str, int] = {}
         token = _FIRED.set(fired)
         try:
-            with log.Stage("tracing", "traced", function_name(self.f)) as stage:
+            with seldom(), log.Stage("tracing", "traced", function_name(self.f)) as stage:
                 names: dict[str, Expr] = {}
                 outs, out_tree = record(self.f, call_args, call_kwargs, named=names)
                 stage.facts = lambda: f"{len(toposort(outs))} nodes"
@@ -237,17 +239,19 @@ class _Attempt:
                 "once; return what changes, or write np.where(condition, a, b)"
             )
 
-    def decisive(self, error: TraceError, arrays: bool) -> frozenset[int]:
+    def decisive(self, error: SymgradError, arrays: bool) -> frozenset[int]:
         """Positions of the arguments that an error is about and that may be static.
 
         arrays : whether float arrays may be
         """
-        if not isinstance(error, (BranchError, ConcretizationError, UnsupportedError)):
-            return frozenset()
-        reached = [self.nodes[n] for n in toposort(error.operands) if n in self.nodes]
+        found = list(error.predicates)
+        if isinstance(error, (BranchError, ConcretizationError, UnsupportedError)):
+            found += error.operands
+        others = self.nodes.keys() - set(getattr(error, "taken_by", ()))
+        reached = [self.nodes[n] for n in toposort(found) if n in others]
         values = [(p, self.leaves[p]) for p in reached if not _is_spec(self.leaves[p])]
         whole = {p for p, v in values if np.asarray(v).dtype.kind in "biu"}
-        if whole or not arrays or not error.in_derivative:
+        if whole or not arrays or not getattr(error, "in_derivative", False):
             return frozenset(whole)
         return frozenset(p for p, v in values if isinstance(v, np.ndarray) and v.ndim)
 
@@ -339,10 +343,13 @@ def transformed(
     options: Options = DEFAULT_OPTIONS,
     static: Static = _NONE,
     max_paths: int = MOST_PATHS,
+    direct: bool = False,
 ) -> Function:
     """`impl` as a function: inlined under a trace, compiled on arrays, called without Python.
 
-    `recipe`, a function of a module and its arguments, makes the same again where it is unpickled.
+    recipe : a function of a module and its arguments, which makes the same again where it is
+        unpickled
+    direct : whether `impl` hands its own arguments to `Inner` before anything else
     """
     from symgrad.dispatcher import Dispatcher  # not at import: it needs cffi
 
@@ -350,7 +357,7 @@ def transformed(
         with _paths(max_paths):
             return traced(*args)
 
-    function = Dispatcher(impl, tracing, options, recipe, static)
+    function = Dispatcher(impl, tracing, options, recipe, static, direct)
     functools.update_wrapper(function, f, updated=())
     name = function_name(f)
     named: Any
@@ -390,7 +397,8 @@ def _jit(
 
     recipe = _jit, (f, options, static_argnums, static_argnames, max_paths)
     static = Static(f, static_argnums, static_argnames)
-    return transformed(f, impl, "", recipe, options, static, max_paths)
+    direct = getattr(f, "__symgrad_direct__", False)
+    return transformed(f, impl, "", recipe, options, static, max_paths, direct)
 
 
 def fast_calls(wait: bool | float = False) -> bool:

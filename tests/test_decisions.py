@@ -126,6 +126,71 @@ def assigned_on_one_side(x):
     return y, z
 
 
+def one_of_two_arrays_changed(x):
+    z, w = np.zeros(3), np.ones(3)
+    y = z if x[0] > 0 else w
+    y[0] = x[1]
+    return z, w, y
+
+
+def source_of_one_changed(x):
+    z, w = x * 2, x * 3
+    y = z if x[0] > 0 else w
+    z[0] = 5.0
+    return y, w
+
+
+def one_of_an_argument_changed(x):
+    y = x
+    if x[0] > 0:
+        x = x * 2
+    x[1] = 3.0
+    return x, y
+
+
+def one_of_views_changed(x):
+    z = np.outer(x, [1.0, 2.0])
+    v = z[:, 1] if x[0] > 0 else x * 2
+    v[0] += 1.0
+    w = z if x[1] > 0 else z * 3
+    z[1] = -x[2]
+    return z, v, w
+
+
+def one_of_three_changed(x):
+    z, w = x * 2, x * 3
+    y = z if x[0] > 0 else w
+    u = y if x[1] > 0 else x.copy()
+    u *= 2
+    del y
+    u[0] = 7.0
+    w[2] -= u[1]
+    return z, w, u
+
+
+def one_of_two_in_a_branch(x):
+    z, w = x * 2, x * 3
+    y = z if x[0] > 0 else w
+    if x[1] > 0:
+        y[0] = 1.0
+    else:
+        w[1] = 2.0
+    return z, w, y
+
+
+def flags_as_numbers(x):
+    low, high = x[0] <= 0.1, x[1] > 0
+    if low != 0:
+        a = -x[1]
+    if low == 0:
+        a = x[1] * 2
+    if 1 == high:
+        b = a * x[0]
+    if high == False:  # noqa: E712
+        b = a + x[2]
+    return a, b, high == 1.0
+
+
 def stored_on_one_side(x):
     z = np.zeros(3)
     for k in range(3):
@@ -543,7 +608,9 @@ def gradient_inside(x):
 
 
 STATEMENTS = [
-    elif_chain, early_returns, nested, assigned_on_one_side, stored_on_one_side,
+    elif_chain, early_returns, nested, assigned_on_one_side, flags_as_numbers, stored_on_one_side,
+    one_of_two_arrays_changed, source_of_one_changed, one_of_an_argument_changed,
+    one_of_views_changed, one_of_three_changed, one_of_two_in_a_branch,
     known_numbers_on_both_sides, views_and_aliases, helper_changes, attributes, cells,
     global_variable, broken_loop, continued_loop, loop_else, nested_loops, returns_from_loops,
     while_with_known_end, newton, bisection, matched, matched_numbers, with_and_try, lists, out_of_known, returns_through_finally, several_containers, deleted,
@@ -712,20 +779,6 @@ def changes_a_global_array(x):
     return x
 
 
-def one_of_two_arrays_changed(x):
-    z, w = np.zeros(3), np.ones(3)
-    y = z if x[0] > 0 else w
-    y[0] = x[1]
-    return z, w, y
-
-
-def source_of_one_changed(x):
-    z, w = x * 2, x * 3
-    y = z if x[0] > 0 else w
-    z[0] = 5.0
-    return y, w
-
-
 def endless(x):
     def f(v):
         return v if v > 10 else f(v * 2) + f(v * 3)
@@ -736,7 +789,7 @@ def endless(x):
 REFUSED = [
     other_shape, other_structure, other_text, nothing_returned, not_assigned, longer_list,
     raises_inside_try, case_true, advances, advances_in_a_loop, truth_of_arrays, yields, filtered,
-    changes_a_global_array, one_of_two_arrays_changed, source_of_one_changed, endless,
+    changes_a_global_array, endless,
 ]  # fmt: skip
 
 
@@ -850,7 +903,10 @@ def same_by_paths(f: Any) -> None:
 
 
 # What asks for numbers, or stores in plain arrays, which takes the source.
-NUMBERS = {"stored_on_one_side", "views_and_aliases", "helper_changes", "either_array", "21", "25"}
+NUMBERS = {
+    "stored_on_one_side", "views_and_aliases", "helper_changes", "either_array", "21", "25",
+    "one_of_two_arrays_changed",
+}  # fmt: skip
 MANY = {"nested_loops", "bisection"}
 WITHOUT_SOURCE = {
     **{str(k): f for k, f in enumerate(EXPRESSIONS)},
@@ -858,6 +914,7 @@ WITHOUT_SOURCE = {
 }
 
 
+@pytest.mark.filterwarnings("ignore::symgrad.errors.MutationWarning")
 @pytest.mark.parametrize("name", WITHOUT_SOURCE)
 def test_the_same_functions_without_their_source(name: str) -> None:
     """Called once for each way that they can go (see test_paths)."""

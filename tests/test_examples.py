@@ -33,16 +33,22 @@ def test_logistic_regression(tmp_path):
 
 
 def test_readme_example(tmp_path):
-    """All its code, as one script."""
-    first, second = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    """All its code, as one script, prints what it says; and the C is there as well."""
+    text = (ROOT / "README.md").read_text()
+    opening, first, second = re.findall(r"```python\n(.*?)```", text, re.S)
+    [printed], [c] = (re.findall(rf"```{kind}\n(.*?)```", text, re.S) for kind in ("text", "c"))
     script = tmp_path / "readme.py"
     script.write_text(
-        first + "\nassert H.shape == (3, 3) and np.isfinite(value)\n"
+        opening + "\nsmall = sg.compile(sg.grad(ridge), *types, machine='cortex_m4')\n"
+        "open('small.c', 'w').write(small.c_source)\n"
+        + first + "\nassert H.shape == (3, 3) and np.isfinite(value)\n"
         "assert np.max(np.abs(sg.grad(loss)(w, X, y))) < 0.1\n"
         + second + "\nassert H.nnz == 299_998 and (H.diagonal() >= 0).all()\n"
     )  # fmt: skip
     result = run([str(script)], tmp_path)
     assert result.returncode == 0, result.stderr
+    assert result.stdout == printed
+    assert c in (tmp_path / "small.c").read_text()
     assert list((tmp_path / "out").glob("*.c")) and list((tmp_path / "out").glob("*.h"))
 
 

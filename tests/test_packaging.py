@@ -26,6 +26,7 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 # one folder may.
 LAYERS = [
     ["errors", "forks", "log", "version"],
+    ["collector", "lazy"],
     ["names", "origin", "tree", "specs", "fixed", "machines", "pickling", "resources"],
     ["interchange"],
     ["boundary", "options", "captures"],

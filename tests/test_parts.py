@@ -16,13 +16,17 @@ from support.codegen import run_c
 from support.lane_functions import Points
 from support.loop_programs import program
 from support.random_graphs import Builder
+from symgrad.compiled import Compiled
 from symgrad.diff.modes import drop_stops
 from symgrad.emit.c import emit
 from symgrad.expr.evaluate import evaluate
 from symgrad.expr.walk import expand_composites
+from symgrad.generate import source_of
 from symgrad.lower.pipeline import lower
 from symgrad.lower.share import share
 from symgrad.lower.tuning import HOST_TUNING
+from symgrad.runtime.build import build
+from symgrad.runtime.call import Native
 
 SIZES = (1, 2, 5)
 
@@ -186,3 +190,41 @@ def test_emitting_leaves_the_program_as_it_was():
     program = lower(graph.args, outs, ["x", "t"], ["y"])
     first = emit(program, "f", tuning=tuning)
     assert "f_part2(" in first.c and emit(program, "f", tuning=tuning) == first
+
+
+def straight(n):
+    """A function without source, so that nothing of it is a loop: n steps of all kinds."""
+    names: dict = {"np": np, "steps": np.random.default_rng(5).integers(0, 1000, (n, 3))}
+    exec(
+        """
+def f(x):
+    v = [x[k] for k in range(12)]
+    for op, i, j in steps:
+        a, b = v[-1 - i % len(v[-40:])], v[-1 - j % len(v[-40:])]
+        c = [a + b, a - b, a * b, np.sin(a), a * 0.5 + b, a / (1.5 + b * b),
+             np.where(a < b, a, np.exp(-b * b))][op % 7]
+        v.append(c * 0.9)
+    return sum(v[-20:])
+""",
+        names,
+    )
+    return names["f"]
+
+
+def test_the_same_bits_at_every_level_and_part_size():
+    """Nor do the passes that builds of long code do without (-O1) change a bit."""
+    graph = sg.trace(sg.grad(straight(150)), sg.f64[12]).simplify()
+    x = np.random.default_rng(6).normal(size=12)
+    np.testing.assert_allclose(Compiled(graph)(x), graph.evaluate(x), rtol=1e-11, atol=1e-13)
+    found = set()
+    for size in (10**9, 60, 7):
+        source = source_of(graph, tuning=replace(HOST_TUNING, part_statements=size, unit_parts=8))
+        for level in (0, 1, 2, 3) if size == 7 else (1, 3):
+            library = build(
+                source.c, (source.entry, source.name), optimize=level, units=source.units
+            )
+            types = graph.input_types, graph.output_types
+            (result,) = Native(source, library, *types)([x])
+            found.add(result.tobytes())
+        assert (source.units > 1) == (size < 10**9)
+    assert len(found) == 1

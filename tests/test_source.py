@@ -136,6 +136,73 @@ def test_integers_stay_integers() -> None:
     same(counted, N)
 
 
+# ---- code that is text, methods whose derivatives are taken at once --------------------------------
+
+
+class Named:
+    """Finds its parts by name, as translated collections of problems do."""
+
+    def __init__(self) -> None:
+        self.parts, self.scale = ["filled", "decides"], 2.0
+
+    def filled(self, x):
+        z = np.zeros((2, 1))
+        z[0, 0], z[1, 0] = x[0], x[1] * self.scale
+        return float(z.T.dot(z)[0, 0])
+
+    def decides(self, x):
+        if x[0] > 0.5:
+            return x[0] ** 2 * self.scale
+        return x[1] ** 3
+
+    def total(self, x):
+        total = 0.0
+        for part in self.parts:
+            total += eval("self." + part + "(x)")
+        return total
+
+    def __call__(self, x):
+        return self.total(x) if x[2] > 0 else 0.0
+
+
+TEXTS = [
+    lambda x: eval("np.array([x[0], 1.0]) if x[1] < 0 else x[:2]"),
+    lambda x: [eval("v * x[k] + math.exp(v)") for k, v in enumerate(x) if x is not None],
+    lambda x: eval("a * max(a, b)", {"a": x[0], "b": x[1]}), lambda x: eval("sin(y) + A[0, 0]", None, {"y": x, "A": A}),
+    lambda x: eval("(lambda u: u * 3)(x[0])"), lambda x: eval("[v * 2 for v in (1, 2)]") * 2 + [x], lambda x: eval("  x @ x"),
+    lambda x: (lambda eval: eval("x") * x)(len), lambda x: eval(compile("x * 2", "", "eval")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("k", range(len(TEXTS)))
+def test_text_is_evaluated(k: int) -> None:
+    same(TEXTS[k], X, dtypes=False)
+
+
+def test_parts_that_are_found_by_name() -> None:
+    def fails(x):
+        return eval("np.linalg.eigh(x)")
+
+    problem = Named()
+    slope = sg.grad(problem.total)
+    for x in (X, -X):
+        decided = [4 * x[0], 0.0] if x[0] > 0.5 else [0.0, 3 * x[1] ** 2]
+        np.testing.assert_allclose(slope(x), [2 * x[0] + decided[0], 8 * x[1] + decided[1], 0.0])
+    problem.scale, problem.parts[1] = 3.0, "filled"  # what the text names is looked at anew
+    np.testing.assert_allclose(slope(X), [4 * X[0], 36 * X[1], 0.0])
+    with pytest.raises(SymgradError, match=rf"test_source.py:{fails.__code__.co_firstlineno + 1}"):
+        traced(fails, np.outer(X, X))
+
+
+@pytest.mark.parametrize("f", [Named().total, Named()], ids=["method", "object"])
+def test_derivatives_at_once_follow_methods(f: Any) -> None:
+    v = np.array([0.3, -0.5, 1.0])
+    np.testing.assert_allclose(sg.hvp(f, X, v), [6.0 * v[0], 8.0 * v[1], 0.0], rtol=1e-14)
+    value, slope = sg.jvp(f, (X,), (v,))
+    np.testing.assert_allclose(value, 3 * X[0] ** 2 + 4 * X[1] ** 2, rtol=1e-14)
+    np.testing.assert_allclose(slope, 6 * X[0] * v[0] + 8 * X[1] * v[1], rtol=1e-14)
+
+
 # ---- assignment ----------------------------------------------------------------------------------
 
 
@@ -159,6 +226,17 @@ def masked(x):
     z[x > 0] = 5.0
     z[A[:, 0] > 4] = x[1]
     return z
+
+
+def masked_changes(x):
+    z, n, m = x.copy(), np.arange(3), np.outer(x, x)
+    z[z > 1] *= 2
+    z[z < 0] -= x[0]
+    n[x > 0] += 2
+    m[x > 0] /= x[2]
+    w = m.T
+    w[w < 0] **= 2
+    return z, n, m
 
 
 def by_list(x):
@@ -362,7 +440,7 @@ def no_values(x):
 
 
 ASSIGNING = [
-    filled, empty, masked, by_list, nested_lists, add_at, out_of_others, made_by_arithmetic,
+    filled, empty, masked, masked_changes, by_list, nested_lists, add_at, out_of_others, made_by_arithmetic,
     known_numbers, known_until_stored, swapped, by_attribute, copies, copy_functions, sorted_in_place, copied, contiguous, default,
     update_reads_first, many_views, in_tuple, float32, object_array, no_values,
 ]  # fmt: skip

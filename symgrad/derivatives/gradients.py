@@ -85,7 +85,7 @@ def _transformed(f: Function, impl: Function, what: str, argnums: Any, has_aux: 
                  static_argnums: Any, static_argnames: Any) -> Function:  # fmt: skip
     recipe = _again, (f, what, argnums, has_aux, static_argnums, static_argnames)
     static = Static(f, static_argnums, static_argnames)
-    return transformed(f, impl, what, recipe, static=static)
+    return transformed(f, impl, what, recipe, static=static, direct=True)
 
 
 def _again(f: Function, what: str, argnums: Any, has_aux: bool,

@@ -16,11 +16,12 @@ from symgrad.errors import (
     TraceError,
     at_user_line,
 )
-from symgrad.expr.node import FLOATS, Expr, arg, bind
+from symgrad.expr.node import ARG, FLOATS, Expr, arg, bind
 from symgrad.expr.walk import substitute, toposort
 from symgrad.ops.checks import apart
 from symgrad.signature import is_array, parameter_names
 from symgrad.trace import (
+    CURRENT,
     Tracer,
     argument,
     as_expr,
@@ -35,7 +36,12 @@ from symgrad.tree import TreeDef, flatten, leaf_paths
 
 
 class Inner:
-    """One trace of `f` with fresh variables in place of the differentiated leaves."""
+    """One trace of `f` with fresh variables in place of the differentiated leaves.
+
+    Fresh, since `f` may capture the values that it is called with (``grad(lambda y: x * y)(x)``).
+    Arguments of the trace that is running are variables themselves where no code of the user can
+    have seen them: then nothing has to be put in their place afterwards.
+    """
 
     def __init__(
         self, f: Function, argnums: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -49,6 +55,8 @@ class Inner:
         self.counts: list[int] = []
         self.named: dict[str, Expr] = {}
         values, keywords = list(args), dict(kwargs)
+        trace = CURRENT.get()
+        direct, trace.untouched = trace.untouched, False
         for number in self.numbers:
             keyword = isinstance(number, str)
             value = keywords[number] if keyword else values[number]
@@ -57,7 +65,9 @@ class Inner:
             tracers = []
             for leaf, path in zip(leaves, leaf_paths(tree, label), strict=True):
                 node = _differentiable(leaf, path, function_name(f))
-                variable = arg(len(self.fresh), node.shape, node.dtype, path)
+                like = (len(self.fresh), node.shape, node.dtype, path)
+                own = direct and node.op is ARG and node.attrs[1:] == like
+                variable = node if own else arg(*like)
                 self.actual.append(node)
                 self.fresh.append(variable)
                 tracers.append(argument(variable, leaf))
@@ -67,24 +77,28 @@ class Inner:
                 keywords[number] = tree.unflatten(tracers)
             else:
                 values[number] = tree.unflatten(tracers)
-        name = function_name(f)
-        try:
-            with log.Stage("tracing", "traced", name) as stage:
-                outs, self.out_tree = record(f, tuple(values), keywords, named=self.named)
-                nodes = toposort(outs)
-                stage.facts = lambda: f"{len(nodes)} nodes"
-        except TraceError as error:  # what else it is given may be made static
-            error.in_derivative = True
-            raise
-        outs, check = apart(outs, checked())
+        outs, check = apart(self._traced(tuple(values), keywords), checked())
         self.used = frozenset(toposort(outs)).intersection(self.fresh)
+        name = function_name(f)
         with log.Stage("simplifying", "simplified", name) as stage:
             self.outs = ready(outs)
             stage.facts = lambda: f"{len(toposort(self.outs))} nodes"
-        self.back = dict(zip(self.fresh, self.actual, strict=True))
+        pairs = zip(self.fresh, self.actual, strict=True)
+        self.back = {variable: node for variable, node in pairs if variable is not node}
         if check is not None:
             set_checks(substitute([check], self.back)[0])
         self.deriving = log.Stage("deriving", "derived", name).begin()  # until `close`
+
+    def _traced(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Expr]:
+        try:
+            with log.Stage("tracing", "traced", function_name(self.f)) as stage:
+                outs, self.out_tree = record(self.f, args, kwargs, named=self.named)
+                stage.facts = lambda: f"{len(toposort(outs))} nodes"
+                return outs
+        except TraceError as error:  # what else it is given may be made static
+            error.in_derivative = True
+            error.taken_by += tuple(self.fresh)
+            raise
 
     def in_pieces(self) -> tuple[list[Expr], list[list[Piece]]]:
         """`outs` in terms of the pieces that are read of the variables, and the pieces of each."""

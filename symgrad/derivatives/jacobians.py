@@ -68,7 +68,7 @@ def _jacobian(
 
     recipe = _jacobian, (f, argnums, what, static_argnums, static_argnames)
     static = Static(f, static_argnums, static_argnames)
-    return transformed(f, impl, what, recipe, static=static)
+    return transformed(f, impl, what, recipe, static=static, direct=True)
 
 
 def _delta(shape: tuple[int, ...], dtype: str) -> Expr:
@@ -146,7 +146,7 @@ def hessian(
 
     recipe = _hessian, (f, argnums, static_argnums, static_argnames)
     static = Static(f, static_argnums, static_argnames)
-    return transformed(f, impl, "hessian", recipe, static=static)
+    return transformed(f, impl, "hessian", recipe, static=static, direct=True)
 
 
 def _hessian(f: Function, argnums: Any, static_argnums: Any, static_argnames: Any) -> Function:

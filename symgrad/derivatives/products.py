@@ -81,7 +81,7 @@ def _jvp_impl(f: Function) -> Function:
         n = len(inner.outs)
         return inner.out_tree.unflatten(tracers[:n]), inner.out_tree.unflatten(tracers[n:])
 
-    return transformed(f, impl, "jvp", (_jvp_impl, (f,)))
+    return transformed(f, impl, "jvp", (_jvp_impl, (f,)), direct=True)
 
 
 def _vjp_impl(f: Function) -> Function:
@@ -92,7 +92,7 @@ def _vjp_impl(f: Function) -> Function:
         pulled = modes.vjp(inner.outs, inner.fresh, given)
         return inner.pack(inner.close(filled(pulled, inner.fresh)))
 
-    return transformed(f, impl, "vjp", (_vjp_impl, (f,)))
+    return transformed(f, impl, "vjp", (_vjp_impl, (f,)), direct=True)
 
 
 def _matching(values: Any, primals: Any, nodes: Sequence[Expr], what: str, name: str) -> list[Expr]:

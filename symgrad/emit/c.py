@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from symgrad.emit.printer import function_name, lines
 from symgrad.emit.target import Target
 from symgrad.emit.templates import environment, translate
 from symgrad.emit.threads import TEAM, TEAM_IN_ORDER
+from symgrad.lazy import dataclass
 from symgrad.lower.program import Program, statements
 from symgrad.lower.statement import Buffer
 from symgrad.lower.statements import While

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from symgrad.emit import tree as c
 from symgrad.emit.target import Target
 from symgrad.emit.tree import integer, renamed, uses, walk
 from symgrad.expr.node import Expr
+from symgrad.lazy import dataclass
 from symgrad.lower.scalar import LOAD
 from symgrad.lower.statement import Buffer
 from symgrad.lower.statements import Loop, Store

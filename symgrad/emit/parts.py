@@ -8,10 +8,10 @@ compilers take several times longer otherwise.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 
 from symgrad.emit import tree as c
 from symgrad.emit.tree import integer, uses
+from symgrad.lazy import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -18,6 +17,7 @@ from symgrad.emit.target import Target
 from symgrad.emit.tree import replaced, walk
 from symgrad.expr.node import CONST, FLOATS, Expr, const_value
 from symgrad.expr.op import Op
+from symgrad.lazy import dataclass
 
 _TOKEN = re.compile(r"\s*(\{\d\}|\d+|\w+@?|\|\||&&|[=!<>]=|.)")
 _BINARY = ({"||"}, {"&&"}, {"==", "!="}, {"<", ">", "<=", ">="}, {"+", "-"}, {"*", "/", "%"})

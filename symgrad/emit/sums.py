@@ -6,7 +6,6 @@ The order of sums is in the C: no compiler and no vector width changes it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
 from symgrad.emit import tree as c
 from symgrad.emit.body import Emitter
@@ -14,6 +13,7 @@ from symgrad.emit.expr import ZERO
 from symgrad.emit.lanes import SCALAR, Piece, Place, lane_loop, traits
 from symgrad.emit.statements import exceeds, larger
 from symgrad.emit.tree import integer
+from symgrad.lazy import dataclass
 from symgrad.lower.statements import Loop, stores_of
 from symgrad.lower.strides import is_even
 from symgrad.lower.tuning import LANES

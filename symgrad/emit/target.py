@@ -9,10 +9,10 @@ leaves out by a `Tuning` without `vectors`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from symgrad.expr.op import OPS, Kind, Op
+from symgrad.lazy import dataclass
 from symgrad.lower.scalar import INDEX, LOAD
 from symgrad.ops.elementwise import CONVERT
 

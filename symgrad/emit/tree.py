@@ -8,8 +8,10 @@ calls or declares is asked of the tree and never read from text. How tightly an 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Any, ClassVar
+
+from symgrad.lazy import dataclass
 
 # How tightly an expression binds; the order of C's grammar.
 (ATOM, UNARY, TIMES, PLUS, COMPARE, EQUAL, BIT_AND, BIT_OR, AND, OR, TERNARY) = range(11, 0, -1)

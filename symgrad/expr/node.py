@@ -18,6 +18,7 @@ import collections
 import functools
 import itertools
 import math
+import struct
 import weakref
 import zlib
 from typing import Any
@@ -44,9 +45,13 @@ class Expr:
     dtype : str, one of DTYPES
     order : int, structural sort key
     site : (file, line) of the user code that first made it, or None; not part of identity
+    form, settled : what `simplify/pattern.py` has found out about the node: a number for its
+        operation and those of its arguments, and for which sets of rules no rule fires at it
     """
 
-    __slots__ = ("op", "args", "attrs", "shape", "dtype", "order", "site", "__weakref__")
+    __slots__ = (
+        "op", "args", "attrs", "shape", "dtype", "order", "site", "form", "settled", "__weakref__",
+    )  # fmt: skip
 
     op: Op
     args: tuple[Expr, ...]
@@ -55,6 +60,8 @@ class Expr:
     dtype: str
     order: int
     site: tuple[str, int] | None
+    form: int
+    settled: int
 
     @property
     def ndim(self) -> int:
@@ -132,6 +139,7 @@ _TABLE: dict[tuple[Any, ...], _Entry] = {}
 _DEAD: collections.deque[_Entry] = collections.deque()
 _LOCK = ForkSafeLock()
 _ARG_NUMBERS = itertools.count()
+_DOUBLE = struct.Struct("=d").pack
 
 
 def bind(op: str | Op, /, *args: Expr, attrs: tuple[Any, ...] = ()) -> Expr:
@@ -147,32 +155,44 @@ def bind(op: str | Op, /, *args: Expr, attrs: tuple[Any, ...] = ()) -> Expr:
         From the row's `infer`, if the arguments do not fit.
     """
     row = OPS[op] if isinstance(op, str) else op
+    if row.commutative and args[0].order > args[1].order:
+        args = (args[1], args[0])
+    key = (row, args, attrs)
+    entry = _TABLE.get(key)
+    if entry is not None:
+        node = entry()
+        if node is not None:  # for which there was nothing simpler when it was made
+            return node
     if row.kind is Kind.ELEMENTWISE:
-        if row.commutative and args[0].order > args[1].order:
-            args = (args[1], args[0])
-        folded = _fold(row, args)
-        if folded is not None:
-            return folded
+        for a in args:
+            if a.op is CONST:
+                folded = _fold(row, args)
+                if folded is not None:
+                    return folded
+                break
     if row.normalize is not None:
         simpler: Expr | None = row.normalize(args, attrs)
         if simpler is not None:
             return simpler
-    return _intern(row, args, attrs)
+    return _made(key)
 
 
 def _intern(row: Op, args: tuple[Expr, ...], attrs: tuple[Any, ...]) -> Expr:
     key = (row, args, attrs)
-    node = _known(key)
-    if node is not None:
-        return node
-    shape, dtype = row.infer(*args, *attrs)
+    return _known(key) or _made(key)
+
+
+def _made(key: tuple[Any, ...]) -> Expr:
+    row, args, attrs = key
+    shape, dtype = row.infer(*args, *attrs) if attrs else row.infer(*args)
     digest = row.stable_id
     depth = 0
     for arg in args:
-        digest = (digest * 0x9E3779B97F4A7C15 + (arg.order & _MASK) + 0x632BE59BD9B4E019) & _MASK
+        order = arg.order
+        digest = (digest * 0x9E3779B97F4A7C15 + (order & _MASK) + 0x632BE59BD9B4E019) & _MASK
         digest ^= digest >> 29
-        if arg.order >> DEPTH_SHIFT > depth:
-            depth = arg.order >> DEPTH_SHIFT
+        if order >> DEPTH_SHIFT > depth:
+            depth = order >> DEPTH_SHIFT
     if attrs:
         digest = (digest * 0x9E3779B97F4A7C15 + zlib.crc32(repr(attrs).encode())) & _MASK
     return _store(key, shape, dtype, ((depth + 1) << DEPTH_SHIFT) | digest)
@@ -182,6 +202,7 @@ def _store(key: tuple[Any, ...], shape: tuple[int, ...], dtype: str, order: int)
     node = Expr.__new__(Expr)
     node.op, node.args, node.attrs = key[0], key[1], key[2]
     node.shape, node.dtype, node.order, node.site = shape, dtype, order, None
+    node.form = node.settled = 0
     entry = _Entry(node, _DEAD.append)
     entry.key = key
     if _DEAD:
@@ -212,7 +233,10 @@ def _drop_dead() -> None:
 
 
 def _fold(row: Op, args: tuple[Expr, ...]) -> Expr | None:
-    """A constant if all operands are constants; the other operand of an identity element."""
+    """A constant if all operands are constants; the other operand of an identity element.
+
+    One of them is.
+    """
     for arg in args:
         if arg.op is not CONST:
             break
@@ -319,9 +343,12 @@ for _row in (CONST, ARRAY, ARG, PARAM, EYE, IOTA):
 
 def const(value: Any, dtype: str = "float64", shape: tuple[int, ...] = ()) -> Expr:
     """An array of `shape` filled with one number; an infinity is an integer type's last value."""
-    if type(value) is float and dtype in ("int32", "int64") and math.isinf(value):
-        value = np.iinfo(dtype).max if value > 0 else np.iinfo(dtype).min
-    bits = np.asarray(value).astype(dtype).tobytes()
+    if dtype == "float64" and (type(value) is float or type(value) is int and abs(value) < 1 << 53):
+        bits = _DOUBLE(value)  # the same, and the most frequent
+    else:
+        if type(value) is float and dtype in ("int32", "int64") and math.isinf(value):
+            value = np.iinfo(dtype).max if value > 0 else np.iinfo(dtype).min
+        bits = np.asarray(value).astype(dtype).tobytes()
     key = (CONST, (), (dtype, bits, shape))
     node = _known(key)
     if node is None:
@@ -345,9 +372,14 @@ def _size(shape: tuple[int, ...]) -> int:
     return size & 0xFFFFFF
 
 
+@functools.lru_cache(maxsize=4096)
+def _number(dtype: str, bits: bytes) -> Any:
+    return np.frombuffer(bits, dtype)[0]
+
+
 def const_value(node: Expr) -> Any:
     """The number a constant node holds, as a NumPy scalar."""
-    return np.frombuffer(node.attrs[1], node.attrs[0])[0]
+    return _number(node.attrs[0], node.attrs[1])
 
 
 def is_const(node: Expr, value: float | None = None) -> bool:

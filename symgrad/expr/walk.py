@@ -18,20 +18,38 @@ def toposort(outs: Iterable[Expr], known: Iterable[Expr] = ()) -> list[Expr]:
     result: list[Expr] = []
     stack: list[Expr] = list(outs)[::-1]
     push, pop = stack.append, stack.pop  # nothing is walked as often as this
+    add, append = done.add, result.append
     while stack:
         node = stack[-1]
         if node in done:
             pop()
             continue
-        ready = True
-        for a in node.args[::-1]:
+        args = node.args
+        count = len(args)
+        if count == 2:
+            a, b = args
+            if b not in done:
+                push(b)
+                if a not in done:
+                    push(a)
+                continue
             if a not in done:
                 push(a)
-                ready = False
-        if ready:
-            pop()
-            done.add(node)
-            result.append(node)
+                continue
+        elif count == 1:
+            if args[0] not in done:
+                push(args[0])
+                continue
+        elif count:
+            before = len(stack)
+            for a in reversed(args):
+                if a not in done:
+                    push(a)
+            if len(stack) > before:
+                continue
+        pop()
+        add(node)
+        append(node)
     return result
 
 
@@ -39,7 +57,8 @@ def users(nodes: Sequence[Expr]) -> dict[Expr, list[Expr]]:
     """For each node of a toposorted list, the nodes in the list that use it."""
     result: dict[Expr, list[Expr]] = {node: [] for node in nodes}
     for node in nodes:
-        for a in dict.fromkeys(node.args):
+        args = node.args
+        for a in args if len(args) == 1 else dict.fromkeys(args):
             result[a].append(node)
     return result
 

@@ -324,7 +324,7 @@ def name_parts(parts: Sequence[Any], taken: set[str]) -> None:
     counters: dict[str, int] = {}
     taken |= {part.text for part in parts}
     for part in parts:
-        if part.text != "?":
+        if not part.text.startswith("?"):
             continue
         pool = _POOLS[min(part.formula.rank, 3)]
         hints = [part.hint] if part.hint else []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -102,17 +103,22 @@ def place(program: Program, threads: int, tuning: Tuning) -> Program:
 
 def _in_workspace(large: Sequence[Buffer], spans: Mapping[int, Span], draft: Draft) -> int:
     """An offset for each of some buffers, which come as they begin; the bytes of the workspace."""
-    placed: list[Buffer] = []
+    busy: list[tuple[int, int, int]] = []  # where each one lies that is in use, and until when
+    total = 0
     for buffer in large:
-        first, _ = spans[buffer.number]
-        busy = sorted((p.offset, p.offset + p.room) for p in placed if spans[p.number][1] >= first)
+        room = buffer.room
+        begin, end = spans[buffer.number]  # begins never get less
+        busy = [p for p in busy if p[2] >= begin]
         offset = 0
-        for start, stop in busy:
-            if offset + buffer.room <= start:
+        for start, stop, _ in busy:
+            if offset + room <= start:
                 break
-            offset = max(offset, stop)
-        placed.append(draft.change(buffer.number, offset=offset))
-    return max((p.offset + p.room for p in placed), default=0)
+            if stop > offset:
+                offset = stop
+        draft.change(buffer.number, offset=offset)
+        bisect.insort(busy, (offset, offset + room, end))
+        total = max(total, offset + room)
+    return total
 
 
 def _order(body: Sequence[Statement]) -> dict[int, Span]:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from symgrad.expr.node import EYE, Expr, iota
 from symgrad.expr.op import Kind
 from symgrad.expr.validate import validated
-from symgrad.expr.walk import rebuild, transform
+from symgrad.expr.walk import rebuild, toposort, transform
 from symgrad.lower import product
 from symgrad.lower.tuning import Tuning
 from symgrad.ops.contract import Step, steps
@@ -39,6 +39,8 @@ def split_contractions(outs: Sequence[Expr], tuning: Tuning) -> list[Expr]:
             terms.append(step.output)
         return factors[0]
 
+    if all(n.op.kind is not Kind.EINSUM for n in toposort(outs)):
+        return list(outs)
     return validated("split-contractions", outs, transform(outs, rule))
 
 

@@ -7,9 +7,9 @@ all lanes.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 from symgrad.expr.node import Expr, bind, const
+from symgrad.lazy import dataclass
 from symgrad.lower.scalar import INDEX_DIV
 from symgrad.lower.statement import Access, Buffer, Matrix, Mode, Statement, begun, part_of
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from symgrad.errors import OutOfRangeError, at_user_line
 from symgrad.expr.node import ARRAY, CONST, EYE, IOTA, Expr, bind, const, const_value
 from symgrad.expr.op import Kind
 from symgrad.expr.walk import toposort
+from symgrad.lazy import dataclass
 from symgrad.lower.bounds import INTEGERS
 from symgrad.lower.kernel import CheckIndex, Kernel
 from symgrad.lower.program import Draft
@@ -107,6 +108,19 @@ class ElementReader:
         answer: Expr | None = None
         while stack:
             key, generator = stack[-1]
+            if generator is None:  # an elementwise node: its operands at the same index
+                node, index = key
+                values = []
+                for a in node.args:
+                    answer = memo.get((a, index))
+                    if answer is None:
+                        stack.append(((a, index), self._reader(a, index)))
+                        break
+                    values.append(answer)
+                else:
+                    memo[key] = answer = bind(node.op, *values, attrs=node.attrs)
+                    stack.pop()
+                continue
             try:
                 wanted = generator.send(answer) if answer is not None else next(generator)
             except StopIteration as stop:
@@ -119,7 +133,9 @@ class ElementReader:
         return memo[root]
 
     def _reader(self, node: Expr, index: tuple[Expr, ...]) -> Any:
-        if any(i.op is SELECT for i in index):
+        """What makes the element: a generator of what it needs, None for an elementwise node."""
+        signed = any([i.op is SELECT for i in index])
+        if signed:
             index = tuple([self._not_below_zero(i) for i in index])
         if node in self.stored:
             return _constant(load_of(self.stored[node], index))
@@ -129,6 +145,8 @@ class ElementReader:
             if node.op.indices is not None:
                 self.check(node.args[node.op.indices], node.args[0].shape[node.attrs[0]])
             return node.op.element(index, node.args, node.attrs)
+        if node.op.kind is Kind.ELEMENTWISE and not signed:
+            return None
         return self._generic(node, index)
 
     def _generic(self, node: Expr, index: tuple[Expr, ...]) -> Any:

@@ -8,10 +8,11 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Protocol
 
 from symgrad.expr.node import FLOATS, Expr
+from symgrad.lazy import dataclass
 from symgrad.lower import product
 from symgrad.lower.scalar import loads
 from symgrad.lower.statement import Buffer, Statement

@@ -15,12 +15,13 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from symgrad.expr.node import CONST, FLOATS, Expr, bind, const, const_value
 from symgrad.expr.walk import substitute, toposort
+from symgrad.lazy import dataclass
 from symgrad.lower.cpu import PANEL_ROWS, Gemm, Panels, Tiles
 from symgrad.lower.program import Draft
 from symgrad.lower.scalar import INDEX_DIV, LOAD, loads

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from symgrad.expr.node import Expr
+from symgrad.lazy import dataclass
 from symgrad.lower import listing
 from symgrad.lower.scalar import index_of
 from symgrad.lower.statement import Body, Buffer, Statement

@@ -13,11 +13,12 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from symgrad.expr.node import Expr, const
 from symgrad.expr.walk import substitute
+from symgrad.lazy import dataclass
 from symgrad.lower import product
 from symgrad.lower.axes import AxisClasses
 from symgrad.lower.cpu import Merge
@@ -292,6 +293,7 @@ class Scheduler:
         """
         best, size = None, 0
         classes = {self.classes.find(i): i for i in free}
+        earliest: dict[Expr, int] = {}  # by axis
         for writer, _ in self.classes.deps[k]:
             if writer not in place or writer.buffer.role != "work":
                 continue
@@ -302,7 +304,11 @@ class Scheduler:
             if classes[axis] in k.reduce and self._elements(k) > self.tuning.sums_in_cache:
                 continue
             produced = self._elements(writer)
-            if produced > size and self._earliest(k, axis, groups, place) <= group:
+            if produced <= size:
+                continue
+            if axis not in earliest:
+                earliest[axis] = self._earliest(k, axis, groups, place)
+            if earliest[axis] <= group:
                 best, size = axis, produced
         return best
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 import enum
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
 
 from symgrad.expr.node import CONST, Expr, const, const_value
+from symgrad.lazy import dataclass
 from symgrad.lower.scalar import unravel
 from symgrad.ops.elementwise import equal, not_equal
 

@@ -6,12 +6,12 @@ A statement inside a loop with lanes stands for one point of the block.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from symgrad.expr.limits import is_tape
 from symgrad.expr.node import Expr
 from symgrad.expr.walk import toposort
+from symgrad.lazy import dataclass
 from symgrad.lower.scalar import INDEX
 from symgrad.lower.statement import Access, Buffer, Mode, Statement, all_lanes, part_of
 

@@ -13,10 +13,11 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from symgrad.expr.node import CONST, Expr, const
 from symgrad.expr.walk import rebuild, toposort, transform
+from symgrad.lazy import dataclass
 from symgrad.lower.access import accesses
 from symgrad.lower.program import Draft
 from symgrad.lower.scalar import INDEX, LOAD, load_of

@@ -6,8 +6,9 @@ the rest was measured on x86-64 with AVX2 or AVX-512, gcc 12 to 14 (benchmarks/)
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from symgrad.lazy import dataclass
 from symgrad.machines import HOST, Machine
 
 NEVER = 1 << 60  # more than there is of anything

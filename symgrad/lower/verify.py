@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 from symgrad.errors import InternalError
+from symgrad.lazy import dataclass
 from symgrad.lower.program import Program
 from symgrad.lower.tuning import HOST_TUNING, Tuning
 from symgrad.lower.verifier.form import form, rounds, scope, space

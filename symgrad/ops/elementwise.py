@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from symgrad.errors import DtypeError, ShapeError
-from symgrad.expr.node import CONST, FLOATS, Expr, bind, const, is_const
+from symgrad.expr.node import CONST, FLOATS, Expr, bind, const, const_value, is_const
 from symgrad.expr.op import OPS, Kind, Op, always, if_all, if_first, register
 from symgrad.ops import interval, readings, special
 from symgrad.ops.readings import by
@@ -31,16 +31,19 @@ from symgrad.ops.readings import by
 Partial = Callable[..., Any] | None
 
 
-def _infer_same(*args: Expr) -> tuple[tuple[int, ...], str]:
-    _agree(args)
-    return args[0].shape, args[0].dtype
+def _infer_same(first: Expr, *others: Expr) -> tuple[tuple[int, ...], str]:
+    for a in others:
+        if a.shape != first.shape or a.dtype != first.dtype:
+            _agree((first, *others))
+    return first.shape, first.dtype
 
 
-def _infer_float(*args: Expr) -> tuple[tuple[int, ...], str]:
-    _agree(args)
-    if args[0].dtype not in FLOATS:
-        raise DtypeError(f"expected float operands, got {args[0].dtype}")
-    return args[0].shape, args[0].dtype
+def _infer_float(first: Expr, *others: Expr) -> tuple[tuple[int, ...], str]:
+    if others:
+        _agree((first, *others))
+    if first.dtype not in FLOATS:
+        raise DtypeError(f"expected float operands, got {first.dtype}")
+    return first.shape, first.dtype
 
 
 def _infer_bool(*args: Expr) -> tuple[tuple[int, ...], str]:
@@ -260,15 +263,16 @@ def _of_selection(args: Any, attrs: Any, supports: Any) -> Expr | None:
 
 def _normalize_multiply(args: tuple[Expr, ...], attrs: tuple[Any, ...]) -> Expr | None:
     a, b = args
-    for this, other in ((a, b), (b, a)):
-        if is_const(this, -1):
-            return bind("negative", other)
+    if a.op is CONST and is_const(a, -1):
+        return bind("negative", b)
+    if b.op is CONST and is_const(b, -1):
+        return bind("negative", a)
     return None
 
 
 def _normalize_subtract(args: tuple[Expr, ...], attrs: tuple[Any, ...]) -> Expr | None:
     a, b = args
-    if b.op.name == "const" and is_const(b, 0) and not np.signbit(_number(b)):
+    if b.op.name == "const" and is_const(b, 0) and not np.signbit(const_value(b)):
         return a
     if b.name == "negative":
         return a + b.args[0]
@@ -291,10 +295,6 @@ def _normalize_divide(args: tuple[Expr, ...], attrs: tuple[Any, ...]) -> Expr | 
     if is_const(b, -1):
         return -a
     return None
-
-
-def _number(node: Expr) -> Any:
-    return np.frombuffer(node.attrs[1], node.attrs[0])[0]
 
 
 # ---- the tables -----------------------------------------------------------------------------
@@ -358,7 +358,7 @@ binary("add",      np.add,           "{0} + {1}",             (lambda x, y, out:
 binary("subtract", np.subtract,      "{0} - {1}",             (lambda x, y, out: 1, lambda x, y, out: -1),                      "a - b",       _PAIR,          1, _infer_same, normalize=_normalize_subtract, support=_of_sum, interval=interval.subtract, reads=readings.reads_subtract)
 binary("multiply", np.multiply,      "{0} * {1}",             (lambda x, y, out: y, lambda x, y, out: x),                       "a*b",         _PAIR,          1, _infer_same, commutative=True, identity=1, normalize=_normalize_multiply, support=_of_product, nonnegative=lambda args, attrs, which: args[0] is args[1] or all(which), interval=interval.multiply, accumulates="*", reads=readings.reads_multiply)
 binary("divide",   np.divide,        "{0} / {1}",             (lambda x, y, out: 1 / y, lambda x, y, out: -out / y),            "a/b",         (_REAL, _POSITIVE), 4, numpy=("divide", "true_divide"), normalize=_normalize_divide, support=_of_numerator, nonnegative=if_all, reads=by("divide"))
-binary("power",    np.power,         "pow@({0}, {1})",        (lambda x, y, out: _power_dx(x, y), lambda x, y, out: _power_dy(x, y, out)), "a**b", (_POSITIVE, _REAL), 40, _infer_same, numpy=("power", "float_power"), c_int="sg_ipow({0}, {1})", nonnegative=lambda args, attrs, which: which[0] or is_const(args[1]) and _number(args[1]) % 2 == 0, vectorized=True, reads=by("power"))
+binary("power",    np.power,         "pow@({0}, {1})",        (lambda x, y, out: _power_dx(x, y), lambda x, y, out: _power_dy(x, y, out)), "a**b", (_POSITIVE, _REAL), 40, _infer_same, numpy=("power", "float_power"), c_int="sg_ipow({0}, {1})", nonnegative=lambda args, attrs, which: which[0] or is_const(args[1]) and const_value(args[1]) % 2 == 0, vectorized=True, reads=by("power"))
 binary("maximum",  np.maximum,       "{0} > {1} || {0} != {0} ? {0} : {1}", (lambda x, y, out: _tie(x, y, greater(x, y)), lambda x, y, out: _tie(x, y, greater(y, x))), "Max(a, b)", _PAIR, 1, _infer_same, commutative=True, c_int="{0} > {1} ? {0} : {1}", nonnegative=lambda args, attrs, which: any(which), interval=interval.maximum, accumulates="max", reads=readings.reads_maximum)
 binary("minimum",  np.minimum,       "{0} < {1} || {0} != {0} ? {0} : {1}", (lambda x, y, out: _tie(x, y, less(x, y)), lambda x, y, out: _tie(x, y, less(y, x))), "Min(a, b)", _PAIR, 1, _infer_same, commutative=True, c_int="{0} < {1} ? {0} : {1}", nonnegative=if_all, interval=interval.minimum, accumulates="min", reads=readings.reads_minimum)
 binary("arctan2",  np.arctan2,       "atan2@({0}, {1})",      (lambda y, x, out: x / hypot(x, y) / hypot(x, y), lambda y, x, out: -y / hypot(x, y) / hypot(x, y)), "atan2(a, b)", (_REAL, _POSITIVE), 30, vectorized=True)
@@ -428,7 +428,7 @@ def _infer_select(condition: Expr, a: Expr, b: Expr) -> tuple[tuple[int, ...], s
 def _normalize_select(args: tuple[Expr, ...], attrs: tuple[Any, ...]) -> Expr | None:
     condition, a, b = args
     if condition.op.name == "const":
-        return a if bool(_number(condition)) else b
+        return a if bool(const_value(condition)) else b
     return a if a is b else None
 
 
@@ -514,7 +514,7 @@ def _power_dx(x: Expr, y: Expr) -> Expr:
     """y x^(y-1), and 0 for y = 0 even at x = 0; for 0 < y < 1 see `_root`."""
     slope = y * power(x, y - 1)
     derivative = select(equal(y, 0), 0, slope) if y.op is CONST else _or_zero(x, y, slope)
-    if is_const(y) and not 0 < _number(y) < 1 or not is_nonnegative(x):
+    if is_const(y) and not 0 < const_value(y) < 1 or not is_nonnegative(x):
         return derivative
     return select(both(equal(x, 0), both(greater(y, 0), less(y, 1))), 0, derivative)
 
@@ -548,7 +548,7 @@ CONVERT = register(
         batch=lambda args, batched, attrs, size: bind("convert", args[0], attrs=attrs),
         normalize=lambda args, attrs: (
             args[0] if args[0].dtype == attrs[0]
-            else const(_number(args[0]).astype(attrs[0]), attrs[0], args[0].shape)
+            else const(const_value(args[0]).astype(attrs[0]), attrs[0], args[0].shape)
             if args[0].op.name == "const" else None
         ),
         cost=1, sympy="a", element=_element_convert,

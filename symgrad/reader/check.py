@@ -194,8 +194,8 @@ def _special_points(args: Sequence[Expr]) -> Iterator[Point]:
 
     for value in (0, 1, -1):
         yield {a: _typed(a, np.full(a.shape, float(value))) for a in args}
-        for a in args if len(args) > 1 else ():
-            yield usual() | {a: _typed(a, np.full(a.shape, float(value)))}
+    for a in args if len(args) > 1 else ():
+        yield usual() | {a: _typed(a, np.zeros(a.shape))}
     for a in args:  # one element is special, which a guard for each element sees
         if a.size > 1:
             point = usual()

@@ -302,7 +302,8 @@ def _pushed(rest: list[Factor], head: Head, labels: Labels, e: Exponent) -> Rows
     new = [next(count) if k >= 0 else k for k in labels]
     args = [product(shape, [(a, tuple(new))], raw=a.is_raw) for a in head.args]
     if head.kind == "paren":
-        base = power(args[0], e)
+        held = args[0].is_raw
+        base = Poly({(paren(args[0], e),): 1}, shape) if held else power(args[0], e)
         found = _placed(base, tuple(kept))
         return [(c, rest + f) for c, f in found]
     made = apply(head.kind, head.payload, args, head.nonneg)

@@ -32,8 +32,10 @@ MOST_NODES = 500
 SECONDS = 2.0
 STEPS = 250  # of the search, in one try; so many that the time is not what ends it
 ALL_STEPS = 800  # in all tries
+LARGEST = 20_000  # what costs more to read, before parts have names, is not looked at
 MOST_OF_PADS = 4  # times what pads cost may the elements cost
 MOST_TRIES = 6
+FAILED = "the search for a shorter form failed, which is a mistake of symgrad's"
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,10 @@ def read(
         return _searched(args, outs, nodes, arg_names, out_names, variables or {}, budget)
     except TooLong:
         return Found(None, f"no shorter formula was found in {SECONDS:g} s")
+    except RecursionError:
+        return Found(None, "the expression nests too deeply for a shorter one")
+    except Exception as error:  # a mistake here must not keep anybody from the formula itself
+        return Found(None, f"{FAILED}: {type(error).__name__}: {error}")
     finally:
         BUDGET.reset(token)
 
@@ -142,6 +148,8 @@ def _one(
         polys = reader.read(outs)
         reader.conditions |= {at: None for at in found if at[1] == ">"}
     written = [writer.output(p) for p in polys]
+    if sum(cost(f) for f, _ in written) > LARGEST:
+        raise NoMatrixForm
     formulas, parts = named([f for f, _ in written])
     conditions = tuple(
         [

@@ -3,41 +3,61 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-from symgrad.inspect.formula import Formula, to_text
+from symgrad.inspect.formula import Formula
 from symgrad.reader.cost import LEAF, NAME, cost
+from symgrad.reader.heads import look_at_clock
 from symgrad.reader.reading import Part
 
 _FROM = 3 * LEAF  # a subexpression that costs less is not named
+_MOST = 6  # names
 _HINTS = {"σ": "p", "softmax": "p", "exp": "e", "sum": "r", "wrap": "q"}
+
+
+class _Keys:
+    """A number for each formula, equal for equal ones; each node is looked at once."""
+
+    def __init__(self) -> None:
+        self.known: dict[int, tuple[Formula, int]] = {}  # by id, with what keeps the id
+        self.table: dict[Any, int] = {}
+
+    def of(self, f: Formula) -> int:
+        found = self.known.get(id(f))
+        if found is None:
+            key = f.kind, f.data, f.rank, f.owner, tuple([self.of(a) for a in f.args])
+            found = self.known[id(f)] = f, self.table.setdefault(key, len(self.table))
+        return found[1]
 
 
 def named(formulas: Sequence[Formula]) -> tuple[list[Formula], list[Part]]:
     """The formulas with names for what they repeat, where that saves reading."""
     formulas = list(formulas)
     parts: list[Part] = []
-    while len(parts) < 6:
-        chosen = _worth_most([*formulas, *(p.formula for p in parts)])
-        if chosen is None:
+    while len(parts) < _MOST:
+        look_at_clock()
+        keys = _Keys()
+        f = _worth_most([*formulas, *(p.formula for p in parts)], keys)
+        if f is None:
             break
-        f, key = chosen
-        part = Part(f, _hint(f))
+        part = Part(f, _hint(f), f"?{len(parts)}")
         name = Formula("part", (), part, f.rank)
-        formulas = [_with(g, key, name) for g in formulas]
+        done: dict[int, Formula] = {}
+        formulas = [_with(g, keys.of(f), name, keys, done) for g in formulas]
         for p in parts:
-            p.formula = _with(p.formula, key, name)
+            p.formula = _with(p.formula, keys.of(f), name, keys, done)
         parts.append(part)
     return formulas, _in_order(formulas)
 
 
 def price(formulas: Sequence[Formula], parts: Sequence[Part]) -> int:
     """What all lines cost."""
-    names = sum(NAME for p in parts if p.text == "?")  # the user's own are no news
+    names = sum(NAME for p in parts if p.text.startswith("?"))  # the user's own are no news
     return sum(map(cost, formulas)) + sum(cost(p.formula) for p in parts) + names
 
 
-def _worth_most(formulas: Sequence[Formula]) -> tuple[Formula, tuple[str, int]] | None:
-    counts: dict[tuple[str, int], list[Formula]] = {}
+def _worth_most(formulas: Sequence[Formula], keys: _Keys) -> Formula | None:
+    counts: dict[int, list[Formula]] = {}
     stack = list(formulas)[::-1]
     top = {id(f) for f in formulas}
     while stack:
@@ -45,30 +65,33 @@ def _worth_most(formulas: Sequence[Formula]) -> tuple[Formula, tuple[str, int]] 
         if cost(f) < _FROM:
             continue
         if f.args and id(f) not in top and f.kind not in ("neg", "T", "mul", "index", "sigma"):
-            counts.setdefault((to_text(f), f.rank), []).append(f)
+            counts.setdefault(keys.of(f), []).append(f)
         if f.kind != "sigma" and not (f.kind == "index" and not f.data.isdigit()):
             stack.extend(reversed(f.args))
     best = None
     most = 0
-    for key, found in counts.items():
+    for found in counts.values():
         saved = (len(found) - 1) * (cost(found[0]) - LEAF) - NAME
         if saved > most:
-            most, best = saved, (found[0], key)
+            most, best = saved, found[0]
     return best
 
 
-def _with(f: Formula, key: tuple[str, int], name: Formula) -> Formula:
-    """f with the name in the place of what has this text."""
+def _with(f: Formula, key: int, name: Formula, keys: _Keys, done: dict[int, Formula]) -> Formula:
+    """f with the name in the place of what has this key."""
     if cost(f) < _FROM:
         return f
-    if f.args and f.rank == key[1] and to_text(f) == key[0]:
+    at = keys.of(f)
+    if at == key:
         return name
-    args = tuple([_with(a, key, name) for a in f.args])
-    if all(a is b for a, b in zip(args, f.args, strict=True)):
-        return f
-    new = Formula(f.kind, args, f.data, f.rank)
-    new.owner = f.owner
-    return new
+    if at not in done:
+        args = tuple([_with(a, key, name, keys, done) for a in f.args])
+        new = f
+        if any(a is not b for a, b in zip(args, f.args, strict=True)):
+            new = Formula(f.kind, args, f.data, f.rank)
+            new.owner = f.owner
+        done[at] = new
+    return done[at]
 
 
 def _in_order(formulas: Sequence[Formula]) -> list[Part]:

@@ -187,7 +187,7 @@ class Spelling:
         body = MAKERS["broadcast"] and Notation._array(known, node)
         if body.kind == "list":
             return body
-        part = Part(body, "C")
+        part = Part(body, "C", f"?C{len(self.captured)}")
         self.captured.append(part)
         f = Formula("part", (), part, node.ndim)
         body.owner = node

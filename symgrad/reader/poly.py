@@ -33,6 +33,7 @@ from symgrad.reader.heads import (
     budget,
     exact,
     key,
+    look_at_clock,
     note,
 )
 
@@ -180,7 +181,7 @@ def product(
     fresh = itertools.count(max(summed, default=FIRST) + 1000)
     items: list[tuple[Exponent, list[Factor], dict[int, int]]] = [(1, [], dict(summed))]
     for p, labels in sorted(parts, key=lambda part: len(part[0].terms)):
-        if len(items) * len(p.terms) > most and len(p.terms) > 1:
+        if len(parts) > 1 < len(p.terms) and len(items) * len(p.terms) > most:
             p = closed(p)
         rows = []
         for t, c in p.terms.items():
@@ -200,7 +201,11 @@ def gather(shape: Shape, items: Iterable[Item], raw: bool = False) -> Poly:
     """The sum of raw terms (coefficient, factors, sizes of summed labels), in normal form."""
     terms: dict[Term, Exponent] = {}
     work = list(items)[::-1]
-    while work:
+    for count in itertools.count():
+        if not work:
+            break
+        if count % 16 == 0:
+            look_at_clock()
         c, factors, sizes = work.pop()
         found = _settle(c, factors, dict(sizes))
         if found is None:

@@ -34,9 +34,23 @@ from symgrad.reader.rules import divisors, extremes, spellings
 MOST_PULLS = 8
 LONG = 8  # terms; above it only FEW_PULLS are tried
 FEW_PULLS = 3
+MOST_EXTENT = 1500  # nodes of a tree; what shares much can be long without being large
 DEEPEST = 12
 
 Row = tuple[Exponent, list[Factor]]
+
+
+class _Extents:
+    """How many nodes trees have when they are written out; what they share is counted once."""
+
+    def __init__(self) -> None:
+        self.known: dict[int, tuple[Formula, int]] = {}
+
+    def of(self, f: Formula) -> int:
+        found = self.known.get(id(f))
+        if found is None:
+            found = self.known[id(f)] = f, 1 + sum(map(self.of, f.args))
+        return found[1]
 
 
 class Writer:
@@ -49,6 +63,7 @@ class Writer:
         self.named: dict[Poly, str] = {}  # what the user's variables held
         self.parts: dict[Poly, Part] = {}
         self.depth = 0
+        self.extents = _Extents()
 
     def write(self, p: Poly) -> Formula:
         """The cheapest formula found of an array, or of what is broadcast to it."""
@@ -60,6 +75,8 @@ class Writer:
                 f = self._best(p)
             finally:
                 self.depth -= 1
+            if self.extents.of(f) > MOST_EXTENT:
+                raise TooLong
             self.known[at] = f
         return f
 

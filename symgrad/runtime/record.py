@@ -7,6 +7,7 @@ missing, damaged or odd about one means that the C is generated and looked up by
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,7 +15,7 @@ import numpy as np
 
 from symgrad.boundary import Binding
 from symgrad.options import DEFAULT_OPTIONS, Options
-from symgrad.resources import generator_digest
+from symgrad.resources import generator_digest, generator_stamp
 from symgrad.runtime.build import Library, cache_key, find_key
 from symgrad.runtime.cache import is_key, open_cache
 from symgrad.runtime.compiler import find_compiler, resolve_flags
@@ -95,12 +96,28 @@ class Record:
 
     def _name(self) -> str | None:
         """A key as that of the library itself, with the graph and its generator for the C."""
-        generator = generator_digest()
+        generator = _generator()
         if generator is None:
             return None
         compiler = find_compiler()
         flags = resolve_flags(compiler, native=True, optimize=0)
         return cache_key(f"{generator} {self.digest}", compiler, flags, f"record {self.options}")
+
+
+@functools.cache
+def _generator() -> str | None:
+    """`generator_digest`, from a note if no file has changed since that was written."""
+    stamp = generator_stamp()
+    if stamp is None:
+        return None
+    cache = open_cache()
+    noted = cache.read_note(stamp)
+    if isinstance(noted, str) and is_key(noted):
+        return noted
+    digest = generator_digest()
+    if digest is not None:
+        cache.write_note(stamp, digest)
+    return digest
 
 
 def _is_number(value: object, limit: int) -> bool:

@@ -36,6 +36,7 @@ def simplify(
     disable: frozenset[str] = frozenset(),
     enable: frozenset[str] = frozenset(),
     order_seed: int | None = None,
+    nodes: list[Expr] | None = None,
 ) -> Simplified:
     """Equal outputs in a simpler form, and which rules led there.
 
@@ -47,6 +48,7 @@ def simplify(
     enable : optional groups, for lowering: "strength" (powers as multiplications: in formulas x³
         stays x³), "checkpoint" (what is computed again is as any other value)
     order_seed : shuffle the rules; the result must not depend on it (for tests)
+    nodes : those of `outs`, arguments before users, where they are known
 
     Examples
     --------
@@ -56,7 +58,7 @@ def simplify(
     >>> simplify([log(1 + exp(x))]).outs
     [<Expr softplus float64[]>]
     """
-    nodes = toposort(outs)
+    nodes = toposort(outs) if nodes is None else nodes
     check = _check if validate.enabled() else None
     rolled = 0
     if REROLL.name not in disable and REROLL.group not in disable:

@@ -5,12 +5,13 @@ patterns it is given.
 
 A pattern is written with the operators and functions of expressions: `log(1 + x)`. It is compiled
 to one closure per order of commutative operands, so that matching never searches. Rules are looked
-up by the root operation and the operations of its arguments, so a node that no rule wants costs one
-dictionary access.
+up by what two levels of operations look like, so that few are tried in vain; a node at which no
+rule fired, whatever is around it, is not looked at again, in this pass or another.
 """
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -18,8 +19,9 @@ from itertools import product
 from typing import Any
 
 from symgrad.expr.node import CONST, Expr, bind, const, is_const
-from symgrad.expr.op import OPS, Op
+from symgrad.expr.op import OPS, Kind, Op
 from symgrad.expr.walk import rebuild, toposort
+from symgrad.simplify.looks import AXIS, FORMS, Look, common, form_of
 
 # ---- patterns --------------------------------------------------------------------------------
 
@@ -130,12 +132,12 @@ def _matcher(p: Pattern, slots: Slots) -> Matcher:
     subs = [_matcher(a, slots) for a in p.args]
 
     def match(node: Expr, env: list[Any], context: Context) -> bool:
-        if node.op is not row or (only_once and not context.single(node)):
+        if node.op is not row:
             return False
         for sub, a in zip(subs, node.args):  # noqa: B905
             if not sub(a, env, context):
                 return False
-        return True
+        return not only_once or context.single(node)
 
     return match
 
@@ -161,17 +163,11 @@ def _caller(f: Callable[..., Any], slots: Slots) -> Callable[[list[Any]], Any]:
     return lambda env: f(*[env[k] for k in picked])
 
 
-def _signature(p: Pattern) -> tuple[Op | None, ...]:
-    """Per argument of the root the operation it must have, or None."""
-    return tuple(
-        OPS[a.name] if a.kind == "op" else CONST if a.kind != "any" else None for a in p.args
-    )
-
-
 # ---- rules -----------------------------------------------------------------------------------
 
 Apply = Callable[[Expr, "Context"], "Expr | None"]
-Screen = Callable[[tuple[Op, ...]], bool]
+Forms = Sequence[tuple[Op, ...]]  # of each argument: its operation and those of its arguments
+Screen = Callable[[Forms, int], bool]  # and the bits of what is common to them
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,7 +178,7 @@ class Rule:
     group   the same for many rules at once
     doc     the identity, and where it holds
     roots   operations at which it is tried
-    parts   (screen on the arguments' operations or None, function) pairs
+    parts   (screen on what the arguments look like or None, function) pairs
     rank    rules of a lower rank are tried first; within a rank the order does not matter
     pattern what a rule made by `rule` matches, for tests and documentation
     """
@@ -226,10 +222,7 @@ def _part(
     else:
         call = _caller(replacement, slots)
         build = lambda env, like: call(env)  # noqa: E731
-    wanted = _signature(pattern)
-
-    def screen(ops: tuple[Op, ...]) -> bool:
-        return all(w is None or w is o for w, o in zip(wanted, ops, strict=True))
+    screen = Look.of(pattern).fits
 
     def apply(node: Expr, context: Context) -> Expr | None:
         env: list[Any] = [None] * size
@@ -248,10 +241,25 @@ def function_rule(
     group: str,
     among: str = "",
     rank: int = 1,
+    like: Sequence[Pattern] = (),
+    axes: int = 0,
 ) -> Rule:
-    """A rule from a function; it is tried where some argument has an operation in `among`."""
+    """A rule from a function.
+
+    among : it is tried where some argument has one of these operations
+    like : it is tried at nodes that look like one of these patterns, as far as two levels tell
+    axes : at elementwise nodes of fewer axes it can do nothing
+    """
     names = frozenset(among.split())
-    screen = (lambda ops: any(o.name in names for o in ops)) if names else None
+    looks = [Look.of(ordered) for pattern in like for ordered in _orders(pattern)]
+
+    def screen(forms: Forms, bits: int) -> bool:
+        if bits // AXIS < axes:
+            return False
+        if names and not any(form[0].name in names for form in forms):
+            return False
+        return not looks or any(look.fits(forms, bits) for look in looks)
+
     roots = tuple(roots.split()) if isinstance(roots, str) else tuple(roots)
     return Rule(name, group, doc, roots, ((screen, apply),), rank)
 
@@ -265,46 +273,77 @@ class Context:
     """What a rule may ask about the graph around a node.
 
     Counts are those of the graph at the start of the pass, carried over to the nodes that replace
-    its nodes; the last pass, in which nothing changes, has them exactly.
+    its nodes; the last pass, in which nothing changes, has them exactly. They are made when a rule
+    first asks.
+
+    asked : set by each question; what no rule asked for at a node is the same in the next pass
     """
 
-    __slots__ = ("uses", "inner", "check")
+    __slots__ = ("asked", "check", "_outs", "_nodes", "_uses", "_inner", "_moved")
 
     def __init__(
         self, outs: Sequence[Expr], nodes: Sequence[Expr], check: Check | None = None
     ) -> None:
         self.check = check
-        uses: dict[Expr, int] = dict.fromkeys(nodes, 0)
+        self.asked = False
+        self._outs, self._nodes = outs, nodes
+        self._uses: dict[Expr, int] | None = None
+        self._inner: set[Expr] = set()
+        self._moved: list[tuple[Expr, Expr]] = []
+
+    @property
+    def counted(self) -> bool:
+        """Whether any rule has asked."""
+        return self._uses is not None
+
+    def _counted(self) -> dict[Expr, int]:
+        uses: dict[Expr, int] = dict.fromkeys(self._nodes, 0)
         last: dict[Expr, Expr] = {}
-        for node in nodes:
+        for node in self._nodes:
             for a in node.args:
                 uses[a] += 1
                 last[a] = node
-        for o in outs:
+        for o in self._outs:
             uses[o] += 1
         sums = (OPS["add"], OPS["subtract"])
-        self.uses = uses
-        self.inner = {
+        self._uses = uses
+        self._inner = {
             node
-            for node in nodes
+            for node in self._nodes
             if node.op in sums and uses[node] == 1 and node in last and last[node].op in sums
         }
+        for old, new in self._moved:
+            self._move(old, new)
+        return uses
 
     def single(self, node: Expr) -> bool:
         """Whether `node` has one user only."""
-        return self.uses.get(node, 1) <= 1
+        self.asked = True
+        uses = self._uses
+        return (self._counted() if uses is None else uses).get(node, 1) <= 1
 
     def is_inner(self, node: Expr) -> bool:
         """Whether `node` is an addition used by one other addition only."""
-        return node in self.inner
+        self.asked = True
+        if self._uses is None:
+            self._counted()
+        return node in self._inner
 
     def replaced(self, old: Expr, new: Expr) -> None:
         """Note that the users of `old` now use `new`."""
-        self.uses[new] = self.uses.get(new, 0) + self.uses.get(old, 1)
-        if old in self.inner:
-            self.inner.add(new)
+        if self._uses is None:
+            self._moved.append((old, new))
         else:
-            self.inner.discard(new)
+            self._move(old, new)
+
+    def _move(self, old: Expr, new: Expr) -> None:
+        uses = self._uses
+        assert uses is not None
+        uses[new] = uses.get(new, 0) + uses.get(old, 1)
+        if old in self._inner:
+            self._inner.add(new)
+        else:
+            self._inner.discard(new)
 
 
 @dataclass
@@ -335,14 +374,19 @@ class RuleSet:
             for root in r.roots:
                 if root in OPS:
                     self.by_root.setdefault(OPS[root], []).append(r)
-        self.tables: dict[tuple[Op, ...], list[tuple[str, Apply]]] = {}
+        # By operation, forms of the arguments and what these have in common.
+        self.tables: dict[tuple[Any, ...], list[tuple[str, Apply]]] = {}
+        number = next(_RULE_SETS)
+        self.bit = 1 << number if number < _MOST_BITS else 0  # of `Expr.settled`
 
-    def candidates(self, key: tuple[Op, ...]) -> list[tuple[str, Apply]]:
-        """What to try at a node of these operations: root, then arguments (at most three)."""
+    def candidates(self, key: tuple[Any, ...]) -> list[tuple[str, Apply]]:
+        """What to try at a node: its operation, forms of its arguments (at most three), bits."""
+        op, *forms, bits = key
+        looks = [FORMS[k] for k in forms]
         found: list[tuple[str, Apply]] = []
-        for r in self.by_root.get(key[0], ()):
+        for r in self.by_root.get(op, ()):
             for screen, apply in r.parts:
-                if screen is None or len(key) == 1 or screen(key[1:]):
+                if screen is None or not looks or screen(looks, bits):
                     found.append((r.name, apply))
         self.tables[key] = found
         return found
@@ -351,14 +395,20 @@ class RuleSet:
         """The first rule's result that differs from `node`, or None."""
         args = node.args
         count = len(args)
-        if count == 1:
-            key: tuple[Op, ...] = (node.op, args[0].op)
-        elif count == 2:
-            key = (node.op, args[0].op, args[1].op)
+        op, axes = node.op, len(node.shape)
+        if axes > 2 or op.kind is not Kind.ELEMENTWISE:
+            axes = 2
+        if count == 2:
+            a, b = args
+            bits = common(a, b) | axes * AXIS
+            key: tuple[Any, ...] = (op, a.form or form_of(a), b.form or form_of(b), bits)
+        elif count == 1:
+            a = args[0]
+            key = (op, a.form or form_of(a), axes * AXIS)
         elif count == 3:
-            key = (node.op, args[0].op, args[1].op, args[2].op)
+            key = (op, *[a.form or form_of(a) for a in args], axes * AXIS)
         else:
-            key = (node.op,)
+            key = (op, axes * AXIS)
         found = self.tables.get(key)
         if found is None:
             found = self.candidates(key)
@@ -372,7 +422,19 @@ class RuleSet:
                 return new
         return None
 
+    def settled(self, node: Expr, context: Context, fired: dict[str, int]) -> Expr | None:
+        """As `rewrite`; a node at which no rule fires, whatever is around it, is remembered."""
+        if node.settled & self.bit or not node.args:
+            return None
+        context.asked = False
+        new = self.rewrite(node, context, fired)
+        if new is None and not context.asked:
+            node.settled |= self.bit
+        return new
 
+
+_RULE_SETS = itertools.count()
+_MOST_BITS = 60  # sets of rules that nodes remember; only tests make more
 _MOST_PASSES = 60
 
 
@@ -390,8 +452,11 @@ def run(
     while result.passes < _MOST_PASSES:
         before = result.outs
         result.passes += 1
-        result.outs = _Pass(before, nodes or toposort(before), rules, result.fired, check).outs()
+        one = _Pass(before, nodes or toposort(before), rules, result.fired, check)
+        result.outs = one.outs()
         nodes = None
+        if not one.context.counted and one.fuel >= 0:
+            return result  # all that any rule looked at is in normal form
         if all(a is b for a, b in zip(before, result.outs, strict=True)):
             return result
     result.converged = False
@@ -419,7 +484,7 @@ class _Pass:
         self.fuel = 100 * len(nodes) + 10_000
 
     def outs(self) -> list[Expr]:
-        done, context, fired, rewrite = self.done, self.context, self.fired, self.rules.rewrite
+        done, context, fired, rewrite = self.done, self.context, self.fired, self.rules.settled
         for node in self.nodes:
             if node in done:
                 continue
@@ -428,7 +493,7 @@ class _Pass:
                     self.settle(node)
                     break
             else:
-                new = rewrite(node, context, fired) if node.args else None
+                new = rewrite(node, context, fired)
                 if new is None:
                     done[node] = node
                 else:
@@ -467,8 +532,8 @@ class _Pass:
                 continue
             new: Expr | None = rebuild(node, tuple([done[a] for a in node.args]))
             if new is node:
-                usable = self.fuel > 0 and node.args
-                new = self.rules.rewrite(node, self.context, self.fired) if usable else None
+                usable = self.fuel > 0
+                new = self.rules.settled(node, self.context, self.fired) if usable else None
             if new is None:
                 done[node] = node
             else:

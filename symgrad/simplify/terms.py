@@ -253,7 +253,7 @@ class Sum:
         while stack:
             k = stack.pop()
             e, sign = self.nodes[k], self.signs[k]
-            if (k == 0 or opens(e)) and e.op in (ADD, SUBTRACT):
+            if e.op in (ADD, SUBTRACT) and (k == 0 or opens(e)):
                 left, right = len(self.nodes), len(self.nodes) + 1
                 self.nodes += e.args
                 self.signs += [sign, sign if e.op is ADD else -sign]

@@ -23,6 +23,7 @@ from symgrad.expr.node import ARG, DTYPES, FLOATS, PARAM, Expr, array, bind, con
 from symgrad.interchange import is_elsewhere
 from symgrad.ops.linear import concat, reshape
 from symgrad.trace import ufuncs
+from symgrad.trace.indexing import is_place
 from symgrad.trace.journal import sites
 from symgrad.trace.plain import read
 from symgrad.trace.state import CURRENT, Trace, fail, site
@@ -42,8 +43,8 @@ class Handle:
     """
 
     __slots__ = (
-        "__weakref__", "_base", "_derive", "_group", "_value", "born", "expr", "is_argument",
-        "owner",
+        "__weakref__", "_base", "_derive", "_group", "_links", "_value", "born", "expr",
+        "is_argument", "owner",
     )  # fmt: skip
 
     expr: Expr
@@ -51,10 +52,14 @@ class Handle:
     is_argument: bool
     born: Any  # the journal that was open when it was made
     _group: list[weakref.ref[Tracer]] | None  # handles that share this one's memory
+    # arrays that are this one where a truth holds (None: nobody knows where), and views that have
+    # to stay; see `memory.join`
+    _links: list[tuple[weakref.ref[Tracer], Expr | None, Tracer | None]] | None
     _base: Tracer | None  # the array of which this one is a view …
     _derive: Callable[[Expr], Any] | None  # … and how it is read from there
     _value: Any  # of an array that is known while tracing, the plain array; see `known`
     is_known = False
+    is_zero = False  # whether it stands for an array without dimensions, not for a number
 
     # ---- facts known while tracing ----
     @property
@@ -288,6 +293,8 @@ def _as_expr(value: Any) -> Expr:
     if is_elsewhere(value):
         value = elsewhere(value)
     if not isinstance(value, (bool, int, float, complex, np.generic, np.ndarray, list, tuple)):
+        if getattr(type(value), "__symgrad_refuses__", False):  # a variable without a value
+            value.__array__()
         raise fail(
             UnsupportedError,
             f"a value of type {type(value).__name__} cannot be part of a traced computation",
@@ -347,6 +354,12 @@ def stack(parts: list[Expr], axis: int = 0) -> Expr:
 def has_ellipsis(index: Any) -> bool:
     """Whether an index is or contains `...`."""
     return index is ... or isinstance(index, tuple) and any(i is ... for i in index)
+
+
+def is_view(index: Any, items: list[Any]) -> bool:
+    """Whether NumPy gives a view for an index: not where an array of rank zero is an index."""
+    parts = index if isinstance(index, tuple) else (index,)
+    return is_place(items) and not any(isinstance(p, Handle) and p.is_zero for p in parts)
 
 
 def plain_index(index: Any) -> Any:

@@ -164,7 +164,7 @@ def get(x: Expr, items: list[Item]) -> Expr:
     whole, x = x, part(x, window)
     if is_basic(items):
         return reshape(x, _basic_shape(items, window))
-    if _is_place(items):
+    if is_place(items):
         return _at_place(whole, items)
     # Beside index arrays, integers are index arrays of rank 0.
     advanced = [k for k, i in enumerate(items) if isinstance(i, (int, np.ndarray, Expr))]
@@ -202,8 +202,8 @@ def get(x: Expr, items: list[Item]) -> Expr:
     return reshape(taken, tuple(final))
 
 
-def _is_place(items: list[Item]) -> bool:
-    """Whether all traced indices are numbers, beside integers, slices and new axes only."""
+def is_place(items: list[Item]) -> bool:
+    """Whether NumPy would return a view: integers, traced ones too, slices and new axes only."""
     return all(not i.shape if isinstance(i, Expr) else not isinstance(i, np.ndarray) for i in items)
 
 
@@ -363,7 +363,7 @@ def replace(x: Expr, items: list[Item], value: Expr) -> Expr:
         window = _window(items, x.shape)
         value = _fit(value, _basic_shape(items, window))
         return _replace_window(x, window, reshape(value, tuple(w[1] for w in window)), 0)
-    if _is_place(items):
+    if is_place(items):
         return _put_at_place(x, items, value)
     if any(isinstance(i, Expr) for i in items):
         raise fail(
@@ -450,6 +450,18 @@ def _positions(shape: tuple[int, ...]) -> Expr:
     return reshape(bind("iota", attrs=(size,)), shape)
 
 
+def masked(x: Expr, mask: Expr, value: Expr) -> Expr:
+    """z[mask] = number, which is a where; more values need the mask's number of elements."""
+    if value.size != 1 or mask.shape != x.shape[: mask.ndim]:
+        raise fail(
+            ConcretizationError,
+            "z[mask] = y with a traced mask is possible for a single number y only; "
+            "use np.where(mask, y, z)",
+        )
+    wide = broadcast_to(reshape(mask, mask.shape + (1,) * (x.ndim - mask.ndim)), x.shape)
+    return bind("select", wide, broadcast_to(reshape(value, ()), x.shape), x)
+
+
 def write_through(derive: Callable[[Expr], Expr], base: Expr, value: Expr) -> Expr | None:
     """`base` changed so that derive(base) is `value`; None if that view cannot be written to."""
     probe = arg(0, base.shape, base.dtype)
@@ -457,7 +469,8 @@ def write_through(derive: Callable[[Expr], Expr], base: Expr, value: Expr) -> Ex
     path = []
     while node is not probe:
         known = node.op.name == "gather" and node.args[1].op is ARRAY
-        if not known and node.op.name not in ("reshape", "permute", "slice"):
+        place = node.op.name == "gather" and not node.args[1].shape
+        if not known and not place and node.op.name not in ("reshape", "permute", "slice"):
             return None
         path.append(node)
         node = node.args[0]
@@ -471,6 +484,8 @@ def write_through(derive: Callable[[Expr], Expr], base: Expr, value: Expr) -> Ex
         elif node.op.name == "permute":
             perm = node.attrs[0]
             value = permute(value, tuple(perm.index(k) for k in range(len(perm))))
+        elif node.op.name == "gather" and not node.args[1].shape:
+            value = put(before, node.args[1], value, node.attrs[0])
         elif node.op.name == "gather":
             items = [slice(None)] * node.attrs[0] + [node.args[1].attrs[0].array]
             value = replace(before, parse(before.shape, tuple(items)), value)

@@ -135,6 +135,7 @@ class Journal:
         # and has another id, so that none is kept alive for this.
         self.born: set[int] = set()
         self.is_trial = False  # whether it is a round of a loop that is run to see what it does
+        self.is_over = False
         self.is_path = False  # whether it is a run of a whole function; see `paths`
 
     def in_trial(self) -> bool:
@@ -143,6 +144,13 @@ class Journal:
         while journal is not None and not journal.is_trial:
             journal = journal.parent
         return journal is not None
+
+    def has_made(self, handle: Any) -> bool:
+        """Whether a tracer was made while this side or round ran."""
+        born = handle.born
+        while born is not None and born is not self:
+            born = born.parent
+        return born is self
 
     def sites(self) -> frozenset[Site]:
         """Where the sides are decided that are open in this run of the function."""
@@ -178,6 +186,7 @@ class Journal:
             changes.places[place_key] = (place, place.read())
             place.put(old)
         self.handles, self.places = {}, {}
+        self.is_over = True
         if self.parent is not None:
             self.parent.born |= self.born
         return changes
@@ -192,6 +201,14 @@ def note_handle(handle: Any) -> None:
     journal = CURRENT.get().journal
     if journal is not None:
         journal.note(handle)
+
+
+def is_gone(handle: Any) -> bool:
+    """Whether a tracer was made in a round that has been taken back."""
+    born = handle.born
+    while born is not None and not (born.is_trial and born.is_over):
+        born = born.parent
+    return born is not None
 
 
 CONTAINERS = (list, dict, set, collections.deque)

@@ -43,7 +43,7 @@ def make(value: np.ndarray, base: Any = None) -> Any:
     known.owner = trace = CURRENT.get()
     known.born = trace.journal
     known.is_argument = False
-    known._base = None
+    known._base = known._links = None
     # the side of a branch that has made the array, in which alone its elements may change
     known._derive = journal.current() if base is None else base._derive
     known._group = [] if base is None else base._group

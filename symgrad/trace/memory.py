@@ -2,21 +2,23 @@
 
 NumPy's views are followed, not forbidden: a change is written through to the array that owns the
 memory and read again by every other view of it that is alive. The caller's arrays stay as they
-were, with a warning. Refused are changes of arrays that an enclosing trace made, and those where
-NumPy itself decides by memory layout whether it copies.
+were, with a warning. Where a traced decision says which of two arrays a variable has, a change of
+it changes either where that holds. Refused are changes of arrays that an enclosing trace made, and
+those where NumPy itself decides by memory layout whether it copies.
 """
 
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from symgrad.errors import MutationError, MutationWarning, warn
-from symgrad.expr.node import Expr, array
+from symgrad.errors import MutationError, MutationWarning, at_user_line, warn
+from symgrad.expr.node import Expr, arg, array, bind, const
 from symgrad.expr.op import Kind
+from symgrad.ops.control import branch
 from symgrad.ops.linear import gather, reshape, slice_
 from symgrad.trace import indexing, journal
 from symgrad.trace.state import CURRENT, fail, site
@@ -91,6 +93,81 @@ def _others(chain: list[Tracer]) -> list[Tracer]:
     return [h for h in alive if h is not None and not any(h is c for c in chain)]
 
 
+def join(joined: Tracer, sources: Sequence[tuple[Tracer, Expr | None]]) -> None:
+    """Note that `joined` is each of `sources` where its truth holds; None where nobody knows.
+
+    What the sources are linked with, `joined` is linked with: it may outlive them.
+    """
+    found: dict[int, tuple[Tracer, Expr | None]] = {}
+    for source, truth in sources:
+        if source.is_known:
+            source.become()  # type: ignore[attr-defined]
+        for other, where in [(source, _ALWAYS), *_linked(source)]:
+            both = _both(truth, where)
+            if id(other) in found:
+                both = _either(found[id(other)][1], both)
+            found[id(other)] = other, both
+    joined._links = [
+        (weakref.ref(other), truth, None if other._base is None else other)
+        for other, truth in found.values()
+    ]
+    for other, truth in found.values():
+        links = other._links = other._links or []
+        if len(links) > 64 and not len(links) & (len(links) - 1):
+            links[:] = [link for link in links if link[0]() is not None]
+        links.append((weakref.ref(joined), truth, None))
+
+
+_ALWAYS = const(True, "bool")
+
+
+def _both(a: Expr | None, b: Expr | None) -> Expr | None:
+    if a is None or b is None:
+        return None
+    return b if a is _ALWAYS else a if b is _ALWAYS else bind("logical_and", a, b)
+
+
+def _either(a: Expr | None, b: Expr | None) -> Expr | None:
+    return None if a is None or b is None else bind("logical_or", a, b)
+
+
+def _linked(handle: Tracer) -> list[tuple[Tracer, Expr | None]]:
+    """The arrays alive that are this one in some cases."""
+    return [(h, truth) for r, truth, _ in handle._links or () if (h := r()) is not None]
+
+
+def _pass_on(root: Tracer, what: str) -> None:
+    """Have the arrays that are this one in some cases, or a view of it, see that it has changed.
+
+    What is in them is not known where nobody knows whether they are it: results that depend on that
+    are refused.
+    """
+    seen = {id(root)}
+    handles = [root, *_others([root])]
+    for handle in handles:
+        for other, truth in _linked(handle):
+            chain = writable(other, what)
+            if truth is None or id(chain[-1]) in seen:
+                _write(chain, _unknown(other, what), what)
+            else:
+                _write(chain, branch(truth, [handle.expr], [other.expr])[0], what)
+            if id(chain[-1]) not in seen:
+                seen.add(id(chain[-1]))
+                handles += [h for h in (chain[-1], *_others([chain[-1]])) if h is not other]
+
+
+def _unknown(handle: Tracer, what: str) -> Expr:
+    """What stands for content that is not known."""
+    made = arg(0, handle.expr.shape, handle.expr.dtype)
+    CURRENT.get().symbols[made] = MutationError(
+        at_user_line(
+            f"{what} changes an array that may share its memory with another one that is used "
+            "later, depending on traced values; change a .copy()"
+        )
+    )
+    return made
+
+
 def store(tracer: Tracer, new: Expr, what: str) -> None:
     """Write `new` here and into the arrays of which this is a view, then let other views see it."""
     chain = writable(tracer, what)
@@ -101,6 +178,11 @@ def store(tracer: Tracer, new: Expr, what: str) -> None:
             ".copy() to say so",
             MutationWarning,
         )
+    _write(chain, new, what)
+    _pass_on(chain[-1], what)
+
+
+def _write(chain: list[Tracer], new: Expr, what: str) -> None:
     values = [new]
     for handle in chain[:-1]:
         assert handle._base is not None and handle._derive is not None

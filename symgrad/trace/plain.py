@@ -58,7 +58,7 @@ class Block:
         if id(frame) == self.frame and frame.f_lasti == self.store:
             handle = self.handle()
             if handle is not None:
-                handle._group = handle._base = handle._derive = None
+                handle._group = handle._links = handle._base = handle._derive = None
         elif self not in self.trace.shared:
             self.trace.shared.append(self)
 

@@ -61,6 +61,7 @@ def record(
     trace = Trace(site_name or function_name(f), parent)
     leaves, structure = tree.flatten((args, kwargs))
     own = [x for x in leaves if isinstance(x, Tracer) and x.owner is NO_TRACE]
+    trace.untouched = getattr(f, "__symgrad_direct__", False)
     draws = Draws(f, args, kwargs) if parent is NO_TRACE else None
     arguments = None if parent is NO_TRACE else [x.expr for x in own]
     how = EXPLORING.get()
@@ -122,10 +123,9 @@ def _run(
         leaves, treedef = tree.flatten(result)
         outs = [_output(leaf, trace.name) for leaf in leaves]
         trace.checks.value = as_expr(trace.checks.value)
-        if trace.symbols and not set(trace.symbols).isdisjoint(
-            toposort([*outs, trace.checks.value])
-        ):
-            raise remembered(_escaped(trace.name))
+        for node in toposort([*outs, trace.checks.value]) if trace.symbols else ():
+            if node in trace.symbols:
+                raise remembered(trace.symbols[node])
         if draws is not None:
             _give_back(own, given)
             draws.refuse(lambda: f(*args, **kwargs), trace.name)
@@ -180,17 +180,10 @@ def _containers(value: Any) -> Iterator[Any]:
             stack.extend(getattr(value, f.name, None) for f in dataclasses.fields(value))
 
 
-def _escaped(name: str) -> TraceError:
-    return TraceError(
-        f"{name}: a value of one round of a loop was kept outside of the loop in a way that is not "
-        "followed (by an object of a library, say); keep it in a list or an array, or return it"
-    )
-
-
 def _give_back(own: list[Tracer], given: list[Expr]) -> None:
     """What the function changed in its arguments is not changed for anybody else."""
     for leaf, expr in zip(own, given, strict=True):
-        leaf.expr, leaf._group = expr, None
+        leaf.expr, leaf._group, leaf._links = expr, None, None
 
 
 def _compare(
@@ -236,7 +229,7 @@ def _output(leaf: Any, name: str) -> Expr:
     try:
         return as_expr(leaf)
     except TraceError as error:
-        if isinstance(leaf, Tracer):
+        if isinstance(leaf, Tracer) or getattr(type(leaf), "__symgrad_refuses__", False):
             raise
         raise StructureError(
             f"{name} returns a value of type {type(leaf).__name__}; outputs must be numbers or "

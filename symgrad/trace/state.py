@@ -39,18 +39,23 @@ class Trace:
     __slots__ = (
         "active", "blocks", "catching", "checks", "decisions", "fill", "growing", "journal", "name",
         "named", "parent", "paths", "poison", "shared", "stored", "symbols", "unlike",
+        "untouched",
     )  # fmt: skip
 
     def __init__(self, name: str, parent: Trace | None, fill: int = 0) -> None:
         self.name = name
         self.parent = parent
         self.active = True
+        # Whether no code of the user can have seen the arguments: a transformation is what is
+        # called, and has called nothing. It may then use the nodes of the arguments as its own.
+        self.untouched = False
         self.poison: SymgradError | None = None
         # What is changed in place is told to it, while a side of a branch runs; see `journal`.
         self.journal: Any = None if parent is None else parent.journal
         # See `source.loops`: what stands for values of one round, lists that grow in the round that
-        # is being traced, and why that round cannot stand for all.
-        self.symbols: list[Any] = []
+        # is being traced, and why that round cannot stand for all. By symbol: what is wrong with a
+        # result that depends on it.
+        self.symbols: dict[Any, Exception] = {}
         self.growing: list[list[Any]] = []
         self.unlike: str | None = None
         self.decisions = 0  # sides of branches that were run

@@ -15,17 +15,25 @@ from typing import Any
 import numpy as np
 
 from symgrad.errors import (
-    ConcretizationError,
     DtypeError,
     ShapeError,
     UnsupportedError,
 )
 from symgrad.expr.node import FLOATS, Expr, bind, const
 from symgrad.interchange import is_elsewhere
-from symgrad.ops.linear import broadcast_to, reshape
+from symgrad.ops.linear import reshape
 from symgrad.trace import indexing, ufuncs
 from symgrad.trace.at import At
-from symgrad.trace.handle import Handle, as_expr, blames, has_ellipsis, operand, plain_index, strong
+from symgrad.trace.handle import (
+    Handle,
+    as_expr,
+    blames,
+    has_ellipsis,
+    is_view,
+    operand,
+    plain_index,
+    strong,
+)
 from symgrad.trace.memory import Part, mark, share, store
 from symgrad.trace.state import CURRENT, NO_TRACE, fail
 from symgrad.trace.tables import DISPATCH, SUPPORTED, public_name, unsupported
@@ -314,7 +322,7 @@ class ArrayTracer(Tracer):
         expr = operand(self)
         items = indexing.parse(expr.shape, plain_index(index))
         part = indexing.get(expr, items)
-        if not indexing.is_basic(items) or not part.shape and not has_ellipsis(index):
+        if not part.shape and not has_ellipsis(index) or not is_view(index, items):
             return wrap(part)
         result = wrap_array(part)  # x[0, ...] is an array, x[0] is a number
         share(self, result, Part(items))
@@ -326,26 +334,14 @@ class ArrayTracer(Tracer):
             # z[1:] += 3 is tmp = z[1:]; tmp += 3; z[1:] = tmp: the second step wrote through
             # already.
             items = indexing.parse(expr.shape, plain_index(index))
-            if indexing.is_basic(items) and items == value._derive.items:
+            if indexing.is_place(items) and items == value._derive.items:
                 return
         if isinstance(index, Tracer) and index.expr.dtype == "bool":
-            new = self._masked(expr, operand(index), as_expr(value))
+            new = indexing.masked(expr, operand(index), self._same_kind(as_expr(value)))
         else:
             items = indexing.parse(expr.shape, plain_index(index))
             new = indexing.replace(expr, items, self._same_kind(strong(value, expr.dtype)))
         store(self, new, "z[index] = y")
-
-    def _masked(self, x: Expr, mask: Expr, value: Expr) -> Expr:
-        """z[mask] = number, which is a where; more values need the mask's number of elements."""
-        if value.size != 1 or mask.shape != x.shape[: mask.ndim]:
-            raise fail(
-                ConcretizationError,
-                "z[mask] = y with a traced mask is possible for a single number y only; "
-                "use np.where(mask, y, z)",
-            )
-        wide = broadcast_to(reshape(mask, mask.shape + (1,) * (x.ndim - mask.ndim)), x.shape)
-        value = self._same_kind(reshape(value, ()))
-        return bind("select", wide, broadcast_to(value, x.shape), x)
 
     def __ipow__(self, other: Any) -> Tracer:  # type: ignore[override,misc]  # as Python has it
         return self.assign(operand(self**other), "x **= y")
@@ -406,9 +402,10 @@ class ZeroTracer(ScalarTracer):
     """
 
     __slots__ = ()
+    is_zero = True
 
     _update, _same_kind, assign = ArrayTracer._update, ArrayTracer._same_kind, ArrayTracer.assign
-    __setitem__, _masked = ArrayTracer.__setitem__, ArrayTracer._masked
+    __setitem__ = ArrayTracer.__setitem__
     __ipow__, fill = ArrayTracer.__ipow__, ArrayTracer.fill
     __copy__, __deepcopy__ = ArrayTracer.__copy__, ArrayTracer.__deepcopy__
 
@@ -438,7 +435,7 @@ def wrap(expr: Expr) -> Any:
     tracer.owner = trace = CURRENT.get()
     tracer.born = trace.journal
     tracer.is_argument = False
-    tracer._group = tracer._base = tracer._derive = tracer._value = None
+    tracer._group = tracer._links = tracer._base = tracer._derive = tracer._value = None
     return tracer
 
 

@@ -27,6 +27,7 @@ from symgrad.expr.node import (
     bind,
     const,
     const_value,
+    is_const,
 )
 from symgrad.expr.op import UFUNCS
 from symgrad.ops import einsum, elementwise, linalg, linear, reduce, scan  # noqa: F401  (the rows)
@@ -137,7 +138,24 @@ def truth(x: Operand) -> Expr:
         x = x.expr
     if not isinstance(x, Expr):
         return const(bool(x), "bool")
-    return x if x.dtype == "bool" else bind("not_equal", x, const(0, x.dtype, x.shape))
+    if x.dtype != "bool":
+        return bind("not_equal", x, const(0, x.dtype, x.shape))
+    return _without_numbers(x)
+
+
+def _without_numbers(x: Expr) -> Expr:
+    """``flag == 0`` and the like as ``not flag``, so that what excludes each other is seen to."""
+    while x.op.name in ("equal", "not_equal"):
+        flag, number = x.args
+        if is_const(flag):
+            flag, number = number, flag
+        if flag.op.name == "convert":
+            flag = flag.args[0]
+        if flag.dtype != "bool" or not (is_const(number, 0) or is_const(number, 1)):
+            break
+        as_it_is = (x.op.name == "equal") == is_const(number, 1)
+        x = flag if as_it_is else bind("logical_not", flag)
+    return x
 
 
 # ---- application --------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import field, fields
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ import numpy as np
 from symgrad.errors import InternalError
 from symgrad.expr.node import Expr, const
 from symgrad.expr.walk import toposort
+from symgrad.lazy import dataclass
 from symgrad.lower.cpu import Fetch, Flush, Powers, Turns
 from symgrad.lower.interpreter.memory import (
     Index,

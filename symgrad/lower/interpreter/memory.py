@@ -5,12 +5,12 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from symgrad.expr.node import Expr
+from symgrad.lazy import dataclass
 from symgrad.lower.statement import Buffer, Mode, row_strides
 
 if TYPE_CHECKING:

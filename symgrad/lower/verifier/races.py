@@ -5,10 +5,10 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from symgrad.expr.node import Expr
 from symgrad.expr.walk import toposort
+from symgrad.lazy import dataclass
 from symgrad.lower.bounds import Form, constant, plus
 from symgrad.lower.program import bodies_of, statements
 from symgrad.lower.scalar import LOAD

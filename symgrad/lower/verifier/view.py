@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from symgrad.expr.node import Expr
+from symgrad.lazy import dataclass
 from symgrad.lower.access import accesses_of
 from symgrad.lower.bounds import Bounds
 from symgrad.lower.listing import Speller

@@ -178,5 +178,5 @@ EINSUMS: list[Rule] = [
     function_rule("sum-product", "sum", _sum_product, "Σ a b = einsum(a, b)", "einsum",
                   "multiply square einsum", rank=2),
     function_rule("delta-product", "multiply", _delta_product, "x ⊙ I = einsum(x, δ)", "einsum",
-                  "eye einsum broadcast permute multiply negative"),
+                  "eye einsum broadcast permute multiply negative", axes=2),
 ]  # fmt: skip

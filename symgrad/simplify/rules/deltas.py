@@ -309,8 +309,16 @@ DELTAS: tuple[Rule, ...] = (
         "f(a + δ b) = f(a) + f(δ b)",
         "einsum",
         rank=0,
+        axes=2,
     ),
-    function_rule("delta-terms", "add subtract", _collect, "δ a + δ b = δ (a + b)", "einsum"),
+    function_rule(
+        "delta-terms",
+        "add subtract",
+        _collect,
+        "δ a + δ b = δ (a + b)",
+        "einsum",
+        axes=2,
+    ),
     function_rule(
         "common-factor",
         "add subtract",
@@ -318,6 +326,7 @@ DELTAS: tuple[Rule, ...] = (
         "a x + a y = a (x + y) for x and y of fewer axes",
         "einsum",
         "multiply einsum",
+        axes=2,
     ),
     function_rule(
         "delta-select",
@@ -325,6 +334,7 @@ DELTAS: tuple[Rule, ...] = (
         _select_apart,
         "(c ? δ x : y) = (c ? δ x : 0) + (c ? 0 : y)",
         "einsum",
+        axes=2,
     ),
     function_rule(
         "select-together",
@@ -343,6 +353,7 @@ DELTAS: tuple[Rule, ...] = (
         _inside_pad,
         "Σ pad(δ) x = Σ δ slice(x)",
         "einsum",
+        "pad",
         rank=0,
     ),
     function_rule(
@@ -351,5 +362,6 @@ DELTAS: tuple[Rule, ...] = (
         _zero_at_zero,
         "δ a / b = δ (a / b); the same for selections with a zero",
         "einsum",
+        axes=2,
     ),
 )

@@ -86,7 +86,7 @@ def _pad_scaled(node: Expr, context: Context) -> Expr | None:
 SCATTERS: list[Rule] = [
     function_rule("scatter-to-stack", "add subtract", _merge_pads,
                   "Σ pad(xᵢ) with disjoint windows = pad(concat(xᵢ)), up to the sign of zero",
-                  "view", "pad add subtract"),
+                  "view", "pad add subtract", axes=1),
     function_rule("pad-scaled", "negative multiply", _pad_scaled,
                   "c pad(x) = pad(c x) for finite c, up to the sign of zero", "view", "pad"),
 ]  # fmt: skip

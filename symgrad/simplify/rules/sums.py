@@ -10,7 +10,14 @@ from symgrad.expr.node import CONST, Expr, const
 from symgrad.ops.elementwise import MULTIPLY, NEGATIVE
 from symgrad.ops.linear import BROADCAST, broadcast
 from symgrad.simplify.facts import LARGEST_SCALE, number, scalable
-from symgrad.simplify.pattern import Context, Rule, function_rule
+from symgrad.simplify.pattern import (
+    Context,
+    Rule,
+    constants,
+    function_rule,
+    operation,
+    variables,
+)
 from symgrad.simplify.terms import Sum, sum_of
 
 _MOST_FORMS = 32  # leaves of a sum whose partial sums are looked at as a whole
@@ -116,10 +123,14 @@ def _scale_inside(node: Expr, context: Context) -> Expr | None:
     return None
 
 
+_X, _Y, _Z = variables("x y z")
+(_C,) = constants("c")
+
 COLLECT: list[Rule] = [
     function_rule("like-terms", "add subtract", _like_terms,
                   "Σ cᵢ x = (Σ cᵢ) x within a sum, y - y side by side, where nothing is lost",
                   "algebra", "add subtract", rank=2),
     function_rule("scale-inside", "multiply", _scale_inside,
-                  "c(a(db)) = (cd)(ab) for 1 <= |cd| <= 2^64", "algebra", "multiply"),
+                  "c(a(db)) = (cd)(ab) for 1 <= |cd| <= 2^64", "algebra",
+                  like=(_C * (_X * (_Y * _Z)), _C * (_X * operation("broadcast", _Y)))),
 ]  # fmt: skip

@@ -7,6 +7,7 @@ from symgrad.trace.source import (  # noqa: F401  (fill the tables)
     loops,
     numpy_api,
     python_api,
+    texts,
     walks,
 )
 from symgrad.trace.source.calls import start

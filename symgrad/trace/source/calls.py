@@ -307,6 +307,8 @@ def _partial(f: functools.partial[Any], args: Args, kwargs: Options) -> Any:
 
 def _object(f: Any, args: Args, kwargs: Options) -> Any:
     """An object that can be called."""
+    if getattr(type(f), "__symgrad_weak__", False):  # hvp of a method
+        return call(f._function(), *args, **kwargs)
     inner = getattr(f, "__wrapped__", None)
     if type(f) is _Cached:  # it would keep tracers for ever
         if is_traced(args) or is_traced(kwargs):

@@ -189,8 +189,11 @@ class Sides:
                        for a, b, n in zip(names, left, self.names, strict=True)]  # fmt: skip
             merge.changes(changes, changed)
             merge.run()
-        except BranchError as error:
-            raise self._refused(error) from error.__cause__
+        except SymgradError as error:
+            error.predicates += (self.predicate,)
+            if isinstance(error, BranchError):
+                raise self._refused(error) from error.__cause__
+            raise
         set_checks(check)
         self.journal = self.then = self.before = None
         for name in self.names:  # what the frame keeps of it would be alive for `memory`
@@ -239,16 +242,18 @@ class Sides:
         self.journal.take_back()
         self.trace.journal = self.journal.parent
         self.journal = None
-        if isinstance(error, Exception) and not isinstance(error, SymgradError):
+        if isinstance(error, SymgradError):
+            error.predicates += (self.predicate,)
+        elif isinstance(error, Exception):
             told = f"{type(error).__name__}: {error}".rstrip(": ")
             why = "and so does the other side" if any(self.failures) else why_not(error, self.trace)
-            raise self._refused(
-                fail(
-                    UnsupportedError,
-                    f"one side of a branch on a traced value raises {told}, {why}; that is not "
-                    "traced: check arguments before the call",
-                )
-            ) from error
+            raised = fail(
+                UnsupportedError,
+                f"one side of a branch on a traced value raises {told}, {why}; that is not "
+                "traced: check arguments before the call",
+            )
+            raised.predicates = (self.predicate,)
+            raise self._refused(raised) from error
         return False
 
 

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from symgrad import tree
+from symgrad.errors import TraceError
 from symgrad.expr.node import Expr, arg, const
 from symgrad.trace import journal
 from symgrad.trace.handle import as_expr
-from symgrad.trace.memory import share
 from symgrad.trace.source.calls import ALWAYS
 from symgrad.trace.source.merging import Undefined, is_number
 from symgrad.trace.source.places import Memory, Place
@@ -29,19 +29,31 @@ class Slot:
 
     symbol : what stands for it in a round; None if no round may read it, since it was undefined
     start, after : what it is before the first round and after one
-    like : the kind of what a round leaves
+    like : the kind of what a round leaves, and that itself
+    old, given : the values that `start` and `symbol` are of
+    shared : what arrays older than the loop, or handed on in it, the last one may be
+    is_older : whether what a round leaves is an array that is older than the loop
     """
 
     symbol: Expr | None
     start: Expr
     after: Expr
     like: Any
+    old: Any = None
+    given: Any = None
+    shared: Sequence[Any] = ()
+    is_older: bool = False
+    new: Any = None
 
 
 def symbol_of(shape: tuple[int, ...], dtype: str) -> Expr:
     """An argument that stands for something in one round, and nowhere else."""
-    made = arg(0, shape, dtype)
-    CURRENT.get().symbols.append(made)
+    trace, made = CURRENT.get(), arg(0, shape, dtype)
+    trace.symbols[made] = TraceError(
+        f"{trace.name}: a value of one round of a loop was kept outside of the loop in a way that "
+        "is not followed (by an object of a library, say); keep it in a list or an array, or "
+        "return it"
+    )
     return made
 
 
@@ -59,6 +71,8 @@ class Handed:
     counts. One that is undefined still where no round has decided to set it comes with its truth.
     """
 
+    name = "an entry"  # of the variable
+
     def __init__(self, place: Place, old: Any, new: Any, changed: set[int]) -> None:
         self.place = place
         self.is_memory = isinstance(place, Memory)
@@ -70,6 +84,7 @@ class Handed:
         if not self.defined and old._value is not None:
             raise Unlike("a variable has no value in some cases")
         value, truth = self._opened(new)
+        self.first = value
         leaves, self.structure = tree.flatten(value)
         olds = leaves
         if self.defined:
@@ -108,7 +123,7 @@ class Handed:
         if start.shape != after.shape:
             raise Unlike(f"shape {start.shape} becomes {after.shape}")
         dtype = np.result_type(start.dtype, after.dtype).name
-        return Slot(symbol_of(start.shape, dtype), as_expr(start, dtype), after, new)
+        return Slot(symbol_of(start.shape, dtype), as_expr(start, dtype), after, new, old)
 
     def slots(self) -> list[Slot]:
         return [leaf for leaf in self.leaves if isinstance(leaf, Slot)]
@@ -120,12 +135,12 @@ class Handed:
             return []
         if not self.defined:
             return []
-        made = [
-            handle_like(leaf.like, leaf.symbol) if isinstance(leaf, Slot) else leaf
-            for leaf in self.leaves
-        ]
+        slots = self.slots()
+        for slot in slots:
+            slot.given = handle_like(slot.like, slot.symbol)
+        made = [leaf.given if isinstance(leaf, Slot) else leaf for leaf in self.leaves]
         self.place.set(self.structure.unflatten(made))
-        return [m for m, leaf in zip(made, self.leaves, strict=True) if isinstance(leaf, Slot)]
+        return [s.given for s in slots]
 
     def take(self, value: Any) -> bool:
         """Note what a round left here; whether it has the types that the round was given."""
@@ -138,6 +153,10 @@ class Handed:
             raise Unlike("a value changes its structure")
         if (truth is None) is not (self.partial is None):
             raise Unlike("a variable has no value in some cases")
+        first, self.first = self.first, None
+        if _one_container(first, value):
+            raise Unlike("a list or dict is put somewhere that others have")
+        del first
         settled = all([self._settled(s, v) for s, v in zip(self.leaves, leaves, strict=False)])
         if truth is not None:
             self.leaves[-1].after = truth
@@ -166,8 +185,15 @@ class Handed:
             slot.symbol = symbol_of(slot.start.shape, dtype)
         return False
 
-    def finish(self, finals: Sequence[Expr], made: dict[int, Any]) -> None:
-        """The final values; `made` has the new tracer of each that a round left."""
+    def finish(
+        self, finals: Sequence[Expr], made: dict[int, Any], ran: Expr | None, where: str
+    ) -> None:
+        """The final values.
+
+        made : the new tracer of each that a round left
+        ran : whether there was a round, None if that is certain
+        where : the loop, for messages
+        """
         if self.is_memory:
             self.place.set(finals[0])
             return
@@ -176,18 +202,33 @@ class Handed:
             if isinstance(leaf, Slot):
                 final = next(rest)
                 new = made.get(id(leaf.like))
-                if new is None or new.expr is not final:
-                    new = made[id(leaf.like)] = handle_like(leaf.like, final)
-                    if getattr(leaf.like, "_base", None) is not None:
-                        share(wrap_array(final), new, None)  # a view of what is not followed
-                leaf = new
+                if new is None or (new.expr is not final and ran is not None) or (
+                    new.expr.dtype != final.dtype
+                ):  # fmt: skip
+                    new = handle_like(leaf.like, final)
+                    if leaf.is_older and ran is None and new.dtype == leaf.like.dtype:
+                        new = leaf.like
+                    made[id(leaf.like)] = new
+                leaf.new = leaf = new
             leaves.append(leaf)
-        if self.partial is None:
-            self.place.set(self.structure.unflatten(leaves))
-            return
-        p, truth = self.partial, leaves.pop().expr
+        truth = leaves.pop().expr if self.partial is not None else ran
         value = self.structure.unflatten(leaves)
-        self.place.set(Undefined(p._name, p._line, p._free, value, truth))
+        if self.partial is not None:
+            p = self.partial
+            value = Undefined(p._name, p._where, p._free, value, truth)
+        elif ran is not None and not self.defined:
+            value = Undefined(self.name, f"if the loop at {where} has no round", False, value, ran)
+        self.place.set(value)
+
+
+def _one_container(a: Any, b: Any) -> bool:
+    """Whether a list or dict of two values of one structure is the same object in both."""
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a is b or any(_one_container(a[k], b[k]) for k in a)
+    if isinstance(a, list | tuple) and isinstance(b, list | tuple):
+        same = a is b and isinstance(a, list)
+        return same or any(_one_container(x, y) for x, y in zip(a, b, strict=True))
+    return False
 
 
 _FIXED = (bool, str, bytes, type(None), type, type(...))
@@ -217,11 +258,12 @@ class Grown:
             symbol = symbol_of(start.shape, start.dtype)
             self.window.insert(0, Slot(symbol, start, last, self.appended[-1]))
 
-    def put(self) -> None:
+    def put(self) -> list[Any]:
         journal.note_container(self.items)
         here = [handle_like(s.like, s.symbol) for s in self.window]
         self.shown = [GONE] * (self.length - len(here)) + here
         self.items[:] = self.shown
+        return here
 
     def take(self) -> None:
         items = self.items
@@ -235,13 +277,21 @@ class Grown:
             if (slot.after.shape, slot.after.dtype) != (slot.start.shape, slot.start.dtype):
                 raise Unlike("elements of a list are not of one kind")
 
-    def finish(self, stacked: Sequence[Expr], n: int) -> None:
+    def finish(self, stacked: Sequence[Expr], n: int, first: dict[int, Any], last: Any) -> None:
+        """The elements of all rounds.
+
+        first, last : arrays that are elements of the first and the last round, by what a round left
+        """
         journal.note_container(self.items)
         columns = [
             (like, wrap_array(rows)) for like, rows in zip(self.appended, stacked, strict=True)
         ]
         for t in range(n):
-            self.items += [handle_like(like, rows[t].expr) for like, rows in columns]
+            ready = first if t == 0 else last if t == n - 1 else {}
+            self.items += [
+                ready[id(like)] if id(like) in ready else handle_like(like, rows[t].expr)
+                for like, rows in columns
+            ]
 
 
 class _Gone:

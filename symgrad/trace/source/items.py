@@ -19,7 +19,7 @@ from symgrad.trace.known import give, is_traced, knowns, own, plain
 from symgrad.trace.source import library
 from symgrad.trace.source.calls import call, static
 from symgrad.trace.source.clones import RUNTIME
-from symgrad.trace.state import fail
+from symgrad.trace.state import NO_TRACE, fail
 from symgrad.trace.tracer import (
     ArrayTracer,
     PythonTracer,
@@ -37,7 +37,7 @@ def get(a: Any, index: Any) -> Any:
     cls = type(a)
     if cls is np.ndarray:
         if is_traced(index):
-            return wrap_array(as_expr(a))[index]
+            return element_of(a, index)
         return a[plain(index)]
     if isinstance(a, Tracer):
         return a[index] if a.shape else _of_number(a, index)
@@ -74,7 +74,15 @@ def _element(a: Any, index: Tracer) -> Any:
         return a[number]
     if index.shape or not index.expr.dtype.startswith("int"):
         return a[index]  # type: ignore[index]  # which raises as Python does
-    return wrap_array(as_expr(list(a)))[index]
+    return element_of(list(a), index)
+
+
+def element_of(values: Any, index: Any) -> Any:
+    """An element of a plain array, or a list, by a traced index: it cannot be changed in place."""
+    base = wrap_array(as_expr(values))
+    element = base[index]
+    base.owner = NO_TRACE  # nobody would see what is written through to it
+    return element
 
 
 def joined(joiner: Any, index: Any) -> Any:
@@ -164,7 +172,13 @@ def _in_a_branch(what: str) -> MutationError:
 
 
 def place(a: Any, index: Any) -> tuple[Any, Any, Any]:
-    """A place ``a[index]`` that is read, changed and written, and what is there."""
+    """A place ``a[index]`` that is read, changed and written, and what is there.
+
+    By a traced mask all of `a`: which elements these are is not known.
+    """
+    mask = isinstance(index, Tracer) and not index.is_known and index.dtype == bool
+    if mask and isinstance(a, Tracer) and a.shape[: index.ndim] == index.shape:
+        return a, index, a.copy()
     return a, index, get(a, index)
 
 
@@ -173,6 +187,17 @@ def update(where: tuple[Any, Any, Any], function: Callable[[Any, Any], Any], val
     a, index, old = where
     if type(a) is np.ndarray and a.dtype != object and is_traced(value):
         raise _not_ours("a[i] += y")
+    if isinstance(old, Tracer) and isinstance(index, Tracer) and index.dtype == bool:
+        if old.shape == a.shape and not index.is_known:
+            if np.ndim(value):
+                raise fail(
+                    ConcretizationError,
+                    "z[mask] += y with a traced mask is possible for a single number y only; "
+                    "use np.where(mask, z + y, z)",
+                )
+            wide = index.reshape(index.shape + (1,) * (a.ndim - index.ndim))
+            a[...] = np.where(wide, function(old, value), a)
+            return
     set_(function(old, value), a, index)
 
 

@@ -25,15 +25,16 @@ from typing import Any
 from symgrad import tree
 from symgrad.errors import BranchError, ConcretizationError, SymgradError
 from symgrad.expr.evaluate import evaluate
-from symgrad.expr.node import ARG, Expr, bind, const
+from symgrad.expr.node import ARG, Expr, bind, const, is_const
 from symgrad.expr.op import Kind
 from symgrad.expr.walk import depends_on, toposort
 from symgrad.ops.body import Body
 from symgrad.ops.control import BRANCH, ITEM, while_loop
 from symgrad.ops.elementwise import ADD, NEGATIVE, SUBTRACT
+from symgrad.trace import journal
 from symgrad.trace.handle import Handle, as_expr
 from symgrad.trace.journal import sites
-from symgrad.trace.rounds import Round, added, outside, run
+from symgrad.trace.rounds import Round, outside, run
 from symgrad.trace.sink import sink
 from symgrad.trace.source.clones import RUNTIME
 from symgrad.trace.source.decisions import truth_of
@@ -41,6 +42,7 @@ from symgrad.trace.source.handed import Grown, Handed, Slot, symbol_of
 from symgrad.trace.source.merging import Undefined
 from symgrad.trace.source.places import Trial, Variable
 from symgrad.trace.source.refusal import Unlike
+from symgrad.trace.source.sharing import is_array, join_left, note_sharing
 from symgrad.trace.source.walks import Walk, sequence
 from symgrad.trace.state import CURRENT, NO_TRACE, Site, fail, site
 from symgrad.trace.tracer import is_python, wrap_python
@@ -69,6 +71,7 @@ class Rounds:
 
     def __init__(self, walk: Walk) -> None:
         self.walk, self.done = walk, 0
+        self.where = "{}:{}".format(*(site() or ("?", 0)))
         self.on, self.over = True, False
         self.trial: Trial | None = None
         self.again = False  # whether the round that runs is the one on symbols
@@ -164,6 +167,9 @@ class Rounds:
             Handed(place, old, new, written) for place, old, new in trial.changes(now).values()
             if not (place.key[0] == "entry" and place.key[1] in lists)
         ]  # fmt: skip
+        for handed in self.handed:
+            if isinstance(handed.place, Variable):
+                handed.name = self.names[handed.place.k]
         self.grown = [Grown(*g) for g in grown]
         self._end()
         self._symbols()
@@ -184,7 +190,7 @@ class Rounds:
                     continue  # no round begins where the loop has ended
             self.symbols += handed.put()
         for grown in self.grown:
-            grown.put()
+            self.symbols += grown.put()
         trial.values = list(values)
         self.before, self.start = values, self.before
 
@@ -215,6 +221,12 @@ class Rounds:
         if any(now[k] is True for k in self.ending):
             raise Unlike("the loop ends in this round")
         extra = [as_expr(v) for g in self.grown for v in g.appended]
+        if settled:
+            slots = [s for h in self.handed for s in h.slots() if not h.is_memory]
+            appended = [v for g in self.grown for v in g.appended]
+            afters = [*extra, *[s.after for s in self._slots()]]
+            note_sharing(trial, slots, appended, afters)
+            self.unknown = list(trial.unknown.values())
         self._end()
         if settled:
             self._finish(extra)
@@ -263,7 +275,7 @@ class Rounds:
         assert self.number is not None
         counter = Slot(self.number, const(0, "int64"), self.number + const(1, "int64"), 0)
         keep = bind("less", self.number, const(n, "int64"))
-        self._while(keep, [*slots, counter], extra, n)
+        self._while(keep, True, [*slots, counter], extra, n)
 
     def _all(self, one: Round, slots: list[Slot], n: int) -> None:
         _check_integers(slots)
@@ -276,8 +288,14 @@ class Rounds:
         self._leave(finals, stacked, n)
 
     def _while(
-        self, keep: Expr, slots: list[Slot], extra: list[Expr], limit: int | None = None
+        self,
+        keep: Expr,
+        begins: bool,
+        slots: list[Slot],
+        extra: list[Expr],
+        limit: int | None = None,
     ) -> None:
+        """Rounds as long as `keep` holds; `begins` says that it does so before the first one."""
         if extra:
             raise Unlike("a list grows, and how often is not known")
         _check_integers(slots)
@@ -285,28 +303,42 @@ class Rounds:
         flags = {id(s) for s in self._flags()}
         for slot, symbol in zip(slots, symbols, strict=True):
             if id(slot) in flags:
+                begins = begins and is_const(slot.start, False)
                 keep = bind("logical_and", bind("logical_not", symbol), keep)
         outs = sink([keep, *after])
         consts = outside(toposort(outs), symbols, outs)
         arguments = [*consts, *symbols]
         test, round_ = Body.close(arguments, outs[:1]), Body.close(arguments, outs[1:])
         finals = while_loop(test, round_, consts, [s.start for s in slots], limit)
-        self._leave(finals[: len(self._slots())], [], 0)
+        ran = None if begins else bind("less", const(0, "int64"), finals[len(slots)])
+        self._leave(finals[: len(self._slots())], [], 0, ran)
 
-    def _leave(self, finals: Sequence[Expr], stacked: Sequence[Expr], n: int) -> None:
-        """Have the variables, lists and arrays hold what the loop leaves."""
+    def _leave(
+        self, finals: Sequence[Expr], stacked: Sequence[Expr], n: int, ran: Expr | None = None
+    ) -> None:
+        """Have the variables, lists and arrays hold what the loop leaves.
+
+        ran : whether there was a round, None if that is certain
+        """
         rest, rows, made = list(finals), list(stacked), {}
         values = list(self.before)
         for handed in self.handed:
             if isinstance(handed.place, Variable):
                 handed.place.values = values
             count = len(handed.slots())
-            handed.finish(rest[:count], made)
+            handed.finish(rest[:count], made, ran, self.where)
             del rest[:count]
+        slots = [s for h in self.handed for s in h.slots() if is_array(s.new)]
+        join_left(slots, ran)
+        first = {id(s.given): s.old for s in slots if s.given is not None and is_array(s.old)}
         for grown in self.grown:
-            grown.finish(rows[: grown.added], n)
+            grown.finish(rows[: grown.added], n, first, made)
             del rows[: grown.added]
-        self.before, self.over = values, True
+        for handle, expr in self.unknown:
+            journal.note_handle(handle)
+            handle.expr = expr
+        self.handed, self.grown, self.symbols, self.unknown, self.element = [], [], [], [], None
+        self.before, self.start, self.over = values, [], True
 
 
 def _check_integers(slots: Sequence[Slot]) -> None:
@@ -314,12 +346,31 @@ def _check_integers(slots: Sequence[Slot]) -> None:
     symbols = {s.symbol for s in slots if s.symbol is not None}
     for s in slots:
         own = s.symbol is not None and s.after.dtype == "int64" and is_python(s.like)
-        if not own or s.after in symbols or symbols.isdisjoint(toposort([s.after])):
-            continue
-        assert s.symbol is not None
-        term = added(s.after, s.symbol)
-        if term is None or not _is_one_of_known(term, symbols):
+        if own and not _is_sum_of_known(s.after, s.symbol, symbols):
             raise Unlike("an integer may get larger than 64 bits")
+
+
+def _is_sum_of_known(value: Expr, own: Expr | None, symbols: set[Expr]) -> bool:
+    """Whether a value is `own` and what is known, or what is known, in all cases."""
+    left = depends_on(toposort([value]), symbols)
+    stack = [value]
+    while stack:
+        value = stack.pop()
+        if value not in left or value is own:
+            continue
+        if value.op is ITEM and value.args[0].op is BRANCH:
+            sides, k = value.args[0].args[1:], value.attrs[0]
+            stack += [sides[k], sides[len(sides) // 2 + k]]
+        elif value.op in (ADD, SUBTRACT):
+            a, b = value.args
+            if value.op is ADD and _is_one_of_known(a, symbols):
+                a, b = b, a
+            if not _is_one_of_known(b, symbols):
+                return False
+            stack.append(a)
+        else:
+            return False
+    return True
 
 
 def _is_one_of_known(value: Expr, symbols: set[Expr]) -> bool:
@@ -405,7 +456,20 @@ class WhileRounds(Rounds):
                 number = symbol_of((), "int64")
                 self._all(Round(number, symbols, after, extra), slots, n)
                 return
-        self._while(self.test, slots, extra)
+        self._while(self.test, _holds_at_first(self.test, slots), slots, extra)
+
+
+def _holds_at_first(test: Expr, slots: Sequence[Slot]) -> bool:
+    """Whether a test of a round holds before the first one, if that is known while tracing."""
+    starts = {s.symbol: s.start for s in slots if s.symbol is not None}
+    needed = [n for n in toposort([test]) if n.op is ARG]
+    if any(n not in starts for n in needed):
+        return False
+    begin = [starts[n] for n in needed]
+    if any(n.op is ARG for n in toposort(begin)):
+        return False
+    values = dict(zip(needed, evaluate(begin, {}), strict=True))
+    return bool(evaluate([test], values)[0])
 
 
 def _count(keep: Expr, symbols: list[Expr], starts: list[Expr], after: list[Expr]) -> int | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from symgrad.expr.op import Kind
 from symgrad.ops.control import branch
 from symgrad.trace import journal, ufuncs
 from symgrad.trace.handle import as_expr
+from symgrad.trace.memory import join
 from symgrad.trace.state import fail
 from symgrad.trace.tracer import (
     ArrayTracer,
@@ -36,28 +37,33 @@ _MOST_CHEAP = 16  # operations that are done on both sides rather than decided
 
 
 class Undefined:
-    """A variable that one side of a branch has not assigned. Whatever is done with it raises."""
+    """A variable that one side of a branch, or a loop without a round, has not assigned.
 
-    __slots__ = ("_defined", "_free", "_line", "_name", "_value")
+    Whatever is done with it raises.
+    """
+
+    __slots__ = ("_defined", "_free", "_name", "_value", "_where")
+
+    __symgrad_refuses__ = True
 
     def __init__(
         self,
         name: str,
-        line: str = "",
+        where: str = "on one side of the branch on a traced value",
         free: bool = False,
         value: Any = None,
         defined: Expr | None = None,
     ) -> None:
         # free: nobody reads the variable on that side, so that any value will do
-        self._name, self._line, self._free = name, line, free
+        self._name, self._where, self._free = name, where, free
         # what the variable is where the truth `defined` holds
         self._value, self._defined = value, defined
 
     def _fail(self, *args: Any, **kwargs: Any) -> Any:
         raise fail(
             BranchError,
-            f"the variable {self._name} has no value here on one side of the branch on a traced "
-            f"value{self._line}; assign it on both sides, or before",
+            f"the variable {self._name} has no value here {self._where}; assign it on both sides, "
+            "or before",
         )
 
     def __getattr__(self, name: str) -> Any:
@@ -93,7 +99,7 @@ def freeze(value: Any) -> Any:
     """A value whose tracers may be changed later, as it is now."""
     cls = type(value)
     if cls is Undefined:
-        return Undefined(value._name, value._line, value._free, freeze(value._value),
+        return Undefined(value._name, value._where, value._free, freeze(value._value),
                          value._defined)  # fmt: skip
     if isinstance(value, Tracer):
         return Frozen(value)
@@ -132,7 +138,7 @@ def thaw(value: Any) -> Any:
     if isinstance(value, Frozen):
         return value.handle
     if isinstance(value, Undefined) and value._value is not None:
-        return Undefined(value._name, value._line, value._free, thaw(value._value), value._defined)
+        return Undefined(value._name, value._where, value._free, thaw(value._value), value._defined)
     return value.whole if isinstance(value, _Sequence | _Mapping) else value
 
 
@@ -202,13 +208,13 @@ class Merge:
             value = _Done(thaw(values[0] if known[0] else values[1]))
         truths = [_defined(v) for v in (a, b)]
         defined = self._leaf(*truths, lambda e: e)
-        line = self._line()
+        where = f"on one side of the branch on a traced value{self._line()}"
 
         def made() -> Any:
             truth = self.result(defined)
             if is_const(truth, True):
                 return self.result(value)
-            return Undefined(missing._name, line, False, self.result(value), truth)
+            return Undefined(missing._name, where, False, self.result(value), truth)
 
         return _Made(made)
 
@@ -277,7 +283,8 @@ class Merge:
         sources = [thaw(v) for v in (a, b)]
         arrays = any(_is_array(v) for v in sources)
         if arrays:
-            return self._leaf(x, y, lambda e: _joined(e, sources))
+            where = self.predicate, bind("logical_not", self.predicate)
+            return self._leaf(x, y, lambda e: _joined(e, [*zip(sources, where, strict=True)]))
         return self._leaf(x, y, wrap_python if weak else wrap)
 
     def _leaf(self, x: Expr, y: Expr, finish: Callable[[Expr], Any]) -> Any:
@@ -412,20 +419,14 @@ def _present(value: Any, place: journal.Place) -> Any:
     return Undefined(place.name) if value is journal.MISSING else value
 
 
-def _joined(expr: Expr, sources: list[Any]) -> Any:
-    """An array that is one of two: it shares its memory with whichever of them is alive."""
+def _joined(expr: Expr, sources: Sequence[tuple[Any, Expr]]) -> Any:
+    """An array that is one of two: a change of it changes that."""
     joined = wrap_array(expr)
-    group = {id(joined): weakref.ref(joined)}
-    for source in sources:
-        if isinstance(source, Tracer) and (source._base is not None or _is_array(source)):
-            if source.is_known:
-                source.become()  # type: ignore[attr-defined]
-            if source._group is None:
-                source._group = [weakref.ref(source)]
-            alive = {id(h): r for r in source._group if (h := r()) is not None}
-            group.update(alive)
-            source._group[:] = [*alive.values(), weakref.ref(joined)]
-    joined._group = list(group.values())
+    join(joined, [
+        (source, truth if (source.dtype, source.shape) == (joined.dtype, joined.shape) else None)
+        for source, truth in sources
+        if isinstance(source, Tracer) and (source._base is not None or _is_array(source))
+    ])  # fmt: skip
     return joined
 
 

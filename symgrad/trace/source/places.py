@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from symgrad.errors import MutationError
 from symgrad.trace import journal
 from symgrad.trace.memory import hold
 from symgrad.trace.source.refusal import Unlike
@@ -97,6 +98,8 @@ class Trial:
         self.unlike, self.trace.unlike = self.trace.unlike, None  # of a round around this one
         self.journal = self.trace.journal = journal.Journal(self.trace.journal)
         self.journal.is_trial = True
+        # arrays that may be some that the round changes: nobody can say what is in them
+        self.unknown: dict[int, tuple[Any, Any]] = {}
 
     def end(self) -> None:
         """Have everything as it was before, but for the variables."""
@@ -120,13 +123,6 @@ class Trial:
     def written(self) -> set[int]:
         """The tracers that were changed in place, by id."""
         return set(self.journal.handles)
-
-    def _is_new(self, handle: Any) -> bool:
-        """Whether a tracer was made in this round."""
-        born = handle.born
-        while born is not None and born is not self.journal:
-            born = born.parent
-        return born is self.journal
 
     def changes(self, now: list[Any]) -> dict[Any, tuple[Place, Any, Any]]:
         """The places that are not as they were, with what was there and what is there now.
@@ -161,11 +157,17 @@ class Trial:
                 note(Other(key, place), old)
         written = self.journal.handles
         for handle, was in written.values():
-            if self._is_new(handle) or was is handle.expr:
+            if self.journal.has_made(handle) or was is handle.expr:
+                continue
+            if isinstance(self.trace.symbols.get(handle.expr), MutationError):
+                self.unknown[id(handle)] = handle, handle.expr
+                continue
+            if handle.expr in self.unknown:  # which nobody may read
+                self.lost[id(handle)] = handle, handle.expr
                 continue
             base = handle._base
             if base is not None:  # a view: what it shows is in the array it belongs to
-                if id(base) not in written and not self._is_new(base):
+                if id(base) not in written and not self.journal.has_made(base):
                     raise Unlike("a view of an array is changed that is not followed")
                 continue
             found["memory", id(handle)] = Memory(handle), was, handle.expr

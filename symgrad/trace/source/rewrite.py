@@ -14,7 +14,7 @@ from symgrad.trace.source.blocks import invoke, leaves, load, name
 from symgrad.trace.source.looped import Looped
 
 # Calls of these look at the frame they stand in.
-_LEFT_ALONE = frozenset({"super", "locals", "globals", "vars", "dir", "exec", "eval"})
+LOOKS_AT_FRAMES = frozenset({"super", "locals", "globals", "vars", "dir", "exec", "eval"})
 
 BINARY: dict[type[ast.operator], str] = {
     ast.Add: "add", ast.Sub: "sub", ast.Mult: "mul", ast.Div: "truediv", ast.FloorDiv: "floordiv",
@@ -68,7 +68,11 @@ class Rewriter(Looped):
     def visit_Call(self, node: ast.Call) -> ast.AST:
         args = [self.visit(a) for a in node.args]
         keywords = [ast.keyword(k.arg, self.visit(k.value)) for k in node.keywords]
-        if isinstance(node.func, ast.Name) and node.func.id in _LEFT_ALONE:
+        if isinstance(node.func, ast.Name) and node.func.id in LOOKS_AT_FRAMES:
+            if node.func.id == "eval":
+                frame = [ast.Call(name(n), [], []) for n in ("frame_globals", "locals")]
+                args = [node.func, *frame, *args]
+                return ast.copy_location(ast.Call(name("evaluate"), args, keywords), node)
             return ast.copy_location(ast.Call(node.func, args, keywords), node)
         func = node.func
         if isinstance(func, ast.Attribute):

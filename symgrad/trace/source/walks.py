@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from symgrad.trace.handle import Handle, as_expr
+from symgrad.trace.handle import Handle
 from symgrad.trace.source.calls import ALWAYS
-from symgrad.trace.tracer import Tracer, is_python, wrap_array, wrap_python
+from symgrad.trace.source.items import element_of
+from symgrad.trace.tracer import Tracer, is_python, wrap_python
 
 
 @dataclass(frozen=True)
@@ -41,13 +42,13 @@ def sequence(values: Any) -> Walk | None:
 
 
 def _of_plain(values: np.ndarray, k: Any) -> Any:
-    return wrap_array(as_expr(values))[k] if isinstance(k, Handle) else values[k]
+    return element_of(values, k) if isinstance(k, Handle) else values[k]
 
 
 def _of_list(values: Sequence[Any], k: Any) -> Any:
     if not isinstance(k, Handle):
         return values[k]
-    element = wrap_array(as_expr(list(values)))[k]
+    element = element_of(list(values), k)
     return wrap_python(element) if all(map(is_python, values)) else element
 
 

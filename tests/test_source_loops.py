@@ -13,7 +13,6 @@ import pytest
 import symgrad as sg
 from support import loop_functions as lf
 from support.dual_numpy import derivatives, load
-from symgrad.errors import TraceError
 from symgrad.expr.op import Kind
 from symgrad.expr.walk import toposort
 
@@ -144,46 +143,3 @@ def test_an_inner_function_may_outlive_its_trace():
 def test_value_and_gradient_of_a_while_loop_share_it():
     both = sg.trace(sg.value_and_grad(lf.newton), THETA).simplify()
     assert sum(n.op.name == "while" for n in both.nodes) == 1
-
-
-def another_name(x):
-    for _ in range(9):
-        a = x
-    a[-1] = 5.0
-    return x[-1] * x[0]
-
-
-def another_array(x):
-    z = np.zeros(3)
-    a = z
-    for _ in range(9):
-        a = x
-    a[-1] = 5.0 * x[0]
-    return x[-1] + z[-1]
-
-
-def another_name_in_a_dict(x):
-    d = {}
-    for _ in range(9):
-        d["a"] = x
-    d["a"][0] = 3.0 * x[1]
-    return x[0]
-
-
-def another_name_while(x):
-    k = 0.0
-    while k < x[1] + 9:
-        a = x
-        k += 1
-    a[0] = 7.0
-    return x[0]
-
-
-@pytest.mark.filterwarnings("ignore::symgrad.errors.MutationWarning")
-def test_a_variable_that_becomes_another_name_of_an_array():
-    """What is written under that name is written in the array."""
-    x = np.array([0.1, 0.2, 0.3])
-    for f in (another_name, another_array, another_name_in_a_dict):
-        assert sg.trace(f, x).evaluate(x) == f(x.copy())
-    with pytest.raises(TraceError, match="another name of an array"):
-        sg.trace(another_name_while, x)

@@ -18,7 +18,7 @@ from symgrad.trace.source.merging import Undefined, is_number
 from symgrad.trace.source.places import Memory, Place
 from symgrad.trace.source.refusal import Unlike, refuse
 from symgrad.trace.state import CURRENT
-from symgrad.trace.tracer import ArrayTracer, ZeroTracer, is_python, wrap, wrap_array, wrap_python
+from symgrad.trace.tracer import ZeroTracer, is_python, wrap, wrap_array, wrap_python
 
 _MOST_READ = 3  # elements at the end of a list that grows
 
@@ -169,8 +169,6 @@ class Handed:
             return True
         if not is_number(new):
             raise Unlike(f"a number becomes {new!r}")
-        if new is slot.like and isinstance(new, np.ndarray | ArrayTracer | ZeroTracer):
-            raise Unlike("a variable becomes another name of an array that is older than the loop")
         slot.after, slot.like = as_expr(new), new
         if slot.after.shape != slot.start.shape:
             raise Unlike(f"shape {slot.start.shape} becomes {slot.after.shape}")

@@ -70,6 +70,21 @@ def else_raises(x: Any) -> Any:
     raise LookupError("not found")
 
 
+def first_side_raises(x: Any) -> Any:
+    if x[0] > 1.0:
+        raise OverflowError("first")
+    else:
+        if x[0] > 0.5 - x[1]:
+            assert x[2] > 0.3, "second"
+            y = x[1] * 2
+        else:
+            y = x[2]
+            if x[1] < -1.0:
+                raise KeyError("third")
+        y = y * x[0]
+    return y
+
+
 def recurrence(x: Any) -> Any:
     s = x[1]
     for k in range(12):
@@ -135,9 +150,9 @@ def scanned(x: Any) -> Any:
 
 
 FUNCTIONS = [
-    asserted, helped, all_of_them, one_side_of_a_side, else_raises, recurrence, rounds_apart,
-    until_small, index_behind_a_check, loop_behind_a_check, slope, explicit, loop_in_a_side,
-    scanned,
+    asserted, helped, all_of_them, one_side_of_a_side, else_raises, first_side_raises, recurrence,
+    rounds_apart, until_small, index_behind_a_check, loop_behind_a_check, slope, explicit,
+    loop_in_a_side, scanned,
 ]  # fmt: skip
 POINTS = [np.array(p) for p in (
     [1.3, 0.7, 2.1], [3.0, 1.5, 0.5], [-0.7, 1.3, 0.4], [2.5, 20.3, 2.0], [0.05, -2.0, -3.0],
@@ -229,7 +244,7 @@ def test_the_first_of_several_is_raised() -> None:
         assert np.all(x < 100), "first"
         if x[0] > 5:
             raise ValueError("second")
-        y = np.linalg.solve(np.array([[x[0], 0.0], [0.0, x[1]]]), x[:2])
+        y = np.linalg.cholesky(np.diag(x[:2]))[0]
         if x[1] > 5:
             raise ValueError("third")
         return y[0]
@@ -338,6 +353,40 @@ def test_a_check_stays_where_it_is_made() -> None:
         assert math.isfinite(graph.evaluate(np.array(x)))
         with pytest.raises(ValueError, match="side|positive"):
             graph.evaluate(np.array(bad))
+
+
+def test_a_check_in_what_two_branches_need() -> None:
+    def f(x: Any, y: Any) -> Any:
+        a, z = x.copy(), np.zeros(4)
+        if y >= a[2]:
+            pass
+        elif -0.4 > x[2]:
+            a = z
+        else:
+            if a[3] >= 0.7:
+                a[3:4] = np.array([y])
+            else:
+                if a[3] > 0.2:
+                    raise Own("here", 1)
+                x[-1], x[-2] = x[-2], x[-1]
+        a[1] = np.tanh(x[-2])
+        return x[3]
+
+    with pytest.warns(sg.errors.MutationWarning):
+        graph = sg.trace(f, np.zeros(4), 0.0)
+    rng = np.random.default_rng(1)
+    raised = 0
+    for _ in range(60):
+        x, y = rng.uniform(-1, 1, 4), rng.uniform(-1, 1)
+        try:
+            want = f(x.copy(), y)
+        except Own:
+            raised += 1
+            with pytest.raises(Own):
+                graph.evaluate(x, y)
+        else:
+            assert graph.evaluate(x, y) == want
+    assert 3 < raised < 30
 
 
 # ---- what is refused -----------------------------------------------------------------------------

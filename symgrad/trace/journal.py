@@ -106,6 +106,12 @@ class Changes:
         self.handles: dict[int, tuple[Any, Expr]] = {}
         self.places: dict[Any, tuple[Place, Any]] = {}
 
+    def copy(self) -> Changes:
+        """The same, of which the one can be changed."""
+        made = Changes()
+        made.handles, made.places = dict(self.handles), dict(self.places)
+        return made
+
 
 class Journal:
     """The first state of everything that is changed while a side of a branch runs.

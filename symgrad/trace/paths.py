@@ -107,6 +107,12 @@ class Paths:
         self.repeats = repeats  # whether all is prescribed
         self.root: journal.Journal | None = None
 
+    def ways(self) -> list[tuple[Expr, bool]]:
+        """The decisions of this run so far; between runs those that all paths have in common."""
+        if self.root is not None:
+            return [*self.answers.items()][::-1]
+        return [(f.predicate, f.then is None) for f in self.forks][::-1]
+
     # ---- what decisions ask ----
     def known(self, predicate: Expr) -> bool | None:
         """The truth of a predicate, if it was asked for on this path."""

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from symgrad.errors import BranchError, SymgradError, TraceError, UnsupportedError
-from symgrad.expr.node import Expr, bind, const
+from symgrad.expr.node import Expr, bind
 from symgrad.ops.checks import Failure
 from symgrad.ops.control import branch
 from symgrad.ops.linear import reshape
@@ -171,13 +171,19 @@ class Sides:
             )
         if self.then is None:
             self.then = left, changed
+            check = self._failed_check(changed, True)
             self._open(False)
+            set_checks(check)  # before all that the other side checks
             return self.before
         merge = Merge(self.predicate, self.site)
         names, changes = self.then
         check = None
-        if any(self.failures):
-            names, changes, left, changed, check = self._failing(names, changes, left, changed)
+        if any(self.failures):  # what the other side leaves counts for both
+            if self.failures[0]:
+                names, changes = left, changed.copy()
+            else:
+                check = self._failed_check(changed, False, changes)
+                left, changed = names, changes.copy()
         try:
             results = [merge.values(a, a if n in self.kept else b, f"the variable {n}")
                        for a, b, n in zip(names, left, self.names, strict=True)]  # fmt: skip
@@ -202,35 +208,28 @@ class Sides:
         error.operands = (self.predicate,)
         return error
 
-    def _failing(
-        self, names: Any, changes: Any, left: Any, changed: Any
-    ) -> tuple[Any, Any, Any, Any, Expr | None]:
-        """What two sides leave of which one raises: what the other one does.
+    def _failed_check(
+        self, changed: journal.Changes, holds: bool, others: journal.Changes | None = None
+    ) -> Expr | None:
+        """The check that a side which has raised becomes; None if it has not.
 
-        Also what has been checked, if that is one check more than before.
+        others : what the other side has changed, if it comes before
         """
-        first = self.failures[0]
-        failure = first or self.failures[1]
-        assert failure is not None
+        failure = self.failures[-1]
+        if failure is None:
+            return None
         checks = self.trace.checks
-        key = id(checks), "value"
-        before = as_expr(checks.value)
-        found = [c.places.pop(key, (None, checks.value))[1] for c in (changes, changed)]
-        values = [as_expr(v) for v in found]
-        if first:
-            names, changes = left, journal.Changes()
-            changes.handles, changes.places = dict(changed.handles), dict(changed.places)
-        else:
-            left, changed = names, journal.Changes()
-            changed.handles, changed.places = dict(changes.handles), dict(changes.places)
-        holds = self.predicate
-        if all(v is before for v in values):
-            bad = holds if first else bind("logical_not", holds)
-            return names, changes, left, changed, failing(before, bad, failure)
-        side = 0 if first else 1
-        values[side] = failing(values[side], const(True, "bool"), failure)
-        (check,) = branch(holds, values[:1], values[1:])
-        return names, changes, left, changed, check
+        key, now = (id(checks), "value"), as_expr(checks.value)
+        own = as_expr(changed.places[key][1]) if key in changed.places else now
+        before = now
+        if others is not None and key in others.places:
+            before = as_expr(others.places[key][1])
+        bad = self.predicate if holds else bind("logical_not", self.predicate)
+        if own is now:
+            return failing(before, bad, failure)
+        made = failing(own, bad, failure)  # behind what the side has checked before
+        pair = ([made], [before]) if holds else ([before], [made])
+        return branch(self.predicate, *pair)[0]
 
     def failed(self, error: BaseException) -> bool:
         """A side raises; whether that becomes a check, and the other side goes on for both."""

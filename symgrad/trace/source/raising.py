@@ -23,6 +23,7 @@ import numpy as np
 from symgrad.errors import SymgradError, is_internal
 from symgrad.expr.node import Expr, bind
 from symgrad.ops.checks import CHECK, Failure
+from symgrad.ops.elementwise import both, invert
 from symgrad.trace import journal
 from symgrad.trace.handle import Handle, as_expr
 from symgrad.trace.source.blocks import PREFIX
@@ -55,11 +56,29 @@ def set_checks(value: Expr | None) -> None:
 
 
 def failing(before: Expr, bad: Expr, failure: Failure) -> Expr:
-    """The check that fails where `bad` holds."""
+    """The check that fails where `bad` holds, and all that has led to where it is made.
+
+    What two sides need is computed before both (`sink`): then nothing but this says that the check
+    belongs to one.
+    """
+    for predicate, holds in _ways(CURRENT.get()):
+        bad = both(predicate if holds else invert(predicate), bad)
     made = bind(CHECK, before, bad, attrs=(failure,))
     if made.site is None:
         made.site = failure.file, failure.line
     return made
+
+
+def _ways(trace: Trace) -> Iterator[tuple[Expr, bool]]:
+    """The decisions that have led here, the last one first."""
+    current = trace.journal
+    while current is not None:
+        if current.predicate is not None:
+            yield current.predicate, current.holds
+        current = current.parent
+    for t in _traces(trace):
+        if t.paths is not None:
+            yield from t.paths.ways()
 
 
 # ---- which exceptions --------------------------------------------------------------------------

@@ -451,12 +451,20 @@ def test_what_is_read_behind_a_branch_is_written_on_both_sides(hand):
 def test_parts_of_an_array_that_sides_write(hand):
     s, k = hand.buffer("s", (N,)), index_of(5)
     some = greater(at(hand.x, ZERO), 0.0)
-    whole = [Loop(J, N, [put(s, J, f(1.0))])]
-    half = [Loop(k, 4, [put(s, k, f(1.0))])]
-    read = rows(put(hand.y, I, at(s, I)))
-    assert hand.rules(If(some, whole, whole), read) == set()
-    assert hand.rules(If(some, whole, half), read) == {"init"}
-    assert hand.rules(If(some, whole, half), Loop(I, 4, [put(hand.y, I, at(s, I))])) == set()
+
+    def first(count, index):
+        return [Loop(index, count, [put(s, index, f(1.0))])]
+
+    read, whole = rows(put(hand.y, I, at(s, I))), first(N, J)
+    assert hand.rules(If(some, whole, first(N, k)), read) == set()
+    assert hand.rules(If(some, whole, first(4, k)), read) == {"init"}
+    few = Loop(I, 4, [put(hand.y, I, at(s, I))])
+    assert hand.rules(If(some, whole, first(4, k)), few) == set()
+    assert hand.rules(If(some, first(N, k), first(4, k)), few) == {"form"}
+    # What a branch around says holds for what is read there.
+    inside = If(less(I, 4), [put(hand.y, I, at(s, I))])
+    assert hand.rules(*first(4, k), rows(inside)) == set()
+    assert hand.rules(*first(3, k), rows(inside)) == {"init"}
     # Results are read by whoever calls.
     z = hand.buffer("z", (N,), "out")
     assert hand.rules(If(some, [rows(put(z, I, f(1.0)))])) == {"init"}

@@ -117,15 +117,11 @@ def test_imports_point_one_way(path):
             assert part == here or LEVEL[part] < LEVEL[here], f"{where} points upwards or sideways"
 
 
-# Those of lowering and emission are still being cut.
-LONG = {"lower", "emit"}
 MOST_LINES = {"ops": 600}  # tables, with what only their rows use
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_a_file_has_one_subject_and_a_function_one_thing_to_do(path):
-    if part_of(path) in LONG:
-        return
     text = path.read_text()
     assert text.count("\n") <= MOST_LINES.get(part_of(path), 550), "cut it along its section heads"
     for node in ast.walk(ast.parse(text)):

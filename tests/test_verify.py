@@ -27,8 +27,9 @@ from symgrad.errors import InternalError
 from symgrad.expr.node import Expr, arg, bind, const
 from symgrad.expr.walk import expand_composites
 from symgrad.lower import verify
-from symgrad.lower.bounds import Bounds, constant, plus
+from symgrad.lower.bounds import Bounds
 from symgrad.lower.cpu import Flush, Merge
+from symgrad.lower.forms import constant, plus
 from symgrad.lower.pipeline import lower
 from symgrad.lower.program import Program
 from symgrad.lower.scalar import INDEX_DIV, INDEX_MOD, index_of, load_of
@@ -223,7 +224,8 @@ def test_a_scan_reads_what_the_round_before_has_set(hand):
 def test_scope(hand):
     outside = Store(hand.y, (ZERO, ZERO), bind("convert", I, attrs=("float64",)))
     assert hand.rules(nest((I, 10), [Store(hand.y, (I, ZERO), const(1.0))]), outside) == ["scope"]
-    assert "scope" in hand.rules(nest((I, 10), (I, 3), [Store(hand.y, (I, ZERO), const(1.0))]))
+    assert "scope" in hand.rules(nest((I, 3), (I, 3), [Store(hand.y, (I, ZERO), const(1.0))]))
+    assert hand.rules(rows(hand, (I, J)), rows(hand, (I, J), 9)) == ["form"]
 
 
 def test_homes(hand):
@@ -242,6 +244,15 @@ def test_homes(hand):
 def test_rounds(hand):
     loop = Loop(I, 4, [Store(hand.y, (I, ZERO), const(1.0))], stop=n(5))
     assert hand.rules(loop) == ["rounds"]
+
+
+def test_a_statement_stands_once_and_has_the_buffers_of_its_program(hand):
+    rule = lambda program: [f.rule for f in verify.verify(program, "hand")]  # noqa: E731
+    program = hand.of(copy_rows(hand.y, hand.x))
+    assert rule(program) == []
+    assert rule(replace(program, body=[*program.body, *program.body])) == ["form"]
+    other = [replace(b, offset=8) if b.number == hand.y.number else b for b in program.buffers]
+    assert set(rule(replace(program, buffers=other))) == {"form"}
 
 
 def test_form(hand):

@@ -64,7 +64,6 @@ def emit(
     statuses : what it returns where a check fails, and what that means
     """
     emitter, words = Emitter(program, tuning, target), _Words(target)
-    limits = _limits(program)
     records = emitter.whole()
     parts, arrays, workspace = _placed(program, records, tuning)
     used = set().union(*(p.used for p in parts))
@@ -75,8 +74,7 @@ def emit(
     stack = [b for b in arrays if b.role != "work"]
     if tuning.vectors and (stack or constants):
         names.add("SG_ALIGNED")
-    names |= words.types(parameters, arrays, (b for b, _ in constants))
-    names |= {target.needed_by(v, b.dtype) for b, data in constants for v in np.ravel(data)}
+    names |= words.types(parameters, arrays) | words.needed_by(constants)
     shared = _shared(arrays)
     declared = [words.array(b, alone=b.number not in shared) for b in arrays]
     context = dict(
@@ -96,11 +94,10 @@ def emit(
         parts=[_part(p, k // tuning.unit_parts, declared, parameters) for k, p in enumerate(parts)],
         workspace=workspace,
         workspace_doubles=workspace // 8,
-        limited=any(status == 3 for status, _ in limits),
-        tape=max([most for status, most in limits if status == 4], default=0),
         statuses=list(statuses),
         vectors=tuning.vectors,
         stack=sum(b.nbytes for b in stack),
+        **_limits(program),
     )
     files = environment(target.name)
     return Source(
@@ -117,10 +114,14 @@ def emit(
     )
 
 
-def _limits(program: Program) -> list[tuple[int, int]]:
-    """Of each loop that may have only so many rounds, the status if it has more, and how many."""
+def _limits(program: Program) -> dict[str, Any]:
+    """Whether it has loops that may have only so many rounds, and how many rows a tape has."""
     loops = [s for s, _ in statements(program.body) if isinstance(s, While)]
-    return [(s.status, s.most) for s in loops if s.most is not None]
+    limits = [(s.status, s.most) for s in loops if s.most is not None]
+    return dict(
+        limited=any(status == 3 for status, _ in limits),
+        tape=max([most for status, most in limits if status == 4], default=0),
+    )
 
 
 def _placed(
@@ -190,6 +191,11 @@ class _Words:
 
     def types(self, *groups: Iterable[Buffer]) -> set[str]:
         return {self.target.types[b.dtype] for group in groups for b in group}
+
+    def needed_by(self, constants: Sequence[tuple[Buffer, np.ndarray]]) -> set[str]:
+        """The types of constants, and what stands in their literals."""
+        found = (self.target.needed_by(v, b.dtype) for b, data in constants for v in np.ravel(data))
+        return self.types(b for b, _ in constants).union(found)
 
     def literals(self, data: np.ndarray) -> list[str]:
         return [self.target.literal(v, str(data.dtype)) for v in data.reshape(-1)]

@@ -99,6 +99,11 @@ def _collect(terms: list[Formula]) -> tuple[list[Formula], list[Formula]]:
     return merged, []
 
 
+def has_diagonal(f: Formula) -> bool:
+    """Whether a diagonal matrix is a term of it, which nobody takes for an array of numbers."""
+    return any(_body(t).kind in ("eye", "diag") for t in (f.args if f.kind == "sum" else (f,)))
+
+
 def _body(f: Formula) -> Formula:
     while f.kind in ("neg", "mul"):
         f = f.args[-1]

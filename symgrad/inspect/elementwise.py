@@ -63,12 +63,23 @@ def _rank(*formulas: Formula) -> int:
 
 
 def _add(self: Notation, node: Expr) -> Formula:
-    a, b = (self.known[x] for x in node.args)
-    return F.add([a, b], reorder=True)
+    return F.add(_terms(self, node), reorder=True)
+
+
+def _terms(self: Notation, node: Expr) -> list[Formula]:
+    """Both sides; a number beside a diagonal matrix is a matrix of ones, times it."""
+    a, b = terms = [self.known[x] for x in node.args]
+    if node.ndim == 2:
+        for k, other in enumerate((b, a)):
+            f = terms[k]
+            if f.rank == 0 and not F.is_number(f, "0") and F.has_diagonal(other):
+                ones = [F.ones(node.shape[0]), F.transpose(F.ones(node.shape[1]))]
+                terms[k] = F.matmul([f, *ones], 2)
+    return terms
 
 
 def _subtract(self: Notation, node: Expr) -> Formula:
-    a, b = (self.known[x] for x in node.args)
+    a, b = _terms(self, node)
     if F.is_number(a, "0"):
         return F.neg(b)
     terms = b.args if b.kind == "sum" else (b,)

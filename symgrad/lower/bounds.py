@@ -16,6 +16,7 @@ from typing import Any
 from symgrad.expr.node import CONST, Expr, bind, const_value
 from symgrad.expr.op import OPS
 from symgrad.expr.walk import toposort
+from symgrad.lower.forms import Form, constant, last_round, plus, rounded, times, without
 from symgrad.lower.program import bodies_of
 from symgrad.lower.scalar import INDEX, INDEX_DIV, INDEX_MOD, LOAD
 from symgrad.lower.statement import Buffer
@@ -40,24 +41,7 @@ _MOST_STEPS = 14  # atoms eliminated one after another
 # Rows of integers whose values are linear in what they take, a product if a factor is constant.
 _LINEAR = (ADD, SUBTRACT, NEGATIVE, MULTIPLY, CONVERT)
 
-Form = tuple[int, frozenset[tuple[Expr, int]]]  # constant, coefficients of the atoms
 Facts = frozenset[Form]  # forms that are at least 0
-
-
-def constant(value: int) -> Form:
-    return value, frozenset()
-
-
-def plus(a: Form, b: Form, factor: int = 1) -> Form:
-    """a + factor * b."""
-    terms = dict(a[1])
-    for atom, c in b[1]:
-        terms[atom] = terms.get(atom, 0) + factor * c
-    return a[0] + factor * b[0], frozenset((n, c) for n, c in terms.items() if c)
-
-
-def times(a: Form, factor: int) -> Form:
-    return plus(constant(0), a, factor)
 
 
 class Bounds:
@@ -418,7 +402,7 @@ class Bounds:
 
         Recursion is bounded by `steps`.
         """
-        form = _rounded(form)
+        form = rounded(form)
         if self.least(form) >= 0:
             return True
         if not form[1] or not steps:
@@ -433,12 +417,12 @@ class Bounds:
         atom, c = max(form[1], key=lambda term: (self.depth(term[0], path), term[0].order))
         for fact in (*self._relations(atom, form, path, facts), *self._facts_of(atom, path, facts)):
             f = dict(fact[1]).get(atom, 0)
-            if f * c > 0 and self.holds(_without(form, c, fact, f), path, facts, steps):
+            if f * c > 0 and self.holds(without(form, c, fact, f), path, facts, steps):
                 return True
         for fact in facts:
             f = dict(fact[1]).get(atom, 0)
             rest = facts - {fact}
-            if f * c > 0 and self.holds(_without(form, c, fact, f), path, rest, steps):
+            if f * c > 0 and self.holds(without(form, c, fact, f), path, rest, steps):
                 return True
         rest_of_form = form[0], form[1] - {(atom, c)}
         cases = self._cases(atom)
@@ -480,35 +464,6 @@ class Bounds:
         """How many loops of a path there are down to the last one that an atom depends on."""
         around = {loop.index: k for k, loop in enumerate(path, 1)}
         return max((around.get(n, 0) for n in toposort([atom]) if n.op is INDEX), default=0)
-
-
-def last_round(start: Form, stop: Form, step: int) -> Form:
-    """The greatest value of a variable that begins at `start` and stays below `stop`."""
-    length = plus(stop, start, -1)
-    if step == 1:
-        return plus(stop, constant(-1))
-    if not length[1]:
-        return plus(start, constant((length[0] - 1) // step * step))
-    if all(c % step == 0 for _, c in (*start[1], *stop[1])):
-        rest = (length[0] - 1) % step
-        return plus(stop, constant(-1 - rest))
-    return plus(stop, constant(-1))
-
-
-def _without(form: Form, c: int, fact: Form, f: int) -> Form:
-    """A form that is at least 0 only if `form` is, without the atom that both have.
-
-    What is an integer is at least 0 if it is more than -1, and n times it if more than -n.
-    """
-    g = math.gcd(c, f)
-    n = abs(f) // g
-    return plus(plus(constant(n - 1), form, n), fact, -(abs(c) // g))
-
-
-def _rounded(form: Form) -> Form:
-    """Divided by what all coefficients have in common: they are integers."""
-    g = math.gcd(*(c for _, c in form[1])) if form[1] else 1
-    return form if g == 1 else (form[0] // g, frozenset((n, c // g) for n, c in form[1]))
 
 
 def _quotient(value: float, divisor: int) -> float:

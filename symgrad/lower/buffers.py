@@ -44,7 +44,9 @@ def shrink(program: Program, threads: int, tuning: Tuning) -> Program:
     for number, all_indices in indices.items():
         around = prefix[number]
         kept = _kept_axes(len(buffers[number].shape), all_indices, around)
-        draft.change(number, kept_axes=kept, home=around[-1].index if around else None)
+        home = around[-1].index if around else None
+        if kept != buffers[number].kept_axes or home is not None:
+            draft.change(number, kept_axes=kept, home=home)
     return draft.of(program)
 
 

@@ -64,14 +64,12 @@ def _fold_quadratic_form(
             if other in step.positions or factors[other] is not factors[one]:
                 continue
             differ = [p for p in zip(terms[other], terms[one], strict=True) if p[0] != p[1]]
-            if len(differ) != 1:
+            used = [k for t, labels in enumerate(terms) if t not in (one, other) for k in labels]
+            if len(differ) != 1 or any(
+                k in output or not terms[m].count(k) == used.count(k) == 1 for k in differ[0]
+            ):
                 continue
             i, j = differ[0]  # of a product over j
-            used = [k for t, labels in enumerate(terms) if t not in (one, other) for k in labels]
-            if i in output or j in output:
-                continue
-            if not (terms[m].count(i) == used.count(i) == terms[m].count(j) == used.count(j) == 1):
-                continue
             rest = dict.fromkeys(k for k in (*terms[m], *terms[one]) if k != j)
             labels = terms[one], terms[m]
             tiled = product.choose(labels, tuple(rest), size, factors[m].dtype, tuning)

@@ -180,24 +180,26 @@ class Kernels(ElementReader):
                     self.needs_buffer.update(often)
                     self.read_often.update(often)
                 continue
-            if kind in _OWN_KERNEL or kind is Kind.LINEAR and node.op.element is None:
+            alone = kind in _OWN_KERNEL or kind is Kind.LINEAR and node.op.element is None
+            if alone or _sums(node):
                 self.needs_buffer.add(node)
-            elif kind is Kind.EINSUM:
-                labels = {k for t in node.attrs[0] for k in t}
-                if labels - set(node.attrs[1]):
-                    self.needs_buffer.add(node)
             if kind is Kind.CALL:
                 self.needs_buffer.update(node.args)
             cost = 0
             for a in node.args:
                 cost += 0 if a in self.needs_buffer else inline_cost[a]
             inline_cost[node] = cost + node.op.cost
-            picked = any(u.op is GATHER and u.size >= 2 * node.size for u in readers[node])
-            most = self.tuning.picked_cost if picked else self.tuning.inline_cost
-            if node.ndim and inline_cost[node] >= most and node not in self.needs_buffer:
-                if is_reread(node, readers[node], self.tuning.most_slices):
-                    self.needs_buffer.add(node)
+            if self._is_shared(node, readers[node], inline_cost[node]):
+                self.needs_buffer.add(node)
         # a scalar array expression used by loops is hoisted by the emitter, not stored here
+
+    def _is_shared(self, node: Expr, users: Sequence[Expr], cost: int) -> bool:
+        """Whether elements of an array are read too often to be computed by each reader."""
+        if not node.ndim or node in self.needs_buffer:
+            return False
+        picked = any(u.op is GATHER and u.size >= 2 * node.size for u in users)
+        most = self.tuning.picked_cost if picked else self.tuning.inline_cost
+        return cost >= most and is_reread(node, users, self.tuning.most_slices)
 
     def _is_view(self, node: Expr) -> bool:
         """Whether an element of a node is that of an array, or a number that is known."""
@@ -216,34 +218,9 @@ class Kernels(ElementReader):
         elif row in (ARGMAX, ARGMIN):
             self._best(node, target)
         elif row.combine is not None:
-            axes = node.attrs[0]
-            x = node.args[0]
-            index = self.dims(x.shape)
-            kept = tuple(i for k, i in enumerate(index) if k not in axes)
-            start = const(row.combine[1], node.dtype)
-            self._accumulate(
-                target, kept, index, x.shape, row.combine[0], start, self.element(x, index)
-            )
-        elif kind is Kind.EINSUM and {k for t in node.attrs[0] for k in t} - set(node.attrs[1]):
-            inputs, output = node.attrs
-            size = sizes(node.args, inputs)
-            tiled = product.choose(inputs, output, size, node.dtype, self.tuning)
-            if tiled is not None:
-                self._tiles(node, target, tiled)
-                return
-            labels = [*output, *sorted(k for k in size if k not in output)]
-            index = self.dims(tuple(size[k] for k in labels))
-            at = dict(zip(labels, index, strict=True))
-            value = self._product(node, at)
-            kept = index[: len(output)]
-            shape = tuple(size[k] for k in labels)
-            self._accumulate(target, kept, index, shape, "+", const(0, node.dtype), value)
-            exchanged = self._symmetry(node, size, at, value)
-            made = self.kernels[-1]
-            assert isinstance(made, Elements)
-            made.order = exchanged or self._triangle(node, at)
-            if exchanged:
-                self._mirror(target, kept, *exchanged)
+            self._reduce(node, target, *row.combine)
+        elif _sums(node):
+            self._contract(node, target)
         elif row is SCATTER_ADD:
             self._scatter(node, target)
         elif row is CONCAT or any(a in self.in_place for a in node.args):
@@ -252,6 +229,34 @@ class Kernels(ElementReader):
             self._scan(node, target)
         else:
             self.set(target, node)
+
+    def _reduce(self, node: Expr, target: Buffer, op: str, start: float) -> None:
+        axes, x = node.attrs[0], node.args[0]
+        index = self.dims(x.shape)
+        kept = tuple(i for k, i in enumerate(index) if k not in axes)
+        value = self.element(x, index)
+        self._accumulate(target, kept, index, x.shape, op, const(start, node.dtype), value)
+
+    def _contract(self, node: Expr, target: Buffer) -> None:
+        inputs, output = node.attrs
+        size = sizes(node.args, inputs)
+        tiled = product.choose(inputs, output, size, node.dtype, self.tuning)
+        if tiled is not None:
+            self._tiles(node, target, tiled)
+            return
+        labels = [*output, *sorted(k for k in size if k not in output)]
+        index = self.dims(tuple(size[k] for k in labels))
+        at = dict(zip(labels, index, strict=True))
+        value = self._product(node, at)
+        kept = index[: len(output)]
+        shape = tuple(size[k] for k in labels)
+        self._accumulate(target, kept, index, shape, "+", const(0, node.dtype), value)
+        exchanged = self._symmetry(node, size, at, value)
+        made = self.kernels[-1]
+        assert isinstance(made, Elements)
+        made.order = exchanged or self._triangle(node, at)
+        if exchanged:
+            self._mirror(target, kept, *exchanged)
 
     def _accumulate(
         self, target: Buffer, kept: Any, index: Any, shape: Any, op: str, start: Expr, value: Expr
@@ -491,3 +496,11 @@ class Kernels(ElementReader):
             status = self.shared.statuses[failure]
             value = self.element(bad, dims)
             self.add_kernel(CheckValue, self.barrier, (), dims, (), value=value, status=status)
+
+
+def _sums(node: Expr) -> bool:
+    """Whether a node is a contraction that adds up."""
+    if node.op.kind is not Kind.EINSUM:
+        return False
+    inputs, output = node.attrs
+    return not {k for t in inputs for k in t}.issubset(output)

@@ -118,7 +118,8 @@ class _Plan(Points):
         copies = self._turn()
         for number in self.private:
             self.draft.change(number, lanes=self.loop.lanes)
-        self._follow(self.draft.bound(self.loop.body))
+        if self.private:
+            self._follow(self.draft.bound(self.loop.body))
         self._sum_in_points()
         self._set(body=_sum_innermost(self.loop.body))
         blocks = max(1, self.tuning.flush_blocks // self._summands())

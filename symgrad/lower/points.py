@@ -13,11 +13,10 @@ from typing import Any
 from symgrad.expr.node import FLOATS, Expr
 from symgrad.expr.walk import toposort
 from symgrad.lower.access import accesses_of, targets
-from symgrad.lower.cpu import Gemm, Merge, Panels, Tiles
 from symgrad.lower.program import Draft, statements
 from symgrad.lower.scalar import INDEX, loads
 from symgrad.lower.statement import Buffer, is_flat
-from symgrad.lower.statements import Call, Check, Fail, Loop, Store
+from symgrad.lower.statements import Loop, Store
 from symgrad.lower.straight import is_power, is_turned, straight
 from symgrad.lower.tuning import COSTLY, Tuning
 
@@ -60,8 +59,7 @@ class Points:
     # ---- is it right, does it pay ---------------------------------------------------------------
 
     def possible(self) -> bool:
-        refused = (Call, Check, Fail, Gemm, Merge, Panels, Tiles)
-        if any(isinstance(s, refused) or s.bodies() for s, _ in self.leaves):
+        if not all(s.of_points for s, _ in self.leaves):
             return False
         if not (self._pays() and self._is_right()):
             return False

@@ -159,52 +159,12 @@ def loops(
     shared = parallel and math.prod(p.extents) >= tuning.share_from_work
     cuts = _blocks(p.extents, target.dtype, shared, tuning)
     shared = shared and cuts[0].count > 1
-    fresh = draft.fresh
-    rows, columns, inner = (_Axis(b, n, fresh) for b, n in zip(cuts, limits, strict=True))
+    rows, columns, inner = (_Axis(b, n, draft.fresh) for b, n in zip(cuts, limits, strict=True))
     left, right = (draft.now(b) for b in p.panels)
 
     # Of a symmetric product the upper triangle is computed: few tiles have the first columns.
     symmetric = is_symmetric(p)
     skip = -p.extents[1] % panel_columns(target.dtype) if symmetric and not columns.cut else 0
-
-    def copy(
-        panels: Buffer, factor: Expr, along: Expr, axis: _Axis, in_rows: bool
-    ) -> list[Statement]:
-        """What fills panels, or rows that take their place, with a block of a factor."""
-        size, length = axis.block.size, inner.block.size
-        width = PANEL_ROWS if in_rows else panels.shape[2]
-        offset = skip if panels is right else 0
-        plain = _plain_axes(factor, along, p.inner, draft.buffers)
-        if plain is not None:
-            corner = substitute(factor.args, {along: axis.begin, p.inner: inner.begin})
-            source = draft.buffers[factor.attrs[0]]
-            return [Panels(panels, source, tuple(corner), plain, axis.left, inner.left, offset)]
-        result: list[Statement] = []
-        for (first, last), start, stop, is_pad in axis.panels(width, offset):
-            if first is last:
-                continue
-            panel, k, lane = fresh(), fresh(), fresh()
-            place = panel * const(width, "int64") + lane
-            at = axis.begin + (place - const(offset, "int64") if offset else place)
-            value = substitute((factor,), {along: at, p.inner: inner.begin + k})[0]
-            index = (place, k) if in_rows else (panel, k, lane)
-            body: list[Statement] = [
-                Store(panels, index, const(0, target.dtype) if is_pad else value)
-            ]
-            of_panel = Loop(panel, size // width, start=first, stop=last)
-            of_k = Loop(k, length, stop=inner.left)
-            of_lane = Loop(lane, width, start=start, stop=stop)
-            if in_rows:
-                nest = [of_panel, of_lane, of_k]
-            elif _is_contiguous(factor, along):
-                nest = [of_k, of_panel, of_lane]
-            else:
-                nest = [of_panel, of_k, of_lane]
-            nest[-1] = replace(nest[-1], simd=True)
-            for loop in reversed(nest):
-                body = [replace(loop, body=body)]
-            result += body
-        return result
 
     # Rows that lie in memory as rows are copied as they are, where few columns would repay turning.
     in_rows = (
@@ -220,7 +180,8 @@ def loops(
     diagonal = first_row - first_column if symmetric else const(-rows.block.size, "int64")
     left = _as_panels(left, rows, inner, 0 if in_rows else PANEL_ROWS, draft)
     right = _as_panels(right, columns, inner, panel_columns(target.dtype), draft)
-    copies = copy(left, p.left, p.row, rows, in_rows)
+    of_rows, of_columns, of_inner = zip(p.own, (rows, columns, inner), strict=True)
+    copies = _copies(left, p.left, of_rows, of_inner, 0, draft)
     first_of_target, first_of_carry = (
         tuple(substitute(i, {p.row: rows.begin, p.column: columns.begin}))
         for i in (index, carry_index)
@@ -232,8 +193,55 @@ def loops(
     if shared:
         draft.change(left.number, role="own")
     body = rows.loop([*copies, tiles], shared)
-    body = [*copy(right, p.right, p.column, columns, False), *body]
+    body = [*_copies(right, p.right, of_columns, of_inner, skip, draft), *body]
     return columns.loop(inner.loop(body))
+
+
+def _copies(
+    panels: Buffer,
+    factor: Expr,
+    along: tuple[Expr, _Axis],
+    summed: tuple[Expr, _Axis],
+    skip: int,
+    draft: Draft,
+) -> list[Statement]:
+    """What fills panels, or rows that take their place, with a block of a factor.
+
+    along, summed : two of its loop variables, with the blocks of what they run over
+    """
+    (moved, axis), (k_old, inner) = along, summed
+    in_rows = len(panels.shape) == 2
+    size, length = axis.block.size, inner.block.size
+    width = PANEL_ROWS if in_rows else panels.shape[2]
+    plain = _plain_axes(factor, moved, k_old, draft.buffers)
+    if plain is not None:
+        corner = substitute(factor.args, {moved: axis.begin, k_old: inner.begin})
+        source = draft.buffers[factor.attrs[0]]
+        return [Panels(panels, source, tuple(corner), plain, axis.left, inner.left, skip)]
+    result: list[Statement] = []
+    for (first, last), start, stop, is_pad in axis.panels(width, skip):
+        if first is last:
+            continue
+        panel, k, lane = draft.fresh(), draft.fresh(), draft.fresh()
+        place = panel * const(width, "int64") + lane
+        at = axis.begin + (place - const(skip, "int64") if skip else place)
+        value = substitute((factor,), {moved: at, k_old: inner.begin + k})[0]
+        index = (place, k) if in_rows else (panel, k, lane)
+        body: list[Statement] = [Store(panels, index, const(0, panels.dtype) if is_pad else value)]
+        of_panel = Loop(panel, size // width, start=first, stop=last)
+        of_k = Loop(k, length, stop=inner.left)
+        of_lane = Loop(lane, width, start=start, stop=stop)
+        if in_rows:
+            nest = [of_panel, of_lane, of_k]
+        elif _is_contiguous(factor, moved):
+            nest = [of_k, of_panel, of_lane]
+        else:
+            nest = [of_panel, of_k, of_lane]
+        nest[-1] = replace(nest[-1], simd=True)
+        for loop in reversed(nest):
+            body = [replace(loop, body=body)]
+        result += body
+    return result
 
 
 def _as_panels(buffer: Buffer, axis: _Axis, inner: _Axis, width: int, draft: Draft) -> Buffer:

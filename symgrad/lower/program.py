@@ -136,7 +136,7 @@ def rebuilt(body: Iterable[Statement], change: Change) -> Body:
         return tuple(found)
 
     for s in reversed(outer):
-        made[id(s)] = tuple(change(s, s.with_bodies(map(all_of, s.bodies()))))
+        made[id(s)] = tuple(change(s, s.with_bodies([all_of(b) for b in s.bodies()])))
     return all_of(body)
 
 

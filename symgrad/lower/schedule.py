@@ -86,13 +86,7 @@ class Scheduler:
         for k in kernels:
             if k.start:
                 continue
-            free = [i for i in (*k.dims, *k.reduce) if self.classes.find(i) not in bound]
-            axis = None if bound else self._stream_of(k)
-            if axis is None and free:
-                axis = self.classes.find(self._outer(k, free))
-                joined = self._producer_axis(k, free, groups, place)
-                if joined and self.classes.extent[joined] >= self.classes.extent[axis]:
-                    axis = joined
+            axis = self._axis_of(k, bound, groups, place)
             position = self._earliest(k, axis, groups, place)
             while position < len(groups) and groups[position][0] is not axis:
                 position += 1
@@ -109,28 +103,41 @@ class Scheduler:
             place[k] = position
         self._put_off(groups)
         prologue = [*starts.values(), *prologue]
-        body: list[Statement] = []
-        if prologue:
-            body += self._nest_plain(prologue, bound)
+        body = self._nest_plain(prologue, bound) if prologue else []
         for axis, members in groups:
-            if not members:
-                continue
-            if axis is None:
-                for k in members:
-                    body += self._statements(k, bound)
-            elif axis in self.streams and axis not in self.windows and not bound:
-                body += self._stream(axis, members)
-            else:
-                first = next(k for k in members)
-                index = next(
-                    i for i in (*first.dims, *first.reduce) if self.classes.find(i) is axis
-                )
-                extent, stop = self.classes.extent[axis], None
-                if axis in self.windows:
-                    extent, stop = self.windows[axis].size, self.windows[axis].extent
-                inside = self.nest(members, {**bound, axis: index})
-                body.append(Loop(index, extent, inside, stop=stop))
+            if members:
+                body += self._group(axis, members, bound)
         return body
+
+    def _axis_of(
+        self, k: Kernel, bound: dict[Expr, Expr], groups: list[Any], place: dict[Kernel, int]
+    ) -> Expr | None:
+        """The axis of the loop that a kernel needs next; None if it needs none."""
+        axis = None if bound else self._stream_of(k)
+        free = [i for i in (*k.dims, *k.reduce) if self.classes.find(i) not in bound]
+        if axis is not None or not free:
+            return axis
+        axis = self.classes.find(self._outer(k, free))
+        joined = self._producer_axis(k, free, groups, place)
+        if joined and self.classes.extent[joined] >= self.classes.extent[axis]:
+            return joined
+        return axis
+
+    def _group(
+        self, axis: Expr | None, members: list[Kernel], bound: dict[Expr, Expr]
+    ) -> list[Statement]:
+        """The loop, or the stream, of kernels that share one; None: they need no other loop."""
+        if axis is None:
+            return [s for k in members for s in self._statements(k, bound)]
+        if axis in self.streams and axis not in self.windows and not bound:
+            return self._stream(axis, members)
+        first = members[0]
+        index = next(i for i in (*first.dims, *first.reduce) if self.classes.find(i) is axis)
+        extent, stop = self.classes.extent[axis], None
+        if axis in self.windows:
+            extent, stop = self.windows[axis].size, self.windows[axis].extent
+        inside = self.nest(members, {**bound, axis: index})
+        return [Loop(index, extent, inside, stop=stop)]
 
     # ---- streams -----------------------------------------------------------------------------
 
@@ -347,21 +354,8 @@ class Scheduler:
         """
         scores = dict.fromkeys(free, 0.0)
         for number, index in {*self.classes.reads[k], (k.buffer.number, k.target)}:
-            if number < 0:
-                continue
-            shape = self.buffers[number].shape
-            stride, size = 1, max(math.prod(shape), 1)
-            if self.windows:
-                given = [at for at in index if at is not None]
-                moving = {i for at in given for i in indices_of(at) if i in scores}
-                size = math.prod(self.classes.extent[i] for i in moving)
-            for axis in range(len(shape) - 1, -1, -1):
-                at = index[axis] if axis < len(index) else None
-                if at is not None:
-                    for i, step in steps_of(at):
-                        if i in scores:
-                            scores[i] += step * stride * size
-                stride *= shape[axis]
+            if number >= 0:
+                self._score(number, index, scores)
         ordered = [i for i in free if i is not k.in_order] or free
         kept = [i for i in ordered if i in k.dims]
         # A loop over summands outside sweeps all sums in every round; one over sums reads all
@@ -371,6 +365,22 @@ class Scheduler:
         if sums > self.tuning.sums_in_cache and read <= self.tuning.read_again_bytes:
             ordered = kept
         return max(ordered, key=lambda i: scores[i])
+
+    def _score(self, number: int, index: Sequence[Expr | None], scores: dict[Expr, float]) -> None:
+        """Adds how far each variable moves through an array, by how much there is of it."""
+        shape = self.buffers[number].shape
+        stride, size = 1, max(math.prod(shape), 1)
+        if self.windows:
+            given = [at for at in index if at is not None]
+            moving = {i for at in given for i in indices_of(at) if i in scores}
+            size = math.prod(self.classes.extent[i] for i in moving)
+        for axis in range(len(shape) - 1, -1, -1):
+            at = index[axis] if axis < len(index) else None
+            if at is not None:
+                for i, step in steps_of(at):
+                    if i in scores:
+                        scores[i] += step * stride * size
+            stride *= shape[axis]
 
     def _statements(self, k: Kernel, bound: dict[Expr, Expr]) -> Sequence[Statement]:
         scope = _Scope(self, bound)

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import enum
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import operator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, Self
 
@@ -131,10 +132,12 @@ class Statement:
 
     aside : names of fields whose expressions are not evaluated where the statement stands
     inside : names of those that are bodies
+    of_points : whether it may stand in a loop over points that is cut into lanes
     """
 
     aside: ClassVar[tuple[str, ...]] = ()
     inside: ClassVar[tuple[str, ...]] = ()
+    of_points: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         for name in self.inside:
@@ -164,16 +167,19 @@ class Statement:
         """The statements that stand inside of it, in the order of the text."""
         return tuple(getattr(self, name) for name in self.inside)
 
-    def with_bodies(self, bodies: Iterable[Sequence[Statement]]) -> Self:
+    def with_bodies(self, bodies: Sequence[Body]) -> Self:
         """The same with other statements inside."""
-        return self._with(dict(zip(self.inside, map(tuple, bodies), strict=True)))
+        if all(map(_is_same, bodies, self.bodies())):
+            return self
+        return self._with(dict(zip(self.inside, bodies, strict=True)))
 
     def with_buffers(self, buffers: Mapping[int, Buffer]) -> Self:
         """The same with these buffers, by their numbers, in its fields."""
         new: dict[str, Any] = {}
         for name, value in self.__dict__.items():
             if isinstance(value, Buffer):
-                new[name] = buffers[value.number]
+                if buffers[value.number] is not value:
+                    new[name] = buffers[value.number]
             elif isinstance(value, Matrix):
                 new[name] = replace(value, buffer=buffers[value.buffer.number])
         return self._with(new) if new else self
@@ -187,6 +193,10 @@ class Statement:
 
 
 Body = tuple[Statement, ...]
+
+
+def _is_same(a: Body, b: Body) -> bool:
+    return len(a) == len(b) and all(map(operator.is_, a, b))
 
 
 def _exprs(value: Any) -> Iterator[Expr]:

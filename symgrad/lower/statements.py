@@ -36,6 +36,7 @@ class Store(Statement):
     order: tuple[Expr, Expr] | None = None
 
     aside = ("order",)
+    of_points = True
 
     def exprs(self) -> tuple[Expr, ...]:  # most statements are stores: this is the short way
         return (*self.index, self.value)
@@ -53,6 +54,8 @@ class Zero(Statement):
     buffer: Buffer
     index: tuple[Expr, ...] = ()
 
+    of_points = True
+
     def touches(self) -> list[Access]:
         return [part_of(self.buffer, Mode.WRITE, self.index)]
 
@@ -67,6 +70,8 @@ class Best(Statement):
     value: Expr
     position: Expr
     op: str
+
+    of_points = True
 
     def touches(self) -> list[Access]:
         return [Access(b.number, Mode.ADD, self.index) for b in (self.value_buffer, self.buffer)]

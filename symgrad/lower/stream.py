@@ -133,27 +133,15 @@ def share_among_threads(
     that are arrays though they have one element. Where each thread has its own ones is a new
     buffer, if there are any.
     """
-    rounds = -(-loop.extent // loop.step)
-    blocks = [s for s in loop.body if isinstance(s, Loop) and loop.index in walks_on(s)]
-    moving = {loop.index, *(s.index for s in blocks)}
-    by_round: dict[int, set[int]] = {}  # axes of an array on which all accesses move with the round
-    touched = set()
-    for access, _ in accesses([loop]):
-        n, axes = access.buffer, _moving_axes(access.index, moving)
-        by_round[n] = by_round.get(n, axes) & axes
-        touched |= {n} if axes else set()
+    by_round, touched = _by_round(loop)
     is_array = [b for b in alone if b.kept_axes or b.number in arrays]
     own = [b for b in is_array if b.number not in touched]
     each = {b.number for b in alone} - touched
     before = accesses(loop.body[: len(loop.body) - loop.in_order])
     right = all(by_round[a.buffer] for a, _ in before if a.writes and a.buffer not in each)
-    stack, large = 0, []
-    for b in own:
-        if b.nbytes > tuning.local_bytes or stack + b.nbytes > tuning.all_locals_bytes:
-            large.append(b)
-        else:
-            stack += b.nbytes
+    large = _beyond_stack(own, tuning)
     sizes = [b.room for b in large]
+    rounds = -(-loop.extent // loop.step)
     members = min(loop.members, rounds, tuning.team_bytes // max(sum(sizes), 1))
     if not right or members < 2:
         return replace(loop, members=0)
@@ -163,6 +151,30 @@ def share_among_threads(
         draft.change(b.number, role="member", offset=offset)
     team = draft.array((members, sum(sizes) // 8), "float64") if large else None
     return replace(loop, members=members, shared=True, team=team)
+
+
+def _by_round(loop: Loop) -> tuple[dict[int, set[int]], set[int]]:
+    """Of each array the axes on which all accesses move with the round; where some access moves."""
+    blocks = [s for s in loop.body if isinstance(s, Loop) and loop.index in walks_on(s)]
+    moving = {loop.index, *(s.index for s in blocks)}
+    found: dict[int, set[int]] = {}
+    touched = set()
+    for access, _ in accesses([loop]):
+        n, axes = access.buffer, _moving_axes(access.index, moving)
+        found[n] = found.get(n, axes) & axes
+        touched |= {n} if axes else set()
+    return found, touched
+
+
+def _beyond_stack(own: Sequence[Buffer], tuning: Tuning) -> list[Buffer]:
+    """Those arrays of a round for which there is no room on the stack."""
+    stack, large = 0, []
+    for b in own:
+        if b.nbytes > tuning.local_bytes or stack + b.nbytes > tuning.all_locals_bytes:
+            large.append(b)
+        else:
+            stack += b.nbytes
+    return large
 
 
 def _moving_axes(index: Sequence[Expr], moving: set[Expr]) -> set[int]:

@@ -25,19 +25,8 @@ def choose_streams(
     fit the cache, or the memory: between a product and its readers a block of it is enough.
     And where a product adds up over the points, data that others read as well is read once.
     """
-    every = [k.product for k in kernels if isinstance(k, Contract)]
-    blocks: dict[Expr, int] = {}
-    for p in every:
-        axis = classes.find(p.row)
-        blocks[axis] = max(blocks.get(axis, 0), _points_of_block(p, tuning))
-    for p in every:
-        axis = classes.find(p.inner)
-        if p.blas:
-            blocks[axis] = max(blocks.get(axis, 0), tuning.blas_block)
-        else:
-            blocks.setdefault(axis, product.block_of_summands(p.extents[2], tuning))
     result = {}
-    for axis, block in blocks.items():
+    for axis, block in _blocks(classes, kernels, tuning).items():
         if classes.extent[axis] < 2 * block:
             continue
         members = [k for k in classes.members[axis] if k in classes.reads]
@@ -59,6 +48,22 @@ def choose_streams(
         if saved > max(added * -(-classes.extent[axis] // block), tuning.stream_from_bytes):
             result[axis] = block
     return result
+
+
+def _blocks(classes: AxisClasses, kernels: Sequence[Kernel], tuning: Tuning) -> dict[Expr, int]:
+    """The axes of products, with how many points of each a block would have."""
+    every = [k.product for k in kernels if isinstance(k, Contract)]
+    blocks: dict[Expr, int] = {}
+    for p in every:
+        axis = classes.find(p.row)
+        blocks[axis] = max(blocks.get(axis, 0), _points_of_block(p, tuning))
+    for p in every:
+        axis = classes.find(p.inner)
+        if p.blas:
+            blocks[axis] = max(blocks.get(axis, 0), tuning.blas_block)
+        else:
+            blocks.setdefault(axis, product.block_of_summands(p.extents[2], tuning))
+    return blocks
 
 
 def _read_again(

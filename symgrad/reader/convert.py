@@ -26,6 +26,7 @@ from symgrad.reader.heads import (
     Factor,
     Head,
     Labels,
+    NoMatrixForm,
     Shape,
     exact,
     look_at_clock,
@@ -36,6 +37,8 @@ from symgrad.reader.poly import number as rational
 from symgrad.reader.quotient import reciprocal, simpler
 
 _HALF = Fraction(1, 2)
+_LARGEST = 3000  # of what a Poly stands for: nobody reads more
+_DEEPEST = 30
 
 
 class Reader(Arrays):
@@ -68,6 +71,8 @@ class Reader(Arrays):
             p = self._make(node)
             held = node in self.atoms or p in self.variables or -p in self.variables
             self.known[node] = closed(p) if held else p
+            if p.size > _LARGEST or p.depth > _DEEPEST:
+                raise NoMatrixForm
         return [self.known[o] for o in outs]
 
     def _make(self, node: Expr) -> Poly:
@@ -413,7 +418,7 @@ class Reader(Arrays):
             return None
         note("two-ways")
         polys = self.read(sides)
-        return min(polys, key=lambda p: (len(p.terms), len(repr(p))))
+        return min(polys, key=lambda p: (len(p.terms), p.size, p.digest))
 
     def _drop_ties(self, c: Poly) -> Poly:
         ties = {f[0]: f for f in c.factors() if f[0].kind == "ind" and f[0].payload == "="}

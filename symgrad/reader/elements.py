@@ -7,8 +7,8 @@ from fractions import Fraction
 
 from symgrad.inspect import algebra as F
 from symgrad.inspect.formula import Formula
-from symgrad.reader.heads import FIRST, Exponent, Factor, Head
-from symgrad.reader.notation import NoMatrixForm, Spelling, integer, numbers, powered
+from symgrad.reader.heads import FIRST, Exponent, Factor, Head, NoMatrixForm
+from symgrad.reader.notation import Spelling, integer, numbers, powered
 from symgrad.reader.poly import Poly, content
 
 _FREE = "ijklabcdefgh"

@@ -47,6 +47,8 @@ def power(p: Poly, e: Exponent) -> Poly:
         return p
     if e == 0:
         return number(1, p.shape)
+    if not p.terms:  # 1 / 0 stands on a side that is not taken, or the comparison will tell
+        return p
     if len(p.terms) == 1 and not p.is_raw:
         ((term, c),) = p.terms.items()
         return _power_of_term(term, c, e, p.shape)

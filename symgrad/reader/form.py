@@ -19,9 +19,8 @@ from symgrad.reader import bands
 from symgrad.reader.check import agrees, needed
 from symgrad.reader.convert import Reader
 from symgrad.reader.cost import NAME, cost
-from symgrad.reader.heads import BUDGET, Budget, TooLong
+from symgrad.reader.heads import BUDGET, Budget, NoMatrixForm, TooLong
 from symgrad.reader.naming import named, price
-from symgrad.reader.notation import NoMatrixForm
 from symgrad.reader.poly import Poly
 from symgrad.reader.printing import latex, text
 from symgrad.reader.quotient import holds_sum

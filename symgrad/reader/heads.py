@@ -30,6 +30,10 @@ def at(index: int) -> int:
     return -1 - index
 
 
+class NoMatrixForm(Exception):
+    """What matrix notation does not reach, or nobody would read."""
+
+
 class TooLong(Exception):
     """The time for reading is up."""
 
@@ -86,11 +90,12 @@ class Head:
     node      the argument's node
     sums_to_one  the label whose values have the sum 1
     odd       whether it changes sign with its first argument
+    size, depth  of the tree that it stands for
     """
 
     __slots__ = (
         "kind", "payload", "args", "shape", "symmetric", "nonneg", "node", "digest", "order",
-        "sums_to_one", "odd",
+        "sums_to_one", "odd", "size", "depth",
     )  # fmt: skip
 
     def __init__(
@@ -101,6 +106,8 @@ class Head:
         self.symmetric, self.nonneg, self.node = symmetric, nonneg, node
         self.sums_to_one: int | None = None
         self.odd = False
+        self.size = 1 + sum([a.size for a in args])
+        self.depth = 1 + max([a.depth for a in args], default=0)
         text = repr((kind, payload, shape, [a.digest for a in args]))
         self.digest = hashlib.blake2b(text.encode(), digest_size=16).digest()
         self.order = (_KINDS[kind], str(payload), self.digest)

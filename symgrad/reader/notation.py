@@ -18,7 +18,17 @@ from symgrad.inspect.matrix import Notation
 from symgrad.inspect.naming import latex_name, plain_name, short_number
 from symgrad.inspect.spelling import MAKERS
 from symgrad.reader.cost import cost
-from symgrad.reader.heads import FIRST, Exponent, Factor, Head, Labels, Shape, exact, key
+from symgrad.reader.heads import (
+    FIRST,
+    Exponent,
+    Factor,
+    Head,
+    Labels,
+    NoMatrixForm,
+    Shape,
+    exact,
+    key,
+)
 from symgrad.reader.poly import Poly
 from symgrad.reader.reading import Condition, Part
 
@@ -28,10 +38,6 @@ _SIGNS = {
     "<": ("<", "<"), "≤": ("≤", r"\le"),
 }  # fmt: skip
 _DECIMAL = 1000  # larger denominators than this are floats that nobody wrote as a fraction
-
-
-class NoMatrixForm(Exception):
-    """A term that matrix notation does not reach."""
 
 
 # ---- numbers -----------------------------------------------------------------------------------
@@ -455,5 +461,5 @@ def opened_raw(factors: Sequence[Factor], start: int = FIRST) -> list[Factor]:
     return result
 
 
-__all__ = ["NoMatrixForm", "Spelling", "TermWriter", "integer", "opened_raw", "powered",
+__all__ = ["Spelling", "TermWriter", "integer", "opened_raw", "powered",
            "rational", "short_number"]  # fmt: skip

@@ -41,10 +41,12 @@ from symgrad.reader.heads import (
 class Poly:
     """An immutable sum of terms; `terms` maps each to its coefficient, `shape` is the array's."""
 
-    __slots__ = ("terms", "shape", "_digest")
+    __slots__ = ("terms", "shape", "size", "depth", "_digest")
 
     def __init__(self, terms: dict[Term, Exponent], shape: Shape) -> None:
         self.terms, self.shape = terms, shape
+        self.size = sum([f[0].size for t in terms for f in t], len(terms))
+        self.depth = max([f[0].depth for t in terms for f in t], default=0)
         self._digest: bytes | None = None
 
     @property

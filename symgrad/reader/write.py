@@ -17,9 +17,19 @@ from symgrad.inspect.naming import latex_name, plain_name
 from symgrad.reader.cost import cost
 from symgrad.reader.elements import Elements
 from symgrad.reader.folds import number_power
-from symgrad.reader.heads import FIRST, Exponent, Factor, Head, TooLong, exact, key, note, tick
-from symgrad.reader.notation import (
+from symgrad.reader.heads import (
+    FIRST,
+    Exponent,
+    Factor,
+    Head,
     NoMatrixForm,
+    TooLong,
+    exact,
+    key,
+    note,
+    tick,
+)
+from symgrad.reader.notation import (
     Spelling,
     TermWriter,
     integer,

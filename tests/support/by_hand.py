@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from copy import copy
 from dataclasses import replace
 from typing import Any
 
@@ -28,9 +29,14 @@ class ByHand:
         self.draft.change(buffer.number, **fields)
 
     def of(self, *body: Any, workspace_bytes: int = -1) -> Program:
-        """A program, with what it takes and gives by the roles of the buffers."""
+        """A program, with what it takes and gives by the roles of the buffers.
+
+        One statement may be given in several places: each has a copy.
+        """
         sides = ([b for b in self.buffers if b.role == role] for role in ("in", "out"))
-        return self.draft.program(*sides, body, workspace_bytes)
+        return self.draft.program(
+            *sides, rebuilt(body, lambda old, new: [copy(new)]), workspace_bytes
+        )
 
 
 def edited(program: Program, change: Callable[[Any], Iterable[Any] | None]) -> Program:

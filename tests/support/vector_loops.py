@@ -75,7 +75,8 @@ def uncertain_vectors(c: str) -> list[str]:
         whole = stop == f"{start} + {_LENGTH}" or (
             start.isdigit() and stop.isdigit() and (int(stop) - int(start)) % _LENGTH == 0
         )
-        apart = re.search(rf"(\b{variable}|\([^()]*\b{variable}\b[^()]*\)) [*/%] (?!0\b)", body)
+        moves = re.compile(rf"(\b{variable}|\([^()]*\b{variable}\b[^()]*\)) [*/%] (?!0\b)")
+        apart = any(moves.search(index) for index in re.findall(r"\[([^][]*)\]", body))
         if not whole or (apart and not variable.startswith("l")):
             found.append(f"{loop.group().splitlines()[1].strip()} {body.strip().splitlines()[0]}")
     return found

@@ -369,6 +369,12 @@ class Machine:
 
         if not loop.chunks:
             return lambda: blocks(0, loop.extent, False)
+        return self._chunks(loop, blocks, partial)
+
+    def _chunks(
+        self, loop: Loop, blocks: Callable[[int, int, bool], None], partial: set[int]
+    ) -> Thunk:
+        """Chunks of blocks, each with arrays of its own and partial sums that begin at 0."""
         assert loop.chunk is not None
         own, chunk_slot = self._private(loop), self.slot(loop.chunk)
 

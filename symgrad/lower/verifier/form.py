@@ -8,8 +8,8 @@ from typing import Any
 
 from symgrad.expr.node import Expr
 from symgrad.expr.walk import toposort
-from symgrad.lower.bounds import constant, plus
 from symgrad.lower.cpu import CpuStatement, Flush
+from symgrad.lower.forms import constant, plus
 from symgrad.lower.program import Around
 from symgrad.lower.scalar import INDEX, loads
 from symgrad.lower.statement import Buffer
@@ -26,8 +26,13 @@ def form(p: View) -> Iterator[str]:
         for b in s.named():
             if p.buffers.get(b.number) is not b:
                 yield f"{type(s).__name__}: {b.name} is not as the program has it"
+    # What is known of a variable is known of all loops over it.
+    rounds: dict[Expr, tuple[Any, ...]] = {}
     for loop, _ in p.loops:
         yield from _loop(loop)
+        mine = loop.extent, loop.start, loop.stop, loop.step
+        if rounds.setdefault(loop.index, mine) != mine:
+            yield f"i{loop.index.attrs[0]} is the variable of loops that differ"
     for s, path in p.leaves:
         yield from _statement(p, s, path)
     for place in p.places:

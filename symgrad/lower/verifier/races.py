@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from symgrad.expr.node import Expr
 from symgrad.expr.walk import toposort
 from symgrad.lazy import dataclass
-from symgrad.lower.bounds import Form, constant, plus
+from symgrad.lower.forms import Form, constant, plus
 from symgrad.lower.program import bodies_of, statements
 from symgrad.lower.scalar import LOAD
 from symgrad.lower.statement import Buffer, Mode, is_flat

@@ -8,8 +8,9 @@ from typing import Any
 
 from symgrad.expr.node import Expr, const, is_const
 from symgrad.lower.access import accesses_of
-from symgrad.lower.bounds import Facts, Form, constant, plus
+from symgrad.lower.bounds import Facts
 from symgrad.lower.cpu import Flush
+from symgrad.lower.forms import Form, constant, plus
 from symgrad.lower.program import Around, statements
 from symgrad.lower.scalar import INDEX, load_of
 from symgrad.lower.statement import Access, Mode
@@ -155,7 +156,10 @@ def initialised(p: View) -> Iterator[str]:
                 yield from _unwritten(p, place, reach)
         if a.mode is Mode.WRITE:
             _extend(p, flow.at(place), place)
-    written = flow.end()
+    yield from _results(p, flow.end())
+
+
+def _results(p: View, written: Written) -> Iterator[str]:
     for b in p.program.outputs:
         for axis, n in enumerate(b.shape if b.size else ()):
             low, high = written.get(b.number, {}).get(axis, (0, -1))
@@ -326,7 +330,7 @@ def _extend(p: View, reach: dict[int, Any], place: Place) -> None:
 
 
 def _unwritten(p: View, place: Place, reach: dict[int, Any]) -> Iterator[str]:
-    facts = p.bounds.facts(place.access.when)
+    facts = p.bounds.facts((*place.access.when, *p.holding(place)))
     for axis, first, count, length in p.axes(place.access):
         low, high = reach[axis]
         if (low <= 0 and high >= length - 1) or place.access.run is not None:

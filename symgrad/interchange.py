@@ -10,7 +10,6 @@ more than the call.
 from __future__ import annotations
 
 import types
-import weakref
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -25,7 +24,8 @@ _ON_CPU = (1, 3, 11, 13)  # DLPack's devices whose memory the CPU reads: its own
 _NEVER = (np.ndarray, np.generic, type, int, float)
 _OPERATORS = ("add", "sub", "mul", "truediv", "matmul", "pow", "array_ufunc", "array_function")
 
-_found: weakref.WeakKeyDictionary[type, bool] = weakref.WeakKeyDictionary()
+_found: dict[type, bool] = {}  # asked for every operand of a trace: weak references take too long
+_MOST_FOUND = 1000
 
 
 def is_elsewhere(value: Any) -> bool:
@@ -34,16 +34,16 @@ def is_elsewhere(value: Any) -> bool:
     Classes of the user's own that say themselves what their operators mean are none.
     """
     cls = type(value)
-    if issubclass(cls, _NEVER):
-        return False
     known = _found.get(cls)
     if known is None:
+        if len(_found) >= _MOST_FOUND:  # of classes that may be gone
+            _found.clear()
         known = _found[cls] = _is_elsewhere(cls)
     return known
 
 
 def _is_elsewhere(cls: type) -> bool:
-    if cls.__module__.partition(".")[0] in ("numpy", "symgrad"):
+    if issubclass(cls, _NEVER) or cls.__module__.partition(".")[0] in ("numpy", "symgrad"):
         return False
     return any([hasattr(cls, n) for n in _PROTOCOLS]) and not any(map(_is_users, _methods(cls)))
 

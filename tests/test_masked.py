@@ -1,5 +1,7 @@
 """What traced masks select: sums and stores of it, and what is refused or followed path by path."""
 
+# ruff: noqa: E501 (tables of expressions)
+
 from __future__ import annotations
 
 from typing import Any

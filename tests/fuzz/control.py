@@ -36,6 +36,7 @@ from corpus.run import in_child  # noqa: E402
 from support.dual_numpy import load  # noqa: E402
 
 N = 4  # elements of the array argument
+ROWS = 9  # of a matrix whose rows get names; loops over them are loops in C
 SECONDS = 60
 
 HEAD = """
@@ -158,11 +159,12 @@ class Writer:
 
     decides : whether anything may depend on a comparison of values; else there are loops,
         assignments, aliases and views only
+    wide : whether there are names of rows, selections, lists that grow and shrink, too
     """
 
-    def __init__(self, seed: int, decides: bool = True) -> None:
+    def __init__(self, seed: int, decides: bool = True, wide: bool = False) -> None:
         self.rng = random.Random(seed)
-        self.decides = decides
+        self.decides, self.wide = decides, wide
         self.fresh = itertools.count()
 
     def pick(self, *choices: Any) -> Any:
@@ -281,8 +283,8 @@ class Writer:
         return self.compound(scope) if compound else self.simple(scope)
 
     def simple(self, scope: Scope) -> list[Node]:
-        made = self.rng.randrange(22)
-        if not self.decides and made in (14, 18, 20):
+        made = self.rng.randrange(29 if self.wide else 22)
+        if not self.decides and made in (14, 18, 20, 26):
             made = 7
         a, length = self.pick(*scope.arrays.items())
         s = self.pick(*scope.numbers)
@@ -327,7 +329,33 @@ class Writer:
             return [Node(f"{a}[:], {s} = split({a}, {self.number(scope, 1)})")]
         if made == 21:
             return [Node(f"bump({self.number(scope, 1)})")]
+        if made > 21:
+            return self.more(scope, made, a, length, s)
         return [Node(f"box['v'] = np.sin(box['v'] + {self.number(scope, 1)})")]
+
+    def more(self, scope: Scope, made: int, a: str, length: int, s: str) -> list[Node]:
+        """What views, rows, lists and selections do."""
+        if made == 22 and length > 1:
+            parts = self.pick(("[1:]", "[:-1]"), ("[:-1]", "[1:]"), ("[::-1]", "[:]"))
+            return [Node(f"{a}{parts[0]} {self.pick('+=', '-=')} 0.3 * {a}{parts[1]}")]
+        if made == 23:
+            return [Node(f"l += [{self.leaf(scope)}]"), Node(f"{s} += 0.1 * l.pop()")]
+        if made == 24:
+            row, k = f"r{next(self.fresh)}", self.rng.randrange(3)
+            change = self.pick(f"{row}[{k}] = {self.leaf(scope)}", f"{row} *= 0.5",
+                               f"{row}[1:] -= {self.leaf(scope)}")  # fmt: skip
+            return [Node(f"{row} = w[{self.index(scope, ROWS)}]"), Node(change)]
+        if made == 25:
+            choices = f"[{a} * 0.5, np.sin({a})], {self.leaf(scope)}"
+            masks = f"[{a} > {self.constant()}, {a} < {self.constant()}]"
+            return [Node(f"{a} = np.select({masks}, {choices})")]
+        if made == 26:
+            return [Node(f"n += 1 if {self.condition(scope)} else 2"),
+                    Node(f"{a}[n % {length}] += 0.1 * n")]  # fmt: skip
+        if made == 27:
+            low, high = self.leaf(scope), self.constant()
+            return [Node(f"{a} = np.where({a} < {low}, {high}, {a})")]
+        return [Node(f"{a}[{a} < {self.constant()}] += {self.leaf(scope)}")]
 
     def alias(self, scope: Scope, a: str, length: int) -> list[Node]:
         """Another name for an array or a part of it. In a branch one that only the branch uses."""
@@ -415,9 +443,12 @@ class Writer:
         return Node(parts=parts)
 
     def counted(self, scope: Scope) -> Node:
-        i, n = f"i{next(self.fresh)}", self.pick(2, 3, 3, 4, 9)
+        i, n = f"i{next(self.fresh)}", self.pick(2, 3, 3, 4, ROWS)
         inner = scope.inner(counters={**scope.counters, i: n}, loop=True)
-        header = self.pick(f"for {i} in range({n}):", f"for {i} in reversed(range({n})):")
+        headers = [f"for {i} in range({n}):", f"for {i} in reversed(range({n})):"]
+        if self.wide:
+            headers.append(f"for {i} in range({n - 1}, -1, -1):")
+        header = self.pick(*headers)
         return Node(parts=[(header, self.block(inner, 3))])
 
     def over_elements(self, scope: Scope) -> Node:
@@ -457,7 +488,8 @@ class Writer:
             Node(f"z = np.zeros({N})"),
             Node("l = [y, 0.5, x[1]]"),
             Node("box = {'v': x[0]}"),
-            Node("cell = Cell(x[2])"),
+            Node("cell, n = Cell(x[2]), 0"),
+            Node(f"w = np.zeros(({ROWS}, 3))"),
             Node("m = np.array([[y, x[0], 1.0], [x[1], 0.2, x[2]]])"),
             Node(parts=[("def bump(v):", [Node("nonlocal s1"), Node("s1 = np.sin(s1 + v)")])]),
         ]
@@ -468,12 +500,12 @@ class Writer:
             body += self.statement(scope)
         result = ("s0 + 0.7 * s1 + np.sum(a * np.array([1.0, 0.6, -0.8, 0.3])) + np.sum(z) * 0.9"
                   " + l[0] - l[1] + 0.4 * l[2] + box['v'] + cell.value * cell.seen"
-                  " + np.sum(m * m) + x[3]")  # fmt: skip
+                  " + np.sum(m * m) + np.sum(np.sin(w)) + 0.01 * n + x[3]")  # fmt: skip
         return Program(seed, body, result)
 
 
-def program(seed: int, decides: bool = True) -> Program:
-    return Writer(seed, decides).program(seed)
+def program(seed: int, decides: bool = True, wide: bool = False) -> Program:
+    return Writer(seed, decides, wide).program(seed)
 
 
 # ---- checks --------------------------------------------------------------------------------------
@@ -591,11 +623,11 @@ def reason(told: str) -> str:
 
 def explore(
     first: int, count: int, run: Callable[[Program], measure.Verdict], tell: Any = None,
-    decides: bool = True,
+    decides: bool = True, wide: bool = False,
 ) -> Report:  # fmt: skip
     report = Report()
     for seed in range(first, first + count):
-        made = program(seed, decides)
+        made = program(seed, decides, wide)
         verdict = run(made)
         report.counts[verdict.status] += 1
         if verdict.status == "refused":
@@ -613,19 +645,20 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--compiled", action="store_true", help="run the C, not the graph")
     parser.add_argument("--straight", action="store_true", help="nothing depends on a comparison")
+    parser.add_argument("--wide", action="store_true", help="rows, selections, lists, counters")
     parser.add_argument("--no-source", action="store_true", help="functions whose text is unknown")
     parser.add_argument("--shrink", type=float, default=120, help="seconds for one finding")
     parser.add_argument("--show", action="store_true", help="print the program of this seed only")
     options = parser.parse_args()
     if options.show:
-        print(program(options.seed, not options.straight).text())
+        print(program(options.seed, not options.straight, options.wide).text())
         return 0
     with tempfile.TemporaryDirectory(prefix="symgrad_control_cache_") as folder:
         os.environ["SYMGRAD_CACHE_DIR"] = folder
         run = lambda p: runs(p, options.compiled, not options.no_source)
         tell = lambda line: print(line, flush=True)
         decides = not options.straight
-        report = explore(options.seed, options.programs, run, tell, decides)
+        report = explore(options.seed, options.programs, run, tell, decides, options.wide)
         print(report.text())
         groups: dict[tuple[str, str], list[tuple[Program, measure.Verdict]]] = {}
         for found in report.findings:

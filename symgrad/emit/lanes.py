@@ -279,10 +279,20 @@ def _with_rests(body: Iterable[c.Statement], lanes: Lanes) -> tuple[c.Statement,
         elif SIMD in node.marks and traits(*node.body).calls:
             full = integer(lanes.extent - lanes.extent % LANES)
             out.append(replace(node, stop=full))
-            out.append(replace(node, start=full, body=(SCALAR, *node.body), marks=()))
+            out.append(replace(node, start=full, body=_numbers(node.body), marks=()))
         else:
             out.append(node)
     return tuple(out)
+
+
+def _numbers(body: Iterable[c.Statement]) -> tuple[c.Statement, ...]:
+    """The body of a loop without vectors, in which loops that call functions have none either."""
+    inner: list[c.Statement] = [SCALAR]
+    for s in body:
+        if isinstance(s, c.For) and traits(*s.body).calls:
+            s = replace(s, body=_numbers(s.body))
+        inner.append(s)
+    return tuple(inner)
 
 
 # ---- sums of lanes -------------------------------------------------------------------------------

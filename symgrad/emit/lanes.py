@@ -287,12 +287,15 @@ def _with_rests(body: Iterable[c.Statement], lanes: Lanes) -> tuple[c.Statement,
 
 def _numbers(body: Iterable[c.Statement]) -> tuple[c.Statement, ...]:
     """The body of a loop without vectors, in which loops that call functions have none either."""
-    inner: list[c.Statement] = [SCALAR]
-    for s in body:
-        if isinstance(s, c.For) and traits(*s.body).calls:
-            s = replace(s, body=_numbers(s.body))
-        inner.append(s)
-    return tuple(inner)
+    return SCALAR, *map(_marked, body)
+
+
+def _marked(s: c.Statement) -> c.Statement:
+    if isinstance(s, c.For) and traits(*s.body).calls:
+        return replace(s, body=_numbers(s.body))
+    if isinstance(s, (c.Block, c.Together)):
+        return replace(s, body=tuple(map(_marked, s.body)))
+    return s
 
 
 # ---- sums of lanes -------------------------------------------------------------------------------

@@ -244,6 +244,7 @@ def test_what_finds_undecided_calls_finds_them():
 @pytest.mark.parametrize("bounds, line, certain", [
     ("i = 0; i < 24", "a[i + 2] = exp(b[i] + 1.0)", True),
     ("i = t0; i < t0 + 8", "a[k * 8 + i] = exp(b[i]) * c[i]", True),
+    ("i = 8; i < 12", "a[i] = exp(b[i])", True),
     ("i = 0; i < 7", "a[i] = exp(b[i])", False),
     ("i = 0; i < n", "a[i] = exp(b[i])", False),
     ("i = t0; i < t0 + 12", "a[i] = exp(b[i])", False),

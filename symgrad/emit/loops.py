@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator
 
 from symgrad.emit import tree as c
@@ -14,7 +15,7 @@ from symgrad.emit.sums import bounds, extremum, inner_sum, sum_in_lanes
 from symgrad.emit.threads import IN_ORDER, PARALLEL, own_arrays, team_mark
 from symgrad.emit.tree import integer, uses, walk
 from symgrad.lower.statements import Check, If, Loop, While, stores_of
-from symgrad.lower.tuning import LANES
+from symgrad.lower.tuning import LANES, SHORT
 
 
 @statement.register
@@ -77,16 +78,23 @@ def _in_vectors(s: Loop, e: Emitter, body: tuple[c.Statement, ...]) -> c.Togethe
     """Where the rest of a loop is no vector: compilers would choose what it is."""
     name, (start, stop) = f"i{s.index.attrs[0]}", bounds(s, e)
     if s.start is None and s.stop is None:
-        full = integer(s.extent - s.extent % LANES)
-        whole = c.For(name, start, full, body, marks=(SIMD,))
-        return c.Together((whole, c.For(name, full, stop, (SCALAR, *body))))
+        whole = s.extent - s.extent % LANES
+        ends = [whole, *[whole + SHORT] * (s.extent - whole >= SHORT)]
+        loops = [
+            c.For(name, integer(first), integer(last), body, marks=(SIMD,))
+            for first, last in itertools.pairwise([0, *ends])
+            if first < last
+        ]
+        if ends[-1] < s.extent:
+            loops.append(c.For(name, integer(ends[-1]), stop, (SCALAR, *body)))
+        return c.Together(tuple(loops))
     block, rest = e.fresh(), e.fresh()
     length = stop if start == ZERO else c.Group(c.Binary("-", stop, c.Group(start)))
     vectors = c.Binary("-", stop, c.Binary("%", length, integer(LANES)))
-    whole = c.For(name, c.Name(block), c.Sum((c.Name(block),), LANES), body, marks=(SIMD,))
+    vector = c.For(name, c.Name(block), c.Sum((c.Name(block),), LANES), body, marks=(SIMD,))
     return c.Together((
         c.Declare("ptrdiff_t", rest, vectors),
-        c.For(block, start, c.Name(rest), (whole,), LANES),
+        c.For(block, start, c.Name(rest), (vector,), LANES),
         c.For(name, c.Name(rest), stop, (SCALAR, *body)),
     ))  # fmt: skip
 

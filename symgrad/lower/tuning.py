@@ -15,6 +15,7 @@ NEVER = 1 << 60  # more than there is of anything
 # Templates and results are made for these: they are no thresholds.
 COSTLY = 10  # cost of an operation that is a function: worth a vector of its own
 LANES = 8  # partial sums of one accumulation, in an order that no vector width changes
+SHORT = 4  # rounds that are whole vectors with any width; fewer are not worth one
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from symgrad.lower.scalar import GUARD, is_next, loads
 from symgrad.lower.statement import Statement, is_flat
 from symgrad.lower.statements import Loop, Store, is_single
 from symgrad.lower.strides import is_even
-from symgrad.lower.tuning import COSTLY, LANES, Tuning
+from symgrad.lower.tuning import COSTLY, LANES, SHORT, Tuning
 
 _EXTREMA = ("max", "min")
 
@@ -115,7 +115,7 @@ def _is_certain(loop: Loop, stores: Sequence[Store], program: Program) -> bool:
     nodes = toposort([v for s in stores for v in s.exprs()])
     if all(n.op.cost < COSTLY for n in nodes):
         return True
-    return loop.extent >= LANES and is_even(loop, stores, program.buffers)
+    return loop.extent >= SHORT and is_even(loop, stores, program.buffers)
 
 
 def _is_own(s: Store, index: Expr) -> bool:

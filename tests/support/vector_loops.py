@@ -19,6 +19,7 @@ _LOOP = re.compile(
 )
 # Compiled once, whatever stands around their calls; what is not is a part of a long function.
 _HELPER = re.compile(r"(?m)^static .*\)\n\{\n(?:(?!\}).*\n)*\}\n")
+_SHORT = 4  # of the shortest that is worth one
 _LENGTH = 8  # of the longest vector of numbers
 
 
@@ -73,7 +74,7 @@ def uncertain_vectors(c: str) -> list[str]:
         if "for (" in body or not any(not _PLAIN.match(m.group()) for m in calling.finditer(body)):
             continue
         whole = stop == f"{start} + {_LENGTH}" or (
-            start.isdigit() and stop.isdigit() and (int(stop) - int(start)) % _LENGTH == 0
+            start.isdigit() and stop.isdigit() and (int(stop) - int(start)) % _LENGTH in (0, _SHORT)
         )
         moves = re.compile(rf"(\b{variable}|\([^()]*\b{variable}\b[^()]*\)) [*/%] (?!0\b)")
         apart = any(moves.search(index) for index in re.findall(r"\[([^][]*)\]", body))

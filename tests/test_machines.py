@@ -27,12 +27,12 @@ SOURCES = [p for folder in ("lower", "emit") for p in sorted((PACKAGE / folder).
 # What no machine and no measurement changes.
 CONSTANTS = {
     # How far an analysis goes, and how much a message says.
-    "_MOST_GUARDS", "_MOST_STEPS", "MOST_OPERATIONS", "_MOST_FAULTS", "_MOST_TEXT", "_SPELLED",
+    "_MOST_GUARDS", "_MOST_STEPS", "MOST_OPERATIONS", "_MOST_FAULTS", "_MOST_TEXT",
     # A mark in the interpreter's memory.
     "_MANY",
     # What templates are written for: the sizes of panels, tiles of rows, and lanes of sums, whose
     # order decides about bits.
-    "PANEL_ROWS", "_PANEL_BYTES", "TILE", "LANES",
+    "PANEL_ROWS", "_PANEL_BYTES", "TILE", "LANES", "SHORT",
     # From which cost on an operation is a call of a function: how it is spelled depends on it.
     "COSTLY",
     # Places in the workspace, which is as the caller's memory is.

@@ -19,7 +19,6 @@ from symgrad.lower.stream import (
 from symgrad.lower.tuning import Tuning
 
 Span = tuple[int, int]  # numbers at which something begins and ends
-_NEVER: Span = (0, 0)
 
 
 def shrink(program: Program, threads: int, tuning: Tuning) -> Program:
@@ -90,7 +89,7 @@ def place(program: Program, threads: int, tuning: Tuning) -> Program:
     large: list[Buffer] = []
     for buffer in sorted(
         (b for b in draft.buffers if b.role == "work"),
-        key=lambda b: (spans.get(b.number, _NEVER)[0], b.number),
+        key=lambda b: (spans.get(b.number, (0, 0))[0], b.number),
     ):
         small = buffer.nbytes <= tuning.local_bytes
         if not buffer.kept_axes and buffer.number not in called:

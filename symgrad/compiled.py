@@ -25,7 +25,7 @@ from symgrad.errors import (
 )
 from symgrad.expr.node import FLOATS, Expr
 from symgrad.expr.walk import substitute
-from symgrad.forks import ForkSafeLock
+from symgrad.forks import ForkSafeLock, cached
 from symgrad.graph import Graph
 from symgrad.names import safe_path
 from symgrad.ops import OWN
@@ -159,13 +159,20 @@ class Compiled(_Caller):
     def native(self) -> bool:
         return self._native is not None
 
+    @cached
+    def _shown(self) -> Source:
+        """The source as people read it: with another comment than what is compiled."""
+        from symgrad.generate import explained
+
+        return explained(self.source, self.graph)
+
     @property
     def c_source(self) -> str:
-        return self.source.c
+        return self._shown.c
 
     @property
     def c_header(self) -> str:
-        return self.source.header
+        return self._shown.header
 
     def _slow(self, /, *args: Any, out: Any = None, **kwargs: Any) -> Any:
         """The call where anything has to be converted, explained or done without C."""
@@ -284,7 +291,7 @@ class Compiled(_Caller):
         Returns the paths. Raises ExportError if a file exists and `overwrite` is not set, or if
         the directory cannot be written; UnsafeNameError if the name could leave it.
         """
-        source = self.source
+        source = self._shown
         files = {".c": source.c, ".h": source.header}
         if source.data:
             from symgrad.generate import data_source

@@ -24,7 +24,15 @@ from symgrad.ops.checks import status_numbers
 from symgrad.options import DEFAULT_OPTIONS, Options
 from symgrad.version import __version__
 
-__all__ = ["c_names", "data_source", "load_templates", "passes_of", "program_of", "source_of"]
+__all__ = [
+    "c_names",
+    "data_source",
+    "explained",
+    "load_templates",
+    "passes_of",
+    "program_of",
+    "source_of",
+]
 
 _FORMULA_NODES = 400  # a comment, not a book
 _READER_NODES = 40  # up to this size a short formula is found in no time
@@ -45,15 +53,11 @@ def source_of(graph: Graph, options: Options = DEFAULT_OPTIONS, **choices: Any) 
     name = mangle(graph.name, 0)
     program = program_of(graph, options)
     with seldom(), log.Stage("writing the C of", "written as C", graph.name) as stage:
-        comment: list[str] = []
-        if len(graph.nodes) <= _FORMULA_NODES:
-            form = "reader" if len(graph.nodes) <= _READER_NODES else "code"
-            comment = [comment_text(ascii_text(line)) for line in graph.formula(form).splitlines()]
         source = emit(
             program,
             name,
             tuning=_tuning(options),
-            comment=comment,
+            comment=_comment(graph, "code") if len(graph.nodes) <= _FORMULA_NODES else [],
             version=__version__,
             input_notes=[comment_text(p) for p in graph.arg_names],
             output_notes=[comment_text(p) for p in graph.out_names],
@@ -67,6 +71,25 @@ def source_of(graph: Graph, options: Options = DEFAULT_OPTIONS, **choices: Any) 
             + (f", cut into {source.units} units" if source.units > 1 else "")
         )
     return source
+
+
+def explained(source: Source, graph: Graph) -> Source:
+    """What people read of the C of a graph: with the reader's form of its formula.
+
+    Finding that may take longer than compiling, so nobody does who only calls the function.
+    """
+    if len(graph.nodes) > _READER_NODES:
+        return source
+    old, new = (
+        "".join(f" * {line}\n" for line in _comment(graph, form)) for form in ("code", "reader")
+    )
+    return replace(
+        source, c=source.c.replace(old, new, 1), header=source.header.replace(old, new, 1)
+    )
+
+
+def _comment(graph: Graph, form: str) -> list[str]:
+    return [comment_text(ascii_text(line)) for line in graph.formula(form).splitlines()]
 
 
 def passes_of(graph: Graph, options: Options) -> dict[str, int]:

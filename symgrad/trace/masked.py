@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from symgrad.errors import ConcretizationError
+from symgrad.errors import ConcretizationError, at_user_line
 from symgrad.expr.node import Expr, bind
 from symgrad.trace import indexing, journal
 from symgrad.trace.handle import Handle, as_expr, operand
-from symgrad.trace.state import CURRENT, fail, site
+from symgrad.trace.state import CURRENT, Site, remembered, site
 
 
 def known_mask(mask: Any) -> np.ndarray | None:
@@ -33,13 +33,16 @@ def known_mask(mask: Any) -> np.ndarray | None:
     return np.array(elements, bool).reshape(mask.shape)
 
 
-def unknown_size(mask: Any, what: str = "") -> ConcretizationError:
-    """The error of what needs the number of elements that a mask selects."""
-    error = fail(
-        ConcretizationError,
+def unknown_size(mask: Any, what: str = "", applied: Site | None = None) -> ConcretizationError:
+    """The error of what needs the number of elements that a mask selects.
+
+    applied : where the mask was, which may be in another function than what needs the number
+    """
+    message = (
         f"{what}a traced boolean mask selects a number of elements that is not known while "
-        "tracing; use np.where(mask, a, b), or multiply by the mask before a sum",
+        "tracing; use np.where(mask, a, b), or multiply by the mask before a sum"
     )
+    error = remembered(ConcretizationError(at_user_line(message, applied)))
     where = site()
     error.operands = (mask.expr,)
     error.decisions = journal.sites() | ({where} if where else set())
@@ -79,7 +82,7 @@ class Masked:
         self.error = site() if where is None else where  # where the mask was applied
 
     def _fail(self, *args: Any, **kwargs: Any) -> Any:
-        error = unknown_size(self.mask)
+        error = unknown_size(self.mask, applied=self.error)
         assert error.decisions is not None
         error.decisions |= {self.error} if self.error else set()
         raise error

@@ -71,17 +71,14 @@ USES = {
              lambda m: 2 * X if m == "a" else np.ones(4)),
     "an enum": (lambda x, m: np.sum(x**3) if m is Mode.CUBE else np.sum(x**2), tuple(Mode),
                 lambda m: 3 * X**2 if m is Mode.CUBE else 2 * X),
-    "a mask": (lambda x, m: np.sum(x[m] ** 2),
+    "a mask": (lambda x, m: np.sum(np.flip(x[m]) ** 2),
                (np.array([True, False, True, True]), np.array([True, True, False, False])),
                lambda m: 2 * X * m),
-    "a comparison of ints": (lambda x, k: np.sum(x[k > 1] ** 2), (np.array([0, 1, 2, 3]),
+    "a comparison of ints": (lambda x, k: np.sum(np.flip(x[k > 1]) ** 2), (np.array([0, 1, 2, 3]),
                              np.array([2, 2, 2, 0])), lambda k: 2 * X * (k > 1)),
     "an order": (lambda x, t: np.sum(x[np.argsort(t)] * np.arange(4.0)),
                  (np.array([3.0, 1.0, 2.0, 0.0]), np.array([0.0, 5.0, 1.0, 2.0])),
                  lambda t: np.argsort(np.argsort(t)).astype(float)),
-    "a float mask": (lambda x, t: np.sum(x[t > 0.5] ** 2),
-                     (np.array([0.0, 1.0, 0.2, 3.0]), np.array([1.0, 0.0, 1.0, 1.0])),
-                     lambda t: 2 * X * (t > 0.5)),
     "a sorted array": (lambda x, t: np.sum(x * np.unique(t)),
                        (np.array([3.0, 1.0, 2.0, 0.0]), np.array([7.0, 5.0, 1.0, 2.0])),
                        np.sort),
@@ -180,7 +177,7 @@ def test_versions_of_other_static_values_do_not_mix():
 
 def test_content_is_compared_at_each_call_and_copied():
     mask = np.array([True, True, False, False])
-    g = sg.grad(lambda x, m: np.sum(x[m] ** 2))
+    g = sg.grad(lambda x, m: np.sum(np.flip(x[m]) ** 2))
     np.testing.assert_array_equal(g(X, mask), 2 * X * mask)
     mask[:] = [False, True, True, True]
     np.testing.assert_array_equal(g(X, mask), 2 * X * mask)
@@ -195,7 +192,7 @@ def test_compile_is_for_one_value():
     with pytest.raises(StructureError, match="was traced with 3 for argument n, got"):
         c(X, 2)
     mask = np.array([True, True, False, False])
-    c = sg.compile(lambda x, m: np.sum(x[m]), X, mask)
+    c = sg.compile(lambda x, m: np.sum(np.flip(x[m])), X, mask)
     assert c(X, mask.copy()) == 3.0
     mask[:] = False
     with pytest.raises(StructureError, match="was traced with"):
@@ -300,7 +297,7 @@ def test_in_c():
     for n in (2, 3, 2, 3):
         np.testing.assert_allclose(g(X, n), n * X ** (n - 1), rtol=1e-15)
     mask = np.array([True, False, True, True])
-    h = sg.grad(lambda x, m, scale: scale * np.sum(x[m] ** 2))
+    h = sg.grad(lambda x, m, scale: scale * np.sum(np.flip(x[m]) ** 2))
     for k in (1.0, 2.0):
         np.testing.assert_allclose(h(X, mask, k), 2 * k * X * mask, rtol=1e-15)
         np.testing.assert_allclose(h(X, ~mask, scale=k), 2 * k * X * ~mask, rtol=1e-15)

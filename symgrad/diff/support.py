@@ -14,8 +14,10 @@ from __future__ import annotations
 
 import itertools
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -37,6 +39,8 @@ from symgrad.expr.op import Kind, Op
 from symgrad.ops.body import Body, bodies
 from symgrad.ops.elementwise import SELECT
 
+Opened = TypeVar("Opened")
+
 _MOST_NODES = 64  # a support with at most so many nodes is looked at as a whole,
 _MOST_CONDITIONS = 6  # if it has at most so many conditions,
 _MOST_ELEMENTS = 1 << 22  # or does not depend on arguments and has at most so many elements
@@ -44,15 +48,41 @@ _MOST_ELEMENTS = 1 << 22  # or does not depend on arguments and has at most so m
 _POINTS = (-2.0, -1.0, -0.5, -0.0, 0.0, 0.5, 1.0, 2.0)
 
 
+_Found = Expr | None
+_Asked = tuple[Expr, tuple[_Found, ...]]
+
+
+@dataclass(frozen=True)
+class _Shared:
+    """What the supports inside of bodies have in common with those outside.
+
+    items : supports of results of loops and switches, each for those of the operands
+    opened : bodies with arguments of their own, by node; the same ones whenever a node is asked for
+    """
+
+    items: dict[_Asked, _Found] = field(default_factory=dict)
+    opened: dict[Expr, Any] = field(default_factory=dict)
+
+
 class Supports:
     """The supports of the expressions of one derivative; each node is looked at once."""
 
-    def __init__(self, known: Mapping[Expr, Expr] | None = None) -> None:
+    def __init__(
+        self, known: Mapping[Expr, Expr] | None = None, shared: _Shared | None = None
+    ) -> None:
         self._known: dict[Expr, Expr | None] = dict(known or {})
+        self._shared = _Shared() if shared is None else shared
 
     def supports(self, known: Mapping[Expr, Expr]) -> Supports:
         """Supports inside a body, some of whose arguments have known ones."""
-        return Supports(known)
+        return Supports(known, self._shared)
+
+    def opened(self, node: Expr, make: Callable[[Expr], Opened]) -> Opened:
+        """What `make` makes of a loop or a switch, once."""
+        if node not in self._shared.opened:
+            self._shared.opened[node] = make(node)
+        found: Opened = self._shared.opened[node]
+        return found
 
     def of(self, expr: Expr) -> Expr | None:
         """Where `expr` is not zero by structure; None for everywhere."""
@@ -73,13 +103,22 @@ class Supports:
             found = None
             if rule is not None:
                 supports = [known[a] for a in asked.args]
-                found = (
-                    rule(asked, node.attrs[0], supports, self) if is_item
-                    else rule(node.args, node.attrs, supports)
-                )  # fmt: skip
+                if is_item:
+                    found = self._of_item(node, supports)
+                else:
+                    found = rule(node.args, node.attrs, supports)
             known[node] = None if found is None else settled(found)
             stack.pop()
         return known[expr]
+
+    def _of_item(self, item: Expr, supports: Sequence[Expr | None]) -> Expr | None:
+        which = item, tuple(supports)
+        items = self._shared.items
+        if which not in items:
+            (asked,) = item.args
+            assert asked.op.support is not None
+            items[which] = asked.op.support(asked, item.attrs[0], supports, self)
+        return items[which]
 
 
 def settled(support: Expr) -> Expr | None:

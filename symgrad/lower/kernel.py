@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import field
 from typing import Any, Protocol
 
 from symgrad.expr.node import FLOATS, Expr
+from symgrad.forks import cached
 from symgrad.lazy import dataclass
 from symgrad.lower import product
 from symgrad.lower.scalar import loads
@@ -88,7 +88,7 @@ class Kernel:
         """Multiply-adds of a product of matrices."""
         return 0
 
-    @functools.cached_property
+    @cached
     def reads(self) -> list[Read]:
         """Everything that it reads, its own accumulator included."""
         raise NotImplementedError
@@ -124,7 +124,7 @@ class Elements(Kernel):
     def adds_up(self) -> bool:
         return self.op == "+" and self.buffer.dtype in FLOATS
 
-    @functools.cached_property
+    @cached
     def reads(self) -> list[Read]:
         found = _loads((*self.target, self.value))
         alone = self.op == "=" and not self.replaces
@@ -151,7 +151,7 @@ class Extremum(Kernel):
     op: str
     values: Buffer
 
-    @functools.cached_property
+    @cached
     def reads(self) -> list[Read]:
         mine: list[Read] = [(b.number, self.target) for b in self.writes()]
         return [*_loads((*self.target, self.value)), *mine]
@@ -174,7 +174,7 @@ class CheckIndex(Kernel):
 
     barrier = whole = True
 
-    @functools.cached_property
+    @cached
     def reads(self) -> list[Read]:
         return _loads((self.value,))
 
@@ -194,7 +194,7 @@ class CheckValue(Kernel):
 
     barrier = fence = whole = True
 
-    @functools.cached_property
+    @cached
     def reads(self) -> list[Read]:
         return _loads((self.value,))
 
@@ -216,7 +216,7 @@ class CallKernel(Kernel):
 
     whole = True
 
-    @functools.cached_property
+    @cached
     def reads(self) -> list[Read]:
         return [(b.number, (*i, *[None] * (len(b.shape) - len(i)))) for b, i in self.operands]
 
@@ -251,7 +251,7 @@ class Control(Kernel):
     def barrier(self) -> bool:  # type: ignore[override]
         return self.fence
 
-    @functools.cached_property
+    @cached
     def reads(self) -> list[Read]:
         return [(b.number, (None,) * len(b.shape)) for b in self.uses]
 
@@ -289,7 +289,7 @@ class Contract(Kernel):
         each = math.prod(self.product.extents) * math.prod(self.extents[i] for i in self.dims)
         return each // 2 if product.is_symmetric(self.product) else each
 
-    @functools.cached_property
+    @cached
     def reads(self) -> list[Read]:
         return _loads((self.product.left, self.product.right))
 

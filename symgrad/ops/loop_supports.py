@@ -17,7 +17,9 @@ from symgrad.ops.loop import Loop, Maybe, everywhere, is_variable
 
 def support(node: Expr, position: int, supports: Sequence[Maybe], calculus: Any) -> Maybe:
     """Where a result is not zero by structure: a loop that carries that of its carry."""
-    loop = Loop.of(node)
+    loop: Loop
+    flags: list[Expr]
+    loop, flags = calculus.opened(node, _opened)
     if loop.count is not None:
         supports = supports[1:]
     first, n = len(loop.consts), len(loop.carry)
@@ -27,7 +29,6 @@ def support(node: Expr, position: int, supports: Sequence[Maybe], calculus: Any)
             return None
         position -= is_ys
     arguments = loop.arguments
-    flags = fresh([const(True, "bool", a.shape) for a in arguments], len(arguments))
     have = [s is not None for s in supports]
     while True:
         known = {a: f for a, f, h in zip(arguments, flags, have, strict=True) if h}
@@ -64,6 +65,13 @@ def support(node: Expr, position: int, supports: Sequence[Maybe], calculus: Any)
         return new.results()[2][0]
     assert slot is not None
     return new.results()[0][slot]
+
+
+def _opened(node: Expr) -> tuple[Loop, list[Expr]]:
+    """The loop of a node, and a flag for each argument of its body."""
+    loop = Loop.of(node)
+    arguments = loop.arguments
+    return loop, fresh([const(True, "bool", a.shape) for a in arguments], len(arguments))
 
 
 _MOST_SIMULATED = 64

@@ -126,18 +126,26 @@ def batch_switch(
 
 def support_switch(node: Expr, position: int, supports: Sequence[Maybe], calculus: Any) -> Maybe:
     operands = node.args[1:]
-    arguments = fresh(operands)
+    arguments, every, opened = calculus.opened(node, _opened)
     given = [(k, s) for k, s in enumerate(supports[1:]) if s is not None]
-    flags = fresh([s for _, s in given], len(arguments))
+    flags = [every[k] for k, _ in given]
     known = {arguments[k]: f for (k, _), f in zip(given, flags, strict=True)}
     inside = calculus.supports(known)
-    outs = [b.open(arguments)[position] for b in node.attrs[0]]
+    outs = [made[position] for made in opened]
     found = [inside.of(o) for o in outs]
     if all(f is None for f in found):
         return None
     full = [[const(True, "bool", o.shape) if f is None else f]
             for f, o in zip(found, outs, strict=True)]  # fmt: skip
     return _built(node, full, [*arguments, *flags], [*operands, *(s for _, s in given)])[0]
+
+
+def _opened(node: Expr) -> tuple[list[Expr], list[Expr], list[list[Expr]]]:
+    """Arguments for the bodies of a switch, a flag for each, and the results of each body."""
+    operands = node.args[1:]
+    arguments = fresh(operands)
+    flags = fresh([const(True, "bool", o.shape) for o in operands], len(arguments))
+    return arguments, flags, [b.open(arguments) for b in node.attrs[0]]
 
 
 # ---- branch: values of both sides are at hand ---------------------------------------------------

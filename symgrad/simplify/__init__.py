@@ -18,6 +18,8 @@ from symgrad.simplify.pattern import Check, Rule, RuleSet, Simplified, run
 from symgrad.simplify.reroll import REROLL, reroll
 from symgrad.simplify.rules import RULES
 
+Bodies = dict[tuple[Expr, ...], list[Expr]]  # results of bodies, and simpler ones
+
 OPTIONAL = frozenset({"strength", "checkpoint"})  # groups that are off unless enabled
 
 
@@ -37,6 +39,7 @@ def simplify(
     enable: frozenset[str] = frozenset(),
     order_seed: int | None = None,
     nodes: list[Expr] | None = None,
+    bodies: Bodies | None = None,
 ) -> Simplified:
     """Equal outputs in a simpler form, and which rules led there.
 
@@ -49,6 +52,7 @@ def simplify(
         stays x³), "checkpoint" (what is computed again is as any other value)
     order_seed : shuffle the rules; the result must not depend on it (for tests)
     nodes : those of `outs`, arguments before users, where they are known
+    bodies : what bodies were simplified to before, with the same rules; further ones are added
 
     Examples
     --------
@@ -71,7 +75,8 @@ def simplify(
     if rolled:
         result.fired[REROLL.name] = rolled
     if any(node.op.kind is Kind.CONTROL for node in nodes):
-        _control(result, rules, check, disable, enable, order_seed)
+        bodies = {} if bodies is None else bodies
+        _control(result, rules, check, disable, enable, order_seed, bodies)
     if not result.converged:
         log.note(lambda: f"rules still fired after {result.passes} passes over {len(nodes)} nodes")
     return result
@@ -87,17 +92,19 @@ def _control(
     disable: frozenset[str],
     enable: frozenset[str],
     order_seed: int | None,
+    bodies: Bodies,
 ) -> None:
     """Simplify bodies, and what stands around them, until nothing changes."""
     off = disable | (OPTIONAL - enable)
     names = frozenset(r.name for r in CONTROL if not {r.name, r.group} & off)
     fired = result.fired
-    bodies: dict[tuple[Expr, ...], list[Expr]] = {}
 
     def inner(outs: Sequence[Expr]) -> list[Expr]:
         key = tuple(outs)
         if key not in bodies:
-            made = simplify(outs, disable=disable, enable=enable, order_seed=order_seed)
+            made = simplify(
+                outs, disable=disable, enable=enable, order_seed=order_seed, bodies=bodies
+            )
             _add(fired, made.fired)
             bodies[key] = bodies[tuple(made.outs)] = made.outs
         return bodies[key]

@@ -126,6 +126,7 @@ def _lowered(graph: Graph, options: Options) -> tuple[Program, Tuning]:
         except NotScalar as reason:
             text = str(reason)
             log.note(lambda: f"{graph.name} is compiled without scalar form: {text}")
+            graph = graph.simplify()  # with the rules that were left out
     with seldom(), log.Stage("lowering", "lowered", graph.name) as stage:
         outs = share(graph.lowered_outs())
         program = lower(

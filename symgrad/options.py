@@ -66,6 +66,11 @@ class Options:
             )
 
     @property
+    def disabled(self) -> frozenset[str]:
+        """Groups of rules that are left out: scalars are not rolled up to loops again."""
+        return frozenset({"loops"}) if self.scalar else frozenset()
+
+    @property
     def most_scalars(self) -> int:
         """The most operations of a scalar form."""
         return MOST_SCALARS if type(self.scalar) is bool else self.scalar

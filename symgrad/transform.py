@@ -38,6 +38,8 @@ from symgrad.machines import HOST, Machine
 from symgrad.names import c_identifier
 from symgrad.options import DEFAULT_OPTIONS, SCALAR, Options
 from symgrad.pickling import Recipe
+from symgrad.scalar.derive import opened
+from symgrad.scalar.opening import is_small
 from symgrad.signature import (
     Static,
     argument_paths,
@@ -316,12 +318,12 @@ def compile(
             return ahead(*specs_or_examples, name=name, **choices, **kwargs)
         options = Options(threads, blas, machine, scalar=scalar)
         with log.work(name or function_name(f)):
-            graph = trace(f, *specs_or_examples, **kwargs)
+            graph = _for(options, lambda: trace(f, *specs_or_examples, **kwargs))
             if name is not None:
                 graph = graph.named(c_identifier(name, what="name"))
             from symgrad.compiled import Compiled  # not at import: it needs cffi
 
-            return Compiled(graph.simplify(), options)
+            return Compiled(graph.simplify(disable=options.disabled), options)
 
 
 @contextlib.contextmanager
@@ -332,6 +334,16 @@ def _paths(most: int) -> Iterator[None]:
         yield
     finally:
         _MAX_PATHS.reset(token)
+
+
+def _for(options: Options, make: Callable[[], Graph]) -> Graph:
+    """A trace for these options: with derivatives of scalars, if all of it may become scalars."""
+    if options.scalar:
+        with opened(options.most_scalars):
+            graph = make()
+        if is_small(graph.outs):
+            return graph
+    return make()
 
 
 def _checked(max_paths: int) -> int:
@@ -363,7 +375,7 @@ def transformed(
 
     def tracing(*args: Any) -> Graph:
         with _paths(max_paths):
-            return traced(*args)
+            return _for(options, lambda: traced(*args))
 
     function = Dispatcher(impl, tracing, options, recipe, static, direct)
     functools.update_wrapper(function, f, updated=())

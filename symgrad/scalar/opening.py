@@ -30,11 +30,18 @@ from symgrad.ops.elementwise import (
     SUBTRACT,
 )
 from symgrad.ops.linear import PAD, SCATTER_ADD
+from symgrad.scalar.matrices import Matrices
 from symgrad.scalar.space import NotScalar, Ref, Space
 
 SQUARE, RECIPROCAL = OPS["square"], OPS["reciprocal"]
 _COMBINED = {row.accumulates: row for row in OPS.values() if row.accumulates is not None}
+_NEVER = frozenset({Kind.CONTROL, Kind.ITEM, Kind.CHECK, Kind.SCAN})
 _MOST_ELEMENTS = 4096  # of one array: beyond, no straight line is short
+
+
+def is_small(outs: Sequence[Expr]) -> bool:
+    """Whether results could have a scalar form: every array is small, nothing loops or decides."""
+    return all(n.size <= _MOST_ELEMENTS and n.op.kind not in _NEVER for n in toposort(outs))
 
 
 def _power(space: Space, a: Ref, b: Ref, dtype: str) -> Ref | None:
@@ -66,6 +73,7 @@ class Opening:
         self.refs: list[Ref] = [space.zero]
         self._numbers: dict[Ref, int] = {space.zero: 0}
         self.known: dict[Expr, np.ndarray] = {}
+        self.matrices = Matrices(self)
 
     def number(self, ref: Ref) -> int:
         """The number of a reference; 0 for zero, of whatever type."""
@@ -126,6 +134,8 @@ class Opening:
             return self._scattered(node, *given)
         if row.moves is not None or row is PAD:
             return np.asarray(row.evaluate(*given, *node.attrs), np.int64)
+        if row in self.matrices.calls:
+            return self.matrices.calls[row](node, given)
         if row.kind is Kind.EINSUM:
             return self._contracted(node, given)
         if row.combine is not None and row.combine[0] in _COMBINED and row.kind is not Kind.SCAN:

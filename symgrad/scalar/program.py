@@ -15,7 +15,8 @@ from symgrad.lower import verify
 from symgrad.lower.pipeline import passes
 from symgrad.lower.program import Draft, Program
 from symgrad.lower.scalar import load_of
-from symgrad.lower.statements import Store
+from symgrad.lower.statement import Statement
+from symgrad.lower.statements import Fail, Store
 from symgrad.lower.tuning import NEVER, Tuning
 from symgrad.scalar.opening import Opening
 from symgrad.scalar.shortest import shortest
@@ -24,6 +25,7 @@ from symgrad.scalar.writing import Writer
 from symgrad.scalar.writing import operations as counted
 from symgrad.simplify import simplify
 
+_SINGULAR = 2  # the status of a function whose matrix is singular or not positive definite
 _NODES_PER_OPERATION = 40  # that may be made on the way to one
 
 
@@ -51,8 +53,9 @@ def scalar_program(
     opening.leaves(args)
     plain = expand_composites(drop_stops(simpler(outs)))
     opening.open(plain)
-    refs = [r for o in plain for r in opening.elements(o)]
-    dtypes = [o.dtype for o in plain for _ in range(o.size)]
+    failing = list(opening.matrices.singular)
+    refs = failing + [r for o in plain for r in opening.elements(o)]
+    dtypes = ["bool"] * len(failing) + [o.dtype for o in plain for _ in range(o.size)]
     refs, count = shortest(space, refs, dtypes)
     if count > most:
         raise NotScalar(f"it would have {count} operations, more than {most}")
@@ -66,7 +69,8 @@ def scalar_program(
         return load_of(buffers[node], _index(place, node.shape))
 
     values = iter(Writer(space, leaf).write(refs, dtypes))
-    body = [Store(b, _index(k, b.shape), next(values)) for b in outputs for k in range(b.size)]
+    body: list[Statement] = [Fail(next(values), _SINGULAR) for _ in failing]
+    body += [Store(b, _index(k, b.shape), next(values)) for b in outputs for k in range(b.size)]
     program = draft.program(inputs, outputs, body)
     verify.after("scalar_program", program, tuning)
     for change in passes(tuning):

@@ -90,9 +90,7 @@ class Matrices:
         n, m = array.shape[-2:]
         if max(n, m) > _MOST_ORDER + 1:
             raise NotScalar(f"a matrix of shape {(n, m)} has no scalar form")
-        return [
-            [[refs[k] for k in row] for row in matrix] for matrix in array.reshape(-1, n, m)
-        ]
+        return [[[refs[k] for k in row] for row in matrix] for matrix in array.reshape(-1, n, m)]
 
     def _joined(self, found: list[Any], node: Expr) -> np.ndarray:
         flat = [self.opening.number(r) for r in found]

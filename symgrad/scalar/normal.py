@@ -194,4 +194,3 @@ class _Factor(Rebuild):
 def factor(space: Space, refs: Refs) -> Refs:
     """Common factors of the terms of sums, once."""
     return _Factor(space, refs).run()
-

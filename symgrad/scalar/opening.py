@@ -231,5 +231,3 @@ class Opening:
                     total = self.element(ADD, (total, term), (dtype, dtype), dtype)
             out[place] = self.number(total)
         return out
-
-

@@ -173,16 +173,22 @@ class Space:
         return self._scaled(scale, {a[1]: 1, b[1]: 1}, dtype)
 
     def over(self, a: Ref, b: Ref, dtype: str) -> Ref:
-        """a / b"""
+        """a / b
+
+        A division by a constant stays one, or becomes a part of a coefficient that rounds already:
+        a third of x is not 0.333… x, whose error is twice as large.
+        """
         if not a[0] and (b[0] or b[1] is not self.one):
             return self.zero
         if not b[0] or not _is_moderate(1 / b[0]) or not _is_moderate(a[0] / b[0]):
             return self.function(DIVIDE, (a, b), (dtype, dtype), dtype)
         scale = a[0] / b[0]
-        if b[1] is self.one:
-            return scale, a[1]
         if a[1] is b[1]:
             return scale, self.one
+        if b[1] is self.one:
+            if a[1] is self.one or is_shift(b[0]) or not is_shift(a[0]):
+                return scale, a[1]
+            return self._scaled(a[0], {a[1]: 1, self.number(b[0], dtype): -1}, dtype)
         return self._scaled(scale, {a[1]: 1, b[1]: -1}, dtype)
 
     def power(self, a: Ref, exponent: int, dtype: str) -> Ref:

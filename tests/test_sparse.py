@@ -97,6 +97,7 @@ JACOBIANS = {
         lambda m, x: m.exp(x) / m.sum(m.exp(x), axis=1, keepdims=True), (3, 4), True),
     "solve in batches": (lambda m, x: m.linalg.solve(BLOCKS, x[:, :, None]), (3, 2), True),
     "inverse": (lambda m, x: m.linalg.inv(x + 3 * m.eye(3)), (3, 3), True),
+    "sign of a determinant": (lambda m, x: m.linalg.slogdet(x + m.eye(3))[0] * x, (3, 3), True),
     "set items": (lambda m, x: m.stack([x[0] * x[1], x[1] + x[5], x[2] ** 2]), (7,), True),
     "long chain": (lambda m, x: m.tanh(x[2:] - m.tanh(x[1:-1] - m.tanh(x[:-2]))), (12,), True),
 }  # fmt: skip

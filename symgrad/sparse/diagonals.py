@@ -143,6 +143,8 @@ def _tangent(node: Expr, k: int, known: Known, most: int) -> list[Map]:
         tangent = node.op.jvp(tangents, node, node.args, node.attrs)
     else:
         raise Irregular
+    if tangent is None:
+        return []  # as of detsign: constant wherever there is a derivative
     # solve' is a solve again, cumprod' a recurrence: going through those would never end.
     seen = depends_on(toposort([tangent]), [seed])
     if any(n.op.kind is Kind.COMPOSITE or n.op is node.op for n in seen if node.op is not EINSUM):

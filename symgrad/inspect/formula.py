@@ -208,7 +208,7 @@ KINDS: dict[str, Writing] = {
                                  else TERM if k == len(f.args) - 1 else POW),
                    free=True),
     "mat": Writing(_joined(" "), _joined(" "), JUX, POW, free=True),
-    "had": Writing(_joined(" ⊙ "), _joined(r" \odot "), TERM, POW, free=True),
+    "had": Writing(_joined(" ⊙ "), _joined(r" \odot "), TERM, JUX, free=True),
     "div": Writing(lambda f, sub: f"{sub[0]} {'⊘' if f.data else '/'} {sub[1]}",
                    lambda f, sub: (rf"{sub[0]} \oslash {sub[1]}" if f.data
                                    else rf"\frac{{{sub[0]}}}{{{sub[1]}}}"),

@@ -7,6 +7,7 @@ from symgrad.inspect.formula import KINDS, Formula, needed, tightness
 # Tenths of a leaf. A sign between two factors, a call and a bracket all have to be read; a
 # transpose is seen at once; a new name has to be kept in mind.
 LEAF, SIGN, SIDE, BRACKET, TURN, CALL, NAME, CASE = 10, 10, 4, 5, 3, 8, 20, 15
+WORTH_A_NAME = 3 * LEAF  # what costs less is not named
 _SIGNS = {
     "sum": SIGN, "had": SIGN, "div": SIGN, "infix": SIGN, "mul": SIDE, "mat": SIDE, "pow": 2,
     "T": TURN, "neg": 6, "sqrt": 5, "inverse": 4, "diag": CALL, "kron": SIGN, "call": CALL,
@@ -34,9 +35,26 @@ def cost(f: Formula) -> int:
         price += 2 * len(f.data[0]) + 10 * f.data[0].count("_")
     for k, a in enumerate(f.args):
         price += cost(a)
+        if f.kind == "sum" and k and a.kind == "neg":
+            price -= _SIGNS["neg"]  # a − b has one sign, as a + b has
         if f.kind == "pow" and k == 1 and a.kind == "number":
             price -= 6
         if not KINDS[f.kind].encloses and tightness(a) < needed(f, k):
             price += BRACKET
     f.cost = price
     return price
+
+
+def saved_by_names(f: Formula) -> int:
+    """What names would save for subtrees that occur several times, as one object each."""
+    found: dict[int, tuple[Formula, int]] = {}
+    stack = [f]
+    while stack:
+        g = stack.pop()
+        if cost(g) < WORTH_A_NAME:
+            continue
+        count = found.get(id(g), (g, 0))[1]
+        found[id(g)] = g, count + 1
+        if not count:
+            stack.extend(g.args)
+    return sum([max(0, (n - 1) * (cost(g) - LEAF) - NAME) for g, n in found.values() if n > 1])

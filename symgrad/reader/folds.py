@@ -286,6 +286,10 @@ def _fold_pair(head: Head, labels: Labels, e: int, rest: list[Factor]) -> Rows |
         if name == "tanh" and other.payload == "cosh" and e > 0 and f > 0:
             new = Head("fn", "sinh", head.args, head.shape, head.symmetric)
             return [(1, [*left, (head, labels, e - 1), (other, labels, f - 1), (new, labels, 1)])]
+        if name == "tanh" and other.payload == "sinh" and e > 0 and f > 0:  # cosh − 1/cosh
+            rows = [(head, labels, e - 1), (other, where, f - 1)]
+            cosh = Head("fn", "cosh", head.args, head.shape, head.symmetric, True)
+            return [(1, [*left, *rows, (cosh, labels, 1)]), (-1, [*left, *rows, (cosh, labels, -1)])]
         if head.kind == "ind" and (name, other.kind, other.payload) == (">", "ind", "≥"):
             return [(1, [*left, (head, labels, 1)])]
     return None

@@ -146,6 +146,8 @@ def _one(
         _name(reader, writer, variables)
         polys = reader.read(outs)
         reader.conditions |= {at: None for at in found if at[1] == ">"}
+    writer.sigmoids = {h for p in polys for h, _, e in p.factors()
+                       if (h.kind, h.payload) == ("fn", "sigmoid") and e > 1}  # fmt: skip
     written = [writer.output(p) for p in polys]
     if sum(cost(f) for f, _ in written) > LARGEST:
         raise NoMatrixForm

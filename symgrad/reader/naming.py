@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from symgrad.inspect.formula import Formula
-from symgrad.reader.cost import LEAF, NAME, cost
+from symgrad.reader.cost import LEAF, NAME, WORTH_A_NAME, cost
 from symgrad.reader.heads import look_at_clock
 from symgrad.reader.reading import Part
 
-_FROM = 3 * LEAF  # a subexpression that costs less is not named
 _MOST = 6  # names
 _HINTS = {"σ": "p", "softmax": "p", "exp": "e", "sum": "r", "wrap": "q"}
 
@@ -62,7 +61,7 @@ def _worth_most(formulas: Sequence[Formula], keys: _Keys) -> Formula | None:
     top = {id(f) for f in formulas}
     while stack:
         f = stack.pop()
-        if cost(f) < _FROM:
+        if cost(f) < WORTH_A_NAME:
             continue
         if f.args and id(f) not in top and f.kind not in ("neg", "T", "mul", "index", "sigma"):
             counts.setdefault(keys.of(f), []).append(f)
@@ -79,7 +78,7 @@ def _worth_most(formulas: Sequence[Formula], keys: _Keys) -> Formula | None:
 
 def _with(f: Formula, key: int, name: Formula, keys: _Keys, done: dict[int, Formula]) -> Formula:
     """f with the name in the place of what has this key."""
-    if cost(f) < _FROM:
+    if cost(f) < WORTH_A_NAME:
         return f
     at = keys.of(f)
     if at == key:

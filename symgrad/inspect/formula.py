@@ -24,9 +24,10 @@ class Formula:
     rank   0 for what multiplies anything by juxtaposition, else the number of axes
     owner  what the formula stands for, if its maker wants to cut it out by name
     cost   what it takes to read it, once somebody asked (`reader.cost`)
+    nests  how many brackets stand inside each other, once the cost is known
     """
 
-    __slots__ = ("kind", "args", "data", "rank", "owner", "cost")
+    __slots__ = ("kind", "args", "data", "rank", "owner", "cost", "nests")
 
     def __init__(
         self, kind: str, args: tuple[Formula, ...] = (), data: Any = None, rank: int = 0
@@ -34,6 +35,7 @@ class Formula:
         self.kind, self.args, self.data, self.rank = kind, args, data, rank
         self.owner: Any = None
         self.cost: int | None = None
+        self.nests = 0
 
     def same(self, other: Formula) -> bool:
         """Equal structure."""

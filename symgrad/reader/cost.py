@@ -6,7 +6,7 @@ from symgrad.inspect.formula import KINDS, Formula, needed, tightness
 
 # Tenths of a leaf. A sign between two factors, a call and a bracket all have to be read; a
 # transpose is seen at once; a new name has to be kept in mind.
-LEAF, SIGN, SIDE, BRACKET, TURN, CALL, NAME, CASE = 10, 10, 4, 5, 3, 8, 20, 15
+LEAF, SIGN, SIDE, BRACKET, NESTED, TURN, CALL, NAME, CASE = 10, 10, 4, 8, 5, 3, 8, 20, 15
 WORTH_A_NAME = 3 * LEAF  # what costs less is not named
 _SIGNS = {
     "sum": SIGN, "had": SIGN, "div": SIGN, "infix": SIGN, "mul": SIDE, "mat": SIDE, "pow": 2,
@@ -24,7 +24,7 @@ def cost(f: Formula) -> int:
     if f.kind in ("sum", "had", "infix", "mul", "mat", "kron"):
         price *= len(f.args) - 1
     elif f.kind == "number":
-        price = 6 + 3 * len(f.data)
+        price = 3 + 3 * len(f.data)
     elif f.kind == "symbol":
         price += 2 * min(len(f.data[0]) - 1, 10)
     elif f.kind == "sigma":
@@ -40,7 +40,9 @@ def cost(f: Formula) -> int:
         if f.kind == "pow" and k == 1 and a.kind == "number":
             price -= 6
         if not KINDS[f.kind].encloses and tightness(a) < needed(f, k):
-            price += BRACKET
+            price += BRACKET + NESTED * a.nests
+            f.nests = max(f.nests, a.nests + 1)
+        f.nests = max(f.nests, a.nests)
     f.cost = price
     return price
 

@@ -23,7 +23,7 @@ from symgrad.reader.heads import (
     exact,
     note,
 )
-from symgrad.reader.poly import Poly, apply, closed_factor, gather, number, own_labels, product
+from symgrad.reader.poly import Item, Poly, apply, closed_factor, gather, number, own_labels, product
 from symgrad.reader.quotient import divided
 
 RULES: dict[str, tuple[str, str]] = {
@@ -39,6 +39,7 @@ RULES: dict[str, tuple[str, str]] = {
     "sign-of-absolute": ("sign(u) |u| = u, sign(u) u = |u|", ""),
     "odd-function": ("f(-u) = -f(u)", ""),
     "sigmoid-mirror": ("σ(-u) = 1 - σ(u)", ""),
+    "tanh-as-sigmoid": ("tanh(u/2) = 2σ(u) - 1, where σ(u) stands beside it", ""),
     "normal-mirror": ("Φ(-u) = 1 - Φ(u)", ""),
     "erf-as-normal": ("erf(u/√2) = 2Φ(u) - 1", ""),
     "guard": ("a guard of the code is dropped", "where it is not taken"),
@@ -229,6 +230,29 @@ def _power_with_base(
 
 
 # ---- sums --------------------------------------------------------------------------------------
+
+
+def in_sigmoids(p: Poly) -> Poly:
+    """p with tanh(u) as 2 σ(2 u) - 1, where σ(2 u) stands beside it."""
+    found = {(h.args[0], w) for h, w, _ in p.factors() if (h.kind, h.payload) == ("fn", "sigmoid")}
+    items: list[Item] = []
+    changed = False
+    for t, c in p.terms.items():
+        rows: list[tuple[Exponent, list[Factor]]] = [(c, [])]
+        for head, labels, e in t:
+            double = head.args[0].scale(2) if head.payload == "tanh" and head.kind == "fn" else None
+            sign = 1 if (double, labels) in found else -1
+            if double is None or (double.scale(sign), labels) not in found:
+                rows = [(v, [*f, (head, labels, e)]) for v, f in rows]
+                continue
+            changed = True
+            note("tanh-as-sigmoid")
+            factor = apply("fn", "sigmoid", [double.scale(sign)], True)
+            one = Poly({(factor,): 2 * sign, (): -sign}, double.shape)
+            held, own, _ = apply("paren", None, [one])
+            rows = [(v, [*f, (held, tuple([labels[k] for k in own]), e)]) for v, f in rows]
+        items += [(v, f, {}) for v, f in rows]
+    return gather(p.shape, items) if changed else p
 
 
 def exponentials(p: Poly) -> Iterator[tuple[Factor, Poly]]:

@@ -309,6 +309,8 @@ class Writer:
             c, common, inner = self._content(top)
             if len(inner.terms) > 1:
                 yield self._held(c, [*_merged([*common, *below])], inner)
+                if abs(c) != 1 and not common and isinstance(c, int):  # (6 x² − 2) / (1 + x²)³
+                    yield self._held(1, below, top)
 
     def _divided(self, p: Poly, c: Exponent) -> Iterator[Formula]:
         """q · σ(-u) for q (1 - σ(u)) and the like."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from symgrad.inspect.formula import Formula
-from symgrad.reader.cost import LEAF, NAME, WORTH_A_NAME, cost
+from symgrad.reader.cost import LEAF, NAME, OWN_NAME, WORTH_A_NAME, cost
 from symgrad.reader.heads import look_at_clock
 from symgrad.reader.reading import Part
 
@@ -51,7 +51,7 @@ def named(formulas: Sequence[Formula]) -> tuple[list[Formula], list[Part]]:
 
 def price(formulas: Sequence[Formula], parts: Sequence[Part]) -> int:
     """What all lines cost."""
-    names = sum(NAME for p in parts if p.text.startswith("?"))  # the user's own are no news
+    names = sum(NAME if p.text.startswith("?") else OWN_NAME for p in parts)
     return sum(map(cost, formulas)) + sum(cost(p.formula) for p in parts) + names
 
 

@@ -23,7 +23,16 @@ from symgrad.reader.heads import (
     exact,
     note,
 )
-from symgrad.reader.poly import Item, Poly, apply, closed_factor, gather, number, own_labels, product
+from symgrad.reader.poly import (
+    Item,
+    Poly,
+    apply,
+    closed_factor,
+    gather,
+    number,
+    own_labels,
+    product,
+)
 from symgrad.reader.quotient import divided
 
 RULES: dict[str, tuple[str, str]] = {
@@ -39,7 +48,7 @@ RULES: dict[str, tuple[str, str]] = {
     "sign-of-absolute": ("sign(u) |u| = u, sign(u) u = |u|", ""),
     "odd-function": ("f(-u) = -f(u)", ""),
     "sigmoid-mirror": ("σ(-u) = 1 - σ(u)", ""),
-    "tanh-as-sigmoid": ("tanh(u/2) = 2σ(u) - 1, where σ(u) stands beside it", ""),
+    "as-sigmoid": ("tanh(u/2) = 2σ(u) - 1, log(1 + eᵘ) = -log σ(-u), beside σ(u)", ""),
     "normal-mirror": ("Φ(-u) = 1 - Φ(u)", ""),
     "erf-as-normal": ("erf(u/√2) = 2Φ(u) - 1", ""),
     "guard": ("a guard of the code is dropped", "where it is not taken"),
@@ -87,6 +96,7 @@ def divisors(p: Poly, sigmoids: Set[Head]) -> Iterator[tuple[Poly, Factor]]:
 
 def _fn(name: str, arg: Poly, e: int = 1) -> Factor:
     head, labels, _ = apply("fn", name, [arg])
+    head.odd = name == "tanh"
     return head, labels, e
 
 
@@ -233,26 +243,49 @@ def _power_with_base(
 
 
 def in_sigmoids(p: Poly) -> Poly:
-    """p with tanh(u) as 2 σ(2 u) - 1, where σ(2 u) stands beside it."""
+    """p with tanh(u/2) as 2 σ(u) - 1 and log(1 + eᵘ) as -log σ(-u), where σ(±u) stands beside."""
     found = {(h.args[0], w) for h, w, _ in p.factors() if (h.kind, h.payload) == ("fn", "sigmoid")}
+    if not found:
+        return p
     items: list[Item] = []
     changed = False
     for t, c in p.terms.items():
-        rows: list[tuple[Exponent, list[Factor]]] = [(c, [])]
+        factors = []
         for head, labels, e in t:
-            double = head.args[0].scale(2) if head.payload == "tanh" and head.kind == "fn" else None
-            sign = 1 if (double, labels) in found else -1
-            if double is None or (double.scale(sign), labels) not in found:
-                rows = [(v, [*f, (head, labels, e)]) for v, f in rows]
+            other = None
+            if head.kind == "fn" and head.payload in _AS_SIGMOID:
+                times, make = _AS_SIGMOID[head.payload]
+                u = head.args[0].scale(times)
+                sign = next((s for s in (1, -1) if (u.scale(s), labels) in found), 0)
+                if sign:
+                    sigmoid = Poly({(apply("fn", "sigmoid", [u.scale(sign)], True),): 1}, u.shape)
+                    other = make(sigmoid, sign)
+            if other is None:
+                factors.append((head, labels, e))
                 continue
             changed = True
-            note("tanh-as-sigmoid")
-            factor = apply("fn", "sigmoid", [double.scale(sign)], True)
-            one = Poly({(factor,): 2 * sign, (): -sign}, double.shape)
-            held, own, _ = apply("paren", None, [one])
-            rows = [(v, [*f, (held, tuple([labels[k] for k in own]), e)]) for v, f in rows]
-        items += [(v, f, {}) for v, f in rows]
+            note("as-sigmoid")
+            c = exact(c * Fraction(-1) ** e)
+            held, own, _ = other
+            factors.append((held, tuple([labels[k] for k in own]), e))
+        items.append((c, factors, {}))
     return gather(p.shape, items) if changed else p
+
+
+def _tanh_by_sigmoid(s: Poly, sign: int) -> Factor:
+    """-tanh(u/2) = 1 - 2 σ(u), where s is σ(sign u)"""
+    return apply("paren", None, [number(sign, s.shape) - s.scale(2 * sign)])
+
+
+def _softplus_by_sigmoid(s: Poly, sign: int) -> Factor:
+    """-log(1 + eᵘ) = log σ(-u), where s is σ(sign u)"""
+    return apply("fn", "log", [s if sign < 0 else number(1, s.shape) - s])
+
+
+_AS_SIGMOID: dict[str, tuple[int, Callable[[Poly, int], Factor]]] = {
+    "tanh": (2, _tanh_by_sigmoid),
+    "softplus": (1, _softplus_by_sigmoid),
+}
 
 
 def exponentials(p: Poly) -> Iterator[tuple[Factor, Poly]]:
@@ -274,9 +307,9 @@ def exponentials(p: Poly) -> Iterator[tuple[Factor, Poly]]:
 
 def squares(p: Poly) -> Iterator[tuple[Exponent, Poly, Poly]]:
     """(c, q, rest) with p = c q² + rest, where q has two terms."""
-    roots = [(t, c, r) for t, c in p.sorted() if (r := _square_root(t)) is not None]
-    for n, (t, c, a) in enumerate(roots):
-        for u, d, b in roots[n + 1 :]:
+    roots = [(c, r) for t, c in p.sorted() if (r := _square_root(t)) is not None]
+    for n, (c, a) in enumerate(roots):
+        for d, b in roots[n + 1 :]:
             ratio = Fraction(d) / Fraction(c)
             k = _rational_root(ratio)
             if k is None:

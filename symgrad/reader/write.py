@@ -169,12 +169,13 @@ class Writer:
             else:
                 yield self._held(c, list(common), inner)
                 yield from self._partly_held(c, common, inner)
+                yield from self._scalars_held(c, common, inner)
         if not common or any(e < 0 for _, _, e in common):
             yield from self._over_denominator(p)
+            yield from self._squared(p)
         if not common:
             yield from self._divided(inner, c)
             yield from self._pulled(p)
-            yield from self._squared(p)
         for factor, rest in exponentials(p):
             tick()
             yield self._times(1, [factor], rest)
@@ -285,6 +286,17 @@ class Writer:
             divided_ = gather(inner.shape, [(v, [*t, *down], {}) for t, v in inner.terms.items()])
             if len(divided_.terms) > 1:
                 yield self._held(c, up, divided_)
+
+    def _scalars_held(
+        self, c: Exponent, common: Sequence[Factor], inner: Poly
+    ) -> Iterator[Formula]:  # fmt: skip
+        """With what is an array left where it is: c (diag(p) − p pᵀ)."""
+        arrays = [f for f in common if f[1]]
+        if arrays and (len(arrays) < len(common) or abs(c) != 1):
+            tick()
+            whole = gather(inner.shape, [(v, [*t, *arrays], {}) for t, v in inner.terms.items()])
+            if len(whole.terms) > 1:
+                yield self._held(c, [f for f in common if not f[1]], whole)
 
     def _squared(self, p: Poly) -> Iterator[Formula]:
         """c (a + b)² + rest"""

@@ -141,7 +141,7 @@ def _error(node: Expr, base: np.ndarray, args: list[Value], rng: np.random.Gener
 
 def _rounding(node: Expr, base: np.ndarray, values: Sequence[np.ndarray], eps: float) -> np.ndarray:
     """What an elementwise operation adds to the errors of its arguments."""
-    if not eps or _is_exact(node.op):
+    if not eps or is_exact(node.op):
         return np.zeros(base.shape)
     step: np.ndarray = eps * np.abs(base)
     if not _adds(node.op):  # below the least normal number sums alone are exact
@@ -163,7 +163,7 @@ def _adds(row: Op) -> bool:
 
 
 @functools.cache
-def _is_exact(row: Op) -> bool:
+def is_exact(row: Op) -> bool:
     """Whether an operation only moves a sign, selects or cuts, found out with multiples of 2^-10.
 
     Then ties remain ties, which a rounding would leave open.

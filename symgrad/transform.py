@@ -38,7 +38,7 @@ from symgrad.machines import HOST, Machine
 from symgrad.names import c_identifier
 from symgrad.options import DEFAULT_OPTIONS, SCALAR, Options
 from symgrad.pickling import Recipe
-from symgrad.scalar.derive import opened
+from symgrad.scalar.derive import left_out, opened
 from symgrad.scalar.opening import is_small
 from symgrad.signature import (
     Static,
@@ -78,7 +78,7 @@ _MAX_PATHS: ContextVar[int] = ContextVar("max_paths", default=MOST_PATHS)
 
 def simplified(outs: Sequence[Expr]) -> list[Expr]:
     """`outs` simplified, with the rules that fired noted for the trace that is running."""
-    result = simplify(outs)
+    result = simplify(outs, disable=left_out())
     table = _FIRED.get()
     if table is not None:
         for rule, count in result.fired.items():

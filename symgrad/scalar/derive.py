@@ -15,6 +15,7 @@ from symgrad.diff import modes
 from symgrad.diff.modes import drop_stops
 from symgrad.expr.node import ARG, FLOATS, Expr, arg, const
 from symgrad.expr.walk import expand_composites, substitute, toposort
+from symgrad.options import NOT_OF_SCALARS
 from symgrad.scalar.blocks import Blocks, assembled, element
 from symgrad.scalar.opening import Opening
 from symgrad.scalar.shortest import QUICK, shortest
@@ -39,6 +40,11 @@ def opened(most: int) -> Iterator[None]:
         _MOST.reset(token)
 
 
+def left_out() -> frozenset[str]:
+    """Groups of rules that are left out where derivatives are taken now."""
+    return NOT_OF_SCALARS if _MOST.get() else frozenset()
+
+
 class _Scalars:
     """Variables of a derivative as scalars, and results in terms of them."""
 
@@ -55,7 +61,7 @@ class _Scalars:
     def count(self, table: Table) -> int:
         """The operations of derivatives together with the results."""
         present = [e for row in table for e in row if e is not None]
-        off = frozenset({"stable", "linalg", "collect", "loops"})
+        off = frozenset({"stable", "linalg", "collect"}) | NOT_OF_SCALARS
         outs = simplify([*self.values, *present], disable=off, enable=frozenset({"strength"})).outs
         opening = Opening(Space(self.most * _NODES))
         plain = expand_composites(drop_stops(outs))

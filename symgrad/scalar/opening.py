@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from symgrad.expr.node import ARG, FLOATS, Expr
+from symgrad.expr.node import ARG, FLOATS, Expr, arg
 from symgrad.expr.op import OPS, Kind, Op
 from symgrad.expr.walk import toposort
 from symgrad.ops.contract import steps
@@ -33,7 +33,9 @@ from symgrad.ops.linear import PAD, SCATTER_ADD
 from symgrad.scalar.matrices import Matrices
 from symgrad.scalar.space import NotScalar, Ref, Space
 
-SQUARE, RECIPROCAL = OPS["square"], OPS["reciprocal"]
+SQUARE, RECIPROCAL, ABSOLUTE, EXP = (
+    OPS[name] for name in ("square", "reciprocal", "absolute", "exp")
+)
 _COMBINED = {row.accumulates: row for row in OPS.values() if row.accumulates is not None}
 _NEVER = frozenset({Kind.CONTROL, Kind.ITEM, Kind.CHECK, Kind.SCAN})
 _MOST_ELEMENTS = 4096  # of one array: beyond, no straight line is short
@@ -66,7 +68,12 @@ _FORMS: dict[Op, Callable[..., Ref | None]] = {
 
 
 class Opening:
-    """Opens graphs into one `Space`."""
+    """Opens graphs into one `Space`.
+
+    opens_decays : whether rows made of exp(-|x|) are taken apart, to share it
+    """
+
+    opens_decays = True
 
     def __init__(self, space: Space) -> None:
         self.space = space
@@ -149,11 +156,24 @@ class Opening:
         """An elementwise row of scalars."""
         if row is SELECT:
             return self._selected(refs, types, dtype)
+        if row.of_decay is not None and self.opens_decays:
+            return self._of_decay(row, refs[0], dtype)
         if dtype in FLOATS and row in _FORMS:
             found = _FORMS[row](self.space, *refs, dtype)
             if found is not None:
                 return found
         return self.space.function(row, refs, types, dtype, attrs)
+
+    def _of_decay(self, row: Op, x: Ref, dtype: str) -> Ref:
+        """A row made of exp(-|x|), which others of x and -x need as well."""
+        size = self.element(ABSOLUTE, (x,), (dtype,), dtype)
+        decay = self.element(EXP, ((-size[0], size[1]),), (dtype,), dtype)
+        args = [arg(k, (), dtype) for k in range(2)]
+        self.known |= dict(zip(args, (self._array([r], args[0]) for r in (x, decay)), strict=True))
+        assert row.of_decay is not None
+        out = row.of_decay(*args)
+        self.open([out])
+        return self.elements(out)[0]
 
     def _selected(self, refs: Sequence[Ref], types: Sequence[str], dtype: str) -> Ref:
         condition, a, b = refs
@@ -198,7 +218,7 @@ class Opening:
         if not lines.shape[1]:
             raise NotScalar(f"{row.name} of nothing")
         dtype = node.args[0].dtype
-        return self._array([self._combined(combined, line, dtype) for line in lines], node)
+        return self._array([self._combined(combined, line.tolist(), dtype) for line in lines], node)
 
     def _contracted(self, node: Expr, given: list[np.ndarray]) -> np.ndarray:
         """Pairwise along the order in which lowering would, so that no product is made whole."""

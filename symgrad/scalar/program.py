@@ -18,6 +18,7 @@ from symgrad.lower.scalar import load_of
 from symgrad.lower.statement import Statement
 from symgrad.lower.statements import Fail, Store
 from symgrad.lower.tuning import NEVER, Tuning
+from symgrad.options import NOT_OF_SCALARS
 from symgrad.scalar.opening import Opening
 from symgrad.scalar.shortest import shortest
 from symgrad.scalar.space import NotScalar, Space
@@ -81,7 +82,7 @@ def scalar_program(
 
 def simpler(outs: Sequence[Expr]) -> list[Expr]:
     """Results with powers as products, and nothing expanded yet."""
-    off = frozenset({"stable", "linalg", "collect", "loops"})
+    off = frozenset({"stable", "linalg", "collect"}) | NOT_OF_SCALARS
     return simplify(outs, disable=off, enable=frozenset({"strength", "checkpoint"})).outs
 
 

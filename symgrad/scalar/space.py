@@ -35,6 +35,7 @@ from symgrad.ops.elementwise import DIVIDE
 
 LEAF, SUM, PRODUCT, FUNCTION = "leaf", "sum", "product", "function"
 Ref = tuple[Any, "Node"]
+_MINUS_ZERO = (np.float64(-0.0).tobytes(),)
 
 
 class NotScalar(SymgradError):
@@ -125,13 +126,17 @@ class Space:
     def is_constant(self, ref: Ref) -> bool:
         return ref[1] is self.one
 
+    def is_zero(self, ref: Ref) -> bool:
+        """Whether a reference is 0 or -0, which is a number only for what asks for its sign."""
+        return not ref[0] or ref[1].attrs == _MINUS_ZERO
+
     # ---- sums --------------------------------------------------------------------------------
 
     def add(self, a: Ref, b: Ref, dtype: str) -> Ref:
         """a + b"""
-        if not a[0]:
+        if self.is_zero(a):
             return b
-        if not b[0]:
+        if self.is_zero(b):
             return a
         if a[1] is b[1]:
             return a[0] + b[0], a[1]
@@ -159,11 +164,12 @@ class Space:
 
     def times(self, a: Ref, b: Ref, dtype: str) -> Ref:
         """a · b; a constant 0 stays 0 whatever the other one is."""
-        if not a[0] or not b[0]:
+        if self.is_zero(a) or self.is_zero(b):
             return self.zero
         scale = a[0] * b[0]
-        if not _is_moderate(scale):
-            scale, a, b = 1.0, self._apart(a, dtype), self._apart(b, dtype)
+        if not _is_moderate(scale, dtype):
+            a, b = self._apart(a, dtype), self._apart(b, dtype)
+            scale = a[0] * b[0]
         if a[1] is self.one:
             return scale, b[1]
         if b[1] is self.one:
@@ -178,9 +184,11 @@ class Space:
         A division by a constant stays one, or becomes a part of a coefficient that rounds already:
         a third of x is not 0.333… x, whose error is twice as large.
         """
-        if not a[0] and (b[0] or b[1] is not self.one):
+        if self.is_zero(a) and not self.is_zero(b):
             return self.zero
-        if not b[0] or not _is_moderate(1 / b[0]) or not _is_moderate(a[0] / b[0]):
+        if self.is_zero(b) or not _is_moderate(1 / b[0], dtype) or not _is_moderate(
+            a[0] / b[0], dtype
+        ):
             return self.function(DIVIDE, (a, b), (dtype, dtype), dtype)
         scale = a[0] / b[0]
         if a[1] is b[1]:
@@ -219,9 +227,10 @@ class Space:
 
     def _apart(self, a: Ref, dtype: str) -> Ref:
         """A coefficient that cannot be multiplied with others, as a leaf beside its node."""
-        if a[0] == 1.0:
+        if abs(a[0]) == 1.0:
             return a
-        return self._scaled(1.0, {self.number(a[0], dtype): 1, a[1]: 1}, dtype)
+        sign = math.copysign(1.0, a[0])
+        return self._scaled(sign, {self.number(abs(a[0]), dtype): 1, a[1]: 1}, dtype)
 
     # ---- functions ---------------------------------------------------------------------------
 
@@ -251,9 +260,10 @@ def is_shift(c: float) -> bool:
     return abs(math.frexp(c)[0]) == 0.5
 
 
-def _is_moderate(c: float) -> bool:
-    """Whether a coefficient is far from the ends of the range of float32."""
-    return 1e-30 < abs(c) < 1e30
+def _is_moderate(c: float, dtype: str) -> bool:
+    """Whether a coefficient is far from the ends of the range of its dtype."""
+    most = 1e200 if dtype == "float64" else 1e30
+    return 1 / most < abs(c) < most
 
 
 @functools.cache

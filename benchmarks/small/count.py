@@ -31,8 +31,10 @@ def _of_line(line: str) -> int:
     count, before = 0, ""
     tokens = _TOKEN.findall(line)
     for token, after in zip(tokens, [*tokens[1:], ""], strict=False):
-        if token == "-" and (before in _OPERATORS or before in ("", "(", "=")) and (
-            re.fullmatch(_NUMBER, after)
+        if (
+            token == "-"
+            and (before in _OPERATORS or before in ("", "(", "="))
+            and (re.fullmatch(_NUMBER, after))
         ):
             pass  # the sign of a number
         elif token in _OPERATORS:

@@ -46,8 +46,12 @@ def difference(kernel, made, folder: Path) -> float:
 def program(kernel, made) -> str:
     """C that calls both functions in turns and prints nanoseconds for each call."""
     inputs, outputs = made.graph.input_types, made.graph.output_types
-    lines = ["#include <stdio.h>", "#include <time.h>", f'#include "ours_{kernel.name}.h"',
-             f"int {kernel.name}(const double **, double **, long long *, double *, int);"]
+    lines = [
+        "#include <stdio.h>",
+        "#include <time.h>",
+        f'#include "ours_{kernel.name}.h"',
+        f"int {kernel.name}(const double **, double **, long long *, double *, int);",
+    ]
     for name, arrays in (("x", inputs), ("y", outputs)):
         for k, t in enumerate(arrays):
             lines.append(f"static double {name}{k}[{max(math.prod(t.shape), 1)}];")
@@ -132,8 +136,10 @@ def main() -> None:
                 line += f", {' '.join(compiler)}: {a:.0f} / {b:.0f} ns"
                 row += [b / a]
             work = folder / "build"
-            mine, other = (sizes(p, work) for p in (work / f"ours_{kernel.name}.c",
-                                                    folder / f"{kernel.name}.c"))
+            mine, other = (
+                sizes(p, work)
+                for p in (work / f"ours_{kernel.name}.c", folder / f"{kernel.name}.c")
+            )
             line += f", text {mine[0]} / {other[0]}, stack {mine[1]} / {other[1]}"
         print(line, flush=True)
         rows.append(row)

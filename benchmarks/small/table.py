@@ -39,8 +39,12 @@ def _ekf(rng):
 
 
 def _camera(rng):
-    return [np.concatenate([rng.normal(size=6), [800.0, 790.0, 320.0, 240.0],
-                            0.1 * rng.normal(size=5)]), np.array([0, 0, 6.0]) + rng.normal(size=3)]
+    return [
+        np.concatenate(
+            [rng.normal(size=6), [800.0, 790.0, 320.0, 240.0], 0.1 * rng.normal(size=5)]
+        ),
+        np.array([0, 0, 6.0]) + rng.normal(size=3),
+    ]
 
 
 def _bicycle(rng):

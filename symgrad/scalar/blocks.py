@@ -46,7 +46,7 @@ class Blocks(Opening):
     variables : expressions of the elements of some arguments
     """
 
-    opens_decays = False
+    opens_functions = False
 
     def __init__(self, space: Space, variables: Mapping[Expr, Sequence[Expr]]) -> None:
         super().__init__(space)

@@ -126,9 +126,9 @@ def _scaled(node: Expr, k: int, m: Map, supports: Supports | None) -> Expr | Non
         branches = (m.coefficients, 0) if k == 1 else (0, m.coefficients)
         return select(condition, *branches)
     partial = node.op.partials[k] if node.op.partials else None
-    if partial is None:
+    factor = None if partial is None else partial(*node.args, node)
+    if factor is None:
         return None
-    factor = partial(*node.args, node)
     factor = m.window(factor) if isinstance(factor, Expr) else factor
     return scale(m.coefficients, factor, supports, supports is not None, supports is not None)
 

@@ -61,7 +61,7 @@ def _jacobian(
         ins = sum(v.size for v in inner.fresh)
         results = sum(o.size for o in inner.outs)
         forward = what == "jacfwd" or (what == "jacobian" and ins <= results)
-        blocks = derive.jacobian(inner.outs, inner.fresh) if what == "jacobian" else None
+        blocks = derive.jacobian(inner.outs, inner.fresh, forward) if what == "jacobian" else None
         if blocks is None:
             blocks = (_forward_blocks if forward else _reverse_blocks)(inner)
         n = len(inner.fresh)

@@ -43,7 +43,7 @@ LAYERS = [
     ["generate"],
     ["interop"],
     ["compiled"],
-    ["dispatcher"],
+    ["dispatcher", "sized"],
     ["transform"],
     ["derivatives", "batching", "control"],
     ["check", "sparse"],

@@ -26,8 +26,10 @@ from symgrad.reader.printing import latex, text
 from symgrad.reader.quotient import holds_sum
 from symgrad.reader.reading import Condition, Line, Part, Reading
 from symgrad.reader.rules import in_sigmoids
+from symgrad.reader.sizes import Sizes
 from symgrad.reader.write import Writer
 
+NO_SIZES = Sizes()
 MOST_NODES = 500
 SECONDS = 2.0
 STEPS = 400  # of the search, in one try; so many that the time is not what ends it
@@ -52,20 +54,22 @@ def read(
     arg_names: Sequence[str] | None = None,
     out_names: Sequence[str] | None = None,
     variables: Mapping[str, Expr] | None = None,
+    sizes: Sizes = NO_SIZES,
 ) -> Found:
     """The cheapest formula that was found and agrees with the graph.
 
     variables : what variables of the user's function held, whose names are used
+    sizes : those that have names, and the same graph at others
     """
     nodes = toposort(outs)
     if len(nodes) > MOST_NODES:
         return Found(None, f"{len(nodes)} operations; formulas are shortened up to {MOST_NODES}")
     if any(n.op.kind in (Kind.CONTROL, Kind.ITEM) for n in nodes):
         return Found(None)
-    budget = Budget(time.thread_time() + SECONDS)
+    budget = Budget(time.thread_time() + SECONDS, positive=sizes.values)
     token = BUDGET.set(budget)
     try:
-        return _searched(args, outs, nodes, arg_names, out_names, variables or {}, budget)
+        return _searched(args, outs, nodes, arg_names, out_names, variables or {}, budget, sizes)
     except TooLong:
         return Found(None, f"no shorter formula was found in {SECONDS:g} s")
     except RecursionError:
@@ -79,13 +83,14 @@ def read(
 def _searched(
     args: Sequence[Expr], outs: Sequence[Expr], nodes: Sequence[Expr],
     arg_names: Sequence[str] | None, out_names: Sequence[str] | None,
-    variables: Mapping[str, Expr], budget: Budget,
+    variables: Mapping[str, Expr], budget: Budget, sizes: Sizes,
 ) -> Found:  # fmt: skip
-    names = argument_names(args, nodes, arg_names)
+    names = argument_names(args, toposort([*outs, *sizes.values]), arg_names)
     lines, parts = layout(args, outs, arg_names, out_names, "f")
     of_code = sum(cost(f) for _, f, _ in lines) + sum(cost(p.formula) + NAME for p in parts)
     labels = [n for n, _, _ in lines]
     found: list[Reading] = []
+    budget.sizes = {n: Reader(names).read([e])[0] for n, e in sizes.lengths.items()}
     free = {k: v for k, v in variables.items() if k not in {*names.values(), *labels}}
     left = ALL_STEPS
     for atoms, named_ in _tries(outs, nodes, free):
@@ -110,8 +115,8 @@ def _searched(
     for reading in sorted(found, key=lambda r: r.cost):
         if reading.cost > of_code:
             break
-        if agrees(reading, args, outs):
-            kept = needed(reading, args, outs)
+        if agrees(reading, args, outs, sizes):
+            kept = needed(reading, args, outs, sizes)
             return Found(replace(reading, conditions=(*kept, *reading.cancelled)))
     return Found(None)
 

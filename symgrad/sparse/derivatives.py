@@ -29,7 +29,7 @@ from symgrad.sparse.compress import hessian_entries, jacobian_entries
 from symgrad.sparse.export import export_pattern
 from symgrad.sparse.pattern import Pattern, jacobian_pattern, scipy_sparse, symmetric
 from symgrad.trace import Tracer, function_name, is_tracing
-from symgrad.transform import trace
+from symgrad.transform import with_numbers
 from symgrad.tree import flatten
 
 if TYPE_CHECKING:
@@ -212,7 +212,7 @@ class SparseDerivative:
 
         entries.__wrapped__ = self._f  # type: ignore[attr-defined]
         entries.__name__ = self.__name__
-        return trace(entries, *specs_or_examples, **kwargs), found[0]
+        return with_numbers(entries, specs_or_examples, kwargs), found[0]
 
     __symgrad_compile__ = compile
 

@@ -24,9 +24,17 @@ from symgrad.reader.sizes import Sizes
 from symgrad.reader.smaller import smaller
 from symgrad.reader.values import Values, extended
 
-SPARE = float(np.finfo(EXTENDED).eps) < 1e-18  # Windows and arm64 macOS have no spare digits
-BOUND = 1e-12 if SPARE else 1e-9  # of a value; ops without spare digits are good to 1e-16
-NOISE = 1e-16 if SPARE else 1e-13  # of the largest intermediate value: what cancels may leave this
+
+def bounds(eps: float) -> tuple[float, float]:
+    """(of a value, of the largest intermediate value) what a difference may be.
+
+    eps : the spacing of the numbers that are compared. Some operations have no spare digits and are
+        good to 1e-16; the rest is what sums and cancellation may take, where there is no more.
+    """
+    return max(1e-12, 4e6 * eps), max(1e-16, 500 * eps)
+
+
+BOUND, NOISE = bounds(float(np.finfo(EXTENDED).eps))  # Windows and arm64 macOS have doubles only
 LARGEST = 1e8  # points with larger intermediate values say little
 WANTED = 4  # random points at which the values were finite, and agreed
 FEWEST = 3

@@ -6,9 +6,11 @@ Beyond the limits, or where nothing cheaper was found, the code's form stands.
 from __future__ import annotations
 
 import time
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from symgrad import log
 from symgrad.expr.node import Expr
 from symgrad.expr.op import Kind
 from symgrad.expr.walk import toposort, users
@@ -74,7 +76,11 @@ def read(
         return Found(None, f"no shorter formula was found in {SECONDS:g} s")
     except RecursionError:
         return Found(None, "the expression nests too deeply for a shorter one")
-    except Exception as error:  # a mistake here must not keep anybody from the formula itself
+    except Exception as error:
+        # Whatever it is, it is a mistake of the search, and nothing that a user can mend: the
+        # code's form is there, so nobody is kept from it. The text says so, the log says where.
+        told = traceback.format_exc(limit=-3)
+        log.note(lambda: f"{FAILED}\n{told}")
         return Found(None, f"{FAILED}: {type(error).__name__}: {error}")
     finally:
         BUDGET.reset(token)

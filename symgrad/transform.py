@@ -38,8 +38,9 @@ from symgrad.machines import HOST, Machine
 from symgrad.names import c_identifier
 from symgrad.options import DEFAULT_OPTIONS, SCALAR, Options
 from symgrad.pickling import Recipe
-from symgrad.scalar.derive import opened
+from symgrad.scalar.derive import Look, left_out, opened
 from symgrad.scalar.opening import is_small
+from symgrad.scalar.program import how_long
 from symgrad.signature import (
     Static,
     argument_paths,
@@ -70,6 +71,7 @@ if TYPE_CHECKING:
 
 Function = Callable[..., Any]
 _NONE = Static(None)
+_SHORT = 600  # scalar operations of a function that is traced for each way to take derivatives
 
 # Rewrites that a trace applies before it differentiates, for `explain()`; one table per trace.
 _FIRED: ContextVar[dict[str, int] | None] = ContextVar("fired", default=None)
@@ -79,7 +81,7 @@ _MAX_PATHS: ContextVar[int] = ContextVar("max_paths", default=MOST_PATHS)
 
 def simplified(outs: Sequence[Expr]) -> list[Expr]:
     """`outs` simplified, with the rules that fired noted for the trace that is running."""
-    result = simplify(outs)
+    result = simplify(outs, disable=left_out())
     table = _FIRED.get()
     if table is not None:
         for rule, count in result.fired.items():
@@ -366,13 +368,27 @@ def _paths(most: int) -> Iterator[None]:
 
 
 def _for(options: Options, make: Callable[[], Graph]) -> Graph:
-    """A trace for these options: with derivatives of scalars, if all of it may become scalars."""
-    if options.scalar:
-        with opened(options.most_scalars):
+    """A trace for these options: with derivatives of scalars, if all of it may become scalars.
+
+    Where derivatives were nested, what was shorter for each may be longer for the whole; so the
+    function is traced once more for each way, if it is short.
+    """
+    if not options.scalar:
+        return make()
+    found: list[tuple[int, Graph]] = []
+    for first in (None, True, False):
+        look = Look(first)
+        with opened(options.most_scalars, look):
             graph = make()
-        if is_small(graph.outs):
+        if not is_small(graph.outs):
+            return make()
+        if first is None and not look.asked:
             return graph
-    return make()
+        count = how_long(graph.args, graph.simplify(disable=options.disabled).outs, _SHORT)
+        found.append((_SHORT + 1 if count is None else count, graph))
+        if count is None:
+            break
+    return min(found, key=lambda f: f[0])[1]
 
 
 def _checked(max_paths: int) -> int:

@@ -61,6 +61,7 @@ LATE = (
 LAZY = {
     "log": "logging",
     "inspect": "sympy",
+    "reader": "sympy",
     "sparse": "scipy",
     "interop": "scipy",
     "runtime": "scipy",

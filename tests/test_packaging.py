@@ -43,7 +43,7 @@ LAYERS = [
     ["generate"],
     ["interop"],
     ["compiled"],
-    ["dispatcher"],
+    ["dispatcher", "sized"],
     ["transform"],
     ["carry"],
     ["derivatives", "batching", "control"],
@@ -62,6 +62,7 @@ LATE = (
 LAZY = {
     "log": "logging",
     "inspect": "sympy",
+    "reader": "sympy",
     "sparse": "scipy",
     "interop": "scipy",
     "runtime": "scipy",

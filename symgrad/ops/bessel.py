@@ -77,7 +77,10 @@ def _j_between(n: int, x: Any) -> Any:
     That sum has no cancellation; the sign is that of J_0 + 2 Σ J_2k, which is 1 (DLMF 10.12.4).
     """
     start = 2 * ((max(n, int(_FAR)) + 40) // 2)
-    above, at, squares, sums, wanted = np.zeros_like(x), np.ones_like(x), 1.0, 1.0, 0.0
+    squares: Any = 1.0
+    sums: Any = 1.0
+    wanted: Any = 0.0
+    above, at = np.zeros_like(x), np.ones_like(x)
     for k in range(start, 0, -1):
         above, at = at, 2 * k / x * at - above
         squares = squares + at * at
@@ -96,7 +99,9 @@ def _j(n: int, x: Any) -> Any:
 def _ie_between(n: int, x: Any) -> Any:
     """exp(-x) I by the recurrence downwards, where I_0 + 2 Σ I_k is exp(x) (DLMF 10.35.4)."""
     start = n + int(math.sqrt(80 * np.max(x, initial=0.0))) + 10
-    above, at, sums, wanted = np.zeros_like(x), np.full_like(x, 1e-100), 1e-100, 0.0
+    sums: Any = 1e-100
+    wanted: Any = 0.0
+    above, at = np.zeros_like(x), np.full_like(x, 1e-100)
     for k in range(start, 0, -1):
         above, at = at, 2 * k / x * at + above
         sums = sums + at

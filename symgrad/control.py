@@ -38,10 +38,12 @@ from symgrad.trace import (
     record,
     set_checks,
     source,
+    ufuncs,
     wrap,
 )
 from symgrad.trace.rounds import outside
 from symgrad.trace.state import fail, site
+from symgrad.trace.tracer import is_python
 from symgrad.tree import TreeDef, flatten
 
 Function = Callable[..., Any]
@@ -240,7 +242,8 @@ def scan(
     ----------
     f : called once while tracing, with values that stand for those of all rounds
     init : the first carry, any structure of arrays and numbers; `f` has to return the same
-        structure and shapes. A dtype that grows, 0 to 0.5, is promoted.
+        structure and shapes. A dtype that grows, 0 to 0.5, is promoted; a Python number
+        takes the dtype of what a round makes of it.
     xs : any structure of arrays with rows for the rounds, or None; then `length` says how many
     reverse : begin with the last row; row t of ys is of row t of `xs` all the same
 
@@ -358,7 +361,7 @@ def _fitted(
                 "return the structure that it gets",
             )
         changed = False
-        for k, (s, position) in enumerate(zip(start, returned, strict=True)):
+        for k, (leaf, s, position) in enumerate(zip(leaves, start, returned, strict=True)):
             out = traced.outs[position]
             if out.shape != s.shape:
                 raise fail(
@@ -366,7 +369,7 @@ def _fitted(
                     f"{what}: value {k} of the carry has shape {s.shape} and becomes {out.shape}; "
                     "each round has to leave the shape that it gets",
                 )
-            dtype = _promoted([s, out])
+            dtype = ufuncs.promote([ufuncs.Weak(s) if is_python(leaf) else s, out])
             traced.outs[position] = _convert(out, dtype)
             if dtype != s.dtype:
                 start[k] = _convert(s, dtype)
@@ -380,9 +383,10 @@ def _fitted(
 
 def _like(leaf: Any, start: Expr) -> Any:
     """A value of the kind of a leaf (Python number, array) and the type of a node."""
-    if isinstance(leaf, Tracer | np.ndarray):
+    if not is_python(leaf):
         return leaf
-    return float(0) if start.dtype == "float64" and type(leaf) in (int, float) else leaf
+    natural = {"float64": 0.0, "int64": 0}
+    return natural.get(start.dtype, np.dtype(start.dtype).type(0))
 
 
 def while_loop(

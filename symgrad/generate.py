@@ -10,6 +10,7 @@ from typing import Any
 from symgrad import log
 from symgrad.collector import seldom
 from symgrad.emit.c import Source, data_source, emit, load_templates
+from symgrad.expr.node import Expr
 from symgrad.graph import Graph
 from symgrad.inspect import ascii_text
 from symgrad.lower import interpret
@@ -22,6 +23,8 @@ from symgrad.machines import find_machine
 from symgrad.names import comment_text, mangle, unique
 from symgrad.ops.checks import status_numbers
 from symgrad.options import DEFAULT_OPTIONS, Options
+from symgrad.scalar.program import operations, scalar_program, tuned
+from symgrad.scalar.space import NotScalar
 from symgrad.version import __version__
 
 __all__ = [
@@ -51,12 +54,12 @@ def source_of(graph: Graph, options: Options = DEFAULT_OPTIONS, **choices: Any) 
     """
     options = replace(options, **choices)
     name = mangle(graph.name, 0)
-    program = program_of(graph, options)
+    program, tuning = _lowered(graph, options)
     with seldom(), log.Stage("writing the C of", "written as C", graph.name) as stage:
         source = emit(
             program,
             name,
-            tuning=_tuning(options),
+            tuning=tuning,
             comment=_comment(graph, "code") if len(graph.nodes) <= _FORMULA_NODES else [],
             version=__version__,
             input_notes=[comment_text(p) for p in graph.arg_names],
@@ -94,31 +97,50 @@ def _comment(graph: Graph, form: str) -> list[str]:
 
 def passes_of(graph: Graph, options: Options) -> dict[str, int]:
     """How often the C of a graph reads each of its arguments from memory, by path."""
-    program = program_of(graph, options)
-    counts = passes(program, _tuning(options))
+    program, tuning = _lowered(graph, options)
+    counts = passes(program, tuning)
     return {path: counts[b.name] for path, b in zip(graph.arg_names, program.inputs, strict=False)}
 
 
 def program_of(graph: Graph, options: Options = DEFAULT_OPTIONS, **choices: Any) -> Program:
     """The loop program of a graph, with the names that its C has; parameters as of `source_of`."""
-    options = replace(options, **choices)
+    return _lowered(graph, replace(options, **choices))[0]
+
+
+def _lowered(graph: Graph, options: Options) -> tuple[Program, Tuning]:
+    """The program of a graph, and the thresholds that its C is written with."""
     name = mangle(graph.name, 0)
     names = c_names([*graph.arg_names, *graph.out_names], taken=["work", name])
     inputs, outputs = names[: len(graph.args)], names[len(graph.args) :]
+    tuning = options.tuning or Tuning.of(find_machine(options.machine))
+    if options.scalar:
+        straight = tuned(tuning)
+        try:
+            with seldom(), log.Stage("lowering", "lowered", graph.name) as stage:
+                program, outs = scalar_program(
+                    graph.args, graph.outs, inputs, outputs, straight, options.most_scalars
+                )
+                stage.facts = lambda: f"scalar form, {operations(program)} operations"
+            _interpreted(program, graph, outs)
+            return program, straight
+        except NotScalar as reason:
+            text = str(reason)
+            log.note(lambda: f"{graph.name} is compiled without scalar form: {text}")
+            graph = graph.simplify()  # with the rules that were left out
     with seldom(), log.Stage("lowering", "lowered", graph.name) as stage:
         outs = share(graph.lowered_outs())
         program = lower(
             graph.args, outs, inputs, outputs,
-            threads=options.threads, blas=options.blas, tuning=_tuning(options),
+            threads=options.threads, blas=options.blas, tuning=tuning,
             statuses=status_numbers(graph.failures),
         )  # fmt: skip
         stage.facts = lambda: (
             f"{len(list(statements(program.body)))} statements, {len(program.buffers)} buffers"
         )
+    _interpreted(program, graph, outs)
+    return program, tuning
+
+
+def _interpreted(program: Program, graph: Graph, outs: Sequence[Expr]) -> None:
     if interpret.ENABLED:
         interpret.check(program, graph.args, outs, interpret.MOST_OPERATIONS)
-    return program
-
-
-def _tuning(options: Options) -> Tuning:
-    return options.tuning or Tuning.of(find_machine(options.machine))

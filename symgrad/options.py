@@ -12,6 +12,8 @@ if TYPE_CHECKING:  # only what generates C imports it
     from symgrad.lower.tuning import Tuning
 
 _MOST_THREADS = 1024
+SCALAR = False  # whether functions get their scalar form where nobody says
+MOST_SCALARS = 5000  # operations of a scalar form, whose C gcc takes a second for
 
 
 @dataclass(frozen=True)
@@ -22,12 +24,16 @@ class Options:
     blas : whether large products of matrices are left to SciPy's BLAS, which decides the last bits
     machine : what the C is for, or its name
     tuning : thresholds; None: what suits the machine
+    scalar : whether what is small and of fixed size is computed scalar by scalar; a number is the
+        most operations that C may then have. What has no such form, or a longer one, is compiled
+        without; see `symgrad.scalar`
     """
 
     threads: int = 1
     blas: bool = False
     machine: str | Machine = HOST
     tuning: Tuning | None = None
+    scalar: bool | int = SCALAR
 
     def __post_init__(self) -> None:
         if type(self.threads) is not int or not 1 <= self.threads <= _MOST_THREADS:
@@ -40,6 +46,34 @@ class Options:
             raise BuildError(f"threads={self.threads}: {machine.name} has one thread.")
         if self.blas and not machine.blas:
             raise BuildError(f"blas=True: {machine.name} has no BLAS.")
+        self._check_scalar()
+
+    def _check_scalar(self) -> None:
+        if type(self.scalar) is not bool and (type(self.scalar) is not int or self.scalar < 1):
+            raise BuildError(
+                f"scalar={self.scalar!r}: must be True, False or the most operations, a positive "
+                "int."
+            )
+        if self.scalar and self.threads > 1:
+            raise BuildError(
+                f"scalar={self.scalar!r} and threads={self.threads}: scalar form has no loops that "
+                "threads could share; leave out one of them."
+            )
+        if self.scalar and self.blas:
+            raise BuildError(
+                f"scalar={self.scalar!r} and blas=True: scalar form has no products of matrices "
+                "that a BLAS could take; leave out one of them."
+            )
+
+    @property
+    def disabled(self) -> frozenset[str]:
+        """Groups of rules that are left out: scalars are not rolled up to loops again."""
+        return frozenset({"loops"}) if self.scalar else frozenset()
+
+    @property
+    def most_scalars(self) -> int:
+        """The most operations of a scalar form."""
+        return MOST_SCALARS if type(self.scalar) is bool else self.scalar
 
 
 DEFAULT_OPTIONS = Options()

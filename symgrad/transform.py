@@ -23,6 +23,7 @@ from symgrad.captures.walk import state_of
 from symgrad.collector import seldom
 from symgrad.errors import (
     BranchError,
+    BuildError,
     ConcretizationError,
     StructureError,
     SymgradError,
@@ -35,8 +36,10 @@ from symgrad.graph import Graph
 from symgrad.interchange import plain_leaves
 from symgrad.machines import HOST, Machine
 from symgrad.names import c_identifier
-from symgrad.options import DEFAULT_OPTIONS, Options
+from symgrad.options import DEFAULT_OPTIONS, SCALAR, Options
 from symgrad.pickling import Recipe
+from symgrad.scalar.derive import opened
+from symgrad.scalar.opening import is_small
 from symgrad.signature import (
     Static,
     argument_paths,
@@ -263,6 +266,7 @@ def compile(
     threads: int = 1,
     blas: bool = False,
     machine: str | Machine = HOST,
+    scalar: bool | int = SCALAR,
     max_paths: int = MOST_PATHS,
     **kwargs: Any,
 ) -> Compiled:
@@ -285,6 +289,10 @@ def compile(
         and decides about the last bits. C that is exported has to be linked with some BLAS.
     machine : what the C is meant for, ``"host"`` or another name in `symgrad.machines.MACHINES`, or
         a `Machine`. It decides which loops are worth their code; any C runs anywhere, here too.
+    scalar : whether a small function of fixed size is computed scalar by scalar, with derivatives
+        taken on the scalars, which needs the fewest operations: for robotics, control, estimation.
+        Its last bits are others. A number is the most operations that its C may have (True: 5,000).
+        A function that has no such form, or a longer one, is compiled as ever; the log says why.
     max_paths : how many ways a function may go by decisions on its arguments that cannot be
         followed by its source (there is none, say): it is called once for each of them.
 
@@ -304,16 +312,18 @@ def compile(
     ahead = getattr(f, "__symgrad_compile__", None)  # sparse derivatives: more than one graph
     with _paths(max_paths):
         if ahead is not None:
+            if scalar:
+                raise BuildError("scalar: sparse derivatives have no scalar form; leave it out.")
             choices = dict(threads=threads, blas=blas, machine=machine)
             return ahead(*specs_or_examples, name=name, **choices, **kwargs)
-        options = Options(threads, blas, machine)
+        options = Options(threads, blas, machine, scalar=scalar)
         with log.work(name or function_name(f)):
-            graph = trace(f, *specs_or_examples, **kwargs)
+            graph = _for(options, lambda: trace(f, *specs_or_examples, **kwargs))
             if name is not None:
                 graph = graph.named(c_identifier(name, what="name"))
             from symgrad.compiled import Compiled  # not at import: it needs cffi
 
-            return Compiled(graph.simplify(), options)
+            return Compiled(graph.simplify(disable=options.disabled), options)
 
 
 @contextlib.contextmanager
@@ -324,6 +334,16 @@ def _paths(most: int) -> Iterator[None]:
         yield
     finally:
         _MAX_PATHS.reset(token)
+
+
+def _for(options: Options, make: Callable[[], Graph]) -> Graph:
+    """A trace for these options: with derivatives of scalars, if all of it may become scalars."""
+    if options.scalar:
+        with opened(options.most_scalars):
+            graph = make()
+        if is_small(graph.outs):
+            return graph
+    return make()
 
 
 def _checked(max_paths: int) -> int:
@@ -355,7 +375,7 @@ def transformed(
 
     def tracing(*args: Any) -> Graph:
         with _paths(max_paths):
-            return traced(*args)
+            return _for(options, lambda: traced(*args))
 
     function = Dispatcher(impl, tracing, options, recipe, static, direct)
     functools.update_wrapper(function, f, updated=())
@@ -373,6 +393,7 @@ def jit(
     *,
     threads: int = 1,
     blas: bool = False,
+    scalar: bool | int = SCALAR,
     static_argnums: Any = (),
     static_argnames: Any = (),
     max_paths: int = MOST_PATHS,
@@ -383,10 +404,11 @@ def jit(
     arguments: those that `static_argnums` (positions) or `static_argnames` (names) say, and ints,
     bools and arrays of these that turn out to decide about sizes, loops, axes, branches or masks.
 
-    Scalar results come back as Python numbers, arrays as fresh NumPy arrays. `threads`, `blas` and
-    `max_paths` as in `compile`: ``sg.jit(sg.grad(f), threads=4)``.
+    Scalar results come back as Python numbers, arrays as fresh NumPy arrays. `threads`, `blas`,
+    `scalar` and `max_paths` as in `compile`: ``sg.jit(sg.grad(f), threads=4)``.
     """
-    return _jit(f, Options(threads, blas), static_argnums, static_argnames, _checked(max_paths))
+    options = Options(threads, blas, scalar=scalar)
+    return _jit(f, options, static_argnums, static_argnames, _checked(max_paths))
 
 
 def _jit(

@@ -33,6 +33,10 @@ from symgrad.runtime.record import Record
 os.environ["SYMGRAD_VERIFY"] = "1"
 verify.ENABLED = True
 
+# Dozens of child processes import symgrad: what one of them has compiled is kept for the others.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
 # Random examples are the same in every run, so that a failure can be repeated.
 settings.register_profile("repeatable", derandomize=True)
 settings.load_profile("repeatable")

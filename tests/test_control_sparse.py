@@ -93,3 +93,55 @@ def test_sparse_derivatives_with_loops():
 
     dense = sg.trace(sg.hessian(loss), x).simplify().evaluate(x)
     np.testing.assert_allclose(sg.sparse_hessian(loss)(x).toarray(), dense, atol=1e-12)
+
+
+def by_scan(x):
+    return sg.scan(lambda s, r: (0.5 * s + np.exp(x[0]) * x[1], s * s), 1.0, np.arange(5.0))[1]
+
+
+def by_fori(x):
+    return sg.fori_loop(0, 4, lambda k, s: 0.5 * s + np.exp(x[0]) * x[1], x[2])
+
+
+def by_while(x):
+    return sg.while_loop(lambda s: s < 9, lambda s: s + np.exp(x[0]) * x[1], x[2], max_steps=20)
+
+
+def by_cond(x):
+    return sg.cond(x[3] > 0, lambda a: a * a * x[0], np.sin, np.exp(x[0]) * x[1])
+
+
+def by_switch(x):
+    return sg.switch(1, [np.sin, lambda a: a * a * x[0]], np.exp(x[0]) * x[1])
+
+
+def by_map(x):
+    return sg.map(lambda r: r * r * np.exp(x[0]), x[1:])
+
+
+def by_checkpoint(x):
+    return sg.checkpoint(by_scan)(x)
+
+
+MIXED = [by_scan, by_fori, by_while, by_cond, by_switch, by_map, by_checkpoint]
+
+
+@pytest.mark.parametrize("f", MIXED, ids=lambda f: f.__name__)
+def test_entries_that_reach_the_result_beside_a_loop_and_through_it(f):
+    """Entry by entry is one way, sweeps are the other; the part through the loop was once lost."""
+    x = np.array([0.3, 1.2, 0.7, 0.4])
+
+    def loss(x):
+        return np.sum(np.sin(x) * x) + np.sum(f(x) ** 2)
+
+    dense = sg.trace(sg.hessian(loss), x).simplify().evaluate(x)
+    graph, pattern = sg.sparse_hessian(loss).trace(x)
+    found = np.zeros((4, 4))
+    found[pattern.rows(), pattern.indices] = graph.simplify().evaluate(x)
+    np.testing.assert_allclose(found, dense, atol=1e-12)
+
+    dense = sg.trace(sg.jacrev(lambda x: f(x) + 0 * np.sum(x)), x).simplify().evaluate(x)
+    graph, pattern = sg.sparse_jacobian(lambda x: f(x) + 0 * np.sum(x)).trace(x)
+    found = np.zeros((dense.size // 4, 4))
+    found[pattern.rows(), pattern.indices] = graph.simplify().evaluate(x)
+    np.testing.assert_allclose(found, dense.reshape(-1, 4), atol=1e-12)

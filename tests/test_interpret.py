@@ -8,6 +8,7 @@ of big arrays shows on small ones. What each statement touches is compared with 
 from __future__ import annotations
 
 import collections
+import operator
 import random
 from dataclasses import replace
 
@@ -23,7 +24,6 @@ from symgrad.expr.evaluate import evaluate
 from symgrad.expr.node import Expr, bind, const
 from symgrad.expr.walk import expand_composites
 from symgrad.lower import verify
-from symgrad.lower.access import accesses_of
 from symgrad.lower.cpu import Flush, Panels, Rows, Tiles
 from symgrad.lower.interpret import interpret
 from symgrad.lower.interpreter.memory import Made
@@ -96,9 +96,9 @@ def assert_close(got, expected, what):
 
 
 class Claims:
-    """What statements touch according to `accesses_of`, and whether all that they do is in it."""
+    """What statements say that they touch, and whether all that they do is in it."""
 
-    def __init__(self, program: Program, accesses=accesses_of) -> None:
+    def __init__(self, program: Program, accesses=operator.attrgetter("accesses")) -> None:
         self.accesses = accesses
         self.buffers = {b.number: b for b in program.buffers}
         self.claimed: dict[int, list[Access]] = {}
@@ -567,7 +567,7 @@ def test_a_missing_claim_is_noticed():
             graph.args, share(graph.lowered_outs()), *names, blas=name == "solved", tuning=TINY
         )
         for kind in {type(s) for s, _ in statements(program.body)}:
-            claims = Claims(program, lambda s: [] if isinstance(s, kind) else accesses_of(s))  # noqa: B023
+            claims = Claims(program, lambda s: [] if isinstance(s, kind) else s.accesses)  # noqa: B023
             interpret(program, graph.flat(arrays, {}), observer=claims)
             assert {k for k, _ in claims.missing} <= {kind.__name__}
             seen |= {k for k, _ in claims.missing}

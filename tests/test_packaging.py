@@ -37,6 +37,7 @@ LAYERS = [
     ["simplify"],
     ["trace"],
     ["random", "graph", "signature", "lower"],
+    ["scalar"],
     ["runtime"],
     ["emit"],
     ["generate"],

@@ -97,7 +97,10 @@ JACOBIANS = {
         lambda m, x: m.exp(x) / m.sum(m.exp(x), axis=1, keepdims=True), (3, 4), True),
     "solve in batches": (lambda m, x: m.linalg.solve(BLOCKS, x[:, :, None]), (3, 2), True),
     "inverse": (lambda m, x: m.linalg.inv(x + 3 * m.eye(3)), (3, 3), True),
+    "sign of a determinant": (lambda m, x: m.linalg.slogdet(x + m.eye(3))[0] * x, (3, 3), False),
     "set items": (lambda m, x: m.stack([x[0] * x[1], x[1] + x[5], x[2] ** 2]), (7,), True),
+    "more in the pattern than there is": (
+        lambda m, x: (m.linalg.norm(m.triu(x)[0]) * m.triu(x, 1))[:, :1], (2, 2), False),
     "long chain": (lambda m, x: m.tanh(x[2:] - m.tanh(x[1:-1] - m.tanh(x[:-2]))), (12,), True),
 }  # fmt: skip
 RNG_MATRIX = RNG.normal(size=(5, 4))
@@ -209,6 +212,7 @@ SWEPT = {
     "cumsum", "cumprod", "prod", "solve in batches", "inverse", "dense matrix", "mask only",
     "captured matrix with zeros", "captured where", "dense", "quadratic", "star without diagonal",
     "linear", "constant", "no elements", "empty pattern", "no argument elements",
+    "more in the pattern than there is", "sign of a determinant",
 }  # fmt: skip
 CONTRIBUTED = {
     "gather", "gather some", "dense row", "dense column", "dense row and column", "reversed",

@@ -7,7 +7,8 @@ from typing import Any
 from symgrad.derivatives.inner import Inner, filled, scalar_out
 from symgrad.diff import modes
 from symgrad.errors import StructureError, SymgradWarning, at_user_line, warn
-from symgrad.expr.node import Expr, const
+from symgrad.expr.node import Expr, bind, const
+from symgrad.scalar import derive
 from symgrad.signature import Static
 from symgrad.trace import function_name, is_nested
 from symgrad.transform import Function, transformed
@@ -120,8 +121,12 @@ def _gradient(
                 f"{', '.join(unused)}; that gradient is zero",
                 SymgradWarning,
             )
-    cotangents = modes.vjp([out], inner.fresh, [const(1, out.dtype)])
-    gradients = filled(cotangents, inner.fresh)
+    opened = derive.jacobian([out], inner.fresh)
+    if opened is None:
+        gradients = filled(modes.vjp([out], inner.fresh, [const(1, out.dtype)]), inner.fresh)
+    else:
+        gradients = [bind("convert", e, attrs=(v.dtype,)) for e, v in
+                     zip(opened[0], inner.fresh, strict=True)]  # fmt: skip
     tracers = inner.close([out, *gradients, *aux])
     n = 1 + len(gradients)
     packed_aux = aux_tree.unflatten(tracers[n:]) if aux_tree is not None else None

@@ -14,6 +14,7 @@ from symgrad.errors import DifferentiationError, at_user_line
 from symgrad.expr.node import FLOATS, Expr, arg, bind, const, eye
 from symgrad.ops.einsum import einsum
 from symgrad.ops.linear import permute
+from symgrad.scalar import derive
 from symgrad.signature import Static
 from symgrad.trace import function_name
 from symgrad.transform import Function, transformed
@@ -60,7 +61,9 @@ def _jacobian(
         ins = sum(v.size for v in inner.fresh)
         results = sum(o.size for o in inner.outs)
         forward = what == "jacfwd" or (what == "jacobian" and ins <= results)
-        blocks = (_forward_blocks if forward else _reverse_blocks)(inner)
+        blocks = derive.jacobian(inner.outs, inner.fresh) if what == "jacobian" else None
+        if blocks is None:
+            blocks = (_forward_blocks if forward else _reverse_blocks)(inner)
         n = len(inner.fresh)
         tracers = inner.close([b for row in blocks for b in row])
         rows = [inner.pack(tracers[k * n : (k + 1) * n]) for k in range(len(inner.outs))]
@@ -140,7 +143,9 @@ def hessian(
     def impl(*args: Any, **kwargs: Any) -> Any:
         inner = Inner(f, argnums, args, kwargs)
         scalar_out(inner, "hessian")
-        tracers = inner.close(_hessian_blocks(inner))
+        opened = derive.hessian(inner.outs[0], inner.fresh, ready)
+        found = _hessian_blocks(inner) if opened is None else [b for row in opened for b in row]
+        tracers = inner.close(found)
         n = len(inner.fresh)
         return inner.pack([inner.pack(tracers[k * n : (k + 1) * n]) for k in range(n)])
 

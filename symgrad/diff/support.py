@@ -58,10 +58,12 @@ class _Shared:
 
     items : supports of results of loops and switches, each for those of the operands
     opened : bodies with arguments of their own, by node; the same ones whenever a node is asked for
+    settled : supports, and what was found of them: many nodes have the same one
     """
 
     items: dict[_Asked, _Found] = field(default_factory=dict)
     opened: dict[Expr, Any] = field(default_factory=dict)
+    settled: dict[Expr, _Found] = field(default_factory=dict)
 
 
 class Supports:
@@ -107,9 +109,15 @@ class Supports:
                     found = self._of_item(node, supports)
                 else:
                     found = rule(node.args, node.attrs, supports)
-            known[node] = None if found is None else settled(found)
+            known[node] = None if found is None else self._settled(found)
             stack.pop()
         return known[expr]
+
+    def _settled(self, support: Expr) -> Expr | None:
+        known = self._shared.settled
+        if support not in known:
+            known[support] = settled(support)
+        return known[support]
 
     def _of_item(self, item: Expr, supports: Sequence[Expr | None]) -> Expr | None:
         which = item, tuple(supports)

@@ -13,7 +13,7 @@ from symgrad.emit.lanes import SCALAR, SIMD, Piece, Place, lane_loop, traits
 from symgrad.emit.statements import SERIAL
 from symgrad.emit.sums import bounds, extremum, inner_sum, sum_in_lanes
 from symgrad.emit.threads import IN_ORDER, PARALLEL, own_arrays, team_mark
-from symgrad.emit.tree import integer, uses, walk
+from symgrad.emit.tree import integer, uses
 from symgrad.lower.statements import Check, If, Loop, While, stores_of
 from symgrad.lower.tuning import LANES, SHORT
 
@@ -109,12 +109,8 @@ def _directly(body: Iterable[c.Statement]) -> Iterator[c.Node]:
             yield from (*node.before, node.condition)
         elif isinstance(node, c.Together):
             yield from _directly(node.body)
-        elif not _has_loop(node):
+        elif not isinstance(node, (c.For, c.Block)):
             yield node
-
-
-def _has_loop(node: c.Statement) -> bool:
-    return any(isinstance(n, (c.For, c.While, c.Block)) for n in walk(node))
 
 
 # ---- branches ------------------------------------------------------------------------------------

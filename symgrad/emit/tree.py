@@ -7,8 +7,8 @@ calls or declares is asked of the tree and never read from text. How tightly an 
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import fields
 from typing import Any, ClassVar
 
 from symgrad.lazy import dataclass
@@ -339,7 +339,10 @@ def uses(*roots: Node) -> Uses:
         kind = type(node)
         if kind is Name:
             names.add(node.name)
-        elif kind is Binary:  # most nodes are one of these two
+        elif kind is Lit:
+            if node.needs:
+                needs.add(node.needs)
+        elif kind is Binary:  # most nodes are one of these
             stack.append(node.right)
             stack.append(node.left)
         elif kind is Call:
@@ -357,17 +360,17 @@ def replaced(node: Any, change: Callable[[Node], Node | None]) -> Any:
     new = change(node)
     if new is not None:
         return new
-    if not node.children():
-        return node
-    values = []
-    for f in fields(node):
-        value = getattr(node, f.name)
-        if isinstance(value, Node):
-            value = replaced(value, change)
-        elif isinstance(value, tuple):
-            value = tuple(replaced(v, change) for v in value)
+    values, same = [], True
+    for name in node.__slots__:
+        value = old = getattr(node, name)
+        if isinstance(old, Node):
+            value = replaced(old, change)
+            same = same and value is old
+        elif type(old) is tuple:
+            value = tuple([replaced(v, change) for v in old])
+            same = same and all(map(operator.is_, value, old))
         values.append(value)
-    return type(node)(*values)
+    return node if same else type(node)(*values)
 
 
 def renamed(node: Any, new: Mapping[str, Expression]) -> Any:

@@ -19,7 +19,6 @@ from symgrad.emit.target import Target
 from symgrad.expr.node import CONST, Expr
 from symgrad.expr.op import Kind
 from symgrad.expr.walk import toposort
-from symgrad.lower.access import accesses_of
 from symgrad.lower.program import Around, leaves_of, statements
 from symgrad.lower.program import bodies_of as all_bodies
 from symgrad.lower.scalar import (
@@ -222,7 +221,7 @@ def _written_in_branches(body: Sequence[Any]) -> set[int]:
     reads: dict[int, set[Around]] = {}
     for s, _, around in leaves_of(body):
         sides = tuple((outer, k) for outer, k in around if not isinstance(outer, Loop))
-        for access in accesses_of(s):
+        for access in s.accesses:
             (writes if access.writes else reads).setdefault(access.buffer, set()).add(sides)
 
     def is_alone(sides: set[Around], number: int) -> bool:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -20,31 +21,58 @@ def evaluate(outs: Sequence[Expr], values: Mapping[Expr, np.ndarray]) -> list[np
 
     Memory of an intermediate result is released after its last use.
     """
-    nodes = toposort(outs)
-    uses: dict[Expr, int] = dict.fromkeys(nodes, 0)
-    for node in nodes:
-        for a in node.args:
-            uses[a] += 1
-    for o in outs:
-        uses[o] += 1
-    known: dict[Expr, np.ndarray] = {}
-    with np.errstate(all="ignore"):
-        for node in nodes:
-            if node.op is ARG or node.op is PARAM:
-                known[node] = values[node]
-            else:
-                given = [known[a] for a in node.args]
+    return Steps(outs).run(values)
+
+
+class Steps:
+    """What computes `outs`: found once for bodies, which run in every round of a loop."""
+
+    __slots__ = ("count", "inputs", "outs", "steps")
+
+    def __init__(self, outs: Sequence[Expr]) -> None:
+        nodes = toposort(outs)
+        place = {node: k for k, node in enumerate(nodes)}
+        last = [k for k in range(len(nodes))]
+        for k, node in enumerate(nodes):
+            for a in node.args:
+                last[place[a]] = k
+        self.outs = [place[o] for o in outs]
+        for k in self.outs:
+            last[k] = len(nodes)
+        ends: list[list[int]] = [[] for _ in range(len(nodes) + 1)]
+        for k, end in enumerate(last):
+            ends[end].append(k)
+        self.count = len(nodes)
+        self.inputs = [(k, n) for k, n in enumerate(nodes) if n.op is ARG or n.op is PARAM]
+        self.steps = [
+            (k, n, [place[a] for a in n.args], _dtype(n), ends[k])
+            for k, n in enumerate(nodes)
+            if n.op is not ARG and n.op is not PARAM
+        ]
+
+    def run(self, values: Mapping[Expr, np.ndarray]) -> list[np.ndarray]:
+        """The values of `outs`, as from `evaluate`."""
+        known: list[Any] = [None] * self.count
+        for k, node in self.inputs:
+            known[k] = values[node]
+        with np.errstate(all="ignore"):
+            for k, node, places, dtype, ends in self.steps:
+                given = [known[a] for a in places]
                 if node.op.kind is Kind.EINSUM and any(a.op is EYE for a in node.args):
                     result = _with_deltas(node, given)
                 else:
                     result = node.op.evaluate(*given, *node.attrs)
-                is_tuple = node.dtype == TUPLE
-                known[node] = result if is_tuple else np.asarray(result, dtype=node.dtype)
-            for a in node.args:
-                uses[a] -= 1
-                if not uses[a]:
-                    del known[a]
-    return [known[o] for o in outs]
+                if dtype is not None and (type(result) is not np.ndarray or result.dtype != dtype):
+                    result = np.asarray(result, dtype=dtype)
+                known[k] = result
+                for a in ends:
+                    known[a] = None
+        return [known[k] for k in self.outs]
+
+
+def _dtype(node: Expr) -> np.dtype[Any] | None:
+    """None for the results of a control node, which are a list of arrays."""
+    return None if node.dtype == TUPLE else np.dtype(node.dtype)
 
 
 def _with_deltas(node: Expr, values: Sequence[np.ndarray]) -> np.ndarray:

@@ -45,35 +45,45 @@ def _bodies(node: Expr) -> list[Any]:
     return [b for part in parts for b in part if hasattr(b, "nodes")]
 
 
-def evaluate_bounded(
-    nodes: Sequence[Expr],
-    values: dict[Expr, np.ndarray],
-    points: int | None,
-    rng: np.random.Generator,
-) -> dict[Expr, Value]:
-    """Values and bounds of `nodes`, in their order, from exact `values` of what is below them.
+def evaluate_plainly(
+    nodes: Sequence[Expr], values: dict[Expr, np.ndarray], points: int | None
+) -> dict[Expr, Any]:
+    """Values of `nodes`, in their order, from those of what is below them.
 
     points : of elementwise graphs, which are evaluated at so many at once; None for others
     """
-    known: dict[Expr, Value] = {
-        n: (v, np.zeros(v.shape, _error_type(n.dtype))) for n, v in values.items()
-    }
+    known: dict[Expr, Any] = dict(values)
     for node in nodes:
         if node.op is CONST and points is not None:
-            value = np.full(points, const_value(node))
-            known[node] = value, np.zeros(points, _error_type(node.dtype))
+            known[node] = np.full(points, const_value(node))
             continue
-        given = [known[a] for a in node.args]
+        made = node.op.evaluate(*[known[a] for a in node.args], *node.attrs)
         if node.op.kind is Kind.CONTROL:
-            known[node] = _several(node, given, rng)
-            continue
-        if node.op.kind is Kind.ITEM:
-            known[node] = tuple([part[node.attrs[0]] for part in given[0]])
-            continue
-        value, error = _value(node, given, rng)
-        value = np.asarray(value, node.dtype)
-        error = np.broadcast_to(np.asarray(error, _error_type(node.dtype)), value.shape)
-        known[node] = value, np.where(np.isnan(error), np.inf, error)
+            known[node] = [np.asarray(v) for v in made]
+        else:
+            known[node] = np.asarray(made, node.dtype)
+    return known
+
+
+def bounded(
+    nodes: Sequence[Expr], plain: dict[Expr, Any], rng: np.random.Generator
+) -> dict[Expr, Value]:
+    """`plain` values with bounds of their errors; what is not among `nodes` is exact."""
+    known: dict[Expr, Value] = {}
+    rounded = {n for n in nodes if n.args}
+    for node, value in plain.items():
+        if node not in rounded:
+            known[node] = value, np.zeros(value.shape, _error_type(node.dtype))
+    for node in nodes:
+        base, given = plain[node], [known[a] for a in node.args]
+        if node.op.kind is Kind.CONTROL:
+            known[node] = base, _several(node, base, given, rng)
+        elif node.op.kind is Kind.ITEM:
+            known[node] = base, given[0][1][node.attrs[0]]
+        elif node in rounded:
+            error = _error(node, base, given, rng)
+            error = np.broadcast_to(np.asarray(error, _error_type(node.dtype)), base.shape)
+            known[node] = base, np.where(np.isnan(error), np.inf, error)
     return known
 
 
@@ -81,35 +91,31 @@ def _error_type(dtype: str) -> str:
     return dtype if dtype in FLOATS else "float64"
 
 
-def _several(node: Expr, args: list[Value], rng: np.random.Generator) -> Any:
-    """The results of a control node, and their bounds, by trial."""
+def _several(
+    node: Expr, base: list[np.ndarray], args: list[Value], rng: np.random.Generator
+) -> Any:
+    """Bounds of the results of a control node, by trial."""
 
     def compute(*given: Any) -> list[np.ndarray]:
         return [np.asarray(v) for v in node.op.evaluate(*given)]
 
-    base = compute(*[v for v, _ in args], *node.attrs)
     eps = [float(np.finfo(b.dtype).eps) if b.dtype.kind == "f" else 0.0 for b in base]
     values, errors = [v for v, _ in args], [e for _, e in args]
     bounds = _by_trial(compute, node.attrs, False, base, values, errors, max(eps), rng)
     found = [np.where(np.isnan(e), np.inf, e) for e in bounds]
     exact = [b.dtype.kind != "f" and not any(e.any() for e in errors) for b in base]
-    return base, [np.zeros(b.shape) if x else e for b, e, x in zip(base, found, exact, strict=True)]
+    return [np.zeros(b.shape) if x else e for b, e, x in zip(base, found, exact, strict=True)]
 
 
-def _value(node: Expr, args: list[Value], rng: np.random.Generator) -> Value:
+def _error(node: Expr, base: np.ndarray, args: list[Value], rng: np.random.Generator) -> np.ndarray:
+    """A bound of the error of `base`, the value of a node."""
     row, attrs = node.op, node.attrs
     values, errors = [v for v, _ in args], [e for _, e in args]
-    if not args:
-        value = np.asarray(row.evaluate(*attrs))
-        return value, np.zeros(value.shape)
-    base = np.asarray(row.evaluate(*values, *attrs))
     eps = float(np.finfo(node.dtype).eps) if node.dtype in FLOATS else 0.0
     if node.name == "select":
         error = np.where(values[0], errors[1], errors[2])
-        return base, np.where(
-            errors[0] > 0, np.maximum(error, _gap(values[1], values[2]) + errors[1] + errors[2]),
-            error,
-        )  # fmt: skip
+        open_ = _gap(values[1], values[2]) + errors[1] + errors[2]
+        return np.where(errors[0] > 0, np.maximum(error, open_), error)
     if row.kind is Kind.ELEMENTWISE or node.name == "convert":
         error = _rounding(node, base, values, eps)
         for k, e in enumerate(errors):
@@ -117,25 +123,25 @@ def _value(node: Expr, args: list[Value], rng: np.random.Generator) -> Value:
                 ends = [row.evaluate(*values[:k], x, *values[k + 1 :], *attrs)
                         for x in _ends(values[k], e)]  # fmt: skip
                 error = error + np.maximum(*[_gap(x, base) for x in ends])
-        return base, error
+        return error
     if row.kind is Kind.LINEAR:
-        return base, _linear(node, values, errors, eps)
+        return _linear(node, values, errors, eps)
     if row.kind is Kind.EINSUM:
         if not eps:
-            return base, np.zeros(base.shape)
+            return np.zeros(base.shape)
         sizes = [np.abs(v) for v in values]
-        size = row.evaluate(*sizes, *attrs)
+        size: np.ndarray = row.evaluate(*sizes, *attrs)
         error = eps * (work(node) / max(base.size, 1) + len(args)) * size
         if any(e.any() for e in errors):
             wide = [s + e for s, e in zip(sizes, errors, strict=True)]
             error = error + np.abs(row.evaluate(*wide, *attrs) - size)
-        return base, error
-    return base, _otherwise(node, base, values, errors, eps, rng)
+        return error
+    return _otherwise(node, base, values, errors, eps, rng)
 
 
 def _rounding(node: Expr, base: np.ndarray, values: Sequence[np.ndarray], eps: float) -> np.ndarray:
     """What an elementwise operation adds to the errors of its arguments."""
-    if not eps or _is_exact(node.op):
+    if not eps or is_exact(node.op):
         return np.zeros(base.shape)
     step: np.ndarray = eps * np.abs(base)
     if not _adds(node.op):  # below the least normal number sums alone are exact
@@ -157,7 +163,7 @@ def _adds(row: Op) -> bool:
 
 
 @functools.cache
-def _is_exact(row: Op) -> bool:
+def is_exact(row: Op) -> bool:
     """Whether an operation only moves a sign, selects or cuts, found out with multiples of 2^-10.
 
     Then ties remain ties, which a rounding would leave open.

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from symgrad.expr.node import Expr
-from symgrad.lower.access import accesses, accesses_of, reads
+from symgrad.lower.access import accesses
 from symgrad.lower.cpu import Flush, Merge
 from symgrad.lower.program import Draft, Program, statements
 from symgrad.lower.scalar import indices_of
@@ -168,11 +168,10 @@ def _spans(body: Sequence[Statement], order: dict[int, Span]) -> dict[int, Span]
     return found
 
 
-def _own_accesses(s: Any) -> list[Access]:
+def _own_accesses(s: Statement) -> tuple[Access, ...]:
     """What a statement touches apart from those inside; of a loop, its bounds."""
-    if isinstance(s, Loop):
-        return reads([e for e in (s.start, s.stop) if e is not None])
-    return accesses_of(s)
+    found: tuple[Access, ...] = s.reads if isinstance(s, Loop) else s.accesses
+    return found
 
 
 def _given_by_address(body: Sequence[Statement]) -> set[int]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from symgrad.expr.node import FLOATS, Expr
 from symgrad.expr.walk import toposort
-from symgrad.lower.access import accesses_of, targets
+from symgrad.lower.access import targets
 from symgrad.lower.program import Draft, statements
 from symgrad.lower.scalar import INDEX, loads
 from symgrad.lower.statement import Buffer, is_flat
@@ -175,7 +175,7 @@ class Points:
 
     def _find_turned(self, read: dict[int, Any], written: dict[int, Any]) -> None:
         """Inputs whose rows are points: a block of them is copied with the point last."""
-        everywhere = {a.buffer for s, _ in self.leaves for a in accesses_of(s) if not a.when}
+        everywhere = {a.buffer for s, _ in self.leaves for a in s.accesses if not a.when}
         for number, indices in read.items():
             buffer = self.draft.buffers[number]
             if number in written or buffer.role not in ("in", "data", "constant", "work"):

@@ -125,12 +125,13 @@ def block_of_summands(n: int, tuning: Tuning) -> int:
 
 def is_triangular(value: Expr, k: Expr, j: Expr) -> bool:
     """Whether a right factor is 0 wherever the summand k is greater than the column j."""
-    true, false = const(True, "bool"), const(False, "bool")
-    known = {
-        less(k, j): false, less(j, k): true, less_equal(k, j): false, less_equal(j, k): true,
-        equal(k, j): false, equal(j, k): false,
-    }  # fmt: skip
-    value = substitute((value,), known)[0]
+    if any(n.op.negation is not None for n in toposort([value])):  # a comparison
+        true, false = const(True, "bool"), const(False, "bool")
+        known = {
+            less(k, j): false, less(j, k): true, less_equal(k, j): false, less_equal(j, k): true,
+            equal(k, j): false, equal(j, k): false,
+        }  # fmt: skip
+        (value,) = substitute((value,), known)
     return value.op is CONST and const_value(value) == 0
 
 

@@ -157,10 +157,13 @@ def walk(body: Sequence[Any]) -> Iterator[tuple[Any, tuple[Loop, ...], Around]]:
     while stack:
         s, path, around = stack.pop()
         yield s, path, around
-        for k, inside in reversed(list(enumerate(s.bodies())) if s.inside else ()):
-            inner = (*path, s) if isinstance(s, Loop) and k == 0 else path
-            here = (*around, (s, k))
-            stack.extend((one, inner, here) for one in reversed(inside))
+        if not s.inside:
+            continue
+        for k, inside in reversed([*enumerate(s.bodies())]):
+            if inside:
+                inner = (*path, s) if isinstance(s, Loop) and k == 0 else path
+                here = (*around, (s, k))
+                stack.extend([(one, inner, here) for one in reversed(inside)])
 
 
 def leaves_of(body: Sequence[Any]) -> Iterator[tuple[Any, tuple[Loop, ...], Around]]:
@@ -170,7 +173,7 @@ def leaves_of(body: Sequence[Any]) -> Iterator[tuple[Any, tuple[Loop, ...], Arou
 
 def statements(body: Sequence[Any]) -> Iterator[tuple[Any, tuple[Loop, ...]]]:
     """Of what `walk` gives, all that is no loop, with the loops around."""
-    return ((s, path) for s, path, _ in walk(body) if not isinstance(s, Loop))
+    return ((s, path) for s, path, _ in walk(body) if type(s) is not Loop)
 
 
 def bodies_of(body: Sequence[Any]) -> list[Body]:

@@ -8,7 +8,7 @@ division of indices, and sin and cos of angles in quarter turns.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,8 @@ from symgrad.expr.op import Kind, Op, register
 from symgrad.expr.walk import toposort
 from symgrad.ops import interval
 from symgrad.ops.elementwise import ADD, MULTIPLY
+
+_MOST_GUARDS = 8  # ways to one load, each with guards of its own, that are told apart
 
 
 def _normalize_div(args: tuple[Expr, ...], attrs: tuple[Any, ...]) -> Expr | None:
@@ -65,6 +67,38 @@ def loads(exprs: tuple[Expr, ...]) -> Iterator[Expr]:
         if node.op is LOAD:
             yield node
         stack.extend(node.args)
+
+
+def guarded_loads(exprs: Iterable[Expr]) -> list[tuple[Expr, tuple[Expr, ...]]]:
+    """Every load below `exprs`, with the guards that hold there; once for each way to it."""
+    nodes = toposort(exprs)
+    if not any(node.op is GUARD for node in nodes):
+        return [(n, ()) for n in nodes if n.op is LOAD]
+    none: frozenset[Expr] = frozenset()
+    ways: dict[Expr, set[frozenset[Expr]]] = {root: {none} for root in exprs}
+    for node in reversed(nodes):
+        here = ways[node] = _weakest(ways[node])
+        for position, a in enumerate(node.args):
+            inside = here
+            if node.op is GUARD and position == 1:
+                inside = {way | {node.args[0]} for way in here}
+            ways.setdefault(a, set()).update(inside)
+    every = ((n, [_in_order(way) for way in ways[n]]) for n in nodes if n.op is LOAD)
+    return [(n, way) for n, found in every for way in sorted(found, key=_orders)]
+
+
+def _weakest(ways: set[frozenset[Expr]]) -> set[frozenset[Expr]]:
+    """Without those that contain another one; what all have in common, if there are many."""
+    kept = {way for way in ways if not any(other < way for other in ways)}
+    return kept if len(kept) <= _MOST_GUARDS else {frozenset.intersection(*kept)}
+
+
+def _in_order(guards: Iterable[Expr]) -> tuple[Expr, ...]:
+    return tuple(sorted(guards, key=lambda c: c.order))
+
+
+def _orders(guards: tuple[Expr, ...]) -> list[Any]:
+    return [c.order for c in guards]
 
 
 def load_of(buffer: Any, index: tuple[Expr, ...]) -> Expr:

@@ -15,8 +15,9 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from symgrad.expr.node import CONST, Expr, const, const_value
+from symgrad.forks import cached
 from symgrad.lazy import dataclass
-from symgrad.lower.scalar import unravel
+from symgrad.lower.scalar import guarded_loads, unravel
 from symgrad.ops.elementwise import equal, not_equal
 
 _ALIGNMENT = 64  # of parts of the workspace
@@ -132,12 +133,18 @@ class Statement:
 
     aside : names of fields whose expressions are not evaluated where the statement stands
     inside : names of those that are bodies
+    holders : names of those that may have buffers
     of_points : whether it may stand in a loop over points that is cut into lanes
     """
 
     aside: ClassVar[tuple[str, ...]] = ()
     inside: ClassVar[tuple[str, ...]] = ()
     of_points: ClassVar[bool] = False
+    holders: ClassVar[tuple[str, ...]] = ()
+
+    def __init_subclass__(cls) -> None:
+        types = cls.__annotations__.items()
+        cls.holders = tuple(n for n, kind in types if "Buffer" in kind or "Matrix" in kind)
 
     def __post_init__(self) -> None:
         for name in self.inside:
@@ -155,17 +162,30 @@ class Statement:
         """Elements that it touches apart from the loads in its expressions."""
         raise NotImplementedError
 
+    @cached
+    def reads(self) -> tuple[Access, ...]:
+        """The loads in its expressions, index expressions included, each under its guards."""
+        found = guarded_loads(self.exprs())
+        return tuple([Access(n.attrs[0], Mode.READ, n.args, when=when) for n, when in found])
+
+    @cached
+    def accesses(self) -> tuple[Access, ...]:
+        """All that it touches but for what stands inside: what its expressions read comes first.
+
+        Whatever reads comes before whatever writes, as far as it is said here.
+        """
+        return (*self.reads, *self.touches())
+
     def named(self) -> Iterator[Buffer]:
         """The buffers in its fields."""
-        for value in self.__dict__.values():
-            if isinstance(value, Buffer):
-                yield value
-            elif isinstance(value, Matrix):
-                yield value.buffer
+        for name in self.holders:
+            value = getattr(self, name)
+            if value is not None:
+                yield value if isinstance(value, Buffer) else value.buffer
 
     def bodies(self) -> tuple[Body, ...]:
         """The statements that stand inside of it, in the order of the text."""
-        return tuple(getattr(self, name) for name in self.inside)
+        return tuple([getattr(self, name) for name in self.inside])
 
     def with_bodies(self, bodies: Sequence[Body]) -> Self:
         """The same with other statements inside."""
@@ -176,18 +196,19 @@ class Statement:
     def with_buffers(self, buffers: Mapping[int, Buffer]) -> Self:
         """The same with these buffers, by their numbers, in its fields."""
         new: dict[str, Any] = {}
-        for name, value in self.__dict__.items():
-            if isinstance(value, Buffer):
-                if buffers[value.number] is not value:
-                    new[name] = buffers[value.number]
-            elif isinstance(value, Matrix):
+        for name in self.holders:
+            value = getattr(self, name)
+            if isinstance(value, Matrix):
                 new[name] = replace(value, buffer=buffers[value.buffer.number])
+            elif value is not None and buffers[value.number] is not value:
+                new[name] = buffers[value.number]
         return self._with(new) if new else self
 
     def _with(self, fields: Mapping[str, Any]) -> Self:
-        """What `dataclasses.replace` gives, in a tenth of the time."""
+        """What `dataclasses.replace` gives, in a tenth of the time, for what has no expressions."""
         new = object.__new__(type(self))
         new.__dict__.update(self.__dict__)
+        new.__dict__.pop("accesses", None)  # axes that buffers keep may differ; loads do not
         new.__dict__.update(fields)
         return new
 

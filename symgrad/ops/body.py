@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from symgrad.expr.evaluate import evaluate
+from symgrad.expr.evaluate import Steps
 from symgrad.expr.node import Expr, arg, bind, const, param
 from symgrad.expr.walk import substitute, toposort
 from symgrad.ops.linear import concat, gather, reshape
@@ -35,11 +35,12 @@ class Body:
     params : Exprs with op `param`, in the order of their positions
     """
 
-    __slots__ = ("__weakref__", "_hash", "outs", "params")
+    __slots__ = ("__weakref__", "_hash", "_steps", "outs", "params")
 
     def __init__(self, params: Sequence[Expr], outs: Sequence[Expr]) -> None:
         self.params, self.outs = tuple(params), tuple(outs)
         self._hash = zlib.crc32(repr(self).encode())
+        self._steps: Steps | None = None
 
     @classmethod
     def close(cls, arguments: Sequence[Expr], outs: Sequence[Expr]) -> Body:
@@ -64,7 +65,9 @@ class Body:
         given = [np.asarray(v, p.dtype) for v, p in zip(arguments, self.params, strict=True)]
         # What is checked is such an integer, and comes before what may fail for other reasons.
         first = [o for o in self.outs if o.dtype == "int64" and not o.shape]
-        made = evaluate([*first, *self.outs], dict(zip(self.params, given, strict=True)))
+        if self._steps is None:
+            self._steps = Steps([*first, *self.outs])
+        made = self._steps.run(dict(zip(self.params, given, strict=True)))
         return made[len(first) :]
 
     @property

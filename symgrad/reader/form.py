@@ -25,12 +25,13 @@ from symgrad.reader.poly import Poly
 from symgrad.reader.printing import latex, text
 from symgrad.reader.quotient import holds_sum
 from symgrad.reader.reading import Condition, Line, Part, Reading
+from symgrad.reader.rules import in_sigmoids
 from symgrad.reader.write import Writer
 
 MOST_NODES = 500
 SECONDS = 2.0
-STEPS = 250  # of the search, in one try; so many that the time is not what ends it
-ALL_STEPS = 800  # in all tries
+STEPS = 400  # of the search, in one try; so many that the time is not what ends it
+ALL_STEPS = 1200  # in all tries
 LARGEST = 20_000  # what costs more to read, before parts have names, is not looked at
 MOST_OF_PADS = 4  # times what pads cost may the elements cost
 MOST_TRIES = 6
@@ -146,6 +147,9 @@ def _one(
         _name(reader, writer, variables)
         polys = reader.read(outs)
         reader.conditions |= {at: None for at in found if at[1] == ">"}
+    polys = [in_sigmoids(p) for p in polys]
+    writer.sigmoids = {h for p in polys for h, _, e in p.factors()
+                       if (h.kind, h.payload) == ("fn", "sigmoid") and e > 1}  # fmt: skip
     written = [writer.output(p) for p in polys]
     if sum(cost(f) for f, _ in written) > LARGEST:
         raise NoMatrixForm

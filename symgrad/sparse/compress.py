@@ -44,7 +44,7 @@ def jacobian_entries(out: Expr, wrt: Expr, pattern: Pattern) -> Expr:
     else:
         sweep, width = _reverse(out, wrt, colours[1]), wrt.size
         place = colours[1][pattern.rows()] * np.int64(width) + pattern.indices
-    return _picked(sweep, place)
+    return _picked(sweep, place, out.dtype)
 
 
 def hessian_entries(gradient: Expr, wrt: Expr, pattern: Pattern) -> Expr:
@@ -63,29 +63,32 @@ def hessian_entries(gradient: Expr, wrt: Expr, pattern: Pattern) -> Expr:
     here = lone(pattern, colours)
     width = np.int64(wrt.size)
     place = np.where(here, colours[columns] * width + rows, colours[rows] * width + columns)
-    return _picked(_forward(gradient, wrt, colours), place)
+    return _picked(_forward(gradient, wrt, colours), place, gradient.dtype)
 
 
 def _count(colours: np.ndarray) -> int:
     return int(colours.max(initial=-1)) + 1
 
 
-def _forward(out: Expr, wrt: Expr, colours: np.ndarray) -> Expr:
+def _forward(out: Expr, wrt: Expr, colours: np.ndarray) -> Expr | None:
     """J S for the 0/1 matrix S of the colours, transposed: shape (colours, *out.shape)."""
     return _batched(wrt, colours, lambda seed: modes.jvp([out], [wrt], [seed])[0])
 
 
-def _reverse(out: Expr, wrt: Expr, colours: np.ndarray) -> Expr:
+def _reverse(out: Expr, wrt: Expr, colours: np.ndarray) -> Expr | None:
     """Sᵀ J: shape (colours, *wrt.shape)."""
     return _batched(out, colours, lambda seed: modes.vjp([out], [wrt], [seed])[0])
 
 
-def _batched(like: Expr, colours: np.ndarray, product: Callable[[Expr], Expr | None]) -> Expr:
-    """`product` on the indicator vector of every colour, as one batch."""
+def _batched(
+    like: Expr, colours: np.ndarray, product: Callable[[Expr], Expr | None]
+) -> Expr | None:
+    """`product` on the indicator vector of every colour, as one batch; None for zero."""
     count = _count(colours)
     seed = arg(0, like.shape, like.dtype)
     one = product(seed)
-    assert one is not None  # the pattern is not empty
+    if one is None:  # the pattern holds more than there is
+        return None
     wide = arg(0, (count, *like.shape), like.dtype)
     (many,) = modes.vmap([one], {seed: wide}, count)
     chosen = np.arange(count)[:, None] == colours
@@ -93,7 +96,9 @@ def _batched(like: Expr, colours: np.ndarray, product: Callable[[Expr], Expr | N
     return substitute([many], {wide: seeds})[0]
 
 
-def _picked(sweep: Expr, place: np.ndarray) -> Expr:
+def _picked(sweep: Expr | None, place: np.ndarray, dtype: str) -> Expr:
+    if sweep is None:
+        return const(0, dtype, place.shape)
     flat = reshape(sweep, (sweep.size,))
     if np.array_equal(place, np.arange(sweep.size)):
         return flat

@@ -29,7 +29,7 @@ import numpy as np
 
 from symgrad.diff.modes import scale
 from symgrad.diff.support import Supports, has_pole
-from symgrad.expr.node import ARG, EYE, FLOATS, Expr, arg, bind, const
+from symgrad.expr.node import ARG, EYE, FLOATS, TUPLE, Expr, arg, bind, const
 from symgrad.expr.op import Kind
 from symgrad.expr.walk import depends_on, toposort
 from symgrad.ops.einsum import EINSUM, sizes
@@ -78,6 +78,8 @@ def _accumulated(out: Expr, known: Known, most: int) -> list[Map]:
     for node in nodes:
         if node not in known:
             known[node] = []
+            if node in active and node.dtype == TUPLE:
+                raise Irregular  # a branch or a loop: its results have no maps, yet they depend
             if node in active and node.dtype in FLOATS:
                 known[node] = _merged(_node(node, known, most, supports))
                 if sum(m.columns.size for m in known[node]) > most:
@@ -124,9 +126,9 @@ def _scaled(node: Expr, k: int, m: Map, supports: Supports | None) -> Expr | Non
         branches = (m.coefficients, 0) if k == 1 else (0, m.coefficients)
         return select(condition, *branches)
     partial = node.op.partials[k] if node.op.partials else None
-    if partial is None:
+    factor = None if partial is None else partial(*node.args, node)
+    if factor is None:
         return None
-    factor = partial(*node.args, node)
     factor = m.window(factor) if isinstance(factor, Expr) else factor
     return scale(m.coefficients, factor, supports, supports is not None, supports is not None)
 
@@ -141,6 +143,8 @@ def _tangent(node: Expr, k: int, known: Known, most: int) -> list[Map]:
         tangent = node.op.jvp(tangents, node, node.args, node.attrs)
     else:
         raise Irregular
+    if tangent is None:
+        return []  # as of detsign: constant wherever there is a derivative
     # solve' is a solve again, cumprod' a recurrence: going through those would never end.
     seen = depends_on(toposort([tangent]), [seed])
     if any(n.op.kind is Kind.COMPOSITE or n.op is node.op for n in seen if node.op is not EINSUM):

@@ -864,6 +864,8 @@ def program(seed: int, without: frozenset[str] = frozenset()) -> tuple[str, dict
             stages.append("threads")
         if "small blas" in tuning and "blas" not in stages:
             stages.append("blas")
+    if not w.special:
+        stages += [s for s, p in (("sparse", 0.12), ("batch", 0.15)) if chance(p)]
     options = dict(seed=seed, stages=stages or ["value"], tuning=tuning, profile=w.profile + " of round numbers" * w.special,
                    kinds=dict(w.used), special=w.special)  # fmt: skip
     return text, options

@@ -562,6 +562,57 @@ class Checker:
         if difference:
             self.finding("blas", "C with a BLAS differs", difference)
 
+    def _sparse(self) -> None:
+        """Sparse Hessian and Jacobian by one argument against the dense ones, unsimplified."""
+        s = self.subject
+        k = next((k for k in s.floats if 1 < np.size(s.args[k]) <= 150), None)
+        wanted = [n for n, w in enumerate(self.want) if w.dtype.kind == "f" and w.size <= 500]
+        if k is None or not wanted:
+            raise Skipped("no argument of some size")
+        result = lambda *args: leaves(s.f(*args))[wanted[0]]
+        pairs = (sg.sparse_hessian, sg.hessian, s.loss), (sg.sparse_jacobian, sg.jacobian, result)
+        for sparse, dense, f in pairs:
+            graph, pattern = sparse(f, argnums=k).trace(*s.args)
+            with unsimplified():
+                plain = sg.trace(dense(f, argnums=k), *s.args)
+
+            def whole(args: Sequence[Any], plain: Any = plain) -> list[Any]:
+                return list(plain.evaluate_flat(plain.flat(tuple(args), {})))
+
+            want = whole(s.args)
+            self._require_tame(want)
+            got = np.zeros(pattern.shape, want[0].dtype)
+            got[pattern.rows(), pattern.indices] = self.call(graph.simplify(), s.args)[0]
+            near = lambda whole=whole: [whole(_as(s.args, n)) for n in s.near()]
+            difference = compare([got.reshape(want[0].shape)], want, self.tolerance, near)
+            if difference:
+                self.finding("sparse", f"{sparse.__name__} differs from the dense one", difference)
+
+    def _batch(self) -> None:
+        """vmap of value and gradient against one call for each of three points."""
+        s = self.subject
+        if not s.floats:
+            raise Skipped("no float argument")
+        near = s.near()
+        points = [_as(s.args, n) for n in (s.args, *near[:2])]
+        batch = list(s.args)
+        for k in s.floats:
+            batch[k] = np.stack([np.asarray(p[k]) for p in points])
+        axes = tuple(0 if k in s.floats else None for k in range(len(s.args)))
+        f = sg.value_and_grad(s.loss, argnums=s.floats)
+        with unsimplified():
+            plain = sg.trace(f, *s.args)
+        every = [plain.evaluate_flat(plain.flat(p, {})) for p in points]
+        for found in every:
+            self._require_tame(found)
+        got = self.agree("batch", sg.vmap(f, in_axes=axes), batch)
+        want = [np.stack(column) for column in zip(*every, strict=True)]
+        others = [plain.evaluate_flat(plain.flat(_as(s.args, n), {})) for n in near]
+        spread = lambda: [[np.stack(c) for c in zip(o, o, o, strict=True)] for o in others]
+        difference = compare(got or (), want, self.tolerance, spread)
+        if difference:
+            self.finding("batch", "vmap differs from calls one by one", difference)
+
     def _jax(self) -> None:
         """Gradient and Hessian product of the unsimplified graphs against JAX."""
         from fuzz import jax_oracle  # only where it is asked for: its import takes a second
@@ -639,6 +690,9 @@ def check(text: str, options: dict[str, Any], say: Callable[[str], None]) -> Out
             return Outcome(skipped=str(reason))
 
 
-STAGES = ("value", "gradient", "hvp", "both", "jacobian", "nested", "threads", "blas", "jax")
+STAGES = (
+    "value", "gradient", "hvp", "both", "jacobian", "nested", "threads", "blas", "sparse", "batch",
+    "jax",
+)  # fmt: skip
 assert all(hasattr(Checker, f"_{s}") for s in STAGES)
 __all__ = ["SWITCHES", "TUNINGS", "Outcome", "Subject", "check"]

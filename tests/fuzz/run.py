@@ -15,7 +15,7 @@ import itertools
 import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ if __package__ in (None, ""):
     sys.path[:0] = [str(here.parent), str(here.parents[1])]
 
 from fuzz.grammar import KINDS, program
+from fuzz.oracles import STAGES
 from fuzz.pool import Pool
 from fuzz.report import Report, diagnosed, options_of, smaller
 
@@ -33,7 +34,11 @@ _LONG = 30 * 60  # seconds, of a run that has to take every path
 
 
 def programs(
-    first: int, seconds: float, without: frozenset[str] = frozenset(), graphs: bool = False
+    first: int,
+    seconds: float,
+    without: frozenset[str] = frozenset(),
+    graphs: bool = False,
+    stages: Sequence[str] = (),
 ) -> Iterator[Any]:
     """Jobs with consecutive seeds until the time is over."""
     end = time.monotonic() + seconds
@@ -41,7 +46,7 @@ def programs(
         if time.monotonic() > end:
             return
         text, options = program(seed, without)
-        yield text, {**options, "graphs": graphs}
+        yield text, {**options, "graphs": graphs, "stages": list(stages) or options["stages"]}
 
 
 def explore(
@@ -56,17 +61,19 @@ def explore(
     examples: int = 2,
     graphs: bool = False,
     patience: float = 120,
+    stages: Sequence[str] = (),
 ) -> Report:
     """Programs from seed `first` on, for so many seconds; then findings made small.
 
     shrink : seconds for one; of a group, `examples` are minimised, the rest counted
     patience : seconds for the answer of one program
+    stages : what is done with each program; some at random if empty
     graphs : whether graphs are evaluated and C is emitted, but not compiled
     """
     report = Report()
     with Pool(jobs, patience, niceness) as pool:
         until = time.monotonic() + seconds + _GRACE
-        for job, outcome in pool.run(programs(first, seconds, without, graphs), until):
+        for job, outcome in pool.run(programs(first, seconds, without, graphs, stages), until):
             for f in report.add(job, outcome):
                 if tell:
                     tell(f"seed {f.options['seed']}: {f.stage}: {f.kind}: {f.message[:160]}")
@@ -104,6 +111,7 @@ def main() -> int:
         "--patience", type=float, default=120, help="seconds for an answer; more on a busy machine"
     )
     parser.add_argument("--without", nargs="*", default=[], choices=list(KINDS))
+    parser.add_argument("--stages", nargs="*", default=[], choices=STAGES)
     parser.add_argument("--graphs", action="store_true", help="no C is compiled: ten times faster")
     parser.add_argument("--replay", nargs="*", type=Path, default=[])
     options = parser.parse_args()
@@ -126,6 +134,7 @@ def main() -> int:
         tell=lambda line: print(line, flush=True),
         niceness=options.nice,
         graphs=options.graphs,
+        stages=options.stages,
         patience=options.patience,
     )
     for group, found in report.groups().items():

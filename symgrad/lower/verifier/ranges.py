@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from symgrad.expr.node import Expr, const, is_const
-from symgrad.lower.access import accesses_of
 from symgrad.lower.bounds import Facts
 from symgrad.lower.cpu import Flush
 from symgrad.lower.forms import Form, constant, plus
@@ -180,7 +179,7 @@ class _Stacks:
                 continue
             body = (*around, (s, 0))
             inside = [k for k, a in enumerate(p.around) if a[: len(body)] == body]
-            touched = {a.buffer for k in inside for a in accesses_of(p.leaves[k][0]) if a.writes}
+            touched = {a.buffer for k in inside for a in p.leaves[k][0].accesses if a.writes}
             counts = [
                 load_of(p.buffers[n], ())
                 for n in sorted(touched)

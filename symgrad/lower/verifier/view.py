@@ -8,7 +8,6 @@ from typing import Any
 
 from symgrad.expr.node import Expr
 from symgrad.lazy import dataclass
-from symgrad.lower.access import accesses_of
 from symgrad.lower.bounds import Bounds
 from symgrad.lower.listing import Speller
 from symgrad.lower.program import Around, Program, walk
@@ -53,7 +52,7 @@ class View:
         self.places = [
             Place(access, s, path, position, around)
             for position, (s, path, around) in enumerate(found)
-            for access in accesses_of(s)
+            for access in s.accesses
         ]
         self.of_buffer: dict[int, list[Place]] = {}
         for place in self.places:

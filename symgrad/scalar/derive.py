@@ -1,0 +1,162 @@
+"""Derivatives of small functions, taken scalar by scalar: every way, of which the shortest is kept.
+
+Which mode is cheaper cannot be told before zeros, signs and common parts are gone. So each is
+tried, and what comes out is brought into normal form and counted (0058). The rules are those of
+`diff.modes`; only the graph is another.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
+
+from symgrad.diff import modes
+from symgrad.diff.modes import drop_stops
+from symgrad.expr.node import ARG, FLOATS, Expr, arg, const
+from symgrad.expr.walk import expand_composites, substitute, toposort
+from symgrad.scalar.blocks import Blocks, assembled, element
+from symgrad.scalar.opening import Opening
+from symgrad.scalar.shortest import QUICK, shortest
+from symgrad.scalar.space import NotScalar, Space
+from symgrad.simplify import simplify
+
+_NODES = 40  # scalars that may be made for each operation of the result
+# The most operations of a function whose derivatives are taken scalar by scalar; 0: none is.
+_MOST: ContextVar[int] = ContextVar("most", default=0)
+
+Ready = Callable[[Sequence[Expr]], list[Expr]]
+Table = list[list[Expr | None]]  # of each element of a result, derivatives in each scalar variable
+
+
+@contextlib.contextmanager
+def opened(most: int) -> Iterator[None]:
+    """Derivatives inside are taken scalar by scalar where they have up to `most` operations."""
+    token = _MOST.set(most)
+    try:
+        yield
+    finally:
+        _MOST.reset(token)
+
+
+class _Scalars:
+    """Variables of a derivative as scalars, and results in terms of them."""
+
+    def __init__(self, outs: Sequence[Expr], wrt: Sequence[Expr], most: int) -> None:
+        self.wrt, self.most = wrt, most
+        self.of = {w: [arg(k, (), w.dtype) for k in range(w.size)] for w in wrt}
+        self.variables = [v for w in wrt for v in self.of[w]]
+        self.values = Blocks(Space(most * _NODES), self.of).scalars(outs)
+
+    def again(self, exprs: Sequence[Expr]) -> list[Expr]:
+        """Expressions of scalar variables, opened once more."""
+        return Blocks(Space(self.most * _NODES), {v: [v] for v in self.variables}).scalars(exprs)
+
+    def count(self, table: Table) -> int:
+        """The operations of derivatives together with the results."""
+        present = [e for row in table for e in row if e is not None]
+        off = frozenset({"stable", "linalg", "collect", "loops"})
+        outs = simplify([*self.values, *present], disable=off, enable=frozenset({"strength"})).outs
+        opening = Opening(Space(self.most * _NODES))
+        plain = expand_composites(drop_stops(outs))
+        opening.leaves([n for n in toposort(plain) if n.op is ARG])
+        opening.open(plain)
+        refs = [r for o in plain for r in opening.elements(o)]
+        return shortest(opening.space, refs, [o.dtype for o in plain], QUICK)[1]
+
+    def forward(self, values: Sequence[Expr]) -> Table:
+        columns = [
+            modes.jvp(values, [v], [const(1, v.dtype)]) for v in self.variables
+        ]  # fmt: skip
+        return [list(row) for row in zip(*columns, strict=True)]
+
+    def reverse(self, values: Sequence[Expr]) -> Table:
+        return [
+            modes.vjp([v], self.variables, [const(1, v.dtype)])
+            if v.dtype in FLOATS else [None] * len(self.variables)
+            for v in values
+        ]  # fmt: skip
+
+    def blocks(self, table: Table, outs: Sequence[Expr]) -> list[list[Expr]]:
+        """The derivative of each result in each variable, as arrays of both shapes."""
+        back = {v: element(w, k) for w in self.wrt for k, v in enumerate(self.of[w])}
+        flat = substitute(
+            [const(0, o.dtype) if e is None else e
+             for row, o in zip(table, (o for o in outs for _ in range(o.size)), strict=True)
+             for e in row], back,
+        )  # fmt: skip
+        width, start = len(self.variables), 0
+        found = []
+        for out in outs:
+            rows = [flat[(start + i) * width : (start + i + 1) * width] for i in range(out.size)]
+            begin, blocks = 0, []
+            for w in self.wrt:
+                part = [e for row in rows for e in row[begin : begin + w.size]]
+                blocks.append(assembled(part, (*out.shape, *w.shape)))
+                begin += w.size
+            found.append(blocks)
+            start += out.size
+        return found
+
+
+def _started(outs: Sequence[Expr], wrt: Sequence[Expr]) -> _Scalars | None:
+    most = _MOST.get()
+    if not most or not all(x.size for x in (*outs, *wrt)):
+        return None
+    entries = sum(o.size for o in outs) * sum(w.size for w in wrt)
+    if entries > most:
+        return None
+    return _Scalars(outs, wrt, most)
+
+
+def _least(scalars: _Scalars, tables: Sequence[Table]) -> Table:
+    if len(tables) == 1:
+        return tables[0]
+    counts = [scalars.count(t) for t in tables]
+    return tables[counts.index(min(counts))]
+
+
+def jacobian(outs: Sequence[Expr], wrt: Sequence[Expr]) -> list[list[Expr]] | None:
+    """Derivatives of each result in each argument node; None where they are not scalar."""
+    try:
+        scalars = _started(outs, wrt)
+        if scalars is None:
+            return None
+        tables = [scalars.reverse(scalars.values)]
+        if len(scalars.values) > 1:
+            tables.insert(0, scalars.forward(scalars.values))
+        return scalars.blocks(_least(scalars, tables), outs)
+    except NotScalar:
+        return None
+
+
+def hessian(out: Expr, wrt: Sequence[Expr], ready: Ready) -> list[list[Expr]] | None:
+    """Second derivatives of a scalar in each pair of argument nodes; None where not scalar.
+
+    ready : makes of first derivatives what can be differentiated again
+    """
+    try:
+        scalars = _started([out], wrt)
+        if scalars is None:
+            return None
+        tables = []
+        for way in (scalars.reverse, scalars.forward):
+            first = way(scalars.values)[0]
+            zeros = [const(0, v.dtype) for v in scalars.variables]
+            gradient = [z if e is None else e for e, z in zip(first, zeros, strict=True)]
+            tables.append(_second(scalars, scalars.again(ready(gradient))))
+        return scalars.blocks(_least(scalars, tables), wrt)
+    except NotScalar:
+        return None
+
+
+def _second(scalars: _Scalars, gradient: Sequence[Expr]) -> Table:
+    """Derivatives of a gradient, on one side of the diagonal; the other side has the same nodes."""
+    size = len(gradient)
+    table: Table = [[None] * size for _ in range(size)]
+    for k, v in enumerate(scalars.variables):
+        column = modes.jvp(gradient[k:], [v], [const(1, v.dtype)])
+        for j, e in enumerate(column, k):
+            table[j][k] = e
+            table[k][j] = e
+    return table

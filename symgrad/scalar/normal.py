@@ -1,0 +1,196 @@
+"""What makes a space of scalars shorter: flat sums and products, common factors, shared pairs.
+
+Every pass takes results as references and gives others, made anew from the leaves: nothing is
+changed in place. Sums are associated anew only as `space` says that they may be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from symgrad.scalar.space import LEAF, PRODUCT, SUM, Node, Ref, Space
+from symgrad.scalar.writing import order
+
+Refs = list[Ref]
+Pass = Callable[[Space, Refs], Refs]
+
+
+def uses(refs: Sequence[Ref], nodes: Sequence[Node]) -> dict[Node, int]:
+    """How often each node is referred to, by results as well."""
+    found = dict.fromkeys(nodes, 0)
+    for node in nodes:
+        for n in node.nodes():
+            found[n] += 1
+    for _, n in refs:
+        found[n] += 1
+    return found
+
+
+class Rebuild:
+    """Makes nodes anew, operands first; a pass says what becomes of sums and products."""
+
+    def __init__(self, space: Space, refs: Sequence[Ref]) -> None:
+        self.space, self.refs = space, refs
+        self.nodes = order(refs)
+        self.uses = uses(refs, self.nodes)
+        self.made: dict[Node, Ref] = {}
+
+    def run(self) -> Refs:
+        """The results, made anew."""
+        for node in self.nodes:
+            self.made[node] = self.rebuilt(node)
+        return [self.of(r) for r in self.refs]
+
+    def of(self, ref: Ref) -> Ref:
+        """What a reference has become."""
+        c, node = self.made[ref[1]]
+        return (c, node) if ref[0] == 1 else (ref[0] * c, node)
+
+    def rebuilt(self, node: Node) -> Ref:
+        if node.kind == LEAF:
+            return 1.0, node
+        if node.kind == SUM:
+            return self.sum(node)
+        if node.kind == PRODUCT:
+            return self.product(node)
+        assert node.row is not None
+        args = [self.of(r) for r in node.terms]
+        return self.space.function(node.row, args, node.types, node.dtype, node.attrs)
+
+    def sum(self, node: Node) -> Ref:
+        """A sum of the terms as they have become."""
+        terms: dict[Node, float] = {}
+        for n, c in node.terms:
+            c, n = self.of((c, n))
+            add_to(terms, n, c)
+        return self.space.sum(terms, node.dtype)
+
+    def product(self, node: Node) -> Ref:
+        """A product of the factors as they have become."""
+        factors: dict[Node, int] = {}
+        scale = 1.0
+        for n, p in node.terms:
+            c, n = self.made[n]
+            if not c and p > 0:
+                return self.space.zero
+            if c:
+                scale *= c**p
+            else:  # 1 / 0, which C shall compute
+                n = self.space.number(0.0, node.dtype)
+            add_to(factors, n, p)
+        total = self.space.product(factors, node.dtype)
+        return scale * total[0], total[1]
+
+
+def add_to(terms: dict[Node, float] | dict[Node, int], node: Node, number: float) -> None:
+    """One more term of a sum, or factor of a product."""
+    total = terms.get(node, 0) + number
+    if total:
+        terms[node] = total  # type: ignore[assignment]
+    else:
+        terms.pop(node, None)
+
+
+class _Flat(Rebuild):
+    """A sum that one sum uses goes into it, unless it is closed; so do products."""
+
+    def sum(self, node: Node) -> Ref:
+        if node.closed:
+            return super().sum(node)
+        terms: dict[Node, float] = {}
+        for old, coefficient in node.terms:
+            c, n = self.of((coefficient, old))
+            if n.kind == SUM and not n.closed and self.uses[old] == 1:
+                for inner, k in n.terms:
+                    add_to(terms, inner, c * k)
+            else:
+                add_to(terms, n, c)
+        return self.space.sum(terms, node.dtype)
+
+    def product(self, node: Node) -> Ref:
+        factors: dict[Node, int] = {}
+        scale = 1.0
+        for old, p in node.terms:
+            c, n = self.made[old]
+            if not c:
+                return super().product(node)
+            scale *= c**p
+            if n.kind == PRODUCT and self.uses[old] == 1:
+                for inner, q in n.terms:
+                    add_to(factors, inner, p * q)
+            else:
+                add_to(factors, n, p)
+        c, n = self.space.product(factors, node.dtype)
+        return scale * c, n
+
+
+def flat(space: Space, refs: Refs) -> Refs:
+    """Sums of sums and products of products as one, where nobody else uses what is inside."""
+    return _Flat(space, refs).run()
+
+
+class _Factor(Rebuild):
+    """x a + x b becomes x (a + b), for the factor that most terms of a sum have."""
+
+    def sum(self, node: Node) -> Ref:
+        terms = [(self.of((c, n)), self.uses[n]) for n, c in node.terms]
+        flat: dict[Node, float] = {}
+        for (c, n), _ in terms:
+            add_to(flat, n, c)
+        # what others use as well is computed anyway
+        alone = {n for (_, n), count in terms if count == 1 and n.kind == PRODUCT}
+        return self._factored(flat, alone, node.dtype)
+
+    def _factored(self, terms: dict[Node, float], alone: set[Node], dtype: str) -> Ref:
+        while True:
+            counts: dict[tuple[Node, int], int] = {}
+            for n in terms:
+                if n in alone:
+                    for base, power in n.terms:
+                        key = base, 1 if power > 0 else -1
+                        counts[key] = counts.get(key, 0) + 1
+            best = min(counts, key=lambda k: (-counts[k], -k[1], k[0].number), default=None)
+            if best is None or counts[best] < 2:
+                return self.space.sum(self._by_size(terms, dtype), dtype)
+            base, sign = best
+            inside: dict[Node, float] = {}
+            for n in list(terms):
+                powers = dict(n.terms) if n in alone else {}
+                if powers.get(base, 0) * sign > 0:
+                    add_to(powers, base, -sign)
+                    c, rest = self.space.product(powers, dtype)
+                    add_to(inside, rest, c * terms.pop(n))
+            inner = self._factored(inside, {n for n in inside if n.kind == PRODUCT}, dtype)
+            c, made = self._extended(inner, base, sign, dtype)
+            add_to(terms, made, c)
+            alone.discard(made)
+
+    def _extended(self, inner: Ref, base: Node, power: int, dtype: str) -> Ref:
+        """A reference times one more factor."""
+        c, n = inner
+        if not c:
+            return self.space.zero
+        factors = dict(n.terms) if n.kind == PRODUCT else {n: 1}
+        add_to(factors, base, power)
+        k, made = self.space.product(factors, dtype)
+        return c * k, made
+
+    def _by_size(self, terms: dict[Node, float], dtype: str) -> dict[Node, float]:
+        """Terms whose coefficients have one size are added first, and multiplied once."""
+        groups: dict[float, list[Node]] = {}
+        for n, c in terms.items():
+            if abs(c) != 1 and n is not self.space.one:
+                groups.setdefault(abs(c), []).append(n)
+        result = dict(terms)
+        for size, nodes in groups.items():
+            if 2 <= len(nodes) < len(terms):
+                c, made = self.space.sum({n: terms[n] / size for n in nodes}, dtype)
+                for n in nodes:
+                    del result[n]
+                add_to(result, made, c * size)
+        return result
+
+
+def factor(space: Space, refs: Refs) -> Refs:
+    """Common factors of the terms of sums, once."""
+    return _Factor(space, refs).run()

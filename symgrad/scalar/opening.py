@@ -1,0 +1,233 @@
+"""From a graph of arrays to scalars: every element of every node becomes a reference.
+
+Arrays are held as integers that number references, 0 for the number 0. So rows that only move
+elements run as they are, and zeros stay absent: what is padded, an identity matrix or a constant
+with zeros costs nothing.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from symgrad.expr.node import ARG, FLOATS, Expr
+from symgrad.expr.op import OPS, Kind, Op
+from symgrad.expr.walk import toposort
+from symgrad.ops.contract import steps
+from symgrad.ops.einsum import sizes
+from symgrad.ops.elementwise import (
+    ADD,
+    CONVERT,
+    DIVIDE,
+    MULTIPLY,
+    NEGATIVE,
+    POWER,
+    SELECT,
+    STOP_GRADIENT,
+    SUBTRACT,
+)
+from symgrad.ops.linear import PAD, SCATTER_ADD
+from symgrad.scalar.matrices import Matrices
+from symgrad.scalar.space import NotScalar, Ref, Space
+
+SQUARE, RECIPROCAL = OPS["square"], OPS["reciprocal"]
+_COMBINED = {row.accumulates: row for row in OPS.values() if row.accumulates is not None}
+_NEVER = frozenset({Kind.CONTROL, Kind.ITEM, Kind.CHECK, Kind.SCAN})
+_MOST_ELEMENTS = 4096  # of one array: beyond, no straight line is short
+
+
+def is_small(outs: Sequence[Expr]) -> bool:
+    """Whether results could have a scalar form: every array is small, nothing loops or decides."""
+    return all(n.size <= _MOST_ELEMENTS and n.op.kind not in _NEVER for n in toposort(outs))
+
+
+def _power(space: Space, a: Ref, b: Ref, dtype: str) -> Ref | None:
+    """A small whole exponent, as a product."""
+    exponent = b[0] if space.is_constant(b) else None
+    if exponent is None or exponent != int(exponent) or not 0 < abs(exponent) <= 4:
+        return None
+    return space.power(a, int(exponent), dtype)
+
+
+# What rows are in normal form, on floats: (space, references, dtype) -> reference, or None.
+_FORMS: dict[Op, Callable[..., Ref | None]] = {
+    ADD: lambda s, a, b, t: s.add(a, b, t),
+    SUBTRACT: lambda s, a, b, t: s.add(a, (-b[0], b[1]), t),
+    NEGATIVE: lambda s, a, t: (-a[0], a[1]),
+    MULTIPLY: lambda s, a, b, t: s.times(a, b, t),
+    DIVIDE: lambda s, a, b, t: s.over(a, b, t),
+    SQUARE: lambda s, a, t: s.times(a, a, t),
+    RECIPROCAL: lambda s, a, t: s.over((1.0, s.one), a, t),
+    POWER: _power,
+}
+
+
+class Opening:
+    """Opens graphs into one `Space`."""
+
+    def __init__(self, space: Space) -> None:
+        self.space = space
+        self.refs: list[Ref] = [space.zero]
+        self._numbers: dict[Ref, int] = {space.zero: 0}
+        self.known: dict[Expr, np.ndarray] = {}
+        self.matrices = Matrices(self)
+
+    def number(self, ref: Ref) -> int:
+        """The number of a reference; 0 for zero, of whatever type."""
+        if not ref[0]:
+            return 0
+        found = self._numbers.get(ref)
+        if found is None:
+            found = self._numbers[ref] = len(self.refs)
+            self.refs.append(ref)
+        return found
+
+    def leaves(self, args: Sequence[Expr]) -> None:
+        """Elements of arguments as leaves."""
+        for node in args:
+            size = self._bounded(node)
+            numbers = [self.number(self.space.leaf(node, k, node.dtype)) for k in range(size)]
+            self.known[node] = np.array(numbers, np.int64).reshape(node.shape)
+
+    def open(self, outs: Sequence[Expr]) -> list[np.ndarray]:
+        """The numbers of the elements of `outs`, which are without composites.
+
+        Raises NotScalar for what has no scalar form.
+        """
+        for node in toposort(outs, self.known):
+            self.known[node] = self._opened(node)
+        return [self.known[o] for o in outs]
+
+    def elements(self, node: Expr) -> list[Ref]:
+        """The references of what was opened, in the order of memory."""
+        return [self.refs[k] for k in self.known[node].ravel()]
+
+    def _bounded(self, node: Expr) -> int:
+        if node.size > _MOST_ELEMENTS:
+            raise NotScalar(f"{node.name} has {node.size} elements")
+        return node.size
+
+    def _opened(self, node: Expr) -> np.ndarray:
+        self._bounded(node)
+        row = node.op
+        given = [self.known[a] for a in node.args]
+        if row.kind is Kind.SOURCE and row is not ARG:
+            values = np.asarray(row.evaluate(*node.attrs))
+            return self._array([self.space.constant(v, node.dtype) for v in values.flat], node)
+        if row is STOP_GRADIENT:
+            return given[0]
+        if row is CONVERT and node.args[0].dtype == node.dtype:
+            return given[0]
+        if row.kind is Kind.ELEMENTWISE or row is CONVERT:
+            columns = [[self.refs[k] for k in g.ravel()] for g in given]
+            types = tuple(a.dtype for a in node.args)
+            return self._array(
+                [self.element(row, refs, types, node.dtype, node.attrs)
+                 for refs in zip(*columns, strict=True)], node,
+            )  # fmt: skip
+        if row.indices is not None:
+            given[row.indices] = self._fixed(node, given[row.indices])
+        if row is SCATTER_ADD:
+            return self._scattered(node, *given)
+        if row.moves is not None or row is PAD:
+            return np.asarray(row.evaluate(*given, *node.attrs), np.int64)
+        if row in self.matrices.calls:
+            return self.matrices.calls[row](node, given)
+        if row.kind is Kind.EINSUM:
+            return self._contracted(node, given)
+        if row.combine is not None and row.combine[0] in _COMBINED and row.kind is not Kind.SCAN:
+            return self._reduced(node, given[0])
+        raise NotScalar(f"{row.name} has no scalar form")
+
+    def element(
+        self, row: Op, refs: Sequence[Ref], types: Sequence[str], dtype: str,
+        attrs: tuple[Any, ...] = (),
+    ) -> Ref:  # fmt: skip
+        """An elementwise row of scalars."""
+        if row is SELECT:
+            return self._selected(refs, types, dtype)
+        if dtype in FLOATS and row in _FORMS:
+            found = _FORMS[row](self.space, *refs, dtype)
+            if found is not None:
+                return found
+        return self.space.function(row, refs, types, dtype, attrs)
+
+    def _selected(self, refs: Sequence[Ref], types: Sequence[str], dtype: str) -> Ref:
+        condition, a, b = refs
+        if self.space.is_constant(condition):
+            return a if condition[0] else b
+        return a if a == b else self.space.function(SELECT, refs, types, dtype)
+
+    def _array(self, refs: Sequence[Ref], node: Expr) -> np.ndarray:
+        return np.array([self.number(r) for r in refs], np.int64).reshape(node.shape)
+
+    def _fixed(self, node: Expr, numbers: np.ndarray) -> np.ndarray:
+        """Indices, which have to be known."""
+        refs = [self.refs[k] for k in numbers.ravel()]
+        if not all(self.space.is_constant(r) for r in refs):
+            raise NotScalar(f"{node.name} by indices that are known in the call only")
+        return np.array([int(c) for c, _ in refs], np.int64).reshape(numbers.shape)
+
+    def _scattered(self, node: Expr, ct: np.ndarray, index: np.ndarray) -> np.ndarray:
+        axis, size = node.attrs
+        out = np.zeros(node.shape, np.int64)
+        lead = ct.shape[:axis]
+        rest = ct.shape[axis + index.ndim :]
+        places = itertools.product(np.ndindex(*lead), np.ndindex(*index.shape), np.ndindex(*rest))
+        for i, j, k in places:
+            at = (*i, int(index[j]) % size, *k)
+            total = self._combined(ADD, (out[at], ct[(*i, *j, *k)]), node.dtype)
+            out[at] = self.number(total)
+        return out
+
+    def _combined(self, row: Op, numbers: Sequence[int], dtype: str) -> Ref:
+        refs = [self.refs[k] for k in numbers]
+        total = refs[0]
+        for ref in refs[1:]:
+            total = self.element(row, (total, ref), (dtype, dtype), dtype)
+        return total
+
+    def _reduced(self, node: Expr, x: np.ndarray) -> np.ndarray:
+        row, axes = node.op, node.attrs[0]
+        combined = _COMBINED[row.combine[0]]  # type: ignore[index]
+        kept = [k for k in range(x.ndim) if k not in axes]
+        lines = np.transpose(x, (*kept, *axes)).reshape(max(node.size, 1), -1)
+        if not lines.shape[1]:
+            raise NotScalar(f"{row.name} of nothing")
+        dtype = node.args[0].dtype
+        return self._array([self._combined(combined, line, dtype) for line in lines], node)
+
+    def _contracted(self, node: Expr, given: list[np.ndarray]) -> np.ndarray:
+        """Pairwise along the order in which lowering would, so that no product is made whole."""
+        inputs, output = node.attrs
+        size = sizes(node.args, inputs)
+        factors = list(given)
+        for step in steps(inputs, output, size):
+            chosen = [factors[i] for i in step.positions]
+            for i in reversed(step.positions):
+                del factors[i]
+            factors.append(self._product(chosen, step.inputs, step.output, size, node.dtype))
+        return factors[-1]
+
+    def _product(
+        self, factors: Sequence[np.ndarray], inputs: Sequence[Any], output: Sequence[Any],
+        size: Mapping[Any, int], dtype: str,
+    ) -> np.ndarray:  # fmt: skip
+        summed = [k for k in dict.fromkeys(k for t in inputs for k in t) if k not in output]
+        shape = tuple(size[k] for k in output)
+        out = np.zeros(shape, np.int64)
+        for place in np.ndindex(*shape):
+            at = dict(zip(output, place, strict=True))
+            total = self.space.zero
+            for inner in np.ndindex(*[size[k] for k in summed]):
+                at.update(zip(summed, inner, strict=True))
+                numbers = [int(f[tuple(at[k] for k in t)])
+                           for f, t in zip(factors, inputs, strict=True)]  # fmt: skip
+                if all(numbers):
+                    term = self._combined(MULTIPLY, numbers, dtype)
+                    total = self.element(ADD, (total, term), (dtype, dtype), dtype)
+            out[place] = self.number(total)
+        return out

@@ -1,0 +1,94 @@
+"""The loop program of a function in scalar form: no loops, a store for each element."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from symgrad.diff.modes import drop_stops
+from symgrad.expr.node import Expr, const
+from symgrad.expr.walk import expand_composites
+from symgrad.lower import verify
+from symgrad.lower.pipeline import passes
+from symgrad.lower.program import Draft, Program
+from symgrad.lower.scalar import load_of
+from symgrad.lower.statement import Statement
+from symgrad.lower.statements import Fail, Store
+from symgrad.lower.tuning import NEVER, Tuning
+from symgrad.scalar.opening import Opening
+from symgrad.scalar.shortest import shortest
+from symgrad.scalar.space import NotScalar, Space
+from symgrad.scalar.writing import Writer
+from symgrad.scalar.writing import operations as counted
+from symgrad.simplify import simplify
+
+_SINGULAR = 2  # the status of a function whose matrix is singular or not positive definite
+_NODES_PER_OPERATION = 40  # that may be made on the way to one
+
+
+def tuned(tuning: Tuning) -> Tuning:
+    """Thresholds for a straight line: no vectors, no parts."""
+    return replace(tuning, vectors=False, part_statements=NEVER)
+
+
+def scalar_program(
+    args: Sequence[Expr],
+    outs: Sequence[Expr],
+    arg_names: Sequence[str],
+    out_names: Sequence[str],
+    tuning: Tuning,
+    most: int,
+) -> tuple[Program, list[Expr]]:
+    """The program of a graph, with the C names of its arguments and results.
+
+    The results that it computes, as expressions of arrays, come with it.
+
+    most : of operations. Raises NotScalar if there would be more, or for what has no scalar form.
+    """
+    space = Space(most * _NODES_PER_OPERATION)
+    opening = Opening(space)
+    opening.leaves(args)
+    plain = expand_composites(drop_stops(simpler(outs)))
+    opening.open(plain)
+    failing = list(opening.matrices.singular)
+    refs = failing + [r for o in plain for r in opening.elements(o)]
+    dtypes = ["bool"] * len(failing) + [o.dtype for o in plain for _ in range(o.size)]
+    refs, count = shortest(space, refs, dtypes)
+    if count > most:
+        raise NotScalar(f"it would have {count} operations, more than {most}")
+    draft = Draft()
+    inputs = [draft.array(a.shape, a.dtype, "in", n) for a, n in zip(args, arg_names, strict=True)]
+    outputs = [draft.array(o.shape, o.dtype, "out", n)
+               for o, n in zip(plain, out_names, strict=True)]  # fmt: skip
+    buffers = dict(zip(args, inputs, strict=True))
+
+    def leaf(node: Any, place: int) -> Expr:
+        return load_of(buffers[node], _index(place, node.shape))
+
+    values = iter(Writer(space, leaf).write(refs, dtypes))
+    body: list[Statement] = [Fail(next(values), _SINGULAR) for _ in failing]
+    body += [Store(b, _index(k, b.shape), next(values)) for b in outputs for k in range(b.size)]
+    program = draft.program(inputs, outputs, body)
+    verify.after("scalar_program", program, tuning)
+    for change in passes(tuning):
+        program = change(program, 1, tuning)
+        verify.after(change.__name__, program, tuning)
+    return program, plain
+
+
+def simpler(outs: Sequence[Expr]) -> list[Expr]:
+    """Results with powers as products, and nothing expanded yet."""
+    off = frozenset({"stable", "linalg", "collect", "loops"})
+    return simplify(outs, disable=off, enable=frozenset({"strength", "checkpoint"})).outs
+
+
+def operations(program: Program) -> int:
+    """How many operations the C of a program has that is a straight line."""
+    return counted([v for s in program.body for v in s.exprs()])
+
+
+def _index(place: int, shape: tuple[int, ...]) -> tuple[Expr, ...]:
+    return tuple(const(int(k), "int64") for k in np.unravel_index(place, shape)) if shape else ()

@@ -1,0 +1,271 @@
+"""Scalars in a normal form: sums, products, functions, and references that carry a coefficient.
+
+A scalar is a reference (coefficient, node). Four kinds of node compute something or stand for it:
+
+* leaves: elements of arguments, and constants that are no coefficient (NaN, infinities, -0.0);
+* sums {node: coefficient};
+* products {node: integer power}, without a coefficient;
+* functions of references: rows of the tables.
+
+So a - b and b - a are one node, -2ab and ab share ab, and a scaled node is never a node. `ONE` is
+the node of plain numbers. Nodes are hash-consed and numbered as they are made; operands stand in
+the order of their numbers, so nothing depends on the process.
+
+Sums may be associated anew only where no digits can be lost. A term is exact if it carries no
+rounding: an input, or that times a power of two. Where two exact terms are added to each other,
+their sum is closed (`Node.closed`): x - y stays one term, whatever is around it. All other terms
+are bounded by what the given order rounds: by their own error, or by a partial sum beside them. So
+every partial sum of another order is bounded by these as well (0058).
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from symgrad.errors import SymgradError
+from symgrad.expr.node import FLOATS
+from symgrad.expr.op import Op
+from symgrad.expr.rounding import is_exact
+from symgrad.ops.elementwise import DIVIDE
+
+LEAF, SUM, PRODUCT, FUNCTION = "leaf", "sum", "product", "function"
+Ref = tuple[Any, "Node"]
+
+
+class NotScalar(SymgradError):
+    """A function has no scalar form, or one that is too large; says why. Never leaves symgrad."""
+
+
+class Node:
+    """A scalar without a coefficient.
+
+    number : how many were made before
+    kind : LEAF, SUM, PRODUCT or FUNCTION
+    terms : (node, coefficient) of a sum, (node, power) of a product, references of a function
+    row, attrs, types : of a function its row with its attributes, and the dtypes of its arguments;
+        of a leaf what it stands for is in `attrs`
+    exact : whether its value carries no rounding
+    closed : whether it is a sum whose terms must not be added to others first
+    """
+
+    __slots__ = ("number", "kind", "terms", "row", "attrs", "types", "dtype", "exact", "closed")
+
+    number: int
+    kind: str
+    terms: tuple[Any, ...]
+    row: Op | None
+    attrs: tuple[Any, ...]
+    types: tuple[str, ...]
+    dtype: str
+    exact: bool
+    closed: bool
+
+    def __repr__(self) -> str:
+        return f"<{self.kind} {self.number}>"
+
+    def nodes(self) -> Iterable[Node]:
+        """Those that it is made of, repeated as they come."""
+        if self.kind == FUNCTION:
+            return [n for _, n in self.terms]
+        return [n for n, _ in self.terms]
+
+
+class Space:
+    """Makes nodes, each once.
+
+    most : of nodes that may be made; more are a NotScalar
+    """
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self._table: dict[tuple[Any, ...], Node] = {}
+        self.one = self._made(LEAF, (), "", None, ("1",), (), True)
+        self.zero: Ref = (0.0, self.one)
+
+    def _made(self, kind: str, terms: tuple[Any, ...], dtype: str, row: Op | None = None,
+              attrs: tuple[Any, ...] = (), types: tuple[str, ...] = (), exact: bool = False,
+              closed: bool = False) -> Node:  # fmt: skip
+        key = (kind, terms, dtype, row, attrs, types)
+        found = self._table.get(key)
+        if found is not None:
+            return found
+        if len(self._table) >= self.most:
+            raise NotScalar(f"more than {self.most} scalars are made on the way")
+        node = Node()
+        node.number, node.kind, node.terms, node.dtype = len(self._table), kind, terms, dtype
+        node.row, node.attrs, node.types = row, attrs, types
+        node.exact, node.closed = exact, closed
+        self._table[key] = node
+        return node
+
+    # ---- leaves ------------------------------------------------------------------------------
+
+    def leaf(self, what: Any, place: int, dtype: str) -> Ref:
+        """An element of an argument."""
+        return 1.0, self._made(LEAF, (), dtype, None, (what, place), (), True)
+
+    def constant(self, value: Any, dtype: str) -> Ref:
+        """A number of a dtype."""
+        if dtype not in FLOATS:
+            return int(value), self.one
+        number = float(np.asarray(value).astype(dtype))
+        if math.isfinite(number) and (number or not np.signbit(number)):
+            return number, self.one
+        return 1.0, self.number(number, dtype)
+
+    def number(self, value: float, dtype: str) -> Node:
+        """A number as a leaf: one that is no coefficient."""
+        return self._made(LEAF, (), dtype, None, (np.float64(value).tobytes(),), (), True)
+
+    def is_constant(self, ref: Ref) -> bool:
+        return ref[1] is self.one
+
+    # ---- sums --------------------------------------------------------------------------------
+
+    def add(self, a: Ref, b: Ref, dtype: str) -> Ref:
+        """a + b"""
+        if not a[0]:
+            return b
+        if not b[0]:
+            return a
+        if a[1] is b[1]:
+            return a[0] + b[0], a[1]
+        return self.sum({a[1]: a[0], b[1]: b[0]}, dtype)
+
+    def sum(self, terms: Mapping[Node, float], dtype: str) -> Ref:
+        """The sum of nodes with coefficients; the least number is positive, a common factor out."""
+        found = sorted(((n, c) for n, c in terms.items() if c), key=lambda t: t[0].number)
+        if not found:
+            return self.zero
+        if len(found) == 1:
+            return found[0][1], found[0][0]
+        size = abs(found[0][1])
+        scale = size if all(abs(c) == size for _, c in found) else 1.0
+        lead = found[1] if found[0][0] is self.one else found[0]
+        if lead[1] < 0:
+            scale = -scale
+        if scale != 1.0:
+            found = [(n, c / scale) for n, c in found]
+        exact = sum(n.exact and is_shift(c) for n, c in found)
+        closed = len(found) == 2 and exact == 2
+        return scale, self._made(SUM, tuple(found), dtype, closed=closed)
+
+    # ---- products ----------------------------------------------------------------------------
+
+    def times(self, a: Ref, b: Ref, dtype: str) -> Ref:
+        """a · b; a constant 0 stays 0 whatever the other one is."""
+        if not a[0] or not b[0]:
+            return self.zero
+        scale = a[0] * b[0]
+        if not _is_moderate(scale):
+            scale, a, b = 1.0, self._apart(a, dtype), self._apart(b, dtype)
+        if a[1] is self.one:
+            return scale, b[1]
+        if b[1] is self.one:
+            return scale, a[1]
+        if a[1] is b[1]:
+            return self._scaled(scale, {a[1]: 2}, dtype)
+        return self._scaled(scale, {a[1]: 1, b[1]: 1}, dtype)
+
+    def over(self, a: Ref, b: Ref, dtype: str) -> Ref:
+        """a / b
+
+        A division by a constant stays one, or becomes a part of a coefficient that rounds already:
+        a third of x is not 0.333… x, whose error is twice as large.
+        """
+        if not a[0] and (b[0] or b[1] is not self.one):
+            return self.zero
+        if not b[0] or not _is_moderate(1 / b[0]) or not _is_moderate(a[0] / b[0]):
+            return self.function(DIVIDE, (a, b), (dtype, dtype), dtype)
+        scale = a[0] / b[0]
+        if a[1] is b[1]:
+            return scale, self.one
+        if b[1] is self.one:
+            if a[1] is self.one or is_shift(b[0]) or not is_shift(a[0]):
+                return scale, a[1]
+            return self._scaled(a[0], {a[1]: 1, self.number(b[0], dtype): -1}, dtype)
+        return self._scaled(scale, {a[1]: 1, b[1]: -1}, dtype)
+
+    def power(self, a: Ref, exponent: int, dtype: str) -> Ref:
+        """a to an integer power."""
+        if exponent == 1:
+            return a
+        scale = a[0] ** exponent if a[0] else 0.0
+        if a[1] is self.one:
+            return scale, self.one
+        return self._scaled(scale, {a[1]: exponent}, dtype)
+
+    def product(self, factors: Mapping[Node, int], dtype: str) -> Ref:
+        """The product of nodes with integer powers."""
+        return self._scaled(1.0, factors, dtype)
+
+    def _scaled(self, scale: float, factors: Mapping[Node, int], dtype: str) -> Ref:
+        found = [(n, p) for n, p in factors.items() if p and n is not self.one]
+        if len(found) == 1:
+            (n, p), = found  # fmt: skip
+            if p == 1:
+                return scale, n
+            if p == -1 and n.kind == PRODUCT and len(n.terms) == 1 and n.terms[0][1] == -1:
+                return scale, n.terms[0][0]
+        if not found:
+            return scale, self.one
+        found.sort(key=lambda t: t[0].number)
+        return scale, self._made(PRODUCT, tuple(found), dtype)
+
+    def _apart(self, a: Ref, dtype: str) -> Ref:
+        """A coefficient that cannot be multiplied with others, as a leaf beside its node."""
+        if a[0] == 1.0:
+            return a
+        return self._scaled(1.0, {self.number(a[0], dtype): 1, a[1]: 1}, dtype)
+
+    # ---- functions ---------------------------------------------------------------------------
+
+    def function(
+        self, row: Op, args: Sequence[Ref], types: Sequence[str], dtype: str,
+        attrs: tuple[Any, ...] = (),
+    ) -> Ref:  # fmt: skip
+        """A row of scalars; constants fold, a sign moves out of odd and even functions."""
+        if args and all(n is self.one for _, n in args):
+            with np.errstate(all="ignore"):
+                given = [np.asarray(c, t)[()] for (c, _), t in zip(args, types, strict=True)]
+                return self.constant(row.evaluate(*given, *attrs), dtype)
+        sign = 1.0
+        if len(args) == 1 and types[0] in FLOATS and args[0][0] < 0:
+            sign = float(parity(row)) if dtype in FLOATS and not attrs else 0.0
+            if sign:
+                args = ((-args[0][0], args[0][1]),)
+        exact = is_exact(row) and all(n.exact and is_shift(c) for c, n in args)
+        made = self._made(
+            FUNCTION, tuple(args), dtype, row, attrs, tuple(types), exact or dtype not in FLOATS
+        )
+        return sign or 1.0, made
+
+
+def is_shift(c: float) -> bool:
+    """Whether a product with this number has no rounding."""
+    return abs(math.frexp(c)[0]) == 0.5
+
+
+def _is_moderate(c: float) -> bool:
+    """Whether a coefficient is far from the ends of the range of float32."""
+    return 1e-30 < abs(c) < 1e30
+
+
+@functools.cache
+def parity(row: Op) -> int:
+    """1 for an even function of one argument, -1 for an odd one, else 0, found out by trying."""
+    x = np.array([0.125, 0.5, 0.8, 1.0, 1.7, 2.3, 3.1, 40.25])
+    try:
+        with np.errstate(all="ignore"):
+            right, left = (np.asarray(row.evaluate(v), float) for v in (x, -x))
+    except (TypeError, ValueError):
+        return 0
+    for sign in (1, -1):
+        if np.array_equal(left, sign * right, equal_nan=True) and not np.isnan(left).all():
+            return sign
+    return 0

@@ -1,0 +1,61 @@
+"""Graphs in scalar form as expressions of elements, which the evaluator can run."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from symgrad.expr.evaluate import evaluate
+from symgrad.expr.node import CONST, Expr, arg, bind, const, const_value
+from symgrad.expr.walk import expand_composites, toposort
+from symgrad.scalar.blocks import element
+from symgrad.scalar.opening import Opening
+from symgrad.scalar.shortest import ORDERS, shortest
+from symgrad.scalar.space import Space
+from symgrad.scalar.writing import Writer
+
+
+def opened(outs, orders=ORDERS):
+    """(space, references, dtypes) of all elements of `outs`, after some orders of passes."""
+    outs = expand_composites(outs)
+    opening = Opening(Space(200_000))
+    opening.leaves([n for n in toposort(outs) if n.name == "arg"])
+    opening.open(outs)
+    refs = [r for o in outs for r in opening.elements(o)]
+    dtypes = [o.dtype for o in outs for _ in range(o.size)]
+    made = refs if orders is None else shortest(opening.space, refs, dtypes, orders)[0]
+    return opening.space, made, dtypes
+
+
+def written(outs, leaf=element, orders=ORDERS):
+    """The scalar form of the elements of `outs`, as expressions."""
+    space, refs, dtypes = opened(outs, orders)
+    return Writer(space, leaf).write(refs, dtypes)
+
+
+def values(outs, given, orders=ORDERS):
+    """What the scalar form of `outs` computes for arrays."""
+    flat = evaluate(written(outs, orders=orders), given)
+    found, start = [], 0
+    for o in outs:
+        part = np.array(flat[start : start + o.size], o.dtype).reshape(o.shape)
+        found.append(part)
+        start += o.size
+    return found
+
+
+def over_points(out: Expr, points: int) -> tuple[Expr, dict[Expr, Expr]]:
+    """The scalar form of an array of one element, at many points side by side; its arguments."""
+    leaves: dict[Expr, Expr] = {}
+
+    def leaf(what, place):
+        return leaves.setdefault(what, arg(what.attrs[1], (), what.dtype))
+
+    (scalar,) = written([out], leaf)
+    wide = {a: arg(a.attrs[1], (points,), a.dtype) for a in leaves.values()}
+    made = dict(wide)
+    for node in toposort([scalar]):
+        if node.op is CONST:
+            made[node] = const(const_value(node), node.dtype, (points,))
+        elif node not in made:
+            made[node] = bind(node.op, *[made[a] for a in node.args], attrs=node.attrs)
+    return made[scalar], {what: wide[a] for what, a in leaves.items()}

@@ -338,7 +338,7 @@ def clenshaw(c):
 
 add(clenshaw, rng.normal(size=6))
 
-# ---- physics, games and engineering ---------------------------------------------------------------
+# ---- physics, games and engineering --------------------------------------------------------------
 
 
 class Vec:

@@ -231,7 +231,7 @@ def jacobi_poisson(f):
 add(jacobi_poisson, rng.normal(size=(5, 5)))
 
 
-def secant(c):
+def secant_or_break(c):
     """Root of cos t = c t by the secant method, at most 30 steps."""
     f = lambda t: math.cos(t) - c * t
     a, b = 0.0, 1.0
@@ -244,7 +244,7 @@ def secant(c):
     return b
 
 
-add(secant, 0.8)
+add(secant_or_break, 0.8)
 
 
 def adaptive_heun(k):
@@ -379,7 +379,7 @@ def three_bodies(masses):
 add(three_bodies, np.array([1.0, 0.8, 1.2]))
 
 
-def bouncing_ball(p):
+def ball_with_losses(p):
     """Height after some time, with losses at each bounce."""
     height, velocity = p[0], 0.0
     bounces = 0
@@ -393,7 +393,7 @@ def bouncing_ball(p):
     return height + 0.1 * velocity
 
 
-add(bouncing_ball, np.array([0.5, 0.8]))
+add(ball_with_losses, np.array([0.5, 0.8]))
 
 
 def pid_controller(gains):
@@ -450,8 +450,8 @@ add(snell_path, np.array([0.9, 1.5]))
 def ising_energy(j):
     """Fixed spins, couplings of a grid, periodic."""
     spins = np.sign(rng_spins())
-    return (
-        -(np.sum(j[0] * spins * np.roll(spins, 1, 0) + j[1] * spins * np.roll(spins, -1, 1)) ** 2)
+    return -(
+        np.sum(j[0] * spins * np.roll(spins, 1, 0) + j[1] * spins * np.roll(spins, -1, 1)) ** 2
     )
 
 
@@ -462,7 +462,7 @@ def rng_spins():
 add(ising_energy, np.array([0.4, 0.7]))
 
 
-def kepler(p):
+def kepler_to_tolerance(p):
     """Position on an ellipse: Kepler's equation by Newton, to a tolerance."""
     e, mean = p
     big = mean if e < 0.8 else math.pi
@@ -474,7 +474,7 @@ def kepler(p):
     return math.cos(big) - e + 2 * math.sqrt(1 - e * e) * math.sin(big)
 
 
-add(kepler, np.array([0.3, 1.1]))
+add(kepler_to_tolerance, np.array([0.3, 1.1]))
 
 # ---- learning ------------------------------------------------------------------------------------
 

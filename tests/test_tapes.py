@@ -151,7 +151,7 @@ def within_each_other(cos, sin, exp, x):
 
 
 def test_loops_within_each_other_need_room_for_one_tape_each():
-    """An outer loop that kept the tapes of inner ones, of 10,000 rounds each, would take terabytes."""
+    """An outer loop that kept the tapes of inner ones would take terabytes."""
     f = lambda x: within_each_other(np.cos, np.sin, np.exp, x)
     exact = lambda x: within_each_other(mpmath.cos, mpmath.sin, mpmath.exp, x)
     slope = sg.grad(f)

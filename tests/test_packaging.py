@@ -45,6 +45,7 @@ LAYERS = [
     ["compiled"],
     ["dispatcher", "sized"],
     ["transform"],
+    ["carry"],
     ["derivatives", "batching", "control"],
     ["check", "sparse"],
     ["__init__"],

@@ -358,3 +358,18 @@ def test_an_error_that_cancels_is_not_put_in_the_place_of_another():
                 errors = [error(v, e) / abs(float(e)) for v, e in zip(values, exact, strict=True)]
                 np.maximum(found, errors, out=found)
     assert np.all(ours <= 2 * plain + 2e-16)
+
+
+@pytest.mark.parametrize(
+    "f, specs, chosen",
+    [
+        (lambda q, v: sg.jacobian(arm)(q), (sg.f64[3], sg.f64[3]), True),
+        (lambda x: np.sum(np.sin(x)), (sg.f64[1000],), False),
+        (lambda a, b: a @ b, (sg.f64[6, 6], sg.f64[6, 6]), False),
+    ],
+)
+def test_auto_chooses_by_count(f, specs, chosen):
+    made = sg.compile(f, *specs, scalar="auto")
+    assert made.graph.scalar is chosen
+    assert (made.c_source == sg.compile(f, *specs).c_source) is not chosen
+    assert not sg.compile(f, *specs, scalar="auto", threads=2).graph.scalar

@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
@@ -53,7 +53,8 @@ from symgrad.signature import (
     require_fixed_keys,
 )
 from symgrad.simplify import simplify
-from symgrad.specs import Spec
+from symgrad.sized import SizedGraph, of_all_sizes
+from symgrad.specs import SizedSpec, Spec
 from symgrad.tapes import Again, has_tape
 from symgrad.trace import (
     MOST_PATHS,
@@ -97,8 +98,19 @@ def _is_spec(value: Any) -> bool:
     return type(value) is Spec  # isinstance would believe a mock's __class__
 
 
-def trace(f: Function, *args: Any, **kwargs: Any) -> Graph:
+@overload
+def trace(f: Function, *args: Any, **kwargs: Any) -> Graph: ...
+
+
+@overload
+def trace(f: Function, *args: SizedSpec, **kwargs: SizedSpec) -> SizedGraph: ...
+
+
+def trace(f: Function, *args: Any, **kwargs: Any) -> Any:
     """The graph of `f` for arguments of the given types.
+
+    Specs may have names as sizes, ``sg.f64["n", "d"]``: the result is a `SizedGraph`, whose
+    formulas and listings hold for every size.
 
     Parameters
     ----------
@@ -118,8 +130,23 @@ def trace(f: Function, *args: Any, **kwargs: Any) -> Graph:
     >>> graph.evaluate(np.array([1.0, 2.0, 3.0]))
     14.0
     """
+    shapes = [x.shape for x in flatten((args, kwargs), is_leaf=_is_spec)[0] if type(x) is SizedSpec]
+    if shapes:
+        return of_all_sizes(shapes, functools.partial(_at_sizes, f, args, kwargs))
+    return with_numbers(f, args, kwargs)
+
+
+def with_numbers(f: Function, args: Any, kwargs: Any) -> Graph:
+    """As `trace`, for specs with numbers as sizes; others are refused."""
     static = getattr(f, "__symgrad_static__", _NONE)
     return traced(f, args, kwargs, static.positions(flatten((args, kwargs), is_leaf=_is_spec)[1]))
+
+
+def _at_sizes(f: Function, args: Any, kwargs: Any, sizes: dict[str, int]) -> Graph:
+    """The graph with numbers in the place of names."""
+    leaves, tree = flatten((args, kwargs), is_leaf=_is_spec)
+    new = [x.at(sizes) if type(x) is SizedSpec else x for x in leaves]
+    return with_numbers(f, *tree.unflatten(new))
 
 
 def traced(
@@ -199,6 +226,8 @@ class _Attempt:
         paths = argument_paths(f, self.tree)
         self.leaves = plain_leaves(self.leaves, lambda: paths)
         for position, (leaf, path) in enumerate(zip(self.leaves, paths, strict=True)):
+            if type(leaf) is SizedSpec:
+                raise leaf.refused()
             if _is_spec(leaf) or is_array(leaf) and position not in static:
                 spec = leaf if _is_spec(leaf) else argument_spec(leaf, path)
                 node = arg(len(self.nodes), spec.shape, spec.dtype, path)
@@ -323,7 +352,7 @@ def compile(
             return ahead(*specs_or_examples, name=name, **choices, **kwargs)
         options = Options(threads, blas, machine, scalar=scalar)
         with log.work(name or function_name(f)):
-            graph = _for(options, lambda: trace(f, *specs_or_examples, **kwargs))
+            graph = _for(options, lambda: with_numbers(f, specs_or_examples, kwargs))
             if name is not None:
                 graph = graph.named(c_identifier(name, what="name"))
             from symgrad.compiled import Compiled  # not at import: it needs cffi

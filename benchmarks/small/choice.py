@@ -1,4 +1,4 @@
-"""What `scalar="auto"` would choose, and what either form takes: the table behind `scalar/choice.py`.
+"""What `scalar="auto"` would choose, and what both forms take: the table of `scalar/choice.py`.
 
     python benchmarks/small/choice.py FOLDER [golden]
 

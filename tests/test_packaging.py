@@ -43,8 +43,9 @@ LAYERS = [
     ["generate"],
     ["interop"],
     ["compiled"],
-    ["dispatcher"],
+    ["dispatcher", "sized"],
     ["transform"],
+    ["carry"],
     ["derivatives", "batching", "control"],
     ["check", "sparse"],
     ["__init__"],
@@ -61,6 +62,7 @@ LATE = (
 LAZY = {
     "log": "logging",
     "inspect": "sympy",
+    "reader": "sympy",
     "sparse": "scipy",
     "interop": "scipy",
     "runtime": "scipy",

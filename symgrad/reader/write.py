@@ -175,6 +175,7 @@ class Writer:
             yield from self._squared(p)
         if not common:
             yield from self._divided(inner, c)
+        if all(e < 0 for _, _, e in common):
             yield from self._pulled(p)
         for factor, rest in exponentials(p):
             tick()

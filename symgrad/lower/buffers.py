@@ -9,7 +9,7 @@ from typing import Any
 from symgrad.expr.node import Expr
 from symgrad.lower.access import accesses, own_accesses
 from symgrad.lower.cpu import Flush, Merge
-from symgrad.lower.program import Draft, Program, statements
+from symgrad.lower.program import Draft, Program, common, statements
 from symgrad.lower.scalar import indices_of
 from symgrad.lower.statement import Buffer, Statement
 from symgrad.lower.statements import Call, Loop
@@ -29,14 +29,7 @@ def shrink(program: Program, threads: int, tuning: Tuning) -> Program:
         if buffers[number].role != "work":
             continue
         indices.setdefault(number, []).append(access.fixed)
-        known = prefix.get(number)
-        if known is None:
-            prefix[number] = path
-        else:
-            same = 0
-            while same < min(len(known), len(path)) and known[same] is path[same]:
-                same += 1
-            prefix[number] = known[:same]
+        prefix[number] = common(prefix.get(number, path), path)
     draft = Draft(program)
     for number, all_indices in indices.items():
         around = prefix[number]

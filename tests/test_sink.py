@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from symgrad.diff import modes
+from symgrad.diff.roots import extended
 from symgrad.expr.evaluate import check, evaluate
 from symgrad.expr.node import Expr, arg, array, bind, const
 from symgrad.expr.op import Kind
-from symgrad.expr.walk import toposort
-from symgrad.ops.control import BRANCH, Body, bodies, branch, scan
+from symgrad.expr.walk import expand_composites, toposort
+from symgrad.ops.control import BRANCH, Body, bodies, branch, scan, switch
 from symgrad.trace.sink import sink
 
 
@@ -166,3 +167,16 @@ def test_sides_are_not_evaluated():
     (after,) = sink([out])
     given = {x: np.ones(3), i: np.int64(7)}
     assert evaluate([after], given) == [0.0]
+
+
+def test_shared_bodies_are_gone_through_once():
+    """There are 2^40 ways to the innermost body."""
+    x, which = arg(0, (), "float64"), arg(1, (), "int64")
+    inner = Body.close([x, which], [bind("softplus", bind("slope", x, bind("sqrt", x)))])
+    for _ in range(40):
+        (same,) = switch(which, [inner, inner], [x, which])
+        (other,) = switch(which, [inner, inner], [x * 0.5, which])
+        inner = Body.close([x, which], [same + other])
+    outs = switch(which, [inner, inner], [x, which])
+    for step in (sink, extended, expand_composites):
+        assert step(outs)[0].shape == ()

@@ -20,6 +20,7 @@ import functools
 import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from symgrad import log
 from symgrad.diff import modes
@@ -104,7 +105,9 @@ def _where(root: Expr, limit: Expr, term: Expr) -> Expr:
     return select(both(equal(root, 0), is_finite(limit)), limit, term)
 
 
-def extended(outs: Sequence[Expr], signs: bool = True) -> list[Expr]:
+def extended(
+    outs: Sequence[Expr], signs: bool = True, known: dict[Any, Any] | None = None
+) -> list[Expr]:
     """Equal outputs whose derivatives are right where a root vanishes.
 
     Slopes are best found before rules move factors into contractions. A sign may be the user's
@@ -113,7 +116,7 @@ def extended(outs: Sequence[Expr], signs: bool = True) -> list[Expr]:
     nodes = toposort(outs)
     begins = (SLOPE, SIGN) if signs else (SLOPE,)
     if any(n.op.kind is Kind.CONTROL for n in nodes):
-        outs = _in_bodies(outs, signs)
+        outs = _in_bodies(outs, signs, {} if known is None else known)
         nodes = toposort(outs)
     if all(n.op not in begins for n in nodes):
         return list(outs)
@@ -135,10 +138,12 @@ def extended(outs: Sequence[Expr], signs: bool = True) -> list[Expr]:
     return [full[o] for o in outs]
 
 
-def _in_bodies(outs: Sequence[Expr], signs: bool) -> list[Expr]:
+def _in_bodies(outs: Sequence[Expr], signs: bool, known: dict[Any, Any]) -> list[Expr]:
+    inside = functools.partial(extended, signs=signs, known=known)
+
     def rule(node: Expr, args: tuple[Expr, ...]) -> Expr:
         if node.op.kind is Kind.CONTROL:
-            return in_bodies(node, args, functools.partial(extended, signs=signs))
+            return in_bodies(node, args, inside, known)
         return rebuild(node, args)
 
     return transform(outs, rule)

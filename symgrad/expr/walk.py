@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 from symgrad.expr.node import Expr, bind
 from symgrad.expr.op import Kind
@@ -86,11 +88,27 @@ def rebuild(node: Expr, args: tuple[Expr, ...]) -> Expr:
 
 
 def in_bodies(
-    node: Expr, args: tuple[Expr, ...], f: Callable[[Sequence[Expr]], Sequence[Expr]]
+    node: Expr,
+    args: tuple[Expr, ...],
+    f: Callable[[Sequence[Expr]], Sequence[Expr]],
+    known: dict[Any, Any] | None = None,
 ) -> Expr:
-    """A control node with other arguments and with `f` applied to the results of its bodies."""
+    """A control node with other arguments and with `f` applied to the results of its bodies.
+
+    known : what has become of bodies before, by the same `f`. Bodies are shared: those inside of
+        others would be gone through once for each way that leads to them
+    """
+
+    def mapped(body: Any) -> Any:
+        if known is None:
+            return body.map(f)
+        found = known.get(body)
+        if found is None:
+            found = known[body] = body.map(f)
+        return found
+
     attrs = tuple([
-        tuple([b.map(f) for b in a]) if isinstance(a, tuple) else a.map(f) if hasattr(a, "map")
+        tuple([mapped(b) for b in a]) if isinstance(a, tuple) else mapped(a) if hasattr(a, "map")
         else a for a in node.attrs
     ])  # fmt: skip
     if args == node.args and attrs == node.attrs:
@@ -130,8 +148,10 @@ def substitute(outs: Sequence[Expr], replacement: Mapping[Expr, Expr]) -> list[E
     return [mapped[o] for o in outs]
 
 
-def expand_composites(outs: Sequence[Expr]) -> list[Expr]:
+def expand_composites(outs: Sequence[Expr], known: dict[Any, Any] | None = None) -> list[Expr]:
     """Replace composite nodes by what their rows expand to, until none is left; in bodies too."""
+    known = {} if known is None else known  # bodies that are expanded
+    inside = functools.partial(expand_composites, known=known)
 
     def rule(node: Expr, args: tuple[Expr, ...]) -> Expr:
         if node.op.kind is Kind.COMPOSITE:
@@ -139,7 +159,7 @@ def expand_composites(outs: Sequence[Expr]) -> list[Expr]:
             expanded: Expr = node.op.expand(args, node.attrs)
             return expanded
         if node.op.kind is Kind.CONTROL:
-            return in_bodies(node, args, expand_composites)
+            return in_bodies(node, args, inside, known)
         return rebuild(node, args)
 
     result = list(outs)

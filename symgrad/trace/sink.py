@@ -10,8 +10,10 @@ has all its uses in it. It is found from users to what they use, in one sweep.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from symgrad.expr.node import ARG, PARAM, Expr, bind, const_value, is_const
 from symgrad.expr.op import Kind
@@ -40,23 +42,28 @@ class _Region:
         return a
 
 
-def sink(outs: Sequence[Expr], arguments: Sequence[Expr] | None = None) -> list[Expr]:
+def sink(
+    outs: Sequence[Expr],
+    arguments: Sequence[Expr] | None = None,
+    known: dict[Any, Any] | None = None,
+) -> list[Expr]:
     """Equal expressions without branches, in bodies neither.
 
     arguments : of the function that has `outs`, if it was called inside another one: what depends
         on none of them belongs to that one, and stays as it is
+    known : what has become of bodies before
     """
     nodes = toposort(outs)
     if all(n.op.kind is not Kind.CONTROL for n in nodes):
         return list(outs)
     own = set(nodes) if arguments is None else depends_on(nodes, arguments)
     nodes = [n for n in nodes if n in own]
-    return _Sinking(outs, nodes).outs()
+    return _Sinking(outs, nodes, {} if known is None else known).outs()
 
 
 class _Sinking:
-    def __init__(self, outs: Sequence[Expr], nodes: Sequence[Expr]) -> None:
-        self.results, self.nodes = outs, nodes
+    def __init__(self, outs: Sequence[Expr], nodes: Sequence[Expr], known: dict[Any, Any]) -> None:
+        self.results, self.nodes, self.known = outs, nodes, known
         self.own = {n for n in nodes if n.op not in (ARG, PARAM)}  # that may move
         self.sides: dict[Expr, tuple[_Region, _Region]] = {}
         self.region: dict[Expr, _Region] = {}
@@ -98,6 +105,7 @@ class _Sinking:
         def new(node: Expr) -> Expr:
             return mapped.get(node, node)
 
+        inside = functools.partial(sink, known=self.known)
         for node in self.nodes:
             if node not in self.region:
                 continue
@@ -107,8 +115,10 @@ class _Sinking:
                 mapped[node] = made[node.args[0]][node.attrs[0]]
             else:
                 args = tuple([new(a) for a in node.args])
-                is_control = node.op.kind is Kind.CONTROL
-                mapped[node] = in_bodies(node, args, sink) if is_control else rebuild(node, args)
+                if node.op.kind is Kind.CONTROL:
+                    mapped[node] = in_bodies(node, args, inside, self.known)
+                else:
+                    mapped[node] = rebuild(node, args)
         return [new(o) for o in self.results]
 
     def _closed(

@@ -63,6 +63,7 @@ class Reader(Arrays):
         self.variables: set[Poly] = set()
         self.position = {node: k for k, node in enumerate(names)}
         self.known: dict[Expr, Poly] = {}
+        self.joined = {}
         self.conditions: dict[tuple[Poly, str], None] = {}
         self.logs: set[Poly] = set()
         self.wanted: set[Head] = set()  # relations that have to hold for the result to be a number

@@ -63,9 +63,9 @@ def add(
     if node.op not in _ADD:
         raise InternalError(f"{node.name} was not made a switch before lowering")
     results = {r.attrs[0]: r for r in readers[node]}
-    checks = nothing_but_checks(node).intersection(results)
+    checks = nothing_but_checks(node, kernels.zeros).intersection(results)
     for k in checks:  # they are made, but not stored
-        kernels.given[results[k]] = lambda index: const(0, "int64")
+        kernels.be_zero(results[k])
     whole = {k for k, r in results.items() if r in outs or not all(map(_reads_rows(r), readers[r]))}
     _ADD[node.op](kernels, node, results, first, whole, checks)
 
@@ -114,6 +114,9 @@ def _scan(
         _give(kernels, inner, body.params, operands[:consts])
         for p, x in zip(body.params[consts + carry :], operands[consts + carry :], strict=True):
             inner.given[p] = functools.partial(_row, kernels, x, row)
+        for k in checks:
+            if k < carry:
+                inner.be_zero(body.params[consts + k])
         _round(inner, body, consts, states, ys, row, checks)
 
         def made(statements: Sequence[Statement]) -> list[Statement]:
@@ -143,9 +146,12 @@ def _while(
     kernels.shared.rounds[t] = math.inf if limit is None else limit
     inner = kernels.inside()
     _give(kernels, inner, body.params, fixed)
+    places = {k - (k > rounds) for k in checks}
+    for k in places:
+        inner.be_zero(body.params[consts + k])
     if limit != 0:
         made_ys = {k - 1: y for k, y in ys.items()}
-        _round(inner, body, consts, states, made_ys, t, {k - (k > rounds) for k in checks})
+        _round(inner, body, consts, states, made_ys, t, places)
     done = {}
     if rounds in results:
         count = done[rounds] = kernels.work((), "int64")

@@ -369,11 +369,9 @@ class Reader(Arrays):
         return self._indicator(d, ">" if d in self.apart else sign)
 
     def _indicator(self, d: Poly, sign: str) -> Poly:
-        c, common, inner = 1, (), d
-        top = d.sorted()[0][1]
+        inner = d
         if len(d.terms) == 1:
-            inner = d.scale(1 / Fraction(abs(top)))
-        del c, common
+            inner = d.scale(1 / Fraction(abs(d.sorted()[0][1])))
         factor = apply("ind", sign, [inner], True)
         return Poly({(factor,): 1}, d.shape)
 

@@ -258,9 +258,11 @@ class SizedGraph:
         if form == "reader" and self._found is not None and self._found.reading is not None:
             from symgrad.reader.form import latex, text
 
-            return self._named((latex if as_latex else text)(self._found.reading))
+            told = self._named((latex if as_latex else text)(self._found.reading))
+            return told.replace("−", "-") if as_latex else told
         write = inspect.matrix_latex if as_latex else inspect.matrix_text
-        return self._named(write(first.args, self._outs[0], first.arg_names, first.out_names))
+        told = self._named(write(first.args, self._outs[0], first.arg_names, first.out_names))
+        return told.replace("−", "-") if as_latex else told
 
     def _named(self, text: str) -> str:
         """The text of the first graph with sizes by name: in brackets, in shapes, below the line.

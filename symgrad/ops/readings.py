@@ -173,6 +173,8 @@ def reads_sum(r: Any, node: Expr, x: Any) -> Any:
 
 def reads_permute(r: Any, node: Expr, x: Any) -> Any:
     perm = node.attrs[0]
+    if r.is_joined(node.args[0]):
+        return r.permuted(node, perm)
     return r.moved(x, [perm.index(k) for k in range(len(perm))], node.shape)
 
 
@@ -182,7 +184,10 @@ def reads_reshape(r: Any, node: Expr, x: Any) -> Any:
     kept = [k for k, n in enumerate(source.shape) if n != 1]
     new = [k for k, n in enumerate(node.shape) if n != 1]
     if [source.shape[k] for k in kept] != [node.shape[k] for k in new]:
-        return r.reshaped(x, source.shape, node.shape)
+        found = None if r.is_joined(source) else r.reshaped(x, source.shape, node.shape)
+        return r.regrouped(node, x) if found is None else found
+    if r.is_joined(source):
+        return r.regrouped(node, x)
     places = dict(zip(kept, new, strict=True))
     gone = {k: 0 for k in range(source.ndim) if k not in places}
     return r.fixed(x, gone, places, node.shape)
@@ -254,12 +259,16 @@ def reads_solve(r: Any, node: Expr, a: Any, b: Any) -> Any:
     """A⁻¹ B."""
     if node.ndim != 2:
         return None
+    if r.is_joined(node.args[1]):
+        return r.solved(node, r.inverse(a))
     return r.contract([r.inverse(a), b], [(0, 1), (1, 2)], (0, 2))
 
 
 def reads_solve_transposed(r: Any, node: Expr, a: Any, b: Any) -> Any:
     if node.ndim != 2:
         return None
+    if r.is_joined(node.args[1]):
+        return r.solved(node, r.transposed(r.inverse(a)))
     return r.contract([r.inverse(a), b], [(1, 0), (1, 2)], (0, 2))
 
 

@@ -2,17 +2,61 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from fractions import Fraction
 
+from symgrad.expr.node import Expr
 from symgrad.reader.folds import power
 from symgrad.reader.heads import FIRST, Factor, Head, Labels, Shape, at, note
 from symgrad.reader.poly import Poly, gather, product
 from symgrad.reader.poly import number as rational
 
+Groups = list[list[int]]  # of axes of a Poly that are one axis of a node each, in its order
+
 
 class Arrays:
     """The part of a reader for whole arrays."""
+
+    joined: dict[Expr, tuple[Poly, Groups]]  # nodes some of whose axes are several in one
+
+    def is_joined(self, node: Expr) -> bool:
+        """Whether some axes of a node are several axes of a Poly in one: it is opaque itself."""
+        return node in self.joined
+
+    def permuted(self, node: Expr, perm: Sequence[int]) -> None:
+        p, groups = self.joined[node.args[0]]
+        self.joined[node] = p, [groups[k] for k in perm]
+
+    def regrouped(self, node: Expr, x: Poly) -> Poly | None:
+        """A reshape that joins axes, or takes apart what others have joined."""
+        p, groups = self.joined.get(node.args[0], (x, [[k] for k in range(len(x.shape))]))
+        left = [k for g in groups for k in g]
+        order = list(left)
+        new: Groups = []
+        for size in node.shape:
+            group: list[int] = []
+            while left and math.prod([p.shape[k] for k in group]) < size:
+                group.append(left.pop(0))
+            if not group or math.prod([p.shape[k] for k in group]) != size:
+                return None
+            new.append(group)
+        if left:
+            return None
+        if all(len(g) == 1 for g in new):
+            return p.relabel([order.index(k) for k in range(len(order))], node.shape)
+        self.joined[node] = p, new
+        return None
+
+    def solved(self, node: Expr, inverse: Poly) -> None:
+        """A⁻¹ B, where the columns of B are several axes in one."""
+        p, groups = self.joined[node.args[1]]
+        if len(groups[0]) == 1:
+            at, new = groups[0][0], len(p.shape)
+            labels = tuple(range(new))
+            output = tuple([new if k == at else k for k in labels])
+            found = self.contract([inverse, p], [(new, at), labels], output)
+            self.joined[node] = found, groups
 
     def moved(self, x: Poly, new: Sequence[int], shape: Shape) -> Poly:
         """Axis k of x becomes axis new[k]."""

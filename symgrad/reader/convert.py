@@ -63,6 +63,7 @@ class Reader(Arrays):
         self.variables: set[Poly] = set()
         self.position = {node: k for k, node in enumerate(names)}
         self.known: dict[Expr, Poly] = {}
+        self.joined = {}
         self.conditions: dict[tuple[Poly, str], None] = {}
         self.logs: set[Poly] = set()
         self.wanted: set[Head] = set()  # relations that have to hold for the result to be a number
@@ -368,11 +369,9 @@ class Reader(Arrays):
         return self._indicator(d, ">" if d in self.apart else sign)
 
     def _indicator(self, d: Poly, sign: str) -> Poly:
-        c, common, inner = 1, (), d
-        top = d.sorted()[0][1]
+        inner = d
         if len(d.terms) == 1:
-            inner = d.scale(1 / Fraction(abs(top)))
-        del c, common
+            inner = d.scale(1 / Fraction(abs(d.sorted()[0][1])))
         factor = apply("ind", sign, [inner], True)
         return Poly({(factor,): 1}, d.shape)
 

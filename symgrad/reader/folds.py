@@ -247,7 +247,7 @@ def _functions(factors: list[Factor], sizes: Mapping[int, int]) -> Rows | None:
 
 def _fold_function(head: Head, labels: Labels, e: int, rest: list[Factor]) -> Rows | None:
     name = head.payload
-    if name in SQUARES and (e >= 2 if name != "cosh" else e <= -2):
+    if name in SQUARES and (e >= 2 if name != "cosh" else e <= -2 and budget().opens_sech):
         other, constant, sign = SQUARES[name]
         new = _like(head, other)
         step = 2 if e > 0 else -2

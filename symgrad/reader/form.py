@@ -99,10 +99,14 @@ def _searched(
     budget.sizes = {n: Reader(names).read([e])[0] for n, e in sizes.lengths.items()}
     free = {k: v for k, v in variables.items() if k not in {*names.values(), *labels}}
     left = ALL_STEPS
-    for atoms, named_ in _tries(outs, nodes, free):
+    tries: list[tuple[frozenset[Expr], Mapping[str, Expr], bool]] = [
+        (atoms, named_, True) for atoms, named_ in _tries(outs, nodes, free)
+    ]
+    for atoms, named_, opens in tries:
         budget.ticks = start = min(STEPS, left)
         budget.steps.clear()
         budget.atoms.clear()
+        budget.opens_sech = opens
         try:
             found.append(_one(outs, names, labels, atoms, named_, budget))
         except NoMatrixForm:
@@ -110,6 +114,8 @@ def _searched(
         except TooLong:
             if time.thread_time() > budget.deadline:
                 break
+        if "cosh²" in budget.steps and opens and not atoms:
+            tries.append((atoms, named_, False))
         left -= start - budget.ticks
         if left < 0:
             break

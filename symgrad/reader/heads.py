@@ -49,6 +49,7 @@ class Budget:
     most_terms: int = MOST_TERMS
     steps: Counter[str] = field(default_factory=Counter)
     atoms: set[Head] = field(default_factory=set)  # sums that are not multiplied out
+    opens_sech: bool = True  # 1/cosh² = 1 - tanh²
     sizes: Mapping[int, Poly] = field(default_factory=dict)  # of axes, where they have names
     positive: Collection[Expr] = ()  # arguments that stand for sizes
 

@@ -207,7 +207,8 @@ class Writer:
             k
             for k, (h, _, e) in enumerate(factors)
             if h.kind == "paren" and isinstance(e, int) and e % 2 and not h.args[0].is_raw
-        ]
+            and sum(g == h for g, _, _ in factors) == 1  # r rᵀ, not r (y - A x)ᵀ
+        ]  # fmt: skip
         for k in odd[:3]:
             head, labels, e = factors[k]
             turned = Head("paren", None, (-head.args[0],), head.shape, head.symmetric)

@@ -182,6 +182,7 @@ def against_jax(
     close(evaluate(pulled_twice, given), jax.vjp(gradient, *x)[1](tuple(dx)), "vjp of vjp")
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("loop", LOOPS, ids=lambda loop: loop.name)
 def test_scan(loop):
     for n in LENGTHS:
@@ -190,6 +191,7 @@ def test_scan(loop):
         against_jax(loop.outs(args, n), args, loop.jax(n), f"{loop.name} {n}", order)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("count", [None, 0, 2, 4])
 def test_scan_in_reverse_and_with_a_count(reverse, count):
@@ -455,6 +457,7 @@ print(graph, graph.formula(), graph.to_dot(), graph.digest())
 """
 
 
+@pytest.mark.slow
 def test_text_is_the_same_in_every_process():
     def run(seed: str) -> str:
         done = subprocess.run(

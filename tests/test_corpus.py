@@ -36,7 +36,12 @@ def news(group):
     return "\n".join(found and [*found, f"if this is right: {REFUSED.name} wants an update"])
 
 
-@pytest.mark.parametrize("group", COLLECTIONS)
+LONG = ("losses", "branchy")
+
+
+@pytest.mark.parametrize(
+    "group", [pytest.param(g, marks=pytest.mark.slow if g in LONG else ()) for g in COLLECTIONS]
+)
 def test_the_list_is_exact(group):
     """Values and gradients of recorded graphs."""
     told = news(group)

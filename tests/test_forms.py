@@ -29,6 +29,7 @@ def verdicts(group):
         ]
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("group", table.GROUPS)
 def test_the_list_is_exact(group):
     """A row that is not reached any more is a loss, one that is reached now leaves the list."""

@@ -86,7 +86,7 @@ FUNCTIONS = {
 }
 
 
-@pytest.mark.quick(2)
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("made", MADE)
 def test_lives_pickles_and_copies(made):
     """Of anything callable, also where nobody else keeps that."""

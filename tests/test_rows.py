@@ -128,6 +128,7 @@ def test_c_of_every_elementwise_row(dtype):
     assert not bad, bad
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("lanes", [False, True])
 def test_spelling_of_every_elementwise_row_with_sums_as_operands(lanes):
     """Operands that need parentheses, and the row as a factor, in plain loops and in lanes."""

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from symgrad.carry import Traced, carry_and_y, convert, fitted, like, require_alike
 from symgrad.errors import (
     DtypeError,
     LoopLimitError,
@@ -22,31 +23,24 @@ from symgrad.errors import (
     UnsupportedError,
 )
 from symgrad.expr.evaluate import evaluate
-from symgrad.expr.node import Expr, arg, bind, const, iota
-from symgrad.expr.walk import toposort
+from symgrad.expr.node import Expr, bind, const, iota
 from symgrad.ops import control
 from symgrad.ops.blocks import in_blocks
-from symgrad.ops.checks import apart
 from symgrad.ops.control import Body
 from symgrad.trace import (
     Tracer,
-    argument,
     as_expr,
     checked,
     function_name,
     is_tracing,
-    record,
     set_checks,
     source,
     wrap,
 )
-from symgrad.trace.rounds import outside
 from symgrad.trace.state import fail, site
 from symgrad.tree import TreeDef, flatten
 
 Function = Callable[..., Any]
-
-_MOST_RETRACED = 3  # times that a body is traced until the dtypes of its carry fit
 
 
 # ---- what is traced ---------------------------------------------------------------------------
@@ -55,40 +49,6 @@ _MOST_RETRACED = 3  # times that a body is traced until the dtypes of its carry 
 def _is_traced(*values: Any) -> bool:
     """Whether a node has to be made: a value is traced, or captured ones may be."""
     return is_tracing() or any(isinstance(v, Tracer) for v in flatten(values)[0])
-
-
-class _Traced:
-    """A function called once with arguments that stand for all: its results, of open arguments.
-
-    leaves : what it is called with, for the types
-    """
-
-    def __init__(self, f: Function, values: Sequence[Any], types: Sequence[Any] = ()) -> None:
-        leaves, tree = flatten(tuple(values))
-        if not types:
-            types = [(e.shape, e.dtype) for e in [as_expr(v) for v in leaves]]
-        self.arguments = [arg(k, s, d) for k, (s, d) in enumerate(types)]
-        given = [argument(a, like) for a, like in zip(self.arguments, leaves, strict=True)]
-        outs, self.tree = record(f, tree.unflatten(given), {})
-        self.before = arg(len(self.arguments), (), "int64")  # what was checked before
-        self.outs, self.check = apart(outs, self.before)
-
-    @property
-    def types(self) -> list[tuple[tuple[int, ...], str]]:
-        return [(o.shape, o.dtype) for o in self.outs]
-
-    def captured(self) -> list[Expr]:
-        """The nodes of the function around it that it needs."""
-        outs = self.outs if self.check is None else [*self.outs, self.check]
-        return outside(toposort(outs), [*self.arguments, self.before], outs)
-
-    def body(
-        self, captured: Sequence[Expr], checks: bool, outs: Sequence[Expr] | None = None
-    ) -> Body:
-        """Closed; what is checked comes before the arguments and the results, if anything is."""
-        arguments = [*captured, *([self.before] if checks else []), *self.arguments]
-        made = [self.check or self.before] if checks else []
-        return Body.close(arguments, [*made, *(self.outs if outs is None else outs)])
 
 
 def _wrapped(tree: TreeDef, exprs: Sequence[Expr], where: Any) -> Any:
@@ -100,10 +60,6 @@ def _wrapped(tree: TreeDef, exprs: Sequence[Expr], where: Any) -> Any:
 
 def _union(parts: Sequence[Sequence[Expr]]) -> list[Expr]:
     return list(dict.fromkeys(e for part in parts for e in part))
-
-
-def _convert(node: Expr, dtype: str) -> Expr:
-    return node if node.dtype == dtype else bind("convert", node, attrs=(dtype,))
 
 
 # ---- branches ---------------------------------------------------------------------------------
@@ -159,7 +115,7 @@ def switch(index: Any, branches: Sequence[Function], *operands: Any) -> Any:
     if number.shape or number.dtype not in ("int32", "int64", "bool"):
         raise fail(DtypeError, f"switch: the index is an integer scalar, got "
                                f"{number.dtype}{list(number.shape)}")  # fmt: skip
-    return _switch("switch", _convert(number, "int64"), branches, operands, site())
+    return _switch("switch", convert(number, "int64"), branches, operands, site())
 
 
 def _truth(pred: Any) -> bool:
@@ -177,7 +133,7 @@ def _switch(
     levels: int = 0,
 ) -> Any:
     """`levels` of blocks for the loops inside; 0 leaves them as they are."""
-    sides = [_Traced(f, operands) for f in functions]
+    sides = [Traced(f, operands) for f in functions]
     first = sides[0]
     for f, side in zip(functions, sides, strict=True):
         if side.tree != first.tree:
@@ -197,7 +153,7 @@ def _switch(
     captured = _union([s.captured() for s in sides])
     checks = any(s.check is not None for s in sides)
     bodies = [
-        s.body(captured, checks, [_convert(o, d) for o, d in zip(s.outs, dtypes, strict=True)])
+        s.body(captured, checks, [convert(o, d) for o, d in zip(s.outs, dtypes, strict=True)])
         for s in sides
     ]  # fmt: skip
     if levels:
@@ -240,7 +196,8 @@ def scan(
     ----------
     f : called once while tracing, with values that stand for those of all rounds
     init : the first carry, any structure of arrays and numbers; `f` has to return the same
-        structure and shapes. A dtype that grows, 0 to 0.5, is promoted.
+        structure and shapes. A dtype that grows, 0 to 0.5, is promoted; a Python number
+        takes the dtype of what a round makes of it.
     xs : any structure of arrays with rows for the rounds, or None; then `length` says how many
     reverse : begin with the last row; row t of ys is of row t of `xs` all the same
 
@@ -284,7 +241,9 @@ def _plain_scan(
     carry, made = init, {}
     arrays = [np.asarray(x) for x in rows]
     for t in builtins.range(n)[:: -1 if reverse else 1]:
-        carry, made[t] = f(carry, tree.unflatten([x[t] for x in arrays]))
+        before = carry
+        carry, made[t] = carry_and_y(f, f(carry, tree.unflatten([x[t] for x in arrays])))
+        require_alike("scan", before, carry)
     leaves = [flatten(made[t]) for t in builtins.range(n)]
     stacked = [np.stack(column) for column in zip(*[part for part, _ in leaves], strict=True)]
     last, carried = flatten(carry)
@@ -313,14 +272,9 @@ def _traced_scan(
 
     def one(carry: Any, *x: Any) -> Any:
         made = follow(carry, tree.unflatten(x))
-        if not isinstance(made, tuple) or len(made) != 2:
-            raise fail(
-                StructureError,
-                f"scan: {function_name(f)} returns (carry, y), got {type(made).__name__}",
-            )
-        return made
+        return carry_and_y(f, made)
 
-    start, traced, count = _fitted("scan", one, init, row_types)
+    start, traced, count = fitted("scan", one, init, row_types)
     carried = flatten(init)[1]
     pair = traced.tree.unflatten(builtins.range(len(traced.outs)))
     ys = flatten(pair[1])[1]
@@ -329,60 +283,6 @@ def _traced_scan(
     body, first = traced.body(captured, checks), [*_before(checks), *start]
     made = _behind(checks, control.scan(body, captured, first, given, n, reverse=reverse))
     return _wrapped(carried, made[:count], where), _wrapped(ys, made[count:], where)
-
-
-def _fitted(
-    what: str,
-    f: Function,
-    init: Any,
-    row_types: Sequence[tuple[tuple[int, ...], str]] = (),
-) -> tuple[list[Expr], _Traced, int]:
-    """The start of the carry, a trace whose carry has its types, and how many leaves it has.
-
-    `f` takes the carry and rows, and returns the carry, alone or first of a pair.
-    """
-    leaves, tree = flatten(init)
-    start = [as_expr(v) for v in leaves]
-    for _ in builtins.range(_MOST_RETRACED):
-        types = [*[(s.shape, s.dtype) for s in start], *row_types]
-        values = [tree.unflatten([_like(v, s) for v, s in zip(leaves, start, strict=True)])]
-        values += [np.zeros(s, d) if s else np.asarray(0, d)[()] for s, d in row_types]
-        traced = _Traced(f, values, types)
-        back = traced.tree.unflatten(builtins.range(len(traced.outs)))
-        back = back[0] if what == "scan" else back
-        returned, found = flatten(back)
-        if found != tree:
-            raise fail(
-                StructureError,
-                f"{what}: the carry has structure {tree} and becomes {found}; a round has to "
-                "return the structure that it gets",
-            )
-        changed = False
-        for k, (s, position) in enumerate(zip(start, returned, strict=True)):
-            out = traced.outs[position]
-            if out.shape != s.shape:
-                raise fail(
-                    ShapeError,
-                    f"{what}: value {k} of the carry has shape {s.shape} and becomes {out.shape}; "
-                    "each round has to leave the shape that it gets",
-                )
-            dtype = _promoted([s, out])
-            traced.outs[position] = _convert(out, dtype)
-            if dtype != s.dtype:
-                start[k] = _convert(s, dtype)
-                changed = True
-        if not changed:
-            return start, traced, len(start)
-    raise fail(
-        DtypeError, f"{what}: the dtypes of the carry do not settle in {_MOST_RETRACED} rounds"
-    )
-
-
-def _like(leaf: Any, start: Expr) -> Any:
-    """A value of the kind of a leaf (Python number, array) and the type of a node."""
-    if isinstance(leaf, Tracer | np.ndarray):
-        return leaf
-    return float(0) if start.dtype == "float64" and type(leaf) in (int, float) else leaf
 
 
 def while_loop(
@@ -414,12 +314,13 @@ def while_loop(
         while _truth(cond_fun(value)):
             if rounds == max_steps:
                 raise LoopLimitError(f"a while loop did not end within {rounds} rounds")
-            value, rounds = body_fun(value), rounds + 1
+            before, value, rounds = value, body_fun(value), rounds + 1
+            require_alike("while_loop", before, value)
         return value
-    start, traced, count = _fitted("while_loop", body_fun, init_val)
+    start, traced, count = fitted("while_loop", body_fun, init_val)
     tree = flatten(init_val)[1]
-    leaves = [_like(v, s) for v, s in zip(flatten(init_val)[0], start, strict=True)]
-    test = _Traced(cond_fun, [tree.unflatten(leaves)], [(s.shape, s.dtype) for s in start])
+    leaves = [like(v, s) for v, s in zip(flatten(init_val)[0], start, strict=True)]
+    test = Traced(cond_fun, [tree.unflatten(leaves)], [(s.shape, s.dtype) for s in start])
     if len(test.outs) != 1 or test.outs[0].shape:
         raise fail(ShapeError, "while_loop: cond_fun has to return one bool scalar")
     (holds,) = test.outs
@@ -451,7 +352,7 @@ def fori_loop(
     """
     follow = source.start(body_fun)
     if isinstance(lower, Tracer) or isinstance(upper, Tracer):
-        bounds = [_convert(as_expr(b), "int64") for b in (lower, upper)]
+        bounds = [convert(as_expr(b), "int64") for b in (lower, upper)]
         last = wrap(bounds[1])
         _, value = while_loop(
             lambda state: state[0] < last,
@@ -464,7 +365,8 @@ def fori_loop(
     if not _is_traced(init_val):
         value = init_val
         for i in builtins.range(first, first + n):
-            value = body_fun(i, value)
+            before, value = value, body_fun(i, value)
+            require_alike("fori_loop", before, value)
         return value
     numbers = wrap(iota(n) + const(first, "int64", (n,)))
     return scan(lambda value, i: (follow(i, value), None), init_val, numbers)[0]

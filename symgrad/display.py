@@ -67,6 +67,17 @@ def page(graph: Any, what: str = "Graph", c: str | None = None, cost: Any = None
     return '<div class="symgrad">' + "".join(parts) + "</div>"
 
 
+def sparse_page(plain: str, pattern: Any, graph: Any, c: str, cost: Any) -> str:
+    """HTML of a sparse derivative: which entries it has, and the operations and C for these."""
+    found = np.zeros(pattern.shape, bool) if np.prod(pattern.shape) <= MOST_ELEMENTS else None
+    parts = [f"<div><code>{html.escape(plain)}</code></div>"]
+    if found is not None:
+        found[np.repeat(np.arange(len(found)), np.diff(pattern.indptr)), pattern.indices] = True
+        parts.append(_picture(graph.name, found))
+    parts += [_folded("cost", str(cost)), _folded("operations", str(graph)), _folded("C", c)]
+    return '<div class="symgrad">' + "".join(parts) + "</div>"
+
+
 def bundle(
     plain: str,
     makers: dict[str, Callable[[], str]],

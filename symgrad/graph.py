@@ -95,8 +95,7 @@ class Graph:
         return self._formula(form, True)
 
     def _formula(self, form: str, as_latex: bool) -> str:
-        if form not in ("reader", "code"):
-            raise ValueError(f'form: expected "reader" or "code", got {form!r}')
+        _require_form(form)
         written = why = ""
         if form == "reader":
             from symgrad.reader.form import latex, text
@@ -119,8 +118,23 @@ class Graph:
 
         return read(self.args, self._bare, self.arg_names, self.out_names, self.names)
 
-    def to_sympy(self) -> Any:
-        """The results as SymPy expressions: one if there is one result, else a list."""
+    def to_sympy(self, form: str = "reader") -> Any:
+        """The results as SymPy expressions: one if there is one result, else a list.
+
+        form : "reader" for what `formula` prints, with a `MatrixSymbol` for each vector (a column)
+            and matrix, where SymPy has matrix expressions for all of it; else, and for "code",
+            what the C computes, element by element
+        """
+        _require_form(form)
+        if form == "reader" and self._found.reading is not None:
+            from symgrad.reader.functions import Unknown
+            from symgrad.reader.sympy_form import to_sympy
+
+            try:
+                found = to_sympy(self._found.reading, self._bare)
+                return found[0] if len(found) == 1 else found
+            except Unknown:
+                pass
         return inspect.to_sympy(self.args, self._bare, self.arg_names)
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
@@ -406,6 +420,11 @@ class Graph:
         sha.update(repr((*names, args, outs)).encode())
         _hash_rows(sha, rows)
         return sha.hexdigest()
+
+
+def _require_form(form: str) -> None:
+    if form not in ("reader", "code"):
+        raise ValueError(f'form: expected "reader" or "code", got {form!r}')
 
 
 def _flat(args: Sequence[Expr], outs: Sequence[Expr]) -> tuple[list[Any], list[int], list[int]]:

@@ -13,6 +13,9 @@ if TYPE_CHECKING:  # only what generates C imports it
 
 _MOST_THREADS = 1024
 SCALAR = False  # whether functions get their scalar form where nobody says
+# Rules, or groups of them, that are left out for scalars. They are not rolled up to loops again;
+# products are taken in the order that is written; a call of hypot takes as long as 20 operations.
+NOT_OF_SCALARS = frozenset({"loops", "einsum", "hypot", "hypot-nested"})
 MOST_SCALARS = 5000  # operations of a scalar form, whose C gcc takes a second for
 
 
@@ -67,8 +70,8 @@ class Options:
 
     @property
     def disabled(self) -> frozenset[str]:
-        """Groups of rules that are left out: scalars are not rolled up to loops again."""
-        return frozenset({"loops"}) if self.scalar else frozenset()
+        """Groups of rules that are left out."""
+        return NOT_OF_SCALARS if self.scalar else frozenset()
 
     @property
     def most_scalars(self) -> int:

@@ -62,12 +62,16 @@ class Spec:
                 f"{self} is too large: one array may have at most 2**40 bytes (1 TiB)."
             )
 
-    def __getitem__(self, sizes: Any) -> Spec:
+    def __getitem__(self, sizes: Any) -> Any:
+        """The spec with these sizes; one that is text makes it a `SizedSpec`."""
         if self.shape:
             raise ShapeError(
                 f"{self} already has a shape: write all sizes in one pair of brackets."
             )
-        return Spec(self.dtype, sizes if isinstance(sizes, tuple) else (sizes,))
+        sizes = sizes if isinstance(sizes, tuple) else (sizes,)
+        if any(type(n) is str for n in sizes):
+            return SizedSpec(self.dtype, sizes)
+        return Spec(self.dtype, sizes)
 
     def __repr__(self) -> str:
         sizes = ", ".join(map(str, self.shape))
@@ -104,6 +108,8 @@ class Spec:
         kind = type(value)  # isinstance would believe an object's own __class__
         if kind is Spec:
             return value
+        if kind is SizedSpec:
+            raise value.refused()
         if issubclass(kind, (np.ndarray, np.generic)):
             if value.dtype.name not in _SHORT:
                 raise DtypeError(
@@ -122,6 +128,53 @@ class Spec:
         raise DtypeError(
             f"a {kind.__name__} is no array: pass an array, a NumPy scalar, a float, an int "
             "or a bool (lists: np.asarray)."
+        )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SizedSpec:
+    """Dtype name and shape of an array some of whose sizes are names, for formulas.
+
+    >>> f64["n", 3]
+    f64['n', 3]
+    >>> f64["n", 3].at({"n": 5})
+    f64[5, 3]
+
+    Raises
+    ------
+    ShapeError
+        A name is none that a variable could have, or another size is none.
+    """
+
+    dtype: str
+    shape: tuple[Any, ...]
+
+    __symgrad_leaf__ = True
+
+    def __post_init__(self) -> None:
+        for n in self.shape:
+            if type(n) is str and not n.isidentifier():
+                raise ShapeError(f"a size must be an integer or a name such as 'n', got {n!r}.")
+        self.at(dict.fromkeys(self.names, 1))
+
+    @property
+    def names(self) -> list[str]:
+        """The names among the sizes."""
+        return [n for n in self.shape if type(n) is str]
+
+    def at(self, sizes: dict[str, int]) -> Spec:
+        """The spec with numbers in the place of names."""
+        return Spec(self.dtype, tuple([sizes[n] if type(n) is str else n for n in self.shape]))
+
+    def __repr__(self) -> str:
+        return f"{_SHORT[self.dtype]}[{', '.join(map(repr, self.shape))}]"
+
+    def refused(self) -> ShapeError:
+        """The error where a size has to be a number."""
+        some = self.at({n: 10 + k for k, n in enumerate(dict.fromkeys(self.names))})
+        return ShapeError(
+            f"{self}: a size that has a name is any size, and is for formulas: "
+            f"sg.trace(f, {self}).formula(). Code, values and zeros need numbers, such as {some}."
         )
 
 

@@ -13,7 +13,7 @@ import functools
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
@@ -38,8 +38,9 @@ from symgrad.machines import HOST, Machine
 from symgrad.names import c_identifier
 from symgrad.options import DEFAULT_OPTIONS, SCALAR, Options
 from symgrad.pickling import Recipe
-from symgrad.scalar.derive import opened
+from symgrad.scalar.derive import Look, left_out, opened
 from symgrad.scalar.opening import is_small
+from symgrad.scalar.program import how_long
 from symgrad.signature import (
     Static,
     argument_paths,
@@ -50,7 +51,8 @@ from symgrad.signature import (
     require_fixed_keys,
 )
 from symgrad.simplify import simplify
-from symgrad.specs import Spec
+from symgrad.sized import SizedGraph, of_all_sizes
+from symgrad.specs import SizedSpec, Spec
 from symgrad.tapes import Again, has_tape
 from symgrad.trace import (
     MOST_PATHS,
@@ -69,6 +71,7 @@ if TYPE_CHECKING:
 
 Function = Callable[..., Any]
 _NONE = Static(None)
+_SHORT = 600  # scalar operations of a function that is traced for each way to take derivatives
 
 # Rewrites that a trace applies before it differentiates, for `explain()`; one table per trace.
 _FIRED: ContextVar[dict[str, int] | None] = ContextVar("fired", default=None)
@@ -78,7 +81,7 @@ _MAX_PATHS: ContextVar[int] = ContextVar("max_paths", default=MOST_PATHS)
 
 def simplified(outs: Sequence[Expr]) -> list[Expr]:
     """`outs` simplified, with the rules that fired noted for the trace that is running."""
-    result = simplify(outs)
+    result = simplify(outs, disable=left_out())
     table = _FIRED.get()
     if table is not None:
         for rule, count in result.fired.items():
@@ -93,8 +96,19 @@ def _is_spec(value: Any) -> bool:
     return type(value) is Spec  # isinstance would believe a mock's __class__
 
 
-def trace(f: Function, *args: Any, **kwargs: Any) -> Graph:
+@overload
+def trace(f: Function, *args: Any, **kwargs: Any) -> Graph: ...
+
+
+@overload
+def trace(f: Function, *args: SizedSpec, **kwargs: SizedSpec) -> SizedGraph: ...
+
+
+def trace(f: Function, *args: Any, **kwargs: Any) -> Any:
     """The graph of `f` for arguments of the given types.
+
+    Specs may have names as sizes, ``sg.f64["n", "d"]``: the result is a `SizedGraph`, whose
+    formulas and listings hold for every size.
 
     Parameters
     ----------
@@ -114,8 +128,23 @@ def trace(f: Function, *args: Any, **kwargs: Any) -> Graph:
     >>> graph.evaluate(np.array([1.0, 2.0, 3.0]))
     14.0
     """
+    shapes = [x.shape for x in flatten((args, kwargs), is_leaf=_is_spec)[0] if type(x) is SizedSpec]
+    if shapes:
+        return of_all_sizes(shapes, functools.partial(_at_sizes, f, args, kwargs))
+    return with_numbers(f, args, kwargs)
+
+
+def with_numbers(f: Function, args: Any, kwargs: Any) -> Graph:
+    """As `trace`, for specs with numbers as sizes; others are refused."""
     static = getattr(f, "__symgrad_static__", _NONE)
     return traced(f, args, kwargs, static.positions(flatten((args, kwargs), is_leaf=_is_spec)[1]))
+
+
+def _at_sizes(f: Function, args: Any, kwargs: Any, sizes: dict[str, int]) -> Graph:
+    """The graph with numbers in the place of names."""
+    leaves, tree = flatten((args, kwargs), is_leaf=_is_spec)
+    new = [x.at(sizes) if type(x) is SizedSpec else x for x in leaves]
+    return with_numbers(f, *tree.unflatten(new))
 
 
 def traced(
@@ -195,6 +224,8 @@ class _Attempt:
         paths = argument_paths(f, self.tree)
         self.leaves = plain_leaves(self.leaves, lambda: paths)
         for position, (leaf, path) in enumerate(zip(self.leaves, paths, strict=True)):
+            if type(leaf) is SizedSpec:
+                raise leaf.refused()
             if _is_spec(leaf) or is_array(leaf) and position not in static:
                 spec = leaf if _is_spec(leaf) else argument_spec(leaf, path)
                 node = arg(len(self.nodes), spec.shape, spec.dtype, path)
@@ -318,7 +349,7 @@ def compile(
             return ahead(*specs_or_examples, name=name, **choices, **kwargs)
         options = Options(threads, blas, machine, scalar=scalar)
         with log.work(name or function_name(f)):
-            graph = _for(options, lambda: trace(f, *specs_or_examples, **kwargs))
+            graph = _for(options, lambda: with_numbers(f, specs_or_examples, kwargs))
             if name is not None:
                 graph = graph.named(c_identifier(name, what="name"))
             from symgrad.compiled import Compiled  # not at import: it needs cffi
@@ -337,13 +368,27 @@ def _paths(most: int) -> Iterator[None]:
 
 
 def _for(options: Options, make: Callable[[], Graph]) -> Graph:
-    """A trace for these options: with derivatives of scalars, if all of it may become scalars."""
-    if options.scalar:
-        with opened(options.most_scalars):
+    """A trace for these options: with derivatives of scalars, if all of it may become scalars.
+
+    Where derivatives were nested, what was shorter for each may be longer for the whole; so the
+    function is traced once more for each way, if it is short.
+    """
+    if not options.scalar:
+        return make()
+    found: list[tuple[int, Graph]] = []
+    for first in (None, True, False):
+        look = Look(first)
+        with opened(options.most_scalars, look):
             graph = make()
-        if is_small(graph.outs):
+        if not is_small(graph.outs):
+            return make()
+        if first is None and not look.asked:
             return graph
-    return make()
+        count = how_long(graph.args, graph.simplify(disable=options.disabled).outs, _SHORT)
+        found.append((_SHORT + 1 if count is None else count, graph))
+        if count is None:
+            break
+    return min(found, key=lambda f: f[0])[1]
 
 
 def _checked(max_paths: int) -> int:

@@ -134,6 +134,33 @@ def test_argnums_names_aux_and_statics():
         sg.grad(f, argnums=5)(1.0, 2.0)
 
 
+def test_aux_of_the_other_derivatives():
+    """As in JAX: (derivative, auxiliary), and third of what jvp and vjp return."""
+    x, v = np.array([0.3, 0.7]), np.array([1.0, -2.0])
+
+    def f(x):
+        return x**2, {"half": x / 2, "n": 3}
+
+    for jacobian in (sg.jacobian, sg.jacfwd, sg.jacrev):
+        matrix, aux = jacobian(f, has_aux=True)(x)
+        np.testing.assert_allclose(matrix, np.diag(2 * x))
+        np.testing.assert_array_equal(aux["half"], x / 2)
+        assert aux["n"] == 3
+    matrix, aux = sg.hessian(lambda x: (np.sum(x**3), x + 1), has_aux=True)(x)
+    np.testing.assert_allclose(matrix, np.diag(6 * x))
+    np.testing.assert_array_equal(aux, x + 1)
+    value, tangent, aux = sg.jvp(f, (x,), (v,), has_aux=True)
+    np.testing.assert_allclose([value, tangent], [x**2, 2 * x * v])
+    np.testing.assert_array_equal(aux["half"], x / 2)
+    value, pull, aux = sg.vjp(f, x, has_aux=True)
+    np.testing.assert_allclose([value, pull(v)[0]], [x**2, 2 * x * v])
+    assert aux["n"] == 3
+    with pytest.raises(StructureError, match=r"test_api.py:\d+: vjp.*needs a \(value, aux\)"):
+        sg.vjp(np.sin, x, has_aux=True)
+    with pytest.raises(StructureError, match=r"test_api.py:\d+: .*names an argument twice"):
+        sg.grad(lambda a, b: a * b, argnums=(0, -2))(1.0, 2.0)
+
+
 def test_errors_name_the_users_line():
     def size(x):
         return x * np.sum(np.ones(int(x)))

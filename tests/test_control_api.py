@@ -212,6 +212,26 @@ def test_refused(error, match, f):
         sg.trace(f, np.ones(3))
 
 
+@pytest.mark.parametrize(
+    "error, match, f",
+    [
+        (ShapeError, "value 0 of the carry has shape", lambda x: sg.scan(
+            lambda s, r: (s * x, None), 1.0, np.arange(3.0))),
+        (StructureError, "structure", lambda x: sg.scan(
+            lambda s, r: ((s, s), None), x, np.arange(3.0))),
+        (StructureError, r"returns \(carry, y\)", lambda x: sg.scan(
+            lambda s, r: s, x, np.arange(3.0))),
+        (ShapeError, "value 0 of the carry", lambda x: sg.fori_loop(
+            0, 3, lambda k, s: np.concatenate([s, s]), x)),
+        (ShapeError, "value 0 of the carry", lambda x: sg.while_loop(
+            lambda s: len(s) < 99, lambda s: np.concatenate([s, s]), x)),
+    ],
+)  # fmt: skip
+def test_plain_values_are_refused_alike(error, match, f):
+    with pytest.raises(error, match=rf"test_control_api.py:\d+: .*{match}"):
+        f(np.ones(3))
+
+
 # ---- checkpoint ---------------------------------------------------------------------------------
 
 

@@ -18,6 +18,7 @@ import symgrad as sg
 from corpus import measure
 from corpus.entry import Collection
 from corpus.measure import COLLECTIONS, FIRST, VALUE, collection, compared
+from corpus.modes import verdict
 from corpus.run import REFUSED, listed, text_of
 
 BUNDLE = 12  # functions in one compilation
@@ -133,3 +134,10 @@ def test_what_is_wrong_is_called_wrong(monkeypatch):
     }  # fmt: skip
     told = [statuses[f"wrong_{what}"].told.split()[0] for what in ("value", "gradient", "second")]
     assert told == ["value", "gradient", "Hessian"]
+
+
+@pytest.mark.parametrize("name", ["local_level", "garch11", "nested_ifs", "zeros_then_items"])
+def test_transformations_agree(name):
+    """A few of what `python tests/corpus/modes.py` does with all."""
+    found = verdict(name)
+    assert found.status == "right", found.told

@@ -190,3 +190,11 @@ def test_long_code_is_cut(monkeypatch):
     monkeypatch.setattr(display, "MOST_LINES", 3)
     page = CHAIN._repr_html_()
     assert "more lines of operations" in page and "more lines of cost" in page
+
+
+def test_sparse_derivatives_show_their_entries():
+    f = sg.compile(sg.sparse_hessian(lambda x: np.sum((x[1:] - x[:-1]) ** 2)), sg.f64[6])
+    page = f._repr_html_()
+    assert "16 of 36 entries" in page and "<path" in page and "SparseCompiled" in page
+    made = f._repr_mimebundle_()
+    assert made["text/plain"] == repr(f) and made["text/html"] == page

@@ -44,6 +44,12 @@ def test_the_list_is_exact(group):
     assert not told, "\n".join(told)
 
 
+def test_most_are_as_short_as_wanted():
+    """95 of 100 are, by `run.py`; of the rows that are looked at here the list is a part."""
+    found = [v.status for g in table.GROUPS for v in verdicts(g)]
+    assert found.count("short") >= 0.94 * len(found)
+
+
 @pytest.mark.parametrize("group", table.GROUPS)
 def test_wanted_forms_are_right(group):
     """A wanted form that is wrong would ask for the wrong thing."""

@@ -44,8 +44,9 @@ LAYERS = [
     ["generate"],
     ["interop"],
     ["compiled"],
-    ["dispatcher"],
+    ["dispatcher", "sized"],
     ["transform"],
+    ["carry"],
     ["derivatives", "batching", "control"],
     ["check", "sparse"],
     ["__init__"],
@@ -62,6 +63,7 @@ LATE = (
 LAZY = {
     "log": "logging",
     "inspect": "sympy",
+    "reader": "sympy",
     "sparse": "scipy",
     "interop": "scipy",
     "runtime": "scipy",

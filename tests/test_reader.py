@@ -19,7 +19,7 @@ from scipy.special import erf, expit
 from scipy.stats import norm
 
 import symgrad as sg
-from forms import notation, run
+from forms import notation, run, table
 from symgrad.inspect import algebra as F
 from symgrad.inspect.formula import Formula, to_text
 from symgrad.reader.check import agrees
@@ -189,6 +189,14 @@ EXAMPLES = [
     ("sign-of-absolute", sg.grad(lambda x: np.abs(x) ** 3), (0.5,), "3 x |x|"),
     ("odd-function", lambda x, y: np.sin(x - y) + np.sin(y - x), (0.5, 1.0), "0"),
     ("sigmoid-mirror", lambda x: expit(x) + expit(-x), (0.5,), "1"),
+    ("as-sigmoid", lambda x: expit(x) + np.tanh(x / 2) / 2, (0.5,), "2 σ(x) − 1 / 2"),
+    ("perfect-square", lambda x, y: x**2 + 2 * x * y + y**2 + 1 / x, (0.5, 1.0),
+     "(x + y)² + 1 / x"),
+    ("common-exponential", sg.hessian(lambda x: np.exp(-np.exp(x))), (0.5,),
+     "(exp(x) − 1) exp(x − exp(x))"),
+    ("quotient-of-logarithms", lambda x, y: np.log(x + y) - np.log(x), (0.5, 1.0),
+     "log(y / x + 1)"),
+    ("determinant-of-power", lambda A: np.linalg.det(A @ A), (S,), "det(A)²"),
     ("normal-mirror", lambda x: norm.cdf(x) + norm.cdf(-x), (0.5,), "1"),
     ("erf-as-normal", lambda x: 1 + erf(x / np.sqrt(2)), (0.5,), "2 Φ(x)"),
     ("guard", sg.grad(lambda x: np.linalg.norm(x)), (V,), "x / ‖x‖"),
@@ -386,3 +394,56 @@ def test_a_formula_is_never_dearer_than_the_codes():
     graph = sg.trace(lambda x, y: x * y + 1, 0.5, 0.5)
     assert graph.formula() == graph.formula("code")
     assert isinstance(Poly({}, ()), Poly)
+
+
+# ---- SymPy ---------------------------------------------------------------------------------------
+
+
+def explicit(expression, point):
+    """The value of a SymPy expression: symbols by numbers, matrices by their elements."""
+    sympy = pytest.importorskip("sympy")
+    known = {}
+    for name, v in point.items():
+        if v.ndim:
+            rows = sympy.ImmutableDenseMatrix(v.reshape(v.shape[0], -1).tolist())
+            known[sympy.MatrixSymbol(name, *rows.shape)] = rows
+        else:
+            known[sympy.Symbol(name, real=True)] = sympy.Float(float(v))
+    whole = expression.replace(sympy.OneMatrix, lambda m, n: sympy.ones(m, n).as_immutable())
+    value = whole.subs(known).doit()
+    value = value.as_explicit() if hasattr(value, "as_explicit") else value
+    return np.array(sympy.N(value).tolist() if hasattr(value, "tolist") else sympy.N(value), float)
+
+
+@pytest.mark.parametrize(
+    ("group", "name"),
+    [
+        ("matrixcalculus", "logistic w"), ("cookbook", "logdet X"), ("cookbook", "trace_form X"),
+        ("cookbook", "norm x,x"), ("scalars", "sine_gauss x,x"), ("scalars", "sigmoid x,x"),
+        ("losses", "ridge w,w"), ("losses", "log_sum_exp x,x"), ("losses", "welsch r"),
+    ],
+)  # fmt: skip
+def test_sympy_has_the_readers_form(group, name):
+    """With a MatrixSymbol for each array; the value is the graph's."""
+    sympy = pytest.importorskip("sympy")
+    row = next((r for r in table.rows(group) if r.name == name), None)
+    assert row is not None, [r.name for r in table.rows(group)]
+    graph = row.graph()
+    expression = graph.to_sympy()
+    assert not isinstance(expression, sympy.MatrixBase)
+    point = row.function.point(np.random.default_rng(2))
+    want = np.asarray(graph.evaluate_flat(list(point.values()))[0], float)
+    got = explicit(expression, point).reshape(want.shape)
+    np.testing.assert_allclose(got, want, rtol=1e-12, atol=1e-13)
+
+
+def test_sympy_of_the_code():
+    sympy = pytest.importorskip("sympy")
+    graph = sg.trace(sg.grad(lambda x: np.linalg.norm(x)), V).simplify()
+    x = sympy.MatrixSymbol("x", 3, 1)
+    assert graph.to_sympy() == x / sympy.sqrt(sympy.Trace(x.T * x))
+    assert isinstance(graph.to_sympy(form="code"), sympy.NDimArray)
+    bands = sg.trace(sg.hessian(springs), sg.f64[5]).simplify()  # elements have no matrix form
+    assert isinstance(bands.to_sympy(), sympy.MatrixBase)
+    with pytest.raises(ValueError, match="form"):
+        graph.to_sympy(form="short")

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import copy
 import itertools
+import subprocess
+import sys
 import time
 import warnings
 
@@ -21,7 +23,7 @@ from symgrad.expr.node import ARRAY, arg, const
 from symgrad.inspect.formula import Formula, to_text
 from symgrad.inspect.matrix import Notation
 from symgrad.ops import elementwise as el
-from symgrad.reader.check import agrees, needed
+from symgrad.reader.check import agrees, bounds, needed
 from symgrad.reader.functions import EXTENDED, Unknown, exact
 from symgrad.reader.reading import Condition, Line, Reading
 from symgrad.reader.smaller import smaller
@@ -315,3 +317,23 @@ def test_what_cannot_be_shortened_is_refused():
     with pytest.raises(Unknown):
         smaller(graph.args, graph.outs)
     assert not agrees(reading_of(graph), graph.args, graph.outs)
+
+
+def test_bounds_depend_on_the_digits_that_are_there():
+    """With doubles only, right formulas pass, and one wrong digit of nine does not."""
+    assert bounds(1.1e-19) == (1e-12, 1e-16)
+    value, noise = bounds(2.3e-16)
+    assert 1e-10 < value < 1e-8 and 1e-14 < noise < 1e-12
+    code = """
+import numpy as np
+np.longdouble = np.float64
+import symgrad as sg
+from symgrad.reader import check, functions
+assert functions.EXTENDED is np.float64 and check.BOUND > 1e-10
+def f(w, X, y):
+    return np.mean(np.log(1 + np.exp(-y * (X @ w)))) + np.linalg.norm(w)
+graph = sg.trace(sg.grad(f), sg.f64[3], sg.f64[5, 3], sg.f64[5]).simplify()
+print(graph.formula())
+"""
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout.splitlines()[0] == "out = w / ‖w‖ − Xᵀ (y ⊙ σ(−y ⊙ X w)) / 5"

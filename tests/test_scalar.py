@@ -332,3 +332,29 @@ def test_zeros_by_structure_cost_nothing():
 
     made = sg.compile(f, sg.f64[2, 2], scalar=True)
     assert len(re.findall(r"\*", made.c_source.split("restrict out)\n{")[1].split("}")[0])) == 2
+
+
+def test_an_error_that_cancels_is_not_put_in_the_place_of_another():
+    """Deviations from a mean, whose error they share, and differences that stand beside others."""
+
+    def f(x, y, z, w):
+        m = (x + y + z) / 3
+        p = x * w
+        return (
+            (x - m) + 2 * (y - m) - 3 * (z - m),
+            ((x - p) + (p - y)) + ((z - m) + (m - w)),
+            (x - m) * w - (y - m) * w,
+        )
+
+    made = sg.compile(f, *[sg.f64] * 4, scalar=True)
+    rng = np.random.default_rng(4)
+    ours, plain = np.zeros(3), np.zeros(3)
+    with mpmath.workdps(60):
+        for _ in range(200):
+            x = 1 + rng.uniform(0, 0.5)
+            point = [x, *(x * (1 + 1e-9 * rng.normal(size=3)))]
+            exact = f(*map(mpmath.mpf, point))
+            for found, values in ((ours, made(*point)), (plain, f(*point))):
+                errors = [error(v, e) / abs(float(e)) for v, e in zip(values, exact, strict=True)]
+                np.maximum(found, errors, out=found)
+    assert np.all(ours <= 2 * plain + 2e-16)

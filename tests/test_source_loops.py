@@ -144,3 +144,70 @@ def test_an_inner_function_may_outlive_its_trace():
 def test_value_and_gradient_of_a_while_loop_share_it():
     both = sg.trace(sg.value_and_grad(lf.newton), THETA).simplify()
     assert sum(n.op.name == "while" for n in both.nodes) == 1
+
+
+def accumulated(x):
+    s = 0.0
+    for v in x:
+        s = np.sin(s * 0.9 + v)
+    return s
+
+
+def counted(x):
+    s = 0
+    for v in x:
+        s += v * v
+    return s
+
+
+def until(x):
+    s = 1.0
+    while s < 10.0:
+        s = s * 1.5 + x[0] ** 2
+    return s
+
+
+def decided(x):
+    s = 0.0
+    for v in x:
+        if v > 0.5:
+            s += v
+        else:
+            s = s * 0.5
+    return s
+
+
+def listed(x):
+    out = [0.0]
+    for v in x:
+        out.append(np.tanh(out[-1] * 0.5 + v))
+    return out[-1]
+
+
+def only_python(x):
+    s, f = 0.0, 1.0
+    for v in x:
+        f = f * 0.5
+        s += f * v
+    return s, np.float64(f)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int32"])
+@pytest.mark.parametrize("f", [accumulated, counted, until, decided, listed, only_python])
+def test_python_numbers_take_the_dtype_of_what_a_round_makes_of_them(f, dtype):
+    """A float32 loop that begins with 0.0 is one of float32, as in NumPy."""
+    x = (4 * np.linspace(0.1, 1, 40)).astype(dtype)
+    want = f(x)
+    graph = sg.trace(f, x)
+    got = graph.evaluate(x)
+    wanted, found = (r if isinstance(r, tuple) else (r,) for r in (want, got))
+    assert [o.dtype for o in graph.outs] == [w.dtype.name for w in wanted]
+    np.testing.assert_allclose(found, wanted, rtol=1e-5)
+
+
+def test_carries_of_scan_and_while_loop_take_the_dtype_of_a_round():
+    x = np.linspace(0.1, 1, 40, dtype=np.float32)
+    graph = sg.trace(lambda x: sg.scan(lambda s, r: (s * 0.5 + r, s), 0, x), x)
+    assert [o.dtype for o in graph.outs] == ["float32", "float32"]
+    graph = sg.trace(lambda x: sg.while_loop(lambda s: s < 9, lambda s: s * 1.5 + x[0], 1), x)
+    assert [o.dtype for o in graph.outs] == ["float32"]

@@ -29,7 +29,21 @@ def test_properties():
 
 @pytest.mark.parametrize(
     "sizes",
-    [-1, 2.0, True, np.True_, None, "n", ..., slice(3), (3, -1), (3, 2.5), [3], np.ones(2)]
+    [
+        -1,
+        2.0,
+        True,
+        np.True_,
+        None,
+        "2 n",
+        ("n", -1),
+        ...,
+        slice(3),
+        (3, -1),
+        (3, 2.5),
+        [3],
+        np.ones(2),
+    ]
     + [2**63, 2**64, (2**20, 2**20), (2**31, 2**31), (0, 2**62), (2**62, 0), (1,) * 65],
     ids=repr,
 )

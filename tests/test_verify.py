@@ -28,7 +28,7 @@ from symgrad.expr.node import Expr, arg, bind, const
 from symgrad.expr.walk import expand_composites
 from symgrad.lower import verify
 from symgrad.lower.bounds import Bounds
-from symgrad.lower.cpu import Flush, Merge
+from symgrad.lower.cpu import Flush, Merge, Rows
 from symgrad.lower.forms import constant, plus
 from symgrad.lower.pipeline import lower
 from symgrad.lower.program import Program
@@ -186,6 +186,15 @@ def test_a_check_that_comes_later_does_not_count(hand):
     assert hand.rules(rows(hand, (wrapped(load_of(hand.p, (I,)), 10), J)), check) == ["range"]
 
 
+@pytest.mark.parametrize("place, rules", [(K, []), (n(9) - K, ["range"])])
+def test_a_later_round_may_undo_a_check(hand, place, rules):
+    s = hand.buffer("s", (10,), "work", "int64")
+    start = nest((index_of(5), 10), [Store(s, (index_of(5),), ZERO)])
+    changed_and_checked = [Store(s, (place,), load_of(hand.p, (K,))), Check(load_of(s, (K,)), 10)]
+    use = rows(hand, (wrapped(load_of(s, (I,)), 10), J))
+    assert hand.rules(start, nest((K, 10), changed_and_checked), use) == rules
+
+
 @pytest.mark.parametrize("last, rules", [(9, []), (10, ["range"])])
 def test_captured_and_computed_indices(hand, last, rules):
     data = np.array([0, last, 3])
@@ -206,6 +215,14 @@ def test_init(hand):
     assert hand.rules(half, read) == ["init"]
     assert hand.rules(Zero(s), read) == []
     assert hand.rules(nest((K, 10), [Store(s, (K,), const(1.0), "+")])) == ["init"]
+
+
+def test_loops_without_rounds_set_nothing(hand):
+    t = hand.buffer("t")
+    read = Store(hand.y, (ZERO, ZERO), load_of(t, ()))
+    set_ = Store(t, (), const(1.0))
+    assert hand.rules(nest((K, 1), [set_]), read) == []
+    assert hand.rules(nest((K, 0), [set_]), read) == ["init"]
 
 
 def test_a_result_that_is_not_set(hand):
@@ -346,6 +363,17 @@ def test_arrays_of_a_block(hand, kind, role, rules):
     assert hand.rules(loop) == rules
 
 
+@pytest.mark.parametrize("first, rules", [(0, []), (1, []), (J, ["races", "range"])])
+def test_rows_of_points(hand, first, rules):
+    """Two of three elements of a row, wherever they stand, as long as they all lie in one row."""
+    s = hand.buffer("s", (2,), "local", lanes=5, home=I)
+    fill = nest((K, 2), [Store(s, (K,), load_of(hand.x, (I, K)))])
+    first = const(first, "int64") if isinstance(first, int) else first
+    put = Rows(s, hand.y, (I, first), write=True)
+    inside = nest((J, 3), [put])
+    assert hand.rules(Loop(I, 10, [fill, inside], lanes=5)) == rules
+
+
 def test_points_twice(hand):
     set_ = Store(hand.y, (I, ZERO), load_of(hand.x, (I, ZERO)))
     assert hand.rules(Loop(I, 10, [set_], lanes=4, again=True)) == []
@@ -377,8 +405,12 @@ def test_merges_begin_in_the_first_round(hand):
     merge = Merge(K, total, (), part, ())
     assert hand.rules(Zero(part), nest((K, 4), [merge])) == []
     assert hand.rules(nest((K, 4), [merge])) == ["init"]
-    merge = replace(merge, round=n(1))
-    assert hand.rules(Zero(part), nest((K, 4), [merge])) == ["init"]
+    for never in (n(1), K + n(1)):
+        merge = replace(merge, round=never)
+        assert hand.rules(Zero(part), nest((K, 4), [merge])) == ["init"]
+    merge = replace(merge, round=J - K)  # a chunk begins where its first block does
+    blocks = Loop(J, 2, [merge], start=K, stop=K + n(2))
+    assert hand.rules(Zero(part), nest((K, 4), [blocks])) == []
 
 
 def test_best_goes_on_from_what_is_there(hand):

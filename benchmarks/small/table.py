@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import more
 import nine
 import numpy as np
 
@@ -37,6 +38,39 @@ def _ekf(rng):
             np.array([2.5, 0.3]) + 0.1 * rng.normal(size=2), 4 + rng.normal(size=2)]  # fmt: skip
 
 
+def _camera(rng):
+    return [
+        np.concatenate(
+            [rng.normal(size=6), [800.0, 790.0, 320.0, 240.0], 0.1 * rng.normal(size=5)]
+        ),
+        np.array([0, 0, 6.0]) + rng.normal(size=3),
+    ]
+
+
+def _bicycle(rng):
+    x = rng.normal(size=6)
+    x[3] = rng.uniform(8, 25)
+    return [x, np.array([0.1, 800.0]) * rng.normal(size=2)]
+
+
+def _orbit(rng):
+    place = rng.normal(size=3)
+    return [np.concatenate([7200 * place / np.linalg.norm(place), 4 * rng.normal(size=3)])]
+
+
+def _corners(rng):
+    return [0.1 * rng.normal(size=(8, 3)), more.CORNERS + 0.2 * rng.uniform(-1, 1, (8, 3))]
+
+
+def _sabr(rng):
+    low, high = [0.8, 0.9, 0.5, 0.1, 0.3, -0.6, 0.2], [0.88, 1.2, 3, 0.4, 0.8, 0.4, 0.6]
+    return [rng.uniform(low, high)]
+
+
+def _buses(rng):
+    return [np.concatenate([0.3 * rng.normal(size=14), rng.uniform(0.9, 1.1, 14)])]
+
+
 KERNELS = [
     Kernel("fk", nine.fk, ((6,),)),
     Kernel("fk_pos_jac", nine.fk_pos_jac, ((6,),)),
@@ -47,4 +81,13 @@ KERNELS = [
     Kernel("quad_lin", nine.quad_lin, ((13,), (4,)), _quad),
     Kernel("stage_all", nine.stage_all, ((6,), (3,), (6,))),
     Kernel("ekf", nine.ekf, ((3,), (3, 3), (2,), (2,), (2,)), _ekf),
+    Kernel("imu", more.imu, ((16,), (3,), (3,))),
+    Kernel("camera", more.camera, ((15,), (3,)), _camera),
+    Kernel("rnea", more.rnea, ((6,), (6,), (6,))),
+    Kernel("bicycle", more.bicycle, ((6,), (2,)), _bicycle),
+    Kernel("two_body", more.two_body, ((6,),), _orbit),
+    Kernel("hexahedron", more.hexahedron, ((8, 3), (8, 3)), _corners),
+    Kernel("kinetics", more.kinetics, ((3,), (9,))),
+    Kernel("sabr", more.sabr, ((7,),), _sabr),
+    Kernel("power_flow", more.power_flow, ((28,),), _buses),
 ]

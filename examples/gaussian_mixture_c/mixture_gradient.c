@@ -226,17 +226,17 @@ int mixture_gradient(const double *restrict params_below, const double *restrict
             for (ptrdiff_t l16 = 0; l16 < 40; ++l16) {
                 s15[i17 * 40 + l16] = 0.0;
             }
-            for (ptrdiff_t i15 = 0; i15 < 2; ++i15) {
+            for (ptrdiff_t i14 = 0; i14 < 2; ++i14) {
                 SG_ALIGNED double t3[40];
                 SG_SIMD
                 for (ptrdiff_t l16 = 0; l16 < 40; ++l16) {
-                    t3[l16] = X_lanes[i15 * 40 + l16] - params_mu[i17 * 2 + i15];
+                    t3[l16] = X_lanes[i14 * 40 + l16] - params_mu[i17 * 2 + i14];
                 }
                 SG_SIMD
                 for (ptrdiff_t l16 = 0; l16 < 40; ++l16) {
                     double t4 = s15[i17 * 40 + l16];
-                    for (ptrdiff_t i14 = 0; i14 < 2; ++i14) {
-                        t4 += s14[i17 * 4 + i14 * 2 + i15] * (t3[l16] * (X_lanes[i14 * 40 + l16] - params_mu[i17 * 2 + i14]));
+                    for (ptrdiff_t i15 = 0; i15 < 2; ++i15) {
+                        t4 += s14[i17 * 4 + i14 * 2 + i15] * ((X_lanes[i15 * 40 + l16] - params_mu[i17 * 2 + i15]) * t3[l16]);
                     }
                     s15[i17 * 40 + l16] = t4;
                 }

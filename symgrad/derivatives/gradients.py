@@ -6,13 +6,12 @@ from typing import Any
 
 from symgrad.derivatives.inner import Inner, filled, scalar_out
 from symgrad.diff import modes
-from symgrad.errors import StructureError, SymgradWarning, at_user_line, warn
-from symgrad.expr.node import Expr, bind, const
+from symgrad.errors import SymgradWarning, warn
+from symgrad.expr.node import const
 from symgrad.scalar import derive
 from symgrad.signature import Static
 from symgrad.trace import function_name, is_nested
 from symgrad.transform import Function, transformed
-from symgrad.tree import TreeDef, flatten
 
 
 def value_and_grad(
@@ -99,18 +98,8 @@ def _gradient(
     f: Function, argnums: Any, has_aux: bool, args: Any, kwargs: Any, what: str
 ) -> tuple[Any, Any, Any]:
     inner = Inner(f, argnums, args, kwargs)
-    aux_tree: TreeDef | None = None
-    aux: list[Expr] = []
     if has_aux:
-        parts = inner.out_tree.unflatten(inner.outs)
-        if not isinstance(parts, tuple) or len(parts) != 2:
-            raise StructureError(
-                at_user_line(
-                    f"{what}({function_name(f)}): has_aux=True needs a (value, aux) result"
-                )
-            )
-        aux, aux_tree = flatten(parts[1])
-        inner.outs = flatten(parts[0])[0]
+        inner.split_aux(what)
     out = scalar_out(inner, what)
     # In a derivative of a derivative independence is no mistake.
     if not is_nested() and not hasattr(f, "__symgrad_transformed__"):
@@ -121,13 +110,10 @@ def _gradient(
                 f"{', '.join(unused)}; that gradient is zero",
                 SymgradWarning,
             )
-    opened = derive.jacobian([out], inner.fresh)
+    opened = derive.jacobian([out], inner.fresh, False)
     if opened is None:
         gradients = filled(modes.vjp([out], inner.fresh, [const(1, out.dtype)]), inner.fresh)
     else:
-        gradients = [bind("convert", e, attrs=(v.dtype,)) for e, v in
-                     zip(opened[0], inner.fresh, strict=True)]  # fmt: skip
-    tracers = inner.close([out, *gradients, *aux])
-    n = 1 + len(gradients)
-    packed_aux = aux_tree.unflatten(tracers[n:]) if aux_tree is not None else None
-    return tracers[0], inner.pack(tracers[1:n]), packed_aux
+        gradients = opened[0]
+    tracers, aux = inner.close_with_aux([out, *gradients])
+    return tracers[0], inner.pack(tracers[1:]), aux

@@ -54,6 +54,7 @@ class Inner:
         self.actual: list[Expr] = []
         self.counts: list[int] = []
         self.named: dict[str, Expr] = {}
+        self.aux: tuple[list[Expr], TreeDef] | None = None
         values, keywords = list(args), dict(kwargs)
         trace = CURRENT.get()
         direct, trace.untouched = trace.untouched, False
@@ -100,6 +101,26 @@ class Inner:
             error.taken_by += tuple(self.fresh)
             raise
 
+    def split_aux(self, what: str) -> None:
+        """Keep the second of (value, auxiliary) for `close_with_aux`; the first is the result."""
+        parts = self.out_tree.unflatten(self.outs)
+        if not isinstance(parts, tuple) or len(parts) != 2:
+            raise StructureError(
+                at_user_line(
+                    f"{what}({function_name(self.f)}): has_aux=True needs a (value, aux) result"
+                )
+            )
+        self.aux = flatten(parts[1])
+        self.outs, self.out_tree = flatten(parts[0])
+
+    def close_with_aux(self, exprs: Sequence[Expr]) -> tuple[list[Tracer], Any]:
+        """`close`, and the auxiliary result, None if there is none."""
+        if self.aux is None:
+            return self.close(exprs), None
+        leaves, tree = self.aux
+        tracers = self.close([*exprs, *leaves])
+        return tracers[: len(exprs)], tree.unflatten(tracers[len(exprs) :])
+
     def in_pieces(self) -> tuple[list[Expr], list[list[Piece]]]:
         """`outs` in terms of the pieces that are read of the variables, and the pieces of each."""
         outs, pieces = in_pieces(self.outs, self.fresh)
@@ -145,24 +166,30 @@ def _positions(
                 result.append(number)
                 continue
             if number not in names or names.index(number) >= len(args):
-                raise StructureError(
+                raise _mistaken(
                     f"{function_name(f)}: no argument named {number!r} in this call; "
                     f"it takes {list(names)}"
                 )
             number = names.index(number)
         if not isinstance(number, int) or isinstance(number, bool):
-            raise StructureError(f"argnums must be integers or names, got {number!r}")
+            raise _mistaken(f"argnums must be integers or names, got {number!r}")
         if not -len(args) <= number < len(args):
             name = names[number] if 0 <= number < len(names) else None
             if name in kwargs:
                 result.append(name)
                 continue
-            raise StructureError(
+            raise _mistaken(
                 f"{function_name(f)}: argnums={number} but the call has {len(args)} positional "
                 "arguments"
             )
         result.append(number % len(args))
+    if len(set(result)) != len(result):
+        raise _mistaken(f"{function_name(f)}: argnums={argnums!r} names an argument twice")
     return result, single
+
+
+def _mistaken(message: str) -> StructureError:
+    return StructureError(at_user_line(message))
 
 
 def _differentiable(leaf: Any, path: str, name: str) -> Expr:

@@ -21,7 +21,12 @@ from symgrad.transform import Function, transformed
 
 
 def jacobian(
-    f: Function, argnums: Any = 0, *, static_argnums: Any = (), static_argnames: Any = ()
+    f: Function,
+    argnums: Any = 0,
+    has_aux: bool = False,
+    *,
+    static_argnums: Any = (),
+    static_argnames: Any = (),
 ) -> Function:
     """A function that returns the Jacobian of `f`, by the cheaper one of forward and reverse mode.
 
@@ -29,30 +34,48 @@ def jacobian(
     outputs or arguments the result has the structure of the outputs, each leaf with the structure
     of the arguments. The seeds are identity tensors that contract away symbolically (Laue,
     Mitterreiter, Giesen, NeurIPS 2018), so no product with unit vectors is ever computed.
+    With `has_aux`, `f` returns (value, auxiliary) and the new function (Jacobian, auxiliary).
     Static arguments as in `jit`.
     """
-    return _jacobian(f, argnums, "jacobian", static_argnums, static_argnames)
+    return _jacobian(f, argnums, "jacobian", has_aux, static_argnums, static_argnames)
 
 
 def jacfwd(
-    f: Function, argnums: Any = 0, *, static_argnums: Any = (), static_argnames: Any = ()
+    f: Function,
+    argnums: Any = 0,
+    has_aux: bool = False,
+    *,
+    static_argnums: Any = (),
+    static_argnames: Any = (),
 ) -> Function:
     """`jacobian` by forward mode."""
-    return _jacobian(f, argnums, "jacfwd", static_argnums, static_argnames)
+    return _jacobian(f, argnums, "jacfwd", has_aux, static_argnums, static_argnames)
 
 
 def jacrev(
-    f: Function, argnums: Any = 0, *, static_argnums: Any = (), static_argnames: Any = ()
+    f: Function,
+    argnums: Any = 0,
+    has_aux: bool = False,
+    *,
+    static_argnums: Any = (),
+    static_argnames: Any = (),
 ) -> Function:
     """`jacobian` by reverse mode."""
-    return _jacobian(f, argnums, "jacrev", static_argnums, static_argnames)
+    return _jacobian(f, argnums, "jacrev", has_aux, static_argnums, static_argnames)
 
 
 def _jacobian(
-    f: Function, argnums: Any, what: str, static_argnums: Any = (), static_argnames: Any = ()
+    f: Function,
+    argnums: Any,
+    what: str,
+    has_aux: bool = False,
+    static_argnums: Any = (),
+    static_argnames: Any = (),
 ) -> Function:
     def impl(*args: Any, **kwargs: Any) -> Any:
         inner = Inner(f, argnums, args, kwargs)
+        if has_aux:
+            inner.split_aux(what)
         for o in inner.outs:
             if o.dtype not in FLOATS:
                 raise DifferentiationError(
@@ -61,15 +84,16 @@ def _jacobian(
         ins = sum(v.size for v in inner.fresh)
         results = sum(o.size for o in inner.outs)
         forward = what == "jacfwd" or (what == "jacobian" and ins <= results)
-        blocks = derive.jacobian(inner.outs, inner.fresh) if what == "jacobian" else None
+        blocks = derive.jacobian(inner.outs, inner.fresh, forward) if what == "jacobian" else None
         if blocks is None:
             blocks = (_forward_blocks if forward else _reverse_blocks)(inner)
         n = len(inner.fresh)
-        tracers = inner.close([b for row in blocks for b in row])
+        tracers, aux = inner.close_with_aux([b for row in blocks for b in row])
         rows = [inner.pack(tracers[k * n : (k + 1) * n]) for k in range(len(inner.outs))]
-        return inner.out_tree.unflatten(rows)
+        made = inner.out_tree.unflatten(rows)
+        return (made, aux) if has_aux else made
 
-    recipe = _jacobian, (f, argnums, what, static_argnums, static_argnames)
+    recipe = _jacobian, (f, argnums, what, has_aux, static_argnums, static_argnames)
     static = Static(f, static_argnums, static_argnames)
     return transformed(f, impl, what, recipe, static=static, direct=True)
 
@@ -131,31 +155,43 @@ def _reverse_blocks(inner: Inner) -> list[list[Expr]]:
 
 
 def hessian(
-    f: Function, argnums: Any = 0, *, static_argnums: Any = (), static_argnames: Any = ()
+    f: Function,
+    argnums: Any = 0,
+    has_aux: bool = False,
+    *,
+    static_argnums: Any = (),
+    static_argnames: Any = (),
 ) -> Function:
     """A function that returns the Hessian of a scalar `f`: forward over reverse mode.
 
     For one array argument of shape t the result has shape t + t; for several, or for nested
     arguments, the structure of the arguments within itself. Of two blocks that are each other's
-    transpose one is computed. Static arguments as in `jit`.
+    transpose one is computed. With `has_aux`, `f` returns (value, auxiliary) and the new function
+    (Hessian, auxiliary). Static arguments as in `jit`.
     """
 
     def impl(*args: Any, **kwargs: Any) -> Any:
         inner = Inner(f, argnums, args, kwargs)
+        if has_aux:
+            inner.split_aux("hessian")
         scalar_out(inner, "hessian")
         opened = derive.hessian(inner.outs[0], inner.fresh, ready)
         found = _hessian_blocks(inner) if opened is None else [b for row in opened for b in row]
-        tracers = inner.close(found)
+        tracers, aux = inner.close_with_aux(found)
         n = len(inner.fresh)
-        return inner.pack([inner.pack(tracers[k * n : (k + 1) * n]) for k in range(n)])
+        made = inner.pack([inner.pack(tracers[k * n : (k + 1) * n]) for k in range(n)])
+        return (made, aux) if has_aux else made
 
-    recipe = _hessian, (f, argnums, static_argnums, static_argnames)
+    recipe = _hessian, (f, argnums, has_aux, static_argnums, static_argnames)
     static = Static(f, static_argnums, static_argnames)
     return transformed(f, impl, "hessian", recipe, static=static, direct=True)
 
 
-def _hessian(f: Function, argnums: Any, static_argnums: Any, static_argnames: Any) -> Function:
-    return hessian(f, argnums, static_argnums=static_argnums, static_argnames=static_argnames)
+def _hessian(
+    f: Function, argnums: Any, has_aux: bool, static_argnums: Any, static_argnames: Any
+) -> Function:
+    static = {"static_argnums": static_argnums, "static_argnames": static_argnames}
+    return hessian(f, argnums, has_aux, **static)
 
 
 def _hessian_blocks(inner: Inner) -> list[Expr]:

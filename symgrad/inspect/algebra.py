@@ -100,15 +100,14 @@ def _collect(terms: list[Formula]) -> tuple[list[Formula], list[Formula]]:
 
 
 def _body(f: Formula) -> Formula:
-    while f.kind in ("neg", "mul"):
-        f = f.args[-1]
+    while f.kind in ("neg", "mul", "div"):
+        f = f.args[0] if f.kind == "div" else f.args[-1]
     return f
 
 
 def is_diagonal(f: Formula) -> bool:
     """Whether a term is a multiple of I or of a diag(x)."""
-    f = _body(f)
-    return is_diagonal(f.args[0]) if f.kind == "div" else f.kind in ("eye", "diag")
+    return _body(f).kind in ("eye", "diag")
 
 
 def _bare_eye(f: Formula) -> Formula:
@@ -119,6 +118,8 @@ def _bare_eye(f: Formula) -> Formula:
     if f.kind in ("neg", "mul"):
         last = _bare_eye(f.args[-1])
         return f if last is f.args[-1] else Formula(f.kind, (*f.args[:-1], last), f.data, f.rank)
+    if f.kind == "div":
+        return Formula(f.kind, (_bare_eye(f.args[0]), f.args[1]), f.data, f.rank)
     return f
 
 
@@ -208,11 +209,19 @@ def matmul(factors: list[Formula], rank: int) -> Formula:
     if not kept:
         return _join(negative, scalars, None)
     body = kept[0] if len(kept) == 1 else Formula("mat", tuple(kept), None, rank)
-    if rank == 0 and len(kept) == 2 and kept[0].kind == "T" and kept[0].args[0].same(kept[1]):
-        body = squared_norm(kept[1])
+    half = len(kept) // 2
+    if rank == 0 and half and len(kept) == 2 * half and _mirrored(kept[:half], kept[half:]):
+        body = squared_norm(kept[1] if half == 1 else Formula("mat", tuple(kept[half:]), None, 1))
     if rank == 0 and body.kind == "mat":  # a product of sums' name: a scalar holds together
         body.rank = 0
     return _join(negative, scalars, body)
+
+
+def _mirrored(left: list[Formula], right: list[Formula]) -> bool:
+    """Whether a product is the transpose of another: xᵀ Aᵀ beside A x."""
+    return right[-1].rank == 1 and all(
+        transpose(a).same(b) for a, b in zip(reversed(left), right, strict=True)
+    )
 
 
 def squared_norm(f: Formula) -> Formula:

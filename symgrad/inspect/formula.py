@@ -24,9 +24,10 @@ class Formula:
     rank   0 for what multiplies anything by juxtaposition, else the number of axes
     owner  what the formula stands for, if its maker wants to cut it out by name
     cost   what it takes to read it, once somebody asked (`reader.cost`)
+    nests  how many brackets stand inside each other, once the cost is known
     """
 
-    __slots__ = ("kind", "args", "data", "rank", "owner", "cost")
+    __slots__ = ("kind", "args", "data", "rank", "owner", "cost", "nests")
 
     def __init__(
         self, kind: str, args: tuple[Formula, ...] = (), data: Any = None, rank: int = 0
@@ -34,6 +35,7 @@ class Formula:
         self.kind, self.args, self.data, self.rank = kind, args, data, rank
         self.owner: Any = None
         self.cost: int | None = None
+        self.nests = 0
 
     def same(self, other: Formula) -> bool:
         """Equal structure."""
@@ -77,6 +79,7 @@ def _juxtaposed(f: Formula, parts: list[str], dot: str) -> str:
     text = parts[0]
     for before, after, part in zip(f.args, f.args[1:], parts[1:], strict=False):
         clash = before.kind == "number" and _head(after).kind in ("number", "ones")
+        clash = clash and not part.startswith(("(", r"\left("))
         text += (f" {dot} " if clash else " ") + part
     return text
 
@@ -183,6 +186,19 @@ def _joined(sign: str) -> Spelling:
     return lambda f, sub: sign.join(sub)
 
 
+def _has_ones(f: Formula) -> bool:
+    """Whether a product of matrices has the vector of ones: (1 xᵀ) ⊙ A, but y ⊙ X w."""
+    return f.kind == "mat" and any(a.kind == "ones" or a.args and a.args[0].kind == "ones"
+                                   for a in f.args)  # fmt: skip
+
+
+def _divides(f: Formula) -> bool:
+    """Whether a product ends with a quotient, beside which another sign of division misleads."""
+    while f.kind == "mul":
+        f = f.args[-1]
+    return f.kind == "div"
+
+
 def _as_last(level: Callable[[Formula], int]) -> Callable[[Formula], int]:
     """A product holds together as its last factor does."""
     return lambda f: TERM if level(f.args[-1]) == TERM else JUX
@@ -208,13 +224,15 @@ KINDS: dict[str, Writing] = {
                                  else TERM if k == len(f.args) - 1 else POW),
                    free=True),
     "mat": Writing(_joined(" "), _joined(" "), JUX, POW, free=True),
-    "had": Writing(_joined(" ⊙ "), _joined(r" \odot "), TERM, POW, free=True),
+    "had": Writing(_joined(" ⊙ "), _joined(r" \odot "), TERM,
+                   lambda f, k: POW if _has_ones(f.args[k]) else JUX, free=True),
     "div": Writing(lambda f, sub: f"{sub[0]} {'⊘' if f.data else '/'} {sub[1]}",
                    lambda f, sub: (rf"{sub[0]} \oslash {sub[1]}" if f.data
                                    else rf"\frac{{{sub[0]}}}{{{sub[1]}}}"),
-                   TERM, (JUX, POW),
+                   TERM, lambda f, k: POW if k else JUX if _divides(f.args[0]) else TERM,
                    lambda f: TERM if f.data else JUX if f.rank else POW,
-                   lambda f, k: COND if not f.data else JUX if k == 0 else POW,
+                   lambda f, k: (COND if not f.data else POW if k
+                                 else JUX if _divides(f.args[0]) else TERM),
                    free=True),
     "kron": Writing(_joined(" ⊗ "), _joined(r" \otimes "), TERM, POW, free=True),
     "T": Writing(lambda f, sub: sub[0] + "ᵀ", lambda f, sub: sub[0] + r"^{\top}", POW, ATOM,

@@ -32,7 +32,7 @@ _EXACT = {"cbrt": "sign(a)*cbrt(Abs(a))", "convert": "a"}
 
 
 @functools.cache
-def _spelling(op: str) -> tuple[Any, tuple[Any, ...]]:
+def spelling(op: str) -> tuple[Any, tuple[Any, ...]]:
     """A row's SymPy column, parsed once, and its variables."""
     import sympy
 
@@ -122,7 +122,7 @@ class Writer:
             if node.ndim:
                 self.symbols[node] = sympy.IndexedBase(name, shape=node.shape, real=True)
             else:
-                self.symbols[node] = sympy.Symbol(name, **_assumptions(node))
+                self.symbols[node] = sympy.Symbol(name, **assumptions(node))
 
     def output(self, node: Expr) -> Any:
         if not node.ndim:
@@ -186,7 +186,7 @@ class Writer:
             values = []
             for a in node.args:
                 values.append((yield a, index))
-            expression, variables = _spelling(node.name)
+            expression, variables = spelling(node.name)
             return expression.xreplace(dict(zip(variables, values, strict=False)))
         if row.kind is Kind.ITEM:
             return (yield from self._result(node, index))
@@ -253,7 +253,7 @@ class Writer:
         return out
 
 
-def _assumptions(node: Expr) -> dict[str, bool]:
+def assumptions(node: Expr) -> dict[str, bool]:
     if node.dtype == "bool":
         return {}
     return {"integer": True} if node.dtype.startswith("int") else {"real": True}

@@ -36,6 +36,9 @@ class Scope(Protocol):
     def body(self, kernels: Any) -> Sequence[Statement]:
         """The statements of kernels that are those of a body."""
 
+    def product(self, kernel: Contract) -> Sequence[Statement]:
+        """Those of a product of matrices."""
+
 
 @dataclass(eq=False)
 class Kernel:
@@ -166,11 +169,10 @@ class Extremum(Kernel):
 
 
 @dataclass(eq=False)
-class CheckIndex(Kernel):
-    """Leaves the function unless an index is inside its axis: nothing behind it comes before."""
+class Checks(Kernel):
+    """Looks at `value`, and may leave the function: nothing behind it comes before."""
 
     value: Expr
-    size: int
 
     barrier = whole = True
 
@@ -181,25 +183,24 @@ class CheckIndex(Kernel):
     def writes(self) -> list[Buffer]:
         return []
 
+
+@dataclass(eq=False)
+class CheckIndex(Checks):
+    """Leaves the function unless an index is inside its axis."""
+
+    size: int
+
     def statements(self, scope: Scope) -> Sequence[Statement]:
         return [Check(scope.renamed(self, (self.value,))[0], self.size)]
 
 
 @dataclass(eq=False)
-class CheckValue(Kernel):
+class CheckValue(Checks):
     """Leaves the function with a status where `value` holds."""
 
-    value: Expr
     status: int
 
-    barrier = fence = whole = True
-
-    @cached
-    def reads(self) -> list[Read]:
-        return _loads((self.value,))
-
-    def writes(self) -> list[Buffer]:
-        return []
+    fence = True
 
     def statements(self, scope: Scope) -> Sequence[Statement]:
         return [Fail(scope.renamed(self, (self.value,))[0], self.status)]
@@ -264,7 +265,7 @@ class Control(Kernel):
 
 @dataclass(eq=False)
 class Contract(Kernel):
-    """A product of matrices for each index of a batch; `schedule` asks `product` for its loops."""
+    """A product of matrices for each index of a batch; its loops depend on those around."""
 
     product: product.Product
 
@@ -296,3 +297,6 @@ class Contract(Kernel):
     def writes(self) -> list[Buffer]:
         carry = self.product.carry
         return [self.buffer] if carry is None else [self.buffer, carry]
+
+    def statements(self, scope: Scope) -> Sequence[Statement]:
+        return scope.product(self)

@@ -121,7 +121,6 @@ class _Plan(Points):
         if self.private:
             self._follow(self.draft.bound(self.loop.body))
         self._sum_in_points()
-        self._set(body=_sum_innermost(self.loop.body))
         blocks = max(1, self.tuning.flush_blocks // self._summands())
         hoist = Hoist(self.loop, self.draft, self.tuning)
         self.loop = hoist.run()
@@ -227,8 +226,7 @@ class _Plan(Points):
     def _sum_in_points(self) -> None:
         """Sums over points and inner axes: first along the axes, for each point on its own.
 
-        That keeps the sum of a point in a register, and the number of additions to one partial
-        sum small.
+        That keeps the number of additions to one partial sum small, for the sake of its error.
         """
         new: dict[int, list[Any]] = {}  # of a loop, what comes before and behind
         totals: dict[int, Store] = {}
@@ -333,20 +331,6 @@ def _nest(loop: Loop) -> list[Loop]:
     while len(found[-1].body) == 1 and isinstance(inner := found[-1].body[0], Loop):
         found.append(inner)
     return found
-
-
-def _sum_innermost(body: Sequence[Statement]) -> Sequence[Statement]:
-    """Loops over summands inside the loops over results, so that a sum stays in a register."""
-
-    def change(old: Any, middle: Any) -> Sequence[Statement]:
-        if isinstance(middle, Loop) and len(middle.body) == 1:
-            inner = middle.body[0]
-            if isinstance(inner, Loop) and only_adds(inner.body, middle.index):
-                swapped = Loop(middle.index, middle.extent, inner.body)
-                return [Loop(inner.index, inner.extent, [swapped])]
-        return [middle]
-
-    return rebuilt(body, change)
 
 
 def only_adds(body: Sequence[Any], index: Expr) -> bool:

@@ -128,7 +128,8 @@ class Scheduler:
     ) -> list[Statement]:
         """The loop, or the stream, of kernels that share one; None: they need no other loop."""
         if axis is None:
-            return [s for k in members for s in self._statements(k, bound)]
+            scope = _Scope(self, bound)
+            return [s for k in members for s in k.statements(scope)]
         if axis in self.streams and axis not in self.windows and not bound:
             return self._stream(axis, members)
         first = members[0]
@@ -195,7 +196,7 @@ class Scheduler:
 
     def _add_in_chunks(self, k: Kernel, chunks: ChunkSums, round_: Expr, many: bool) -> None:
         """Have a sum over the points added up for each chunk; `many`: with compensation."""
-        total = self._sum_in_chunk(k.buffer)
+        total = self.sum_here(k.buffer)
         part, carry = self._like(total), None
         for a, i in enumerate(k.target):  # of other streams, one block is enough
             window = self.windows.get(self.classes.find(i))
@@ -253,6 +254,12 @@ class Scheduler:
 
     def _like(self, buffer: Buffer) -> Buffer:
         return self.kernels.work(buffer.shape, buffer.dtype)
+
+    def sum_here(self, buffer: Buffer) -> Buffer:
+        """Where what is added to a sum goes in an open stream."""
+        for window in self.windows.values():
+            buffer = window.sums.get(buffer.number, buffer)
+        return self.draft.now(buffer)
 
     def _earliest(
         self, k: Kernel, axis: Expr | None, groups: list[Any], place: dict[Kernel, int]
@@ -382,22 +389,64 @@ class Scheduler:
                         scores[i] += step * stride * size
             stride *= shape[axis]
 
-    def _statements(self, k: Kernel, bound: dict[Expr, Expr]) -> Sequence[Statement]:
-        scope = _Scope(self, bound)
-        if not isinstance(k, Contract):
-            return k.statements(scope)
-        p = k.product
-        axes = (k.target.index(p.row), k.target.index(p.column))
-        buffer = scope.sum_here(k.buffer)
-        own = buffer.number == k.buffer.number
-        target = scope.renamed(k, scope.place(k, buffer))
-        carry_index = scope.renamed(k, scope.place(k, p.carry)) if p.carry else target
-        left, right = scope.renamed(k, (p.left, p.right))
+
+@dataclass(frozen=True)
+class _Scope:
+    """Where a kernel becomes statements: see `kernel.Scope`.
+
+    bound : by axis class, the variable of the loop around
+    windows : the streams that are open, by axis class
+    """
+
+    scheduler: Scheduler
+    bound: dict[Expr, Expr]
+
+    @property
+    def windows(self) -> dict[Expr, Window]:
+        return self.scheduler.windows
+
+    def window(self, index: Expr) -> Window | None:
+        return self.windows.get(self.scheduler.classes.find(index))
+
+    def renamed(self, kernel: Kernel, exprs: Sequence[Expr]) -> tuple[Expr, ...]:
+        find = self.scheduler.classes.find
+        rename = {i: self.bound[find(i)] for i in (*kernel.dims, *kernel.reduce)}
+        for i in (*rename, *kernel.own):
+            window = self.window(i)
+            if window is not None:
+                local = rename.get(i, i)
+                exprs = window.localise(exprs, i)
+                rename[i] = window.begin + local
+                rename[window.local] = local
+        return tuple(substitute(exprs, {old: new for old, new in rename.items() if old is not new}))
+
+    def place(self, kernel: Kernel, buffer: Buffer) -> tuple[Expr, ...]:
+        """In a buffer of an open window alone, relative to that."""
+        target = list(kernel.target)
+        for window in self.windows.values():
+            if buffer.number in window.private:
+                target[window.private[buffer.number]] = window.local
+        return tuple(target)
+
+    def sum_here(self, buffer: Buffer) -> Buffer:
+        return self.scheduler.sum_here(buffer)
+
+    def body(self, kernels: Kernels) -> Sequence[Statement]:
+        return Scheduler(kernels, threads=1).body()
+
+    def product(self, kernel: Contract) -> Sequence[Statement]:
+        p, scheduler = kernel.product, self.scheduler
+        axes = (kernel.target.index(p.row), kernel.target.index(p.column))
+        buffer = self.sum_here(kernel.buffer)
+        own = buffer.number == kernel.buffer.number
+        target = self.renamed(kernel, self.place(kernel, buffer))
+        carry_index = self.renamed(kernel, self.place(kernel, p.carry)) if p.carry else target
+        left, right = self.renamed(kernel, (p.left, p.right))
         extents, limits = list(p.extents), [const(n, "int64") for n in p.extents]
         origins = [const(0, "int64")] * 3
         added = const(0, "int64")  # summands that are in the target already
         for position, i in enumerate(p.own):
-            window = self.windows.get(self.classes.find(i))
+            window = self.window(i)
             if window is not None:
                 extents[position] = window.size
                 limits[position] = window.extent or const(window.size, "int64")
@@ -408,59 +457,11 @@ class Scheduler:
         rows, columns, inner = extents
         p = replace(p, left=left, right=right, extents=(rows, columns, inner), carry=carry)
         if p.blas:
-            return product.by_blas(p, buffer, target, axes, limits, added, self.draft)
+            return product.by_blas(p, buffer, target, axes, limits, added, scheduler.draft)
         return product.loops(
-            p, buffer, target, carry_index, axes, limits, origins, added, self.draft,
-            parallel=self.threads > 1, tuning=self.tuning,
+            p, buffer, target, carry_index, axes, limits, origins, added, scheduler.draft,
+            parallel=scheduler.threads > 1, tuning=scheduler.tuning,
         )  # fmt: skip
-
-    def _sum_in_chunk(self, buffer: Buffer) -> Buffer:
-        """Where what is added to a sum goes in an open stream."""
-        for window in self.windows.values():
-            buffer = window.sums.get(buffer.number, buffer)
-        return self.draft.now(buffer)
-
-    def _target(self, k: Kernel, buffer: Buffer) -> tuple[Expr, ...]:
-        """Where a kernel writes to a buffer: in one of an open window alone, relative to that."""
-        target = list(k.target)
-        for window in self.windows.values():
-            if buffer.number in window.private:
-                target[window.private[buffer.number]] = window.local
-        return tuple(target)
-
-    def _renamed(
-        self, k: Kernel, bound: dict[Expr, Expr], exprs: Sequence[Expr]
-    ) -> tuple[Expr, ...]:
-        """`exprs` of a kernel with the loop variables that took the place of its own."""
-        rename = {i: bound[self.classes.find(i)] for i in (*k.dims, *k.reduce)}
-        for i in (*rename, *k.own):
-            window = self.windows.get(self.classes.find(i))
-            if window is not None:
-                local = rename.get(i, i)
-                exprs = window.localise(exprs, i)
-                rename[i] = window.begin + local
-                rename[window.local] = local
-        return tuple(substitute(exprs, {old: new for old, new in rename.items() if old is not new}))
-
-
-@dataclass(frozen=True)
-class _Scope:
-    """Loops around a kernel, and the streams that are open: see `kernel.Scope`."""
-
-    scheduler: Scheduler
-    bound: dict[Expr, Expr]
-
-    def renamed(self, kernel: Kernel, exprs: Sequence[Expr]) -> tuple[Expr, ...]:
-        return self.scheduler._renamed(kernel, self.bound, exprs)
-
-    def place(self, kernel: Kernel, buffer: Buffer) -> tuple[Expr, ...]:
-        return self.scheduler._target(kernel, buffer)
-
-    def sum_here(self, buffer: Buffer) -> Buffer:
-        return self.scheduler._sum_in_chunk(buffer)
-
-    def body(self, kernels: Kernels) -> Sequence[Statement]:
-        return Scheduler(kernels, threads=1).body()
 
 
 def _checks_first(kernels: Sequence[Kernel]) -> list[Kernel]:

@@ -54,8 +54,6 @@ class Zero(Statement):
     buffer: Buffer
     index: tuple[Expr, ...] = ()
 
-    of_points = True
-
     def touches(self) -> list[Access]:
         return [part_of(self.buffer, Mode.WRITE, self.index)]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fractions import Fraction
 
+from symgrad.reader.folds import power
 from symgrad.reader.heads import FIRST, Factor, Head, Labels, Shape, at, note
 from symgrad.reader.poly import Poly, gather, product
 from symgrad.reader.poly import number as rational
@@ -136,6 +137,15 @@ class Arrays:
         return self.contract(polys, [(k, k + 1) for k in range(n)], (0, n))
 
     def det(self, a: Poly) -> Poly:
+        chain = None
+        if len(a.terms) == 1:
+            ((term, c),) = a.terms.items()
+            if len(term) == 1 and c == 1 and term[0][2] == 1:
+                chain = square_chain(*term[0][:2])
+        if chain is not None and len({head for head, _ in chain}) == 1:
+            note("determinant-of-power")
+            one = self.det(gather(a.shape, [(1, [(chain[0][0], (0, 1), 1)], {})]))
+            return power(one, len(chain))
         turned = a.relabel((1, 0), a.shape)
         a = min(a, turned, key=lambda p: p.digest)
         return self.factor(Head("det", None, (a,), ()), ())

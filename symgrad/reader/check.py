@@ -20,12 +20,21 @@ from symgrad.expr.op import Kind
 from symgrad.expr.walk import expand_composites, toposort
 from symgrad.reader.functions import EXTENDED, Unknown
 from symgrad.reader.reading import Condition, Reading
+from symgrad.reader.sizes import Sizes
 from symgrad.reader.smaller import smaller
 from symgrad.reader.values import Values, extended
 
-SPARE = float(np.finfo(EXTENDED).eps) < 1e-18  # Windows and arm64 macOS have no spare digits
-BOUND = 1e-12 if SPARE else 1e-9  # of a value; ops without spare digits are good to 1e-16
-NOISE = 1e-16 if SPARE else 1e-13  # of the largest intermediate value: what cancels may leave this
+
+def bounds(eps: float) -> tuple[float, float]:
+    """(of a value, of the largest intermediate value) what a difference may be.
+
+    eps : the spacing of the numbers that are compared. Some operations have no spare digits and are
+        good to 1e-16; the rest is what sums and cancellation may take, where there is no more.
+    """
+    return max(1e-12, 4e6 * eps), max(1e-16, 500 * eps)
+
+
+BOUND, NOISE = bounds(float(np.finfo(EXTENDED).eps))  # Windows and arm64 macOS have doubles only
 LARGEST = 1e8  # points with larger intermediate values say little
 WANTED = 4  # random points at which the values were finite, and agreed
 FEWEST = 3
@@ -40,42 +49,50 @@ Point = dict[Expr, np.ndarray]
 Target = tuple[Point, list[Any], float]  # the graph's values there, the largest on the way to them
 
 
-def agrees(reading: Reading, args: Sequence[Expr], outs: Sequence[Expr]) -> bool:
+def agrees(
+    reading: Reading, args: Sequence[Expr], outs: Sequence[Expr], sizes: Sizes | None = None
+) -> bool:
     """Whether the formulas of `reading` have the values of `outs`, wherever its conditions hold.
 
     They are compared at random points and at special ones: zeros, ones, equal arguments. Where the
     graph has a finite value the formula must have it as well. At least three random points must
     be finite in all elements. Long axes are compared as short ones. What is too large to be
-    compared in half a second does not agree.
+    compared in half a second of processor time does not agree. Where sizes have names, the graphs
+    at other sizes must agree as well.
     """
-    deadline = time.monotonic() + SECONDS
     try:
-        subject = _Subject(args, outs)
-        good = 0
-        for target in subject.targets(itertools.islice(subject.random_points(), TRIES)):
-            same = subject.same(target, reading, reading.conditions)
-            if same is False or time.monotonic() > deadline:
-                return False
-            good += same is True
-            if good == WANTED:
-                break
-        return good >= FEWEST and all(
-            subject.same(target, reading, reading.conditions) is not False
-            and time.monotonic() < deadline
-            for target in subject.targets(subject.special_points())
-        )
+        return all(_agrees(reading, subject) for subject in _subjects(args, outs, sizes))
     except FAILURES:
         return False
 
 
-def needed(reading: Reading, args: Sequence[Expr], outs: Sequence[Expr]) -> tuple[Condition, ...]:
+def _agrees(reading: Reading, subject: _Subject) -> bool:
+    deadline = time.thread_time() + SECONDS  # of this thread: a loaded machine prints the same
+    good = 0
+    for target in subject.targets(itertools.islice(subject.random_points(), TRIES)):
+        same = subject.same(target, reading, reading.conditions)
+        if same is False or time.thread_time() > deadline:
+            return False
+        good += same is True
+        if good == WANTED:
+            break
+    return good >= FEWEST and all(
+        subject.same(target, reading, reading.conditions) is not False
+        and time.thread_time() < deadline
+        for target in subject.targets(subject.special_points())
+    )
+
+
+def needed(
+    reading: Reading, args: Sequence[Expr], outs: Sequence[Expr], sizes: Sizes | None = None
+) -> tuple[Condition, ...]:
     """The conditions without which a formula fails at some special point.
 
     A condition that is not among them may be left out: no point was found where it matters.
     """
     kept = list(reading.conditions)
     try:
-        subject = _Subject(args, outs)
+        subject = next(_subjects(args, outs, sizes))
         targets = list(subject.targets(subject.special_points())) if kept else []
         for condition in reading.conditions:
             rest = [c for c in kept if c is not condition]
@@ -86,20 +103,42 @@ def needed(reading: Reading, args: Sequence[Expr], outs: Sequence[Expr]) -> tupl
     return tuple(kept)
 
 
+def _subjects(
+    args: Sequence[Expr], outs: Sequence[Expr], sizes: Sizes | None
+) -> Iterator[_Subject]:
+    """The graph; where sizes have names, at all sizes that there are."""
+    if sizes is None or not sizes.values:
+        yield _Subject(args, outs).shortened(args)
+        return
+    first = _Subject(args, outs)
+    first.fixed = sizes.values
+    yield first
+    for sibling in sizes.siblings:
+        other = _Subject((), sibling.outs)
+        other.args, other.arrays = sibling.args, sibling.arrays
+        other.sizes, other.fixed = sibling.sizes, sibling.values
+        yield other
+
+
 class _Subject:
     """A graph as it is compared: without composites, with short axes where it is large."""
 
     def __init__(self, args: Sequence[Expr], outs: Sequence[Expr]) -> None:
         self.outs: Sequence[Expr] = expand_composites(outs)
-        self.args = dict(zip(args, args, strict=True))
-        self.arrays: dict[Expr, np.ndarray] = {}
+        self.args: Mapping[Expr, Expr] = dict(zip(args, args, strict=True))
+        self.fixed: Mapping[Expr, int] = {}  # arguments that stand for sizes
+        self.arrays: Mapping[Expr, np.ndarray] = {}
         self.sizes: Mapping[int, int] = {}
+
+    def shortened(self, args: Sequence[Expr]) -> _Subject:
+        """With short axes, if it is large."""
         if _work(self.outs) > MOST_WORK:
             short = smaller(args, self.outs)
             if _work(short.outs) > MOST_WORK:
                 raise Unknown("too large")
             self.outs, self.args = short.outs, short.args
             self.arrays, self.sizes = short.arrays, short.sizes
+        return self
 
     def random_points(self) -> Iterator[Point]:
         return _random_points(list(self.args.values()))
@@ -109,7 +148,8 @@ class _Subject:
 
     def targets(self, points: Iterable[Point]) -> Iterator[Target]:
         """The graph's values at points; singular ones say nothing."""
-        for point in points:
+        for free in points:
+            point = free | {a: np.asarray(n, EXTENDED) for a, n in self.fixed.items()}
             with np.errstate(all="ignore"):
                 try:
                     values, scale = extended(self.outs, point)
@@ -124,7 +164,8 @@ class _Subject:
         """Equal at a point? None if that says nothing: a condition is not met, or values are not
         finite."""
         point, wanted, scale = target
-        known = {original: point[own] for original, own in self.args.items()} | self.arrays
+        known = {original: point[own] for original, own in self.args.items()}
+        known |= {**self.arrays, **{a: point[a] for a in self.fixed}}
         with np.errstate(all="ignore"):
             formulas = Values(known, self.sizes)
             if not all(formulas.hold(c) for c in conditions):

@@ -28,6 +28,7 @@ from symgrad.reader.heads import (
     Labels,
     NoMatrixForm,
     Shape,
+    budget,
     exact,
     look_at_clock,
     note,
@@ -58,6 +59,7 @@ class Reader(Arrays):
     ) -> None:  # fmt: skip
         self.names, self.atoms = names, atoms
         self.assumed, self.apart = assumed, apart
+        self.sizes = budget().positive
         self.variables: set[Poly] = set()
         self.position = {node: k for k, node in enumerate(names)}
         self.known: dict[Expr, Poly] = {}
@@ -86,7 +88,7 @@ class Reader(Arrays):
                 payload: Any = (self.names[node], self.position[node])
             else:
                 payload = triangle(node) or ("C", repr(node.attrs[0]))
-            head = Head("sym", payload, (), node.shape, node=node)
+            head = Head("sym", payload, (), node.shape, nonneg=node in self.sizes, node=node)
             return self.factor(head, node.shape)
         args = [self.known[a] for a in node.args]
         if node.op.reads is not None:
@@ -265,7 +267,11 @@ class Reader(Arrays):
             return
         ((term, _),) = p.terms.items()
         for head, labels, _ in term:
-            if head.kind == "num" or head.payload in ("exp", "cosh", "sigmoid", "Φ"):
+            if (
+                head.kind == "num"
+                or head.node in self.sizes
+                or head.payload in ("exp", "cosh", "sigmoid", "Φ")
+            ):
                 continue
             if head.kind == "paren" or head.payload == "absolute":
                 self.unless_zero(head.args[0] if head.args[0].is_raw or not labels

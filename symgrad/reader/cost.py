@@ -6,9 +6,11 @@ from symgrad.inspect.formula import KINDS, Formula, needed, tightness
 
 # Tenths of a leaf. A sign between two factors, a call and a bracket all have to be read; a
 # transpose is seen at once; a new name has to be kept in mind.
-LEAF, SIGN, SIDE, BRACKET, TURN, CALL, NAME, CASE = 10, 10, 4, 5, 3, 8, 20, 15
+LEAF, SIGN, SIDE, BRACKET, NESTED, TURN, CALL, NAME, CASE = 10, 10, 4, 8, 7, 3, 8, 16, 15
+OWN_NAME = 6  # of the user's own: it is known, but has to be looked up
+WORTH_A_NAME = 3 * LEAF  # what costs less is not named
 _SIGNS = {
-    "sum": SIGN, "had": SIGN, "div": SIGN, "infix": SIGN, "mul": SIDE, "mat": SIDE, "pow": 2,
+    "sum": SIGN, "had": SIGN, "div": SIGN, "infix": SIGN, "mul": SIDE, "mat": SIDE, "pow": 5,
     "T": TURN, "neg": 6, "sqrt": 5, "inverse": 4, "diag": CALL, "kron": SIGN, "call": CALL,
     "wrap": 6, "index": 2, "gather": 4, "stack": 4, "list": 4, "matrix": 4, "cases": CASE,
     "sigma": CALL, "ones": LEAF, "eye": LEAF, "part": LEAF, "symbol": LEAF, "number": LEAF,
@@ -23,7 +25,9 @@ def cost(f: Formula) -> int:
     if f.kind in ("sum", "had", "infix", "mul", "mat", "kron"):
         price *= len(f.args) - 1
     elif f.kind == "number":
-        price = 6 + 3 * len(f.data)
+        price = 3 + 3 * len(f.data) + 4 * ("." in f.data)
+    elif f.kind == "wrap" and f.data[0] == "[":
+        price = CALL + SIDE  # [a > b]: a number in the place of two cases
     elif f.kind == "symbol":
         price += 2 * min(len(f.data[0]) - 1, 10)
     elif f.kind == "sigma":
@@ -31,12 +35,31 @@ def cost(f: Formula) -> int:
     elif f.kind == "index":
         price += 3 * len(f.data)
     elif f.kind == "call":
-        price += 2 * len(f.data[0]) + 10 * f.data[0].count("_")
+        price += 3 * len(f.data[0]) + 10 * f.data[0].count("_")
     for k, a in enumerate(f.args):
         price += cost(a)
+        if f.kind == "sum" and k and a.kind == "neg":
+            price -= _SIGNS["neg"]  # a − b has one sign, as a + b has
         if f.kind == "pow" and k == 1 and a.kind == "number":
             price -= 6
         if not KINDS[f.kind].encloses and tightness(a) < needed(f, k):
-            price += BRACKET
+            price += BRACKET + NESTED * a.nests
+            f.nests = max(f.nests, a.nests + 1)
+        f.nests = max(f.nests, a.nests)
     f.cost = price
     return price
+
+
+def saved_by_names(f: Formula) -> int:
+    """What names would save for subtrees that occur several times, as one object each."""
+    found: dict[int, tuple[Formula, int]] = {}
+    stack = [f]
+    while stack:
+        g = stack.pop()
+        if cost(g) < WORTH_A_NAME:
+            continue
+        count = found.get(id(g), (g, 0))[1]
+        found[id(g)] = g, count + 1
+        if not count:
+            stack.extend(g.args)
+    return sum([max(0, (n - 1) * (cost(g) - LEAF) - NAME) for g, n in found.values() if n > 1])

@@ -249,7 +249,7 @@ def _fold_function(head: Head, labels: Labels, e: int, rest: list[Factor]) -> Ro
     name = head.payload
     if name in SQUARES and (e >= 2 if name != "cosh" else e <= -2):
         other, constant, sign = SQUARES[name]
-        new = Head("fn", other, head.args, head.shape, head.symmetric)
+        new = _like(head, other)
         step = 2 if e > 0 else -2
         left = [(head, labels, e - step)] if e != step else []
         note(f"{name}²")
@@ -281,14 +281,28 @@ def _fold_pair(head: Head, labels: Labels, e: int, rest: list[Factor]) -> Rows |
             continue
         if name == "sinh" and other.payload == "cosh" and e > 0 > f:
             k = min(e, -f)
-            new = Head("fn", "tanh", head.args, head.shape, head.symmetric)
+            new = _like(head, "tanh")
             return [(1, [*left, (head, labels, e - k), (other, labels, f + k), (new, labels, k)])]
         if name == "tanh" and other.payload == "cosh" and e > 0 and f > 0:
-            new = Head("fn", "sinh", head.args, head.shape, head.symmetric)
+            new = _like(head, "sinh")
             return [(1, [*left, (head, labels, e - 1), (other, labels, f - 1), (new, labels, 1)])]
+        if name == "tanh" and other.payload == "sinh" and e > 0 and f > 0:  # cosh − 1/cosh
+            rows = [(head, labels, e - 1), (other, where, f - 1)]
+            cosh = Head("fn", "cosh", head.args, head.shape, head.symmetric, True)
+            return [
+                (1, [*left, *rows, (cosh, labels, 1)]),
+                (-1, [*left, *rows, (cosh, labels, -1)]),
+            ]
         if head.kind == "ind" and (name, other.kind, other.payload) == (">", "ind", "≥"):
             return [(1, [*left, (head, labels, 1)])]
     return None
+
+
+def _like(head: Head, name: str) -> Head:
+    """Another function of the same argument."""
+    new = Head("fn", name, head.args, head.shape, head.symmetric)
+    new.odd = name in ("sinh", "tanh")
+    return new
 
 
 # sin² = 1 - cos², …: the function, and the constant and sign of the square of the other.

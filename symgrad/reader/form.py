@@ -6,9 +6,11 @@ Beyond the limits, or where nothing cheaper was found, the code's form stands.
 from __future__ import annotations
 
 import time
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from symgrad import log
 from symgrad.expr.node import Expr
 from symgrad.expr.op import Kind
 from symgrad.expr.walk import toposort, users
@@ -25,12 +27,15 @@ from symgrad.reader.poly import Poly
 from symgrad.reader.printing import latex, text
 from symgrad.reader.quotient import holds_sum
 from symgrad.reader.reading import Condition, Line, Part, Reading
+from symgrad.reader.rules import in_sigmoids
+from symgrad.reader.sizes import Sizes
 from symgrad.reader.write import Writer
 
+NO_SIZES = Sizes()
 MOST_NODES = 500
 SECONDS = 2.0
-STEPS = 250  # of the search, in one try; so many that the time is not what ends it
-ALL_STEPS = 800  # in all tries
+STEPS = 400  # of the search, in one try; so many that the time is not what ends it
+ALL_STEPS = 1200  # in all tries
 LARGEST = 20_000  # what costs more to read, before parts have names, is not looked at
 MOST_OF_PADS = 4  # times what pads cost may the elements cost
 MOST_TRIES = 6
@@ -51,25 +56,31 @@ def read(
     arg_names: Sequence[str] | None = None,
     out_names: Sequence[str] | None = None,
     variables: Mapping[str, Expr] | None = None,
+    sizes: Sizes = NO_SIZES,
 ) -> Found:
     """The cheapest formula that was found and agrees with the graph.
 
     variables : what variables of the user's function held, whose names are used
+    sizes : those that have names, and the same graph at others
     """
     nodes = toposort(outs)
     if len(nodes) > MOST_NODES:
         return Found(None, f"{len(nodes)} operations; formulas are shortened up to {MOST_NODES}")
     if any(n.op.kind in (Kind.CONTROL, Kind.ITEM) for n in nodes):
         return Found(None)
-    budget = Budget(time.thread_time() + SECONDS)
+    budget = Budget(time.thread_time() + SECONDS, positive=sizes.values)
     token = BUDGET.set(budget)
     try:
-        return _searched(args, outs, nodes, arg_names, out_names, variables or {}, budget)
+        return _searched(args, outs, nodes, arg_names, out_names, variables or {}, budget, sizes)
     except TooLong:
         return Found(None, f"no shorter formula was found in {SECONDS:g} s")
     except RecursionError:
         return Found(None, "the expression nests too deeply for a shorter one")
-    except Exception as error:  # a mistake here must not keep anybody from the formula itself
+    except Exception as error:
+        # Whatever it is, it is a mistake of the search, and nothing that a user can mend: the
+        # code's form is there, so nobody is kept from it. The text says so, the log says where.
+        told = traceback.format_exc(limit=-3)
+        log.note(lambda: f"{FAILED}\n{told}")
         return Found(None, f"{FAILED}: {type(error).__name__}: {error}")
     finally:
         BUDGET.reset(token)
@@ -78,13 +89,14 @@ def read(
 def _searched(
     args: Sequence[Expr], outs: Sequence[Expr], nodes: Sequence[Expr],
     arg_names: Sequence[str] | None, out_names: Sequence[str] | None,
-    variables: Mapping[str, Expr], budget: Budget,
+    variables: Mapping[str, Expr], budget: Budget, sizes: Sizes,
 ) -> Found:  # fmt: skip
-    names = argument_names(args, nodes, arg_names)
+    names = argument_names(args, toposort([*outs, *sizes.values]), arg_names)
     lines, parts = layout(args, outs, arg_names, out_names, "f")
     of_code = sum(cost(f) for _, f, _ in lines) + sum(cost(p.formula) + NAME for p in parts)
     labels = [n for n, _, _ in lines]
     found: list[Reading] = []
+    budget.sizes = {n: Reader(names).read([e])[0] for n, e in sizes.lengths.items()}
     free = {k: v for k, v in variables.items() if k not in {*names.values(), *labels}}
     left = ALL_STEPS
     for atoms, named_ in _tries(outs, nodes, free):
@@ -109,8 +121,8 @@ def _searched(
     for reading in sorted(found, key=lambda r: r.cost):
         if reading.cost > of_code:
             break
-        if agrees(reading, args, outs):
-            kept = needed(reading, args, outs)
+        if agrees(reading, args, outs, sizes):
+            kept = needed(reading, args, outs, sizes)
             return Found(replace(reading, conditions=(*kept, *reading.cancelled)))
     return Found(None)
 
@@ -146,6 +158,9 @@ def _one(
         _name(reader, writer, variables)
         polys = reader.read(outs)
         reader.conditions |= {at: None for at in found if at[1] == ">"}
+    polys = [in_sigmoids(p) for p in polys]
+    writer.sigmoids = {h for p in polys for h, _, e in p.factors()
+                       if (h.kind, h.payload) == ("fn", "sigmoid") and e > 1}  # fmt: skip
     written = [writer.output(p) for p in polys]
     if sum(cost(f) for f, _ in written) > LARGEST:
         raise NoMatrixForm

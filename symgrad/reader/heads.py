@@ -6,12 +6,14 @@ import hashlib
 import math
 import time
 from collections import Counter
+from collections.abc import Collection, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from symgrad.expr.node import Expr
     from symgrad.reader.poly import Poly
 
 FIRST = 100  # labels from here on are summed
@@ -47,6 +49,8 @@ class Budget:
     most_terms: int = MOST_TERMS
     steps: Counter[str] = field(default_factory=Counter)
     atoms: set[Head] = field(default_factory=set)  # sums that are not multiplied out
+    sizes: Mapping[int, Poly] = field(default_factory=dict)  # of axes, where they have names
+    positive: Collection[Expr] = ()  # arguments that stand for sizes
 
 
 BUDGET: ContextVar[Budget] = ContextVar("BUDGET")

@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from symgrad.inspect.formula import Formula
-from symgrad.reader.cost import LEAF, NAME, cost
+from symgrad.reader.cost import LEAF, NAME, OWN_NAME, WORTH_A_NAME, cost
 from symgrad.reader.heads import look_at_clock
 from symgrad.reader.reading import Part
 
-_FROM = 3 * LEAF  # a subexpression that costs less is not named
 _MOST = 6  # names
 _HINTS = {"σ": "p", "softmax": "p", "exp": "e", "sum": "r", "wrap": "q"}
 
@@ -52,7 +51,7 @@ def named(formulas: Sequence[Formula]) -> tuple[list[Formula], list[Part]]:
 
 def price(formulas: Sequence[Formula], parts: Sequence[Part]) -> int:
     """What all lines cost."""
-    names = sum(NAME for p in parts if p.text.startswith("?"))  # the user's own are no news
+    names = sum(NAME if p.text.startswith("?") else OWN_NAME for p in parts)
     return sum(map(cost, formulas)) + sum(cost(p.formula) for p in parts) + names
 
 
@@ -62,7 +61,7 @@ def _worth_most(formulas: Sequence[Formula], keys: _Keys) -> Formula | None:
     top = {id(f) for f in formulas}
     while stack:
         f = stack.pop()
-        if cost(f) < _FROM:
+        if cost(f) < WORTH_A_NAME:
             continue
         if f.args and id(f) not in top and f.kind not in ("neg", "T", "mul", "index", "sigma"):
             counts.setdefault(keys.of(f), []).append(f)
@@ -79,7 +78,7 @@ def _worth_most(formulas: Sequence[Formula], keys: _Keys) -> Formula | None:
 
 def _with(f: Formula, key: int, name: Formula, keys: _Keys, done: dict[int, Formula]) -> Formula:
     """f with the name in the place of what has this key."""
-    if cost(f) < _FROM:
+    if cost(f) < WORTH_A_NAME:
         return f
     at = keys.of(f)
     if at == key:

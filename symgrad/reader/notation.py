@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -18,6 +18,7 @@ from symgrad.inspect.matrix import Notation
 from symgrad.inspect.naming import latex_name, plain_name, short_number
 from symgrad.inspect.spelling import MAKERS
 from symgrad.reader.cost import cost
+from symgrad.reader.folds import power
 from symgrad.reader.heads import (
     FIRST,
     Exponent,
@@ -154,6 +155,13 @@ class Spelling:
             f = self.made[head] = self._make(head)
         return f
 
+    def turned(self, head: Head) -> list[Formula]:
+        """The transpose of a function, made of transposes."""
+        if head.kind != "fn":
+            return []
+        turned = tuple([a.relabel((1, 0), a.shape[::-1]) for a in head.args])
+        return [self._make(Head(head.kind, head.payload, turned, head.shape[::-1]))]
+
     def _make(self, head: Head) -> Formula:
         match head.kind:
             case "sym":
@@ -253,9 +261,8 @@ class Spelling:
         if not exponents:
             return None
         factors = []
-        for (head, labels), terms in exponents.items():
-            base = self.write(head.args[0].relabel(labels, p.shape))
-            e = self.write(Poly(terms, p.shape))
+        for base_, e_ in _joined_bases(exponents, p.shape):
+            base, e = self.write(base_), self.write(e_)
             factors.append(F.power(base, e, max(base.rank, e.rank)))
         if rest:
             inner = self.write(Poly(rest, p.shape))
@@ -272,6 +279,22 @@ class Spelling:
         maker = MAKERS.get(node.name)
         f = None if maker is None else maker(known, node)
         return known._plain(node) if f is None else f
+
+
+def _joined_bases(
+    exponents: Mapping[tuple[Head, Labels], dict[Any, Exponent]], shape: Shape
+) -> list[tuple[Poly, Poly]]:
+    """Bases and exponents; b^e c^(-e) is (b/c)^e: each is positive, being under a logarithm."""
+    found: list[tuple[Poly, Poly]] = []
+    for (head, labels), terms in exponents.items():
+        base, e = head.args[0].relabel(labels, shape), Poly(terms, shape)
+        for k, (b, f) in enumerate(found):
+            if f == -e:
+                found[k] = b * power(base, -1), f
+                break
+        else:
+            found.append((base, e))
+    return found
 
 
 _TRIANGLES = {
@@ -336,7 +359,9 @@ class TermWriter:
             else:
                 body = F.diagonal(body, lambda f: f)
         below += scalars_below
-        if below:
+        if below and body.kind == "div" and body.data:  # (a ⊘ b) / c = a ⊘ (c b)
+            body = F.divide(body.args[0], F.hadamard([*below, body.args[1]]))
+        elif below:
             body = F.divide(body, F.hadamard(below))
         return F.neg(body) if c < 0 else body
 
@@ -383,7 +408,7 @@ class TermWriter:
                 else:
                     f = F.call("diag", r"\operatorname{diag}", [f], 1)
             elif len(labels) == 2 and labels[0] > labels[1]:
-                f = F.transpose(f)
+                f = min([F.transpose(f), *self.spelling.turned(head)], key=cost)
             up, down = groups.setdefault(tuple(distinct), ([], []))
             (up if e > 0 else down).append(powered(f, abs(e), f.rank))
         return masks
@@ -399,6 +424,9 @@ class TermWriter:
         work = Contraction(sizes, output, lambda f: f)
         scalars_up, scalars_down = groups.pop((), ([], []))
         for where, (up, down) in groups.items():
+            if down and not up and where == output:  # 5 ⊘ x, not 5 · 1 ⊘ x
+                up, above = [*above, *scalars_up], []
+                scalars_up = []
             f = F.hadamard(up) if up else integer(1)
             if down:
                 f = F.divide(f, F.hadamard(down))

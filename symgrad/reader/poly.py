@@ -36,6 +36,7 @@ from symgrad.reader.heads import (
     look_at_clock,
     note,
 )
+from symgrad.reader.labels import coloured
 
 
 class Poly:
@@ -357,8 +358,15 @@ def _count_unused(
             factors = [g for g in factors if g is not f]
             del sizes[k]
     present = {k for f in factors for k in f[1] if k >= FIRST}
+    named = budget().sizes
     for k in [k for k in sizes if k not in present]:
-        c = exact(c * sizes.pop(k))
+        n = sizes.pop(k)
+        if n not in named:
+            c = exact(c * n)
+            continue
+        scale, more = closed_factor(named[n]) if len(named[n].terms) > 1 else (
+            next((v, list(t)) for t, v in named[n].terms.items()))  # fmt: skip
+        c, factors = exact(c * scale), [*factors, *more]
     return c, factors
 
 
@@ -401,7 +409,7 @@ def _canonical(c: Exponent, factors: list[Factor], sizes: dict[int, int]) -> tup
     if not present:
         factors.sort(key=key)
         return c, tuple(factors)
-    groups = _coloured(factors, present)
+    groups = coloured(factors, present)
     count = math.prod(math.factorial(len(g)) for g in groups)
     choices: Iterable[tuple[tuple[int, ...], ...]] = (
         itertools.product(*[itertools.permutations(g) for g in groups])
@@ -421,35 +429,6 @@ def _canonical(c: Exponent, factors: list[Factor], sizes: dict[int, int]) -> tup
         if best is None or rank < best[0]:
             best = rank, renamed
     return c, tuple(best[1])
-
-
-def _coloured(factors: list[Factor], present: set[int]) -> list[list[int]]:
-    """Summed labels in groups that what they connect does not tell apart, in one order."""
-    colour = dict.fromkeys(present, 0)
-    for _ in range(len(present)):
-        seen: dict[int, list[Any]] = {k: [] for k in colour}
-        for head, labels, e in factors:
-            around = [(0, k) if k < FIRST else (1, colour[k]) for k in labels]
-            for axis, k in enumerate(labels):
-                if k >= FIRST:
-                    if head.symmetric:
-                        seen[k].append((head.order, e, 0, sorted(around)))
-                    else:
-                        seen[k].append((head.order, e, axis, around))
-        marks = {k: (colour[k], sorted(rows)) for k, rows in seen.items()}
-        ranked: list[Any] = []
-        for m in sorted(marks.values()):
-            if not ranked or ranked[-1] != m:
-                ranked.append(m)
-        new = {k: ranked.index(m) for k, m in marks.items()}
-        if len(set(new.values())) == len(set(colour.values())):
-            colour = new
-            break
-        colour = new
-    groups: dict[int, list[int]] = {}
-    for k in sorted(present):
-        groups.setdefault(colour[k], []).append(k)
-    return [groups[n] for n in sorted(groups)]
 
 
 # ---- functions of Polys ------------------------------------------------------------------------
@@ -521,11 +500,12 @@ def content(p: Poly) -> tuple[Exponent, Term, Poly]:
     numerators = math.gcd(*[Fraction(c).numerator for _, c in terms])
     denominators = math.lcm(*[Fraction(c).denominator for _, c in terms])
     c: Exponent = exact(Fraction(numerators, denominators))
-    if terms[0][1] < 0:
+    leading = [v for t, v in terms if any(h.node in budget().positive for h, _, _ in t)]
+    if (leading[0] if len(leading) == 1 else terms[0][1]) < 0:  # n - 1, not 1 - n
         c = -c
     arrays = [v for t, v in terms if len(t) == 1 and t[0][0].kind == "sym" and t[0][1]]
     if len(arrays) == 1:  # x - 1ᵀx/n, not n x - 1ᵀx
-        c = exact(abs(Fraction(arrays[0])) * (1 if c > 0 else -1))
+        c = exact(Fraction(arrays[0]))
     common: dict[tuple[Head, Labels], Exponent] = {}
     for n, (t, _) in enumerate(terms):
         here = {(h, w): e for h, w, e in t}
@@ -534,6 +514,9 @@ def content(p: Poly) -> tuple[Exponent, Term, Poly]:
                 common[at] = here[at]
             else:
                 common[at] = min(common.get(at, 0), here.get(at, 0))
+    for at in [at for at in common if at[0].node in budget().positive]:
+        mine = [next((e for h, w, e in t if (h, w) == at), 0) for t, _ in terms]
+        common[at] = max(mine) if max(mine) < 0 else max(0, min(mine))  # x - 1ᵀx/n, as well
     pulled = [(h, w, e) for (h, w), e in common.items() if e and h.kind not in ("delta", "ind")
               and not (h.kind == "fn" and h.payload == "exp")]  # fmt: skip
     pulled.sort(key=key)

@@ -7,7 +7,7 @@ from typing import Any
 
 from symgrad.reader.folds import power
 from symgrad.reader.heads import Exponent, Factor, Head, Labels, Term, exact, note, tick
-from symgrad.reader.poly import Poly, gather, own_labels, product
+from symgrad.reader.poly import Poly, content, gather, own_labels, product
 
 MOST_IN_NUMERATOR = 12
 MOST_STEPS = 80
@@ -39,9 +39,9 @@ def together(p: Poly) -> tuple[Poly, list[Factor]] | None:
     raised = gather(p.shape, [(c, [*t, *undo], {}) for t, c in p.terms.items()])
     if len(raised.terms) > MOST_IN_NUMERATOR:
         return None
-    top = raised
     note("common-denominator")
     left: list[Factor] = []
+    scale, common, top = content(raised) if len(raised.terms) > 1 else (1, (), raised)
     for head, labels, e in below:
         divisor = head.args[0]
         while e < 0 and holds_sum(head) and top.terms:
@@ -52,6 +52,8 @@ def together(p: Poly) -> tuple[Poly, list[Factor]] | None:
             top, e = quotient, exact(e + 1)
         if e:
             left.append((head, labels, e))
+    if scale != 1 or common:
+        top = gather(p.shape, [(scale * v, [*t, *common], {}) for t, v in top.terms.items()])
     return top, left
 
 
@@ -76,7 +78,7 @@ def divided(p: Poly, q: Poly) -> Poly | None:
     inverse = [(h, w, -e) for h, w, e in lead]
     result = Poly({}, p.shape)
     rest = p
-    for _ in range(MOST_STEPS):
+    for _ in range(min(MOST_STEPS, 8 + 4 * len(p.terms))):  # what does not divide may go on
         if not rest.terms:
             return result
         tick()

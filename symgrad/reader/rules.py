@@ -7,11 +7,32 @@ powers are applied in `poly`, those of functions in `convert`; here are the ones
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from fractions import Fraction
 
-from symgrad.reader.heads import FIRST, PI, Exponent, Factor, Head, Labels, Shape, exact
-from symgrad.reader.poly import Poly, apply, closed_factor, gather, number, own_labels, product
+from symgrad.reader.folds import power
+from symgrad.reader.heads import (
+    FIRST,
+    PI,
+    Exponent,
+    Factor,
+    Head,
+    Labels,
+    Shape,
+    Term,
+    exact,
+    note,
+)
+from symgrad.reader.poly import (
+    Item,
+    Poly,
+    apply,
+    closed_factor,
+    gather,
+    number,
+    own_labels,
+    product,
+)
 from symgrad.reader.quotient import divided
 
 RULES: dict[str, tuple[str, str]] = {
@@ -27,12 +48,17 @@ RULES: dict[str, tuple[str, str]] = {
     "sign-of-absolute": ("sign(u) |u| = u, sign(u) u = |u|", ""),
     "odd-function": ("f(-u) = -f(u)", ""),
     "sigmoid-mirror": ("σ(-u) = 1 - σ(u)", ""),
+    "as-sigmoid": ("tanh(u/2) = 2σ(u) - 1, log(1 + eᵘ) = -log σ(-u), beside σ(u)", ""),
     "normal-mirror": ("Φ(-u) = 1 - Φ(u)", ""),
     "erf-as-normal": ("erf(u/√2) = 2Φ(u) - 1", ""),
     "guard": ("a guard of the code is dropped", "where it is not taken"),
     "two-ways": ("two ways to compute one function, each where it is accurate, are one", ""),
     "inverse": ("A⁻¹ A = I", "A regular"),
     "inverse-of-product": ("(A B)⁻¹ = B⁻¹ A⁻¹", "A and B regular"),
+    "determinant-of-power": ("det(A A) = det(A)²", ""),
+    "perfect-square": ("a² ± 2 a b + b² = (a ± b)²", ""),
+    "common-exponential": ("eᵃ + eᵇ = eᵃ (1 + eᵇ⁻ᵃ)", ""),
+    "quotient-of-logarithms": ("log(a) - log(b) = log(a / b)", "a and b positive"),
     "sums-to-one": ("Σ softmax(u) = 1", ""),
     "split-delta": ("δ of two axes in one is δ δ", ""),
     "kronecker": ("A[i,k] B[j,l] with i, j and k, l in one axis each is A ⊗ B", ""),
@@ -46,8 +72,11 @@ def documentation() -> dict[str, str]:
     return {name: f"{says}, {where}" if where else says for name, (says, where) in RULES.items()}
 
 
-def divisors(p: Poly) -> Iterator[tuple[Poly, Factor]]:
-    """What may divide p exactly and has a name of its own: (divisor, factor that it is)."""
+def divisors(p: Poly, sigmoids: Set[Head]) -> Iterator[tuple[Poly, Factor]]:
+    """What may divide p exactly and has a name of its own: (divisor, factor that it is).
+
+    sigmoids : those that are written as such, not as tanh
+    """
     seen: dict[tuple[Head, tuple[int, ...]], None] = {}
     for head, labels, _ in p.factors():
         if head.kind in ("fn", "ind"):
@@ -60,11 +89,14 @@ def divisors(p: Poly) -> Iterator[tuple[Poly, Factor]]:
                                   labels)])  # fmt: skip
         arg = head.args[0].relabel(labels, p.shape)
         for make in _NAMED[head.payload]:
-            yield make(one, this, arg)
+            divisor, factor = make(one, this, arg)
+            if factor[0].payload != "tanh" or head not in sigmoids:
+                yield divisor, factor
 
 
 def _fn(name: str, arg: Poly, e: int = 1) -> Factor:
     head, labels, _ = apply("fn", name, [arg])
+    head.odd = name == "tanh"
     return head, labels, e
 
 
@@ -87,7 +119,10 @@ _NAMED: dict[str, list[Callable[..., tuple[Poly, Factor]]]] = {
         lambda one, s, u: (one - s * s, _fn("sin", u, 2)),
         lambda one, s, u: (s * s + s * s - one, _fn("cos", u + u)),
     ],
-    "cosh": [lambda one, s, u: (s * s - one, _fn("sinh", u, 2))],
+    "cosh": [
+        lambda one, s, u: (s * s - one, _fn("sinh", u, 2)),
+        lambda one, s, u: (s * s + s * s - one, _fn("cosh", u + u)),
+    ],
 }
 
 
@@ -117,13 +152,16 @@ def spellings(
             if all(0 <= w < FIRST for w in labels):
                 for v, other in _power_with_base(c, rest, head, labels, shape):
                     yield v, other, True  # 0⁻¹ 0^e would be no number
-        elif head.payload == "sin":
-            cos = Head("fn", "cos", head.args, head.shape, head.symmetric)
+        elif head.payload in _DOUBLE:
+            cos = Head("fn", _DOUBLE[head.payload], head.args, head.shape, head.symmetric)
             if (cos, labels, 1) in rest:
                 rest.remove((cos, labels, 1))
-                double, own, _ = apply("fn", "sin", [head.args[0].scale(2)])
+                double, own, _ = apply("fn", head.payload, [head.args[0].scale(2)])
                 half = exact(Fraction(c) / 2)
                 yield half, [*rest, (double, tuple(labels[k] for k in own), 1)], False
+
+
+_DOUBLE = {"sin": "cos", "sinh": "cosh"}  # sin x cos x = sin(2 x) / 2
 
 
 def _ramp(c: Exponent, rest: list[Factor], head: Head, labels: Labels) -> Iterator[Spelled]:
@@ -172,14 +210,11 @@ def _root(p: Poly, nonneg: set[Head]) -> Poly | None:
     if c <= 0 or any(isinstance(e, Fraction) and e.denominator != 1 and h.kind != "num"
                      for h, _, e in term):  # fmt: skip
         return None
-    roots = [math.isqrt(n) for n in (c.numerator, c.denominator)]
-    extra: list[Factor] = []
-    if roots[0] ** 2 != c.numerator or roots[1] ** 2 != c.denominator:
-        return None
-    if any(e % 2 for h, _, e in term if not h.nonneg and h not in nonneg):
+    root = _rational_root(c)
+    if root is None or any(e % 2 for h, _, e in term if not h.nonneg and h not in nonneg):
         return None
     factors = [(h, w, exact(Fraction(e) / 2)) for h, w, e in term]
-    return gather(p.shape, [(Fraction(*roots), factors + extra, {})])
+    return gather(p.shape, [(root, factors, {})])
 
 
 def _power_with_base(
@@ -202,6 +237,127 @@ def _power_with_base(
                     more = gather(shape, [(f[2], [log], {})])
                     left = [g for g in rest if g != f]
                     yield c, [*left, apply("fn", "exp", [arg + more], True)]
+
+
+# ---- sums --------------------------------------------------------------------------------------
+
+
+def in_sigmoids(p: Poly) -> Poly:
+    """p with tanh(u/2) as 2 σ(u) - 1 and log(1 + eᵘ) as -log σ(-u), where σ(±u) stands beside."""
+    found = {(h.args[0], w) for h, w, _ in p.factors() if (h.kind, h.payload) == ("fn", "sigmoid")}
+    if not found:
+        return p
+    items: list[Item] = []
+    changed = False
+    for t, c in p.terms.items():
+        factors = []
+        for head, labels, e in t:
+            other = None
+            if head.kind == "fn" and head.payload in _AS_SIGMOID:
+                times, make = _AS_SIGMOID[head.payload]
+                u = head.args[0].scale(times)
+                sign = next((s for s in (1, -1) if (u.scale(s), labels) in found), 0)
+                if sign:
+                    sigmoid = Poly({(apply("fn", "sigmoid", [u.scale(sign)], True),): 1}, u.shape)
+                    other = make(sigmoid, sign)
+            if other is None:
+                factors.append((head, labels, e))
+                continue
+            changed = True
+            note("as-sigmoid")
+            c = exact(c * Fraction(-1) ** e)
+            held, own, _ = other
+            factors.append((held, tuple([labels[k] for k in own]), e))
+        items.append((c, factors, {}))
+    return gather(p.shape, items) if changed else p
+
+
+def _tanh_by_sigmoid(s: Poly, sign: int) -> Factor:
+    """-tanh(u/2) = 1 - 2 σ(u), where s is σ(sign u)"""
+    return apply("paren", None, [number(sign, s.shape) - s.scale(2 * sign)])
+
+
+def _softplus_by_sigmoid(s: Poly, sign: int) -> Factor:
+    """-log(1 + eᵘ) = log σ(-u), where s is σ(sign u)"""
+    return apply("fn", "log", [s if sign < 0 else number(1, s.shape) - s])
+
+
+_AS_SIGMOID: dict[str, tuple[int, Callable[[Poly, int], Factor]]] = {
+    "tanh": (2, _tanh_by_sigmoid),
+    "softplus": (1, _softplus_by_sigmoid),
+}
+
+
+def exponentials(p: Poly) -> Iterator[tuple[Factor, Poly]]:
+    """(eᵃ, q) with p = eᵃ q, for sums whose terms all have different exponentials."""
+    found: dict[tuple[Head, Labels], None] = {}
+    for t in p.terms:
+        mine = [f for f in t if f[0].kind == "fn" and f[0].payload == "exp"]
+        if len(mine) != 1 or mine[0][2] != 1:
+            return
+        found[mine[0][:2]] = None
+    if not 1 < len(found) <= 4 or len({frozenset(w) for _, w in found}) > 1:
+        return
+    for head, labels in sorted(found, key=lambda f: (f[0].size, f[0].order)):
+        opposite = apply("fn", "exp", [-head.args[0].relabel(labels, p.shape)], True)
+        rest = gather(p.shape, [(c, [*t, opposite], {}) for t, c in p.terms.items()])
+        note("common-exponential")
+        yield (head, labels, 1), rest
+
+
+def squares(p: Poly) -> Iterator[tuple[Exponent, Poly, Poly]]:
+    """(c, q, rest) with p = c q² + rest, where q has two terms."""
+    roots = [(c, r) for t, c in p.sorted() if (r := _square_root(t)) is not None]
+    for n, (c, a) in enumerate(roots):
+        for d, b in roots[n + 1 :]:
+            ratio = Fraction(d) / Fraction(c)
+            k = _rational_root(ratio)
+            if k is None:
+                continue
+            first = gather(p.shape, [(1, list(a), {})])
+            second = gather(p.shape, [(k, list(b), {})])
+            for q in (first + second, first - second):
+                rest = p - (q * q).scale(c)
+                if len(rest.terms) == len(p.terms) - 3:
+                    note("perfect-square")
+                    yield c, q, rest
+    return
+
+
+def _square_root(t: Term) -> Term | None:
+    if any(not isinstance(e, int) or e % 2 or h.kind in ("delta", "ind") for h, _, e in t):
+        return None
+    return tuple([(h, w, exact(Fraction(e, 2))) for h, w, e in t])
+
+
+def _rational_root(c: Fraction) -> Fraction | None:
+    if c <= 0:
+        return None
+    roots = math.isqrt(c.numerator), math.isqrt(c.denominator)
+    found = Fraction(*roots)
+    return found if found * found == c else None
+
+
+def logarithms(p: Poly) -> Iterator[Poly]:
+    """p with c log(a) - c log(b) as c log(a / b)."""
+    rows: list[tuple[Term, Exponent, Factor, Term]] = []
+    for t, c in p.sorted():
+        logs = [f for f in t if f[2] == 1 and (f[0].kind, f[0].payload) == ("fn", "log")]
+        if len(logs) == 1:
+            rows.append((t, c, logs[0], tuple([f for f in t if f != logs[0]])))
+    for n, (t, c, a, left) in enumerate(rows):
+        for u, d, b, right in rows[n + 1 :]:
+            if c != -d or left != right:
+                continue
+            over = [g[0].args[0].relabel(g[1], p.shape) for g in (a, b)]
+            if c < 0:
+                over.reverse()
+            if any(q.constant is not None for q in over):
+                continue
+            ratio = apply("fn", "log", [over[0] * power(over[1], -1)])
+            rest = Poly({v: k for v, k in p.terms.items() if v not in (t, u)}, p.shape)
+            note("quotient-of-logarithms")
+            yield rest + gather(p.shape, [(abs(Fraction(c)), [*left, ratio], {})])
 
 
 # ---- decisions ---------------------------------------------------------------------------------

@@ -123,7 +123,7 @@ class Values:
     def _all(self, f: Formula, shape: tuple[int, ...] | None) -> list[Any]:
         """The arguments' values; identity matrices fit the others."""
         values: list[Any] = [None] * len(f.args)
-        later = [_is_eye(a) for a in f.args]
+        later = [is_eye(a) for a in f.args]
         for k, a in enumerate(f.args):
             if not later[k]:
                 values[k] = np.asarray(self.matrix(a, shape))
@@ -401,7 +401,7 @@ class Values:
         return np.where(inside, value[tuple(safe)], np.nan)
 
 
-def _is_eye(f: Formula) -> bool:
+def is_eye(f: Formula) -> bool:
     """Whether it is an identity matrix without a size, perhaps with factors in front."""
     while f.kind in ("neg", "mul", "div"):
         f = f.args[0 if f.kind == "div" else -1]

@@ -14,7 +14,7 @@ from symgrad.expr.node import Expr
 from symgrad.inspect import algebra as F
 from symgrad.inspect.formula import Formula
 from symgrad.inspect.naming import latex_name, plain_name
-from symgrad.reader.cost import cost
+from symgrad.reader.cost import cost, saved_by_names
 from symgrad.reader.elements import Elements
 from symgrad.reader.folds import number_power
 from symgrad.reader.heads import (
@@ -39,13 +39,22 @@ from symgrad.reader.notation import (
 from symgrad.reader.poly import Poly, apply, content, gather
 from symgrad.reader.quotient import divided, together
 from symgrad.reader.reading import Part
-from symgrad.reader.rules import divisors, extremes, spellings
+from symgrad.reader.rules import (
+    divisors,
+    exponentials,
+    extremes,
+    logarithms,
+    spellings,
+    squares,
+)
 
 MOST_PULLS = 8
 LONG = 8  # terms; above it only FEW_PULLS are tried
 FEW_PULLS = 3
+MOST_DIVISIONS = 4
 MOST_EXTENT = 1500  # nodes of a tree; what shares much can be long without being large
 DEEPEST = 12
+OUTER = 2  # sums this deep are chosen with regard to names
 
 Row = tuple[Exponent, list[Factor]]
 
@@ -72,6 +81,7 @@ class Writer:
         self.known: dict[tuple[Poly, tuple[int, ...]], Formula] = {}
         self.named: dict[Poly, str] = {}  # what the user's variables held
         self.parts: dict[Poly, Part] = {}
+        self.sigmoids: set[Head] = set()  # whose powers are there: no tanh beside them
         self.depth = 0
         self.extents = _Extents()
 
@@ -135,8 +145,11 @@ class Writer:
         price = 0
         try:
             for candidate in self._candidates(p):
-                if best is None or cost(candidate) < price:
-                    best, price = candidate, cost(candidate)
+                own = cost(candidate)
+                if self.depth <= OUTER:  # what is repeated will have a name
+                    own -= saved_by_names(candidate)
+                if best is None or own < price:
+                    best, price = candidate, own
         except TooLong:
             if best is None:
                 raise
@@ -155,11 +168,21 @@ class Writer:
                 yield self.row(exact(c * v), _merged([*common, *term]), p)
             else:
                 yield self._held(c, list(common), inner)
+                yield from self._partly_held(c, common, inner)
+                yield from self._scalars_held(c, common, inner)
         if not common or any(e < 0 for _, _, e in common):
             yield from self._over_denominator(p)
+            yield from self._squared(p)
         if not common:
             yield from self._divided(inner, c)
+        if all(e < 0 for _, _, e in common):
             yield from self._pulled(p)
+        for factor, rest in exponentials(p):
+            tick()
+            yield self._times(1, [factor], rest)
+        for merged in logarithms(p):
+            tick()
+            yield self.write(merged)
         yield from self._decided(p)
         yield from self._with_names(p)
 
@@ -241,7 +264,49 @@ class Writer:
     def _held(self, c: Exponent, factors: list[Factor], inner: Poly) -> Formula:
         """c · factors · (inner)"""
         factor = apply("paren", None, [inner])
-        return self.row(c, [*factors, factor], inner)
+        return self.row(c, _merged([*factors, factor]), inner)
+
+    def _times(self, c: Exponent, factors: list[Factor], p: Poly) -> Formula:
+        """c · factors · p, the content of p in front."""
+        if not p.terms:
+            return integer(0)
+        scale, common, inner = self._content(p)
+        if len(inner.terms) > 1:
+            return self._held(exact(c * scale), [*factors, *common], inner)
+        ((term, v),) = inner.terms.items()
+        return self.row(exact(c * scale * v), _merged([*factors, *common, *term]), p)
+
+    def _partly_held(
+        self, c: Exponent, common: Sequence[Factor], inner: Poly
+    ) -> Iterator[Formula]:  # fmt: skip
+        """With the denominators left where they are: eˣ ((1 + x)² + 1/x)."""
+        up = [f for f in common if f[2] > 0]
+        down = [f for f in common if f[2] < 0]
+        if up and down and len(inner.terms) <= LONG:
+            tick()
+            divided_ = gather(inner.shape, [(v, [*t, *down], {}) for t, v in inner.terms.items()])
+            if len(divided_.terms) > 1:
+                yield self._held(c, up, divided_)
+
+    def _scalars_held(
+        self, c: Exponent, common: Sequence[Factor], inner: Poly
+    ) -> Iterator[Formula]:  # fmt: skip
+        """With what is an array left where it is: c (diag(p) − p pᵀ)."""
+        arrays = [f for f in common if f[1]]
+        if arrays and (len(arrays) < len(common) or abs(c) != 1):
+            tick()
+            whole = gather(inner.shape, [(v, [*t, *arrays], {}) for t, v in inner.terms.items()])
+            if len(whole.terms) > 1:
+                yield self._held(c, [f for f in common if not f[1]], whole)
+
+    def _squared(self, p: Poly) -> Iterator[Formula]:
+        """c (a + b)² + rest"""
+        if 3 <= len(p.terms) <= LONG:
+            for c, q, rest in squares(p):
+                tick()
+                head, labels, _ = apply("paren", None, [q])
+                first = self.row(c, [(head, labels, 2)], p)
+                yield total([first, self.write(rest)], p) if rest.terms else first
 
     def _over_denominator(self, p: Poly) -> Iterator[Formula]:
         found = together(p)
@@ -257,20 +322,18 @@ class Writer:
             c, common, inner = self._content(top)
             if len(inner.terms) > 1:
                 yield self._held(c, [*_merged([*common, *below])], inner)
+                if abs(c) != 1 and not common and isinstance(c, int):  # (6 x² − 2) / (1 + x²)³
+                    yield self._held(1, below, top)
 
     def _divided(self, p: Poly, c: Exponent) -> Iterator[Formula]:
         """q · σ(-u) for q (1 - σ(u)) and the like."""
-        for divisor, factor in divisors(p):
-            quotient = divided(p, divisor)
-            if quotient is None:
-                continue
-            scale, common, inner = self._content(quotient)
-            if len(inner.terms) > 1:
-                held = apply("paren", None, [inner])
-                yield self.row(scale * c, [*common, factor, held], p)
-            else:
-                yield self.row(quotient.sorted()[0][1] * c,
-                               [*quotient.sorted()[0][0], factor], p)  # fmt: skip
+        for divisor, (head, labels, e) in divisors(p, self.sigmoids):
+            quotient, times = divided(p, divisor), 0
+            while quotient is not None and quotient.terms and times < MOST_DIVISIONS:
+                times += 1
+                tick()
+                yield self._times(c, [(head, labels, exact(e * times))], quotient)
+                quotient = divided(quotient, divisor)
 
     def _with_names(self, p: Poly) -> Iterator[Formula]:
         """c · name + rest, where p has all terms of what the name stands for."""

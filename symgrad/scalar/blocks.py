@@ -46,6 +46,8 @@ class Blocks(Opening):
     variables : expressions of the elements of some arguments
     """
 
+    opens_functions = False
+
     def __init__(self, space: Space, variables: Mapping[Expr, Sequence[Expr]]) -> None:
         super().__init__(space)
         self._variables = variables

@@ -15,6 +15,8 @@ from symgrad.diff import modes
 from symgrad.diff.modes import drop_stops
 from symgrad.expr.node import ARG, FLOATS, Expr, arg, const
 from symgrad.expr.walk import expand_composites, substitute, toposort
+from symgrad.ops.elementwise import convert
+from symgrad.options import NOT_OF_SCALARS
 from symgrad.scalar.blocks import Blocks, assembled, element
 from symgrad.scalar.opening import Opening
 from symgrad.scalar.shortest import QUICK, shortest
@@ -25,18 +27,38 @@ _NODES = 40  # scalars that may be made for each operation of the result
 # The most operations of a function whose derivatives are taken scalar by scalar; 0: none is.
 _MOST: ContextVar[int] = ContextVar("most", default=0)
 
+
+class Look:
+    """Which way derivatives are taken.
+
+    first : whether the first of the ways; None: the one that is shorter where it is taken
+    asked : whether there was a choice
+    """
+
+    def __init__(self, first: bool | None = None) -> None:
+        self.first, self.asked = first, False
+
+
+_LOOK: ContextVar[Look] = ContextVar("look", default=Look())  # noqa: B039
+
 Ready = Callable[[Sequence[Expr]], list[Expr]]
 Table = list[list[Expr | None]]  # of each element of a result, derivatives in each scalar variable
 
 
 @contextlib.contextmanager
-def opened(most: int) -> Iterator[None]:
+def opened(most: int, look: Look) -> Iterator[None]:
     """Derivatives inside are taken scalar by scalar where they have up to `most` operations."""
-    token = _MOST.set(most)
+    tokens = _MOST.set(most), _LOOK.set(look)
     try:
         yield
     finally:
-        _MOST.reset(token)
+        _MOST.reset(tokens[0])
+        _LOOK.reset(tokens[1])
+
+
+def left_out() -> frozenset[str]:
+    """Groups of rules that are left out where derivatives are taken now."""
+    return NOT_OF_SCALARS if _MOST.get() else frozenset()
 
 
 class _Scalars:
@@ -55,7 +77,7 @@ class _Scalars:
     def count(self, table: Table) -> int:
         """The operations of derivatives together with the results."""
         present = [e for row in table for e in row if e is not None]
-        off = frozenset({"stable", "linalg", "collect", "loops"})
+        off = frozenset({"stable", "linalg", "collect"}) | NOT_OF_SCALARS
         outs = simplify([*self.values, *present], disable=off, enable=frozenset({"strength"})).outs
         opening = Opening(Space(self.most * _NODES))
         plain = expand_composites(drop_stops(outs))
@@ -77,13 +99,17 @@ class _Scalars:
             for v in values
         ]  # fmt: skip
 
-    def blocks(self, table: Table, outs: Sequence[Expr]) -> list[list[Expr]]:
-        """The derivative of each result in each variable, as arrays of both shapes."""
+    def blocks(self, table: Table, outs: Sequence[Expr], like_outs: bool) -> list[list[Expr]]:
+        """The derivative of each result in each variable, as arrays of both shapes.
+
+        like_outs : whether they have the dtypes of the results, or of the variables
+        """
         back = {v: element(w, k) for w in self.wrt for k, v in enumerate(self.of[w])}
+        types = [o.dtype for o in outs for _ in range(o.size)]
         flat = substitute(
-            [const(0, o.dtype) if e is None else e
-             for row, o in zip(table, (o for o in outs for _ in range(o.size)), strict=True)
-             for e in row], back,
+            [_typed(e, t if like_outs else v.dtype)
+             for row, t in zip(table, types, strict=True)
+             for e, v in zip(row, self.variables, strict=True)], back,
         )  # fmt: skip
         width, start = len(self.variables), 0
         found = []
@@ -99,6 +125,12 @@ class _Scalars:
         return found
 
 
+def _typed(e: Expr | None, dtype: str) -> Expr:
+    if e is None:
+        return const(0, dtype)
+    return e if e.dtype == dtype else convert(e, dtype)
+
+
 def _started(outs: Sequence[Expr], wrt: Sequence[Expr]) -> _Scalars | None:
     most = _MOST.get()
     if not most or not all(x.size for x in (*outs, *wrt)):
@@ -112,12 +144,18 @@ def _started(outs: Sequence[Expr], wrt: Sequence[Expr]) -> _Scalars | None:
 def _least(scalars: _Scalars, tables: Sequence[Table]) -> Table:
     if len(tables) == 1:
         return tables[0]
+    _LOOK.get().asked = True
+    if _LOOK.get().first is not None:
+        return tables[0 if _LOOK.get().first else -1]
     counts = [scalars.count(t) for t in tables]
     return tables[counts.index(min(counts))]
 
 
-def jacobian(outs: Sequence[Expr], wrt: Sequence[Expr]) -> list[list[Expr]] | None:
-    """Derivatives of each result in each argument node; None where they are not scalar."""
+def jacobian(outs: Sequence[Expr], wrt: Sequence[Expr], like_outs: bool) -> list[list[Expr]] | None:
+    """Derivatives of each result in each argument node; None where they are not scalar.
+
+    like_outs : whether they have the dtypes of the results, or of the arguments
+    """
     try:
         scalars = _started(outs, wrt)
         if scalars is None:
@@ -125,7 +163,7 @@ def jacobian(outs: Sequence[Expr], wrt: Sequence[Expr]) -> list[list[Expr]] | No
         tables = [scalars.reverse(scalars.values)]
         if len(scalars.values) > 1:
             tables.insert(0, scalars.forward(scalars.values))
-        return scalars.blocks(_least(scalars, tables), outs)
+        return scalars.blocks(_least(scalars, tables), outs, like_outs)
     except NotScalar:
         return None
 
@@ -145,7 +183,7 @@ def hessian(out: Expr, wrt: Sequence[Expr], ready: Ready) -> list[list[Expr]] | 
             zeros = [const(0, v.dtype) for v in scalars.variables]
             gradient = [z if e is None else e for e, z in zip(first, zeros, strict=True)]
             tables.append(_second(scalars, scalars.again(ready(gradient))))
-        return scalars.blocks(_least(scalars, tables), wrt)
+        return scalars.blocks(_least(scalars, tables), wrt, True)
     except NotScalar:
         return None
 

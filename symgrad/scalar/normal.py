@@ -8,7 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from symgrad.scalar.space import LEAF, PRODUCT, SUM, Node, Ref, Space
+from symgrad.scalar.space import (
+    LEAF,
+    PRODUCT,
+    SUM,
+    Node,
+    Ref,
+    Space,
+    is_number,
+    is_shift,
+)
 from symgrad.scalar.writing import order
 
 Refs = list[Ref]
@@ -91,21 +100,66 @@ def add_to(terms: dict[Node, float] | dict[Node, int], node: Node, number: float
         terms.pop(node, None)
 
 
+class Terms:
+    """The terms of a sum that is being made of others.
+
+    cancelled : whether some took others away, in part at least
+    """
+
+    def __init__(self) -> None:
+        self.terms: dict[Node, float] = {}
+        self.cancelled = False
+
+    def add(self, node: Node, c: float) -> None:
+        self.cancelled = self.cancelled or self.terms.get(node, 0.0) * c < 0
+        add_to(self.terms, node, c)
+
+    def cancels_badly(self) -> bool:
+        """Whether exact terms are left alone by those that were beside them.
+
+        The errors of what has gone are no measure any more: x - m + (m - y) may be x - y, but two
+        such differences must not be added in another order.
+        """
+        return self.cancelled and sum(n.exact for n in self.terms) > 1
+
+
+def _is_scaled_sum(node: Node) -> bool:
+    """Whether a node is a sum, or one times or over numbers."""
+    if node.kind == PRODUCT:
+        inner = [n for n, p in node.terms if not (n.kind == LEAF and n.dtype and is_number(n))]
+        return len(inner) == 1 and inner[0].kind == SUM
+    return node.kind == SUM
+
+
 class _Flat(Rebuild):
     """A sum that one sum uses goes into it, unless it is closed; so do products."""
 
     def sum(self, node: Node) -> Ref:
         if node.closed:
             return super().sum(node)
-        terms: dict[Node, float] = {}
+        total = Terms()
         for old, coefficient in node.terms:
             c, n = self.of((coefficient, old))
-            if n.kind == SUM and not n.closed and self.uses[old] == 1:
+            if n.kind == SUM and self.uses[old] == 1 and not self.closed(old, n):
                 for inner, k in n.terms:
-                    add_to(terms, inner, c * k)
+                    total.add(inner, c * k)
             else:
-                add_to(terms, n, c)
-        return self.space.sum(terms, node.dtype)
+                total.add(n, c)
+        if total.cancels_badly():
+            return super().sum(node)
+        return self.space.sum(total.terms, node.dtype)
+
+    def closed(self, old: Node, made: Node) -> bool:
+        """Whether the terms of a sum stay together: two that are exact, or as good as exact.
+
+        That is a scaled sum which several use, such as a mean: its error is the same everywhere,
+        and may go where these meet.
+        """
+        return made.closed or (
+            old.kind == SUM and len(old.terms) == 2
+            and all(n.exact and is_shift(c) or self.uses[n] > 1 and _is_scaled_sum(n)
+                    for n, c in old.terms)
+        )  # fmt: skip
 
     def product(self, node: Node) -> Ref:
         factors: dict[Node, int] = {}

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from symgrad.expr.node import ARG, FLOATS, Expr
+from symgrad.expr.node import ARG, FLOATS, Expr, arg
 from symgrad.expr.op import OPS, Kind, Op
 from symgrad.expr.walk import toposort
 from symgrad.ops.contract import steps
@@ -26,14 +26,19 @@ from symgrad.ops.elementwise import (
     NEGATIVE,
     POWER,
     SELECT,
+    SLOPE,
     STOP_GRADIENT,
     SUBTRACT,
+    sqrt,
+    square,
 )
 from symgrad.ops.linear import PAD, SCATTER_ADD
 from symgrad.scalar.matrices import Matrices
-from symgrad.scalar.space import NotScalar, Ref, Space
+from symgrad.scalar.space import FUNCTION, NotScalar, Ref, Space
 
-SQUARE, RECIPROCAL = OPS["square"], OPS["reciprocal"]
+SQUARE, RECIPROCAL, ABSOLUTE, EXP, HYPOT, GREATER_EQUAL = (
+    OPS[name] for name in ("square", "reciprocal", "absolute", "exp", "hypot", "greater_equal")
+)
 _COMBINED = {row.accumulates: row for row in OPS.values() if row.accumulates is not None}
 _NEVER = frozenset({Kind.CONTROL, Kind.ITEM, Kind.CHECK, Kind.SCAN})
 _MOST_ELEMENTS = 4096  # of one array: beyond, no straight line is short
@@ -52,6 +57,12 @@ def _power(space: Space, a: Ref, b: Ref, dtype: str) -> Ref | None:
     return space.power(a, int(exponent), dtype)
 
 
+def _slope(space: Space, x: Ref, r: Ref, dtype: str) -> Ref:
+    """x / r, and 0 where r is: x times that of 1, which others of a gradient share."""
+    one = space.function(SLOPE, ((1.0, space.one), r), (dtype, dtype), dtype)
+    return space.times(x, one, dtype)
+
+
 # What rows are in normal form, on floats: (space, references, dtype) -> reference, or None.
 _FORMS: dict[Op, Callable[..., Ref | None]] = {
     ADD: lambda s, a, b, t: s.add(a, b, t),
@@ -62,11 +73,17 @@ _FORMS: dict[Op, Callable[..., Ref | None]] = {
     SQUARE: lambda s, a, t: s.times(a, a, t),
     RECIPROCAL: lambda s, a, t: s.over((1.0, s.one), a, t),
     POWER: _power,
+    SLOPE: _slope,
 }
 
 
 class Opening:
-    """Opens graphs into one `Space`."""
+    """Opens graphs into one `Space`.
+
+    opens_functions : whether rows that are made of others are taken apart
+    """
+
+    opens_functions = True
 
     def __init__(self, space: Space) -> None:
         self.space = space
@@ -149,17 +166,53 @@ class Opening:
         """An elementwise row of scalars."""
         if row is SELECT:
             return self._selected(refs, types, dtype)
+        if self.opens_functions and (row is HYPOT or row.of_decay is not None):
+            return self._taken_apart(row, refs, types, dtype)
         if dtype in FLOATS and row in _FORMS:
             found = _FORMS[row](self.space, *refs, dtype)
             if found is not None:
                 return found
         return self.space.function(row, refs, types, dtype, attrs)
 
+    def _taken_apart(self, row: Op, refs: Sequence[Ref], types: Sequence[str], dtype: str) -> Ref:
+        """A row made of others, some of which others need as well."""
+        args = [arg(k, (), dtype) for k in range(2)]
+        if row is HYPOT:
+            given, out = refs, sqrt(square(args[0]) + square(args[1]))
+        else:
+            size = self.element(ABSOLUTE, refs, types, dtype)
+            decay = self.element(EXP, ((-size[0], size[1]),), types, dtype)
+            assert row.of_decay is not None
+            given, out = [refs[0], decay], row.of_decay(*args)
+            self._meet(refs[0], decay, dtype)
+        self.known |= dict(zip(args, (self._array([r], args[0]) for r in given), strict=True))
+        self.open([out])
+        return self.elements(out)[0]
+
+    def _meet(self, x: Ref, decay: Ref, dtype: str) -> None:
+        """(x >= 0 ? 1 : e) (-x >= 0 ? 1 : e) = e, in the product of sigmoids of x and -x."""
+        one, sides = (1.0, self.space.one), []
+        for side in (x, (-x[0], x[1])):
+            zero = (side, self.space.zero)
+            above = self.element(GREATER_EQUAL, zero, (dtype, dtype), "bool")
+            chosen = self.element(SELECT, (above, one, decay), ("bool", dtype, dtype), dtype)
+            sides.append(chosen[1])
+        a, b = sides
+        if a.kind == b.kind == FUNCTION and (b, a) not in self.space.known_products:
+            self.space.known_products[a, b] = decay
+
     def _selected(self, refs: Sequence[Ref], types: Sequence[str], dtype: str) -> Ref:
         condition, a, b = refs
         if self.space.is_constant(condition):
             return a if condition[0] else b
-        return a if a == b else self.space.function(SELECT, refs, types, dtype)
+        if a == b:
+            return a
+        common = a[0] if abs(a[0]) == abs(b[0]) else 1.0
+        if dtype in FLOATS and common != 1 and self.space.one not in (a[1], b[1]):
+            a, b = (1.0, a[1]), (b[0] / common, b[1])  # ± one of both
+            chosen = self.space.function(SELECT, (condition, a, b), types, dtype)
+            return common * chosen[0], chosen[1]
+        return self.space.function(SELECT, refs, types, dtype)
 
     def _array(self, refs: Sequence[Ref], node: Expr) -> np.ndarray:
         return np.array([self.number(r) for r in refs], np.int64).reshape(node.shape)
@@ -198,7 +251,7 @@ class Opening:
         if not lines.shape[1]:
             raise NotScalar(f"{row.name} of nothing")
         dtype = node.args[0].dtype
-        return self._array([self._combined(combined, line, dtype) for line in lines], node)
+        return self._array([self._combined(combined, line.tolist(), dtype) for line in lines], node)
 
     def _contracted(self, node: Expr, given: list[np.ndarray]) -> np.ndarray:
         """Pairwise along the order in which lowering would, so that no product is made whole."""

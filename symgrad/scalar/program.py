@@ -18,9 +18,11 @@ from symgrad.lower.scalar import load_of
 from symgrad.lower.statement import Statement
 from symgrad.lower.statements import Fail, Store
 from symgrad.lower.tuning import NEVER, Tuning
+from symgrad.options import NOT_OF_SCALARS
 from symgrad.scalar.opening import Opening
-from symgrad.scalar.shortest import shortest
-from symgrad.scalar.space import NotScalar, Space
+from symgrad.scalar.products import reordered
+from symgrad.scalar.shortest import length, shortest
+from symgrad.scalar.space import NotScalar, Ref, Space
 from symgrad.scalar.writing import Writer
 from symgrad.scalar.writing import operations as counted
 from symgrad.simplify import simplify
@@ -48,14 +50,7 @@ def scalar_program(
 
     most : of operations. Raises NotScalar if there would be more, or for what has no scalar form.
     """
-    space = Space(most * _NODES_PER_OPERATION)
-    opening = Opening(space)
-    opening.leaves(args)
-    plain = expand_composites(drop_stops(simpler(outs)))
-    opening.open(plain)
-    failing = list(opening.matrices.singular)
-    refs = failing + [r for o in plain for r in opening.elements(o)]
-    dtypes = ["bool"] * len(failing) + [o.dtype for o in plain for _ in range(o.size)]
+    space, plain, failing, refs, dtypes = _opened(args, outs, most)
     refs, count = shortest(space, refs, dtypes)
     if count > most:
         raise NotScalar(f"it would have {count} operations, more than {most}")
@@ -69,7 +64,7 @@ def scalar_program(
         return load_of(buffers[node], _index(place, node.shape))
 
     values = iter(Writer(space, leaf).write(refs, dtypes))
-    body: list[Statement] = [Fail(next(values), _SINGULAR) for _ in failing]
+    body: list[Statement] = [Fail(next(values), _SINGULAR) for _ in range(failing)]
     body += [Store(b, _index(k, b.shape), next(values)) for b in outputs for k in range(b.size)]
     program = draft.program(inputs, outputs, body)
     verify.after("scalar_program", program, tuning)
@@ -79,10 +74,38 @@ def scalar_program(
     return program, plain
 
 
+def _opened(
+    args: Sequence[Expr], outs: Sequence[Expr], most: int
+) -> tuple[Space, list[Expr], int, list[Ref], list[str]]:
+    """Results without composites, and their scalars, behind the conditions of failures."""
+    space = Space(most * _NODES_PER_OPERATION)
+    opening = Opening(space)
+    opening.leaves(args)
+    plain = expand_composites(drop_stops(simpler(outs)))
+    opening.open(plain)
+    failing = list(opening.matrices.singular)
+    refs = failing + [r for o in plain for r in opening.elements(o)]
+    dtypes = ["bool"] * len(failing) + [o.dtype for o in plain for _ in range(o.size)]
+    return space, plain, len(failing), refs, dtypes
+
+
+def how_long(args: Sequence[Expr], outs: Sequence[Expr], most: int) -> int | None:
+    """The operations of a scalar form; None if there is none, or a longer one."""
+    try:
+        space, _, _, refs, dtypes = _opened(args, outs, most)
+    except NotScalar:
+        return None
+    if len(refs) > most or length(space, refs, dtypes) > 2 * most:
+        return None
+    count = shortest(space, refs, dtypes)[1]
+    return count if count <= most else None
+
+
 def simpler(outs: Sequence[Expr]) -> list[Expr]:
     """Results with powers as products, and nothing expanded yet."""
-    off = frozenset({"stable", "linalg", "collect", "loops"})
-    return simplify(outs, disable=off, enable=frozenset({"strength", "checkpoint"})).outs
+    off = frozenset({"stable", "linalg", "collect"}) | NOT_OF_SCALARS
+    found = simplify(outs, disable=off, enable=frozenset({"strength", "checkpoint"})).outs
+    return reordered(found)
 
 
 def operations(program: Program) -> int:

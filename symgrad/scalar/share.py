@@ -8,7 +8,7 @@ without their rectangles). Counts are kept up to date, so the work is about line
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from symgrad.scalar.normal import Rebuild, Refs, add_to
 from symgrad.scalar.space import PRODUCT, SUM, Node, Ref, Space
@@ -22,12 +22,14 @@ class _Pairs:
     """What a greedy choice of pairs makes of owners, which have items with numbers.
 
     defined : of each pair that was chosen its two items and a ratio, in order
+    leads : the coefficients of the first items
     first : the number of the first pair
     """
 
     def __init__(self, owners: Sequence[dict[Item, float]], first: Item) -> None:
         self.owners, self.first = owners, first
         self.defined: list[Key] = []
+        self.leads: list[float] = []
         self._where: dict[Key, dict[int, None]] = {}
         self._heap: list[tuple[int, Key]] = []
         for number in range(len(owners)):
@@ -43,6 +45,7 @@ class _Pairs:
                 continue
             made = self.first + len(self.defined)
             self.defined.append(key)
+            self.leads.append(self.lead(key, having))
             for number in list(having):
                 self._leave(number)
                 self.replace(self.owners[number], key, made)
@@ -53,6 +56,10 @@ class _Pairs:
 
     def replace(self, owner: dict[Item, float], key: Key, made: Item) -> None:
         raise NotImplementedError
+
+    def lead(self, key: Key, having: Iterable[int]) -> float:
+        """The coefficient of the first item in a pair."""
+        return 1.0
 
     def _enter(self, number: int) -> None:
         for key in self._keys(number):
@@ -114,8 +121,19 @@ class _Terms(_Pairs):
 
     def replace(self, owner: dict[Item, float], key: Key, made: Item) -> None:
         a, b, _ = key
-        owner[made] = owner.pop(a)
+        owner[made] = owner.pop(a) / self.leads[made - self.first]
         del owner[b]
+
+    def lead(self, key: Key, having: Iterable[int]) -> float:
+        """The size that most have, so that they take the pair as it is; 1 if that is not exact."""
+        a, _, ratio = key
+        sizes: dict[float, int] = {}
+        for number in having:
+            size = abs(self.owners[number][a])
+            sizes[size] = sizes.get(size, 0) + 1
+        best = min(sizes, key=lambda s: (-sizes[s], s))
+        exact = all(self.owners[n][a] / best * best == self.owners[n][a] for n in having)
+        return best if exact and best * ratio / best == ratio else 1.0
 
 
 def take(owner: dict[Item, float], item: Item, power: float) -> None:
@@ -158,8 +176,11 @@ class _Shared(Rebuild):
                 if missing:
                     stack.extend(missing)
                 else:
-                    both = self.resolved[a], self.resolved[b]
-                    self.resolved[top] = self.paired(*both, ratio, dtype)
+                    lead = self.chosen.leads[top - self.chosen.first]
+                    (c, n), (d, m) = self.resolved[a], self.resolved[b]
+                    if lead != 1:
+                        c, d = c * lead, d * lead
+                    self.resolved[top] = self.paired((c, n), (d, m), ratio, dtype)
         return self.resolved[item]
 
     def paired(self, a: Ref, b: Ref, ratio: float, dtype: str) -> Ref:

@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from symgrad.expr.node import Expr, arg
+from symgrad.scalar.cancel import cancel
 from symgrad.scalar.normal import Pass, Refs, factor, flat
 from symgrad.scalar.share import products, sums
 from symgrad.scalar.space import Space
 from symgrad.scalar.writing import Writer, operations
 
 ORDERS: tuple[tuple[Pass, ...], ...] = (
-    (flat,),
     (flat, factor, flat, products, sums),
-    (flat, products, sums, factor, flat, products, sums),
     (flat, sums, factor, flat, products, sums, factor),
+    (flat, cancel, flat, factor, flat, products, sums),
+    (flat, cancel, flat, sums, factor, flat, products, sums, factor),
 )
-QUICK = ORDERS[:2]
+QUICK = ORDERS[1::2]
+_FEW = 1500  # operations up to which every order is tried
 
 
 def length(space: Space, refs: Refs, dtypes: Sequence[str]) -> int:
@@ -38,7 +40,7 @@ def shortest(
 ) -> tuple[Refs, int]:  # fmt: skip
     """The same results with the fewest operations that were found, and how many these are."""
     best, fewest = refs, length(space, refs, dtypes)
-    for passes in orders:
+    for passes in orders if fewest <= _FEW else orders[1:2]:
         made = refs
         for change in passes:
             made = change(space, made)

@@ -29,12 +29,14 @@ import numpy as np
 
 from symgrad.errors import SymgradError
 from symgrad.expr.node import FLOATS
-from symgrad.expr.op import Op
+from symgrad.expr.op import OPS, Op
 from symgrad.expr.rounding import is_exact
 from symgrad.ops.elementwise import DIVIDE
 
 LEAF, SUM, PRODUCT, FUNCTION = "leaf", "sum", "product", "function"
 Ref = tuple[Any, "Node"]
+_SQRT = OPS["sqrt"]
+_MINUS_ZERO = (np.float64(-0.0).tobytes(),)
 
 
 class NotScalar(SymgradError):
@@ -86,6 +88,7 @@ class Space:
         self._table: dict[tuple[Any, ...], Node] = {}
         self.one = self._made(LEAF, (), "", None, ("1",), (), True)
         self.zero: Ref = (0.0, self.one)
+        self.known_products: dict[tuple[Node, Node], Ref] = {}
 
     def _made(self, kind: str, terms: tuple[Any, ...], dtype: str, row: Op | None = None,
               attrs: tuple[Any, ...] = (), types: tuple[str, ...] = (), exact: bool = False,
@@ -125,13 +128,17 @@ class Space:
     def is_constant(self, ref: Ref) -> bool:
         return ref[1] is self.one
 
+    def is_zero(self, ref: Ref) -> bool:
+        """Whether a reference is 0 or -0, which is a number only for what asks for its sign."""
+        return not ref[0] or ref[1].attrs == _MINUS_ZERO
+
     # ---- sums --------------------------------------------------------------------------------
 
     def add(self, a: Ref, b: Ref, dtype: str) -> Ref:
         """a + b"""
-        if not a[0]:
+        if self.is_zero(a):
             return b
-        if not b[0]:
+        if self.is_zero(b):
             return a
         if a[1] is b[1]:
             return a[0] + b[0], a[1]
@@ -159,11 +166,12 @@ class Space:
 
     def times(self, a: Ref, b: Ref, dtype: str) -> Ref:
         """a · b; a constant 0 stays 0 whatever the other one is."""
-        if not a[0] or not b[0]:
+        if self.is_zero(a) or self.is_zero(b):
             return self.zero
         scale = a[0] * b[0]
-        if not _is_moderate(scale):
-            scale, a, b = 1.0, self._apart(a, dtype), self._apart(b, dtype)
+        if not _is_moderate(scale, dtype):
+            a, b = self._apart(a, dtype), self._apart(b, dtype)
+            scale = a[0] * b[0]
         if a[1] is self.one:
             return scale, b[1]
         if b[1] is self.one:
@@ -178,9 +186,13 @@ class Space:
         A division by a constant stays one, or becomes a part of a coefficient that rounds already:
         a third of x is not 0.333… x, whose error is twice as large.
         """
-        if not a[0] and (b[0] or b[1] is not self.one):
+        if self.is_zero(a) and not self.is_zero(b):
             return self.zero
-        if not b[0] or not _is_moderate(1 / b[0]) or not _is_moderate(a[0] / b[0]):
+        if (
+            self.is_zero(b)
+            or not _is_moderate(1 / b[0], dtype)
+            or not _is_moderate(a[0] / b[0], dtype)
+        ):
             return self.function(DIVIDE, (a, b), (dtype, dtype), dtype)
         scale = a[0] / b[0]
         if a[1] is b[1]:
@@ -205,6 +217,8 @@ class Space:
         return self._scaled(1.0, factors, dtype)
 
     def _scaled(self, scale: float, factors: Mapping[Node, int], dtype: str) -> Ref:
+        if any(n.row is _SQRT and abs(p) > 1 for n, p in factors.items()) or self.known_products:
+            scale, factors = self._known(scale, dict(factors))
         found = [(n, p) for n, p in factors.items() if p and n is not self.one]
         if len(found) == 1:
             (n, p), = found  # fmt: skip
@@ -217,13 +231,48 @@ class Space:
         found.sort(key=lambda t: t[0].number)
         return scale, self._made(PRODUCT, tuple(found), dtype)
 
+    def _known(self, scale: float, factors: dict[Node, int]) -> tuple[float, dict[Node, int]]:
+        """Squares of roots, of what is a sum of squares; and products that are known."""
+        for n, p in list(factors.items()):
+            if n.row is _SQRT and abs(p) > 1 and is_square(n.terms[0]):
+                whole = p // 2 if p > 0 else -(-p // 2)
+                c, inner = n.terms[0]
+                scale *= c**whole
+                factors[n] -= 2 * whole
+                factors[inner] = factors.get(inner, 0) + whole
+        for (a, b), (c, made) in self.known_products.items():
+            inside = [dict(n.terms) if n.kind == PRODUCT else {n: 1} for n in factors]
+            if not (any(a in f for f in inside) and any(b in f for f in inside)):
+                continue
+            for n, p in list(factors.items()):
+                if n.kind == PRODUCT and any(m is a or m is b for m, _ in n.terms):
+                    del factors[n]
+                    for m, q in n.terms:
+                        factors[m] = factors.get(m, 0) + p * q
+            while factors.get(a, 0) > 0 and factors.get(b, 0) > 0:
+                factors[a] -= 1
+                factors[b] -= 1
+                scale *= c
+                factors[made] = factors.get(made, 0) + 1
+        return scale, factors
+
     def _apart(self, a: Ref, dtype: str) -> Ref:
         """A coefficient that cannot be multiplied with others, as a leaf beside its node."""
-        if a[0] == 1.0:
+        if abs(a[0]) == 1.0:
             return a
-        return self._scaled(1.0, {self.number(a[0], dtype): 1, a[1]: 1}, dtype)
+        sign = math.copysign(1.0, a[0])
+        return self._scaled(sign, {self.number(abs(a[0]), dtype): 1, a[1]: 1}, dtype)
 
     # ---- functions ---------------------------------------------------------------------------
+
+    def _compared(self, args: Sequence[Ref]) -> Sequence[Ref]:
+        """c x < 0 as x < 0, or as 0 < x."""
+        (a, n), (b, m) = args
+        if not b and n is not self.one:
+            return ((1.0, n), self.zero) if a > 0 else (self.zero, (1.0, n))
+        if not a and m is not self.one:
+            return (self.zero, (1.0, m)) if b > 0 else ((1.0, m), self.zero)
+        return args
 
     def function(
         self, row: Op, args: Sequence[Ref], types: Sequence[str], dtype: str,
@@ -234,6 +283,8 @@ class Space:
             with np.errstate(all="ignore"):
                 given = [np.asarray(c, t)[()] for (c, _), t in zip(args, types, strict=True)]
                 return self.constant(row.evaluate(*given, *attrs), dtype)
+        if row.inequalities is not None and len(args) == 2:
+            args = self._compared(args)
         sign = 1.0
         if len(args) == 1 and types[0] in FLOATS and args[0][0] < 0:
             sign = float(parity(row)) if dtype in FLOATS and not attrs else 0.0
@@ -246,14 +297,32 @@ class Space:
         return sign or 1.0, made
 
 
+def is_number(node: Node) -> bool:
+    """Whether a leaf is a number that is no coefficient."""
+    return bool(node.attrs) and isinstance(node.attrs[0], bytes)
+
+
+def is_square(ref: Ref) -> bool:
+    """Whether a value is a square, or a sum of such: not below 0, whatever goes into it."""
+    c, n = ref
+    if c < 0:
+        return False
+    if n.kind == SUM:
+        return all(is_square((k, m)) and m.kind != SUM for m, k in n.terms)
+    if n.kind == PRODUCT:
+        return all(p % 2 == 0 for _, p in n.terms)
+    return n.kind == LEAF and n.dtype == ""
+
+
 def is_shift(c: float) -> bool:
     """Whether a product with this number has no rounding."""
     return abs(math.frexp(c)[0]) == 0.5
 
 
-def _is_moderate(c: float) -> bool:
-    """Whether a coefficient is far from the ends of the range of float32."""
-    return 1e-30 < abs(c) < 1e30
+def _is_moderate(c: float, dtype: str) -> bool:
+    """Whether a coefficient is far from the ends of the range of its dtype."""
+    most = 1e200 if dtype == "float64" else 1e30
+    return 1 / most < abs(c) < most
 
 
 @functools.cache

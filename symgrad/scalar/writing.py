@@ -10,7 +10,7 @@ import numpy as np
 from symgrad.expr.node import Expr, bind, const
 from symgrad.expr.op import Kind
 from symgrad.expr.walk import toposort
-from symgrad.scalar.space import FUNCTION, LEAF, SUM, Node, Ref, Space
+from symgrad.scalar.space import FUNCTION, LEAF, SUM, Node, Ref, Space, is_number
 
 
 def order(refs: Iterable[Ref]) -> list[Node]:
@@ -58,7 +58,7 @@ class Writer:
 
     def _written(self, node: Node) -> Expr:
         if node.kind == LEAF:
-            if node.attrs and isinstance(node.attrs[0], bytes):
+            if is_number(node):
                 return const(np.frombuffer(node.attrs[0])[0], node.dtype)
             return self.leaf(*node.attrs)
         if node.kind == FUNCTION:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +29,7 @@ from symgrad.sparse.compress import hessian_entries, jacobian_entries
 from symgrad.sparse.export import export_pattern
 from symgrad.sparse.pattern import Pattern, jacobian_pattern, scipy_sparse, symmetric
 from symgrad.trace import Tracer, function_name, is_tracing
-from symgrad.transform import trace
+from symgrad.transform import with_numbers
 from symgrad.tree import flatten
 
 if TYPE_CHECKING:
@@ -212,7 +212,7 @@ class SparseDerivative:
 
         entries.__wrapped__ = self._f  # type: ignore[attr-defined]
         entries.__name__ = self.__name__
-        return trace(entries, *specs_or_examples, **kwargs), found[0]
+        return with_numbers(entries, specs_or_examples, kwargs), found[0]
 
     __symgrad_compile__ = compile
 
@@ -309,6 +309,19 @@ class SparseCompiled:
 
     def __reduce__(self) -> Any:
         return SparseCompiled, (self.compiled, self.pattern)
+
+    def _repr_html_(self) -> str:
+        from symgrad.display import sparse_page
+
+        return sparse_page(repr(self)[1:-1], self.pattern, self.graph, self.c_source, self.cost())
+
+    def _repr_mimebundle_(
+        self, include: Collection[str] | None = None, exclude: Collection[str] | None = None
+    ) -> dict[str, str]:
+        """What a notebook shows."""
+        from symgrad.display import bundle
+
+        return bundle(repr(self), {"text/html": self._repr_html_}, include, exclude)
 
     def __repr__(self) -> str:
         rows, columns = self.pattern.shape

@@ -35,7 +35,7 @@ FORBIDDEN = {
     "cases": re.compile(r"\{"),
     "cancels": re.compile(r"(?<![\w] )\b(\w+) − \1\b(?! [\w(⊙/⊘]|²|\^)"),
     "float": re.compile(r"\d\.\d{5,}"),
-    "ones": re.compile(r"\(1 \w+ᵀ\) ⊙|⊙ \(1 \w+ᵀ\)|⊙ \(\w+ 1ᵀ\)|\(\w+ 1ᵀ\) ⊙"),
+    "ones": re.compile(r"(?<![\w)] )\b1 \w+ᵀ\)? ⊙|⊙ \(?1 \w+ᵀ|⊙ \(?\w+ 1ᵀ|\w+ 1ᵀ\)? ⊙"),
     "transposed": re.compile(r"\(I [^()]*\)ᵀ"),
     "words": re.compile(r"pad\(|reshape|broadcast|lu_|slope\(|gap\(|jn_root|complement_square"),
 }
@@ -44,10 +44,14 @@ FORBIDDEN = {
 def reading_cost(text):
     """What it takes to read a printed formula: its characters without spaces.
 
-    The name of the result does not count; a fraction in one character counts as three.
+    The name of the result does not count, and of lines of elements neither; a fraction in one
+    character counts as three.
     """
     lines = [line.strip() for line in text.replace("\n", " ; ").split(" ; ")]
+    result = re.match(r"\w+", lines[0])
     lines[0] = re.sub(r"^\w+(\[[^\]]*\])? = ", "", lines[0])
+    if result:
+        lines = [re.sub(rf"\b{result[0]}(?=\[[^\]]*\] =)", "", line) for line in lines]
     joined = "".join(lines).replace("where ", "").replace(" ", "")
     return len(joined) + 2 * len(re.findall("[½⅓⅔¼¾⅕⅙⅛]", joined))
 

@@ -138,7 +138,7 @@ int hessian_two_layers(const double *restrict params, const double *restrict X, 
     }
     for (ptrdiff_t i3 = 0; i3 < 50; i3 += 50) {
         SG_ALIGNED double s8[50];
-        SG_ALIGNED double t4[50];
+        SG_ALIGNED double t1[50];
         for (ptrdiff_t i64 = 0; i64 < 4; ++i64) {
             SG_SIMD
             for (ptrdiff_t l3 = 0; l3 < 50; ++l3) {
@@ -155,14 +155,12 @@ int hessian_two_layers(const double *restrict params, const double *restrict X, 
         for (ptrdiff_t l3 = 0; l3 < 50; ++l3) {
             s8[l3] = 0.0;
         }
-        for (ptrdiff_t i1 = 0; i1 < 6; ++i1) {
-            SG_SIMD
-            for (ptrdiff_t l3 = 0; l3 < 50; ++l3) {
-                double t0 = s4[i1 * 50 + l3];
-                for (ptrdiff_t i2 = 0; i2 < 4; ++i2) {
-                    t0 += X_lanes[i2 * 50 + l3] * params[(i1 + 6 * i2)];
+        for (ptrdiff_t i2 = 0; i2 < 4; ++i2) {
+            for (ptrdiff_t i1 = 0; i1 < 6; ++i1) {
+                SG_SIMD
+                for (ptrdiff_t l3 = 0; l3 < 50; ++l3) {
+                    s4[i1 * 50 + l3] += X_lanes[i2 * 50 + l3] * params[(i1 + 6 * i2)];
                 }
-                s4[i1 * 50 + l3] = t0;
             }
         }
         for (ptrdiff_t i6 = 0; i6 < 6; ++i6) {
@@ -195,24 +193,24 @@ int hessian_two_layers(const double *restrict params, const double *restrict X, 
         }
         for (ptrdiff_t i7 = 0; i7 < 4; ++i7) {
             for (ptrdiff_t i8 = 0; i8 < 6; ++i8) {
-                SG_ALIGNED double t3[50];
+                SG_ALIGNED double t0[50];
                 SG_SIMD
                 for (ptrdiff_t l3 = 0; l3 < 50; ++l3) {
-                    t3[l3] = X_lanes[i7 * 50 + l3] * s15[i8 * 50 + l3];
+                    t0[l3] = X_lanes[i7 * 50 + l3] * s15[i8 * 50 + l3];
                 }
                 for (ptrdiff_t i9 = 0; i9 < 4; ++i9) {
                     for (ptrdiff_t i10 = 0; i10 < 6; ++i10) {
                         SG_SIMD
                         for (ptrdiff_t l3 = 0; l3 < 8; ++l3) {
-                            s6_lanes[i7 * 1152 + i8 * 192 + i9 * 48 + i10 * 8 + l3] += ((((s14[i9 * 300 + i10 * 50 + l3] * t3[l3]) +
-                                (s14[i9 * 300 + i10 * 50 + l3 + 8] * t3[l3 + 8])) +
-                                (s14[i9 * 300 + i10 * 50 + l3 + 16] * t3[l3 + 16])) +
-                                (((s14[i9 * 300 + i10 * 50 + l3 + 24] * t3[l3 + 24]) +
-                                (s14[i9 * 300 + i10 * 50 + l3 + 32] * t3[l3 + 32])) +
-                                (s14[i9 * 300 + i10 * 50 + l3 + 40] * t3[l3 + 40])));
+                            s6_lanes[i7 * 1152 + i8 * 192 + i9 * 48 + i10 * 8 + l3] += ((((s14[i9 * 300 + i10 * 50 + l3] * t0[l3]) +
+                                (s14[i9 * 300 + i10 * 50 + l3 + 8] * t0[l3 + 8])) +
+                                (s14[i9 * 300 + i10 * 50 + l3 + 16] * t0[l3 + 16])) +
+                                (((s14[i9 * 300 + i10 * 50 + l3 + 24] * t0[l3 + 24]) +
+                                (s14[i9 * 300 + i10 * 50 + l3 + 32] * t0[l3 + 32])) +
+                                (s14[i9 * 300 + i10 * 50 + l3 + 40] * t0[l3 + 40])));
                         }
                         for (ptrdiff_t l3 = 0; l3 < 2; ++l3) {
-                            s6_lanes[i7 * 1152 + i8 * 192 + i9 * 48 + i10 * 8 + l3] += s14[i9 * 300 + i10 * 50 + l3 + 48] * t3[l3 + 48];
+                            s6_lanes[i7 * 1152 + i8 * 192 + i9 * 48 + i10 * 8 + l3] += s14[i9 * 300 + i10 * 50 + l3 + 48] * t0[l3 + 48];
                         }
                     }
                 }
@@ -220,56 +218,56 @@ int hessian_two_layers(const double *restrict params, const double *restrict X, 
         }
         SG_SIMD
         for (ptrdiff_t l3 = 0; l3 < 50; ++l3) {
-            t4[l3] = s8[l3] - target[(i3 + l3)];
+            t1[l3] = s8[l3] - target[(i3 + l3)];
         }
         for (ptrdiff_t i68 = 0; i68 < 4; ++i68) {
             for (ptrdiff_t i69 = 0; i69 < 4; ++i69) {
                 SG_SIMD
                 for (ptrdiff_t l3 = 0; l3 < 50; ++l3) {
-                    s16[i68 * 200 + i69 * 50 + l3] = X_lanes[i68 * 50 + l3] * (X_lanes[i69 * 50 + l3] * t4[l3]);
+                    s16[i68 * 200 + i69 * 50 + l3] = X_lanes[i68 * 50 + l3] * (X_lanes[i69 * 50 + l3] * t1[l3]);
                 }
             }
         }
         for (ptrdiff_t i70 = 0; i70 < 4; ++i70) {
             SG_SIMD
             for (ptrdiff_t l3 = 0; l3 < 50; ++l3) {
-                s17[i70 * 50 + l3] = X_lanes[i70 * 50 + l3] * t4[l3];
+                s17[i70 * 50 + l3] = X_lanes[i70 * 50 + l3] * t1[l3];
             }
         }
         for (ptrdiff_t i25 = 0; i25 < 6; ++i25) {
-            SG_ALIGNED double t5[50];
-            SG_ALIGNED double t6[50];
+            SG_ALIGNED double t2[50];
+            SG_ALIGNED double t3[50];
             SG_SIMD
             for (ptrdiff_t l3 = 0; l3 < 50; ++l3) {
-                t5[l3] = s5[i25 * 50 + l3] * (s7[i25 * 50 + l3] * s5[i25 * 50 + l3]);
-                t6[l3] = s5[i25 * 50 + l3] * s5[i25 * 50 + l3];
+                t2[l3] = s5[i25 * 50 + l3] * (s7[i25 * 50 + l3] * s5[i25 * 50 + l3]);
+                t3[l3] = s5[i25 * 50 + l3] * s5[i25 * 50 + l3];
             }
             for (ptrdiff_t i26 = 0; i26 < 4; ++i26) {
                 for (ptrdiff_t i27 = i26; i27 < 4; ++i27) {
                     SG_SIMD
                     for (ptrdiff_t l3 = 0; l3 < 8; ++l3) {
-                        s9_lanes[i25 * 128 + i26 * 32 + i27 * 8 + l3] += ((((s16[i26 * 200 + i27 * 50 + l3] * t5[l3]) +
-                            (s16[i26 * 200 + i27 * 50 + l3 + 8] * t5[l3 + 8])) +
-                            (s16[i26 * 200 + i27 * 50 + l3 + 16] * t5[l3 + 16])) +
-                            (((s16[i26 * 200 + i27 * 50 + l3 + 24] * t5[l3 + 24]) +
-                            (s16[i26 * 200 + i27 * 50 + l3 + 32] * t5[l3 + 32])) +
-                            (s16[i26 * 200 + i27 * 50 + l3 + 40] * t5[l3 + 40])));
+                        s9_lanes[i25 * 128 + i26 * 32 + i27 * 8 + l3] += ((((s16[i26 * 200 + i27 * 50 + l3] * t2[l3]) +
+                            (s16[i26 * 200 + i27 * 50 + l3 + 8] * t2[l3 + 8])) +
+                            (s16[i26 * 200 + i27 * 50 + l3 + 16] * t2[l3 + 16])) +
+                            (((s16[i26 * 200 + i27 * 50 + l3 + 24] * t2[l3 + 24]) +
+                            (s16[i26 * 200 + i27 * 50 + l3 + 32] * t2[l3 + 32])) +
+                            (s16[i26 * 200 + i27 * 50 + l3 + 40] * t2[l3 + 40])));
                     }
                     for (ptrdiff_t l3 = 0; l3 < 2; ++l3) {
-                        s9_lanes[i25 * 128 + i26 * 32 + i27 * 8 + l3] += s16[i26 * 200 + i27 * 50 + l3 + 48] * t5[l3 + 48];
+                        s9_lanes[i25 * 128 + i26 * 32 + i27 * 8 + l3] += s16[i26 * 200 + i27 * 50 + l3 + 48] * t2[l3 + 48];
                     }
                 }
                 SG_SIMD
                 for (ptrdiff_t l3 = 0; l3 < 8; ++l3) {
-                    s10_lanes[i25 * 32 + i26 * 8 + l3] += ((((s17[i26 * 50 + l3] * t6[l3]) +
-                        (s17[i26 * 50 + l3 + 8] * t6[l3 + 8])) +
-                        (s17[i26 * 50 + l3 + 16] * t6[l3 + 16])) +
-                        (((s17[i26 * 50 + l3 + 24] * t6[l3 + 24]) +
-                        (s17[i26 * 50 + l3 + 32] * t6[l3 + 32])) +
-                        (s17[i26 * 50 + l3 + 40] * t6[l3 + 40])));
+                    s10_lanes[i25 * 32 + i26 * 8 + l3] += ((((s17[i26 * 50 + l3] * t3[l3]) +
+                        (s17[i26 * 50 + l3 + 8] * t3[l3 + 8])) +
+                        (s17[i26 * 50 + l3 + 16] * t3[l3 + 16])) +
+                        (((s17[i26 * 50 + l3 + 24] * t3[l3 + 24]) +
+                        (s17[i26 * 50 + l3 + 32] * t3[l3 + 32])) +
+                        (s17[i26 * 50 + l3 + 40] * t3[l3 + 40])));
                 }
                 for (ptrdiff_t l3 = 0; l3 < 2; ++l3) {
-                    s10_lanes[i25 * 32 + i26 * 8 + l3] += s17[i26 * 50 + l3 + 48] * t6[l3 + 48];
+                    s10_lanes[i25 * 32 + i26 * 8 + l3] += s17[i26 * 50 + l3 + 48] * t3[l3 + 48];
                 }
             }
         }
@@ -324,32 +322,32 @@ int hessian_two_layers(const double *restrict params, const double *restrict X, 
     for (ptrdiff_t i32 = 0; i32 < 6; ++i32) {
         for (ptrdiff_t i33 = 0; i33 < 4; ++i33) {
             for (ptrdiff_t i34 = 0; i34 < 4; ++i34) {
-                const bool t7 = i34 < i33;
-                s9[i32 * 16 + i33 * 4 + i34] = t7 ? (t7 ? s9[i32 * 16 + i34 * 4 + i33] : 0) : (i33 <= i34 ? s9[i32 * 16 + i33 * 4 + i34] : 0);
+                const bool t4 = i34 < i33;
+                s9[i32 * 16 + i33 * 4 + i34] = t4 ? (t4 ? s9[i32 * 16 + i34 * 4 + i33] : 0) : (i33 <= i34 ? s9[i32 * 16 + i33 * 4 + i34] : 0);
             }
         }
     }
     for (ptrdiff_t i52 = 0; i52 < 6; ++i52) {
         for (ptrdiff_t i53 = 0; i53 < 6; ++i53) {
-            const bool t8 = i53 < i52;
-            s12[i52 * 6 + i53] = t8 ? (t8 ? s12[i53 * 6 + i52] : 0) : (i52 <= i53 ? s12[i52 * 6 + i53] : 0);
+            const bool t5 = i53 < i52;
+            s12[i52 * 6 + i53] = t5 ? (t5 ? s12[i53 * 6 + i52] : 0) : (i52 <= i53 ? s12[i52 * 6 + i53] : 0);
             out[i53 * 30 + i52 + 744] = 0.04 * s12[i52 * 6 + i53];
         }
     }
     for (ptrdiff_t i16 = 0; i16 < 4; ++i16) {
         for (ptrdiff_t i18 = 0; i18 < 4; ++i18) {
-            const bool t9 = i18 < i16;
-            const bool t10 = i16 <= i18;
+            const bool t6 = i18 < i16;
+            const bool t7 = i16 <= i18;
             for (ptrdiff_t i17 = 0; i17 < 6; ++i17) {
                 for (ptrdiff_t i19 = 0; i19 < 6; ++i19) {
-                    s6[i16 * 144 + i17 * 24 + i18 * 6 + i19] = t9 ? (t9 ? s6[i18 * 144 + i17 * 24 + i16 * 6 + i19] : 0) : (t10 ? s6[i16 * 144 + i17 * 24 + i18 * 6 + i19] : 0);
+                    s6[i16 * 144 + i17 * 24 + i18 * 6 + i19] = t6 ? (t6 ? s6[i18 * 144 + i17 * 24 + i16 * 6 + i19] : 0) : (t7 ? s6[i16 * 144 + i17 * 24 + i18 * 6 + i19] : 0);
                 }
             }
         }
         for (ptrdiff_t i54 = 0; i54 < 24; ++i54) {
             for (ptrdiff_t i56 = 0; i56 < 6; ++i56) {
-                const double t11 = s9[(i54 % 6) * 16 + i16 * 4 + i54 / 6] * ((i56 == i54 % 6) ? params[i54 % 6 + 24] : 0.0);
-                out[i54 * 30 + (i56 + 6 * i16)] = 0.04 * (s6[i16 * 144 + i56 * 24 + i54] + (-2.0) * t11);
+                const double t8 = s9[(i54 % 6) * 16 + i16 * 4 + i54 / 6] * ((i56 == i54 % 6) ? params[i54 % 6 + 24] : 0.0);
+                out[i54 * 30 + (i56 + 6 * i16)] = 0.04 * (s6[i16 * 144 + i56 * 24 + i54] + (-2.0) * t8);
             }
         }
     }
@@ -362,8 +360,8 @@ int hessian_two_layers(const double *restrict params, const double *restrict X, 
     }
     for (ptrdiff_t i60 = 0; i60 < 24; ++i60) {
         for (ptrdiff_t i61 = 0; i61 < 6; ++i61) {
-            const double t12 = s11[i61 * 24 + i60] + ((i61 == i60 % 6) ? s10[(i60 % 6) * 4 + i60 / 6] : 0.0);
-            out[i60 * 30 + i61 + 24] = 0.04 * t12;
+            const double t9 = s11[i61 * 24 + i60] + ((i61 == i60 % 6) ? s10[(i60 % 6) * 4 + i60 / 6] : 0.0);
+            out[i60 * 30 + i61 + 24] = 0.04 * t9;
         }
     }
 

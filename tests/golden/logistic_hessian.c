@@ -2,7 +2,7 @@
  * This file belongs to the user of symgrad, without any condition.
  * out = 1e-3 X^T diag(d) X + 0.02 I
  * where d = y^2 .* sigma(z) .* sigma(-z)
- * z = y .* (X w)
+ * z = y .* X w
  *
  *   w[10]  double, input: w
  *   X[1000][10]  double, input: X

@@ -219,17 +219,17 @@ int value_and_grad_mixture(const double *restrict alphas, const double *restrict
             for (ptrdiff_t l22 = 0; l22 < 64; ++l22) {
                 s17[i23 * 64 + l22] = 0.0;
             }
-            for (ptrdiff_t i21 = 0; i21 < 2; ++i21) {
+            for (ptrdiff_t i20 = 0; i20 < 2; ++i20) {
                 SG_ALIGNED double t4[64];
                 SG_SIMD
                 for (ptrdiff_t l22 = 0; l22 < 64; ++l22) {
-                    t4[l22] = X_lanes[i21 * 64 + l22] - means[i23 * 2 + i21];
+                    t4[l22] = X_lanes[i20 * 64 + l22] - means[i23 * 2 + i20];
                 }
                 SG_SIMD
                 for (ptrdiff_t l22 = 0; l22 < 64; ++l22) {
                     double t5 = s17[i23 * 64 + l22];
-                    for (ptrdiff_t i20 = 0; i20 < 2; ++i20) {
-                        t5 += s16[i23 * 4 + i20 * 2 + i21] * (t4[l22] * (X_lanes[i20 * 64 + l22] - means[i23 * 2 + i20]));
+                    for (ptrdiff_t i21 = 0; i21 < 2; ++i21) {
+                        t5 += s16[i23 * 4 + i20 * 2 + i21] * ((X_lanes[i21 * 64 + l22] - means[i23 * 2 + i21]) * t4[l22]);
                     }
                     s17[i23 * 64 + l22] = t5;
                 }
@@ -343,17 +343,17 @@ int value_and_grad_mixture(const double *restrict alphas, const double *restrict
             for (ptrdiff_t l22 = 0; l22 < 36; ++l22) {
                 s17[i23 * 64 + l22] = 0.0;
             }
-            for (ptrdiff_t i21 = 0; i21 < 2; ++i21) {
+            for (ptrdiff_t i20 = 0; i20 < 2; ++i20) {
                 SG_ALIGNED double t14[64];
                 SG_SIMD
                 for (ptrdiff_t l22 = 0; l22 < 36; ++l22) {
-                    t14[l22] = X_lanes[i21 * 64 + l22] - means[i23 * 2 + i21];
+                    t14[l22] = X_lanes[i20 * 64 + l22] - means[i23 * 2 + i20];
                 }
                 SG_SIMD
                 for (ptrdiff_t l22 = 0; l22 < 36; ++l22) {
                     double t15 = s17[i23 * 64 + l22];
-                    for (ptrdiff_t i20 = 0; i20 < 2; ++i20) {
-                        t15 += s16[i23 * 4 + i20 * 2 + i21] * (t14[l22] * (X_lanes[i20 * 64 + l22] - means[i23 * 2 + i20]));
+                    for (ptrdiff_t i21 = 0; i21 < 2; ++i21) {
+                        t15 += s16[i23 * 4 + i20 * 2 + i21] * ((X_lanes[i21 * 64 + l22] - means[i23 * 2 + i21]) * t14[l22]);
                     }
                     s17[i23 * 64 + l22] = t15;
                 }

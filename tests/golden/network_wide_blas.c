@@ -5,7 +5,7 @@
  * out[1][1] = M^T 1
  * out[1][2] = tanh(Q)^T N
  * out[1][3] = N^T 1
- * where M = sech(Q)^.*2 .* (N W2^T)
+ * where M = sech(Q)^.*2 .* N W2^T
  * N = 4.8828125e-4 diag(Y 1) softmax(P, axis=1) - 4.8828125e-4 Y
  * s = tr(Y (P - logsumexp(P, axis=1) 1^T)^T)
  * P = tanh(Q) W2 + 1 b2^T

@@ -78,32 +78,23 @@ int product_in_blocks(const double *restrict x, const double *restrict w, double
                 s3[i4 * 32 + l3] = 0.0;
             }
         }
-        for (ptrdiff_t i1 = 0; i1 < 5; ++i1) {
-            SG_SIMD
-            for (ptrdiff_t l3 = 0; l3 < 32; ++l3) {
-                double t0 = s3[i1 * 32 + l3];
-                for (ptrdiff_t t2 = 0; t2 < 96; t2 += 16) {
-                    double t1 = 0;
-                    for (ptrdiff_t i2 = t2; i2 < t2 + 16; ++i2) {
-                        t1 += w[i2 * 5 + i1] * x_lanes[i2 * 32 + l3];
-                    }
-                    t0 += t1;
+        for (ptrdiff_t i2 = 0; i2 < 100; ++i2) {
+            for (ptrdiff_t i1 = 0; i1 < 5; ++i1) {
+                SG_SIMD
+                for (ptrdiff_t l3 = 0; l3 < 32; ++l3) {
+                    s3[i1 * 32 + l3] += w[i2 * 5 + i1] * x_lanes[i2 * 32 + l3];
                 }
-                for (ptrdiff_t i2 = 96; i2 < 100; ++i2) {
-                    t0 += w[i2 * 5 + i1] * x_lanes[i2 * 32 + l3];
-                }
-                s3[i1 * 32 + l3] = t0;
             }
         }
         for (ptrdiff_t i6 = 0; i6 < 5; ++i6) {
-            SG_ALIGNED double t3[32];
+            SG_ALIGNED double t0[32];
             SG_SIMD
             for (ptrdiff_t l3 = 0; l3 < 32; ++l3) {
-                t3[l3] = tanh(s3[i6 * 32 + l3]);
+                t0[l3] = tanh(s3[i6 * 32 + l3]);
             }
             SG_SIMD
             for (ptrdiff_t l3 = 0; l3 < 32; ++l3) {
-                out[(i3 + l3) * 5 + i6] = t3[l3];
+                out[(i3 + l3) * 5 + i6] = t0[l3];
             }
         }
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
@@ -14,7 +15,7 @@ from symgrad.lower.program import Around
 from symgrad.lower.scalar import INDEX, loads
 from symgrad.lower.statement import Buffer
 from symgrad.lower.statements import Loop, While
-from symgrad.lower.verifier.view import GIVEN, READ_ONLY, Place, View
+from symgrad.lower.verifier.view import GIVEN, READ_ONLY, Place, View, common
 
 
 def form(p: View) -> Iterator[str]:
@@ -185,14 +186,9 @@ def _in_use(p: View) -> dict[int, tuple[int, int]]:
             ends.setdefault(id(s), [position, position])[1] = position
     found = {}
     for number, places in p.of_buffer.items():
-        common = places[0].around
-        for q in places:
-            same = 0
-            while same < min(len(common), len(q.around)) and common[same] == q.around[same]:
-                same += 1
-            common = common[:same]
-        serial = [isinstance(s, Loop) and not s.serial for s, _ in common]
-        depth = serial.index(True) if True in serial else len(common)
+        around = functools.reduce(common, [q.around for q in places])
+        serial = [isinstance(s, Loop) and not s.serial for s, _ in around]
+        depth = serial.index(True) if True in serial else len(around)
         spans = [
             ends[id(q.around[depth][0])] if len(q.around) > depth else [q.position] * 2
             for q in places

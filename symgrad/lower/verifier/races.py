@@ -161,16 +161,18 @@ def _moved(p: View, form: Form, loop: Loop, inner: Sequence[Loop]) -> _Moved | N
 
 
 def _runs_are_apart(p: View, a: Place, b: Place, loop: Loop) -> bool:
-    """Of rows in memory: those of different points, if each is no longer than a row."""
+    """Of rows in memory: those of different points, if all lie in a stretch as long as a row."""
+    begin, end = math.inf, -math.inf
     for place in (a, b):
-        shape = p.buffers[place.access.buffer].shape
-        if place.access.run is None or place.access.index[0] is not loop.index:
+        index, shape = place.access.index, p.buffers[place.access.buffer].shape
+        if place.access.run is None or index[0] is not loop.index:
             return False
-        if any(p.bounds.interval(i) != (0, 0) for i in place.access.index[1:]):
-            return False
-        if place.access.run > math.prod(shape[1:]):
-            return False
-    return True
+        within = constant(0)  # the row
+        for first, n in zip(index[1:], shape[1:], strict=True):
+            within = plus(p.bounds.form(first), within, n)
+        low, high = p.bounds.span(within)
+        begin, end = min(begin, low), max(end, high + place.access.run)
+    return end - begin <= math.prod(p.buffers[a.access.buffer].shape[1:])
 
 
 def accumulating(p: View) -> Iterator[str]:

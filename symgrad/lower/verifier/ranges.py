@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from symgrad.expr.node import Expr, const, is_const
+from symgrad.expr.walk import substitute
 from symgrad.lower.bounds import Facts
 from symgrad.lower.cpu import Flush
 from symgrad.lower.forms import Form, constant, plus
@@ -74,7 +75,7 @@ def _end_of_check(p: View, position: int) -> tuple[Around, float]:
     s, around = p.leaves[position][0], p.around[position]
     sides = [k for k, (outer, _) in enumerate(around, 1) if not isinstance(outer, Loop)]
     scope = around[: max(sides, default=0)]
-    return scope, p.until(s.value, scope, position)
+    return scope, min(p.until(s.value, scope, position), p.until_round(s.value, around, position))
 
 
 def _beyond(
@@ -317,7 +318,20 @@ def _copy(written: Written) -> Written:
     return {number: dict(axes) for number, axes in written.items()}
 
 
+def _begins(place: Place) -> bool:
+    """Whether what guards a write holds in the first round of the loops around, if there is one."""
+    for condition in place.access.when:
+        for loop in reversed(place.path):
+            start = const(0, "int64") if loop.start is None else loop.start
+            (condition,) = substitute((condition,), {loop.index: start})
+        if not is_const(condition, True):
+            return False
+    return not is_empty(place)
+
+
 def _extend(p: View, reach: dict[int, Any], place: Place) -> None:
+    if not _begins(place):
+        return
     mine = reach.setdefault(place.access.buffer, {})
     for axis, first, count, length in p.axes(place.access):
         low, high = p.bounds.interval(first)

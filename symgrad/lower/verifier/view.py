@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -60,9 +61,11 @@ class View:
         self.loops = [(loop, path) for loop, path, _ in every if isinstance(loop, Loop)]
         self.rounds = {s.index: (*around, (s, 0)) for s, _, around in every if isinstance(s, Loop)}
         self._starts: dict[int, int] = {}  # of statements with bodies: the first position inside
+        self._ends: dict[int, int] = {}  # and the last one
         for position, (s, _, around) in enumerate(found):
             for outer, _ in (*around, (s, 0)):
                 self._starts.setdefault(id(outer), position)
+                self._ends[id(outer)] = position
         self.partial = {s.partial.number for s, _ in self.leaves if has_partial(s)}
 
     def holding(self, place: Place) -> list[Expr]:
@@ -91,6 +94,25 @@ class View:
                     end = min(end, self._starts[id(again[0])] if again else q.position + 1)
         return end
 
+    def until_round(self, value: Expr, around: Around, position: int) -> float:
+        """The same for what a round of a loop finds of a value that rounds change before.
+
+        It knows nothing of what later rounds make of other elements: that ends with the loop.
+        """
+        end = math.inf
+        for n in loads((value,)):
+            kept = self.buffers[n.attrs[0]].kept_axes
+            for q in self.of_buffer[n.attrs[0]]:
+                if not q.access.writes or q.position >= position:
+                    continue
+                fixed = q.access.fixed
+                same = all(fixed.get(a) is n.args[a] for a in kept)
+                shared = (s for s, _ in common(q.around, around) if isinstance(s, Loop))
+                outer = next(shared, None)
+                if outer is not None and not same:
+                    end = min(end, self._ends[id(outer)] + 1)
+        return end
+
     def name(self, place: Place) -> str:
         """An access in words."""
         a, b = place.access, self.buffers[place.access.buffer]
@@ -104,6 +126,12 @@ class View:
         buffer, box = self.buffers[access.buffer], dict(access.box)
         for a in buffer.kept_axes:
             yield a, access.index[a], box.get(a, 1), buffer.shape[a]
+
+
+def common(one: Around, other: Around) -> Around:
+    """The bodies that two statements both stand in."""
+    pairs = zip(one, other, strict=False)
+    return tuple(a for a, _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 def has_partial(s: Any) -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 from symgrad import tree
 from symgrad.errors import TraceError
 from symgrad.expr.node import Expr, arg, const
-from symgrad.trace import journal
+from symgrad.trace import journal, ufuncs
 from symgrad.trace.handle import as_expr
 from symgrad.trace.source.calls import ALWAYS
 from symgrad.trace.source.merging import Undefined, is_number
@@ -122,7 +122,7 @@ class Handed:
             return Slot(None, const(0, after.dtype, after.shape), after, new)
         if start.shape != after.shape:
             raise Unlike(f"shape {start.shape} becomes {after.shape}")
-        dtype = np.result_type(start.dtype, after.dtype).name
+        dtype = _common(old, start, new, after)
         return Slot(symbol_of(start.shape, dtype), as_expr(start, dtype), after, new, old)
 
     def slots(self) -> list[Slot]:
@@ -174,7 +174,7 @@ class Handed:
             raise Unlike(f"shape {slot.start.shape} becomes {slot.after.shape}")
         if slot.after.dtype == slot.start.dtype:
             return True
-        dtype = np.result_type(slot.start.dtype, slot.after.dtype).name
+        dtype = _common(slot.old, slot.start, new, slot.after)
         if dtype == slot.start.dtype:
             slot.after = as_expr(slot.after, dtype)
             return True
@@ -219,6 +219,15 @@ class Handed:
         self.place.set(value)
 
 
+def _common(old: Any, start: Expr, new: Any, after: Expr) -> str:
+    """The dtype that is handed on: a Python number takes that of what a round makes of it."""
+    if is_python(old) and is_python(new):
+        return np.result_type(start.dtype, after.dtype).name
+    return ufuncs.promote([
+        ufuncs.Weak(e) if is_python(v) else e for v, e in ((old, start), (new, after))
+    ])  # fmt: skip
+
+
 def _one_container(a: Any, b: Any) -> bool:
     """Whether a list or dict of two values of one structure is the same object in both."""
     if isinstance(a, dict) and isinstance(b, dict):
@@ -252,7 +261,7 @@ class Grown:
             start = as_expr(old) if is_number(old) else None
             if start is None or start.shape != last.shape:
                 break
-            start = as_expr(start, np.result_type(start.dtype, last.dtype).name)
+            start = as_expr(start, _common(old, start, self.appended[-1], last))
             symbol = symbol_of(start.shape, start.dtype)
             self.window.insert(0, Slot(symbol, start, last, self.appended[-1]))
 

@@ -86,7 +86,7 @@ BOTH = [decays, decides, chooses, counts, maps, nests]
 AT = [(np.array([0.3, -0.2]), 0.7), (np.array([1.3, 0.9]), 1.1)]
 
 
-@pytest.mark.quick(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("f", BOTH, ids=lambda f: f.__name__)
 def test_as_in_jax(f):
     mine = lambda x, w: f(np, sg, x, w)  # noqa: E731

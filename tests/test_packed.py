@@ -112,7 +112,7 @@ def test_hessian(name):
           lambda p: (theirs(p),) * 3, p)  # fmt: skip
 
 
-@pytest.mark.quick(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["net", "overlapping", "backwards", "by index", "a matrix"])
 def test_in_other_transformations(name):
     f, shape = LAYOUTS[name]

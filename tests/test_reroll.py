@@ -105,7 +105,7 @@ def test_programs_like_unrolled(seed):
         assert error(got, expected) < TOLERANCE, text
 
 
-@pytest.mark.quick(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(100, 112))
 def test_compiled_programs_like_jax(seed):
     text, function, args = program(seed)

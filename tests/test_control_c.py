@@ -246,7 +246,7 @@ def small_cases() -> dict[str, Case]:
     return found
 
 
-@pytest.mark.quick(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("tuning", TUNINGS)
 def test_small_loops(tuning):
     agree(small_cases(), TUNINGS[tuning])
@@ -715,8 +715,8 @@ def test_under_sanitizers(tuning, tmp_path):
 # ---- random programs -----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.unread
-@pytest.mark.quick(1)
 @pytest.mark.parametrize("tuning", ["host", "tiny loops", "tiles", "tiny", "streams"])
 @pytest.mark.parametrize("n", [3, 40])
 def test_random_loops(n, tuning):

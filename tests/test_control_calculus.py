@@ -182,7 +182,7 @@ def against_jax(
     close(evaluate(pulled_twice, given), jax.vjp(gradient, *x)[1](tuple(dx)), "vjp of vjp")
 
 
-@pytest.mark.quick(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("loop", LOOPS, ids=lambda loop: loop.name)
 def test_scan(loop):
     for n in LENGTHS:
@@ -295,6 +295,7 @@ def newton(limit: int | None) -> tuple[list[Expr], list[Expr]]:
     return args, while_loop(test, step, args[:1], args[1:], limit)
 
 
+@pytest.mark.slow
 def test_while_in_both_modes():
     def f(a, x):
         for _ in range(rounds):
@@ -328,6 +329,7 @@ def test_reverse_through_a_while_without_a_limit_makes_room_for_many_rounds():
     assert limits == [10_000]
 
 
+@pytest.mark.slow
 def test_order_three():
     loop = LOOPS[1]
     args = loop.args(3)

@@ -65,7 +65,7 @@ def bundles():
     return [taken[k::step] for k in range(min(step, BUNDLES))]
 
 
-@pytest.mark.quick(2)
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("chosen", bundles(), ids=lambda names: names[0][1])
 def test_compiled(chosen):
     """Values and gradients of several functions by one C file."""

@@ -17,7 +17,7 @@ def test_values(block):
         compare(seed, "float64", False)
 
 
-@pytest.mark.quick(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("block", range(10))
 def test_derivatives(block):
     for seed in range(1000 + 10 * block, 1000 + 10 * block + 10):

@@ -69,7 +69,7 @@ FUNCTIONS: dict[str, Callable[[Any, Any], Any]] = {
 }
 
 
-@pytest.mark.quick(5)
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_derivatives(name: str) -> None:
     """Gradients and second derivatives of a weighted sum, against JAX."""
@@ -95,6 +95,7 @@ def test_derivatives(name: str) -> None:
 SHAPES = [(0,), (1,), (2,), (3,), (9,), (64,), (501,), (3, 7), (0, 4), (4, 0), (2, 3, 5)]
 
 
+@pytest.mark.slow
 def test_orders_in_c() -> None:
     """Ties, both zeros, NaN, infinities, along every axis, of every dtype, in stable order."""
 
@@ -190,6 +191,7 @@ def cox(beta: Any, x: Any, time: Any, event: Any) -> Any:
     return np.sum(event[order] * (risk - np.logaddexp.accumulate(risk)))
 
 
+@pytest.mark.slow
 def test_a_cox_likelihood() -> None:
     x, time = RNG.normal(size=(9, 3)), RNG.exponential(size=9)
     event, beta = (RNG.uniform(size=9) < 0.7).astype(float), RNG.normal(size=3)

@@ -111,6 +111,7 @@ def imports(path: Path) -> Iterator[tuple[str, bool, int]]:
     yield from walk(parsed(path), False)
 
 
+@pytest.mark.quick(102)
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_imports_point_one_way(path):
     here = part_of(path)
@@ -129,6 +130,7 @@ def test_imports_point_one_way(path):
 MOST_LINES = {"ops": 600}  # tables, with what only their rows use
 
 
+@pytest.mark.quick(102)
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_a_file_has_one_subject_and_a_function_one_thing_to_do(path):
     text = path.read_text()
@@ -144,6 +146,7 @@ def dotted(node: ast.AST) -> str:
     return ast.unparse(node) if isinstance(node, ast.Name | ast.Attribute) else ""
 
 
+@pytest.mark.quick(102)
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_forbidden_calls(path):
     modules = {module.split(".")[0] for module, _, _ in imports(path)}

@@ -102,7 +102,7 @@ def agree(ours, theirs, *args):
             np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-11)
 
 
-@pytest.mark.quick(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_hessian(name):
     f, shape = LAYOUTS[name]
@@ -192,7 +192,7 @@ def test_blocks_have_the_dtypes_of_their_gradients():
             np.testing.assert_allclose(block, other, rtol=1e-5)
 
 
-@pytest.mark.quick(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(30))
 def test_random_layouts(seed):
     rng = np.random.default_rng(seed)

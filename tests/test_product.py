@@ -289,7 +289,7 @@ def test_passes_over_the_data():
     assert products.cost().passes == {"W": 1, "X": 3}
 
 
-@pytest.mark.quick(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [20_000, 20_011])
 def test_a_product_over_the_points_shares_their_pass(n):
     """The weights of a logistic Hessian and the product with them: block by block."""

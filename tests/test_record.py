@@ -89,6 +89,7 @@ def records(root: Path) -> list[Path]:
     return [p for p in root.iterdir() if p.name.startswith("note-") and len(p.name) == 5 + 64]
 
 
+@pytest.mark.slow
 def test_a_second_process_generates_nothing(filled):
     root, value, key = filled
     assert look(root) == [False, value, key]
@@ -98,7 +99,7 @@ def test_a_second_process_generates_nothing(filled):
     np.testing.assert_allclose(value, expected, rtol=1e-13)
 
 
-@pytest.mark.quick(1)
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changed",
     [
@@ -119,7 +120,7 @@ def test_another_function_type_name_constant_or_flag_is_a_miss(root, changed):
     assert not look(root)[0]
 
 
-@pytest.mark.quick(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("file", ["symgrad/lower/share.py", "templates/c99/function.c.jinja"])
 def test_another_symgrad_is_a_miss(root, tmp_path, file):
     """A copy of the package finds the same record; one changed byte in it, and it does not."""
@@ -196,6 +197,7 @@ def test_a_damaged_record_is_a_miss(filled, root, at):
     assert look(root) == [True, *filled[1:]]
 
 
+@pytest.mark.slow
 def test_a_record_under_the_name_of_another_is_a_miss(filled, root):
     (own,) = records(root)
     look(root, function="g")
@@ -204,7 +206,7 @@ def test_a_record_under_the_name_of_another_is_a_miss(filled, root):
     assert look(root) == [True, *filled[1:]]
 
 
-@pytest.mark.quick(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["missing", "damaged"])
 def test_a_record_of_a_library_that_is_gone_or_damaged_is_a_miss(filled, root, what):
     library = root / filled[2] / "mod.so"

@@ -161,6 +161,7 @@ FUNCTIONS = {
 }  # fmt: skip
 
 
+@pytest.mark.quick(10)
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_functions_agree_with_the_other_form(name, dtype):
@@ -319,6 +320,7 @@ def test_the_text_does_not_depend_on_what_was_made_before():
     assert sg.compile(f, sg.f64[3], sg.f64[3], scalar=True).c_source == first
 
 
+@pytest.mark.slow
 def test_a_long_chain_does_not_recurse():
     y = arg(0, (), "float64")
     for _ in range(5000):

@@ -219,7 +219,7 @@ def test_linear_algebra() -> None:
         traced(lambda a: lookup(la.solve)(a, V, assume_a="hmm"), A)
 
 
-@pytest.mark.quick(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [1e-9, 1.0, 8.0, 100.0])
 def test_the_exponential_of_matrices(scale: float) -> None:
     x = A * scale - np.eye(4) * scale / 2
@@ -297,6 +297,7 @@ def test_distances_with_parameters() -> None:
         traced(lambda x: lookup(distance.cdist)(x, A), P)
 
 
+@pytest.mark.slow
 def test_the_gradient_of_distances_between_equal_points() -> None:
     def spread(x: Any) -> Any:
         return np.sum(lookup(distance.cdist)(x, x))

@@ -253,8 +253,7 @@ class Dispatcher(_Caller):
         static = self.decisive.get(types, self.static.positions(tree))
         f = self._passing(state) if state.hidden else self.f
         with log.work(self.__name__):
-            graph = self.trace(f, args, kwargs, static)
-            graph = graph.simplify(disable=self.options.disabled)
+            graph = self.trace(f, args, kwargs, static).simplify()
             if state.hidden:
                 require_cheap(graph)
             return self._compile(graph)

@@ -113,7 +113,7 @@ def _lowered(graph: Graph, options: Options) -> tuple[Program, Tuning]:
     names = c_names([*graph.arg_names, *graph.out_names], taken=["work", name])
     inputs, outputs = names[: len(graph.args)], names[len(graph.args) :]
     tuning = options.tuning or Tuning.of(find_machine(options.machine))
-    if options.scalar:
+    if graph.scalar:
         straight = tuned(tuning)
         try:
             with seldom(), log.Stage("lowering", "lowered", graph.name) as stage:
@@ -126,7 +126,7 @@ def _lowered(graph: Graph, options: Options) -> tuple[Program, Tuning]:
         except NotScalar as reason:
             text = str(reason)
             log.note(lambda: f"{graph.name} is compiled without scalar form: {text}")
-            graph = graph.simplify()  # with the rules that were left out
+            graph = replace(graph, scalar=False).simplify()  # with rules that were left out
     with seldom(), log.Stage("lowering", "lowered", graph.name) as stage:
         outs = share(graph.lowered_outs())
         program = lower(

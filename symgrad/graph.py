@@ -25,6 +25,7 @@ from symgrad.interchange import is_elsewhere, plain
 from symgrad.ops.body import Body, bodies
 from symgrad.ops.checks import Failure, apart, failures, tied
 from symgrad.ops.elementwise import STOP_GRADIENT
+from symgrad.options import NOT_OF_SCALARS
 from symgrad.simplify import RULES, simplify
 from symgrad.simplify.gathers import hoist_from_gathers
 from symgrad.tapes import Again
@@ -50,6 +51,7 @@ class Graph:
     again : makes it anew with more room for rounds that reverse mode keeps, if it keeps some of
         which nobody says how many there are; not pickled
     names : what variables of the traced function held, for formulas
+    scalar : whether it was traced for scalar form (0058)
     """
 
     name: str
@@ -63,6 +65,7 @@ class Graph:
     fired: dict[str, int] = field(default_factory=dict)
     parameters: tuple[str, ...] = ()
     names: dict[str, Expr] = field(default_factory=dict)
+    scalar: bool = False
     again: Again | None = None
 
     # ---- reading -----------------------------------------------------------------------------
@@ -309,8 +312,9 @@ class Graph:
 
         disable : names of rules or groups to leave out, for example {"stable"}
         """
+        off = disable | NOT_OF_SCALARS if self.scalar else disable
         with seldom(), log.Stage("simplifying", "simplified", self.name) as stage:
-            result = simplify(self.outs, disable=disable, nodes=self._nodes)
+            result = simplify(self.outs, disable=off, nodes=self._nodes)
             stage.facts = lambda: f"{len(toposort(result.outs))} nodes"
         fired = dict(self.fired)
         for rule, count in result.fired.items():
@@ -416,7 +420,7 @@ class Graph:
         """SHA-256 of everything in this graph that its C depends on, comments included."""
         rows, args, outs = self._rows()
         sha = hashlib.sha256()
-        names = self.name, self.arg_names, self.out_names, list(self.names)
+        names = self.name, self.arg_names, self.out_names, list(self.names), self.scalar
         sha.update(repr((*names, args, outs)).encode())
         _hash_rows(sha, rows)
         return sha.hexdigest()

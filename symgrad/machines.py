@@ -58,7 +58,17 @@ CORTEX_M4 = Machine(  # 32 bits, no cache, no vectors of floats, 64 to 256 KiB o
     threads=False,
     blas=False,
 )
-MACHINES = {m.name: m for m in (HOST, CORTEX_M4)}
+CORTEX_M7 = Machine(  # 32 bits, 4 to 64 KiB of cache, no vectors of floats, some 512 KiB of memory
+    "cortex_m7",
+    l1_bytes=16 << 10,
+    l2_bytes=16 << 10,
+    stack_bytes=4 << 10,
+    local_bytes=1 << 10,
+    vectors=False,
+    threads=False,
+    blas=False,
+)
+MACHINES = {m.name: m for m in (HOST, CORTEX_M4, CORTEX_M7)}
 
 
 def find_machine(given: Any) -> Machine:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from symgrad.errors import BuildError
 from symgrad.machines import HOST, Machine, find_machine
@@ -12,7 +12,9 @@ if TYPE_CHECKING:  # only what generates C imports it
     from symgrad.lower.tuning import Tuning
 
 _MOST_THREADS = 1024
-SCALAR = False  # whether functions get their scalar form where nobody says
+Scalar = bool | int | Literal["auto"]
+SCALAR: Scalar = False  # whether functions get their scalar form where nobody says
+AUTO = "auto"
 # Rules, or groups of them, that are left out for scalars. They are not rolled up to loops again;
 # products are taken in the order that is written; a call of hypot takes as long as 20 operations.
 NOT_OF_SCALARS = frozenset({"loops", "einsum", "hypot", "hypot-nested"})
@@ -28,15 +30,15 @@ class Options:
     machine : what the C is for, or its name
     tuning : thresholds; None: what suits the machine
     scalar : whether what is small and of fixed size is computed scalar by scalar; a number is the
-        most operations that C may then have. What has no such form, or a longer one, is compiled
-        without; see `symgrad.scalar`
+        most operations that C may then have; "auto": where `symgrad.scalar.choice` expects that it
+        pays. What has no such form, or a longer one, is compiled without; see `symgrad.scalar`
     """
 
     threads: int = 1
     blas: bool = False
     machine: str | Machine = HOST
     tuning: Tuning | None = None
-    scalar: bool | int = SCALAR
+    scalar: Scalar = SCALAR
 
     def __post_init__(self) -> None:
         if type(self.threads) is not int or not 1 <= self.threads <= _MOST_THREADS:
@@ -52,31 +54,28 @@ class Options:
         self._check_scalar()
 
     def _check_scalar(self) -> None:
+        if self.scalar == AUTO or self.scalar is False:
+            return
         if type(self.scalar) is not bool and (type(self.scalar) is not int or self.scalar < 1):
             raise BuildError(
-                f"scalar={self.scalar!r}: must be True, False or the most operations, a positive "
-                "int."
+                f'scalar={self.scalar!r}: must be True, False, "auto" or the most operations, a '
+                "positive int."
             )
-        if self.scalar and self.threads > 1:
+        if self.threads > 1:
             raise BuildError(
                 f"scalar={self.scalar!r} and threads={self.threads}: scalar form has no loops that "
                 "threads could share; leave out one of them."
             )
-        if self.scalar and self.blas:
+        if self.blas:
             raise BuildError(
                 f"scalar={self.scalar!r} and blas=True: scalar form has no products of matrices "
                 "that a BLAS could take; leave out one of them."
             )
 
     @property
-    def disabled(self) -> frozenset[str]:
-        """Groups of rules that are left out."""
-        return NOT_OF_SCALARS if self.scalar else frozenset()
-
-    @property
     def most_scalars(self) -> int:
         """The most operations of a scalar form."""
-        return MOST_SCALARS if type(self.scalar) is bool else self.scalar
+        return self.scalar if type(self.scalar) is int else MOST_SCALARS
 
 
 DEFAULT_OPTIONS = Options()

@@ -13,6 +13,7 @@ import functools
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
@@ -36,8 +37,9 @@ from symgrad.graph import Graph
 from symgrad.interchange import plain_leaves
 from symgrad.machines import HOST, Machine
 from symgrad.names import c_identifier
-from symgrad.options import DEFAULT_OPTIONS, SCALAR, Options
+from symgrad.options import AUTO, DEFAULT_OPTIONS, SCALAR, Options, Scalar
 from symgrad.pickling import Recipe
+from symgrad.scalar import choice
 from symgrad.scalar.derive import Look, left_out, opened
 from symgrad.scalar.opening import is_small
 from symgrad.scalar.program import how_long
@@ -297,7 +299,7 @@ def compile(
     threads: int = 1,
     blas: bool = False,
     machine: str | Machine = HOST,
-    scalar: bool | int = SCALAR,
+    scalar: Scalar = SCALAR,
     max_paths: int = MOST_PATHS,
     **kwargs: Any,
 ) -> Compiled:
@@ -322,7 +324,8 @@ def compile(
         a `Machine`. It decides which loops are worth their code; any C runs anywhere, here too.
     scalar : whether a small function of fixed size is computed scalar by scalar, with derivatives
         taken on the scalars, which needs the fewest operations: for robotics, control, estimation.
-        Its last bits are others. A number is the most operations that its C may have (True: 5,000).
+        Its last bits are others. A number is the most operations that its C may have (True: 5,000);
+        "auto" leaves it to a count of operations.
         A function that has no such form, or a longer one, is compiled as ever; the log says why.
     max_paths : how many ways a function may go by decisions on its arguments that cannot be
         followed by its source (there is none, say): it is called once for each of them.
@@ -343,7 +346,7 @@ def compile(
     ahead = getattr(f, "__symgrad_compile__", None)  # sparse derivatives: more than one graph
     with _paths(max_paths):
         if ahead is not None:
-            if scalar:
+            if scalar not in (False, AUTO):
                 raise BuildError("scalar: sparse derivatives have no scalar form; leave it out.")
             choices = dict(threads=threads, blas=blas, machine=machine)
             return ahead(*specs_or_examples, name=name, **choices, **kwargs)
@@ -354,7 +357,7 @@ def compile(
                 graph = graph.named(c_identifier(name, what="name"))
             from symgrad.compiled import Compiled  # not at import: it needs cffi
 
-            return Compiled(graph.simplify(disable=options.disabled), options)
+            return Compiled(graph.simplify(), options)
 
 
 @contextlib.contextmanager
@@ -368,23 +371,35 @@ def _paths(most: int) -> Iterator[None]:
 
 
 def _for(options: Options, make: Callable[[], Graph]) -> Graph:
-    """A trace for these options: with derivatives of scalars, if all of it may become scalars.
+    """A trace for these options: with derivatives of scalars, if all of it may become scalars."""
+    if options.scalar is False:
+        return make()
+    if options.scalar != AUTO:
+        graph = _scalar(options, make)
+        return replace(make() if graph is None else graph, scalar=True)
+    plain = make()
+    if options.threads > 1 or options.blas or not choice.may_pay(plain.outs):
+        return plain
+    graph = _scalar(options, make)
+    return plain if graph is None or not choice.pays(plain, graph) else graph
+
+
+def _scalar(options: Options, make: Callable[[], Graph]) -> Graph | None:
+    """A trace with derivatives of scalars; None if it has parts that cannot become scalars.
 
     Where derivatives were nested, what was shorter for each may be longer for the whole; so the
     function is traced once more for each way, if it is short.
     """
-    if not options.scalar:
-        return make()
     found: list[tuple[int, Graph]] = []
     for first in (None, True, False):
         look = Look(first)
         with opened(options.most_scalars, look):
-            graph = make()
+            graph = replace(make(), scalar=True)
         if not is_small(graph.outs):
-            return make()
+            return None
         if first is None and not look.asked:
             return graph
-        count = how_long(graph.args, graph.simplify(disable=options.disabled).outs, _SHORT)
+        count = how_long(graph.args, graph.simplify().outs, _SHORT)
         found.append((_SHORT + 1 if count is None else count, graph))
         if count is None:
             break
@@ -438,7 +453,7 @@ def jit(
     *,
     threads: int = 1,
     blas: bool = False,
-    scalar: bool | int = SCALAR,
+    scalar: Scalar = SCALAR,
     static_argnums: Any = (),
     static_argnames: Any = (),
     max_paths: int = MOST_PATHS,

@@ -346,6 +346,7 @@ def guards_of(f):
 BY_PYTHON = {"the order of items", "a deque", "a set", "bytes", "a strided array"}
 
 
+@pytest.mark.filterwarnings("ignore:Setting the shape:DeprecationWarning")
 @pytest.mark.parametrize("name", NAMES)
 def test_a_change_between_two_calls_is_seen(name, by_numpy):
     f, change = cases()[name]

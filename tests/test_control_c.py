@@ -773,3 +773,26 @@ def test_a_tape_is_read_only_as_far_as_it_is_written():
 
     assert "init" in broken(case, miscounts)
     assert "range" in broken(case, setting(Loop, stop=None))
+
+
+def nested_whiles(x):
+    for _ in range(40):
+        while x > 1.0:
+            x = x / 2
+        x = (2 * x + 3) / 2
+    return x
+
+
+def rounds_within_rounds(x):
+    def body(c, _):
+        c = sg.while_loop(lambda s: s > 1.0, lambda s: s * 0.5, c, max_steps=100)
+        return c * 1.1 + 1.3, None
+
+    return sg.scan(body, x, None, length=40)[0]
+
+
+@pytest.mark.parametrize("f", [nested_whiles, rounds_within_rounds])
+def test_numbers_of_rounds_that_another_loop_has_stored(f):
+    """In reverse the bound of a loop is read from an array: it is an access as any other."""
+    graph = sg.trace(sg.value_and_grad(f), 3.0).simplify()
+    np.testing.assert_allclose(sg.compile(sg.value_and_grad(f), sg.f64)(3.0), graph.evaluate(3.0))

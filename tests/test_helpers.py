@@ -34,6 +34,7 @@ FLOAT_HELPERS = {
     "sg_betaln": 2, "sg_polygamma_step": 3, "sg_ndtri": 1, "sg_erfinv": 1, "sg_erfcinv": 1,
     "sg_erfcx": 1, "sg_log_ndtr": 1, "sg_scaled_ierfc": 2, "sg_gammainc": 2,
     "sg_gammaincc": 2, "sg_betainc": 3, "sg_stdtr": 2,
+    "sg_bessel_j": 2, "sg_bessel_i": 2, "sg_bessel_ie": 2,
 }  # fmt: skip
 INT_HELPERS = ("sg_ipow", "sg_imod", "sg_ifloor_divide")
 WORD_HELPERS = {"sg_threefry": 3, "sg_fold_words": 1, "sg_random_below": 3}  # of int64 alone

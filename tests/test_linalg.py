@@ -303,7 +303,8 @@ def compile_kernels(folder, dtype, compiler, extra=()):
             .get_template(f"call/{spec.template}.c.jinja")
             .render(name=spec.template, real=real, f=f, lit=lambda value: C99.literal(value, dtype))
         )
-        head = kernel[kernel.index("static int ") : kernel.index(")\n{") + 1]
+        start = kernel.index(f"static int {spec.template}(")
+        head = kernel[start : kernel.index(")\n{", start) + 1]
         prototype = " ".join(head.replace("static int ", "int run_", 1).split())
         names = [
             p.split()[-1].lstrip("*") for p in prototype[prototype.index("(") + 1 : -1].split(",")

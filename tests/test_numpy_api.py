@@ -342,6 +342,7 @@ CASES: dict[str, tuple[Any, ...]] = {
     "linalg.inv": (lambda a: N.linalg.inv(a), M), "linalg.det": (lambda a: N.linalg.det(a), M),
     "linalg.slogdet": (lambda a: N.linalg.slogdet(a)[1] + N.linalg.slogdet(a).sign, M),
     "linalg.cholesky": (lambda a: N.linalg.cholesky(a), S),
+    "linalg.eigvalsh": (lambda a: N.linalg.eigvalsh(a), S), "linalg.eigh": (lambda a: N.linalg.eigh(a)[0], S),
     "linalg.matrix_power": (lambda a: N.linalg.matrix_power(a, 5), M),
     "linalg.matrix_power 1": (lambda a: N.linalg.matrix_power(a, -2), M),
     "linalg.matrix_power 2": (lambda a: N.linalg.matrix_power(a, 0), M),
@@ -357,7 +358,8 @@ CASES: dict[str, tuple[Any, ...]] = {
 }  # fmt: skip
 NO_VALUE = {"may_share_memory", "shares_memory", "copyto"}  # tested in test_trace and test_pitfalls
 SCIPY = """erf erfc gammaln psi digamma expit xlogy logit ndtr log_expit entr xlog1py betaln rel_entr kl_div
-    polygamma ndtri log_ndtr erfinv erfcinv erfcx huber pseudo_huber exprel boxcox boxcox1p exp10 gamma loggamma beta""".split()
+    polygamma ndtri log_ndtr erfinv erfcinv erfcx huber pseudo_huber exprel boxcox boxcox1p exp10 gamma loggamma beta
+    j0 j1 i0 i1 i0e i1e""".split()
 
 
 @pytest.mark.quick(60)
@@ -377,7 +379,10 @@ def test_every_supported_name_is_compared() -> None:
         "stdtr",
         "chdtr",
         "chdtrc",
-    }  # test_scipy_functions
+        "jv",
+        "iv",
+        "ive",
+    }  # test_scipy_functions, test_bessel
     assert set(supported_names()) - covered - {"stop_gradient", "fabs", "softplus"} == set()
 
 

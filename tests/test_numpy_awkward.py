@@ -111,7 +111,7 @@ ELSEWHERE = set(
 SPECIAL = """erf erfc gammaln psi digamma expit logit ndtr log_expit entr xlogy xlog1py betaln
     rel_entr kl_div ndtri log_ndtr erfinv erfcinv erfcx huber pseudo_huber exprel boxcox
     boxcox1p exp10 gammainc gammaincc betainc stdtr chdtr chdtrc
-    gamma loggamma beta""".split()
+    gamma loggamma beta j0 j1 jv i0 i1 iv i0e i1e ive""".split()
 ELSEWHERE |= {*SPECIAL, "polygamma", "stop_gradient"}
 
 

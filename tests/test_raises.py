@@ -13,6 +13,7 @@ import math
 import pickle
 import re
 import traceback
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -497,3 +498,27 @@ def test_rounds_that_need_each_other_for_checks_alone_are_no_loop() -> None:
 
 def test_jit_follows_what_decides() -> None:
     assert sg.jit(else_raises)(POINTS[0]) == pytest.approx(1.3 * 0.7)
+
+
+@pytest.mark.parametrize("loops", [8, 40])
+def test_checks_of_loops_that_follow_each_other(loops):
+    """One after the other, each was looked at twice for each behind it; 40 are one loop around one.
+
+    There the loop inside gets what was checked in earlier rounds.
+    """
+
+    def f(x):
+        for _ in range(loops):
+            n = 0
+            while x > 1.0:
+                assert n < 50, "too large"
+                x, n = x / 2, n + 1
+            x = (2 * x + 3) / 2
+        return x
+
+    # Linear between points where a loop has a round more; fractions are exact.
+    slope = float((f(Fraction(3) + Fraction(1, 2**99)) - f(Fraction(3))) * 2**99)
+    compiled = sg.compile(sg.value_and_grad(f), sg.f64)
+    assert compiled(3.0) == pytest.approx((f(3.0), slope), rel=1e-14)
+    with pytest.raises(AssertionError, match="too large"):
+        compiled(1e300)

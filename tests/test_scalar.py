@@ -161,9 +161,13 @@ FUNCTIONS = {
 }  # fmt: skip
 
 
+CASES = [(name, "float64") for name in FUNCTIONS] + [
+    (name, "float32") for name in ("jacobian", "mass", "bounds", "norms", "softmax")
+]
+
+
 @pytest.mark.quick(10)
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
-@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("name, dtype", CASES)
 def test_functions_agree_with_the_other_form(name, dtype):
     f = FUNCTIONS[name]
     spec = (sg.f64 if dtype == "float64" else sg.f32)[3]
@@ -360,3 +364,18 @@ def test_an_error_that_cancels_is_not_put_in_the_place_of_another():
                 errors = [error(v, e) / abs(float(e)) for v, e in zip(values, exact, strict=True)]
                 np.maximum(found, errors, out=found)
     assert np.all(ours <= 2 * plain + 2e-16)
+
+
+@pytest.mark.parametrize(
+    "f, specs, chosen",
+    [
+        (lambda q, v: sg.jacobian(arm)(q), (sg.f64[3], sg.f64[3]), True),
+        (lambda x: np.sum(np.sin(x)), (sg.f64[1000],), False),
+        (lambda a, b: a @ b, (sg.f64[6, 6], sg.f64[6, 6]), False),
+    ],
+)
+def test_auto_chooses_by_count(f, specs, chosen):
+    made = sg.compile(f, *specs, scalar="auto")
+    assert made.graph.scalar is chosen
+    assert (made.c_source == sg.compile(f, *specs).c_source) is not chosen
+    assert not sg.compile(f, *specs, scalar="auto", threads=2).graph.scalar

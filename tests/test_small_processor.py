@@ -1,4 +1,4 @@
-"""C for small processors: compiled for a Cortex-M4 and run by an emulator, where these are there.
+"""C for small processors: compiled for Cortex-M4 and M7 and run by an emulator, if there is one.
 
 What it computes is compared with NumPy; what it takes of stack and flash has a bound.
 """
@@ -17,7 +17,12 @@ import symgrad as sg
 from symgrad.machines import CORTEX_M4
 
 COMPILER, EMULATOR = "arm-none-eabi-gcc", "qemu-system-arm"
-FLAGS = "-mcpu=cortex-m4 -mthumb -mfloat-abi=hard -mfpu=fpv4-sp-d16 -std=c99".split()
+FLAGS = "-mthumb -mfloat-abi=hard -std=c99".split()
+CPUS = {
+    "cortex_m4": ["-mcpu=cortex-m4", "-mfpu=fpv4-sp-d16"],
+    "cortex_m7": ["-mcpu=cortex-m7", "-mfpu=fpv5-d16"],
+}
+BOARDS = {"cortex_m4": "mps2-an386", "cortex_m7": "mps2-an500"}
 STRICT = "-Wall -Wextra -Werror -Wdouble-promotion -Wconversion".split()
 needs_compiler = pytest.mark.skipif(not shutil.which(COMPILER), reason=f"needs {COMPILER}")
 needs_emulator = pytest.mark.skipif(
@@ -111,8 +116,9 @@ def exported(name, folder, machine=CORTEX_M4):
     return compiled, compiled.export(folder), args
 
 
-def compiled_for_arm(path, folder, *flags):
-    command = [COMPILER, *FLAGS, *STRICT, *flags, "-c", str(path), "-o", str(folder / "work.o")]
+def compiled_for_arm(path, folder, *flags, machine="cortex_m4"):
+    command = [COMPILER, *FLAGS, *CPUS[machine], *STRICT, *flags]
+    command += ["-c", str(path), "-o", str(folder / "work.o")]
     result = subprocess.run(command, capture_output=True, text=True, cwd=folder)
     assert result.returncode == 0 and not result.stderr, result.stderr
     return folder / "work.o"
@@ -121,10 +127,11 @@ def compiled_for_arm(path, folder, *flags):
 @needs_compiler
 @pytest.mark.parametrize("name", WORKS)
 @pytest.mark.parametrize("level", ["-Os", "-O2"])
-def test_compiles_without_a_warning(name, level, tmp_path):
+@pytest.mark.parametrize("machine", CPUS)
+def test_compiles_without_a_warning(name, level, machine, tmp_path):
     """Double promotion included: float32 stays float throughout."""
-    compiled, paths, args = exported(name, tmp_path)
-    compiled_for_arm(paths[0], tmp_path, level)
+    compiled, paths, args = exported(name, tmp_path, machine)
+    compiled_for_arm(paths[0], tmp_path, level, machine=machine)
     if all(a.dtype != np.float64 for a in args):
         assert not re.search(r"\bdouble\b(?! \*restrict work)", body(compiled.c_source))
 
@@ -151,9 +158,10 @@ def test_sizes(tmp_path):
 
 
 @needs_emulator
+@pytest.mark.parametrize("machine", CPUS)
 @pytest.mark.parametrize("name", WORKS)
-def test_computes_what_numpy_does(name, tmp_path):
-    compiled, paths, args = exported(name, tmp_path)
+def test_computes_what_numpy_does(name, machine, tmp_path):
+    compiled, paths, args = exported(name, tmp_path, machine)
     wanted = [np.asarray(v) for v in compiled.graph.evaluate_flat(list(args))]
     lines = ['#include "work_.h"', "void show(const void *data, int bytes);"]
     given, outs = [], []
@@ -174,12 +182,13 @@ def test_computes_what_numpy_does(name, tmp_path):
     files = [paths[0], tmp_path / "main.c", tmp_path / "board.c"]
     program = tmp_path / "program"
     subprocess.run(
-        [COMPILER, *FLAGS, "-O2", *map(str, files), "-T", str(tmp_path / "layout.ld"),
-         "-nostartfiles", "-o", str(program), "-lm", "-lc", "-lgcc"],
+        [COMPILER, *FLAGS, *CPUS[machine], "-O2", *map(str, files),
+         "-T", str(tmp_path / "layout.ld"), "-nostartfiles", "-o", str(program),
+         "-lm", "-lc", "-lgcc"],
         check=True, capture_output=True,
     )  # fmt: skip
     run = subprocess.run(
-        [EMULATOR, "-M", "mps2-an386", "-display", "none", "-semihosting-config",
+        [EMULATOR, "-M", BOARDS[machine], "-display", "none", "-semihosting-config",
          "enable=on,target=native", "-kernel", str(program)],
         capture_output=True, text=True, timeout=60,
     )  # fmt: skip

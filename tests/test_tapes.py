@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+import mpmath
 import numpy as np
 import pytest
 
@@ -129,3 +130,30 @@ def test_what_is_frozen_stays_frozen() -> None:
     rate = 3e-4
     with pytest.raises(LoopLimitError, match="captures has changed"):
         c.evaluate(0.5, 110.0)
+
+
+def within_each_other(cos, sin, exp, x):
+    t, total = x, 0.0
+    while t < 3:
+        u = t
+        while u < 4:
+            v = u
+            while v < 5:
+                v = v + 0.9 * cos(v * 0.3) ** 2 + 0.1
+                total += sin(v) * t
+            u = u + 0.7 + 0.1 * sin(v)
+        t = t + 0.5 * exp(-0.1 * u)
+    return total
+
+
+def test_loops_within_each_other_need_room_for_one_tape_each():
+    """An outer loop that kept the tapes of inner ones would take terabytes."""
+    f = lambda x: within_each_other(np.cos, np.sin, np.exp, x)
+    exact = lambda x: within_each_other(mpmath.cos, mpmath.sin, mpmath.exp, x)
+    slope = sg.grad(f)
+    with mpmath.workdps(50):
+        first, second = (float(mpmath.diff(exact, mpmath.mpf(0.3), n)) for n in (1, 2))
+    assert slope(0.3) == pytest.approx(first, rel=1e-11)
+    assert sg.grad(slope)(0.3) == pytest.approx(second, rel=1e-9)
+    (compiled,) = slope.compiled.values()
+    assert compiled.cost().workspace < 50e6

@@ -173,7 +173,8 @@ def build(kernel):
     """A CasADi function of a kernel, after `cse`; one column for each argument and result."""
     symbols = [ca.SX.sym(f"x{k}", int(np.prod(s))) for k, s in enumerate(kernel.shapes)]
     args = [objects(s, t) for s, t in zip(symbols, kernel.shapes, strict=True)]
-    outs = [column(v) for v in flat(kernel.function(*args))]
+    # all entries, as ours: CasADi would leave zeros out of its results
+    outs = [ca.densify(column(v)) for v in flat(kernel.function(*args))]
     return ca.Function(kernel.name, symbols, ca.cse(outs))
 
 

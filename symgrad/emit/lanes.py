@@ -8,8 +8,9 @@ variable of it; one that several use becomes an array of lanes.
 from __future__ import annotations
 
 import enum
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -163,8 +164,9 @@ def lanes_apart(pieces: Sequence[Piece], lanes: Lanes) -> tuple[c.Statement, ...
         arrays = {name for name in declared if users[name] > 1}
         found = {name for name in arrays if lanes.widths.get(declared[name]) != lanes.word}
         if found <= other:
-            body = _with_sums(_with_arrays(body, arrays, lanes) if arrays else body)
-            return _with_rests(body, lanes) if lanes.extent % LANES else body
+            body = _with_arrays(body, arrays, lanes) if arrays else body
+            body = _each(body, lanes, lambda s: _sum_loops(s) if isinstance(s, LaneSum) else [s])
+            return _each(body, lanes, lambda s: _with_rest(s, lanes))
         other |= found  # such an array keeps its users from sharing a loop with calls
 
 
@@ -265,24 +267,29 @@ def _with_arrays(
     return *declared, *out
 
 
-def _with_rests(body: Iterable[c.Statement], lanes: Lanes) -> tuple[c.Statement, ...]:
-    """Loops that call functions cut into whole vectors and a rest of numbers.
+def _each(
+    body: Iterable[c.Statement], lanes: Lanes, change: Callable[[Any], Iterable[c.Statement]]
+) -> tuple[c.Statement, ...]:
+    """A body with `change(s)` in the place of each s but for loops that are not over the lanes."""
+    out: list[c.Statement] = []
+    for s in body:
+        if isinstance(s, c.For) and s.variable != lanes.name:
+            out.append(replace(s, body=_each(s.body, lanes, change)))
+        else:
+            out.extend(change(s))
+    return tuple(out)
+
+
+def _with_rest(s: c.Statement, lanes: Lanes) -> Iterable[c.Statement]:
+    """A loop that calls functions cut into whole vectors and a rest of numbers.
 
     Compilers would choose what the rest is.
     """
-    out: list[c.Statement] = []
-    for node in body:
-        if not isinstance(node, c.For):
-            out.append(node)
-        elif node.variable != lanes.name:
-            out.append(replace(node, body=_with_rests(node.body, lanes)))
-        elif SIMD in node.marks and traits(*node.body).calls:
-            full = integer(lanes.extent - lanes.extent % LANES)
-            out.append(replace(node, stop=full))
-            out.append(replace(node, start=full, body=_numbers(node.body), marks=()))
-        else:
-            out.append(node)
-    return tuple(out)
+    rest = lanes.extent % LANES
+    if not (rest and isinstance(s, c.For) and SIMD in s.marks and traits(*s.body).calls):
+        return [s]
+    full = integer(lanes.extent - rest)
+    return replace(s, stop=full), replace(s, start=full, body=_numbers(s.body), marks=())
 
 
 def _numbers(body: Iterable[c.Statement]) -> tuple[c.Statement, ...]:
@@ -299,19 +306,6 @@ def _marked(s: c.Statement) -> c.Statement:
 
 
 # ---- sums of lanes -------------------------------------------------------------------------------
-
-
-def _with_sums(body: Iterable[c.Statement]) -> tuple[c.Statement, ...]:
-    """The same with `LaneSum` as loops."""
-    out: list[c.Statement] = []
-    for node in body:
-        if isinstance(node, LaneSum):
-            out.extend(_sum_loops(node))
-        elif isinstance(node, c.For):
-            out.append(replace(node, body=_with_sums(node.body)))
-        else:
-            out.append(node)
-    return tuple(out)
 
 
 def _sum_loops(s: LaneSum) -> Iterator[c.For]:

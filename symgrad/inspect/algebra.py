@@ -71,7 +71,9 @@ def add(terms: list[Formula], reorder: bool) -> Formula:
     if times:
         return hadamard([*times, add(flat, reorder)])
     if reorder:
-        flat.sort(key=lambda t: (_unsigned(t)[1].kind == "number", -weight(t), turned(t)))
+        flat.sort(
+            key=lambda t: (_unsigned(t)[1].kind == "number", -weight(t), -_degree(t), turned(t))
+        )
         if len(flat) == 2 and flat[1].kind == "number" and flat[0].kind in ("call", "pow"):
             flat.reverse()  # 1 + exp(x), but x + 1
     first = next((k for k, t in enumerate(flat) if t.kind != "neg"), 0)
@@ -79,6 +81,21 @@ def add(terms: list[Formula], reorder: bool) -> Formula:
     if any(_body(t).kind != "eye" for t in flat):  # the size of I is clear from the other terms
         flat = [_bare_eye(t) for t in flat]
     return Formula("sum", tuple(flat), None, max(t.rank for t in flat))
+
+
+def _degree(f: Formula) -> int:
+    """Of a term of a polynomial of numbers: 4 x⁴ stands before 5 x²."""
+    if f.rank:
+        return 0
+    match f.kind:
+        case "neg":
+            return _degree(f.args[0])
+        case "mul" | "had":
+            return sum(map(_degree, f.args))
+        case "pow":
+            n = f.args[1]
+            return int(n.data) if n.kind == "number" and n.data.isdigit() else 0
+    return int(f.kind in ("symbol", "part", "call"))
 
 
 def _collect(terms: list[Formula]) -> tuple[list[Formula], list[Formula]]:
@@ -141,9 +158,15 @@ def _split(factors: list[Formula], inner: str) -> tuple[bool, list[Formula], lis
     return negative, scalars, others
 
 
+def _is_root(f: Formula) -> bool:
+    """Whether it is √3: that stands before letters."""
+    return f.kind == "sqrt" and f.args[0].kind == "number"
+
+
 def _join(negative: bool, scalars: list[Formula], body: Formula | None) -> Formula:
     scalars = [s for s in scalars if not is_number(s, "1")]
-    scalars.sort(key=lambda s: (s.kind != "number", s.kind not in ("symbol", "part"), weight(s)))
+    scalars.sort(key=lambda s: (s.kind != "number", not _is_root(s),
+                                s.kind not in ("symbol", "part"), weight(s)))  # fmt: skip
     scalars = _powers(_fold_numbers(scalars), 0)
     if body is not None and body.kind == "div" and scalars and not body.data:
         return _signed(negative, divide(_join(False, scalars, body.args[0]), body.args[1]))

@@ -12,7 +12,7 @@ from typing import Any
 
 from symgrad.expr.node import Expr
 from symgrad.expr.walk import substitute, toposort
-from symgrad.lower.program import Program, statements
+from symgrad.lower.program import Program, walk
 from symgrad.lower.scalar import INDEX
 from symgrad.lower.statement import Access, Buffer
 from symgrad.lower.statements import Best, Call, Loop, Store, walks_on
@@ -20,10 +20,16 @@ from symgrad.lower.tuning import HOST_TUNING, Tuning
 
 
 def accesses(body: Sequence[Any]) -> Iterator[tuple[Access, tuple[Loop, ...]]]:
-    """Every access in the statements of a body, with the loops around it."""
-    for s, path in statements(body):
-        for access in s.accesses:
+    """Every access in the statements of a body, bounds of loops included, with the loops around."""
+    for s, path, _ in walk(body):
+        for access in own_accesses(s):
             yield access, path
+
+
+def own_accesses(s: Any) -> tuple[Access, ...]:
+    """What a statement touches apart from those inside; of a loop, its bounds."""
+    found: tuple[Access, ...] = s.reads if isinstance(s, Loop) else s.accesses
+    return found
 
 
 def targets(statement: Any) -> list[tuple[Buffer, tuple[Expr, ...]]]:

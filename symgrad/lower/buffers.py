@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from symgrad.expr.node import Expr
-from symgrad.lower.access import accesses
+from symgrad.lower.access import accesses, own_accesses
 from symgrad.lower.cpu import Flush, Merge
-from symgrad.lower.program import Draft, Program, statements
+from symgrad.lower.program import Draft, Program, common, statements
 from symgrad.lower.scalar import indices_of
-from symgrad.lower.statement import Access, Buffer, Statement
+from symgrad.lower.statement import Buffer, Statement
 from symgrad.lower.statements import Call, Loop
 from symgrad.lower.stream import share_among_threads
 from symgrad.lower.tuning import Tuning
@@ -29,14 +29,7 @@ def shrink(program: Program, threads: int, tuning: Tuning) -> Program:
         if buffers[number].role != "work":
             continue
         indices.setdefault(number, []).append(access.fixed)
-        known = prefix.get(number)
-        if known is None:
-            prefix[number] = path
-        else:
-            same = 0
-            while same < min(len(known), len(path)) and known[same] is path[same]:
-                same += 1
-            prefix[number] = known[:same]
+        prefix[number] = common(prefix.get(number, path), path)
     draft = Draft(program)
     for number, all_indices in indices.items():
         around = prefix[number]
@@ -152,7 +145,7 @@ def _spans(body: Sequence[Statement], order: dict[int, Span]) -> dict[int, Span]
         for s in inside:
             here = (*path, id(s))
             whole = isinstance(s, Loop) and not s.serial
-            for access in (a for a, _ in accesses([s])) if whole else _own_accesses(s):
+            for access in (a for a, _ in accesses([s])) if whole else own_accesses(s):
                 places.setdefault(access.buffer, []).append(here)
             if not whole:
                 scope.extend((one, (*here, k)) for k, one in enumerate(s.bodies()))
@@ -165,12 +158,6 @@ def _spans(body: Sequence[Statement], order: dict[int, Span]) -> dict[int, Span]
             depth += 2
         spans = [order[p[depth + 1]] for p in paths]
         found[number] = min(low for low, _ in spans), max(high for _, high in spans)
-    return found
-
-
-def _own_accesses(s: Statement) -> tuple[Access, ...]:
-    """What a statement touches apart from those inside; of a loop, its bounds."""
-    found: tuple[Access, ...] = s.reads if isinstance(s, Loop) else s.accesses
     return found
 
 

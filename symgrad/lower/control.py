@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 # `whole` are the positions of results of which rows are read that no round has made.
 Results = Mapping[int, Expr]  # the results of a node that are read, by position
 Where = tuple[Buffer, tuple[Expr, ...]]  # an array, or the part of it behind an index
-Positions = Collection[int]  # of results that are nothing but checks
+Positions = frozenset[int]  # of results that are nothing but checks
 First = Mapping[Expr, Where]  # where a node has to be in the end: an output, or a row of ys
 
 
@@ -63,11 +63,11 @@ def add(
     if node.op not in _ADD:
         raise InternalError(f"{node.name} was not made a switch before lowering")
     results = {r.attrs[0]: r for r in readers[node]}
-    checks = nothing_but_checks(node).intersection(results)
-    for k in checks:  # they are made, but not stored
-        kernels.given[results[k]] = lambda index: const(0, "int64")
+    zeros = nothing_but_checks(node, kernels.zeros)
+    for k in zeros.intersection(results):  # they are made, but not stored
+        kernels.be_zero(results[k])
     whole = {k for k, r in results.items() if r in outs or not all(map(_reads_rows(r), readers[r]))}
-    _ADD[node.op](kernels, node, results, first, whole, checks)
+    _ADD[node.op](kernels, node, results, first, whole, zeros)
 
 
 def _reads_rows(result: Expr) -> Callable[[Expr], bool]:
@@ -90,7 +90,7 @@ def _reads_rows(result: Expr) -> Callable[[Expr], bool]:
 
 
 def _scan(
-    kernels: Kernels, node: Expr, results: Results, first: First, whole: set[int], checks: Positions
+    kernels: Kernels, node: Expr, results: Results, first: First, whole: set[int], zeros: Positions
 ) -> None:
     body, consts, carry, length, reverse, counted = node.attrs
     operands = list(node.args)
@@ -101,9 +101,9 @@ def _scan(
         last = stop = kernels.element(count, ())
         if not _is_rounds(count, length):
             last = stop = minimum(stop, length)
-    alive = _alive(body, consts, carry, results)
+    checks = zeros.intersection(results)
+    alive = [k for k in _alive(body, consts, carry, results) if k not in zeros]
     stored = {k: r for k, r in results.items() if k not in checks}
-    alive = [k for k in alive if k not in checks]
     states = _states(kernels, operands[consts : consts + carry], alive, stored, first)
     ys = _arrays(kernels, stored, first, carry)
     if length and (states or ys or checks):
@@ -114,12 +114,13 @@ def _scan(
         _give(kernels, inner, body.params, operands[:consts])
         for p, x in zip(body.params[consts + carry :], operands[consts + carry :], strict=True):
             inner.given[p] = functools.partial(_row, kernels, x, row)
+        _be_zero(inner, body.params[consts : consts + carry], zeros)
         _round(inner, body, consts, states, ys, row, checks)
 
         def made(statements: Sequence[Statement]) -> list[Statement]:
-            zeros = [Zero(*y) for k, y in ys.items() if counted and k in whole]
+            cleared = [Zero(*y) for k, y in ys.items() if counted and k in whole]
             serial = bool(states or checks)
-            return [*zeros, Loop(t, length, statements, stop=stop, serial=serial)]
+            return [*cleared, Loop(t, length, statements, stop=stop, serial=serial)]
 
         exprs = (last,)
         written = [*states.values(), *_buffers(ys)]
@@ -128,21 +129,22 @@ def _scan(
 
 
 def _while(
-    kernels: Kernels, node: Expr, results: Results, first: First, whole: set[int], checks: Positions
+    kernels: Kernels, node: Expr, results: Results, first: First, whole: set[int], zeros: Positions
 ) -> None:
     test, body, consts, limit = node.attrs
     fixed, start = node.args[:consts], node.args[consts:]
     rounds = len(start)  # the position of their number
     used = {k if k < rounds else k - 1: r for k, r in results.items() if k != rounds}
-    alive = _alive(body, consts, rounds, used, test.outs)
+    checks = zeros.intersection(results)
+    alive = [k for k in _alive(body, consts, rounds, used, test.outs) if k not in zeros]
     stored = {k: r for k, r in results.items() if k not in checks}
-    alive = [k for k in alive if k not in checks]
     states = _states(kernels, start, alive, stored, first)
     ys = _arrays(kernels, stored, first, rounds + 1)
     t = kernels.fresh()
     kernels.shared.rounds[t] = math.inf if limit is None else limit
     inner = kernels.inside()
     _give(kernels, inner, body.params, fixed)
+    _be_zero(inner, body.params[consts:], zeros)
     if limit != 0:
         made_ys = {k - 1: y for k, y in ys.items()}
         _round(inner, body, consts, states, made_ys, t, {k - (k > rounds) for k in checks})
@@ -151,14 +153,7 @@ def _while(
         count = done[rounds] = kernels.work((), "int64")
         kernels.set(count, const(0, "int64"))
         inner.put(count, (), t + const(1, "int64"))
-    tests = [kernels.inside(), kernels.inside()]
-    conditions = []
-    for tester in tests:
-        _give(kernels, tester, test.params, fixed)
-        for k, state in states.items():
-            tester.stored[test.params[consts + k]] = state
-        (value,) = tester.values(test.outs)
-        conditions.append(tester.element(value, ()))
+    tests, conditions = _tests(kernels, node, states)
     condition = conditions[0]
     again: list[Buffer] = []
     if tests[0].kernels:
@@ -171,13 +166,36 @@ def _while(
     def made(
         before: Sequence[Statement], behind: Sequence[Statement], inside: Sequence[Statement]
     ) -> list[Statement]:
-        zeros = [Zero(*y) for k, y in ys.items() if k in whole]
+        cleared = [Zero(*y) for k, y in ys.items() if k in whole]
         loop = While(condition, [*inside, *behind], limit, t)
-        return [*zeros, *before, loop]
+        return [*cleared, *before, loop]
 
     carried = [*states.values(), *done.values()]
     _keep(kernels, [*tests, inner], [*carried, *_buffers(ys), *again], carried, conditions, made)
     _hand_out(kernels, stored, first, {**_everywhere(states), **ys, **_everywhere(done)})
+
+
+def _tests(
+    kernels: Kernels, node: Expr, states: Mapping[int, Buffer]
+) -> tuple[list[Kernels], list[Expr]]:
+    """The test of a while loop twice, before the loop and behind a round, and its values."""
+    test, _, consts, _ = node.attrs
+    tests = [kernels.inside(), kernels.inside()]
+    conditions = []
+    for tester in tests:
+        _give(kernels, tester, test.params, node.args[:consts])
+        for k, state in states.items():
+            tester.stored[test.params[consts + k]] = state
+        (value,) = tester.values(test.outs)
+        conditions.append(tester.element(value, ()))
+    return tests, conditions
+
+
+def _be_zero(inner: Kernels, carry: Sequence[Expr], zeros: Positions) -> None:
+    """Have a round know which of the numbers it is handed are 0, being checks."""
+    for k, param in enumerate(carry):
+        if k in zeros:
+            inner.be_zero(param)
 
 
 def _is_rounds(count: Expr, most: int) -> bool:
@@ -254,10 +272,11 @@ def _round(
 
 
 def _switch(
-    kernels: Kernels, node: Expr, results: Results, first: First, whole: set[int], checks: Positions
+    kernels: Kernels, node: Expr, results: Results, first: First, whole: set[int], zeros: Positions
 ) -> None:
     index, *operands = node.args
     (bodies,) = node.attrs
+    checks = zeros.intersection(results)
     stored = {k: r for k, r in results.items() if k not in checks}
     targets = _arrays(kernels, stored, first, 0)
     sides = []

@@ -14,7 +14,7 @@ from symgrad.lower.access import rewritten, targets
 from symgrad.lower.program import Draft, replaced, statements
 from symgrad.lower.scalar import GUARD, INDEX, LOAD, load_of, loads
 from symgrad.lower.statement import Statement
-from symgrad.lower.statements import Loop, Store
+from symgrad.lower.statements import Loop, Store, nested
 from symgrad.lower.tuning import Tuning
 
 
@@ -130,9 +130,7 @@ class Hoist:
         buffer = self.draft.array(shape, node.dtype, home=home, lanes=self.loop.lanes)
         fresh = [self.draft.fresh() for _ in inner]
         (value,) = substitute([node], dict(zip(inner, fresh, strict=True)))
-        fill: Any = Store(buffer, tuple(fresh), value)
-        for i, n in zip(reversed(fresh), reversed(shape), strict=True):
-            fill = Loop(i, n, [fill])
+        (fill,) = nested(map(Loop, fresh, shape), [Store(buffer, tuple(fresh), value)])
         load = load_of(buffer, tuple(inner))
         self.inside.pop(load, None)
         return load, fill

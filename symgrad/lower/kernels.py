@@ -60,6 +60,7 @@ class Kernels(ElementReader):
 
     together : pairs of loop variables that had better be one loop although no data connects them
     begin : the number of the first buffer that is made here
+    zeros : integers of the body around that are 0, since they say what was checked before a round
     """
 
     def __init__(self, blas: bool, tuning: Tuning, shared: Shared | None = None) -> None:
@@ -67,6 +68,7 @@ class Kernels(ElementReader):
         self.blas, self.tuning = blas, tuning
         self.begin = len(self.draft.buffers)
         self.together: list[tuple[Expr, Expr]] = []
+        self.zeros: set[Expr] = set()
 
     def inside(self) -> Kernels:
         """Those of a body, none as yet."""
@@ -487,9 +489,14 @@ class Kernels(ElementReader):
     ) -> None:
         self.add_kernel(Elements, buffer, target, dims, reduce, value=value, op=op, **more)
 
+    def be_zero(self, node: Expr) -> None:
+        """Have an integer be 0 that only says what has been checked."""
+        self.zeros.add(node)
+        self.given[node] = lambda index: const(0, "int64")
+
     def _fail(self, node: Expr) -> None:
         """A check: the function is left where it fails, and behind it its value is known."""
-        self.given[node] = lambda index: const(0, "int64")
+        self.be_zero(node)
         bad, failure = node.args[-1], node.attrs[0]
         if failure is not None:
             dims = self.dims(bad.shape)

@@ -26,7 +26,7 @@ from symgrad.lower.points import Points, contains
 from symgrad.lower.program import Draft, Program, rebuilt, replaced, scopes, statements
 from symgrad.lower.scalar import LOAD, load_of, loads, unravel
 from symgrad.lower.statement import Buffer, Statement
-from symgrad.lower.statements import Loop, Store, Zero, stores_of
+from symgrad.lower.statements import Loop, Store, Zero, nested, stores_of
 from symgrad.lower.straight import TILE, Written, is_power
 from symgrad.lower.tuning import LANES, Tuning
 
@@ -164,12 +164,11 @@ class _Plan(Points):
             turned = self.draft.array(shape, source.dtype, name=name, home=home, lanes=lanes)
             index = [self.draft.fresh() for _ in shape]
             load = load_of(source, (*index[:axis], self.index, *index[axis:]))
-            statement: Any = Store(turned, tuple(index), load)
-            for i, n in zip(reversed(index), reversed(shape), strict=True):
-                statement = Loop(i, n, [statement])
             if self._in_tiles(source, axis):
-                statement = Rows(turned, source, (self.index, *[const(0, "int64")] * len(shape)))
-            copies.append(statement)
+                first = (self.index, *[const(0, "int64")] * len(shape))
+                copies.append(Rows(turned, source, first))
+            else:
+                copies += nested(map(Loop, index, shape), [Store(turned, tuple(index), load)])
             for s, _ in self.leaves:
                 for node in loads(s.exprs()):
                     if node.attrs[0] == number and node.args[axis] is self.index:
@@ -319,9 +318,8 @@ def _added(carry: Buffer, target: Buffer, draft: Draft) -> Any:
     for a in target.kept_axes:
         index[a] = draft.fresh()
     where = tuple(index)
-    total: Any = Store(target, where, load_of(carry, where), "+")
-    for a in reversed(target.kept_axes):
-        total = Loop(index[a], target.shape[a], [total])
+    loops = (Loop(index[a], target.shape[a]) for a in target.kept_axes)
+    (total,) = nested(loops, [Store(target, where, load_of(carry, where), "+")])
     return total
 
 

@@ -26,7 +26,7 @@ from symgrad.lower.cpu import PANEL_ROWS, Gemm, Panels, Tiles
 from symgrad.lower.program import Draft
 from symgrad.lower.scalar import INDEX_DIV, LOAD, loads
 from symgrad.lower.statement import Buffer, Matrix, Statement
-from symgrad.lower.statements import Loop, Store
+from symgrad.lower.statements import Loop, Store, nested
 from symgrad.lower.tuning import Tuning
 from symgrad.ops.elementwise import ADD, MULTIPLY, equal, less, less_equal, minimum
 
@@ -239,9 +239,7 @@ def _copies(
         else:
             nest = [of_panel, of_k, of_lane]
         nest[-1] = replace(nest[-1], simd=True)
-        for loop in reversed(nest):
-            body = [replace(loop, body=body)]
-        result += body
+        result += nested(nest, body)
     return result
 
 
@@ -298,8 +296,7 @@ def by_blas(
         shape = tuple(loop.extent for loop in nest)
         copy = draft.change(copy.number, shape=shape, kept_axes=(0, 1))
         store = Store(copy, tuple(loop.index for loop in nest), value)
-        row = replace(nest[1], body=[store], simd=True)
-        body.append(replace(nest[0], body=[row]))
+        body.extend(nested([nest[0], replace(nest[1], simd=True)], [store]))
         return Matrix(copy, (zero, zero), axes)
 
     left, right = (

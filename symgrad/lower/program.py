@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from symgrad.expr.node import Expr
 from symgrad.lazy import dataclass
@@ -17,6 +17,7 @@ from symgrad.lower.scalar import index_of
 from symgrad.lower.statement import Body, Buffer, Statement
 from symgrad.lower.statements import Loop
 
+T = TypeVar("T")
 Around = tuple[tuple[Any, int], ...]  # statements, and in which of their bodies something stands
 
 
@@ -164,6 +165,12 @@ def walk(body: Sequence[Any]) -> Iterator[tuple[Any, tuple[Loop, ...], Around]]:
                 inner = (*path, s) if isinstance(s, Loop) and k == 0 else path
                 here = (*around, (s, k))
                 stack.extend([(one, inner, here) for one in reversed(inside)])
+
+
+def common(one: tuple[T, ...], other: tuple[T, ...]) -> tuple[T, ...]:
+    """What two paths of loops or of bodies begin with."""
+    pairs = zip(one, other, strict=False)
+    return tuple([a for a, _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs)])
 
 
 def leaves_of(body: Sequence[Any]) -> Iterator[tuple[Any, tuple[Loop, ...], Around]]:

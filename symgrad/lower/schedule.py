@@ -26,7 +26,7 @@ from symgrad.lower.kernel import CheckIndex, Contract, Kernel
 from symgrad.lower.kernels import Kernels
 from symgrad.lower.scalar import indices_of, loads, steps_of
 from symgrad.lower.statement import Buffer, Statement
-from symgrad.lower.statements import Loop, Store, Zero
+from symgrad.lower.statements import Loop, Store, Zero, nested
 from symgrad.lower.stream import (
     Blocks,
     ChunkSums,
@@ -247,10 +247,8 @@ class Scheduler:
                 else:
                     place.append(here)
         indices = [tuple(place[:first]) for place in places]
-        body = [make(*(x for pair in zip(buffers, indices, strict=True) for x in pair))]
-        for loop in reversed(loops[:first]):
-            body = [replace(loop, body=body)]
-        return body
+        made = make(*(x for pair in zip(buffers, indices, strict=True) for x in pair))
+        return nested(loops[:first], [made])
 
     def _like(self, buffer: Buffer) -> Buffer:
         return self.kernels.work(buffer.shape, buffer.dtype)

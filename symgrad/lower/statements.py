@@ -5,7 +5,8 @@ A statement inside a loop with lanes stands for one point of the block.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from symgrad.expr.limits import is_tape
@@ -215,6 +216,13 @@ class While(Statement):
 
     def touches(self) -> list[Access]:
         return []
+
+
+def nested(loops: Iterable[Loop], body: Sequence[Statement]) -> list[Statement]:
+    """Loops, each inside of the one before it, around a body."""
+    for loop in reversed([*loops]):
+        body = [replace(loop, body=body)]
+    return [*body]
 
 
 def is_single(s: Any) -> bool:

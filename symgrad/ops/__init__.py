@@ -5,8 +5,10 @@ OWN has the rows that come with symgrad; others may have been registered from ou
 
 from symgrad.expr.op import OPS
 from symgrad.ops import (
+    bessel,
     checks,
     control,
+    eigen,
     einsum,
     elementwise,
     incomplete,
@@ -22,6 +24,6 @@ from symgrad.ops import (
 OWN = frozenset(OPS.values())
 
 __all__ = [
-    "OWN", "checks", "control", "einsum", "elementwise", "incomplete", "linalg", "linear", "normal", "reduce", "scan",
-    "sorting", "threefry",
+    "OWN", "bessel", "checks", "control", "eigen", "einsum", "elementwise", "incomplete", "linalg",
+    "linear", "normal", "reduce", "scan", "sorting", "threefry",
 ]  # fmt: skip

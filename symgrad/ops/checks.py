@@ -16,12 +16,13 @@ from __future__ import annotations
 import os
 import types
 from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any, NoReturn
 
 import numpy as np
 
 from symgrad.errors import CheckFailedError, DtypeError
-from symgrad.expr.node import CONST, Expr, bind, const, is_const
+from symgrad.expr.node import CONST, TUPLE, Expr, bind, const, is_const
 from symgrad.expr.op import Kind, Op, register
 from symgrad.expr.walk import substitute, toposort
 from symgrad.ops.body import Body, bodies
@@ -174,53 +175,102 @@ def apart(outs: Sequence[Expr], before: Expr | None = None) -> tuple[list[Expr],
     return bare, check
 
 
-def nothing_but_checks(node: Expr, zeros: frozenset[int] = frozenset()) -> frozenset[int]:
+def nothing_but_checks(node: Expr, known: AbstractSet[Expr] = frozenset()) -> frozenset[int]:
     """The positions of those results of a control node which are 0, since checks are.
 
-    zeros : positions of operands that are known to be 0
+    known : other integers that are 0
     """
+    zeros = _Zeros()
+    zero = zeros.among(node.args, known)
+    return zeros.of(node, frozenset([k for k, a in enumerate(node.args) if a in zero]))
 
-    def is_zero(value: Expr, known: frozenset[Expr]) -> bool:
-        if value.op is CHECK or value in known or is_const(value, 0) and value.dtype == "int64":
-            return True
-        return value.op.kind is Kind.ITEM and value.attrs[0] in inner(value.args[0], known)
 
-    def inner(loop: Expr, known: frozenset[Expr]) -> frozenset[int]:
-        key = loop, known.intersection(loop.args)
-        if key not in found:
-            given = [k for k, a in enumerate(loop.args) if is_zero(a, known)]
-            found[key] = nothing_but_checks(loop, frozenset(given))
-        return found[key]
+class _Zeros:
+    """Which integers are 0 since they are checks. A body is looked at once for each case."""
 
-    found: dict[Any, frozenset[int]] = {}
-    given = {k for k, a in enumerate(node.args) if k in zeros or is_zero(a, frozenset())}
-    if "body" not in node.op.attr_names:
+    def __init__(self) -> None:
+        self.found: dict[tuple[Expr, frozenset[int]], frozenset[int]] = {}
+
+    def among(self, outs: Iterable[Expr], known: AbstractSet[Expr]) -> set[Expr]:
+        """The nodes under `outs` which are 0, given those in `known`."""
+        zero = set(known)
+        of_items: dict[Expr, frozenset[int]] = {}
+        for node in _integers(outs):
+            if node.op is CHECK or is_const(node, 0) and node.dtype == "int64":
+                zero.add(node)
+            elif node.op.kind is Kind.ITEM:
+                if node.attrs[0] in of_items.get(node.args[0], ()):
+                    zero.add(node)
+            elif node.op.kind is Kind.CONTROL:
+                given = [k for k, a in enumerate(node.args) if a in zero]
+                of_items[node] = self.of(node, frozenset(given))
+        return zero
+
+    def of(self, node: Expr, given: frozenset[int]) -> frozenset[int]:
+        """The results of a control node which are 0, if the operands at `given` are."""
+        key = node, given
+        if key not in self.found:
+            inside = self._of_sides if "body" not in node.op.attr_names else self._of_rounds
+            self.found[key] = inside(node, given)
+        return self.found[key]
+
+    def _of_sides(self, node: Expr, given: frozenset[int]) -> frozenset[int]:
         sides = bodies(node)
         known = frozenset(b.params[k - 1] for b in sides for k in given if k)
+        zeros = [self.among(b.outs, known) for b in sides]
         count = min([len(b.outs) for b in sides], default=0)
         return frozenset(
-            k for k in range(count) if all(is_zero(b.outs[k], known) for b in sides)
+            k for k in range(count)
+            if all(b.outs[k] in zero for b, zero in zip(sides, zeros, strict=True))
         )  # fmt: skip
-    body: Body = node.attr("body")
-    counted = "counted" in node.op.attr_names and node.attr("counted")
-    params = {k: body.params[k - counted] for k in given if k >= counted}
-    rows = "carry" in node.op.attr_names
-    consts = node.attr("consts")
-    carry = node.attr("carry") if rows else len(node.args) - consts
-    while True:  # a carry that some round makes something else is none
-        known = frozenset(params.values())
-        lost = [
-            k for k in params
-            if 0 <= k - counted - consts < carry
-            and not is_zero(body.outs[k - counted - consts], known)
+
+    def _of_rounds(self, node: Expr, given: frozenset[int]) -> frozenset[int]:
+        body: Body = node.attr("body")
+        counted = "counted" in node.op.attr_names and node.attr("counted")
+        params = {k: body.params[k - counted] for k in given if k >= counted}
+        rows = "carry" in node.op.attr_names
+        consts = node.attr("consts")
+        carry = node.attr("carry") if rows else len(node.args) - consts
+        while True:  # a carry that some round makes something else is none
+            known = frozenset(params.values())
+            zero = self.among(body.outs, known)
+            lost = [
+                k for k in params
+                if 0 <= k - counted - consts < carry
+                and body.outs[k - counted - consts] not in zero
+            ]  # fmt: skip
+            if not lost:
+                break
+            for k in lost:
+                del params[k]
+        kept = [
+            k for k, o in enumerate(body.outs)
+            if o in zero and (k >= carry or body.params[consts + k] in known)
         ]  # fmt: skip
-        if not lost:
-            break
-        for k in lost:
-            del params[k]
-    zero = [k for k, o in enumerate(body.outs) if is_zero(o, known)]
-    kept = {k for k in zero if k >= carry or body.params[consts + k] in known}
-    return frozenset(k if k < carry or rows else k + 1 for k in kept)
+        return frozenset(k if k < carry or rows else k + 1 for k in kept)
+
+
+def _integers(outs: Iterable[Expr]) -> list[Expr]:
+    """The integers and control nodes that decide whether `outs` are 0, arguments first."""
+
+    def below(node: Expr) -> list[Expr]:
+        if node.op.kind not in (Kind.ITEM, Kind.CONTROL):
+            return []
+        return [a for a in node.args if a.dtype == TUPLE or a.dtype == "int64" and not a.shape]
+
+    done: set[Expr] = set()
+    result: list[Expr] = []
+    stack = [o for o in outs if o.dtype == TUPLE or o.dtype == "int64" and not o.shape]
+    while stack:
+        waiting = [a for a in below(stack[-1]) if a not in done]
+        if waiting and stack[-1] not in done:
+            stack += waiting
+            continue
+        node = stack.pop()
+        if node not in done:
+            done.add(node)
+            result.append(node)
+    return result
 
 
 def failures(outs: Iterable[Expr]) -> list[Failure]:

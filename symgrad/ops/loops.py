@@ -294,7 +294,8 @@ def _with_residuals(back: Loop, loop: Loop) -> None:
     if loop.reverse and loop.count is not None:
         following = {}
     rows = [a for _, a in loop.xs]
-    stored = chosen([n for n in nodes if n in read], shared, rows, following)
+    read_here = [n for n in nodes if n in read]
+    stored = chosen(read_here, shared, rows, following, loop.length or 0)
     follows = {a: following[a] for a in stored if following.get(a) in stored}
     kept = [node for node in stored if node not in follows]
     place = {y: k for k, y in enumerate(loop.ys)}

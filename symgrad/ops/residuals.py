@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from symgrad.expr.limits import FIRST_TAPE
 from symgrad.expr.node import TUPLE, Expr
 from symgrad.expr.op import Kind
 from symgrad.expr.walk import depends_on, toposort
@@ -26,6 +27,8 @@ from symgrad.ops.flops import flops
 _KEEP = 250  # ps to write and read one byte again: 2 ns for a double
 _FLOP = 250  # ps of one operation
 _NEVER = 1 << 60
+_MUCH = 1 << 28  # bytes: what one long array of all rounds may take
+_DEAR = 1000  # times as much costs what takes more: the tape of a `while` inside of another one
 _MOST_NODES = 4000
 
 
@@ -34,6 +37,7 @@ def chosen(
     shared: Sequence[Expr],
     rows: Sequence[Expr],
     following: Mapping[Expr, Expr],
+    rounds: int = 0,
 ) -> list[Expr]:
     """The nodes of a round to keep, if its reverse reads `read`.
 
@@ -41,14 +45,19 @@ def chosen(
     rows : arguments that are there anyway
     following : for arguments of the carry the next value, which is the argument of the next round:
         who keeps one has both
+    rounds : for how many rounds there is room
     """
-    kept = _cheapest(read, shared, rows, ())
+    kept = _cheapest(read, shared, rows, (), rounds)
     twice = [following[a] for a in kept if a in following]
-    return _cheapest(read, shared, rows, twice) if twice else kept
+    return _cheapest(read, shared, rows, twice, rounds) if twice else kept
 
 
 def _cheapest(
-    read: Sequence[Expr], shared: Sequence[Expr], rows: Sequence[Expr], cheap: Sequence[Expr]
+    read: Sequence[Expr],
+    shared: Sequence[Expr],
+    rows: Sequence[Expr],
+    cheap: Sequence[Expr],
+    rounds: int,
 ) -> list[Expr]:
     """The same, where `cheap` nodes cost nothing to keep."""
     nodes = toposort(read)
@@ -69,7 +78,7 @@ def _cheapest(
         if n in free:
             continue
         needed, again = 2 * k, 2 * k + 1
-        cut.edge(needed, again, 1 if n in cheap else _keeping(n))
+        cut.edge(needed, again, 1 if n in cheap else _keeping(n, rounds))
         cut.edge(again, end, _NEVER if _is_argument(n) else 1 + _FLOP * flops(n, seen))
         for a in dict.fromkeys(n.args):
             if a in number and a not in free:
@@ -86,9 +95,13 @@ def _is_argument(node: Expr) -> bool:
     return "position" in node.op.attr_names and not node.args
 
 
-def _keeping(node: Expr) -> int:
+def _keeping(node: Expr, rounds: int) -> int:
     """What it costs to keep a node; several results are kept one by one."""
-    return _NEVER if node.dtype == TUPLE else _KEEP * node.size * np.dtype(node.dtype).itemsize
+    if node.dtype == TUPLE:
+        return _NEVER
+    size = node.size * np.dtype(node.dtype).itemsize
+    dear = node.size >= FIRST_TAPE and rounds * size > _MUCH
+    return _KEEP * size * (_DEAR if dear else 1)
 
 
 class _Cut:

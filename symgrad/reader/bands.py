@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from symgrad.expr.node import ARG, ARRAY, CONST, EYE, IOTA, Expr, arg, bind, const, const_value
-from symgrad.expr.op import Kind
+from symgrad.expr.op import Kind, Moves
 from symgrad.expr.walk import toposort
 from symgrad.inspect.formula import Formula
 from symgrad.reader.convert import Reader
@@ -28,6 +28,7 @@ from symgrad.reader.write import Writer
 
 MOST_ELEMENTS = 4000  # of all nodes
 MOST_RESULTS = 200
+MOST_BY_NUMBER = 9  # elements of a result that has no run of equal ones
 MOST_PIECES = 14
 MOST_TERMS = 12  # an element with more is no local one
 
@@ -37,8 +38,10 @@ class NotLocal(Exception):
 
 
 def is_padded(node: Expr) -> bool:
-    """Whether a node puts an array among zeros."""
+    """Whether a node puts an array among zeros, or single elements side by side."""
     row = node.op
+    if row.moves is Moves.JOINED:
+        return all(a.size == 1 for a in node.args)
     return (
         row.kind is Kind.LINEAR and row.moves is None and not row.reduces
         and row.element is not None and node.shape != node.args[0].shape
@@ -209,7 +212,8 @@ def _line(elements: _Elements, out: Expr, name: str) -> Line:
         done.update(offsets)
         _pieces(elements, rows, offsets, last - max(offset), pieces, singles)
     pieces += _joined(elements, singles)
-    if not pieces or len(pieces) > MOST_PIECES or all(p.letter is None for p in pieces):
+    by_number = all(p.letter is None for p in pieces) and out.size > MOST_BY_NUMBER
+    if not pieces or len(pieces) > MOST_PIECES or by_number:
         raise NotLocal
     return Line(name, pieces[0].formula, (), tuple(pieces))
 

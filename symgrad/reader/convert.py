@@ -84,6 +84,9 @@ class Reader(Arrays):
         if node.op is EYE:
             return self.factor(Head("delta", node.shape[0], (), node.shape, True, True), node.shape)
         if node.op is ARG or node.op is ARRAY:
+            known = None if node.op is ARG else self._constant(node)
+            if known is not None:
+                return known
             if node.op is ARG:
                 payload: Any = (self.names[node], self.position[node])
             else:
@@ -98,6 +101,19 @@ class Reader(Arrays):
         if node.op.kind is Kind.ELEMENTWISE:
             return self.function(node.name, *args, nonneg=node.op.nonnegative is always)
         return self.opaque(node)
+
+    def _constant(self, node: Expr) -> Poly | None:
+        """A captured array that is a multiple of I, or has one value: that value."""
+        values = node.attrs[0].array
+        if values.dtype.kind not in "fi" or not values.size:
+            return None
+        if (values == values.flat[0]).all():
+            return self.number(values.flat[0], node.shape)
+        if values.ndim == 2 and values.shape[0] == values.shape[1]:
+            if (values == values[0, 0] * np.eye(len(values))).all():
+                eye = Head("delta", len(values), (), node.shape, True, True)
+                return self.factor(eye, node.shape) * self.number(values[0, 0], node.shape)
+        return None
 
     # ---- making --------------------------------------------------------------------------------
 

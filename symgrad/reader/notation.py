@@ -156,8 +156,8 @@ class Spelling:
         return f
 
     def turned(self, head: Head) -> list[Formula]:
-        """The transpose of a function, made of transposes."""
-        if head.kind != "fn":
+        """The transpose of a function, or of a sum of few matrices, made of transposes."""
+        if head.kind != "fn" and (head.kind != "paren" or head.args[0].is_raw or _is_long(head)):
             return []
         turned = tuple([a.relabel((1, 0), a.shape[::-1]) for a in head.args])
         return [self._make(Head(head.kind, head.payload, turned, head.shape[::-1]))]
@@ -451,6 +451,12 @@ class TermWriter:
             if cost(other) < cost(found):
                 found = other
         return found, scalars_down
+
+
+def _is_long(head: Head) -> bool:
+    """Whether it is other than one matrix and numbers, so that its transpose would show more."""
+    rest = [t for t in head.args[0].terms if t]
+    return len(rest) > 1 or any(len(t) > 1 or len(t[0][1]) < 2 for t in rest)
 
 
 def _is_mask(head: Head) -> bool:

@@ -362,7 +362,10 @@ class Writer:
         found: dict[tuple[Head, tuple[int, ...]], list[tuple[int, int]]] = {}
         for n, (_, factors) in enumerate(rows):
             seen = set()
+            numbers = _of_numbers(factors) if p.shape else set()
             for k, (head, labels, e) in enumerate(factors):
+                if any(w in numbers for w in labels):
+                    continue  # xᵀ A x is a number, out of which no x is pulled
                 at = head, tuple([w if w < FIRST else FIRST for w in labels])
                 if at not in seen and head.kind != "num" and e > 0:
                     seen.add(at)
@@ -426,6 +429,16 @@ class Writer:
         terms = [t for n, (t, _) in enumerate(p.sorted()) if n in left]
         rest = Poly({t: p.terms[t] for t in terms}, p.shape)
         return total([first, self.write(rest)], p)
+
+
+def _of_numbers(factors: list[Factor]) -> set[int]:
+    """Summed labels that no chain of factors connects with a free one."""
+    reached = {w for _, ws, _ in factors for w in ws if w < FIRST}
+    while True:
+        more = {w for _, ws, _ in factors if reached & {*ws} for w in ws} - reached
+        if not more:
+            return {w for _, ws, _ in factors for w in ws} - reached
+        reached |= more
 
 
 def _merged(factors: list[Factor]) -> list[Factor]:

@@ -10,7 +10,10 @@ import numpy as np
 from symgrad.expr.node import Expr, bind, const
 from symgrad.expr.op import Kind
 from symgrad.expr.walk import toposort
-from symgrad.scalar.space import FUNCTION, LEAF, SUM, Node, Ref, Space, is_number
+from symgrad.scalar.space import FUNCTION, LEAF, PRODUCT, SUM, Node, Ref, Space, is_number
+
+Factors = tuple[tuple[Node, int], ...]
+_PAYS = 3  # divisions by one number that still are divisions
 
 
 def order(refs: Iterable[Ref]) -> list[Node]:
@@ -29,6 +32,23 @@ def order(refs: Iterable[Ref]) -> list[Node]:
     return found
 
 
+def denominator(product: Node) -> Factors:
+    """The factors of a product with negative powers."""
+    return tuple((n, -p) for n, p in product.terms if p < 0)
+
+
+def _shared_denominators(nodes: Iterable[Node]) -> set[Factors]:
+    """Those by which so much is divided that a reciprocal pays: a division is worth several
+    multiplications."""
+    counts: dict[Factors, int] = {}
+    for node in nodes:
+        below = denominator(node) if node.kind == PRODUCT else ()
+        if below:
+            alone = len(below) == len(node.terms)  # it is there anyway
+            counts[below] = counts.get(below, 0) + (_PAYS if alone else 1)
+    return {below for below, count in counts.items() if count >= _PAYS + 1}
+
+
 class Writer:
     """Makes scalar expressions of nodes.
 
@@ -38,10 +58,13 @@ class Writer:
     def __init__(self, space: Space, leaf: Callable[[Any, int], Expr]) -> None:
         self.space, self.leaf = space, leaf
         self.known: dict[Node, Expr] = {}
+        self._inverted: set[Factors] = set()  # denominators whose reciprocal is taken once
 
     def write(self, refs: Sequence[Ref], dtypes: Sequence[str]) -> list[Expr]:
         """The expressions of references, which have dtypes."""
-        for node in order(refs):
+        nodes = order(refs)
+        self._inverted |= _shared_denominators(nodes)
+        for node in nodes:
             if node is not self.space.one and node not in self.known:
                 self.known[node] = self._written(node)
         return [self.ref(r, t) for r, t in zip(refs, dtypes, strict=True)]
@@ -70,7 +93,11 @@ class Writer:
         above = [self._raised(n, p) for n, p in node.terms if p > 0]
         below = [self._raised(n, -p) for n, p in node.terms if p < 0]
         one = const(1, node.dtype)
-        return _chain(above, one) / _chain(below, one) if below else _chain(above, one)
+        if not below:
+            return _chain(above, one)
+        if above and denominator(node) in self._inverted:
+            return _chain([*above, one / _chain(below, one)], one)
+        return _chain(above, one) / _chain(below, one)
 
     def _sum(self, node: Node) -> Expr:
         """Positive terms first, so that no sign is changed on its own."""

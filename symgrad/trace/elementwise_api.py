@@ -158,6 +158,11 @@ def fix(x: Any) -> Expr:
     return ufuncs.apply(np.trunc, as_expr(x))
 
 
+@implements("i0")
+def i0(x: Any) -> Expr:
+    return ufuncs.FORMULAS["i0"](as_float(as_expr(x)))
+
+
 @implements("sinc")
 def sinc(x: Any) -> Expr:
     return bind("sinc", as_float(as_expr(x)) * math.pi)

@@ -23,6 +23,7 @@ from symgrad.expr.node import ARG, DTYPES, FLOATS, PARAM, Expr, array, bind, con
 from symgrad.interchange import is_elsewhere
 from symgrad.ops.linear import concat, reshape
 from symgrad.trace import ufuncs
+from symgrad.trace.flat import Flat
 from symgrad.trace.indexing import is_place
 from symgrad.trace.journal import sites
 from symgrad.trace.plain import read
@@ -88,7 +89,11 @@ class Handle:
 
     @property
     def flat(self) -> Any:
-        raise fail(UnsupportedError, "x.flat is not traced; use x.ravel()")
+        return Flat(self)
+
+    @flat.setter
+    def flat(self, value: Any) -> None:
+        Flat(self)[:] = value
 
     def __repr__(self) -> str:
         return f"<Tracer {self.expr.dtype}{list(self.expr.shape)} = {self.expr.op.name}>"

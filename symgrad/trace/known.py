@@ -140,13 +140,6 @@ class _KnownMixin:
     real = property(lambda self: self)
     imag = property(lambda self: self._give(self._value.imag))
 
-    @property
-    def flat(self) -> Any:
-        if self.is_older():
-            self.become()
-            return self.flat
-        return self._value.flat
-
     def is_older(self) -> bool:
         """Whether the array was made before the side of a branch that runs, if one does."""
         side = journal.current()

@@ -281,6 +281,27 @@ def slogdet(a: Any) -> Any:
     return cls(wrap(bind("detsign", x)), wrap(bind("logabsdet", x)))
 
 
+def _symmetric(name: str, a: Any, triangle: str) -> Expr:
+    """The matrix whose lower triangle is the one that is to be read."""
+    x = _square(name, a)
+    if triangle.upper() not in ("L", "U"):
+        raise fail(ShapeError, f"np.linalg.{name}: UPLO must be 'L' or 'U', got {triangle!r}")
+    swap = (*range(x.ndim - 2), x.ndim - 1, x.ndim - 2)
+    return x if triangle.upper() == "L" else permute(x, swap)
+
+
+@implements("linalg.eigvalsh")
+def eigvalsh(a: Any, UPLO: str = "L") -> Expr:
+    return bind("eigvalsh", _symmetric("eigvalsh", a, UPLO))
+
+
+@implements("linalg.eigh")
+def eigh(a: Any, UPLO: str = "L") -> Any:
+    x = _symmetric("eigh", a, UPLO)
+    cls = type(np.linalg.eigh(np.eye(1)))
+    return cls(wrap(bind("eigvalsh", x)), wrap(bind("eigenvectors", x)))
+
+
 @implements("linalg.cholesky")
 def cholesky(a: Any, *, upper: bool = False) -> Expr:
     x = _square("cholesky", a)
@@ -322,9 +343,7 @@ def multi_dot(arrays: Any) -> Expr:
 
 for _name in (
     "eig",
-    "eigh",
     "eigvals",
-    "eigvalsh",
     "svd",
     "svdvals",
     "qr",

@@ -106,7 +106,10 @@ def _ufunc(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], kwargs: dict[s
     kwargs = {k: v for k, v in kwargs.items() if v is not np._NoValue}  # type: ignore[attr-defined]
     name = ufunc.__name__
     if method == "__call__":
+        where = kwargs.pop("where", True) if target is not None else True
         result = _call(ufunc, inputs, kwargs)
+        if where is not True:
+            result = SUPPORTED["where"](where, wrap_all(result), target)
     elif method == "reduce" and name in _REDUCTIONS:
         if "axis" not in kwargs:
             kwargs["axis"] = 0
@@ -162,7 +165,7 @@ def _call(ufunc: np.ufunc, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> A
     if kwargs.pop("where", True) is not True:
         raise fail(
             UnsupportedError,
-            f"np.{ufunc.__name__}: where= is not traced; use np.where on the result",
+            f"np.{ufunc.__name__}: where= is traced with out=, which says what else there is",
         )
     if (
         kwargs.pop("casting", "same_kind") != "same_kind"

@@ -81,6 +81,33 @@ def cholesky(
     return give(SUPPORTED["linalg.cholesky"](x, upper=not lower).expr, a)
 
 
+def eigh(
+    a: Any, b: Any = None, *, lower: bool = True, eigvals_only: bool = False,
+    overwrite_a: bool = False, overwrite_b: bool = False, type: int = 1,
+    check_finite: bool = True, subset_by_index: Any = None, subset_by_value: Any = None,
+    driver: Any = None,
+) -> Any:  # fmt: skip
+    """Eigenvalues and vectors of a symmetric matrix; all of them, of no second matrix."""
+    if b is not None or subset_by_index is not None or subset_by_value is not None:
+        raise fail(UnsupportedError, "scipy.linalg.eigh with b= or subset_by_…= is not supported; "
+                   "take slices of the result, and of a pair the eigenvalues of inv(L) @ a @ "
+                   "inv(L).T with L = cholesky(b)")  # fmt: skip
+    x = _traced(a)
+    values = SUPPORTED["linalg.eigvalsh"](x, "L" if lower else "U")
+    if eigvals_only:
+        return give(values.expr, a)
+    return give(values.expr, a), SUPPORTED["linalg.eigh"](x, "L" if lower else "U")[1]
+
+
+def eigvalsh(
+    a: Any, b: Any = None, *, lower: bool = True, overwrite_a: bool = False,
+    overwrite_b: bool = False, type: int = 1, check_finite: bool = True,
+    subset_by_index: Any = None, subset_by_value: Any = None, driver: Any = None,
+) -> Any:  # fmt: skip
+    return eigh(a, b, lower=lower, eigvals_only=True, subset_by_index=subset_by_index,
+                subset_by_value=subset_by_value)  # fmt: skip
+
+
 def cho_factor(
     a: Any, lower: bool = False, overwrite_a: bool = False, check_finite: bool = True
 ) -> Any:
@@ -346,8 +373,8 @@ def rosen_hess_prod(x: Any, p: Any) -> Any:
     return give((_traced(rosen_hess(x)) @ _traced(p)).expr, x, p)
 
 
-_LINALG = (solve, inv, det, cholesky, cho_factor, cho_solve, norm, block_diag, toeplitz, circulant,
-           expm)  # fmt: skip
+_LINALG = (solve, inv, det, eigh, eigvalsh, cholesky, cho_factor, cho_solve, norm, block_diag,
+           toeplitz, circulant, expm)  # fmt: skip
 NAMES: dict[str, Callable[..., Any]] = {
     **{f"scipy.linalg.{f.__name__}": f for f in _LINALG},
     "scipy.linalg.solve_triangular": solve_triangular,

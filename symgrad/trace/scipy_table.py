@@ -81,7 +81,7 @@ _INSTEAD = {
     "scipy.integrate.solve_ivp": "write the steps of a Runge-Kutta method as a loop",
     "scipy.integrate.odeint": "write the steps of a Runge-Kutta method as a loop",
     "scipy.optimize": "write the iteration, Newton's say, as a loop",
-    "scipy.linalg.eigh": "eigenvalues are not supported yet",
+    "scipy.linalg.eig": "of a symmetric matrix take np.linalg.eigh",
     "scipy.linalg.lstsq": "use np.linalg.solve(A.T @ A, A.T @ b)",
     "scipy.sparse.linalg": "use np.linalg.solve with a dense matrix",
     "scipy.ndimage": "write convolutions with np.convolve or sums of shifted slices",

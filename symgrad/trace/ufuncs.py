@@ -420,6 +420,23 @@ def _with_shapes(row: str) -> Callable[..., Expr]:
     return apply
 
 
+def _bessel(row: str, order: Any = None) -> Callable[..., Expr]:
+    """A Bessel function of a fixed order, or of one that is a plain whole number."""
+    if order is not None:
+        return lambda x: bind(row, _like(order, x), x)
+
+    def apply(n: Expr, x: Expr) -> Expr:
+        if not is_const(n) or const_value(n) != round(const_value(n)):
+            raise fail(
+                UnsupportedError,
+                "a Bessel function of an order that is traced, an array or no whole number is not "
+                "supported; give the order as a plain integer",
+            )
+        return bind(row, n, x)
+
+    return apply
+
+
 def _is_known(x: Expr) -> bool:
     """Whether no argument is below."""
     stack, seen = [x], {x}
@@ -462,5 +479,14 @@ FORMULAS: dict[str, Callable[..., Any]] = {
     "boxcox": lambda x, power: _boxcox(bind("log", x), power),
     "boxcox1p": lambda x, power: _boxcox(bind("log1p", x), power),
     "exp10": lambda x: bind("power", _like(10, x), x),
+    "j0": _bessel("bessel_j", 0),
+    "j1": _bessel("bessel_j", 1),
+    "jv": _bessel("bessel_j"),
+    "i0": _bessel("bessel_i", 0),
+    "i1": _bessel("bessel_i", 1),
+    "iv": _bessel("bessel_i"),
+    "i0e": _bessel("bessel_ie", 0),
+    "i1e": _bessel("bessel_ie", 1),
+    "ive": _bessel("bessel_ie"),
 }
 FORMULA_NAMES.update(FORMULAS)

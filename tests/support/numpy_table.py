@@ -137,7 +137,7 @@ ONE: dict[str, Callable[..., Any]] = {
     "diagonal": N.diagonal, "diagonal 1": lambda x: N.diagonal(x, 1), "diagonal 9": lambda x: N.diagonal(x, 9), "trace": N.trace, "trace 1": lambda x: N.trace(x, -1), "trace f4": lambda x: N.trace(x, dtype="f4"),
     "diag": N.diag, "diag 1": lambda x: N.diag(x, 1), "diag -2": lambda x: N.diag(x, -2), "diagflat": N.diagflat, "tril": N.tril, "triu": lambda x: N.triu(x, 1),
     "solve": lambda x: N.linalg.solve(x, x), "solve 1": lambda x: N.linalg.solve(x, np.ones(2)), "solve 2": lambda x: N.linalg.solve(x, np.ones(2, "f4")), "solve 3": lambda x: N.linalg.solve(np.array([[2, 1], [1, 3]]), x),
-    "inv": N.linalg.inv, "det": N.linalg.det, "slogdet": lambda x: tuple(N.linalg.slogdet(x)), **{f"matrix_power {k}": lambda x, k=k: N.linalg.matrix_power(x, k) for k in (-2, -1, 0, 1, 2, 3)},
+    "eigvalsh": N.linalg.eigvalsh, "eigh": lambda x: N.linalg.eigh(x)[0], "inv": N.linalg.inv, "det": N.linalg.det, "slogdet": lambda x: tuple(N.linalg.slogdet(x)), **{f"matrix_power {k}": lambda x, k=k: N.linalg.matrix_power(x, k) for k in (-2, -1, 0, 1, 2, 3)},
     "take": lambda x: N.take(x, [0, -1]), "take 0": lambda x: N.take(x, [0], axis=0), "take 1": lambda x: N.take(x, np.zeros(0, int)), "take 2": lambda x: N.take(x, [7, -9], mode="wrap"), "take 3": lambda x: N.take(x, [7, -9], mode="clip"), "take 4": lambda x: N.take(x, [50]),
     "take_along_axis": lambda x: N.take_along_axis(x, np.zeros(x.shape, int), -1), "take_along_axis 1": lambda x: N.take_along_axis(x, np.array([0]), None),
     "compress": lambda x: N.compress([True, False], x), "compress 0": lambda x: N.compress([True, False], x, axis=0), "extract": lambda x: N.extract(np.ones(x.shape, bool), x),

@@ -11,11 +11,11 @@ from symgrad.expr.node import Expr
 from symgrad.expr.walk import toposort
 from symgrad.lower.cpu import CpuStatement, Flush
 from symgrad.lower.forms import constant, plus
-from symgrad.lower.program import Around
+from symgrad.lower.program import Around, common
 from symgrad.lower.scalar import INDEX, loads
 from symgrad.lower.statement import Buffer
 from symgrad.lower.statements import Loop, While
-from symgrad.lower.verifier.view import GIVEN, READ_ONLY, Place, View, common
+from symgrad.lower.verifier.view import GIVEN, READ_ONLY, Place, View
 
 
 def form(p: View) -> Iterator[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -11,7 +10,7 @@ from symgrad.expr.node import Expr
 from symgrad.lazy import dataclass
 from symgrad.lower.bounds import Bounds
 from symgrad.lower.listing import Speller
-from symgrad.lower.program import Around, Program, walk
+from symgrad.lower.program import Around, Program, common, walk
 from symgrad.lower.scalar import loads
 from symgrad.lower.statement import Access
 from symgrad.lower.statements import If, Loop, Store, While
@@ -126,12 +125,6 @@ class View:
         buffer, box = self.buffers[access.buffer], dict(access.box)
         for a in buffer.kept_axes:
             yield a, access.index[a], box.get(a, 1), buffer.shape[a]
-
-
-def common(one: Around, other: Around) -> Around:
-    """The bodies that two statements both stand in."""
-    pairs = zip(one, other, strict=False)
-    return tuple(a for a, _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 def has_partial(s: Any) -> bool:

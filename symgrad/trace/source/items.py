@@ -14,6 +14,7 @@ from symgrad.errors import ConcretizationError, MutationError
 from symgrad.interchange import is_elsewhere
 from symgrad.origin import package_of
 from symgrad.trace import indexing, journal
+from symgrad.trace.flat import Flat
 from symgrad.trace.handle import Handle, as_expr, elsewhere, has_ellipsis, plain_index
 from symgrad.trace.known import give, is_traced, knowns, own, plain
 from symgrad.trace.source import library
@@ -125,7 +126,7 @@ def set_(value: Any, a: Any, index: Any) -> None:
     if type(method) is types.FunctionType and package_of(method.__code__.co_filename) == "":
         call(method, a, index, value)
         return
-    if journal.is_side() and not isinstance(a, Tracer):
+    if journal.is_side() and not isinstance(a, (Tracer, Flat)):
         raise fail(
             MutationError,
             f"a {cls.__name__} is changed on one side of a branch on a traced value; use an array, "

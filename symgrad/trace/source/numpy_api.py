@@ -124,6 +124,11 @@ def empty_like(prototype: Any, *args: Any, **options: Any) -> Any:
     return np.zeros_like(prototype, *args, **options)
 
 
+@instead_of(np.ndenumerate)
+def ndenumerate(arr: Any) -> Any:
+    return iter([(k, arr[k]) for k in np.ndindex(arr.shape)])
+
+
 # ---- arrays that are changed ---------------------------------------------------------------------
 
 

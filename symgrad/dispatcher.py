@@ -181,7 +181,7 @@ class Dispatcher(_Caller):
                             passed = self.captures.pass_less()
                             try:
                                 return self._slow(*given[0], **given[1])
-                            except Exception:
+                            except Exception:  # the user's function may raise anything
                                 self.captures.pass_again(passed)  # it is not why this fails
                                 raise
                         if not isinstance(error, (TypeError, AttributeError)):

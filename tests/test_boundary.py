@@ -115,7 +115,7 @@ def test_out(row):
         np.testing.assert_array_equal(got, wanted)
 
 
-@pytest.mark.quick(80)
+@pytest.mark.quick(26)
 @every_row
 @pytest.mark.usefixtures("engine")
 def test_gradient(row):

@@ -283,6 +283,7 @@ def lowered(program: Program, tuning: Tuning, alone: bool = True) -> Program:
     return program
 
 
+@pytest.mark.quick(15)
 @pytest.mark.parametrize("tuning", [HOST_TUNING, TINY, replace(TINY, part_statements=2)],
                          ids=["host", "tiny", "parts"])  # fmt: skip
 @pytest.mark.parametrize("name", CASES)
@@ -641,6 +642,7 @@ class Random:
         return greater(self.value(around, depth), self.rng.choice([-0.5, 0.0, 0.25]))
 
 
+@pytest.mark.slow
 def test_random_programs():
     """What the verifier finds right runs without a fault, and the C does what the program says."""
     right = wrong = left = 0

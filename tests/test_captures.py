@@ -464,6 +464,7 @@ def quadratic():
     return f, scale
 
 
+@pytest.mark.slow
 def test_all_transformations_see_changes():
     f, scale = quadratic()
     sparse = sg.sparse_hessian(f)
@@ -781,6 +782,7 @@ by_list = [margin]
 in_object = types.SimpleNamespace(rows=rows)
 
 
+@pytest.mark.slow
 def test_where_large_arrays_are_passed(by_numpy):
     assert passes(logistic, W)
     assert passes(lambda w: np.sum(rows[:100] @ w), W)

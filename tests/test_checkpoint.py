@@ -43,6 +43,7 @@ def compare(got: Any, want: Any) -> None:
     np.testing.assert_allclose(got, want, rtol=1e-9)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("n", LENGTHS)
 def test_blocks_change_no_derivative(n: int) -> None:
     f = sg.checkpoint(lambda x: loop(x, n), levels=LENGTHS[n])

@@ -159,6 +159,7 @@ def bad_points(row: Op) -> list[tuple[float, ...]]:
     return [tuple(p) for p in points[:: max(1, len(points) // 10)]]
 
 
+@pytest.mark.quick(50)
 @pytest.mark.parametrize("order", [1, 2])
 @pytest.mark.parametrize("row", FLOAT_ROWS, ids=lambda row: row.name)
 def test_an_element_that_nothing_reads_has_derivative_zero(row, order):

@@ -65,6 +65,7 @@ def test_named_compilers(name, monkeypatch):
         assert not any("native" in word for word in found.native)
 
 
+@pytest.mark.slow
 def test_ziglang_is_the_last_resort(tmp_path, monkeypatch):
     pytest.importorskip("ziglang")
     monkeypatch.setenv("PATH", str(tmp_path))

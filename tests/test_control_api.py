@@ -86,6 +86,7 @@ BOTH = [decays, decides, chooses, counts, maps, nests]
 AT = [(np.array([0.3, -0.2]), 0.7), (np.array([1.3, 0.9]), 1.1)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("f", BOTH, ids=lambda f: f.__name__)
 def test_as_in_jax(f):
     mine = lambda x, w: f(np, sg, x, w)  # noqa: E731
@@ -101,6 +102,7 @@ def test_as_in_jax(f):
     same(value(gradients, batch, w), jax.vmap(jax.value_and_grad(theirs), (0, None))(batch, w))
 
 
+@pytest.mark.slow
 def test_compiled():
     for f in BOTH:
         x, w = AT[1]
@@ -238,6 +240,7 @@ def stacked_bytes(graph):
     return sum(n.size for n in toposort(graph.outs) if n.op.kind is Kind.ITEM and n.ndim)
 
 
+@pytest.mark.slow
 def test_checkpoint_keeps_nothing_of_a_round():
     def inner(s, r):
         return np.tanh(np.exp(np.sin(s) * r) + np.log(2 + s * s))

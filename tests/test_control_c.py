@@ -246,6 +246,7 @@ def small_cases() -> dict[str, Case]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tuning", TUNINGS)
 def test_small_loops(tuning):
     agree(small_cases(), TUNINGS[tuning])
@@ -272,6 +273,7 @@ def sized_cases() -> dict[str, Case]:
     }  # fmt: skip
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("tuning", TUNINGS)
 def test_loops_inside_are_cut_as_everywhere(tuning):
     agree(sized_cases(), TUNINGS[tuning])
@@ -356,6 +358,7 @@ def while_cases() -> dict[str, Case]:
     }  # fmt: skip
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("tuning", TUNINGS)
 def test_while_loops(tuning):
     agree(while_cases(), TUNINGS[tuning])
@@ -416,6 +419,7 @@ def switch_cases() -> dict[str, Case]:
     return found
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("tuning", TUNINGS)
 def test_branches(tuning):
     agree(switch_cases(), TUNINGS[tuning])
@@ -545,6 +549,7 @@ def total_of(results):
                einsum((bind("sin", floats[0]),), (tuple(range(floats[0].ndim)),), ()))  # fmt: skip
 
 
+@pytest.mark.slow
 def test_gradients_of_loops():
     """Tapes and reverse loops in C, against jax.grad through jax.lax.scan."""
     jnp = jax.numpy
@@ -633,6 +638,7 @@ def test_sums_over_rounds_in_another_order_than_memory(optimize):
     agree(cases, optimize=optimize)
 
 
+@pytest.mark.slow
 def test_the_highest_level_of_optimisation():
     agree({**small_cases(), **while_cases(), **switch_cases()}, optimize=3)
 
@@ -650,6 +656,7 @@ def of_jax(f: Callable[..., Any]) -> Callable[..., Any]:
     return types.FunctionType(f.__code__, {**f.__globals__, "np": jax.numpy}, f.__name__)
 
 
+@pytest.mark.slow
 def test_jax_agrees():
     """The same bodies in jax.lax.scan and while_loop, and its switch."""
     with jax.enable_x64(True):
@@ -681,6 +688,7 @@ def test_jax_agrees():
         np.testing.assert_allclose(case.expected[0], jax.lax.switch(7, sides, 0.3), rtol=1e-15)
 
 
+@pytest.mark.slow
 @needs_sanitizers
 @pytest.mark.parametrize("tuning", ["tiny loops"])
 def test_under_sanitizers(tuning, tmp_path):
@@ -707,8 +715,8 @@ def test_under_sanitizers(tuning, tmp_path):
 # ---- random programs -----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.unread
-@pytest.mark.quick(2)
 @pytest.mark.parametrize("tuning", ["host", "tiny loops", "tiles", "tiny", "streams"])
 @pytest.mark.parametrize("n", [3, 40])
 def test_random_loops(n, tuning):

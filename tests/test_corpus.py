@@ -37,7 +37,12 @@ def news(group):
     return "\n".join(found and [*found, f"if this is right: {REFUSED.name} wants an update"])
 
 
-@pytest.mark.parametrize("group", COLLECTIONS)
+LONG = ("losses", "branchy")
+
+
+@pytest.mark.parametrize(
+    "group", [pytest.param(g, marks=pytest.mark.slow if g in LONG else ()) for g in COLLECTIONS]
+)
 def test_the_list_is_exact(group):
     """Values and gradients of recorded graphs."""
     told = news(group)
@@ -60,7 +65,7 @@ def bundles():
     return [taken[k::step] for k in range(min(step, BUNDLES))]
 
 
-@pytest.mark.quick(2)
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("chosen", bundles(), ids=lambda names: names[0][1])
 def test_compiled(chosen):
     """Values and gradients of several functions by one C file."""

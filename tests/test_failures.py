@@ -297,7 +297,7 @@ def test_home_unset(tmp_path):
         assert "until this process ends" in message
 
 
-@pytest.mark.quick(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [group_writable, symlinked, below_a_file])
 def test_default_cache_that_is_refused(make, tmp_path):
     """A private directory takes its place until the process ends, with one warning."""

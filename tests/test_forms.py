@@ -29,6 +29,7 @@ def verdicts(group):
         ]
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("group", table.GROUPS)
 def test_the_list_is_exact(group):
     """A row that is not reached any more is a loss, one that is reached now leaves the list."""
@@ -49,6 +50,7 @@ def test_most_are_as_short_as_wanted():
     assert found.count("short") >= 0.94 * len(found)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("group", table.GROUPS)
 def test_wanted_forms_are_right(group):
     """A wanted form that is wrong would ask for the wrong thing."""

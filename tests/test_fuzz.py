@@ -17,14 +17,14 @@ def test_values(block):
         compare(seed, "float64", False)
 
 
-@pytest.mark.quick(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("block", range(10))
 def test_derivatives(block):
     for seed in range(1000 + 10 * block, 1000 + 10 * block + 10):
         compare(seed, "float64", True)
 
 
-@pytest.mark.quick(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("block", range(4))
 def test_float32(block):
     for seed in range(2000 + 10 * block, 2000 + 10 * block + 10):
@@ -41,7 +41,7 @@ SHORT_BLOCKS = replace(
 )
 
 
-@pytest.mark.quick(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("block", range(6))
 @pytest.mark.parametrize("inner", ["straight", "loops"])
 def test_lanes(block, inner):

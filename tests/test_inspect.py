@@ -491,7 +491,7 @@ def test_long_chains():
     assert time.process_time() - start < 60
 
 
-@pytest.mark.quick(1)
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "step",
     [lambda e: 2 * e + 1, el.square, lambda e: 1 / e, lambda e: -e * 3, lambda e: e - 0.5,

@@ -291,7 +291,7 @@ EXPECTED = {
 }
 
 
-@pytest.mark.quick(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 def test_functions(way, monkeypatch):
     reached = Reached()
@@ -587,7 +587,7 @@ def seen_by_running(program: Program, calls, expected) -> bool:
     return False
 
 
-@pytest.mark.quick(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["loops", "threads"])
 def test_mutants(way):
     """What is changed in a program is noticed, apart from guards that were not needed, and from

@@ -112,7 +112,7 @@ def run(outs, args, values):
     return whole
 
 
-@pytest.mark.quick(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_value_and_derivatives_of_first_and_second_order(case):
     function, oracle, values = CASES[case]

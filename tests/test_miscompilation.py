@@ -92,7 +92,7 @@ def wide() -> bool:
     return "-mavx512f" in find_compiler().native
 
 
-@pytest.mark.quick(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [128, 256, 512])
 def test_vectors_of_every_width(width, monkeypatch):
     """gcc 12 reads arrays on the stack by an alignment that they do not have: seed 95, 512 bits."""

@@ -179,6 +179,7 @@ def test_comment_text(text):
     check_comment(comment_text(text), 200)
 
 
+@pytest.mark.slow
 @given(st.text(st.sampled_from("*/?\\ \nxé")) | st.text(), st.integers(10, 60))
 def test_comment_text_is_always_safe(text, limit):
     check_comment(comment_text(text, limit), limit)

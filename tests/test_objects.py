@@ -86,7 +86,7 @@ FUNCTIONS = {
 }
 
 
-@pytest.mark.quick(2)
+@pytest.mark.slow
 @pytest.mark.parametrize("made", MADE)
 def test_lives_pickles_and_copies(made):
     """Of anything callable, also where nobody else keeps that."""
@@ -155,6 +155,7 @@ def test_versions_for_new_functions_do_not_pile_up(monkeypatch):
 # ---- compiled functions inside traces ------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_compiled_functions_are_transformed():
     c = sg.compile(function, sg.f64[2])
     slope = sg.compile(sg.grad(function), sg.f64[2])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import fnmatch
+import functools
 import importlib.metadata
 import re
 import subprocess
@@ -76,6 +77,11 @@ PUBLIC = """
 """.split()
 
 
+@functools.cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
 def part_of(path: Path) -> str:
     """The row entry that a file belongs to: its folder below symgrad/, or its own name."""
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
@@ -102,9 +108,10 @@ def imports(path: Path) -> Iterator[tuple[str, bool, int]]:
         for child in children:
             yield from walk(child, inside or function)
 
-    yield from walk(ast.parse(path.read_text()), False)
+    yield from walk(parsed(path), False)
 
 
+@pytest.mark.quick(102)
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_imports_point_one_way(path):
     here = part_of(path)
@@ -123,11 +130,12 @@ def test_imports_point_one_way(path):
 MOST_LINES = {"ops": 600}  # tables, with what only their rows use
 
 
+@pytest.mark.quick(102)
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_a_file_has_one_subject_and_a_function_one_thing_to_do(path):
     text = path.read_text()
     assert text.count("\n") <= MOST_LINES.get(part_of(path), 550), "cut it along its section heads"
-    for node in ast.walk(ast.parse(text)):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             body = node.body[1:] if ast.get_docstring(node) else node.body
             lines = node.end_lineno - body[0].lineno + 1 if body else 0
@@ -138,11 +146,12 @@ def dotted(node: ast.AST) -> str:
     return ast.unparse(node) if isinstance(node, ast.Name | ast.Attribute) else ""
 
 
+@pytest.mark.quick(102)
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_forbidden_calls(path):
     modules = {module.split(".")[0] for module, _, _ in imports(path)}
     assert "marshal" not in modules
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(parsed(path)):
         name = dotted(node)
         assert name not in ("sys.setrecursionlimit", "setrecursionlimit"), f"{path}: {name}"
         assert not re.fullmatch(r"c?pickle\.(loads?|Unpickler)|os\.(system|popen)", name), name

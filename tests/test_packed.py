@@ -102,7 +102,7 @@ def agree(ours, theirs, *args):
             np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-11)
 
 
-@pytest.mark.quick(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_hessian(name):
     f, shape = LAYOUTS[name]
@@ -112,6 +112,7 @@ def test_hessian(name):
           lambda p: (theirs(p),) * 3, p)  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["net", "overlapping", "backwards", "by index", "a matrix"])
 def test_in_other_transformations(name):
     f, shape = LAYOUTS[name]
@@ -150,6 +151,7 @@ def test_jacobian(way):
     agree(ours, getattr(jax, way)(lambda p: vector(jnp, p)), p)
 
 
+@pytest.mark.slow
 def test_several_arguments():
     p, q = parameters(8), parameters((2, 3))
 
@@ -170,6 +172,7 @@ def test_several_arguments():
     agree(sg.jacobian(sg.grad(ours, (0, 1)), (1, 0)), swapped, args, 0.7)
 
 
+@pytest.mark.slow
 def test_float32():
     p = parameters(21).astype(np.float32)
     h = sg.hessian(lambda p: net(np, p))(p)
@@ -189,7 +192,7 @@ def test_blocks_have_the_dtypes_of_their_gradients():
             np.testing.assert_allclose(block, other, rtol=1e-5)
 
 
-@pytest.mark.quick(3)
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(30))
 def test_random_layouts(seed):
     rng = np.random.default_rng(seed)

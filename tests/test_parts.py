@@ -211,6 +211,7 @@ def f(x):
     return names["f"]
 
 
+@pytest.mark.slow
 def test_the_same_bits_at_every_level_and_part_size():
     """Nor do the passes that builds of long code do without (-O1) change a bit."""
     graph = sg.trace(sg.grad(straight(150)), sg.f64[12]).simplify()

@@ -73,7 +73,7 @@ def test_other_labels(spec):
     in_tiles(lambda a, b: np.einsum(spec, a, b), *args)
 
 
-@pytest.mark.quick(5)
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("copied, f", [
     ("panels", lambda a, b: a @ b),
@@ -215,7 +215,7 @@ def test_small_and_thin_products_stay_as_they_are():
         assert not queries.has(queries.program(compiled), Tiles)
 
 
-@pytest.mark.quick(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("block", range(4))
 def test_random_graphs_in_tiles(block):
     dtype = "float64" if block % 3 else "float32"
@@ -289,7 +289,7 @@ def test_passes_over_the_data():
     assert products.cost().passes == {"W": 1, "X": 3}
 
 
-@pytest.mark.quick(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [20_000, 20_011])
 def test_a_product_over_the_points_shares_their_pass(n):
     """The weights of a logistic Hessian and the product with them: block by block."""
@@ -321,7 +321,7 @@ def test_short_streams(n):
         np.testing.assert_allclose(got, wanted, rtol=1e-11, atol=1e-13)
 
 
-@pytest.mark.quick(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("block", range(4))
 def test_random_graphs_in_streams(block):
     seeds = range(6000 + 15 * block, 6000 + 15 * block + 15)
@@ -332,7 +332,7 @@ def test_random_graphs_in_streams(block):
     assert any("sg_product" in text for text in texts)
 
 
-@pytest.mark.quick(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [37, 40, 64])
 def test_blocks_grow_where_each_of_them_adds_to_large_sums(n):
 

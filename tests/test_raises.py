@@ -186,6 +186,7 @@ def plain(f: Any, x: np.ndarray) -> Any:
 ON_DUALS = [asserted, one_side_of_a_side, else_raises, recurrence, until_small, loop_behind_a_check]
 
 
+@pytest.mark.slow
 def test_values_and_derivatives_or_what_is_raised() -> None:
     one = lambda k, x: bundle(k, x)
     both = sg.compile(sg.value_and_grad(one, 1), 0.0, POINTS[0])

@@ -59,6 +59,7 @@ def test_remainders_of_unsigned_integers() -> None:
     np.testing.assert_array_equal(below(high, low, np.zeros(400, int)), low)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", SEEDS)
 def test_the_numbers_of_jax(seed: int) -> None:
     key, theirs = random.key(seed), jax.random.key(seed)
@@ -149,6 +150,7 @@ def _numbers(key: Any, seed: Any, x: Any) -> Any:
     )  # fmt: skip
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("seed", SEEDS)
 def test_c_and_numpy_have_the_same_bits(seed: int) -> None:
     compiled = sg.compile(_numbers, sg.i64[2], sg.i64, sg.f64)
@@ -174,6 +176,7 @@ def test_quantiles_have_the_same_bits() -> None:
         np.testing.assert_array_equal(got, value)
 
 
+@pytest.mark.slow
 def test_keys_have_no_derivative_and_parameters_have() -> None:
     def f(key: Any, mean: Any, scale: Any) -> Any:
         noise = random.normal(key, (50,)) + random.uniform(key, (50,))

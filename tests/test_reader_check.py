@@ -150,6 +150,7 @@ def same_by_text(row, graph, text):
     return True
 
 
+@pytest.mark.slow
 def test_faults_are_noticed():
     """More than 99 of 100, when those are left out that change nothing."""
     caught, missed, right = 0, [], 0

@@ -89,6 +89,7 @@ def records(root: Path) -> list[Path]:
     return [p for p in root.iterdir() if p.name.startswith("note-") and len(p.name) == 5 + 64]
 
 
+@pytest.mark.slow
 def test_a_second_process_generates_nothing(filled):
     root, value, key = filled
     assert look(root) == [False, value, key]
@@ -98,6 +99,7 @@ def test_a_second_process_generates_nothing(filled):
     np.testing.assert_allclose(value, expected, rtol=1e-13)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changed",
     [
@@ -118,6 +120,7 @@ def test_another_function_type_name_constant_or_flag_is_a_miss(root, changed):
     assert not look(root)[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", ["symgrad/lower/share.py", "templates/c99/function.c.jinja"])
 def test_another_symgrad_is_a_miss(root, tmp_path, file):
     """A copy of the package finds the same record; one changed byte in it, and it does not."""
@@ -139,6 +142,7 @@ def test_another_symgrad_is_a_miss(root, tmp_path, file):
     assert look(root, **place)[0]
 
 
+@pytest.mark.slow
 def test_code_changed_under_a_running_process_is_not_recorded(tmp_path):
     for folder in ("symgrad", "templates"):
         shutil.copytree(ROOT / folder, tmp_path / "copy" / folder)
@@ -157,7 +161,7 @@ def _edit(path: Path, change) -> None:
     path.write_bytes(cache_module._note_digest(name, text) + b"\n" + text)
 
 
-@pytest.mark.quick(3)
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(
     "change",
     [
@@ -183,6 +187,7 @@ def test_an_odd_record_is_a_miss(filled, root, change):
     assert look(root) == [False, *filled[1:]]  # and was written anew
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("at", [0, 70, -3])
 def test_a_damaged_record_is_a_miss(filled, root, at):
     (path,) = records(root)
@@ -192,6 +197,7 @@ def test_a_damaged_record_is_a_miss(filled, root, at):
     assert look(root) == [True, *filled[1:]]
 
 
+@pytest.mark.slow
 def test_a_record_under_the_name_of_another_is_a_miss(filled, root):
     (own,) = records(root)
     look(root, function="g")
@@ -200,6 +206,7 @@ def test_a_record_under_the_name_of_another_is_a_miss(filled, root):
     assert look(root) == [True, *filled[1:]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["missing", "damaged"])
 def test_a_record_of_a_library_that_is_gone_or_damaged_is_a_miss(filled, root, what):
     library = root / filled[2] / "mod.so"
@@ -260,6 +267,7 @@ assert np.array_equal(Compiled(graph)(np.array([1.0, 2.0, 4.0])), [factor, 2 * f
 """
 
 
+@pytest.mark.slow
 def test_rows_from_outside_make_no_records(tmp_path):
     """Two versions of a program may lower one row to two things, which no digest tells apart."""
     environment = {**os.environ, "SYMGRAD_CACHE_DIR": str(tmp_path), "PYTHONPATH": str(ROOT)}

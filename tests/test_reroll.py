@@ -84,7 +84,7 @@ def total(f, module):
     return lambda *args: sum(module.sum(module.sin(value)) for value in (*args, *f(*args)))
 
 
-@pytest.mark.quick(10)
+@pytest.mark.quick(4)
 @pytest.mark.parametrize("seed", range(60))
 def test_programs_like_unrolled(seed):
     text, function, args = program(seed)
@@ -105,7 +105,7 @@ def test_programs_like_unrolled(seed):
         assert error(got, expected) < TOLERANCE, text
 
 
-@pytest.mark.quick(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(100, 112))
 def test_compiled_programs_like_jax(seed):
     text, function, args = program(seed)
@@ -334,6 +334,7 @@ def test_products_keep_the_order_of_their_factors():
     assert Compiled(sg.trace(f, x).simplify())(x) == pytest.approx(1.0)
 
 
+@pytest.mark.slow
 def test_deep_chains_of_both_kinds():
     """No recursion, and no more than a look at chains that only seem to be loops."""
 

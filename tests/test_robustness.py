@@ -151,6 +151,7 @@ FORK = """
 """
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(
     "make, value",
     [("sg.jit(f)", 24), ("sg.grad(f)", 12), ("sg.sparse_hessian(f)", 12)],

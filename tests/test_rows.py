@@ -81,6 +81,7 @@ def test_derivatives_against_sympy(op):
     assert max(sympy_errors(op)) < 2e-13
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_c_of_every_elementwise_row(dtype):
     """One C function with every row as an output, on the domain and on edge values."""
@@ -128,6 +129,7 @@ def test_c_of_every_elementwise_row(dtype):
     assert not bad, bad
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lanes", [False, True])
 def test_spelling_of_every_elementwise_row_with_sums_as_operands(lanes):
     """Operands that need parentheses, and the row as a factor, in plain loops and in lanes."""

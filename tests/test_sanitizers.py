@@ -86,7 +86,7 @@ def check_programs(
     return sources
 
 
-@pytest.mark.quick(1)
+@pytest.mark.slow
 @needs_sanitizers
 @pytest.mark.parametrize("first", [5000, 5010, 5020])
 def test_random_graphs(first, tmp_path):

@@ -166,6 +166,7 @@ CASES = [(name, "float64") for name in FUNCTIONS] + [
 ]
 
 
+@pytest.mark.quick(10)
 @pytest.mark.parametrize("name, dtype", CASES)
 def test_functions_agree_with_the_other_form(name, dtype):
     f = FUNCTIONS[name]
@@ -323,6 +324,7 @@ def test_the_text_does_not_depend_on_what_was_made_before():
     assert sg.compile(f, sg.f64[3], sg.f64[3], scalar=True).c_source == first
 
 
+@pytest.mark.slow
 def test_a_long_chain_does_not_recurse():
     y = arg(0, (), "float64")
     for _ in range(5000):

@@ -79,6 +79,7 @@ def polynomials(x, directions, order):
     return result
 
 
+@pytest.mark.slow
 def test_derivatives():
     """Gradients, and Hessians times a vector, of all functions in one compilation."""
     arrays = [x for x, _ in CASES.values()]

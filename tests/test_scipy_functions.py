@@ -147,6 +147,7 @@ INCOMPLETE = {
 }  # fmt: skip
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("name", INCOMPLETE)
 def test_incomplete_functions(name: str) -> None:
     """Values against mpmath, in NumPy and in C; derivatives by the last argument."""
@@ -218,6 +219,7 @@ def test_linear_algebra() -> None:
         traced(lambda a: lookup(la.solve)(a, V, assume_a="hmm"), A)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [1e-9, 1.0, 8.0, 100.0])
 def test_the_exponential_of_matrices(scale: float) -> None:
     x = A * scale - np.eye(4) * scale / 2
@@ -232,6 +234,7 @@ def test_the_exponential_of_matrices(scale: float) -> None:
     assert np.isnan(traced(lookup(scipy.linalg.expm), np.eye(2) * 1e6)).all()
 
 
+@pytest.mark.slow
 def test_gradients_of_linear_algebra() -> None:
     la, jla = scipy.linalg, jax.scipy.linalg
 
@@ -294,6 +297,7 @@ def test_distances_with_parameters() -> None:
         traced(lambda x: lookup(distance.cdist)(x, A), P)
 
 
+@pytest.mark.slow
 def test_the_gradient_of_distances_between_equal_points() -> None:
     def spread(x: Any) -> Any:
         return np.sum(lookup(distance.cdist)(x, x))
@@ -566,6 +570,7 @@ def test_functions_that_are_refused_by_name(f: Any, words: str) -> None:
     assert "test_scipy_functions.py" in str(caught.value)
 
 
+@pytest.mark.slow
 def test_in_c() -> None:
     """One file of C: splines, a sparse product, distances, the exponential of a matrix."""
     sparse, spline = scipy.sparse.csr_array(np.triu(A)), SPLINES["natural"]

@@ -244,6 +244,7 @@ def element(x: Expr, index: int) -> Expr:
     return reshape(slice_(x, (index,), (1,), (1,)), ())
 
 
+@pytest.mark.slow
 def test_scatters_become_one_stack():
     n = 2000
     x = tensor("x", n)
@@ -329,6 +330,7 @@ def test_rule_order_does_not_matter(seed):
         assert simplify(outs, order_seed=order).outs == expected
 
 
+@pytest.mark.slow
 def test_long_chain():
     x = tensor("x")
     f = x
@@ -343,6 +345,7 @@ def test_long_chain():
     assert done.converged and len(toposort(done.outs)) <= count
 
 
+@pytest.mark.slow
 def test_deep_rewrites_stay_linear():
     x = tensor("x", 8)
     f = x

@@ -39,6 +39,7 @@ EARLY = [lf.bisection, lf.breaks, lf.returns, lf.breaks_with_else, lf.branches_i
 BY_DATA = [*EARLY, lf.halves, lf.newton, lf.until_a_break]
 
 
+@pytest.mark.quick(8)
 @pytest.mark.parametrize("f", [*ONE_LOOP, *NONE, *SHORT], ids=lambda f: f.__name__)
 def test_as_in_python(f):
     graph = sg.trace(f, THETA)

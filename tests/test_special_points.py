@@ -88,7 +88,7 @@ ALL_MODES = {
 }  # fmt: skip
 
 
-@pytest.mark.quick(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ALL_MODES)
 def test_fourth_derivatives_at_a_root_in_all_modes(name):
     """All sequences of forward and reverse mode: each gives the formula another form."""

@@ -21,11 +21,11 @@ from symgrad.expr import limits
 RATE = 1e-4
 
 
-def grown(x: Any, n: Any) -> Any:
-    """x (1 + RATE)^n, in a way that reverse mode has to keep something of each round."""
+def grown(x: Any, n: Any, rate: float = RATE) -> Any:
+    """x (1 + rate)^n, in a way that reverse mode has to keep something of each round."""
     s, k = x, 0.0
     while k < n:
-        s = np.sqrt(s * s) * (1 + RATE)
+        s = np.sqrt(s * s) * (1 + rate)
         k += 1
     return s
 
@@ -118,14 +118,10 @@ def test_rounds_that_somebody_has_limited_stay_limited() -> None:
 
 @pytest.mark.usefixtures("short")
 def test_what_is_frozen_stays_frozen() -> None:
-    rate = 1e-4
+    rate = RATE
 
     def f(x: Any, n: Any) -> Any:
-        s, k = x, 0.0
-        while k < n:
-            s = np.sqrt(s * s) * (1 + rate)
-            k += 1
-        return s
+        return grown(x, n, rate)
 
     c = sg.trace(sg.grad(f), 0.0, 0.0)
     np.testing.assert_allclose(c.evaluate(0.5, 110.0), exact(0.5, 110)[1], rtol=1e-9)

@@ -102,6 +102,7 @@ def test_single_precision(name):
     np.testing.assert_allclose(got, truth(row)[0], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_sparse_derivatives():
     x = A(-1, 4, 0, -2, 5)
     for f in (

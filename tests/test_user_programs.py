@@ -128,6 +128,7 @@ CRASH = PROGRAM.replace("    v2 =", "    import ctypes; ctypes.string_at(8)\n   
 SLOW = PROGRAM.replace("    v2 =", "    import time; time.sleep(60)\n    v2 =")
 
 
+@pytest.mark.slow
 def test_children_that_die_or_hang_are_findings_and_replaced():
     with Pool(1, seconds=10) as pool:
         jobs = [(text, dict(stages=["value"])) for text in (CRASH, PROGRAM, SLOW, PROGRAM)]

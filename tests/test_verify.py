@@ -706,6 +706,7 @@ def test_a_fault_stops_a_compilation_only_if_asked_to(monkeypatch):
     verify.after("place", program, HOST_TUNING)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("value, enabled", [("1", True), ("0", False), (None, False)])
 def test_environment_variable(value, enabled):
     environment = {k: v for k, v in os.environ.items() if k != "SYMGRAD_VERIFY"}

@@ -442,7 +442,7 @@ class _Walk:
 
         try:
             now, found = read(), parts()
-        except Exception:
+        except Exception:  # code of another library, which may raise anything
             self.opaque(name, value, "it cannot be read as an array")
             return
         self.rows.append(Read(read, now))

@@ -67,7 +67,7 @@ class Failure:
         """``ValueError: too large``."""
         try:
             told = str(self.exception())
-        except Exception:
+        except Exception:  # of the user's class
             told = ", ".join(map(str, self.args))
         return f"{self.cls.__name__}: {told}" if told else self.cls.__name__
 

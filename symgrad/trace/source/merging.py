@@ -185,7 +185,7 @@ class Merge:
                     return _Done(one)
             except TraceError:
                 raise
-            except Exception:
+            except Exception:  # `==` of the user's class may raise anything: they are not equal
                 pass
         if is_number(one) and is_number(other):
             return self._numbers(a, b, what)

@@ -6,9 +6,9 @@ whatever g is. That is what the rows `slope` and `sign` give, and all that a fir
 A second one needs the limit of g'(r)/r there, which is g''(0) by l'Hôpital's rule.
 
 `extended` puts the limit there. With c = a r + b r³ + … the quotient is a + b r² + …, which is
-smooth in r² = Σ x², and a and b are derivatives of c by r at 0. So derivatives of g come out right
-up to the fourth. Where c does not vanish (a true kink) there is no limit, and this is what stands
-for it: 0 for ‖x‖ itself.
+smooth in r² = Σ x², and a and b are derivatives of c by r at 0, of each root alone: what c has of
+other roots keeps its value (`aligned`). So derivatives of g come out right up to the fourth. Where
+c does not vanish (a true kink) there is no limit, and this is what stands for it: 0 for ‖x‖ itself.
 
 The slopes by one root are collected from sums and products first, since only the whole quotient
 has a limit: forward mode gives e⁻ʳ ṙ - (1 + r) e⁻ʳ ṙ for (1 + r) e⁻ʳ.
@@ -24,6 +24,7 @@ from typing import Any
 
 from symgrad import log
 from symgrad.diff import modes
+from symgrad.diff.aligned import held
 from symgrad.expr.node import DEPTH_SHIFT, FLOATS, Expr, const, is_const
 from symgrad.expr.op import Kind, Moves, Op
 from symgrad.expr.walk import in_bodies, rebuild, substitute, toposort, transform
@@ -52,9 +53,6 @@ from symgrad.ops.elementwise import (
 from symgrad.ops.linear import broadcast, permute
 
 _SHOW_ALL = (Moves.ONCE, Moves.REPEATED)  # each element
-# Rows that mix elements count as constant: at r = 0 the derivative of an even function by any
-# other element is zero, and a second solve would cost more than all the rest.
-_THROUGH = frozenset({Kind.ELEMENTWISE, Kind.LINEAR, Kind.EINSUM})
 _MOST_CONDITIONS = 20
 _MOST_BETWEEN = 300  # nodes between a root and what is divided by it, which depend on it,
 _MOST_LOOKED = 5_000  # and nodes among which they are searched
@@ -273,13 +271,13 @@ def _limit(divided: Expr, root: Expr, settled: frozenset[Expr]) -> Expr | None:
     between = _between(divided, base)
     if between is None:
         return None
-    stops = [n for n in between if n.op.kind not in _THROUGH]
-    first = _by_root(divided, base, stops)
-    if first is None:
+    alone = held(divided, between, base, root)
+    first = None if alone is None else _by_root(alone[0], base)
+    if first is None or alone is None:
         return None
-    second = _by_root(first, base, stops)
-    third = None if second is None else _by_root(second, base, stops)
-    zero = {base: const(0, base.dtype, base.shape)}
+    second = _by_root(first, base)
+    third = None if second is None else _by_root(second, base)
+    zero = {base: const(0, base.dtype, base.shape), **alone[1]}
     (limit,) = substitute([first], zero)
     if third is not None:
         (rest,) = substitute([third], zero)
@@ -290,9 +288,8 @@ def _limit(divided: Expr, root: Expr, settled: frozenset[Expr]) -> Expr | None:
     return limit
 
 
-def _by_root(e: Expr, base: Expr, stops: list[Expr]) -> Expr | None:
-    one = const(1, base.dtype, base.shape)
-    return modes.jvp([e], [base, *stops], [one, *[None] * len(stops)])[0]
+def _by_root(e: Expr, base: Expr) -> Expr | None:
+    return modes.jvp([e], [base], [const(1, base.dtype, base.shape)])[0]
 
 
 def _between(top: Expr, base: Expr) -> list[Expr] | None:

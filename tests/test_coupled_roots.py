@@ -20,6 +20,13 @@ WEIGHTS = np.arange(9.0).reshape(3, 3)
 COUPLED = {
     "square of a sum": lambda r: np.sum(np.cos(r)) ** 2,
     "product": lambda r: np.prod(np.cos(r)),
+    "reversed": lambda r: np.sum(np.cos(r) * np.cosh(r[::-1])),
+    "rolled": lambda r: np.sum(np.cos(r) * np.cosh(np.roll(r, 1))),
+    "neighbours": lambda r: np.sum(np.cos(r[1:]) * np.cosh(r[:-1])) + np.sum(np.cosh(r)),
+    "joined": lambda r: np.sum(np.cos(np.concatenate([r, r[:2]])) * np.arange(5.0)),
+    "taken": lambda r: np.sum(np.cos(r[[2, 0, 1]]) * np.cosh(r) * np.arange(3.0)),
+    "taken twice": lambda r: np.sum(np.cos(r[[2, 0, 2, 1]]) * np.arange(4.0)),
+    "stacked": lambda r: np.sum(np.cos(np.stack([r[0], r[1]])) * np.array([1.0, 2.0])) * r[2] ** 2,
     "running sum": lambda r: np.sum(np.cos(r) * np.cumsum(np.cosh(r))),
     "outer product": lambda r: np.sum(np.outer(np.cos(r), np.cosh(r)) ** 2),
     "pairs": lambda r: np.sum(np.cos(r[:, None]) * np.cosh(r[None, :]) * WEIGHTS),

@@ -1,28 +1,86 @@
 """A function of the elements of an array as one of each element alone, all others held.
 
 The limit of c(r)/r where r = 0 is the derivative of c by r there. Of an array of roots this is
-meant element by element: r_i is 0, and what c has of the other elements, a sum of all for example,
-keeps its value. `held` puts placeholders where elements of the array meet.
+meant element by element: r_i is 0, and what c has of the other elements, a sum of all or the
+element beside it, keeps its value. `alone` puts placeholders where the others are.
+
+Every element of c has an owner, the element of r that it is divided by. Going down from c, the
+owners of what a node computes are those of what is made of it, as long as it has one owner.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
-from symgrad.expr.node import Expr, arg
+import numpy as np
+
+from symgrad.expr.node import ARRAY, Expr, arg, array
 from symgrad.expr.op import Kind
 from symgrad.expr.walk import rebuild
 from symgrad.ops.einsum import EINSUM
-from symgrad.ops.linear import BROADCAST, CONCAT, PAD, PERMUTE, RESHAPE, SLICE, SUM
+from symgrad.ops.elementwise import select
+from symgrad.ops.linear import (
+    BROADCAST,
+    CONCAT,
+    GATHER,
+    PAD,
+    PERMUTE,
+    RESHAPE,
+    SCATTER_ADD,
+    SLICE,
+    SUM,
+)
 
-# Where the axes of the array lie in a node each of whose elements depends on one element of it: a
-# tuple with one axis for each that is longer than 1, or the views that led there.
-Axes = Any
 _THROUGH = frozenset({Kind.ELEMENTWISE, Kind.LINEAR, Kind.EINSUM})
+_NOBODY = -1
+_MOST_COPIES = 4  # of a node, for different owners, on average
 
 
-def held(
+@dataclass(frozen=True, eq=False)
+class _Factor:
+    """Owners along some axes of a node, as flat positions in some axes of the array of roots.
+
+    sizes : of those axes of the array
+    """
+
+    axes: tuple[int, ...]
+    base: tuple[int, ...]
+    sizes: tuple[int, ...]
+    owner: np.ndarray
+
+    def key(self) -> tuple[object, ...]:
+        return self.axes, self.base, self.owner.shape, self.owner.tobytes()
+
+    def on(self, place: Callable[[int], int]) -> _Factor:
+        return replace(self, axes=tuple([place(a) for a in self.axes]))
+
+    def along(self, axis: int, change: Callable[[np.ndarray], np.ndarray]) -> _Factor:
+        """Changed along one axis, which `change` gets as the first."""
+        if axis not in self.axes:
+            return self
+        k = self.axes.index(axis)
+        moved = change(np.moveaxis(self.owner, k, 0))
+        return replace(self, owner=np.moveaxis(moved, 0, k))
+
+    def without(self, gone: set[int]) -> _Factor | None:
+        """Without axes along which the owner is the same; None if it is not."""
+        lost = tuple([k for k, a in enumerate(self.axes) if a in gone])
+        if not lost:
+            return self
+        most = self.owner.max(axis=lost, keepdims=True)
+        if ((self.owner != most) & (self.owner != _NOBODY)).any():
+            return None
+        kept = [k for k in range(len(self.axes)) if k not in lost]
+        owner = most.reshape([self.owner.shape[k] for k in kept])
+        return replace(self, axes=tuple([self.axes[k] for k in kept]), owner=owner)
+
+
+_Owners = tuple[_Factor, ...]
+
+
+def alone(
     top: Expr, between: Sequence[Expr], base: Expr, root: Expr
 ) -> tuple[Expr, dict[Expr, Expr]] | None:
     """`top` with placeholders for what other elements of `base` are in, and what these stand for.
@@ -32,82 +90,219 @@ def held(
     between : the nodes on the way from `base` to `top`, arguments first
     root : a view of `base`, of the shape of `top`: it says which element is whose
     """
-    whose = _of_view(root, base)
-    axes: dict[Expr, Axes] = {base: _own(base)}
-    made: dict[Expr, Expr] = {base: base}
+    reaching = {base, *between}
     stand: dict[Expr, Expr] = {}
+    held: dict[Expr, Expr] = {}
+    done: dict[object, Expr] = {}
 
     def placeholder(node: Expr) -> Expr:
-        for made_, actual in stand.items():
-            if actual is node:
-                return made_
-        new = arg(len(stand), node.shape, node.dtype, f"held {len(stand)}")
-        stand[new] = node
-        return new
+        if node not in held:
+            held[node] = arg(len(held), node.shape, node.dtype, f"held {len(held)}")
+            stand[held[node]] = node
+        return held[node]
 
-    for node in between:
-        if node.op.kind not in _THROUGH:
-            made[node] = placeholder(node)
-            continue
-        moved = {k: _moved(node, k, axes[a]) for k, a in enumerate(node.args) if a in axes}
-        kept = {m for m in moved.values() if m is not None}
-        if kept:
-            axes[node] = whose if whose in kept else min(kept, key=repr)
-        apart = {k for k, m in moved.items() if m is None or m != axes[node]}
-        args = [placeholder(a) if k in apart else made.get(a, a) for k, a in enumerate(node.args)]
-        made[node] = rebuild(node, tuple(args))
-    return (made[top], stand) if whose is not None and axes.get(top) == whose else None
+    owners = _of_view(root, base)
+    if owners is None:
+        return None
+    start = _key(top, owners)
+    stack: list[tuple[Expr, _Owners]] = [(top, owners)]
+    while stack:
+        node, owners = stack[-1]
+        key = _key(node, owners)
+        if key in done:
+            stack.pop()
+        elif node is base:
+            done[key] = _live(base, owners, placeholder)
+        elif node.op.kind not in _THROUGH:
+            done[key] = placeholder(node)
+        else:
+            given = [(a, _pulled(node, k, owners)) if a in reaching else None
+                     for k, a in enumerate(node.args)]  # fmt: skip
+            wanted = [(g[0], g[1]) for g in given if g is not None and g[1] is not None]
+            waiting = [(a, o) for a, o in wanted if _key(a, o) not in done]
+            if waiting:
+                stack += waiting
+                continue
+            args = [
+                a if g is None else placeholder(a) if g[1] is None else done[_key(a, g[1])]
+                for a, g in zip(node.args, given, strict=True)
+            ]
+            done[key] = rebuild(node, tuple(args))
+        if len(done) > _MOST_COPIES * (len(between) + 1):
+            return None
+    return done[start], stand
 
 
-def _own(base: Expr) -> Axes:
-    return tuple([k for k, n in enumerate(base.shape) if n > 1])
+def _key(node: Expr, owners: _Owners) -> object:
+    return node, tuple([f.key() for f in owners])
 
 
-def _of_view(root: Expr, base: Expr) -> Axes:
+def _own(base: Expr) -> _Owners:
+    return tuple([
+        _Factor((k,), (k,), (n,), np.arange(n)) for k, n in enumerate(base.shape) if n > 1
+    ])  # fmt: skip
+
+
+def _of_view(root: Expr, base: Expr) -> _Owners | None:
     chain = []
     while root is not base:
         chain.append(root)
         root = root.args[0]
-    axes = _own(base)
-    for node in reversed(chain):
-        axes = None if axes is None else _moved(node, 0, axes)
-    return axes
+    owners: _Owners | None = _own(base)
+    for view in reversed(chain):
+        assert owners is not None
+        if view.op is BROADCAST:
+            owners = tuple([f.on(view.attrs[1].__getitem__) for f in owners])
+        elif view.op is PERMUTE:
+            owners = tuple([f.on(view.attrs[0].index) for f in owners])
+        else:
+            owners = _reshaped(owners, view.args[0].shape, view.shape)
+            if owners is None:
+                return None
+    return owners
 
 
-def _moved(node: Expr, k: int, axes: Axes) -> Axes:
-    """Where the axes lie behind a node that has them in operand k; None where elements meet."""
-    row, attrs = node.op, node.attrs
-    if row.kind is Kind.ELEMENTWISE or not axes:
-        return axes
+def _live(base: Expr, owners: _Owners, placeholder: Callable[[Expr], Expr]) -> Expr:
+    """The elements that own themselves; placeholders for the others."""
+    own = np.ones(base.shape, bool)
+    for f in owners:
+        mine = np.arange(math.prod(f.sizes)).reshape(f.sizes)
+        own &= _spread(f.owner, f.axes, base.ndim) == _spread(mine, f.base, base.ndim)
+    if own.all():
+        return base
+    return select(array(own), base, placeholder(base)) if own.any() else placeholder(base)
+
+
+def _spread(values: np.ndarray, axes: tuple[int, ...], ndim: int) -> np.ndarray:
+    order = sorted(range(len(axes)), key=axes.__getitem__)
+    shape = [1] * ndim
+    for k in order:
+        shape[axes[k]] = values.shape[k]
+    return np.transpose(values, order).reshape(shape)
+
+
+def _pulled(node: Expr, k: int, owners: _Owners) -> _Owners | None:
+    """The owners of operand k from those of the node; None where an element has several."""
+    row, attrs, x = node.op, node.attrs, node.args[k]
+    if row.kind is Kind.ELEMENTWISE or not owners:
+        return owners
     if row is RESHAPE:
-        return _reshaped(node, axes)
-    if axes[0] == "view":  # of which nothing but the views themselves is known
-        return ("view", row.name, attrs, axes) if row in (BROADCAST, PERMUTE) else None
-    if row is BROADCAST:
-        return tuple([attrs[1][a] for a in axes])
+        return _reshaped(owners, node.shape, x.shape)
     if row is PERMUTE:
-        return tuple([attrs[0].index(a) for a in axes])
+        return tuple([f.on(attrs[0].__getitem__) for f in owners])
     if row is SUM:
-        (gone,) = attrs
-        if not set(gone).isdisjoint(axes):
-            return None
-        return tuple([a - sum(g < a for g in gone) for a in axes])
+        kept = [a for a in range(x.ndim) if a not in attrs[0]]
+        return tuple([f.on(kept.__getitem__) for f in owners])
+    if row is BROADCAST:
+        return _on(owners, {d: a for a, d in enumerate(attrs[1])}, node.ndim)
     if row is EINSUM:
         inputs, output = attrs
-        labels = [inputs[k][a] for a in axes]
-        lost = any(n not in output or inputs[k].count(n) > 1 for n in labels)
-        return None if lost else tuple([output.index(n) for n in labels])
+        if len(set(inputs[k])) < len(inputs[k]):
+            return None
+        return _on(owners, {d: inputs[k].index(n) for d, n in enumerate(output) if n in inputs[k]},
+                   node.ndim)  # fmt: skip
+    if row is CONCAT:
+        begin = sum(a.shape[attrs[0]] for a in node.args[:k])
+        end = begin + x.shape[attrs[0]]
+        return tuple([f.along(attrs[0], lambda o: o[begin:end]) for f in owners])
     if row in (SLICE, PAD):
-        starts, steps = (attrs[0], attrs[2]) if row is SLICE else attrs[1:]
-        whole = [node.shape[a] == node.args[0].shape[a] and not starts[a] for a in axes]
-        return axes if all(whole) and all(steps[a] == 1 for a in axes) else None
-    return axes if row is CONCAT and attrs[0] not in axes else None
+        return _windowed(node, x, owners)
+    return _indexed(node, x, owners) if row in (GATHER, SCATTER_ADD) and k == 0 else None
 
 
-def _reshaped(node: Expr, axes: Axes) -> Axes:
-    shapes = node.args[0].shape, node.shape
-    long = [[k for k, n in enumerate(shape) if n > 1] for shape in shapes]
-    sizes = [[shape[k] for k in ks] for shape, ks in zip(shapes, long, strict=True)]
-    if axes[0] != "view" and sizes[0] == sizes[1]:
-        return tuple([long[1][long[0].index(a)] for a in axes])
-    return ("view", "reshape", node.attrs, axes)
+def _on(owners: _Owners, place: dict[int, int], ndim: int) -> _Owners | None:
+    """Owners on axes that have other places, without those that have none."""
+    found = [f.without(set(range(ndim)) - place.keys()) for f in owners]
+    if any(f is None for f in found):
+        return None
+    return tuple([f.on(place.__getitem__) for f in found if f is not None])
+
+
+def _windowed(node: Expr, x: Expr, owners: _Owners) -> _Owners:
+    is_slice = node.op is SLICE
+    starts, steps = (node.attrs[0], node.attrs[2]) if is_slice else node.attrs[1:]
+    for axis, (start, step) in enumerate(zip(starts, steps, strict=True)):
+        size = x.shape[axis]
+        places = start + step * np.arange(min(size, node.shape[axis]))
+
+        def change(o: np.ndarray, size: int = size, places: np.ndarray = places) -> np.ndarray:
+            return _put(o, places, size) if is_slice else o[places]
+
+        owners = tuple([f.along(axis, change) for f in owners])
+    return owners
+
+
+def _indexed(node: Expr, x: Expr, owners: _Owners) -> _Owners | None:
+    """Through a captured index of one axis."""
+    axis, index = node.attrs[0], node.args[1]
+    if index.op is not ARRAY or index.ndim != 1:
+        return None
+    positions = index.attrs[0].array
+    if node.op is SCATTER_ADD:
+        return tuple([f.along(axis, lambda o: o[positions]) for f in owners])
+    found = []
+    for f in owners:
+        new = f.along(axis, lambda o: _put(o, positions, x.shape[axis]))
+        again = new.along(axis, lambda o: o[positions])
+        if (again.owner != f.owner).any():  # an element that is read twice, by two owners
+            return None
+        found.append(new)
+    return tuple(found)
+
+
+def _put(o: np.ndarray, positions: np.ndarray, size: int) -> np.ndarray:
+    new: np.ndarray = np.full((size, *o.shape[1:]), _NOBODY)
+    new[positions] = o
+    return new
+
+
+def _reshaped(owners: _Owners, before: tuple[int, ...], after: tuple[int, ...]) -> _Owners | None:
+    """Owners of the same elements in another shape; factors of axes that are joined are joined."""
+    short = {a for a, n in enumerate(before) if n == 1}
+    left = [f for f in [f.without(short) for f in owners] if f is not None]
+    if 0 in before:
+        return None
+    made: list[_Factor] = []
+    for old, new in _groups(before, after):
+        inside = [f for f in left if not set(f.axes).isdisjoint(old)]
+        if any(not set(f.axes) <= set(old) for f in inside):
+            return None
+        if len(old) == len(new) == 1:
+            made += [f.on(lambda a, n=new[0]: n) for f in inside]  # type: ignore[misc]
+        elif inside:
+            whole = _joined(inside, old, [before[a] for a in old])
+            made.append(
+                replace(whole, axes=new, owner=whole.owner.reshape([after[n] for n in new]))
+            )
+    return (*made, *[f for f in left if not f.axes])
+
+
+def _joined(inside: Sequence[_Factor], axes: tuple[int, ...], shape: Sequence[int]) -> _Factor:
+    owner = np.zeros(shape, np.int64)
+    for f in inside:
+        part = _spread(f.owner, tuple([axes.index(a) for a in f.axes]), len(axes))
+        nobody = (owner == _NOBODY) | (part == _NOBODY)
+        owner = np.where(nobody, _NOBODY, owner * math.prod(f.sizes) + part)
+    base = tuple([k for f in inside for k in f.base])
+    return _Factor(axes, base, tuple([n for f in inside for n in f.sizes]), owner)
+
+
+def _groups(
+    before: tuple[int, ...], after: tuple[int, ...]
+) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+    """Axes longer than 1 that become others, as few at a time as can be."""
+    old = [a for a, n in enumerate(before) if n > 1]
+    new = [a for a, n in enumerate(after) if n > 1]
+    found = []
+    while old:
+        here, there = [old.pop(0)], [new.pop(0)]
+        sizes = before[here[0]], after[there[0]]
+        while sizes[0] != sizes[1]:
+            if sizes[0] < sizes[1]:
+                here.append(old.pop(0))
+                sizes = sizes[0] * before[here[-1]], sizes[1]
+            else:
+                there.append(new.pop(0))
+                sizes = sizes[0], sizes[1] * after[there[-1]]
+        found.append((tuple(here), tuple(there)))
+    return found

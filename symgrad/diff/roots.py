@@ -24,7 +24,7 @@ from typing import Any
 
 from symgrad import log
 from symgrad.diff import modes
-from symgrad.diff.aligned import held
+from symgrad.diff.aligned import alone
 from symgrad.expr.node import DEPTH_SHIFT, FLOATS, Expr, const, is_const
 from symgrad.expr.op import Kind, Moves, Op
 from symgrad.expr.walk import in_bodies, rebuild, substitute, toposort, transform
@@ -88,11 +88,26 @@ class _Sum:
             changed |= limit is not None
             terms.append(term if limit is None else _where(root, limit, term))
         for x, k in self.signs.items():
-            root, term = absolute(x), k * sign(x)
+            root, term = _modulus(x, k), k * sign(x)
             limit = _limit(k * x, root, settled)
             changed |= limit is not None
             terms.append(term if limit is None else _where(root, limit, term))
         return functools.reduce(operator.add, terms) if changed else None
+
+
+def _modulus(x: Expr, k: Expr) -> Expr:
+    """|x| as `k` has it: of x, or a view of that of what x is a view of."""
+    whole = absolute(x)
+    views = []
+    while x.op.moves in _SHOW_ALL:
+        views.append(x)
+        x = x.args[0]
+    if not views or _between(k, whole) is not None:
+        return whole
+    root = absolute(x)
+    for view in reversed(views):
+        root = rebuild(view, (root, *view.args[1:]))
+    return root
 
 
 def _plus(a: Expr | None, b: Expr | None) -> Expr | None:
@@ -271,13 +286,13 @@ def _limit(divided: Expr, root: Expr, settled: frozenset[Expr]) -> Expr | None:
     between = _between(divided, base)
     if between is None:
         return None
-    alone = held(divided, between, base, root)
-    first = None if alone is None else _by_root(alone[0], base)
-    if first is None or alone is None:
+    found = alone(divided, between, base, root)
+    first = None if found is None else _by_root(found[0], base)
+    if first is None or found is None:
         return None
     second = _by_root(first, base)
     third = None if second is None else _by_root(second, base)
-    zero = {base: const(0, base.dtype, base.shape), **alone[1]}
+    zero = {base: const(0, base.dtype, base.shape), **found[1]}
     (limit,) = substitute([first], zero)
     if third is not None:
         (rest,) = substitute([third], zero)

@@ -71,6 +71,12 @@ class _Sum:
         slopes = {r: f(c) for r, c in self.slopes.items()}
         return _Sum(rest, slopes, {x: f(k) for x, k in self.signs.items()})
 
+    def seen(self, view: Callable[[Expr], Expr]) -> _Sum:
+        """A view of the sum: that of all its parts."""
+        whole = self.map(view)
+        slopes = {view(r): c for r, c in whole.slopes.items()}
+        return _Sum(whole.rest, slopes, {view(x): k for x, k in whole.signs.items()})
+
     def plus(self, other: _Sum) -> _Sum:
         rest = _plus(self.rest, other.rest)
         slopes, signs = dict(self.slopes), dict(self.signs)
@@ -212,7 +218,7 @@ def _collecting(nodes: Sequence[Expr], begins: tuple[Op, ...]) -> dict[Expr, tup
             and having
             or node.op is MULTIPLY
             and len(having) == 1
-            or node.op is DIVIDE
+            or (node.op is DIVIDE or node.op.moves in _SHOW_ALL)
             and having == (0,)
         ):
             collects[node] = having
@@ -234,6 +240,8 @@ def _collected(
         return sums[node.args[0]].map(lambda e: e / args[1])
     if node.op is NEGATIVE:
         return sums[node.args[0]].map(operator.neg)
+    if node.op.moves in _SHOW_ALL:
+        return sums[node.args[0]].seen(lambda e: rebuild(node, (e, *args[1:])))
     left, right = (
         _Sum(a, {}, {}) if part is None else part for a, part in zip(args, parts, strict=True)
     )

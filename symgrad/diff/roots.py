@@ -180,6 +180,8 @@ def _wanted(
     settled: dict[Expr, frozenset[Expr]] = dict.fromkeys(outs, frozenset())
     for node in reversed(nodes):
         here = settled[node]
+        if here and node.op.kind is not Kind.ELEMENTWISE and node.op.moves not in _SHOW_ALL:
+            here = frozenset(r for r in here if r.size == 1)  # other elements come in
         told = _told(node.args[0]) if node.op is SELECT else frozenset()
         for k, a in enumerate(node.args):
             below = here | told if k else here

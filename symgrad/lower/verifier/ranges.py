@@ -141,7 +141,7 @@ def initialised(p: View) -> Iterator[str]:
     }
     for place in p.places:
         a, buffer = place.access, p.buffers[place.access.buffer]
-        if buffer.role in READ_ONLY or buffer.number in zeroed:
+        if buffer.role in READ_ONLY or buffer.number in zeroed or not buffer.size:
             continue
         if a.mode is not Mode.WRITE:
             reach = flow.at(place).get(a.buffer)

@@ -181,7 +181,7 @@ RIGHT: list[tuple[Any, ...]] = [
     (lambda x: x @ np.eye(3), X), (lambda x: 0 + x - 0, X), (lambda x: (lambda v=x: v * 2)(), X),
 ]  # fmt: skip
 
-REFUSED_WITH_SOURCE = 26
+REFUSED_WITH_SOURCE = 25
 C, U, M, D = ConcretizationError, UnsupportedError, MutationError, DtypeError
 # construct, argument, class, a word that the message must contain; the line is the lambda's own
 WRONG: list[tuple[Any, Any, type[Exception], str]] = [

@@ -245,4 +245,26 @@ def arguments():
     return (np.random.default_rng(3).uniform(-1, 1, (64, 64)),)
 """,
     ),
+    (
+        "a root that is never 0 had a limit there, with a matrix that could not be factorised",
+        dict(stages=["gradient", "hvp"]),
+        """
+import numpy as np
+import symgrad as sg
+
+def f(a0, a2):
+    v0 = np.einsum('ni,nj->ij', a0, a0) / 7
+    v2 = a2 / np.sqrt(0.2 + np.sum(a2 ** 2, axis=0, keepdims=True))
+    v3 = np.sin(v0) * np.cos(v2)
+    m = v3.T @ v3 / 5 + 1.5 * np.eye(5)
+    return np.linalg.cholesky((m + m.T) / 2)
+
+def loss(a0, a2):
+    return np.sum(f(a0, a2)) + 0.1 * np.sum(np.sin(a0))
+
+def arguments():
+    rng = np.random.default_rng(3)
+    return (rng.uniform(-1, 1, (0, 5)), rng.uniform(-1, 1, (5,)))
+""",
+    ),
 ]

@@ -184,15 +184,20 @@ def test_reverse():
     same(f(sg, np, xs), f(jax.lax, jnp, xs))
 
 
+CARRIES = [
+    (ShapeError, "value 0 of the carry has shape", lambda x: sg.scan(
+        lambda s, r: (s * x, None), 1.0, np.arange(3.0))),
+    (StructureError, "structure", lambda x: sg.scan(
+        lambda s, r: ((s, s), None), x, np.arange(3.0))),
+    (StructureError, r"returns \(carry, y\)", lambda x: sg.scan(
+        lambda s, r: s, x, np.arange(3.0))),
+]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     "error, match, f",
     [
-        (ShapeError, "value 0 of the carry has shape", lambda x: sg.scan(
-            lambda s, r: (s * x, None), 1.0, np.arange(3.0))),
-        (StructureError, "structure", lambda x: sg.scan(
-            lambda s, r: ((s, s), None), x, np.arange(3.0))),
-        (StructureError, r"returns \(carry, y\)", lambda x: sg.scan(
-            lambda s, r: s, x, np.arange(3.0))),
+        *CARRIES,
         (ShapeError, "how many rounds", lambda x: sg.scan(lambda s, r: (s, r), x)),
         (ShapeError, "how many rounds", lambda x: sg.scan(
             lambda s, r: (s, r), x, (np.arange(3.0), np.arange(4.0)))),
@@ -215,12 +220,7 @@ def test_refused(error, match, f):
 @pytest.mark.parametrize(
     "error, match, f",
     [
-        (ShapeError, "value 0 of the carry has shape", lambda x: sg.scan(
-            lambda s, r: (s * x, None), 1.0, np.arange(3.0))),
-        (StructureError, "structure", lambda x: sg.scan(
-            lambda s, r: ((s, s), None), x, np.arange(3.0))),
-        (StructureError, r"returns \(carry, y\)", lambda x: sg.scan(
-            lambda s, r: s, x, np.arange(3.0))),
+        *CARRIES,
         (ShapeError, "value 0 of the carry", lambda x: sg.fori_loop(
             0, 3, lambda k, s: np.concatenate([s, s]), x)),
         (ShapeError, "value 0 of the carry", lambda x: sg.while_loop(

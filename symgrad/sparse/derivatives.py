@@ -141,8 +141,10 @@ class SparseDerivative:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The derivative at these arguments: scipy.sparse.csr_array."""
         self._refuse_trace()
-        args, kwargs = plain_arguments(args, kwargs, lambda tree: argument_paths(self._f, tree))
         plain = not kwargs and all([type(a) is np.ndarray for a in args])
+        if not plain:
+            args, kwargs = plain_arguments(args, kwargs, lambda tree: argument_paths(self._f, tree))
+            plain = not kwargs and all([type(a) is np.ndarray for a in args])
         leaves, tree = (args, None) if plain else flatten((args, kwargs))
         try:
             types = tuple([leaf_key(leaf) for leaf in leaves])

@@ -39,7 +39,7 @@ class Traced:
         if not types:
             types = [(e.shape, e.dtype) for e in [as_expr(v) for v in leaves]]
         self.arguments = [arg(k, s, d) for k, (s, d) in enumerate(types)]
-        given = [argument(a, like) for a, like in zip(self.arguments, leaves, strict=True)]
+        given = [argument(a, leaf) for a, leaf in zip(self.arguments, leaves, strict=True)]
         outs, self.tree = record(f, tree.unflatten(given), {})
         self.before = arg(len(self.arguments), (), "int64")  # what was checked before
         self.outs, self.check = apart(outs, self.before)
@@ -75,12 +75,19 @@ def carry_and_y(f: Function, made: Any) -> tuple[Any, Any]:
     return made
 
 
-def require_alike(what: str, before: Any, after: Any) -> None:
-    """Refuse what a trace would refuse, where nothing is traced."""
-    (given, tree), (left, found) = flatten(before), flatten(after)
-    _require_structure(what, tree, found)
-    for k, (a, b) in enumerate(zip(given, left, strict=True)):
-        _require_shape(what, k, np.shape(a), np.shape(b))
+def checked_carry(what: str, init: Any) -> Callable[[Any], Any]:
+    """What refuses a carry that a trace would refuse, where nothing is traced, and returns it."""
+    given, tree = flatten(init)
+    shapes = [np.shape(v) for v in given]
+
+    def check(value: Any) -> Any:
+        left, found = flatten(value)
+        _require_structure(what, tree, found)
+        for k, (shape, v) in enumerate(zip(shapes, left, strict=True)):
+            _require_shape(what, k, shape, np.shape(v))
+        return value
+
+    return check
 
 
 def _require_structure(what: str, tree: TreeDef, found: TreeDef) -> None:
@@ -115,7 +122,7 @@ def fitted(
     start = [as_expr(v) for v in leaves]
     for _ in builtins.range(_MOST_RETRACED):
         types = [*[(s.shape, s.dtype) for s in start], *row_types]
-        values = [tree.unflatten([like(v, s) for v, s in zip(leaves, start, strict=True)])]
+        values = [tree.unflatten([stand_in(v, s) for v, s in zip(leaves, start, strict=True)])]
         values += [np.zeros(s, d) if s else np.asarray(0, d)[()] for s, d in row_types]
         traced = Traced(f, values, types)
         back = traced.tree.unflatten(builtins.range(len(traced.outs)))
@@ -138,7 +145,7 @@ def fitted(
     )
 
 
-def like(leaf: Any, start: Expr) -> Any:
+def stand_in(leaf: Any, start: Expr) -> Any:
     """A value of the kind of a leaf (Python number, array) and the type of a node."""
     if not is_python(leaf):
         return leaf

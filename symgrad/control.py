@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from symgrad.carry import Traced, carry_and_y, convert, fitted, like, require_alike
+from symgrad.carry import Traced, carry_and_y, checked_carry, convert, fitted, stand_in
 from symgrad.errors import (
     DtypeError,
     LoopLimitError,
@@ -238,12 +238,11 @@ def _plain_scan(
     if n == 0:  # the structure of ys is known from a trace only
         carry, ys = _traced_scan(f, init, rows, tree, n, reverse, None)
         return tuple([_evaluated(part) for part in (carry, ys)])  # type: ignore[return-value]
-    carry, made = init, {}
+    carry, made, alike = init, {}, checked_carry("scan", init)
     arrays = [np.asarray(x) for x in rows]
     for t in builtins.range(n)[:: -1 if reverse else 1]:
-        before = carry
         carry, made[t] = carry_and_y(f, f(carry, tree.unflatten([x[t] for x in arrays])))
-        require_alike("scan", before, carry)
+        alike(carry)
     leaves = [flatten(made[t]) for t in builtins.range(n)]
     stacked = [np.stack(column) for column in zip(*[part for part, _ in leaves], strict=True)]
     last, carried = flatten(carry)
@@ -310,16 +309,15 @@ def while_loop(
     0.25
     """
     if not _is_traced(init_val):
-        value, rounds = init_val, 0
+        value, rounds, alike = init_val, 0, checked_carry("while_loop", init_val)
         while _truth(cond_fun(value)):
             if rounds == max_steps:
                 raise LoopLimitError(f"a while loop did not end within {rounds} rounds")
-            before, value, rounds = value, body_fun(value), rounds + 1
-            require_alike("while_loop", before, value)
+            value, rounds = alike(body_fun(value)), rounds + 1
         return value
     start, traced, count = fitted("while_loop", body_fun, init_val)
     tree = flatten(init_val)[1]
-    leaves = [like(v, s) for v, s in zip(flatten(init_val)[0], start, strict=True)]
+    leaves = [stand_in(v, s) for v, s in zip(flatten(init_val)[0], start, strict=True)]
     test = Traced(cond_fun, [tree.unflatten(leaves)], [(s.shape, s.dtype) for s in start])
     if len(test.outs) != 1 or test.outs[0].shape:
         raise fail(ShapeError, "while_loop: cond_fun has to return one bool scalar")
@@ -363,10 +361,9 @@ def fori_loop(
         return value
     first, n = int(lower), max(int(upper) - int(lower), 0)
     if not _is_traced(init_val):
-        value = init_val
+        value, alike = init_val, checked_carry("fori_loop", init_val)
         for i in builtins.range(first, first + n):
-            before, value = value, body_fun(i, value)
-            require_alike("fori_loop", before, value)
+            value = alike(body_fun(i, value))
         return value
     numbers = wrap(iota(n) + const(first, "int64", (n,)))
     return scan(lambda value, i: (follow(i, value), None), init_val, numbers)[0]

@@ -198,20 +198,21 @@ class SizedGraph:
         if not all(np.array_equal(a[inner], small, equal_nan=True) for a in arrays[1:]):
             raise self._differ("captured arrays with other contents")
 
-    def _fitted(self, values: Three) -> Expr | None:
-        """The expression over the sizes that has these values."""
+    def _terms(self, values: Three) -> Terms | None:
+        """The simplest expression over the sizes that has these values."""
         sizes = [tuple([s[n] for s in self._numbers]) for n in self.names]
-        for k, terms in _fits(values, sizes):
-            total: Expr | None = None
-            for c, factors in terms:
-                part = const(c)
-                for base, e in factors:
-                    f = _power(self._base(base), e)
-                    part = f if part is const(1.0) else bind("multiply", part, f)
-                total = part if total is None else bind("add", total, part)
-            del k
-            return total
-        return None
+        return next(_fits(values, sizes), None)
+
+    def _fitted(self, values: Three) -> Expr | None:
+        """`_terms` as a node."""
+        total: Expr | None = None
+        for c, factors in self._terms(values) or ():
+            part = const(c)
+            for base, e in factors:
+                f = _power(self._base(base), e)
+                part = f if part is const(1.0) else bind("multiply", part, f)
+            total = part if total is None else bind("add", total, part)
+        return total
 
     def _base(self, base: Base) -> Expr:
         log, parts, shift = base
@@ -258,11 +259,12 @@ class SizedGraph:
         if form == "reader" and self._found is not None and self._found.reading is not None:
             from symgrad.reader.form import latex, text
 
-            told = self._named((latex if as_latex else text)(self._found.reading))
-            return told.replace("−", "-") if as_latex else told
-        write = inspect.matrix_latex if as_latex else inspect.matrix_text
-        told = self._named(write(first.args, self._outs[0], first.arg_names, first.out_names))
-        return told.replace("−", "-") if as_latex else told
+            told = (latex if as_latex else text)(self._found.reading)
+        else:
+            write = inspect.matrix_latex if as_latex else inspect.matrix_text
+            told = write(first.args, self._outs[0], first.arg_names, first.out_names)
+        named: str = self._named(told)
+        return named.replace("−", "-") if as_latex else named
 
     def _named(self, text: str) -> str:
         """The text of the first graph with sizes by name: in brackets, in shapes, below the line.
@@ -297,12 +299,10 @@ class SizedGraph:
         found = {}
         for three in self._same:
             for values in zip(*[n.shape for n in three], strict=True):
-                if len(set(values)) > 1:
-                    sizes = [tuple([s[n] for s in self._numbers]) for n in self.names]
-                    for _, terms in _fits(values, sizes):
-                        told = [_term(c, factors, self.names) for c, factors in terms]
-                        found[values[0]] = "+".join(told).replace("+-", "−")
-                        break
+                terms = self._terms(values) if len(set(values)) > 1 else None
+                if terms is not None:
+                    told = [_term(c, factors, self.names) for c, factors in terms]
+                    found[values[0]] = "+".join(told).replace("+-", "−")
         return found
 
 
@@ -414,22 +414,22 @@ Factor = tuple[Base, Fraction]
 Terms = list[tuple[float, list[Factor]]]
 
 
-def _fits(values: Three, sizes: Sequence[tuple[int, ...]]) -> Iterator[tuple[int, Terms]]:
+def _fits(values: Three, sizes: Sequence[tuple[int, ...]]) -> Iterator[Terms]:
     """Expressions over the sizes with these values, simple ones first."""
     rows = list(_products(len(sizes)))
-    for k, factors in enumerate(rows):
+    for factors in rows:
         e = _values(factors, sizes)
         ratio = [v / x for v, x in zip(values, e, strict=True)]
         if _equal(ratio):
-            yield k, [(_nice(ratio[0]), factors)]
-    for k, factors in enumerate(rows):
+            yield [(_nice(ratio[0]), factors)]
+    for factors in rows:
         e = _values(factors, sizes)
         if e[0] == e[1]:
             continue
         b = (values[1] - values[0]) / (e[1] - e[0])
         a = values[0] - b * e[0]
         if abs(a + b * e[2] - values[2]) <= _CLOSE * (abs(a) + abs(b * e[2])) and _is_nice(a, b):
-            yield k, [(_nice(b), factors), (_nice(a), [])]
+            yield [(_nice(b), factors), (_nice(a), [])]
 
 
 def _products(count: int) -> Iterator[list[Factor]]:

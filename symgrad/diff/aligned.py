@@ -85,27 +85,25 @@ def alone(
 ) -> tuple[Expr, dict[Expr, Expr]] | None:
     """`top` with placeholders for what other elements of `base` are in, and what these stand for.
 
-    None where no element of `top` depends on its own element of `base`.
+    None where it cannot be told, with little effort, which elements are whose.
 
     between : the nodes on the way from `base` to `top`, arguments first
     root : a view of `base`, of the shape of `top`: it says which element is whose
     """
+    owners = _of_view(root, base)
+    if owners is None:
+        return None
     reaching = {base, *between}
-    stand: dict[Expr, Expr] = {}
     held: dict[Expr, Expr] = {}
     done: dict[object, Expr] = {}
 
     def placeholder(node: Expr) -> Expr:
         if node not in held:
             held[node] = arg(len(held), node.shape, node.dtype, f"held {len(held)}")
-            stand[held[node]] = node
         return held[node]
 
-    owners = _of_view(root, base)
-    if owners is None:
-        return None
     start = _key(top, owners)
-    stack: list[tuple[Expr, _Owners]] = [(top, owners)]
+    stack = [(top, owners)]
     while stack:
         node, owners = stack[-1]
         key = _key(node, owners)
@@ -116,21 +114,19 @@ def alone(
         elif node.op.kind not in _THROUGH:
             done[key] = placeholder(node)
         else:
-            given = [(a, _pulled(node, k, owners)) if a in reaching else None
-                     for k, a in enumerate(node.args)]  # fmt: skip
-            wanted = [(g[0], g[1]) for g in given if g is not None and g[1] is not None]
-            waiting = [(a, o) for a, o in wanted if _key(a, o) not in done]
+            below = {k: _pulled(node, k, owners) for k, a in enumerate(node.args) if a in reaching}
+            pairs = {k: (node.args[k], o) for k, o in below.items() if o is not None}
+            waiting = [pair for pair in pairs.values() if _key(*pair) not in done]
             if waiting:
                 stack += waiting
                 continue
-            args = [
-                a if g is None else placeholder(a) if g[1] is None else done[_key(a, g[1])]
-                for a, g in zip(node.args, given, strict=True)
-            ]
+            args = list(node.args)
+            for k in below:
+                args[k] = done[_key(*pairs[k])] if k in pairs else placeholder(args[k])
             done[key] = rebuild(node, tuple(args))
         if len(done) > _MOST_COPIES * (len(between) + 1):
             return None
-    return done[start], stand
+    return done[start], {new: node for node, new in held.items()}
 
 
 def _key(node: Expr, owners: _Owners) -> object:

@@ -297,12 +297,16 @@ def _limit(divided: Expr, root: Expr, settled: frozenset[Expr]) -> Expr | None:
     if between is None:
         return None
     found = alone(divided, between, base, root)
-    first = None if found is None else _by_root(found[0], base)
-    if first is None or found is None:
+    if found is None:
+        log.note(lambda: "a limit where a root is 0 is left out: which root is whose is not seen")
+        return None
+    own, held = found
+    first = _by_root(own, base)
+    if first is None:
         return None
     second = _by_root(first, base)
     third = None if second is None else _by_root(second, base)
-    zero = {base: const(0, base.dtype, base.shape), **found[1]}
+    zero = {base: const(0, base.dtype, base.shape), **held}
     (limit,) = substitute([first], zero)
     if third is not None:
         (rest,) = substitute([third], zero)

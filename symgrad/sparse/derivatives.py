@@ -141,10 +141,10 @@ class SparseDerivative:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The derivative at these arguments: scipy.sparse.csr_array."""
         self._refuse_trace()
-        plain = not kwargs and all([type(a) is np.ndarray for a in args])
+        plain = _are_arrays(args, kwargs)
         if not plain:
             args, kwargs = plain_arguments(args, kwargs, lambda tree: argument_paths(self._f, tree))
-            plain = not kwargs and all([type(a) is np.ndarray for a in args])
+            plain = _are_arrays(args, kwargs)
         leaves, tree = (args, None) if plain else flatten((args, kwargs))
         try:
             types = tuple([leaf_key(leaf) for leaf in leaves])
@@ -239,6 +239,11 @@ class SparseDerivative:
 
     def __repr__(self) -> str:
         return f"<{self.__name__}>"
+
+
+def _are_arrays(args: Any, kwargs: Any) -> bool:
+    """Whether nothing has to be looked through: positional arrays of NumPy's alone."""
+    return not kwargs and all([type(a) is np.ndarray for a in args])
 
 
 class SparseCompiled:

@@ -12,18 +12,15 @@ from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 
 from symgrad.diff import modes
-from symgrad.diff.modes import drop_stops
 from symgrad.expr.node import ARG, FLOATS, Expr, arg, const
-from symgrad.expr.walk import expand_composites, substitute, toposort
+from symgrad.expr.walk import substitute, toposort
 from symgrad.ops.elementwise import convert
 from symgrad.options import NOT_OF_SCALARS
 from symgrad.scalar.blocks import Blocks, assembled, element
-from symgrad.scalar.opening import Opening
+from symgrad.scalar.program import as_scalars, space_for
 from symgrad.scalar.shortest import QUICK, shortest
-from symgrad.scalar.space import NotScalar, Space
-from symgrad.simplify import simplify
+from symgrad.scalar.space import NotScalar
 
-_NODES = 40  # scalars that may be made for each operation of the result
 # The most operations of a function whose derivatives are taken scalar by scalar; 0: none is.
 _MOST: ContextVar[int] = ContextVar("most", default=0)
 
@@ -68,23 +65,18 @@ class _Scalars:
         self.wrt, self.most = wrt, most
         self.of = {w: [arg(k, (), w.dtype) for k in range(w.size)] for w in wrt}
         self.variables = [v for w in wrt for v in self.of[w]]
-        self.values = Blocks(Space(most * _NODES), self.of).scalars(outs)
+        self.values = Blocks(space_for(most), self.of).scalars(outs)
 
     def again(self, exprs: Sequence[Expr]) -> list[Expr]:
         """Expressions of scalar variables, opened once more."""
-        return Blocks(Space(self.most * _NODES), {v: [v] for v in self.variables}).scalars(exprs)
+        return Blocks(space_for(self.most), {v: [v] for v in self.variables}).scalars(exprs)
 
     def count(self, table: Table) -> int:
         """The operations of derivatives together with the results."""
-        present = [e for row in table for e in row if e is not None]
-        off = frozenset({"stable", "linalg", "collect"}) | NOT_OF_SCALARS
-        outs = simplify([*self.values, *present], disable=off, enable=frozenset({"strength"})).outs
-        opening = Opening(Space(self.most * _NODES))
-        plain = expand_composites(drop_stops(outs))
-        opening.leaves([n for n in toposort(plain) if n.op is ARG])
-        opening.open(plain)
-        refs = [r for o in plain for r in opening.elements(o)]
-        return shortest(opening.space, refs, [o.dtype for o in plain], QUICK)[1]
+        outs = [*self.values, *[e for row in table for e in row if e is not None]]
+        args = [n for n in toposort(outs) if n.op is ARG]
+        space, _, _, refs, dtypes = as_scalars(args, outs, self.most)
+        return shortest(space, refs, dtypes, QUICK)[1]
 
     def forward(self, values: Sequence[Expr]) -> Table:
         columns = [

@@ -50,7 +50,7 @@ def scalar_program(
 
     most : of operations. Raises NotScalar if there would be more, or for what has no scalar form.
     """
-    space, plain, failing, refs, dtypes = _opened(args, outs, most)
+    space, plain, failing, refs, dtypes = as_scalars(args, outs, most)
     refs, count = shortest(space, refs, dtypes)
     if count > most:
         raise NotScalar(f"it would have {count} operations, more than {most}")
@@ -74,11 +74,16 @@ def scalar_program(
     return program, plain
 
 
-def _opened(
+def space_for(most: int) -> Space:
+    """Room for what is made on the way to so many operations."""
+    return Space(most * _NODES_PER_OPERATION)
+
+
+def as_scalars(
     args: Sequence[Expr], outs: Sequence[Expr], most: int
 ) -> tuple[Space, list[Expr], int, list[Ref], list[str]]:
     """Results without composites, and their scalars, behind the conditions of failures."""
-    space = Space(most * _NODES_PER_OPERATION)
+    space = space_for(most)
     opening = Opening(space)
     opening.leaves(args)
     plain = expand_composites(drop_stops(simpler(outs)))
@@ -92,7 +97,7 @@ def _opened(
 def how_long(args: Sequence[Expr], outs: Sequence[Expr], most: int) -> int | None:
     """The operations of a scalar form; None if there is none, or a longer one."""
     try:
-        space, _, _, refs, dtypes = _opened(args, outs, most)
+        space, _, _, refs, dtypes = as_scalars(args, outs, most)
     except NotScalar:
         return None
     if len(refs) > most or length(space, refs, dtypes) > 2 * most:

@@ -33,7 +33,7 @@ from symgrad.trace.source.clones import RUNTIME
 from symgrad.trace.source.merging import Merge, Undefined, freeze
 from symgrad.trace.source.raising import failing, failure_of, set_checks, why_not
 from symgrad.trace.state import CURRENT, fail, site
-from symgrad.trace.tracer import Tracer, wrap
+from symgrad.trace.tracer import Tracer, wrap, wrap_python
 
 _TRUE, _FALSE = (True,), (False,)
 _DEEPEST = 60  # sides inside of sides
@@ -297,7 +297,7 @@ def if_expression(test: Any, then: Callable[[], Any], orelse: Callable[[], Any])
 def not_(value: Any) -> Any:
     if isinstance(value, Tracer):
         known = truth_of(value)
-        return not known if isinstance(known, bool) else wrap(bind("logical_not", known))
+        return not known if isinstance(known, bool) else wrap_python(bind("logical_not", known))
     return not value
 
 

@@ -20,7 +20,7 @@ from symgrad.trace.known import is_traced
 from symgrad.trace.source.calls import ALWAYS, call, instead_of, stands_for
 from symgrad.trace.state import fail
 from symgrad.trace.tables import SUPPORTED
-from symgrad.trace.tracer import Tracer, is_python, wrap, wrap_python
+from symgrad.trace.tracer import PythonBool, Tracer, is_python, wrap, wrap_python
 
 # ---- numbers -------------------------------------------------------------------------------------
 
@@ -49,11 +49,13 @@ def int_(value: Any = 0) -> Any:
 
 @instead_of(bool)
 def bool_(value: Any = False) -> Any:
-    return wrap(ufuncs.truth(_single(value, "bool()")))
+    return wrap_python(ufuncs.truth(_single(value, "bool()")))
 
 
 @instead_of(round)
 def round_(value: Any, ndigits: Any = None) -> Any:
+    if type(value) is PythonBool:
+        return value.as_int()
     result = SUPPORTED["round"](value, ndigits or 0)
     if is_python(value):
         return wrap_python(result) if ndigits is not None else int_(result)
@@ -83,12 +85,12 @@ def of_values(f: Any) -> Callable[..., Any]:
 
 @of_values(any)
 def any_(values: Any) -> Any:
-    return functools.reduce(np.logical_or, list(values), np.False_)
+    return wrap_python(functools.reduce(np.logical_or, list(values), np.False_))
 
 
 @of_values(all)
 def all_(values: Any) -> Any:
-    return functools.reduce(np.logical_and, list(values), np.True_)
+    return wrap_python(functools.reduce(np.logical_and, list(values), np.True_))
 
 
 def _choose(condition: Any, a: Any, b: Any) -> Any:

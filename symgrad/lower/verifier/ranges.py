@@ -131,7 +131,7 @@ def initialised(p: View) -> Iterator[str]:
     guarded against the first round. What the rounds of a `While` have left counts as far as the
     number of rounds is known to reach.
     """
-    flow, everywhere, stacks = _Flow(p), _Everywhere(p), _Stacks(p)
+    flow, everywhere, stacks = _Flow(), _Everywhere(p), _Stacks(p)
     zeroed = {
         s.partial.number
         for loop, _ in p.loops
@@ -241,14 +241,13 @@ class _Flow:
     round, what was written before.
     """
 
-    def __init__(self, p: View) -> None:
+    def __init__(self) -> None:
         self.now: Written = {}
-        self._sides = p.sides
         self._open: list[tuple[Any, int, Written, list[Written]]] = []  # with what was before
 
     def at(self, place: Place) -> Written:
         """Where the text has come to a place."""
-        return self._moved(self._sides[place.position])
+        return self._moved(place.sides)
 
     def end(self) -> Written:
         return self._moved(())
@@ -276,19 +275,18 @@ class _Everywhere:
     """What is written at all where a place is reached, before it or behind it in another round."""
 
     def __init__(self, p: View) -> None:
-        self._p, flow = p, _Flow(p)
+        self._p, flow = p, _Flow()
         self._writes = [q for q in p.places if q.access.mode is Mode.WRITE]
         for place in self._writes:
             _extend(p, flow.at(place), place)
         self._known: dict[Around, Written] = {(): flow.end()}
 
     def at(self, place: Place) -> Written:
-        sides = self._p.sides[place.position]
+        sides = place.sides
         if sides not in self._known:
             found = self._known[sides] = _copy(self._known[()])
             for q in self._writes:
-                inside = self._p.sides[q.position]
-                if sides[: len(inside)] == inside:
+                if sides[: len(q.sides)] == q.sides:
                     _extend(self._p, found, q)
         return self._known[sides]
 

@@ -291,7 +291,7 @@ def _class(f: Any, args: Args, kwargs: Options) -> Any:
         or clone(initial) is None
     ):
         made = foreign(f, args, kwargs) if f.__init__ is object.__init__ else f(*args, **kwargs)
-        is_new = f.__new__ is object.__new__ and type(f).__call__ is type.__call__
+        is_new = f.__new__ in _ALWAYS_NEW and type(f).__call__ is type.__call__
         return journal.made(made) if is_new else made
     if f.__new__ is object.__new__:
         made = journal.made(object.__new__(f))
@@ -300,6 +300,10 @@ def _class(f: Any, args: Args, kwargs: Options) -> Any:
     if isinstance(made, f):
         _function(type(made).__init__, (made, *args), kwargs)
     return made
+
+
+# What makes an object in each call: of classes of the user's, of defaultdict, of deque.
+_ALWAYS_NEW = (object.__new__, *[c.__new__ for c in journal.CONTAINERS])
 
 
 def _partial(f: functools.partial[Any], args: Args, kwargs: Options) -> Any:

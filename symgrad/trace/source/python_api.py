@@ -18,6 +18,8 @@ from symgrad.trace import journal, ufuncs
 from symgrad.trace.handle import as_expr
 from symgrad.trace.known import is_traced
 from symgrad.trace.source.calls import ALWAYS, call, instead_of, stands_for
+from symgrad.trace.source.decisions import if_expression
+from symgrad.trace.source.merging import is_number
 from symgrad.trace.state import fail
 from symgrad.trace.tables import SUPPORTED
 from symgrad.trace.tracer import PythonBool, Tracer, is_python, wrap, wrap_python
@@ -94,7 +96,9 @@ def all_(values: Any) -> Any:
 
 
 def _choose(condition: Any, a: Any, b: Any) -> Any:
-    """`a` if `condition` else `b`, of two numbers; weak if both are Python's."""
+    """`a` if `condition` else `b`; of two numbers weak if both are Python's."""
+    if not (is_number(a) and is_number(b)) or np.ndim(a) or np.ndim(b):
+        return if_expression(condition, lambda: a, lambda: b)
     result = SUPPORTED["where"](condition, a, b)
     return wrap_python(result) if is_python(a) and is_python(b) else result
 

@@ -16,9 +16,11 @@ from symgrad.lower.elements import Shared
 from symgrad.lower.kernel import Kernel
 from symgrad.lower.kernels import Kernels
 from symgrad.lower.lanes import cut_into_lanes
+from symgrad.lower.product import multiply_in_loops
 from symgrad.lower.program import Program
 from symgrad.lower.schedule import Scheduler
 from symgrad.lower.sums import leave_out_zeros, split_sums
+from symgrad.lower.tiles import multiply_in_tiles
 from symgrad.lower.tuning import HOST_TUNING, Tuning
 from symgrad.lower.vectors import mark_vectors
 from symgrad.ops.checks import failures, status_numbers
@@ -26,6 +28,7 @@ from symgrad.ops.checks import failures, status_numbers
 Pass = Callable[[Program, int, Tuning], Program]
 
 # Each leaves the program alone that it is given, and its result can be verified.
+TILES = (multiply_in_tiles,)
 PORTABLE = (shrink,)
 CPU = (cut_into_lanes, leave_out_zeros, split_sums)
 FINISH = (place,)
@@ -34,7 +37,7 @@ VECTORS = (mark_vectors,)
 
 def passes(tuning: Tuning) -> tuple[Pass, ...]:
     """What a machine's programs go through."""
-    return (*PORTABLE, *CPU, *FINISH, *VECTORS) if tuning.vectors else (*PORTABLE, *FINISH)
+    return (*TILES, *PORTABLE, *CPU, *FINISH, *VECTORS) if tuning.vectors else (multiply_in_loops, *PORTABLE, *FINISH)
 
 
 def lower(

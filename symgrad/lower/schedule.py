@@ -13,8 +13,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from symgrad.expr.node import Expr, const
 from symgrad.expr.walk import substitute
@@ -26,7 +25,7 @@ from symgrad.lower.kernel import CheckIndex, Contract, Kernel
 from symgrad.lower.kernels import Kernels
 from symgrad.lower.scalar import indices_of, loads, steps_of
 from symgrad.lower.statement import Buffer, Statement
-from symgrad.lower.statements import Loop, Store, Zero, nested
+from symgrad.lower.statements import Loop, Multiply, Store, Zero, nested
 from symgrad.lower.stream import (
     Blocks,
     ChunkSums,
@@ -37,6 +36,8 @@ from symgrad.lower.stream import (
 from symgrad.lower.streaming import choose_streams
 from symgrad.lower.tuning import Tuning
 from symgrad.ops.elementwise import minimum
+
+T = TypeVar("T")
 
 
 def _both_check(first: Kernel, second: Kernel) -> bool:
@@ -433,7 +434,7 @@ class _Scope:
         return Scheduler(kernels, threads=1).body()
 
     def product(self, kernel: Contract) -> Sequence[Statement]:
-        p, scheduler = kernel.product, self.scheduler
+        p = kernel.product
         axes = (kernel.target.index(p.row), kernel.target.index(p.column))
         buffer = self.sum_here(kernel.buffer)
         own = buffer.number == kernel.buffer.number
@@ -451,15 +452,19 @@ class _Scope:
                 origins[position] = window.begin
                 if position == 2:
                     added = window.begin if own else window.added
-        carry = p.carry if own else None
-        rows, columns, inner = extents
-        p = replace(p, left=left, right=right, extents=(rows, columns, inner), carry=carry)
-        if p.blas:
-            return product.by_blas(p, buffer, target, axes, limits, added, scheduler.draft)
-        return product.loops(
-            p, buffer, target, carry_index, axes, limits, origins, added, scheduler.draft,
-            parallel=scheduler.threads > 1, tuning=scheduler.tuning,
+        row, column, inner = p.own
+        made = Multiply(
+            left, right, row, column, inner, _three(extents), _three(limits), _three(origins),
+            buffer, target, p.carry if own else None, carry_index, axes, added,
+            (p.panels[0].number, p.panels[1].number), p.triangular, p.blas,
         )  # fmt: skip
+        return [product.written_out(made)]
+
+
+def _three(of: Sequence[T]) -> tuple[T, T, T]:
+    """For rows, columns and summands."""
+    rows, columns, inner = of
+    return rows, columns, inner
 
 
 def _checks_first(kernels: Sequence[Kernel]) -> list[Kernel]:

@@ -281,6 +281,11 @@ def is_single(s: Any) -> bool:
     return isinstance(s, Loop) and s.extent == 1 and s.is_plain and not s.lanes
 
 
+def is_blocks(s: Any) -> bool:
+    """Whether a statement is a loop over all blocks of some points."""
+    return isinstance(s, Loop) and s.step > 1 and s.start is None
+
+
 def stores_of(loop: Loop) -> list[Store]:
     """The stores that stand in a loop, in no other inside."""
     return [s for s in loop.body if isinstance(s, Store)]

@@ -1,7 +1,7 @@
 """From a graph to its loop program: kernels, loops, and passes from program to program.
 
 The passes are listed here, in their order, in two levels. What the portable ones leave can be
-carried to any machine; those of the CPU make vectors of it.
+carried to any machine; those of the CPU make chunks, tiles and vectors of it.
 """
 
 from __future__ import annotations

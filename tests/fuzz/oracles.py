@@ -29,7 +29,13 @@ from fuzz.fence import Fences
 from symgrad import generate
 from symgrad.compiled import Compiled
 from symgrad.derivatives import inner
-from symgrad.errors import OutOfRangeError, SymgradError
+from symgrad.errors import (
+    CompileError,
+    InternalError,
+    OutOfRangeError,
+    RewriteError,
+    SymgradError,
+)
 from symgrad.lower.tuning import HOST_TUNING, NEVER, Tuning
 from symgrad.options import Options
 from symgrad.runtime.record import Record
@@ -37,6 +43,7 @@ from symgrad.runtime.record import Record
 TOLERANCE = {"float64": 1e-10, "float32": 4e-4}
 EPSILON = {"float64": 4 * 2.0**-53, "float32": 2 * 2.0**-24}
 NOISE = 50
+_FAULTS = (CompileError, InternalError, OutOfRangeError, RewriteError)  # others are refusals
 
 # Other choices of lowering, which make every path reachable with little data.
 TUNINGS: dict[str, dict[str, Any]] = {
@@ -336,8 +343,8 @@ class Checker:
                     getattr(self, f"_{stage}")()
                 except Skipped as reason:
                     self.outcome.stages[-1] += f" skipped: {reason}"
-                except OutOfRangeError as error:
-                    self.outcome.findings.append((stage, "OutOfRangeError", str(error)))
+                except _FAULTS as error:
+                    self.outcome.findings.append((stage, type(error).__name__, str(error)))
                 except SymgradError as error:
                     self.outcome.refusals.append(_refusal(error))
                 except Exception as error:

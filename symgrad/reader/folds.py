@@ -57,8 +57,6 @@ def power(p: Poly, e: Exponent) -> Poly:
 
 def _power_of_term(term: Term, c: Exponent, e: Exponent, shape: Shape) -> Poly:
     whole = isinstance(e, int)
-    if c < 0 and not whole:
-        return _power_of_sum(Poly({term: c}, shape), e)
     outside: list[Factor] = []
     inside: list[Factor] = []
     for head, labels, f in term:

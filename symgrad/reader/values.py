@@ -28,7 +28,7 @@ from symgrad.reader.functions import (
     inverse,
     number,
 )
-from symgrad.reader.reading import Condition, Piece
+from symgrad.reader.reading import Condition, Line, Piece
 from symgrad.reader.smaller import shortened
 
 # ---- the graph -------------------------------------------------------------------------------
@@ -80,6 +80,12 @@ class Values:
         value = np.asarray(self.matrix(condition.left, None))
         compare = INFIX[condition.sign]
         return bool(compare(value, 0).all())
+
+    def result(self, line: Line, shape: tuple[int, ...]) -> Any:
+        """The value of a result of that shape."""
+        if line.pieces:
+            return self.pieces(line.pieces, shape)
+        return self.line(line.formula, line.labels, shape)
 
     def line(self, f: Formula, labels: Sequence[str], shape: tuple[int, ...]) -> Any:
         """The value of a result of that shape."""

@@ -45,7 +45,8 @@ def _extreme(f):
 
 FUNCTIONS = {
     **{n: getattr(np, n) for n in ("sin", "cos", "tan", "sinh", "cosh", "tanh", "exp", "log",
-                                   "sign", "clip", "tril", "triu", "cbrt", "arctan", "arcsin")},
+                                   "sign", "clip", "tril", "triu", "cbrt", "arctan", "arcsin", "arctan2",
+                                   "arcsinh", "any")},
     "σ": special.expit, "Φ": special.ndtr, "φ": lambda x: np.exp(-x * x / 2) / np.sqrt(2 * np.pi),
     "ψ": special.digamma, "Γ": special.gamma, "erf": special.erf, "erfc": special.erfc,
     "tr": np.trace, "det": np.linalg.det, "diag": _diag, "softmax": _softmax,

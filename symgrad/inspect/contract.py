@@ -98,7 +98,8 @@ class Contraction:
                 a = on[0][0] if on[0][1] == k else on[0][1]
                 self.edges.remove(on[0])
                 if not (a in self.output or self._on(a) or self.vectors[a] or self.vectors[k]):
-                    self.scalars.append(whole_sum(on[0][2], self.sizes[a], self.sizes[k]))
+                    rows, columns = (self.sizes[e] for e in on[0][:2])
+                    self.scalars.append(whole_sum(on[0][2], rows, columns))
                     self.live -= {a, k}
                     return True
                 self.vector(a, matmul([self._from(a, on[0]), self._column(k)], 1))

@@ -83,9 +83,7 @@ def _agrees(reading: Reading, subject: Subject) -> bool:
     )
 
 
-def subjects(
-    args: Sequence[Expr], outs: Sequence[Expr], sizes: Sizes | None
-) -> Iterator[Subject]:
+def subjects(args: Sequence[Expr], outs: Sequence[Expr], sizes: Sizes | None) -> Iterator[Subject]:
     """The graph; where sizes have names, at all sizes that there are."""
     if sizes is None or not sizes.values:
         yield Subject(args, outs).shortened(args)
@@ -164,7 +162,9 @@ class Subject:
                 if finite.any():
                     got = formulas.result(line, want.shape)
                     allowed = BOUND * np.abs(want) + NOISE * max(scale, 1.0)
-                    if not (np.abs(got - want) <= allowed)[finite].all():
+                    # Zeros of a structure are there where the rest has no value: 0 · 1/0.
+                    compared = finite if finite.all() else finite & np.isfinite(got)
+                    if not (np.abs(got - want) <= allowed)[compared].all():
                         return False
             return True if complete else None
 
@@ -177,7 +177,11 @@ def _work(outs: Sequence[Expr]) -> float:
             sizes: dict[int, int] = {}
             for a, labels in zip(node.args, node.attrs[0], strict=True):
                 sizes.update(zip(labels, a.shape, strict=True))
-            total += math.prod(sizes.values())
+            steps = math.prod(sizes.values())
+            if len(node.args) > 2:  # two at a time
+                largest = max(a.size for a in (*node.args, node))
+                steps = min(steps, len(node.args) * largest * max(sizes.values(), default=1))
+            total += steps
         else:
             total += node.size if isinstance(node.shape, tuple) else 1
     return total
@@ -227,6 +231,8 @@ def _special_points(args: Sequence[Expr]) -> Iterator[Point]:
             point[a].flat[0] = 0
             point[a].flat[-1] = -1 if a.dtype in FLOATS else 0
             yield point
+    for a, b in itertools.islice(itertools.combinations(args, 2), 6 if len(args) > 2 else 0):
+        yield usual() | {c: _typed(c, np.zeros(c.shape)) for c in (a, b)}
     shapes: dict[Any, list[Expr]] = {}
     for a in args:
         shapes.setdefault((a.shape, a.dtype), []).append(a)

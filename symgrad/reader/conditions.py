@@ -10,7 +10,10 @@ of, only that is told without which the formula has a value and the graph has no
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -22,16 +25,25 @@ from symgrad.reader.reading import Condition, Reading
 from symgrad.reader.sizes import Sizes
 from symgrad.reader.values import Values
 
-_STARTS = 3  # points that are moved
-_STEPS = 8  # of Newton's method along one line
-_FOUND = 4  # points at which one condition fails exactly
+_RANDOM = 12
+_STEPS = 12  # along one line
+# Points that are moved: eighths, in which most arithmetic is exact.
+_DRAWS: tuple[Callable[[np.random.Generator, Any], Any], ...] = (
+    lambda rng, shape: rng.integers(1, 4, shape),
+    lambda rng, shape: rng.integers(1, 24, shape) / 8,
+    lambda rng, shape: rng.integers(1, 24, shape) / 8 * rng.choice((-1, 1), shape),
+)
 _NEAR = 1e-9  # what is as close to 0 would be 0 with more digits
 
 
 def needed(
-    reading: Reading, args: Sequence[Expr], outs: Sequence[Expr], sizes: Sizes | None = None
-) -> tuple[Condition, ...]:
-    """Those of the reading's conditions, and of its domain, that are to be shown."""
+    reading: Reading, args: Sequence[Expr], outs: Sequence[Expr], sizes: Sizes | None = None,
+    latest: float = math.inf,
+) -> tuple[Condition, ...]:  # fmt: skip
+    """Those of the reading's conditions, and of its domain, that are to be shown.
+
+    latest : when the time is up; conditions that were not judged until then are shown
+    """
     kept, domain = list(reading.conditions), reading.domain()
     if not kept and not domain:
         return ()
@@ -39,11 +51,13 @@ def needed(
         subject = next(subjects(args, outs, sizes))
         usual = list(subject.targets(subject.special_points())) if kept else []
         for condition in reading.conditions:
+            if time.thread_time() > latest:
+                return tuple(kept)
             rest = [c for c in kept if c is not condition]
             if not _matters(condition, rest, reading, subject, usual):
                 kept = rest
         for condition in domain:
-            if _says_more(condition, kept, reading, subject):
+            if time.thread_time() < latest and _says_more(condition, kept, reading, subject):
                 kept.append(condition)
     except FAILURES:
         pass
@@ -72,8 +86,10 @@ def _says_more(
 ) -> bool:
     """Whether the formula has a value at a point where this fails, and the graph has another or
     none."""
-    points = subject.special_points() if condition.sign != "≠" else ()
-    for target in subject.targets(itertools.chain(_failing(condition, subject)[0], points)):
+    points: list[Iterator[Point]] = []
+    if condition.sign != "≠":
+        points = [subject.special_points(), itertools.islice(subject.random_points(), _RANDOM)]
+    for target in subject.targets(itertools.chain(_failing(condition, subject)[0], *points)):
         if _holds(condition, target, subject):
             continue
         same = subject.same(target, reading, kept)
@@ -102,15 +118,13 @@ def _failing(condition: Condition, subject: Subject) -> tuple[list[Point], bool]
     found: list[Point] = []
     near = False
     moved = [a for a in subject.args.values() if a.dtype in FLOATS and a.size]
-    for _ in range(_STARTS):
-        start = {a: _small(a, rng) for a in subject.args.values()}
+    for draw in _DRAWS:
+        start = {a: _small(a, draw(rng, a.shape)) for a in subject.args.values()}
         for a in moved:
             for point, rest in _moved(condition, subject, start, a):
                 near |= rest <= _NEAR
                 if rest == 0:
                     found.append(point)
-            if len(found) >= _FOUND:
-                return found, True
     return found, near
 
 
@@ -121,10 +135,8 @@ def _inside(f: Formula) -> Formula:
     return f
 
 
-def _small(a: Expr, rng: np.random.Generator) -> np.ndarray:
-    """Positive integers, in which most arithmetic is exact."""
-    values = rng.integers(1, 4, a.shape)
-    return np.asarray(values, EXTENDED if a.dtype in FLOATS else a.dtype)
+def _small(a: Expr, values: Any) -> np.ndarray:
+    return np.asarray(values, EXTENDED) if a.dtype in FLOATS else np.asarray(values).astype(a.dtype)
 
 
 def _moved(
@@ -146,21 +158,20 @@ def _moved(
         along = [np.zeros(a.shape)]
         along[0].flat[0] = 1
     for direction in along:
-        value = start[a]
-        for _ in range(_STEPS):
+        value, before = start[a], start[a] + direction
+        there = left(before)
+        for _ in range(_STEPS):  # the secant method, for each element or along one
             here = left(value)
             if not np.isfinite(here).all() or not here.any():
                 break
-            slope = left(value + direction) - here
+            change = (value - before)[direction != 0]
+            change = change.reshape(here.shape) if shape == column else change.flat[0]
             with np.errstate(all="ignore"):
-                step = np.where(here == 0, 0, -here / slope)
-            if shape != column:
-                step = step.flat[0]
-            else:
-                step = step.reshape(a.shape)
+                step = np.where(here == 0, 0, -here * change / (here - there))
+            step = step.reshape(a.shape) if shape == column else step.flat[0]
             if not np.isfinite(step).all():
                 break
-            value = value + step * direction
+            value, before, there = value + step * direction, value, here
         rest = np.abs(left(value))
         if rest.size and np.isfinite(rest).any():
             yield start | {a: value}, float(rest[np.isfinite(rest)].min())

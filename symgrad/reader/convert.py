@@ -369,6 +369,13 @@ class Reader(Arrays):
         if len(d.terms) == 1 and all(f[0].kind in ("delta", "ind") for f in d.factors()):
             ((term, _),) = d.terms.items()
             return rational(1, d.shape) - Poly({term: 1}, d.shape)
+        if len(d.terms) == 2 and () in d.terms:  # c [u > v] + k
+            ((term, v),) = [(t, v) for t, v in d.terms.items() if t]
+            if all(f[0].kind in ("delta", "ind") for f in term) and not Poly({term: v}, ()).is_raw:
+                on = Poly({term: 1}, d.shape)
+                one = rational(1, d.shape)
+                k = d.terms[()]
+                return on.scale(int(v + k == 0)) + (one - on).scale(int(k == 0))
         return self._indicator(-d if negative(d) else d, "=")
 
     def _relation(self, d: Poly, sign: str) -> Poly:
@@ -469,8 +476,8 @@ class Reader(Arrays):
                          if all(f[0] != head for f in t)}, c.shape)  # fmt: skip
             inside = self._drop_ties(d)
             if inside != d:  # a count of ties
-                found = gather(c.shape, [(v, [f for f in t if f[0] != head], {})
-                                         for t, v in c.terms.items() if t not in left.terms])  # fmt: skip
+                found = gather(c.shape, [(v, [f for f in t if f[0] != head], {}) for t, v
+                                         in c.terms.items() if t not in left.terms])  # fmt: skip
                 c = left + found * self.zero(inside.relabel(labels, c.shape))
             elif not all(_is_discrete(f[0]) for f in d.factors()):
                 self.unless_zero(d.relabel(labels, c.shape))

@@ -33,13 +33,14 @@ from symgrad.reader.write import Writer
 
 NO_SIZES = Sizes()
 MOST_NODES = 500
-SECONDS = 2.0
+SECONDS = 1.2  # of the search; what was found is then compared with the graph, within 2 s in all
 STEPS = 400  # of the search, in one try; so many that the time is not what ends it
 ALL_STEPS = 1200  # in all tries
 LARGEST = 20_000  # what costs more to read, before parts have names, is not looked at
 MOST_OF_PADS = 4  # times what pads cost may the elements cost
 MOST_TRIES = 6
 MOST_OF_DOMAIN = 12
+REST = 0.7  # seconds behind the search
 DIFFERS = "no shorter formula could be shown to have the same values"
 FAILED = "the search for a shorter form failed, which is a mistake of symgrad's"
 
@@ -126,15 +127,18 @@ def _searched(
     in_pieces = _in_pieces(args, outs, nodes, names, labels, of_code, budget)
     if in_pieces is not None:
         found.append(in_pieces)
-    refused = False
+    refused, latest = False, budget.deadline + REST
     for reading in sorted(found, key=lambda r: r.cost):
-        if reading.cost > of_code:
+        if reading.cost > of_code or time.thread_time() > latest:
             break
-        if agrees(reading, args, outs, sizes):
-            budget.ticks = STEPS
-            reading = replace(reading, conditions=needed(reading, args, outs, sizes))
-            return Found(reading)
-        refused = True
+        budget.ticks = STEPS
+        if not agrees(reading, args, outs, sizes):
+            told = tuple([c for c in reading.domain() if c.sign != "≠"])
+            reading = replace(reading, conditions=(*reading.conditions, *told))
+            if not told or not agrees(reading, args, outs, sizes):
+                refused = True
+                continue
+        return Found(replace(reading, conditions=needed(reading, args, outs, sizes, latest)))
     return Found(None, DIFFERS if refused else "")
 
 
@@ -182,13 +186,12 @@ def _one(
     return Reading(
         tuple(Line(n, f, w) for n, f, (_, w) in zip(labels, formulas, written, strict=True)),
         tuple(parts),
-        _conditions(told, names), dict(budget.steps), spent, lambda: _conditions(_domain(reader), names),
+        _conditions(told, names), dict(budget.steps), spent,
+        lambda: _conditions(_domain(reader), names),
     )  # fmt: skip
 
 
-def _conditions(
-    polys: Iterable[tuple[Poly, str]], names: dict[Expr, str]
-) -> tuple[Condition, ...]:
+def _conditions(polys: Iterable[tuple[Poly, str]], names: dict[Expr, str]) -> tuple[Condition, ...]:
     """The same as formulas, without names that these might not have; left out where nobody would
     read them."""
     writer, found = Writer(names), []

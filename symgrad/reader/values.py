@@ -292,11 +292,13 @@ class Values:
         return np.array(values, EXTENDED).reshape(-1, 1)
 
     def _call(self, f: Formula, shape: Any) -> Any:
-        plain, axes = list(f.args), None
-        if plain and plain[-1].kind == "symbol" and plain[-1].data[0].startswith("axis="):
-            axes = tuple(int(k) for k in plain.pop().data[0][5:].split(","))
+        plain, words = list(f.args), {}
+        while plain and plain[-1].kind == "symbol" and "=" in plain[-1].data[0]:
+            key, _, word = plain.pop().data[0].partition("=")
+            words[key] = word
+        axes = tuple(int(k) for k in words["axis"].split(",")) if "axis" in words else None
         values = [np.asarray(v) for v in self._all(Formula(f.kind, tuple(plain)), shape)]
-        return np.asarray(called(f.data[0], values, axes))
+        return np.asarray(called(f.data[0], values, axes, "reverse" in words))
 
     def _sigma(self, f: Formula, shape: Any) -> Any:
         """With no free letter it is a number, in matrix notation too."""

@@ -23,7 +23,14 @@ import symgrad as sg
 
 FOLDER = Path(__file__).parent
 GROUPS = (
-    "matrixcalculus", "cookbook", "scalars", "losses", "tensors", "issue", "unseen", "unseen2"
+    "matrixcalculus",
+    "cookbook",
+    "scalars",
+    "losses",
+    "tensors",
+    "issue",
+    "unseen",
+    "unseen2",
 )
 HEADER = """\
 import numpy as np

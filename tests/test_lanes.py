@@ -251,10 +251,14 @@ def test_what_finds_undecided_calls_finds_them():
     ("i = 0; i < 24", "a[i] = exp(b[i * 64 + k])", False),
     ("i = 0; i < 24", "a[(i + 1) * 4] = exp(b[i])", False),
     ("i = 0; i < 7", "a[i] = b[i * 64] + sg_select(b[i], c, d)", True),
+    ("i = 0; i < 24", "a[i] = exp(b[i] * b[k])", True),
+    ("i = 0; i < 24", "a[i] = exp(b[i] * s3[k])", False),
+    ("i = 0; i < 24", "a[i] = exp(s3[i] * s3[i + 1])", True),
 ])  # fmt: skip
 def test_what_finds_uncertain_vectors_finds_them(bounds, line, certain):
     c = (
         'extern double exp(double) __attribute__((simd("notinbranch")));\n'
+        "double *restrict const s3 = work + 24;\n"
         f"SG_SIMD\n    for (ptrdiff_t {bounds}; ++i) {{\n        {line};\n    }}\n"
     )
     assert bool(uncertain_vectors(c)) is not certain
@@ -285,6 +289,23 @@ def test_functions_beside_shorter_elements_are_vectors_whatever_stands_around():
     )
     assert mixed_vectors(head % (names, loop % "\n        b[l0] = a[l0] > 0;"))
     assert not mixed_vectors(head % (names, loop % ""))
+
+
+def test_functions_of_an_element_of_the_workspace_are_vectors_whatever_stands_around():
+    """gcc would load it again at the end of each round of the loop with cos, and make no vectors.
+
+    Found by tests/fuzz: seed 796031213480. The check of all C that tests emit looks for such loads.
+    """
+
+    def f(x):
+        v = np.tanh(np.sum(x, axis=1) / 17.0)
+        return np.sum(np.sin(np.maximum(v[None], v[np.argmax(v)])))
+
+    x = np.random.default_rng(1).choice([0.0, 1.0, 0.5, -0.5, 2.0], (257, 31))
+    alone, shared = (sg.compile(sg.value_and_grad(f), x, threads=n) for n in (1, 2))
+    for one, other in zip(alone(x), shared(x), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert not uncertain_vectors(alone.c_source)
 
 
 def moved_about(width, dtype="float64"):

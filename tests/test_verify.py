@@ -34,7 +34,7 @@ from symgrad.lower.pipeline import lower
 from symgrad.lower.program import Program
 from symgrad.lower.scalar import INDEX_DIV, INDEX_MOD, index_of, load_of
 from symgrad.lower.share import share
-from symgrad.lower.statements import Best, Check, Loop, Store, Zero
+from symgrad.lower.statements import Best, Check, If, Loop, Store, Zero
 from symgrad.lower.tuning import HOST_TUNING
 from symgrad.ops.linear import gather
 from symgrad.simplify import simplify
@@ -304,6 +304,48 @@ def test_races(hand, kind):
     assert rules(nest((J, 3), [Store(flat, (I * n(2) + J,), const(1.0))])) == ["races"]
     assert rules(Store(flat, (I,), const(1.0)), Store(flat, (I + n(1),), const(1.0))) == ["races"]
     assert rules(Store(flat, (I,), const(1.0)), Store(flat, (I + n(10),), const(1.0))) == []
+
+
+@pytest.mark.parametrize("kind", PARALLEL)
+def test_bounds_of_loops_are_reads(hand, kind):
+    """Bounds and conditions read memory, as values do."""
+    s = hand.buffer("s", (11,), "work", "int64")
+
+    def rules(entry, *rest):
+        bound = bind("minimum", load_of(s, (entry,)), n(3))
+        inner = Loop(J, 3, [Store(hand.y, (I, J), const(1.0))], stop=bound)
+        return hand.rules(*rest, Loop(I, 10, [inner, Store(s, (I,), n(2))], **PARALLEL[kind]))
+
+    assert rules(n(10), Zero(s)) == []
+    assert rules(I, Zero(s)) == []
+    assert rules(n(9) - I, Zero(s)) == ["races"]
+    assert rules(n(11), Zero(s)) == ["range"]
+    assert "init" in rules(n(10))
+
+
+def test_conditions_are_reads(hand):
+    s = hand.buffer("s", (10,))
+    for kind in ("simd", "shared"):  # there is no `If` in a block of lanes
+        for entry, rules in ((I, []), (n(9) - I, ["races"])):
+            low = bind("less", load_of(s, (entry,)), const(1.0))
+            body = [If(low, [Store(hand.y, (I, ZERO), const(1.0))]), Store(s, (I,), const(2.0))]
+            assert hand.rules(copy_zeros(s), Loop(I, 10, body, **PARALLEL[kind])) == rules
+
+
+def test_a_bound_stays_what_it_is(hand):
+    """C reads it before each round; so its memory is in use as long as the loop runs."""
+    s = hand.buffer("s", (), "work", "int64")
+    stop = bind("minimum", load_of(s, ()), n(9))
+    set_, change = Store(hand.y, (I, ZERO), const(1.0)), Store(s, (), n(3))
+    assert hand.rules(Store(s, (), n(5)), Loop(I, 10, [set_], stop=stop, serial=True)) == []
+    late = Loop(I, 10, [set_, change], stop=stop, serial=True)
+    assert hand.rules(Store(s, (), n(5)), late) == ["rounds"]
+    counts, other = hand.buffer("c", (9,), "work", "int64"), hand.buffer("o", (9,), offset=0)
+    inside = [Zero(other), Store(hand.y, (I, ZERO), load_of(other, (n(0),)))]
+    stop = bind("minimum", load_of(counts, (n(1),)), n(9))
+    program = hand.of(copy_rows(hand.y, hand.x), Zero(counts), Loop(I, 10, inside, stop=stop),
+                      workspace_bytes=72)  # fmt: skip
+    assert [f.rule for f in verify.verify(program)] == ["space"]
 
 
 def test_sums_over_lanes_have_partial_sums(hand):
@@ -736,6 +778,7 @@ CAUGHT = dict(
     array_shorter=22,  # of 22
     home_moved=26,  # of 26
     check_widened=1,  # of 1
+    bound_read=41,  # of 41
 )
 
 

@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from symgrad.emit import tree as c
+from symgrad.emit.descending import marked
 from symgrad.emit.expr import ZERO, Speller, has_call
 from symgrad.emit.lanes import Piece, Place
 from symgrad.emit.parts import Record, record
@@ -76,7 +77,10 @@ class Emitter(Speller):
         for s in self.program.body:
             found = accesses([s]) if names else ()
             written = {names[a.buffer] for a, _ in found if a.writes and a.buffer in names}
-            out.extend(record(node, written) for node in self.nodes([s], 0))
+            nodes = self.nodes([s], 0)
+            if self.descends and self.tuning.vectors:
+                nodes = [marked(node) for node in nodes]
+            out.extend(record(node, written) for node in nodes)
         return out
 
     def body(self, body: Sequence[Any], depth: int) -> list[Piece]:

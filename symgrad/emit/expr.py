@@ -13,6 +13,7 @@ from symgrad.emit.tree import integer, walk
 from symgrad.emit.variables import Variables
 from symgrad.errors import InternalError
 from symgrad.expr.node import CONST, FLOATS, Expr, const, const_value
+from symgrad.expr.walk import toposort
 from symgrad.lower.scalar import GUARD, INDEX, INDEX_DIV, INDEX_MOD, LOAD
 from symgrad.lower.statement import Buffer, row_strides
 from symgrad.lower.strides import is_costly, steps
@@ -33,6 +34,7 @@ class Speller:
     lanes : the block of lanes that is being spelled, if any
     target : the language
     branchless : whether a branch would keep the compiler from making a vector of the loop around
+    descends : whether some offset so far may fall where a loop goes on
     """
 
     def __init__(self, buffers: Mapping[int, Buffer], variables: Variables, target: Target) -> None:
@@ -40,7 +42,7 @@ class Speller:
         self.names: dict[Expr, c.Name] = {}
         self.loop_names: dict[Expr, c.Expression] = {}
         self.lanes: Lanes | None = None
-        self.branchless = False
+        self.branchless = self.descends = False
         self._count = 0
         self._literals: dict[Expr, c.Lit] = {}
 
@@ -84,6 +86,8 @@ class Speller:
         for entry, stride in _entries(buffer, index):
             base, shift = _split_constant(entry)
             constant += shift * stride
+            if base is not None and base.op is not INDEX and not self.descends:
+                self.descends = any(n.op is SUBTRACT for n in toposort([base]))
             if base is None or self.loop_names.get(base) == ZERO:
                 continue
             term = self.spell(base, c.TIMES if stride != 1 else c.PLUS)

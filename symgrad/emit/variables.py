@@ -36,6 +36,7 @@ from symgrad.lower.statements import Loop, Store, While
 from symgrad.lower.strides import is_costly, steps, word_of
 
 _TREE_LIMIT = 16  # nodes spelled in one statement
+_IN_WORKSPACE = ("work", "member", "local")  # local ones of long functions
 # Parts of an index may meet in it and become the whole again.
 _SPELLED = (LOAD, GUARD, INDEX_DIV, INDEX_MOD)
 
@@ -67,6 +68,8 @@ class Variables:
         for s in itertools.chain(*all_bodies(body)):
             if isinstance(s, Loop) and s.lanes:
                 self._forced.update(_calls_apart(s, buffers))
+            if isinstance(s, Loop) and (s.lanes or s.simd):
+                self._forced.update(_still_loads(s, buffers))
         self._count_uses(order, roots)
         self.chosen: set[Expr] = set()
         self._choose(order)
@@ -235,6 +238,27 @@ def _written_in_branches(body: Sequence[Any]) -> set[int]:
 
 def _is_index(node: Expr) -> bool:
     return node.op in (INDEX, CONST) or (node.dtype == "int64" and node.op is not LOAD)
+
+
+def _still_loads(loop: Loop, buffers: Mapping[int, Buffer]) -> Iterator[Expr]:
+    """Loads of the same element in all rounds, beside calls that are worth a vector.
+
+    Compilers may take a store for a change of that element, load it again at the end of each round,
+    and make no vectors of the loop then: by what stands around it. So gcc does for parts of the
+    workspace, which it cannot tell apart.
+    """
+    moves: dict[Expr, bool] = {}
+    inside = {s.index for body in all_bodies([loop]) for s in body if isinstance(s, Loop)}
+    for body in all_bodies([loop]):
+        nodes = toposort([v for s in body if not isinstance(s, Loop) for v in s.exprs()])
+        calls = any(map(is_costly, nodes))
+        for node in nodes:
+            loads_it = node.op is LOAD
+            b = buffers[node.attrs[0]] if loads_it else None
+            private = node is loop.index or (b is not None and (b.lanes > 0 or b.home in inside))
+            moves[node] = private or any(moves[a] for a in node.args)
+            if calls and b is not None and b.role in _IN_WORKSPACE and not moves[node]:
+                yield node
 
 
 def _calls_apart(loop: Loop, buffers: Mapping[int, Buffer]) -> Iterator[Expr]:

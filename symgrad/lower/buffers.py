@@ -13,7 +13,7 @@ from symgrad.lower.program import Draft, Program, common, statements
 from symgrad.lower.scalar import indices_of
 from symgrad.lower.statement import Buffer, Statement
 from symgrad.lower.statements import Call, Loop
-from symgrad.lower.stream import share_among_threads
+from symgrad.lower.team import share_among_threads
 from symgrad.lower.tuning import Tuning
 
 Span = tuple[int, int]  # numbers at which something begins and ends

@@ -154,27 +154,32 @@ class SparseDerivative:
         others = () if plain else [x for x in leaves if not is_array(x)]
         state = self._captures.now(others)
 
-        def key(own: bool = False) -> Any:
-            values = [static_key(leaves[p], own) for p in self._decisive.get((tree, types), ())]
-            return state.label, tree, types, tuple(values)
-
-        compiled = self._compiled.get(key())
+        decisive = self._decisive.get((tree, types), ()) if self._decisive else ()
+        key = state.label, tree, types, tuple([static_key(leaves[p], False) for p in decisive])
+        compiled = self._compiled.get(key)
         if compiled is None:
-            with self._lock.held():
-                compiled = self._compiled.get(key())
-                if compiled is None:
-                    compiled = self.compile(*args, **kwargs)
-                    statics = [p for p, v, _ in compiled.graph.statics if is_array(v)]
-                    if statics:
-                        self._decisive[tree, types] = statics
-                    self._compiled[key(own=True)] = compiled
-                    if len(self._compiled) > _MOST:
-                        del self._compiled[next(iter(self._compiled))]
+            compiled = self._new(args, kwargs, key, leaves)
         fixed = {position for position, _, _ in compiled.graph.statics}
         if plain and not fixed:
             return compiled(*args)
         given = [x for k, x in enumerate(leaves) if k not in fixed]
         return compiled.matrix(compiled.compiled.call_flat(given)[0])
+
+    def _new(self, args: Any, kwargs: Any, key: Any, leaves: Any) -> SparseCompiled:
+        """Compiled for arguments of a new kind, or of new values that decide about structure."""
+        label, tree, types, _ = key
+        with self._lock.held():
+            compiled = self._compiled.get(key)
+            if compiled is None:
+                compiled = self.compile(*args, **kwargs)
+                statics = [p for p, v, _ in compiled.graph.statics if is_array(v)]
+                if statics:
+                    self._decisive[tree, types] = statics
+                values = tuple([static_key(leaves[p], True) for p in statics])
+                self._compiled[label, tree, types, values] = compiled
+                if len(self._compiled) > _MOST:
+                    del self._compiled[next(iter(self._compiled))]
+        return compiled
 
     def compile(
         self,
@@ -283,6 +288,8 @@ class SparseCompiled:
 
     def __call__(self, *args: Any, out: np.ndarray | None = None, **kwargs: Any) -> Any:
         """The matrix at these arguments; `out` is an array [nnz] that becomes its data."""
+        if out is None and not kwargs:  # what the fast call path knows
+            return self.matrix(self.compiled(*args))
         return self.matrix(self.compiled(*args, out=out, **kwargs))
 
     def values(self, *args: Any, out: np.ndarray | None = None, **kwargs: Any) -> np.ndarray:

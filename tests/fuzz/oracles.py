@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import linecache
 import os
 import re
 import traceback
@@ -29,7 +30,13 @@ from fuzz.fence import Fences
 from symgrad import generate
 from symgrad.compiled import Compiled
 from symgrad.derivatives import inner
-from symgrad.errors import OutOfRangeError, SymgradError
+from symgrad.errors import (
+    CompileError,
+    InternalError,
+    OutOfRangeError,
+    RewriteError,
+    SymgradError,
+)
 from symgrad.lower.tuning import HOST_TUNING, NEVER, Tuning
 from symgrad.options import Options
 from symgrad.runtime.record import Record
@@ -37,6 +44,7 @@ from symgrad.runtime.record import Record
 TOLERANCE = {"float64": 1e-10, "float32": 4e-4}
 EPSILON = {"float64": 4 * 2.0**-53, "float32": 2 * 2.0**-24}
 NOISE = 50
+_FAULTS = (CompileError, InternalError, OutOfRangeError, RewriteError)  # others are refusals
 
 # Other choices of lowering, which make every path reachable with little data.
 TUNINGS: dict[str, dict[str, Any]] = {
@@ -96,15 +104,25 @@ SCIPY = types.SimpleNamespace(
 
 
 def load(
-    text: str, numpy: Any = np, special: Any = scipy.special, symgrad: Any = SCIPY
+    text: str,
+    numpy: Any = np,
+    special: Any = scipy.special,
+    symgrad: Any = SCIPY,
+    source: bool = False,
 ) -> dict[str, Any]:
     """The names of a program, whose `np`, `sp` and `sg` are given.
 
     Of symgrad a program has the functions that SciPy has under the same names.
+
+    source : whether the text of its functions can be found, as that of functions in files
     """
     body = re.sub(r"^import .*$", "", text, flags=re.M)
     space = {"np": numpy, "sp": special, "sg": symgrad, "__name__": "program"}
     name = f"<program {hashlib.sha256(text.encode()).hexdigest()[:8]}>"
+    if source:
+        linecache.cache[name] = (len(body), None, body.splitlines(True), name)
+    else:
+        linecache.cache.pop(name, None)
     exec(compile(body, name, "exec"), space)
     return space
 
@@ -126,9 +144,9 @@ def leaves(result: Any) -> list[Any]:
 class Subject:
     """A program with its arguments and the numbers it should give."""
 
-    def __init__(self, text: str, seed: int = 0) -> None:
+    def __init__(self, text: str, seed: int = 0, source: bool = True) -> None:
         self.text = text
-        space = load(text, symgrad=sg)
+        space = load(text, symgrad=sg, source=source)
         self.f, self.loss = space["f"], space["loss"]
         self.plain = load(text)["f"]
         self.args: tuple[Any, ...] = tuple(space["arguments"]())
@@ -318,7 +336,7 @@ class Checker:
         self.options, self.say = options, say
         self.seed = int(options.get("seed", 0))
         self.outcome = Outcome()
-        self.subject = Subject(text, self.seed)
+        self.subject = Subject(text, self.seed, options.get("source", True))
         self.tolerance = TOLERANCE[self.subject.precision]
         self.names = [*options.get("tuning", ()), *options.get("switch", ())]
         self.tuning = tuned(self.names)
@@ -336,8 +354,8 @@ class Checker:
                     getattr(self, f"_{stage}")()
                 except Skipped as reason:
                     self.outcome.stages[-1] += f" skipped: {reason}"
-                except OutOfRangeError as error:
-                    self.outcome.findings.append((stage, "OutOfRangeError", str(error)))
+                except _FAULTS as error:
+                    self.outcome.findings.append((stage, type(error).__name__, str(error)))
                 except SymgradError as error:
                     self.outcome.refusals.append(_refusal(error))
                 except Exception as error:

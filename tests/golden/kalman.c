@@ -22,6 +22,12 @@
 #define SG_SERIAL
 #endif
 
+#if defined(__GNUC__) && !defined(__clang__)
+#define SG_DESCENDING __asm__ volatile(""); /* keeps gcc from vectors of rows in falling order: it reads beyond the last */
+#else
+#define SG_DESCENDING
+#endif
+
 #if defined(SG_VECTORIZE) && defined(__GNUC__) /* or compilers choose which loops have the functions of vectors */
 #define SG_SCALAR __asm__ volatile("");
 #else
@@ -223,6 +229,7 @@ int kalman(double x0, const double *restrict x1, const double *restrict x2, cons
     }
     double s42 = 0.0 + s39;
     for (ptrdiff_t i62 = 0; i62 < 8; ++i62) {
+        SG_DESCENDING
         SG_SERIAL
         double s46 = 0.0;
         double s47 = 0.0;

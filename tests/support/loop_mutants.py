@@ -16,7 +16,7 @@ from symgrad.expr.node import Expr, bind, const
 from symgrad.expr.walk import substitute, toposort
 from symgrad.lower.cpu import Flush
 from symgrad.lower.program import Program, bodies_of, statements
-from symgrad.lower.scalar import GUARD, LOAD
+from symgrad.lower.scalar import GUARD, LOAD, load_of
 from symgrad.lower.statement import Body
 from symgrad.lower.statements import Check, Loop, Store
 
@@ -176,6 +176,23 @@ def _uses(loop: Loop, number: int) -> bool:
     )
 
 
+def bound_read(program: Program, rng: random.Random) -> Program | None:
+    """A loop goes as far as an element says that its rounds set."""
+    found = [
+        (loop, s)
+        for loop in loops(program)
+        for s, _ in statements(loop.body)
+        if isinstance(s, Store) and s.buffer.dtype == "float64" and loop.stop is None
+    ]
+    if not found:
+        return None
+    loop, s = rng.choice(found)
+    zeros = [const(0, "int64")] * len(s.buffer.shape)
+    stop = bind("minimum", bind("convert", load_of(s.buffer, tuple(zeros)), attrs=("int64",)),
+                const(loop.extent, "int64"))  # fmt: skip
+    return changed(program, loop, stop=stop)
+
+
 def check_widened(program: Program, rng: random.Random) -> Program | None:
     """An index is checked against a longer axis."""
     s = _one([s for s, _ in statements(program.body) if isinstance(s, Check)], rng)
@@ -187,6 +204,6 @@ MUTANTS: dict[str, Mutant] = {
     for f in (
         write_further, read_further, guard_dropped, statement_deleted, loop_longer, loop_shorter,
         adds_become_sets, sets_become_adds, declared_parallel, flush_dropped, axis_dropped,
-        array_shorter, home_moved, check_widened,
+        array_shorter, home_moved, check_widened, bound_read,
     )
 }  # fmt: skip

@@ -27,6 +27,9 @@ _ARRAY = re.compile(
     r"(?:^|[(,]\s*|\s)(?:const )?(double|float|bool|int32_t|int64_t|ptrdiff_t) "
     r"(?:\*(?:const |restrict )*(\w+)|(\w+)\[)"
 )
+_WORKSPACE = re.compile(
+    r"\*(?:restrict )?const (\w+) = (?:\(\w+ \*\)\(void \*\))?\(?(?:work|\w+ \+ SG_MEMBER) "
+)
 _BYTES = {"double": 8, "float": 4, "bool": 1, "int32_t": 4, "int64_t": 8, "ptrdiff_t": 8}
 
 
@@ -62,8 +65,10 @@ def uncertain_vectors(c: str) -> list[str]:
     """First lines of marked loops that call such functions but may be no vectors, or only in part.
 
     What stands around such a loop decides then. Certain are whole numbers of vectors, known to the
-    compiler, of elements that stand side by side.
+    compiler, of elements that stand side by side. A load of one element of the workspace in all
+    rounds is none: gcc may believe that a store changed it.
     """
+    workspace = set(_WORKSPACE.findall(c))
     declared = _DECLARED.findall(c)
     if not declared:
         return []
@@ -78,7 +83,12 @@ def uncertain_vectors(c: str) -> list[str]:
         )
         moves = re.compile(rf"(\b{variable}|\([^()]*\b{variable}\b[^()]*\)) [*/%] (?!0\b)")
         apart = any(moves.search(index) for index in re.findall(r"\[([^][]*)\]", body))
-        if not whole or (apart and not variable.startswith("l")):
+        own = "|".join([variable, *re.findall(r"\bconst \w+ (\w+) = ", body)])
+        still = any(
+            name in workspace and not re.search(rf"\b({own})\b", index)
+            for name, index in re.findall(r"(\w+)\[([^][]*)\]", body)
+        )
+        if not whole or still or (apart and not variable.startswith("l")):
             found.append(f"{loop.group().splitlines()[1].strip()} {body.strip().splitlines()[0]}")
     return found
 

@@ -138,8 +138,13 @@ def _unbound(
 
 
 def rounds(p: View) -> Iterator[str]:
-    """A loop with a start or a stop has no more rounds than it says."""
+    """A loop has no more rounds than it says, and none of them changes what its bounds read."""
     for loop, path in p.loops:
+        inside = (*path, loop)
+        for read in loop.reads:
+            for q in p.of_buffer[read.buffer]:
+                if q.access.writes and q.path[: len(inside)] == inside:
+                    yield f"{p.name(q)}: a bound of that loop reads it before each round"
         if loop.stop is None:
             continue
         start = constant(0) if loop.start is None else p.bounds.form(loop.start)
@@ -189,10 +194,8 @@ def _in_use(p: View) -> dict[int, tuple[int, int]]:
         around = functools.reduce(common, [q.around for q in places])
         serial = [isinstance(s, Loop) and not s.serial for s, _ in around]
         depth = serial.index(True) if True in serial else len(around)
-        spans = [
-            ends[id(q.around[depth][0])] if len(q.around) > depth else [q.position] * 2
-            for q in places
-        ]
+        users = [(q, q.around[depth][0] if len(q.around) > depth else q.statement) for q in places]
+        spans = [ends.get(id(s), [q.position] * 2) for q, s in users]
         found[number] = min(low for low, _ in spans), max(high for _, high in spans)
     for top in p.program.body:
         if isinstance(top, Loop) and top.team is not None and id(top) in ends:

@@ -14,7 +14,7 @@ from symgrad.lower.forms import Form, constant, plus
 from symgrad.lower.program import Around, statements
 from symgrad.lower.scalar import INDEX, load_of
 from symgrad.lower.statement import Access, Mode
-from symgrad.lower.statements import Check, Loop, Store, While
+from symgrad.lower.statements import Check, If, Loop, Store, While
 from symgrad.lower.verifier.view import READ_ONLY, Place, View
 
 Written = dict[int, dict[int, tuple[float, float]]]  # of a buffer and axis: from where to where
@@ -73,7 +73,7 @@ def _in_order(p: View) -> Iterator[Place]:
 def _end_of_check(p: View, position: int) -> tuple[Around, float]:
     """The bodies inside of which a check tells something, and the position up to which it does."""
     s, around = p.leaves[position][0], p.around[position]
-    sides = [k for k, (outer, _) in enumerate(around, 1) if not isinstance(outer, Loop)]
+    sides = [k for k, (outer, _) in enumerate(around, 1) if isinstance(outer, (If, While))]
     scope = around[: max(sides, default=0)]
     return scope, min(p.until(s.value, scope, position), p.until_round(s.value, around, position))
 
@@ -131,7 +131,7 @@ def initialised(p: View) -> Iterator[str]:
     guarded against the first round. What the rounds of a `While` have left counts as far as the
     number of rounds is known to reach.
     """
-    flow, everywhere, stacks = _Flow(p), _Everywhere(p), _Stacks(p)
+    flow, everywhere, stacks = _Flow(), _Everywhere(p), _Stacks(p)
     zeroed = {
         s.partial.number
         for loop, _ in p.loops
@@ -241,14 +241,13 @@ class _Flow:
     round, what was written before.
     """
 
-    def __init__(self, p: View) -> None:
+    def __init__(self) -> None:
         self.now: Written = {}
-        self._sides = p.sides
         self._open: list[tuple[Any, int, Written, list[Written]]] = []  # with what was before
 
     def at(self, place: Place) -> Written:
         """Where the text has come to a place."""
-        return self._moved(self._sides[place.position])
+        return self._moved(place.sides)
 
     def end(self) -> Written:
         return self._moved(())
@@ -276,19 +275,18 @@ class _Everywhere:
     """What is written at all where a place is reached, before it or behind it in another round."""
 
     def __init__(self, p: View) -> None:
-        self._p, flow = p, _Flow(p)
+        self._p, flow = p, _Flow()
         self._writes = [q for q in p.places if q.access.mode is Mode.WRITE]
         for place in self._writes:
             _extend(p, flow.at(place), place)
         self._known: dict[Around, Written] = {(): flow.end()}
 
     def at(self, place: Place) -> Written:
-        sides = self._p.sides[place.position]
+        sides = place.sides
         if sides not in self._known:
             found = self._known[sides] = _copy(self._known[()])
             for q in self._writes:
-                inside = self._p.sides[q.position]
-                if sides[: len(inside)] == inside:
+                if sides[: len(q.sides)] == q.sides:
                     _extend(self._p, found, q)
         return self._known[sides]
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from symgrad.expr.node import Expr
 from symgrad.lazy import dataclass
+from symgrad.lower.access import own_accesses
 from symgrad.lower.bounds import Bounds
 from symgrad.lower.listing import Speller
 from symgrad.lower.program import Around, Program, common, walk
@@ -25,7 +26,9 @@ GIVEN = (*READ_ONLY, "out")
 class Place:
     """An access, the statement that makes it, the loops around, and its position in the text.
 
+    position : how many statements come before that are no loops
     around : all bodies that it stands in, from the outside in, but for that of the program
+    sides : those of them that may not run, or run again by what happens inside
     """
 
     access: Access
@@ -33,6 +36,7 @@ class Place:
     path: tuple[Loop, ...]
     position: int
     around: Around
+    sides: Around
 
 
 class View:
@@ -48,12 +52,7 @@ class View:
         found = [(s, path, around) for s, path, around in every if not isinstance(s, Loop)]
         self.leaves = [(s, path) for s, path, _ in found]
         self.around = [around for _, _, around in found]
-        self.sides = [_sides(around) for around in self.around]
-        self.places = [
-            Place(access, s, path, position, around)
-            for position, (s, path, around) in enumerate(found)
-            for access in s.accesses
-        ]
+        self.places = list(_places(every))
         self.of_buffer: dict[int, list[Place]] = {}
         for place in self.places:
             self.of_buffer.setdefault(place.access.buffer, []).append(place)
@@ -131,6 +130,11 @@ def has_partial(s: Any) -> bool:
     return isinstance(s, Store) and s.partial is not None
 
 
-def _sides(around: Around) -> Around:
-    """Those of some bodies that may not run, or run again by what happens inside."""
-    return tuple((s, k) for s, k in around if not isinstance(s, Loop))
+def _places(every: Iterable[tuple[Any, tuple[Loop, ...], Around]]) -> Iterator[Place]:
+    """Every access of a program, in the order of the text; a loop's bounds before its rounds."""
+    position = 0
+    for s, path, around in every:
+        sides = tuple((outer, k) for outer, k in around if isinstance(outer, (If, While)))
+        for access in own_accesses(s):
+            yield Place(access, s, path, position, around, sides)
+        position += not isinstance(s, Loop)

@@ -18,7 +18,7 @@ import pytest
 import symgrad as sg
 from support import queries
 from support.codegen import FUSES, tuned
-from support.functions import mixture
+from support.functions import mixture, mixture_data, mixture_gradient
 from support.random_graphs import compare
 from support.sanitized import check_seeds, needs_sanitizers, run_sanitized
 from support.tunings import SHORT_STREAMS, SMALL_TILES
@@ -227,24 +227,6 @@ def test_random_graphs_in_tiles(block):
 
 
 # ---- streams -----------------------------------------------------------------------------------
-
-
-def mixture_gradient(Q, means, X):
-    """By hand, in NumPy."""
-    d = X[:, None, :] - means
-    z = np.einsum("kab,nkb->nka", Q, d)
-    e = -0.5 * np.sum(z**2, axis=2)
-    top = e.max(axis=1, keepdims=True)
-    value = np.sum(np.log(np.sum(np.exp(e - top), axis=1)) + top[:, 0])
-    r = np.exp(e - top)
-    r /= r.sum(axis=1, keepdims=True)
-    rz = r[:, :, None] * z
-    return value, (-np.einsum("nka,nkb->kab", rz, d), np.einsum("nka,kab->kb", rz, Q))
-
-
-def mixture_data(n, D, K):
-    rng = np.random.default_rng(n)
-    return rng.normal(size=(K, D, D)) / D, rng.normal(size=(K, D)), rng.normal(size=(n, D))
 
 
 @pytest.mark.slow

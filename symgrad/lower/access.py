@@ -7,11 +7,10 @@ inside its axis reads it here.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import Any
 
 from symgrad.expr.node import Expr
-from symgrad.expr.walk import substitute, toposort
+from symgrad.expr.walk import toposort
 from symgrad.lower.program import Program, walk
 from symgrad.lower.scalar import INDEX
 from symgrad.lower.statement import Access, Buffer
@@ -38,17 +37,6 @@ def targets(statement: Any) -> list[tuple[Buffer, tuple[Expr, ...]]]:
     if isinstance(statement, Best):
         return [(b, statement.index) for b in (statement.buffer, statement.value_buffer)]
     return [statement.target] if isinstance(statement, Call) else []
-
-
-def rewritten(s: Any, swap: dict[Expr, Expr]) -> Any:
-    """A statement that sets elements with other expressions in the place of some."""
-    if isinstance(s, Store):
-        *index, value = substitute([*s.index, s.value], swap)
-        return replace(s, index=tuple(index), value=value)
-    if isinstance(s, Best):
-        *index, value, position = substitute([*s.index, s.value, s.position], swap)
-        return replace(s, index=tuple(index), value=value, position=position)
-    return s
 
 
 # ---- who uses a buffer, and how often ------------------------------------------------------------

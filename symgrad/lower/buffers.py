@@ -13,7 +13,7 @@ from symgrad.lower.program import Draft, Program, common, statements
 from symgrad.lower.scalar import indices_of
 from symgrad.lower.statement import Buffer, Statement
 from symgrad.lower.statements import Call, Loop
-from symgrad.lower.stream import share_among_threads
+from symgrad.lower.team import share_among_threads
 from symgrad.lower.tuning import Tuning
 
 Span = tuple[int, int]  # numbers at which something begins and ends
@@ -88,7 +88,7 @@ def place(program: Program, threads: int, tuning: Tuning) -> Program:
         elif small and stack_bytes + buffer.nbytes <= tuning.all_locals_bytes:
             draft.change(buffer.number, role="local")
             stack_bytes += buffer.nbytes
-        else:
+        elif buffer.number in spans:  # of what no statement is left for it needs no place
             large.append(buffer)
     return draft.of(program, body, workspace_bytes=_in_workspace(large, spans, draft))
 

@@ -10,7 +10,7 @@ from typing import Any
 from symgrad.expr.node import FLOATS, Expr
 from symgrad.expr.op import Kind
 from symgrad.expr.walk import substitute
-from symgrad.lower.access import rewritten, targets
+from symgrad.lower.access import targets
 from symgrad.lower.program import Draft, replaced, statements
 from symgrad.lower.scalar import GUARD, INDEX, LOAD, load_of, loads
 from symgrad.lower.statement import Statement
@@ -71,7 +71,7 @@ class Hoist:
                     made[node], fill = self._array(node, extents, home)
                     result.append(fill)
             if made:
-                self._became[s] = rewritten(s, made)
+                self._became[s] = s.with_exprs(lambda exprs: substitute(exprs, made))
                 new[id(s)] = [self._became[s]]
         (rest,) = replaced([outer], new)
         assert isinstance(rest, Loop)

@@ -27,12 +27,6 @@ class Scope(Protocol):
     def renamed(self, kernel: Kernel, exprs: Sequence[Expr]) -> tuple[Expr, ...]:
         """`exprs` with the variables of the loops around in the place of the kernel's."""
 
-    def place(self, kernel: Kernel, buffer: Buffer) -> tuple[Expr, ...]:
-        """Where the kernel writes to `buffer`, in its own variables."""
-
-    def sum_here(self, buffer: Buffer) -> Buffer:
-        """Where what is added to a sum goes."""
-
     def body(self, kernels: Any) -> Sequence[Statement]:
         """The statements of kernels that are those of a body."""
 
@@ -137,13 +131,12 @@ class Elements(Kernel):
         return [self.buffer] if self.saves is None else [self.buffer, self.saves]
 
     def statements(self, scope: Scope) -> Sequence[Statement]:
-        buffer = scope.sum_here(self.buffer)
-        *index, value = scope.renamed(self, [*scope.place(self, buffer), self.value])
+        *index, value = scope.renamed(self, [*self.target, self.value])
         order = None
         if self.order is not None:
             low, high = scope.renamed(self, self.order)
             order = low, high
-        return [Store(buffer, tuple(index), value, self.op, order=order)]
+        return [Store(self.buffer, tuple(index), value, self.op, order=order)]
 
 
 @dataclass(eq=False)
@@ -163,7 +156,7 @@ class Extremum(Kernel):
         return [self.buffer, self.values]
 
     def statements(self, scope: Scope) -> Sequence[Statement]:
-        exprs = [*scope.place(self, self.buffer), self.value, self.reduce[0]]
+        exprs = [*self.target, self.value, self.reduce[0]]
         *index, value, position = scope.renamed(self, exprs)
         return [Best(self.buffer, self.values, tuple(index), value, position, self.op)]
 
@@ -223,7 +216,7 @@ class CallKernel(Kernel):
 
     def statements(self, scope: Scope) -> Sequence[Statement]:
         operands = tuple((b, scope.renamed(self, i)) for b, i in self.operands)
-        target = self.buffer, scope.renamed(self, scope.place(self, self.buffer))
+        target = self.buffer, scope.renamed(self, self.target)
         return [Call(self.template, self.sizes, self.flags, operands, target)]
 
 

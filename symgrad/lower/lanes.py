@@ -18,8 +18,7 @@ from dataclasses import replace
 from typing import Any, TypeGuard
 
 from symgrad.expr.node import FLOATS, Expr, const
-from symgrad.expr.walk import toposort
-from symgrad.lower.access import rewritten
+from symgrad.expr.walk import substitute, toposort
 from symgrad.lower.cpu import Flush, Rows
 from symgrad.lower.hoist import Hoist
 from symgrad.lower.points import Points, contains
@@ -64,7 +63,11 @@ def _flat(loop: Loop, buffers: Sequence[Buffer], tuning: Tuning) -> Loop:
     indices = [one.index for one in nest]
     place = unravel(indices[-1], [one.extent for one in nest])
     swap = dict(zip(indices, place, strict=True))
-    return Loop(nest[-1].index, loop.extent * row, [rewritten(s, swap) for s in stores])
+    return Loop(
+        nest[-1].index,
+        loop.extent * row,
+        [s.with_exprs(lambda exprs: substitute(exprs, swap)) for s in stores],
+    )
 
 
 def _is_element(s: Store, nest: list[Loop], buffers: Sequence[Buffer]) -> bool:
@@ -175,7 +178,7 @@ class _Plan(Points):
                         swap[node] = load_of(turned, tuple(node.args[a] for a in rest))
         if swap:
             new: dict[int, Sequence[Statement]] = {
-                id(s): [rewritten(s, swap)] for s, _ in self.leaves
+                id(s): [s.with_exprs(lambda exprs: substitute(exprs, swap))] for s, _ in self.leaves
             }
             self._follow(replaced(self.loop.body, new))
         return copies

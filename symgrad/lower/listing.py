@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
-from symgrad.expr.node import CONST, Expr, const_value
+from symgrad.expr.node import CONST, Expr, const_value, is_const
 from symgrad.expr.walk import toposort
 from symgrad.lower.scalar import INDEX, LOAD
 from symgrad.lower.statement import Buffer, Matrix, Statement
-from symgrad.lower.statements import Best, Check, Fail, If, Loop, Store, While
+from symgrad.lower.statements import Best, Check, Fail, If, Loop, Multiply, Store, While
 
 _MOST_TEXT = 300  # characters of an expression that is spelled
 
@@ -81,6 +81,10 @@ def line_of(statement: Any, buffers: Sequence[Buffer]) -> str:
         most = "" if s.most is None else f"at most {s.most} rounds"
         notes = ", ".join(filter(None, (most, counted)))
         return f"while {text(s.condition)}:" + (f"  # {notes}" if notes else "")
+    if isinstance(s, Multiply):
+        how = "a BLAS" if s.blas else "tiles"
+        sign = "=" if is_const(s.added, 0) else "+="
+        return f"{part(s.buffer, s.index)} {sign} the product of matrices, for {how}:"
     names = {b.number: b.name for b in buffers}
     fields_ = ((f.name, getattr(s, f.name)) for f in fields(s))
     shown = (f"{name}={_shown(value, text, names)}" for name, value in fields_)

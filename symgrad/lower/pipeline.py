@@ -1,7 +1,7 @@
 """From a graph to its loop program: kernels, loops, and passes from program to program.
 
 The passes are listed here, in their order, in two levels. What the portable ones leave can be
-carried to any machine; those of the CPU make vectors of it.
+carried to any machine; those of the CPU make chunks, tiles and vectors of it.
 """
 
 from __future__ import annotations
@@ -16,9 +16,12 @@ from symgrad.lower.elements import Shared
 from symgrad.lower.kernel import Kernel
 from symgrad.lower.kernels import Kernels
 from symgrad.lower.lanes import cut_into_lanes
+from symgrad.lower.product import multiply_in_loops
 from symgrad.lower.program import Program
 from symgrad.lower.schedule import Scheduler
+from symgrad.lower.stream import open_streams
 from symgrad.lower.sums import leave_out_zeros, split_sums
+from symgrad.lower.tiles import multiply_in_tiles
 from symgrad.lower.tuning import HOST_TUNING, Tuning
 from symgrad.lower.vectors import mark_vectors
 from symgrad.ops.checks import failures, status_numbers
@@ -26,6 +29,7 @@ from symgrad.ops.checks import failures, status_numbers
 Pass = Callable[[Program, int, Tuning], Program]
 
 # Each leaves the program alone that it is given, and its result can be verified.
+BLOCKS = (open_streams, multiply_in_tiles)
 PORTABLE = (shrink,)
 CPU = (cut_into_lanes, leave_out_zeros, split_sums)
 FINISH = (place,)
@@ -34,7 +38,9 @@ VECTORS = (mark_vectors,)
 
 def passes(tuning: Tuning) -> tuple[Pass, ...]:
     """What a machine's programs go through."""
-    return (*PORTABLE, *CPU, *FINISH, *VECTORS) if tuning.vectors else (*PORTABLE, *FINISH)
+    if tuning.vectors:
+        return (*BLOCKS, *PORTABLE, *CPU, *FINISH, *VECTORS)
+    return (multiply_in_loops, *PORTABLE, *FINISH)
 
 
 def lower(
@@ -60,7 +66,7 @@ def lower(
     kernels.kernels = _needed(kernels.kernels)
     variables = {i for k in kernels.kernels for i in k.variables}
     kernels.together = [pair for pair in kernels.together if variables.issuperset(pair)]
-    body = Scheduler(kernels, threads).body()
+    body = Scheduler(kernels).body()
     inputs = inputs + [b for b in shared.data if b.role == "data"]
     program = kernels.draft.program(inputs, outputs, body)
     verify.after("nest", program, tuning)

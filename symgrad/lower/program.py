@@ -142,7 +142,7 @@ def rebuilt(body: Iterable[Statement], change: Change) -> Body:
 
 
 def replaced(body: Iterable[Statement], by: Mapping[int, Iterable[Statement]]) -> Body:
-    """A body with others in the place of some statements that have no bodies, by their `id`."""
+    """A body with others in the place of some statements and what is inside, by their `id`."""
     if not by:
         return tuple(body)
     return rebuilt(body, lambda old, new: by.get(id(old), (new,)))

@@ -10,33 +10,24 @@ are only used inside such a loop lose the axis; most become local variables.
 
 from __future__ import annotations
 
-import functools
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import replace
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, TypeVar
 
 from symgrad.expr.node import Expr, const
 from symgrad.expr.walk import substitute
 from symgrad.lazy import dataclass
 from symgrad.lower import product
 from symgrad.lower.axes import AxisClasses
-from symgrad.lower.cpu import Merge
 from symgrad.lower.kernel import CheckIndex, Contract, Kernel
 from symgrad.lower.kernels import Kernels
 from symgrad.lower.scalar import indices_of, loads, steps_of
-from symgrad.lower.statement import Buffer, Statement
-from symgrad.lower.statements import Loop, Store, Zero, nested
-from symgrad.lower.stream import (
-    Blocks,
-    ChunkSums,
-    Window,
-    blocks_of_chunk,
-    with_carry,
-)
+from symgrad.lower.statement import Statement
+from symgrad.lower.statements import Loop, Multiply
 from symgrad.lower.streaming import choose_streams
-from symgrad.lower.tuning import Tuning
 from symgrad.ops.elementwise import minimum
+
+T = TypeVar("T")
 
 
 def _both_check(first: Kernel, second: Kernel) -> bool:
@@ -46,16 +37,26 @@ def _both_check(first: Kernel, second: Kernel) -> bool:
     return not any(any(True for _ in loads(node.args)) for node in loads((second.value,)))
 
 
+@dataclass(frozen=True)
+class Window:
+    """One block of a stream.
+
+    begin : its first point; size : points; extent : points, where the last block has fewer
+    """
+
+    begin: Expr
+    size: int
+    extent: Expr | None
+
+
 class Scheduler:
     """Puts kernels into loops.
 
-    threads : how many may share the next loop
     order : the kernels in the order of the text, as far as nothing is fused
     windows : the streams that are open
     """
 
-    def __init__(self, kernels: Kernels, threads: int) -> None:
-        self.threads = threads
+    def __init__(self, kernels: Kernels) -> None:
         self.kernels = kernels
         self.tuning = kernels.tuning
         self.draft = kernels.draft
@@ -153,111 +154,16 @@ class Scheduler:
         return None
 
     def _stream(self, axis: Expr, members: list[Kernel]) -> list[Statement]:
-        """A loop over blocks of points, or over chunks of these, and in it what has the points."""
+        """A loop over blocks of points, and in it what has the points."""
         size, total = self.streams[axis], self.classes.extent[axis]
-        private = self.classes.private(members, axis, self.buffers)
-        for number, a in private.items():
-            self._shorten(self.buffers[number], a, size)
-        reduced = [k for k in members if self._is_reduced(k, axis)]
-        most = self.tuning.chunk_sum_bytes
-        sums = [k for k in reduced if k.adds_up and self.draft.now(k.buffer).nbytes <= most]
-        work, blocks = sum(k.work for k in members), -(-total // size)
-        together = blocks_of_chunk(
-            blocks, sum(map(self._elements, sums)), work / blocks, self.tuning
-        )
-        in_chunks = sums if together < blocks else []
-        rounds = Blocks(total, size, together if in_chunks else 1, self.kernels.fresh)
-        chunks = ChunkSums()
-        many = total >= self.tuning.compensate_from_points * size
-        for k in in_chunks:
-            self._add_in_chunks(k, chunks, rounds.index, many)
+        begin = self.kernels.fresh()
         extent = None
         if total % size:
-            extent = minimum(const(total, "int64") - rounds.begin, size)
-        threads, shared_by = self.threads, 0
-        in_parts = len(chunks.parts) == len(reduced)
-        if not self.windows and in_parts and _shareable(members, self.tuning):
-            shared_by, self.threads = threads, 1
-        local, parts = self.kernels.fresh(), chunks.parts
-        self.windows[axis] = Window(rounds.begin, size, extent, local, private, parts, rounds.added)
+            extent = minimum(const(total, "int64") - begin, size)
+        self.windows[axis] = Window(begin, size, extent)
         body = self.nest(members, {})
         del self.windows[axis]
-        self.threads = threads
-        return [*chunks.before, rounds.loop(body, chunks, shared_by), *chunks.after]
-
-    def _shorten(self, buffer: Buffer, axis: int, size: int) -> Buffer:
-        """A buffer that has only so many elements along an axis."""
-        shape = (*buffer.shape[:axis], size, *buffer.shape[axis + 1 :])
-        return self.draft.change(buffer.number, shape=shape)
-
-    def _is_reduced(self, k: Kernel, axis: Expr) -> bool:
-        """Whether a kernel makes one element of those at all points of an axis."""
-        return any(self.classes.find(i) is axis for i in k.summed)
-
-    def _add_in_chunks(self, k: Kernel, chunks: ChunkSums, round_: Expr, many: bool) -> None:
-        """Have a sum over the points added up for each chunk; `many`: with compensation."""
-        total = self.sum_here(k.buffer)
-        part, carry = self._like(total), None
-        for a, i in enumerate(k.target):  # of other streams, one block is enough
-            window = self.windows.get(self.classes.find(i))
-            if window is not None:
-                part = self._shorten(part, a, window.size)
-                window.private[part.number] = a
-        chunks.parts[total.number] = part
-        if isinstance(k, Contract):
-            carry = k.product.carry
-        elif many:
-            carry = self._like(total)
-            for window in self.windows.values():
-                if total.number in window.private:
-                    window.private[carry.number] = window.private[total.number]
-
-            def finish(_: Buffer, at: tuple[Expr, ...]) -> Store:
-                return Store(total, at, with_carry(total, carry, at))
-
-            chunks.after += self._for_sum(k, (total,), finish, each=True)
-        if any(self._is_reduced(k, axis) for axis in self.windows):  # what is in it stays
-            round_ = const(1, "int64")
-            if carry is not None:
-                chunks.before += self._for_sum(k, (carry,), Zero)
-        if not isinstance(k, Contract) or product.is_symmetric(k.product):  # which leaves out half
-            chunks.zeros += self._for_sum(k, (part,), Zero)
-        buffers = (total, part) if carry is None else (total, part, carry)
-        chunks.merges += self._for_sum(k, buffers, functools.partial(Merge, round_))
-
-    def _for_sum(
-        self, k: Kernel, buffers: Sequence[Buffer], make: Callable[..., Any], each: bool = False
-    ) -> list[Statement]:
-        """make(buffer, index, …) for the elements that a sum has here, of it or of what is like it.
-
-        For one at a time if `each`, else for as many as are contiguous in all of `buffers`.
-        """
-        places: list[list[Expr]] = [[] for _ in buffers]
-        loops: list[Loop] = []
-        first = len(k.target) if each else 0  # axes with an index
-        for a, i in enumerate(k.target):
-            window = self.windows.get(self.classes.find(i))
-            here = self.kernels.fresh()
-            extent = buffers[0].shape[a] if window is None else window.size
-            loops.append(Loop(here, extent, stop=None if window is None else window.extent))
-            for b, place in zip(buffers, places, strict=True):
-                if window is not None and b.number not in window.private:
-                    place.append(window.begin + here)
-                    first = max(first, a + 1)
-                else:
-                    place.append(here)
-        indices = [tuple(place[:first]) for place in places]
-        made = make(*(x for pair in zip(buffers, indices, strict=True) for x in pair))
-        return nested(loops[:first], [made])
-
-    def _like(self, buffer: Buffer) -> Buffer:
-        return self.kernels.work(buffer.shape, buffer.dtype)
-
-    def sum_here(self, buffer: Buffer) -> Buffer:
-        """Where what is added to a sum goes in an open stream."""
-        for window in self.windows.values():
-            buffer = window.sums.get(buffer.number, buffer)
-        return self.draft.now(buffer)
+        return [Loop(begin, total, body, step=size)]
 
     def _earliest(
         self, k: Kernel, axis: Expr | None, groups: list[Any], place: dict[Kernel, int]
@@ -412,33 +318,16 @@ class _Scope:
         for i in (*rename, *kernel.own):
             window = self.window(i)
             if window is not None:
-                local = rename.get(i, i)
-                exprs = window.localise(exprs, i)
-                rename[i] = window.begin + local
-                rename[window.local] = local
+                rename[i] = window.begin + rename.get(i, i)
         return tuple(substitute(exprs, {old: new for old, new in rename.items() if old is not new}))
 
-    def place(self, kernel: Kernel, buffer: Buffer) -> tuple[Expr, ...]:
-        """In a buffer of an open window alone, relative to that."""
-        target = list(kernel.target)
-        for window in self.windows.values():
-            if buffer.number in window.private:
-                target[window.private[buffer.number]] = window.local
-        return tuple(target)
-
-    def sum_here(self, buffer: Buffer) -> Buffer:
-        return self.scheduler.sum_here(buffer)
-
     def body(self, kernels: Kernels) -> Sequence[Statement]:
-        return Scheduler(kernels, threads=1).body()
+        return Scheduler(kernels).body()
 
     def product(self, kernel: Contract) -> Sequence[Statement]:
-        p, scheduler = kernel.product, self.scheduler
+        p = kernel.product
         axes = (kernel.target.index(p.row), kernel.target.index(p.column))
-        buffer = self.sum_here(kernel.buffer)
-        own = buffer.number == kernel.buffer.number
-        target = self.renamed(kernel, self.place(kernel, buffer))
-        carry_index = self.renamed(kernel, self.place(kernel, p.carry)) if p.carry else target
+        index = self.renamed(kernel, kernel.target)
         left, right = self.renamed(kernel, (p.left, p.right))
         extents, limits = list(p.extents), [const(n, "int64") for n in p.extents]
         origins = [const(0, "int64")] * 3
@@ -450,16 +339,20 @@ class _Scope:
                 limits[position] = window.extent or const(window.size, "int64")
                 origins[position] = window.begin
                 if position == 2:
-                    added = window.begin if own else window.added
-        carry = p.carry if own else None
-        rows, columns, inner = extents
-        p = replace(p, left=left, right=right, extents=(rows, columns, inner), carry=carry)
-        if p.blas:
-            return product.by_blas(p, buffer, target, axes, limits, added, scheduler.draft)
-        return product.loops(
-            p, buffer, target, carry_index, axes, limits, origins, added, scheduler.draft,
-            parallel=scheduler.threads > 1, tuning=scheduler.tuning,
+                    added = window.begin
+        row, column, inner = p.own
+        made = Multiply(
+            left, right, row, column, inner, _three(extents), _three(limits), _three(origins),
+            kernel.buffer, index, p.carry, index, axes, added,
+            (p.panels[0].number, p.panels[1].number), p.triangular, p.blas,
         )  # fmt: skip
+        return [product.written_out(made)]
+
+
+def _three(of: Sequence[T]) -> tuple[T, T, T]:
+    """For rows, columns and summands."""
+    rows, columns, inner = of
+    return rows, columns, inner
 
 
 def _checks_first(kernels: Sequence[Kernel]) -> list[Kernel]:
@@ -479,9 +372,3 @@ def _checks_first(kernels: Sequence[Kernel]) -> list[Kernel]:
         late.append(k)
         barred, fenced = barred or k.barrier, fenced or k.fence
     return early + late
-
-
-def _shareable(members: Sequence[Kernel], tuning: Tuning) -> bool:
-    """Whether it pays to share blocks among threads, and no BLAS does that already."""
-    blas = any(isinstance(k, Contract) and k.product.blas for k in members)
-    return not blas and sum(k.work for k in members) >= tuning.share_from_work

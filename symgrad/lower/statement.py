@@ -8,8 +8,8 @@ from __future__ import annotations
 import enum
 import math
 import operator
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import fields, replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -204,6 +204,16 @@ class Statement:
                 new[name] = buffers[value.number]
         return self._with(new) if new else self
 
+    def with_exprs(self, change: Callable[[Sequence[Expr]], Sequence[Expr]]) -> Self:
+        """The same with other expressions in all its fields, those that are not evaluated too."""
+        old = [e for value in self.__dict__.values() for e in _exprs(value)]
+        new = dict(zip(old, change(old), strict=True))
+        if all(a is b for a, b in new.items()):
+            return self
+        names = (f.name for f in fields(self))  # type: ignore[arg-type]  # it is a dataclass
+        made = {name: _mapped(getattr(self, name), new) for name in names}
+        return replace(self, **made)  # type: ignore[type-var]
+
     def _with(self, fields: Mapping[str, Any]) -> Self:
         """What `dataclasses.replace` gives, in a tenth of the time, for what has no expressions."""
         new = object.__new__(type(self))
@@ -228,6 +238,14 @@ def _exprs(value: Any) -> Iterator[Expr]:
     elif isinstance(value, tuple):
         for item in value:
             yield from _exprs(item)
+
+
+def _mapped(value: Any, new: Mapping[Expr, Expr]) -> Any:
+    if isinstance(value, Expr):
+        return new[value]
+    if isinstance(value, Matrix):
+        return replace(value, first=tuple(new[e] for e in value.first))
+    return tuple(_mapped(v, new) for v in value) if isinstance(value, tuple) else value
 
 
 def begun(write: Access, begin: Expr) -> list[Access]:

@@ -218,6 +218,57 @@ class While(Statement):
         return []
 
 
+@dataclass(frozen=True, eq=False)
+class Multiply(Statement):
+    """A product of matrices: its body is loops over rows, columns and summands.
+
+    Passes for a CPU put something better in its place, for which it says what the body means:
+    buffer[index] += left * right, from 0 on where `added` is 0.
+
+    left, right : the factors, in the loop variables `row`, `column` and `inner`
+    extents, limits, origins : of these three; in a block of points `limits` may be less, and
+        `origins` say where the block begins
+    index, carry_index : in the target, and in what its sums round away, with `row` and `column`
+    axes : of the target, along which these move
+    added : how many summands are in the target before
+    panels : numbers of the buffers that copies of the factors will be
+    triangular : whether the right factor is 0 wherever the summand is greater than the column
+    blas : whether a BLAS is to compute it
+    """
+
+    left: Expr
+    right: Expr
+    row: Expr
+    column: Expr
+    inner: Expr
+    extents: tuple[int, int, int]
+    limits: tuple[Expr, Expr, Expr]
+    origins: tuple[Expr, Expr, Expr]
+    buffer: Buffer
+    index: tuple[Expr, ...]
+    carry: Buffer | None
+    carry_index: tuple[Expr, ...]
+    axes: tuple[int, int]
+    added: Expr
+    panels: tuple[int, int]
+    triangular: bool
+    blas: bool
+    body: Sequence[Statement] = ()
+
+    inside = ("body",)
+
+    @property
+    def own(self) -> tuple[Expr, Expr, Expr]:
+        """The loop variables that nobody else sees."""
+        return self.row, self.column, self.inner
+
+    def exprs(self) -> tuple[Expr, ...]:  # what is evaluated stands in the body
+        return ()
+
+    def touches(self) -> list[Access]:
+        return []
+
+
 def nested(loops: Iterable[Loop], body: Sequence[Statement]) -> list[Statement]:
     """Loops, each inside of the one before it, around a body."""
     for loop in reversed([*loops]):
@@ -228,6 +279,11 @@ def nested(loops: Iterable[Loop], body: Sequence[Statement]) -> list[Statement]:
 def is_single(s: Any) -> bool:
     """Whether a statement is a loop of one round, which C does not have."""
     return isinstance(s, Loop) and s.extent == 1 and s.is_plain and not s.lanes
+
+
+def is_blocks(s: Any) -> bool:
+    """Whether a statement is a loop over all blocks of some points."""
+    return isinstance(s, Loop) and s.step > 1 and s.start is None
 
 
 def stores_of(loop: Loop) -> list[Store]:

@@ -9,6 +9,7 @@ from symgrad.lower import product
 from symgrad.lower.axes import AxisClasses
 from symgrad.lower.kernel import Contract, Kernel
 from symgrad.lower.statement import Buffer
+from symgrad.lower.tiles import block_of_summands
 from symgrad.lower.tuning import Tuning
 
 
@@ -62,7 +63,7 @@ def _blocks(classes: AxisClasses, kernels: Sequence[Kernel], tuning: Tuning) -> 
         if p.blas:
             blocks[axis] = max(blocks.get(axis, 0), tuning.blas_block)
         else:
-            blocks.setdefault(axis, product.block_of_summands(p.extents[2], tuning))
+            blocks.setdefault(axis, block_of_summands(p.extents[2], tuning))
     return blocks
 
 

@@ -129,11 +129,11 @@ int hessian_logistic_loss(const double *restrict w, const double *restrict X, co
     double *restrict const s9 = work + 35504;
     double *restrict const s10 = work + 61504;
     double *restrict const s11 = work + 71504;
-    for (ptrdiff_t i14 = 0; i14 < 8; ++i14) {
+    for (ptrdiff_t i15 = 0; i15 < 8; ++i15) {
         for (ptrdiff_t sg_k = 0; sg_k < 10000; ++sg_k) {
             s11[sg_k] = 0;
         }
-        for (ptrdiff_t i15 = 2500 * i14; i15 < 2500 + 2500 * i14; i15 += 250) {
+        for (ptrdiff_t i14 = 2500 * i15; i14 < 2500 + 2500 * i15; i14 += 250) {
             for (ptrdiff_t i2 = 0; i2 < 250; ++i2) {
                 SG_SCALAR
                 double s4 = 0.0;
@@ -142,48 +142,48 @@ int hessian_logistic_loss(const double *restrict w, const double *restrict X, co
                     for (ptrdiff_t t0 = 0; t0 < 96; t0 += 8) {
                         for (ptrdiff_t t2 = 0; t2 < 8; ++t2) {
                             const ptrdiff_t i1 = t0 + t2;
-                            t3[t2] += w[i1] * X[(i2 + i15) * 100 + i1];
+                            t3[t2] += w[i1] * X[(i2 + i14) * 100 + i1];
                         }
                     }
                     for (ptrdiff_t i1 = 96; i1 < 100; ++i1) {
-                        t3[i1 - 96] += w[i1] * X[(i2 + i15) * 100 + i1];
+                        t3[i1 - 96] += w[i1] * X[(i2 + i14) * 100 + i1];
                     }
                     s4 += ((t3[0] + t3[4]) + (t3[1] + t3[5])) + ((t3[2] + t3[6]) + (t3[3] + t3[7]));
                 }
-                const double t6 = s4 * y[(i2 + i15)];
+                const double t6 = s4 * y[(i2 + i14)];
                 double s5 = exp(-fabs(t6));
                 const double t7 = 1.0 + s5;
                 const double t8 = (t6 >= 0.0 ? 1.0 : s5) / t7 * ((-t6 >= 0.0 ? 1.0 : s5) / t7);
-                s6[i2] = y[(i2 + i15)] * y[(i2 + i15)] * t8;
+                s6[i2] = y[(i2 + i14)] * y[(i2 + i14)] * t8;
             }
-            for (ptrdiff_t i25 = 0; i25 < 250; ++i25) {
-                for (ptrdiff_t i24 = 1; i24 < 13; ++i24) {
+            for (ptrdiff_t i24 = 0; i24 < 250; ++i24) {
+                for (ptrdiff_t i23 = 1; i23 < 13; ++i23) {
                     SG_SIMD
-                    for (ptrdiff_t i26 = 0; i26 < 8; ++i26) {
-                        s9[i24 * 2000 + i25 * 8 + i26] = s6[i25] * X[(i15 + i25) * 100 + (i26 + 8 * i24) - 4];
+                    for (ptrdiff_t i25 = 0; i25 < 8; ++i25) {
+                        s9[i23 * 2000 + i24 * 8 + i25] = s6[i24] * X[(i14 + i24) * 100 + (i25 + 8 * i23) - 4];
                     }
                 }
             }
-            for (ptrdiff_t i28 = 0; i28 < 250; ++i28) {
-                for (ptrdiff_t i27 = 0; i27 < 1; ++i27) {
+            for (ptrdiff_t i27 = 0; i27 < 250; ++i27) {
+                for (ptrdiff_t i26 = 0; i26 < 1; ++i26) {
                     SG_SIMD
-                    for (ptrdiff_t i29 = 4; i29 < 8; ++i29) {
-                        s9[i27 * 2000 + i28 * 8 + i29] = s6[i28] * X[(i15 + i28) * 100 + (i29 + 8 * i27) - 4];
+                    for (ptrdiff_t i28 = 4; i28 < 8; ++i28) {
+                        s9[i26 * 2000 + i27 * 8 + i28] = s6[i27] * X[(i14 + i27) * 100 + (i28 + 8 * i26) - 4];
                     }
                 }
             }
-            for (ptrdiff_t i31 = 0; i31 < 250; ++i31) {
-                for (ptrdiff_t i30 = 0; i30 < 1; ++i30) {
+            for (ptrdiff_t i30 = 0; i30 < 250; ++i30) {
+                for (ptrdiff_t i29 = 0; i29 < 1; ++i29) {
                     SG_SIMD
-                    for (ptrdiff_t i32 = 0; i32 < 4; ++i32) {
-                        s9[i30 * 2000 + i31 * 8 + i32] = 0.0;
+                    for (ptrdiff_t i31 = 0; i31 < 4; ++i31) {
+                        s9[i29 * 2000 + i30 * 8 + i31] = 0.0;
                     }
                 }
             }
-            sg_panels(6, 100, 250, &X[i15 * 100], 1, 100, 0, 250, s8);
-            sg_product(s8, s9, 250, 1, 6, 250, 4, 100, 100, 250, i15 - 2500 * i14, 0, 250, s11, 100, 1);
+            sg_panels(6, 100, 250, &X[i14 * 100], 1, 100, 0, 250, s8);
+            sg_product(s8, s9, 250, 1, 6, 250, 4, 100, 100, 250, i14 - 2500 * i15, 0, 250, s11, 100, 1);
         }
-        sg_merge(10000, i14 == 0, s11, s7, s10);
+        sg_merge(10000, i15 == 0, s11, s7, s10);
     }
     for (ptrdiff_t i8 = 0; i8 < 100; ++i8) {
         for (ptrdiff_t i9 = 0; i9 < 100; ++i9) {

@@ -207,8 +207,8 @@ int value_and_grad_mixture(const double *restrict alphas, const double *restrict
             SG_ALIGNED double t3[8] = {0};
             for (ptrdiff_t t0 = 0; t0 < 32; t0 += 8) {
                 for (ptrdiff_t t2 = 0; t2 < 8; ++t2) {
-                    const ptrdiff_t i117 = t0 + t2;
-                    t3[t2] += icf[i0 * 528 + i117];
+                    const ptrdiff_t i116 = t0 + t2;
+                    t3[t2] += icf[i0 * 528 + i116];
                 }
             }
             s15[i0] += ((t3[0] + t3[4]) + (t3[1] + t3[5])) + ((t3[2] + t3[6]) + (t3[3] + t3[7]));
@@ -232,8 +232,8 @@ int value_and_grad_mixture(const double *restrict alphas, const double *restrict
                 SG_ALIGNED double t13[8] = {0};
                 for (ptrdiff_t t10 = 0; t10 < 32; t10 += 8) {
                     for (ptrdiff_t t12 = 0; t12 < 8; ++t12) {
-                        const ptrdiff_t i118 = t10 + t12;
-                        t13[t12] += s13[i2 * 1024 + i3 * 32 + i118] * s13[i2 * 1024 + i3 * 32 + i118];
+                        const ptrdiff_t i117 = t10 + t12;
+                        t13[t12] += s13[i2 * 1024 + i3 * 32 + i117] * s13[i2 * 1024 + i3 * 32 + i117];
                     }
                 }
                 s14 += ((t13[0] + t13[4]) + (t13[1] + t13[5])) + ((t13[2] + t13[6]) + (t13[3] + t13[7]));
@@ -262,32 +262,32 @@ int value_and_grad_mixture(const double *restrict alphas, const double *restrict
             }
         }
     }
-    for (ptrdiff_t i85 = 0; i85 < 1000; i85 += 96) {
-        const int64_t t18 = 1000 - i85;
+    for (ptrdiff_t i82 = 0; i82 < 1000; i82 += 96) {
+        const int64_t t18 = 1000 - i82;
         const int64_t t19 = 96 < t18 ? 96 : t18;
         for (ptrdiff_t i21 = 0; i21 < 25; ++i21) {
             sg_panels(8, 32, 32, &s19[i21 * 1024], 1, 32, 0, 32, s22);
-            for (ptrdiff_t i90 = 0; i90 < (96 < t19 ? 96 : t19) / 6; ++i90) {
-                for (ptrdiff_t i92 = 0; i92 < 6; ++i92) {
+            for (ptrdiff_t i89 = 0; i89 < (96 < t19 ? 96 : t19) / 6; ++i89) {
+                for (ptrdiff_t i91 = 0; i91 < 6; ++i91) {
                     SG_SIMD
-                    for (ptrdiff_t i91 = 0; i91 < 32; ++i91) {
-                        s21[(i92 + 6 * i90) * 32 + i91] = X[(i85 + (i92 + 6 * i90)) * 32 + i91] - means[i21 * 32 + i91];
+                    for (ptrdiff_t i90 = 0; i90 < 32; ++i90) {
+                        s21[(i91 + 6 * i89) * 32 + i90] = X[(i82 + (i91 + 6 * i89)) * 32 + i90] - means[i21 * 32 + i90];
                     }
                 }
             }
-            for (ptrdiff_t i93 = (96 < t19 ? 96 : t19) / 6; i93 < (5 + (96 < t19 ? 96 : t19)) / 6; ++i93) {
-                for (ptrdiff_t i95 = 0; i95 < (96 < t19 ? 96 : t19) - 6 * ((96 < t19 ? 96 : t19) / 6); ++i95) {
+            for (ptrdiff_t i92 = (96 < t19 ? 96 : t19) / 6; i92 < (5 + (96 < t19 ? 96 : t19)) / 6; ++i92) {
+                for (ptrdiff_t i94 = 0; i94 < (96 < t19 ? 96 : t19) - 6 * ((96 < t19 ? 96 : t19) / 6); ++i94) {
                     SG_SIMD
-                    for (ptrdiff_t i94 = 0; i94 < 32; ++i94) {
-                        s21[(i95 + 6 * i93) * 32 + i94] = X[(i85 + (i95 + 6 * i93)) * 32 + i94] - means[i21 * 32 + i94];
+                    for (ptrdiff_t i93 = 0; i93 < 32; ++i93) {
+                        s21[(i94 + 6 * i92) * 32 + i93] = X[(i82 + (i94 + 6 * i92)) * 32 + i93] - means[i21 * 32 + i93];
                     }
                 }
             }
-            for (ptrdiff_t i96 = (96 < t19 ? 96 : t19) / 6; i96 < (5 + (96 < t19 ? 96 : t19)) / 6; ++i96) {
-                for (ptrdiff_t i98 = (96 < t19 ? 96 : t19) - 6 * ((96 < t19 ? 96 : t19) / 6); i98 < 6; ++i98) {
+            for (ptrdiff_t i95 = (96 < t19 ? 96 : t19) / 6; i95 < (5 + (96 < t19 ? 96 : t19)) / 6; ++i95) {
+                for (ptrdiff_t i97 = (96 < t19 ? 96 : t19) - 6 * ((96 < t19 ? 96 : t19) / 6); i97 < 6; ++i97) {
                     SG_SIMD
-                    for (ptrdiff_t i97 = 0; i97 < 32; ++i97) {
-                        s21[(i98 + 6 * i96) * 32 + i97] = 0.0;
+                    for (ptrdiff_t i96 = 0; i96 < 32; ++i96) {
+                        s21[(i97 + 6 * i95) * 32 + i96] = 0.0;
                     }
                 }
             }
@@ -304,7 +304,7 @@ int value_and_grad_mixture(const double *restrict alphas, const double *restrict
                     for (ptrdiff_t t20 = 0; t20 < 32; t20 += 8) {
                         for (ptrdiff_t t22 = 0; t22 < 8; ++t22) {
                             const ptrdiff_t i27 = t20 + t22;
-                            t23[t22] += s20[i28 * 800 + i29 * 32 + i27] * (X[(i28 + i85) * 32 + i27] - means[i29 * 32 + i27]);
+                            t23[t22] += s20[i28 * 800 + i29 * 32 + i27] * (X[(i28 + i82) * 32 + i27] - means[i29 * 32 + i27]);
                         }
                     }
                     s23[i29] += ((t23[0] + t23[4]) + (t23[1] + t23[5])) + ((t23[2] + t23[6]) + (t23[3] + t23[7]));
@@ -327,12 +327,12 @@ int value_and_grad_mixture(const double *restrict alphas, const double *restrict
                 SG_ALIGNED double t31[8] = {0};
                 for (ptrdiff_t t28 = 0; t28 < 24; t28 += 8) {
                     for (ptrdiff_t t30 = 0; t30 < 8; ++t30) {
-                        const ptrdiff_t i119 = t28 + t30;
-                        t31[t30] += s25[i119];
+                        const ptrdiff_t i118 = t28 + t30;
+                        t31[t30] += s25[i118];
                     }
                 }
-                for (ptrdiff_t i119 = 24; i119 < 25; ++i119) {
-                    t31[i119 - 24] += s25[i119];
+                for (ptrdiff_t i118 = 24; i118 < 25; ++i118) {
+                    t31[i118 - 24] += s25[i118];
                 }
                 s26 += ((t31[0] + t31[4]) + (t31[1] + t31[5])) + ((t31[2] + t31[6]) + (t31[3] + t31[7]));
             }
@@ -343,47 +343,47 @@ int value_and_grad_mixture(const double *restrict alphas, const double *restrict
                 s32[i43] += s31[i28 * 25 + i43];
                 SG_SIMD
                 for (ptrdiff_t i49 = 0; i49 < 32; ++i49) {
-                    s33[i43 * 32 + i49] += s31[i28 * 25 + i43] * (X[(i28 + i85) * 32 + i49] - means[i43 * 32 + i49]);
+                    s33[i43 * 32 + i49] += s31[i28 * 25 + i43] * (X[(i28 + i82) * 32 + i49] - means[i43 * 32 + i49]);
                 }
             }
         }
         for (ptrdiff_t i63 = 0; i63 < 25; ++i63) {
-            for (ptrdiff_t i112 = 0; i112 < (96 < t19 ? 96 : t19); ++i112) {
-                for (ptrdiff_t i111 = 0; i111 < 4; ++i111) {
+            for (ptrdiff_t i111 = 0; i111 < (96 < t19 ? 96 : t19); ++i111) {
+                for (ptrdiff_t i110 = 0; i110 < 4; ++i110) {
                     SG_SIMD
-                    for (ptrdiff_t i113 = 0; i113 < 8; ++i113) {
-                        const double t35 = X[(i85 + i112) * 32 + (i113 + 8 * i111)] - means[i63 * 32 + (i113 + 8 * i111)];
-                        s37[i111 * 768 + i112 * 8 + i113] = s31[i112 * 25 + i63] * t35;
+                    for (ptrdiff_t i112 = 0; i112 < 8; ++i112) {
+                        const double t35 = X[(i82 + i111) * 32 + (i112 + 8 * i110)] - means[i63 * 32 + (i112 + 8 * i110)];
+                        s37[i110 * 768 + i111 * 8 + i112] = s31[i111 * 25 + i63] * t35;
                     }
                 }
             }
-            for (ptrdiff_t i103 = 0; i103 < (96 < t19 ? 96 : t19); ++i103) {
-                for (ptrdiff_t i102 = 0; i102 < 5; ++i102) {
+            for (ptrdiff_t i102 = 0; i102 < (96 < t19 ? 96 : t19); ++i102) {
+                for (ptrdiff_t i101 = 0; i101 < 5; ++i101) {
                     SG_SIMD
-                    for (ptrdiff_t i104 = 0; i104 < 6; ++i104) {
-                        const double t36 = X[(i85 + i103) * 32 + (i104 + 6 * i102)] - means[i63 * 32 + (i104 + 6 * i102)];
-                        s36[i102 * 576 + i103 * 6 + i104] = t36;
+                    for (ptrdiff_t i103 = 0; i103 < 6; ++i103) {
+                        const double t36 = X[(i82 + i102) * 32 + (i103 + 6 * i101)] - means[i63 * 32 + (i103 + 6 * i101)];
+                        s36[i101 * 576 + i102 * 6 + i103] = t36;
                     }
                 }
             }
-            for (ptrdiff_t i106 = 0; i106 < (96 < t19 ? 96 : t19); ++i106) {
-                for (ptrdiff_t i105 = 5; i105 < 6; ++i105) {
+            for (ptrdiff_t i105 = 0; i105 < (96 < t19 ? 96 : t19); ++i105) {
+                for (ptrdiff_t i104 = 5; i104 < 6; ++i104) {
                     SG_SIMD
-                    for (ptrdiff_t i107 = 0; i107 < 2; ++i107) {
-                        const double t37 = X[(i85 + i106) * 32 + (i107 + 6 * i105)] - means[i63 * 32 + (i107 + 6 * i105)];
-                        s36[i105 * 576 + i106 * 6 + i107] = t37;
+                    for (ptrdiff_t i106 = 0; i106 < 2; ++i106) {
+                        const double t37 = X[(i82 + i105) * 32 + (i106 + 6 * i104)] - means[i63 * 32 + (i106 + 6 * i104)];
+                        s36[i104 * 576 + i105 * 6 + i106] = t37;
                     }
                 }
             }
-            for (ptrdiff_t i109 = 0; i109 < (96 < t19 ? 96 : t19); ++i109) {
-                for (ptrdiff_t i108 = 5; i108 < 6; ++i108) {
+            for (ptrdiff_t i108 = 0; i108 < (96 < t19 ? 96 : t19); ++i108) {
+                for (ptrdiff_t i107 = 5; i107 < 6; ++i107) {
                     SG_SIMD
-                    for (ptrdiff_t i110 = 2; i110 < 6; ++i110) {
-                        s36[i108 * 576 + i109 * 6 + i110] = 0.0;
+                    for (ptrdiff_t i109 = 2; i109 < 6; ++i109) {
+                        s36[i107 * 576 + i108 * 6 + i109] = 0.0;
                     }
                 }
             }
-            sg_product(s36, s37, 96, 1, 6, 96, 0, 32, 32, 96 < t19 ? 96 : t19, i85, 0, 96, &s35[i63 * 1024], 32, 1);
+            sg_product(s36, s37, 96, 1, 6, 96, 0, 32, 32, 96 < t19 ? 96 : t19, i82, 0, 96, &s35[i63 * 1024], 32, 1);
         }
     }
     out_0[0] = 0.5 * s14 + (s27 - 1000.0 * (log(s30) + t7));

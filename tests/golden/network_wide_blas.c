@@ -203,21 +203,21 @@ int value_and_grad_network(const double *restrict W1, const double *restrict b1,
         for (ptrdiff_t sg_k = 0; sg_k < 10; ++sg_k) {
             s34[sg_k] = 0;
         }
-        for (ptrdiff_t i45 = 0; i45 < 512; i45 += 256) {
-            sg_gemm(1024, 256, 800, 0, &X[i41 * 800], 800, 1, &W1[i45], 512, 1, &s11[i45], 512);
+        for (ptrdiff_t i42 = 0; i42 < 512; i42 += 256) {
+            sg_gemm(1024, 256, 800, 0, &X[i41 * 800], 800, 1, &W1[i42], 512, 1, &s11[i42], 512);
             for (ptrdiff_t i3 = 0; i3 < 1024; ++i3) {
                 SG_SIMD
                 for (ptrdiff_t i4 = 0; i4 < 256; ++i4) {
-                    s14[(i41 + i3) * 512 + (i45 + i4)] = tanh(b1[(i45 + i4)] + s11[i3 * 512 + (i45 + i4)]);
+                    s14[(i41 + i3) * 512 + (i42 + i4)] = tanh(b1[(i42 + i4)] + s11[i3 * 512 + (i42 + i4)]);
                 }
             }
-            sg_panels(8, 10, 256, &W2[i45 * 10], 1, 10, 0, 256, s17);
-            for (ptrdiff_t i49 = 0; i49 < 11; ++i49) {
-                const int64_t t0 = 1024 - 96 * i49;
-                sg_copy_rows(96 < t0 ? 96 : t0, 256, &s14[(i41 + 96 * i49) * 512 + i45], 512, 256, s16);
-                sg_product(s16, s17, 256, 256, 1, 256, 0, 96 < t0 ? 96 : t0, 10, 256, 0, (-96), 256, &s35[(96 * i49) * 10], 10, 1);
+            sg_panels(8, 10, 256, &W2[i42 * 10], 1, 10, 0, 256, s17);
+            for (ptrdiff_t i50 = 0; i50 < 11; ++i50) {
+                const int64_t t0 = 1024 - 96 * i50;
+                sg_copy_rows(96 < t0 ? 96 : t0, 256, &s14[(i41 + 96 * i50) * 512 + i42], 512, 256, s16);
+                sg_product(s16, s17, 256, 256, 1, 256, 0, 96 < t0 ? 96 : t0, 10, 256, 0, (-96), 256, &s35[(96 * i50) * 10], 10, 1);
             }
-            sg_merge(10240, i45 == 0, s35, s15);
+            sg_merge(10240, i42 == 0, s35, s15);
         }
         for (ptrdiff_t i10 = 0; i10 < 1024; ++i10) {
             SG_SCALAR
@@ -240,8 +240,8 @@ int value_and_grad_network(const double *restrict W1, const double *restrict b1,
                 SG_SCALAR
                 s19[i12] = exp(b2[i12] + s15[i10 * 10 + i12] - t2);
             }
-            for (ptrdiff_t i64 = 0; i64 < 10; ++i64) {
-                s20 += s19[i64];
+            for (ptrdiff_t i59 = 0; i59 < 10; ++i59) {
+                s20 += s19[i59];
             }
             double s21 = log(s20) + t2;
             const double t3 = 0.00048828125 * s23;
@@ -254,18 +254,18 @@ int value_and_grad_network(const double *restrict W1, const double *restrict b1,
                 s34[i18] += s24[(i41 + i10) * 10 + i18];
             }
         }
-        for (ptrdiff_t i52 = 0; i52 < 512; i52 += 256) {
-            sg_panels(8, 256, 10, &W2[i52 * 10], 10, 1, 0, 10, s27);
-            for (ptrdiff_t i54 = 0; i54 < 11; ++i54) {
-                const int64_t t6 = 1024 - 96 * i54;
-                sg_panels(6, 96 < t6 ? 96 : t6, 10, &s24[(i41 + 96 * i54) * 10], 10, 1, 0, 10, s26);
-                sg_product(s26, s27, 10, 1, 6, 10, 0, 96 < t6 ? 96 : t6, 256, 10, 0, (-96), 10, &s25[(96 * i54) * 256], 256, 1);
+        for (ptrdiff_t i43 = 0; i43 < 512; i43 += 256) {
+            sg_panels(8, 256, 10, &W2[i43 * 10], 10, 1, 0, 10, s27);
+            for (ptrdiff_t i53 = 0; i53 < 11; ++i53) {
+                const int64_t t6 = 1024 - 96 * i53;
+                sg_panels(6, 96 < t6 ? 96 : t6, 10, &s24[(i41 + 96 * i53) * 10], 10, 1, 0, 10, s26);
+                sg_product(s26, s27, 10, 1, 6, 10, 0, 96 < t6 ? 96 : t6, 256, 10, 0, (-96), 10, &s25[(96 * i53) * 256], 256, 1);
             }
             for (ptrdiff_t i27 = 0; i27 < 1024; ++i27) {
                 SG_SIMD
                 for (ptrdiff_t i28 = 0; i28 < 256; ++i28) {
-                    const double t7 = 1 / cosh((s11[i27 * 512 + (i28 + i52)] + b1[(i28 + i52)]));
-                    s28[(i41 + i27) * 512 + (i28 + i52)] = s25[i27 * 256 + i28] * (t7 * t7);
+                    const double t7 = 1 / cosh((b1[(i43 + i28)] + s11[i27 * 512 + (i43 + i28)]));
+                    s28[(i41 + i27) * 512 + (i43 + i28)] = s25[i27 * 256 + i28] * (t7 * t7);
                 }
             }
         }
@@ -273,22 +273,22 @@ int value_and_grad_network(const double *restrict W1, const double *restrict b1,
         sg_merge(10, i41 == 0, s34, out_1_3);
     }
     out_0[0] = (-0.00048828125) * s22;
-    for (ptrdiff_t i57 = 0; i57 < 512; i57 += 256) {
+    for (ptrdiff_t i44 = 0; i44 < 512; i44 += 256) {
         SG_SIMD
         for (ptrdiff_t i34 = 0; i34 < 256; ++i34) {
-            out_1_1[(i34 + i57)] = 0.0;
+            out_1_1[(i44 + i34)] = 0.0;
         }
-        for (ptrdiff_t i59 = 0; i59 < 2048; i59 += 1024) {
-            sg_gemm(800, 256, 1024, i59, &X[i59 * 800], 1, 800, &s28[i59 * 512 + i57], 512, 1, &out_1_0[i57], 512);
-            for (ptrdiff_t i63 = 0; i63 < 4; ++i63) {
-                sg_panels(8, 256, 256, &s14[(i59 + 256 * i63) * 512 + i57], 1, 512, 0, 256, s32);
-                sg_panels(6, 10, 256, &s24[(i59 + 256 * i63) * 10], 1, 10, 0, 256, s31);
-                sg_product(s31, s32, 256, 1, 6, 256, 0, 10, 256, 256, i59 + 256 * i63, (-12), 256, &out_1_2[i57 * 10], 1, 10);
+        for (ptrdiff_t i45 = 0; i45 < 2048; i45 += 1024) {
+            sg_gemm(800, 256, 1024, i45, &X[i45 * 800], 1, 800, &s28[i45 * 512 + i44], 512, 1, &out_1_0[i44], 512);
+            for (ptrdiff_t i58 = 0; i58 < 4; ++i58) {
+                sg_panels(8, 256, 256, &s14[(i45 + 256 * i58) * 512 + i44], 1, 512, 0, 256, s32);
+                sg_panels(6, 10, 256, &s24[(i45 + 256 * i58) * 10], 1, 10, 0, 256, s31);
+                sg_product(s31, s32, 256, 1, 6, 256, 0, 10, 256, 256, i45 + 256 * i58, (-12), 256, &out_1_2[i44 * 10], 1, 10);
             }
             for (ptrdiff_t i32 = 0; i32 < 1024; ++i32) {
                 SG_SIMD
                 for (ptrdiff_t i33 = 0; i33 < 256; ++i33) {
-                    out_1_1[(i33 + i57)] += s28[(i32 + i59) * 512 + (i33 + i57)];
+                    out_1_1[(i44 + i33)] += s28[(i45 + i32) * 512 + (i44 + i33)];
                 }
             }
         }

@@ -30,7 +30,7 @@ from symgrad.lower.listing import line_of
 from symgrad.lower.program import Program, statements
 from symgrad.lower.scalar import LOAD
 from symgrad.lower.statement import Buffer
-from symgrad.lower.statements import If, Loop, Store, While
+from symgrad.lower.statements import If, Loop, Multiply, Store, While
 
 _MOST_FAULTS = 20  # that are told apart
 
@@ -181,6 +181,9 @@ class Machine:
             if block is not None:
                 raise InternalError("a branch in a block of lanes cannot be run")
             return self._if(s) if isinstance(s, If) else self._while(s)
+        if isinstance(s, Multiply):
+            body = self.body(s.body, block)
+            return lambda: self._run(body)
         step = STEPS[type(s)](self, s)
         if block is None:
             return lambda: self._execute(s, step)

@@ -14,7 +14,7 @@ from symgrad.lower.forms import Form, constant, plus
 from symgrad.lower.program import Around, statements
 from symgrad.lower.scalar import INDEX, load_of
 from symgrad.lower.statement import Access, Mode
-from symgrad.lower.statements import Check, Loop, Store, While
+from symgrad.lower.statements import Check, If, Loop, Store, While
 from symgrad.lower.verifier.view import READ_ONLY, Place, View
 
 Written = dict[int, dict[int, tuple[float, float]]]  # of a buffer and axis: from where to where
@@ -73,7 +73,7 @@ def _in_order(p: View) -> Iterator[Place]:
 def _end_of_check(p: View, position: int) -> tuple[Around, float]:
     """The bodies inside of which a check tells something, and the position up to which it does."""
     s, around = p.leaves[position][0], p.around[position]
-    sides = [k for k, (outer, _) in enumerate(around, 1) if not isinstance(outer, Loop)]
+    sides = [k for k, (outer, _) in enumerate(around, 1) if isinstance(outer, (If, While))]
     scope = around[: max(sides, default=0)]
     return scope, min(p.until(s.value, scope, position), p.until_round(s.value, around, position))
 

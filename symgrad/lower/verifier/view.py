@@ -134,7 +134,7 @@ def _places(every: Iterable[tuple[Any, tuple[Loop, ...], Around]]) -> Iterator[P
     """Every access of a program, in the order of the text; a loop's bounds before its rounds."""
     position = 0
     for s, path, around in every:
-        sides = tuple((outer, k) for outer, k in around if not isinstance(outer, Loop))
+        sides = tuple((outer, k) for outer, k in around if isinstance(outer, (If, While)))
         for access in own_accesses(s):
             yield Place(access, s, path, position, around, sides)
         position += not isinstance(s, Loop)

@@ -28,7 +28,7 @@ from symgrad.trace.source.clones import RUNTIME, clone
 from symgrad.trace.source.refusal import refuse
 from symgrad.trace.state import CURRENT, fail
 from symgrad.trace.tables import DISPATCH, SUPPORTED, public_name, unsupported
-from symgrad.trace.tracer import PythonTracer, Tracer, ZeroTracer
+from symgrad.trace.tracer import PythonBool, PythonTracer, Tracer, ZeroTracer
 
 Args = tuple[Any, ...]
 Options = dict[str, Any]
@@ -441,6 +441,8 @@ def _isinstance(value: Any, classes: Any) -> bool:
 
 def stands_for(value: Tracer) -> type:
     """The type of what a tracer stands for in the user's function."""
+    if type(value) is PythonBool:
+        return bool
     if type(value) is PythonTracer:
         return int if value.expr.dtype.startswith("int") else float
     if value.shape or isinstance(value, ZeroTracer):

@@ -35,7 +35,7 @@ from symgrad.trace.source.raising import failing, failure_of, set_checks, why_no
 from symgrad.trace.source.recursion import TooDeep, check_depth
 from symgrad.trace.source.special import PLAIN, tested
 from symgrad.trace.state import CURRENT, fail, site
-from symgrad.trace.tracer import Tracer, wrap
+from symgrad.trace.tracer import Tracer, wrap, wrap_python
 
 _TRUE, _FALSE = (True,), (False,)
 _MOST = 10_000  # sides in one trace
@@ -302,7 +302,7 @@ def if_expression(test: Any, then: Callable[[], Any], orelse: Callable[[], Any])
 def not_(value: Any) -> Any:
     if isinstance(value, Tracer):
         known = truth_of(value)
-        return not known if isinstance(known, bool) else wrap(bind("logical_not", known))
+        return not known if isinstance(known, bool) else wrap_python(bind("logical_not", known))
     if type(value) not in PLAIN:
         own = tested(value)
         if own is not value:

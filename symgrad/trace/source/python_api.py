@@ -22,7 +22,7 @@ from symgrad.trace.source.decisions import if_expression
 from symgrad.trace.source.merging import is_number
 from symgrad.trace.state import fail
 from symgrad.trace.tables import SUPPORTED
-from symgrad.trace.tracer import Tracer, is_python, wrap, wrap_python
+from symgrad.trace.tracer import PythonBool, Tracer, is_python, wrap, wrap_python
 
 # ---- numbers -------------------------------------------------------------------------------------
 
@@ -51,11 +51,13 @@ def int_(value: Any = 0) -> Any:
 
 @instead_of(bool)
 def bool_(value: Any = False) -> Any:
-    return wrap(ufuncs.truth(_single(value, "bool()")))
+    return wrap_python(ufuncs.truth(_single(value, "bool()")))
 
 
 @instead_of(round)
 def round_(value: Any, ndigits: Any = None) -> Any:
+    if type(value) is PythonBool:
+        return value.as_int()
     result = SUPPORTED["round"](value, ndigits or 0)
     if is_python(value):
         return wrap_python(result) if ndigits is not None else int_(result)
@@ -85,12 +87,12 @@ def of_values(f: Any) -> Callable[..., Any]:
 
 @of_values(any)
 def any_(values: Any) -> Any:
-    return functools.reduce(np.logical_or, list(values), np.False_)
+    return wrap_python(functools.reduce(np.logical_or, list(values), np.False_))
 
 
 @of_values(all)
 def all_(values: Any) -> Any:
-    return functools.reduce(np.logical_and, list(values), np.True_)
+    return wrap_python(functools.reduce(np.logical_and, list(values), np.True_))
 
 
 def _choose(condition: Any, a: Any, b: Any) -> Any:

@@ -16,14 +16,23 @@ import numpy as np
 
 from symgrad.origin import package_of
 from symgrad.trace.handle import Handle
+from symgrad.trace.known import Known, KnownZero
 from symgrad.trace.source.calls import ALWAYS, ASKED, Answer, call, static
 from symgrad.trace.source.clones import clone
-from symgrad.trace.tracer import ArrayTracer, PythonTracer, Tracer, ZeroTracer
+from symgrad.trace.tracer import (
+    ArrayTracer,
+    PythonBool,
+    PythonTracer,
+    ScalarTracer,
+    Tracer,
+    ZeroTracer,
+)
 
 # Types whose operators are not the user's, told apart at once.
 PLAIN = frozenset({
-    Tracer, ArrayTracer, PythonTracer, ZeroTracer, np.ndarray, np.float64, np.int64, np.bool_,
-    int, float, bool, complex, str, list, tuple, dict, set, type(None), range,
+    Tracer, ScalarTracer, ArrayTracer, PythonTracer, PythonBool, ZeroTracer, Known, KnownZero,
+    np.ndarray, np.float64, np.int64, np.bool_, int, float, bool, complex, str, list, tuple, dict,
+    set, type(None), range,
 })  # fmt: skip
 _REFLECTED = {"lt": "gt", "le": "ge", "gt": "lt", "ge": "le", "eq": "eq", "ne": "ne"}
 

@@ -14,6 +14,8 @@ Every class is also a standard type, so that ``except ValueError`` keeps working
     ├── DifferentiationError(TypeError)      gradient of a non-scalar, of an integer, …
     ├── UnsafeNameError(ValueError)               a name that must not reach C text
     ├── OutOfRangeError(IndexError)          an index outside its axis, found while the C ran
+    ├── LoopLimitError(RuntimeError)         a loop took more rounds than it was given
+    │   └── RecursionLimitError(RecursionError)
     ├── GraphTooLargeError(ValueError)
     ├── RewriteError(AssertionError)         a rewrite changed a value (SYMGRAD_CHECK_REWRITES=1)
     ├── MissingPackageError(ImportError)     an optional package is not installed
@@ -114,6 +116,10 @@ class CheckFailedError(SymgradError):
 
 class LoopLimitError(SymgradError, RuntimeError):
     """A loop whose number of rounds the data decide took more of them than it was given."""
+
+
+class RecursionLimitError(LoopLimitError, RecursionError):
+    """A function whose end the data decide calls itself more often than it was compiled for."""
 
 
 class TapeFullError(LoopLimitError):

@@ -161,13 +161,18 @@ def traced(
     """
     paths: Exploring | None = None
     failed: Any = None  # the error without paths
+    most: int | None = None  # levels of a recursion
     while True:
         attempt = _Attempt(f, args, kwargs, static)
         try:
-            with exploring(paths):
+            with exploring(paths), source.levels(most):
                 graph = attempt.graph()
             return graph if not has_tape(graph.outs) else _growing(graph, f, args, kwargs, static)
         except SymgradError as error:
+            fewer_levels = source.fewer(error, most)
+            if fewer_levels is not None:
+                most = fewer_levels
+                continue
             where = getattr(error, "decisions", None)
             more = attempt.decisive(error, arrays=paths is not None or where is None)
             if more:

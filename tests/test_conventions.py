@@ -499,3 +499,43 @@ def test_refused_integers():
         sg.jit(lambda x: x + 2**40)(I32)
     with pytest.raises(DtypeError):
         sg.jit(lambda x: x**-1)(I32)
+
+
+BOOLS = {
+    "added": lambda a: ((a > 0) + (a < 1)) * 2.0,
+    "counted": lambda a: sum([a > 0, a < 1, a > -3]) * a,
+    "counted one by one": lambda a: sum(x > 0 for x in (a, a, a)),
+    "times a number": lambda a: (a > 0) * 3 - 1,
+    "negative": lambda a: -(a > 0),
+    "subtracted": lambda a: (a > 0) - (a > 1),
+    "divided": lambda a: (a > 0) / 2,
+    "inverted": lambda a: ~(a > 0) if type(a) is np.ndarray else -1 - (a > 0),
+    "added to True": lambda a: True + (a > 0),
+    "both": lambda a: (a > 0) & (a < 3),
+    "compared": lambda a: ((a > 0) == 1) + (((a > 0) < (a > 1)) + 1),
+    "divided whole": lambda a: (a > 0) // 1 + (a > 0) % 2,
+    "not": lambda a: (not a) + (not a) + (a > 0),
+    "any": lambda a: any([a > 0, a > 1]) + all([a > 0, a < 2]),
+    "bool": lambda a: bool(a) + bool(a),
+    "round": lambda a: round(a > 0) + 1,
+    "beside float32": lambda a: a * (a > 0) * np.ones(2, np.float32),
+    "times True": lambda a: (a * True + np.ones(2, np.float32)) * (True * a) - False,
+    "an array of bools": lambda a: (a > 0) + np.array([True, False]),
+    "in a branch": lambda a: ((a > 0) if a > 0.2 else (a < 0)) + (a < 3),
+}
+
+
+@pytest.mark.parametrize("name", BOOLS)
+@pytest.mark.parametrize("a", [0.5, -0.5, 2, np.float64(0.5), np.float32(-0.5)])
+def test_bools_of_python_are_integers_in_arithmetic(name, a):
+    """Comparisons of Python's numbers are bools of Python's, and those of NumPy's are NumPy's."""
+    f = BOOLS[name]
+    try:
+        expected = f(a)
+    except TypeError:  # NumPy subtracts no bools
+        with pytest.raises(TypeError):
+            sg.compile(f, a)
+        return
+    found = sg.compile(f, a)(a)
+    assert np.result_type(found) == np.result_type(expected)
+    np.testing.assert_array_equal(found, expected)

@@ -779,17 +779,10 @@ def changes_a_global_array(x):
     return x
 
 
-def endless(x):
-    def f(v):
-        return v if v > 10 else f(v * 2) + f(v * 3)
-
-    return f(x[0])
-
-
 REFUSED = [
     other_shape, other_structure, other_text, nothing_returned, not_assigned, longer_list,
     raises_inside_try, case_true, advances, advances_in_a_loop, truth_of_arrays, yields, filtered,
-    changes_a_global_array, endless,
+    changes_a_global_array,
 ]  # fmt: skip
 
 

@@ -58,10 +58,41 @@ def read(x, i):
     return x[None, i, 1:], x[:, i], x[i, -1], x[..., i, None], x[i][i]
 
 
+def rows(x, i):
+    z = x.copy()
+    z[[0, i]] = z[[i, 0]] * 2
+    return z
+
+
+def rows_in_part(x, i):
+    z = x.copy()
+    z[[i, 1, i], ::2] = x[1:4, 1:]
+    return z
+
+
+def columns(x, i):
+    z = x.copy()
+    z[1:4, [i, 0]] = x[:3, :2]
+    return z
+
+
+def elements_with_a_new_axis(x, i):
+    z = x.copy()
+    z[[[0], [i]], None, [[i], [2]]] = x[1, 1] * 3
+    return z
+
+
+def truths_of_rows(x, i):
+    z = x > 0.5
+    z[[i, 0]] = x[1:3] < 0.5
+    return z * 1.0
+
+
+MANY = [rows, rows_in_part, columns, elements_with_a_new_axis]
 STORES = [row, element, column, part_of_a_column, both_traced, through_a_view, truths]
 
 
-@pytest.mark.parametrize("f", [*STORES, read])
+@pytest.mark.parametrize("f", [*STORES, *MANY, truths_of_rows, read])
 def test_as_numpy(f):
     compiled = sg.compile(f, X, 0)
     for i in (0, 1, 2, -1, -2):
@@ -73,7 +104,7 @@ def test_as_numpy(f):
                 np.testing.assert_array_equal(g, e)
 
 
-@pytest.mark.parametrize("f", STORES[:4])
+@pytest.mark.parametrize("f", [*STORES[:4], *MANY])
 def test_out_of_range(f):
     compiled = sg.compile(f, X, 0)
     for i in (5, 6, -6):
@@ -84,7 +115,7 @@ def test_out_of_range(f):
 def test_derivatives():
     """Of sum(w · z(x)), exactly: what is stored is linear in x."""
     w = np.random.default_rng(1).random((5, 3))
-    for f in STORES[:6]:
+    for f in (*STORES[:6], *MANY):
         gradient = sg.grad(lambda x, i, f=f: np.sum(w * f(x, i)))
         for i in (0, 2, -1):
             step = 2.0**-3 * np.eye(15).reshape(15, 5, 3)

@@ -7,6 +7,7 @@ The oracle is the function itself on plain numbers and arrays; for derivatives t
 
 from __future__ import annotations
 
+import collections
 import copy
 import functools
 import gc
@@ -19,7 +20,7 @@ import threading
 import traceback
 import weakref
 from math import sqrt as root
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as anything
 import numpy as np
@@ -165,6 +166,37 @@ class Named:
         return self.total(x) if x[2] > 0 else 0.0
 
 
+class Point(NamedTuple):
+    """A method that calls its own class by its name, which is a global variable."""
+
+    x: Any
+    y: Any
+
+    def turned(self, k):
+        return Point(-self.y, self.x) if k > 0.5 else self
+
+    def scaled(self, k):
+        return type(self)(self.x * k, self.y * k) if k else Point(k, k)
+
+
+def in_its_own_class(x):
+    p = Point(x[0], x[1]).turned(x[2]).scaled(x[1])
+    return p.x - 2 * p.y
+
+
+def of_events(x):
+    """Pairs of numbers and names are put in order: what is chosen is a pair, no array."""
+    events = [(x[0], 1), (x[1], 0), (x[2], 2)]
+    first = min(events, key=lambda e: e[0])
+    events.sort(key=lambda e: -e[0])
+    seen = collections.defaultdict(float)
+    for when, k in events:
+        seen["early" if when < 0.5 else "late"] += when * k
+        if when > 0.9:
+            break
+    return first[0] * (first[1] + 1) + seen["early"] - 2 * seen["late"]
+
+
 TEXTS = [
     lambda x: eval("np.array([x[0], 1.0]) if x[1] < 0 else x[:2]"),
     lambda x: [eval("v * x[k] + math.exp(v)") for k, v in enumerate(x) if x is not None],
@@ -177,6 +209,13 @@ TEXTS = [
 @pytest.mark.parametrize("k", range(len(TEXTS)))
 def test_text_is_evaluated(k: int) -> None:
     same(TEXTS[k], X, dtypes=False)
+
+
+@pytest.mark.parametrize("f", [in_its_own_class, of_events])
+def test_classes_by_name_and_pairs_in_order(f: Any) -> None:
+    value = sg.jit(f)
+    for x in (X, -X, X[::-1] * 0.3):
+        np.testing.assert_allclose(value(x), f(x), rtol=1e-14)
 
 
 def test_parts_that_are_found_by_name() -> None:

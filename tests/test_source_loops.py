@@ -116,8 +116,44 @@ def text(x):
     return x * len(s)
 
 
+def first_of_a_list_that_grows(x):
+    xs = [x]
+    for _ in range(40):
+        xs.append(0.5 * np.sin(xs[-1]) + 0.1 * xs[0])
+    return xs[-1]
+
+
+def counts_a_list_that_grows(x):
+    xs = [x]
+    for _ in range(40):
+        xs.append(np.sin(xs[-1]) + sum(1 for _ in xs))
+    return xs[-1]
+
+
+def numbers_a_list_that_grows(x):
+    xs, last = [x], 0
+    while len(xs) < 40:
+        for last, _ in enumerate(xs):  # noqa: B007
+            pass
+        xs.append(np.sin(xs[-1]) + last + xs.__len__())
+    return xs[-1]
+
+
+def asks_how_long_a_list_is(x):
+    xs = [x, x]
+    for _ in range(40):
+        xs.append(xs[-1] * 0.5 if np.size(xs) < 20 else xs[-2] + 1)
+    return xs[-1]
+
+
+GROWING = [
+    first_of_a_list_that_grows, counts_a_list_that_grows, numbers_a_list_that_grows,
+    asks_how_long_a_list_is,
+]  # fmt: skip
+
+
 @pytest.mark.parametrize(
-    "f", [long_integer, integer_beyond_64_bits, long_integer_while, complex_number, text],
+    "f", [*GROWING, long_integer, integer_beyond_64_bits, long_integer_while, complex_number, text],
     ids=lambda f: f.__name__,
 )  # fmt: skip
 def test_what_is_not_traced_runs_as_in_python(f):

@@ -208,8 +208,8 @@ int mixture_gradient(const double *restrict params_below, const double *restrict
         SG_ALIGNED double s16[40];
         SG_ALIGNED double s18[40];
         SG_ALIGNED double t9[40];
-        SG_ALIGNED double t10[40];
-        SG_ALIGNED bool t11[40];
+        SG_ALIGNED double t11[40];
+        SG_ALIGNED bool t12[40];
         for (ptrdiff_t i76 = 0; i76 < 2; ++i76) {
             SG_SIMD
             for (ptrdiff_t l16 = 0; l16 < 40; ++l16) {
@@ -252,33 +252,34 @@ int mixture_gradient(const double *restrict params_below, const double *restrict
             t9[l16] = sg_select(isfinite(s16[l16]) != 0, s16[l16], 0.0);
         }
         for (ptrdiff_t i22 = 0; i22 < 5; ++i22) {
+            const double t10 = s10[i22];
             SG_SIMD
             for (ptrdiff_t l16 = 0; l16 < 40; ++l16) {
-                s17[i22 * 40 + l16] = exp(params_weights[i22] + s10[i22] - 0.5 * s15[i22 * 40 + l16] - t9[l16]);
+                s17[i22 * 40 + l16] = exp(params_weights[i22] + t10 - 0.5 * s15[i22 * 40 + l16] - t9[l16]);
                 s18[l16] += s17[i22 * 40 + l16];
             }
         }
         SG_SIMD
         for (ptrdiff_t l16 = 0; l16 < 40; ++l16) {
-            t10[l16] = log(s18[l16]) + t9[l16];
+            t11[l16] = log(s18[l16]) + t9[l16];
         }
         SG_SIMD
         for (ptrdiff_t l16 = 0; l16 < 8; ++l16) {
-            s19_lanes[l16] += (((t10[l16] +
-                t10[l16 + 8]) +
-                t10[l16 + 16]) +
-                (t10[l16 + 24] +
-                t10[l16 + 32]));
+            s19_lanes[l16] += (((t11[l16] +
+                t11[l16 + 8]) +
+                t11[l16 + 16]) +
+                (t11[l16 + 24] +
+                t11[l16 + 32]));
         }
         SG_SIMD
         for (ptrdiff_t l16 = 0; l16 < 40; ++l16) {
-            t11[l16] = s16[l16] == (-(double)INFINITY);
+            t12[l16] = s16[l16] == (-(double)INFINITY);
         }
         for (ptrdiff_t i31 = 0; i31 < 5; ++i31) {
             SG_ALIGNED double s23[40];
             SG_SIMD
             for (ptrdiff_t l16 = 0; l16 < 40; ++l16) {
-                s23[l16] = sg_select(t11[l16], 0.2, s17[i31 * 40 + l16] / s18[l16]);
+                s23[l16] = sg_select(t12[l16], 0.2, s17[i31 * 40 + l16] / s18[l16]);
             }
             SG_SIMD
             for (ptrdiff_t l16 = 0; l16 < 8; ++l16) {
@@ -289,19 +290,19 @@ int mixture_gradient(const double *restrict params_below, const double *restrict
                     s23[l16 + 32]));
             }
             for (ptrdiff_t i33 = 0; i33 < 2; ++i33) {
-                SG_ALIGNED double t12[40];
+                SG_ALIGNED double t13[40];
                 SG_SIMD
                 for (ptrdiff_t l16 = 0; l16 < 40; ++l16) {
-                    t12[l16] = X_lanes[i33 * 40 + l16] - params_mu[i31 * 2 + i33];
+                    t13[l16] = X_lanes[i33 * 40 + l16] - params_mu[i31 * 2 + i33];
                 }
                 for (ptrdiff_t i34 = 0; i34 < 2; ++i34) {
                     SG_SIMD
                     for (ptrdiff_t l16 = 0; l16 < 8; ++l16) {
-                        s24_lanes[i31 * 32 + i33 * 16 + i34 * 8 + l16] += (((t12[l16] * (s23[l16] * (X_lanes[i34 * 40 + l16] - params_mu[i31 * 2 + i34])) +
-                            t12[l16 + 8] * (s23[l16 + 8] * (X_lanes[i34 * 40 + l16 + 8] - params_mu[i31 * 2 + i34]))) +
-                            t12[l16 + 16] * (s23[l16 + 16] * (X_lanes[i34 * 40 + l16 + 16] - params_mu[i31 * 2 + i34]))) +
-                            (t12[l16 + 24] * (s23[l16 + 24] * (X_lanes[i34 * 40 + l16 + 24] - params_mu[i31 * 2 + i34])) +
-                            t12[l16 + 32] * (s23[l16 + 32] * (X_lanes[i34 * 40 + l16 + 32] - params_mu[i31 * 2 + i34]))));
+                        s24_lanes[i31 * 32 + i33 * 16 + i34 * 8 + l16] += (((t13[l16] * (s23[l16] * (X_lanes[i34 * 40 + l16] - params_mu[i31 * 2 + i34])) +
+                            t13[l16 + 8] * (s23[l16 + 8] * (X_lanes[i34 * 40 + l16 + 8] - params_mu[i31 * 2 + i34]))) +
+                            t13[l16 + 16] * (s23[l16 + 16] * (X_lanes[i34 * 40 + l16 + 16] - params_mu[i31 * 2 + i34]))) +
+                            (t13[l16 + 24] * (s23[l16 + 24] * (X_lanes[i34 * 40 + l16 + 24] - params_mu[i31 * 2 + i34])) +
+                            t13[l16 + 32] * (s23[l16 + 32] * (X_lanes[i34 * 40 + l16 + 32] - params_mu[i31 * 2 + i34]))));
                     }
                 }
             }
@@ -343,47 +344,47 @@ int mixture_gradient(const double *restrict params_below, const double *restrict
             s28[i81 * 2 + i82] += s28_carry[i81 * 2 + i82];
         }
     }
-    const double t13 = (isfinite(s20) != 0) ? s20 : 0.0;
+    const double t14 = (isfinite(s20) != 0) ? s20 : 0.0;
     for (ptrdiff_t i28 = 0; i28 < 5; ++i28) {
         SG_SCALAR
         for (ptrdiff_t i72 = 0; i72 < 2; ++i72) {
             s30[i72] = 0.0;
         }
-        s21[i28] = exp(params_weights[i28] - t13);
+        s21[i28] = exp(params_weights[i28] - t14);
         s22 += s21[i28];
-        const double t14 = (-0.0001) * s26[i28];
+        const double t15 = (-0.0001) * s26[i28];
         for (ptrdiff_t i44 = 0; i44 < 2; ++i44) {
             double s25 = 0.0;
             double s27 = 0.0;
             double s29 = 0.0;
             for (ptrdiff_t i42 = 0; i42 < 2; ++i42) {
-                const double t15 = s13[i28 * 2 + i44] * c1[i44 * 2 + i42] + params_below[i28 * 2 + i44] * c0[i44 * 2 + i42];
+                const double t16 = s13[i28 * 2 + i44] * c1[i44 * 2 + i42] + params_below[i28 * 2 + i44] * c0[i44 * 2 + i42];
                 for (ptrdiff_t i41 = 0; i41 < 2; ++i41) {
                     SG_SERIAL
-                    s25 += s24[i28 * 4 + i42 * 2 + i41] * (c0[i44 * 2 + i41] * t15);
+                    s25 += s24[i28 * 4 + i42 * 2 + i41] * (c0[i44 * 2 + i41] * t16);
                     SG_SERIAL
-                    s27 += s24[i28 * 4 + i42 * 2 + i41] * (c1[i44 * 2 + i41] * t15);
+                    s27 += s24[i28 * 4 + i42 * 2 + i41] * (c1[i44 * 2 + i41] * t16);
                 }
             }
             out_1_below[i28 * 2 + i44] = 0.0001 * s25;
-            out_1_logs[i28 * 2 + i44] = t14 + s13[i28 * 2 + i44] * (0.0001 * s27);
+            out_1_logs[i28 * 2 + i44] = t15 + s13[i28 * 2 + i44] * (0.0001 * s27);
             for (ptrdiff_t i65 = 0; i65 < 2; ++i65) {
-                const double t16 = s28[i28 * 2 + i65] * (s13[i28 * 2 + i44] * c1[i44 * 2 + i65] + params_below[i28 * 2 + i44] * c0[i44 * 2 + i65]);
-                s29 += t16;
+                const double t17 = s28[i28 * 2 + i65] * (s13[i28 * 2 + i44] * c1[i44 * 2 + i65] + params_below[i28 * 2 + i44] * c0[i44 * 2 + i65]);
+                s29 += t17;
             }
             for (ptrdiff_t i69 = 0; i69 < 2; ++i69) {
-                const double t17 = s29 * (s13[i28 * 2 + i44] * c1[i44 * 2 + i69] + params_below[i28 * 2 + i44] * c0[i44 * 2 + i69]);
-                s30[i69] += t17;
+                const double t18 = s29 * (s13[i28 * 2 + i44] * c1[i44 * 2 + i69] + params_below[i28 * 2 + i44] * c0[i44 * 2 + i69]);
+                s30[i69] += t18;
             }
         }
         for (ptrdiff_t i74 = 0; i74 < 2; ++i74) {
             out_1_mu[i28 * 2 + i74] = (-0.0001) * s30[i74];
         }
     }
-    out_0[0] = -(s19 / 10000.0 - (log(s22) + t13));
-    const bool t18 = s20 == (-(double)INFINITY);
+    out_0[0] = -(s19 / 10000.0 - (log(s22) + t14));
+    const bool t19 = s20 == (-(double)INFINITY);
     for (ptrdiff_t i75 = 0; i75 < 5; ++i75) {
-        out_1_weights[i75] = (-0.0001) * s26[i75] + (t18 ? 0.2 : s21[i75] / s22);
+        out_1_weights[i75] = (-0.0001) * s26[i75] + (t19 ? 0.2 : s21[i75] / s22);
     }
 
     return 0;

@@ -36,7 +36,7 @@ from symgrad.lower.statements import Loop, Store, While
 from symgrad.lower.strides import is_costly, steps, word_of
 
 _TREE_LIMIT = 16  # nodes spelled in one statement
-_IN_WORKSPACE = ("work", "member")
+_IN_WORKSPACE = ("work", "member", "local")  # local ones of long functions
 # Parts of an index may meet in it and become the whole again.
 _SPELLED = (LOAD, GUARD, INDEX_DIV, INDEX_MOD)
 
@@ -248,13 +248,14 @@ def _still_loads(loop: Loop, buffers: Mapping[int, Buffer]) -> Iterator[Expr]:
     workspace, which it cannot tell apart.
     """
     moves: dict[Expr, bool] = {}
+    inside = {s.index for body in all_bodies([loop]) for s in body if isinstance(s, Loop)}
     for body in all_bodies([loop]):
         nodes = toposort([v for s in body if not isinstance(s, Loop) for v in s.exprs()])
         calls = any(map(is_costly, nodes))
         for node in nodes:
             loads_it = node.op is LOAD
             b = buffers[node.attrs[0]] if loads_it else None
-            private = node is loop.index or (b is not None and (b.lanes > 0 or b.home is not None))
+            private = node is loop.index or (b is not None and (b.lanes > 0 or b.home in inside))
             moves[node] = private or any(moves[a] for a in node.args)
             if calls and b is not None and b.role in _IN_WORKSPACE and not moves[node]:
                 yield node

@@ -9,6 +9,7 @@ the loop.
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -166,40 +167,54 @@ def get(x: Expr, items: list[Item]) -> Expr:
         return reshape(x, _basic_shape(items, window))
     if is_place(items):
         return _at_place(whole, items)
-    # Beside index arrays, integers are index arrays of rank 0.
-    advanced = [k for k, i in enumerate(items) if isinstance(i, (int, np.ndarray, Expr))]
-    axes = [sum(i is not None for i in items[:k]) for k in advanced]
-    together = advanced[-1] - advanced[0] == len(advanced) - 1
-    index, spread = _linear_index(
-        [0 if isinstance(items[k], int) else items[k] for k in advanced], [x.shape[a] for a in axes]
-    )
-    rest = [k for k in range(x.ndim) if k not in axes]
-    place = axes[0] if together else 0
-    order = (
-        [k for k in rest if k < axes[0]] + axes + [k for k in rest if k > axes[0]]
-        if together
-        else axes + rest
-    )
+    many = _Many.of(items, x.shape)
+    axes, place = many.axes, many.place
+    order = [*many.rest[:place], *axes, *many.rest[place:]]
     moved = permute(x, tuple(order))
-    merged = 1
-    for a in axes:
-        merged *= x.shape[a]
-    shape = moved.shape
-    flat = reshape(moved, (*shape[:place], merged, *shape[place + len(axes) :]))
-    taken = gather(flat, index, place)
-    # New axes: sizes of the basic items in order, with the index arrays' shape at its place.
-    final: list[int] = [] if together else list(spread)
-    axis = 0
-    for k, item in enumerate(items):
-        if together and k == advanced[0]:
-            final.extend(spread)
-        if item is None:
-            final.append(1)
-        else:
-            if k not in advanced:
-                final.append(x.shape[axis])
-            axis += 1
-    return reshape(taken, tuple(final))
+    before, behind = moved.shape[:place], moved.shape[place + len(axes) :]
+    flat = reshape(moved, (*before, math.prod([x.shape[a] for a in axes]), *behind))
+    return reshape(gather(flat, many.index, place), many.shape)
+
+
+class _Many(NamedTuple):
+    """What index arrays name. Beside them, integers are index arrays of rank 0.
+
+    axes, rest : those that they index, and all others
+    place : where NumPy puts the axes of the index arrays among `rest`
+    index : rows of the merged axes
+    shape : of the result
+    """
+
+    axes: list[int]
+    rest: list[int]
+    place: int
+    index: Expr
+    shape: tuple[int, ...]
+
+    @classmethod
+    def of(cls, items: list[Item], shape: tuple[int, ...]) -> _Many:
+        """shape : of the array, whose other axes are cut already"""
+        advanced = [k for k, i in enumerate(items) if isinstance(i, (int, np.ndarray, Expr))]
+        axes = [sum(i is not None for i in items[:k]) for k in advanced]
+        together = advanced[-1] - advanced[0] == len(advanced) - 1
+        index, spread = _linear_index(
+            [0 if isinstance(items[k], int) else items[k] for k in advanced],
+            [shape[a] for a in axes],
+        )
+        rest = [k for k in range(len(shape)) if k not in axes]
+        # New axes: sizes of the basic items in order, with the index arrays' shape at its place.
+        final: list[int] = [] if together else list(spread)
+        axis = 0
+        for k, item in enumerate(items):
+            if together and k == advanced[0]:
+                final.extend(spread)
+            if item is None:
+                final.append(1)
+            else:
+                if k not in advanced:
+                    final.append(shape[axis])
+                axis += 1
+        return cls(axes, rest, axes[0] if together else 0, index, tuple(final))
 
 
 def is_place(items: list[Item]) -> bool:
@@ -292,9 +307,7 @@ def _linear_index(indices: list[Any], sizes: list[int]) -> tuple[Expr, tuple[int
     if len(traced) == 1:
         return traced[0], shape
     # A component that is out of range must not land on another row: the index is then made invalid.
-    total_size = 1
-    for n in sizes:
-        total_size *= n
+    total_size = math.prod(sizes)
     linear: Expr | None = None
     valid: Expr | None = None
     for i, n in zip(traced, sizes, strict=True):
@@ -366,11 +379,7 @@ def replace(x: Expr, items: list[Item], value: Expr) -> Expr:
     if is_place(items):
         return _put_at_place(x, items, value)
     if any(isinstance(i, Expr) for i in items):
-        raise fail(
-            UnsupportedError,
-            "assignment at a traced array of indices is not supported; "
-            "use np.where(np.arange(n) == i, value, x), or x.at[i].add(value)",
-        )
+        return _replace_many(x, items, value)
     flat = np.arange(x.size).reshape(x.shape)[tuple(items)]
     value = _fit(value, flat.shape)
     source = np.full(x.size, -1)
@@ -380,6 +389,53 @@ def replace(x: Expr, items: list[Item], value: Expr) -> Expr:
     chosen = gather(reshape(value, (flat.size,)), _int_array(np.maximum(source, 0)), 0)
     mask = array((source >= 0).reshape(x.shape))
     return bind("select", mask, reshape(chosen, x.shape), x)
+
+
+def _replace_many(x: Expr, items: list[Item], value: Expr) -> Expr:
+    """`x` with x[items] = value at traced index arrays, which may name an element twice."""
+    window = _window(items, x.shape)
+    inner = part(x, window)
+    many = _Many.of(items, inner.shape)
+    axes, rest, place = many.axes, many.rest, many.place
+    value = _fit(value, many.shape)
+    if not value.size:
+        return x
+    order = (*axes, *rest)
+    moved = permute(inner, order)
+    sizes = moved.shape[len(axes) :]
+    # The value as rows: the axes of the index arrays come first, and new axes are gone.
+    value = reshape(value, (*sizes[:place], many.index.size, *sizes[place:]))
+    value = permute(value, (place, *[k for k in range(value.ndim) if k != place]))
+    moved_rows = reshape(moved, (math.prod(moved.shape[: len(axes)]), *sizes))
+    rows = _replace_rows(moved_rows, reshape(many.index, (many.index.size,)), value)
+    back = tuple([order.index(k) for k in range(x.ndim)])
+    return _replace_window(x, window, permute(reshape(rows, moved.shape), back), 0)
+
+
+def _replace_rows(x: Expr, index: Expr, value: Expr) -> Expr:
+    """`x` with rows of `value` at `index`; of rows with one index the last one stays."""
+    if x.dtype == "bool":
+        numbers = [bind("convert", v, attrs=("int32",)) for v in (x, value)]
+        new = _replace_rows(numbers[0], index, numbers[1])
+        return bind("not_equal", new, const(0, "int32", new.shape))
+    n, count = x.shape[0], index.shape[0]
+    index = bind("convert", index, attrs=("int64",))
+    zero, size = const(0, "int64", (count,)), const(n, "int64", (count,))
+    row = bind("select", bind("less", index, zero), index + size, index)
+    square = (count, count)
+    equal = bind("equal", _down(row, square), broadcast_to(row, square))
+    # From here on by numbers of rows that stay: one for each row that is named at all.
+    later = bind("logical_and", equal, array(np.triu(np.ones(square, bool), 1)))
+    stays = bind("logical_not", bind("any", later, attrs=((1,),)))
+    ones = bind("convert", stays, attrs=("int64",))
+    named = bind("not_equal", scatter_add(ones, index, 0, n), const(0, "int64", (n,)))
+    kept = bind("select", _down(stays, value.shape), value, const(0, x.dtype, value.shape))
+    return bind("select", _down(named, x.shape), scatter_add(kept, index, 0, n), x)
+
+
+def _down(v: Expr, shape: tuple[int, ...]) -> Expr:
+    """`v` along the first axes of a shape."""
+    return broadcast_to(reshape(v, (*v.shape, *(1,) * (len(shape) - 1))), shape)
 
 
 def _fit(value: Expr, shape: tuple[int, ...]) -> Expr:
@@ -444,10 +500,7 @@ def add(x: Expr, items: list[Item], value: Expr) -> Expr:
 
 
 def _positions(shape: tuple[int, ...]) -> Expr:
-    size = 1
-    for n in shape:
-        size *= n
-    return reshape(bind("iota", attrs=(size,)), shape)
+    return reshape(bind("iota", attrs=(math.prod(shape),)), shape)
 
 
 def masked(x: Expr, mask: Expr, value: Expr) -> Expr:
@@ -458,8 +511,7 @@ def masked(x: Expr, mask: Expr, value: Expr) -> Expr:
             "z[mask] = y with a traced mask is possible for a single number y only; "
             "use np.where(mask, y, z)",
         )
-    wide = broadcast_to(reshape(mask, mask.shape + (1,) * (x.ndim - mask.ndim)), x.shape)
-    return bind("select", wide, broadcast_to(reshape(value, ()), x.shape), x)
+    return bind("select", _down(mask, x.shape), broadcast_to(reshape(value, ()), x.shape), x)
 
 
 def write_through(derive: Callable[[Expr], Expr], base: Expr, value: Expr) -> Expr | None:

@@ -37,9 +37,9 @@ class Trace:
     """One running (or finished) call of a user function with tracers."""
 
     __slots__ = (
-        "active", "blocks", "catching", "checks", "decisions", "fill", "growing", "journal", "name",
-        "named", "parent", "paths", "poison", "shared", "stored", "symbols", "unlike",
-        "untouched",
+        "active", "blocks", "catching", "checks", "decisions", "deep_since", "fill", "growing",
+        "journal", "name", "named", "parent", "paths", "poison", "shared", "stored", "symbols",
+        "unlike", "untouched",
     )  # fmt: skip
 
     def __init__(self, name: str, parent: Trace | None, fill: int = 0) -> None:
@@ -59,6 +59,7 @@ class Trace:
         self.growing: list[list[Any]] = []
         self.unlike: str | None = None
         self.decisions = 0  # sides of branches that were run
+        self.deep_since: int | None = None  # decisions before a recursion was not followed any more
         self.paths: Any = None  # what answers decisions, where the function is run path by path
         # See `source.raising`: what is checked, and which exceptions the user's code may catch.
         self.checks = Checks()

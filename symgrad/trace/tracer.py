@@ -291,7 +291,36 @@ class PythonTracer(ScalarTracer):
 
     def __pow__(self, other: Any, modulo: Any = None) -> Any:
         result = ScalarTracer.__pow__(self, other, modulo)
-        return wrap_python(result) if type(other) in (int, float, PythonTracer) else result
+        return wrap_python(result) if is_python(other) else result
+
+
+class PythonBool(ScalarTracer):
+    """A traced bool of Python's, as comparisons of Python's numbers give: an int in arithmetic.
+
+    Beside arrays it is as one of NumPy's.
+    """
+
+    __slots__ = ()
+
+    def as_int(self) -> Any:
+        return wrap_python(ufuncs.convert(operand(self), "int64"))
+
+    def __neg__(self) -> Tracer:
+        return -self.as_int()  # type: ignore[no-any-return]
+
+    def __pos__(self) -> Tracer:
+        return self.as_int()  # type: ignore[no-any-return]
+
+    __abs__ = __pos__
+
+    def __invert__(self) -> Tracer:
+        return -1 - self.as_int()  # type: ignore[no-any-return]
+
+    def __round__(self, ndigits: int | None = None) -> Tracer:
+        return self.as_int()  # type: ignore[no-any-return]
+
+    def __pow__(self, other: Any, modulo: Any = None) -> Any:
+        return self.as_int().__pow__(other, modulo) if is_python(other) else super().__pow__(other)
 
 
 class ArrayTracer(Tracer):
@@ -422,6 +451,8 @@ for _name, _ufunc in {
     setattr(ZeroTracer, f"__i{_name}__", _in_place(_ufunc))
 
 
+_LOGICAL = (np.bitwise_and, np.bitwise_or, np.bitwise_xor)
+_PYTHON = (float, int, bool, PythonTracer, PythonBool)
 _KNOWN = (Tracer, np.ndarray, np.generic, int, float, complex, str, list, tuple, type(None))
 
 
@@ -462,11 +493,11 @@ def argument(expr: Expr, like: Any) -> Tracer:
 
 
 def wrap_python(value: Tracer | Expr) -> Any:
-    """A tracer that stands for a Python float or int: of a number that was one in the call."""
+    """A tracer that stands for a Python number: of one that was one in the call."""
     plain = wrap(value.expr if isinstance(value, Tracer) else value)
-    if plain.expr.shape or plain.expr.dtype not in ("float64", "int64"):
-        return plain  # a comparison, say
-    tracer = _new(PythonTracer)
+    if plain.expr.shape or plain.expr.dtype not in ("float64", "int64", "bool"):
+        return plain
+    tracer = _new(PythonBool if plain.expr.dtype == "bool" else PythonTracer)
     _copy_slots(plain, tracer)
     return tracer
 
@@ -485,8 +516,8 @@ def python_number(expr: Expr) -> Tracer:
 
 
 def is_python(value: Any) -> bool:
-    """Whether `value` is a Python float or int, or stands for one."""
-    return type(value) in (float, int, PythonTracer)
+    """Whether `value` is a Python float, int or bool, or stands for one."""
+    return type(value) in _PYTHON
 
 
 def wrap_all(value: Any) -> Any:
@@ -504,10 +535,20 @@ def weak_operand(value: Any) -> Any:
     return ufuncs.Weak(found) if type(value) is PythonTracer else found
 
 
+def _is_bool(value: Any) -> bool:
+    return type(value) in (bool, PythonBool)
+
+
+def _as_int(value: Any) -> Any:
+    return value.as_int() if type(value) is PythonBool else int(value)
+
+
 def _binary(row: str, ufunc: np.ufunc, a: Any, b: Any) -> Any:
     """An operator. The common case, float operands of one shape, goes to `bind` directly."""
-    if type(a) is PythonTracer or type(b) is PythonTracer:
-        if all(type(v) in (PythonTracer, float, int) for v in (a, b)):
+    if type(a) in (PythonTracer, PythonBool) or type(b) in (PythonTracer, PythonBool):
+        if is_python(a) and is_python(b):
+            if ufunc not in _LOGICAL or not (_is_bool(a) and _is_bool(b)):
+                a, b = (_as_int(v) if _is_bool(v) else v for v in (a, b))
             result = ufuncs.apply(ufunc, weak_operand(a), weak_operand(b))
             return tuple(map(wrap_python, result)) if type(result) is tuple else wrap_python(result)
         row = ""  # the general case knows what is weak

@@ -28,7 +28,7 @@ from support.dual_numpy import MODULES, Derivatives, derivatives, flatten, is_fl
 from symgrad.compiled import Compiled
 from symgrad.errors import CompilerNotFoundError, SymgradError
 
-COLLECTIONS = ("losses", "constructs", "branchy", "textbook", "cutest", "scipy_calls")
+COLLECTIONS = ("losses", "constructs", "branchy", "textbook", "cutest", "scipy_calls", "collected")
 # Of the largest number expected, which counts as 1 if it is less.
 VALUE, FIRST, SECOND = 1e-10, 1e-8, 1e-7
 

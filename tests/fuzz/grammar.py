@@ -833,6 +833,68 @@ def _others(w: Writer) -> str:
     return w.choose(forms)
 
 
+def _sorted(w: Writer) -> str:
+    x = w.pick(lambda v: v.ndim >= 1 and 2 <= v.size <= 2000)
+    v = w.array(x)
+    axis = w.within(0, v.ndim - 1)
+    if len(np.unique(v.round(7))) < v.size:  # equal elements share a derivative in some way
+        raise Refused("equal elements")
+    forms = [f"np.sort({x}, axis={axis})", f"np.median({x}, axis={axis})", f"np.median({x})"]
+    if v.ndim == 1:
+        forms += [
+            f"np.sort({x})[::-1]",
+            f"{x}[np.argsort({x})] * np.arange({v.size})",
+            f"np.argsort({x}) * {x}",
+        ]
+    if v.ndim == 2:
+        forms.append(f"{x}[np.argsort({x}[:, 0])]")
+    if "labels" in w.values and v.shape[0] == w.array("labels").size:
+        forms += [f"{x}[np.argsort(labels, kind='stable')]", f"np.sort(labels) * np.sum({x})"]
+    return w.choose(forms)
+
+
+def _eigenvalues(w: Writer) -> list[str]:
+    x = w.pick(lambda v: v.ndim == 2 and 1 <= v.shape[1] <= 6 and v.size >= 1)
+    n, d = w.array(x).shape
+    lines = [f"m = {x}.T @ {x} / {n} + np.diag(np.arange({d}.0))"]
+    return [
+        *lines,
+        f"{{name}} = {w.choose(['np.linalg.eigvalsh(m)', 'np.linalg.eigh(m)[0] ** 2'])}",
+    ]
+
+
+def _branch(w: Writer) -> list[str]:
+    """Decisions that depend on values."""
+    x, c = w.pick(), w.number()
+    v = w.array(x)
+    size = f"np.sum({x} ** 2)" if v.ndim else f"abs({x})"
+    forms = [
+        [f"if {size} > {c}:", f"    {{name}} = {x} * {w.number()}", "else:", f"    {{name}} = np.sin({x}) + {c}"],
+        [f"{{name}} = {x}", f"if np.sum({x}) < {c}:", "    {name} = {name} ** 2", f"    if {size} > {w.number()}:",
+         "        {name} = np.cos({name})"],
+        [f"{{name}} = np.tanh({x}) if {size} < {c} else {x} * 2.0"],
+        ["def g(z):", f"    if np.sum(z) > {c}:", "        return z * 0.5", f"    return np.exp(-z * z) + {c}",
+         f"{{name}} = g({x}) * g({w.like(x)})"],
+        [f"assert np.sum({x}) < 1e9", f"{{name}} = {x} * {c}"],
+    ]  # fmt: skip
+    return w.choose(forms)
+
+
+def _until(w: Writer) -> list[str]:
+    """Loops whose rounds depend on values."""
+    x, c = w.pick(), w.number()
+    forms = [
+        [f"{{name}} = {x}", f"while np.sum({{name}} ** 2) > {c}:", "    {name} = 0.6 * np.sin({name})"],
+        [f"{{name}}, k = {x}, 0", f"while k < 30 and np.sum(np.abs({{name}})) > {c}:",
+         "    {name} = {name} - 0.4 * np.tanh({name})", "    k += 1"],
+        [f"{{name}} = {x}", f"for t in range({w.within(3, 40)}):", f"    {{name}} = 0.7 * {{name}} + 0.1 * np.cos({x} + t)",
+         f"    if np.sum({{name}} ** 2) < {c}:", "        break"],
+        [f"{{name}} = {x}", "for t in range(12):", f"    if np.sum({{name}}) > {c}:", "        {name} = {name} * 0.8", "        continue",
+         f"    {{name}} = {{name}} + 0.1 * np.sin({x})"],
+    ]  # fmt: skip
+    return w.choose(forms)
+
+
 KINDS: dict[str, tuple[int, Callable[[Writer], Any]]] = {
     "one": (10, _one), "two": (12, _two), "slice": (9, _slice), "neighbours": (5, _neighbours),
     "pad": (4, _pad), "beside": (4, _padded_sum), "join": (5, _join), "roll": (4, _roll),
@@ -840,6 +902,7 @@ KINDS: dict[str, tuple[int, Callable[[Writer], Any]]] = {
     "mask": (5, _mask), "product": (9, _product), "vectors": (3, _vectors), "reduce": (9, _reduce),
     "softmax": (4, _softmax), "scan": (4, _scan), "linalg": (4, _linalg), "types": (4, _types),
     "store": (3, _store), "loop": (6, _loop), "helper": (1, _helper), "powers": (4, _powers), "others": (5, _others),
+    "sorted": (3, _sorted), "eigenvalues": (2, _eigenvalues), "branch": (4, _branch), "until": (3, _until),
 }  # fmt: skip
 
 
@@ -867,5 +930,5 @@ def program(seed: int, without: frozenset[str] = frozenset()) -> tuple[str, dict
     if not w.special:
         stages += [s for s, p in (("sparse", 0.12), ("batch", 0.15)) if chance(p)]
     options = dict(seed=seed, stages=stages or ["value"], tuning=tuning, profile=w.profile + " of round numbers" * w.special,
-                   kinds=dict(w.used), special=w.special)  # fmt: skip
+                   kinds=dict(w.used), special=w.special, source=chance(0.75))  # fmt: skip
     return text, options

@@ -435,6 +435,26 @@ def _matrix_power(m: Jet, n: int) -> Any:
     return result
 
 
+def _sort(x: Jet, axis: int = -1) -> Jet:
+    order = np.argsort(x.value, axis=axis)
+    return x.map(lambda p: np.take_along_axis(p, order, axis=axis))
+
+
+def _median(x: Jet, axis: Any = None) -> Jet:
+    x = x.map(np.ravel) if axis is None else x.map(lambda p: np.moveaxis(p, axis, 0))
+    x, n = _sort(x, 0), x.shape[0]
+    return x.map(lambda p: (p[(n - 1) // 2] + p[n // 2]) / 2)
+
+
+def _eigvalsh(m: Jet) -> Jet:
+    """λ_i' = v_iᵀ A v_i; λ_i'' has 2 Σ_k (v_iᵀ A v_k)(v_kᵀ B v_i) / (λ_i - λ_k) as well."""
+    values, v = np.linalg.eigh(m.value)
+    a, b, both = (v.T @ p @ v for p in m.parts[1:])
+    gaps = values[:, None] - values + np.diag(np.full(len(values), np.inf))
+    mixed = np.diag(both) + 2 * np.sum(a * b.T / gaps, axis=1)
+    return Jet([values, np.diag(a), np.diag(b), mixed])
+
+
 def _where(c: Any, x: Any, y: Any) -> Jet:
     pairs = zip(lift(x).parts, lift(y).parts, strict=True)
     return Jet([np.where(_plain(c), p, q) for p, q in pairs])
@@ -507,7 +527,7 @@ LINEAR = set(
 )
 JOINED = set("concatenate concat stack hstack vstack dstack column_stack".split())
 BILINEAR = set("dot inner outer tensordot kron vdot convolve correlate cross linalg.outer".split())
-VALUES = set("shape ndim size argmax argmin any all count_nonzero array_equal".split())
+VALUES = set("shape ndim size argmax argmin argsort any all count_nonzero array_equal".split())
 OTHERS: dict[str, Any] = {
     "einsum": _einsum, "max": _best(np.max), "min": _best(np.min), "amax": _best(np.max),
     "amin": _best(np.min), "prod": _prod, "cumprod": _cumprod, "var": _var, "std": _std,
@@ -519,6 +539,8 @@ OTHERS: dict[str, Any] = {
     "linalg.inv": lambda m: _solve(m, np.broadcast_to(np.eye(m.shape[-1]), m.shape)),
     "linalg.cholesky": _cholesky, "linalg.matrix_power": _matrix_power,
     "where": _where, "clip": _clip, "pad": _pad, "trapezoid": _trapezoid,
+    "sort": _sort, "median": _median, "linalg.eigvalsh": _eigvalsh,
+    "linalg.eigh": lambda m: (_eigvalsh(m), None),
     "zeros_like": lambda x: lift(np.zeros(x.shape)), "ones_like": lambda x: lift(np.ones(x.shape)),
     "full_like": lambda x, c: lift(np.full(x.shape, c * 1.0)),
     "append": lambda x, y, axis=None: np.concatenate([np.ravel(x), np.ravel(y)] if axis is None

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import linecache
 import os
 import re
 import traceback
@@ -103,15 +104,25 @@ SCIPY = types.SimpleNamespace(
 
 
 def load(
-    text: str, numpy: Any = np, special: Any = scipy.special, symgrad: Any = SCIPY
+    text: str,
+    numpy: Any = np,
+    special: Any = scipy.special,
+    symgrad: Any = SCIPY,
+    source: bool = False,
 ) -> dict[str, Any]:
     """The names of a program, whose `np`, `sp` and `sg` are given.
 
     Of symgrad a program has the functions that SciPy has under the same names.
+
+    source : whether the text of its functions can be found, as that of functions in files
     """
     body = re.sub(r"^import .*$", "", text, flags=re.M)
     space = {"np": numpy, "sp": special, "sg": symgrad, "__name__": "program"}
     name = f"<program {hashlib.sha256(text.encode()).hexdigest()[:8]}>"
+    if source:
+        linecache.cache[name] = (len(body), None, body.splitlines(True), name)
+    else:
+        linecache.cache.pop(name, None)
     exec(compile(body, name, "exec"), space)
     return space
 
@@ -133,9 +144,9 @@ def leaves(result: Any) -> list[Any]:
 class Subject:
     """A program with its arguments and the numbers it should give."""
 
-    def __init__(self, text: str, seed: int = 0) -> None:
+    def __init__(self, text: str, seed: int = 0, source: bool = True) -> None:
         self.text = text
-        space = load(text, symgrad=sg)
+        space = load(text, symgrad=sg, source=source)
         self.f, self.loss = space["f"], space["loss"]
         self.plain = load(text)["f"]
         self.args: tuple[Any, ...] = tuple(space["arguments"]())
@@ -325,7 +336,7 @@ class Checker:
         self.options, self.say = options, say
         self.seed = int(options.get("seed", 0))
         self.outcome = Outcome()
-        self.subject = Subject(text, self.seed)
+        self.subject = Subject(text, self.seed, options.get("source", True))
         self.tolerance = TOLERANCE[self.subject.precision]
         self.names = [*options.get("tuning", ()), *options.get("switch", ())]
         self.tuning = tuned(self.names)

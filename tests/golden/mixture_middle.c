@@ -392,8 +392,8 @@ int value_and_grad_mixture(const double *restrict alphas, const double *restrict
         SG_ALIGNED double s20[40];
         SG_ALIGNED double s22[40];
         SG_ALIGNED double t10[40];
-        SG_ALIGNED double t11[40];
-        SG_ALIGNED bool t12[40];
+        SG_ALIGNED double t12[40];
+        SG_ALIGNED bool t13[40];
         sg_turn_rows(40, 8, 40, &X[i25 * 8], X_lanes);
         SG_SIMD
         for (ptrdiff_t l25 = 0; l25 < 40; ++l25) {
@@ -441,32 +441,33 @@ int value_and_grad_mixture(const double *restrict alphas, const double *restrict
             t10[l25] = sg_select(isfinite(s20[l25]) != 0, s20[l25], 0.0);
         }
         for (ptrdiff_t i37 = 0; i37 < 5; ++i37) {
+            const double t11 = s15[i37];
             SG_SIMD
             for (ptrdiff_t l25 = 0; l25 < 40; ++l25) {
-                s21[i37 * 40 + l25] = exp(alphas[i37] + s15[i37] - 0.5 * s19[i37 * 40 + l25] - t10[l25]);
+                s21[i37 * 40 + l25] = exp(alphas[i37] + t11 - 0.5 * s19[i37 * 40 + l25] - t10[l25]);
                 s22[l25] += s21[i37 * 40 + l25];
             }
         }
         SG_SIMD
         for (ptrdiff_t l25 = 0; l25 < 40; ++l25) {
-            t11[l25] = log(s22[l25]) + t10[l25];
+            t12[l25] = log(s22[l25]) + t10[l25];
         }
         SG_SIMD
         for (ptrdiff_t l25 = 0; l25 < 8; ++l25) {
-            s23_lanes[l25] += (((t11[l25] +
-                t11[l25 + 8]) +
-                t11[l25 + 16]) +
-                (t11[l25 + 24] +
-                t11[l25 + 32]));
+            s23_lanes[l25] += (((t12[l25] +
+                t12[l25 + 8]) +
+                t12[l25 + 16]) +
+                (t12[l25 + 24] +
+                t12[l25 + 32]));
         }
         SG_SIMD
         for (ptrdiff_t l25 = 0; l25 < 40; ++l25) {
-            t12[l25] = s20[l25] == (-(double)INFINITY);
+            t13[l25] = s20[l25] == (-(double)INFINITY);
         }
         for (ptrdiff_t i46 = 0; i46 < 5; ++i46) {
             SG_SIMD
             for (ptrdiff_t l25 = 0; l25 < 40; ++l25) {
-                s27[i46 * 40 + l25] = sg_select(t12[l25], 0.2, s21[i46 * 40 + l25] / s22[l25]);
+                s27[i46 * 40 + l25] = sg_select(t13[l25], 0.2, s21[i46 * 40 + l25] / s22[l25]);
             }
             SG_SIMD
             for (ptrdiff_t l25 = 0; l25 < 8; ++l25) {
@@ -483,19 +484,19 @@ int value_and_grad_mixture(const double *restrict alphas, const double *restrict
                 }
             }
             for (ptrdiff_t i67 = 0; i67 < 8; ++i67) {
-                SG_ALIGNED double t13[40];
+                SG_ALIGNED double t14[40];
                 SG_SIMD
                 for (ptrdiff_t l25 = 0; l25 < 40; ++l25) {
-                    t13[l25] = X_lanes[i67 * 40 + l25] - means[i46 * 8 + i67];
+                    t14[l25] = X_lanes[i67 * 40 + l25] - means[i46 * 8 + i67];
                 }
                 for (ptrdiff_t i68 = i67; i68 < 8; ++i68) {
                     SG_SIMD
                     for (ptrdiff_t l25 = 0; l25 < 8; ++l25) {
-                        s31_lanes[i46 * 512 + i67 * 64 + i68 * 8 + l25] += ((((s36[i68 * 40 + l25] * t13[l25]) +
-                            (s36[i68 * 40 + l25 + 8] * t13[l25 + 8])) +
-                            (s36[i68 * 40 + l25 + 16] * t13[l25 + 16])) +
-                            ((s36[i68 * 40 + l25 + 24] * t13[l25 + 24]) +
-                            (s36[i68 * 40 + l25 + 32] * t13[l25 + 32])));
+                        s31_lanes[i46 * 512 + i67 * 64 + i68 * 8 + l25] += ((((s36[i68 * 40 + l25] * t14[l25]) +
+                            (s36[i68 * 40 + l25 + 8] * t14[l25 + 8])) +
+                            (s36[i68 * 40 + l25 + 16] * t14[l25 + 16])) +
+                            ((s36[i68 * 40 + l25 + 24] * t14[l25 + 24]) +
+                            (s36[i68 * 40 + l25 + 32] * t14[l25 + 32])));
                     }
                 }
             }
@@ -524,7 +525,7 @@ int value_and_grad_mixture(const double *restrict alphas, const double *restrict
     sg_add_lanes(320, 8, s31_lanes, s31);
     sg_add_lanes(40, 8, s29_lanes, s29);
     out_0[0] = 0.5 * s14 + (s23 - 1000.0 * (log(s26) + t1));
-    const bool t14 = s24 == (-(double)INFINITY);
+    const bool t15 = s24 == (-(double)INFINITY);
     for (ptrdiff_t i50 = 0; i50 < 5; ++i50) {
         for (ptrdiff_t i65 = 0; i65 < 8; ++i65) {
             out_1_1[i50 * 8 + i65] = 0.0;
@@ -534,7 +535,7 @@ int value_and_grad_mixture(const double *restrict alphas, const double *restrict
                 s32[i50 * 64 + i81 * 8 + i82] = 0.0;
             }
         }
-        out_1_0[i50] = s28[i50] + (-1000.0) * (t14 ? 0.2 : s25[i50] / s26);
+        out_1_0[i50] = s28[i50] + (-1000.0) * (t15 ? 0.2 : s25[i50] / s26);
         for (ptrdiff_t i60 = 0; i60 < 8; ++i60) {
             double s30 = 0.0;
             for (ptrdiff_t i58 = 0; i58 < 8; ++i58) {
@@ -546,8 +547,8 @@ int value_and_grad_mixture(const double *restrict alphas, const double *restrict
         }
         for (ptrdiff_t i74 = 0; i74 < 8; ++i74) {
             for (ptrdiff_t i75 = 0; i75 < 8; ++i75) {
-                const bool t15 = i75 < i74;
-                s31[i50 * 64 + i74 * 8 + i75] = t15 ? (t15 ? s31[i50 * 64 + i75 * 8 + i74] : 0) : (i74 <= i75 ? s31[i50 * 64 + i74 * 8 + i75] : 0);
+                const bool t16 = i75 < i74;
+                s31[i50 * 64 + i74 * 8 + i75] = t16 ? (t16 ? s31[i50 * 64 + i75 * 8 + i74] : 0) : (i74 <= i75 ? s31[i50 * 64 + i74 * 8 + i75] : 0);
                 for (ptrdiff_t i77 = 0; i77 < 8; ++i77) {
                     s32[i50 * 64 + i77 * 8 + i75] += s13[i50 * 64 + i77 * 8 + i74] * s31[i50 * 64 + i74 * 8 + i75];
                 }
@@ -555,15 +556,15 @@ int value_and_grad_mixture(const double *restrict alphas, const double *restrict
         }
     }
     for (ptrdiff_t i84 = 0; i84 < 320; ++i84) {
-        const double t16 = s13[i84] - s32[i84];
-        const double t17 = c0[i84] ? 0.0 : t16;
-        const double t18 = c2[i84] ? t17 : 0.0;
-        s33[(c3[i84] < 0 ? 40 + c3[i84] : c3[i84])] += t18;
+        const double t17 = s13[i84] - s32[i84];
+        const double t18 = c0[i84] ? 0.0 : t17;
+        const double t19 = c2[i84] ? t18 : 0.0;
+        s33[(c3[i84] < 0 ? 40 + c3[i84] : c3[i84])] += t19;
     }
     for (ptrdiff_t i86 = 0; i86 < 320; ++i86) {
-        const double t19 = s13[i86] - s32[i86];
-        const double t20 = c0[i86] ? t19 : 0.0;
-        s34[(c1[i86] < 0 ? 140 + c1[i86] : c1[i86])] += t20;
+        const double t20 = s13[i86] - s32[i86];
+        const double t21 = c0[i86] ? t20 : 0.0;
+        s34[(c1[i86] < 0 ? 140 + c1[i86] : c1[i86])] += t21;
     }
     for (ptrdiff_t i87 = 0; i87 < 5; ++i87) {
         for (ptrdiff_t i88 = 0; i88 < 8; ++i88) {

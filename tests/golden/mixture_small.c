@@ -201,8 +201,8 @@ int value_and_grad_mixture(const double *restrict alphas, const double *restrict
         SG_ALIGNED double s18[64];
         SG_ALIGNED double s20[64];
         SG_ALIGNED double t10[64];
-        SG_ALIGNED double t11[64];
-        SG_ALIGNED bool t12[64];
+        SG_ALIGNED double t12[64];
+        SG_ALIGNED bool t13[64];
         for (ptrdiff_t i78 = 0; i78 < 2; ++i78) {
             SG_SIMD
             for (ptrdiff_t l22 = 0; l22 < 64; ++l22) {
@@ -245,36 +245,37 @@ int value_and_grad_mixture(const double *restrict alphas, const double *restrict
             t10[l22] = sg_select(isfinite(s18[l22]) != 0, s18[l22], 0.0);
         }
         for (ptrdiff_t i28 = 0; i28 < 3; ++i28) {
+            const double t11 = s15[i28];
             SG_SIMD
             for (ptrdiff_t l22 = 0; l22 < 64; ++l22) {
-                s19[i28 * 64 + l22] = exp(alphas[i28] + s15[i28] - 0.5 * s17[i28 * 64 + l22] - t10[l22]);
+                s19[i28 * 64 + l22] = exp(alphas[i28] + t11 - 0.5 * s17[i28 * 64 + l22] - t10[l22]);
                 s20[l22] += s19[i28 * 64 + l22];
             }
         }
         SG_SIMD
         for (ptrdiff_t l22 = 0; l22 < 64; ++l22) {
-            t11[l22] = log(s20[l22]) + t10[l22];
+            t12[l22] = log(s20[l22]) + t10[l22];
         }
         SG_SIMD
         for (ptrdiff_t l22 = 0; l22 < 8; ++l22) {
-            s21_lanes[l22] += (((t11[l22] +
-                t11[l22 + 8]) +
-                (t11[l22 + 16] +
-                t11[l22 + 24])) +
-                ((t11[l22 + 32] +
-                t11[l22 + 40]) +
-                (t11[l22 + 48] +
-                t11[l22 + 56])));
+            s21_lanes[l22] += (((t12[l22] +
+                t12[l22 + 8]) +
+                (t12[l22 + 16] +
+                t12[l22 + 24])) +
+                ((t12[l22 + 32] +
+                t12[l22 + 40]) +
+                (t12[l22 + 48] +
+                t12[l22 + 56])));
         }
         SG_SIMD
         for (ptrdiff_t l22 = 0; l22 < 64; ++l22) {
-            t12[l22] = s18[l22] == (-(double)INFINITY);
+            t13[l22] = s18[l22] == (-(double)INFINITY);
         }
         for (ptrdiff_t i37 = 0; i37 < 3; ++i37) {
             SG_ALIGNED double s25[64];
             SG_SIMD
             for (ptrdiff_t l22 = 0; l22 < 64; ++l22) {
-                s25[l22] = sg_select(t12[l22], 0.3333333333333333, s19[i37 * 64 + l22] / s20[l22]);
+                s25[l22] = sg_select(t13[l22], 0.3333333333333333, s19[i37 * 64 + l22] / s20[l22]);
             }
             SG_SIMD
             for (ptrdiff_t l22 = 0; l22 < 8; ++l22) {
@@ -288,33 +289,33 @@ int value_and_grad_mixture(const double *restrict alphas, const double *restrict
                     s25[l22 + 56])));
             }
             for (ptrdiff_t i43 = 0; i43 < 2; ++i43) {
-                SG_ALIGNED double t13[64];
+                SG_ALIGNED double t14[64];
                 SG_SIMD
                 for (ptrdiff_t l22 = 0; l22 < 64; ++l22) {
-                    t13[l22] = X_lanes[i43 * 64 + l22] - means[i37 * 2 + i43];
+                    t14[l22] = X_lanes[i43 * 64 + l22] - means[i37 * 2 + i43];
                 }
                 SG_SIMD
                 for (ptrdiff_t l22 = 0; l22 < 8; ++l22) {
-                    s27_lanes[i37 * 16 + i43 * 8 + l22] += (((s25[l22] * t13[l22] +
-                        s25[l22 + 8] * t13[l22 + 8]) +
-                        (s25[l22 + 16] * t13[l22 + 16] +
-                        s25[l22 + 24] * t13[l22 + 24])) +
-                        ((s25[l22 + 32] * t13[l22 + 32] +
-                        s25[l22 + 40] * t13[l22 + 40]) +
-                        (s25[l22 + 48] * t13[l22 + 48] +
-                        s25[l22 + 56] * t13[l22 + 56])));
+                    s27_lanes[i37 * 16 + i43 * 8 + l22] += (((s25[l22] * t14[l22] +
+                        s25[l22 + 8] * t14[l22 + 8]) +
+                        (s25[l22 + 16] * t14[l22 + 16] +
+                        s25[l22 + 24] * t14[l22 + 24])) +
+                        ((s25[l22 + 32] * t14[l22 + 32] +
+                        s25[l22 + 40] * t14[l22 + 40]) +
+                        (s25[l22 + 48] * t14[l22 + 48] +
+                        s25[l22 + 56] * t14[l22 + 56])));
                 }
                 for (ptrdiff_t i59 = 0; i59 < 2; ++i59) {
                     SG_SIMD
                     for (ptrdiff_t l22 = 0; l22 < 8; ++l22) {
-                        s29_lanes[i37 * 32 + i43 * 16 + i59 * 8 + l22] += (((t13[l22] * (s25[l22] * (X_lanes[i59 * 64 + l22] - means[i37 * 2 + i59])) +
-                            t13[l22 + 8] * (s25[l22 + 8] * (X_lanes[i59 * 64 + l22 + 8] - means[i37 * 2 + i59]))) +
-                            (t13[l22 + 16] * (s25[l22 + 16] * (X_lanes[i59 * 64 + l22 + 16] - means[i37 * 2 + i59])) +
-                            t13[l22 + 24] * (s25[l22 + 24] * (X_lanes[i59 * 64 + l22 + 24] - means[i37 * 2 + i59])))) +
-                            ((t13[l22 + 32] * (s25[l22 + 32] * (X_lanes[i59 * 64 + l22 + 32] - means[i37 * 2 + i59])) +
-                            t13[l22 + 40] * (s25[l22 + 40] * (X_lanes[i59 * 64 + l22 + 40] - means[i37 * 2 + i59]))) +
-                            (t13[l22 + 48] * (s25[l22 + 48] * (X_lanes[i59 * 64 + l22 + 48] - means[i37 * 2 + i59])) +
-                            t13[l22 + 56] * (s25[l22 + 56] * (X_lanes[i59 * 64 + l22 + 56] - means[i37 * 2 + i59])))));
+                        s29_lanes[i37 * 32 + i43 * 16 + i59 * 8 + l22] += (((t14[l22] * (s25[l22] * (X_lanes[i59 * 64 + l22] - means[i37 * 2 + i59])) +
+                            t14[l22 + 8] * (s25[l22 + 8] * (X_lanes[i59 * 64 + l22 + 8] - means[i37 * 2 + i59]))) +
+                            (t14[l22 + 16] * (s25[l22 + 16] * (X_lanes[i59 * 64 + l22 + 16] - means[i37 * 2 + i59])) +
+                            t14[l22 + 24] * (s25[l22 + 24] * (X_lanes[i59 * 64 + l22 + 24] - means[i37 * 2 + i59])))) +
+                            ((t14[l22 + 32] * (s25[l22 + 32] * (X_lanes[i59 * 64 + l22 + 32] - means[i37 * 2 + i59])) +
+                            t14[l22 + 40] * (s25[l22 + 40] * (X_lanes[i59 * 64 + l22 + 40] - means[i37 * 2 + i59]))) +
+                            (t14[l22 + 48] * (s25[l22 + 48] * (X_lanes[i59 * 64 + l22 + 48] - means[i37 * 2 + i59])) +
+                            t14[l22 + 56] * (s25[l22 + 56] * (X_lanes[i59 * 64 + l22 + 56] - means[i37 * 2 + i59])))));
                     }
                 }
             }
@@ -324,9 +325,9 @@ int value_and_grad_mixture(const double *restrict alphas, const double *restrict
         const ptrdiff_t i22 = i22_next < 64 ? i22_next : 64;
         SG_ALIGNED double s18[64];
         SG_ALIGNED double s20[64];
-        SG_ALIGNED double t20[64];
         SG_ALIGNED double t21[64];
-        SG_ALIGNED bool t22[64];
+        SG_ALIGNED double t23[64];
+        SG_ALIGNED bool t24[64];
         for (ptrdiff_t i78 = 0; i78 < 2; ++i78) {
             SG_SIMD
             for (ptrdiff_t l22 = 0; l22 < 36; ++l22) {
@@ -344,69 +345,70 @@ int value_and_grad_mixture(const double *restrict alphas, const double *restrict
                 s17[i23 * 64 + l22] = 0.0;
             }
             for (ptrdiff_t i20 = 0; i20 < 2; ++i20) {
-                SG_ALIGNED double t14[64];
+                SG_ALIGNED double t15[64];
                 SG_SIMD
                 for (ptrdiff_t l22 = 0; l22 < 36; ++l22) {
-                    t14[l22] = X_lanes[i20 * 64 + l22] - means[i23 * 2 + i20];
+                    t15[l22] = X_lanes[i20 * 64 + l22] - means[i23 * 2 + i20];
                 }
                 SG_SIMD
                 for (ptrdiff_t l22 = 0; l22 < 36; ++l22) {
-                    double t15 = s17[i23 * 64 + l22];
+                    double t16 = s17[i23 * 64 + l22];
                     for (ptrdiff_t i21 = 0; i21 < 2; ++i21) {
-                        t15 += s16[i23 * 4 + i20 * 2 + i21] * ((X_lanes[i21 * 64 + l22] - means[i23 * 2 + i21]) * t14[l22]);
+                        t16 += s16[i23 * 4 + i20 * 2 + i21] * ((X_lanes[i21 * 64 + l22] - means[i23 * 2 + i21]) * t15[l22]);
                     }
-                    s17[i23 * 64 + l22] = t15;
+                    s17[i23 * 64 + l22] = t16;
                 }
             }
             SG_SIMD
             for (ptrdiff_t l22 = 0; l22 < 36; ++l22) {
-                const double t18 = alphas[i23] + s15[i23] - 0.5 * s17[i23 * 64 + l22];
-                s18[l22] = sg_select((t18 > s18[l22]) | (t18 != t18), t18, s18[l22]);
+                const double t19 = alphas[i23] + s15[i23] - 0.5 * s17[i23 * 64 + l22];
+                s18[l22] = sg_select((t19 > s18[l22]) | (t19 != t19), t19, s18[l22]);
             }
         }
         SG_SIMD
         for (ptrdiff_t l22 = 0; l22 < 36; ++l22) {
-            t20[l22] = sg_select(isfinite(s18[l22]) != 0, s18[l22], 0.0);
+            t21[l22] = sg_select(isfinite(s18[l22]) != 0, s18[l22], 0.0);
         }
         for (ptrdiff_t i28 = 0; i28 < 3; ++i28) {
+            const double t22 = s15[i28];
             SG_SIMD
             for (ptrdiff_t l22 = 0; l22 < 32; ++l22) {
-                s19[i28 * 64 + l22] = exp(alphas[i28] + s15[i28] - 0.5 * s17[i28 * 64 + l22] - t20[l22]);
+                s19[i28 * 64 + l22] = exp(alphas[i28] + t22 - 0.5 * s17[i28 * 64 + l22] - t21[l22]);
                 s20[l22] += s19[i28 * 64 + l22];
             }
             for (ptrdiff_t l22 = 32; l22 < 36; ++l22) {
                 SG_SCALAR
-                s19[i28 * 64 + l22] = exp(alphas[i28] + s15[i28] - 0.5 * s17[i28 * 64 + l22] - t20[l22]);
+                s19[i28 * 64 + l22] = exp(alphas[i28] + t22 - 0.5 * s17[i28 * 64 + l22] - t21[l22]);
                 s20[l22] += s19[i28 * 64 + l22];
             }
         }
         SG_SIMD
         for (ptrdiff_t l22 = 0; l22 < 32; ++l22) {
-            t21[l22] = log(s20[l22]) + t20[l22];
+            t23[l22] = log(s20[l22]) + t21[l22];
         }
         for (ptrdiff_t l22 = 32; l22 < 36; ++l22) {
             SG_SCALAR
-            t21[l22] = log(s20[l22]) + t20[l22];
+            t23[l22] = log(s20[l22]) + t21[l22];
         }
         SG_SIMD
         for (ptrdiff_t l22 = 0; l22 < 8; ++l22) {
-            s21_lanes[l22] += ((t21[l22] +
-                t21[l22 + 8]) +
-                (t21[l22 + 16] +
-                t21[l22 + 24]));
+            s21_lanes[l22] += ((t23[l22] +
+                t23[l22 + 8]) +
+                (t23[l22 + 16] +
+                t23[l22 + 24]));
         }
         for (ptrdiff_t l22 = 0; l22 < 4; ++l22) {
-            s21_lanes[l22] += t21[l22 + 32];
+            s21_lanes[l22] += t23[l22 + 32];
         }
         SG_SIMD
         for (ptrdiff_t l22 = 0; l22 < 36; ++l22) {
-            t22[l22] = s18[l22] == (-(double)INFINITY);
+            t24[l22] = s18[l22] == (-(double)INFINITY);
         }
         for (ptrdiff_t i37 = 0; i37 < 3; ++i37) {
             SG_ALIGNED double s25[64];
             SG_SIMD
             for (ptrdiff_t l22 = 0; l22 < 36; ++l22) {
-                s25[l22] = sg_select(t22[l22], 0.3333333333333333, s19[i37 * 64 + l22] / s20[l22]);
+                s25[l22] = sg_select(t24[l22], 0.3333333333333333, s19[i37 * 64 + l22] / s20[l22]);
             }
             SG_SIMD
             for (ptrdiff_t l22 = 0; l22 < 8; ++l22) {
@@ -419,31 +421,31 @@ int value_and_grad_mixture(const double *restrict alphas, const double *restrict
                 s26_lanes[i37 * 8 + l22] += s25[l22 + 32];
             }
             for (ptrdiff_t i43 = 0; i43 < 2; ++i43) {
-                SG_ALIGNED double t23[64];
+                SG_ALIGNED double t25[64];
                 SG_SIMD
                 for (ptrdiff_t l22 = 0; l22 < 36; ++l22) {
-                    t23[l22] = X_lanes[i43 * 64 + l22] - means[i37 * 2 + i43];
+                    t25[l22] = X_lanes[i43 * 64 + l22] - means[i37 * 2 + i43];
                 }
                 SG_SIMD
                 for (ptrdiff_t l22 = 0; l22 < 8; ++l22) {
-                    s27_lanes[i37 * 16 + i43 * 8 + l22] += ((s25[l22] * t23[l22] +
-                        s25[l22 + 8] * t23[l22 + 8]) +
-                        (s25[l22 + 16] * t23[l22 + 16] +
-                        s25[l22 + 24] * t23[l22 + 24]));
+                    s27_lanes[i37 * 16 + i43 * 8 + l22] += ((s25[l22] * t25[l22] +
+                        s25[l22 + 8] * t25[l22 + 8]) +
+                        (s25[l22 + 16] * t25[l22 + 16] +
+                        s25[l22 + 24] * t25[l22 + 24]));
                 }
                 for (ptrdiff_t l22 = 0; l22 < 4; ++l22) {
-                    s27_lanes[i37 * 16 + i43 * 8 + l22] += s25[l22 + 32] * t23[l22 + 32];
+                    s27_lanes[i37 * 16 + i43 * 8 + l22] += s25[l22 + 32] * t25[l22 + 32];
                 }
                 for (ptrdiff_t i59 = 0; i59 < 2; ++i59) {
                     SG_SIMD
                     for (ptrdiff_t l22 = 0; l22 < 8; ++l22) {
-                        s29_lanes[i37 * 32 + i43 * 16 + i59 * 8 + l22] += ((t23[l22] * (s25[l22] * (X_lanes[i59 * 64 + l22] - means[i37 * 2 + i59])) +
-                            t23[l22 + 8] * (s25[l22 + 8] * (X_lanes[i59 * 64 + l22 + 8] - means[i37 * 2 + i59]))) +
-                            (t23[l22 + 16] * (s25[l22 + 16] * (X_lanes[i59 * 64 + l22 + 16] - means[i37 * 2 + i59])) +
-                            t23[l22 + 24] * (s25[l22 + 24] * (X_lanes[i59 * 64 + l22 + 24] - means[i37 * 2 + i59]))));
+                        s29_lanes[i37 * 32 + i43 * 16 + i59 * 8 + l22] += ((t25[l22] * (s25[l22] * (X_lanes[i59 * 64 + l22] - means[i37 * 2 + i59])) +
+                            t25[l22 + 8] * (s25[l22 + 8] * (X_lanes[i59 * 64 + l22 + 8] - means[i37 * 2 + i59]))) +
+                            (t25[l22 + 16] * (s25[l22 + 16] * (X_lanes[i59 * 64 + l22 + 16] - means[i37 * 2 + i59])) +
+                            t25[l22 + 24] * (s25[l22 + 24] * (X_lanes[i59 * 64 + l22 + 24] - means[i37 * 2 + i59]))));
                     }
                     for (ptrdiff_t l22 = 0; l22 < 4; ++l22) {
-                        s29_lanes[i37 * 32 + i43 * 16 + i59 * 8 + l22] += t23[l22 + 32] * (s25[l22 + 32] * (X_lanes[i59 * 64 + l22 + 32] - means[i37 * 2 + i59]));
+                        s29_lanes[i37 * 32 + i43 * 16 + i59 * 8 + l22] += t25[l22 + 32] * (s25[l22 + 32] * (X_lanes[i59 * 64 + l22 + 32] - means[i37 * 2 + i59]));
                     }
                 }
             }
@@ -454,12 +456,12 @@ int value_and_grad_mixture(const double *restrict alphas, const double *restrict
     sg_add_lanes(6, 8, s27_lanes, s27);
     sg_add_lanes(12, 8, s29_lanes, s29);
     out_0[0] = 0.5 * s14 + (s21 - 100.0 * (log(s24) + t1));
-    const bool t24 = s22 == (-(double)INFINITY);
+    const bool t26 = s22 == (-(double)INFINITY);
     for (ptrdiff_t i41 = 0; i41 < 3; ++i41) {
         for (ptrdiff_t i56 = 0; i56 < 2; ++i56) {
             out_1_1[i41 * 2 + i56] = 0.0;
         }
-        out_1_0[i41] = s26[i41] + (-100.0) * (t24 ? 0.3333333333333333 : s23[i41] / s24);
+        out_1_0[i41] = s26[i41] + (-100.0) * (t26 ? 0.3333333333333333 : s23[i41] / s24);
         for (ptrdiff_t i51 = 0; i51 < 2; ++i51) {
             double s28 = 0.0;
             for (ptrdiff_t i70 = 0; i70 < 2; ++i70) {
@@ -477,15 +479,15 @@ int value_and_grad_mixture(const double *restrict alphas, const double *restrict
         }
     }
     for (ptrdiff_t i72 = 0; i72 < 12; ++i72) {
-        const double t25 = s13[i72] - s30[i72];
-        const double t26 = c0[i72] ? 0.0 : t25;
-        const double t27 = c2[i72] ? t26 : 0.0;
-        s31[(c3[i72] < 0 ? 6 + c3[i72] : c3[i72])] += t27;
+        const double t27 = s13[i72] - s30[i72];
+        const double t28 = c0[i72] ? 0.0 : t27;
+        const double t29 = c2[i72] ? t28 : 0.0;
+        s31[(c3[i72] < 0 ? 6 + c3[i72] : c3[i72])] += t29;
     }
     for (ptrdiff_t i74 = 0; i74 < 12; ++i74) {
-        const double t28 = s13[i74] - s30[i74];
-        const double t29 = c0[i74] ? t28 : 0.0;
-        s32[(c1[i74] < 0 ? 3 + c1[i74] : c1[i74])] += t29;
+        const double t30 = s13[i74] - s30[i74];
+        const double t31 = c0[i74] ? t30 : 0.0;
+        s32[(c1[i74] < 0 ? 3 + c1[i74] : c1[i74])] += t31;
     }
     for (ptrdiff_t i75 = 0; i75 < 3; ++i75) {
         for (ptrdiff_t i76 = 0; i76 < 2; ++i76) {

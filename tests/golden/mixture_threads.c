@@ -249,8 +249,8 @@ int value_and_grad_mixture(const double *restrict alphas, const double *restrict
             SG_ALIGNED double s19[40];
             SG_ALIGNED double s21[40];
             SG_ALIGNED double t9[40];
-            SG_ALIGNED double t10[40];
-            SG_ALIGNED bool t11[40];
+            SG_ALIGNED double t11[40];
+            SG_ALIGNED bool t12[40];
             for (ptrdiff_t i85 = 0; i85 < 3; ++i85) {
                 SG_SIMD
                 for (ptrdiff_t l22 = 0; l22 < 40; ++l22) {
@@ -303,33 +303,34 @@ int value_and_grad_mixture(const double *restrict alphas, const double *restrict
                 t9[l22] = sg_select(isfinite(s19[l22]) != 0, s19[l22], 0.0);
             }
             for (ptrdiff_t i34 = 0; i34 < 5; ++i34) {
+                const double t10 = s15[i34];
                 SG_SIMD
                 for (ptrdiff_t l22 = 0; l22 < 40; ++l22) {
-                    s20[i34 * 40 + l22] = exp(alphas[i34] + s15[i34] - 0.5 * s18[i34 * 40 + l22] - t9[l22]);
+                    s20[i34 * 40 + l22] = exp(alphas[i34] + t10 - 0.5 * s18[i34 * 40 + l22] - t9[l22]);
                     s21[l22] += s20[i34 * 40 + l22];
                 }
             }
             SG_SIMD
             for (ptrdiff_t l22 = 0; l22 < 40; ++l22) {
-                t10[l22] = log(s21[l22]) + t9[l22];
+                t11[l22] = log(s21[l22]) + t9[l22];
             }
             SG_SIMD
             for (ptrdiff_t l22 = 0; l22 < 8; ++l22) {
-                s22_lanes[l22] += (((t10[l22] +
-                    t10[l22 + 8]) +
-                    t10[l22 + 16]) +
-                    (t10[l22 + 24] +
-                    t10[l22 + 32]));
+                s22_lanes[l22] += (((t11[l22] +
+                    t11[l22 + 8]) +
+                    t11[l22 + 16]) +
+                    (t11[l22 + 24] +
+                    t11[l22 + 32]));
             }
             SG_SIMD
             for (ptrdiff_t l22 = 0; l22 < 40; ++l22) {
-                t11[l22] = s19[l22] == (-(double)INFINITY);
+                t12[l22] = s19[l22] == (-(double)INFINITY);
             }
             for (ptrdiff_t i43 = 0; i43 < 5; ++i43) {
                 SG_ALIGNED double s26[40];
                 SG_SIMD
                 for (ptrdiff_t l22 = 0; l22 < 40; ++l22) {
-                    s26[l22] = sg_select(t11[l22], 0.2, s20[i43 * 40 + l22] / s21[l22]);
+                    s26[l22] = sg_select(t12[l22], 0.2, s20[i43 * 40 + l22] / s21[l22]);
                 }
                 SG_SIMD
                 for (ptrdiff_t l22 = 0; l22 < 8; ++l22) {
@@ -346,27 +347,27 @@ int value_and_grad_mixture(const double *restrict alphas, const double *restrict
                     }
                 }
                 for (ptrdiff_t i49 = 0; i49 < 3; ++i49) {
-                    SG_ALIGNED double t12[40];
+                    SG_ALIGNED double t13[40];
                     SG_SIMD
                     for (ptrdiff_t l22 = 0; l22 < 40; ++l22) {
-                        t12[l22] = X_lanes[i49 * 40 + l22] - means[i43 * 3 + i49];
+                        t13[l22] = X_lanes[i49 * 40 + l22] - means[i43 * 3 + i49];
                     }
                     SG_SIMD
                     for (ptrdiff_t l22 = 0; l22 < 8; ++l22) {
-                        s28_lanes[i43 * 24 + i49 * 8 + l22] += (((s26[l22] * t12[l22] +
-                            s26[l22 + 8] * t12[l22 + 8]) +
-                            s26[l22 + 16] * t12[l22 + 16]) +
-                            (s26[l22 + 24] * t12[l22 + 24] +
-                            s26[l22 + 32] * t12[l22 + 32]));
+                        s28_lanes[i43 * 24 + i49 * 8 + l22] += (((s26[l22] * t13[l22] +
+                            s26[l22 + 8] * t13[l22 + 8]) +
+                            s26[l22 + 16] * t13[l22 + 16]) +
+                            (s26[l22 + 24] * t13[l22 + 24] +
+                            s26[l22 + 32] * t13[l22 + 32]));
                     }
                     for (ptrdiff_t i65 = 0; i65 < 3; ++i65) {
                         SG_SIMD
                         for (ptrdiff_t l22 = 0; l22 < 8; ++l22) {
-                            s30_lanes[i43 * 72 + i49 * 24 + i65 * 8 + l22] += ((((s35[i65 * 40 + l22] * t12[l22]) +
-                                (s35[i65 * 40 + l22 + 8] * t12[l22 + 8])) +
-                                (s35[i65 * 40 + l22 + 16] * t12[l22 + 16])) +
-                                ((s35[i65 * 40 + l22 + 24] * t12[l22 + 24]) +
-                                (s35[i65 * 40 + l22 + 32] * t12[l22 + 32])));
+                            s30_lanes[i43 * 72 + i49 * 24 + i65 * 8 + l22] += ((((s35[i65 * 40 + l22] * t13[l22]) +
+                                (s35[i65 * 40 + l22 + 8] * t13[l22 + 8])) +
+                                (s35[i65 * 40 + l22 + 16] * t13[l22 + 16])) +
+                                ((s35[i65 * 40 + l22 + 24] * t13[l22 + 24]) +
+                                (s35[i65 * 40 + l22 + 32] * t13[l22 + 32])));
                         }
                     }
                 }
@@ -406,12 +407,12 @@ int value_and_grad_mixture(const double *restrict alphas, const double *restrict
         }
     }
     out_0[0] = 0.5 * s14 + (s22 - 20000.0 * (log(s25) + t1));
-    const bool t13 = s23 == (-(double)INFINITY);
+    const bool t14 = s23 == (-(double)INFINITY);
     for (ptrdiff_t i47 = 0; i47 < 5; ++i47) {
         for (ptrdiff_t i62 = 0; i62 < 3; ++i62) {
             out_1_1[i47 * 3 + i62] = 0.0;
         }
-        out_1_0[i47] = s27[i47] + (-20000.0) * (t13 ? 0.2 : s24[i47] / s25);
+        out_1_0[i47] = s27[i47] + (-20000.0) * (t14 ? 0.2 : s24[i47] / s25);
         for (ptrdiff_t i57 = 0; i57 < 3; ++i57) {
             double s29 = 0.0;
             for (ptrdiff_t i76 = 0; i76 < 3; ++i76) {
@@ -429,15 +430,15 @@ int value_and_grad_mixture(const double *restrict alphas, const double *restrict
         }
     }
     for (ptrdiff_t i78 = 0; i78 < 45; ++i78) {
-        const double t14 = s13[i78] - s31[i78];
-        const double t15 = c0[i78] ? 0.0 : t14;
-        const double t16 = c2[i78] ? t15 : 0.0;
-        s32[(c3[i78] < 0 ? 15 + c3[i78] : c3[i78])] += t16;
+        const double t15 = s13[i78] - s31[i78];
+        const double t16 = c0[i78] ? 0.0 : t15;
+        const double t17 = c2[i78] ? t16 : 0.0;
+        s32[(c3[i78] < 0 ? 15 + c3[i78] : c3[i78])] += t17;
     }
     for (ptrdiff_t i80 = 0; i80 < 45; ++i80) {
-        const double t17 = s13[i80] - s31[i80];
-        const double t18 = c0[i80] ? t17 : 0.0;
-        s33[(c1[i80] < 0 ? 15 + c1[i80] : c1[i80])] += t18;
+        const double t18 = s13[i80] - s31[i80];
+        const double t19 = c0[i80] ? t18 : 0.0;
+        s33[(c1[i80] < 0 ? 15 + c1[i80] : c1[i80])] += t19;
     }
     for (ptrdiff_t i81 = 0; i81 < 5; ++i81) {
         for (ptrdiff_t i82 = 0; i82 < 3; ++i82) {

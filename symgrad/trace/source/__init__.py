@@ -12,5 +12,6 @@ from symgrad.trace.source import (  # noqa: F401  (fill the tables)
 )
 from symgrad.trace.source.calls import start
 from symgrad.trace.source.clones import clone
+from symgrad.trace.source.recursion import fewer, levels
 
-__all__ = ["clone", "start"]
+__all__ = ["clone", "fewer", "levels", "start"]

@@ -122,7 +122,8 @@ class Blocks(ast.NodeTransformer):
             if flags and rest:
                 if isinstance(statement, ast.Return | ast.Break | ast.Continue):
                     break  # nothing behind it is reached
-                test = ast.copy_location(invoke("open", *map(load, flags)), rest[0])
+                # At the line of the jump's own decision: if that is explored, this is known.
+                test = ast.copy_location(invoke("open", *map(load, flags)), statement)
                 then = self.body(rest)
                 if DONE in flags:
                     then.insert(0, ast.copy_location(assign(VALUE, invoke("no_result")), rest[0]))

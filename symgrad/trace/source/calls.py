@@ -28,7 +28,7 @@ from symgrad.trace.source.clones import RUNTIME, clone
 from symgrad.trace.source.refusal import refuse
 from symgrad.trace.state import CURRENT, fail
 from symgrad.trace.tables import DISPATCH, SUPPORTED, public_name, unsupported
-from symgrad.trace.tracer import PythonTracer, Tracer, ZeroTracer
+from symgrad.trace.tracer import PythonBool, PythonTracer, Tracer, ZeroTracer
 
 Args = tuple[Any, ...]
 Options = dict[str, Any]
@@ -291,7 +291,7 @@ def _class(f: Any, args: Args, kwargs: Options) -> Any:
         or clone(initial) is None
     ):
         made = foreign(f, args, kwargs) if f.__init__ is object.__init__ else f(*args, **kwargs)
-        is_new = f.__new__ is object.__new__ and type(f).__call__ is type.__call__
+        is_new = f.__new__ in _ALWAYS_NEW and type(f).__call__ is type.__call__
         return journal.made(made) if is_new else made
     if f.__new__ is object.__new__:
         made = journal.made(object.__new__(f))
@@ -300,6 +300,10 @@ def _class(f: Any, args: Args, kwargs: Options) -> Any:
     if isinstance(made, f):
         _function(type(made).__init__, (made, *args), kwargs)
     return made
+
+
+# What makes an object in each call: of classes of the user's, of defaultdict, of deque.
+_ALWAYS_NEW = (object.__new__, *[c.__new__ for c in journal.CONTAINERS])
 
 
 def _partial(f: functools.partial[Any], args: Args, kwargs: Options) -> Any:
@@ -395,6 +399,8 @@ def _isinstance(value: Any, classes: Any) -> bool:
 
 def stands_for(value: Tracer) -> type:
     """The type of what a tracer stands for in the user's function."""
+    if type(value) is PythonBool:
+        return bool
     if type(value) is PythonTracer:
         return int if value.expr.dtype.startswith("int") else float
     if value.shape or isinstance(value, ZeroTracer):

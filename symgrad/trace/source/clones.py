@@ -122,7 +122,8 @@ def _enclosed(found: Found, code: types.CodeType, rewriter: Rewriter) -> ast.Fun
     cells = [*code.co_freevars, *(PREFIX + n for n in RUNTIME)]
     arguments = ast.arguments([], [ast.arg(n) for n in cells], None, [], [], None, [])
     body = [statement]
-    if isinstance(node, ast.FunctionDef) and not classes and node.name not in code.co_freevars:
-        body.insert(0, ast.Global([node.name]))  # what the function calls by its name is no cell
+    own = classes[-1] if classes else getattr(node, "name", None)
+    if own is not None and own not in code.co_freevars:
+        body.insert(0, ast.Global([own]))  # what a function or its class is called is no cell
     outer = ast.FunctionDef(PREFIX + "outer", arguments, body, [])
     return ast.copy_location(outer, found.node)

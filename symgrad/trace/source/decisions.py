@@ -32,11 +32,11 @@ from symgrad.trace.known import is_traced
 from symgrad.trace.source.clones import RUNTIME
 from symgrad.trace.source.merging import Merge, Undefined, freeze
 from symgrad.trace.source.raising import failing, failure_of, set_checks, why_not
+from symgrad.trace.source.recursion import TooDeep, check_depth
 from symgrad.trace.state import CURRENT, fail, site
-from symgrad.trace.tracer import Tracer, wrap
+from symgrad.trace.tracer import Tracer, wrap, wrap_python
 
 _TRUE, _FALSE = (True,), (False,)
-_DEEPEST = 60  # sides inside of sides
 _MOST = 10_000  # sides in one trace
 
 
@@ -143,12 +143,7 @@ class Sides:
                 "here, and both sides of each branch are run",
             )
         self.journal = journal.Journal(parent, self.predicate, holds, self.site)
-        if self.journal.depth > _DEEPEST:
-            raise fail(
-                BranchError,
-                f"more than {_DEEPEST} decisions on traced values inside of each other: a "
-                "recursion whose end depends on a traced value is not traced",
-            )
+        check_depth(self.journal.depth)
         self.trace.journal = self.journal
 
     def swap(self, values: Any) -> Any:
@@ -236,7 +231,8 @@ class Sides:
         if self.journal is None:
             return False
         if not any(self.failures):
-            self.raised = failure_of(error, self.trace)
+            deep = isinstance(error, TooDeep)
+            self.raised = error.failure if deep else failure_of(error, self.trace)
             if self.raised is not None:
                 return True
         self.journal.take_back()
@@ -297,7 +293,7 @@ def if_expression(test: Any, then: Callable[[], Any], orelse: Callable[[], Any])
 def not_(value: Any) -> Any:
     if isinstance(value, Tracer):
         known = truth_of(value)
-        return not known if isinstance(known, bool) else wrap(bind("logical_not", known))
+        return not known if isinstance(known, bool) else wrap_python(bind("logical_not", known))
     return not value
 
 

@@ -244,8 +244,8 @@ _FIXED = (bool, str, bytes, type(None), type, type(...))
 class Grown:
     """A list that each round makes longer: what it gets, and the last elements, which it may read.
 
-    The other elements are out of reach in a round: whoever looks at one, or at the length, ends the
-    attempt.
+    The other elements are out of reach in a round: whoever looks at one ends the attempt. So does
+    what depends on the length: the round is run with lists of two lengths, and must not differ.
     """
 
     def __init__(self, items: list[Any], length: int) -> None:
@@ -265,20 +265,22 @@ class Grown:
             symbol = symbol_of(start.shape, start.dtype)
             self.window.insert(0, Slot(symbol, start, last, self.appended[-1]))
 
-    def put(self) -> list[Any]:
+    def put(self, more: int) -> list[Any]:
+        """Symbols in the place of the last elements, behind so many more than there are at first:
+        one at least, since the first element of all is none of the last in most rounds."""
         journal.note_container(self.items)
         here = [handle_like(s.like, s.symbol) for s in self.window]
-        self.shown = [GONE] * (self.length - len(here)) + here
+        self.shown = [GONE] * (self.length - len(here) + more) + here
         self.items[:] = self.shown
         return here
 
     def take(self) -> None:
         items = self.items
-        if len(items) != self.length + self.added or any(
+        if len(items) != len(self.shown) + self.added or any(
             a is not b for a, b in zip(items, self.shown, strict=False)
         ):
             raise Unlike("a list does not grow in the same way in each round")
-        self.appended = items[self.length :]
+        self.appended = items[len(self.shown) :]
         for slot, new in zip(self.window, items[len(items) - len(self.window) :], strict=True):
             slot.after = as_expr(new)
             if (slot.after.shape, slot.after.dtype) != (slot.start.shape, slot.start.dtype):

@@ -23,6 +23,7 @@ from symgrad.trace.source.clones import RUNTIME
 from symgrad.trace.state import NO_TRACE, fail
 from symgrad.trace.tracer import (
     ArrayTracer,
+    PythonBool,
     PythonTracer,
     Tracer,
     ZeroTracer,
@@ -58,7 +59,7 @@ def get(a: Any, index: Any) -> Any:
 
 def _of_number(a: Any, index: Any) -> Any:
     """``x[()]``, ``x[None]`` and ``x[...]`` of a number or an array of rank zero."""
-    if type(a) is PythonTracer:
+    if isinstance(a, (PythonTracer, PythonBool)):
         return a[index]  # which raises as Python does
     if a.is_known or isinstance(a, ZeroTracer):
         return type(a).__getitem__(a, index) if a.is_known else ArrayTracer.__getitem__(a, index)

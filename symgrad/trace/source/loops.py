@@ -77,6 +77,8 @@ class Rounds:
         self.again = False  # whether the round that runs is the one on symbols
         self.peeled = self.tries = 0
         self.number: Expr | None = None
+        self.test: Expr | None = None  # of a ``while``
+        self.shorter: list[Expr | None] | None = None  # what a round left when lists were shorter
         self.why: Unlike | None = None
 
     # ---- what rewritten code calls ----
@@ -190,8 +192,9 @@ class Rounds:
                 if place.k in self.ending:
                     continue  # no round begins where the loop has ended
             self.symbols += handed.put()
+        more = 1 if self.shorter is None else min(self.walk.length, _MOST_COUNTED) + 1
         for grown in self.grown:
-            self.symbols += grown.put()
+            self.symbols += grown.put(more)
         trial.values = list(values)
         self.before, self.start = values, self.before
 
@@ -222,6 +225,16 @@ class Rounds:
         if any(now[k] is True for k in self.ending):
             raise Unlike("the loop ends in this round")
         extra = [as_expr(v) for g in self.grown for v in g.appended]
+        if settled and self.grown:
+            left = [*extra, *[s.after for s in self._slots()], self.test]
+            shorter, self.shorter = self.shorter, left
+            if shorter is None:
+                self._end()
+                self._symbols()
+                return
+            if any(a is not b for a, b in zip(shorter, left, strict=True)):
+                raise Unlike("how long a list is that grows is looked at")
+        self.shorter = None
         if settled:
             slots = [s for h in self.handed for s in h.slots() if not h.is_memory]
             appended = [v for g in self.grown for v in g.appended]
@@ -406,7 +419,6 @@ class WhileRounds(Rounds):
 
     def __init__(self) -> None:
         super().__init__(Walk(1 << 62, lambda k: None))
-        self.test: Expr | None = None
 
     def begin(self, names: Sequence[str], values: Any, ending: Sequence[str] = ()) -> None:
         if CURRENT.get() is NO_TRACE:  # of an inner function that outlives its trace

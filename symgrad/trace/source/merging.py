@@ -24,6 +24,7 @@ from symgrad.trace.memory import join
 from symgrad.trace.state import fail
 from symgrad.trace.tracer import (
     ArrayTracer,
+    PythonBool,
     PythonTracer,
     Tracer,
     ZeroTracer,
@@ -90,7 +91,7 @@ class Frozen:
 
     def __init__(self, handle: Tracer) -> None:
         self.handle = handle
-        self.weak = type(handle) is PythonTracer
+        self.weak = isinstance(handle, (PythonTracer, PythonBool))
         self.array = isinstance(handle, ArrayTracer | ZeroTracer)
         self.expr = handle.expr if not handle.is_known else None
 

@@ -18,9 +18,11 @@ from symgrad.trace import journal, ufuncs
 from symgrad.trace.handle import as_expr
 from symgrad.trace.known import is_traced
 from symgrad.trace.source.calls import ALWAYS, call, instead_of, stands_for
+from symgrad.trace.source.decisions import if_expression
+from symgrad.trace.source.merging import is_number
 from symgrad.trace.state import fail
 from symgrad.trace.tables import SUPPORTED
-from symgrad.trace.tracer import Tracer, is_python, wrap, wrap_python
+from symgrad.trace.tracer import PythonBool, Tracer, is_python, wrap, wrap_python
 
 # ---- numbers -------------------------------------------------------------------------------------
 
@@ -49,11 +51,13 @@ def int_(value: Any = 0) -> Any:
 
 @instead_of(bool)
 def bool_(value: Any = False) -> Any:
-    return wrap(ufuncs.truth(_single(value, "bool()")))
+    return wrap_python(ufuncs.truth(_single(value, "bool()")))
 
 
 @instead_of(round)
 def round_(value: Any, ndigits: Any = None) -> Any:
+    if type(value) is PythonBool:
+        return value.as_int()
     result = SUPPORTED["round"](value, ndigits or 0)
     if is_python(value):
         return wrap_python(result) if ndigits is not None else int_(result)
@@ -83,16 +87,18 @@ def of_values(f: Any) -> Callable[..., Any]:
 
 @of_values(any)
 def any_(values: Any) -> Any:
-    return functools.reduce(np.logical_or, list(values), np.False_)
+    return wrap_python(functools.reduce(np.logical_or, list(values), np.False_))
 
 
 @of_values(all)
 def all_(values: Any) -> Any:
-    return functools.reduce(np.logical_and, list(values), np.True_)
+    return wrap_python(functools.reduce(np.logical_and, list(values), np.True_))
 
 
 def _choose(condition: Any, a: Any, b: Any) -> Any:
-    """`a` if `condition` else `b`, of two numbers; weak if both are Python's."""
+    """`a` if `condition` else `b`; of two numbers weak if both are Python's."""
+    if not (is_number(a) and is_number(b)) or np.ndim(a) or np.ndim(b):
+        return if_expression(condition, lambda: a, lambda: b)
     result = SUPPORTED["where"](condition, a, b)
     return wrap_python(result) if is_python(a) and is_python(b) else result
 

@@ -98,7 +98,7 @@ def failure_of(error: BaseException, trace: Trace) -> Failure | None:
         tb = tb.tb_next
     if not places or not _is_raised(places[-1]) or any(_is_answer(p.tb_frame) for p in places):
         return None
-    if not _is_free(error, sys._getframe(1), trace):
+    if not is_free(error, sys._getframe(1), trace):
         return None
     inside = [(p.tb_frame, p.tb_lineno) for p in places]
     frame, line = next(
@@ -152,7 +152,7 @@ def why_not(error: Exception, trace: Trace) -> str:
     return "not by a `raise` or an `assert`"
 
 
-def _is_free(error: Exception, frame: FrameType, trace: Trace) -> bool:
+def is_free(error: Exception, frame: FrameType, trace: Trace) -> bool:
     """Whether nobody between a side and the beginning of all traces may catch what it raises."""
     traces = _traces(trace)
     if any(c.catches(error) for t in traces for c in t.catching):

@@ -273,6 +273,24 @@ def test_elements_are_those_of_the_graph():
         (sg.grad(lambda x: np.linalg.norm(x)), (V,), "out = x / ‖x‖\n  for ‖x‖² ≠ 0"),
         (lambda x: np.where(x == 1, 5.0, x**2), (0.5,), "out = {5 if x = 1, else x²}"),
         (sg.grad(lambda x: np.maximum(x, 0) ** 2), (0.5,), "out = 2 max(0, x)"),
+        (sg.grad(lambda x: np.maximum(x, 0)), (0.5,), "out = [x > 0]\n  for x ≠ 0"),
+        (sg.grad(lambda x: np.sin((x**2 - 1) / (x - 1))), (0.5,), "out = cos(x + 1)\n  for x ≠ 1"),
+        (lambda x: np.sin(x**3 / x), (0.5,), "out = sin(x²)\n  for x ≠ 0"),
+        (lambda x: np.exp(2 * np.log(x)), (0.5,), "out = x²\n  for x > 0"),
+        (lambda x: np.sqrt(x) ** 2, (0.5,), "out = x\n  for x ≥ 0"),
+        (sg.grad(lambda x: np.log(1 + x @ x)), (V,), "out = 2 x / (1 + ‖x‖²)"),
+        (sg.grad(np.linalg.norm), (np.outer(V, V),), "out = x / ‖x‖_F\n  for ‖x‖_F² ≠ 0"),
+        (
+            lambda s, t: np.where(t / s >= s**t, 2.0, np.sin(s)),
+            (0.5, 0.2),
+            "out = {2 if t / s ≥ s^t, else sin(s)}",
+        ),
+        (
+            sg.grad(lambda s, t: np.where(np.sign(s) == t, 2 * s, s)),
+            (0.5, 0.2),
+            "out = {2 if t = sign(s), else 1}",
+        ),
+        (sg.grad(lambda x: np.max(x)), (V,), "out = [x ≥ max(x)] / (1ᵀ [x = max(x)])"),
         (lambda k, x: np.where(k == 0, x, 2 * x), (1, 0.5), "out = {x if k = 0, else 2 x}"),
     ],
 )
@@ -282,6 +300,38 @@ def test_conditions_are_shown(f, args, wanted):
 
 def test_no_condition_where_both_agree():
     assert formula(sg.grad(lambda x, y: np.linalg.norm(x - y) ** 2), V, V + 1) == "out = 2 (x − y)"
+
+
+@pytest.mark.parametrize(
+    ("f", "args", "wanted"),
+    [
+        # A power of a half of what is written with another sign, and roots of what is negative.
+        (sg.grad(lambda s: np.sqrt(np.log1p(np.exp(np.hypot(s, s))))), (0.5,),
+         "out = s σ(√2 |s|) / (√2 |s| √log(1 + exp(√2 |s|)))\n  for s ≠ 0"),
+        (lambda x, y: np.sqrt(-np.exp(x) * y), (0.5, -0.5), "out = √(−y exp(x))"),
+        # bᶜ bᵈ is a sum where c + d is 1.
+        (lambda x, c: (x + c) ** c * (x + c) ** (1 - c), (0.5, 0.2),
+         "out = c + x\n  for c + x > 0"),
+        (lambda t: np.exp(t) ** t**2, (0.5,), "out = exp(t³)"),
+        (lambda s, t: s ** t**2, (0.5, 0.2), "out = s^(t²)"),
+        (lambda x: np.cumsum(x) @ x, (V,), "out = xᵀ cumsum(x)"),
+        (sg.hessian(lambda A: 1 / np.trace(A)), (np.outer(V, V),),
+         "out[i,j,k,l] = 2 δ[i,j] δ[k,l] / tr(A)³"),
+        # Selections whose sides are 0 at the points that are looked at are not one function.
+        (sg.grad(lambda y, s: np.minimum(np.log(np.abs(2 * y)), -9 * s)), (0.5, 0.9),
+         "out = [log(|y|) + 9 s + log(2) ≤ 0] / y\n  for log(|y|) + 9 s + log(2) ≠ 0, y ≠ 0"),
+    ],
+)  # fmt: skip
+def test_random_functions_found(f, args, wanted):
+    assert formula(f, *args) == wanted
+
+
+def test_the_codes_form_says_why_it_stands():
+    """Its guards are cases, and a line tells that there is no other form."""
+    text = sg.trace(lambda x: np.prod(np.cumsum(x)) + np.linalg.norm(x), V).simplify().formula()
+    assert "code's form" not in text
+    guarded = sg.trace(sg.grad(np.linalg.norm), V).simplify().formula(form="code")
+    assert guarded == "out = {0 if ‖x‖ = 0, else x / ‖x‖}"
 
 
 # ---- forms -------------------------------------------------------------------------------------

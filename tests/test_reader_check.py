@@ -23,7 +23,8 @@ from symgrad.expr.node import ARRAY, arg, const
 from symgrad.inspect.formula import Formula, to_text
 from symgrad.inspect.matrix import Notation
 from symgrad.ops import elementwise as el
-from symgrad.reader.check import agrees, bounds, needed
+from symgrad.reader.check import agrees, bounds
+from symgrad.reader.conditions import needed
 from symgrad.reader.functions import EXTENDED, Unknown, exact
 from symgrad.reader.reading import Condition, Line, Reading
 from symgrad.reader.smaller import smaller

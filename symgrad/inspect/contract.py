@@ -23,7 +23,7 @@ from symgrad.inspect.algebra import (
     squared_norm,
     transpose,
 )
-from symgrad.inspect.formula import Formula
+from symgrad.inspect.formula import Formula, turned
 
 
 class Contraction:
@@ -97,6 +97,11 @@ class Contraction:
             if len(on) == 1:
                 a = on[0][0] if on[0][1] == k else on[0][1]
                 self.edges.remove(on[0])
+                if not (a in self.output or self._on(a) or self.vectors[a] or self.vectors[k]):
+                    rows, columns = (self.sizes[e] for e in on[0][:2])
+                    self.scalars.append(whole_sum(on[0][2], rows, columns))
+                    self.live -= {a, k}
+                    return True
                 self.vector(a, matmul([self._from(a, on[0]), self._column(k)], 1))
                 self.live.remove(k)
                 return True
@@ -182,6 +187,15 @@ def dot(a: Formula, b: Formula) -> Formula:
     """aᵀ b, turned so that few transposes show."""
     options = [[transpose(a), b], [transpose(b), a]]
     return matmul(min(options, key=_turned), 0)
+
+
+def whole_sum(f: Formula, rows: int, columns: int) -> Formula:
+    """The sum of a matrix' elements: ‖A‖_F², or 1ᵀ A 1."""
+    if f.kind == "T":
+        f, rows, columns = f.args[0], columns, rows
+    if f.kind == "pow" and is_number(f.args[1], "2"):
+        return squared_norm(min(f.args[0], transpose(f.args[0]), key=turned))
+    return matmul([transpose(ones(rows)), f, ones(columns)], 0)
 
 
 def _sums_well(f: Formula) -> bool:

@@ -110,6 +110,14 @@ def _divide(self: Notation, node: Expr) -> Formula:
     return F.divide(a, b)
 
 
+def _slope(self: Notation, node: Expr) -> Formula:
+    """a / b, and 0 where b is."""
+    a, b = (self.known[x] for x in node.args)
+    zero = F.number(np.int64(0))
+    whether = Formula("infix", (b, zero), _INFIX["equal"], b.rank)
+    return Formula("cases", (zero, whether, F.divide(a, b)), None, _rank(a, b))
+
+
 def _power(self: Notation, node: Expr) -> Formula:
     a, b = (self.known[x] for x in node.args)
     return F.power(a, b, _rank(a, b))
@@ -242,7 +250,7 @@ ELEMENTWISE: dict[str, Maker] = {
     "hypot": _hypot,
     "logaddexp": _logaddexp,
     "gap": _subtract,
-    "slope": _divide,
+    "slope": _slope,
     "xlogy": _xlogy,
     "xlog1py": _xlog1py,
     "rel_entr": _rel_entr,

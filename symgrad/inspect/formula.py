@@ -56,7 +56,8 @@ def _ends(parts: list[str], dots: str) -> list[str]:
 
 
 def _simple(text: str) -> bool:
-    return text.isalnum() or text.replace(".", "", 1).isalnum()
+    """Whether an exponent needs no brackets: a name or a number, without an exponent of its own."""
+    return text.replace(".", "", 1).isalnum() and text[-1] not in "⁰¹²³⁴⁵⁶⁷⁸⁹ᵀ"
 
 
 def _bracketed(text: str, wanted: bool) -> str:

@@ -145,7 +145,7 @@ class Notation:
         args = [get(a) for a in node.args]
         for key, value in zip(node.op.attr_names, node.attrs, strict=False):
             text = str(value).replace(" ", "")
-            if value is not False:
+            if value is not False and not (node.op.kind is Kind.SCAN and value == 0):
                 word = f"{key}={text}"
                 args.append(F.symbol(word, latex_name(word)))
         rank = max([f.rank for f in args], default=0) if elementwise else node.ndim

@@ -28,6 +28,7 @@ def alike(node: Expr) -> tuple[Expr, Expr] | None:
     if any(n.size > _LARGEST for n in nodes) or not args:
         return None
     found = 0
+    seen: set[float] = set()  # one value may be that of another selection inside
     for values in _points(args):
         p, q = evaluate(sides, dict(zip(args, values, strict=True)))
         both = np.isfinite(p) & np.isfinite(q)
@@ -35,7 +36,8 @@ def alike(node: Expr) -> tuple[Expr, Expr] | None:
         p, q = p[both], q[both]
         if not (np.abs(p - q) <= _CLOSE * np.maximum(np.abs(p), np.abs(q)) + 1e-12).all():
             return None
-    return sides if found >= _FEWEST else None
+        seen.update(p.flat)
+    return sides if found >= _FEWEST and len(seen) > 1 else None
 
 
 def is_limit(node: Expr, x: Expr, value: float) -> bool:

@@ -61,12 +61,12 @@ def agrees(
     at other sizes must agree as well.
     """
     try:
-        return all(_agrees(reading, subject) for subject in _subjects(args, outs, sizes))
+        return all(_agrees(reading, subject) for subject in subjects(args, outs, sizes))
     except FAILURES:
         return False
 
 
-def _agrees(reading: Reading, subject: _Subject) -> bool:
+def _agrees(reading: Reading, subject: Subject) -> bool:
     deadline = time.thread_time() + SECONDS  # of this thread: a loaded machine prints the same
     good = 0
     for target in subject.targets(itertools.islice(subject.random_points(), TRIES)):
@@ -83,44 +83,22 @@ def _agrees(reading: Reading, subject: _Subject) -> bool:
     )
 
 
-def needed(
-    reading: Reading, args: Sequence[Expr], outs: Sequence[Expr], sizes: Sizes | None = None
-) -> tuple[Condition, ...]:
-    """The conditions without which a formula fails at some special point.
-
-    A condition that is not among them may be left out: no point was found where it matters.
-    """
-    kept = list(reading.conditions)
-    try:
-        subject = next(_subjects(args, outs, sizes))
-        targets = list(subject.targets(subject.special_points())) if kept else []
-        for condition in reading.conditions:
-            rest = [c for c in kept if c is not condition]
-            if all(subject.same(target, reading, rest) is not False for target in targets):
-                kept = rest
-    except FAILURES:
-        pass
-    return tuple(kept)
-
-
-def _subjects(
-    args: Sequence[Expr], outs: Sequence[Expr], sizes: Sizes | None
-) -> Iterator[_Subject]:
+def subjects(args: Sequence[Expr], outs: Sequence[Expr], sizes: Sizes | None) -> Iterator[Subject]:
     """The graph; where sizes have names, at all sizes that there are."""
     if sizes is None or not sizes.values:
-        yield _Subject(args, outs).shortened(args)
+        yield Subject(args, outs).shortened(args)
         return
-    first = _Subject(args, outs)
+    first = Subject(args, outs)
     first.fixed = sizes.values
     yield first
     for sibling in sizes.siblings:
-        other = _Subject((), sibling.outs)
+        other = Subject((), sibling.outs)
         other.args, other.arrays = sibling.args, sibling.arrays
         other.sizes, other.fixed = sibling.sizes, sibling.values
         yield other
 
 
-class _Subject:
+class Subject:
     """A graph as it is compared: without composites, with short axes where it is large."""
 
     def __init__(self, args: Sequence[Expr], outs: Sequence[Expr]) -> None:
@@ -130,7 +108,7 @@ class _Subject:
         self.arrays: Mapping[Expr, np.ndarray] = {}
         self.sizes: Mapping[int, int] = {}
 
-    def shortened(self, args: Sequence[Expr]) -> _Subject:
+    def shortened(self, args: Sequence[Expr]) -> Subject:
         """With short axes, if it is large."""
         if _work(self.outs) > MOST_WORK:
             short = smaller(args, self.outs)
@@ -149,7 +127,7 @@ class _Subject:
     def targets(self, points: Iterable[Point]) -> Iterator[Target]:
         """The graph's values at points; singular ones say nothing."""
         for free in points:
-            point = free | {a: np.asarray(n, EXTENDED) for a, n in self.fixed.items()}
+            point = free | self.lengths()
             with np.errstate(all="ignore"):
                 try:
                     values, scale = extended(self.outs, point)
@@ -158,16 +136,23 @@ class _Subject:
             if scale < LARGEST:
                 yield point, values, scale
 
+    def known(self, point: Point) -> Point:
+        """The values at a point, by the arguments and arrays of the graph that is read."""
+        known = {original: point[own] for original, own in self.args.items()}
+        return {**known, **self.arrays, **self.lengths()}
+
+    def lengths(self) -> Point:
+        """The values of arguments that stand for sizes."""
+        return {a: np.asarray(n, EXTENDED) for a, n in self.fixed.items()}
+
     def same(
         self, target: Target, reading: Reading, conditions: Sequence[Condition]
     ) -> bool | None:
         """Equal at a point? None if that says nothing: a condition is not met, or values are not
         finite."""
         point, wanted, scale = target
-        known = {original: point[own] for original, own in self.args.items()}
-        known |= {**self.arrays, **{a: point[a] for a in self.fixed}}
         with np.errstate(all="ignore"):
-            formulas = Values(known, self.sizes)
+            formulas = Values(self.known(point), self.sizes)
             if not all(formulas.hold(c) for c in conditions):
                 return None
             complete = True
@@ -175,12 +160,11 @@ class _Subject:
                 finite = np.isfinite(want)
                 complete &= bool(finite.all())
                 if finite.any():
-                    if line.pieces:
-                        got = formulas.pieces(line.pieces, want.shape)
-                    else:
-                        got = formulas.line(line.formula, line.labels, want.shape)
+                    got = formulas.result(line, want.shape)
                     allowed = BOUND * np.abs(want) + NOISE * max(scale, 1.0)
-                    if not (np.abs(got - want) <= allowed)[finite].all():
+                    # Zeros of a structure are there where the rest has no value: 0 · 1/0.
+                    compared = finite if finite.all() else finite & np.isfinite(got)
+                    if not (np.abs(got - want) <= allowed)[compared].all():
                         return False
             return True if complete else None
 
@@ -193,7 +177,11 @@ def _work(outs: Sequence[Expr]) -> float:
             sizes: dict[int, int] = {}
             for a, labels in zip(node.args, node.attrs[0], strict=True):
                 sizes.update(zip(labels, a.shape, strict=True))
-            total += math.prod(sizes.values())
+            steps = math.prod(sizes.values())
+            if len(node.args) > 2:  # two at a time
+                largest = max(a.size for a in (*node.args, node))
+                steps = min(steps, len(node.args) * largest * max(sizes.values(), default=1))
+            total += steps
         else:
             total += node.size if isinstance(node.shape, tuple) else 1
     return total
@@ -243,6 +231,8 @@ def _special_points(args: Sequence[Expr]) -> Iterator[Point]:
             point[a].flat[0] = 0
             point[a].flat[-1] = -1 if a.dtype in FLOATS else 0
             yield point
+    for a, b in itertools.islice(itertools.combinations(args, 2), 6 if len(args) > 2 else 0):
+        yield usual() | {c: _typed(c, np.zeros(c.shape)) for c in (a, b)}
     shapes: dict[Any, list[Expr]] = {}
     for a in args:
         shapes.setdefault((a.shape, a.dtype), []).append(a)

@@ -8,14 +8,14 @@ else opaque.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
 from symgrad.expr.node import ARG, ARRAY, CONST, EYE, Expr, const_value
-from symgrad.expr.op import Kind, always
+from symgrad.expr.op import OPS, Kind, always
 from symgrad.expr.walk import toposort
 from symgrad.reader.arrays import Arrays
 from symgrad.reader.branches import alike, is_limit
@@ -51,6 +51,7 @@ class Reader(Arrays):
     assumed     relations that hold
     apart       what is not 0
     conditions  (p, sign): the Polys agree with the graph where p ≠ 0, p > 0
+    domain      (p, sign): an operation of the graph has a value where p ≠ 0, p > 0, p ≥ 0
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class Reader(Arrays):
         self.known: dict[Expr, Poly] = {}
         self.joined = {}
         self.conditions: dict[tuple[Poly, str], None] = {}
+        self.domain: dict[tuple[Poly, str], None] = {}
         self.logs: set[Poly] = set()
         self.wanted: set[Head] = set()  # relations that have to hold for the result to be a number
 
@@ -215,6 +217,7 @@ class Reader(Arrays):
         """log x; logarithms of what is positive in a product stand by themselves."""
         x = simpler(x)
         self.logs.add(x)
+        self.domain[x, ">"] = None
         shape = x.shape
         if x.constant == 1:
             return rational(0, shape)
@@ -254,6 +257,10 @@ class Reader(Arrays):
         e = exact(e)
         if not x.terms and e > 0:
             return x
+        if isinstance(e, Fraction):
+            self.domain[x, "≥"] = None
+        if e < 0:
+            self.domain.update({(q, "≠"): None for q in self.zeros(x)})
         if isinstance(e, int) and 0 < e <= 4:
             result = x
             for _ in range(e - 1):
@@ -267,6 +274,7 @@ class Reader(Arrays):
     def divide(self, x: Poly, y: Poly) -> Poly:
         if not x.terms:
             return x
+        self.domain.update({(q, "≠"): None for q in self.zeros(y)})
         return x * reciprocal(y)
 
     def guarded(self, x: Poly, y: Poly) -> Poly:
@@ -277,10 +285,15 @@ class Reader(Arrays):
 
     def unless_zero(self, p: Poly) -> None:
         """What is read is right where p ≠ 0."""
+        for q in self.zeros(p):
+            self.conditions[q, "≠"] = None
+            note("guard")
+
+    def zeros(self, p: Poly) -> Iterator[Poly]:
+        """Where p is 0, one of these is."""
         if len(p.terms) != 1 or p.is_raw:
             if p.terms:
-                self.conditions[-p if negative(p) else p, "≠"] = None
-                note("guard")
+                yield -p if negative(p) else p
             return
         ((term, _),) = p.terms.items()
         for head, labels, _ in term:
@@ -291,12 +304,10 @@ class Reader(Arrays):
             ):
                 continue
             if head.kind == "paren" or head.payload == "absolute":
-                self.unless_zero(head.args[0] if head.args[0].is_raw or not labels
-                                 else head.args[0].relabel(labels, p.shape))  # fmt: skip
+                yield from self.zeros(head.args[0] if head.args[0].is_raw or not labels
+                                      else head.args[0].relabel(labels, p.shape))  # fmt: skip
             else:
-                inner = gather(p.shape, [(1, [(head, labels, 1)], {})])
-                self.conditions[inner, "≠"] = None
-                note("guard")
+                yield gather(p.shape, [(1, [(head, labels, 1)], {})])
 
     def unless_negative(self, p: Poly) -> None:
         """What is read is right where p > 0."""
@@ -358,6 +369,13 @@ class Reader(Arrays):
         if len(d.terms) == 1 and all(f[0].kind in ("delta", "ind") for f in d.factors()):
             ((term, _),) = d.terms.items()
             return rational(1, d.shape) - Poly({term: 1}, d.shape)
+        if len(d.terms) == 2 and () in d.terms:  # c [u > v] + k
+            ((term, v),) = [(t, v) for t, v in d.terms.items() if t]
+            if all(f[0].kind in ("delta", "ind") for f in term) and not Poly({term: v}, ()).is_raw:
+                on = Poly({term: 1}, d.shape)
+                one = rational(1, d.shape)
+                k = d.terms[()]
+                return on.scale(int(v + k == 0)) + (one - on).scale(int(k == 0))
         return self._indicator(-d if negative(d) else d, "=")
 
     def _relation(self, d: Poly, sign: str) -> Poly:
@@ -377,15 +395,15 @@ class Reader(Arrays):
 
     def select(self, node: Expr, c: Poly, a: Poly, b: Poly) -> Poly:
         """a where c, else b. Where floats are equal is a condition, not a case."""
+        for value, other, truth in ((b, a, True), (a, b, False)):
+            if _is_nan(value) and c.constant is None and self._holds(c, truth):
+                return other
         if not self._is_case(node, c, a, b):
             c = self.decided(c)
         if c.constant is not None:
             return a if c.constant else b
         if a == b:
             return a
-        for value, other, truth in ((b, a, True), (a, b, False)):
-            if _is_nan(value) and self._holds(c, truth):
-                return other
         same = self._same_function(node)
         if same is not None:
             return same
@@ -421,14 +439,22 @@ class Reader(Arrays):
         return c
 
     def _holds(self, c: Poly, truth: bool) -> bool:
-        """Make c, or its opposite, a condition, if that is u > 0."""
-        if not truth:
-            c = rational(1, c.shape) - c
-        if len(c.terms) == 1:
-            ((term, v),) = c.terms.items()
+        """Make c, or its opposite, a condition, if that is u > 0 or u ≠ 0."""
+        for p in (c, rational(1, c.shape) - c):
+            if len(p.terms) != 1:
+                continue
+            ((term, v),) = p.terms.items()
             if v == 1 and len(term) == 1 and term[0][0].kind == "ind":
                 head, labels, _ = term[0]
-                self.unless_negative(head.args[0].relabel(labels, c.shape))
+                d = head.args[0].relabel(labels, p.shape)
+                if head.payload == "=":
+                    if (p is c) == truth:
+                        return False
+                    self.domain.update({(q, "≠"): None for q in self.zeros(d)})
+                    return True
+                if (p is c) != truth:
+                    continue
+                self.unless_negative(d)
                 self.wanted.add(head)
                 return True
         return False
@@ -446,13 +472,27 @@ class Reader(Arrays):
         ties = {f[0]: f for f in c.factors() if f[0].kind == "ind" and f[0].payload == "="}
         for head, (_, labels, _) in ties.items():
             d = head.args[0]
-            if all(f[0].node is not None and not f[0].node.dtype.startswith("float")
-                   for f in d.factors() if f[0].kind != "num"):  # fmt: skip
-                continue
-            self.unless_zero(d.relabel(labels, c.shape))
-            c = Poly({t: v for t, v in c.terms.items()
-                      if all(f[0] != head for f in t)}, c.shape)  # fmt: skip
+            left = Poly({t: v for t, v in c.terms.items()
+                         if all(f[0] != head for f in t)}, c.shape)  # fmt: skip
+            inside = self._drop_ties(d)
+            if inside != d:  # a count of ties
+                found = gather(c.shape, [(v, [f for f in t if f[0] != head], {}) for t, v
+                                         in c.terms.items() if t not in left.terms])  # fmt: skip
+                c = left + found * self.zero(inside.relabel(labels, c.shape))
+            elif not all(_is_discrete(f[0]) for f in d.factors()):
+                self.unless_zero(d.relabel(labels, c.shape))
+                c = left
         return c
+
+
+def _is_discrete(head: Head) -> bool:
+    """Whether a value is one of few, so that two of them are equal more often than never."""
+    if head.kind == "fn":
+        row = OPS.get(head.payload)
+        return row is not None and row.partials is not None and not any(row.partials)
+    if head.node is not None:
+        return not head.node.dtype.startswith("float")
+    return head.kind in ("num", "ind", "delta")
 
 
 def _is_nan(p: Poly) -> bool:

@@ -57,8 +57,6 @@ def power(p: Poly, e: Exponent) -> Poly:
 
 def _power_of_term(term: Term, c: Exponent, e: Exponent, shape: Shape) -> Poly:
     whole = isinstance(e, int)
-    if c < 0 and not whole:
-        return _power_of_sum(Poly({term: c}, shape), e)
     outside: list[Factor] = []
     inside: list[Factor] = []
     for head, labels, f in term:
@@ -192,13 +190,13 @@ def _exponentials(factors: list[Factor], sizes: Mapping[int, int]) -> Rows | Non
             groups.setdefault(frozenset(f[1]), []).append(f)
     for group in groups.values():
         if len(group) > 1 or group[0][2] != 1:
-            c, more = _merged_exp(group)
-            return [(c, [f for f in factors if f not in group] + more)]
+            left = [f for f in factors if f not in group]
+            return [(c, left + more) for c, more in _merged_exp(group)]
     return None
 
 
-def _merged_exp(group: list[Factor]) -> tuple[Exponent, list[Factor]]:
-    """exp(a)^e exp(b)^f as exp(e a + f b), over the labels of the group."""
+def _merged_exp(group: list[Factor]) -> Rows:
+    """exp(a)^e exp(b)^f as exp(e a + f b), over the labels of the group; bᶜ⁺ᵈ may be a sum."""
     axes = sorted(group[0][1])
     place = {k: n for n, k in enumerate(axes)}
     sizes = dict(zip(group[0][1], group[0][0].shape, strict=True))
@@ -208,8 +206,7 @@ def _merged_exp(group: list[Factor]) -> tuple[Exponent, list[Factor]]:
         total = total + head.args[0].relabel([place[k] for k in labels], shape).scale(e)
     if len(group) > 1:
         note("merged-exponentials")
-    ((term, c),) = exponential(total).terms.items()
-    return c, [(h, tuple([axes[k] if k >= 0 else k for k in w]), e) for h, w, e in term]
+    return _placed(exponential(total), tuple(axes))
 
 
 @fold

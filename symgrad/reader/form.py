@@ -7,38 +7,41 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from symgrad import log
 from symgrad.expr.node import Expr
 from symgrad.expr.op import Kind
 from symgrad.expr.walk import toposort, users
-from symgrad.inspect.formula import Formula, to_text
 from symgrad.inspect.matrix import argument_names, layout, name_parts
 from symgrad.ops.readings import reads_add, reads_subtract
 from symgrad.reader import bands
-from symgrad.reader.check import agrees, needed
+from symgrad.reader.check import agrees
+from symgrad.reader.conditions import needed
 from symgrad.reader.convert import Reader
 from symgrad.reader.cost import NAME, cost
 from symgrad.reader.heads import BUDGET, Budget, NoMatrixForm, TooLong
 from symgrad.reader.naming import named, price
-from symgrad.reader.poly import Poly
+from symgrad.reader.poly import Poly, is_nonneg
 from symgrad.reader.printing import latex, text
 from symgrad.reader.quotient import holds_sum
-from symgrad.reader.reading import Condition, Line, Part, Reading
+from symgrad.reader.reading import Condition, Line, Reading
 from symgrad.reader.rules import in_sigmoids
 from symgrad.reader.sizes import Sizes
 from symgrad.reader.write import Writer
 
 NO_SIZES = Sizes()
 MOST_NODES = 500
-SECONDS = 2.0
+SECONDS = 1.2  # of the search; what was found is then compared with the graph, within 2 s in all
 STEPS = 400  # of the search, in one try; so many that the time is not what ends it
 ALL_STEPS = 1200  # in all tries
 LARGEST = 20_000  # what costs more to read, before parts have names, is not looked at
 MOST_OF_PADS = 4  # times what pads cost may the elements cost
 MOST_TRIES = 6
+MOST_OF_DOMAIN = 12
+REST = 0.7  # seconds behind the search
+DIFFERS = "no shorter formula could be shown to have the same values"
 FAILED = "the search for a shorter form failed, which is a mistake of symgrad's"
 
 
@@ -124,13 +127,19 @@ def _searched(
     in_pieces = _in_pieces(args, outs, nodes, names, labels, of_code, budget)
     if in_pieces is not None:
         found.append(in_pieces)
+    refused, latest = False, budget.deadline + REST
     for reading in sorted(found, key=lambda r: r.cost):
-        if reading.cost > of_code:
+        if reading.cost > of_code or time.thread_time() > latest:
             break
-        if agrees(reading, args, outs, sizes):
-            kept = needed(reading, args, outs, sizes)
-            return Found(replace(reading, conditions=(*kept, *reading.cancelled)))
-    return Found(None)
+        budget.ticks = STEPS
+        if not agrees(reading, args, outs, sizes):
+            told = tuple([c for c in reading.domain() if c.sign != "≠"])
+            reading = replace(reading, conditions=(*reading.conditions, *told))
+            if not told or not agrees(reading, args, outs, sizes):
+                refused = True
+                continue
+        return Found(replace(reading, conditions=needed(reading, args, outs, sizes, latest)))
+    return Found(None, DIFFERS if refused else "")
 
 
 def _in_pieces(
@@ -171,33 +180,38 @@ def _one(
     if sum(cost(f) for f, _ in written) > LARGEST:
         raise NoMatrixForm
     formulas, parts = named([f for f, _ in written])
-    conditions = tuple(
-        [
-            writer.spelling.condition(p, ">" if p in reader.logs else sign)
-            for p, sign in reader.conditions
-        ]
-    )
+    told = [(p, ">" if p in reader.logs else sign) for p, sign in reader.conditions]
     spent = price(formulas, parts)
-    cancelled = _cancelled(polys, writer, formulas, parts)
     name_parts(parts, {*names.values(), *labels})
     return Reading(
         tuple(Line(n, f, w) for n, f, (_, w) in zip(labels, formulas, written, strict=True)),
         tuple(parts),
-        conditions, dict(budget.steps), spent, cancelled,
+        _conditions(told, names), dict(budget.steps), spent,
+        lambda: _conditions(_domain(reader), names),
     )  # fmt: skip
 
 
-def _cancelled(
-    polys: Sequence[Poly], writer: Writer, formulas: Sequence[Formula], parts: Sequence[Part]
-) -> tuple[Condition, ...]:
-    """Sums that were divided by, and are not any more: the graph has no value where they are 0."""
-    below = {f[0].args[0]: None for p in polys for f in p.factors() if f[2] < 0 and holds_sum(f[0])}
-    told = " ".join(map(to_text, [*formulas, *(p.formula for p in parts)]))
-    found = []
-    for p in below:
-        if all(to_text(writer.write(q)) not in told for q in (p, -p)):
-            found.append(writer.spelling.condition(p, "≠"))
+def _conditions(polys: Iterable[tuple[Poly, str]], names: dict[Expr, str]) -> tuple[Condition, ...]:
+    """The same as formulas, without names that these might not have; left out where nobody would
+    read them."""
+    writer, found = Writer(names), []
+    for p, sign in polys:
+        try:
+            found.append(writer.spelling.condition(p, sign))
+        except (NoMatrixForm, TooLong):
+            continue
     return tuple(found)
+
+
+def _domain(reader: Reader) -> list[tuple[Poly, str]]:
+    """Where the graph's operations have values; without what is never negative, and conditions."""
+    found = []
+    for p, sign in reader.domain:
+        signed = all(c > 0 and all(is_nonneg(h, e) for h, _, e in t) for t, c in p.terms.items())
+        known = any((q, s) in reader.conditions for q in (p, -p) for s in ("≠", ">"))
+        if p.constant is None and not known and not (signed and sign != "≠"):
+            found.append((p, sign))
+    return found[:MOST_OF_DOMAIN]
 
 
 def _name(reader: Reader, writer: Writer, variables: Mapping[str, Expr]) -> None:

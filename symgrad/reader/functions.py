@@ -152,7 +152,9 @@ def number(text: str) -> Any:
     return EXTENDED(text)
 
 
-def called(name: str, values: list[Any], axes: tuple[int, ...] | None) -> Any:
+def called(
+    name: str, values: list[Any], axes: tuple[int, ...] | None, reverse: bool = False
+) -> Any:
     """A function by the sign with which formulas write it."""
     derivative = re.fullmatch(r"ψ⁽([⁰¹²³⁴⁵⁶⁷⁸⁹]+)⁾", name)
     if derivative:
@@ -170,6 +172,9 @@ def called(name: str, values: list[Any], axes: tuple[int, ...] | None) -> Any:
         raise Unknown(name)
     if row.kind is Kind.ELEMENTWISE and axes is None:
         return apply(row, np.broadcast_arrays(*values))
+    if row.kind is Kind.SCAN:
+        axis = axes[0] if axes else 0
+        return apply(row, np.broadcast_arrays(*values), (axis, reverse))
     if row.kind in (Kind.REDUCE, Kind.COMPOSITE) and len(values) == 1 and row.attr_names[:1]:
         return _reduced(row, values[0], axes)
     raise Unknown(name)

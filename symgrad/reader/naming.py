@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from symgrad.inspect import algebra as F
 from symgrad.inspect.formula import Formula
 from symgrad.reader.cost import LEAF, NAME, OWN_NAME, WORTH_A_NAME, cost
 from symgrad.reader.heads import look_at_clock
@@ -31,7 +32,7 @@ class _Keys:
 
 def named(formulas: Sequence[Formula]) -> tuple[list[Formula], list[Part]]:
     """The formulas with names for what they repeat, where that saves reading."""
-    formulas = list(formulas)
+    formulas = _unified(formulas)
     parts: list[Part] = []
     while len(parts) < _MOST:
         look_at_clock()
@@ -47,6 +48,40 @@ def named(formulas: Sequence[Formula]) -> tuple[list[Formula], list[Part]]:
             p.formula = _with(p.formula, keys.of(f), name, keys, done)
         parts.append(part)
     return formulas, _in_order(formulas)
+
+
+def _unified(formulas: Sequence[Formula]) -> list[Formula]:
+    """With ‖a − b‖ where b − a stands only in norms and squares, and a − b elsewhere."""
+    keys = _Keys()
+    signed: set[int] = set()
+    even: dict[int, Formula] = {}
+    stack, seen = [(f, False) for f in formulas], set()
+    while stack:
+        f, inside = stack.pop()
+        if (id(f), inside) in seen:
+            continue
+        seen.add((id(f), inside))
+        if f.kind == "sum":
+            if inside:
+                even[keys.of(f)] = f
+            else:
+                signed.add(keys.of(f))
+        stack += [(a, _is_even(f) and k == 0) for k, a in enumerate(f.args)]
+    done: dict[int, Formula] = {}
+    for at, f in even.items():
+        opposite = F.add([F.neg(a) for a in f.args], reorder=True)
+        if at not in signed and keys.of(opposite) in signed:
+            formulas = [_with(g, at, opposite, keys, done) for g in formulas]
+            done.clear()
+    return list(formulas)
+
+
+def _is_even(f: Formula) -> bool:
+    """Whether the first argument's sign does not matter."""
+    if f.kind == "pow":
+        e = f.args[1]
+        return e.kind == "number" and e.data.isdigit() and int(e.data) % 2 == 0
+    return f.kind == "wrap" and f.data[0] in "‖|"
 
 
 def price(formulas: Sequence[Formula], parts: Sequence[Part]) -> int:

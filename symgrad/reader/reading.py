@@ -6,6 +6,7 @@ has a `Part` as data, whose formula it stands for.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from symgrad.inspect.formula import Formula
@@ -78,7 +79,7 @@ class Reading:
     conditions  where the formulas agree with the graph
     steps       how often each named rule was applied
     cost        what it takes to read all of it, as `cost.cost` counts
-    cancelled   conditions that the formulas do not need any more, but the graph
+    domain      makes conditions under which the graph's operations have values
     """
 
     lines: tuple[Line, ...]
@@ -86,4 +87,4 @@ class Reading:
     conditions: tuple[Condition, ...] = ()
     steps: dict[str, int] = field(default_factory=dict)
     cost: int = 0
-    cancelled: tuple[Condition, ...] = ()
+    domain: Callable[[], tuple[Condition, ...]] = tuple

@@ -253,7 +253,7 @@ def in_sigmoids(p: Poly) -> Poly:
         factors = []
         for head, labels, e in t:
             other = None
-            if head.kind == "fn" and head.payload in _AS_SIGMOID:
+            if head.kind == "fn" and head.payload in _AS_SIGMOID and isinstance(e, int):
                 times, make = _AS_SIGMOID[head.payload]
                 u = head.args[0].scale(times)
                 sign = next((s for s in (1, -1) if (u.scale(s), labels) in found), 0)

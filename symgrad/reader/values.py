@@ -28,7 +28,7 @@ from symgrad.reader.functions import (
     inverse,
     number,
 )
-from symgrad.reader.reading import Condition, Piece
+from symgrad.reader.reading import Condition, Line, Piece
 from symgrad.reader.smaller import shortened
 
 # ---- the graph -------------------------------------------------------------------------------
@@ -80,6 +80,12 @@ class Values:
         value = np.asarray(self.matrix(condition.left, None))
         compare = INFIX[condition.sign]
         return bool(compare(value, 0).all())
+
+    def result(self, line: Line, shape: tuple[int, ...]) -> Any:
+        """The value of a result of that shape."""
+        if line.pieces:
+            return self.pieces(line.pieces, shape)
+        return self.line(line.formula, line.labels, shape)
 
     def line(self, f: Formula, labels: Sequence[str], shape: tuple[int, ...]) -> Any:
         """The value of a result of that shape."""
@@ -286,11 +292,13 @@ class Values:
         return np.array(values, EXTENDED).reshape(-1, 1)
 
     def _call(self, f: Formula, shape: Any) -> Any:
-        plain, axes = list(f.args), None
-        if plain and plain[-1].kind == "symbol" and plain[-1].data[0].startswith("axis="):
-            axes = tuple(int(k) for k in plain.pop().data[0][5:].split(","))
+        plain, words = list(f.args), {}
+        while plain and plain[-1].kind == "symbol" and "=" in plain[-1].data[0]:
+            key, _, word = plain.pop().data[0].partition("=")
+            words[key] = word
+        axes = tuple(int(k) for k in words["axis"].split(",")) if "axis" in words else None
         values = [np.asarray(v) for v in self._all(Formula(f.kind, tuple(plain)), shape)]
-        return np.asarray(called(f.data[0], values, axes))
+        return np.asarray(called(f.data[0], values, axes, "reverse" in words))
 
     def _sigma(self, f: Formula, shape: Any) -> Any:
         """With no free letter it is a number, in matrix notation too."""

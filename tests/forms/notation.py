@@ -45,7 +45,8 @@ def _extreme(f):
 
 FUNCTIONS = {
     **{n: getattr(np, n) for n in ("sin", "cos", "tan", "sinh", "cosh", "tanh", "exp", "log",
-                                   "sign", "clip", "tril", "triu", "cbrt", "arctan", "arcsin")},
+                                   "sign", "clip", "tril", "triu", "cbrt", "arctan", "arcsin",
+                                   "arctan2", "arcsinh", "any")},
     "σ": special.expit, "Φ": special.ndtr, "φ": lambda x: np.exp(-x * x / 2) / np.sqrt(2 * np.pi),
     "ψ": special.digamma, "Γ": special.gamma, "erf": special.erf, "erfc": special.erfc,
     "tr": np.trace, "det": np.linalg.det, "diag": _diag, "softmax": _softmax,
@@ -57,7 +58,8 @@ FUNCTIONS = {
     "sum": lambda a, axis=None: np.sum(a, axis=axis, keepdims=axis is not None),
     "prod": lambda a, axis=None: np.prod(a, axis=axis, keepdims=axis is not None),
     "kron": np.kron, "chol": np.linalg.cholesky, "lower": np.tril, "upper": np.triu,
-    "cumsum": lambda a, axis=0: np.cumsum(a, axis=axis),
+    "cumsum": lambda a, axis=0, reverse=False: (
+        np.flip(np.cumsum(np.flip(a, axis), axis), axis) if reverse else np.cumsum(a, axis)),
 }  # fmt: skip
 
 
@@ -255,7 +257,8 @@ def _arguments(t):
         if t.peek()[0] == "name" and t.items[t.at + 1][1] == "=":
             key = t.take()[1]
             t.take("=")
-            named[key] = int(t.take()[1])
+            word = t.take()[1]
+            named[key] = word == "True" if word in ("True", "False") else int(word)
         else:
             found.append(_comparison(t))
         if not t.have(","):

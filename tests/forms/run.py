@@ -33,7 +33,7 @@ MISSED = table.FOLDER / "missed.txt"
 FACTOR = 1.3
 FORBIDDEN = {
     "cases": re.compile(r"\{"),
-    "cancels": re.compile(r"(?<![\w] )\b(\w+) − \1\b(?! [\w(⊙/⊘]|²|\^)"),
+    "cancels": re.compile(r"(?<![\w)] )\b(\w+) − \1\b(?! [\w(⊙/⊘]|²|\^)"),
     "float": re.compile(r"\d\.\d{5,}"),
     "ones": re.compile(r"(?<![\w)] )\b1 \w+ᵀ\)? ⊙|⊙ \(?1 \w+ᵀ|⊙ \(?\w+ 1ᵀ|\w+ 1ᵀ\)? ⊙"),
     "transposed": re.compile(r"\(I [^()]*\)ᵀ"),
@@ -119,7 +119,7 @@ def measure(row, code=False):
 
 def without_conditions(text):
     """A printed formula without what it says about where it holds."""
-    kept = [line for line in text.splitlines() if not re.match(r"\s*(for|if) ", line)]
+    kept = [line for line in text.splitlines() if not re.match(r"\s*(for|if|\(code's form) ", line)]
     return "\n".join(
         line if re.match(r"\w+\[", line) else re.sub(r" +(for|\(for) .*$", "", line)
         for line in kept

@@ -22,7 +22,16 @@ import numpy as np
 import symgrad as sg
 
 FOLDER = Path(__file__).parent
-GROUPS = ("matrixcalculus", "cookbook", "scalars", "losses", "tensors", "issue", "unseen")
+GROUPS = (
+    "matrixcalculus",
+    "cookbook",
+    "scalars",
+    "losses",
+    "tensors",
+    "issue",
+    "unseen",
+    "unseen2",
+)
 HEADER = """\
 import numpy as np
 import symgrad as sg

@@ -95,3 +95,37 @@ def test_what_is_held_is_not_computed_at_roots_that_are_zero():
     found = sg.compile(sg.hessian(lambda x: f(np, a, x)), sg.f64[2])(x)
     theirs = jax.hessian(lambda x: f(jnp, a, x))(x)
     np.testing.assert_allclose(found, theirs, rtol=1e-9, atol=1e-12)
+
+
+ALONG = np.array([1.0, -2.0, 3.0])
+
+
+def third(module, numpy, f, modes):
+    """A third derivative along ALONG twice: gradients of products (r), or products (f)."""
+    g = module.grad(f)
+    for mode in modes:
+        inner = g
+        if mode == "r":
+            g = module.grad(lambda x, inner=inner: numpy.sum(inner(x) * ALONG))
+        else:
+            g = lambda x, inner=inner: module.jvp(inner, (x,), (ALONG,))[1]
+    return g
+
+
+@functools.cache
+def third_of_smooth(name):
+    return jax.jit(third(jax, jnp, lambda x: COUPLED[name](jnp, x), "rr"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("root", ROOTS)
+@pytest.mark.parametrize("name", COUPLED)
+def test_third_derivatives(name, root):
+    """Slopes had limits where they are read through a roll before they met what vanishes there."""
+    for modes in ("rr", "rf", "fr", "ff"):
+        f = lambda x: COUPLED[name](np, ROOTS[root](x))
+        derived = sg.trace(third(sg, np, f, modes), POINTS[0]).simplify()
+        for x in POINTS:
+            np.testing.assert_allclose(
+                derived.evaluate(x), third_of_smooth(name)(x), rtol=1e-7, atol=1e-7, err_msg=modes
+            )

@@ -16,9 +16,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from symgrad.expr.node import ARRAY, Expr, arg, array
+from symgrad.expr.node import ARRAY, CONST, Expr, arg, array
 from symgrad.expr.op import Kind
-from symgrad.expr.walk import rebuild
+from symgrad.expr.walk import rebuild, toposort
 from symgrad.ops.einsum import EINSUM
 from symgrad.ops.elementwise import select
 from symgrad.ops.linear import (
@@ -35,7 +35,8 @@ from symgrad.ops.linear import (
 
 _THROUGH = frozenset({Kind.ELEMENTWISE, Kind.LINEAR, Kind.EINSUM})
 _NOBODY = -1
-_MOST_COPIES = 4  # of a node, for different owners, on average
+_MOST_ELEMENTS = 1_000_000  # of views whose positions are looked at
+_MOST_COPIES = 12  # of a node, for different owners, on average
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,21 +142,56 @@ def _own(base: Expr) -> _Owners:
 
 def _of_view(root: Expr, base: Expr) -> _Owners | None:
     chain = []
-    while root is not base:
+    while root is not base and root.op in (BROADCAST, PERMUTE, RESHAPE):
         chain.append(root)
         root = root.args[0]
-    owners: _Owners | None = _own(base)
+    owners: _Owners | None = _own(base) if root is base else _of_positions(root, base)
     for view in reversed(chain):
-        assert owners is not None
+        if owners is None:
+            return None
         if view.op is BROADCAST:
             owners = tuple([f.on(view.attrs[1].__getitem__) for f in owners])
         elif view.op is PERMUTE:
             owners = tuple([f.on(view.attrs[0].index) for f in owners])
         else:
             owners = _reshaped(owners, view.args[0].shape, view.shape)
-            if owners is None:
-                return None
     return owners
+
+
+def _of_positions(root: Expr, base: Expr) -> _Owners | None:
+    """Those of a view of any kind, by what it makes of the positions in `base`."""
+    if base.size == 1:
+        return ()
+    values = {base: np.arange(1.0, base.size + 1).reshape(base.shape)}
+    nodes = toposort([root], (base,))
+    if sum(n.size for n in nodes) > _MOST_ELEMENTS:
+        return None
+    for node in nodes:
+        if node not in values:
+            plain = [] if node.op is CONST else [values[a] for a in node.args]
+            values[node] = (
+                np.zeros(node.shape) if node.op is CONST
+                else node.attrs[0].array if node.op is ARRAY
+                else node.op.evaluate(*plain, *node.attrs)
+            )  # fmt: skip
+    owner = values[root].astype(np.int64) - 1  # of the elements of `base`: nobody is 0 - 1
+    whole = _Factor(tuple(range(root.ndim)), tuple(range(base.ndim)), base.shape, owner)
+    return (whole,) if (owner == _NOBODY).any() else _apart(owner, base.shape) or (whole,)
+
+
+def _apart(owner: np.ndarray, sizes: tuple[int, ...]) -> _Owners | None:
+    """Owners along each axis alone, where that is all that there is."""
+    found = []
+    for k, place in enumerate(np.unravel_index(owner, sizes)):
+        if sizes[k] == 1:
+            continue
+        moving = [a for a in range(owner.ndim)
+                  if (place != np.take(place, [0], axis=a)).any()]  # fmt: skip
+        if len(moving) > 1:
+            return None
+        still = tuple([slice(None) if a in moving else 0 for a in range(owner.ndim)])
+        found.append(_Factor(tuple(moving), (k,), (sizes[k],), place[still]))
+    return tuple(found)
 
 
 def _live(base: Expr, owners: _Owners, placeholder: Callable[[Expr], Expr]) -> Expr:

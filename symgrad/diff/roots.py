@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import functools
 import operator
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,7 +26,7 @@ from typing import Any
 from symgrad import log
 from symgrad.diff import modes
 from symgrad.diff.aligned import alone
-from symgrad.expr.node import DEPTH_SHIFT, FLOATS, Expr, const, is_const
+from symgrad.expr.node import ARRAY, CONST, DEPTH_SHIFT, FLOATS, Expr, const, is_const
 from symgrad.expr.op import Kind, Moves, Op
 from symgrad.expr.walk import in_bodies, rebuild, substitute, toposort, transform
 from symgrad.ops.einsum import EINSUM, einsum
@@ -53,6 +54,8 @@ from symgrad.ops.elementwise import (
 from symgrad.ops.linear import broadcast, permute
 
 _SHOW_ALL = (Moves.ONCE, Moves.REPEATED)  # each element
+_SHIFT = (Moves.SOME, Moves.JOINED)
+_MOST_CARRIED = 2  # roots of what is moved to other elements, with its slopes
 _MOST_CONDITIONS = 20
 _MOST_BETWEEN = 300  # nodes between a root and what is divided by it, which depend on it,
 _MOST_LOOKED = 5_000  # and nodes among which they are searched
@@ -76,6 +79,36 @@ class _Sum:
         whole = self.map(view)
         slopes = {view(r): c for r, c in whole.slopes.items()}
         return _Sum(whole.rest, slopes, {view(x): k for x, k in whole.signs.items()})
+
+    @staticmethod
+    def joined(node: Expr, parts: Sequence[_Sum]) -> _Sum:
+        """What joins arrays, of sums: slopes by the same root, in whatever view, are one slope."""
+
+        def join(given: Sequence[Expr | None], missing: float) -> Expr:
+            like = [a.shape for a in node.args]
+            made = [const(missing, node.dtype, shape) if e is None else e
+                    for e, shape in zip(given, like, strict=True)]  # fmt: skip
+            return rebuild(node, tuple(made))
+
+        rests = [p.rest for p in parts]
+        rest = None if all(r is None for r in rests) else join(rests, 0)
+        pairs: list[dict[Expr, Expr]] = []
+        for tables in ([p.slopes for p in parts], [p.signs for p in parts]):
+            places: dict[tuple[Expr, int], list[tuple[Expr, Expr] | None]] = {}
+            for k, table in enumerate(tables):
+                count: Counter[Expr] = Counter()
+                for key, value in table.items():
+                    base = _base(key)
+                    place = places.setdefault((base, count[base]), [None] * len(parts))
+                    place[k] = key, value
+                    count[base] += 1
+            # Where a part has no such slope, that is 0 by a root of 1.
+            pairs.append({
+                join([None if p is None else p[0] for p in place], 1):
+                join([None if p is None else p[1] for p in place], 0)
+                for place in places.values()
+            })  # fmt: skip
+        return _Sum(rest, *pairs)
 
     def plus(self, other: _Sum) -> _Sum:
         rest = _plus(self.rest, other.rest)
@@ -103,16 +136,10 @@ class _Sum:
 
 def _modulus(x: Expr, k: Expr) -> Expr:
     """|x| as `k` has it: of x, or a view of that of what x is a view of."""
-    whole = absolute(x)
-    views = []
-    while x.op.moves in _SHOW_ALL:
-        views.append(x)
-        x = x.args[0]
-    if not views or _between(k, whole) is not None:
+    whole, base = absolute(x), _base(x)
+    if base is x or _between(k, whole) is not None:
         return whole
-    root = absolute(x)
-    for view in reversed(views):
-        root = rebuild(view, (root, *view.args[1:]))
+    (root,) = substitute([x], {base: absolute(base)})
     return root
 
 
@@ -146,6 +173,13 @@ def extended(
     sums: dict[Expr, _Sum] = {}
     for node in nodes:
         places = collects.get(node, ())
+        if node.op.moves in _SHIFT and _is_long([sums[node.args[k]] for k in places]):
+            for a in [node.args[k] for k in places]:
+                if a not in whole:
+                    full[a] = sums[a].extended(settled[a]) or plain[a]
+            plain[node] = full[node] = rebuild(node, tuple([full[a] for a in node.args]))
+            sums[node] = _Sum(full[node], {}, {})
+            continue
         args = tuple([(plain if k in places else full)[a] for k, a in enumerate(node.args)])
         plain[node] = full[node] = rebuild(node, args)
         if node in collects:
@@ -155,6 +189,12 @@ def extended(
         elif node.op is EINSUM:
             full[node] = _contracted(node, args, sums, settled[node]) or plain[node]
     return [full[o] for o in outs]
+
+
+def _is_long(sums: Sequence[_Sum]) -> bool:
+    """Whether what is to be moved has so many slopes that they are not carried on."""
+    roots = {_base(key) for one in sums for key in (*one.slopes, *one.signs)}
+    return len(roots) > _MOST_CARRIED
 
 
 def _in_bodies(outs: Sequence[Expr], signs: bool, known: dict[Any, Any]) -> list[Expr]:
@@ -174,14 +214,15 @@ def _wanted(
     """Nodes that are wanted with all that they collect, and for each node the settled roots.
 
     A root is settled in both sides of a selection made here before, which tells that it is 0: on
-    one side it is not, the other holds its limit.
+    one side it is not, the other holds its limit. It is told element by element, so views of
+    what is selected are looked through only where the root is the same view.
     """
     whole = set(outs)
     settled: dict[Expr, frozenset[Expr]] = dict.fromkeys(outs, frozenset())
     for node in reversed(nodes):
         here = settled[node]
-        if here and node.op.kind is not Kind.ELEMENTWISE and node.op.moves not in _SHOW_ALL:
-            here = frozenset(r for r in here if r.size == 1)  # other elements come in
+        if here and node.op.kind is not Kind.ELEMENTWISE:
+            here = frozenset([r for r in map(functools.partial(_before, node), here) if r])
         told = _told(node.args[0]) if node.op is SELECT else frozenset()
         for k, a in enumerate(node.args):
             below = here | told if k else here
@@ -191,19 +232,32 @@ def _wanted(
     return whole, settled
 
 
+def _before(node: Expr, root: Expr) -> Expr | None:
+    """What a root is for the operand of a node; a single one is the same for all."""
+    if root.op is node.op and root.attrs == node.attrs and node.op.moves in _SHOW_ALL:
+        return root.args[0]
+    return root if root.size == 1 and root.op.radicand is not None else None
+
+
 def _told(condition: Expr) -> frozenset[Expr]:
-    """Roots that a condition compares with 0."""
+    """Roots that a condition compares with 0, each for the element that it is told of."""
     found: set[Expr] = set()
-    stack, looked = [condition], 0
+    stack: list[tuple[Expr, tuple[Expr, ...]]] = [(condition, ())]
+    looked = 0
     while stack and looked < _MOST_CONDITIONS:
-        e = stack.pop()
+        e, views = stack.pop()
         looked += 1
-        if e.op.moves in _SHOW_ALL or e.op in (NOT, AND):
-            stack.extend(e.args)
+        if e.op in (NOT, AND):
+            stack.extend((a, views) for a in e.args)
+        elif e.op.moves in _SHOW_ALL:
+            stack.append((e.args[0], (e, *views)))
         elif e.op in (EQUAL, NOT_EQUAL) and is_const(e.args[1], 0):
-            base = _base(e.args[0])
-            if base.op.radicand is not None:
-                found.add(base)
+            root, base = e.args[0], _base(e.args[0])
+            if base.op.radicand is None:
+                continue
+            for view in views:
+                root = rebuild(view, (root, *view.args[1:]))
+            found.add(base if base.size == 1 else root)
     return frozenset(found)
 
 
@@ -220,8 +274,10 @@ def _collecting(nodes: Sequence[Expr], begins: tuple[Op, ...]) -> dict[Expr, tup
             and having
             or node.op is MULTIPLY
             and len(having) == 1
-            or (node.op is DIVIDE or node.op.moves in _SHOW_ALL)
+            or (node.op is DIVIDE or _is_view(node))
             and having == (0,)
+            or node.op.moves is Moves.JOINED
+            and having
         ):
             collects[node] = having
     return collects
@@ -242,11 +298,12 @@ def _collected(
         return sums[node.args[0]].map(lambda e: e / args[1])
     if node.op is NEGATIVE:
         return sums[node.args[0]].map(operator.neg)
-    if node.op.moves in _SHOW_ALL:
+    if _is_view(node):
         return sums[node.args[0]].seen(lambda e: rebuild(node, (e, *args[1:])))
-    left, right = (
-        _Sum(a, {}, {}) if part is None else part for a, part in zip(args, parts, strict=True)
-    )
+    known = [_Sum(a, {}, {}) if part is None else part for a, part in zip(args, parts, strict=True)]
+    if node.op.moves is Moves.JOINED:
+        return _Sum.joined(node, known)
+    left, right = known
     return left.plus(right.map(operator.neg) if node.op is SUBTRACT else right)
 
 
@@ -281,17 +338,32 @@ def _contracted(
     return einsum([limits, *(args[k] for k in rest)], [labels, *(inputs[k] for k in rest)], output)
 
 
+def _is_view(node: Expr) -> bool:
+    """Whether it has elements of its first argument alone, known ones in known places."""
+    if node.op.moves is Moves.SOME:
+        return all(a.op is ARRAY for a in node.args[1:])
+    return node.op.moves in _SHOW_ALL
+
+
 def _base(root: Expr) -> Expr:
-    """The row that makes a root, below views."""
-    while root.op.moves in _SHOW_ALL:
-        root = root.args[0]
-    return root
+    """The row that makes a root, below views and what joins views of it."""
+    found: set[Expr] = set()
+    stack = [root]
+    while stack and len(found) < 2:
+        node = stack.pop()
+        if _is_view(node):
+            stack.append(node.args[0])
+        elif node.op.moves is Moves.JOINED:
+            stack.extend(node.args)
+        elif node.op is not CONST:
+            found.add(node)
+    return found.pop() if len(found) == 1 else root
 
 
 def _limit(divided: Expr, root: Expr, settled: frozenset[Expr]) -> Expr | None:
     """a + b r² of divided = a r + b r³ + …, or None if that is 0 everywhere."""
     base = _base(root)
-    if base in settled or base.op.radicand is None:
+    if root in settled or base.op.radicand is None or (base.size == 1 and base in settled):
         return None
     between = _between(divided, base)
     if between is None:

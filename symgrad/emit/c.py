@@ -63,12 +63,42 @@ def emit(
 
     statuses : what it returns where a check fails, and what that means
     """
-    emitter, words = Emitter(program, tuning, target), _Words(target)
+    emitter = Emitter(program, tuning, target)
+    written = _written(emitter, name)
+    context = dict(
+        name=name,
+        entry=f"{name}_entry",
+        comment=list(comment),
+        version=version,
+        statuses=list(statuses),
+        inputs=_Words(target).parameters(program.inputs, input_notes),
+        outputs=_Words(target).parameters(program.outputs, output_notes),
+        **written,
+    )
+    files = environment(target.name)
+    captured = _with_data(b for b in program.inputs if b.role == "data")
+    names = written["macros"]
+    return Source(
+        c=files.get_template("function.c.jinja").render(context),
+        header=files.get_template("function.h.jinja").render(context),
+        name=name,
+        entry=f"{name}_entry",
+        workspace_bytes=written["workspace"],
+        data=tuple(data for _, data in captured),
+        data_names=tuple(f"{name}_{b.name}" for b, _ in captured),
+        units=-(-len(written["parts"]) // tuning.unit_parts),
+        parallel="SG_PARALLEL" in names,
+        blas=bool(names & {"sg_gemm", "sg_gemmf"}),
+    )
+
+
+def _written(emitter: Emitter, name: str) -> dict[str, Any]:
+    """What templates are told of a function: all that follows from its program."""
+    program, tuning, words = emitter.program, emitter.tuning, _Words(emitter.target)
     records = emitter.whole()
     parts, arrays, workspace = _placed(emitter, records, tuning)
     used = set().union(*(p.used for p in parts))
     constants = _with_data(b for b in program.buffers if b.role == "constant" and b.name in used)
-    captured = _with_data(b for b in program.inputs if b.role == "data")
     parameters = [*program.inputs, *program.outputs]
     functions, names = _names(emitter, records)
     stack = [b for b in arrays if b.role != "work"]
@@ -77,40 +107,22 @@ def emit(
     names |= words.types(parameters, arrays) | words.needed_by(constants)
     shared = _shared(arrays)
     declared = [words.array(b, alone=b.number not in shared) for b in arrays]
-    context = dict(
-        name=name,
-        entry=f"{name}_entry",
-        comment=list(comment),
-        version=version,
+    return dict(
         headers=headers(names),
         header_types=headers(words.types(parameters)),
         macros=names,
         vector_math=vector_math(names) if tuning.vectors else [],
-        captured=[words.sized(b, name=f"{name}_{b.name}") for b, _ in captured],
-        inputs=words.parameters(program.inputs, input_notes),
-        outputs=words.parameters(program.outputs, output_notes),
+        captured=[
+            words.sized(b, name=f"{name}_{b.name}") for b in program.inputs if b.role == "data"
+        ],
         constants=[words.sized(b, values=words.literals(data)) for b, data in constants],
         helpers=functions,
         parts=[_part(p, k // tuning.unit_parts, declared, parameters) for k, p in enumerate(parts)],
         workspace=workspace,
         workspace_doubles=workspace // 8,
-        statuses=list(statuses),
         vectors=tuning.vectors,
         stack=sum(b.nbytes for b in stack),
         **_limits(program),
-    )
-    files = environment(target.name)
-    return Source(
-        c=files.get_template("function.c.jinja").render(context),
-        header=files.get_template("function.h.jinja").render(context),
-        name=name,
-        entry=f"{name}_entry",
-        workspace_bytes=workspace,
-        data=tuple(data for _, data in captured),
-        data_names=tuple(f"{name}_{b.name}" for b, _ in captured),
-        units=-(-len(parts) // tuning.unit_parts),
-        parallel="SG_PARALLEL" in names,
-        blas=bool(names & {"sg_gemm", "sg_gemmf"}),
     )
 
 

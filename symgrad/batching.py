@@ -95,7 +95,8 @@ def _examples(
     leaves: Sequence[Any], axes: Sequence[int | None]
 ) -> tuple[list[Any], dict[Expr, Expr], int]:
     """What stands for one example, the batches by that, and how many examples there are."""
-    values, batched = list(leaves), {}
+    values = list(leaves)
+    batched: dict[Expr, Expr] = {}
     size: int | None = None
     for k, (leaf, axis) in enumerate(zip(leaves, axes, strict=True)):
         if axis is None:

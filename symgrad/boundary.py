@@ -64,9 +64,10 @@ class ArrayType:
             raise ShapeError(
                 f"argument {self.name}: expected {self.described}, got shape {value.shape}"
             )
-        if not (value.flags.c_contiguous and value.flags.aligned):
-            value = np.array(value, order="C", copy=True)
-        return value
+        checked: np.ndarray = value
+        if not (checked.flags.c_contiguous and checked.flags.aligned):
+            checked = np.array(checked, order="C", copy=True)
+        return checked
 
     def _array(self, value: Any) -> np.ndarray:
         cls = type(value)

@@ -66,7 +66,7 @@ _Caller: Any = dispatch.base()
 __all__ = ["Compiled", "fast_calls"]
 
 
-class Compiled(_Caller):
+class Compiled(_Caller):  # type: ignore[misc]  # a class of C, or object
     """A function compiled for fixed shapes and dtypes.
 
     Call it with arrays of exactly these types, in the structure of the traced arguments. ``out=``
@@ -220,6 +220,7 @@ class Compiled(_Caller):
         """The same with more room for rounds that are kept, which takes the calls from now on."""
         with self._lock.held():
             if self._larger is None:
+                assert self.graph.again is not None
                 larger = Compiled(self.graph.larger, self.options)
                 native = larger._native
                 if native is not None and native.binding.workspace_bytes > most_bytes():

@@ -237,7 +237,7 @@ def _plain_scan(
 ) -> tuple[Any, Any]:
     if n == 0:  # the structure of ys is known from a trace only
         carry, ys = _traced_scan(f, init, rows, tree, n, reverse, None)
-        return tuple([_evaluated(part) for part in (carry, ys)])  # type: ignore[return-value]
+        return tuple([_evaluated(part) for part in (carry, ys)])
     carry, made, alike = init, {}, checked_carry("scan", init)
     arrays = [np.asarray(x) for x in rows]
     for t in builtins.range(n)[:: -1 if reverse else 1]:

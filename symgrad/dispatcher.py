@@ -46,7 +46,7 @@ _MAX_SHOWN = 3  # versions whose formulas are printed
 _MAX_PLANS = 8  # tried in turn by the fast path; further versions of a function go by the table
 
 
-class Dispatcher(_Caller):
+class Dispatcher(_Caller):  # type: ignore[misc]  # a class of C, or object
     """Compiled versions of one function, by structure, shapes and dtypes of the arguments.
 
     What `grad`, `jit` and the like return. It passes for a function of Python: it binds to objects,
@@ -272,7 +272,7 @@ class Dispatcher(_Caller):
             return result
 
         f.__name__ = self.f.__name__
-        f.__symgrad_direct__ = self.__symgrad_direct__
+        f.__symgrad_direct__ = self.__symgrad_direct__  # type: ignore[attr-defined]
         return f
 
     def _keep(

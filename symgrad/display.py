@@ -45,7 +45,7 @@ def text(graph: Any, what: str = "Graph") -> str:
 
 def latex(graph: Any) -> str:
     """The formula between dollar signs; text where it would be too long to set."""
-    found = graph.latex()
+    found: str = graph.latex()
     if len(found) > LONGEST_LATEX:
         return ""
     return "$$" + found + "$$"

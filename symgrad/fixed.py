@@ -111,7 +111,7 @@ def fixed_key(value: Any) -> Any:
         return cls, *[fixed_key(v) for v in tuple.__iter__(value)]
     if cls is frozenset:
         return cls, frozenset([fixed_key(v) for v in value])
-    if dataclasses.is_dataclass(cls) and cls.__dataclass_params__.frozen:  # type: ignore[attr-defined]
+    if dataclasses.is_dataclass(cls) and cls.__dataclass_params__.frozen:  # type: ignore[union-attr]
         return cls, *[fixed_key(getattr(value, f.name)) for f in dataclasses.fields(cls)]
     if f"{cls.__module__.partition('.')[0]}.{cls.__qualname__}" in _VALUES:
         return cls, repr(value)

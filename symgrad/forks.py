@@ -11,7 +11,9 @@ import contextlib
 import os
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Generic, TypeVar, overload
+
+T = TypeVar("T")
 
 _renewal = threading.RLock()  # for the moment in which a child takes a new lock
 _forks = 0  # how often this process and its ancestors forked, as a child sees it
@@ -46,17 +48,23 @@ class ForkSafeLock:
             yield
 
 
-class cached:
+class cached(Generic[T]):
     """functools.cached_property without the lock that it has before Python 3.12.
 
     Two threads may both compute the value.
     """
 
-    def __init__(self, function: Callable[[Any], Any]) -> None:
+    def __init__(self, function: Callable[[Any], T]) -> None:
         self.function, self.__doc__ = function, function.__doc__
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
+
+    @overload
+    def __get__(self, instance: None, owner: type) -> cached[T]: ...
+
+    @overload
+    def __get__(self, instance: object, owner: type | None = None) -> T: ...
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         if instance is None:

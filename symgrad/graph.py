@@ -222,7 +222,8 @@ class Graph:
     @cached
     def _traced(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Arguments of the traced structure, with placeholders for leaves."""
-        return self.in_tree.unflatten(range(self.in_tree.num_leaves))
+        args, kwargs = self.in_tree.unflatten(range(self.in_tree.num_leaves))
+        return args, kwargs
 
     def _as_traced(
         self, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -266,7 +267,7 @@ class Graph:
         try:
             results = evaluate([*bare] if check is None else [check, *bare], values)
         except CheckFailedError as error:
-            failure = error.args[0]
+            failure: Failure = error.args[0]
         except TapeFullError:
             if self.again is None:
                 raise
@@ -363,7 +364,7 @@ class Graph:
         if isinstance(name, int) and -len(self.args) <= name < len(self.args):
             return self.args[name]
         if name in self.arg_names:
-            return self.args[self.arg_names.index(name)]  # type: ignore[arg-type]
+            return self.args[self.arg_names.index(name)]
         raise StructureError(f"{self.name}: no argument {name!r}; there are {list(self.arg_names)}")
 
     def _with(self, outs: tuple[Expr, ...], **changes: Any) -> Graph:

@@ -69,7 +69,7 @@ def _first(plain: type, made: type, options: dict[str, bool]) -> Callable[..., N
             for name, value in found.items():
                 setattr(made, name, value)
             if present is not __init__:  # somebody has wrapped it
-                made.__init__ = present
+                made.__init__ = present  # type: ignore[misc]
             real.append(found["__init__"])
 
     __init__.finish = finish  # type: ignore[attr-defined]
@@ -79,7 +79,7 @@ def _first(plain: type, made: type, options: dict[str, bool]) -> Callable[..., N
 def _finished(plain: type, options: dict[str, bool]) -> dict[str, Any]:
     """What `dataclasses` adds to a class that has not got it itself."""
     if "__init__" in vars(plain):
-        del plain.__init__
+        del plain.__init__  # type: ignore[misc]
     plain.__doc__ = plain.__doc__ or plain.__name__  # or a signature would be composed
     own = set(vars(plain))
     dataclasses.dataclass(**{**options, "eq": False, "repr": False})(plain)

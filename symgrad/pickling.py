@@ -28,5 +28,5 @@ def reduced(value: Any, recipe: Recipe) -> str | Recipe:
 def _is_by_value() -> bool:
     """Whether cloudpickle asks: it takes functions of ``__main__`` apart, so that they reach
     processes whose ``__main__`` is another one."""
-    name = sys._getframe(3).f_globals.get("__name__", "")
+    name: str = sys._getframe(3).f_globals.get("__name__", "")
     return name.rpartition(".")[2] == "cloudpickle"

@@ -153,7 +153,7 @@ def bits(key: Any, shape: Any = ()) -> Any:
 
 
 def _float(what: str, dtype: Any) -> str:
-    name = np.dtype(dtype).name
+    name: str = np.dtype(dtype).name
     if name not in FLOATS:
         raise fail(DtypeError, f"{what}: float64 or float32 is needed, got {name}")
     return name

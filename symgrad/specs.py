@@ -107,7 +107,8 @@ class Spec:
         """
         kind = type(value)  # isinstance would believe an object's own __class__
         if kind is Spec:
-            return value
+            spec: Spec = value
+            return spec
         if kind is SizedSpec:
             raise value.refused()
         if issubclass(kind, (np.ndarray, np.generic)):

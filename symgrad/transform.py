@@ -103,7 +103,9 @@ def trace(f: Function, *args: Any, **kwargs: Any) -> Graph: ...
 
 
 @overload
-def trace(f: Function, *args: SizedSpec, **kwargs: SizedSpec) -> SizedGraph: ...
+def trace(  # type: ignore[overload-cannot-match]  # to mypy Any is one, to people it is not
+    f: Function, *args: SizedSpec, **kwargs: SizedSpec
+) -> SizedGraph: ...
 
 
 def trace(f: Function, *args: Any, **kwargs: Any) -> Any:
@@ -354,7 +356,8 @@ def compile(
             if scalar not in (False, AUTO):
                 raise BuildError("scalar: sparse derivatives have no scalar form; leave it out.")
             choices = dict(threads=threads, blas=blas, machine=machine)
-            return ahead(*specs_or_examples, name=name, **choices, **kwargs)
+            compiled: Compiled = ahead(*specs_or_examples, name=name, **choices, **kwargs)
+            return compiled
         options = Options(threads, blas, machine, scalar=scalar)
         with log.work(name or function_name(f)):
             graph = _for(options, lambda: with_numbers(f, specs_or_examples, kwargs))

@@ -85,7 +85,8 @@ class TreeDef:
         return TreeDef, (self.nodes,)  # without the hash, which differs between processes
 
     def __str__(self) -> str:
-        return self._fold(["*"] * self.num_leaves, _describe)
+        text: str = self._fold(["*"] * self.num_leaves, _describe)
+        return text
 
     __repr__ = __str__
 

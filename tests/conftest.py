@@ -19,9 +19,11 @@ import pytest
 from hypothesis import settings
 
 from support import call_path, codegen
+from support.c_types import faults_of
 from support.codegen import FATAL, compile_strictly
 from support.vector_loops import mixed_vectors, uncertain_vectors, undecided_calls
 from symgrad import generate
+from symgrad.emit import c as emit_c
 from symgrad.emit.c import Source
 from symgrad.expr import validate
 from symgrad.lower import interpret, pipeline, verify
@@ -79,6 +81,21 @@ def _compile_or_fail(
 
 # Every library that a test builds, at the level at which it is used.
 compiler._compile = _compile_or_fail
+
+
+_place = emit_c._placed
+
+
+@functools.wraps(_place)
+def _placed_well(emitter: emit_c.Emitter, *rest: object) -> object:
+    """All C that is emitted, as a tree, looked at for types and for what crosses a cut."""
+    found = _place(emitter, *rest)
+    faults = faults_of(emitter, found[0])
+    assert not faults, faults[:5]
+    return found
+
+
+emit_c._placed = _placed_well
 
 
 _MOST_OPERATIONS = 20_000  # of a loop program that is interpreted: a few hundredths of a second

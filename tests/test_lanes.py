@@ -658,3 +658,17 @@ if __name__ == "__main__":
         with tempfile.TemporaryDirectory() as folder:
             check_sanitized(range(start, min(start + 20, last)), Path(folder))
     print(f"seeds {first} to {last - 1}: {count} of {2 * (last - first)} in lanes")
+
+
+def weighted_sums(x, w, m):
+    e, d = np.exp(w), x - m
+    return [np.einsum("ik,il->kl", a, b) for a, b in ((e, d), (e, x), (e * w, d * d))]
+
+
+def test_values_that_one_of_several_statements_has_are_hoisted_out_of_it():
+    """What the others become was looked for without end; found by tests/fuzz."""
+    rng = np.random.default_rng(3)
+    given = rng.uniform(-1, 1, (1000, 6)), rng.uniform(-1, 1, (1000, 8)), rng.uniform(-1, 1, 6)
+    found = sg.compile(weighted_sums, *given)(*given)
+    for got, expected in zip(found, weighted_sums(*given), strict=True):
+        np.testing.assert_allclose(got, expected, rtol=1e-12)

@@ -65,7 +65,7 @@ def emit(
     """
     emitter, words = Emitter(program, tuning, target), _Words(target)
     records = emitter.whole()
-    parts, arrays, workspace = _placed(program, records, tuning)
+    parts, arrays, workspace = _placed(emitter, records, tuning)
     used = set().union(*(p.used for p in parts))
     constants = _with_data(b for b in program.buffers if b.role == "constant" and b.name in used)
     captured = _with_data(b for b in program.inputs if b.role == "data")
@@ -125,13 +125,13 @@ def _limits(program: Program) -> dict[str, Any]:
 
 
 def _placed(
-    program: Program, records: Sequence[Record], tuning: Tuning
+    emitter: Emitter, records: Sequence[Record], tuning: Tuning
 ) -> tuple[list[Part], list[Buffer], int]:
     """The parts of the function, its arrays, and the bytes of its workspace."""
-    workspace = program.workspace_bytes
+    workspace = emitter.program.workspace_bytes
     parts, slots = cut(records, workspace // 8, tuning.part_statements)
     workspace += -(-8 * slots // 64) * 64
-    arrays = [b for b in program.buffers if b.role in ("local", "work")]
+    arrays = [b for b in emitter.program.buffers if b.role in ("local", "work")]
     if len(parts) > 1:  # arrays that several parts share cannot be on one part's stack
         for k, b in enumerate(arrays):
             if b.role == "local":

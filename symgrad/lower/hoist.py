@@ -70,9 +70,10 @@ class Hoist:
                 if node not in made:
                     made[node], fill = self._array(node, extents, home)
                     result.append(fill)
-            if made:
-                self._became[s] = s.with_exprs(lambda exprs: substitute(exprs, made))
-                new[id(s)] = [self._became[s]]
+            changed = s.with_exprs(lambda exprs: substitute(exprs, made))
+            if changed is not s:
+                self._became[s] = changed
+                new[id(s)] = [changed]
         (rest,) = replaced([outer], new)
         assert isinstance(rest, Loop)
         return result, rest

@@ -395,5 +395,5 @@ def _is_whole(data: bytes) -> bool:
         return sys.platform != "linux"
     order = "<" if data[5] == 1 else ">"
     layout = "40xQ10xHH" if data[4] == 2 else "32xI10xHH"  # 64 or 32 bits
-    start, size, count = struct.unpack_from(order + layout, data)
+    start, size, count = map(int, struct.unpack_from(order + layout, data))
     return start > 0 and start + size * count <= len(data)

@@ -233,7 +233,8 @@ def _guards_tell(made: Any) -> bool:
     def function() -> Any:
         return content
 
-    one, names, values, items, sample = object(), {"a": 1.5, "b": 2}, [1.5, 2], {3: 4}, Sample()
+    names: dict[str, Any] = {"a": 1.5, "b": 2}
+    one, values, items, sample = object(), [1.5, 2], {3: 4}, Sample()
     numbers = np.arange(3.0)
     sample.k = one  # type: ignore[attr-defined]
     cell = function.__closure__[0]  # type: ignore[index]

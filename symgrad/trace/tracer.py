@@ -27,13 +27,14 @@ from symgrad.trace.at import At
 from symgrad.trace.handle import Handle, blames, has_ellipsis, is_view, operand, plain_index, strong
 from symgrad.trace.masked import Masked, is_mask, known_mask, masked_store
 from symgrad.trace.memory import Part, mark, share, store
+from symgrad.trace.operators import Operators
 from symgrad.trace.state import CURRENT, NO_TRACE, fail
 from symgrad.trace.tables import DISPATCH, SUPPORTED, public_name, unsupported
 
 _new = object.__new__
 
 
-class Tracer(Handle):
+class Tracer(Handle, Operators):
     """A traced array. Behaves like a NumPy array; ``.expr`` is the expression it stands for."""
 
     __slots__ = ()
@@ -111,48 +112,6 @@ class Tracer(Handle):
         return implementation(*args, **kwargs)
 
     # ---- operators ----
-    def __add__(self, other: Any) -> Any:
-        return _binary("add", np.add, self, other)
-
-    def __radd__(self, other: Any) -> Any:
-        return _binary("add", np.add, other, self)
-
-    def __sub__(self, other: Any) -> Any:
-        return _binary("subtract", np.subtract, self, other)
-
-    def __rsub__(self, other: Any) -> Any:
-        return _binary("subtract", np.subtract, other, self)
-
-    def __mul__(self, other: Any) -> Any:
-        return _binary("multiply", np.multiply, self, other)
-
-    def __rmul__(self, other: Any) -> Any:
-        return _binary("multiply", np.multiply, other, self)
-
-    def __truediv__(self, other: Any) -> Any:
-        return _binary("divide", np.divide, self, other)
-
-    def __rtruediv__(self, other: Any) -> Any:
-        return _binary("divide", np.divide, other, self)
-
-    def __floordiv__(self, other: Any) -> Any:
-        return _binary("floor_divide", np.floor_divide, self, other)
-
-    def __rfloordiv__(self, other: Any) -> Any:
-        return _binary("floor_divide", np.floor_divide, other, self)
-
-    def __mod__(self, other: Any) -> Any:
-        return _binary("mod", np.remainder, self, other)
-
-    def __rmod__(self, other: Any) -> Any:
-        return _binary("mod", np.remainder, other, self)
-
-    def __divmod__(self, other: Any) -> Any:
-        return _binary("", np.divmod, self, other)
-
-    def __rdivmod__(self, other: Any) -> Any:
-        return _binary("", np.divmod, other, self)
-
     def __pow__(self, other: Any, modulo: Any = None) -> Any:
         if modulo is not None:
             raise fail(UnsupportedError, "pow() with a modulus is not traced")
@@ -162,50 +121,11 @@ class Tracer(Handle):
                 return wrap(special)
         return _binary("", np.power, self, other)
 
-    def __rpow__(self, other: Any) -> Any:
-        return _binary("", np.power, other, self)
-
     def __matmul__(self, other: Any) -> Any:
         return SUPPORTED["matmul"](self, other)
 
     def __rmatmul__(self, other: Any) -> Any:
         return SUPPORTED["matmul"](other, self)
-
-    def __eq__(self, other: Any) -> Any:
-        return False if other is None else _binary("equal", np.equal, self, other)
-
-    def __ne__(self, other: Any) -> Any:
-        return True if other is None else _binary("not_equal", np.not_equal, self, other)
-
-    def __lt__(self, other: Any) -> Any:
-        return _binary("less", np.less, self, other)
-
-    def __le__(self, other: Any) -> Any:
-        return _binary("less_equal", np.less_equal, self, other)
-
-    def __gt__(self, other: Any) -> Any:
-        return _binary("greater", np.greater, self, other)
-
-    def __ge__(self, other: Any) -> Any:
-        return _binary("greater_equal", np.greater_equal, self, other)
-
-    def __and__(self, other: Any) -> Any:
-        return _binary("", np.bitwise_and, self, other)
-
-    def __rand__(self, other: Any) -> Any:
-        return _binary("", np.bitwise_and, other, self)
-
-    def __or__(self, other: Any) -> Any:
-        return _binary("", np.bitwise_or, self, other)
-
-    def __ror__(self, other: Any) -> Any:
-        return _binary("", np.bitwise_or, other, self)
-
-    def __xor__(self, other: Any) -> Any:
-        return _binary("", np.bitwise_xor, self, other)
-
-    def __rxor__(self, other: Any) -> Any:
-        return _binary("", np.bitwise_xor, other, self)
 
     def __invert__(self) -> Tracer:
         return wrap(ufuncs.apply(np.invert, operand(self)))
@@ -578,3 +498,6 @@ def _binary(row: str, ufunc: np.ufunc, a: Any, b: Any) -> Any:
         if not scalar.expr.shape:
             scalar.__index__()  # [0] * n repeats the list n times
     return wrap_all(ufuncs.apply(ufunc, weak_operand(a), weak_operand(b)))
+
+
+Tracer._binary = staticmethod(_binary)

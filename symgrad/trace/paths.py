@@ -161,12 +161,20 @@ class Paths:
     def _too_many(self) -> BranchError:
         counts = Counter([f.site for f in self.forks])
         where, times = counts.most_common(1)[0]
+        why = (
+            "A loop or a recursion whose end depends on a traced value cannot be followed without "
+            "the source of the function: put it into a file, or use symgrad.while_loop"
+        )
+        if self.sites:  # decisions of rewritten code, which is there
+            why = (
+                "A loop whose end depends on a traced value, and in which a list gets longer or "
+                "shorter on one side of a decision, cannot be one loop: use an array with room for "
+                "all and a number that says how many there are, or symgrad.while_loop"
+            )
         told = (
             f"{self.trace.name} goes too many ways (max_paths={self.most}) by its decisions on "
-            f"traced values, of which {times} in one call are made here. A loop or a recursion "
-            "whose end depends on a traced value cannot be followed without the source of the "
-            "function: put it into a file, or use symgrad.while_loop. Otherwise use np.where, or "
-            "give symgrad.jit or symgrad.compile a larger max_paths"
+            f"traced values, of which {times} in one call are made here. {why}. Otherwise use "
+            "np.where, or give symgrad.jit or symgrad.compile a larger max_paths"
         )
         error = remembered(BranchError(at_user_line(told, where)))
         error.operands = tuple([f.predicate for f in self.forks])

@@ -311,7 +311,9 @@ class Rounds:
     ) -> None:
         """Rounds as long as `keep` holds; `begins` says that it does so before the first one."""
         if extra:
-            raise Unlike("a list grows, and how often is not known")
+            raise Unlike(
+                "a list grows, and how often is not known: keep its last elements in variables"
+            )
         _check_integers(slots)
         symbols, after = _handed_on(slots)
         flags = {id(s) for s in self._flags()}

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from symgrad import log
 from symgrad.expr.node import Expr
 from symgrad.expr.op import Kind
 from symgrad.expr.walk import toposort, users
+from symgrad.inspect.formula import Formula
 from symgrad.inspect.matrix import argument_names, layout, name_parts
+from symgrad.inspect.naming import LENGTH
 from symgrad.ops.readings import reads_add, reads_subtract
 from symgrad.reader import bands
 from symgrad.reader.check import agrees
@@ -26,7 +28,8 @@ from symgrad.reader.naming import named, price
 from symgrad.reader.poly import Poly, is_nonneg
 from symgrad.reader.printing import latex, text
 from symgrad.reader.quotient import holds_sum
-from symgrad.reader.reading import Condition, Line, Reading
+from symgrad.reader.notation import integer
+from symgrad.reader.reading import Condition, Line, Part, Reading
 from symgrad.reader.rules import in_sigmoids
 from symgrad.reader.sizes import Sizes
 from symgrad.reader.write import Writer
@@ -100,7 +103,10 @@ def _searched(
     labels = [n for n, _, _ in lines]
     found: list[Reading] = []
     budget.sizes = {n: Reader(names).read([e])[0] for n, e in sizes.lengths.items()}
-    free = {k: v for k, v in variables.items() if k not in {*names.values(), *labels}}
+    free = {k: v for k, v in variables.items()
+            if k not in {*names.values(), *labels} and not k.startswith(LENGTH)}  # fmt: skip
+    if not sizes.values:
+        budget.lengths = _lengths(variables, {*names.values(), *labels, *free})
     left = ALL_STEPS
     tries: list[tuple[frozenset[Expr], Mapping[str, Expr], bool]] = [
         (atoms, named_, True) for atoms, named_ in _tries(outs, nodes, free)
@@ -140,6 +146,14 @@ def _searched(
                 continue
         return Found(replace(reading, conditions=needed(reading, args, outs, sizes, latest)))
     return Found(None, DIFFERS if refused else "")
+
+
+def _lengths(variables: Mapping[str, Expr], taken: Collection[str]) -> dict[int, Formula]:
+    """Names for what means divide by."""
+    letters = (ch for ch in "nmNM" if ch not in taken)
+    found = sorted([int(name[1:]) for name in variables if name.startswith(LENGTH)], reverse=True)
+    return {n: Formula("part", (), Part(integer(n), "", letter, letter))
+            for n, letter in zip(found, letters, strict=False)}  # fmt: skip
 
 
 def _in_pieces(

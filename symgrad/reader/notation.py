@@ -27,6 +27,7 @@ from symgrad.reader.heads import (
     Labels,
     NoMatrixForm,
     Shape,
+    budget,
     exact,
     key,
 )
@@ -102,6 +103,12 @@ def numbers(c: Exponent, factors: Sequence[Factor]) -> tuple[list[Formula], list
         inside = ([integer(n)] if n != 1 else []) + ([_pi()] if has_pi else [])
         if inside:
             side.append(Formula("sqrt", (F.hadamard(inside),), None, 0))
+    for n, name in budget().lengths.items():
+        count = 0
+        while (found := _over(up, down, n)) is not None:
+            (up, down), count = found, count + 1
+        if count:
+            below.append(F.power(name, integer(count), 0))
     if is_decimal(down):
         above.insert(0, F.number(np.float64(float(Fraction(up, down)))))
         up = down = 1
@@ -110,6 +117,24 @@ def numbers(c: Exponent, factors: Sequence[Factor]) -> tuple[list[Formula], list
     if down != 1:
         below.insert(0, integer(down))
     return above, below
+
+
+def _over(up: int, down: int, n: int) -> tuple[int, int] | None:
+    """(a, b) with up / down = a / (b n), if 1/n is likely to be part of it: 1/3 = 2/6, 1/2 is not."""
+    if down % n and (n & (n - 1) == 0 or down % _largest_prime(n)):
+        return None
+    c = Fraction(up * n, down)
+    return (c.numerator, c.denominator) if c.denominator < down else None
+
+
+def _largest_prime(n: int) -> int:
+    prime = 2
+    while prime * prime <= n:
+        if n % prime:
+            prime += 1
+        else:
+            n //= prime
+    return n
 
 
 def _pi() -> Formula:

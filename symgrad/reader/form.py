@@ -43,6 +43,7 @@ LARGEST = 20_000  # what costs more to read, before parts have names, is not loo
 MOST_OF_PADS = 4  # times what pads cost may the elements cost
 MOST_TRIES = 6
 MOST_OF_DOMAIN = 12
+WORTH_OF_LENGTHS = 10  # 2 x / n says more than 0.2 x
 REST = 0.7  # seconds behind the search
 DIFFERS = "no shorter formula could be shown to have the same values"
 FAILED = "the search for a shorter form failed, which is a mistake of symgrad's"
@@ -135,7 +136,7 @@ def _searched(
         found.append(in_pieces)
     refused, latest = False, budget.deadline + REST
     for reading in sorted(found, key=lambda r: r.cost):
-        if reading.cost > of_code or time.thread_time() > latest:
+        if reading.cost > of_code + bool(budget.lengths) * WORTH_OF_LENGTHS or time.thread_time() > latest:
             break
         budget.ticks = STEPS
         if not agrees(reading, args, outs, sizes):

@@ -85,7 +85,8 @@ def _is_even(f: Formula) -> bool:
 
 
 def price(formulas: Sequence[Formula], parts: Sequence[Part]) -> int:
-    """What all lines cost."""
+    """What all lines cost; what n is, is clear."""
+    parts = [p for p in parts if p.formula.kind != "number"]
     names = sum(NAME if p.text.startswith("?") else OWN_NAME for p in parts)
     return sum(map(cost, formulas)) + sum(cost(p.formula) for p in parts) + names
 

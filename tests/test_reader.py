@@ -375,7 +375,7 @@ def test_names_of_variables_are_used():
         (lambda x: np.var(x), (sg.f64[6],), "2 (x − 1ᵀ x / n) / n|n = 6"),
         (lambda x, n: np.mean(x**n), (sg.f64[10], sg.f64), "n x^(n − 1) / m|m = 10"),
         (lambda X, v: np.mean(X, axis=0) @ v * np.mean(X), (sg.f64[9, 6], sg.f64[6]),
-         "TWO"),
+         "1 ((1ᵀ X 1) v + 1ᵀ X v)ᵀ / (n m)|n = 54|m = 9"),
         (lambda x: np.sum(x**2 / 7), (sg.f64[7],), "2 x / 7"),  # no mean
         (lambda x: np.mean(x**2), (sg.f64[4],), "x / 2"),  # few
         (lambda x: np.mean(x) + np.sum(x**2) / 4, (sg.f64[6],), "1 / n + x / 2|n = 6"),

@@ -88,7 +88,7 @@ def place(program: Program, threads: int, tuning: Tuning) -> Program:
         elif small and stack_bytes + buffer.nbytes <= tuning.all_locals_bytes:
             draft.change(buffer.number, role="local")
             stack_bytes += buffer.nbytes
-        else:
+        elif buffer.number in spans:  # of what no statement is left for it needs no place
             large.append(buffer)
     return draft.of(program, body, workspace_bytes=_in_workspace(large, spans, draft))
 

@@ -267,4 +267,48 @@ def arguments():
     return (rng.uniform(-1, 1, (0, 5)), rng.uniform(-1, 1, (5,)))
 """,
     ),
+    (
+        "an array of more than a few elements of which no statement is left",
+        dict(stages=["gradient"]),
+        """
+import numpy as np
+import symgrad as sg
+
+C0 = np.random.default_rng(532742).uniform(-1, 1, (63, 63))
+
+
+def f(a0, a1, a2, labels, i, mask):
+    v0 = np.sqrt(0.1 + np.mean(a2 ** 2, axis=(0, 1)))
+    v1 = a2[labels]
+    sums = []
+    for t in range(5):
+        sums.append(np.sum(np.sin(v1 * a1[t])) / 3969)
+    v2 = np.stack(sums)
+    v3 = v2[::2]
+    v4 = v1.astype(np.float64) * 0.7
+    v5 = v3[np.argmax(v3)]
+    v6 = v5
+    for t in range(14):
+        v6 = 0.7 * v6 + 0.1 * np.cos(v5 + t)
+        if np.sum(v6 ** 2) < 0.64:
+            break
+    return (v6, v4, v0,)
+
+
+def loss(a0, a1, a2, labels, i, mask):
+    r = f(a0, a1, a2, labels, i, mask)
+    return np.sum(r[0] * 1.24) + 1.03 * np.sum(r[1] ** 2) + np.sum(r[2]) + 0.1 * np.sum(np.sin(a0))
+
+
+def arguments():
+    rng = np.random.default_rng(796036175086)
+    a0 = rng.uniform(-1, 1, (63, 5))
+    a1 = rng.uniform(-1, 1, (5,))
+    a2 = rng.uniform(-1, 1, (5, 63))
+    labels = rng.integers(0, 5, 63)
+    i = int(rng.integers(0, 3))
+    mask = rng.random(63) < 0.5
+    return (a0, a1, a2, labels, i, mask,)
+""",
+    ),
 ]

@@ -174,8 +174,8 @@ class Writer:
         if not common or any(e < 0 for _, _, e in common):
             yield from self._over_denominator(p)
             yield from self._squared(p)
-        if not common or len(inner.terms) <= FEW_DIVIDED:
-            yield from self._divided(inner, c, common)
+        if not common:
+            yield from self._divided(inner, c)
         if all(e < 0 for _, _, e in common):
             yield from self._pulled(p)
         for factor, rest in exponentials(p):
@@ -186,6 +186,8 @@ class Writer:
             yield self.write(merged)
         yield from self._decided(p)
         yield from self._with_names(p)
+        if common and len(inner.terms) <= FEW_DIVIDED and _is_diagonal(inner):
+            yield from self._divided(inner, c, common)
 
     # ---- candidates ----------------------------------------------------------------------------
 
@@ -434,6 +436,10 @@ class Writer:
         terms = [t for n, (t, _) in enumerate(p.sorted()) if n in left]
         rest = Poly({t: p.terms[t] for t in terms}, p.shape)
         return total([first, self.write(rest)], p)
+
+
+def _is_diagonal(p: Poly) -> bool:
+    return all(any(h.kind == "delta" for h, _, _ in t) for t in p.terms)
 
 
 def _of_numbers(factors: list[Factor]) -> set[int]:

@@ -1433,3 +1433,325 @@ def polygon_clip(shift):
 
 
 add(polygon_clip, 0.8)
+
+
+# ---- classes with operators, properties and the like ---------------------------------------------
+
+
+class Quaternion:
+    """Rotations with operators; one is normed when it is not."""
+
+    def __init__(self, w, x, y, z):
+        self.w, self.x, self.y, self.z = w, x, y, z
+
+    def __mul__(self, other):
+        if isinstance(other, Quaternion):
+            a, b = self, other
+            return Quaternion(
+                a.w * b.w - a.x * b.x - a.y * b.y - a.z * b.z,
+                a.w * b.x + a.x * b.w + a.y * b.z - a.z * b.y,
+                a.w * b.y - a.x * b.z + a.y * b.w + a.z * b.x,
+                a.w * b.z + a.x * b.y - a.y * b.x + a.z * b.w,
+            )
+        return Quaternion(*(other * c for c in self))
+
+    __rmul__ = __mul__
+
+    def __neg__(self):
+        return self.conjugate
+
+    def __iter__(self):
+        yield from (self.w, self.x, self.y, self.z)
+
+    def __abs__(self):
+        return np.sqrt(np.array(list(self)) @ np.array(list(self)))
+
+    @property
+    def conjugate(self):
+        return Quaternion(self.w, -self.x, -self.y, -self.z)
+
+    @property
+    def matrix(self):
+        w, x, y, z = self
+        return np.array([
+            [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
+            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
+            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
+        ])  # fmt: skip
+
+    def __bool__(self):
+        return bool(abs(abs(self) - 1) < 1e-9)
+
+
+def attitude(q):
+    p = Quaternion(*q)
+    if not p:
+        p = (1 / abs(p)) * p
+    v = p * Quaternion(0.0, 1.0, 2.0, -1.0) * -p
+    return np.sum(p.matrix @ np.array([1.0, 2.0, -1.0]) * [0.5, 1.0, 2.0]) + v.y
+
+
+add(attitude, np.array([0.8, 0.1, -0.3, 0.4]))
+
+
+class Poly:
+    """A polynomial by its coefficients, lowest first."""
+
+    def __init__(self, *c):
+        self.c = np.array(c)
+
+    def __add__(self, other):
+        if not isinstance(other, Poly):
+            other = Poly(other)
+        n = max(len(self.c), len(other.c))
+        total = np.zeros(n)
+        total[: len(self.c)] += self.c
+        total[: len(other.c)] += other.c
+        return Poly(*total)
+
+    __radd__ = __add__
+
+    def __mul__(self, other):
+        product = np.zeros(len(self.c) + len(other.c) - 1)
+        for i, a in enumerate(self.c):
+            for j, b in enumerate(other.c):
+                product[i + j] += a * b
+        return Poly(*product)
+
+    def __pow__(self, n):
+        result = Poly(1.0)
+        for _ in range(n):
+            result = result * self
+        return result
+
+    def __call__(self, x):
+        value = 0.0
+        for c in reversed(self.c):
+            value = value * x + c
+        return value
+
+    def __getitem__(self, k):
+        return self.c[k] if k < len(self.c) else 0.0
+
+    def __len__(self):
+        return len(self.c)
+
+
+def poly_class(x):
+    p, q = Poly(x[0], 1.0, x[1]), Poly(1.0, x[2])
+    r = 2.0 + p * q**2 + q
+    return r(0.7) + r[2] * len(r) + r[9]
+
+
+add(poly_class, np.array([0.3, -0.7, 1.2]))
+
+
+@functools.total_ordering
+class Interval:
+    """Interval arithmetic; the order is by the middle."""
+
+    def __init__(self, low, high):
+        self.low, self.high = (low, high) if low <= high else (high, low)
+
+    def __add__(self, o):
+        return Interval(self.low + o.low, self.high + o.high)
+
+    def __sub__(self, o):
+        return Interval(self.low - o.high, self.high - o.low)
+
+    def __mul__(self, o):
+        ends = [a * b for a in (self.low, self.high) for b in (o.low, o.high)]
+        return Interval(min(ends), max(ends))
+
+    def __eq__(self, o):
+        return self.low == o.low and self.high == o.high
+
+    def __lt__(self, o):
+        return self.low + self.high < o.low + o.high
+
+    def __contains__(self, v):
+        return self.low <= v <= self.high
+
+    @property
+    def width(self):
+        return self.high - self.low
+
+
+def interval_newton(x):
+    a, b = Interval(x[0], x[1]), Interval(-0.5, x[2])
+    c = a * b - a + b
+    if 0.0 in c:
+        return c.width if a < b else c.width**2
+    return c.low
+
+
+add(interval_newton, np.array([0.3, -0.7, 1.2]))
+
+
+class Camera:
+    """Intrinsics as properties, with a setter that checks, and a cache."""
+
+    def __init__(self, focal, center):
+        self.focal = focal
+        self.center = center
+
+    @property
+    def focal(self):
+        return self._focal
+
+    @focal.setter
+    def focal(self, value):
+        self._focal = value if value > 0 else -value
+
+    @functools.cached_property
+    def K(self):
+        return np.array(
+            [[self.focal, 0, self.center[0]], [0, self.focal, self.center[1]], [0, 0, 1]]
+        )
+
+    def __matmul__(self, point):
+        p = self.K @ point
+        return p[:2] / p[2]
+
+
+def reprojection(p):
+    camera = Camera(p[0], p[1:3])
+    seen = {(0.1, 0.2, 2.0): (0.1, 0.3), (-0.3, 0.1, 1.5): (-0.2, 0.2)}
+    return sum(np.sum((camera @ np.array(at) - pixel) ** 2) for at, pixel in seen.items())
+
+
+add(reprojection, np.array([-1.3, 0.05, 0.1]))
+
+
+@functools.singledispatch
+def stiffness(element, E):
+    raise TypeError(type(element))
+
+
+@dataclass
+class Bar:
+    length: float
+
+
+@dataclass
+class Spring:
+    k: float
+
+
+@stiffness.register
+def _(element: Bar, E):
+    return np.array([[1, -1], [-1, 1]]) * (E / element.length)
+
+
+@stiffness.register
+def _(element: Spring, E):
+    return np.array([[element.k, -element.k], [-element.k, element.k]])
+
+
+def chain_of_elements(p):
+    elements = [Bar(0.5), Spring(p[0]), Bar(p[1])]
+    K = np.zeros((4, 4))
+    for i, e in enumerate(elements):
+        K[i : i + 2, i : i + 2] += stiffness(e, p[2])
+    return np.linalg.solve(K[1:, 1:], [0.0, 0.0, 1.0])[-1]
+
+
+add(chain_of_elements, np.array([2.0, 0.8, 3.0]))
+
+
+class Positive:
+    """A descriptor that keeps logarithms."""
+
+    def __set_name__(self, owner, name):
+        self.name = "_log_" + name
+
+    def __get__(self, instance, owner=None):
+        return np.exp(getattr(instance, self.name))
+
+    def __set__(self, instance, value):
+        setattr(instance, self.name, np.log(value) if value > 1e-3 else value * 1e3 - 7.9)
+
+
+class Gamma:
+    shape, rate = Positive(), Positive()
+
+    def __init__(self, shape, rate):
+        self.shape, self.rate = shape, rate
+
+    def __iadd__(self, data):
+        self.shape += len(data)
+        self.rate += np.array([abs(v) for v in data]).sum()
+        return self
+
+    def __len__(self):
+        return 2
+
+
+def conjugate_update(p):
+    posterior = Gamma(p[0], p[1])
+    for batch in ([0.3, -0.1], [p[2]], []):
+        if batch:
+            posterior += batch
+    return posterior.shape / posterior.rate**2 * len(posterior)
+
+
+add(conjugate_update, np.array([1.2, 0.7, 0.4]))
+
+
+class Account:
+    """A ledger: `in`, `del`, `[]` and iteration of the user's own."""
+
+    def __init__(self):
+        self._entries = {}
+
+    def __setitem__(self, name, amount):
+        self._entries[name] = amount * (0.9 if amount > 1 else 1.0)
+
+    def __getitem__(self, name):
+        return self._entries[name]
+
+    def __delitem__(self, name):
+        del self._entries[name]
+
+    def __contains__(self, name):
+        return name in self._entries
+
+    def __iter__(self):
+        for name in sorted(self._entries):
+            yield self._entries[name] if self._entries[name] > 0 else 0.0 * self._entries[name]
+
+
+def ledger(x):
+    book = Account()
+    for k, v in enumerate(x):
+        book[f"entry {k}"] = v
+    if "entry 1" in book:
+        del book["entry 1"]
+    return sum(v**2 for v in book) + max(book) * sum(book)
+
+
+add(ledger, np.array([0.3, -0.7, 1.2, 0.9]))
+
+
+def with_state(x):
+    """A context manager as a class, one as a generator, and a closure that counts."""
+    scale = [1.0]
+
+    class Scaled:
+        def __init__(self, by):
+            self.by = by
+
+        def __enter__(self):
+            scale.append(scale[-1] * self.by)
+            return scale[-1]
+
+        def __exit__(self, *error):
+            scale.pop()
+
+    total = 0.0
+    with Scaled(x[0]) as s, Scaled(2.0):
+        total += s * x[1] * scale[-1]
+    return total + scale[-1] * x[2]
+
+
+add(with_state, np.array([0.3, -0.7, 1.2]))

@@ -118,11 +118,11 @@ def load(
     """
     body = re.sub(r"^import .*$", "", text, flags=re.M)
     space = {"np": numpy, "sp": special, "sg": symgrad, "__name__": "program"}
-    name = f"<program {hashlib.sha256(text.encode()).hexdigest()[:8]}>"
+    name = (
+        f"<program {hashlib.sha256(text.encode()).hexdigest()[:8]}{' in sight' if source else ''}>"
+    )
     if source:
         linecache.cache[name] = (len(body), None, body.splitlines(True), name)
-    else:
-        linecache.cache.pop(name, None)
     exec(compile(body, name, "exec"), space)
     return space
 

@@ -33,6 +33,7 @@ from symgrad.trace.source.clones import RUNTIME
 from symgrad.trace.source.merging import Merge, Undefined, freeze
 from symgrad.trace.source.raising import failing, failure_of, set_checks, why_not
 from symgrad.trace.source.recursion import TooDeep, check_depth
+from symgrad.trace.source.special import PLAIN, tested
 from symgrad.trace.state import CURRENT, fail, site
 from symgrad.trace.tracer import Tracer, wrap, wrap_python
 
@@ -51,6 +52,10 @@ def decide(test: Any) -> Any:
         if not isinstance(known, bool):
             return Sides(known)
         return _TRUE if known else _FALSE
+    if type(test) not in PLAIN:
+        own = tested(test)
+        if own is not test:
+            return decide(own)
     return _TRUE if test else _FALSE
 
 
@@ -287,6 +292,10 @@ def if_expression(test: Any, then: Callable[[], Any], orelse: Callable[[], Any])
         test = truth_of(test)
         if isinstance(test, Expr):
             return _either(test, then, orelse)
+    elif type(test) not in PLAIN:
+        own = tested(test)
+        if own is not test:
+            return if_expression(own, then, orelse)
     return then() if test else orelse()
 
 
@@ -294,6 +303,10 @@ def not_(value: Any) -> Any:
     if isinstance(value, Tracer):
         known = truth_of(value)
         return not known if isinstance(known, bool) else wrap_python(bind("logical_not", known))
+    if type(value) not in PLAIN:
+        own = tested(value)
+        if own is not value:
+            return not_(own)
     return not value
 
 

@@ -17,8 +17,8 @@ from symgrad.trace import indexing, journal
 from symgrad.trace.flat import Flat
 from symgrad.trace.handle import Handle, as_expr, elsewhere, has_ellipsis, plain_index
 from symgrad.trace.known import give, is_traced, knowns, own, plain
-from symgrad.trace.source import library
-from symgrad.trace.source.calls import call, static
+from symgrad.trace.source import library, special
+from symgrad.trace.source.calls import call
 from symgrad.trace.source.clones import RUNTIME
 from symgrad.trace.state import NO_TRACE, fail
 from symgrad.trace.tracer import (
@@ -153,7 +153,7 @@ def iterable(values: Any) -> Any:
     """What a loop goes through that is not made by the loop itself."""
     if journal.is_open():
         journal.note_iterators((values,))
-    return values
+    return special.iterated(values)
 
 
 def _not_ours(what: str) -> MutationError:
@@ -207,23 +207,16 @@ def attribute(owner: Any, name: str) -> Any:
     """``owner.name``; a property of the user's is followed."""
     cls = type(owner)
     if cls is not types.ModuleType and not isinstance(owner, Tracer):
-        found = _property(cls, name)
-        if found is not None:
-            return call(found, owner)
+        found = special.read(owner, name)
+        if found is not NotImplemented:
+            return found
     return getattr(owner, name)
-
-
-def _property(cls: type, name: str) -> Any:
-    """The function of a property of the user's, or None."""
-    found = static(cls, name)
-    if type(found) is property and type(found.fget) is types.FunctionType:
-        if package_of(found.fget.__code__.co_filename) == "":
-            return found.fget
-    return None
 
 
 def set_attribute(value: Any, owner: Any, name: str) -> None:
     """``owner.name = value``."""
+    if special.write(owner, name, value):
+        return
     if journal.is_open():
         journal.note_attribute(owner, name)
     setattr(owner, name, value)
@@ -234,9 +227,13 @@ def set_attribute(value: Any, owner: Any, name: str) -> None:
 
 def _binary(name: str, owned: bool) -> Callable[[Any, Any], Any]:
     function = library.OPERATORS.get(name) or getattr(operator, name)
-    method = f"__{name.rstrip('_')}__"
+    short = name.rstrip("_")
 
     def apply(a: Any, b: Any) -> Any:
+        if not (type(a) in special.PLAIN and type(b) in special.PLAIN):
+            result = special.binary(short, a, b)
+            if result is not NotImplemented:
+                return result
         if type(a) is list or type(b) is list:
             if type(a) is not type(b) and (isinstance(a, np.ndarray) or isinstance(b, np.ndarray)):
                 a, b = _array(a), _array(b)
@@ -247,7 +244,7 @@ def _binary(name: str, owned: bool) -> Callable[[Any, Any], Any]:
             journal.made(result)
         return own(result, 3) if owned else result
 
-    apply.__name__ = method
+    apply.__name__ = f"__{short}__"
     return apply
 
 
@@ -256,7 +253,18 @@ def _array(value: Any) -> Any:
     return wrap_array(as_expr(value)) if type(value) is list and is_traced(value) else value
 
 
-_VALUES = (Tracer, np.ndarray, int, float, complex, str, bytes, tuple)
+def _unary(name: str) -> Callable[[Any], Any]:
+    function = getattr(operator, name)
+
+    def apply(a: Any) -> Any:
+        if type(a) not in special.PLAIN:
+            result = special.unary(name, a)
+            if result is not NotImplemented:
+                return result
+        return own(function(a), 3)
+
+    apply.__name__ = f"__{name}__"
+    return apply
 
 
 def _in_place(name: str) -> Callable[[Any, Any], Any]:
@@ -273,10 +281,14 @@ def _in_place(name: str) -> Callable[[Any, Any], Any]:
                 raise _not_ours("a += y")
             if journal.is_side():
                 raise _in_a_branch("a += y")
-        elif journal.is_open() and not isinstance(a, _VALUES):
-            method = static(cls, f"__{name}__")
-            if type(method) is types.FunctionType:
+        elif cls not in special.PLAIN:
+            method = special.own_method(cls, f"__{name}__")
+            if method is not None:
                 return call(method, a, b)
+            if not hasattr(cls, f"__{name}__"):
+                result = special.binary(name[1:], a, b)
+                if result is not NotImplemented:
+                    return result
         return own(function(a, b), 4)
 
     apply.__name__ = f"__{name}__"
@@ -290,11 +302,14 @@ for _name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul"
     _short = "i" + _name.rstrip("_")
     RUNTIME[_short] = _in_place(_short)
 
+for _name in ("neg", "pos", "invert"):
+    RUNTIME[_name] = _unary(_name)
+
 for _name in ("lt", "le", "gt", "ge", "eq", "ne"):
     RUNTIME[_name] = _binary(_name, True)
 
 RUNTIME.update({
     "get": get, "set": set_, "place": place, "update": update, "attr": attribute,
     "setattr": set_attribute, "del": delete, "delattr": delete_attribute, "iterable": iterable,
-    "slice": slice, "new": journal.made, "own": lambda value: own(value, 3),
+    "slice": slice, "new": journal.made,
 })  # fmt: skip

@@ -22,6 +22,10 @@ BINARY: dict[type[ast.operator], str] = {
     ast.BitXor: "xor", ast.LShift: "lshift", ast.RShift: "rshift",
 }  # fmt: skip
 
+UNARY: dict[type[ast.unaryop], str] = {
+    ast.USub: "neg", ast.UAdd: "pos", ast.Invert: "invert",
+}  # fmt: skip
+
 COMPARED: dict[type[ast.cmpop], str] = {
     ast.Lt: "lt", ast.LtE: "le", ast.Gt: "gt", ast.GtE: "ge", ast.Eq: "eq", ast.NotEq: "ne",
 }  # fmt: skip
@@ -128,14 +132,11 @@ class Rewriter(Looped):
 
     def _binary(self, node: ast.BinOp, suffix: str) -> ast.expr:
         """An operator; `suffix` is "_" for the outermost, whose arrays become this trace's."""
-        plain = is_plain(node.left) or is_plain(node.right)
         left, right = (
             self._binary(side, "") if isinstance(side, ast.BinOp) else self.visit(side)
             for side in (node.left, node.right)
         )
-        if plain and not suffix:
-            return ast.copy_location(ast.BinOp(left, node.op, right), node)
-        if plain and is_plain(node.left) and is_plain(node.right):
+        if is_plain(node.left) and is_plain(node.right):
             return ast.copy_location(ast.BinOp(left, node.op, right), node)
         return ast.copy_location(invoke(BINARY[type(node.op)] + suffix, left, right), node)
 
@@ -148,8 +149,7 @@ class Rewriter(Looped):
             operand = self._binary(node.operand, "")
         else:
             operand = self.visit(node.operand)
-        new = ast.copy_location(ast.UnaryOp(node.op, operand), node)
-        return ast.copy_location(invoke("own", new), node)
+        return ast.copy_location(invoke(UNARY[type(node.op)], operand), node)
 
     def visit_Compare(self, node: ast.Compare) -> ast.AST:
         if len(node.ops) > 1 and self.may_wait(*node.comparators):

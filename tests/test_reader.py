@@ -368,6 +368,26 @@ def test_names_of_variables_are_used():
     assert "residual = X w − t" in told and "scale = 1 + ‖" in told
 
 
+@pytest.mark.parametrize(
+    ("f", "args", "wanted"),
+    [
+        (lambda w, X: np.mean(X @ w), (sg.f64[20], sg.f64[1000, 20]), "Xᵀ 1 / n|n = 1000"),
+        (lambda x: np.var(x), (sg.f64[6],), "2 (x − 1ᵀ x / n) / n|n = 6"),
+        (lambda x, n: np.mean(x**n), (sg.f64[10], sg.f64), "n x^(n − 1) / m|m = 10"),
+        (lambda X, v: np.mean(X, axis=0) @ v * np.mean(X), (sg.f64[9, 6], sg.f64[6]),
+         "1 ((1ᵀ X 1) v + 1ᵀ X v)ᵀ / (n m)|n = 54|m = 9"),
+        (lambda x: np.sum(x**2 / 7), (sg.f64[7],), "2 x / 7"),  # no mean
+        (lambda x: np.mean(x**2), (sg.f64[4],), "x / 2"),  # few
+        (lambda x: np.mean(x) + np.sum(x**2) / 4, (sg.f64[6],), "1 / n + x / 2|n = 6"),
+    ],
+)  # fmt: skip
+def test_means_divide_by_n(f, args, wanted):
+    text = sg.trace(sg.grad(f), *args).simplify().formula()
+    told = [line.split("  for")[0].split("where")[-1].strip() for line in text.splitlines()]
+    assert told[0].removeprefix("out = ") == wanted.split("|")[0]
+    assert sorted(t for t in told[1:] if t) == sorted(wanted.split("|")[1:])
+
+
 def test_text_is_the_same_in_every_thread():
     functions = lambda x: np.sin(x) ** 3 / x, lambda x: x**2 * np.exp(-x), lambda x: x / (1 + x)
     graphs = [sg.trace(sg.grad(f), 0.5).simplify() for f in functions]

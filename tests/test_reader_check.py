@@ -338,4 +338,4 @@ graph = sg.trace(sg.grad(f), sg.f64[3], sg.f64[5, 3], sg.f64[5]).simplify()
 print(graph.formula())
 """
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert told.stdout.splitlines()[0] == "out = w / ‖w‖ − Xᵀ (y ⊙ σ(−y ⊙ X w)) / 5"
+    assert told.stdout.splitlines()[0] == "out = w / ‖w‖ − Xᵀ (y ⊙ σ(−y ⊙ X w)) / n"

@@ -27,6 +27,7 @@ _GREEK_NAMES = frozenset(_GREEK.values())
 SUPERSCRIPT = str.maketrans("0123456789-−+()", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁻⁺⁽⁾")
 _SUBSCRIPT = dict(zip("0123456789aehijklmnoprstuvx", "₀₁₂₃₄₅₆₇₈₉ₐₑₕᵢⱼₖₗₘₙₒₚᵣₛₜᵤᵥₓ", strict=True))
 _LONGEST_NAME = 80
+LENGTH = "#"  # before a number: what a mean divides by, among the names of variables
 
 
 def plain_name(name: str) -> str:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from symgrad.expr.node import FLOATS, Expr
-from symgrad.inspect.formula import Formula
+from symgrad.inspect.formula import Formula, to_text
 from symgrad.reader.check import FAILURES, Point, Subject, Target, subjects
 from symgrad.reader.functions import EXTENDED
 from symgrad.reader.reading import Condition, Reading
@@ -44,7 +44,8 @@ def needed(
 
     latest : when the time is up; conditions that were not judged until then are shown
     """
-    kept, domain = list(reading.conditions), reading.domain()
+    kept, shown = list(reading.conditions), _shown(reading)
+    domain = [c for c in reading.domain() if to_text(_inside(c.left)) not in shown]
     if not kept and not domain:
         return ()
     try:
@@ -62,6 +63,32 @@ def needed(
     except FAILURES:
         pass
     return tuple(kept)
+
+
+def _shown(reading: Reading) -> set[str]:
+    """What stands below a bar, under a root or in a logarithm: the formula itself says where."""
+    found: set[str] = set()
+    stack = [x.formula for x in (*reading.lines, *reading.parts)]
+    while stack:
+        f = stack.pop()
+        stack += f.args
+        inside: list[Formula] = []
+        if f.kind == "div":
+            inside = [f.args[1]]
+        elif (
+            f.kind in ("sqrt", "inverse")
+            or f.kind == "call"
+            and f.data[0] == "log"
+            or f.kind == "pow"
+            and not to_text(f.args[1]).isdigit()
+        ):
+            inside = [f.args[0]]
+        while inside:
+            g = _inside(inside.pop())
+            found.add(to_text(g.data.formula if g.kind == "part" else g))
+            if g.kind in ("mul", "had"):
+                inside += g.args
+    return found
 
 
 def _matters(

@@ -10,6 +10,7 @@ from symgrad.inspect.formula import KINDS, Formula, needed, tightness
 # transpose is seen at once; a new name has to be kept in mind.
 LEAF, SIGN, SIDE, BRACKET, NESTED, TURN, CALL, NAME, CASE = 10, 10, 4, 8, 7, 3, 8, 16, 15
 OUTER = 6  # a column by a row inside of a product, which is a number beside it in another order
+LENGTH = 4  # n for a number of elements
 OWN_NAME = 6  # of the user's own: it is known, but has to be looked up
 WORTH_A_NAME = 3 * LEAF  # what costs less is not named
 _SIGNS = {
@@ -30,6 +31,8 @@ def cost(f: Formula) -> int:
     if f.kind == "mat" and len(f.args) > 2:
         price += OUTER * sum([a.rank == 1 and a.kind != "T" and b.kind == "T" and b.rank == 1
                               for a, b in itertools.pairwise(f.args)])  # fmt: skip
+    elif f.kind == "part" and f.data.formula.kind == "number":
+        price = LENGTH
     elif f.kind == "number":
         price = 3 + 3 * len(f.data) + 4 * ("." in f.data)
     elif f.kind == "wrap" and f.data[0] == "[":

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from symgrad import log
 from symgrad.expr.node import Expr
 from symgrad.expr.op import Kind
 from symgrad.expr.walk import toposort, users
+from symgrad.inspect.formula import Formula, to_text
 from symgrad.inspect.matrix import argument_names, layout, name_parts
+from symgrad.inspect.naming import LENGTH
 from symgrad.ops.readings import reads_add, reads_subtract
 from symgrad.reader import bands
 from symgrad.reader.check import agrees
@@ -22,11 +24,12 @@ from symgrad.reader.conditions import needed
 from symgrad.reader.convert import Reader
 from symgrad.reader.cost import NAME, cost
 from symgrad.reader.heads import BUDGET, Budget, NoMatrixForm, TooLong
-from symgrad.reader.naming import named, price
+from symgrad.reader.naming import as_the_user, named, price
+from symgrad.reader.notation import integer
 from symgrad.reader.poly import Poly, is_nonneg
 from symgrad.reader.printing import latex, text
 from symgrad.reader.quotient import holds_sum
-from symgrad.reader.reading import Condition, Line, Reading
+from symgrad.reader.reading import Condition, Line, Part, Reading
 from symgrad.reader.rules import in_sigmoids
 from symgrad.reader.sizes import Sizes
 from symgrad.reader.write import Writer
@@ -40,6 +43,7 @@ LARGEST = 20_000  # what costs more to read, before parts have names, is not loo
 MOST_OF_PADS = 4  # times what pads cost may the elements cost
 MOST_TRIES = 6
 MOST_OF_DOMAIN = 12
+WORTH_OF_LENGTHS = 10  # 2 x / n says more than 0.2 x
 REST = 0.7  # seconds behind the search
 DIFFERS = "no shorter formula could be shown to have the same values"
 FAILED = "the search for a shorter form failed, which is a mistake of symgrad's"
@@ -98,9 +102,39 @@ def _searched(
     lines, parts = layout(args, outs, arg_names, out_names, "f")
     of_code = sum(cost(f) for _, f, _ in lines) + sum(cost(p.formula) + NAME for p in parts)
     labels = [n for n, _, _ in lines]
-    found: list[Reading] = []
     budget.sizes = {n: Reader(names).read([e])[0] for n, e in sizes.lengths.items()}
-    free = {k: v for k, v in variables.items() if k not in {*names.values(), *labels}}
+    free = {k: v for k, v in variables.items()
+            if k not in {*names.values(), *labels} and not k.startswith(LENGTH)}  # fmt: skip
+    if not sizes.values:
+        budget.lengths = _lengths(variables, {*names.values(), *labels, *free})
+    found = _candidates(outs, nodes, names, labels, free, budget)
+    if not found and time.thread_time() > budget.deadline:
+        raise TooLong
+    in_pieces = _in_pieces(args, outs, nodes, names, labels, of_code, budget)
+    if in_pieces is not None:
+        found.append(in_pieces)
+    most = of_code + (WORTH_OF_LENGTHS if budget.lengths else 0)
+    found = sorted([r for r in found if r.cost <= most], key=lambda r: r.cost)
+    latest = budget.deadline + REST
+    for reading in found:
+        if time.thread_time() > latest:
+            break
+        budget.ticks = STEPS
+        shown = _agreeing(reading, args, outs, sizes)
+        if shown is None:
+            continue
+        if shown.parts and free:
+            as_the_user(shown.parts, _held_by(free, names), {*names.values(), *labels})
+        return Found(replace(shown, conditions=needed(shown, args, outs, sizes, latest)))
+    return Found(None, DIFFERS if found else "")
+
+
+def _candidates(
+    outs: Sequence[Expr], nodes: Sequence[Expr], names: dict[Expr, str], labels: Sequence[str],
+    free: Mapping[str, Expr], budget: Budget,
+) -> list[Reading]:  # fmt: skip
+    """What the tries found, within the steps and the time that there are."""
+    found: list[Reading] = []
     left = ALL_STEPS
     tries: list[tuple[frozenset[Expr], Mapping[str, Expr], bool]] = [
         (atoms, named_, True) for atoms, named_ in _tries(outs, nodes, free)
@@ -122,24 +156,26 @@ def _searched(
         left -= start - budget.ticks
         if left < 0:
             break
-    if not found and time.thread_time() > budget.deadline:
-        raise TooLong
-    in_pieces = _in_pieces(args, outs, nodes, names, labels, of_code, budget)
-    if in_pieces is not None:
-        found.append(in_pieces)
-    refused, latest = False, budget.deadline + REST
-    for reading in sorted(found, key=lambda r: r.cost):
-        if reading.cost > of_code or time.thread_time() > latest:
-            break
-        budget.ticks = STEPS
-        if not agrees(reading, args, outs, sizes):
-            told = tuple([c for c in reading.domain() if c.sign != "≠"])
-            reading = replace(reading, conditions=(*reading.conditions, *told))
-            if not told or not agrees(reading, args, outs, sizes):
-                refused = True
-                continue
-        return Found(replace(reading, conditions=needed(reading, args, outs, sizes, latest)))
-    return Found(None, DIFFERS if refused else "")
+    return found
+
+
+def _agreeing(
+    reading: Reading, args: Sequence[Expr], outs: Sequence[Expr], sizes: Sizes
+) -> Reading | None:
+    """The reading, if it agrees with the graph, perhaps only where its logarithms and roots are."""
+    if agrees(reading, args, outs, sizes):
+        return reading
+    told = tuple([c for c in reading.domain() if c.sign != "≠"])
+    inside = replace(reading, conditions=(*reading.conditions, *told))
+    return inside if told and agrees(inside, args, outs, sizes) else None
+
+
+def _lengths(variables: Mapping[str, Expr], taken: Collection[str]) -> dict[int, Formula]:
+    """Names for what means divide by."""
+    letters = (ch for ch in "nmNM" if ch not in taken)
+    found = sorted([int(name[1:]) for name in variables if name.startswith(LENGTH)], reverse=True)
+    return {n: Formula("part", (), Part(integer(n), "", letter, letter))
+            for n, letter in zip(found, letters, strict=False)}  # fmt: skip
 
 
 def _in_pieces(
@@ -212,6 +248,18 @@ def _domain(reader: Reader) -> list[tuple[Poly, str]]:
         if p.constant is None and not known and not (signed and sign != "≠"):
             found.append((p, sign))
     return found[:MOST_OF_DOMAIN]
+
+
+def _held_by(variables: Mapping[str, Expr], names: dict[Expr, str]) -> dict[str, str]:
+    """The names of variables, by the text of what they hold."""
+    known: dict[str, str] = {}
+    reader, writer = Reader(names), Writer(names)
+    for name, node in variables.items():
+        try:
+            known.setdefault(to_text(writer.write(reader.read([node])[0])), name)
+        except (NoMatrixForm, TooLong):
+            continue
+    return known
 
 
 def _name(reader: Reader, writer: Writer, variables: Mapping[str, Expr]) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from symgrad.expr.node import Expr
+    from symgrad.inspect.formula import Formula
     from symgrad.reader.poly import Poly
 
 FIRST = 100  # labels from here on are summed
@@ -51,6 +52,7 @@ class Budget:
     atoms: set[Head] = field(default_factory=set)  # sums that are not multiplied out
     opens_sech: bool = True  # 1/cosh² = 1 - tanh²
     sizes: Mapping[int, Poly] = field(default_factory=dict)  # of axes, where they have names
+    lengths: Mapping[int, Formula] = field(default_factory=dict)  # of means, as names
     positive: Collection[Expr] = ()  # arguments that stand for sizes
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from symgrad.inspect import algebra as F
-from symgrad.inspect.formula import Formula
+from symgrad.inspect.formula import Formula, to_text
+from symgrad.inspect.naming import latex_name, plain_name
 from symgrad.reader.cost import LEAF, NAME, OWN_NAME, WORTH_A_NAME, cost
 from symgrad.reader.heads import look_at_clock
 from symgrad.reader.reading import Part
@@ -85,7 +86,8 @@ def _is_even(f: Formula) -> bool:
 
 
 def price(formulas: Sequence[Formula], parts: Sequence[Part]) -> int:
-    """What all lines cost."""
+    """What all lines cost; what n is, is clear."""
+    parts = [p for p in parts if p.formula.kind != "number"]
     names = sum(NAME if p.text.startswith("?") else OWN_NAME for p in parts)
     return sum(map(cost, formulas)) + sum(cost(p.formula) for p in parts) + names
 
@@ -143,6 +145,19 @@ def _in_order(formulas: Sequence[Formula]) -> list[Part]:
 
 
 def _hint(f: Formula) -> str:
-    if f.kind == "call":
-        return _HINTS.get(f.data[0], "")
-    return _HINTS.get(f.kind, "")
+    """A letter that people use for such a thing, a capital one for matrices."""
+    found = _HINTS.get(f.data[0] if f.kind == "call" else f.kind, "")
+    return found.upper() if f.rank == 2 else found
+
+
+def as_the_user(parts: Sequence[Part], known: Mapping[str, str], taken: Collection[str]) -> None:
+    """Parts that are what the user's variables held get the names of these.
+
+    known : names, by the text of what they hold
+    """
+    used = {*taken, *(p.text for p in parts)}
+    for part in parts:
+        name = plain_name(known.get(to_text(part.formula), part.text))
+        if name not in used:
+            part.text, part.latex = name, latex_name(name)
+            used.add(name)

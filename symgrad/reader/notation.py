@@ -27,6 +27,7 @@ from symgrad.reader.heads import (
     Labels,
     NoMatrixForm,
     Shape,
+    budget,
     exact,
     key,
 )
@@ -102,6 +103,10 @@ def numbers(c: Exponent, factors: Sequence[Factor]) -> tuple[list[Formula], list
         inside = ([integer(n)] if n != 1 else []) + ([_pi()] if has_pi else [])
         if inside:
             side.append(Formula("sqrt", (F.hadamard(inside),), None, 0))
+    lengths = budget().lengths
+    if lengths:
+        up, down, more = _lengths(up, down, lengths)
+        below += more
     if is_decimal(down):
         above.insert(0, F.number(np.float64(float(Fraction(up, down)))))
         up = down = 1
@@ -110,6 +115,33 @@ def numbers(c: Exponent, factors: Sequence[Factor]) -> tuple[list[Formula], list
     if down != 1:
         below.insert(0, integer(down))
     return above, below
+
+
+def _lengths(up: int, down: int, lengths: Mapping[int, Formula]) -> tuple[int, int, list[Formula]]:
+    """up / down as a / b, and lengths below that; 1/3 is 2/6, but 1/2 is no multiple of 1/6."""
+    found: list[Formula] = []
+    for n, name in lengths.items():
+        count = 0
+        while down % n == 0:
+            down, count = down // n, count + 1
+        if count:
+            found.append(F.power(name, integer(count), 0))
+    for n, name in lengths.items() if not found else ():
+        prime = _largest_prime(n)
+        c = Fraction(up * n, down)
+        if prime > 2 and down % prime == 0 and c.denominator < down:
+            return c.numerator, c.denominator, [name]
+    return up, down, found
+
+
+def _largest_prime(n: int) -> int:
+    prime = 2
+    while prime * prime <= n:
+        if n % prime:
+            prime += 1
+        else:
+            n //= prime
+    return n
 
 
 def _pi() -> Formula:

@@ -52,6 +52,7 @@ MOST_PULLS = 8
 LONG = 8  # terms; above it only FEW_PULLS are tried
 FEW_PULLS = 3
 MOST_DIVISIONS = 4
+FEW_DIVIDED = 3  # terms beside common factors
 MOST_EXTENT = 1500  # nodes of a tree; what shares much can be long without being large
 DEEPEST = 12
 OUTER = 2  # sums this deep are chosen with regard to names
@@ -185,6 +186,8 @@ class Writer:
             yield self.write(merged)
         yield from self._decided(p)
         yield from self._with_names(p)
+        if common and len(inner.terms) <= FEW_DIVIDED and _is_diagonal(inner):
+            yield from self._divided(inner, c, common)
 
     # ---- candidates ----------------------------------------------------------------------------
 
@@ -326,14 +329,17 @@ class Writer:
                 if abs(c) != 1 and not common and isinstance(c, int):  # (6 x² − 2) / (1 + x²)³
                     yield self._held(1, below, top)
 
-    def _divided(self, p: Poly, c: Exponent) -> Iterator[Formula]:
-        """q · σ(-u) for q (1 - σ(u)) and the like."""
+    def _divided(
+        self, p: Poly, c: Exponent, common: Sequence[Factor] = ()
+    ) -> Iterator[Formula]:  # fmt: skip
+        """q · σ(-u) for q (1 - σ(u)) and the like; `common` are factors of all that."""
         for divisor, (head, labels, e) in divisors(p, self.sigmoids):
             quotient, times = divided(p, divisor), 0
             while quotient is not None and quotient.terms and times < MOST_DIVISIONS:
                 times += 1
                 tick()
-                yield self._times(c, [(head, labels, exact(e * times))], quotient)
+                factor = head, labels, exact(e * times)
+                yield self._times(c, _merged([*common, factor]), quotient)
                 quotient = divided(quotient, divisor)
 
     def _with_names(self, p: Poly) -> Iterator[Formula]:
@@ -430,6 +436,10 @@ class Writer:
         terms = [t for n, (t, _) in enumerate(p.sorted()) if n in left]
         rest = Poly({t: p.terms[t] for t in terms}, p.shape)
         return total([first, self.write(rest)], p)
+
+
+def _is_diagonal(p: Poly) -> bool:
+    return all(any(h.kind == "delta" for h, _, _ in t) for t in p.terms)
 
 
 def _of_numbers(factors: list[Factor]) -> set[int]:

@@ -4,7 +4,7 @@ A rewritten function hands over, when it returns, what its variables hold that i
 only (`source.blocks`). Of these the trace keeps expressions, never arrays or tracers: those of
 few nodes that were computed from its arguments. Two values of one name are no name.
 
-Without its source a function has no names.
+Without its source a function has no names. By how many elements a mean divides is noted in any.
 """
 
 from __future__ import annotations
@@ -12,14 +12,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from symgrad.expr.node import ARG, ARRAY, CONST, Expr
+from symgrad.expr.node import ARG, ARRAY, CONST, Expr, const
 from symgrad.expr.op import Kind
 from symgrad.expr.walk import toposort
+from symgrad.inspect.naming import LENGTH
 from symgrad.trace.handle import Handle
 from symgrad.trace.state import CURRENT, NO_TRACE
 
 MOST = 40  # names of one trace
 LARGEST = 60  # nodes of what a name stands for
+FEWEST = 5  # elements of a mean, so that 1/2 and 1/4 stay what they are
 MOST_BYTES = 4096  # of an array that only a name would keep alive
 
 
@@ -37,6 +39,13 @@ def note(found: Mapping[str, Expr]) -> None:
             trace.named[name] = expr if trace.named.get(name, expr) is expr else None
 
 
+def note_length(n: int) -> None:
+    """A mean divides by the number of these elements: formulas give that a name."""
+    trace = CURRENT.get()
+    if trace is not NO_TRACE and n >= FEWEST:
+        trace.named.setdefault(f"{LENGTH}{n}", const(n, "int64"))
+
+
 def kept(
     named: Mapping[str, Expr | None], outs: Sequence[Expr], symbols: Iterable[Expr]
 ) -> dict[str, Expr]:
@@ -48,6 +57,9 @@ def kept(
     result: dict[str, Expr] = {}
     arrays: set[Expr] | None = None
     for name, expr in named.items():
+        if name.startswith(LENGTH) and expr is not None:
+            result[name] = expr
+            continue
         nodes = None if expr is None or expr.op in (ARG, CONST) else _few(expr)
         if expr is None or nodes is None or not never.isdisjoint(nodes):
             continue

@@ -14,6 +14,7 @@ from symgrad.ops.linear import broadcast_to, reshape, sum_
 from symgrad.ops.scan import cumprod as running_product
 from symgrad.trace import ufuncs
 from symgrad.trace.handle import contains_tracer, operand
+from symgrad.trace.named import note_length
 from symgrad.trace.registry import (
     as_expr,
     as_float,
@@ -136,6 +137,7 @@ def _divide(x: Expr, count: float) -> Expr:
 
 
 def _mean(x: Expr, axes: tuple[int, ...], keepdims: bool) -> Expr:
+    note_length(_count(x, axes))
     return keep(_divide(sum_(x, axes), _count(x, axes)), x, axes, keepdims)
 
 

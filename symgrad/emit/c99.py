@@ -25,6 +25,8 @@ def _literal(value: Any, dtype: str) -> str:
         return "true" if value else "false"
     if dtype in ("int32", "int64"):
         number = int(value)
+        if dtype == "int32" and number == -(2**31):
+            return "(-2147483647 - 1)"
         if number == -(2**63):
             return "(-INT64_C(9223372036854775807) - 1)"
         if abs(number) > 2**31 - 1:
@@ -48,7 +50,8 @@ def _needed_by(value: Any, dtype: str) -> str:
     if dtype == "bool":
         return "bool"
     if dtype in ("int32", "int64"):
-        return "int64_t" if abs(int(value)) > 2**31 - 1 else ""
+        wide = dtype == "int64" and abs(int(value)) > 2**31 - 1
+        return "int64_t" if wide else ""
     return "" if math.isfinite(value) else "INFINITY"
 
 

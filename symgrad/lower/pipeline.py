@@ -17,8 +17,9 @@ from symgrad.lower.kernel import Kernel
 from symgrad.lower.kernels import Kernels
 from symgrad.lower.lanes import cut_into_lanes
 from symgrad.lower.product import multiply_in_loops
-from symgrad.lower.program import Program
+from symgrad.lower.program import Program, rebuilt
 from symgrad.lower.schedule import Scheduler
+from symgrad.lower.statements import Loop
 from symgrad.lower.stream import open_streams
 from symgrad.lower.sums import leave_out_zeros, split_sums
 from symgrad.lower.tiles import multiply_in_tiles
@@ -68,12 +69,17 @@ def lower(
     kernels.together = [pair for pair in kernels.together if variables.issuperset(pair)]
     body = Scheduler(kernels).body()
     inputs = inputs + [b for b in shared.data if b.role == "data"]
-    program = kernels.draft.program(inputs, outputs, body)
+    program = kernels.draft.program(inputs, outputs, rebuilt(body, _run))
     verify.after("nest", program, tuning)
     for change in passes(tuning):
         program = change(program, threads, tuning)
         verify.after(change.__name__, program, tuning)
     return program
+
+
+def _run(old: Any, new: Any) -> Sequence[Any]:
+    """Statements but for loops of no rounds: what stands in one may read beyond empty arrays."""
+    return [] if isinstance(new, Loop) and new.stop is None and new.extent == 0 else [new]
 
 
 def _needed(kernels: Sequence[Kernel]) -> list[Kernel]:

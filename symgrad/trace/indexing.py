@@ -435,7 +435,7 @@ def _replace_rows(x: Expr, index: Expr, value: Expr) -> Expr:
 
 def _down(v: Expr, shape: tuple[int, ...]) -> Expr:
     """`v` along the first axes of a shape."""
-    return broadcast_to(reshape(v, (*v.shape, *(1,) * (len(shape) - 1))), shape)
+    return broadcast_to(reshape(v, (*v.shape, *(1,) * (len(shape) - v.ndim))), shape)
 
 
 def _fit(value: Expr, shape: tuple[int, ...]) -> Expr:

@@ -311,4 +311,22 @@ def arguments():
     return (a0, a1, a2, labels, i, mask,)
 """,
     ),
+    (
+        "what stands in a loop of no rounds was read before it, beyond an empty array",
+        dict(stages=["gradient"], tuning=["small tiles", "short parts", "powers"]),
+        """
+import numpy as np
+import symgrad as sg
+
+def f(a0, a1):
+    return np.sum(np.einsum('ni,nj,nj->i', a1, a1, a1)), np.vdot(a0, 3 * a0) / 9
+
+def loss(a0, a1):
+    r = f(a0, a1)
+    return r[0] + np.sum(np.sin(r[1]))
+
+def arguments():
+    return (np.zeros((0, 1)), np.zeros((1, 0)))
+""",
+    ),
 ]

@@ -110,7 +110,7 @@ MADE = {some_cast: 8, some_name: 30, some_store: 15, some_slot: 15}
 def test_changes_are_noticed(kind):
     tuning, place = replace(HOST_TUNING, part_statements=3), emit_c._placed.__wrapped__
     made: Counter[bool] = Counter()
-    for seed in range(40):
+    for seed in range(60):
         built = Builder(seed)
         emitter = Emitter(program_of(built.args, built.pool[-3:]), tuning, C99)
         parts = place(emitter, emitter.whole(), tuning)[0]

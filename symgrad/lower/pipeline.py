@@ -13,13 +13,12 @@ from symgrad.expr.node import Expr
 from symgrad.lower import verify
 from symgrad.lower.buffers import place, shrink
 from symgrad.lower.elements import Shared
-from symgrad.lower.kernel import Kernel
+from symgrad.lower.kernel import Elements, Kernel
 from symgrad.lower.kernels import Kernels
 from symgrad.lower.lanes import cut_into_lanes
 from symgrad.lower.product import multiply_in_loops
-from symgrad.lower.program import Program, rebuilt
+from symgrad.lower.program import Program
 from symgrad.lower.schedule import Scheduler
-from symgrad.lower.statements import Loop
 from symgrad.lower.stream import open_streams
 from symgrad.lower.sums import leave_out_zeros, split_sums
 from symgrad.lower.tiles import multiply_in_tiles
@@ -69,7 +68,7 @@ def lower(
     kernels.together = [pair for pair in kernels.together if variables.issuperset(pair)]
     body = Scheduler(kernels).body()
     inputs = inputs + [b for b in shared.data if b.role == "data"]
-    program = kernels.draft.program(inputs, outputs, rebuilt(body, _run))
+    program = kernels.draft.program(inputs, outputs, body)
     verify.after("nest", program, tuning)
     for change in passes(tuning):
         program = change(program, threads, tuning)
@@ -77,16 +76,17 @@ def lower(
     return program
 
 
-def _run(old: Any, new: Any) -> Sequence[Any]:
-    """Statements but for loops of no rounds: what stands in one may read beyond empty arrays."""
-    return [] if isinstance(new, Loop) and new.stop is None and new.extent == 0 else [new]
-
-
 def _needed(kernels: Sequence[Kernel]) -> list[Kernel]:
-    """Without those whose values nobody reads: elements of a constant are known without a copy."""
+    """Without those whose values nobody reads: elements of a constant are known without a copy.
+
+    And without those of no rounds: what stands in their loops would be read beyond empty arrays.
+    """
     read: set[int] = set()
     found: list[Kernel] = []
     for k in reversed(kernels):
+        rounds = k.variables if isinstance(k, Elements) else k.dims
+        if not all(k.extents[v] for v in rounds):
+            continue
         if k.barrier or any(b.role == "out" or b.number in read for b in k.writes()):
             read.update(number for number, _ in k.reads)
             found.append(k)

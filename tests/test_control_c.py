@@ -19,6 +19,7 @@ import pytest
 import symgrad as sg
 from support.by_hand import edited
 from support.codegen import expanded, program_of, run_c
+from support.queries import loops, program
 from support.random_loops import RandomLoops
 from support.sanitized import needs_sanitizers, run_sanitized
 from support.tunings import SHORT_STREAMS, SMALL_TILES, TINY, TINY_LOOPS
@@ -796,3 +797,23 @@ def test_numbers_of_rounds_that_another_loop_has_stored(f):
     """In reverse the bound of a loop is read from an array: it is an access as any other."""
     graph = sg.trace(sg.value_and_grad(f), 3.0).simplify()
     np.testing.assert_allclose(sg.compile(sg.value_and_grad(f), sg.f64)(3.0), graph.evaluate(3.0))
+
+
+@pytest.mark.parametrize("shape", [(0, 1), (1, 0), (0,)])
+def test_no_loops_of_no_rounds_in_rounds(shape):
+    """What stands in one is read before it, where it does not change: beyond an empty array."""
+
+    def f(x, a):
+        def body(c, _):
+            t, u = np.reshape(x, (0,)), np.reshape(3 * x * c, (0,))
+            return np.tanh(c), (t * u, np.reshape(x * c + 1, (0,)), np.exp(x) * c)
+
+        return sg.scan(body, a, None, length=20)
+
+    x = np.zeros(shape)
+    compiled = sg.compile(f, x, 0.3)
+    assert all(loop.extent for loop in loops(program(compiled)))
+    for got, expected in zip(
+        sg.tree.flatten(compiled(x, 0.3))[0], sg.tree.flatten(f(x, 0.3))[0], strict=True
+    ):
+        np.testing.assert_allclose(got, expected, rtol=1e-12)

@@ -167,13 +167,12 @@ def _of_positions(root: Expr, base: Expr) -> _Owners | None:
     if sum(n.size for n in nodes) > _MOST_ELEMENTS:
         return None
     for node in nodes:
-        if node not in values:
-            plain = [] if node.op is CONST else [values[a] for a in node.args]
-            values[node] = (
-                np.zeros(node.shape) if node.op is CONST
-                else node.attrs[0].array if node.op is ARRAY
-                else node.op.evaluate(*plain, *node.attrs)
-            )  # fmt: skip
+        if node.op is CONST:  # in the place of parts that have no such root
+            values[node] = np.zeros(node.shape)
+        elif node.op is ARRAY:
+            values[node] = node.attrs[0].array
+        elif node is not base:
+            values[node] = node.op.evaluate(*[values[a] for a in node.args], *node.attrs)
     owner = values[root].astype(np.int64) - 1  # of the elements of `base`: nobody is 0 - 1
     whole = _Factor(tuple(range(root.ndim)), tuple(range(base.ndim)), base.shape, owner)
     return (whole,) if (owner == _NOBODY).any() else _apart(owner, base.shape) or (whole,)

@@ -71,6 +71,11 @@ class Kernel:
         return self.dims
 
     @property
+    def is_empty(self) -> bool:
+        """Whether it has no rounds. What stood in its loops would be read beyond empty arrays."""
+        return not all(self.extents[i] for i in self.dims)
+
+    @property
     def summed(self) -> tuple[Expr, ...]:
         """The loop variables that it makes one element over."""
         return self.reduce
@@ -116,6 +121,10 @@ class Elements(Kernel):
     order: tuple[Expr, Expr] | None = None
     saves: Buffer | None = None
     replaces: bool = False
+
+    @property
+    def is_empty(self) -> bool:
+        return not all(self.extents[i] for i in self.variables)
 
     @property
     def adds_up(self) -> bool:

@@ -13,7 +13,7 @@ from symgrad.expr.node import Expr
 from symgrad.lower import verify
 from symgrad.lower.buffers import place, shrink
 from symgrad.lower.elements import Shared
-from symgrad.lower.kernel import Elements, Kernel
+from symgrad.lower.kernel import Kernel
 from symgrad.lower.kernels import Kernels
 from symgrad.lower.lanes import cut_into_lanes
 from symgrad.lower.product import multiply_in_loops
@@ -77,15 +77,11 @@ def lower(
 
 
 def _needed(kernels: Sequence[Kernel]) -> list[Kernel]:
-    """Without those whose values nobody reads: elements of a constant are known without a copy.
-
-    And without those of no rounds: what stands in their loops would be read beyond empty arrays.
-    """
+    """Without those whose values nobody reads: elements of a constant are known without a copy."""
     read: set[int] = set()
     found: list[Kernel] = []
     for k in reversed(kernels):
-        rounds = k.variables if isinstance(k, Elements) else k.dims
-        if not all(k.extents[v] for v in rounds):
+        if k.is_empty:
             continue
         if k.barrier or any(b.role == "out" or b.number in read for b in k.writes()):
             read.update(number for number, _ in k.reads)

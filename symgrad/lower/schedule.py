@@ -61,7 +61,7 @@ class Scheduler:
         self.tuning = kernels.tuning
         self.draft = kernels.draft
         self.buffers = self.draft.buffers
-        self.order = _checks_first(kernels.kernels)
+        self.order = _checks_first([k for k in kernels.kernels if not k.is_empty])
         self.classes = AxisClasses(self.order, kernels.together, kernels.begin)
         self.streams = choose_streams(self.classes, self.order, self.buffers, self.tuning)
         self.windows: dict[Expr, Window] = {}

@@ -425,7 +425,9 @@ def _replace_rows(x: Expr, index: Expr, value: Expr) -> Expr:
     square = (count, count)
     equal = bind("equal", _down(row, square), broadcast_to(row, square))
     # From here on by numbers of rows that stay: one for each row that is named at all.
-    later = bind("logical_and", equal, array(np.triu(np.ones(square, bool), 1)))
+    number = _positions((count,))
+    behind = bind("less", _down(number, square), broadcast_to(number, square))
+    later = bind("logical_and", equal, behind)
     stays = bind("logical_not", bind("any", later, attrs=((1,),)))
     ones = bind("convert", stays, attrs=("int64",))
     named = bind("not_equal", scatter_add(ones, index, 0, n), const(0, "int64", (n,)))

@@ -149,19 +149,14 @@ def _builtin(f: Any, args: Args, kwargs: Options) -> Any:
     """A function written in C: of a module, or a method of an object."""
     owner = getattr(f, "__self__", None)
     if owner is builtins:
-        asked = ASKED.get(f)
-        if asked is not None:
-            found = asked(f, args)
-            if type(found) is Answer:
-                return found.value
-            args = found
+        found = _asked(f, args)
+        if type(found) is Answer:
+            return found.value
+        args = found
         if journal.is_open():
             journal.note_iterators(args)
-        replacement = ALWAYS.get(f)
+        replacement = _replacement(f, args, kwargs)
         if replacement is not None:
-            return replacement(*args, **kwargs)
-        replacement = INSTEAD.get(f)
-        if replacement is not None and (is_traced(args) or is_traced(kwargs)):
             return replacement(*args, **kwargs)
         if f is not isinstance:
             return f(*args, **kwargs)
@@ -173,13 +168,25 @@ def _builtin(f: Any, args: Args, kwargs: Options) -> Any:
         return _container_method(f, owner, args, kwargs)
     if cls is np.ufunc and any(type(a) in _LISTS and is_traced(a) for a in args):
         return SUPPORTED["ufunc"](owner, f.__name__, args, kwargs)
-    replacement = ALWAYS.get(f)
+    replacement = _replacement(f, args, kwargs)
     if replacement is not None:
         return replacement(*args, **kwargs)
-    replacement = INSTEAD.get(f)
-    if replacement is not None and (is_traced(args) or is_traced(kwargs)):
-        return replacement(*args, **kwargs)
     return foreign(f, args, kwargs)
+
+
+def _asked(f: Any, args: Args) -> Any:
+    """What a builtin is called with, or the `Answer` of an object of the user's."""
+    ask = ASKED.get(f)
+    return args if ask is None else ask(f, args)
+
+
+def _replacement(f: Any, args: Args, kwargs: Options) -> Callable[..., Any] | None:
+    """What is called in the place of a function, if anything is."""
+    always = ALWAYS.get(f)
+    if always is not None:
+        return always
+    instead = INSTEAD.get(f)
+    return instead if instead is not None and (is_traced(args) or is_traced(kwargs)) else None
 
 
 def _container_method(f: Any, owner: Any, args: Args, kwargs: Options) -> Any:
@@ -304,17 +311,12 @@ def _may_change(f: Any) -> bool:
 
 def _class(f: Any, args: Args, kwargs: Options) -> Any:
     """A class. One of the user's with an `__init__` of Python's is made here, to follow that."""
-    asked = ASKED.get(f)
-    if asked is not None:
-        found = asked(f, args)
-        if type(found) is Answer:
-            return found.value
-        args = found
-    replacement = ALWAYS.get(f)
+    found = _asked(f, args)
+    if type(found) is Answer:
+        return found.value
+    args = found
+    replacement: Any = _replacement(f, args, kwargs)
     if replacement is not None:
-        return replacement(*args, **kwargs)
-    replacement = INSTEAD.get(f)
-    if replacement is not None and (is_traced(args) or is_traced(kwargs)):
         return replacement(*args, **kwargs)
     if journal.is_open():
         journal.note_iterators(args)

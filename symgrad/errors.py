@@ -28,7 +28,8 @@ Every class is also a standard type, so that ``except ValueError`` keeps working
         ├── CompileTimeoutError(TimeoutError)
         └── CacheError(OSError)              the cache directory cannot be trusted or written
 
-Warnings: ``SymgradWarning`` and its subclasses ``NoCompilerWarning`` and ``MutationWarning``.
+Warnings: ``SymgradWarning`` and its subclasses ``NoCompilerWarning``, ``MutationWarning`` and
+``LimitWarning``.
 """
 
 from __future__ import annotations
@@ -180,6 +181,10 @@ class NoCompilerWarning(SymgradWarning):
 
 class MutationWarning(SymgradWarning):
     """A function changes an array that was passed to it: for itself, not for its caller."""
+
+
+class LimitWarning(SymgradWarning):
+    """A higher derivative is not the right one where a root is exactly 0; elsewhere it is."""
 
 
 _internal: dict[str, bool] = {}  # by file name

@@ -7,6 +7,7 @@ r = |x|: JAX differentiates that, which has no root.
 from __future__ import annotations
 
 import functools
+import warnings
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 
 import symgrad as sg
+from symgrad.errors import LimitWarning
 
 jax.config.update("jax_enable_x64", True)
 ROOTS = {
@@ -100,8 +102,8 @@ def test_what_is_held_is_not_computed_at_roots_that_are_zero():
 ALONG = np.array([1.0, -2.0, 3.0])
 
 
-def third(module, numpy, f, modes):
-    """A third derivative along ALONG twice: gradients of products (r), or products (f)."""
+def higher(module, numpy, f, modes):
+    """A derivative along ALONG more for each mode: gradients of products (r), products (f)."""
     g = module.grad(f)
     for mode in modes:
         inner = g
@@ -113,8 +115,8 @@ def third(module, numpy, f, modes):
 
 
 @functools.cache
-def third_of_smooth(name):
-    return jax.jit(third(jax, jnp, lambda x: COUPLED[name](jnp, x), "rr"))
+def higher_of_smooth(name, modes):
+    return jax.jit(higher(jax, jnp, lambda x: COUPLED[name](jnp, x), modes))
 
 
 @pytest.mark.slow
@@ -124,8 +126,39 @@ def test_third_derivatives(name, root):
     """Slopes had limits where they are read through a roll before they met what vanishes there."""
     for modes in ("rr", "rf", "fr", "ff"):
         f = lambda x: COUPLED[name](np, ROOTS[root](x))
-        derived = sg.trace(third(sg, np, f, modes), POINTS[0]).simplify()
+        derived = sg.trace(higher(sg, np, f, modes), POINTS[0]).simplify()
         for x in POINTS:
             np.testing.assert_allclose(
-                derived.evaluate(x), third_of_smooth(name)(x), rtol=1e-7, atol=1e-7, err_msg=modes
+                derived.evaluate(x),
+                higher_of_smooth(name, "rr")(x),
+                rtol=1e-7,
+                atol=1e-7,
+                err_msg=modes,
             )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["neighbours", "stacked", "square of a sum", "pairs"])
+def test_fourth_derivatives_are_right_or_said_not_to_be(name):
+    """Those of `neighbours` and `stacked` are wrong by reverse mode three times."""
+    for modes in ("rrr", "ffr"):
+        f = lambda x: COUPLED[name](np, np.abs(x))
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            derived = sg.trace(higher(sg, np, f, modes), POINTS[0]).simplify()
+        assert all(w.category is LimitWarning for w in said)
+        for x in POINTS:
+            found, right = derived.evaluate(x), higher_of_smooth(name, modes)(x)
+            assert said or np.allclose(found, right, rtol=1e-7, atol=1e-7)
+
+
+def test_a_limit_that_is_left_out_is_said():
+    def far(x):  # more nodes on one root than limits are searched among
+        y = r = np.sqrt(x @ x)
+        for _ in iter([0] * 160):
+            y = np.sin(y) + r
+        return y
+
+    with pytest.warns(LimitWarning, match="over 300 nodes are above the root") as said:
+        sg.trace(sg.grad(lambda x: np.sum(sg.grad(far)(x))), sg.f64[2])
+    assert {w.filename for w in said} == {__file__}

@@ -23,9 +23,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from symgrad import log
 from symgrad.diff import modes
 from symgrad.diff.aligned import alone
+from symgrad.errors import LimitWarning, warn
 from symgrad.expr.node import ARRAY, CONST, DEPTH_SHIFT, FLOATS, Expr, const, is_const
 from symgrad.expr.op import Kind, Moves, Op
 from symgrad.expr.walk import in_bodies, rebuild, substitute, toposort, transform
@@ -370,7 +370,7 @@ def _limit(divided: Expr, root: Expr, settled: frozenset[Expr]) -> Expr | None:
         return None
     found = alone(divided, between, base, root)
     if found is None:
-        log.note(lambda: "a limit where a root is 0 is left out: which root is whose is not seen")
+        _left_out("which of several roots divides which element is not seen")
         return None
     own, held = found
     first = _by_root(own, base)
@@ -407,7 +407,7 @@ def _between(top: Expr, base: Expr) -> list[Expr] | None:
                 seen.add(a)
                 stack.append(a)
         if len(seen) > _MOST_LOOKED:
-            _left_out(_MOST_LOOKED)
+            _left_out(f"over {_MOST_LOOKED} nodes are above the root")
             return None
     reaching = {base}
     found = []
@@ -418,10 +418,15 @@ def _between(top: Expr, base: Expr) -> list[Expr] | None:
     if top not in reaching:
         return None
     if len(found) > _MOST_BETWEEN:
-        _left_out(_MOST_BETWEEN)
+        _left_out(f"over {_MOST_BETWEEN} nodes are above the root")
         return None
     return found
 
 
-def _left_out(most: int) -> None:
-    log.note(lambda: f"a limit where a root is 0 is left out: over {most} nodes are above the root")
+def _left_out(why: str) -> None:
+    warn(
+        "a higher derivative is taken as if a quotient by a root (a norm, sqrt or abs) were 0 where"
+        f" the root is exactly 0, instead of its limit: {why}. Elsewhere it is right. Write"
+        " the function of the square under the root, or add a small number to that square",
+        LimitWarning,
+    )

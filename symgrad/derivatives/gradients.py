@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from symgrad.derivatives.inner import Inner, filled, scalar_out
-from symgrad.diff import modes
 from symgrad.errors import SymgradWarning, warn
 from symgrad.expr.node import const
 from symgrad.scalar import derive
@@ -112,7 +111,7 @@ def _gradient(
             )
     opened = derive.jacobian([out], inner.fresh, False)
     if opened is None:
-        gradients = filled(modes.vjp([out], inner.fresh, [const(1, out.dtype)]), inner.fresh)
+        gradients = filled(inner.vjp([out], inner.fresh, [const(1, out.dtype)]), inner.fresh)
     else:
         gradients = opened[0]
     tracers, aux = inner.close_with_aux([out, *gradients])

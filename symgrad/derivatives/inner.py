@@ -8,7 +8,7 @@ from typing import Any
 from symgrad import log
 from symgrad.diff import modes
 from symgrad.diff.pieces import Piece, in_pieces
-from symgrad.diff.roots import extended
+from symgrad.diff.roots import extended, pushed, with_limits
 from symgrad.errors import (
     DifferentiationError,
     DtypeError,
@@ -57,6 +57,7 @@ class Inner:
         self.aux: tuple[list[Expr], TreeDef] | None = None
         values, keywords = list(args), dict(kwargs)
         trace = CURRENT.get()
+        self.again = trace.again
         direct, trace.untouched = trace.untouched, False
         for number in self.numbers:
             keyword = isinstance(number, str)
@@ -93,7 +94,7 @@ class Inner:
     def _traced(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Expr]:
         try:
             with log.Stage("tracing", "traced", function_name(self.f)) as stage:
-                outs, self.out_tree = record(self.f, args, kwargs, named=self.named)
+                outs, self.out_tree = record(self.f, args, kwargs, named=self.named, again=True)
                 stage.facts = lambda: f"{len(toposort(outs))} nodes"
                 return outs
         except TraceError as error:  # what else it is given may be made static
@@ -120,6 +121,23 @@ class Inner:
         leaves, tree = self.aux
         tracers = self.close([*exprs, *leaves])
         return tracers[: len(exprs)], tree.unflatten(tracers[len(exprs) :])
+
+    def push(
+        self, outs: Sequence[Expr], wrt: Sequence[Expr], tangents: Sequence[Expr | None]
+    ) -> list[Expr | None]:
+        """`modes.jvp`; with limits where roots vanish if the results are differentiated again."""
+        return (pushed if self.again else modes.jvp)(outs, wrt, tangents)
+
+    def vjp(
+        self,
+        outs: Sequence[Expr],
+        wrt: Sequence[Expr],
+        cotangents: Sequence[Expr | None],
+        again: bool = False,
+    ) -> list[Expr | None]:
+        """`modes.vjp`; with limits where roots vanish if the results are differentiated again."""
+        limits = with_limits if again or self.again else None
+        return modes.vjp(outs, wrt, cotangents, limits=limits)
 
     def in_pieces(self) -> tuple[list[Expr], list[list[Piece]]]:
         """`outs` in terms of the pieces that are read of the variables, and the pieces of each."""

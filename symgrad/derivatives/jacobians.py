@@ -116,17 +116,17 @@ def _forward_blocks(inner: Inner) -> list[list[Expr]]:
     outs, pieces = inner.in_pieces()
     blocks: list[list[Expr]] = [[] for _ in outs]
     for variable, parts in zip(inner.fresh, pieces, strict=True):
-        columns = [_columns(outs, piece) for piece in parts]
+        columns = [_columns(inner, outs, piece) for piece in parts]
         for row, out, found in zip(blocks, outs, zip(*columns, strict=True), strict=True):
             row.append(_total(found, (*out.shape, *variable.shape), out.dtype))
     return blocks
 
 
-def _columns(outs: Sequence[Expr], piece: Piece) -> list[Expr | None]:
+def _columns(inner: Inner, outs: Sequence[Expr], piece: Piece) -> list[Expr | None]:
     """The derivatives of `outs` in one piece, as columns of those in the whole."""
     seed = arg(0, piece.variable.shape, piece.variable.dtype)
     result: list[Expr | None] = []
-    for tangent in modes.jvp(outs, [piece.variable], [seed]):
+    for tangent in inner.push(outs, [piece.variable], [seed]):
         full = None if tangent is None else _seeded(tangent, seed)
         result.append(None if full is None else piece.back(_seed_last(full, seed.ndim)))
     return result
@@ -146,7 +146,7 @@ def _reverse_blocks(inner: Inner) -> list[list[Expr]]:
     blocks = []
     for out in inner.outs:
         seed = arg(0, out.shape, out.dtype)
-        cotangents = modes.vjp([out], inner.fresh, [seed])
+        cotangents = inner.vjp([out], inner.fresh, [seed])
         blocks.append([
             const(0, v.dtype, (*out.shape, *v.shape)) if c is None else _seeded(c, seed)
             for c, v in zip(cotangents, inner.fresh, strict=True)
@@ -199,7 +199,7 @@ def _hessian_blocks(inner: Inner) -> list[Expr]:
     (out,), pieces = inner.in_pieces()
     flat = [piece for parts in pieces for piece in parts]
     variables = [piece.variable for piece in flat]
-    cotangents = modes.vjp([out], variables, [const(1, out.dtype)])
+    cotangents = inner.vjp([out], variables, [const(1, out.dtype)], again=True)
     gradient = ready(filled(cotangents, variables))
     pairs: dict[tuple[Piece, Piece], Expr] = {}
     # The smaller piece is pushed forward, the larger one's gradient is read.
@@ -207,7 +207,7 @@ def _hessian_blocks(inner: Inner) -> list[Expr]:
     for place, k in enumerate(order):
         seed = arg(0, flat[k].variable.shape, flat[k].variable.dtype)
         rows = order[place:]
-        tangents = modes.jvp([gradient[r] for r in rows], [flat[k].variable], [seed])
+        tangents = inner.push([gradient[r] for r in rows], [flat[k].variable], [seed])
         for r, tangent in zip(rows, tangents, strict=True):
             if tangent is not None:
                 first = _seeded(tangent, seed)

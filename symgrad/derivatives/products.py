@@ -10,7 +10,6 @@ import numpy as np
 from symgrad.derivatives.gradients import grad
 from symgrad.derivatives.immediate import immediate
 from symgrad.derivatives.inner import Inner, filled
-from symgrad.diff import modes
 from symgrad.errors import DtypeError, ShapeError, StructureError, at_user_line
 from symgrad.expr.node import FLOATS, Expr, bind
 from symgrad.trace import as_expr, function_name
@@ -89,7 +88,7 @@ def _jvp_impl(f: Function, has_aux: bool = False) -> Function:
         if has_aux:
             inner.split_aux("jvp")
         given = _matching(tangents, primals, inner.fresh, "tangent", function_name(f))
-        pushed = modes.jvp(inner.outs, inner.fresh, given)
+        pushed = inner.push(inner.outs, inner.fresh, given)
         tracers, aux = inner.close_with_aux([*inner.outs, *filled(pushed, inner.outs)])
         n = len(inner.outs)
         both = inner.out_tree.unflatten(tracers[:n]), inner.out_tree.unflatten(tracers[n:])
@@ -105,7 +104,7 @@ def _vjp_impl(f: Function, has_aux: bool = False) -> Function:
             inner.split_aux("vjp")
         structure = inner.out_tree.unflatten(inner.outs)
         given = _matching(cotangent, structure, inner.outs, "cotangent", function_name(f))
-        pulled = modes.vjp(inner.outs, inner.fresh, given)
+        pulled = inner.vjp(inner.outs, inner.fresh, given)
         return inner.pack(inner.close(filled(pulled, inner.fresh)))
 
     return transformed(f, impl, "vjp", (_vjp_impl, (f, has_aux)), direct=True)

@@ -16,21 +16,30 @@ is asked for, and what is outside of it is selected away.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from symgrad.diff.support import Supports, has_pole, is_singular, settled
+from symgrad.diff.support import Supports, has_pole, is_singular
+from symgrad.diff.zeros import (
+    conditions_of,
+    has_zero_branch,
+    scale,
+    selected_last,
+    selected_total,
+    total_of,
+    under,
+)
 from symgrad.errors import DifferentiationError, at_user_line
-from symgrad.expr.node import CONST, FLOATS, Expr, arg, bind, const, is_const
+from symgrad.expr.node import FLOATS, Expr, arg, bind, const, is_const
 from symgrad.expr.op import Kind
 from symgrad.expr.walk import depends_on, in_bodies, rebuild, substitute, toposort
-from symgrad.ops.elementwise import DIVIDE, SELECT, STOP_GRADIENT, invert, join, meet, select
-from symgrad.ops.linear import BROADCAST, PAD, broadcast_to, is_view, lead, pad, slice_
+from symgrad.ops.elementwise import SELECT, STOP_GRADIENT, select
+from symgrad.ops.linear import BROADCAST, PAD, broadcast_to, lead
 from symgrad.ops.reduce import spread
 
-_Condition = tuple[Expr, bool]  # a bool expression, and what it is where a value is not zero
-# The zeros around a product: a condition, or the shape, starts and steps of a window.
-_Zeros = _Condition | tuple[Any, Any, Any]
+# Of a node, its cotangent and what it contributes to its arguments: what it is to contribute.
+Contributions = Sequence[Expr | None]
+Limits = Callable[[Expr, Expr, Contributions], Contributions]
 
 
 def jvp(
@@ -84,6 +93,7 @@ class Calculus:
     def __init__(self, infinite: _Infinite, node: Expr) -> None:
         self.guarded = node in infinite.made or node in infinite.met
         self.outside = infinite.supports
+        self.limits = infinite.limits
 
     def jvp(
         self, outs: Any, wrt: Any, tangents: Any, supports: Mapping[Expr, Expr]
@@ -95,7 +105,7 @@ class Calculus:
         self, outs: Any, wrt: Any, cotangents: Any, supports: Mapping[Expr, Expr]
     ) -> list[Expr | None]:
         """`vjp` of a body; `supports` of the cotangents."""
-        return vjp(outs, wrt, cotangents, supports, inside=self.guarded)
+        return vjp(outs, wrt, cotangents, supports, inside=self.guarded, limits=self.limits)
 
     def supports(self, known: Mapping[Expr, Expr]) -> Supports:
         """Supports inside a body, some of whose arguments have known ones."""
@@ -124,6 +134,7 @@ class _Infinite:
         }  # fmt: skip
         self.met: set[Expr] = set()
         self.supports = Supports(supports)
+        self.limits: Limits | None = None
 
     def scale(self, t: Expr, partial: object, node: Expr) -> Expr | None:
         """tangent · partial of `node`, where a zero by structure of either stays a zero."""
@@ -147,14 +158,14 @@ class _Infinite:
 
     def kept(self, result: Expr, node: Expr) -> Expr | None:
         """The tangent or cotangent that a rule of `node` made; zero where it is by structure."""
-        result = _selected_last(result)
+        result = selected_last(result)
         if node not in self.met:
             return result
-        conditions, inside = _conditions(result)
+        conditions, inside = conditions_of(result)
         if inside.op is PAD:
             return result
         kept = self.selected(inside, inside)
-        return None if kept is None else _under(conditions, kept)
+        return None if kept is None else under(conditions, kept)
 
 
 def _push(node: Expr, tangents: list[Expr | None], infinite: _Infinite) -> Expr | None:
@@ -191,14 +202,18 @@ def vjp(
     supports: Mapping[Expr, Expr] | None = None,
     *,
     inside: bool = False,
+    limits: Limits | None = None,
 ) -> list[Expr | None]:
     """Cotangents of the nodes `wrt` for given cotangents of `outs`; the rest as for `jvp`.
 
     Returns one Expr of the node's shape per node in `wrt`, or None where no output depends on it.
+
+    limits : what is to be done where the results are differentiated again (`diff/roots.py`)
     """
     nodes = toposort(outs)
     active = depends_on(nodes, wrt)
     infinite = _Infinite(nodes, active, supports, inside)
+    infinite.limits = limits
     if inside:
         infinite.met.update(outs)
     for node in reversed(nodes):
@@ -223,20 +238,23 @@ def vjp(
         if terms is None:
             continue
         if node in sources:
-            result[node] = _total(terms)
+            result[node] = total_of(terms)
             continue
-        total = _selected_total(terms)
+        total = selected_total(terms)
         if kind is Kind.ITEM:
             of_items.setdefault(node.args[0], {})[node.attrs[0]] = total
         else:
-            _note(pending, node, _pull(node, total, active, infinite), active)
+            contributions: Contributions = _pull(node, total, active, infinite)
+            if limits is not None:
+                contributions = limits(node, total, contributions)
+            _note(pending, node, contributions, active)
     return [result[w] for w in wrt]
 
 
 def _note(
     pending: dict[Expr, list[Expr]],
     node: Expr,
-    pulled: Sequence[Expr | None],
+    pulled: Contributions,
     active: set[Expr],
 ) -> None:
     """Contributions of a node to the cotangents of its arguments."""
@@ -279,13 +297,13 @@ def _pull(node: Expr, ct: Expr, active: set[Expr], infinite: _Infinite) -> list[
         pulled = row.vjp(ct, node, args, node.attrs)
     else:
         raise _no_rule(node)
-    conditions = [] if row is SELECT else _conditions(ct)[0]
+    conditions = [] if row is SELECT else conditions_of(ct)[0]
     result: list[Expr | None] = []
     for a, c in zip(args, pulled, strict=True):
         kept = None if c is None else infinite.kept(c, node)
-        if kept is not None and kept.op is not PAD and not _has_zero_branch(kept):
+        if kept is not None and kept.op is not PAD and not has_zero_branch(kept):
             own = [(_condition_of(node, k, a), side) for k, side in conditions]
-            kept = _under([(k, side) for k, side in own if k is not None], kept)
+            kept = under([(k, side) for k, side in own if k is not None], kept)
         result.append(kept)
     return result
 
@@ -300,158 +318,6 @@ def _condition_of(node: Expr, condition: Expr, a: Expr) -> Expr | None:
     if condition.shape == ():
         return broadcast_to(condition, a.shape)
     return spread(condition, a, node.attrs[0]) if node.op.reduces else None
-
-
-def _total(terms: Sequence[Expr]) -> Expr:
-    """Their sum; terms under one condition are added under it."""
-    sums: dict[_Condition | None, Expr] = {}
-    for term in terms:
-        conditions, _ = _conditions(term, most=1)
-        key = conditions[0] if conditions else None
-        inside = term if key is None else term.args[1 if key[1] else 2]
-        sums[key] = sums[key] + inside if key in sums else inside
-    total: Expr | None = None
-    for key, inside in sums.items():
-        term = inside if key is None else _under([key], inside)
-        total = term if total is None else total + term
-    assert total is not None
-    return total
-
-
-def _selected_total(terms: Sequence[Expr]) -> Expr:
-    """Their sum, selected where one of them is not zero by a condition."""
-    total = _total(terms)
-    anywhere: Expr | None = None
-    for term in terms:
-        conditions, _ = _conditions(term, most=1)
-        if not conditions:
-            return total
-        condition, side = conditions[0]
-        condition = condition if side else invert(condition)
-        anywhere = condition if anywhere is None else join(anywhere, condition)
-    if anywhere is None or _conditions(total)[0]:
-        return total
-    anywhere = settled(anywhere)
-    return total if anywhere is None else select(anywhere, total, 0)
-
-
-def scale(
-    t: Expr,
-    partial: object,
-    supports: Supports | None = None,
-    meets_infinite: bool = False,
-    is_infinite: bool = False,
-) -> Expr | None:
-    """tangent · partial, where a zero by structure on either side stays a zero; None for one.
-
-    Selections with zeros, and the zeros around a window, stay outermost. If the partial can be
-    infinite the support of the tangent is selected as well (`meets_infinite`), if the tangent can,
-    that of the partial (`is_infinite`).
-    """
-    if isinstance(partial, int):
-        if partial == 1:
-            return t
-        conditions, t = _conditions(t)
-        return _under(conditions, -t if partial == -1 else t * partial)
-    assert isinstance(partial, Expr)
-    around, t, partial = _opened(t, partial)
-    support = None
-    if supports is not None:
-        # a constant 0 is arithmetic: the user's own
-        support = meet(
-            supports.of(t) if meets_infinite and t.op is not CONST else None,
-            supports.of(partial) if is_infinite and partial.op is not CONST else None,
-        )
-    # 1/y as a partial reads better, and rounds once less, as a division
-    if partial.op is DIVIDE and is_const(partial.args[0], 1):
-        result = t / partial.args[1]
-    else:
-        result = t * partial
-    if support is not None and is_const(support, 0):
-        return None
-    if support is not None and (support, True) not in around:
-        around.append((support, True))
-    return _closed(around, result)
-
-
-def _opened(t: Expr, partial: Expr) -> tuple[list[_Zeros], Expr, Expr]:
-    """The zeros around the two factors of a product, the outermost first, and what is inside."""
-    around: list[_Zeros] = []
-    while True:
-        if _has_zero_branch(partial):
-            conditions, partial = _conditions(partial)
-            around += conditions
-        elif _has_zero_branch(t):
-            conditions, t = _conditions(t)
-            around += conditions
-        elif t.op is PAD:
-            shape, starts, steps = t.attrs
-            around.append((shape, starts, steps))
-            t = t.args[0]
-            partial = slice_(partial, starts, t.shape, steps)
-        else:
-            return around, t, partial
-
-
-def _closed(around: Sequence[_Zeros], inside: Expr) -> Expr:
-    """`inside` with the zeros around it again."""
-    conditions: list[_Condition] = []
-    for zeros in reversed(around):
-        if len(zeros) == 2:
-            conditions.append(zeros)
-        else:
-            inside = pad(_under_all(conditions, inside), *zeros)
-            conditions = []
-    return _under_all(conditions, inside)
-
-
-def _has_zero_branch(e: Expr) -> bool:
-    return e.op is SELECT and is_const(e.args[1], 0) != is_const(e.args[2], 0)
-
-
-def _conditions(e: Expr, most: int | None = None) -> tuple[list[_Condition], Expr]:
-    """The selections with zeros around an expression, the outermost first, and what is inside."""
-    conditions: list[_Condition] = []
-    while _has_zero_branch(e) and len(conditions) != most:
-        side = is_const(e.args[2], 0)
-        conditions.append((e.args[0], side))
-        e = e.args[1 if side else 2]
-    return conditions, e
-
-
-def _under(conditions: Sequence[_Condition], e: Expr) -> Expr:
-    """`e` inside of selections with zeros."""
-    for condition, side in reversed(conditions):
-        e = select(condition, e, 0) if side else select(condition, 0, e)
-    return e
-
-
-def _under_all(conditions: list[_Condition], e: Expr) -> Expr:
-    """`e` inside of one selection for all of the conditions, the innermost first.
-
-    Nested, those of a long chain would be built again at each of its nodes.
-    """
-    if len(conditions) < 2:
-        return _under(conditions, e)
-    every = meet(*[c if side else invert(c) for c, side in reversed(conditions)])
-    assert every is not None
-    return select(every, e, 0)
-
-
-def _selected_last(e: Expr) -> Expr:
-    """The same with what is moved or repeated selected afterwards."""
-    moves: list[Expr] = []
-    inside = e
-    while is_view(inside):
-        moves.append(inside)
-        inside = inside.args[0]
-    if not moves or not _has_zero_branch(inside):
-        return e
-    conditions, inside = _conditions(inside)
-    for m in reversed(moves):
-        inside = rebuild(m, (inside, *m.args[1:]))
-        conditions = [(rebuild(m, (c, *m.args[1:])), side) for c, side in conditions]
-    return _under(conditions, inside)
 
 
 def vmap(outs: Sequence[Expr], batched: Mapping[Expr, Expr], size: int) -> list[Expr]:

@@ -19,14 +19,15 @@ from __future__ import annotations
 import functools
 import operator
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from symgrad.diff import modes
 from symgrad.diff.aligned import alone
 from symgrad.errors import LimitWarning, warn
-from symgrad.expr.node import ARRAY, CONST, DEPTH_SHIFT, FLOATS, Expr, const, is_const
+from symgrad.expr.node import ARRAY, CONST, DEPTH_SHIFT, FLOATS, Expr, arg, const, is_const
 from symgrad.expr.op import Kind, Moves, Op
 from symgrad.expr.walk import in_bodies, rebuild, substitute, toposort, transform
 from symgrad.ops.einsum import EINSUM, einsum
@@ -35,6 +36,7 @@ from symgrad.ops.elementwise import (
     AND,
     DIVIDE,
     EQUAL,
+    MAXIMUM,
     MULTIPLY,
     NEGATIVE,
     NOT,
@@ -47,12 +49,15 @@ from symgrad.ops.elementwise import (
     both,
     equal,
     is_finite,
+    is_nonnegative,
     select,
     sign,
     slope,
 )
-from symgrad.ops.linear import broadcast, permute
+from symgrad.ops.linear import broadcast, permute, sum_
+from symgrad.ops.reduce import spread
 
+_NONE: Mapping[Expr, Expr] = MappingProxyType({})
 _SHOW_ALL = (Moves.ONCE, Moves.REPEATED)  # each element
 _SHIFT = (Moves.SOME, Moves.JOINED)
 _MOST_CARRIED = 2  # roots of what is moved to other elements, with its slopes
@@ -189,6 +194,110 @@ def extended(
         elif node.op is EINSUM:
             full[node] = _contracted(node, args, sums, settled[node]) or plain[node]
     return [full[o] for o in outs]
+
+
+def with_limits(
+    root: Expr,
+    cotangent: Expr,
+    contributions: modes.Contributions,
+    units: Mapping[Expr, Expr] = _NONE,
+) -> modes.Contributions:
+    """What a root contributes to the cotangents of its arguments, also where it is 0.
+
+    The cotangent is all that the root divides, so its limit is that of the quotient; nothing has
+    been made of the two yet.
+
+    units : what stands for variables in which all is linear where conditions are made of it
+    """
+    if root.op.radicand is None or all(c is None for c in contributions):
+        return contributions
+    limit = _limit(_where_zero(cotangent, root), root, frozenset(), units)
+    if limit is None or is_const(limit, 0):
+        return contributions
+    square, weight = _radicand(root)
+    if not is_nonnegative(square):
+        return contributions  # no slope, and infinite at 0
+    pairs = zip(root.args, contributions, strict=True)
+    sources = [a for a, c in pairs if c is not None]
+    found = iter(modes.vjp([square], sources, [limit * (0.5 * weight)]))
+    there = both(equal(root, 0), _finite(limit, units))
+    return [c if c is None else _selected(there, next(found), c, a, root)
+            for a, c in zip(root.args, contributions, strict=True)]  # fmt: skip
+
+
+def _where_zero(e: Expr, root: Expr) -> Expr:
+    """`e` where the root is 0, as far as selections made here tell, element by element."""
+    seen = {e}
+    stack = [e]
+    while stack:
+        node = stack.pop()
+        if node.op.kind is Kind.ELEMENTWISE:
+            new = [a for a in node.args if a not in seen]
+            seen.update(new)
+            stack += new
+    known: dict[Expr, Expr] = {}
+    for node in sorted(seen, key=lambda n: n.order):
+        if node.op is SELECT and _says_zero(node.args[0], root):
+            known[node] = known[node.args[1]]
+        elif node.op.kind is Kind.ELEMENTWISE and node.args:
+            known[node] = rebuild(node, tuple([known[a] for a in node.args]))
+        else:
+            known[node] = node
+    return known[e]
+
+
+def _says_zero(condition: Expr, root: Expr) -> bool:
+    """Whether it is one that is made here: root = 0, and there is a limit."""
+    if condition.op is AND:
+        return any(_says_zero(a, root) for a in condition.args)
+    return condition.op is EQUAL and condition.args[0] is root and is_const(condition.args[1], 0)
+
+
+def _radicand(root: Expr) -> tuple[Expr, float]:
+    """What a root is the square root of, and what derivatives of that are multiplied by at 0.
+
+    max(d, 0) is how people write d where rounding may have made it negative. Where it is 0 because
+    d is, half of its derivative is that of d (a tie).
+    """
+    assert root.op.radicand is not None
+    square = root.op.radicand(root.args, root.attrs)
+    clamped = square.op is MAXIMUM and any(is_const(a, 0) for a in square.args)
+    return square, 2.0 if clamped else 1.0
+
+
+def _finite(e: Expr, units: Mapping[Expr, Expr]) -> Expr:
+    return is_finite(substitute([e], units)[0])
+
+
+def _selected(condition: Expr, limit: Expr | None, term: Expr, a: Expr, root: Expr) -> Expr:
+    if root.op.reduces:
+        condition = spread(condition, a, root.attrs[0])
+    return select(condition, const(0, a.dtype, a.shape) if limit is None else limit, term)
+
+
+def pushed(
+    outs: Sequence[Expr], wrt: Sequence[Expr], tangents: Sequence[Expr | None]
+) -> list[Expr | None]:
+    """Forward mode whose results are differentiated again.
+
+    In forward mode no node has all that a root divides. The cotangents of `wrt` have limits; they
+    are linear in those of `outs`, and what transposes them is the tangents.
+    """
+    nodes = toposort(outs)
+    if any(n.op.kind is Kind.CONTROL for n in nodes) or all(n.op.radicand is None for n in nodes):
+        return modes.jvp(outs, wrt, tangents)
+    free = [arg(k, o.shape, o.dtype, f"cotangent {k}") for k, o in enumerate(outs)]
+    units = {f: const(1, f.dtype, f.shape) for f in free}
+    limits = functools.partial(with_limits, units=units)
+    pulled = modes.vjp(outs, wrt, free, limits=limits)
+    total: Expr | None = None
+    for c, t in zip(pulled, tangents, strict=True):
+        if c is not None and t is not None:
+            term = sum_(c * t, tuple(range(c.ndim)))
+            total = term if total is None else total + term
+    if total is None:
+        return [None] * len(outs)
+    return modes.vjp([total], free, [const(1, total.dtype)])
 
 
 def _is_long(sums: Sequence[_Sum]) -> bool:
@@ -360,7 +469,9 @@ def _base(root: Expr) -> Expr:
     return found.pop() if len(found) == 1 else root
 
 
-def _limit(divided: Expr, root: Expr, settled: frozenset[Expr]) -> Expr | None:
+def _limit(
+    divided: Expr, root: Expr, settled: frozenset[Expr], units: Mapping[Expr, Expr] = _NONE
+) -> Expr | None:
     """a + b r² of divided = a r + b r³ + …, or None if that is 0 everywhere."""
     base = _base(root)
     if root in settled or base.op.radicand is None or (base.size == 1 and base in settled):
@@ -382,10 +493,9 @@ def _limit(divided: Expr, root: Expr, settled: frozenset[Expr]) -> Expr | None:
     (limit,) = substitute([first], zero)
     if third is not None:
         (rest,) = substitute([third], zero)
-        assert base.op.radicand is not None
-        square = base.op.radicand(base.args, base.attrs)
+        square, weight = _radicand(base)
         (size,) = substitute([root], {base: square})
-        limit = limit + select(is_finite(rest), rest * size / 6, 0)
+        limit = limit + select(_finite(rest, units), rest * size * (weight / 6), 0)
     return limit
 
 

@@ -108,7 +108,7 @@ def _jacobian(inner: Inner) -> tuple[Expr, Pattern]:
 
 def _hessian(inner: Inner) -> tuple[Expr, Pattern]:
     out, (wrt,) = scalar_out(inner, "sparse_hessian"), inner.fresh
-    (gradient,) = modes.vjp([out], [wrt], [const(1, out.dtype)])
+    (gradient,) = inner.vjp([out], [wrt], [const(1, out.dtype)], again=True)
     (gradient,) = ready([modes.zeros_like(wrt) if gradient is None else gradient])
     pattern = symmetric(jacobian_pattern(gradient, wrt))
     return hessian_entries(gradient, wrt, pattern), pattern

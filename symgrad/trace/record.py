@@ -39,10 +39,12 @@ def record(
     kwargs: dict[str, Any],
     site_name: str = "",
     named: dict[str, Expr] | None = None,
+    again: bool = False,
 ) -> tuple[list[Expr], tree.TreeDef]:
     """The outputs of ``f(*args, **kwargs)`` as Exprs, and their structure.
 
-    `named` is given what the variables of the function held, by their names.
+    `named` is given what the variables of the function held, by their names. `again` says that
+    the outputs are differentiated.
 
     Tracers in the arguments that belong to no trace yet become arguments of this one: what the
     function changes in them is changed for itself only.
@@ -59,6 +61,7 @@ def record(
     """
     parent = CURRENT.get()
     trace = Trace(site_name or function_name(f), parent)
+    trace.again |= again
     leaves, structure = tree.flatten((args, kwargs))
     own = [x for x in leaves if isinstance(x, Tracer) and x.owner is NO_TRACE]
     trace.untouched = getattr(f, "__symgrad_direct__", False)
@@ -76,8 +79,9 @@ def record(
             raise remembered(_lasting(line))
     if trace.shared:
         for fill in (1, -1):
-            again = Trace(trace.name, parent, fill)
-            _compare(f, *structure.unflatten(leaves), own, again, outs, treedef, trace)
+            second = Trace(trace.name, parent, fill)
+            second.again = trace.again
+            _compare(f, *structure.unflatten(leaves), own, second, outs, treedef, trace)
     if named is not None and trace.named:
         named.update(kept(trace.named, outs, trace.symbols))
     if parent.journal is not None:  # it noted them, while a side ran that is over

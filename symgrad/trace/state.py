@@ -37,15 +37,17 @@ class Trace:
     """One running (or finished) call of a user function with tracers."""
 
     __slots__ = (
-        "active", "blocks", "catching", "checks", "decisions", "deep_since", "fill", "growing",
-        "journal", "name", "named", "parent", "paths", "poison", "shared", "stored", "symbols",
-        "unlike", "untouched",
+        "active", "again", "blocks", "catching", "checks", "decisions", "deep_since", "fill",
+        "growing", "journal", "name", "named", "parent", "paths", "poison", "shared", "stored",
+        "symbols", "unlike", "untouched",
     )  # fmt: skip
 
     def __init__(self, name: str, parent: Trace | None, fill: int = 0) -> None:
         self.name = name
         self.parent = parent
         self.active = True
+        # Whether derivatives that the function takes are differentiated again.
+        self.again: bool = parent is not None and parent.again
         # Whether no code of the user can have seen the arguments: a transformation is what is
         # called, and has called nothing. It may then use the nodes of the arguments as its own.
         self.untouched = False

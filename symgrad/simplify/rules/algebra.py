@@ -326,6 +326,8 @@ CONDITIONS: list[Rule] = [
          lambda x: const(False, "bool", x.shape), "x > inf is never so", is_float),
     rule("below-infinity", function("less")(x, -math.inf),
          lambda x: const(False, "bool", x.shape), "x < -inf is never so", is_float),
+    rule("maximum-nonnegative", maximum_(x, 0), x, "max(x, 0) = x where x is never negative",
+         lambda x: is_float(x) and nonnegative(x)),
     rule("maximum-same", maximum_(x, x), x, "max(x, x) = x"),
     rule("minimum-same", minimum_(x, x), x, "min(x, x) = x"),
 ]  # fmt: skip

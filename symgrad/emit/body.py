@@ -16,13 +16,12 @@ from symgrad.emit.descending import marked
 from symgrad.emit.expr import ZERO, Speller, has_call
 from symgrad.emit.lanes import Piece, Place
 from symgrad.emit.parts import Record, record
-from symgrad.emit.rounds import open_single_rounds
 from symgrad.emit.target import Target
 from symgrad.emit.variables import Variables
 from symgrad.expr.node import FLOATS, Expr
 from symgrad.lower.access import accesses
 from symgrad.lower.cpu import Flush, Merge, Tiles
-from symgrad.lower.program import Program, statements
+from symgrad.lower.program import Program, statements, walk
 from symgrad.lower.statement import Buffer
 from symgrad.lower.statements import Loop, Store
 from symgrad.lower.tuning import Tuning
@@ -52,16 +51,14 @@ class Emitter(Speller):
     """
 
     def __init__(self, program: Program, tuning: Tuning, target: Target) -> None:
-        body, opened, self._loops_in = open_single_rounds(program.body)
         buffers = {b.number: b for b in program.buffers}
-        super().__init__(buffers, Variables(body, buffers, opened, target), target)
-        self.program, self.tuning = replace(program, body=body), tuning
+        super().__init__(buffers, Variables(program.body, buffers, target), target)
+        self.program, self.tuning = program, tuning
         self.path: list[Loop] = []
         self.floor = 0
         self._passing: list[Expr] = []
         self.defined: set[str] = set()
-        self.loop_names.update(dict.fromkeys(opened, ZERO))
-        found = list(statements(body))
+        found = list(statements(program.body))
         self.carrying = {
             (_ADDING[type(s)], s.buffer.dtype)
             for s, _ in found
@@ -120,7 +117,7 @@ class Emitter(Speller):
 
     def ahead(self, s: Any) -> list[c.Statement]:
         """Local variables that are first set inside of a statement and live in a body around it."""
-        inside = self._loops_in[s]
+        inside = {one.index for one, *_ in walk([s]) if isinstance(one, Loop)}
         out: list[c.Statement] = []
         for access, _ in accesses([s]):
             b = self.buffers[access.buffer]

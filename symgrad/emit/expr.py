@@ -88,7 +88,7 @@ class Speller:
             constant += shift * stride
             if base is not None and base.op is not INDEX and not self.descends:
                 self.descends = any(n.op is SUBTRACT for n in toposort([base]))
-            if base is None or self.loop_names.get(base) == ZERO:
+            if base is None:
                 continue
             term = self.spell(base, c.TIMES if stride != 1 else c.PLUS)
             terms.append(term if stride == 1 else c.Binary("*", term, integer(stride)))

@@ -13,7 +13,6 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from symgrad.emit.rounds import Opened
 from symgrad.emit.rows import spelling
 from symgrad.emit.target import Target
 from symgrad.expr.node import CONST, Expr
@@ -52,7 +51,7 @@ class Variables:
     """
 
     def __init__(
-        self, body: Sequence[Any], buffers: Mapping[int, Buffer], opened: Opened, target: Target
+        self, body: Sequence[Any], buffers: Mapping[int, Buffer], target: Target
     ) -> None:
         self.buffers, self._target = buffers, target
         self.depth: dict[Expr, int] = {}
@@ -63,7 +62,7 @@ class Variables:
         self.unsteady: set[Expr] = set()
         roots = self._roots(body)
         order = toposort([root for root, _ in roots])
-        self._find_depths(order, opened)
+        self._find_depths(order)
         self._find_unsteady(order, body)
         for s in itertools.chain(*all_bodies(body)):
             if isinstance(s, Loop) and s.lanes:
@@ -96,7 +95,7 @@ class Variables:
                 stack.extend((s, depth + 1, depth + 1) for s in reversed(inside))
         return roots
 
-    def _find_depths(self, order: list[Expr], opened: Opened) -> None:
+    def _find_depths(self, order: list[Expr]) -> None:
         for node in order:
             depth = self.index_depth.get(node, 0)
             for a in node.args:
@@ -105,8 +104,7 @@ class Variables:
             if node.op is LOAD:
                 home = self.buffers[node.attrs[0]].home
                 if home is not None:
-                    around = opened[home] if home in opened else self.index_depth[home]
-                    depth = max(depth, around)
+                    depth = max(depth, self.index_depth[home])
             self.depth[node] = depth
 
     def _find_unsteady(self, order: list[Expr], body: Sequence[Any]) -> None:

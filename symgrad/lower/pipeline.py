@@ -18,6 +18,7 @@ from symgrad.lower.kernels import Kernels
 from symgrad.lower.lanes import cut_into_lanes
 from symgrad.lower.product import multiply_in_loops
 from symgrad.lower.program import Program
+from symgrad.lower.rounds import open_single_rounds
 from symgrad.lower.schedule import Scheduler
 from symgrad.lower.stream import open_streams
 from symgrad.lower.sums import leave_out_zeros, split_sums
@@ -32,7 +33,7 @@ Pass = Callable[[Program, int, Tuning], Program]
 BLOCKS = (open_streams, multiply_in_tiles)
 PORTABLE = (shrink,)
 CPU = (cut_into_lanes, leave_out_zeros, split_sums)
-FINISH = (place,)
+FINISH = (place, open_single_rounds)
 VECTORS = (mark_vectors,)
 
 

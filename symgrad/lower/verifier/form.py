@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
-from symgrad.expr.node import Expr
+from symgrad.expr.node import CONST, Expr
 from symgrad.expr.walk import toposort
 from symgrad.lower.cpu import CpuStatement, Flush
 from symgrad.lower.forms import constant, plus
@@ -113,7 +113,7 @@ def _beyond_home(p: View, buffer: Buffer, places: Sequence[Place]) -> Iterator[s
     fixed = {s.index for s, k in home if isinstance(s, Loop) and k == 0}
     for axis in set(range(len(buffer.shape))) - set(buffer.kept_axes):
         entries = {q.access.fixed.get(axis) for q in places}
-        if len(entries) > 1 or not entries <= fixed:
+        if len(entries) > 1 or not all(i in fixed or i is not None and i.op is CONST for i in entries):
             yield f"{buffer.name} does not keep axis {axis}, where it has several elements"
 
 

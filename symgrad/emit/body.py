@@ -1,4 +1,4 @@
-"""Bodies of a loop program as C statements: variables first, then the statement that needs them.
+"""Bodies of a loop program as C statements.
 
 Each kind of statement has a function of its own, registered with `statement`.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,13 +17,12 @@ from symgrad.emit.expr import ZERO, Speller, has_call
 from symgrad.emit.lanes import Piece, Place
 from symgrad.emit.parts import Record, record
 from symgrad.emit.target import Target
-from symgrad.emit.variables import Variables
 from symgrad.expr.node import FLOATS, Expr
 from symgrad.lower.access import accesses
 from symgrad.lower.cpu import Flush, Merge, Tiles
 from symgrad.lower.program import Program, statements, walk
 from symgrad.lower.statement import Buffer
-from symgrad.lower.statements import Loop, Store
+from symgrad.lower.statements import Let, Loop, Store
 from symgrad.lower.tuning import Tuning
 
 _ADDING = {
@@ -46,17 +45,14 @@ class Emitter(Speller):
     carrying : functions, with a dtype, that have to note what additions round away
     added_twice : buffers to which several statements inside loops add
     defined : buffers that are local variables which have been declared
-    floor : the depth of the innermost side of an `If`, or body of a `While`, around what is being
-        spelled: what is declared there stands no further outside
     """
 
     def __init__(self, program: Program, tuning: Tuning, target: Target) -> None:
         buffers = {b.number: b for b in program.buffers}
-        super().__init__(buffers, Variables(program.body, buffers, target), target)
+        super().__init__(buffers, target)
         self.program, self.tuning = program, tuning
         self.path: list[Loop] = []
-        self.floor = 0
-        self._passing: list[Expr] = []
+        self._once: list[Expr] = []
         self.defined: set[str] = set()
         found = list(statements(program.body))
         self.carrying = {
@@ -85,9 +81,6 @@ class Emitter(Speller):
         out: list[Piece] = []
         for s in body:
             first = len(out)
-            out.extend(self.declarations(s, depth))
-            if not s.bodies():
-                out.extend(self.passing(s))
             operand = self._operand(s) if isinstance(s, Store) else None
             if operand is not None:
                 out.append(operand)
@@ -98,7 +91,8 @@ class Emitter(Speller):
                 out[first:] = [replace(piece, apart=s.apart) for piece in out[first:]]
             if operand is not None:  # its value may be needed again where this body is over
                 del self.names[s.value]
-            self.forget()
+            if not isinstance(s, Let):
+                self.forget()
         return out
 
     def nodes(self, body: Sequence[Any], depth: int) -> list[c.Statement]:
@@ -107,11 +101,8 @@ class Emitter(Speller):
 
     def side(self, body: Sequence[Any], depth: int) -> tuple[c.Statement, ...]:
         """The statements of a body that may not run; what it declares exists only there."""
-        outer, self.floor = self.floor, depth
         with self.scope():
-            found = tuple(self.nodes(body, depth))
-        self.floor = outer
-        return found
+            return tuple(self.nodes(body, depth))
 
     # ---- variables ---------------------------------------------------------------------------
 
@@ -128,62 +119,24 @@ class Emitter(Speller):
                 out.append(c.Declare(self.target.types[b.dtype], b.name, ZERO, const=False))
         return out
 
-    def passing(self, s: Any) -> list[Piece]:
-        """Variables of one statement: what they stand for may change behind it."""
-        found = self._missing(s.exprs(), 0, passing=True) if self.variables.unsteady else []
-        out = [self._variable(node) for node in found]
-        self._passing += found
-        return out
-
     def forget(self) -> None:
         """Variables of one statement are not used any more."""
-        for node in self._passing:
+        for node in self._once:
             self.names.pop(node, None)
-        self._passing.clear()
+        self._once.clear()
 
-    def declarations(self, s: Any, depth: int) -> list[Piece]:
-        """Variables that live in this body and are first used by a statement."""
-        out: list[Piece] = []
-        stack = [s]
-        while stack:
-            part = stack.pop()
-            if isinstance(part, Loop):
-                stack.extend(reversed(part.body))
-                continue
-            out.extend(self._variable(node) for node in self._missing(part.exprs(), depth))
-        return out
-
-    def _variable(self, node: Expr) -> Piece:
-        value, name = self.spell(node), self.fresh()
-        shared = self.lanes is None or self.lanes.moves(node)
+    def let(self, s: Let) -> Piece:
+        """A variable."""
+        value, name = self.spell(s.value), self.fresh()
+        shared = self.lanes is None or self.lanes.moves(s.value)
+        if s.once:
+            self._once.append(s.value)
         place = Place.SHARED if shared else Place.UNIFORM
-        return Piece(self._declared(node, name, value), place)
+        return Piece(self._declared(s.value, name, value), place, apart=s.apart)
 
     def _declared(self, node: Expr, name: str, value: c.Expression) -> c.Declare:
         self.names[node] = c.Name(name)
         return c.Declare(self.target.types[node.dtype], name, value)
-
-    def _missing(self, roots: Iterable[Expr], depth: int, passing: bool = False) -> list[Expr]:
-        """Variables of this depth below `roots` that are not declared yet, arguments first.
-
-        passing : those of one statement instead
-        """
-        names, depths, chosen = self.names, self.variables.depth, self.variables.chosen
-        unsteady, floor = self.variables.unsteady, self.floor
-        found: list[Expr] = []
-        seen: set[Expr] = set()
-        stack: list[tuple[Expr, bool]] = [(r, False) for r in reversed(list(roots))]
-        while stack:
-            node, finished = stack.pop()
-            if finished:
-                found.append(node)
-            elif node not in seen and node not in names:
-                seen.add(node)
-                if node in chosen and (node in unsteady) is passing:
-                    if passing or max(depths[node], floor) == depth:
-                        stack.append((node, True))
-                stack.extend([(a, False) for a in reversed(node.args)])
-        return found
 
     def _operand(self, s: Store) -> Piece | None:
         """The right-hand side as a variable, where its text would stand in a bad place.

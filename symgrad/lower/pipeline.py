@@ -24,6 +24,7 @@ from symgrad.lower.stream import open_streams
 from symgrad.lower.sums import leave_out_zeros, split_sums
 from symgrad.lower.tiles import multiply_in_tiles
 from symgrad.lower.tuning import HOST_TUNING, Tuning
+from symgrad.lower.values import name_values
 from symgrad.lower.vectors import mark_vectors
 from symgrad.ops.checks import failures, status_numbers
 
@@ -35,13 +36,14 @@ PORTABLE = (shrink,)
 CPU = (cut_into_lanes, leave_out_zeros, split_sums)
 FINISH = (place, open_single_rounds)
 VECTORS = (mark_vectors,)
+NAMES = (name_values,)
 
 
 def passes(tuning: Tuning) -> tuple[Pass, ...]:
     """What a machine's programs go through."""
     if tuning.vectors:
-        return (*BLOCKS, *PORTABLE, *CPU, *FINISH, *VECTORS)
-    return (multiply_in_loops, *PORTABLE, *FINISH)
+        return (*BLOCKS, *PORTABLE, *CPU, *FINISH, *VECTORS, *NAMES)
+    return (multiply_in_loops, *PORTABLE, *FINISH, *NAMES)
 
 
 def lower(

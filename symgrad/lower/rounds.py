@@ -8,7 +8,7 @@ from typing import Any
 from symgrad.expr.node import Expr, const
 from symgrad.expr.walk import substitute
 from symgrad.lower.program import Draft, Program, rebuilt, walk
-from symgrad.lower.statements import Loop, is_single
+from symgrad.lower.statements import is_single
 from symgrad.lower.tuning import Tuning
 
 

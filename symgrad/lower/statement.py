@@ -160,7 +160,7 @@ class Statement:
 
     def touches(self) -> list[Access]:
         """Elements that it touches apart from the loads in its expressions."""
-        raise NotImplementedError
+        return []
 
     @cached
     def reads(self) -> tuple[Access, ...]:

@@ -113,7 +113,8 @@ def _beyond_home(p: View, buffer: Buffer, places: Sequence[Place]) -> Iterator[s
     fixed = {s.index for s, k in home if isinstance(s, Loop) and k == 0}
     for axis in set(range(len(buffer.shape))) - set(buffer.kept_axes):
         entries = {q.access.fixed.get(axis) for q in places}
-        if len(entries) > 1 or not all(i in fixed or i is not None and i.op is CONST for i in entries):
+        same = all(i is not None and (i in fixed or i.op is CONST) for i in entries)
+        if len(entries) > 1 or not same:
             yield f"{buffer.name} does not keep axis {axis}, where it has several elements"
 
 

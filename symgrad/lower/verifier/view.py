@@ -66,6 +66,10 @@ class View:
                 self._ends[id(outer)] = position
         self.partial = {s.partial.number for s, _ in self.leaves if has_partial(s)}
 
+    def start(self, s: Any) -> int:
+        """The first position inside of a statement with bodies."""
+        return self._starts[id(s)]
+
     def holding(self, place: Place) -> list[Expr]:
         """What holds where something stands, by the branches around."""
         found = []

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
 import symgrad as sg
-from support.by_hand import ByHand, edited
+from support.by_hand import ByHand, changed, edited, with_buffer, without
 from support.codegen import program_of
 from support.golden_functions import GOLDEN, loops
+from support.random_graphs import Builder
 from support.random_loops import RandomLoops
 from support.tunings import TINY
 from symgrad.expr.node import bind, const
 from symgrad.lower import pipeline, verify
+from symgrad.lower.access import accesses
 from symgrad.lower.interpret import interpret
 from symgrad.lower.program import Program, statements, walk
 from symgrad.lower.scalar import load_of
@@ -157,6 +161,60 @@ def test_values_of_one_statement_are_not_kept():
         if mutant is not None:
             found.append(any(fault.rule == "values" for fault in verify.verify(mutant)))
     assert sum(found) >= 5, found  # of 8
+
+
+# ---- long functions ------------------------------------------------------------------------------
+
+
+def in_parts(seed: int, size: int = 2) -> Program:
+    built = Builder(seed)
+    tuning = replace(HOST_TUNING, part_statements=size)
+    return program_of(built.args, built.pool[-3:], tuning=tuning)
+
+
+def store_dropped(program: Program) -> Program | None:
+    """Without the store of a value that a part behind takes."""
+    taken = [s.source for s, _ in statements(program.body) if isinstance(s, Let) and s.source]
+    places = {(n.attrs[0], n.args) for n in taken}
+    found = (s for s, _ in statements(program.body) if isinstance(s, Store))
+    gone = next((s for s in found if (s.buffer.number, s.index) in places), None)
+    return None if gone is None else without(program, gone)
+
+
+def another_taken(program: Program) -> Program | None:
+    """A value taken from where another one of its type has been kept."""
+    lets = [s for s, _ in statements(program.body) if isinstance(s, Let) and s.source is not None]
+    for one, two in itertools.combinations(lets, 2):
+        if one.source.attrs == two.source.attrs and one.source is not two.source:
+            return changed(program, two, source=one.source)
+    return None
+
+
+def made_a_variable(program: Program) -> Program | None:
+    """What several parts use is a variable of each."""
+    for b in program.buffers:
+        users = [k for k, part in enumerate(program.parts) if b.number in buffers_of(part)]
+        if b.role == "work" and len(users) > 1 and not b.name.startswith("kept"):
+            return with_buffer(program, b, role="scalar" if not b.kept_axes else "local")
+    return None
+
+
+def buffers_of(body) -> set[int]:
+    return {access.buffer for access, _ in accesses(body)}
+
+
+MADE = {store_dropped: 10, another_taken: 4, made_a_variable: 20}  # of 40
+
+
+@pytest.mark.parametrize("mutant", MADE, ids=lambda f: f.__name__)
+def test_what_crosses_a_cut(mutant):
+    made = caught = 0
+    for seed in range(40):
+        wrong = mutant(in_parts(seed))
+        if wrong is not None:
+            made += 1
+            caught += bool(verify.verify(wrong))
+    assert caught == made >= MADE[mutant], (caught, made)
 
 
 def test_loops_of_one_round_are_opened():

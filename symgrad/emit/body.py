@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,10 +15,8 @@ from symgrad.emit import tree as c
 from symgrad.emit.descending import marked
 from symgrad.emit.expr import ZERO, Speller, has_call
 from symgrad.emit.lanes import Piece, Place
-from symgrad.emit.parts import Record, record
 from symgrad.emit.target import Target
 from symgrad.expr.node import FLOATS, Expr
-from symgrad.lower.access import accesses
 from symgrad.lower.cpu import Flush, Merge, Tiles
 from symgrad.lower.program import Program, statements, walk
 from symgrad.lower.statement import Buffer
@@ -63,18 +61,15 @@ class Emitter(Speller):
         added = Counter(s.buffer.number for s, path in found if path and adds(s))
         self.added_twice = {number for number, count in added.items() if count > 1}
 
-    def whole(self) -> list[Record]:
-        """The statements of the function, each with the variables that it writes."""
-        out: list[Record] = []
-        names = {b.number: b.name for b in self.buffers.values() if b.role == "scalar"}
-        for s in self.program.body:
-            found = accesses([s]) if names else ()
-            written = {names[a.buffer] for a, _ in found if a.writes and a.buffer in names}
-            nodes = self.nodes([s], 0)
-            if self.descends and self.tuning.vectors:
-                nodes = [marked(node) for node in nodes]
-            out.extend(record(node, written) for node in nodes)
-        return out
+    def parts(self) -> list[tuple[c.Statement, ...]]:
+        """The statements of each function that is compiled on its own."""
+        return [tuple(self._part(body)) for body in self.program.parts]
+
+    def _part(self, body: Sequence[Any]) -> Iterator[c.Statement]:
+        with self.scope():
+            for s in body:
+                nodes = self.nodes([s], 0)
+                yield from map(marked, nodes) if self.descends and self.tuning.vectors else nodes
 
     def body(self, body: Sequence[Any], depth: int) -> list[Piece]:
         """The statements of one body."""
@@ -108,9 +103,10 @@ class Emitter(Speller):
 
     def ahead(self, s: Any) -> list[c.Statement]:
         """Local variables that are first set inside of a statement and live in a body around it."""
-        inside = {one.index for one, *_ in walk([s]) if isinstance(one, Loop)}
+        every = [one for one, *_ in walk([s])]
+        inside = {one.index for one in every if isinstance(one, Loop)}
         out: list[c.Statement] = []
-        for access, _ in accesses([s]):
+        for access in (a for one in every for a in one.touches()):
             b = self.buffers[access.buffer]
             if not access.writes or b.role != "scalar" or b.name in self.defined:
                 continue
@@ -127,7 +123,7 @@ class Emitter(Speller):
 
     def let(self, s: Let) -> Piece:
         """A variable."""
-        value, name = self.spell(s.value), self.fresh()
+        value, name = self.spell(s.given), self.fresh()
         shared = self.lanes is None or self.lanes.moves(s.value)
         if s.once:
             self._once.append(s.value)

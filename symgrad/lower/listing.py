@@ -11,7 +11,7 @@ from symgrad.expr.node import CONST, Expr, const_value, is_const
 from symgrad.expr.walk import toposort
 from symgrad.lower.scalar import INDEX, LOAD
 from symgrad.lower.statement import Buffer, Matrix, Statement
-from symgrad.lower.statements import Best, Check, Fail, If, Let, Loop, Multiply, Store, While
+from symgrad.lower.statements import Best, Check, Fail, If, Let, Loop, Multiply, Part, Store, While
 
 _MOST_TEXT = 300  # characters of an expression that is spelled
 
@@ -32,7 +32,7 @@ def of(buffers: Sequence[Buffer], body: Sequence[Statement]) -> str:
                 text.values.popitem()
             continue
         if isinstance(statement, Let):
-            lines.append(f"{pad}v{count} = {text(statement.value)}")
+            lines.append(f"{pad}v{count} = {text(statement.given)}")
             text.values[statement.value] = f"v{count}"
             once += [statement.value] * statement.once
             count += 1
@@ -95,6 +95,8 @@ def line_of(statement: Any, buffers: Sequence[Buffer], text: Speller | None = No
         most = "" if s.most is None else f"at most {s.most} rounds"
         notes = ", ".join(filter(None, (most, counted)))
         return f"while {text(s.condition)}:" + (f"  # {notes}" if notes else "")
+    if isinstance(s, Part):
+        return "part:"
     if isinstance(s, Multiply):
         how = "a BLAS" if s.blas else "tiles"
         sign = "=" if is_const(s.added, 0) else "+="

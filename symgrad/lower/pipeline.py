@@ -16,6 +16,7 @@ from symgrad.lower.elements import Shared
 from symgrad.lower.kernel import Kernel
 from symgrad.lower.kernels import Kernels
 from symgrad.lower.lanes import cut_into_lanes
+from symgrad.lower.parts import cut_into_parts
 from symgrad.lower.product import multiply_in_loops
 from symgrad.lower.program import Program
 from symgrad.lower.rounds import open_single_rounds
@@ -36,7 +37,7 @@ PORTABLE = (shrink,)
 CPU = (cut_into_lanes, leave_out_zeros, split_sums)
 FINISH = (place, open_single_rounds)
 VECTORS = (mark_vectors,)
-NAMES = (name_values,)
+NAMES = (name_values, cut_into_parts)
 
 
 def passes(tuning: Tuning) -> tuple[Pass, ...]:

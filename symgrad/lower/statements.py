@@ -56,13 +56,35 @@ class Let(Statement):
 
     once : only the next statement does, of one with bodies the head
     apart : as of the store that it is for
+    source : the element in which a part before has kept it, from where it is loaded
     """
 
     value: Expr
     once: bool = False
     apart: int = 0
+    source: Expr | None = None
 
     of_points = True
+
+    @property
+    def given(self) -> Expr:
+        """What is evaluated."""
+        return self.value if self.source is None else self.source
+
+    def exprs(self) -> tuple[Expr, ...]:
+        return (self.given,)
+
+
+@dataclass(frozen=True, eq=False)
+class Part(Statement):
+    """A piece of a long function, which is compiled on its own and knows no variable of another.
+
+    Where there is one, all statements of a program stand in such parts.
+    """
+
+    body: Sequence[Statement] = ()
+
+    inside = ("body",)
 
 
 @dataclass(frozen=True, eq=False)

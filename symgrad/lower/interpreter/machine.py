@@ -30,7 +30,7 @@ from symgrad.lower.listing import line_of
 from symgrad.lower.program import Program, statements
 from symgrad.lower.scalar import LOAD
 from symgrad.lower.statement import Buffer
-from symgrad.lower.statements import If, Let, Loop, Multiply, Store, While
+from symgrad.lower.statements import If, Let, Loop, Multiply, Part, Store, While
 
 _MOST_FAULTS = 20  # that are told apart
 
@@ -99,7 +99,7 @@ class Machine:
                 self.memories[a.number].rivals.append(self.memories[b.number])
                 self.memories[b.number].rivals.append(self.memories[a.number])
         members = [b for b in self.program.buffers if b.role == "member"]
-        for loop in self.program.body:
+        for loop in itertools.chain(*self.program.parts):
             if isinstance(loop, Loop) and loop.team is not None:
                 for b in (b for b in members if b.number in _touched([loop])):
                     self.memories[b.number].rivals = self.memories[loop.team.number].rivals
@@ -195,7 +195,7 @@ class Machine:
             if block is not None:
                 raise InternalError("a branch in a block of lanes cannot be run")
             return self._if(s) if isinstance(s, If) else self._while(s)
-        if isinstance(s, Multiply):
+        if isinstance(s, (Multiply, Part)):
             body = self.body(s.body, block)
             return lambda: self._run(body)
         step = STEPS[type(s)](self, s)

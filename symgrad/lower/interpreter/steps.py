@@ -62,7 +62,7 @@ def _store(m: Machine, s: Store) -> Thunk:
 
 def _let(m: Machine, s: Let) -> Thunk:
     """Statements compiled behind it take the value as it was found last."""
-    tape, found = m.tape(s.value), {}
+    tape, found = m.tape(s.given), {}
 
     def run() -> None:
         found[m.lane] = tape()[0]

@@ -58,11 +58,18 @@ def needed(
             if not _matters(condition, rest, reading, subject, usual):
                 kept = rest
         for condition in domain:
-            if time.thread_time() < latest and _says_more(condition, kept, reading, subject):
+            said = [_told(c) for c in kept]  # with uᵀ w for wᵀ u, and the like
+            if time.thread_time() > latest or _told(condition) in said:
+                continue
+            if _says_more(condition, kept, reading, subject):
                 kept.append(condition)
     except FAILURES:
         pass
     return tuple(kept)
+
+
+def _told(c: Condition) -> str:
+    return to_text(c.left if c.shown is None else c.shown)
 
 
 def _shown(reading: Reading) -> set[str]:

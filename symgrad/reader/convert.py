@@ -33,7 +33,7 @@ from symgrad.reader.heads import (
     look_at_clock,
     note,
 )
-from symgrad.reader.poly import Poly, apply, closed, gather
+from symgrad.reader.poly import Poly, apply, closed, gather, negative
 from symgrad.reader.poly import number as rational
 from symgrad.reader.quotient import reciprocal, simpler
 
@@ -509,10 +509,3 @@ def triangle(node: Expr) -> tuple[str, str] | None:
         if (values == np.triu(ones)).all():
             return "tri", "upper"
     return None
-
-
-def negative(p: Poly) -> bool:
-    """Whether the sign of p is to be taken out: that of its first term in one order."""
-    if not p.terms:
-        return False
-    return p.sorted()[0][1] < 0

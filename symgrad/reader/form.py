@@ -16,7 +16,7 @@ from symgrad.expr.op import Kind
 from symgrad.expr.walk import toposort, users
 from symgrad.inspect.formula import Formula, to_text
 from symgrad.inspect.matrix import argument_names, layout, name_parts
-from symgrad.inspect.naming import LENGTH
+from symgrad.inspect.naming import LENGTH, plain_name
 from symgrad.ops.readings import reads_add, reads_subtract
 from symgrad.reader import bands
 from symgrad.reader.check import agrees
@@ -24,7 +24,7 @@ from symgrad.reader.conditions import needed
 from symgrad.reader.convert import Reader
 from symgrad.reader.cost import NAME, cost
 from symgrad.reader.heads import BUDGET, Budget, NoMatrixForm, TooLong
-from symgrad.reader.naming import as_the_user, named, price
+from symgrad.reader.naming import arguments, as_the_user, named, price
 from symgrad.reader.notation import integer
 from symgrad.reader.poly import Poly, is_nonneg
 from symgrad.reader.printing import latex, text
@@ -123,8 +123,8 @@ def _searched(
         shown = _agreeing(reading, args, outs, sizes)
         if shown is None:
             continue
-        if shown.parts and free:
-            as_the_user(shown.parts, _held_by(free, names), {*names.values(), *labels})
+        if free:
+            shown = _with_names_of(shown, _held_by(free, names), {*names.values(), *labels})
         return Found(replace(shown, conditions=needed(shown, args, outs, sizes, latest)))
     return Found(None, DIFFERS if found else "")
 
@@ -168,6 +168,21 @@ def _agreeing(
     told = tuple([c for c in reading.domain() if c.sign != "≠"])
     inside = replace(reading, conditions=(*reading.conditions, *told))
     return inside if told and agrees(inside, args, outs, sizes) else None
+
+
+def _with_names_of(reading: Reading, held: Mapping[str, str], taken: set[str]) -> Reading:
+    """The reading with the user's names, for its parts and for long arguments of functions."""
+    taken |= {p.text for p in reading.parts}
+    if not any(line.pieces or line.labels for line in reading.lines):
+        usable = {text_: name for text_, name in held.items() if plain_name(name) not in taken}
+        formulas, parts = arguments([x.formula for x in reading.lines], list(reading.parts), usable)
+        if len(parts) > len(reading.parts):
+            name_parts(parts, taken)
+            lines = [replace(x, formula=f) for x, f in zip(reading.lines, formulas, strict=True)]
+            reading = replace(reading, lines=tuple(lines), parts=tuple(parts))
+    if reading.parts:
+        as_the_user(reading.parts, held, taken)
+    return reading
 
 
 def _lengths(variables: Mapping[str, Expr], taken: Collection[str]) -> dict[int, Formula]:

@@ -476,6 +476,13 @@ def paren(p: Poly, e: Exponent) -> Factor:
     return head, labels, e
 
 
+def negative(p: Poly) -> bool:
+    """Whether the sign of p is to be taken out: that of its first term in one order."""
+    if not p.terms:
+        return False
+    return p.sorted()[0][1] < 0
+
+
 def closed(p: Poly) -> Poly:
     """The sum as one factor, its content in front of it."""
     if len(p.terms) < 2:

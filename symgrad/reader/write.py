@@ -40,6 +40,8 @@ from symgrad.reader.poly import Poly, apply, content, gather
 from symgrad.reader.quotient import divided, together
 from symgrad.reader.reading import Part
 from symgrad.reader.rules import (
+    angles,
+    conjugates,
     divisors,
     exponentials,
     extremes,
@@ -184,6 +186,9 @@ class Writer:
         for merged in logarithms(p):
             tick()
             yield self.write(merged)
+        for merged in angles(p):
+            tick()
+            yield self.write(merged)
         yield from self._decided(p)
         yield from self._with_names(p)
         if common and len(inner.terms) <= FEW_DIVIDED and _is_diagonal(inner):
@@ -219,6 +224,9 @@ class Writer:
             f = self.terms.term(-c, other, p.shape)
             if cost(f) < cost(best):
                 best, c, factors = f, -c, other
+        joined = conjugates(factors, p.shape)
+        if joined is not None:
+            best = min(best, self.terms.term(c, joined, p.shape), key=cost)
         return best
 
     def _scaled(self, c: Exponent, factors: list[Factor]) -> Row:

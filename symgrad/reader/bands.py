@@ -27,10 +27,12 @@ from symgrad.reader.poly import Poly, gather
 from symgrad.reader.reading import Line, Piece
 from symgrad.reader.write import Writer
 
-MOST_ELEMENTS = 4000  # of all nodes
+MOST_ELEMENTS = 20_000  # of all nodes
 MOST_RESULTS = 200
 MOST_BY_NUMBER = 16  # elements of a result that has no run of equal ones
 MOST_PIECES = 16
+MOST_SINGLES = 40  # in a matrix half of whose elements are 0
+THIN = 2  # one of so many
 SHORT = 330  # costs of a vector whose elements stand on one line
 MOST_TERMS = 12  # an element with more is no local one
 
@@ -40,10 +42,10 @@ class NotLocal(Exception):
 
 
 def is_padded(node: Expr) -> bool:
-    """Whether a node puts an array among zeros, or elements or a few numbers side by side."""
+    """Whether a node puts an array among zeros, or some side by side."""
     row = node.op
     if row.moves is Moves.JOINED:
-        return node.size <= MOST_BY_NUMBER or all(a.size == 1 for a in node.args)
+        return node.size <= MOST_RESULTS
     return (
         row.kind is Kind.LINEAR and row.moves is None and not row.reduces
         and (row.element is not None or row.indices is not None)
@@ -253,8 +255,6 @@ def _line(elements: _Elements, out: Expr, name: str) -> Line:
         raise NotLocal
     found = elements.of(out)
     if len(set(out.shape)) > 1:
-        if out.size > MOST_BY_NUMBER:
-            raise NotLocal
         return _by_number(elements, [(at, found[at]) for at in np.ndindex(out.shape)], out, name)
     groups: dict[tuple[int, ...], dict[int, tuple[Expr, Poly]]] = {}
     for at in np.ndindex(out.shape):
@@ -276,11 +276,18 @@ def _line(elements: _Elements, out: Expr, name: str) -> Line:
         _pieces(elements, rows, offsets, last - max(offset), pieces, singles)
     if not pieces and out.size <= MOST_BY_NUMBER:
         return _by_number(elements, sorted(singles), out, name)
-    pieces += _joined(elements, singles)
-    by_number = all(p.letter is None for p in pieces) and out.size > MOST_BY_NUMBER
-    if not pieces or len(pieces) > MOST_PIECES or by_number:
+    pieces += _joined(elements, sorted(singles))
+    by_number = all(p.letter is None for p in pieces)
+    if not 0 < len(pieces) <= (_most_by_number(pieces, out) if by_number else MOST_PIECES):
         raise NotLocal
     return Line(name, pieces[0].formula, (), tuple(pieces))
+
+
+def _most_by_number(pieces: Sequence[Piece], out: Expr) -> int:
+    if out.size <= MOST_BY_NUMBER:
+        return MOST_PIECES
+    thin = out.ndim == 2 and THIN * sum(len(p.places) for p in pieces) <= out.size
+    return MOST_SINGLES if thin else 0
 
 
 def _by_number(
@@ -288,7 +295,7 @@ def _by_number(
 ) -> Line:
     """Row by row; a short vector on one line."""
     pieces = _joined(elements, [(at, e) for at, e in rows if elements.poly(e, None).terms])
-    if not pieces:
+    if not 0 < len(pieces) <= _most_by_number(pieces, out):
         raise NotLocal
     if out.ndim == 1 and sum(cost(p.formula) for p in pieces) <= SHORT:
         known = {at: p.formula for p in pieces for at in p.places}

@@ -44,6 +44,7 @@ MOST_OF_PADS = 4  # times what pads cost may the elements cost
 MOST_TRIES = 6
 MOST_OF_DOMAIN = 12
 WORTH_OF_LENGTHS = 10  # 2 x / n says more than 0.2 x
+GUARD = 40  # a selection in the code's form, most often a guard, takes more than it costs there
 REST = 0.7  # seconds behind the search
 DIFFERS = "no shorter formula could be shown to have the same values"
 FAILED = "the search for a shorter form failed, which is a mistake of symgrad's"
@@ -101,6 +102,7 @@ def _searched(
     names = argument_names(args, toposort([*outs, *sizes.values]), arg_names)
     lines, parts = layout(args, outs, arg_names, out_names, "f")
     of_code = sum(cost(f) for _, f, _ in lines) + sum(cost(p.formula) + NAME for p in parts)
+    of_code += GUARD * _count_cases([*[f for _, f, _ in lines], *[p.formula for p in parts]])
     labels = [n for n, _, _ in lines]
     budget.sizes = {n: Reader(names).read([e])[0] for n, e in sizes.lengths.items()}
     free = {k: v for k, v in variables.items()
@@ -127,6 +129,18 @@ def _searched(
             shown = _with_names_of(shown, _held_by(free, names), {*names.values(), *labels})
         return Found(replace(shown, conditions=needed(shown, args, outs, sizes, latest)))
     return Found(None, DIFFERS if found else "")
+
+
+def _count_cases(formulas: Iterable[Formula]) -> int:
+    """Selections in formulas, each as one tree."""
+    count, stack, seen = 0, list(formulas), set()
+    while stack:
+        f = stack.pop()
+        if id(f) not in seen:
+            seen.add(id(f))
+            count += f.kind == "cases"
+            stack += f.args
+    return count
 
 
 def _candidates(
@@ -200,7 +214,7 @@ def _in_pieces(
     """Element by element, where matrix notation would be pads; these cost more than they show."""
     if not any(map(bands.is_padded, nodes)):
         return None
-    budget.ticks = STEPS
+    budget.ticks = ALL_STEPS
     try:
         lines = bands.lines(args, outs, names, labels)
     except (TooLong, NoMatrixForm):

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 FIRST = 100  # labels from here on are summed
 MOST_TERMS = 60  # more are not multiplied out
 MOST_OPENED = 4  # nor are higher powers of sums
+_DECIMAL = 1000  # larger denominators than this are floats that nobody wrote as a fraction
 _KINDS = {k: n for n, k in enumerate(
     ("num", "sym", "delta", "ind", "det", "inv", "fn", "opaque", "paren"))}  # fmt: skip
 
@@ -138,6 +139,17 @@ PI = Head("num", "π", nonneg=True)
 def exact(value: Exponent) -> Exponent:
     """An integer as an int: its hash and its sums are cheaper."""
     return value.numerator if value.denominator == 1 else value
+
+
+def is_decimal(q: int) -> bool:
+    """Whether people write numbers of this denominator with a point."""
+    if q > _DECIMAL:
+        return True
+    rest = q
+    for prime in (2, 5):
+        while rest % prime == 0:
+            rest //= prime
+    return rest == 1 and q >= 10 and q & (q - 1) != 0
 
 
 def key(f: Factor) -> Any:

@@ -29,6 +29,7 @@ from symgrad.reader.heads import (
     Shape,
     budget,
     exact,
+    is_decimal,
     key,
 )
 from symgrad.reader.poly import Poly
@@ -39,7 +40,6 @@ _SIGNS = {
     ">": (">", ">"), "≥": ("≥", r"\ge"), "=": ("=", "="), "≠": ("≠", r"\ne"),
     "<": ("<", "<"), "≤": ("≤", r"\le"),
 }  # fmt: skip
-_DECIMAL = 1000  # larger denominators than this are floats that nobody wrote as a fraction
 
 
 # ---- numbers -----------------------------------------------------------------------------------
@@ -57,17 +57,6 @@ def rational(c: Exponent) -> Formula:
     if is_decimal(c.denominator) or c.denominator in (2, 4, 5, 8):
         return F.number(np.float64(float(c)))
     return F.divide(integer(c.numerator), integer(c.denominator))
-
-
-def is_decimal(q: int) -> bool:
-    """Whether people write numbers of this denominator with a point."""
-    if q > _DECIMAL:
-        return True
-    rest = q
-    for prime in (2, 5):
-        while rest % prime == 0:
-            rest //= prime
-    return rest == 1 and q >= 10 and q & (q - 1) != 0
 
 
 def numbers(c: Exponent, factors: Sequence[Factor]) -> tuple[list[Formula], list[Formula]]:

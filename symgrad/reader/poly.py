@@ -32,6 +32,7 @@ from symgrad.reader.heads import (
     Term,
     budget,
     exact,
+    is_decimal,
     key,
     look_at_clock,
     note,
@@ -507,6 +508,9 @@ def content(p: Poly) -> tuple[Exponent, Term, Poly]:
     numerators = math.gcd(*[Fraction(c).numerator for _, c in terms])
     denominators = math.lcm(*[Fraction(c).denominator for _, c in terms])
     c: Exponent = exact(Fraction(numerators, denominators))
+    if is_decimal(denominators):  # 1 + 0.045 x², not 0.005 (200 + 9 x²)
+        simplest = min([abs(Fraction(v)) for _, v in terms], key=lambda v: v.denominator)
+        c = exact(simplest) if simplest.denominator < denominators else 1
     leading = [v for t, v in terms if any(h.node in budget().positive for h, _, _ in t)]
     if (leading[0] if len(leading) == 1 else terms[0][1]) < 0:  # n - 1, not 1 - n
         c = -c

@@ -14,6 +14,7 @@ from symgrad import log
 from symgrad.expr.node import Expr
 from symgrad.expr.op import Kind
 from symgrad.expr.walk import toposort, users
+from symgrad.inspect import algebra as F
 from symgrad.inspect.formula import Formula, to_text
 from symgrad.inspect.matrix import argument_names, layout, name_parts
 from symgrad.inspect.naming import LENGTH, plain_name
@@ -44,7 +45,7 @@ MOST_OF_PADS = 4  # times what pads cost may the elements cost
 MOST_TRIES = 6
 MOST_OF_DOMAIN = 12
 WORTH_OF_LENGTHS = 10  # 2 x / n says more than 0.2 x
-GUARD = 40  # a selection in the code's form, most often a guard, takes more than it costs there
+GUARD = 40  # of the code's form, beside what it costs there: a person would not write it
 REST = 0.7  # seconds behind the search
 DIFFERS = "no shorter formula could be shown to have the same values"
 FAILED = "the search for a shorter form failed, which is a mistake of symgrad's"
@@ -52,10 +53,14 @@ FAILED = "the search for a shorter form failed, which is a mistake of symgrad's"
 
 @dataclass(frozen=True)
 class Found:
-    """A reading, or None and the reason why the code's form stands."""
+    """A reading, or None and the reason why the code's form stands.
+
+    large : it is one of which only a summary is shown
+    """
 
     reading: Reading | None
     why: str = ""
+    large: bool = False
 
 
 def read(
@@ -73,7 +78,8 @@ def read(
     """
     nodes = toposort(outs)
     if len(nodes) > MOST_NODES:
-        return Found(None, f"{len(nodes)} operations; formulas are shortened up to {MOST_NODES}")
+        told = f"{len(nodes)} operations, where formulas are shortened up to {MOST_NODES}"
+        return Found(None, told, True)
     if any(n.op.kind in (Kind.CONTROL, Kind.ITEM) for n in nodes):
         return Found(None)
     budget = Budget(time.thread_time() + SECONDS, positive=sizes.values)
@@ -102,7 +108,7 @@ def _searched(
     names = argument_names(args, toposort([*outs, *sizes.values]), arg_names)
     lines, parts = layout(args, outs, arg_names, out_names, "f")
     of_code = sum(cost(f) for _, f, _ in lines) + sum(cost(p.formula) + NAME for p in parts)
-    of_code += GUARD * _count_cases([*[f for _, f, _ in lines], *[p.formula for p in parts]])
+    of_code += GUARD * _count_guards([*[f for _, f, _ in lines], *[p.formula for p in parts]])
     labels = [n for n, _, _ in lines]
     budget.sizes = {n: Reader(names).read([e])[0] for n, e in sizes.lengths.items()}
     free = {k: v for k, v in variables.items()
@@ -131,14 +137,14 @@ def _searched(
     return Found(None, DIFFERS if found else "")
 
 
-def _count_cases(formulas: Iterable[Formula]) -> int:
-    """Selections in formulas, each as one tree."""
+def _count_guards(formulas: Iterable[Formula]) -> int:
+    """How often a formula is 0 where something is 0; what trees share counts once."""
     count, stack, seen = 0, list(formulas), set()
     while stack:
         f = stack.pop()
         if id(f) not in seen:
             seen.add(id(f))
-            count += f.kind == "cases"
+            count += f.kind == "cases" and F.is_number(f.args[0], "0") and f.args[1].kind == "infix"
             stack += f.args
     return count
 

@@ -61,6 +61,7 @@ RULES: dict[str, tuple[str, str]] = {
     "perfect-square": ("a² ± 2 a b + b² = (a ± b)²", ""),
     "common-exponential": ("eᵃ + eᵇ = eᵃ (1 + eᵇ⁻ᵃ)", ""),
     "difference-of-angles": ("sin u cos v ± cos u sin v = sin(u ± v), and of cosines", ""),
+    "conjugate-sums": ("(a - b) (a + b) = a² - b²", ""),
     "quotient-of-logarithms": ("log(a) - log(b) = log(a / b)", "a and b positive"),
     "sums-to-one": ("Σ softmax(u) = 1", ""),
     "split-delta": ("δ of two axes in one is δ δ", ""),
@@ -180,6 +181,7 @@ def conjugates(factors: Sequence[Factor], shape: Shape) -> list[Factor] | None:
             whole = product(shape, [(a.args[0], u), (b.args[0], w)])
             if len(whole.terms) == 2:
                 rest = [g for i, g in enumerate(factors) if i not in (k, m)]
+                note("conjugate-sums")
                 return [*rest, paren(whole, e)]
     return None
 
@@ -395,7 +397,7 @@ _Waves = dict[str, tuple[Poly, Factor]]  # sin and cos in a term: of what, and t
 
 
 def angles(p: Poly) -> Iterator[Poly]:
-    """p with sin u cos v ± cos u sin v as sin(u ± v), and cos u cos v ± sin u sin v as cos(u ∓ v)."""
+    """p with sin u cos v ± cos u sin v as sin(u ± v), cos u cos v ± sin u sin v as cos(u ∓ v)."""
     rows = []
     for t, c in p.sorted():
         waves = [f for f in t if f[2] == 1 and f[0].kind == "fn" and f[0].payload in ("sin", "cos")]

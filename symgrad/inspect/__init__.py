@@ -16,8 +16,8 @@ from symgrad.inspect.matrix import LINES, matrix_latex, matrix_text
 from symgrad.inspect.sympy_form import to_sympy
 
 __all__ = [
-    "LINES", "Cost", "ascii_text", "cost", "explain", "listing", "matrix_latex", "matrix_text", "to_dot",
-    "to_sympy",
+    "LINES", "Cost", "ascii_text", "cost", "explain", "listing", "matrix_latex", "matrix_text",
+    "to_dot", "to_sympy",
 ]  # fmt: skip
 
 

@@ -380,6 +380,8 @@ def judged(seed):
     if graph._found.reading is None:
         return "code", text, what, ""
     for point in points(names, seed):
+        if not _has_value(f, point):
+            continue
         try:
             wrong = _differs(graph, shown, text, point, of_scalars and (by, order))
         except (notation.Unreadable, np.exceptions.AxisError) as error:  # cumsum(1) has no size
@@ -387,6 +389,13 @@ def judged(seed):
         if wrong:
             return "wrong", text, what, f"{wrong} at {point}"
     return "right", text, what, ""
+
+
+def _has_value(f, point):
+    """Whether the function itself has one there; else its derivative may be anything."""
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return bool(np.isfinite(f(*point.values())).all())
 
 
 def _differs(graph, shown, text, point, scalar):

@@ -16,6 +16,7 @@ from symgrad.expr.node import ARG, ARRAY, CONST, EYE, Expr, const_value
 from symgrad.expr.op import Kind
 from symgrad.expr.walk import toposort, users
 from symgrad.inspect import algebra as F
+from symgrad.inspect.elementwise import calls
 from symgrad.inspect.formula import (
     ATOM,
     Formula,
@@ -27,7 +28,7 @@ from symgrad.inspect.formula import (
     weight,
 )
 from symgrad.inspect.naming import control_names, latex_name, plain_name
-from symgrad.inspect.spelling import MAKERS, calls
+from symgrad.inspect.spelling import MAKERS
 
 NAME_FROM = 3  # a subexpression used twice gets a name if it has at least this many leaves
 LINES = 60  # definitions that are shown, if no other limit is given

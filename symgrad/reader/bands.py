@@ -222,12 +222,10 @@ class _Elements:
         """With ‖x‖², 1ᵀ x and tr(A) for sums of all squares, elements, elements of a diagonal."""
         for array in self._arrays():
             found = {q.index: e for e, q in self.places.items() if q.array is array}
-            if array.ndim == 2 and array.shape[0] == array.shape[1]:
-                wanted, labels = [(k, k) for k in range(array.shape[0])], (FIRST, FIRST)
-            elif array.ndim == 1:
-                wanted, labels = [(k,) for k in range(array.shape[0])], (FIRST,)
-            else:
+            if array.ndim > 2 or len(set(array.shape)) > 1:
                 continue
+            wanted = [(k,) * array.ndim for k in range(array.shape[0])]
+            labels = (FIRST,) * array.ndim
             (one,) = Reader({array: self.names[array]}).read([array])
             (head,) = [h for h, _, _ in one.factors()]
             for power in (2, 1)[array.ndim - 1 :]:

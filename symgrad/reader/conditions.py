@@ -78,7 +78,7 @@ def _told(c: Condition) -> str:
 def _shown(reading: Reading) -> set[str]:
     """What stands below a bar, under a root or in a logarithm: the formula itself says where."""
     found: set[str] = set()
-    stack = [x.formula for x in (*reading.lines, *reading.parts)]
+    stack = [*[x.formula for x in reading.lines], *[x.formula for x in reading.parts]]
     while stack:
         f = stack.pop()
         stack += f.args

@@ -31,6 +31,7 @@ from symgrad.reader.heads import (
     budget,
     exact,
     look_at_clock,
+    magnitude,
     note,
 )
 from symgrad.reader.poly import Poly, apply, closed, gather, negative
@@ -174,7 +175,7 @@ class Reader(Arrays):
             note("odd-function")
             return -self.odd(name, -x)
         p = self.function(name, x)
-        next(p.factors())[0].odd = True
+        next(iter(p.factors()))[0].odd = True
         return p
 
     def even(self, name: str, x: Poly, nonneg: bool = False) -> Poly:
@@ -192,7 +193,7 @@ class Reader(Arrays):
                 return x if c > 0 else -x
             if len(rest) < len(term) or abs(c) != 1:
                 good = [f for f in term if f not in rest]
-                outer = gather(x.shape, [(abs(c), good, {})])
+                outer = gather(x.shape, [(magnitude(c), good, {})])
                 return outer * self.absolute(gather(x.shape, [(1, rest, {})]))
         return self.even("absolute", x, nonneg=True)
 
@@ -389,7 +390,7 @@ class Reader(Arrays):
     def _indicator(self, d: Poly, sign: str) -> Poly:
         inner = d
         if len(d.terms) == 1:
-            inner = d.scale(1 / Fraction(abs(d.sorted()[0][1])))
+            inner = d.scale(1 / Fraction(magnitude(d.sorted()[0][1])))
         factor = apply("ind", sign, [inner], True)
         return Poly({(factor,): 1}, d.shape)
 

@@ -330,7 +330,7 @@ def _tries(
 def _held(outs: Sequence[Expr], nodes: Sequence[Expr]) -> Iterator[frozenset[Expr]]:
     yield frozenset()
     last = set(outs)
-    sums = []
+    sums: list[tuple[int, int, Expr]] = []
     for node, by in users(list(nodes)).items():
         if node.op.reads in (reads_add, reads_subtract) and node not in last:
             count = sum(1 + (u.args.count(node) > 1) for u in by

@@ -114,8 +114,8 @@ class Head:
         self.symmetric, self.nonneg, self.node = symmetric, nonneg, node
         self.sums_to_one: int | None = None
         self.odd = False
-        self.size = 1 + sum([a.size for a in args])
-        self.depth = 1 + max([a.depth for a in args], default=0)
+        self.size: int = 1 + sum([a.size for a in args])
+        self.depth: int = 1 + max([a.depth for a in args], default=0)
         text = repr((kind, payload, shape, [a.digest for a in args]))
         self.digest = hashlib.blake2b(text.encode(), digest_size=16).digest()
         self.order = (_KINDS[kind], str(payload), self.digest)
@@ -139,6 +139,11 @@ PI = Head("num", "π", nonneg=True)
 def exact(value: Exponent) -> Exponent:
     """An integer as an int: its hash and its sums are cheaper."""
     return value.numerator if value.denominator == 1 else value
+
+
+def magnitude(value: Exponent) -> Exponent:
+    """|value|, as what it is."""
+    return -value if value < 0 else value
 
 
 def is_decimal(q: int) -> bool:

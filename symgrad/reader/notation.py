@@ -31,6 +31,7 @@ from symgrad.reader.heads import (
     exact,
     is_decimal,
     key,
+    magnitude,
 )
 from symgrad.reader.poly import Poly
 from symgrad.reader.reading import Condition, Part
@@ -144,7 +145,7 @@ class Known(Notation):
     """What the spellings of operations ask a notation, for arguments that are written already."""
 
     def __init__(self, known: dict[Any, Formula], letters: Sequence[str]) -> None:
-        self.known, self.names = known, dict(enumerate(letters))  # type: ignore[assignment]
+        self.known, self.names = known, dict(enumerate(letters))  # type: ignore[arg-type]
         self.parts: list[Any] = []
 
     def cut(self, f: Formula, node: Expr, hint: str = "", labels: tuple[str, ...] = ()) -> Formula:
@@ -219,7 +220,7 @@ class Spelling:
             f.owner = node
             return f
         known = Known({}, [])
-        body = MAKERS["broadcast"] and Notation._array(known, node)
+        body = Notation._array(known, node)
         if body.kind == "list":
             return body
         part = Part(body, "C", f"?C{len(self.captured)}")
@@ -351,7 +352,7 @@ class TermWriter:
             raise NoMatrixForm
         constants = [f for f in factors if f[0].kind == "num"]
         rest = opened_raw([f for f in factors if f[0].kind != "num"])
-        above, below = numbers(abs(c), constants)
+        above, below = numbers(magnitude(c), constants)
         if any(k < 0 for f in rest for k in f[1]):
             rest = self._elements(rest)
         deltas = [f for f in rest if f[0].kind == "delta"]
@@ -431,7 +432,7 @@ class TermWriter:
             elif len(labels) == 2 and labels[0] > labels[1]:
                 f = min([F.transpose(f), *self.spelling.turned(head)], key=cost)
             up, down = groups.setdefault(tuple(distinct), ([], []))
-            (up if e > 0 else down).append(powered(f, abs(e), f.rank))
+            (up if e > 0 else down).append(powered(f, magnitude(e), f.rank))
         return masks
 
     def _contract(
@@ -458,7 +459,7 @@ class TermWriter:
             if len(where) == 1:
                 work.vector(where[0], f)
             else:
-                work.edge(*where, f)
+                work.edge(where[0], where[1], f)
         traced = {k for f in factors for k in f[1]} - {k for w in groups for k in w}
         work.live -= traced
         work.scalars = [*above, *scalars_up]

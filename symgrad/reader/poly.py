@@ -352,8 +352,11 @@ def _count_unused(
     c: Exponent, factors: list[Factor], sizes: dict[int, int]
 ) -> tuple[Exponent, list[Factor]]:
     """A summed label that no factor has multiplies by its size."""
-    for f in [f for f in factors if f[0].sums_to_one is not None and f[2] == 1]:
-        k = f[1][f[0].sums_to_one]
+    for f in factors:
+        axis = f[0].sums_to_one
+        if axis is None or f[2] != 1:
+            continue
+        k = f[1][axis]
         if k in sizes and sum(g[1].count(k) for g in factors) == 1:
             note("sums-to-one")
             factors = [g for g in factors if g is not f]

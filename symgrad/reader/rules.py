@@ -298,7 +298,7 @@ def in_sigmoids(p: Poly) -> Poly:
                 continue
             changed = True
             note("as-sigmoid")
-            c = exact(c * Fraction(-1) ** e)
+            c = -c if e % 2 else c
             held, own, _ = other
             factors.append((held, tuple([labels[k] for k in own]), e))
         items.append((c, factors, {}))
@@ -453,8 +453,8 @@ def extremes(p: Poly) -> Iterator[tuple[Exponent, list[Spelled]]]:
     """p as (c, terms): with max, min or clip in the place of an indicator."""
     seen = {(h, w): None for h, w, _ in p.factors() if h.kind == "ind" and h.payload in (">", "≥")}
     for head, labels in seen:
-        rows = [(c, [f for f in t if f[:2] != (head, labels)], {})
-                for t, c in p.terms.items() if _has(t, head, labels)]  # fmt: skip
+        rows: list[Item] = [(c, [f for f in t if f[:2] != (head, labels)], {})
+                            for t, c in p.terms.items() if _has(t, head, labels)]  # fmt: skip
         inside = gather(p.shape, rows)
         base = Poly({t: c for t, c in p.terms.items() if not _has(t, head, labels)}, p.shape)
         d = head.args[0].relabel(labels, p.shape)

@@ -26,6 +26,7 @@ from symgrad.reader.heads import (
     TooLong,
     exact,
     key,
+    magnitude,
     note,
     tick,
 )
@@ -241,7 +242,7 @@ class Writer:
                 result.append((head, labels, e))
                 continue
             q, k = found
-            scale, primes = number_power(abs(k), e)
+            scale, primes = number_power(magnitude(k), e)
             if primes is None or k < 0 and not isinstance(e, int):
                 result.append((head, labels, e))
                 continue
@@ -445,8 +446,8 @@ class Writer:
         if not left:
             return first
         terms = [t for n, (t, _) in enumerate(p.sorted()) if n in left]
-        rest = Poly({t: p.terms[t] for t in terms}, p.shape)
-        return total([first, self.write(rest)], p)
+        others = Poly({t: p.terms[t] for t in terms}, p.shape)
+        return total([first, self.write(others)], p)
 
 
 def _spread(c: Exponent, factors: list[Factor]) -> list[Factor] | None:

@@ -178,6 +178,12 @@ def test_conditions_are_told_once():
     assert last.count("≠") == 1
 
 
+def test_limits_at_roots_are_not_told_beside_their_condition():
+    """What the graph has where ‖w‖ = 0 says nothing where ‖w‖ ≠ 0."""
+    text = graph_of(sg.hessian(lambda w: (np.linalg.norm(w) - 1) ** 2), f64[3]).formula()
+    assert text.splitlines()[-1] == "  for ‖w‖² ≠ 0" and "= 0]" not in text
+
+
 def test_indicators_are_zero_whatever_stands_beside_them():
     """At c = 0 the quotient has no value, and [c ≥ |r|] is 0."""
 

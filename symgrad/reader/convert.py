@@ -377,6 +377,9 @@ class Reader(Arrays):
                 one = rational(1, d.shape)
                 k = d.terms[()]
                 return on.scale(int(v + k == 0)) + (one - on).scale(int(k == 0))
+        if self.apart and any(isinstance(e, Fraction) for _, _, e in d.factors()):
+            if all(q in self.apart for q in self.zeros(d)):  # a root that is not 0 where this holds
+                return rational(0, d.shape)
         return self._indicator(-d if negative(d) else d, "=")
 
     def _relation(self, d: Poly, sign: str) -> Poly:

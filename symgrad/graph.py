@@ -21,6 +21,7 @@ from symgrad.expr.op import Kind, lookup
 from symgrad.expr.walk import expand_composites, toposort
 from symgrad.fixed import same
 from symgrad.forks import cached
+from symgrad.inspect import summary
 from symgrad.interchange import is_elsewhere, plain
 from symgrad.ops.body import Body, bodies
 from symgrad.ops.checks import Failure, apart, failures, tied
@@ -105,14 +106,25 @@ class Graph:
 
             if self._found.reading is not None:
                 written = (latex if as_latex else text)(self._found.reading)
-            why = self._found.why
+            why = self.why_code()
         if not written:
             write = inspect.matrix_latex if as_latex else inspect.matrix_text
-            written = write(self.args, self._bare, self.arg_names, self.out_names)
+            short = form == "reader" and self._found.large
+            most = summary.LINES if short else inspect.LINES
+            written = write(self.args, self._bare, self.arg_names, self.out_names, limit=most)
         if as_latex:
             return written
-        notes = [f"  (code's form: {why})"] if why else []
+        notes = [f"  ({why})"] if why else []
         return "\n".join([written, *notes, *[f"  may {failure}" for failure in self.failures]])
+
+    def why_code(self) -> str:
+        """Why the formula is not the reader's; empty if it is."""
+        found = self._found
+        if not found.large:
+            return f"code's form: {found.why}" if found.why else ""
+        names = dict(zip(self.args, self.arg_names, strict=True))
+        told = summary.told(self._bare, names)
+        return f"summary of the code's form: {found.why}: {told}"
 
     @cached
     def _found(self) -> Any:

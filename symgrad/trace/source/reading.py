@@ -115,10 +115,17 @@ def _candidates(
 def _same(
     tree: ast.Module, statement: ast.stmt, code: types.CodeType, flags: int
 ) -> list[types.CodeType]:
-    """The code objects of a statement that equal `code`; those with its columns, if there are."""
-    equal = [c for c in _compiled(tree, statement, code, flags) if c == code or _rewritten(c, code)]
-    exact = [c for c in equal if c.co_linetable == code.co_linetable]
-    return exact or equal
+    """The code objects of a statement that equal `code`; those with its columns, if there are.
+
+    Modules are compiled as a whole, cells of notebooks statement by statement.
+    """
+    for imports in (_imports(tree), []):
+        found = _compiled(imports, statement, code, flags)
+        equal = [c for c in found if c == code or _rewritten(c, code)]
+        exact = [c for c in equal if c.co_linetable == code.co_linetable]
+        if equal:
+            return exact or equal
+    return []
 
 
 def _imports(tree: ast.Module) -> list[ast.stmt]:
@@ -136,13 +143,15 @@ def _imports(tree: ast.Module) -> list[ast.stmt]:
 
 
 def _compiled(
-    tree: ast.Module, statement: ast.stmt, code: types.CodeType, flags: int
+    imports: list[ast.stmt], statement: ast.stmt, code: types.CodeType, flags: int
 ) -> list[types.CodeType]:
-    """The code objects inside a statement, compiled once for each statement."""
-    known = getattr(statement, "_symgrad_codes", None)
-    if known is not None and known[0] == flags:
-        return known[1]
-    imports = _imports(tree)
+    """The code objects inside a statement behind imports, compiled once for each statement."""
+    known: dict[tuple[int, bool], list[types.CodeType]] = statement.__dict__.setdefault(
+        "_symgrad_codes", {}
+    )
+    key = flags, bool(imports)
+    if key in known:
+        return known[key]
     try:
         module = ast.Module([*imports, statement], [])
         stack = [compile(module, code.co_filename, "exec", flags, dont_inherit=True)]
@@ -153,7 +162,7 @@ def _compiled(
         inner = [c for c in stack.pop().co_consts if isinstance(c, types.CodeType)]
         stack += inner
         codes += inner
-    statement._symgrad_codes = flags, codes  # type: ignore[attr-defined]
+    known[key] = codes
     return codes
 
 

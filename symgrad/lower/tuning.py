@@ -45,6 +45,10 @@ class Tuning:
     triangle_from_points: int = 32  # that use one matrix or add to one: it pays to fold or mirror
     carried_elements: int = 64  # of a result of a loop; smaller ones have an array while it runs
     most_slices: int = 32  # readers of one node that are compared with each other
+    split_from_rounds: int = 64  # of a recurrence: the rest of its rounds is computed apart
+    split_from_cost: int = 10  # operations of a round that this saves at least
+    split_bytes: int = 64 << 20  # of the rows that a loop keeps for what is computed behind it
+    row_cost: int = 10  # operations in the time of storing and reading a number of a row
 
     # ---- products in register tiles --------------------------------------------------------------
 
@@ -123,7 +127,7 @@ class Tuning:
             read_again_bytes=machine.l2_bytes,
         )
         if not machine.vectors:
-            tuning = replace(tuning, tiles_from_face=NEVER)
+            tuning = replace(tuning, tiles_from_face=NEVER, split_from_rounds=NEVER)
         return tuning
 
     @classmethod
@@ -131,6 +135,8 @@ class Tuning:
         """So small that arrays of a few dozen elements take every path: for tests."""
         return replace(
             cls.of(HOST),
+            split_from_rounds=3,
+            split_from_cost=1,
             lanes_from_points=4,
             lane_counts=(8, 4),
             flush_blocks=2,

@@ -25,12 +25,12 @@ from symgrad.expr.op import Kind
 from symgrad.expr.walk import toposort
 from symgrad.generate import program_of, source_of
 from symgrad.lower.fission import fission
-from symgrad.lower.tuning import HOST_TUNING, Tuning
+from symgrad.lower.tuning import HOST_TUNING, NEVER, Tuning
 from symgrad.machines import CORTEX_M4
 from symgrad.ops.body import bodies
 from symgrad.options import Options
 
-EAGER = replace(HOST_TUNING, split_from_rounds=3, split_from_cost=1)
+EAGER = replace(HOST_TUNING, split_from_rounds=3, split_from_cost=1, ahead_from_rounds=NEVER)
 GREEDY = replace(TINY, row_cost=0)  # whatever may leave a loop does
 
 TEXT = '''
@@ -330,5 +330,159 @@ def test_loops_of_the_c(functions):
     graph = sg.trace(functions["garch"], P, data(512)).simplify()
     program = program_of(graph)
     serial = [x for x in loops(program) if x.serial]
-    assert len(serial) == 1
+    assert [x.extent for x in serial] == [128, 128]  # of which one runs, by the factor
     assert "log" not in str(replace(program, body=serial)) and "log" in str(program)
+
+
+# ---- linear recurrences, several rounds at a time ------------------------------------------------
+
+AHEAD = '''
+import numpy as np
+
+
+def smooth(p, y):
+    s, rows = p[0], []
+    for x in y:
+        s = p[1] * s + p[2] * np.sin(x)
+        rows.append(s)
+    return np.array(rows)
+
+
+def from_the_end(p, y):
+    """Discounted sums from the end, of which the state before each round is read as well."""
+    s, total = p[0], 0.0
+    for t in range(len(y) - 1, -1, -1):
+        total += np.exp(-s * s) * y[t]
+        s = p[1] * (s + y[t])
+    return np.array([s, total])
+
+
+def running(p, y):
+    """Running sums: the factor is 1."""
+    s, loss = p[0], 0.0
+    for x in y:
+        s = s + p[1] * x
+        loss += np.tanh(s) * p[2]
+    return np.array([loss, s])
+
+
+def fixed(p, y):
+    """A factor that is known, with its sign changed, and two recurrences in one loop."""
+    s, v, loss = p[0], p[1], 0.0
+    for x in y:
+        s = x - 0.75 * s
+        v = 0.5 * (v - x * x) + p[2]
+        loss += np.sin(s) * np.cos(v)
+    return np.array([loss, s, v])
+
+
+def decayed(p, y):
+    s, loss = p[0], 0.0
+    for x in y:
+        s = p[1] * s
+        loss += np.exp(-s) * x
+    return np.array([loss, s])
+'''
+LINEAR = ("smooth", "from_the_end", "running", "fixed", "decayed")
+
+
+@pytest.fixture(scope="module")
+def linear(tmp_path_factory):
+    path = tmp_path_factory.mktemp("ahead") / "linear_functions.py"
+    path.write_text(AHEAD)
+    return plain(str(path))
+
+
+def blocks(graph, tuning=HOST_TUNING) -> list[Expr]:
+    """The scans of a split graph which do several rounds at once."""
+    outs = graph.lowered_outs(functools.partial(fission, tuning=tuning))
+    n = max(int(np.prod(a.shape)) for a in graph.args)
+    inside = [b for s in toposort(outs) if s.op.kind is Kind.CONTROL for b in bodies(s)]
+    every = [*toposort(outs), *(x for b in inside for x in toposort(b.outs))]
+    scans = {s for s in every if s.op.kind is Kind.CONTROL and "length" in s.op.attr_names}
+    return [s for s in scans if s.attr("length") < n]
+
+
+@pytest.mark.parametrize("n", [3, 4, 7, 64, 97, 1000, pytest.param(10_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", LINEAR)
+@pytest.mark.parametrize("factor", [0.9, -1.0, 1.07, 1e-3, 1e-7, 0.0])
+def test_several_rounds_at_once(linear, name, n, factor):
+    """Against the same rounds in plain Python, one by one; factors above 1 and next to 0 too."""
+    f, y = linear[name], data(n)
+    if factor > 1 and n > 1000:
+        return  # it overflows
+    p = np.array([0.4, factor, 0.3])
+    compiled = tuned(f, P, y, tuning=EAGER_AHEAD if n < 64 else HOST_TUNING)
+    truth = f(p, y)
+    size = np.maximum(np.abs(truth), np.max(np.abs(truth)) * 1e-3 + 1e-300)
+    assert np.max(np.abs(compiled(p, y) - truth) / size) < 1e-11
+    if n >= 64:
+        assert blocks(sg.trace(f, P, y).simplify())
+
+
+EAGER_AHEAD = replace(EAGER, ahead_from_rounds=3)
+
+
+@pytest.mark.parametrize("name", LINEAR)
+@pytest.mark.parametrize("n", [5, 66])
+def test_derivatives_of_several_rounds_at_once(linear, name, n):
+    p, y = np.array([0.4, 0.8, 0.3]), data(n)
+    f = linear[name]
+    on_dual = load(AHEAD, "linear_on_duals")[name]
+    weight = np.cos(np.arange(f(p, y).size))
+    tuning = EAGER_AHEAD if n < 64 else HOST_TUNING
+    gradient = tuned(sg.grad(lambda p, y: np.sum(weight * f(p, y))), p, y, tuning=tuning)(p, y)
+    scalar = lambda leaves: sum(w * x for w, x in zip(weight, leaves[0].flat, strict=True))
+    truth = derivatives(on_dual, (p, y), 0, np.ones(3), scalar)
+    np.testing.assert_allclose(gradient, truth.gradient, rtol=1e-10, atol=1e-12)
+    graph = sg.trace(lambda p, y: sg.hvp(lambda q: np.sum(weight * f(q, y)), p, np.ones(3)), p, y)
+    second = Compiled(graph.simplify(), Options(tuning=tuning))(p, y)
+    np.testing.assert_allclose(second, truth.product, rtol=1e-9, atol=1e-11)
+
+
+def test_nothing_overflows_or_is_lost_that_was_not(linear):
+    """Powers of a factor of 1e100 are infinite, those of 1e-100 are 0: such loops go round by
+    round, and give what plain Python gives, bit by bit."""
+    for factor, start, value in ((1e100, 0.0, 0.0), (1e-100, 1e250, 0.0), (-1e150, 1e-250, 0.0)):
+        y = np.full(96, value)
+        p = np.array([start, factor, 0.3])
+        with np.errstate(over="ignore", invalid="ignore"):
+            truth = linear["smooth"](p, y)
+        np.testing.assert_array_equal(sg.compile(linear["smooth"], p, y)(p, y), truth)
+
+
+def test_other_recurrences_go_round_by_round(functions):
+    for name in ("kalman", "network"):
+        graph = sg.trace(sg.value_and_grad(functions[name]), P, data(100)).simplify()
+        assert not blocks(graph)
+
+    def growing(p, y):
+        s, v = p[0], p[1]
+        for x in y:
+            s, v = 0.5 * s + v, 0.5 * v + s * x  # each reads the other
+        return s + v
+
+    def squared(p, y):
+        s = p[0]
+        for x in y:
+            s = 0.5 * s * s + x
+        return s
+
+    def varying(p, y):
+        s = p[0]
+        for x in y:
+            s = x * s + 1
+        return s
+
+    for f in (growing, squared, varying):
+        graph = sg.trace(f, P, data(100)).simplify()
+        assert not blocks(graph)
+        y = 0.1 * data(100)
+        np.testing.assert_allclose(sg.compile(f, P, y)(P, y), f(P, y), rtol=1e-13)
+
+
+def test_rows_stay_in_the_cache(linear):
+    graph = sg.trace(linear["smooth"], P, data(1000)).simplify()
+    assert blocks(graph)
+    assert not blocks(graph, replace(HOST_TUNING, read_again_bytes=8 * 1000))
+    assert not blocks(graph, Tuning.of(CORTEX_M4))

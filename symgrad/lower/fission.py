@@ -16,15 +16,14 @@ blocks then, as others are: their error does not grow with the number of rounds.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
-import numpy as np
+from collections.abc import Collection, Mapping, Sequence
 
 from symgrad.diff.modes import vmap
-from symgrad.expr.node import FLOATS, TUPLE, Expr, param
+from symgrad.expr.node import FLOATS, Expr, param
 from symgrad.expr.op import Kind
 from symgrad.expr.validate import validated
 from symgrad.expr.walk import depends_on, rebuild, substitute, toposort, users
+from symgrad.lower.recurrence import all_rounds, movable, row_bytes, several_at_once
 from symgrad.lower.tuning import Tuning
 from symgrad.ops.control import SCAN
 from symgrad.ops.cut import NEVER, Cut
@@ -32,8 +31,6 @@ from symgrad.ops.flops import flops
 from symgrad.ops.linear import sum_
 from symgrad.ops.loop import Loop
 from symgrad.ops.loops import reduced
-
-_MOVABLE = (Kind.ELEMENTWISE, Kind.LINEAR, Kind.EINSUM)
 
 
 def fission(outs: Sequence[Expr], tuning: Tuning) -> list[Expr]:
@@ -76,15 +73,23 @@ def _split(
     """
     loop = Loop.of(node, opened=False)
     behind = _Behind(loop, used, tuning)
+    several = several_at_once(loop, behind.terms, list(behind.ys.values()), tuning)
+    if several is not None:
+        return behind.results(set(behind.terms), *several)
+    behind.choose()
     before = _Before(behind.loop, temporary, tuning)
     if not behind.outside and not before.handed:
         return None
-    return behind.results(before.loop)
-
-
-def _movable(node: Expr) -> bool:
-    """Whether all rounds may compute a node together: it can do no more than compute."""
-    return node.op.kind in _MOVABLE and node.op.indices is None and node.dtype != TUPLE
+    rest = before.loop
+    final, _, rows = rest.results() if rest.carry or rest.ys else ([], None, [])
+    if not behind.outside:
+        return dict(enumerate([*final, *rows]))
+    stay = [k for k in range(len(loop.carry)) if k not in behind.outside]
+    return behind.results(
+        behind.outside,
+        dict(zip(stay, final, strict=True)),
+        dict(zip(behind.kept, rows, strict=True)),
+    )
 
 
 class _Behind:
@@ -108,12 +113,11 @@ class _Behind:
         nodes = toposort([*self.terms.values(), *self.ys.values(), *core])
         moving = depends_on(nodes, [a for _, a, _ in loop.carry] + [a for _, a in loop.xs])
         self.nodes = [x for x in nodes if x in moving]
-        stuck = [x for x in self.nodes if x.op.kind is not Kind.SOURCE and not _movable(x)]
+        stuck = [x for x in self.nodes if x.op.kind is not Kind.SOURCE and not movable(x)]
         self.inside = set(toposort([*core, *stuck]))
         self.inside.update(a for _, a, _ in loop.carry)
         self.free = {a for _, a in loop.xs}
-        self._choose()
-        self.loop = self._rest() if self.outside else loop
+        self.loop = loop
 
     def _term(self, k: int) -> Expr | None:
         """What a round adds to number `k` of the carry, if that is all that it does with it."""
@@ -126,7 +130,7 @@ class _Behind:
         term = new.args[1] if new.args[0] is a else new.args[0]
         return None if a in toposort([*others, term]) else term
 
-    def _choose(self) -> None:
+    def choose(self) -> None:
         """The cheapest cut: on the side of the start is what is computed behind the loop."""
         number = {x: k for k, x in enumerate(self.nodes)}
         first = len(number)
@@ -161,8 +165,7 @@ class _Behind:
         self.kept = self._needed(chosen)
         if self._pays(chosen, seen):
             self.outside = chosen
-        else:
-            self.kept = []
+            self.loop = self._rest()
 
     def _needed(self, chosen: set[Expr | int]) -> list[Expr]:
         """What the loop has to stack."""
@@ -179,8 +182,8 @@ class _Behind:
         gain += sum(self.terms[x].size for x in chosen if isinstance(x, int))
         more = [x for x in self.kept if x not in stacked]
         rows = [x for x in chosen if isinstance(x, Expr) and x.op.kind is not Kind.EINSUM]
-        largest = max([_bytes(x) for x in (*more, *rows)], default=0)
-        size = rounds * max(largest, sum(map(_bytes, more)))
+        largest = max([row_bytes(x) for x in (*more, *rows)], default=0)
+        size = rounds * max(largest, sum(map(row_bytes, more)))
         no_loop = not self.kept and chosen.issuperset(range(len(self.whole.carry)))
         worth = gain - sum(map(self._price, more)) >= self.tuning.split_from_cost or no_loop
         return worth and size <= self.tuning.split_bytes
@@ -195,39 +198,23 @@ class _Behind:
         rest.ys = list(self.kept)
         return rest
 
-    def results(self, rest: Loop) -> Mapping[int, Expr]:
-        """By position; `rest` is what has become of `loop`."""
-        whole, n = self.whole, len(self.whole.carry)
-        final, _, stacked = rest.results() if rest.carry or rest.ys else ([], None, [])
-        if not self.outside:
-            return dict(enumerate([*final, *stacked]))
-        stay = [k for k in range(n) if k not in self.outside]
-        found: dict[int, Expr] = dict(zip(stay, final, strict=True))
-        rows: dict[Expr, Expr] = dict(zip(self.kept, stacked, strict=True))
-        later = {("y", k): y for k, y in self.ys.items() if y not in rows}
-        later |= {("term", k): t for k, t in self.terms.items() if k in self.outside}
-        made = dict(zip(later, self._all_rounds(list(later.values()), rows), strict=True))
-        for (kind, k), value in made.items():
-            if kind == "y":
-                found[n + k] = value
-            else:
-                start, a, new = whole.carry[k]
-                total = reduced(value) if a.dtype == "bool" else sum_(value, (0,))
-                found[k] = rebuild(new, (start, total))
-        for k, y in self.ys.items():
-            if y in rows:
-                found[n + k] = rows[y]
-        return found
-
-    def _all_rounds(self, values: list[Expr], rows: Mapping[Expr, Expr]) -> list[Expr]:
-        """`values` of all rounds, from what is stacked."""
-        loop = self.whole
-        assert loop.length is not None
-        first = len(loop.arguments)
-        given = {x: param(first + k, x.shape, x.dtype) for k, x in enumerate(rows)}
-        outside = {a: v for v, a in loop.consts}
-        batched = {given[x]: row for x, row in rows.items()} | {a: v for v, a in loop.xs}
-        return vmap(substitute(values, given | outside), batched, loop.length)
+    def results(
+        self, outside: Collection[Expr | int], final: Mapping[int, Expr], rows: Mapping[Expr, Expr]
+    ) -> Mapping[int, Expr]:
+        """By position, from what the loop leaves of its carry, and what it stacks."""
+        n = len(self.whole.carry)
+        found = dict(final)
+        later = {n + k: y for k, y in self.ys.items() if y not in rows}
+        later |= {k: t for k, t in self.terms.items() if k in outside}
+        made = dict(zip(later, all_rounds(self.whole, list(later.values()), rows), strict=True))
+        for k, value in made.items():
+            if k >= n:
+                found[k] = value
+                continue
+            start, a, new = self.whole.carry[k]
+            total = reduced(value) if a.dtype == "bool" else sum_(value, (0,))
+            found[k] = rebuild(new, (start, total))
+        return found | {n + k: rows[y] for k, y in self.ys.items() if y in rows}
 
 
 class _Before:
@@ -244,7 +231,7 @@ class _Before:
         rows = [a for _, a in loop.xs]
         own = depends_on(nodes, rows)
         carried = depends_on(nodes, [a for _, a, _ in loop.carry])
-        stuck = [x for x in nodes if x.op.kind is not Kind.SOURCE and not _movable(x)]
+        stuck = [x for x in nodes if x.op.kind is not Kind.SOURCE and not movable(x)]
         after = depends_on(nodes, stuck)
         self.nodes = [x for x in nodes if x in own]
         self.outs = set(loop.outs)
@@ -283,7 +270,7 @@ class _Before:
         assert self.loop.length is not None
         price = (sum(x.size for x in handed) - sum(a.size for a in gone)) * self.tuning.row_cost
         worth = sum(flops(x, seen) for x in chosen) - price >= self.tuning.split_from_cost
-        size = self.loop.length * sum(map(_bytes, chosen))
+        size = self.loop.length * sum(map(row_bytes, chosen))
         if worth and size <= self.tuning.split_bytes:
             self._hand_in(handed)
 
@@ -300,7 +287,3 @@ class _Before:
         loop.ys = outs[n:]
         loop.xs += zip(made, rows, strict=True)
         self.loop, self.handed = loop, handed
-
-
-def _bytes(node: Expr) -> int:
-    return node.size * np.dtype(node.dtype).itemsize

@@ -48,6 +48,15 @@ class Tuning:
     split_from_rounds: int = 64  # of a recurrence: the rest of its rounds is computed apart
     split_from_cost: int = 10  # operations of a round that this saves at least
     split_bytes: int = 64 << 20  # of the rows that a loop keeps for what is computed behind it
+    ahead_from_rounds: int = 64  # of a linear recurrence, several of whose rounds are one
+    ahead_widths: tuple[int, ...] = (
+        4,
+        5,
+        6,
+        7,
+        3,
+    )  # the first that divides n
+    ahead_from_factor: float = 2.0**-16  # a smaller one may underflow, taken so often
     row_cost: int = 10  # operations in the time of storing and reading a number of a row
 
     # ---- products in register tiles --------------------------------------------------------------
@@ -137,6 +146,7 @@ class Tuning:
             cls.of(HOST),
             split_from_rounds=3,
             split_from_cost=1,
+            ahead_from_rounds=3,
             lanes_from_points=4,
             lane_counts=(8, 4),
             flush_blocks=2,

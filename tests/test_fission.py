@@ -400,7 +400,7 @@ def blocks(graph, tuning=HOST_TUNING) -> list[Expr]:
     inside = [b for s in toposort(outs) if s.op.kind is Kind.CONTROL for b in bodies(s)]
     every = [*toposort(outs), *(x for b in inside for x in toposort(b.outs))]
     scans = {s for s in every if s.op.kind is Kind.CONTROL and "length" in s.op.attr_names}
-    return [s for s in scans if s.attr("length") < n]
+    return [s for s in scans if 2 * s.attr("length") < n]
 
 
 @pytest.mark.parametrize("n", [3, 4, 7, 64, 97, 1000, pytest.param(10_000, marks=pytest.mark.slow)])

@@ -134,7 +134,7 @@ def _others(
     """
     known = [n for x in linear for n in (x.new, x.added)]
     nodes = toposort(wanted, known)
-    depends = depends_on(nodes, carried)
+    depends = depends_on(nodes, [*carried, *known])
     stuck = {n for n in nodes if n.op.kind is not Kind.SOURCE and not movable(n)}
     if any(n in depends for n in stuck):
         return None

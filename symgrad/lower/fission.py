@@ -19,11 +19,11 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 from symgrad.diff.modes import vmap
-from symgrad.expr.node import FLOATS, Expr, param
+from symgrad.expr.node import FLOATS, Expr
 from symgrad.expr.op import Kind
 from symgrad.expr.validate import validated
 from symgrad.expr.walk import depends_on, rebuild, substitute, toposort, users
-from symgrad.lower.recurrence import all_rounds, movable, row_bytes, several_at_once
+from symgrad.lower.recurrence import all_rounds, movable, parameters, row_bytes, several_at_once
 from symgrad.lower.tuning import Tuning
 from symgrad.ops.control import SCAN
 from symgrad.ops.cut import NEVER, Cut
@@ -279,8 +279,7 @@ class _Before:
         assert loop.length is not None
         outside = {a: v for v, a in loop.consts}
         made = vmap(substitute(handed, outside), {a: v for v, a in loop.xs}, loop.length)
-        first = len(loop.arguments)
-        rows = [param(first + k, x.shape, x.dtype) for k, x in enumerate(handed)]
+        rows = parameters(loop, handed)
         outs = substitute(loop.outs, dict(zip(handed, rows, strict=True)))
         n = len(loop.carry)
         loop.carry = [(v, a, o) for (v, a, _), o in zip(loop.carry, outs, strict=False)]

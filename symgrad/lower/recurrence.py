@@ -58,11 +58,16 @@ def row_bytes(node: Expr) -> int:
     return node.size * np.dtype(node.dtype).itemsize
 
 
+def parameters(loop: Loop, nodes: Sequence[Expr]) -> list[Expr]:
+    """New parameters of the types of `nodes`, none of which the loop has."""
+    first = 1 + max([a.attr("position") for a in loop.arguments], default=-1)
+    return [param(first + k, n.shape, n.dtype) for k, n in enumerate(nodes)]
+
+
 def all_rounds(loop: Loop, values: Sequence[Expr], rows: Mapping[Expr, Expr]) -> list[Expr]:
     """`values` of all rounds of a loop, some of whose nodes have known `rows`."""
     assert loop.length is not None
-    first = len(loop.arguments)
-    given = {x: param(first + k, x.shape, x.dtype) for k, x in enumerate(rows)}
+    given = dict(zip(rows, parameters(loop, list(rows)), strict=True))
     outside = {a: v for v, a in loop.consts}
     batched = {given[x]: row for x, row in rows.items()} | {a: v for v, a in loop.xs}
     return vmap(substitute(values, given | outside), batched, loop.length)

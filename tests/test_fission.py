@@ -407,18 +407,18 @@ def blocks(graph, tuning=HOST_TUNING) -> list[Expr]:
 
 @pytest.mark.parametrize("n", [3, 4, 7, 64, 97, 1000, pytest.param(10_000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", LINEAR)
-@pytest.mark.parametrize("factor", [0.9, -1.0, 1.07, 1e-3, 1e-7, 0.0])
-def test_several_rounds_at_once(linear, name, n, factor):
+def test_several_rounds_at_once(linear, name, n):
     """Against the same rounds in plain Python, one by one; factors above 1 and next to 0 too."""
     f, y = linear[name], data(n)
-    if factor > 1 and n > 1000:
-        return  # it overflows
-    p = np.array([0.4, factor, 0.3])
     compiled = tuned(f, P, y, tuning=EAGER_AHEAD if n < 64 else HOST_TUNING)
-    truth = f(p, y)
-    size = np.maximum(np.abs(truth), np.max(np.abs(truth)) * 1e-3 + 1e-300)
-    assert np.max(np.abs(compiled(p, y) - truth) / size) < 1e-11
-    if n >= 64:
+    for factor in (0.9, -1.0, 1.07, 1e-3, 1e-7, 0.0):
+        if factor > 1 and n > 1000:
+            continue  # it overflows
+        p = np.array([0.4, factor, 0.3])
+        truth = f(p, y)
+        size = np.maximum(np.abs(truth), np.max(np.abs(truth)) * 1e-3 + 1e-300)
+        assert np.max(np.abs(compiled(p, y) - truth) / size) < 1e-11
+    if n > 64:  # the first round may be another one
         assert blocks(sg.trace(f, P, y).simplify())
 
 

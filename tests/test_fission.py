@@ -165,6 +165,7 @@ def test_short_loops_and_small_machines_stay_as_they_are(functions):
     outs = graph.lowered_outs()
     assert fission(outs, HOST_TUNING) is not outs and fission(outs, HOST_TUNING) == list(outs)
     long = sg.trace(functions["garch"], P, data(4000)).simplify().lowered_outs()
+    assert fission(long, replace(HOST_TUNING, split_nodes=9)) == list(long)
     assert fission(long, Tuning.of(CORTEX_M4)) == list(long)
     assert fission(long, HOST_TUNING) != list(long)
 

@@ -72,6 +72,8 @@ def _split(
     temporary : operands that are computed for this loop alone
     """
     loop = Loop.of(node, opened=False)
+    if len(toposort(loop.outs)) > tuning.split_nodes:
+        return None
     behind = _Behind(loop, used, tuning)
     several = several_at_once(loop, behind.terms, list(behind.ys.values()), tuning)
     if several is not None:

@@ -48,6 +48,7 @@ class Tuning:
     split_from_rounds: int = 64  # of a recurrence: the rest of its rounds is computed apart
     split_from_cost: int = 10  # operations of a round that this saves at least
     split_bytes: int = 64 << 20  # of the rows that a loop keeps for what is computed behind it
+    split_nodes: int = 4000  # of a round; finding the best cut of more takes long
     ahead_from_rounds: int = 64  # of a linear recurrence, several of whose rounds are one
     ahead_widths: tuple[int, ...] = (
         4,

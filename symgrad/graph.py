@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
@@ -335,20 +336,29 @@ class Graph:
         made = self._with(tuple(result.outs), fired=fired)
         return self._after(made, lambda graph: graph.simplify(disable=disable))
 
-    def lowered_outs(self) -> list[Expr]:
-        """The results without composites and stop_gradients, ready for lowering."""
+    def lowered_outs(
+        self, split: Callable[[Sequence[Expr]], Sequence[Expr]] | None = None
+    ) -> list[Expr]:
+        """The results without composites and stop_gradients, ready for lowering.
+
+        split : what becomes of loops (`lower/fission.py`)
+        """
         outs: Sequence[Expr] = self.outs
         nodes: list[Expr] | None = self._nodes
         if not all(n.op is not STOP_GRADIENT and n.op.kind in _PLAIN for n in self._nodes):
             outs, nodes = expand_composites(drop_stops(outs)), None
         # The stable forms would only recognise the composites again.
-        simpler = simplify(
-            outs,
+        last = functools.partial(
+            simplify,
             disable=frozenset({"stable", "linalg", "collect", "loops"}),
             enable=frozenset({"strength", "checkpoint"}),
-            nodes=nodes,
         )
-        return hoist_from_gathers(simpler.outs)
+        simpler = last(outs, nodes=nodes).outs
+        if split is not None:
+            apart = split(simpler)
+            if any(a is not b for a, b in zip(apart, simpler, strict=True)):
+                simpler = last(apart).outs
+        return hoist_from_gathers(simpler)
 
     def grad(self, *names: str | int) -> Graph:
         """Gradient of the one scalar result with respect to the named arguments, or the first.

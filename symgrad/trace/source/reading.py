@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from symgrad.forks import ForkSafeLock
+from symgrad.trace.source.typed import candidates
 
 FunctionNode = ast.FunctionDef | ast.Lambda
 
@@ -40,15 +41,19 @@ def find(code: types.CodeType) -> Found | None:
     """The tree of `code`, None where its source is not at hand or is another one by now."""
     if code.co_flags & _COROUTINE or code.co_name in ("<module>", "<genexpr>", "<listcomp>"):
         return None
-    found = _find(code)
+    found = _within(_module(code.co_filename), code)
     if found is None and code.co_filename in linecache.cache:
         linecache.checkcache(code.co_filename)  # what was read long ago may be another text by now
-        found = _find(code)
+        found = _within(_module(code.co_filename), code)
+    if found is None and code.co_filename.startswith("<"):
+        for lines in candidates(code):
+            found = _within(_parsed(lines, code.co_filename), code)
+            if found is not None:
+                break
     return found
 
 
-def _find(code: types.CodeType) -> Found | None:
-    tree = _module(code.co_filename)
+def _within(tree: ast.Module | None, code: types.CodeType) -> Found | None:
     if tree is None:
         return None
     flags = code.co_flags & _FUTURES
@@ -75,15 +80,21 @@ def _module(filename: str) -> ast.Module | None:
     known = _FILES.get(filename)
     if known is not None and known[0] is lines:
         return known[1]
-    try:
-        tree = ast.parse("".join(lines), filename)
-    except (SyntaxError, ValueError, RecursionError):
+    tree = _parsed(lines, filename)
+    if tree is None:
         return None
     with _LOCK.held():
         if len(_FILES) >= _MOST_FILES:
             _FILES.clear()
         _FILES[filename] = (lines, tree)
     return tree
+
+
+def _parsed(lines: list[str], filename: str) -> ast.Module | None:
+    try:
+        return ast.parse("".join(lines), filename)
+    except (SyntaxError, ValueError, RecursionError):
+        return None
 
 
 def _first(node: ast.AST) -> int:

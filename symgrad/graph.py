@@ -336,7 +336,8 @@ class Graph:
             enable=frozenset({"strength", "checkpoint"}),
             nodes=nodes,
         )
-        return hoist_from_gathers(simpler.outs)
+        same = all(a is b for a, b in zip(outs, simpler.outs, strict=True))
+        return hoist_from_gathers(simpler.outs, nodes if same else None)
 
     def grad(self, *names: str | int) -> Graph:
         """Gradient of the one scalar result with respect to the named arguments, or the first.

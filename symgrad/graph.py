@@ -358,7 +358,8 @@ class Graph:
             apart = split(simpler)
             if any(a is not b for a, b in zip(apart, simpler, strict=True)):
                 simpler = last(apart).outs
-        return hoist_from_gathers(simpler)
+        same = all(a is b for a, b in zip(outs, simpler, strict=True))
+        return hoist_from_gathers(simpler, nodes if same else None)
 
     def grad(self, *names: str | int) -> Graph:
         """Gradient of the one scalar result with respect to the named arguments, or the first.

@@ -17,7 +17,7 @@ from symgrad.emit.rounds import Opened
 from symgrad.emit.rows import spelling
 from symgrad.emit.target import Target
 from symgrad.expr.node import CONST, Expr
-from symgrad.expr.op import Kind
+from symgrad.expr.op import Kind, Op
 from symgrad.expr.walk import toposort
 from symgrad.lower.program import Around, leaves_of, statements
 from symgrad.lower.program import bodies_of as all_bodies
@@ -97,6 +97,9 @@ class Variables:
         return roots
 
     def _find_depths(self, order: list[Expr], opened: Opened) -> None:
+        if not self.index_depth and not opened:  # there are no loops
+            self.depth = dict.fromkeys(order, 0)
+            return
         for node in order:
             depth = self.index_depth.get(node, 0)
             for a in node.args:
@@ -156,6 +159,7 @@ class Variables:
     def _count_uses(self, order: list[Expr], roots: list[tuple[Expr, int]]) -> None:
         """Uses outside guards, and the deepest body that uses each node."""
         uses, users, depths = self._uses, self._user_depth, self.depth
+        known: dict[tuple[Op, str], frozenset[int]] = {}  # operands that rows spell twice
         for root, depth in roots:
             uses[root] = uses.get(root, 0) + 1
             users[root] = max(users.get(root, 0), depth)
@@ -166,11 +170,14 @@ class Variables:
             deepest = depths[node]
             if users[node] > deepest and not self._is_variable(node):
                 deepest = users[node]
-            found = spelling(node, self._target)
-            if found is not None and found.doubled:
-                # a load needs no variable to be read twice
-                doubled = (a for k, a in enumerate(args) if k in found.doubled)
-                self._forced.update(a for a in doubled if a.op is not LOAD)
+            row = node.op, args[-1].dtype
+            doubled = known.get(row)
+            if doubled is None:
+                found = spelling(node, self._target)
+                doubled = known[row] = frozenset() if found is None else found.doubled
+            for k in doubled:
+                if args[k].op is not LOAD:  # which needs no variable to be read twice
+                    self._forced.add(args[k])
             for a in args[:1] if node.op is GUARD else args:
                 if a in uses:
                     uses[a] += 1

@@ -53,6 +53,7 @@ from symgrad.ops.linear import CONCAT, GATHER, SCATTER_ADD
 from symgrad.ops.reduce import ARGMAX, ARGMIN
 
 _OWN_KERNEL = (Kind.REDUCE, Kind.SCAN, Kind.CALL)
+_NUMBERS = (Kind.SOURCE, Kind.ELEMENTWISE)  # what straight lines of numbers have
 
 
 class Kernels(ElementReader):
@@ -149,8 +150,13 @@ class Kernels(ElementReader):
         inside : where results of branches and loops have to be in the end
         """
         nodes = toposort(outs)
-        readers = users(nodes)
-        self._choose(nodes, readers, kept)
+        numbers = all([not n.shape and n.op.kind in _NUMBERS for n in nodes])
+        readers = {} if numbers else users(nodes)
+        self.needs_buffer: set[Expr] = {*kept}
+        self.read_often: set[Expr] = set()  # by bodies
+        self.in_place: set[Expr] = set()
+        if not numbers:
+            self._choose(nodes, readers)
         for node in nodes:
             if node.op is ARRAY:
                 self._captured(node)
@@ -158,7 +164,10 @@ class Kernels(ElementReader):
                 self._fail(node)
             elif node.op.kind is Kind.CONTROL:
                 control.add(self, node, readers, outs, inside)
-            elif node in self.needs_buffer and node not in self.stored:
+            elif node not in self.needs_buffer:
+                if not node.shape and node.op.kind is Kind.ELEMENTWISE:
+                    self.number(node)
+            elif node not in self.stored:
                 target = first.get(node) or self.work(node.shape, node.dtype)
                 self._compute(node, target)
                 self.stored[node] = target
@@ -167,13 +176,11 @@ class Kernels(ElementReader):
 
     # ---- what gets a buffer ------------------------------------------------------------------
 
-    def _choose(
-        self, nodes: list[Expr], readers: Mapping[Expr, Sequence[Expr]], kept: Sequence[Expr]
-    ) -> None:
-        self.needs_buffer: set[Expr] = {*kept}
-        self.read_often: set[Expr] = set()  # by bodies
+    def _choose(self, nodes: list[Expr], readers: Mapping[Expr, Sequence[Expr]]) -> None:
         self.in_place = joined_in_place(nodes, readers, self.needs_buffer)
         inline_cost: dict[Expr, int] = {}
+        # Of numbers that read one another it would grow exponentially.
+        most = max(self.tuning.picked_cost, self.tuning.inline_cost)
         for node in nodes:
             kind = node.op.kind
             if kind is Kind.CHECK:
@@ -197,7 +204,7 @@ class Kernels(ElementReader):
             cost = 0
             for a in node.args:
                 cost += 0 if a in self.needs_buffer else inline_cost[a]
-            inline_cost[node] = cost + node.op.cost
+            inline_cost[node] = min(cost + node.op.cost, most)
             if self._is_shared(node, readers[node], inline_cost[node]):
                 self.needs_buffer.add(node)
         # a scalar array expression used by loops is hoisted by the emitter, not stored here

@@ -56,6 +56,8 @@ def page(graph: Any, what: str = "Graph", c: str | None = None, cost: Any = None
     formula = latex(graph)
     shown = f"<div>{html.escape(formula)}</div>" if formula else _block(graph.formula(), "formula")
     parts = [f"<div><b>{what}</b> <code>{html.escape(heading(graph))}</code></div>", shown]
+    if formula and (why := graph.why_code()):
+        parts.append(f"<div><small>{html.escape(why)}</small></div>")
     for name, out in zip(graph.out_names, graph.outs, strict=True):
         found = zeros(out)
         if found is not None:

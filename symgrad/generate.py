@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,6 +16,7 @@ from symgrad.graph import Graph
 from symgrad.inspect import ascii_text
 from symgrad.lower import interpret
 from symgrad.lower.access import passes
+from symgrad.lower.fission import fission
 from symgrad.lower.pipeline import lower
 from symgrad.lower.program import Program, statements
 from symgrad.lower.share import share
@@ -128,7 +130,7 @@ def _lowered(graph: Graph, options: Options) -> tuple[Program, Tuning]:
             log.note(lambda: f"{graph.name} is compiled without scalar form: {text}")
             graph = replace(graph, scalar=False).simplify()  # with rules that were left out
     with seldom(), log.Stage("lowering", "lowered", graph.name) as stage:
-        outs = share(graph.lowered_outs())
+        outs = share(graph.lowered_outs(functools.partial(fission, tuning=tuning)))
         program = lower(
             graph.args, outs, inputs, outputs,
             threads=options.threads, blas=options.blas, tuning=tuning,

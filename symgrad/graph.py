@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from symgrad.expr.op import Kind, lookup
 from symgrad.expr.walk import expand_composites, toposort
 from symgrad.fixed import same
 from symgrad.forks import cached
+from symgrad.inspect import summary
 from symgrad.interchange import is_elsewhere, plain
 from symgrad.ops.body import Body, bodies
 from symgrad.ops.checks import Failure, apart, failures, tied
@@ -105,14 +107,25 @@ class Graph:
 
             if self._found.reading is not None:
                 written = (latex if as_latex else text)(self._found.reading)
-            why = self._found.why
+            why = self.why_code()
         if not written:
             write = inspect.matrix_latex if as_latex else inspect.matrix_text
-            written = write(self.args, self._bare, self.arg_names, self.out_names)
+            short = form == "reader" and self._found.large
+            most = summary.LINES if short else inspect.LINES
+            written = write(self.args, self._bare, self.arg_names, self.out_names, limit=most)
         if as_latex:
             return written
-        notes = [f"  (code's form: {why})"] if why else []
+        notes = [f"  ({why})"] if why else []
         return "\n".join([written, *notes, *[f"  may {failure}" for failure in self.failures]])
+
+    def why_code(self) -> str:
+        """Why the formula is not the reader's; empty if it is."""
+        found = self._found
+        if not found.large:
+            return f"code's form: {found.why}" if found.why else ""
+        names = dict(zip(self.args, self.arg_names, strict=True))
+        told = summary.told(self._bare, names)
+        return f"summary of the code's form: {found.why}: {told}"
 
     @cached
     def _found(self) -> Any:
@@ -323,20 +336,30 @@ class Graph:
         made = self._with(tuple(result.outs), fired=fired)
         return self._after(made, lambda graph: graph.simplify(disable=disable))
 
-    def lowered_outs(self) -> list[Expr]:
-        """The results without composites and stop_gradients, ready for lowering."""
+    def lowered_outs(
+        self, split: Callable[[Sequence[Expr]], Sequence[Expr]] | None = None
+    ) -> list[Expr]:
+        """The results without composites and stop_gradients, ready for lowering.
+
+        split : what becomes of loops (`lower/fission.py`)
+        """
         outs: Sequence[Expr] = self.outs
         nodes: list[Expr] | None = self._nodes
         if not all(n.op is not STOP_GRADIENT and n.op.kind in _PLAIN for n in self._nodes):
             outs, nodes = expand_composites(drop_stops(outs)), None
         # The stable forms would only recognise the composites again.
-        simpler = simplify(
-            outs,
+        last = functools.partial(
+            simplify,
             disable=frozenset({"stable", "linalg", "collect", "loops"}),
             enable=frozenset({"strength", "checkpoint"}),
-            nodes=nodes,
         )
-        return hoist_from_gathers(simpler.outs)
+        simpler = last(outs, nodes=nodes).outs
+        if split is not None:
+            apart = split(simpler)
+            if any(a is not b for a, b in zip(apart, simpler, strict=True)):
+                simpler = last(apart).outs
+        same = all(a is b for a, b in zip(outs, simpler, strict=True))
+        return hoist_from_gathers(simpler, nodes if same else None)
 
     def grad(self, *names: str | int) -> Graph:
         """Gradient of the one scalar result with respect to the named arguments, or the first.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import ctypes
 import errno
+import math
 import os
 import shutil
 import signal
@@ -500,3 +501,39 @@ def test_interrupt_in_mid_compile(fake, tmp_path):
     assert "KeyboardInterrupt" in errors
     assert not alive(compiling)
     assert leftovers(tmp_path) == []
+
+
+LEAN = """
+#include <math.h>
+#include <string.h>
+__attribute__((visibility("default")))
+int f(const void *const *in, void *const *out, void *work)
+{
+    unsigned __int128 wide = ((unsigned __int128)*(const double *)in[0] << 90) / 7;
+    memmove(out[1], in[1], (size_t)*(const double *)in[0]);
+    *(double *)out[0] = exp(*(const double *)in[0]) + (double)(wide % 1000003);
+    (void)work;
+    return 7;
+}
+"""
+
+
+def test_libraries_find_libc_libm_and_parts_of_the_compiler(monkeypatch):
+    """They are linked without start files and libc, which the process has."""
+    monkeypatch.delenv("SYMGRAD_CFLAGS", raising=False)
+    library = build(LEAN, ("f",), optimize=0)  # nothing is computed beforehand
+    lean = sys.platform == "linux" and library.compiler.kind == "gcc"
+    assert ("-nostdlib" in library.flags) == lean
+    count, text_ = ffi.new("double *", 20.0), ffi.new("char[]", b"twenty bytes of text!")
+    result, copy = ffi.new("double *"), ffi.new("char[32]")
+    assert library.entry("f")(
+        ffi.new("void *[]", [count, text_]), ffi.new("void *[]", [result, copy]), ffi.NULL
+    ) == 7  # fmt: skip
+    assert result[0] == math.exp(20.0) + ((20 << 90) // 7) % 1000003
+    assert ffi.string(copy) == b"twenty bytes of text"
+    # A user's options, and threads, may need what the compiler links by itself.
+    monkeypatch.setenv("SYMGRAD_CFLAGS", "-g")
+    found = compiler.find_compiler()
+    assert "-nostdlib" not in compiler.resolve_flags(found, native=True, optimize=2)
+    monkeypatch.delenv("SYMGRAD_CFLAGS")
+    assert "-nostdlib" not in compiler.resolve_flags(found, native=True, optimize=2, threads=2)

@@ -194,6 +194,9 @@ EXAMPLES = [
      "(x + y)² + 1 / x"),
     ("common-exponential", sg.hessian(lambda x: np.exp(-np.exp(x))), (0.5,),
      "(exp(x) − 1) exp(x − exp(x))"),
+    ("difference-of-angles", lambda x, y: np.sin(x) * np.cos(y) - np.cos(x) * np.sin(y),
+     (0.5, 1.0), "sin(x − y)"),
+    ("conjugate-sums", sg.grad(lambda x: np.log((1 + x) / (1 - x))), (0.5,), "2 / (1 − x²)"),
     ("quotient-of-logarithms", lambda x, y: np.log(x + y) - np.log(x), (0.5, 1.0),
      "log(y / x + 1)"),
     ("determinant-of-power", lambda A: np.linalg.det(A @ A), (S,), "det(A)²"),
@@ -354,7 +357,7 @@ def test_large_graphs_say_why_they_are_as_the_code_has_them():
         return x
 
     told = formula(f, 0.5)
-    assert f"formulas are shortened up to {MOST_NODES})" in told.splitlines()[-1]
+    assert f"formulas are shortened up to {MOST_NODES}: " in told.splitlines()[-1]
     assert told.splitlines()[0] == sg.trace(f, 0.5).simplify().formula("code").splitlines()[0]
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import symgrad as sg
+from symgrad.diff import support
 from symgrad.errors import BranchError, RecursionLimitError
 from symgrad.trace.source import levels
 
@@ -93,6 +94,37 @@ def test_derivatives_and_c() -> None:
     t = (np.arange(256) + 0.5) / 256 * 1.5
     want = -np.mean(1.5 * t**2 * np.exp(-2 * t**2))
     np.testing.assert_allclose(slope.evaluate(2.0), want, rtol=2e-2)
+
+
+def test_checks_in_branches_in_branches_have_no_variables() -> None:
+    """What only says what was checked is 0 in bodies inside of bodies too: the C of all tests is
+    compiled with warnings as errors, and a variable that nobody reads is one."""
+    with levels(4):
+        compiled = sg.compile(sg.value_and_grad(quadrature), 1.0)
+    assert "int64_t s" not in compiled.c_source
+    for x in (0.01, 0.3, 1.0):
+        value, slope = compiled(x)
+        assert value == quadrature(x)
+        h = 1e-6
+        difference = (quadrature(x + h) - quadrature(x - h)) / (2 * h)
+        assert abs(slope - difference) < 1e-7
+    with pytest.raises(RecursionLimitError):
+        compiled(10.0)
+
+
+def test_poles_of_bodies_are_looked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Derivatives of branches in branches: twice as many levels look at four times as many nodes,
+    not at eight times."""
+    seen: list[Any] = []
+    has_pole = support.has_pole
+    monkeypatch.setattr(support, "has_pole", lambda n: seen.append(n) or has_pole(n))
+    counts = []
+    for depth in (12, 24):
+        seen.clear()
+        with levels(depth):
+            sg.trace(sg.grad(sg.grad(wave)), 1.7 + depth)
+        counts.append(len(seen))
+    assert 0 < counts[1] < 5 * counts[0]
 
 
 def test_what_has_no_end() -> None:

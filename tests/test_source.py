@@ -7,6 +7,7 @@ The oracle is the function itself on plain numbers and arrays; for derivatives t
 
 from __future__ import annotations
 
+import ast
 import collections
 import copy
 import functools
@@ -747,6 +748,28 @@ def test_cells_of_a_notebook() -> None:
     exec(compile(text, name, "exec"), space)
     same(space["f"], S)
     same(space["g"], S)
+
+
+def test_cells_with_imports() -> None:
+    """IPython compiles a cell statement by statement, where attributes of imports are called as
+    those of other names are."""
+    text = (
+        "import numpy as np\nfrom scipy.stats import norm\n"
+        "def f(x):\n    return np.array([norm.cdf(x), 1.0])\n"
+        "class Model:\n    def __call__(self, x):\n        return np.array([norm.pdf(x), 1.0])\n"
+        "def mixed(x):\n    import math\n    return np.array([math.sin(x), norm.cdf(x)])\n"
+    )
+    name = "<ipython-input-2-abc>"
+    linecache.cache[name] = (len(text), None, text.splitlines(True), name)
+    whole: dict[str, Any] = {}
+    exec(compile(text, name, "exec"), whole)
+    pieces: dict[str, Any] = {}
+    for statement in ast.parse(text).body:
+        exec(compile(ast.Module([statement], []), name, "exec"), pieces)
+    for space in (whole, pieces):
+        same(space["f"], S)
+        same(space["Model"](), S)
+        same(space["mixed"], S)
 
 
 def test_no_source() -> None:

@@ -74,7 +74,8 @@ class Same:
         self.values = values
 
     def __eq__(self, other: object) -> bool:
-        mine, theirs = self.values, other.values if isinstance(other, Same) else other
+        mine = self.values
+        theirs: Any = other.values if isinstance(other, Same) else other
         if isinstance(mine, bytes):
             return bool(mine == theirs)
         if isinstance(mine, frozenset):

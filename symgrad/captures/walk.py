@@ -53,6 +53,11 @@ from symgrad.fixed import NotFixed, fixed_key
 from symgrad.interchange import is_elsewhere, numbers_of
 from symgrad.origin import foreign_package
 
+# For the class below, which has methods of these names.
+Held = dict[str, Any]
+Pairs = list[tuple[str, Any]]
+Class = type
+
 _MOST = 20_000  # objects that are looked at
 _PLAIN = frozenset({bool, int, float, complex, str, bytes, type(None), type(...)})
 _WRAPPERS = (
@@ -453,8 +458,9 @@ class _Walk:
             else:
                 self.note(name, type(value), *part)
 
-    def attributes(self, name: str, value: Any, names: dict[str, Any], cls: type | None,
-                   whole: bool = False) -> list[tuple[str, Any]]:  # fmt: skip
+    def attributes(
+        self, name: str, value: Any, names: Held, cls: Class | None, whole: bool = False
+    ) -> Pairs:
         """Attributes in a ``__dict__``, of those that code names; what the class has and the object
         has not may be hidden by a new one."""
         if type(names) is not dict:
@@ -484,7 +490,7 @@ class _Walk:
         self.note(name, *[n for n, _ in found])
         return found
 
-    def slots(self, name: str, value: Any, slots: dict[str, Any]) -> list[tuple[str, Any]]:
+    def slots(self, name: str, value: Any, slots: Held) -> Pairs:
         found = []
         for n in sorted(slots if self.seen.whole else self.seen.attributes & slots.keys()):
             read = functools.partial(slot, value, slots[n])

@@ -7,8 +7,9 @@ from typing import Any
 
 from symgrad import log
 from symgrad.diff import modes
+from symgrad.diff.limits import pushed, with_limits
 from symgrad.diff.pieces import Piece, in_pieces
-from symgrad.diff.roots import extended, pushed, with_limits
+from symgrad.diff.roots import extended
 from symgrad.errors import (
     DifferentiationError,
     DtypeError,

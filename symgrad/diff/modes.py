@@ -208,7 +208,7 @@ def vjp(
 
     Returns one Expr of the node's shape per node in `wrt`, or None where no output depends on it.
 
-    limits : what is to be done where the results are differentiated again (`diff/roots.py`)
+    limits : what is to be done where the results are differentiated again (`diff/limits.py`)
     """
     nodes = toposort(outs)
     active = depends_on(nodes, wrt)

@@ -1,17 +1,10 @@
-"""Quotients by a root that vanishes, as they must be before another derivative is taken.
+"""Slopes by roots that vanish, in derivatives as they are written down.
 
-r = ‖x‖, √(x² + 2y²), hypot(x, y) or |x| has a kink at 0; an even function g(r) may have none:
-cos r, a Matérn kernel, rᵖ where p turns out to be 2. Its gradient is g'(r) x/r, and 0 at r = 0
-whatever g is. That is what the rows `slope` and `sign` give, and all that a first derivative needs.
-A second one needs the limit of g'(r)/r there, which is g''(0) by l'Hôpital's rule.
-
-`extended` puts the limit there. With c = a r + b r³ + … the quotient is a + b r² + …, which is
-smooth in r² = Σ x², and a and b are derivatives of c by r at 0, of each root alone: what c has of
-other roots keeps its value (`aligned`). So derivatives of g come out right up to the fourth. Where
-c does not vanish (a true kink) there is no limit, and this is what stands for it: 0 for ‖x‖ itself.
-
-The slopes by one root are collected from sums and products first, since only the whole quotient
-has a limit: forward mode gives e⁻ʳ ṙ - (1 + r) e⁻ʳ ṙ for (1 + r) e⁻ʳ.
+`limits` finds the limit of what a root divides, where that is one expression. Here slopes are
+looked for in an expression that is about to be differentiated: in what a program wrote itself, in
+derivatives of rows that stand for whole functions, in forward mode with loops, in gradients of
+`Graph.grad`. The slopes by one root are collected from sums and products first, since only the
+whole quotient has a limit: forward mode gives e⁻ʳ ṙ - (1 + r) e⁻ʳ ṙ for (1 + r) e⁻ʳ.
 """
 
 from __future__ import annotations
@@ -19,16 +12,22 @@ from __future__ import annotations
 import functools
 import operator
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any
 
-from symgrad.diff import modes
-from symgrad.diff.aligned import alone
-from symgrad.errors import LimitWarning, warn
-from symgrad.expr.node import ARRAY, CONST, DEPTH_SHIFT, FLOATS, Expr, arg, const, is_const
-from symgrad.expr.op import Kind, Moves, Op
+from symgrad.diff.limits import (
+    SHOW_ALL,
+    Say,
+    base_of,
+    between,
+    is_known_view,
+    left_out,
+    limit_of,
+    nothing_said,
+)
+from symgrad.expr.node import FLOATS, Expr, const, is_const
+from symgrad.expr.op import Kind, Moves
 from symgrad.expr.walk import in_bodies, rebuild, substitute, toposort, transform
 from symgrad.ops.einsum import EINSUM, einsum
 from symgrad.ops.elementwise import (
@@ -36,7 +35,7 @@ from symgrad.ops.elementwise import (
     AND,
     DIVIDE,
     EQUAL,
-    MAXIMUM,
+    FINITE,
     MULTIPLY,
     NEGATIVE,
     NOT,
@@ -49,21 +48,15 @@ from symgrad.ops.elementwise import (
     both,
     equal,
     is_finite,
-    is_nonnegative,
     select,
     sign,
     slope,
 )
-from symgrad.ops.linear import broadcast, permute, sum_
-from symgrad.ops.reduce import spread
+from symgrad.ops.linear import broadcast, permute
 
-_NONE: Mapping[Expr, Expr] = MappingProxyType({})
-_SHOW_ALL = (Moves.ONCE, Moves.REPEATED)  # each element
 _SHIFT = (Moves.SOME, Moves.JOINED)
 _MOST_CARRIED = 2  # roots of what is moved to other elements, with its slopes
 _MOST_CONDITIONS = 20
-_MOST_BETWEEN = 300  # nodes between a root and what is divided by it, which depend on it,
-_MOST_LOOKED = 5_000  # and nodes among which they are searched
 
 
 @dataclass(frozen=True)
@@ -103,7 +96,7 @@ class _Sum:
             for k, table in enumerate(tables):
                 count: Counter[Expr] = Counter()
                 for key, value in table.items():
-                    base = _base(key)
+                    base = base_of(key)
                     place = places.setdefault((base, count[base]), [None] * len(parts))
                     place[k] = key, value
                     count[base] += 1
@@ -123,17 +116,17 @@ class _Sum:
                 mine[key] = mine[key] + value if key in mine else value
         return _Sum(rest, slopes, signs)
 
-    def extended(self, settled: frozenset[Expr]) -> Expr | None:
+    def extended(self, settled: frozenset[Expr], say: Say) -> Expr | None:
         """The sum with limits, but for roots in `settled`; None where no root has one."""
         terms: list[Expr] = [] if self.rest is None else [self.rest]
         changed = False
         for root, c in self.slopes.items():
-            limit, term = _limit(c, root, settled), slope(c, root)
+            limit, term = limit_of(c, root, settled, say=say), slope(c, root)
             changed |= limit is not None
             terms.append(term if limit is None else _where(root, limit, term))
         for x, k in self.signs.items():
             root, term = _modulus(x, k), k * sign(x)
-            limit = _limit(k * x, root, settled)
+            limit = limit_of(k * x, root, settled, say=say)
             changed |= limit is not None
             terms.append(term if limit is None else _where(root, limit, term))
         return functools.reduce(operator.add, terms) if changed else None
@@ -141,8 +134,8 @@ class _Sum:
 
 def _modulus(x: Expr, k: Expr) -> Expr:
     """|x| as `k` has it: of x, or a view of that of what x is a view of."""
-    whole, base = absolute(x), _base(x)
-    if base is x or _between(k, whole) is not None:
+    whole, base = absolute(x), base_of(x)
+    if base is x or between(k, whole) is not None:
         return whole
     (root,) = substitute([x], {base: absolute(base)})
     return root
@@ -169,9 +162,13 @@ def extended(
     if any(n.op.kind is Kind.CONTROL for n in nodes):
         outs = _in_bodies(outs, signs, {} if known is None else known)
         nodes = toposort(outs)
-    if all(n.op not in begins for n in nodes):
+    made = any(n.op is SELECT and _zero_here(n) for n in nodes)
+    say = nothing_said if made else left_out
+    divided = _divided(nodes, outs)
+    begin = {n for n in nodes if n.op in begins and n not in divided}
+    if not begin:
         return list(outs)
-    collects = _collecting(nodes, begins)
+    collects = _collecting(nodes, begin)
     whole, settled = _wanted(nodes, outs, collects)
     plain: dict[Expr, Expr] = {}
     full: dict[Expr, Expr] = {}
@@ -181,7 +178,7 @@ def extended(
         if node.op.moves in _SHIFT and _is_long([sums[node.args[k]] for k in places]):
             for a in [node.args[k] for k in places]:
                 if a not in whole:
-                    full[a] = sums[a].extended(settled[a]) or plain[a]
+                    full[a] = sums[a].extended(settled[a], say) or plain[a]
             plain[node] = full[node] = rebuild(node, tuple([full[a] for a in node.args]))
             sums[node] = _Sum(full[node], {}, {})
             continue
@@ -190,119 +187,40 @@ def extended(
         if node in collects:
             sums[node] = _collected(node, args, places, sums)
             if node in whole:
-                full[node] = sums[node].extended(settled[node]) or plain[node]
+                full[node] = sums[node].extended(settled[node], say) or plain[node]
         elif node.op is EINSUM:
-            full[node] = _contracted(node, args, sums, settled[node]) or plain[node]
+            full[node] = _contracted(node, args, sums, settled[node], say) or plain[node]
     return [full[o] for o in outs]
 
 
-def with_limits(
-    root: Expr,
-    cotangent: Expr,
-    contributions: modes.Contributions,
-    units: Mapping[Expr, Expr] = _NONE,
-) -> modes.Contributions:
-    """What a root contributes to the cotangents of its arguments, also where it is 0.
-
-    The cotangent is all that the root divides, so its limit is that of the quotient; nothing has
-    been made of the two yet.
-
-    units : what stands for variables in which all is linear where conditions are made of it
-    """
-    if root.op.radicand is None or all(c is None for c in contributions):
-        return contributions
-    limit = _limit(_where_zero(cotangent, root), root, frozenset(), units)
-    if limit is None or is_const(limit, 0):
-        return contributions
-    square, weight = _radicand(root)
-    if not is_nonnegative(square):
-        return contributions  # no slope, and infinite at 0
-    pairs = zip(root.args, contributions, strict=True)
-    sources = [a for a, c in pairs if c is not None]
-    found = iter(modes.vjp([square], sources, [limit * (0.5 * weight)]))
-    there = both(equal(root, 0), _finite(limit, units))
-    return [c if c is None else _selected(there, next(found), c, a, root)
-            for a, c in zip(root.args, contributions, strict=True)]  # fmt: skip
+def _divided(nodes: Sequence[Expr], outs: Sequence[Expr]) -> set[Expr]:
+    """Slopes and signs that have their limits already, from `with_limits`."""
+    inside: dict[Expr, frozenset[Expr]] = dict.fromkeys(outs, frozenset())
+    for node in reversed(nodes):
+        here = inside[node]
+        below = here | _zero_here(node) if node.op is SELECT else here
+        for k, a in enumerate(node.args):
+            found = below if k else here
+            inside[a] = inside[a] & found if a in inside else found
+    roots = {n: n.args[1] if n.op is SLOPE else absolute(n.args[0])
+             for n in nodes if n.op in (SLOPE, SIGN)}  # fmt: skip
+    return {n for n, root in roots.items() if base_of(root) in inside[n]}
 
 
-def _where_zero(e: Expr, root: Expr) -> Expr:
-    """`e` where the root is 0, as far as selections made here tell, element by element."""
-    seen = {e}
-    stack = [e]
-    while stack:
-        node = stack.pop()
-        if node.op.kind is Kind.ELEMENTWISE:
-            new = [a for a in node.args if a not in seen]
-            seen.update(new)
-            stack += new
-    known: dict[Expr, Expr] = {}
-    for node in sorted(seen, key=lambda n: n.order):
-        if node.op is SELECT and _says_zero(node.args[0], root):
-            known[node] = known[node.args[1]]
-        elif node.op.kind is Kind.ELEMENTWISE and node.args:
-            known[node] = rebuild(node, tuple([known[a] for a in node.args]))
-        else:
-            known[node] = node
-    return known[e]
-
-
-def _says_zero(condition: Expr, root: Expr) -> bool:
-    """Whether it is one that is made here: root = 0, and there is a limit."""
-    if condition.op is AND:
-        return any(_says_zero(a, root) for a in condition.args)
-    return condition.op is EQUAL and condition.args[0] is root and is_const(condition.args[1], 0)
-
-
-def _radicand(root: Expr) -> tuple[Expr, float]:
-    """What a root is the square root of, and what derivatives of that are multiplied by at 0.
-
-    max(d, 0) is how people write d where rounding may have made it negative. Where it is 0 because
-    d is, half of its derivative is that of d (a tie).
-    """
-    assert root.op.radicand is not None
-    square = root.op.radicand(root.args, root.attrs)
-    clamped = square.op is MAXIMUM and any(is_const(a, 0) for a in square.args)
-    return square, 2.0 if clamped else 1.0
-
-
-def _finite(e: Expr, units: Mapping[Expr, Expr]) -> Expr:
-    return is_finite(substitute([e], units)[0])
-
-
-def _selected(condition: Expr, limit: Expr | None, term: Expr, a: Expr, root: Expr) -> Expr:
-    if root.op.reduces:
-        condition = spread(condition, a, root.attrs[0])
-    return select(condition, const(0, a.dtype, a.shape) if limit is None else limit, term)
-
-
-def pushed(
-    outs: Sequence[Expr], wrt: Sequence[Expr], tangents: Sequence[Expr | None]
-) -> list[Expr | None]:
-    """Forward mode whose results are differentiated again.
-
-    In forward mode no node has all that a root divides. The cotangents of `wrt` have limits; they
-    are linear in those of `outs`, and what transposes them is the tangents.
-    """
-    nodes = toposort(outs)
-    if any(n.op.kind is Kind.CONTROL for n in nodes) or all(n.op.radicand is None for n in nodes):
-        return modes.jvp(outs, wrt, tangents)
-    free = [arg(k, o.shape, o.dtype, f"cotangent {k}") for k, o in enumerate(outs)]
-    units = {f: const(1, f.dtype, f.shape) for f in free}
-    limits = functools.partial(with_limits, units=units)
-    pulled = modes.vjp(outs, wrt, free, limits=limits)
-    total: Expr | None = None
-    for c, t in zip(pulled, tangents, strict=True):
-        if c is not None and t is not None:
-            term = sum_(c * t, tuple(range(c.ndim)))
-            total = term if total is None else total + term
-    if total is None:
-        return [None] * len(outs)
-    return modes.vjp([total], free, [const(1, total.dtype)])
+def _zero_here(selection: Expr) -> frozenset[Expr]:
+    """The root of which a selection tells that it is 0, if `with_limits` made it."""
+    condition, then, term = selection.args
+    if then.op is not SELECT or then.args[0].op is not FINITE or then.args[2] is not term:
+        return frozenset()
+    while is_known_view(condition):
+        condition = condition.args[0]
+    is_root = condition.op is EQUAL and is_const(condition.args[1], 0)
+    return frozenset([base_of(condition.args[0])]) if is_root else frozenset()
 
 
 def _is_long(sums: Sequence[_Sum]) -> bool:
     """Whether what is to be moved has so many slopes that they are not carried on."""
-    roots = {_base(key) for one in sums for key in (*one.slopes, *one.signs)}
+    roots = {base_of(key) for one in sums for key in (*one.slopes, *one.signs)}
     return len(roots) > _MOST_CARRIED
 
 
@@ -343,7 +261,7 @@ def _wanted(
 
 def _before(node: Expr, root: Expr) -> Expr | None:
     """What a root is for the operand of a node; a single one is the same for all."""
-    if root.op is node.op and root.attrs == node.attrs and node.op.moves in _SHOW_ALL:
+    if root.op is node.op and root.attrs == node.attrs and node.op.moves in SHOW_ALL:
         return root.args[0]
     return root if root.size == 1 and root.op.radicand is not None else None
 
@@ -358,10 +276,10 @@ def _told(condition: Expr) -> frozenset[Expr]:
         looked += 1
         if e.op in (NOT, AND):
             stack.extend((a, views) for a in e.args)
-        elif e.op.moves in _SHOW_ALL:
+        elif e.op.moves in SHOW_ALL:
             stack.append((e.args[0], (e, *views)))
         elif e.op in (EQUAL, NOT_EQUAL) and is_const(e.args[1], 0):
-            root, base = e.args[0], _base(e.args[0])
+            root, base = e.args[0], base_of(e.args[0])
             if base.op.radicand is None:
                 continue
             for view in views:
@@ -370,12 +288,12 @@ def _told(condition: Expr) -> frozenset[Expr]:
     return frozenset(found)
 
 
-def _collecting(nodes: Sequence[Expr], begins: tuple[Op, ...]) -> dict[Expr, tuple[int, ...]]:
+def _collecting(nodes: Sequence[Expr], begin: set[Expr]) -> dict[Expr, tuple[int, ...]]:
     """Nodes that are sums of slopes times factors, and which arguments they have them from."""
     collects: dict[Expr, tuple[int, ...]] = {}
     for node in nodes:
         having = tuple(k for k, a in enumerate(node.args) if a in collects)
-        if node.op in begins:
+        if node in begin:
             if node.dtype in FLOATS:
                 collects[node] = ()
         elif (
@@ -383,7 +301,7 @@ def _collecting(nodes: Sequence[Expr], begins: tuple[Op, ...]) -> dict[Expr, tup
             and having
             or node.op is MULTIPLY
             and len(having) == 1
-            or (node.op is DIVIDE or _is_view(node))
+            or (node.op is DIVIDE or is_known_view(node))
             and having == (0,)
             or node.op.moves is Moves.JOINED
             and having
@@ -407,7 +325,7 @@ def _collected(
         return sums[node.args[0]].map(lambda e: e / args[1])
     if node.op is NEGATIVE:
         return sums[node.args[0]].map(operator.neg)
-    if _is_view(node):
+    if is_known_view(node):
         return sums[node.args[0]].seen(lambda e: rebuild(node, (e, *args[1:])))
     known = [_Sum(a, {}, {}) if part is None else part for a, part in zip(args, parts, strict=True)]
     if node.op.moves is Moves.JOINED:
@@ -417,7 +335,7 @@ def _collected(
 
 
 def _contracted(
-    node: Expr, args: tuple[Expr, ...], sums: dict[Expr, _Sum], settled: frozenset[Expr]
+    node: Expr, args: tuple[Expr, ...], sums: dict[Expr, _Sum], settled: frozenset[Expr], say: Say
 ) -> Expr | None:
     """A contraction whose factors beside a slope depend on its root: they are what it divides."""
     inputs, output = node.attrs
@@ -429,114 +347,19 @@ def _contracted(
     shape = node.args[p].shape
     if len(set(labels)) < len(labels):
         return None
-    bases = [_base(r) for r in whole.slopes] + [absolute(x) for x in whole.signs]
+    bases = [base_of(r) for r in whole.slopes] + [absolute(x) for x in whole.signs]
     inside = []
     for q, other in enumerate(args):
         if q == p or not set(inputs[q]) <= set(labels) or len(set(inputs[q])) < other.ndim:
             continue
-        if any(_between(other, b) is not None for b in bases if b.op.radicand):
+        if any(between(other, b) is not None for b in bases if b.op.radicand):
             inside.append(q)
             order = sorted(range(other.ndim), key=lambda k: labels.index(inputs[q][k]))  # noqa: B023
             moved = permute(other, tuple(order))
             factor = broadcast(moved, shape, tuple(labels.index(inputs[q][k]) for k in order))
             whole = whole.map(lambda e: e * factor)  # noqa: B023
-    limits = whole.extended(settled) if inside else None
+    limits = whole.extended(settled, say) if inside else None
     if limits is None:
         return None
     rest = [k for k in range(len(args)) if k != p and k not in inside]
     return einsum([limits, *(args[k] for k in rest)], [labels, *(inputs[k] for k in rest)], output)
-
-
-def _is_view(node: Expr) -> bool:
-    """Whether it has elements of its first argument alone, known ones in known places."""
-    if node.op.moves is Moves.SOME:
-        return all(a.op is ARRAY for a in node.args[1:])
-    return node.op.moves in _SHOW_ALL
-
-
-def _base(root: Expr) -> Expr:
-    """The row that makes a root, below views and what joins views of it."""
-    found: set[Expr] = set()
-    stack = [root]
-    while stack and len(found) < 2:
-        node = stack.pop()
-        if _is_view(node):
-            stack.append(node.args[0])
-        elif node.op.moves is Moves.JOINED:
-            stack.extend(node.args)
-        elif node.op is not CONST:
-            found.add(node)
-    return found.pop() if len(found) == 1 else root
-
-
-def _limit(
-    divided: Expr, root: Expr, settled: frozenset[Expr], units: Mapping[Expr, Expr] = _NONE
-) -> Expr | None:
-    """a + b r² of divided = a r + b r³ + …, or None if that is 0 everywhere."""
-    base = _base(root)
-    if root in settled or base.op.radicand is None or (base.size == 1 and base in settled):
-        return None
-    between = _between(divided, base)
-    if between is None:
-        return None
-    found = alone(divided, between, base, root)
-    if found is None:
-        _left_out("which of several roots divides which element is not seen")
-        return None
-    own, held = found
-    first = _by_root(own, base)
-    if first is None:
-        return None
-    second = _by_root(first, base)
-    third = None if second is None else _by_root(second, base)
-    zero = {base: const(0, base.dtype, base.shape), **held}
-    (limit,) = substitute([first], zero)
-    if third is not None:
-        (rest,) = substitute([third], zero)
-        square, weight = _radicand(base)
-        (size,) = substitute([root], {base: square})
-        limit = limit + select(_finite(rest, units), rest * size * (weight / 6), 0)
-    return limit
-
-
-def _by_root(e: Expr, base: Expr) -> Expr | None:
-    return modes.jvp([e], [base], [const(1, base.dtype, base.shape)])[0]
-
-
-def _between(top: Expr, base: Expr) -> list[Expr] | None:
-    """Nodes on the way from `top` down to `base`; None if there is none, or they are too many.
-
-    Limits that were put in for the last derivative do not depend on the root: they do not count.
-    """
-    depth = base.order >> DEPTH_SHIFT
-    seen = {top}
-    stack = [top]
-    while stack:
-        for a in stack.pop().args:
-            if a not in seen and a.order >> DEPTH_SHIFT > depth:
-                seen.add(a)
-                stack.append(a)
-        if len(seen) > _MOST_LOOKED:
-            _left_out(f"over {_MOST_LOOKED} nodes are above the root")
-            return None
-    reaching = {base}
-    found = []
-    for node in sorted(seen - reaching, key=lambda n: n.order):
-        if not reaching.isdisjoint(node.args):
-            reaching.add(node)
-            found.append(node)
-    if top not in reaching:
-        return None
-    if len(found) > _MOST_BETWEEN:
-        _left_out(f"over {_MOST_BETWEEN} nodes are above the root")
-        return None
-    return found
-
-
-def _left_out(why: str) -> None:
-    warn(
-        "a higher derivative is taken as if a quotient by a root (a norm, sqrt or abs) were 0 where"
-        f" the root is exactly 0, instead of its limit: {why}. Elsewhere it is right. Write"
-        " the function of the square under the root, or add a small number to that square",
-        LimitWarning,
-    )

@@ -188,7 +188,7 @@ def has_pole(node: Expr) -> bool:
     if node.op is ARRAY:
         return not np.isfinite(node.attrs[0].array).all()
     if node.op.kind is Kind.CONTROL:
-        return any(has_pole(n) for b in bodies(node) for n in b.nodes)
+        return any(_has_pole(b) for b in bodies(node))
     if node.op.kind is not Kind.ELEMENTWISE or node.dtype not in FLOATS or node.op is SELECT:
         return False
     return not _are_finite(*_described(node), False, False)
@@ -207,7 +207,15 @@ def is_singular(node: Expr, infinite: bool) -> bool:
     return not _are_finite(*_described(node), True, infinite)
 
 
+_POLES: weakref.WeakKeyDictionary[Body, bool] = weakref.WeakKeyDictionary()
 _SINGULAR: weakref.WeakKeyDictionary[Body, dict[bool, bool]] = weakref.WeakKeyDictionary()
+
+
+def _has_pole(body: Body) -> bool:
+    """Found once for each body: those inside of others would be gone through once for each way."""
+    if body not in _POLES:
+        _POLES[body] = any(has_pole(n) for n in body.nodes)
+    return _POLES[body]
 
 
 def _is_singular_body(body: Body, infinite: bool) -> bool:

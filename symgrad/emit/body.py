@@ -68,6 +68,7 @@ class Emitter(Speller):
     def _part(self, body: Sequence[Any]) -> Iterator[c.Statement]:
         with self.scope():
             for s in body:
+                self.descends = False
                 nodes = self.nodes([s], 0)
                 yield from map(marked, nodes) if self.descends and self.tuning.vectors else nodes
 

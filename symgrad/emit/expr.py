@@ -33,7 +33,7 @@ class Speller:
     lanes : the block of lanes that is being spelled, if any
     target : the language
     branchless : whether a branch would keep the compiler from making a vector of the loop around
-    descends : whether some offset so far may fall where a loop goes on
+    descends : whether some offset of the statement may fall where a loop goes on
     """
 
     def __init__(self, buffers: Mapping[int, Buffer], target: Target) -> None:
@@ -110,11 +110,12 @@ class Speller:
             return found
         if node.op is CONST:
             return self._literal(node)
-        spelled = self._spell(node)
+        spelled = self.spelled(node)
         level = spelled.level
         return c.Group(spelled) if level <= above and level != c.ATOM else spelled
 
-    def _spell(self, node: Expr) -> c.Expression:
+    def spelled(self, node: Expr) -> c.Expression:
+        """An expression that is no number and has no name, without brackets."""
         op, args = node.op, node.args
         if op is INDEX:
             return self.loop_names[node]

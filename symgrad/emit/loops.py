@@ -18,7 +18,7 @@ from symgrad.lower.statements import Check, If, Let, Loop, While, stores_of
 from symgrad.lower.tuning import LANES, SHORT
 
 
-@statement.register
+@statement.register(Loop)
 def _loop(s: Loop, e: Emitter, depth: int) -> c.Statement | Piece | list[c.Statement]:
     if s.lanes:
         return blocks(s, e, depth)
@@ -116,14 +116,14 @@ def _directly(body: Iterable[c.Statement]) -> Iterator[c.Node]:
 # ---- branches ------------------------------------------------------------------------------------
 
 
-@statement.register
+@statement.register(If)
 def _if(s: If, e: Emitter, depth: int) -> list[c.Statement]:
     out, condition = e.ahead(s), e.spell(s.condition)
     e.forget()
     return [*out, c.If(condition, e.side(s.then, depth + 1), e.side(s.orelse, depth + 1))]
 
 
-@statement.register
+@statement.register(While)
 def _while(s: While, e: Emitter, depth: int) -> list[c.Statement]:
     out = e.ahead(s)
     counter = c.Name(e.fresh() if s.index is None else f"i{s.index.attrs[0]}")

@@ -94,31 +94,31 @@ def _print(node: c.Statement, pad: str, out: list[str]) -> None:
     raise TypeError(f"{type(node).__name__} has no text")
 
 
-@_print.register
+@_print.register(c.Declare)
 def _declare(node: c.Declare, pad: str, out: list[str]) -> None:
     const = "const " if node.const else ""
     out.append(f"{pad}{const}{node.ctype} {node.name} = {text(node.value)};")
 
 
-@_print.register
+@_print.register(c.DeclareArray)
 def _array(node: c.DeclareArray, pad: str, out: list[str]) -> None:
     zero = " = {0}" if node.zero else ""
     out.append(f"{pad}SG_ALIGNED {node.ctype} {node.name}[{node.size}]{zero};")
 
 
-@_print.register
+@_print.register(c.Assign)
 def _assign(node: c.Assign, pad: str, out: list[str]) -> None:
     _marks(node.marks, pad, out)
     value = text(node.value).replace("\n", f"\n{pad}{INDENT}")
     out.append(f"{pad}{text(node.target)} {node.op} {value};")
 
 
-@_print.register
+@_print.register(c.Mark)
 def _mark(node: c.Mark, pad: str, out: list[str]) -> None:
     out.append(pad + node.text)
 
 
-@_print.register
+@_print.register(c.For)
 def _for(node: c.For, pad: str, out: list[str]) -> None:
     v = node.variable
     step = f"++{v}" if node.step is None else f"{v} += {node.step}"
@@ -128,7 +128,7 @@ def _for(node: c.For, pad: str, out: list[str]) -> None:
     _body(node.body, pad, out)
 
 
-@_print.register
+@_print.register(c.If)
 def _if(node: c.If, pad: str, out: list[str]) -> None:
     out.append(f"{pad}if ({text(node.condition)}) {{")
     _body(node.body, pad, out)
@@ -137,7 +137,7 @@ def _if(node: c.If, pad: str, out: list[str]) -> None:
         _body(node.orelse, pad, out)
 
 
-@_print.register
+@_print.register(c.While)
 def _while(node: c.While, pad: str, out: list[str]) -> None:
     if not node.before:
         out.append(f"{pad}while ({text(node.condition)}) {{")
@@ -151,25 +151,25 @@ def _while(node: c.While, pad: str, out: list[str]) -> None:
     _body(node.body, pad, out)
 
 
-@_print.register
+@_print.register(c.Block)
 def _block(node: c.Block, pad: str, out: list[str]) -> None:
     _marks(node.marks, pad, out)
     out.append(f"{pad}{{")
     _body(node.body, pad, out)
 
 
-@_print.register
+@_print.register(c.Together)
 def _together(node: c.Together, pad: str, out: list[str]) -> None:
     for statement in node.body:
         _print(statement, pad, out)
 
 
-@_print.register
+@_print.register(c.Return)
 def _return(node: c.Return, pad: str, out: list[str]) -> None:
     out.append(f"{pad}return {node.status};")
 
 
-@_print.register
+@_print.register(c.Do)
 def _do(node: c.Do, pad: str, out: list[str]) -> None:
     out.append(f"{pad}{text(node.call)};")
 

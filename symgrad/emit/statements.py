@@ -36,7 +36,7 @@ def kernel(template: str, dtype: str, *args: c.Expression) -> c.Call:
     return c.Call(f"sg_{template}", args, dtype, "call")
 
 
-@statement.register
+@statement.register(lowered.Let)
 def _let(s: lowered.Let, e: Emitter, depth: int) -> Piece:
     return e.let(s)
 
@@ -44,7 +44,7 @@ def _let(s: lowered.Let, e: Emitter, depth: int) -> Piece:
 # ---- stores --------------------------------------------------------------------------------------
 
 
-@statement.register
+@statement.register(Store)
 def _store(s: Store, e: Emitter, depth: int) -> c.Statement | Piece:
     if e.lanes is not None and e.lanes.sums(s):
         return _lane_sum(s, e)
@@ -90,7 +90,7 @@ def _lane_sum(s: Store, e: Emitter) -> Piece:
     return Piece(LaneSum(e.lanes.name, LANES, e.lanes.extent, target, value), Place.WHOLE)
 
 
-@statement.register
+@statement.register(lowered.Zero)
 def _zero(s: lowered.Zero, e: Emitter, depth: int) -> c.Statement | Piece:
     if s.buffer.role == "scalar":
         return e.assigned(s.buffer, e.place(s.buffer, ()), "=", ZERO)
@@ -102,7 +102,7 @@ def _zero(s: lowered.Zero, e: Emitter, depth: int) -> c.Statement | Piece:
     return Piece(c.For("sg_k", ZERO, integer(size), body), Place.BRANCHES)
 
 
-@statement.register
+@statement.register(lowered.Best)
 def _best(s: lowered.Best, e: Emitter, depth: int) -> Piece:
     name, value = e.fresh(), e.spell(s.value)
     target, best = e.place(s.buffer, s.index), e.place(s.value_buffer, s.index)
@@ -119,7 +119,7 @@ def _best(s: lowered.Best, e: Emitter, depth: int) -> Piece:
 # ---- sums in several parts -----------------------------------------------------------------------
 
 
-@statement.register
+@statement.register(cpu.Flush)
 def _flush(s: cpu.Flush, e: Emitter, depth: int) -> Piece:
     args = [
         integer(size_behind(s.buffer, s.index)),
@@ -132,7 +132,7 @@ def _flush(s: cpu.Flush, e: Emitter, depth: int) -> Piece:
     return _done(helper("sg_add_lanes", s.buffer.dtype, *args))
 
 
-@statement.register
+@statement.register(cpu.Merge)
 def _merge(s: cpu.Merge, e: Emitter, depth: int) -> Piece:
     args = [
         integer(size_behind(s.buffer, s.index)),
@@ -152,14 +152,14 @@ def _done(call: c.Call) -> Piece:
 # ---- blocks of lanes as a whole ------------------------------------------------------------------
 
 
-@statement.register
+@statement.register(cpu.Turns)
 def _turns(s: cpu.Turns, e: Emitter, depth: int) -> Piece:
     arrays = [c.Name(b.name) for b in (s.angles, s.rests, s.quarters)]
     # Its text comes with sg_turned, for which it takes the angles apart.
     return Piece(c.Do(c.Call("sg_turns", (integer(s.angles.size), *arrays))), Place.WHOLE)
 
 
-@statement.register
+@statement.register(cpu.Powers)
 def _powers(s: cpu.Powers, e: Emitter, depth: int) -> Piece:
     args = [
         integer(s.bases.size),
@@ -169,7 +169,7 @@ def _powers(s: cpu.Powers, e: Emitter, depth: int) -> Piece:
     return Piece(c.Do(helper("sg_powers", "float64", *args, c.Name(s.results.name))), Place.WHOLE)
 
 
-@statement.register
+@statement.register(cpu.Fetch)
 def _fetch(s: cpu.Fetch, e: Emitter, depth: int) -> Piece:
     """The cache lines of results, which are written when the block is done."""
     assert e.lanes is not None
@@ -181,7 +181,7 @@ def _fetch(s: cpu.Fetch, e: Emitter, depth: int) -> Piece:
     return Piece(c.For(e.lanes.name, ZERO, end, body, line), Place.WHOLE)
 
 
-@statement.register
+@statement.register(cpu.Rows)
 def _rows(s: cpu.Rows, e: Emitter, depth: int) -> Piece:
     assert e.lanes is not None
     args: list[c.Expression] = [integer(e.lanes.extent), integer(math.prod(s.lanes.shape))]
@@ -210,19 +210,19 @@ def _steps(buffer: Buffer, axes: tuple[int, ...]) -> list[c.Lit]:
 # ---- what can fail -------------------------------------------------------------------------------
 
 
-@statement.register
+@statement.register(lowered.Check)
 def _check(s: lowered.Check, e: Emitter, depth: int) -> Piece:
     value = c.Group(e.spell(s.value))
     below, above = c.Binary("<", value, c.Lit(str(-s.size))), c.Binary(">=", value, integer(s.size))
     return Piece(c.If(c.Binary("||", below, above), (c.Return(1),)), Place.BRANCHES)
 
 
-@statement.register
+@statement.register(lowered.Fail)
 def _fail(s: lowered.Fail, e: Emitter, depth: int) -> Piece:
     return Piece(c.If(e.spell(s.condition), (c.Return(s.status),)), Place.BRANCHES)
 
 
-@statement.register
+@statement.register(lowered.Call)
 def _call(s: lowered.Call, e: Emitter, depth: int) -> Piece:
     operands = [e.address(b, i) for b, i in (*s.operands, s.target)]
     numbers = [c.Lit(str(int(n))) for n in (*s.dims, *s.flags)]
@@ -233,7 +233,7 @@ def _call(s: lowered.Call, e: Emitter, depth: int) -> Piece:
 # ---- products of matrices ------------------------------------------------------------------------
 
 
-@statement.register
+@statement.register(cpu.Panels)
 def _panels(s: cpu.Panels, e: Emitter, depth: int) -> Piece:
     dtype, in_rows = s.panels.dtype, len(s.panels.shape) == 2
     across, along = _steps(s.buffer, s.axes)
@@ -244,7 +244,7 @@ def _panels(s: cpu.Panels, e: Emitter, depth: int) -> Piece:
     return _done(helper("sg_copy_rows" if in_rows else "sg_panels", dtype, *args))
 
 
-@statement.register
+@statement.register(cpu.Tiles)
 def _tiles(s: cpu.Tiles, e: Emitter, depth: int) -> Piece:
     dtype = s.buffer.dtype
     target = [e.address(s.buffer, s.index), *_steps(s.buffer, s.axes)]
@@ -259,7 +259,7 @@ def _tiles(s: cpu.Tiles, e: Emitter, depth: int) -> Piece:
     return _done(kernel("product", dtype, *pointers, *strides, *numbers, *target, *carry))
 
 
-@statement.register
+@statement.register(cpu.Gemm)
 def _gemm(s: cpu.Gemm, e: Emitter, depth: int) -> Piece:
     args = _spelled(e, s.rows, s.columns, s.inner, s.begin)
     for m in s.matrices:

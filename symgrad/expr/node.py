@@ -177,6 +177,19 @@ def bind(op: str | Op, /, *args: Expr, attrs: tuple[Any, ...] = ()) -> Expr:
     return _made(key)
 
 
+def moved(node: Expr, args: tuple[Expr, ...]) -> Expr:
+    """`node` with other operands in the place of its own, of which none is a constant now that was
+    not one before, and which are the same where those were: nothing folds that did not.
+
+    What `bind` finds, in half the time.
+    """
+    row = node.op
+    if row.commutative and args[0].order > args[1].order:
+        args = (args[1], args[0])
+    key = (row, args, node.attrs)
+    return _known(key) or _store(key, node.shape, node.dtype, _order(key))
+
+
 def _intern(row: Op, args: tuple[Expr, ...], attrs: tuple[Any, ...]) -> Expr:
     key = (row, args, attrs)
     return _known(key) or _made(key)
@@ -185,17 +198,22 @@ def _intern(row: Op, args: tuple[Expr, ...], attrs: tuple[Any, ...]) -> Expr:
 def _made(key: tuple[Any, ...]) -> Expr:
     row, args, attrs = key
     shape, dtype = row.infer(*args, *attrs) if attrs else row.infer(*args)
-    digest = row.stable_id
+    return _store(key, shape, dtype, _order(key))
+
+
+def _order(key: tuple[Any, ...]) -> int:
+    digest: int = key[0].stable_id
     depth = 0
+    args, attrs = key[1], key[2]
     for arg in args:
-        order = arg.order
+        order: int = arg.order
         digest = (digest * 0x9E3779B97F4A7C15 + (order & _MASK) + 0x632BE59BD9B4E019) & _MASK
         digest ^= digest >> 29
         if order >> DEPTH_SHIFT > depth:
             depth = order >> DEPTH_SHIFT
     if attrs:
         digest = (digest * 0x9E3779B97F4A7C15 + zlib.crc32(repr(attrs).encode())) & _MASK
-    return _store(key, shape, dtype, ((depth + 1) << DEPTH_SHIFT) | digest)
+    return ((depth + 1) << DEPTH_SHIFT) | digest
 
 
 def _store(key: tuple[Any, ...], shape: tuple[int, ...], dtype: str, order: int) -> Expr:

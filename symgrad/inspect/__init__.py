@@ -12,12 +12,12 @@ from symgrad.inspect.ascii import ascii_text
 from symgrad.inspect.cost import Cost, cost
 from symgrad.inspect.dot import to_dot
 from symgrad.inspect.listing import listing
-from symgrad.inspect.matrix import matrix_latex, matrix_text
+from symgrad.inspect.matrix import LINES, matrix_latex, matrix_text
 from symgrad.inspect.sympy_form import to_sympy
 
 __all__ = [
-    "Cost", "ascii_text", "cost", "explain", "listing", "matrix_latex", "matrix_text", "to_dot",
-    "to_sympy",
+    "LINES", "Cost", "ascii_text", "cost", "explain", "listing", "matrix_latex", "matrix_text",
+    "to_dot", "to_sympy",
 ]  # fmt: skip
 
 

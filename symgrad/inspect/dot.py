@@ -91,5 +91,5 @@ def _label(node: Expr, names: dict[Expr, str]) -> str:
         often = "" if rounds is None else f" of {rounds} rounds"
         return f"{node.name}{often}\n{inside} nodes inside"
     if node.op.kind is Kind.ITEM:
-        return control_names(node.args[0])[1][node.attrs[0]]
+        return str(control_names(node.args[0])[1][node.attrs[0]])
     return node.name

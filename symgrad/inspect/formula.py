@@ -200,6 +200,17 @@ def _divides(f: Formula) -> bool:
     return f.kind == "div"
 
 
+def _of_quotient(f: Formula, position: int) -> int:
+    """What an argument of a quotient must have; below the bar 1ᵀ x needs no brackets."""
+    if not position:
+        return JUX if _divides(f.args[0]) else TERM
+    below = f.args[1]
+    is_sum = below.kind == "mat" and len(below.args) == 2 and below.args[0].kind == "T"
+    if is_sum and below.args[0].args[0].kind == "ones" and below.args[1].kind in ("symbol", "part"):
+        return JUX
+    return POW
+
+
 def _as_last(level: Callable[[Formula], int]) -> Callable[[Formula], int]:
     """A product holds together as its last factor does."""
     return lambda f: TERM if level(f.args[-1]) == TERM else JUX
@@ -230,7 +241,7 @@ KINDS: dict[str, Writing] = {
     "div": Writing(lambda f, sub: f"{sub[0]} {'⊘' if f.data else '/'} {sub[1]}",
                    lambda f, sub: (rf"{sub[0]} \oslash {sub[1]}" if f.data
                                    else rf"\frac{{{sub[0]}}}{{{sub[1]}}}"),
-                   TERM, lambda f, k: POW if k else JUX if _divides(f.args[0]) else TERM,
+                   TERM, _of_quotient,
                    lambda f: TERM if f.data else JUX if f.rank else POW,
                    lambda f, k: (COND if not f.data else POW if k
                                  else JUX if _divides(f.args[0]) else TERM),

@@ -210,7 +210,7 @@ class _Program:
         rounds = f"scan of {node.attr('length')} rounds"
         if is_counted(node):
             rounds = f"scan of the first {self.full(node.args[0])} of {node.attr('length')} rounds"
-        return rounds + " backwards" * node.attr("reverse")
+        return f"{rounds} backwards" if node.attr("reverse") else rounds
 
     def _inside(self, node: Expr) -> list[tuple[str, str]]:
         """The lines of its bodies."""

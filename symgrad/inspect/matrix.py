@@ -16,6 +16,7 @@ from symgrad.expr.node import ARG, ARRAY, CONST, EYE, Expr, const_value
 from symgrad.expr.op import Kind
 from symgrad.expr.walk import toposort, users
 from symgrad.inspect import algebra as F
+from symgrad.inspect.elementwise import calls
 from symgrad.inspect.formula import (
     ATOM,
     Formula,
@@ -27,9 +28,10 @@ from symgrad.inspect.formula import (
     weight,
 )
 from symgrad.inspect.naming import control_names, latex_name, plain_name
-from symgrad.inspect.spelling import MAKERS, calls
+from symgrad.inspect.spelling import MAKERS
 
 NAME_FROM = 3  # a subexpression used twice gets a name if it has at least this many leaves
+LINES = 60  # definitions that are shown, if no other limit is given
 LARGEST = 40  # and any subexpression of more
 DEEPEST = 2  # and function calls inside more parentheses than this
 
@@ -230,7 +232,7 @@ def matrix_text(
     arg_names: Sequence[str] | None = None,
     out_names: Sequence[str] | None = None,
     name: str = "f",
-    limit: int = 60,
+    limit: int = LINES,
 ) -> str:
     """`outs` in matrix notation, one line each, then `where` lines, at most `limit` of them."""
     lines, parts = layout(args, outs, arg_names, out_names, name)
@@ -247,7 +249,7 @@ def matrix_latex(
     arg_names: Sequence[str] | None = None,
     out_names: Sequence[str] | None = None,
     name: str = "f",
-    limit: int = 60,
+    limit: int = LINES,
 ) -> str:
     """The same for LaTeX's math mode: an `aligned` block, or one equation without parts."""
     lines, parts = layout(args, outs, arg_names, out_names, name)

@@ -162,7 +162,7 @@ def _pad(self: Notation, node: Expr) -> Formula | None:
         rows = []
         for count in (starts[0], -1, after):
             if count < 0:
-                rows.append(self.full(x))
+                rows.append(_row(self, x))
             elif count == 1:
                 rows.append(zero)
             elif count > 1:
@@ -176,7 +176,12 @@ def _pad(self: Notation, node: Expr) -> Formula | None:
 def _concat(self: Notation, node: Expr) -> Formula | None:
     if node.attrs[0] != 0 or node.ndim > 2:
         return None
-    return Formula("stack", tuple(self.full(a) for a in node.args), None, node.ndim)
+    return Formula("stack", tuple(_row(self, a) for a in node.args), None, node.ndim)
+
+
+def _row(self: Notation, x: Expr) -> Formula:
+    """A part of a column; a single element needs no 1 that shows its shape."""
+    return self.known[x] if x.shape == (1,) else self.full(x)
 
 
 def _gather(self: Notation, node: Expr) -> Formula | None:

@@ -312,7 +312,9 @@ def _give(
 ) -> None:
     """Parameters that are read where the operands are."""
     for p, operand in zip(params, operands, strict=False):
-        if operand in kernels.stored:
+        if operand in kernels.zeros:
+            inner.be_zero(p)
+        elif operand in kernels.stored:
             inner.stored[p] = kernels.stored[operand]
         else:
             inner.given[p] = functools.partial(kernels.element, operand)

@@ -12,7 +12,7 @@ from dataclasses import field
 from typing import Any
 
 from symgrad.errors import OutOfRangeError, at_user_line
-from symgrad.expr.node import ARRAY, CONST, EYE, IOTA, Expr, bind, const, const_value
+from symgrad.expr.node import ARRAY, CONST, EYE, IOTA, Expr, bind, const, const_value, moved
 from symgrad.expr.op import Kind
 from symgrad.expr.walk import toposort
 from symgrad.lazy import dataclass
@@ -97,6 +97,28 @@ class ElementReader:
     def forget(self, node: Expr) -> None:
         """What a number is computed from is read no more."""
         self._memo.pop((node, ()), None)
+
+    def number(self, node: Expr) -> None:
+        """Find the expression of an elementwise number now, if those of its operands are known.
+
+        So most of a long straight line needs no stack, and nothing is looked at twice. An operand
+        of which an element has to be asked is left to `element`: it may need a kernel.
+        """
+        memo, values = self._memo, []
+        for a in node.args:
+            value = memo.get((a, ()))
+            if value is None:
+                if a in self.stored and not a.shape:
+                    value = load_of(self.stored[a], ())
+                elif a.op is CONST:
+                    value = a
+                else:
+                    return
+                memo[a, ()] = value
+            if value.op is CONST and a.op is not CONST:
+                return
+            values.append(value)
+        memo[node, ()] = moved(node, tuple(values))
 
     def element(self, node: Expr, index: tuple[Expr, ...]) -> Expr:
         """The scalar expression of `node` at `index`, with an explicit stack."""

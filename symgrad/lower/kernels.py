@@ -53,6 +53,7 @@ from symgrad.ops.linear import CONCAT, GATHER, SCATTER_ADD
 from symgrad.ops.reduce import ARGMAX, ARGMIN
 
 _OWN_KERNEL = (Kind.REDUCE, Kind.SCAN, Kind.CALL)
+_NUMBERS = (Kind.SOURCE, Kind.ELEMENTWISE)  # what straight lines of numbers have
 
 
 class Kernels(ElementReader):
@@ -119,14 +120,21 @@ class Kernels(ElementReader):
         """
         outs = split_contractions([*outs, *checks], self.tuning)
         checks = [outs.pop() for _ in checks][::-1]
-        arrays = [o for o in outs if o.ndim and o.op.kind not in (Kind.SOURCE, Kind.ITEM)]
+        straight = _rows_of_parts(outs, places)
+        arrays = [
+            o for o in outs
+            if o.ndim and o.op.kind not in (Kind.SOURCE, Kind.ITEM) and o not in straight
+        ]  # fmt: skip
         first: dict[Expr, control.Where] = {}
         for node, place in zip(outs, places, strict=False):
             if node.op.kind is Kind.ITEM:  # what is inside puts it there
                 first.setdefault(node, place)
-        self._compute_all([*checks, *outs], arrays, {}, first)
+        computed = [x for o in outs for x in (o.args if o in straight else (o,))]
+        self._compute_all([*checks, *computed], arrays, {}, first)
         for node, (buffer, part) in zip(outs, places, strict=False):
-            if first.get(node) != (buffer, part):
+            if node in straight:
+                self._join(node, buffer, part)
+            elif first.get(node) != (buffer, part):
                 self.set(buffer, node, *part)
         return outs
 
@@ -142,8 +150,13 @@ class Kernels(ElementReader):
         inside : where results of branches and loops have to be in the end
         """
         nodes = toposort(outs)
-        readers = users(nodes)
-        self._choose(nodes, readers, kept)
+        numbers = all([not n.shape and n.op.kind in _NUMBERS for n in nodes])
+        readers = {} if numbers else users(nodes)
+        self.needs_buffer: set[Expr] = {*kept}
+        self.read_often: set[Expr] = set()  # by bodies
+        self.in_place: set[Expr] = set()
+        if not numbers:
+            self._choose(nodes, readers)
         for node in nodes:
             if node.op is ARRAY:
                 self._captured(node)
@@ -151,7 +164,10 @@ class Kernels(ElementReader):
                 self._fail(node)
             elif node.op.kind is Kind.CONTROL:
                 control.add(self, node, readers, outs, inside)
-            elif node in self.needs_buffer and node not in self.stored:
+            elif node not in self.needs_buffer:
+                if not node.shape and node.op.kind is Kind.ELEMENTWISE:
+                    self.number(node)
+            elif node not in self.stored:
                 target = first.get(node) or self.work(node.shape, node.dtype)
                 self._compute(node, target)
                 self.stored[node] = target
@@ -160,13 +176,11 @@ class Kernels(ElementReader):
 
     # ---- what gets a buffer ------------------------------------------------------------------
 
-    def _choose(
-        self, nodes: list[Expr], readers: Mapping[Expr, Sequence[Expr]], kept: Sequence[Expr]
-    ) -> None:
-        self.needs_buffer: set[Expr] = {*kept}
-        self.read_often: set[Expr] = set()  # by bodies
+    def _choose(self, nodes: list[Expr], readers: Mapping[Expr, Sequence[Expr]]) -> None:
         self.in_place = joined_in_place(nodes, readers, self.needs_buffer)
         inline_cost: dict[Expr, int] = {}
+        # Of numbers that read one another it would grow exponentially.
+        most = max(self.tuning.picked_cost, self.tuning.inline_cost)
         for node in nodes:
             kind = node.op.kind
             if kind is Kind.CHECK:
@@ -190,7 +204,7 @@ class Kernels(ElementReader):
             cost = 0
             for a in node.args:
                 cost += 0 if a in self.needs_buffer else inline_cost[a]
-            inline_cost[node] = cost + node.op.cost
+            inline_cost[node] = min(cost + node.op.cost, most)
             if self._is_shared(node, readers[node], inline_cost[node]):
                 self.needs_buffer.add(node)
         # a scalar array expression used by loops is hoisted by the emitter, not stored here
@@ -379,21 +393,29 @@ class Kernels(ElementReader):
         zero = const(0, "int64")
         return select(less(row, zero), row + const(size, "int64"), row)
 
-    def _join(self, root: Expr, target: Buffer) -> None:
-        """The parts of a concat, and of concats among them, each straight to its place."""
+    def _join(self, root: Expr, target: Buffer, behind: tuple[Expr, ...] = ()) -> None:
+        """The parts of a concat, and of concats among them, each straight to its place.
+
+        behind : an index of the target, if only what is behind it is that of the concat
+        """
         first: dict[tuple[Expr, int], Expr] = {}
         stack = [(root, Place.whole(root.ndim))]
         while stack:
             node, place = stack.pop()
             if node is not root and node not in self.in_place:
-                self._part(node, target, place, first)
+                self._part(node, target, place, first, behind)
             elif node.op is CONCAT:
                 stack.extend(reversed(list(place.parts(node))))
             else:
                 stack.append((node.args[0], place.below(node)))
 
     def _part(
-        self, node: Expr, target: Buffer, place: Place, first: dict[tuple[Expr, int], Expr]
+        self,
+        node: Expr,
+        target: Buffer,
+        place: Place,
+        first: dict[tuple[Expr, int], Expr],
+        behind: tuple[Expr, ...],
     ) -> None:
         """Stores one part. `first` has, for what parts have in common, the index of the first."""
         zero = const(0, "int64")
@@ -408,7 +430,8 @@ class Kernels(ElementReader):
             common = place.loops[k]
             if common is not None and first.setdefault(common, i) is not i:
                 self.together.append((first[common], i))
-        self._add(target, place.index(at), "=", self.element(node, tuple(at)), dims, ())
+        where = (*behind, *place.index(at))
+        self._add(target, where, "=", self.element(node, tuple(at)), dims, ())
 
     def _scan(self, node: Expr, target: Buffer) -> None:
         axis, reverse = node.attrs
@@ -511,3 +534,12 @@ def _sums(node: Expr) -> bool:
         return False
     inputs, output = node.attrs
     return not {k for t in inputs for k in t}.issubset(output)
+
+
+def _rows_of_parts(outs: Sequence[Expr], places: Sequence[control.Where]) -> set[Expr]:
+    """Concats that are nothing but a row of one array: their parts are stored there."""
+    found = {
+        o for o, (_, part) in zip(outs, places, strict=False)
+        if o.op is CONCAT and part and outs.count(o) == 1
+    }  # fmt: skip
+    return found - {a for n in toposort(outs) for a in n.args} if found else found

@@ -17,12 +17,14 @@ from symgrad.ops.elementwise import NEGATIVE, POWER, absolute, exp
 
 def share(outs: Sequence[Expr]) -> list[Expr]:
     """`outs` with shared powers and exponentials."""
-    nodes = toposort(outs)
-    powers = {n for n in nodes if n.op is POWER and n.args[1].op is CONST}
+    found = [n for n in toposort(outs) if n.op is POWER or n.op.of_decay is not None]
+    if not found:
+        return list(outs)
+    powers = {n for n in found if n.op is POWER and n.args[1].op is CONST}
     by_base: dict[Expr, set[float]] = {}
     for n in powers:
         by_base.setdefault(n.args[0], set()).add(float(const_value(n.args[1])))
-    logistic = {n: None for n in nodes if n.op.of_decay is not None}
+    logistic = {n: None for n in found if n.op.of_decay is not None}
     count: dict[Expr, int] = {}
     for n in logistic:
         x = _without_sign(n.args[0])

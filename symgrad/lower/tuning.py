@@ -45,6 +45,20 @@ class Tuning:
     triangle_from_points: int = 32  # that use one matrix or add to one: it pays to fold or mirror
     carried_elements: int = 64  # of a result of a loop; smaller ones have an array while it runs
     most_slices: int = 32  # readers of one node that are compared with each other
+    split_from_rounds: int = 64  # of a recurrence: the rest of its rounds is computed apart
+    split_from_cost: int = 10  # operations of a round that this saves at least
+    split_bytes: int = 64 << 20  # of the rows that a loop keeps for what is computed behind it
+    split_nodes: int = 4000  # of a round; finding the best cut of more takes long
+    ahead_from_rounds: int = 64  # of a linear recurrence, several of whose rounds are one
+    ahead_widths: tuple[int, ...] = (
+        4,
+        5,
+        6,
+        7,
+        3,
+    )  # the first that divides n
+    ahead_from_factor: float = 2.0**-16  # a smaller one may underflow, taken so often
+    row_cost: int = 10  # operations in the time of storing and reading a number of a row
 
     # ---- products in register tiles --------------------------------------------------------------
 
@@ -123,7 +137,7 @@ class Tuning:
             read_again_bytes=machine.l2_bytes,
         )
         if not machine.vectors:
-            tuning = replace(tuning, tiles_from_face=NEVER)
+            tuning = replace(tuning, tiles_from_face=NEVER, split_from_rounds=NEVER)
         return tuning
 
     @classmethod
@@ -131,6 +145,9 @@ class Tuning:
         """So small that arrays of a few dozen elements take every path: for tests."""
         return replace(
             cls.of(HOST),
+            split_from_rounds=3,
+            split_from_cost=1,
+            ahead_from_rounds=3,
             lanes_from_points=4,
             lane_counts=(8, 4),
             flush_blocks=2,

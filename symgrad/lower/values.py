@@ -190,6 +190,9 @@ class Values:
         return roots
 
     def _find_depths(self, order: list[Expr]) -> None:
+        if not self.index_depth:  # there are no loops
+            self.depth = dict.fromkeys(order, 0)
+            return
         for node in order:
             depth = self.index_depth.get(node, 0)
             for a in node.args:

@@ -505,7 +505,7 @@ def _root(x: Expr, derivative: Expr) -> Expr:
 
 
 def _sqrt_slope(x: Expr, out: Expr) -> Expr:
-    """As a slope, which has limits where another derivative is taken: see `diff.roots`."""
+    """As a slope, which has limits where another derivative is taken: see `diff.limits`."""
     half = const(0.5, x.dtype, x.shape)
     return slope(half, out) if is_nonnegative(x) else half / out
 
@@ -577,4 +577,4 @@ MINIMUM, MAXIMUM, POWER, SLOPE, SIGN, SIN, COS = (
 EQUAL, NOT_EQUAL, AND, OR, NOT = (
     OPS[name] for name in ("equal", "not_equal", "logical_and", "logical_or", "logical_not")
 )
-STOP_GRADIENT = OPS["stop_gradient"]
+STOP_GRADIENT, FINITE = OPS["stop_gradient"], OPS["isfinite"]

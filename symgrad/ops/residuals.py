@@ -13,7 +13,6 @@ A carry cannot be computed again from within its round. So the carry is kept whe
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -22,11 +21,12 @@ from symgrad.expr.limits import FIRST_TAPE
 from symgrad.expr.node import TUPLE, Expr
 from symgrad.expr.op import Kind
 from symgrad.expr.walk import depends_on, toposort
+from symgrad.ops.cut import NEVER, Cut
 from symgrad.ops.flops import flops
 
 _KEEP = 250  # ps to write and read one byte again: 2 ns for a double
 _FLOP = 250  # ps of one operation
-_NEVER = 1 << 60
+
 _MUCH = 1 << 28  # bytes: what one long array of all rounds may take
 _DEAR = 1000  # times as much costs what takes more: the tape of a `while` inside of another one
 _MOST_NODES = 4000
@@ -70,7 +70,7 @@ def _cheapest(
     if len(nodes) > _MOST_NODES:
         return [n for n in nodes if _is_argument(n) and n not in free]
     wanted = set(read)
-    cut = _Cut(2 * len(nodes) + 2)
+    cut = Cut(2 * len(nodes) + 2)
     number = {n: k for k, n in enumerate(nodes)}
     start, end = 2 * len(nodes), 2 * len(nodes) + 1
     seen: dict[object, int] = {}
@@ -79,12 +79,12 @@ def _cheapest(
             continue
         needed, again = 2 * k, 2 * k + 1
         cut.edge(needed, again, 1 if n in cheap else _keeping(n, rounds))
-        cut.edge(again, end, _NEVER if _is_argument(n) else 1 + _FLOP * flops(n, seen))
+        cut.edge(again, end, NEVER if _is_argument(n) else 1 + _FLOP * flops(n, seen))
         for a in dict.fromkeys(n.args):
             if a in number and a not in free:
-                cut.edge(again, 2 * number[a], _NEVER)
+                cut.edge(again, 2 * number[a], NEVER)
         if n in wanted:
-            cut.edge(start, needed, _NEVER)
+            cut.edge(start, needed, NEVER)
     near = cut.near(start, end)
     return [
         n for n, k in number.items() if 2 * k in near and 2 * k + 1 not in near and n not in free
@@ -98,70 +98,7 @@ def _is_argument(node: Expr) -> bool:
 def _keeping(node: Expr, rounds: int) -> int:
     """What it costs to keep a node; several results are kept one by one."""
     if node.dtype == TUPLE:
-        return _NEVER
+        return NEVER
     size = node.size * np.dtype(node.dtype).itemsize
     dear = node.size >= FIRST_TAPE and rounds * size > _MUCH
     return _KEEP * size * (_DEAR if dear else 1)
-
-
-class _Cut:
-    """A network with capacities; Dinic's algorithm."""
-
-    def __init__(self, size: int) -> None:
-        self.out: list[list[int]] = [[] for _ in range(size)]
-        self.to: list[int] = []
-        self.left: list[int] = []
-
-    def edge(self, a: int, b: int, capacity: int) -> None:
-        for x, y, c in ((a, b, capacity), (b, a, 0)):
-            self.out[x].append(len(self.to))
-            self.to.append(y)
-            self.left.append(c)
-
-    def levels(self, start: int) -> list[int]:
-        level = [-1] * len(self.out)
-        level[start] = 0
-        queue = deque([start])
-        while queue:
-            x = queue.popleft()
-            for e in self.out[x]:
-                y = self.to[e]
-                if self.left[e] and level[y] < 0:
-                    level[y] = level[x] + 1
-                    queue.append(y)
-        return level
-
-    def near(self, start: int, end: int) -> set[int]:
-        """What remains on the side of the start when the flow is greatest."""
-        while True:
-            level = self.levels(start)
-            if level[end] < 0:
-                return {k for k, depth in enumerate(level) if depth >= 0}
-            self._block(start, end, level)
-
-    def _block(self, start: int, end: int, level: list[int]) -> None:
-        """Push flow along shortest paths until none is left."""
-        at = [0] * len(self.out)
-        path: list[int] = []
-        x = start
-        while True:
-            if x == end:
-                flow = min(self.left[e] for e in path)
-                for e in path:
-                    self.left[e] -= flow
-                    self.left[e ^ 1] += flow
-                path, x = [], start
-                continue
-            while at[x] < len(self.out[x]):
-                e = self.out[x][at[x]]
-                if self.left[e] and level[self.to[e]] == level[x] + 1:
-                    break
-                at[x] += 1
-            if at[x] < len(self.out[x]):
-                path.append(e)
-                x = self.to[e]
-            elif x == start:
-                return
-            else:
-                level[x] = -1
-                x = self.to[path.pop() ^ 1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from fractions import Fraction
+from typing import TYPE_CHECKING
 
 from symgrad.expr.node import Expr
 from symgrad.reader.folds import power
@@ -17,6 +18,10 @@ Groups = list[list[int]]  # of axes of a Poly that are one axis of a node each, 
 
 class Arrays:
     """The part of a reader for whole arrays."""
+
+    if TYPE_CHECKING:
+
+        def factor(self, head: Head, shape: Shape) -> Poly: ...
 
     joined: dict[Expr, tuple[Poly, Groups]]  # nodes some of whose axes are several in one
 
@@ -69,8 +74,10 @@ class Arrays:
 
     def placed(self, x: Poly, where: dict[int, int]) -> Poly:
         """x where each axis has the given index, else 0."""
-        deltas = [(Head("delta", x.shape[k], (), (x.shape[k],) * 2, True, True), (k, at(n)), 1)
-                  for k, n in where.items()]  # fmt: skip
+        deltas: list[Factor] = [
+            (Head("delta", x.shape[k], (), (x.shape[k],) * 2, True, True), (k, at(n)), 1)
+            for k, n in where.items()
+        ]
         return x * gather(x.shape, [(1, deltas, {})])
 
     def sum(self, x: Poly, axes: Sequence[int]) -> Poly:
@@ -107,8 +114,10 @@ class Arrays:
                 note("split-delta")
                 total = rational(0, target)
                 for c in x.terms.values():
-                    deltas = [(Head("delta", m, (), (m, m), True, True), (k, k + half), 1)
-                              for k, m in enumerate(sizes)]  # fmt: skip
+                    deltas: list[Factor] = [
+                        (Head("delta", m, (), (m, m), True, True), (k, k + half), 1)
+                        for k, m in enumerate(sizes)
+                    ]
                     total = total + gather(target, [(c, deltas, {})])
                 return total
         return None
@@ -117,7 +126,7 @@ class Arrays:
         total = rational(0, target)
         for t, c in x.terms.items():
             sides: list[list[Factor]] = [[], []]
-            scalars = []
+            scalars: list[Factor] = []
             for f in t:
                 which = {k % 2 for k in f[1]}
                 if len(which) > 1:

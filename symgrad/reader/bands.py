@@ -21,15 +21,19 @@ from symgrad.expr.walk import toposort
 from symgrad.inspect.formula import Formula
 from symgrad.reader.convert import Reader
 from symgrad.reader.cost import cost
-from symgrad.reader.heads import tick
-from symgrad.reader.poly import Poly
+from symgrad.reader.heads import FIRST, Term, tick
+from symgrad.reader.notation import integer
+from symgrad.reader.poly import Poly, gather
 from symgrad.reader.reading import Line, Piece
 from symgrad.reader.write import Writer
 
-MOST_ELEMENTS = 4000  # of all nodes
+MOST_ELEMENTS = 20_000  # of all nodes
 MOST_RESULTS = 200
-MOST_BY_NUMBER = 9  # elements of a result that has no run of equal ones
-MOST_PIECES = 14
+MOST_BY_NUMBER = 16  # elements of a result that has no run of equal ones
+MOST_PIECES = 16
+MOST_SINGLES = 40  # in a matrix half of whose elements are 0
+THIN = 2  # one of so many
+SHORT = 330  # costs of a vector whose elements stand on one line
 MOST_TERMS = 12  # an element with more is no local one
 
 
@@ -38,13 +42,14 @@ class NotLocal(Exception):
 
 
 def is_padded(node: Expr) -> bool:
-    """Whether a node puts an array among zeros, or single elements side by side."""
+    """Whether a node puts an array among zeros, or some side by side."""
     row = node.op
     if row.moves is Moves.JOINED:
-        return all(a.size == 1 for a in node.args)
+        return node.size <= MOST_RESULTS
     return (
         row.kind is Kind.LINEAR and row.moves is None and not row.reduces
-        and row.element is not None and node.shape != node.args[0].shape
+        and (row.element is not None or row.indices is not None)
+        and node.shape != node.args[0].shape
     )  # fmt: skip
 
 
@@ -57,6 +62,15 @@ def lines(
         return [_line(elements, o, name) for o, name in zip(outs, labels, strict=True)]
     except NotLocal:
         return None
+
+
+def _is_known(elements: Any) -> bool:
+    """Whether all elements are numbers."""
+    return all(e.op is CONST for e in elements.flat)
+
+
+def _is_zero(e: Expr) -> bool:
+    return e.op is CONST and const_value(e) == 0
 
 
 @dataclass(frozen=True)
@@ -93,7 +107,7 @@ class _Elements:
         row = node.op
         if row is ARG:
             for at in np.ndindex(node.shape):
-                e = arg(len(self.places), (), node.dtype)
+                e = arg(len(self.places), (), node.dtype) if node.shape else node
                 self.places[e] = _Place(node, at)
                 result[at] = e
         elif row in (CONST, ARRAY, EYE, IOTA):
@@ -108,6 +122,8 @@ class _Elements:
                 result[at] = bind(row, *[g[at] for g in given], attrs=node.attrs)
         elif row.kind is Kind.LINEAR and not row.reduces and row.indices is None:
             result = self._moved(node, given)
+        elif row.indices is not None and row.kind is Kind.LINEAR and _is_known(given[row.indices]):
+            result = self._at_known(node, given)
         elif row.kind is Kind.LINEAR and row.reduces:
             result = np.asarray(given[0].sum(axis=node.attrs[0]), dtype=object)
         elif row.kind is Kind.EINSUM:
@@ -129,6 +145,19 @@ class _Elements:
             result[at] = flat[int(where[at])]
         return result
 
+    def _at_known(self, node: Expr, given: Sequence[Any]) -> Any:
+        """Elements at indices that are numbers, taken or added up."""
+        numbers = np.array([int(const_value(e)) for e in given[1].flat]).reshape(given[1].shape)
+        axis = node.attrs[0]
+        if node.op.moves is Moves.SOME:
+            return np.take(given[0], numbers, axis=axis)
+        result = np.full(node.shape, const(0, node.dtype), dtype=object)
+        where = np.take(np.arange(node.size).reshape(node.shape), numbers, axis=axis)
+        flat = result.reshape(-1)
+        for k, e in zip(where.flat, given[0].flat, strict=True):
+            flat[k] = e if _is_zero(flat[k]) else flat[k] + e
+        return result
+
     def _contracted(self, node: Expr, given: Sequence[Any]) -> Any:
         inputs, output = node.attrs
         sizes: dict[int, int] = {}
@@ -144,13 +173,12 @@ class _Elements:
                 index = dict(zip(output, at, strict=True)) | dict(zip(summed, rest, strict=True))
                 factors = [g[tuple(index[k] for k in w)]
                            for g, w in zip(given, inputs, strict=True)]  # fmt: skip
-                if any(f.op is CONST and const_value(f) == 0 for f in factors):
+                if any(map(_is_zero, factors)):
                     continue
                 product = factors[0]
                 for f in factors[1:]:
                     product = product * f
-                total = product if total.op is CONST and const_value(total) == 0 else (
-                    total + product)  # fmt: skip
+                total = product if _is_zero(total) else total + product
             result[at] = total
         return result
 
@@ -176,12 +204,43 @@ class _Elements:
 
     def formula(self, e: Expr, base: int | None) -> Formula:
         names = self.texts(base)
+        p = self.poly(e, base)
+        if base is None:
+            p = self._whole(p)
+            names = {**names, **{a: self.names[a] for a in self._arrays()}}
         writer = Writer(names)
         for node, place in self.places.items():
             if place.index:
                 index = names[node].partition("[")[2].rstrip("]")
                 writer.spelling.indexed[node] = place.array, self.names[place.array], index
-        return writer.write(self.poly(e, base))
+        return writer.write(p)
+
+    def _arrays(self) -> list[Expr]:
+        return list(dict.fromkeys(p.array for p in self.places.values() if p.index))
+
+    def _whole(self, p: Poly) -> Poly:
+        """With ‖x‖², 1ᵀ x and tr(A) for sums of all squares, elements, elements of a diagonal."""
+        for array in self._arrays():
+            found = {q.index: e for e, q in self.places.items() if q.array is array}
+            if array.ndim > 2 or len(set(array.shape)) > 1:
+                continue
+            wanted = [(k,) * array.ndim for k in range(array.shape[0])]
+            labels = (FIRST,) * array.ndim
+            (one,) = Reader({array: self.names[array]}).read([array])
+            (head,) = [h for h, _, _ in one.factors()]
+            for power in (2, 1)[array.ndim - 1 :]:
+                terms = [self._term(found[k], power) for k in wanted]
+                counts = {p.terms.get(t, 0) for t in terms}
+                if len(terms) < 4 - power or len(counts) > 1 or counts == {0}:
+                    continue
+                rest = Poly({t: c for t, c in p.terms.items() if t not in terms}, p.shape)
+                p = rest + gather((), [(counts.pop(), [(head, labels, power)],
+                                        {FIRST: array.shape[0]})])  # fmt: skip
+        return p
+
+    def _term(self, e: Expr, power: int) -> Term:
+        ((term, _),) = self.poly(e, None).terms.items()
+        return ((*term[0][:2], power),)
 
 
 def shifted(letter: str, k: int) -> str:
@@ -190,9 +249,11 @@ def shifted(letter: str, k: int) -> str:
 
 
 def _line(elements: _Elements, out: Expr, name: str) -> Line:
-    if not 1 <= out.ndim <= 2 or len(set(out.shape)) > 1:
+    if not 1 <= out.ndim <= 2:
         raise NotLocal
     found = elements.of(out)
+    if len(set(out.shape)) > 1:
+        return _by_number(elements, [(at, found[at]) for at in np.ndindex(out.shape)], out, name)
     groups: dict[tuple[int, ...], dict[int, tuple[Expr, Poly]]] = {}
     for at in np.ndindex(out.shape):
         base = min(at)
@@ -211,10 +272,33 @@ def _line(elements: _Elements, out: Expr, name: str) -> Line:
         offsets = [offset, mirrored] if both else [offset]
         done.update(offsets)
         _pieces(elements, rows, offsets, last - max(offset), pieces, singles)
-    pieces += _joined(elements, singles)
-    by_number = all(p.letter is None for p in pieces) and out.size > MOST_BY_NUMBER
-    if not pieces or len(pieces) > MOST_PIECES or by_number:
+    if not pieces and out.size <= MOST_BY_NUMBER:
+        return _by_number(elements, sorted(singles), out, name)
+    pieces += _joined(elements, sorted(singles))
+    by_number = all(p.letter is None for p in pieces)
+    if not 0 < len(pieces) <= (_most_by_number(pieces, out) if by_number else MOST_PIECES):
         raise NotLocal
+    return Line(name, pieces[0].formula, (), tuple(pieces))
+
+
+def _most_by_number(pieces: Sequence[Piece], out: Expr) -> int:
+    if out.size <= MOST_BY_NUMBER:
+        return MOST_PIECES
+    thin = out.ndim == 2 and THIN * sum(len(p.places) for p in pieces) <= out.size
+    return MOST_SINGLES if thin else 0
+
+
+def _by_number(
+    elements: _Elements, rows: Sequence[tuple[tuple[int, ...], Expr]], out: Expr, name: str
+) -> Line:
+    """Row by row; a short vector on one line."""
+    pieces = _joined(elements, [(at, e) for at, e in rows if elements.poly(e, None).terms])
+    if not 0 < len(pieces) <= _most_by_number(pieces, out):
+        raise NotLocal
+    if out.ndim == 1 and sum(cost(p.formula) for p in pieces) <= SHORT:
+        known = {at: p.formula for p in pieces for at in p.places}
+        each = [known.get((str(k),), integer(0)) for k in range(out.size)]
+        return Line(name, Formula("stack", tuple(each), None, 1))
     return Line(name, pieces[0].formula, (), tuple(pieces))
 
 
@@ -261,4 +345,4 @@ def price(found: Sequence[Line]) -> int:
     return sum(
         cost(p.formula) + 10 + 6 * len(p.places) + 20 * p.bounded
         for line in found for p in line.pieces
-    )  # fmt: skip
+    ) + sum([cost(line.formula) for line in found if not line.pieces])  # fmt: skip

@@ -33,6 +33,8 @@ _DRAWS: tuple[Callable[[np.random.Generator, Any], Any], ...] = (
     lambda rng, shape: rng.integers(1, 24, shape) / 8,
     lambda rng, shape: rng.integers(1, 24, shape) / 8 * rng.choice((-1, 1), shape),
 )
+_MORE = 3  # draws with signs, where there are few elements: max(x, y) is 0 in one of four quadrants
+_FEW = 32
 _NEAR = 1e-9  # what is as close to 0 would be 0 with more digits
 
 
@@ -44,31 +46,39 @@ def needed(
 
     latest : when the time is up; conditions that were not judged until then are shown
     """
-    kept, shown = list(reading.conditions), _shown(reading)
+    kept = list({_told(c): c for c in reading.conditions}.values())
+    shown = _shown(reading)
     domain = [c for c in reading.domain() if to_text(_inside(c.left)) not in shown]
     if not kept and not domain:
         return ()
     try:
         subject = next(subjects(args, outs, sizes))
         usual = list(subject.targets(subject.special_points())) if kept else []
-        for condition in reading.conditions:
+        for condition in list(kept):
             if time.thread_time() > latest:
                 return tuple(kept)
             rest = [c for c in kept if c is not condition]
             if not _matters(condition, rest, reading, subject, usual):
                 kept = rest
         for condition in domain:
-            if time.thread_time() < latest and _says_more(condition, kept, reading, subject):
+            said = [_told(c) for c in kept]  # with uᵀ w for wᵀ u, and the like
+            if time.thread_time() > latest or _told(condition) in said:
+                continue
+            if _says_more(condition, kept, reading, subject):
                 kept.append(condition)
     except FAILURES:
         pass
     return tuple(kept)
 
 
+def _told(c: Condition) -> str:
+    return to_text(c.left if c.shown is None else c.shown)
+
+
 def _shown(reading: Reading) -> set[str]:
     """What stands below a bar, under a root or in a logarithm: the formula itself says where."""
     found: set[str] = set()
-    stack = [x.formula for x in (*reading.lines, *reading.parts)]
+    stack = [*[x.formula for x in reading.lines], *[x.formula for x in reading.parts]]
     while stack:
         f = stack.pop()
         stack += f.args
@@ -145,7 +155,8 @@ def _failing(condition: Condition, subject: Subject) -> tuple[list[Point], bool]
     found: list[Point] = []
     near = False
     moved = [a for a in subject.args.values() if a.dtype in FLOATS and a.size]
-    for draw in _DRAWS:
+    few = sum(a.size for a in moved) <= _FEW
+    for draw in (*_DRAWS, *[_DRAWS[-1]] * (_MORE if few else 0)):
         start = {a: _small(a, draw(rng, a.shape)) for a in subject.args.values()}
         for a in moved:
             for point, rest in _moved(condition, subject, start, a):

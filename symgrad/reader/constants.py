@@ -37,6 +37,13 @@ def recognised(value: Any) -> tuple[Exponent, list[Factor]]:
         scale, primes = number_power(square, _HALF)
         if primes is not None:
             return exact(sign * scale), primes + ([(PI, (), exact(Fraction(k, 2)))] if k else [])
+    for square, k in ((2, 0), (1, 1), (1, -1), (2, 1), (2, -1)):  # 0.134145 / √(2π)
+        unit = math.sqrt(square * math.pi**k)
+        text = f"{x / unit:.9g}"
+        if abs(float(text) * unit - x) <= 4 * ulp * abs(x):
+            scale, primes = number_power(square, _HALF)
+            root = [(PI, (), exact(Fraction(k, 2)))] if k else []
+            return exact(Fraction(text) * scale), (primes or []) + root
     for base in (2, 10):
         for e in (1, -1):
             c = _near(x * math.log(base) ** -e, 50, 8 * ulp)

@@ -31,9 +31,10 @@ from symgrad.reader.heads import (
     budget,
     exact,
     look_at_clock,
+    magnitude,
     note,
 )
-from symgrad.reader.poly import Poly, apply, closed, gather
+from symgrad.reader.poly import Poly, apply, closed, gather, negative
 from symgrad.reader.poly import number as rational
 from symgrad.reader.quotient import reciprocal, simpler
 
@@ -174,7 +175,7 @@ class Reader(Arrays):
             note("odd-function")
             return -self.odd(name, -x)
         p = self.function(name, x)
-        next(p.factors())[0].odd = True
+        next(iter(p.factors()))[0].odd = True
         return p
 
     def even(self, name: str, x: Poly, nonneg: bool = False) -> Poly:
@@ -192,7 +193,7 @@ class Reader(Arrays):
                 return x if c > 0 else -x
             if len(rest) < len(term) or abs(c) != 1:
                 good = [f for f in term if f not in rest]
-                outer = gather(x.shape, [(abs(c), good, {})])
+                outer = gather(x.shape, [(magnitude(c), good, {})])
                 return outer * self.absolute(gather(x.shape, [(1, rest, {})]))
         return self.even("absolute", x, nonneg=True)
 
@@ -376,6 +377,9 @@ class Reader(Arrays):
                 one = rational(1, d.shape)
                 k = d.terms[()]
                 return on.scale(int(v + k == 0)) + (one - on).scale(int(k == 0))
+        if self.apart and any(isinstance(e, Fraction) for _, _, e in d.factors()):
+            if all(q in self.apart for q in self.zeros(d)):  # a root that is not 0 where this holds
+                return rational(0, d.shape)
         return self._indicator(-d if negative(d) else d, "=")
 
     def _relation(self, d: Poly, sign: str) -> Poly:
@@ -389,7 +393,7 @@ class Reader(Arrays):
     def _indicator(self, d: Poly, sign: str) -> Poly:
         inner = d
         if len(d.terms) == 1:
-            inner = d.scale(1 / Fraction(abs(d.sorted()[0][1])))
+            inner = d.scale(1 / Fraction(magnitude(d.sorted()[0][1])))
         factor = apply("ind", sign, [inner], True)
         return Poly({(factor,): 1}, d.shape)
 
@@ -509,10 +513,3 @@ def triangle(node: Expr) -> tuple[str, str] | None:
         if (values == np.triu(ones)).all():
             return "tri", "upper"
     return None
-
-
-def negative(p: Poly) -> bool:
-    """Whether the sign of p is to be taken out: that of its first term in one order."""
-    if not p.terms:
-        return False
-    return p.sorted()[0][1] < 0

@@ -7,7 +7,7 @@ from fractions import Fraction
 
 from symgrad.inspect import algebra as F
 from symgrad.inspect.formula import Formula
-from symgrad.reader.heads import FIRST, Exponent, Factor, Head, NoMatrixForm
+from symgrad.reader.heads import FIRST, Exponent, Factor, Head, NoMatrixForm, magnitude
 from symgrad.reader.notation import Spelling, integer, numbers, powered
 from symgrad.reader.poly import Poly, content
 
@@ -48,7 +48,7 @@ class Elements:
         self, c: Exponent, factors: Sequence[Factor], letter: dict[int, str],
         fresh: Iterator[str], more: Sequence[Formula] = (),
     ) -> Formula:  # fmt: skip
-        above, below = numbers(abs(c), [f for f in factors if f[0].kind == "num"])
+        above, below = numbers(magnitude(c), [f for f in factors if f[0].kind == "num"])
         up: list[tuple[Formula, tuple[str, ...]]] = [(f, ()) for f in above]
         summed: list[str] = []
         for head, labels, e in factors:
@@ -94,7 +94,7 @@ class Elements:
             if e == 1:
                 pieces.append(self._piece(h, where, mine, fresh))
             else:
-                f = powered(self._factor(h, where, mine, fresh), abs(e), 0)
+                f = powered(self._factor(h, where, mine, fresh), magnitude(e), 0)
                 pieces.append((f if e > 0 else F.divide(integer(1), f), ()))
         return pieces
 
@@ -122,7 +122,7 @@ class Elements:
         mine = {n: letter[k] for n, k in enumerate(labels)}
         if head.kind == "paren":
             return self._sum(head.args[0], mine, fresh) if not head.args[0].is_raw else (
-                self._term(1, [(head, labels, 1)], letter, fresh)
+                self._term(1, [(head, tuple(labels), 1)], letter, fresh)
             )  # fmt: skip
         args = [self._sum(a, mine, fresh) for a in head.args]
         return self.spelling.called(head, args)

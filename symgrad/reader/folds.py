@@ -248,7 +248,7 @@ def _fold_function(head: Head, labels: Labels, e: int, rest: list[Factor]) -> Ro
         other, constant, sign = SQUARES[name]
         new = _like(head, other)
         step = 2 if e > 0 else -2
-        left = [(head, labels, e - step)] if e != step else []
+        left: list[Factor] = [(head, labels, e - step)] if e != step else []
         note(f"{name}²")
         return [(constant, rest + left), (sign, [*rest, *left, (new, labels, 2)])]
     if name == "absolute" and e % 2 == 0:

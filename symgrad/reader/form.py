@@ -14,9 +14,10 @@ from symgrad import log
 from symgrad.expr.node import Expr
 from symgrad.expr.op import Kind
 from symgrad.expr.walk import toposort, users
+from symgrad.inspect import algebra as F
 from symgrad.inspect.formula import Formula, to_text
 from symgrad.inspect.matrix import argument_names, layout, name_parts
-from symgrad.inspect.naming import LENGTH
+from symgrad.inspect.naming import LENGTH, plain_name
 from symgrad.ops.readings import reads_add, reads_subtract
 from symgrad.reader import bands
 from symgrad.reader.check import agrees
@@ -24,7 +25,7 @@ from symgrad.reader.conditions import needed
 from symgrad.reader.convert import Reader
 from symgrad.reader.cost import NAME, cost
 from symgrad.reader.heads import BUDGET, Budget, NoMatrixForm, TooLong
-from symgrad.reader.naming import as_the_user, named, price
+from symgrad.reader.naming import arguments, as_the_user, named, price
 from symgrad.reader.notation import integer
 from symgrad.reader.poly import Poly, is_nonneg
 from symgrad.reader.printing import latex, text
@@ -44,6 +45,7 @@ MOST_OF_PADS = 4  # times what pads cost may the elements cost
 MOST_TRIES = 6
 MOST_OF_DOMAIN = 12
 WORTH_OF_LENGTHS = 10  # 2 x / n says more than 0.2 x
+GUARD = 40  # of the code's form, beside what it costs there: a person would not write it
 REST = 0.7  # seconds behind the search
 DIFFERS = "no shorter formula could be shown to have the same values"
 FAILED = "the search for a shorter form failed, which is a mistake of symgrad's"
@@ -51,10 +53,14 @@ FAILED = "the search for a shorter form failed, which is a mistake of symgrad's"
 
 @dataclass(frozen=True)
 class Found:
-    """A reading, or None and the reason why the code's form stands."""
+    """A reading, or None and the reason why the code's form stands.
+
+    large : it is one of which only a summary is shown
+    """
 
     reading: Reading | None
     why: str = ""
+    large: bool = False
 
 
 def read(
@@ -72,7 +78,8 @@ def read(
     """
     nodes = toposort(outs)
     if len(nodes) > MOST_NODES:
-        return Found(None, f"{len(nodes)} operations; formulas are shortened up to {MOST_NODES}")
+        told = f"{len(nodes)} operations, where formulas are shortened up to {MOST_NODES}"
+        return Found(None, told, True)
     if any(n.op.kind in (Kind.CONTROL, Kind.ITEM) for n in nodes):
         return Found(None)
     budget = Budget(time.thread_time() + SECONDS, positive=sizes.values)
@@ -101,6 +108,7 @@ def _searched(
     names = argument_names(args, toposort([*outs, *sizes.values]), arg_names)
     lines, parts = layout(args, outs, arg_names, out_names, "f")
     of_code = sum(cost(f) for _, f, _ in lines) + sum(cost(p.formula) + NAME for p in parts)
+    of_code += GUARD * _count_guards([*[f for _, f, _ in lines], *[p.formula for p in parts]])
     labels = [n for n, _, _ in lines]
     budget.sizes = {n: Reader(names).read([e])[0] for n, e in sizes.lengths.items()}
     free = {k: v for k, v in variables.items()
@@ -123,10 +131,22 @@ def _searched(
         shown = _agreeing(reading, args, outs, sizes)
         if shown is None:
             continue
-        if shown.parts and free:
-            as_the_user(shown.parts, _held_by(free, names), {*names.values(), *labels})
+        if free:
+            shown = _with_names_of(shown, _held_by(free, names), {*names.values(), *labels})
         return Found(replace(shown, conditions=needed(shown, args, outs, sizes, latest)))
     return Found(None, DIFFERS if found else "")
+
+
+def _count_guards(formulas: Iterable[Formula]) -> int:
+    """How often a formula is 0 where something is 0; what trees share counts once."""
+    count, stack, seen = 0, list(formulas), set()
+    while stack:
+        f = stack.pop()
+        if id(f) not in seen:
+            seen.add(id(f))
+            count += f.kind == "cases" and F.is_number(f.args[0], "0") and f.args[1].kind == "infix"
+            stack += f.args
+    return count
 
 
 def _candidates(
@@ -170,6 +190,21 @@ def _agreeing(
     return inside if told and agrees(inside, args, outs, sizes) else None
 
 
+def _with_names_of(reading: Reading, held: Mapping[str, str], taken: set[str]) -> Reading:
+    """The reading with the user's names, for its parts and for long arguments of functions."""
+    taken |= {p.text for p in reading.parts}
+    if not any(line.pieces or line.labels for line in reading.lines):
+        usable = {text_: name for text_, name in held.items() if plain_name(name) not in taken}
+        formulas, parts = arguments([x.formula for x in reading.lines], list(reading.parts), usable)
+        if len(parts) > len(reading.parts):
+            name_parts(parts, taken)
+            lines = [replace(x, formula=f) for x, f in zip(reading.lines, formulas, strict=True)]
+            reading = replace(reading, lines=tuple(lines), parts=tuple(parts))
+    if reading.parts:
+        as_the_user(reading.parts, held, taken)
+    return reading
+
+
 def _lengths(variables: Mapping[str, Expr], taken: Collection[str]) -> dict[int, Formula]:
     """Names for what means divide by."""
     letters = (ch for ch in "nmNM" if ch not in taken)
@@ -185,7 +220,7 @@ def _in_pieces(
     """Element by element, where matrix notation would be pads; these cost more than they show."""
     if not any(map(bands.is_padded, nodes)):
         return None
-    budget.ticks = STEPS
+    budget.ticks = ALL_STEPS
     try:
         lines = bands.lines(args, outs, names, labels)
     except (TooLong, NoMatrixForm):
@@ -295,7 +330,7 @@ def _tries(
 def _held(outs: Sequence[Expr], nodes: Sequence[Expr]) -> Iterator[frozenset[Expr]]:
     yield frozenset()
     last = set(outs)
-    sums = []
+    sums: list[tuple[int, int, Expr]] = []
     for node, by in users(list(nodes)).items():
         if node.op.reads in (reads_add, reads_subtract) and node not in last:
             count = sum(1 + (u.args.count(node) > 1) for u in by

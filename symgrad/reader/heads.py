@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 FIRST = 100  # labels from here on are summed
 MOST_TERMS = 60  # more are not multiplied out
 MOST_OPENED = 4  # nor are higher powers of sums
+_DECIMAL = 1000  # larger denominators than this are floats that nobody wrote as a fraction
 _KINDS = {k: n for n, k in enumerate(
     ("num", "sym", "delta", "ind", "det", "inv", "fn", "opaque", "paren"))}  # fmt: skip
 
@@ -113,8 +114,8 @@ class Head:
         self.symmetric, self.nonneg, self.node = symmetric, nonneg, node
         self.sums_to_one: int | None = None
         self.odd = False
-        self.size = 1 + sum([a.size for a in args])
-        self.depth = 1 + max([a.depth for a in args], default=0)
+        self.size: int = 1 + sum([a.size for a in args])
+        self.depth: int = 1 + max([a.depth for a in args], default=0)
         text = repr((kind, payload, shape, [a.digest for a in args]))
         self.digest = hashlib.blake2b(text.encode(), digest_size=16).digest()
         self.order = (_KINDS[kind], str(payload), self.digest)
@@ -138,6 +139,22 @@ PI = Head("num", "π", nonneg=True)
 def exact(value: Exponent) -> Exponent:
     """An integer as an int: its hash and its sums are cheaper."""
     return value.numerator if value.denominator == 1 else value
+
+
+def magnitude(value: Exponent) -> Exponent:
+    """|value|, as what it is."""
+    return -value if value < 0 else value
+
+
+def is_decimal(q: int) -> bool:
+    """Whether people write numbers of this denominator with a point."""
+    if q > _DECIMAL:
+        return True
+    rest = q
+    for prime in (2, 5):
+        while rest % prime == 0:
+            rest //= prime
+    return rest == 1 and q >= 10 and q & (q - 1) != 0
 
 
 def key(f: Factor) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from symgrad.inspect import algebra as F
@@ -13,6 +13,7 @@ from symgrad.reader.heads import look_at_clock
 from symgrad.reader.reading import Part
 
 _MOST = 6  # names
+LONG = 110  # of an argument of a function: what costs as much has its own line, if it has a name
 _HINTS = {"σ": "p", "softmax": "p", "exp": "e", "sum": "r", "wrap": "q"}
 
 
@@ -148,6 +149,42 @@ def _hint(f: Formula) -> str:
     """A letter that people use for such a thing, a capital one for matrices."""
     found = _HINTS.get(f.data[0] if f.kind == "call" else f.kind, "")
     return found.upper() if f.rank == 2 else found
+
+
+def arguments(
+    formulas: Sequence[Formula], parts: list[Part], known: Mapping[str, str]
+) -> tuple[list[Formula], list[Part]]:
+    """With a part for each long argument of a function that a variable of the user's held.
+
+    Φ(d1) says more than Φ with all of d1 between the brackets.
+    known : names, by the text of what they hold
+    """
+    formulas = list(formulas)
+    while len(parts) < _MOST:
+        keys = _Keys()
+        found = next((a for a in _arguments([*formulas, *(p.formula for p in parts)])
+                      if to_text(a) in known), None)  # fmt: skip
+        if found is None:
+            break
+        part = Part(found, "", f"?{len(parts)}")
+        name = Formula("part", (), part, found.rank)
+        done: dict[int, Formula] = {}
+        formulas = [_with(g, keys.of(found), name, keys, done) for g in formulas]
+        for p in parts:
+            p.formula = _with(p.formula, keys.of(found), name, keys, done)
+        parts = [*parts, part]
+    return formulas, _in_order(formulas)
+
+
+def _arguments(formulas: Sequence[Formula]) -> Iterator[Formula]:
+    """Long arguments of functions."""
+    stack = list(formulas)[::-1]
+    while stack:
+        f = stack.pop()
+        if f.kind == "call" and len(f.args) == 1 and cost(f.args[0]) >= LONG:
+            yield f.args[0]
+        if f.kind != "sigma":
+            stack.extend(reversed(f.args))
 
 
 def as_the_user(parts: Sequence[Part], known: Mapping[str, str], taken: Collection[str]) -> None:

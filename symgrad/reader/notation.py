@@ -29,7 +29,9 @@ from symgrad.reader.heads import (
     Shape,
     budget,
     exact,
+    is_decimal,
     key,
+    magnitude,
 )
 from symgrad.reader.poly import Poly
 from symgrad.reader.reading import Condition, Part
@@ -39,7 +41,6 @@ _SIGNS = {
     ">": (">", ">"), "≥": ("≥", r"\ge"), "=": ("=", "="), "≠": ("≠", r"\ne"),
     "<": ("<", "<"), "≤": ("≤", r"\le"),
 }  # fmt: skip
-_DECIMAL = 1000  # larger denominators than this are floats that nobody wrote as a fraction
 
 
 # ---- numbers -----------------------------------------------------------------------------------
@@ -57,17 +58,6 @@ def rational(c: Exponent) -> Formula:
     if is_decimal(c.denominator) or c.denominator in (2, 4, 5, 8):
         return F.number(np.float64(float(c)))
     return F.divide(integer(c.numerator), integer(c.denominator))
-
-
-def is_decimal(q: int) -> bool:
-    """Whether people write numbers of this denominator with a point."""
-    if q > _DECIMAL:
-        return True
-    rest = q
-    for prime in (2, 5):
-        while rest % prime == 0:
-            rest //= prime
-    return rest == 1 and q >= 10 and q & (q - 1) != 0
 
 
 def numbers(c: Exponent, factors: Sequence[Factor]) -> tuple[list[Formula], list[Formula]]:
@@ -155,7 +145,7 @@ class Known(Notation):
     """What the spellings of operations ask a notation, for arguments that are written already."""
 
     def __init__(self, known: dict[Any, Formula], letters: Sequence[str]) -> None:
-        self.known, self.names = known, dict(enumerate(letters))  # type: ignore[assignment]
+        self.known, self.names = known, dict(enumerate(letters))  # type: ignore[arg-type]
         self.parts: list[Any] = []
 
     def cut(self, f: Formula, node: Expr, hint: str = "", labels: tuple[str, ...] = ()) -> Formula:
@@ -230,7 +220,7 @@ class Spelling:
             f.owner = node
             return f
         known = Known({}, [])
-        body = MAKERS["broadcast"] and Notation._array(known, node)
+        body = Notation._array(known, node)
         if body.kind == "list":
             return body
         part = Part(body, "C", f"?C{len(self.captured)}")
@@ -362,7 +352,7 @@ class TermWriter:
             raise NoMatrixForm
         constants = [f for f in factors if f[0].kind == "num"]
         rest = opened_raw([f for f in factors if f[0].kind != "num"])
-        above, below = numbers(abs(c), constants)
+        above, below = numbers(magnitude(c), constants)
         if any(k < 0 for f in rest for k in f[1]):
             rest = self._elements(rest)
         deltas = [f for f in rest if f[0].kind == "delta"]
@@ -442,7 +432,7 @@ class TermWriter:
             elif len(labels) == 2 and labels[0] > labels[1]:
                 f = min([F.transpose(f), *self.spelling.turned(head)], key=cost)
             up, down = groups.setdefault(tuple(distinct), ([], []))
-            (up if e > 0 else down).append(powered(f, abs(e), f.rank))
+            (up if e > 0 else down).append(powered(f, magnitude(e), f.rank))
         return masks
 
     def _contract(
@@ -469,7 +459,7 @@ class TermWriter:
             if len(where) == 1:
                 work.vector(where[0], f)
             else:
-                work.edge(*where, f)
+                work.edge(where[0], where[1], f)
         traced = {k for f in factors for k in f[1]} - {k for w in groups for k in w}
         work.live -= traced
         work.scalars = [*above, *scalars_up]

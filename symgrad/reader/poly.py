@@ -32,6 +32,7 @@ from symgrad.reader.heads import (
     Term,
     budget,
     exact,
+    is_decimal,
     key,
     look_at_clock,
     note,
@@ -351,8 +352,11 @@ def _count_unused(
     c: Exponent, factors: list[Factor], sizes: dict[int, int]
 ) -> tuple[Exponent, list[Factor]]:
     """A summed label that no factor has multiplies by its size."""
-    for f in [f for f in factors if f[0].sums_to_one is not None and f[2] == 1]:
-        k = f[1][f[0].sums_to_one]
+    for f in factors:
+        axis = f[0].sums_to_one
+        if axis is None or f[2] != 1:
+            continue
+        k = f[1][axis]
         if k in sizes and sum(g[1].count(k) for g in factors) == 1:
             note("sums-to-one")
             factors = [g for g in factors if g is not f]
@@ -476,6 +480,13 @@ def paren(p: Poly, e: Exponent) -> Factor:
     return head, labels, e
 
 
+def negative(p: Poly) -> bool:
+    """Whether the sign of p is to be taken out: that of its first term in one order."""
+    if not p.terms:
+        return False
+    return p.sorted()[0][1] < 0
+
+
 def closed(p: Poly) -> Poly:
     """The sum as one factor, its content in front of it."""
     if len(p.terms) < 2:
@@ -500,6 +511,9 @@ def content(p: Poly) -> tuple[Exponent, Term, Poly]:
     numerators = math.gcd(*[Fraction(c).numerator for _, c in terms])
     denominators = math.lcm(*[Fraction(c).denominator for _, c in terms])
     c: Exponent = exact(Fraction(numerators, denominators))
+    if is_decimal(denominators):  # 1 + 0.045 x², not 0.005 (200 + 9 x²)
+        simplest = min([abs(Fraction(v)) for _, v in terms], key=lambda v: v.denominator)
+        c = exact(simplest) if simplest.denominator < denominators else 1
     leading = [v for t, v in terms if any(h.node in budget().positive for h, _, _ in t)]
     if (leading[0] if len(leading) == 1 else terms[0][1]) < 0:  # n - 1, not 1 - n
         c = -c

@@ -30,7 +30,7 @@ def together(p: Poly) -> tuple[Poly, list[Factor]] | None:
     for t in p.terms:
         here = {(h, w): e for h, w, e in t}
         for at in list(lowest):
-            if exact(here.get(at, 0) - lowest[at]).denominator != 1:  # type: ignore[union-attr]
+            if exact(here.get(at, 0) - lowest[at]).denominator != 1:
                 del lowest[at]
     if not lowest:
         return None

@@ -29,8 +29,10 @@ from symgrad.reader.poly import (
     apply,
     closed_factor,
     gather,
+    negative,
     number,
     own_labels,
+    paren,
     product,
 )
 from symgrad.reader.quotient import divided
@@ -58,6 +60,8 @@ RULES: dict[str, tuple[str, str]] = {
     "determinant-of-power": ("det(A A) = det(A)²", ""),
     "perfect-square": ("a² ± 2 a b + b² = (a ± b)²", ""),
     "common-exponential": ("eᵃ + eᵇ = eᵃ (1 + eᵇ⁻ᵃ)", ""),
+    "difference-of-angles": ("sin u cos v ± cos u sin v = sin(u ± v), and of cosines", ""),
+    "conjugate-sums": ("(a - b) (a + b) = a² - b²", ""),
     "quotient-of-logarithms": ("log(a) - log(b) = log(a / b)", "a and b positive"),
     "sums-to-one": ("Σ softmax(u) = 1", ""),
     "split-delta": ("δ of two axes in one is δ δ", ""),
@@ -164,6 +168,24 @@ def spellings(
 _DOUBLE = {"sin": "cos", "sinh": "cosh"}  # sin x cos x = sin(2 x) / 2
 
 
+def conjugates(factors: Sequence[Factor], shape: Shape) -> list[Factor] | None:
+    """With (a - b) (a + b) as a² - b², if there are such factors to the same power."""
+    sums = [
+        (k, f) for k, f in enumerate(factors)
+        if f[0].kind == "paren" and len(f[0].args[0].terms) == 2 and all(w < FIRST for w in f[1])
+    ]  # fmt: skip
+    for n, (k, (a, u, e)) in enumerate(sums):
+        for m, (b, w, f) in sums[n + 1 :]:
+            if e != f or set(u) != set(w) or min(u, default=0) < 0:
+                continue
+            whole = product(shape, [(a.args[0], u), (b.args[0], w)])
+            if len(whole.terms) == 2:
+                rest = [g for i, g in enumerate(factors) if i not in (k, m)]
+                note("conjugate-sums")
+                return [*rest, paren(whole, e)]
+    return None
+
+
 def _ramp(c: Exponent, rest: list[Factor], head: Head, labels: Labels) -> Iterator[Spelled]:
     """[d > 0] d = max(0, d)"""
     d = head.args[0]
@@ -187,18 +209,29 @@ def _density(c: Exponent, rest: list[Factor], head: Head, labels: Labels) -> Ite
     if below not in rest:
         return
     # √t stands beside it, so t is not negative
-    v = _root(head.args[0].scale(-2), {f[0] for f in rest if isinstance(f[2], Fraction)})
-    if v is None:
-        return
+    positive = {f[0] for f in rest if isinstance(f[2], Fraction)}
     left = [f for f in rest if f != below]
     if (two, (), half) in left:  # √2/√π is 2 · 1/√(2π)
         left.remove((two, (), half))
-        scale = exact(Fraction(c) * 2)
+        c = exact(Fraction(c) * 2)
     else:  # 1/√π is √2/√(2π)
         left.append((two, (), half))
-        scale = c
-    density, own, _ = apply("fn", "φ", [v], True)
-    yield scale, [*left, (density, tuple(labels[k] for k in own), 1)]
+    for term, k in head.args[0].sorted():  # exp(u - v²/2) = √(2π) exp(u) φ(v)
+        v = _root(Poly({term: exact(-2 * k)}, head.args[0].shape), positive)
+        if v is None:
+            continue
+        found = [*left, _placed_on(labels, apply("fn", "φ", [v], True))]
+        u = {t: d for t, d in head.args[0].terms.items() if t != term}
+        if u:
+            exponential = apply("fn", "exp", [Poly(u, head.args[0].shape)], True)
+            found.append(_placed_on(labels, exponential))
+        yield c, found
+
+
+def _placed_on(labels: Labels, factor: Factor) -> Factor:
+    """A factor of a head's arguments on that head's labels."""
+    head, own, e = factor
+    return head, tuple([labels[k] for k in own]), e
 
 
 def _root(p: Poly, nonneg: set[Head]) -> Poly | None:
@@ -265,7 +298,7 @@ def in_sigmoids(p: Poly) -> Poly:
                 continue
             changed = True
             note("as-sigmoid")
-            c = exact(c * Fraction(-1) ** e)
+            c = -c if e % 2 else c
             held, own, _ = other
             factors.append((held, tuple([labels[k] for k in own]), e))
         items.append((c, factors, {}))
@@ -360,6 +393,59 @@ def logarithms(p: Poly) -> Iterator[Poly]:
             yield rest + gather(p.shape, [(abs(Fraction(c)), [*left, ratio], {})])
 
 
+_Waves = dict[str, tuple[Poly, Factor]]  # sin and cos in a term: of what, and the factor
+
+
+def angles(p: Poly) -> Iterator[Poly]:
+    """p with sin u cos v ± cos u sin v as sin(u ± v), cos u cos v ± sin u sin v as cos(u ∓ v)."""
+    rows = []
+    for t, c in p.sorted():
+        waves = [f for f in t if f[2] == 1 and f[0].kind == "fn" and f[0].payload in ("sin", "cos")]
+        if len(waves) == 2:
+            rows.append((t, c, waves, tuple([f for f in t if f not in waves])))
+    for n, (t, c, (a, b), left) in enumerate(rows):
+        for s, d, other, right in rows[n + 1 :]:
+            if left != right or abs(c) != abs(d):
+                continue
+            found = _one_wave(a, b, other, c == d, p.shape)
+            if found is None:
+                continue
+            sign, made = found
+            rest = Poly({k: v for k, v in p.terms.items() if k not in (t, s)}, p.shape)
+            note("difference-of-angles")
+            yield rest + product(p.shape, [
+                (gather(p.shape, [(sign * c, list(left), {})]), tuple(range(len(p.shape)))),
+                (made, tuple(range(len(p.shape)))),
+            ])  # fmt: skip
+
+
+def _one_wave(
+    a: Factor, b: Factor, other: list[Factor], same: bool, shape: Shape
+) -> tuple[int, Poly] | None:
+    """a b ± the product of `other` as a sign and one sine or cosine; None if it is none."""
+    swapped = {(_SWAPPED[h.payload], h.args, w) for h, w, _ in (a, b)}
+    if {(h.payload, h.args, w) for h, w, _ in other} != swapped:
+        return None
+    u, v = (h.args[0].relabel(w, shape) for h, w, _ in (a, b))
+    if a[0].payload == b[0].payload:  # cos u cos v ± sin u sin v, or the other way round
+        name, x = "cos", u - v if same else u + v
+        sign = -1 if a[0].payload == "sin" and not same else 1
+    else:  # a's sign is that of the sum
+        if a[0].payload == "cos":
+            u, v, sign = v, u, 1
+        name, sign, x = "sin", 1, u + v if same else u - v
+    if not x.terms:
+        return sign, number(int(name == "cos"), shape)
+    if negative(x):
+        x, sign = -x, -sign if name == "sin" else sign
+    head, labels, e = apply("fn", name, [x])
+    head.odd = name == "sin"
+    return sign, Poly({((head, labels, e),): 1}, shape)
+
+
+_SWAPPED = {"sin": "cos", "cos": "sin"}
+
+
 # ---- decisions ---------------------------------------------------------------------------------
 
 
@@ -367,8 +453,8 @@ def extremes(p: Poly) -> Iterator[tuple[Exponent, list[Spelled]]]:
     """p as (c, terms): with max, min or clip in the place of an indicator."""
     seen = {(h, w): None for h, w, _ in p.factors() if h.kind == "ind" and h.payload in (">", "≥")}
     for head, labels in seen:
-        rows = [(c, [f for f in t if f[:2] != (head, labels)], {})
-                for t, c in p.terms.items() if _has(t, head, labels)]  # fmt: skip
+        rows: list[Item] = [(c, [f for f in t if f[:2] != (head, labels)], {})
+                            for t, c in p.terms.items() if _has(t, head, labels)]  # fmt: skip
         inside = gather(p.shape, rows)
         base = Poly({t: c for t, c in p.terms.items() if not _has(t, head, labels)}, p.shape)
         d = head.args[0].relabel(labels, p.shape)

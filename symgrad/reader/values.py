@@ -196,7 +196,7 @@ class Values:
             if s.size != 1:
                 raise Unknown("a product of arrays by juxtaposition")
             last = last * s.reshape(())
-        return last
+        return self._vanishing(f.args, last, shape)
 
     def _mat(self, f: Formula, shape: Any) -> Any:
         values = self._all(f, shape)
@@ -210,13 +210,24 @@ class Values:
         result = values[0]
         for v in values[1:]:
             result = result * v
-        return result
+        return self._vanishing(f.args, result, shape)
+
+    def _vanishing(self, factors: Sequence[Formula], product: Any, shape: Any) -> Any:
+        """The product with zeros where [P] is one, whatever stands beside it."""
+        if np.isfinite(product).all():
+            return product
+        for f in factors:
+            while f.kind in ("neg", "div"):
+                f = f.args[0]
+            if f.kind == "wrap" and f.data[0] == "[":
+                product = np.where(self.matrix(f, shape) == 0, EXTENDED(0), product)
+        return product
 
     def _div(self, f: Formula, shape: Any) -> Any:
         a, b = self._all(f, shape)
         if not f.data and b.size != 1:
             raise Unknown("a quotient by an array")
-        return a / (b if f.data else b.reshape(()))
+        return self._vanishing(f.args[:1], a / (b if f.data else b.reshape(())), shape)
 
     def _T(self, f: Formula, shape: Any) -> Any:  # noqa: N802
         value = self.matrix(f.args[0], shape and shape[::-1])

@@ -26,6 +26,7 @@ from symgrad.reader.heads import (
     TooLong,
     exact,
     key,
+    magnitude,
     note,
     tick,
 )
@@ -40,6 +41,8 @@ from symgrad.reader.poly import Poly, apply, content, gather
 from symgrad.reader.quotient import divided, together
 from symgrad.reader.reading import Part
 from symgrad.reader.rules import (
+    angles,
+    conjugates,
     divisors,
     exponentials,
     extremes,
@@ -55,7 +58,7 @@ MOST_DIVISIONS = 4
 FEW_DIVIDED = 3  # terms beside common factors
 MOST_EXTENT = 1500  # nodes of a tree; what shares much can be long without being large
 DEEPEST = 12
-OUTER = 2  # sums this deep are chosen with regard to names
+OUTER = 3  # sums this deep are chosen with regard to names
 
 Row = tuple[Exponent, list[Factor]]
 
@@ -184,6 +187,9 @@ class Writer:
         for merged in logarithms(p):
             tick()
             yield self.write(merged)
+        for merged in angles(p):
+            tick()
+            yield self.write(merged)
         yield from self._decided(p)
         yield from self._with_names(p)
         if common and len(inner.terms) <= FEW_DIVIDED and _is_diagonal(inner):
@@ -219,6 +225,12 @@ class Writer:
             f = self.terms.term(-c, other, p.shape)
             if cost(f) < cost(best):
                 best, c, factors = f, -c, other
+        spread = _spread(c, factors)
+        if spread is not None:
+            best = min(best, self.terms.term(1, spread, p.shape), key=cost)
+        joined = conjugates(factors, p.shape)
+        if joined is not None:
+            best = min(best, self.terms.term(c, joined, p.shape), key=cost)
         return best
 
     def _scaled(self, c: Exponent, factors: list[Factor]) -> Row:
@@ -230,7 +242,7 @@ class Writer:
                 result.append((head, labels, e))
                 continue
             q, k = found
-            scale, primes = number_power(abs(k), e)
+            scale, primes = number_power(magnitude(k), e)
             if primes is None or k < 0 and not isinstance(e, int):
                 result.append((head, labels, e))
                 continue
@@ -434,8 +446,21 @@ class Writer:
         if not left:
             return first
         terms = [t for n, (t, _) in enumerate(p.sorted()) if n in left]
-        rest = Poly({t: p.terms[t] for t in terms}, p.shape)
-        return total([first, self.write(rest)], p)
+        others = Poly({t: p.terms[t] for t in terms}, p.shape)
+        return total([first, self.write(others)], p)
+
+
+def _spread(c: Exponent, factors: list[Factor]) -> list[Factor] | None:
+    """a + b/2 in the place of (2 a + b) / 2."""
+    for k, (head, labels, e) in enumerate(factors):
+        if head.kind != "paren" or e != 1 or isinstance(c, int) or abs(c.numerator) != 1:
+            continue
+        q = head.args[0].scale(c)
+        broken = sum(isinstance(v, Fraction) for v in q.terms.values())
+        if len(q.terms) > 1 and broken <= 1:
+            new = Head("paren", None, (q,), head.shape, head.symmetric)
+            return [*factors[:k], (new, labels, 1), *factors[k + 1 :]]
+    return None
 
 
 def _is_diagonal(p: Poly) -> bool:

@@ -25,7 +25,8 @@ OPTIONAL = frozenset({"strength", "checkpoint"})  # groups that are off unless e
 
 @lru_cache(maxsize=64)
 def _rule_set(disable: frozenset[str], order_seed: int | None) -> RuleSet:
-    return RuleSet(RULES, disable, order_seed)
+    usual = None if disable == OPTIONAL and order_seed is None else _rule_set(OPTIONAL, None)
+    return RuleSet(RULES, disable, order_seed, usual)
 
 
 def _check(rule: str, before: Sequence[Expr], after: Sequence[Expr]) -> None:

@@ -57,10 +57,13 @@ class _Rows:
 _Found = tuple[_Rows, tuple[Any, ...]]  # of a node; its attrs when it is computed on all rows
 
 
-def hoist_from_gathers(outs: Sequence[Expr]) -> list[Expr]:
-    """`outs`, with what is expensive and depends on rows alone computed before rows are picked."""
+def hoist_from_gathers(outs: Sequence[Expr], nodes: list[Expr] | None = None) -> list[Expr]:
+    """`outs`, with what is expensive and depends on rows alone computed before rows are picked.
+
+    nodes : those of `outs`, arguments before users, where they are known
+    """
     for _ in range(_PASSES):
-        nodes = toposort(outs)
+        nodes = toposort(outs) if nodes is None else nodes
         if not any(_picks_from_few(n) for n in nodes):
             break
         plan = _Plan(nodes, outs)
@@ -69,7 +72,7 @@ def hoist_from_gathers(outs: Sequence[Expr]) -> list[Expr]:
             replacement.update(plan.gathered(members))
         if not replacement:
             break
-        outs = validated("hoist-from-gathers", outs, substitute(outs, replacement))
+        outs, nodes = validated("hoist-from-gathers", outs, substitute(outs, replacement)), None
     return list(outs)
 
 

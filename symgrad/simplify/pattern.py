@@ -364,7 +364,10 @@ class RuleSet:
         rules: Iterable[Rule],
         disable: frozenset[str] = frozenset(),
         order_seed: int | None = None,
+        usual: RuleSet | None = None,
     ) -> None:
+        """`usual` is a set that most nodes have met before: what is settled there needs no rule
+        here but those that it lacks."""
         enabled = [r for r in rules if r.name not in disable and r.group not in disable]
         if order_seed is not None:
             random.Random(order_seed).shuffle(enabled)
@@ -378,6 +381,10 @@ class RuleSet:
         self.tables: dict[tuple[Any, ...], list[tuple[str, Apply]]] = {}
         number = next(_RULE_SETS)
         self.bit = 1 << number if number < _MOST_BITS else 0  # of `Expr.settled`
+        self.enabled = frozenset(enabled)
+        self._usual = 0 if usual is None else usual.bit
+        more = self.enabled if usual is None else self.enabled - usual.enabled
+        self._more = {OPS[root] for r in more for root in r.roots if root in OPS}
 
     def candidates(self, key: tuple[Any, ...]) -> list[tuple[str, Apply]]:
         """What to try at a node: its operation, forms of its arguments (at most three), bits."""
@@ -425,6 +432,9 @@ class RuleSet:
     def settled(self, node: Expr, context: Context, fired: dict[str, int]) -> Expr | None:
         """As `rewrite`; a node at which no rule fires, whatever is around it, is remembered."""
         if node.settled & self.bit or not node.args:
+            return None
+        if node.settled & self._usual and node.op not in self._more:
+            node.settled |= self.bit
             return None
         context.asked = False
         new = self.rewrite(node, context, fired)

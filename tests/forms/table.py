@@ -31,6 +31,7 @@ GROUPS = (
     "issue",
     "unseen",
     "unseen2",
+    "unseen3",
 )
 HEADER = """\
 import numpy as np

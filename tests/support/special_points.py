@@ -20,6 +20,7 @@ from support import taylor as t
 from support.taylor import MP, Taylor
 from symgrad.derivatives.inner import ready
 from symgrad.diff import modes
+from symgrad.diff.limits import pushed, with_limits
 from symgrad.expr.evaluate import evaluate
 from symgrad.expr.node import Expr, const
 
@@ -296,7 +297,10 @@ def nodes_of(case: Case) -> tuple[list[Expr], Expr]:
 
 def _next(out: Expr, x: Expr, forward: bool) -> Expr:
     one = const(1, out.dtype, out.shape)
-    (d,) = modes.jvp([out], [x], [one]) if forward else modes.vjp([out], [x], [one])
+    if forward:
+        (d,) = pushed([out], [x], [one])
+    else:
+        (d,) = modes.vjp([out], [x], [one], limits=with_limits)
     return const(0, out.dtype, out.shape) if d is None else ready([d])[0]
 
 

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from symgrad.forks import ForkSafeLock
+from symgrad.trace.source.typed import candidates
 
 FunctionNode = ast.FunctionDef | ast.Lambda
 
@@ -40,15 +41,19 @@ def find(code: types.CodeType) -> Found | None:
     """The tree of `code`, None where its source is not at hand or is another one by now."""
     if code.co_flags & _COROUTINE or code.co_name in ("<module>", "<genexpr>", "<listcomp>"):
         return None
-    found = _find(code)
+    found = _within(_module(code.co_filename), code)
     if found is None and code.co_filename in linecache.cache:
         linecache.checkcache(code.co_filename)  # what was read long ago may be another text by now
-        found = _find(code)
+        found = _within(_module(code.co_filename), code)
+    if found is None and code.co_filename.startswith("<"):
+        for lines in candidates(code):
+            found = _within(_parsed(lines, code.co_filename), code)
+            if found is not None:
+                break
     return found
 
 
-def _find(code: types.CodeType) -> Found | None:
-    tree = _module(code.co_filename)
+def _within(tree: ast.Module | None, code: types.CodeType) -> Found | None:
     if tree is None:
         return None
     flags = code.co_flags & _FUTURES
@@ -75,15 +80,21 @@ def _module(filename: str) -> ast.Module | None:
     known = _FILES.get(filename)
     if known is not None and known[0] is lines:
         return known[1]
-    try:
-        tree = ast.parse("".join(lines), filename)
-    except (SyntaxError, ValueError, RecursionError):
+    tree = _parsed(lines, filename)
+    if tree is None:
         return None
     with _LOCK.held():
         if len(_FILES) >= _MOST_FILES:
             _FILES.clear()
         _FILES[filename] = (lines, tree)
     return tree
+
+
+def _parsed(lines: list[str], filename: str) -> ast.Module | None:
+    try:
+        return ast.parse("".join(lines), filename)
+    except (SyntaxError, ValueError, RecursionError):
+        return None
 
 
 def _first(node: ast.AST) -> int:
@@ -115,10 +126,17 @@ def _candidates(
 def _same(
     tree: ast.Module, statement: ast.stmt, code: types.CodeType, flags: int
 ) -> list[types.CodeType]:
-    """The code objects of a statement that equal `code`; those with its columns, if there are."""
-    equal = [c for c in _compiled(tree, statement, code, flags) if c == code or _rewritten(c, code)]
-    exact = [c for c in equal if c.co_linetable == code.co_linetable]
-    return exact or equal
+    """The code objects of a statement that equal `code`; those with its columns, if there are.
+
+    Modules are compiled as a whole, cells of notebooks statement by statement.
+    """
+    for imports in (_imports(tree), []):
+        found = _compiled(imports, statement, code, flags)
+        equal = [c for c in found if c == code or _rewritten(c, code)]
+        exact = [c for c in equal if c.co_linetable == code.co_linetable]
+        if equal:
+            return exact or equal
+    return []
 
 
 def _imports(tree: ast.Module) -> list[ast.stmt]:
@@ -136,13 +154,15 @@ def _imports(tree: ast.Module) -> list[ast.stmt]:
 
 
 def _compiled(
-    tree: ast.Module, statement: ast.stmt, code: types.CodeType, flags: int
+    imports: list[ast.stmt], statement: ast.stmt, code: types.CodeType, flags: int
 ) -> list[types.CodeType]:
-    """The code objects inside a statement, compiled once for each statement."""
-    known = getattr(statement, "_symgrad_codes", None)
-    if known is not None and known[0] == flags:
-        return known[1]
-    imports = _imports(tree)
+    """The code objects inside a statement behind imports, compiled once for each statement."""
+    known: dict[tuple[int, bool], list[types.CodeType]] = statement.__dict__.setdefault(
+        "_symgrad_codes", {}
+    )
+    key = flags, bool(imports)
+    if key in known:
+        return known[key]
     try:
         module = ast.Module([*imports, statement], [])
         stack = [compile(module, code.co_filename, "exec", flags, dont_inherit=True)]
@@ -153,7 +173,7 @@ def _compiled(
         inner = [c for c in stack.pop().co_consts if isinstance(c, types.CodeType)]
         stack += inner
         codes += inner
-    statement._symgrad_codes = flags, codes  # type: ignore[attr-defined]
+    known[key] = codes
     return codes
 
 

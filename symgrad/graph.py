@@ -354,10 +354,9 @@ class Graph:
             enable=frozenset({"strength", "checkpoint"}),
         )
         simpler = last(outs, nodes=nodes).outs
-        if split is not None:
-            apart = split(simpler)
-            if any(a is not b for a, b in zip(apart, simpler, strict=True)):
-                simpler = last(apart).outs
+        apart = simpler if split is None else split(simpler)
+        if any(a is not b for a, b in zip(apart, simpler, strict=True)):
+            simpler = last(apart).outs
         same = all(a is b for a, b in zip(outs, simpler, strict=True))
         return hoist_from_gathers(simpler, nodes if same else None)
 

@@ -219,10 +219,10 @@ def joined(seed):
     return made(np, 0, roots), made(jnp, 1, squares), (coupling, first, second, roots)
 
 
-@pytest.mark.quick(3)
-@pytest.mark.parametrize("block", range(10))
+@pytest.mark.quick(2)
+@pytest.mark.parametrize("block", range(6))
 def test_hessians_of_joined_roots(block):
-    """Of the first hundred 70 were wrong, in silence, when slopes were only looked for."""
+    """Most were wrong, in silence, when slopes were only looked for."""
     points = [*POINTS, np.array([0.4, 0.4, 0.2]), np.array([0.3, 0.0, 0.8])]
     for seed in range(4 * block, 4 * block + 4):
         f, g, text = joined(seed)

@@ -21,6 +21,7 @@ import heapq
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
+from symgrad import log
 from symgrad.diff import modes
 from symgrad.diff.aligned import alone
 from symgrad.errors import LimitWarning, warn
@@ -78,8 +79,9 @@ def base_of(root: Expr) -> Expr:
     return found.pop() if len(found) == 1 else root
 
 
-def nothing_said(why: str) -> None:
-    """Instead of `left_out`, where limits have been put in already."""
+def noted(why: str) -> None:
+    """Instead of `left_out`: a line in the log."""
+    log.note(lambda: f"a limit where a root is 0 is left out: {why}")
 
 
 def with_limits(
@@ -256,7 +258,7 @@ def _by_root(e: Expr, base: Expr) -> Expr | None:
     return modes.jvp([e], [base], [const(1, base.dtype, base.shape)])[0]
 
 
-def between(top: Expr, base: Expr, say: Say = nothing_said) -> list[Expr] | None:
+def between(top: Expr, base: Expr, say: Say = noted) -> list[Expr] | None:
     """Nodes on the way from `top` down to `base`; None if there is none, or they are too many.
 
     Limits that were put in for the last derivative do not depend on the root: they do not count.

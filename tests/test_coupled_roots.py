@@ -256,3 +256,34 @@ def test_a_clamped_square_that_is_not_known_to_be_one():
     for derived in (sg.hessian(kernel), sg.jacfwd(sg.jacfwd(kernel)), sg.jacrev(sg.grad(kernel))):
         found = sg.trace(derived, x).evaluate(x)
         np.testing.assert_allclose(found, exact(x), rtol=1e-12, atol=1e-12)
+
+
+def test_forward_mode_of_several_types_and_of_integers():
+    """Reverse mode, transposed: it met results that are no floats, and sums of two types."""
+
+    def parts(m, x, y):
+        r = m.abs(x)
+        first = m.sum(m.cos(r) * y) + m.sum(y**2) * m.sum(r * m.sin(r))
+        return first, m.argmax(x), y * m.sum(m.cos(r))
+
+    def total(s, m):
+        def f(x, y):
+            ones = m.ones(3), m.ones(3, dtype=m.float32)
+            tangents = s.jvp(lambda x, y: parts(m, x, y), (x, y), ones)[1]
+            return m.sum(tangents[0]) + m.sum(tangents[2] * y)
+
+        return f
+
+    x, y = np.array([1e-9, 0.5, -0.3]), np.array([1.0, 2.0, 3.0], np.float32)
+    right = jax.grad(total(jax, jnp), argnums=(0, 1))(x, y)  # beside 0, where |x| has no kink
+    found = sg.trace(sg.grad(total(sg, np), argnums=(0, 1)), x, y).evaluate(x * [0, 1, 1], y)
+    for a, b in zip(found, right, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-6)
+
+
+def test_a_root_that_has_an_argument_twice():
+    """cosh(hypot(x, x)) = cosh(√2 x)."""
+    derived = sg.hessian(lambda x: np.sum(cosh(np, np.hypot(x, x))) ** 2)
+    x = np.array([0.0, 0.4])
+    right = jax.hessian(lambda x: jnp.sum(jnp.cosh(math.sqrt(2) * x)) ** 2)(x)
+    np.testing.assert_allclose(sg.trace(derived, x).evaluate(x), right, rtol=1e-12, atol=1e-12)

@@ -166,9 +166,9 @@ def _says(condition: Expr, zero: Expr, root: Expr) -> bool:
     if root.size == 1:
         while is_known_view(condition):
             condition = condition.args[0]
-        return condition is equal(root, 0) or (
-            condition.op is EQUAL and base_of(condition.args[0]) is root
-        )
+        if condition.op is not EQUAL or not is_const(condition.args[1], 0):
+            return False
+        return base_of(condition.args[0]) is root
     return condition is zero
 
 

@@ -197,6 +197,24 @@ def extended(
     return [full[o] for o in outs]
 
 
+def of_graph(outs: Sequence[Expr]) -> list[Expr]:
+    """`outs` of a graph, which may be derivatives already, as they are differentiated.
+
+    Of one number that divides, what is looked for is found. Gives a LimitWarning where there are
+    more: elements are moved to one another's places then before they meet what vanishes with them.
+    """
+    nodes = set(toposort(outs))
+    roots = {base_of(n.args[1]) for n in nodes if n.op is SLOPE}
+    signs = [n.args[0] for n in nodes if n.op is SIGN and n.dtype in FLOATS]
+    roots |= nodes.intersection(absolute(y) for x in signs for y in (x, base_of(x)))
+    if sum(root.size for root in roots) > 1:
+        left_out(
+            "not all limits are found in a graph that is a derivative already; trace the whole"
+            " derivative instead, such as sg.hessian"
+        )
+    return extended(outs)
+
+
 def _divided(nodes: Sequence[Expr], outs: Sequence[Expr]) -> set[Expr]:
     """Slopes and signs that have their limits already, from `with_limits`."""
     inside: dict[Expr, frozenset[Expr]] = dict.fromkeys(outs, frozenset())

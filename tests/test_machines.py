@@ -43,8 +43,6 @@ CONSTANTS = {
     "NEVER",
     # The exponents for which sg_powers is made; a line of a cache.
     "_MOST_EXPONENT", "_LINE_BYTES",
-    # Numbers in a line of a file.
-    "_ROW",
 }  # fmt: skip
 
 

@@ -110,12 +110,11 @@ class Speller:
             return found
         if node.op is CONST:
             return self._literal(node)
-        spelled = self.spelled(node)
+        spelled = self._spell(node)
         level = spelled.level
         return c.Group(spelled) if level <= above and level != c.ATOM else spelled
 
-    def spelled(self, node: Expr) -> c.Expression:
-        """An expression that is no number and has no name, without brackets."""
+    def _spell(self, node: Expr) -> c.Expression:
         op, args = node.op, node.args
         if op is INDEX:
             return self.loop_names[node]

@@ -66,18 +66,20 @@ def operations(program: Program, most: float = math.inf) -> float:
     That is infinite where a `While` has no limit.
     """
     total: float = sum(b.size for b in program.buffers if b.role != "none")
+    named_before: set[Expr] = set()
     for s, path, around in leaves_of(program.body):
         if total > most:
             break
-        if isinstance(s, Let):  # counted where it is used
-            continue
-        own: float = 1 + sum(n.op is not CONST for n in toposort(s.exprs()))
+        roots = s.given.args if isinstance(s, Let) else s.exprs()
+        own: float = 1 + sum(n.op is not CONST for n in toposort(roots, named_before))
+        if isinstance(s, Let):
+            named_before.add(s.value)
         if isinstance(s, Tiles):
             own += s.left.size * s.right.size // max(s.left.shape[1], 1)
         elif isinstance(s, Gemm):
             sizes = (math.prod(m.buffer.shape[a] for a in m.axes) for m in s.matrices)
             own += math.isqrt(math.prod(sizes))
-        elif not isinstance(s, (Store, Part)):
+        elif not isinstance(s, (Let, Store, Part)):
             own += sum(b.size for b in named([s]))
         own *= math.prod(-(-loop.extent // loop.step) for loop in path)
         for outer, _ in around:

@@ -83,19 +83,19 @@ def _compile_or_fail(
 compiler._compile = _compile_or_fail
 
 
-_place = emit_c._placed
+_parts = emit_c._parts
 
 
-@functools.wraps(_place)
-def _placed_well(emitter: emit_c.Emitter, *rest: object) -> object:
-    """All C that is emitted, as a tree, looked at for types and for what crosses a cut."""
-    found = _place(emitter, *rest)
-    faults = faults_of(emitter, found[0])
+@functools.wraps(_parts)
+def _parts_are_right(emitter: emit_c.Emitter) -> object:
+    """All C that is emitted, as a tree, looked at for types and names."""
+    found = _parts(emitter)
+    faults = faults_of(emitter, found)
     assert not faults, faults[:5]
     return found
 
 
-emit_c._placed = _placed_well
+emit_c._parts = _parts_are_right
 
 
 _MOST_OPERATIONS = 20_000  # of a loop program that is interpreted: a few hundredths of a second

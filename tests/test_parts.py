@@ -34,10 +34,11 @@ SIZES = (1, 2, 5)
 def sources(args, outs, threads=1):
     """C of one program: whole, then in parts of `SIZES`."""
     names = [f"x{k}" for k in range(len(args))], [f"y{k}" for k in range(len(outs))]
-    program = lower(args, share(outs), *names, threads=threads)
     found = []
     for size in (10**9, *SIZES):
-        found.append(emit(program, "f", tuning=replace(HOST_TUNING, part_statements=size)))
+        tuning = replace(HOST_TUNING, part_statements=size)
+        program = lower(args, share(outs), *names, threads=threads, tuning=tuning)
+        found.append(emit(program, "f", tuning=tuning))
     return found
 
 
@@ -187,7 +188,7 @@ def test_loops_of_plain_python(seed):
 def test_emitting_leaves_the_program_as_it_was():
     tuning = replace(HOST_TUNING, part_statements=3)
     graph, outs = graph_of(sg.grad(residuals), np.full(60, 0.5), np.linspace(-1, 1, 33))
-    program = lower(graph.args, outs, ["x", "t"], ["y"])
+    program = lower(graph.args, outs, ["x", "t"], ["y"], tuning=tuning)
     first = emit(program, "f", tuning=tuning)
     assert "f_part2(" in first.c and emit(program, "f", tuning=tuning) == first
 

@@ -766,19 +766,21 @@ def test_environment_variable(value, enabled):
 CAUGHT = dict(
     write_further=40,  # of 41
     read_further=37,  # of 39
-    guard_dropped=12,  # of 14
+    guard_dropped=10,  # of 12
     statement_deleted=33,  # of 41
-    loop_longer=41,  # of 41
-    loop_shorter=25,  # of 39
+    loop_longer=38,  # of 39
+    loop_shorter=24,  # of 39
     adds_become_sets=7,  # of 31
     sets_become_adds=41,  # of 41
     declared_parallel=9,  # of 9
     flush_dropped=10,  # of 13
     axis_dropped=2,  # of 2
     array_shorter=22,  # of 22
-    home_moved=26,  # of 26
+    home_moved=25,  # of 25
     check_widened=1,  # of 1
-    bound_read=41,  # of 41
+    value_earlier=21,  # of 23
+    value_unguarded=10,  # of 12
+    bound_read=39,  # of 39
 )
 
 

@@ -1,4 +1,4 @@
-"""Bodies of a loop program as C statements: variables first, then the statement that needs them.
+"""Bodies of a loop program as C statements.
 
 Each kind of statement has a function of its own, registered with `statement`.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,16 +15,12 @@ from symgrad.emit import tree as c
 from symgrad.emit.descending import marked
 from symgrad.emit.expr import ZERO, Speller, has_call
 from symgrad.emit.lanes import Piece, Place
-from symgrad.emit.parts import Record, record
-from symgrad.emit.rounds import open_single_rounds
 from symgrad.emit.target import Target
-from symgrad.emit.variables import Variables
 from symgrad.expr.node import FLOATS, Expr
-from symgrad.lower.access import accesses
 from symgrad.lower.cpu import Flush, Merge, Tiles
-from symgrad.lower.program import Program, statements
+from symgrad.lower.program import Program, statements, walk
 from symgrad.lower.statement import Buffer
-from symgrad.lower.statements import Loop, Store
+from symgrad.lower.statements import Let, Loop, Store
 from symgrad.lower.tuning import Tuning
 
 _ADDING = {
@@ -47,21 +43,16 @@ class Emitter(Speller):
     carrying : functions, with a dtype, that have to note what additions round away
     added_twice : buffers to which several statements inside loops add
     defined : buffers that are local variables which have been declared
-    floor : the depth of the innermost side of an `If`, or body of a `While`, around what is being
-        spelled: what is declared there stands no further outside
     """
 
     def __init__(self, program: Program, tuning: Tuning, target: Target) -> None:
-        body, opened, self._loops_in = open_single_rounds(program.body)
         buffers = {b.number: b for b in program.buffers}
-        super().__init__(buffers, Variables(body, buffers, opened, target), target)
-        self.program, self.tuning = replace(program, body=body), tuning
+        super().__init__(buffers, target)
+        self.program, self.tuning = program, tuning
         self.path: list[Loop] = []
-        self.floor = 0
-        self._passing: list[Expr] = []
+        self._once: list[Expr] = []
         self.defined: set[str] = set()
-        self.loop_names.update(dict.fromkeys(opened, ZERO))
-        found = list(statements(body))
+        found = list(statements(program.body))
         self.carrying = {
             (_ADDING[type(s)], s.buffer.dtype)
             for s, _ in found
@@ -70,28 +61,22 @@ class Emitter(Speller):
         added = Counter(s.buffer.number for s, path in found if path and adds(s))
         self.added_twice = {number for number, count in added.items() if count > 1}
 
-    def whole(self) -> list[Record]:
-        """The statements of the function, each with the variables that it writes."""
-        out: list[Record] = []
-        names = {b.number: b.name for b in self.buffers.values() if b.role == "scalar"}
-        for s in self.program.body:
-            found = accesses([s]) if names else ()
-            written = {names[a.buffer] for a, _ in found if a.writes and a.buffer in names}
-            self.descends = False
-            nodes = self.nodes([s], 0)
-            if self.descends and self.tuning.vectors:
-                nodes = [marked(node) for node in nodes]
-            out.extend(record(node, written) for node in nodes)
-        return out
+    def parts(self) -> list[tuple[c.Statement, ...]]:
+        """The statements of each function that is compiled on its own."""
+        return [tuple(self._part(body)) for body in self.program.parts]
+
+    def _part(self, body: Sequence[Any]) -> Iterator[c.Statement]:
+        with self.scope():
+            for s in body:
+                self.descends = False
+                nodes = self.nodes([s], 0)
+                yield from map(marked, nodes) if self.descends and self.tuning.vectors else nodes
 
     def body(self, body: Sequence[Any], depth: int) -> list[Piece]:
         """The statements of one body."""
         out: list[Piece] = []
         for s in body:
             first = len(out)
-            out.extend(self.declarations(s, depth))
-            if not s.bodies():
-                out.extend(self.passing(s))
             operand = self._operand(s) if isinstance(s, Store) else None
             if operand is not None:
                 out.append(operand)
@@ -102,7 +87,8 @@ class Emitter(Speller):
                 out[first:] = [replace(piece, apart=s.apart) for piece in out[first:]]
             if operand is not None:  # its value may be needed again where this body is over
                 del self.names[s.value]
-            self.forget()
+            if not isinstance(s, Let):
+                self.forget()
         return out
 
     def nodes(self, body: Sequence[Any], depth: int) -> list[c.Statement]:
@@ -111,19 +97,17 @@ class Emitter(Speller):
 
     def side(self, body: Sequence[Any], depth: int) -> tuple[c.Statement, ...]:
         """The statements of a body that may not run; what it declares exists only there."""
-        outer, self.floor = self.floor, depth
         with self.scope():
-            found = tuple(self.nodes(body, depth))
-        self.floor = outer
-        return found
+            return tuple(self.nodes(body, depth))
 
     # ---- variables ---------------------------------------------------------------------------
 
     def ahead(self, s: Any) -> list[c.Statement]:
         """Local variables that are first set inside of a statement and live in a body around it."""
-        inside = self._loops_in[s]
+        every = [one for one, *_ in walk([s])]
+        inside = {one.index for one in every if isinstance(one, Loop)}
         out: list[c.Statement] = []
-        for access, _ in accesses([s]):
+        for access in (a for one in every for a in one.touches()):
             b = self.buffers[access.buffer]
             if not access.writes or b.role != "scalar" or b.name in self.defined:
                 continue
@@ -132,62 +116,24 @@ class Emitter(Speller):
                 out.append(c.Declare(self.target.types[b.dtype], b.name, ZERO, const=False))
         return out
 
-    def passing(self, s: Any) -> list[Piece]:
-        """Variables of one statement: what they stand for may change behind it."""
-        found = self._missing(s.exprs(), 0, passing=True) if self.variables.unsteady else []
-        out = [self._variable(node) for node in found]
-        self._passing += found
-        return out
-
     def forget(self) -> None:
         """Variables of one statement are not used any more."""
-        for node in self._passing:
+        for node in self._once:
             self.names.pop(node, None)
-        self._passing.clear()
+        self._once.clear()
 
-    def declarations(self, s: Any, depth: int) -> list[Piece]:
-        """Variables that live in this body and are first used by a statement."""
-        out: list[Piece] = []
-        stack = [s]
-        while stack:
-            part = stack.pop()
-            if isinstance(part, Loop):
-                stack.extend(reversed(part.body))
-                continue
-            out.extend(self._variable(node) for node in self._missing(part.exprs(), depth))
-        return out
-
-    def _variable(self, node: Expr) -> Piece:
-        value, name = self.spell(node), self.fresh()
-        shared = self.lanes is None or self.lanes.moves(node)
+    def let(self, s: Let) -> Piece:
+        """A variable."""
+        value, name = self.spell(s.given), self.fresh()
+        shared = self.lanes is None or self.lanes.moves(s.value)
+        if s.once:
+            self._once.append(s.value)
         place = Place.SHARED if shared else Place.UNIFORM
-        return Piece(self._declared(node, name, value), place)
+        return Piece(self._declared(s.value, name, value), place, apart=s.apart)
 
     def _declared(self, node: Expr, name: str, value: c.Expression) -> c.Declare:
         self.names[node] = c.Name(name)
         return c.Declare(self.target.types[node.dtype], name, value)
-
-    def _missing(self, roots: Iterable[Expr], depth: int, passing: bool = False) -> list[Expr]:
-        """Variables of this depth below `roots` that are not declared yet, arguments first.
-
-        passing : those of one statement instead
-        """
-        names, depths, chosen = self.names, self.variables.depth, self.variables.chosen
-        unsteady, floor = self.variables.unsteady, self.floor
-        found: list[Expr] = []
-        seen: set[Expr] = set()
-        stack: list[tuple[Expr, bool]] = [(r, False) for r in reversed(list(roots))]
-        while stack:
-            node, finished = stack.pop()
-            if finished:
-                found.append(node)
-            elif node not in seen and node not in names:
-                seen.add(node)
-                if node in chosen and (node in unsteady) is passing:
-                    if passing or max(depths[node], floor) == depth:
-                        stack.append((node, True))
-                stack.extend([(a, False) for a in reversed(node.args)])
-        return found
 
     def _operand(self, s: Store) -> Piece | None:
         """The right-hand side as a variable, where its text would stand in a bad place.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,14 +10,15 @@ import numpy as np
 import symgrad.emit.loops  # noqa: F401  # registers loops
 import symgrad.emit.statements  # noqa: F401  # registers the other statements
 from symgrad.boundary import Binding
+from symgrad.emit import tree as c
 from symgrad.emit.body import Emitter
 from symgrad.emit.c99 import C99
 from symgrad.emit.functions import functions_of, headers, vector_math
-from symgrad.emit.parts import Part, Record, cut
 from symgrad.emit.printer import function_name, lines
 from symgrad.emit.target import Target
 from symgrad.emit.templates import environment, translate
 from symgrad.emit.threads import TEAM, TEAM_IN_ORDER
+from symgrad.emit.tree import uses
 from symgrad.lazy import dataclass
 from symgrad.lower.program import Program, statements
 from symgrad.lower.statement import Buffer
@@ -95,12 +95,13 @@ def emit(
 def _written(emitter: Emitter, name: str) -> dict[str, Any]:
     """What templates are told of a function: all that follows from its program."""
     program, tuning, words = emitter.program, emitter.tuning, _Words(emitter.target)
-    records = emitter.whole()
-    parts, arrays, workspace = _placed(emitter, records, tuning)
-    used = set().union(*(p.used for p in parts))
+    parts = _parts(emitter)
+    each = [uses(*body) for body in parts]
+    used = set().union(*(u.names for u in each))
+    arrays = [b for b in program.buffers if b.role in ("local", "work") and b.name in used]
     constants = _with_data(b for b in program.buffers if b.role == "constant" and b.name in used)
     parameters = [*program.inputs, *program.outputs]
-    functions, names = _names(emitter, records)
+    functions, names = _names(emitter, each)
     stack = [b for b in arrays if b.role != "work"]
     if tuning.vectors and (stack or constants):
         names.add("SG_ALIGNED")
@@ -117,9 +118,12 @@ def _written(emitter: Emitter, name: str) -> dict[str, Any]:
         ],
         constants=[words.sized(b, values=words.literals(data)) for b, data in constants],
         helpers=functions,
-        parts=[_part(p, k // tuning.unit_parts, declared, parameters) for k, p in enumerate(parts)],
-        workspace=workspace,
-        workspace_doubles=workspace // 8,
+        parts=[
+            _part(body, u.names, k // tuning.unit_parts, declared, parameters)
+            for k, (body, u) in enumerate(zip(parts, each, strict=True))
+        ],
+        workspace=program.workspace_bytes,
+        workspace_doubles=program.workspace_bytes // 8,
         vectors=tuning.vectors,
         stack=sum(b.nbytes for b in stack),
         **_limits(program),
@@ -136,28 +140,16 @@ def _limits(program: Program) -> dict[str, Any]:
     )
 
 
-def _placed(
-    emitter: Emitter, records: Sequence[Record], tuning: Tuning
-) -> tuple[list[Part], list[Buffer], int]:
-    """The parts of the function, its arrays, and the bytes of its workspace."""
-    workspace = emitter.program.workspace_bytes
-    parts, slots = cut(records, workspace // 8, tuning.part_statements)
-    workspace += -(-8 * slots // 64) * 64
-    arrays = [b for b in emitter.program.buffers if b.role in ("local", "work")]
-    if len(parts) > 1:  # arrays that several parts share cannot be on one part's stack
-        for k, b in enumerate(arrays):
-            if b.role == "local":
-                arrays[k] = replace(b, role="work", offset=workspace)
-                workspace += b.room
-    used = set().union(*(p.used for p in parts))
-    return parts, [b for b in arrays if b.name in used], workspace
+def _parts(emitter: Emitter) -> list[tuple[c.Statement, ...]]:
+    """The statements of the functions that are compiled on their own; tests look at them here."""
+    return emitter.parts()
 
 
-def _names(emitter: Emitter, records: Sequence[Record]) -> tuple[list[str], set[str]]:
+def _names(emitter: Emitter, each: Sequence[c.Uses]) -> tuple[list[str], set[str]]:
     """The texts of the functions that are called, and all names of functions, types and macros."""
-    calls = dict.fromkeys(call for r in records for call in r.uses.calls)
+    calls = dict.fromkeys(call for u in each for call in u.calls)
     functions, names = functions_of(calls, emitter.carrying, emitter.target)
-    names.update(*(r.uses.needs for r in records))
+    names.update(*(u.needs for u in each))
     names.update(function_name(name, dtype) for name, dtype, _ in calls)
     if names & {TEAM, TEAM_IN_ORDER}:
         names |= {TEAM, "SG_PARALLEL"}
@@ -181,13 +173,17 @@ def load_templates() -> None:
 
 
 def _part(
-    part: Part, unit: int, arrays: Sequence[dict[str, Any]], parameters: Sequence[Buffer]
+    body: Sequence[c.Statement],
+    used: set[str],
+    unit: int,
+    arrays: Sequence[dict[str, Any]],
+    parameters: Sequence[Buffer],
 ) -> dict[str, Any]:
     return dict(
-        text="".join(f"{line}\n" for line in lines(part.body)),
+        text="".join(f"{line}\n" for line in lines(body)),
         unit=unit,
-        arrays=[a for a in arrays if a["name"] in part.used],
-        parameters=[b.name for b in parameters if b.name in part.used],
+        arrays=[a for a in arrays if a["name"] in used],
+        parameters=[b.name for b in parameters if b.name in used],
     )
 
 

@@ -10,7 +10,6 @@ from symgrad.emit import tree as c
 from symgrad.emit.rows import prepared, spelling
 from symgrad.emit.target import Target
 from symgrad.emit.tree import integer, walk
-from symgrad.emit.variables import Variables
 from symgrad.errors import InternalError
 from symgrad.expr.node import CONST, FLOATS, Expr, const, const_value
 from symgrad.expr.walk import toposort
@@ -37,8 +36,8 @@ class Speller:
     descends : whether some offset of the statement may fall where a loop goes on
     """
 
-    def __init__(self, buffers: Mapping[int, Buffer], variables: Variables, target: Target) -> None:
-        self.buffers, self.variables, self.target = buffers, variables, target
+    def __init__(self, buffers: Mapping[int, Buffer], target: Target) -> None:
+        self.buffers, self.target = buffers, target
         self.names: dict[Expr, c.Name] = {}
         self.loop_names: dict[Expr, c.Expression] = {}
         self.lanes: Lanes | None = None
@@ -88,7 +87,7 @@ class Speller:
             constant += shift * stride
             if base is not None and base.op is not INDEX and not self.descends:
                 self.descends = any(n.op is SUBTRACT for n in toposort([base]))
-            if base is None or self.loop_names.get(base) == ZERO:
+            if base is None:
                 continue
             term = self.spell(base, c.TIMES if stride != 1 else c.PLUS)
             terms.append(term if stride == 1 else c.Binary("*", term, integer(stride)))

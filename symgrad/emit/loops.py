@@ -14,7 +14,7 @@ from symgrad.emit.statements import SERIAL
 from symgrad.emit.sums import bounds, extremum, inner_sum, sum_in_lanes
 from symgrad.emit.threads import IN_ORDER, PARALLEL, own_arrays, team_mark
 from symgrad.emit.tree import integer, uses
-from symgrad.lower.statements import Check, If, Loop, While, stores_of
+from symgrad.lower.statements import Check, If, Let, Loop, While, stores_of
 from symgrad.lower.tuning import LANES, SHORT
 
 
@@ -35,7 +35,7 @@ def _in_lanes(s: Loop, e: Emitter, depth: int) -> Piece:
     """A loop whose body has loops over the lanes."""
     assert e.lanes is not None
     pieces = e.body(s.body, depth + 1)
-    if _only_checks(s, pieces):
+    if _only_checks(s):
         return Piece(_checks(s, pieces, e), Place.BRANCHES)
     return Piece(_for(s, e, ()), Place.WHOLE, inside=tuple(pieces))
 
@@ -52,7 +52,7 @@ def _outside(s: Loop, e: Emitter, depth: int) -> c.Statement:
         body.append(c.Block(last, (IN_ORDER,)) if s.shared else c.Together(last))
     e.path.pop()
     e.branchless = outer
-    if _only_checks(s, pieces):
+    if _only_checks(s):
         return _checks(s, pieces, e)
     if s.serial and e.tuning.vectors:  # rounds come in order, also where they only add up
         body.insert(0, SERIAL)
@@ -118,8 +118,7 @@ def _directly(body: Iterable[c.Statement]) -> Iterator[c.Node]:
 
 @statement.register(If)
 def _if(s: If, e: Emitter, depth: int) -> list[c.Statement]:
-    out = [*e.ahead(s), *(p.node for p in e.passing(s))]
-    condition = e.spell(s.condition)
+    out, condition = e.ahead(s), e.spell(s.condition)
     e.forget()
     return [*out, c.If(condition, e.side(s.then, depth + 1), e.side(s.orelse, depth + 1))]
 
@@ -130,7 +129,7 @@ def _while(s: While, e: Emitter, depth: int) -> list[c.Statement]:
     counter = c.Name(e.fresh() if s.index is None else f"i{s.index.attrs[0]}")
     if s.index is not None:
         e.loop_names[s.index] = counter
-    before: tuple[c.Statement, ...] = tuple(p.node for p in e.passing(s))
+    before: tuple[c.Statement, ...] = tuple(e.let(Let(v, once=True)).node for v in s.values)
     condition = e.spell(s.condition)
     e.forget()
     body = e.side(s.body, depth + 1)
@@ -150,9 +149,8 @@ def _while(s: While, e: Emitter, depth: int) -> list[c.Statement]:
 # ---- checks --------------------------------------------------------------------------------------
 
 
-def _only_checks(s: Loop, pieces: list[Piece]) -> bool:
-    checks = all(isinstance(part, Check) for part in s.body) and len(pieces) == len(s.body)
-    return s.is_plain and checks
+def _only_checks(s: Loop) -> bool:
+    return s.is_plain and all(isinstance(part, Check) for part in s.body)
 
 
 def _checks(s: Loop, pieces: list[Piece], e: Emitter) -> c.Together:

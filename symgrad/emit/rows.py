@@ -14,7 +14,7 @@ import numpy as np
 
 from symgrad.emit import tree as c
 from symgrad.emit.target import Target
-from symgrad.emit.tree import replaced, walk
+from symgrad.emit.tree import replaced
 from symgrad.expr.node import CONST, FLOATS, Expr, const_value
 from symgrad.expr.op import Op
 from symgrad.lazy import dataclass
@@ -36,12 +36,10 @@ class Operand(c.Expression):
 class Spelling:
     """A parsed column.
 
-    doubled : positions of operands that stand in it twice
     checked : the same where the first operand is a number that is not NaN, if that is shorter
     """
 
     tree: c.Expression
-    doubled: frozenset[int]
     checked: Spelling | None = None
 
 
@@ -67,10 +65,8 @@ def parsed(column: str) -> Spelling:
     tree = row.binary(0)
     if row.at < len(row.tokens):
         raise ValueError(f"C of a row: {column!r} goes on behind what was understood")
-    positions = [n.position for n in walk(tree) if isinstance(n, Operand)]
-    doubled = frozenset(p for p in positions if positions.count(p) > 1)
     shorter = replaced(tree, _without_check)
-    return Spelling(tree, doubled, None if shorter == tree else Spelling(shorter, doubled))
+    return Spelling(tree, None if shorter == tree else Spelling(shorter))
 
 
 class _Parser:

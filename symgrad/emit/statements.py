@@ -36,6 +36,11 @@ def kernel(template: str, dtype: str, *args: c.Expression) -> c.Call:
     return c.Call(f"sg_{template}", args, dtype, "call")
 
 
+@statement.register(lowered.Let)
+def _let(s: lowered.Let, e: Emitter, depth: int) -> Piece:
+    return e.let(s)
+
+
 # ---- stores --------------------------------------------------------------------------------------
 
 

@@ -14,7 +14,7 @@ from symgrad.emit.lanes import SCALAR, Piece, Place, lane_loop, traits
 from symgrad.emit.statements import exceeds, larger
 from symgrad.emit.tree import integer
 from symgrad.lazy import dataclass
-from symgrad.lower.statements import Loop, stores_of
+from symgrad.lower.statements import Let, Loop, Store, stores_of
 from symgrad.lower.strides import is_even
 from symgrad.lower.tuning import LANES
 
@@ -202,8 +202,11 @@ def inner_sum(loop: Loop, e: Emitter, depth: int) -> Piece:
     assert e.lanes is not None
     before: list[c.Statement] = []
     adds: list[_Own] = []
-    for s in stores_of(loop):
-        before += [piece.node for piece in e.declarations(s, depth + 1)]
+    for s in loop.body:
+        if isinstance(s, Let):
+            before.append(e.let(s).node)
+            continue
+        assert isinstance(s, Store)
         target, value = e.place(s.buffer, s.index), e.spell(s.value)
         adds.append(_Own(e.target.types[s.buffer.dtype], target, value, e.fresh(), e.fresh()))
     begin, end = bounds(loop, e)

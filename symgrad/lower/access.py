@@ -6,6 +6,7 @@ inside its axis reads it here.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -14,15 +15,19 @@ from symgrad.expr.walk import toposort
 from symgrad.lower.program import Program, walk
 from symgrad.lower.scalar import INDEX
 from symgrad.lower.statement import Access, Buffer
-from symgrad.lower.statements import Best, Call, Loop, Store, walks_on
+from symgrad.lower.statements import Best, Call, Let, Loop, Store, walks_on
 from symgrad.lower.tuning import HOST_TUNING, Tuning
 
 
 def accesses(body: Sequence[Any]) -> Iterator[tuple[Access, tuple[Loop, ...]]]:
-    """Every access in the statements of a body, bounds of loops included, with the loops around."""
+    """Every access in the statements of a body, bounds of loops included, with the loops around.
+
+    What is read for a value with a name belongs to those who use it.
+    """
     for s, path, _ in walk(body):
-        for access in own_accesses(s):
-            yield access, path
+        if not isinstance(s, Let):
+            for access in own_accesses(s):
+                yield access, path
 
 
 def own_accesses(s: Any) -> tuple[Access, ...]:
@@ -50,7 +55,7 @@ def passes(program: Program, tuning: Tuning = HOST_TUNING) -> dict[str, int]:
     """
     result = {b.name: 0 for b in program.inputs}
     inputs = {b.number: b for b in program.inputs if b.shape}
-    for top in program.body:
+    for top in itertools.chain(*program.parts):
         rounds: dict[str, int] = {}
         for access, path in accesses([top]):
             array = inputs.get(access.buffer)

@@ -108,9 +108,6 @@ class Fetch(CpuStatement):
     buffer: Buffer
     elements: int
 
-    def touches(self) -> list[Access]:  # addresses only
-        return []
-
 
 @dataclass(frozen=True, eq=False)
 class Rows(CpuStatement):

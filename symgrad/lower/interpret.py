@@ -33,7 +33,7 @@ from symgrad.lower.cpu import Gemm, Tiles
 from symgrad.lower.interpreter.machine import Machine, named
 from symgrad.lower.interpreter.memory import Observer, Outcome
 from symgrad.lower.program import Program, leaves_of, statements
-from symgrad.lower.statements import Check, Store, While
+from symgrad.lower.statements import Check, Let, Part, Store, While
 
 ENABLED = os.environ.get("SYMGRAD_INTERPRET") == "1"  # for each small program that is generated
 MOST_OPERATIONS = 100_000  # of a program that is small: a tenth of a second
@@ -66,16 +66,20 @@ def operations(program: Program, most: float = math.inf) -> float:
     That is infinite where a `While` has no limit.
     """
     total: float = sum(b.size for b in program.buffers if b.role != "none")
+    named_before: set[Expr] = set()
     for s, path, around in leaves_of(program.body):
         if total > most:
             break
-        own: float = 1 + sum(n.op is not CONST for n in toposort(s.exprs()))
+        roots = s.given.args if isinstance(s, Let) else s.exprs()
+        own: float = 1 + sum(n.op is not CONST for n in toposort(roots, named_before))
+        if isinstance(s, Let):
+            named_before.add(s.value)
         if isinstance(s, Tiles):
             own += s.left.size * s.right.size // max(s.left.shape[1], 1)
         elif isinstance(s, Gemm):
             sizes = (math.prod(m.buffer.shape[a] for a in m.axes) for m in s.matrices)
             own += math.isqrt(math.prod(sizes))
-        elif not isinstance(s, Store):
+        elif not isinstance(s, (Let, Store, Part)):
             own += sum(b.size for b in named([s]))
         own *= math.prod(-(-loop.extent // loop.step) for loop in path)
         for outer, _ in around:

@@ -11,7 +11,7 @@ from symgrad.expr.node import CONST, Expr, const_value, is_const
 from symgrad.expr.walk import toposort
 from symgrad.lower.scalar import INDEX, LOAD
 from symgrad.lower.statement import Buffer, Matrix, Statement
-from symgrad.lower.statements import Best, Check, Fail, If, Loop, Multiply, Store, While
+from symgrad.lower.statements import Best, Check, Fail, If, Let, Loop, Multiply, Part, Store, While
 
 _MOST_TEXT = 300  # characters of an expression that is spelled
 
@@ -19,6 +19,7 @@ _MOST_TEXT = 300  # characters of an expression that is spelled
 def of(buffers: Sequence[Buffer], body: Sequence[Statement]) -> str:
     """A program: its buffers, and its statements, those inside of others behind two blanks more."""
     lines = [_declaration(b) for b in buffers if b.role != "none"]
+    text, count, once = Speller(buffers), 0, []
     stack: list[tuple[Any, int]] = [(s, 0) for s in reversed(body)]
     while stack:
         statement, depth = stack.pop()
@@ -26,8 +27,22 @@ def of(buffers: Sequence[Buffer], body: Sequence[Statement]) -> str:
         if isinstance(statement, str):
             lines.append(pad + statement)
             continue
-        lines.append(pad + line_of(statement, buffers))
+        if isinstance(statement, int):  # what was named in a body is not known behind it
+            while len(text.values) > statement:
+                text.values.popitem()
+            continue
+        if isinstance(statement, Let):
+            lines.append(f"{pad}v{count} = {text(statement.given)}")
+            text.values[statement.value] = f"v{count}"
+            once += [statement.value] * statement.once
+            count += 1
+            continue
+        lines.append(pad + line_of(statement, buffers, text))
+        for value in once:
+            del text.values[value]
+        once.clear()
         for k, inside in reversed(list(enumerate(statement.bodies()))):
+            stack.append((len(text.values), depth))
             stack.extend((s, depth + 1) for s in reversed(inside))
             if k and inside:
                 stack.append((_between(statement), depth))
@@ -49,13 +64,12 @@ def _between(s: Any) -> str:
     return "else:"
 
 
-def line_of(statement: Any, buffers: Sequence[Buffer]) -> str:
+def line_of(statement: Any, buffers: Sequence[Buffer], text: Speller | None = None) -> str:
     """A statement as one line; of one with bodies the head.
 
     Elements at an index are the first of a part.
     """
-    s = statement
-    text = Speller(buffers)
+    s, text = statement, Speller(buffers) if text is None else text
 
     def part(buffer: Buffer, index: tuple[Expr, ...]) -> str:
         return text.element(buffer.name, index, buffer)
@@ -81,6 +95,8 @@ def line_of(statement: Any, buffers: Sequence[Buffer]) -> str:
         most = "" if s.most is None else f"at most {s.most} rounds"
         notes = ", ".join(filter(None, (most, counted)))
         return f"while {text(s.condition)}:" + (f"  # {notes}" if notes else "")
+    if isinstance(s, Part):
+        return "part:"
     if isinstance(s, Multiply):
         how = "a BLAS" if s.blas else "tiles"
         sign = "=" if is_const(s.added, 0) else "+="
@@ -128,10 +144,11 @@ class Speller:
 
     def __init__(self, buffers: Sequence[Buffer]) -> None:
         self.names = {b.number: b.name for b in buffers}
+        self.values: dict[Expr, str] = {}  # those that have a name
 
     def __call__(self, expr: Expr) -> str:
-        texts: dict[Expr, str] = {}
-        for node in toposort([expr]):
+        texts = dict(self.values)
+        for node in toposort([expr], texts):
             found = self._spelled(node, [texts[a] for a in node.args])
             texts[node] = found if len(found) <= _MOST_TEXT else "..."
         return texts[expr]

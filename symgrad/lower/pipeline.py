@@ -16,13 +16,16 @@ from symgrad.lower.elements import Shared
 from symgrad.lower.kernel import Kernel
 from symgrad.lower.kernels import Kernels
 from symgrad.lower.lanes import cut_into_lanes
+from symgrad.lower.parts import cut_into_parts
 from symgrad.lower.product import multiply_in_loops
 from symgrad.lower.program import Program
+from symgrad.lower.rounds import open_single_rounds
 from symgrad.lower.schedule import Scheduler
 from symgrad.lower.stream import open_streams
 from symgrad.lower.sums import leave_out_zeros, split_sums
 from symgrad.lower.tiles import multiply_in_tiles
 from symgrad.lower.tuning import HOST_TUNING, Tuning
+from symgrad.lower.values import name_values
 from symgrad.lower.vectors import mark_vectors
 from symgrad.ops.checks import failures, status_numbers
 
@@ -32,15 +35,16 @@ Pass = Callable[[Program, int, Tuning], Program]
 BLOCKS = (open_streams, multiply_in_tiles)
 PORTABLE = (shrink,)
 CPU = (cut_into_lanes, leave_out_zeros, split_sums)
-FINISH = (place,)
+FINISH = (place, open_single_rounds)
 VECTORS = (mark_vectors,)
+NAMES = (name_values, cut_into_parts)
 
 
 def passes(tuning: Tuning) -> tuple[Pass, ...]:
     """What a machine's programs go through."""
     if tuning.vectors:
-        return (*BLOCKS, *PORTABLE, *CPU, *FINISH, *VECTORS)
-    return (multiply_in_loops, *PORTABLE, *FINISH)
+        return (*BLOCKS, *PORTABLE, *CPU, *FINISH, *VECTORS, *NAMES)
+    return (multiply_in_loops, *PORTABLE, *FINISH, *NAMES)
 
 
 def lower(

@@ -15,7 +15,7 @@ from symgrad.lazy import dataclass
 from symgrad.lower import listing
 from symgrad.lower.scalar import index_of
 from symgrad.lower.statement import Body, Buffer, Statement
-from symgrad.lower.statements import Loop
+from symgrad.lower.statements import Loop, Part
 
 T = TypeVar("T")
 Around = tuple[tuple[Any, int], ...]  # statements, and in which of their bodies something stands
@@ -40,6 +40,13 @@ class Program:
     def __post_init__(self) -> None:
         for name in ("inputs", "outputs", "buffers", "body"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
+
+    @property
+    def parts(self) -> tuple[Body, ...]:
+        """The bodies of what is compiled on its own, one after another."""
+        if self.body and isinstance(self.body[0], Part):
+            return tuple([tuple(s.body) for s in self.body if isinstance(s, Part)])
+        return (tuple(self.body),)
 
     def __str__(self) -> str:
         return listing.of(self.buffers, self.body)

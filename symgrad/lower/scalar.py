@@ -69,9 +69,14 @@ def loads(exprs: tuple[Expr, ...]) -> Iterator[Expr]:
         stack.extend(node.args)
 
 
-def guarded_loads(exprs: Iterable[Expr]) -> list[tuple[Expr, tuple[Expr, ...]]]:
-    """Every load below `exprs`, with the guards that hold there; once for each way to it."""
-    nodes = toposort(exprs)
+def guarded_loads(
+    exprs: Iterable[Expr], known: Iterable[Expr] = ()
+) -> list[tuple[Expr, tuple[Expr, ...]]]:
+    """Every load below `exprs`, with the guards that hold there; once for each way to it.
+
+    known : values that have been computed
+    """
+    nodes = toposort(exprs, known)
     if not any(node.op is GUARD for node in nodes):
         return [(n, ()) for n in nodes if n.op is LOAD]
     none: frozenset[Expr] = frozenset()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import enum
 import math
 import operator
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any, ClassVar, Self
 
@@ -160,12 +160,16 @@ class Statement:
 
     def touches(self) -> list[Access]:
         """Elements that it touches apart from the loads in its expressions."""
-        raise NotImplementedError
+        return []
 
     @cached
     def reads(self) -> tuple[Access, ...]:
         """The loads in its expressions, index expressions included, each under its guards."""
-        found = guarded_loads(self.exprs())
+        return self.reads_beside(())
+
+    def reads_beside(self, known: Iterable[Expr]) -> tuple[Access, ...]:
+        """The same without what is read only for values that are known."""
+        found = guarded_loads(self.exprs(), known)
         return tuple([Access(n.attrs[0], Mode.READ, n.args, when=when) for n, when in found])
 
     @cached

@@ -49,6 +49,45 @@ class Store(Statement):
 
 
 @dataclass(frozen=True, eq=False)
+class Let(Statement):
+    """A value that is computed here, once.
+
+    Whatever has it among its expressions takes it from here, up to the end of the body.
+
+    once : only the next statement does, of one with bodies the head
+    apart : as of the store that it is for
+    source : the element in which a part before has kept it, from where it is loaded
+    """
+
+    value: Expr
+    once: bool = False
+    apart: int = 0
+    source: Expr | None = None
+
+    of_points = True
+
+    @property
+    def given(self) -> Expr:
+        """What is evaluated."""
+        return self.value if self.source is None else self.source
+
+    def exprs(self) -> tuple[Expr, ...]:
+        return (self.given,)
+
+
+@dataclass(frozen=True, eq=False)
+class Part(Statement):
+    """A piece of a long function, which is compiled on its own and knows no variable of another.
+
+    Where there is one, all statements of a program stand in such parts.
+    """
+
+    body: Sequence[Statement] = ()
+
+    inside = ("body",)
+
+
+@dataclass(frozen=True, eq=False)
 class Zero(Statement):
     """All elements of a buffer, or of its part at `index`, = 0."""
 
@@ -83,9 +122,6 @@ class Check(Statement):
     value: Expr
     size: int
 
-    def touches(self) -> list[Access]:
-        return []
-
 
 @dataclass(frozen=True, eq=False)
 class Fail(Statement):
@@ -93,9 +129,6 @@ class Fail(Statement):
 
     condition: Expr
     status: int
-
-    def touches(self) -> list[Access]:
-        return []
 
 
 @dataclass(frozen=True, eq=False)
@@ -187,9 +220,6 @@ class If(Statement):
 
     inside = ("then", "orelse")
 
-    def touches(self) -> list[Access]:
-        return []
-
 
 @dataclass(frozen=True, eq=False)
 class While(Statement):
@@ -200,12 +230,14 @@ class While(Statement):
     most : how many rounds there may be, None for any number. Where the condition still holds behind
         so many, the function leaves with status 3, or 4 where nobody has said how many.
     index : a variable that counts the rounds, from 0 on, inside of the body
+    values : what of the condition is computed once, each time that this is evaluated
     """
 
     condition: Expr
     body: Sequence[Statement] = ()
     most: int | None = None
     index: Expr | None = None
+    values: tuple[Expr, ...] = ()
 
     aside = ("index",)
     inside = ("body",)
@@ -213,9 +245,6 @@ class While(Statement):
     @property
     def status(self) -> int:
         return 4 if is_tape(self.most) else 3
-
-    def touches(self) -> list[Access]:
-        return []
 
 
 @dataclass(frozen=True, eq=False)
@@ -264,9 +293,6 @@ class Multiply(Statement):
 
     def exprs(self) -> tuple[Expr, ...]:  # what is evaluated stands in the body
         return ()
-
-    def touches(self) -> list[Access]:
-        return []
 
 
 def nested(loops: Iterable[Loop], body: Sequence[Statement]) -> list[Statement]:

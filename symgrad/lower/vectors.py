@@ -1,7 +1,6 @@
 """Which loops outside of lanes are vectors, and which add up or take maxima in partial results.
 
-Decided where a program has its places: what is a variable of each round is known then. Loops of
-one round are no obstacle; C has none.
+Decided where a program has its places: what is a variable of each round is known then.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from symgrad.lower.lanes import only_adds
 from symgrad.lower.program import Program, rebuilt, walk
 from symgrad.lower.scalar import GUARD, is_next, loads
 from symgrad.lower.statement import Statement, is_flat
-from symgrad.lower.statements import Loop, Store, is_single
+from symgrad.lower.statements import Loop, Store, stores_of
 from symgrad.lower.strides import is_even
 from symgrad.lower.tuning import COSTLY, LANES, SHORT, Tuning
 
@@ -27,10 +26,10 @@ def mark_vectors(program: Program, threads: int, tuning: Tuning) -> Program:
     """Loops whose rounds are independent and worth a vector, and those that only accumulate."""
     marks: dict[int, dict[str, bool]] = {}
     for s, path, _ in walk(program.body):
-        if not isinstance(s, Loop) or s.lanes or is_single(s):
+        if not isinstance(s, Loop) or s.lanes:
             continue
-        stores = _stores(s)
-        if not stores:
+        stores = stores_of(s)
+        if not stores or len(stores) < len(s.body):
             continue
         if any(loop.lanes for loop in path):
             if only_adds(stores, s.index):
@@ -49,21 +48,6 @@ def mark_vectors(program: Program, threads: int, tuning: Tuning) -> Program:
         return [replace(new, **marks[id(old)]) if id(old) in marks else new]
 
     return replace(program, body=rebuilt(program.body, change))
-
-
-def _stores(loop: Loop) -> list[Store]:
-    """The statements of a loop, if all are stores; those in loops of one round included."""
-    found: list[Store] = []
-    stack = list(reversed(loop.body))
-    while stack:
-        s = stack.pop()
-        if isinstance(s, Store):
-            found.append(s)
-        elif isinstance(s, Loop) and is_single(s):
-            stack.extend(reversed(s.body))
-        else:
-            return []
-    return found
 
 
 def _accumulates(loop: Loop, stores: Sequence[Store]) -> bool:

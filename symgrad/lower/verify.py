@@ -19,6 +19,7 @@ from symgrad.lower.tuning import HOST_TUNING, Tuning
 from symgrad.lower.verifier.form import form, rounds, scope, space
 from symgrad.lower.verifier.races import accumulating, races, twice
 from symgrad.lower.verifier.ranges import in_range, initialised
+from symgrad.lower.verifier.values import values
 from symgrad.lower.verifier.view import View
 
 ENABLED = os.environ.get("SYMGRAD_VERIFY") == "1"  # behind every pass; tests/conftest.py sets it
@@ -66,5 +67,6 @@ RULES: dict[str, Callable[[View], Iterator[str]]] = {
     "races": races,
     "accumulating": accumulating,
     "twice": twice,
+    "values": values,
     "space": space,
 }

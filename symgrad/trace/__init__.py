@@ -27,8 +27,8 @@ from symgrad.trace.scipy_api import (
 )
 from symgrad.trace.source.raising import checked, set_checks
 from symgrad.trace.state import CURRENT, NO_TRACE, is_nested, is_tracing
+from symgrad.trace.tables import SUPPORTED
 from symgrad.trace.tracer import (
-    SUPPORTED,
     ArrayTracer,
     ScalarTracer,
     Tracer,

@@ -188,7 +188,7 @@ class _Many(NamedTuple):
     axes: list[int]
     rest: list[int]
     place: int
-    index: Expr
+    index: Expr  # type: ignore[assignment]  # not the method of tuples
     shape: tuple[int, ...]
 
     @classmethod
@@ -258,7 +258,7 @@ class Put(NamedTuple):
     """The parts of a `put`."""
 
     x: Expr
-    index: Expr
+    index: Expr  # type: ignore[assignment]  # not the method of tuples
     value: Expr
     axis: int
 

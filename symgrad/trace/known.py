@@ -12,17 +12,18 @@ import operator
 import sys
 import weakref
 from collections.abc import Callable, Iterator, Sequence
+from types import FrameType
 from typing import Any
 
 import numpy as np
 
-from symgrad.errors import MutationError
+from symgrad.errors import MutationError, is_internal
 from symgrad.expr.node import DTYPES, Expr, array, const
 from symgrad.ops.linear import reshape
 from symgrad.trace import journal, tracer
 from symgrad.trace.handle import C_ORDER, Handle
 from symgrad.trace.memory import Reader, content, reader_of, share
-from symgrad.trace.state import CURRENT, NO_TRACE, fail, is_internal
+from symgrad.trace.state import CURRENT, NO_TRACE, fail
 from symgrad.trace.tracer import ArrayTracer, Tracer, ZeroTracer
 
 _DTYPES = frozenset(np.dtype(name) for name in DTYPES)
@@ -116,6 +117,8 @@ class _KnownMixin:
 
     _value: np.ndarray
     _group: list[weakref.ref[Any]]
+    _derive: Any
+    owner: Any
 
     @property
     def expr(self) -> Expr:
@@ -218,7 +221,7 @@ class _KnownMixin:
 
     def __getitem__(self, index: Any) -> Any:
         if is_traced(index):
-            return ArrayTracer.__getitem__(self, index)  # type: ignore[arg-type]
+            return ArrayTracer.__getitem__(self, index)
         return self._give(self._value[plain(index)])
 
     def __setitem__(self, index: Any, value: Any) -> None:
@@ -239,7 +242,7 @@ class _KnownMixin:
         ufunc(self._value, plain(other), out=self._value)
         return self
 
-    def __ipow__(self, other: Any) -> Any:  # type: ignore[misc]
+    def __ipow__(self, other: Any) -> Any:
         return self._changed_by(operator.ipow, np.power, other)
 
     def __imatmul__(self, other: Any) -> Any:
@@ -269,7 +272,7 @@ class _KnownMixin:
         if is_traced(args) or is_traced(kwargs):
             if func not in VIEWS:
                 args, kwargs = plain(args), plain(kwargs)
-            return Tracer.__array_function__(self, func, types, args, kwargs)  # type: ignore
+            return Tracer.__array_function__(self, func, types, args, kwargs)
         if func in CHANGING and self.is_older():
             self.become()
             return func(*args, **kwargs)
@@ -373,7 +376,8 @@ class KnownZero(_KnownMixin, ZeroTracer):  # type: ignore[misc]
 
 def _in_frames(owner: np.ndarray) -> int:
     """How often a debugger that looks at our own local variables refers to an array."""
-    count, frame = 0, sys._getframe()
+    count = 0
+    frame: FrameType | None = sys._getframe()
     while frame is not None:
         if is_internal(frame.f_code.co_filename):
             count += sum(value is owner for value in frame.f_locals.values())

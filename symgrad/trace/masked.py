@@ -155,7 +155,7 @@ class Masked:
     def dot(self, other: Any) -> Any:
         if not isinstance(other, Masked) or self.dtype == bool:
             return self._fail()
-        return (self * other).sum()
+        return (self * other).sum()  # type: ignore[operator]  # found by name
 
     __matmul__ = dot
 

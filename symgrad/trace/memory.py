@@ -44,7 +44,7 @@ def mark(expr: Expr) -> None:
 def share(base: Tracer, view: Tracer, derive: Callable[[Expr], Any] | None) -> None:
     """Note that `view` is memory of `base`, read by `derive`; None where NumPy may have copied."""
     if base.is_known:
-        base.become()  # type: ignore[attr-defined]
+        base.become()
     group = base._group
     if group is None:
         group = base._group = [weakref.ref(base)]
@@ -101,7 +101,7 @@ def join(joined: Tracer, sources: Sequence[tuple[Tracer, Expr | None]]) -> None:
     found: dict[int, tuple[Tracer, Expr | None]] = {}
     for source, truth in sources:
         if source.is_known:
-            source.become()  # type: ignore[attr-defined]
+            source.become()
         for other, where in [(source, _ALWAYS), *_linked(source)]:
             both = _both(truth, where)
             if id(other) in found:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from symgrad.errors import MutationError, ShapeError, UnsupportedError
+from symgrad.errors import DtypeError, MutationError, ShapeError, UnsupportedError
 from symgrad.expr.node import FLOATS, Expr, array, bind, const
 from symgrad.expr.op import UFUNCS
 from symgrad.ops.linear import broadcast_to, concat, reshape
@@ -103,7 +103,7 @@ def _ufunc(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], kwargs: dict[s
     target = (
         _target(ufunc, inputs, out) if out is not None and any(o is not None for o in out) else None
     )
-    kwargs = {k: v for k, v in kwargs.items() if v is not np._NoValue}  # type: ignore[attr-defined]
+    kwargs = {k: v for k, v in kwargs.items() if v is not np._NoValue}
     name = ufunc.__name__
     if method == "__call__":
         where = kwargs.pop("where", True) if target is not None else True
@@ -202,7 +202,7 @@ def _store(result: Any, target: Any, name: str) -> Any:
         )
     if not np.can_cast(result.dtype, target.dtype, "same_kind"):
         raise fail(
-            ufuncs.DtypeError,
+            DtypeError,
             f"in-place {name}: {result.dtype} values do not fit into an array of {target.dtype}",
         )
     value = to(result.expr, dtype_name(target.dtype))

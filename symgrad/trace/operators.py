@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,7 +14,10 @@ class Operators:
     """
 
     __slots__ = ()
-    _binary: ClassVar[Callable[[str, np.ufunc, Any, Any], Any]]
+    if TYPE_CHECKING:
+
+        @staticmethod
+        def _binary(name: str, ufunc: np.ufunc, a: Any, b: Any) -> Any: ...
 
     def __add__(self, other: Any) -> Any:
         return self._binary("add", np.add, self, other)

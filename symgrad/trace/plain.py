@@ -21,11 +21,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from symgrad.errors import MutationError, at_user_line
+from symgrad.errors import MutationError, at_user_line, is_internal
 from symgrad.expr.node import Expr
 from symgrad.ops.linear import reshape
 from symgrad.trace.memory import Reader, content, reader_at, share
-from symgrad.trace.state import CURRENT, NO_TRACE, Trace, fail, is_internal
+from symgrad.trace.state import CURRENT, NO_TRACE, Trace, fail
 
 if TYPE_CHECKING:
     from symgrad.trace.tracer import Tracer

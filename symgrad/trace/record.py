@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from symgrad import tree
-from symgrad.errors import MutationError, StructureError, SymgradError, TraceError
+from symgrad.errors import MutationError, StructureError, SymgradError, TraceError, is_internal
 from symgrad.expr.node import Expr, arg, const
 from symgrad.expr.walk import substitute, toposort
 from symgrad.ops.checks import tied
@@ -29,7 +29,7 @@ from symgrad.trace.journal import made
 from symgrad.trace.named import kept
 from symgrad.trace.paths import EXPLORING, Exploring, Paths
 from symgrad.trace.sink import sink
-from symgrad.trace.state import CURRENT, NO_TRACE, Trace, is_internal, remembered
+from symgrad.trace.state import CURRENT, NO_TRACE, Trace, remembered
 from symgrad.trace.tracer import Tracer, wrap
 
 
@@ -81,7 +81,8 @@ def record(
         for fill in (1, -1):
             second = Trace(trace.name, parent, fill)
             second.again = trace.again
-            _compare(f, *structure.unflatten(leaves), own, second, outs, treedef, trace)
+            given, by_name = structure.unflatten(leaves)
+            _compare(f, given, by_name, own, second, outs, treedef, trace)
     if named is not None and trace.named:
         named.update(kept(trace.named, outs, trace.symbols))
     if parent.journal is not None:  # it noted them, while a side ran that is over
@@ -137,7 +138,7 @@ def _run(
     finally:
         CURRENT.reset(token)
         _give_back(own, given)
-        result = leaves = None  # what lives on now outlives the function
+        result, leaves = None, []  # what lives on now outlives the function
         trace.active = False
 
 
@@ -212,12 +213,12 @@ def _compare(
     finally:
         line = plain.unseen(trace) or (None if same else line)
     if line is not None:
-        error = MutationError(
+        seen = MutationError(
             f"{line}: the array is used under another name as well, or through a view, and NumPy "
             "itself reads or writes it there, which cannot be followed while tracing; write "
             "F = F + x instead of F += x, or start with np.zeros_like(x) of a traced x"
         )
-        raise remembered(error) from failed
+        raise remembered(seen) from failed
 
 
 def _lasting(line: str) -> MutationError:

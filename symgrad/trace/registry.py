@@ -29,7 +29,7 @@ class NumberError(DtypeError, ValueError):
     """A number that an array of some dtype cannot hold, as NumPy refuses it."""
 
 
-_NO_VALUE = np._NoValue  # type: ignore[attr-defined]
+_NO_VALUE = np._NoValue
 # What an option may be although the implementation does not know it: its default in NumPy.
 _HARMLESS: dict[str, tuple[Any, ...]] = {
     "out": (None,), "where": (True,), "order": (None, "C", "K", "A"), "subok": (True, False),

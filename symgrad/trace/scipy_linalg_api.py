@@ -202,7 +202,7 @@ def expm(A: Any) -> Any:
     result = SUPPORTED["linalg.solve"](even - odd, even + odd)
     for k in range(_SQUARINGS):
         result = np.where(needed > k, result @ result, result)
-    return give(np.where(needed > _SQUARINGS, np.nan, result).expr, A)
+    return give(as_expr(np.where(needed > _SQUARINGS, np.nan, result)), A)
 
 
 # ---- distances -------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import math
+import operator
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -119,9 +120,10 @@ def _and(a: Any, b: Any) -> Any:
 def _outside(y: Any, low: Any, high: Any) -> Any:
     """Where y lies beside the support; False for NaN, and where there is nothing beside it."""
     result: Any = False
-    for end, beyond in ((low, lambda: y < low), (high, lambda: y > high)):
+    for end, compare in ((low, operator.lt), (high, operator.gt)):
         if not (isinstance(end, float) and math.isinf(end)):
-            result = beyond() if result is False else result | beyond()
+            beyond = compare(y, end)
+            result = beyond if result is False else result | beyond
     return result
 
 

@@ -103,8 +103,8 @@ def _partition_in_place(self: ArrayTracer, kth: Any, axis: Any = -1, kind: Any =
 
 
 # Methods of arrays, which change them, unlike the functions of these names.
-ArrayTracer.sort = _sort_in_place  # type: ignore[attr-defined]
-ArrayTracer.partition = _partition_in_place  # type: ignore[attr-defined]
+ArrayTracer.sort = _sort_in_place  # type: ignore[method-assign]
+ArrayTracer.partition = _partition_in_place  # type: ignore[method-assign,assignment]
 
 
 # ---- quantiles -------------------------------------------------------------------------------

@@ -57,7 +57,7 @@ class Trace:
         # See `source.loops`: what stands for values of one round, lists that grow in the round that
         # is being traced, and why that round cannot stand for all. By symbol: what is wrong with a
         # result that depends on it.
-        self.symbols: dict[Any, Exception] = {}
+        self.symbols: dict[Any, SymgradError] = {}
         self.growing: list[list[Any]] = []
         self.unlike: str | None = None
         self.decisions = 0  # sides of branches that were run

@@ -10,7 +10,7 @@ followed or refused, never lost.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -42,6 +42,13 @@ class Tracer(Handle, Operators):
     __array_priority__ = 1000.0
     __symgrad_leaf__ = True
     __hash__ = Handle.__hash__  # a class with __eq__ inherits none
+
+    if TYPE_CHECKING:  # classes have these as far as NumPy's have
+
+        def __getattr__(self, name: str) -> Any: ...
+        def __getitem__(self, index: Any) -> Any: ...
+        def __setitem__(self, index: Any, value: Any) -> None: ...
+        def __len__(self) -> int: ...
 
     def __new__(cls, expr: Expr, is_argument: bool = False) -> Tracer:
         tracer = wrap(expr)
@@ -226,18 +233,18 @@ class PythonBool(ScalarTracer):
         return wrap_python(ufuncs.convert(operand(self), "int64"))
 
     def __neg__(self) -> Tracer:
-        return -self.as_int()  # type: ignore[no-any-return]
+        return -self.as_int()
 
     def __pos__(self) -> Tracer:
-        return self.as_int()  # type: ignore[no-any-return]
+        return self.as_int()
 
     __abs__ = __pos__
 
     def __invert__(self) -> Tracer:
-        return -1 - self.as_int()  # type: ignore[no-any-return]
+        return -1 - self.as_int()
 
     def __round__(self, ndigits: int | None = None) -> Tracer:
-        return self.as_int()  # type: ignore[no-any-return]
+        return self.as_int()
 
     def __pow__(self, other: Any, modulo: Any = None) -> Any:
         return self.as_int().__pow__(other, modulo) if is_python(other) else super().__pow__(other)
@@ -274,7 +281,7 @@ class ArrayTracer(Tracer):
         share(self, result, Part(items))
         return result
 
-    def __setitem__(self, index: Any, value: Any) -> None:
+    def __setitem__(self: Tracer, index: Any, value: Any) -> None:
         expr = operand(self)
         if isinstance(value, Tracer) and value._base is self and type(value._derive) is Part:
             # z[1:] += 3 is tmp = z[1:]; tmp += 3; z[1:] = tmp: the second step wrote through
@@ -321,7 +328,7 @@ class ArrayTracer(Tracer):
         """In place, as NumPy's method is."""
         self.assign(SUPPORTED["sort"](self, axis, **options).expr, "x.sort()")
 
-    def assign(self, new: Expr, what: str) -> Tracer:
+    def assign(self: Tracer, new: Expr, what: str) -> Tracer:
         """Let this array hold `new`, converted to its dtype; the shape must be the same."""
         if new.shape != self.expr.shape:
             raise fail(
@@ -500,4 +507,4 @@ def _binary(row: str, ufunc: np.ufunc, a: Any, b: Any) -> Any:
     return wrap_all(ufuncs.apply(ufunc, weak_operand(a), weak_operand(b)))
 
 
-Tracer._binary = staticmethod(_binary)
+Tracer._binary = staticmethod(_binary)  # type: ignore[method-assign,assignment]

@@ -62,7 +62,9 @@ def kind(value: Operand) -> Any:
 
 @functools.lru_cache(maxsize=4096)
 def _loop(ufunc: np.ufunc, kinds: tuple[Any, ...], out: str | None) -> tuple[str, ...]:
-    asked = {"signature": (*(None,) * ufunc.nin, *(DT[out],) * ufunc.nout)} if out else {}
+    asked: dict[str, Any] = (
+        {"signature": (*(None,) * ufunc.nin, *(DT[out],) * ufunc.nout)} if out else {}
+    )
     if set(kinds) == {int} and ufunc.__name__ in _COMPARISONS:  # NumPy has objects there
         kinds = (DT["int64"],) * 2
     return tuple(d.name for d in ufunc.resolve_dtypes((*kinds, *(None,) * ufunc.nout), **asked))

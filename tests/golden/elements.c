@@ -42,7 +42,7 @@ int elements(const double *restrict x, double *restrict out_0, double *restrict 
     SG_ALIGNED double s3[1];
     SG_ALIGNED double s4[1];
     s3[0] = sin(x[1]);
-    s4[0] = exp(x[4] * x[5]);
+    s4[0] = exp(x[5] * x[4]);
     const double t0 = x[3] * x[3];
     const double t1 = s4[0] / x[6];
     const double t2 = x[7] * x[8] + (x[0] * s3[0] + x[2] * t0 - t1);

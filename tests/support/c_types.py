@@ -4,8 +4,7 @@ C converts where types meet, and compilers warn only where that may lose somethi
 converted but whole numbers that stand in the text, and truths: what is added, compared, chosen,
 stored or given to a function has one type. What is computed of truths alone is one, as in NumPy,
 and C's && and || ask any number whether it is 0. And where a long function is cut, each part is
-looked at on its own: it knows no variable of another part, loads from a place of the workspace only
-what a part before has stored there, in its type, and stores what it changes of what others load.
+looked at on its own: it knows no variable of another part.
 """
 
 from __future__ import annotations
@@ -15,7 +14,6 @@ from typing import Any
 
 from symgrad.emit import tree as c
 from symgrad.emit.body import Emitter
-from symgrad.emit.parts import Part
 from symgrad.emit.printer import lines, text
 
 WHOLE, TRUTH = "whole number", "truth"  # a literal, which has the type that is wanted; a condition
@@ -205,7 +203,7 @@ _CTYPES = {"float64": "double", "float32": "float", "int64": "int64_t", "int32":
            "bool": "bool"}  # fmt: skip
 
 
-def faults_of(emitter: Emitter, parts: Sequence[Part]) -> Faults:
+def faults_of(emitter: Emitter, parts: Sequence[Iterable[c.Statement]]) -> Faults:
     """What is wrong with the functions that some code has been cut into."""
     faults = Faults()
     given = {"work": "double *"}
@@ -215,53 +213,6 @@ def faults_of(emitter: Emitter, parts: Sequence[Part]) -> Faults:
             given[b.name] = ctype
         elif b.role not in ("scalar", "own", "member", "none"):
             given[b.name] = f"{ctype} *"
-    stored: dict[str, str] = {}
-    loads = [{text(s.value) for s in p.body if _loads(s)} for p in parts]
-    for k, part in enumerate(parts):
-        checker = _Checker(faults, dict(given))
-        slots: dict[str, str] = {}  # of variables, also those that are stored only further down
-        changed: dict[str, c.Statement] = {}  # since it was stored
-        for s in part.body:
-            checker.statement(s)
-            if _loads(s):
-                slots[s.name] = text(s.value)
-                if stored.get(text(s.value)) != s.ctype:
-                    checker.fault(s, "no part before has stored this")
-            elif _stores(s):
-                stored[text(s.target)] = checker.of(s.target)
-                slots[s.value.name] = text(s.target)
-                changed.pop(s.value.name, None)
-            else:
-                changed.update((name, s) for name in _changes(s))
-        later = set().union(*loads[k + 1 :])
-        for name, s in changed.items():
-            if slots.get(name) in later:
-                checker.fault(s, f"a part behind loads {name}, and this is not stored")
+    for body in parts:
+        _Checker(faults, {}).body(body, **given)
     return faults
-
-
-def _changes(s: c.Statement) -> set[str]:
-    """The variables that a statement sets, or that a function it calls may set."""
-    found = set()
-    for node in c.walk(s):
-        target = node.target if isinstance(node, c.Assign) else None
-        if isinstance(node, c.Unary) and node.op == "&":
-            target = node.operand
-        if isinstance(target, c.Name):
-            found.add(target.name)
-    return found
-
-
-def _loads(s: Any) -> bool:
-    return isinstance(s, c.Declare) and _is_slot(s.value)
-
-
-def _stores(s: Any) -> bool:
-    return isinstance(s, c.Assign) and _is_slot(s.target) and isinstance(s.value, c.Name)
-
-
-def _is_slot(place: c.Expression) -> bool:
-    """Whether it is a place of the workspace for a value that crosses a cut."""
-    if isinstance(place, c.Index):
-        return place.array == "work"
-    return isinstance(place, c.Unary) and place.op == "*" and "work + " in text(place)

@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
-from support.by_hand import changed, with_buffer, without
+from support.by_hand import changed, edited, with_buffer, without
 from symgrad.expr.node import Expr, bind, const
 from symgrad.expr.walk import substitute, toposort
+from symgrad.lower.access import accesses
 from symgrad.lower.cpu import Flush
 from symgrad.lower.program import Program, bodies_of, statements
-from symgrad.lower.scalar import GUARD, LOAD, load_of
+from symgrad.lower.scalar import GUARD, LOAD, load_of, loads
 from symgrad.lower.statement import Body
-from symgrad.lower.statements import Check, Loop, Store
+from symgrad.lower.statements import Check, Let, Loop, Store
 
 Mutant = Callable[[Program, random.Random], Program | None]
 
@@ -80,8 +82,9 @@ def guard_dropped(program: Program, rng: random.Random) -> Program | None:
 
 
 def statement_deleted(program: Program, rng: random.Random) -> Program | None:
-    body = _one([b for b in bodies(program) if b], rng)
-    return None if body is None else without(program, body[rng.randrange(len(body))])
+    # Without its name, a value is computed where it is used.
+    body = _one([[s for s in b if not isinstance(s, Let)] for b in bodies(program) if b], rng)
+    return without(program, body[rng.randrange(len(body))]) if body else None
 
 
 def loop_longer(program: Program, rng: random.Random) -> Program | None:
@@ -193,6 +196,38 @@ def bound_read(program: Program, rng: random.Random) -> Program | None:
     return changed(program, loop, stop=stop)
 
 
+def value_earlier(program: Program, rng: random.Random) -> Program | None:
+    """A value computed before a statement that sets what it loads."""
+    found = []
+    for body in bodies(program):
+        for k, let in enumerate(body):
+            if isinstance(let, Let):
+                read = {n.attrs[0] for n in loads((let.value,))}
+                writers = [s for s in body[:k] if not read.isdisjoint(_written(s))]
+                found += [(let, s) for s in writers]
+    if not found:
+        return None
+    let, writer = rng.choice(found)
+    before = replace(let, once=False)
+    return edited(program, lambda s: [before, s] if s is writer else [] if s is let else None)
+
+
+def value_unguarded(program: Program, rng: random.Random) -> Program | None:
+    """What must not be computed everywhere gets a name outside of its guard."""
+    found = [
+        (s, n.args[1])
+        for s in stores(program)
+        for n in toposort([s.value])
+        if n.op is GUARD and any(True for _ in loads((n.args[1],)))
+    ]
+    s, value = _one(found, rng) or (None, None)
+    return None if s is None else edited(program, lambda t: [Let(value), t] if t is s else None)
+
+
+def _written(s: Any) -> set[int]:
+    return {access.buffer for access, _ in accesses([s]) if access.writes}
+
+
 def check_widened(program: Program, rng: random.Random) -> Program | None:
     """An index is checked against a longer axis."""
     s = _one([s for s, _ in statements(program.body) if isinstance(s, Check)], rng)
@@ -204,6 +239,6 @@ MUTANTS: dict[str, Mutant] = {
     for f in (
         write_further, read_further, guard_dropped, statement_deleted, loop_longer, loop_shorter,
         adds_become_sets, sets_become_adds, declared_parallel, flush_dropped, axis_dropped,
-        array_shorter, home_moved, check_widened, bound_read,
+        array_shorter, home_moved, check_widened, bound_read, value_earlier, value_unguarded,
     )
 }  # fmt: skip

@@ -30,7 +30,7 @@ from symgrad.lower.listing import line_of
 from symgrad.lower.program import Program, statements
 from symgrad.lower.scalar import LOAD
 from symgrad.lower.statement import Buffer
-from symgrad.lower.statements import If, Loop, Multiply, Store, While
+from symgrad.lower.statements import If, Let, Loop, Multiply, Part, Store, While
 
 _MOST_FAULTS = 20  # that are told apart
 
@@ -59,6 +59,7 @@ class Machine:
         self.made: list[Made] | None = None
         self.faults: dict[tuple[Any, ...], list[Any]] = {}
         self._tapes: dict[Expr, Tape] = {}
+        self.names: dict[Expr, dict[int | None, Any]] = {}  # values that are there, by lane
         self.memories = {b.number: Memory(self, b) for b in program.buffers if b.role != "none"}
         self._share_workspace()
 
@@ -98,7 +99,7 @@ class Machine:
                 self.memories[a.number].rivals.append(self.memories[b.number])
                 self.memories[b.number].rivals.append(self.memories[a.number])
         members = [b for b in self.program.buffers if b.role == "member"]
-        for loop in self.program.body:
+        for loop in itertools.chain(*self.program.parts):
             if isinstance(loop, Loop) and loop.team is not None:
                 for b in (b for b in members if b.number in _touched([loop])):
                     self.memories[b.number].rivals = self.memories[loop.team.number].rivals
@@ -144,7 +145,9 @@ class Machine:
     def value(self, expr: Expr) -> Any:
         """An expression as it is now, for an observer: nothing is noted, nothing is a fault."""
         if expr not in self._tapes:
+            names, self.names = self.names, {}
             self._tapes[expr] = Tape(self, (expr,))
+            self.names = names
         before = self.made, self.regions, self.faults
         self.made, self.regions, self.faults = None, [], {}
         result = self._tapes[expr].run()[0]
@@ -170,7 +173,18 @@ class Machine:
     # ---- loops ---------------------------------------------------------------------------------
 
     def body(self, body: Sequence[Any], block: Block | None) -> list[Thunk]:
-        return [self._one(s, block) for s in body]
+        known, found = dict(self.names), []
+        once: list[Expr] = []
+        for s in body:
+            found.append(self._one(s, block))
+            if isinstance(s, Let):
+                once += [s.value] * s.once
+            else:
+                for value in once:
+                    self.names.pop(value, None)
+                once.clear()
+        self.names = known
+        return found
 
     def _one(self, s: Any, block: Block | None) -> Thunk:
         if isinstance(s, Loop):
@@ -181,7 +195,7 @@ class Machine:
             if block is not None:
                 raise InternalError("a branch in a block of lanes cannot be run")
             return self._if(s) if isinstance(s, If) else self._while(s)
-        if isinstance(s, Multiply):
+        if isinstance(s, (Multiply, Part)):
             body = self.body(s.body, block)
             return lambda: self._run(body)
         step = STEPS[type(s)](self, s)
@@ -234,7 +248,8 @@ class Machine:
         return holds
 
     def _if(self, s: If) -> Thunk:
-        holds, then, orelse = self._condition(s), self.body(s.then, None), self.body(s.orelse, None)
+        holds = self._condition(s)
+        then, orelse = self.body(s.then, None), self.body(s.orelse, None)
         return lambda: self._run(then if holds() else orelse)
 
     def _while(self, s: While) -> Thunk:

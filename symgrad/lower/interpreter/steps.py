@@ -25,7 +25,7 @@ from symgrad.lower.cpu import (
 )
 from symgrad.lower.interpreter.memory import Index, Memory, Stop, Thunk
 from symgrad.lower.statement import Matrix, Mode
-from symgrad.lower.statements import Best, Call, Check, Fail, Store, Zero
+from symgrad.lower.statements import Best, Call, Check, Fail, Let, Store, Zero
 from symgrad.lower.straight import TILE
 from symgrad.ops.linalg import CALLS
 
@@ -58,6 +58,17 @@ def _store(m: Machine, s: Store) -> Thunk:
         memory.change(tuple(index), lambda old: combine(old, value), m.lane)
 
     return change
+
+
+def _let(m: Machine, s: Let) -> Thunk:
+    """Statements compiled behind it take the value as it was found last."""
+    tape, found = m.tape(s.given), {}
+
+    def run() -> None:
+        found[m.lane] = tape()[0]
+
+    m.names[s.value] = found
+    return run
 
 
 _COMBINE: dict[str, Callable[[Any, Any], Any]] = {
@@ -399,6 +410,6 @@ def _fetch(m: Machine, s: Fetch) -> Thunk:
 
 STEPS: dict[type, Callable[[Machine, Any], Thunk]] = {
     Best: _best, Call: _call, Check: _check, Fail: _fail, Fetch: _fetch, Flush: _flush, Gemm: _gemm,
-    Merge: _merge, Panels: _panels, Powers: _powers, Rows: _rows, Store: _store, Tiles: _tiles,
-    Turns: _turns, Zero: _zero,
+    Let: _let, Merge: _merge, Panels: _panels, Powers: _powers, Rows: _rows, Store: _store,
+    Tiles: _tiles, Turns: _turns, Zero: _zero,
 }  # fmt: skip

@@ -33,7 +33,11 @@ class Tape:
     """
 
     def __init__(self, machine: Machine, exprs: Sequence[Expr]) -> None:
-        nodes = toposort(exprs)
+        names = machine.names
+        nodes = toposort(exprs, names) if names else toposort(exprs)
+        if names:
+            below = [*exprs, *(a for n in nodes for a in n.args)]
+            nodes = [*dict.fromkeys(n for n in below if n in names), *nodes]
         self.registers: list[Any] = [None] * len(nodes)
         self.at = {node: k for k, node in enumerate(nodes)}
         self.results = [self.at[e] for e in exprs]
@@ -54,7 +58,7 @@ class Tape:
             for node in nodes:  # arguments first, also of what a guard may need
                 if node not in eager or node.op in (CONST, INDEX):
                     continue
-                if node.op is GUARD:
+                if node.op is GUARD and node not in names:
                     inside: list[Any] = []
                     waiting.append((inside, node.args[1:], known))
                     steps.append(self._guard(node, inside))
@@ -88,8 +92,16 @@ class Tape:
         return step
 
     def _step(self, node: Expr) -> Callable[[list[Any]], None]:
-        to, args = self.at[node], [self.at[a] for a in node.args]
-        machine = self.machine
+        to, machine = self.at[node], self.machine
+        found = machine.names.get(node)
+        if found is not None:
+
+            def take(r: list[Any]) -> None:
+                # Outside of a block of lanes it was computed for all of them.
+                r[to] = found[machine.lane if machine.lane in found else None]
+
+            return take
+        args = [self.at[a] for a in node.args]
         if node.op is LOAD:
             memory = machine.memories[node.attrs[0]]
 

@@ -7,12 +7,11 @@ import itertools
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
-from symgrad.expr.node import Expr
-from symgrad.expr.walk import toposort
+from symgrad.expr.node import CONST, Expr
 from symgrad.lower.cpu import CpuStatement, Flush
 from symgrad.lower.forms import constant, plus
 from symgrad.lower.program import Around, common
-from symgrad.lower.scalar import INDEX, loads
+from symgrad.lower.scalar import INDEX, LOAD
 from symgrad.lower.statement import Buffer
 from symgrad.lower.statements import Loop, While
 from symgrad.lower.verifier.view import GIVEN, READ_ONLY, Place, View
@@ -58,8 +57,8 @@ def _statement(p: View, s: Any, path: Sequence[Loop]) -> Iterator[str]:
     leaves = isinstance(s, While) and s.most is not None
     if leaves and any(loop.shared or loop.simd for loop in path):
         yield "a While with a limit may leave a loop that is shared or a vector"
-    for node in loads(s.exprs()):
-        buffer = p.buffers.get(node.attrs[0])
+    for node in p.nodes(s):
+        buffer = p.buffers.get(node.attrs[0]) if node.op is LOAD else None
         if buffer is not None and node.dtype != buffer.dtype:
             yield f"load of {buffer.name} as {node.dtype}"
 
@@ -80,8 +79,7 @@ def _access(p: View, place: Place) -> Iterator[str]:
 def scope(p: View) -> Iterator[str]:
     """Loop variables are used inside their loops only, and a buffer where it is declared."""
     for loop, path in p.loops:
-        bounds = [e for e in (loop.start, loop.stop) if e is not None]
-        yield from _unbound(bounds, path, f"bounds of i{loop.index.attrs[0]}")
+        yield from _unbound(p.nodes(loop), path, f"bounds of i{loop.index.attrs[0]}")
         if any(outer.index is loop.index for outer in path):
             yield f"loop i{loop.index.attrs[0]} inside a loop over the same variable"
     chunks = {loop.chunk for loop, _ in p.loops}
@@ -92,7 +90,7 @@ def scope(p: View) -> Iterator[str]:
             more = chunks
         if counters:
             more = more | {w.index for w, _ in around if isinstance(w, While)}
-        yield from _unbound(s.exprs(), path, type(s).__name__, more)
+        yield from _unbound(p.nodes(s), path, type(s).__name__, more)
     for number, places in p.of_buffer.items():
         yield from _beyond_home(p, p.buffers[number], places)
 
@@ -110,10 +108,13 @@ def _beyond_home(p: View, buffer: Buffer, places: Sequence[Place]) -> Iterator[s
     outside = [q for q in places if q.around[: len(home)] != home]
     if outside:
         yield f"{p.name(outside[0])}: outside of the body that declares it"
+    if buffer.role in ("scalar", "local") and len({p.part[q.position] for q in places}) > 1:
+        yield f"{buffer.name} is a variable of one part and used in another"
     fixed = {s.index for s, k in home if isinstance(s, Loop) and k == 0}
     for axis in set(range(len(buffer.shape))) - set(buffer.kept_axes):
         entries = {q.access.fixed.get(axis) for q in places}
-        if len(entries) > 1 or not entries <= fixed:
+        same = all(i is not None and (i in fixed or i.op is CONST) for i in entries)
+        if len(entries) > 1 or not same:
             yield f"{buffer.name} does not keep axis {axis}, where it has several elements"
 
 
@@ -129,10 +130,10 @@ def _declared(home: Around, first: Place | None) -> Around:
 
 
 def _unbound(
-    exprs: Sequence[Expr], path: Sequence[Loop], what: str, more: Collection[Expr | None] = ()
+    nodes: Sequence[Expr], path: Sequence[Loop], what: str, more: Collection[Expr | None] = ()
 ) -> Iterator[str]:
     around = {loop.index for loop in path}
-    for n in toposort(exprs):
+    for n in nodes:
         if n.op is INDEX and n not in around and n not in more:
             yield f"{what}: i{n.attrs[0]} is used outside of its loop"
 
@@ -197,7 +198,7 @@ def _in_use(p: View) -> dict[int, tuple[int, int]]:
         users = [(q, q.around[depth][0] if len(q.around) > depth else q.statement) for q in places]
         spans = [ends.get(id(s), [q.position] * 2) for q, s in users]
         found[number] = min(low for low, _ in spans), max(high for _, high in spans)
-    for top in p.program.body:
+    for top in itertools.chain(*p.program.parts):
         if isinstance(top, Loop) and top.team is not None and id(top) in ends:
             low, high = ends[id(top)]
             found[top.team.number] = low, high

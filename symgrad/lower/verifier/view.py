@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 from symgrad.expr.node import Expr
+from symgrad.expr.walk import toposort
 from symgrad.lazy import dataclass
-from symgrad.lower.access import own_accesses
 from symgrad.lower.bounds import Bounds
 from symgrad.lower.listing import Speller
 from symgrad.lower.program import Around, Program, common, walk
 from symgrad.lower.scalar import loads
 from symgrad.lower.statement import Access
-from symgrad.lower.statements import If, Loop, Store, While
+from symgrad.lower.statements import If, Let, Loop, Part, Store, While
 from symgrad.lower.tuning import Tuning
 from symgrad.ops.elementwise import invert
 
@@ -27,7 +28,7 @@ class Place:
     """An access, the statement that makes it, the loops around, and its position in the text.
 
     position : how many statements come before that are no loops
-    around : all bodies that it stands in, from the outside in, but for that of the program
+    around : all bodies that it stands in, from the outside in, but for that of the program or part
     sides : those of them that may not run, or run again by what happens inside
     """
 
@@ -48,11 +49,19 @@ class View:
         self.buffers = {b.number: b for b in program.buffers}
         self.text = Speller(program.buffers)
         self.bounds = Bounds(program.body, self.buffers)
-        every = list(walk(program.body))
+        # Whatever holds of a program holds of it in parts.
+        parts = {(s, 0) for s in program.body if isinstance(s, Part)}
+        every = [
+            (s, path, around[1:] if around and around[0] in parts else around)
+            for s, path, around in walk(program.body)
+        ]
+        self.every = every
+        self.taken = _taken(every)
         found = [(s, path, around) for s, path, around in every if not isinstance(s, Loop)]
+        self.part = [*itertools.accumulate(isinstance(s, Part) for s, *_ in found), len(parts)]
         self.leaves = [(s, path) for s, path, _ in found]
         self.around = [around for _, _, around in found]
-        self.places = list(_places(every))
+        self.places = list(self._all_places())
         self.of_buffer: dict[int, list[Place]] = {}
         for place in self.places:
             self.of_buffer.setdefault(place.access.buffer, []).append(place)
@@ -65,6 +74,25 @@ class View:
                 self._starts.setdefault(id(outer), position)
                 self._ends[id(outer)] = position
         self.partial = {s.partial.number for s, _ in self.leaves if has_partial(s)}
+
+    def _all_places(self) -> Iterator[Place]:
+        """Every access, in the order of the text; a loop's bounds before its rounds."""
+        position = 0
+        for s, path, around in self.every:
+            sides = tuple((outer, k) for outer, k in around if isinstance(outer, (If, While)))
+            known = self.taken[id(s)]
+            reads = s.reads_beside(known) if known or isinstance(s, Let) else s.reads
+            for access in reads if isinstance(s, Loop) else (*reads, *s.touches()):
+                yield Place(access, s, path, position, around, sides)
+            position += not isinstance(s, Loop)
+
+    def nodes(self, s: Any) -> list[Expr]:
+        """What a statement's expressions are made of, but for values that it takes."""
+        return toposort(s.exprs(), self.taken[id(s)])
+
+    def start(self, s: Any) -> int:
+        """The first position inside of a statement with bodies."""
+        return self._starts[id(s)]
 
     def holding(self, place: Place) -> list[Expr]:
         """What holds where something stands, by the branches around."""
@@ -130,11 +158,36 @@ def has_partial(s: Any) -> bool:
     return isinstance(s, Store) and s.partial is not None
 
 
-def _places(every: Iterable[tuple[Any, tuple[Loop, ...], Around]]) -> Iterator[Place]:
-    """Every access of a program, in the order of the text; a loop's bounds before its rounds."""
-    position = 0
-    for s, path, around in every:
-        sides = tuple((outer, k) for outer, k in around if isinstance(outer, (If, While)))
-        for access in own_accesses(s):
-            yield Place(access, s, path, position, around, sides)
-        position += not isinstance(s, Loop)
+def _taken(
+    every: Iterable[tuple[Any, tuple[Loop, ...], Around]],
+) -> dict[int, dict[Expr, Let]]:
+    """The values that each statement, by its `id`, takes from where they were computed."""
+    known: dict[Expr, list[tuple[Around, Let]]] = {}
+    once: list[Expr] = []
+    found: dict[int, dict[Expr, Let]] = {}
+    for s, _, around in every:
+        if isinstance(s, Part):  # knows no variable of another one
+            known.clear()
+        mine = found[id(s)] = {}
+        seen: set[Expr] = set()
+        stack = [*s.exprs()] if known else []
+        while stack:
+            node = stack.pop()
+            if node in seen:
+                continue
+            seen.add(node)
+            lets = known.get(node, [])
+            while lets and around[: len(lets[-1][0])] != lets[-1][0]:
+                lets.pop()
+            if lets:
+                mine[node] = lets[-1][1]
+            else:
+                stack.extend(node.args)
+        if isinstance(s, Let):
+            known.setdefault(s.value, []).append((around, s))
+            once += [s.value] * s.once
+        else:
+            for value in once:
+                known[value].pop()
+            once.clear()
+    return found

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from symgrad.trace.source.jumps import (
@@ -151,8 +151,8 @@ class Blocks(ast.NodeTransformer):
         kept = tuple(n for n in names if local and not n.startswith(PREFIX))
         yields = has([*then, *orelse], (ast.Yield, ast.YieldFrom))
         begin = ast.Expr(
-            method(sides, "begin", ast.Constant(tuple(names)), self.values(names),
-                   ast.Constant(yields), ast.Constant(kept))
+            method(sides, "begin", constants(names), self.values(names), ast.Constant(yields),
+                   constants(kept))
         )  # fmt: skip
         left = self.swapped(sides, names)
         failed = ast.UnaryOp(ast.Not(), invoke("failed", load(sides), load(error)))
@@ -373,13 +373,18 @@ def _with_names(node: ast.Return, names: Sequence[str]) -> ast.Return:
     """The last return of a function, which hands over what its variables hold."""
     value = ast.Constant(None) if node.value is None else node.value
     node.value = ast.copy_location(
-        invoke("returned", value, ast.Constant(tuple(names)), *map(load, names)), node
+        invoke("returned", value, constants(names), *map(load, names)), node
     )
     return node
 
 
 def load(variable: str) -> ast.Name:
     return ast.Name(variable, ast.Load())
+
+
+def constants(values: Iterable[Any]) -> ast.Constant:
+    """A tuple in the source."""
+    return ast.Constant(tuple(values))  # type: ignore[arg-type]  # which compile() takes
 
 
 def method(variable: str, what: str, *args: ast.expr) -> ast.Call:

@@ -163,7 +163,7 @@ def _builtin(f: Any, args: Args, kwargs: Options) -> Any:
         return _isinstance(*args)
     cls = type(owner)
     if cls is np.ndarray:
-        return _array_method(f, owner, args, kwargs)
+        return _array_method(f, owner, args, kwargs)  # type: ignore[arg-type]
     if isinstance(owner, journal.CONTAINERS):
         return _container_method(f, owner, args, kwargs)
     if cls is np.ufunc and any(type(a) in _LISTS and is_traced(a) for a in args):
@@ -455,8 +455,8 @@ def stands_for(value: Tracer) -> type:
 def start(f: Any) -> Callable[..., Any]:
     """`f` as `record` calls it: followed by its source, where that is at hand."""
     code = getattr(inspect.unwrap(f), "__code__", None)
-    package = package_of(code.co_filename) if code is not None else None
-    if not package or is_of(code.co_filename, "numpy", "scipy"):
+    package = None if code is None else package_of(code.co_filename)
+    if code is None or not package or is_of(code.co_filename, "numpy", "scipy"):
         return functools.partial(call, f)
 
     def run(*args: Any, **kwargs: Any) -> Any:

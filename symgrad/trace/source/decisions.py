@@ -132,7 +132,7 @@ class Sides:
                 )
             )
         self.names = names
-        self.before = [values.get(name, UNSET) for name in names]
+        self.before: list[Any] | None = [values.get(name, UNSET) for name in names]
         self.before = [Undefined(n) if v is UNSET else v
                        for n, v in zip(names, self.before, strict=True)]  # fmt: skip
         self.trace = CURRENT.get()
@@ -237,7 +237,7 @@ class Sides:
             return False
         if not any(self.failures):
             deep = isinstance(error, TooDeep)
-            self.raised = error.failure if deep else failure_of(error, self.trace)
+            self.raised = error.failure if deep else failure_of(error, self.trace)  # type: ignore[attr-defined]
             if self.raised is not None:
                 return True
         self.journal.take_back()

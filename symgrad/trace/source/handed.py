@@ -35,7 +35,7 @@ class Slot:
     is_older : whether what a round leaves is an array that is older than the loop
     """
 
-    symbol: Expr | None
+    symbol: Any
     start: Expr
     after: Expr
     like: Any

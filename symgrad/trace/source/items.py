@@ -75,7 +75,7 @@ def _element(a: Any, index: Tracer) -> Any:
     if number is not None:
         return a[number]
     if index.shape or not index.expr.dtype.startswith("int"):
-        return a[index]  # type: ignore[index]  # which raises as Python does
+        return a[index]  # which raises as Python does
     return element_of(list(a), index)
 
 
@@ -121,7 +121,7 @@ def set_(value: Any, a: Any, index: Any) -> None:
         journal.note_container(a)
         if isinstance(index, Tracer) and index.as_number() is not None:
             index = index.as_number()
-        a[index] = value
+        a[index] = value  # type: ignore[index]
         return
     method = getattr(cls, "__setitem__", None)
     if type(method) is types.FunctionType and package_of(method.__code__.co_filename) == "":

@@ -11,6 +11,7 @@ from symgrad.trace.source.blocks import (
     Blocks,
     LoopFlags,
     assign,
+    constants,
     invoke,
     leaves,
     load,
@@ -62,8 +63,8 @@ class Looped(Blocks):
         error = self.temporary()
         names = sorted({*assigned(body, PREFIX + "t"), *flags.own.values()})
         held, left = self.held(loop, kind), self.swapped(loop, names)
-        begin = method(loop, "begin", ast.Constant(tuple(names)), self.values(names),
-                       ast.Constant(tuple(flags.ending())))  # fmt: skip
+        begin = method(loop, "begin", constants(names), self.values(names),
+                       constants(flags.ending()))  # fmt: skip
         lost = ast.BoolOp(ast.And(), [held, method(loop, "failed", load(error))])
         handler = ast.ExceptHandler(
             name("BaseException"), error,

@@ -336,7 +336,8 @@ class Rounds:
 
         ran : whether there was a round, None if that is certain
         """
-        rest, rows, made = list(finals), list(stacked), {}
+        rest, rows = list(finals), list(stacked)
+        made: dict[Any, Any] = {}
         values = list(self.before)
         for handed in self.handed:
             if isinstance(handed.place, Variable):

@@ -7,6 +7,7 @@ dicts element by element, anything else only if it is the same on both sides.
 
 from __future__ import annotations
 
+import functools
 import sys
 import weakref
 from collections.abc import Callable, Sequence
@@ -202,13 +203,12 @@ class Merge:
         values = [v._value if isinstance(v, Undefined) else v for v in (a, b)]
         known = [not isinstance(v, Undefined) or v._defined is not None for v in (a, b)]
         if known == [True, True]:
-            value = self.values(*values, what)
+            value = self.values(values[0], values[1], what)
         elif missing._free or not any(known):
             return _Done(thaw(a if known[0] else b))
         else:
             value = _Done(thaw(values[0] if known[0] else values[1]))
-        truths = [_defined(v) for v in (a, b)]
-        defined = self._leaf(*truths, lambda e: e)
+        defined = self._leaf(_defined(a), _defined(b), lambda e: e)
         where = f"on one side of the branch on a traced value{self._line()}"
 
         def made() -> Any:
@@ -334,11 +334,11 @@ class Merge:
         for key, what, one, other in journal.places(then, orelse):
             merged = self.values(freeze(_present(one, what)), freeze(_present(other, what)),
                                  what.name)  # fmt: skip
-            self.after.append(
-                lambda key=key, what=what, merged=merged: journal.put(
-                    key, what, self.result(merged)
-                )
-            )
+            self._afterwards(journal.put, key, what, merged)
+
+    def _afterwards(self, put: Callable[..., None], *where_and_leaf: Any) -> None:
+        *where, leaf = where_and_leaf
+        self.after.append(lambda: put(*where, self.result(leaf)))
 
     def _handles(self, then: dict[int, Any], orelse: dict[int, Any]) -> None:
         found = [_both(then.get(key), orelse.get(key))
@@ -350,10 +350,10 @@ class Merge:
         for handle, x, y in alive:
             if handle._base is None or id(handle._base) not in changed:
                 leaf = self._leaf(x, y, lambda e: e)
-                self.after.append(lambda h=handle, leaf=leaf: _put(h, self.result(leaf)))
+                self._afterwards(_put, handle, leaf)
         for handle, _, _ in sorted(alive, key=lambda entry: _depth(entry[0])):
             if handle._base is not None and id(handle._base) in changed:
-                self.after.append(lambda h=handle: _put(h, h._derive(h._base.expr)))
+                self.after.append(functools.partial(_show, handle))
 
     # ---- the end ----
     def run(self) -> None:
@@ -382,6 +382,10 @@ def _both(then: Any, orelse: Any) -> tuple[weakref.ref[Any], Expr, Expr]:
 def _put(handle: Any, expr: Expr) -> None:
     journal.note_handle(handle)
     handle.expr = expr
+
+
+def _show(view: Any) -> None:
+    _put(view, view._derive(view._base.expr))
 
 
 def _depth(handle: Any) -> int:

@@ -113,7 +113,7 @@ def isscalar(value: Any) -> bool:
 
 def _empty(shape: Any = (), dtype: Any = float, order: str = "C", **options: Any) -> Any:
     """Zeros: what memory holds by chance must not be in a graph."""
-    return own(np.zeros(shape, dtype, order, **options), 3)
+    return own(np.zeros(shape, dtype, order, **options), 3)  # type: ignore[call-overload]
 
 
 ALWAYS[np.empty] = _empty
@@ -215,7 +215,7 @@ ALWAYS["vectorize"] = vectorized
 def apply_along_axis(func1d: Any, axis: int, arr: Any, *args: Any, **kwargs: Any) -> Any:
     x = arr if isinstance(arr, Tracer) else wrap_array(as_expr(arr))
     axis = axis % x.ndim
-    moved = np.moveaxis(x, axis, -1)
+    moved: Any = np.moveaxis(x, axis, -1)  # type: ignore[type-var]
     outer = moved.shape[:-1]
     results = [call(func1d, moved[k], *args, **kwargs) for k in np.ndindex(*outer)]
     whole = array(results)

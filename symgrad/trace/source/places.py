@@ -162,9 +162,6 @@ class Trial:
             if isinstance(self.trace.symbols.get(handle.expr), MutationError):
                 self.unknown[id(handle)] = handle, handle.expr
                 continue
-            if handle.expr in self.unknown:  # which nobody may read
-                self.lost[id(handle)] = handle, handle.expr
-                continue
             base = handle._base
             if base is not None:  # a view: what it shows is in the array it belongs to
                 if id(base) not in written and not self.journal.has_made(base):

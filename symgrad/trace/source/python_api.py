@@ -87,12 +87,12 @@ def of_values(f: Any) -> Callable[..., Any]:
 
 @of_values(any)
 def any_(values: Any) -> Any:
-    return wrap_python(functools.reduce(np.logical_or, list(values), np.False_))
+    return wrap_python(functools.reduce(np.logical_or, list(values), np.False_))  # type: ignore[arg-type]
 
 
 @of_values(all)
 def all_(values: Any) -> Any:
-    return wrap_python(functools.reduce(np.logical_and, list(values), np.True_))
+    return wrap_python(functools.reduce(np.logical_and, list(values), np.True_))  # type: ignore[arg-type]
 
 
 def _choose(condition: Any, a: Any, b: Any) -> Any:

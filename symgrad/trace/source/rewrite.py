@@ -262,8 +262,8 @@ class Rewriter(Looped):
         assert isinstance(target, ast.Attribute)
         variable = self.temporary()  # the object is computed once
         owner = ast.Assign([ast.Name(variable, ast.Store())], self.visit(target.value))
-        old = ast.Attribute(load(variable), target.attr, ast.Load())
-        call = ast.copy_location(invoke(what, ast.copy_location(old, target), value), node)
+        held = ast.Attribute(load(variable), target.attr, ast.Load())
+        call = ast.copy_location(invoke(what, ast.copy_location(held, target), value), node)
         store = self._attribute(call, load(variable), target)
         return [ast.copy_location(owner, node), ast.copy_location(store, node)]
 

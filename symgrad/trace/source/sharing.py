@@ -34,7 +34,10 @@ def sharing(value: Any) -> list[Any]:
     found, seen = [value], {id(value)}
     for handle in found:
         near = [r() for r in handle._group or ()] + [link[0]() for link in handle._links or ()]
-        found += [h for h in near if h is not None and id(h) not in seen and not seen.add(id(h))]
+        for h in near:
+            if h is not None and id(h) not in seen:
+                seen.add(id(h))
+                found.append(h)
     return found
 
 

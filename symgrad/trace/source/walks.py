@@ -88,8 +88,8 @@ def _nothing() -> None:
 
 def zip_(*parts: Any, strict: bool = False) -> Any:
     def make() -> Walk | None:
-        found = [sequence(p) for p in parts]
-        if not found or any(s is None for s in found):
+        found = [s for s in map(sequence, parts) if s is not None]
+        if not found or len(found) < len(parts):
             return None
         lengths = [s.length for s in found]
         if strict and len(set(lengths)) > 1:

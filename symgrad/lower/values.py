@@ -1,25 +1,25 @@
-"""Which scalar expressions become variables, and in the body of which loop each can stand.
+"""Values that get a name: which scalar expressions become variables, and where each is computed.
 
 Scalar expressions are a DAG. A node becomes a variable if it is used twice, if it does not change
 inside the loop around its user (it is then declared outside), if a row spells an operand twice, or
 if the text would grow beyond one line. A value under a `guard` (the border of a padded array) is
 only evaluated there and is never hoisted; what an `If` or a `While` computes stays inside of it.
-What is made of a variable that changes is computed anew by each statement.
+What is made of a variable that changes is computed anew for each statement.
 """
 
 from __future__ import annotations
 
+import functools
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
-from symgrad.emit.rounds import Opened
-from symgrad.emit.rows import spelling
-from symgrad.emit.target import Target
-from symgrad.expr.node import CONST, Expr
+from symgrad.expr.node import CONST, FLOATS, Expr
 from symgrad.expr.op import Kind, Op
 from symgrad.expr.walk import toposort
-from symgrad.lower.program import Around, leaves_of, statements
+from symgrad.lower.program import Around, Program, leaves_of, statements
 from symgrad.lower.program import bodies_of as all_bodies
 from symgrad.lower.scalar import (
     COS_TURNED,
@@ -31,9 +31,10 @@ from symgrad.lower.scalar import (
     SIN_TURNED,
     loads,
 )
-from symgrad.lower.statement import Buffer
-from symgrad.lower.statements import Loop, Store, While
+from symgrad.lower.statement import Body, Buffer
+from symgrad.lower.statements import Let, Loop, Store, While
 from symgrad.lower.strides import is_costly, steps, word_of
+from symgrad.lower.tuning import Tuning
 
 _TREE_LIMIT = 16  # nodes spelled in one statement
 _IN_WORKSPACE = ("work", "member", "local")  # local ones of long functions
@@ -41,7 +42,101 @@ _IN_WORKSPACE = ("work", "member", "local")  # local ones of long functions
 _SPELLED = (LOAD, GUARD, INDEX_DIV, INDEX_MOD)
 
 
-class Variables:
+def name_values(program: Program, threads: int, tuning: Tuning) -> Program:
+    """A `Let` for each value that is used twice, or long, before the first statement that needs it.
+
+    It stands in the outermost body in which the value can be computed.
+    """
+    naming = _Naming(Values(program.body, program.buffers))
+    return replace(program, body=naming.body(program.body, 0, 0))
+
+
+class _Naming:
+    """Puts names into bodies.
+
+    names : the values that have one where the text has come to
+    """
+
+    def __init__(self, values: Values) -> None:
+        self.values = values
+        self.names: dict[Expr, None] = {}
+
+    def body(self, *body: Any) -> Body:
+        """As `_run`; what is named there is not known behind it."""
+        known = len(self.names)
+        found = self._run(*body)
+        while len(self.names) > known:
+            self.names.popitem()
+        return found
+
+    def _run(self, body: Sequence[Any], depth: int, floor: int) -> Body:
+        """Statements that stand in `depth` bodies, with names.
+
+        floor : the depth of the innermost body around that may not run: what is computed there
+            stands no further outside
+        """
+        found: list[Any] = []
+        for s in body:
+            apart = s.apart if isinstance(s, Store) else 0
+            for part in _evaluated(s):
+                for node in self._missing(part, depth, floor):
+                    self.names[node] = None
+                    found.append(Let(node, apart=apart))
+            once = () if isinstance(s, Loop) else self._missing(s, depth, floor, once=True)
+            if isinstance(s, While):
+                s = replace(s, values=tuple(once))
+            else:
+                found += [Let(node, once=True, apart=apart) for node in once]
+            found.append(self._inside(s, depth, floor))
+        return tuple(found)
+
+    def _inside(self, s: Any, depth: int, floor: int) -> Any:
+        if not isinstance(s, Loop):
+            return s.with_bodies([self.body(b, depth + 1, depth + 1) for b in s.bodies()])
+        known, first = len(self.names), len(s.body) - s.in_order
+        before, last = (self._run(b, depth + 1, floor) for b in (s.body[:first], s.body[first:]))
+        while len(self.names) > known:
+            self.names.popitem()
+        flush = self.body(s.flush, depth, floor)
+        in_order = len(last) if s.in_order else 0
+        return replace(s, body=(*before, *last), flush=flush, in_order=in_order)
+
+    def _missing(self, s: Any, depth: int, floor: int, once: bool = False) -> Sequence[Expr]:
+        """Values of this depth in a statement's expressions without a name, arguments first.
+
+        once : those of one statement instead
+        """
+        values = self.values
+        if once and not values.unsteady:
+            return ()
+        found: list[Expr] = []
+        seen: set[Expr] = set()
+        stack: list[tuple[Expr, bool]] = [(r, False) for r in reversed(s.exprs())]
+        while stack:
+            node, finished = stack.pop()
+            if finished:
+                found.append(node)
+            elif node not in seen and node not in self.names:
+                seen.add(node)
+                if node in values.chosen and (node in values.unsteady) is once:
+                    if once or max(values.depth[node], floor) == depth:
+                        stack.append((node, True))
+                stack.extend([(a, False) for a in reversed(node.args)])
+        return found
+
+
+def _evaluated(s: Any) -> Iterator[Any]:
+    """A statement, or those that a loop has inside; what may not run is left out."""
+    stack = [s]
+    while stack:
+        part = stack.pop()
+        if isinstance(part, Loop):
+            stack.extend(reversed(part.body))
+        else:
+            yield part
+
+
+class Values:
     """What is known of the scalar expressions of a body.
 
     depth : the number of bodies around the outermost one in which an expression can stand
@@ -51,10 +146,8 @@ class Variables:
         load is written again: as variables they live for one statement only
     """
 
-    def __init__(
-        self, body: Sequence[Any], buffers: Mapping[int, Buffer], opened: Opened, target: Target
-    ) -> None:
-        self.buffers, self._target = buffers, target
+    def __init__(self, body: Sequence[Any], buffers: Sequence[Buffer]) -> None:
+        self.buffers = buffers
         self.depth: dict[Expr, int] = {}
         self.index_depth: dict[Expr, int] = {}
         self._uses: dict[Expr, int] = {}
@@ -63,7 +156,7 @@ class Variables:
         self.unsteady: set[Expr] = set()
         roots = self._roots(body)
         order = toposort([root for root, _ in roots])
-        self._find_depths(order, opened)
+        self._find_depths(order)
         self._find_unsteady(order, body)
         for s in itertools.chain(*all_bodies(body)):
             if isinstance(s, Loop) and s.lanes:
@@ -96,8 +189,8 @@ class Variables:
                 stack.extend((s, depth + 1, depth + 1) for s in reversed(inside))
         return roots
 
-    def _find_depths(self, order: list[Expr], opened: Opened) -> None:
-        if not self.index_depth and not opened:  # there are no loops
+    def _find_depths(self, order: list[Expr]) -> None:
+        if not self.index_depth:  # there are no loops
             self.depth = dict.fromkeys(order, 0)
             return
         for node in order:
@@ -108,8 +201,7 @@ class Variables:
             if node.op is LOAD:
                 home = self.buffers[node.attrs[0]].home
                 if home is not None:
-                    around = opened[home] if home in opened else self.index_depth[home]
-                    depth = max(depth, around)
+                    depth = max(depth, self.index_depth[home])
             self.depth[node] = depth
 
     def _find_unsteady(self, order: list[Expr], body: Sequence[Any]) -> None:
@@ -159,7 +251,6 @@ class Variables:
     def _count_uses(self, order: list[Expr], roots: list[tuple[Expr, int]]) -> None:
         """Uses outside guards, and the deepest body that uses each node."""
         uses, users, depths = self._uses, self._user_depth, self.depth
-        known: dict[tuple[Op, str], frozenset[int]] = {}  # operands that rows spell twice
         for root, depth in roots:
             uses[root] = uses.get(root, 0) + 1
             users[root] = max(users.get(root, 0), depth)
@@ -170,14 +261,9 @@ class Variables:
             deepest = depths[node]
             if users[node] > deepest and not self._is_variable(node):
                 deepest = users[node]
-            row = node.op, args[-1].dtype
-            doubled = known.get(row)
-            if doubled is None:
-                found = spelling(node, self._target)
-                doubled = known[row] = frozenset() if found is None else found.doubled
-            for k in doubled:
-                if args[k].op is not LOAD:  # which needs no variable to be read twice
-                    self._forced.add(args[k])
+            doubled = _doubled(node.op, args[-1].dtype in FLOATS)
+            if doubled:  # a load needs no variable to be read twice
+                self._forced.update(args[k] for k in doubled if args[k].op is not LOAD)
             for a in args[:1] if node.op is GUARD else args:
                 if a in uses:
                     uses[a] += 1
@@ -220,6 +306,14 @@ class Variables:
         return self.depth[node] < self._user_depth[node] and node not in self.unsteady
 
 
+@functools.cache
+def _doubled(op: Op, is_float: bool) -> tuple[int, ...]:
+    """The operands that stand twice in the C of a row."""
+    c = op.c if is_float or op.c_int is None else op.c_int
+    found = re.findall(r"\{(\d)\}", c or "")
+    return tuple(sorted({int(k) for k in found if found.count(k) > 1}))
+
+
 def _written_in_branches(body: Sequence[Any]) -> set[int]:
     """The buffers that branches write, but for those that only one side of one uses.
 
@@ -247,7 +341,7 @@ def _is_index(node: Expr) -> bool:
     return node.op in (INDEX, CONST) or (node.dtype == "int64" and node.op is not LOAD)
 
 
-def _still_loads(loop: Loop, buffers: Mapping[int, Buffer]) -> Iterator[Expr]:
+def _still_loads(loop: Loop, buffers: Sequence[Buffer]) -> Iterator[Expr]:
     """Loads of the same element in all rounds, beside calls that are worth a vector.
 
     Compilers may take a store for a change of that element, load it again at the end of each round,
@@ -268,7 +362,7 @@ def _still_loads(loop: Loop, buffers: Mapping[int, Buffer]) -> Iterator[Expr]:
                 yield node
 
 
-def _calls_apart(loop: Loop, buffers: Mapping[int, Buffer]) -> Iterator[Expr]:
+def _calls_apart(loop: Loop, buffers: Sequence[Buffer]) -> Iterator[Expr]:
     """Calls in lanes that need a loop of their own, and what stands in their operands.
 
     Compilers choose whether a loop with a branch, or the last rounds of one that does not walk

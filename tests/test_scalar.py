@@ -108,6 +108,29 @@ def test_no_digits_are_lost_to_cancellation(name):
     assert ours <= 2 * plain + 1e-16
 
 
+@pytest.mark.parametrize("count", [3, 5, 9])
+def test_small_differences_of_like_terms_stay_small(count):
+    """As in power flow, where every line of a bus brings a difference of about equal terms."""
+    rng = np.random.default_rng(count)
+    weights = rng.uniform(1, 20, count)
+
+    def f(x, y):
+        total = 0.0
+        for k, w in enumerate(weights):
+            total = total + w * x * x - x * y[k] * w
+        return total
+
+    made = sg.compile(f, sg.f64, sg.f64[count], scalar=True)
+    ours = plain = 0.0
+    with mpmath.workdps(60):
+        for _ in range(200):
+            x = rng.uniform(1, 2)
+            y = x * (1 + 1e-3 * rng.normal(size=count))
+            exact = f(mpmath.mpf(x), [mpmath.mpf(v) for v in y])
+            ours, plain = ours + error(made(x, y), exact), plain + error(f(x, y), exact)
+    assert ours <= 2 * plain
+
+
 @pytest.mark.parametrize("name", ["difference squared", "variance", "two differences"])
 def test_gradients_lose_no_digits_either(name):
     f, near = HARD[name]

@@ -13,12 +13,14 @@ import symgrad as sg
 from support import nasty_graphs, scalars
 from support.agreement import close
 from support.random_graphs import Builder
+from symgrad import tree
 from symgrad.errors import BuildError
 from symgrad.expr.evaluate import evaluate
 from symgrad.expr.node import arg
-from symgrad.expr.walk import substitute
-from symgrad.ops.elementwise import sin
+from symgrad.expr.walk import substitute, toposort
+from symgrad.ops.elementwise import SIN, sin
 from symgrad.options import Options
+from symgrad.scalar import stores
 from symgrad.scalar.shortest import ORDERS
 from symgrad.scalar.space import NotScalar
 
@@ -338,6 +340,43 @@ def test_jit_takes_it():
     f = sg.jit(lambda q, v: sg.grad(energy)(q, v), scalar=True)
     q, v = np.array([0.1, 0.2, 0.3]), np.array([1.0, -1.0, 0.5])
     close(f(q, v), sg.grad(energy)(q, v), 1e-13)
+
+
+def alive(values, order):
+    """The most temporaries, read by several results, that live at one time."""
+    inside = [{n for n in toposort([v]) if n.op is SIN} for v in values]
+    most = 0
+    for k in range(len(order)):
+        before = set().union(*(inside[n] for n in order[: k + 1]))
+        after = set().union(*(inside[n] for n in order[k + 1 :]), set())
+        most = max(most, len(before & after))
+    return most
+
+
+def test_results_that_share_are_stored_one_after_another():
+    xs = [arg(k, (), "float64") for k in range(12)]
+    values = [sin(x) * (k + 2.0) for k in range(3) for x in xs]
+    found = stores.order(values)
+    assert sorted(found) == list(range(len(values)))
+    assert (alive(values, range(len(values))), alive(values, found)) == (12, 1)
+    assert stores.order(values) == found
+    chain = [xs[0]]
+    for _ in range(3000):
+        chain.append(sin(chain[-1]))
+    assert stores.order(chain[1:]) == list(range(3000))
+
+
+def test_the_order_of_stores_changes_no_bits():
+    made = sg.compile(FUNCTIONS["jacobian"], sg.f64[3], sg.f64[3], scalar=True)
+    q, v = np.array([0.3, -0.7, 1.1]), np.ones(3)
+    kept, stores.order = stores.order, lambda values: list(range(len(values)))
+    try:
+        plain = sg.compile(FUNCTIONS["jacobian"], sg.f64[3], sg.f64[3], scalar=True, name="other")
+    finally:
+        stores.order = kept
+    assert made.c_source.count("\n") == plain.c_source.count("\n")
+    for a, b in zip(tree.flatten(made(q, v))[0], tree.flatten(plain(q, v))[0], strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 def test_the_text_does_not_depend_on_what_was_made_before():

@@ -280,6 +280,28 @@ def test_float32_stays_float32():
     assert not re.search(r"\d\.\d+(?![\df])", code)
 
 
+@pytest.mark.parametrize("narrow, wide, back", [
+    ("float32", "float64", True), ("int32", "int64", True), ("int32", "float64", True),
+    ("int64", "float64", False), ("float64", "float32", False),
+])  # fmt: skip
+def test_what_was_widened_is_as_it_was(narrow, wide, back):
+    spec = {"float32": sg.f32, "float64": sg.f64, "int32": sg.i32, "int64": sg.i64}[narrow]
+
+    def f(x):
+        # a stack between, so that no rule on arrays sees both conversions at once
+        there = np.stack([-x, x + x]).astype(wide)
+        return there[::-1].astype(narrow)
+
+    made = sg.compile(f, spec, scalar=True)
+    code = re.sub(r"/\*.*?\*/", "", made.c_source, flags=re.S)
+    ctype = {"float64": "double", "float32": "float", "int64": "int64_t"}[wide]
+    assert (f"({ctype})" not in code) is back
+    x = np.array({"int32": 2**24 + 1, "int64": 2**53 + 1}.get(narrow, 0.1), narrow)
+    got, want = made(x), f(x)
+    np.testing.assert_array_equal(got, want)
+    assert got.dtype == want.dtype
+
+
 @pytest.mark.parametrize(
     "f, why",
     [

@@ -1,8 +1,8 @@
-"""The order in which results are stored: what is shared shall wait for its last reader shortly.
+"""The order in which results are stored, so that few temporaries live at one time.
 
 Each result brings temporaries that later ones read as well, and is the last reader of others. Next
 comes the result that leaves the fewest behind. So fewer of them live at one time, which compilers,
-who keep the order of a straight line, have to keep on the stack (0071).
+who keep the order of a straight line, have to keep on the stack (0072).
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from symgrad import log
 from symgrad.collector import seldom
 from symgrad.emit.c import Source, data_source, emit, load_templates
 from symgrad.expr.node import Expr
+from symgrad.expr.op import Kind
 from symgrad.graph import Graph
 from symgrad.inspect import ascii_text
 from symgrad.lower import interpret
@@ -130,7 +131,9 @@ def _lowered(graph: Graph, options: Options) -> tuple[Program, Tuning]:
             log.note(lambda: f"{graph.name} is compiled without scalar form: {text}")
             graph = replace(graph, scalar=False).simplify()  # with rules that were left out
     with seldom(), log.Stage("lowering", "lowered", graph.name) as stage:
-        outs = share(graph.lowered_outs(functools.partial(fission, tuning=tuning)))
+        has_loops = any(n.op.kind is Kind.CONTROL for n in graph.nodes)
+        split = functools.partial(fission, tuning=tuning) if has_loops else None
+        outs = share(graph.lowered_outs(split))
         program = lower(
             graph.args, outs, inputs, outputs,
             threads=options.threads, blas=options.blas, tuning=tuning,

@@ -14,7 +14,7 @@ from symgrad import inspect, log
 from symgrad.boundary import ArrayType
 from symgrad.collector import seldom
 from symgrad.diff.modes import drop_stops, vjp, zeros_like
-from symgrad.diff.roots import extended
+from symgrad.diff.roots import of_graph
 from symgrad.errors import CheckFailedError, DifferentiationError, StructureError, TapeFullError
 from symgrad.expr.evaluate import evaluate
 from symgrad.expr.node import ARG, ARRAY, FLOATS, Expr, arg, array, bind, const, param
@@ -354,10 +354,9 @@ class Graph:
             enable=frozenset({"strength", "checkpoint"}),
         )
         simpler = last(outs, nodes=nodes).outs
-        if split is not None:
-            apart = split(simpler)
-            if any(a is not b for a, b in zip(apart, simpler, strict=True)):
-                simpler = last(apart).outs
+        apart = simpler if split is None else split(simpler)
+        if any(a is not b for a, b in zip(apart, simpler, strict=True)):
+            simpler = last(apart).outs
         same = all(a is b for a, b in zip(outs, simpler, strict=True))
         return hoist_from_gathers(simpler, nodes if same else None)
 
@@ -375,7 +374,7 @@ class Graph:
         wrt = [self._argument(n) for n in (names or (0,))]
         bare, check = apart(self.outs)
         with seldom(), log.Stage("deriving", "derived", self.name) as stage:
-            cotangents = vjp(extended(bare), wrt, [const(1, bare[0].dtype)])
+            cotangents = vjp(of_graph(bare), wrt, [const(1, bare[0].dtype)])
             full = [zeros_like(w) if c is None else c for c, w in zip(cotangents, wrt, strict=True)]
             outs = tuple(tied(full, check))
             stage.facts = lambda: f"{len(toposort(outs))} nodes"

@@ -58,7 +58,7 @@ LEVEL = {part: level for level, row in enumerate(LAYERS) for part in row}
 # finds its functions in the cache generates no C. Formulas and pictures are made when asked for.
 LATE = (
     "symgrad.compiled.", "symgrad.dispatcher.", "symgrad.generate.", "symgrad.interop.",
-    "symgrad.reader.", "symgrad.display.", "symgrad.emit.translations.",
+    "symgrad.reader.", "symgrad.display.",
 )  # fmt: skip
 LAZY = {
     "log": "logging",

@@ -36,7 +36,7 @@ c = sg.compile(sg.grad({function}), {spec}{name})
 (x,) = c.graph.args
 x = np.linspace(1.0, 2.0, x.shape[0], dtype=x.dtype)
 print(json.dumps([
-    "symgrad.generate" in sys.modules,
+    "jinja2" in sys.modules,
     c(x).tolist(),
     c._library().key,
 ]))
@@ -121,7 +121,7 @@ def test_another_function_type_name_constant_or_flag_is_a_miss(root, changed):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("file", ["symgrad/lower/share.py", "templates/c99/helpers/sg_mod.c.jinja"])
+@pytest.mark.parametrize("file", ["symgrad/lower/share.py", "templates/c99/function.c.jinja"])
 def test_another_symgrad_is_a_miss(root, tmp_path, file):
     """A copy of the package finds the same record; one changed byte in it, and it does not."""
     for folder in ("symgrad", "templates"):
@@ -241,7 +241,7 @@ def test_many_processes_at_once(filled, tmp_path):
 
 
 def test_the_text_is_generated_when_it_is_asked_for(root):
-    asked = "c._library().key, len(c.c_source), 'symgrad.generate' in sys.modules"
+    asked = "c._library().key, len(c.c_source), 'jinja2' in sys.modules"
     text = CHILD.replace("c._library().key,", asked)
     environment = {**os.environ, "SYMGRAD_CACHE_DIR": str(root)}
     environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])

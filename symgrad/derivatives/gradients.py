@@ -109,7 +109,7 @@ def _gradient(
                 f"{', '.join(unused)}; that gradient is zero",
                 SymgradWarning,
             )
-    opened = derive.jacobian([out], inner.fresh, False)
+    opened = derive.jacobian([out], inner.fresh, False, inner.again)
     if opened is None:
         gradients = filled(inner.vjp([out], inner.fresh, [const(1, out.dtype)]), inner.fresh)
     else:

@@ -7,7 +7,7 @@ from typing import Any
 
 from symgrad import log
 from symgrad.diff import modes
-from symgrad.diff.limits import pushed, with_limits
+from symgrad.diff.limits import noted, pushed, with_limits
 from symgrad.diff.pieces import Piece, in_pieces
 from symgrad.diff.roots import extended
 from symgrad.errors import (
@@ -169,7 +169,8 @@ class Inner:
 
 def ready(outs: Sequence[Expr]) -> list[Expr]:
     """`outs` in the form in which derivatives are taken: stable, smooth where it can be."""
-    return extended(simplified(extended(outs, signs=False)))
+    # Reverse mode has put limits in: those that are missed here are ones that nothing needs.
+    return extended(simplified(extended(outs, signs=False, say=noted)), say=noted)
 
 
 def _positions(

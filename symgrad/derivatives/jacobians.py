@@ -84,7 +84,9 @@ def _jacobian(
         ins = sum(v.size for v in inner.fresh)
         results = sum(o.size for o in inner.outs)
         forward = what == "jacfwd" or (what == "jacobian" and ins <= results)
-        blocks = derive.jacobian(inner.outs, inner.fresh, forward) if what == "jacobian" else None
+        blocks = None
+        if what == "jacobian":
+            blocks = derive.jacobian(inner.outs, inner.fresh, forward, inner.again)
         if blocks is None:
             blocks = (_forward_blocks if forward else _reverse_blocks)(inner)
         n = len(inner.fresh)
@@ -175,7 +177,7 @@ def hessian(
         if has_aux:
             inner.split_aux("hessian")
         scalar_out(inner, "hessian")
-        opened = derive.hessian(inner.outs[0], inner.fresh, ready)
+        opened = derive.hessian(inner.outs[0], inner.fresh, ready, inner.again)
         found = _hessian_blocks(inner) if opened is None else [b for row in opened for b in row]
         tracers, aux = inner.close_with_aux(found)
         n = len(inner.fresh)

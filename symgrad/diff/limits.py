@@ -21,10 +21,11 @@ import heapq
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
+from symgrad import log
 from symgrad.diff import modes
 from symgrad.diff.aligned import alone
 from symgrad.errors import LimitWarning, warn
-from symgrad.expr.node import ARRAY, CONST, DEPTH_SHIFT, Expr, arg, const, is_const
+from symgrad.expr.node import ARRAY, CONST, DEPTH_SHIFT, FLOATS, Expr, arg, const, is_const
 from symgrad.expr.op import Kind, Moves
 from symgrad.expr.walk import rebuild, substitute, toposort
 from symgrad.ops.elementwise import (
@@ -78,8 +79,9 @@ def base_of(root: Expr) -> Expr:
     return found.pop() if len(found) == 1 else root
 
 
-def nothing_said(why: str) -> None:
-    """Instead of `left_out`, where limits have been put in already."""
+def noted(why: str) -> None:
+    """Instead of `left_out`: a line in the log."""
+    log.note(lambda: f"a limit where a root is 0 is left out: {why}")
 
 
 def with_limits(
@@ -103,12 +105,15 @@ def with_limits(
     limit = limit_of(_where_zero(cotangent, root), root, frozenset(), units)
     if limit is None or is_const(limit, 0):
         return contributions
-    pairs = zip(root.args, contributions, strict=True)
-    sources = [a for a, c in pairs if c is not None]
-    found = iter(modes.vjp([square], sources, [limit * (0.5 * weight)]))
+    # Of each argument alone: hypot(x, x) has one twice.
+    places = [arg(k, a.shape, a.dtype, f"operand {k}") for k, a in enumerate(root.args)]
+    square = root.op.radicand(tuple(places), root.attrs)
+    found = modes.vjp([square], places, [limit * (0.5 * weight)])
+    back = dict(zip(places, root.args, strict=True))
     there, finite = equal(root, 0), _finite(limit, units)
-    return [c if c is None else _selected((there, finite), next(found), c, a, root)
-            for a, c in zip(root.args, contributions, strict=True)]  # fmt: skip
+    return [c if c is None or f is None
+            else _selected((there, finite), substitute([f], back)[0], c, a, root)
+            for a, f, c in zip(root.args, found, contributions, strict=True)]  # fmt: skip
 
 
 def _where_zero(e: Expr, root: Expr) -> Expr:
@@ -161,9 +166,9 @@ def _says(condition: Expr, zero: Expr, root: Expr) -> bool:
     if root.size == 1:
         while is_known_view(condition):
             condition = condition.args[0]
-        return condition is equal(root, 0) or (
-            condition.op is EQUAL and base_of(condition.args[0]) is root
-        )
+        if condition.op is not EQUAL or not is_const(condition.args[1], 0):
+            return False
+        return base_of(condition.args[0]) is root
     return condition is zero
 
 
@@ -183,14 +188,12 @@ def _finite(e: Expr, units: Mapping[Expr, Expr]) -> Expr:
     return is_finite(substitute([e], units)[0])
 
 
-def _selected(
-    conditions: tuple[Expr, Expr], limit: Expr | None, term: Expr, a: Expr, root: Expr
-) -> Expr:
+def _selected(conditions: tuple[Expr, Expr], limit: Expr, term: Expr, a: Expr, root: Expr) -> Expr:
     """The limit where there is one, in the form that `roots` knows."""
     there, finite = conditions
     if root.op.reduces:
         there, finite = (spread(c, a, root.attrs[0]) for c in conditions)
-    return select(there, select(finite, 0 if limit is None else limit, term), term)
+    return select(there, select(finite, limit, term), term)
 
 
 def pushed(
@@ -204,18 +207,20 @@ def pushed(
     nodes = toposort(outs)
     if any(n.op.kind is Kind.CONTROL for n in nodes) or all(n.op.radicand is None for n in nodes):
         return modes.jvp(outs, wrt, tangents)
-    free = [arg(k, o.shape, o.dtype, f"cotangent {k}") for k, o in enumerate(outs)]
-    units = {f: const(1, f.dtype, f.shape) for f in free}
+    free = {k: arg(k, o.shape, o.dtype, f"cotangent {k}")
+            for k, o in enumerate(outs) if o.dtype in FLOATS}  # fmt: skip
+    units = {f: const(1, f.dtype, f.shape) for f in free.values()}
     limits = functools.partial(with_limits, units=units)
-    pulled = modes.vjp(outs, wrt, free, limits=limits)
-    total: Expr | None = None
+    pulled = modes.vjp(outs, wrt, [free.get(k) for k in range(len(outs))], limits=limits)
+    totals: dict[str, Expr] = {}  # by dtype
     for c, t in zip(pulled, tangents, strict=True):
         if c is not None and t is not None:
             term = sum_(c * t, tuple(range(c.ndim)))
-            total = term if total is None else total + term
-    if total is None:
-        return [None] * len(outs)
-    return modes.vjp([total], free, [const(1, total.dtype)])
+            totals[c.dtype] = totals[c.dtype] + term if c.dtype in totals else term
+    ones = [const(1, dtype) for dtype in totals]
+    found = modes.vjp(list(totals.values()), list(free.values()), ones)
+    tangents_of = dict(zip(free, found, strict=True))
+    return [tangents_of.get(k) for k in range(len(outs))]
 
 
 def limit_of(
@@ -256,7 +261,7 @@ def _by_root(e: Expr, base: Expr) -> Expr | None:
     return modes.jvp([e], [base], [const(1, base.dtype, base.shape)])[0]
 
 
-def between(top: Expr, base: Expr, say: Say = nothing_said) -> list[Expr] | None:
+def between(top: Expr, base: Expr, say: Say = noted) -> list[Expr] | None:
     """Nodes on the way from `top` down to `base`; None if there is none, or they are too many.
 
     Limits that were put in for the last derivative do not depend on the root: they do not count.

@@ -24,7 +24,6 @@ from symgrad.diff.limits import (
     is_known_view,
     left_out,
     limit_of,
-    nothing_said,
 )
 from symgrad.expr.node import FLOATS, Expr, const, is_const
 from symgrad.expr.op import Kind, Moves
@@ -54,6 +53,7 @@ from symgrad.ops.elementwise import (
 )
 from symgrad.ops.linear import broadcast, permute
 
+Limit = Callable[[Expr, Expr, frozenset[Expr]], Expr | None]
 _SHIFT = (Moves.SOME, Moves.JOINED)
 _MOST_CARRIED = 2  # roots of what is moved to other elements, with its slopes
 _MOST_CONDITIONS = 20
@@ -116,17 +116,17 @@ class _Sum:
                 mine[key] = mine[key] + value if key in mine else value
         return _Sum(rest, slopes, signs)
 
-    def extended(self, settled: frozenset[Expr], say: Say) -> Expr | None:
+    def extended(self, settled: frozenset[Expr], limit_of: Limit) -> Expr | None:
         """The sum with limits, but for roots in `settled`; None where no root has one."""
         terms: list[Expr] = [] if self.rest is None else [self.rest]
         changed = False
         for root, c in self.slopes.items():
-            limit, term = limit_of(c, root, settled, say=say), slope(c, root)
+            limit, term = limit_of(c, root, settled), slope(c, root)
             changed |= limit is not None
             terms.append(term if limit is None else _where(root, limit, term))
         for x, k in self.signs.items():
             root, term = _modulus(x, k), k * sign(x)
-            limit = limit_of(k * x, root, settled, say=say)
+            limit = limit_of(k * x, root, settled)
             changed |= limit is not None
             terms.append(term if limit is None else _where(root, limit, term))
         return functools.reduce(operator.add, terms) if changed else None
@@ -150,20 +150,24 @@ def _where(root: Expr, limit: Expr, term: Expr) -> Expr:
 
 
 def extended(
-    outs: Sequence[Expr], signs: bool = True, known: dict[Any, Any] | None = None
+    outs: Sequence[Expr],
+    signs: bool = True,
+    known: dict[Any, Any] | None = None,
+    say: Say = left_out,
 ) -> list[Expr]:
     """Equal outputs whose derivatives are right where a root vanishes.
 
     Slopes are best found before rules move factors into contractions. A sign may be the user's
     own; rules that know what it is part of come first (`signs` False, then True).
+
+    say : is told which limits are left out
     """
     nodes = toposort(outs)
     begins = (SLOPE, SIGN) if signs else (SLOPE,)
     if any(n.op.kind is Kind.CONTROL for n in nodes):
-        outs = _in_bodies(outs, signs, {} if known is None else known)
+        outs = _in_bodies(outs, signs, {} if known is None else known, say)
         nodes = toposort(outs)
-    made = any(n.op is SELECT and _zero_here(n) for n in nodes)
-    say = nothing_said if made else left_out
+    limit = _once(say)
     divided = _divided(nodes, outs)
     begin = {n for n in nodes if n.op in begins and n not in divided}
     if not begin:
@@ -178,7 +182,7 @@ def extended(
         if node.op.moves in _SHIFT and _is_long([sums[node.args[k]] for k in places]):
             for a in [node.args[k] for k in places]:
                 if a not in whole:
-                    full[a] = sums[a].extended(settled[a], say) or plain[a]
+                    full[a] = sums[a].extended(settled[a], limit) or plain[a]
             plain[node] = full[node] = rebuild(node, tuple([full[a] for a in node.args]))
             sums[node] = _Sum(full[node], {}, {})
             continue
@@ -187,10 +191,28 @@ def extended(
         if node in collects:
             sums[node] = _collected(node, args, places, sums)
             if node in whole:
-                full[node] = sums[node].extended(settled[node], say) or plain[node]
+                full[node] = sums[node].extended(settled[node], limit) or plain[node]
         elif node.op is EINSUM:
-            full[node] = _contracted(node, args, sums, settled[node], say) or plain[node]
+            full[node] = _contracted(node, args, sums, settled[node], limit) or plain[node]
     return [full[o] for o in outs]
+
+
+def of_graph(outs: Sequence[Expr]) -> list[Expr]:
+    """`outs` of a graph, which may be derivatives already, as they are differentiated.
+
+    Of one number that divides, what is looked for is found. Gives a LimitWarning where there are
+    more: elements are moved to one another's places then before they meet what vanishes with them.
+    """
+    nodes = set(toposort(outs))
+    roots = {base_of(n.args[1]) for n in nodes if n.op is SLOPE}
+    signs = [n.args[0] for n in nodes if n.op is SIGN and n.dtype in FLOATS]
+    roots |= nodes.intersection(absolute(y) for x in signs for y in (x, base_of(x)))
+    if sum(root.size for root in roots) > 1:
+        left_out(
+            "not all limits are found in a graph that is a derivative already; trace the whole"
+            " derivative instead, such as sg.hessian"
+        )
+    return extended(outs)
 
 
 def _divided(nodes: Sequence[Expr], outs: Sequence[Expr]) -> set[Expr]:
@@ -218,14 +240,30 @@ def _zero_here(selection: Expr) -> frozenset[Expr]:
     return frozenset([base_of(condition.args[0])]) if is_root else frozenset()
 
 
+def _once(say: Say) -> Limit:
+    """`limit_of`, which is asked no more about a root for which there was one that it left out."""
+    far: set[Expr] = set()
+
+    def limit(divided: Expr, root: Expr, settled: frozenset[Expr]) -> Expr | None:
+        base = base_of(root)
+
+        def tell(why: str) -> None:
+            far.add(base)
+            say(why)
+
+        return None if base in far else limit_of(divided, root, settled, say=tell)
+
+    return limit
+
+
 def _is_long(sums: Sequence[_Sum]) -> bool:
     """Whether what is to be moved has so many slopes that they are not carried on."""
     roots = {base_of(key) for one in sums for key in (*one.slopes, *one.signs)}
     return len(roots) > _MOST_CARRIED
 
 
-def _in_bodies(outs: Sequence[Expr], signs: bool, known: dict[Any, Any]) -> list[Expr]:
-    inside = functools.partial(extended, signs=signs, known=known)
+def _in_bodies(outs: Sequence[Expr], signs: bool, known: dict[Any, Any], say: Say) -> list[Expr]:
+    inside = functools.partial(extended, signs=signs, known=known, say=say)
 
     def rule(node: Expr, args: tuple[Expr, ...]) -> Expr:
         if node.op.kind is Kind.CONTROL:
@@ -335,7 +373,11 @@ def _collected(
 
 
 def _contracted(
-    node: Expr, args: tuple[Expr, ...], sums: dict[Expr, _Sum], settled: frozenset[Expr], say: Say
+    node: Expr,
+    args: tuple[Expr, ...],
+    sums: dict[Expr, _Sum],
+    settled: frozenset[Expr],
+    limit: Limit,
 ) -> Expr | None:
     """A contraction whose factors beside a slope depend on its root: they are what it divides."""
     inputs, output = node.attrs
@@ -358,7 +400,7 @@ def _contracted(
             moved = permute(other, tuple(order))
             factor = broadcast(moved, shape, tuple(labels.index(inputs[q][k]) for k in order))
             whole = whole.map(lambda e: e * factor)  # noqa: B023
-    limits = whole.extended(settled, say) if inside else None
+    limits = whole.extended(settled, limit) if inside else None
     if limits is None:
         return None
     rest = [k for k in range(len(args)) if k != p and k not in inside]

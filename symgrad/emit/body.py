@@ -11,7 +11,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from symgrad.emit import line
 from symgrad.emit import tree as c
 from symgrad.emit.descending import marked
 from symgrad.emit.expr import ZERO, Speller, has_call
@@ -76,9 +75,6 @@ class Emitter(Speller):
         out: list[Record] = []
         names = {b.number: b.name for b in self.buffers.values() if b.role == "scalar"}
         for s in self.program.body:
-            if line.is_plain(s, self):
-                out += line.records(s, self)
-                continue
             found = accesses([s]) if names else ()
             written = {names[a.buffer] for a, _ in found if a.writes and a.buffer in names}
             self.descends = False

@@ -1,4 +1,4 @@
-"""Loop program to a file of C99: `body` makes trees of it, `printer` text, `files` the file."""
+"""Loop program to a file of C99: `body` makes trees of it, `printer` text, templates/ the file."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import numpy as np
 import symgrad.emit.loops  # noqa: F401  # registers loops
 import symgrad.emit.statements  # noqa: F401  # registers the other statements
 from symgrad.boundary import Binding
-from symgrad.emit import files
 from symgrad.emit.body import Emitter
 from symgrad.emit.c99 import C99
-from symgrad.emit.functions import functions_of, headers, prepare, vector_math
+from symgrad.emit.functions import functions_of, headers, vector_math
 from symgrad.emit.parts import Part, Record, cut
 from symgrad.emit.printer import function_name, lines
 from symgrad.emit.target import Target
+from symgrad.emit.templates import environment, translate
 from symgrad.emit.threads import TEAM, TEAM_IN_ORDER
 from symgrad.lazy import dataclass
 from symgrad.lower.program import Program, statements
@@ -75,11 +75,12 @@ def emit(
         outputs=_Words(target).parameters(program.outputs, output_notes),
         **written,
     )
+    files = environment(target.name)
     captured = _with_data(b for b in program.inputs if b.role == "data")
     names = written["macros"]
     return Source(
-        c=files.source(context, target.name),
-        header=files.header(context),
+        c=files.get_template("function.c.jinja").render(context),
+        header=files.get_template("function.h.jinja").render(context),
         name=name,
         entry=f"{name}_entry",
         workspace_bytes=written["workspace"],
@@ -170,12 +171,13 @@ def data_source(source: Source) -> str:
         dict(name=name, type=C99.types[str(d.dtype)], size=d.size, values=words.literals(d))
         for name, d in zip(source.data_names, source.data, strict=True)
     ]
-    return files.data(source.name, arrays)
+    template = environment(C99.name).get_template("data.c.jinja")
+    return template.render(name=source.name, arrays=arrays)
 
 
 def load_templates() -> None:
-    """Have the texts of all functions at hand."""
-    prepare(C99)
+    """Have all templates at hand."""
+    translate(C99.name)
 
 
 def _part(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from symgrad.emit import tree as c
 from symgrad.emit.rows import prepared, spelling
@@ -13,7 +13,6 @@ from symgrad.emit.tree import integer, walk
 from symgrad.emit.variables import Variables
 from symgrad.errors import InternalError
 from symgrad.expr.node import CONST, FLOATS, Expr, const, const_value
-from symgrad.expr.op import Op
 from symgrad.expr.walk import toposort
 from symgrad.lower.scalar import GUARD, INDEX, INDEX_DIV, INDEX_MOD, LOAD
 from symgrad.lower.statement import Buffer, row_strides
@@ -34,7 +33,6 @@ class Speller:
     loop_names : what the variable of each loop is called
     lanes : the block of lanes that is being spelled, if any
     target : the language
-    prepared : what makes trees of operations, as far as `line` has looked it up
     branchless : whether a branch would keep the compiler from making a vector of the loop around
     descends : whether some offset of the statement may fall where a loop goes on
     """
@@ -47,7 +45,6 @@ class Speller:
         self.branchless = self.descends = False
         self._count = 0
         self._literals: dict[Expr, c.Lit] = {}
-        self.prepared: dict[tuple[Op, str, int], Any] = {}
 
     def fresh(self) -> str:
         """A name that nothing has."""
@@ -114,12 +111,11 @@ class Speller:
             return found
         if node.op is CONST:
             return self._literal(node)
-        spelled = self.spelled(node)
+        spelled = self._spell(node)
         level = spelled.level
         return c.Group(spelled) if level <= above and level != c.ATOM else spelled
 
-    def spelled(self, node: Expr) -> c.Expression:
-        """An expression that is no number and has no name, without brackets."""
+    def _spell(self, node: Expr) -> c.Expression:
         op, args = node.op, node.args
         if op is INDEX:
             return self.loop_names[node]

@@ -11,8 +11,7 @@ from typing import Any
 
 from symgrad.emit.printer import function_name
 from symgrad.emit.target import Target
-from symgrad.emit.targets import TARGETS
-from symgrad.emit.templates import environment, rendered
+from symgrad.emit.templates import environment
 from symgrad.ops.elementwise import vector_functions
 
 _SIN_AND_COS = ("sin", "cos")  # C functions: gcc makes one call of both, which is no vector
@@ -64,25 +63,21 @@ def _rendered(
 ) -> tuple[str, list[str]]:
     """The text of a function, and what its template says that it uses."""
     name = function.removeprefix("sg_") if origin == "call" else function
-    names: dict[str, str | bool] = dict(
-        name=function_name(function, dtype),
-        real=target.types[dtype],
-        integer=target.types[dtype],
-        f="f" if dtype == "float32" else "",
-        carries=carries,
+    module = (
+        environment(target.name)
+        .get_template(f"{origin}/{name}.c.jinja")
+        .make_module(
+            dict(
+                name=function_name(function, dtype),
+                real=target.types[dtype],
+                integer=target.types[dtype],
+                f="f" if dtype == "float32" else "",
+                carries=carries,
+                lit=lambda value: target.literal(value, dtype),
+            )
+        )
     )
-    literals = {"lit": lambda value: target.literal(value, dtype)}
-    known = TARGETS.get(target.name) is target
-    return rendered(target.name, f"{origin}/{name}.c.jinja", names, literals, keep=known)
-
-
-def prepare(target: Target) -> None:
-    """Have the texts of all functions on float64 in the cache."""
-    for file in environment(target.name).list_templates(extensions=["jinja"]):
-        origin, _, name = file.removesuffix(".c.jinja").partition("/")
-        if origin == "call" or name.startswith("sg_"):  # others are parts of these
-            function = f"sg_{name.removeprefix('sg_')}"
-            _rendered(function, "float64", origin, False, target)
+    return str(module), module.uses.split()  # type: ignore[attr-defined]
 
 
 def headers(names: set[str]) -> list[str]:

@@ -1,75 +1,69 @@
-"""The templates of C functions, and the texts that they give, as the cache keeps them.
-
-Jinja is imported where a text is made that the cache does not have.
-"""
+"""The templates of whole files and of C functions, as Jinja has translated them."""
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import functools
 import hashlib
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+import sys
+import zlib
+from typing import Any
+
+import jinja2
 
 from symgrad.errors import CacheError
 from symgrad.resources import template_folder
 from symgrad.runtime.cache import open_cache
-from symgrad.runtime.record import generator_name
 
-if TYPE_CHECKING:
-    import jinja2
+_SYNTAX: dict[str, Any] = dict(
+    trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, autoescape=False
+)
 
 
-@functools.cache
-def plain_text(target: str, name: str) -> str:
-    """A file of a target for compilers, as it is."""
-    return (template_folder() / target / "compilers" / f"{name}.h").read_text("ascii")
+class _Translations(jinja2.BytecodeCache):
+    """Templates as Jinja translated them, in notes: to translate them takes it a tenth of a second.
+
+    They are code, as the libraries beside them are, and believed like those: in a directory that
+    only this user can write, and with the hash that they were stored with.
+    """
+
+    def load_bytecode(self, bucket: jinja2.bccache.Bucket) -> None:
+        try:
+            text = open_cache().read_note(_translation(bucket))
+            if isinstance(text, str):
+                bucket.bytecode_from_string(zlib.decompress(base64.b64decode(text)))
+        except Exception:  # whatever is wrong with it, the template is translated anew
+            bucket.reset()
+
+    def dump_bytecode(self, bucket: jinja2.bccache.Bucket) -> None:
+        text = base64.b64encode(zlib.compress(bucket.bytecode_to_string())).decode()
+        with contextlib.suppress(CacheError):
+            open_cache().write_note(_translation(bucket), text)
+
+
+def _translation(bucket: jinja2.bccache.Bucket) -> str:
+    """The name of a note, from everything that decides what a template becomes."""
+    seen = (jinja2.__version__, sys.version, sorted(_SYNTAX.items()), bucket.key, bucket.checksum)
+    return hashlib.sha256(repr(seen).encode()).hexdigest()[:32]
 
 
 @functools.cache
 def environment(target: str) -> jinja2.Environment:
     """The templates of a target, by its name: the folder of that name."""
-    from symgrad.emit.translations import made
-
-    return made(template_folder() / target)
-
-
-def rendered(
-    target: str,
-    file: str,
-    names: Mapping[str, str | bool],
-    functions: Mapping[str, Any],
-    keep: bool,
-) -> tuple[str, list[str]]:
-    """The text of a function, and what its template says that it uses.
-
-    names : variables of the template, which decide the text together with its file
-    functions : that it may call
-    keep : whether these follow from the name of the target and from `names`
-
-    The text is then kept in the cache beside the libraries that were made of it, and believed like
-    them: with its hash, from a file that only this user can write.
-    """
-    note = _note(target, file, names) if keep else None
-    if note is not None:
-        match open_cache().read_note(note):
-            case [str(text), str(uses)]:
-                return text, uses.split()
-    module = environment(target).get_template(file).make_module({**names, **functions})
-    text, uses = str(module), str(module.uses)  # type: ignore[attr-defined]
-    if note is not None:
-        with contextlib.suppress(CacheError):
-            open_cache().write_note(note, [text, uses])
-    return text, uses.split()
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(template_folder() / target),
+        undefined=jinja2.StrictUndefined,
+        auto_reload=False,
+        bytecode_cache=_Translations(),
+        cache_size=-1,  # all are kept, and without a lock, which a fork could find held
+        **_SYNTAX,
+    )
 
 
-def _note(target: str, file: str, names: Mapping[str, str | bool]) -> str | None:
-    """The name of a note, from everything that decides the text; None if files change meanwhile."""
-    try:
-        generator = generator_name()
-    except CacheError:
-        return None
-    if generator is None:
-        return None
-    seen = (generator, target, file, sorted(names.items()))
-    return hashlib.sha256(repr(seen).encode()).hexdigest()[:32]
+def translate(target: str) -> None:
+    """Translate all templates, those of every function first, unless the cache has them."""
+    found = environment(target)
+    first = ["function.c.jinja", "function.h.jinja", "signature.c.jinja"]
+    for name in dict.fromkeys([*first, *found.list_templates(extensions=["jinja"])]):
+        found.get_template(name)

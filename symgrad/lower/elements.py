@@ -188,7 +188,9 @@ class ElementReader:
             deltas: list[Expr] = []
             for factor, labels in zip(node.args, node.attrs[0], strict=True):
                 if factor.op is EYE and labels[0] != labels[1]:
-                    deltas.append(equal(*(at[k] for k in labels)))
+                    row, column = (at[k] for k in labels)
+                    if row is not column:  # else it is on the diagonal
+                        deltas.append(equal(row, column))
                     continue
                 value = yield factor, tuple(at[k] for k in labels)
                 result = value if result is None else result * value

@@ -13,9 +13,9 @@ wait as long as one:
 (P. M. Kogge, H. S. Stone, IEEE Transactions on Computers C-22 (1973), 786-793, with blocks.) What
 remains of a round is computed before and behind, for all rounds at once.
 
-This is another order of the same sums, and no value overflows or is lost that was not, as long as
-|A| ≤ 1 and no power of A underflows. Where that is not so, which only the data say, the same loop
-runs round by round.
+This is another order of the same sums. As long as |A| ≤ 1 nothing overflows that was not within a
+factor of K of that, and no power of A underflows where |A| is not small. Where that is not so,
+which only the data say, the same loop runs round by round.
 """
 
 from __future__ import annotations

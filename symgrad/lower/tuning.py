@@ -50,13 +50,7 @@ class Tuning:
     split_bytes: int = 64 << 20  # of the rows that a loop keeps for what is computed behind it
     split_nodes: int = 4000  # of a round; finding the best cut of more takes long
     ahead_from_rounds: int = 64  # of a linear recurrence, several of whose rounds are one
-    ahead_widths: tuple[int, ...] = (
-        4,
-        5,
-        6,
-        7,
-        3,
-    )  # the first that divides n
+    ahead_widths: tuple[int, ...] = (4, 5, 6, 7, 3)  # the first that divides n
     ahead_from_factor: float = 2.0**-16  # a smaller one may underflow, taken so often
     row_cost: int = 10  # operations in the time of storing and reading a number of a row
 

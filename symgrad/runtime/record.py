@@ -96,7 +96,7 @@ class Record:
 
     def _name(self) -> str | None:
         """A key as that of the library itself, with the graph and its generator for the C."""
-        generator = generator_name()
+        generator = _generator()
         if generator is None:
             return None
         compiler = find_compiler()
@@ -105,7 +105,7 @@ class Record:
 
 
 @functools.cache
-def generator_name() -> str | None:
+def _generator() -> str | None:
     """`generator_digest`, from a note if no file has changed since that was written."""
     stamp = generator_stamp()
     if stamp is None:

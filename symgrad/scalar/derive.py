@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 
 from symgrad.diff import modes
+from symgrad.diff.limits import pushed, with_limits
 from symgrad.expr.node import ARG, FLOATS, Expr, arg, const
 from symgrad.expr.walk import substitute, toposort
 from symgrad.ops.elementwise import convert
@@ -78,15 +79,17 @@ class _Scalars:
         space, _, _, refs, dtypes = as_scalars(args, outs, self.most)
         return shortest(space, refs, dtypes, QUICK)[1]
 
-    def forward(self, values: Sequence[Expr]) -> Table:
-        columns = [
-            modes.jvp(values, [v], [const(1, v.dtype)]) for v in self.variables
-        ]  # fmt: skip
+    def forward(self, values: Sequence[Expr], again: bool) -> Table:
+        """Derivatives of each value in each variable; they may be differentiated again."""
+        push = pushed if again else modes.jvp
+        columns = [push(values, [v], [const(1, v.dtype)]) for v in self.variables]
         return [list(row) for row in zip(*columns, strict=True)]
 
-    def reverse(self, values: Sequence[Expr]) -> Table:
+    def reverse(self, values: Sequence[Expr], again: bool) -> Table:
+        """As `forward`."""
+        limits = with_limits if again else None
         return [
-            modes.vjp([v], self.variables, [const(1, v.dtype)])
+            modes.vjp([v], self.variables, [const(1, v.dtype)], limits=limits)
             if v.dtype in FLOATS else [None] * len(self.variables)
             for v in values
         ]  # fmt: skip
@@ -143,27 +146,31 @@ def _least(scalars: _Scalars, tables: Sequence[Table]) -> Table:
     return tables[counts.index(min(counts))]
 
 
-def jacobian(outs: Sequence[Expr], wrt: Sequence[Expr], like_outs: bool) -> list[list[Expr]] | None:
+def jacobian(
+    outs: Sequence[Expr], wrt: Sequence[Expr], like_outs: bool, again: bool
+) -> list[list[Expr]] | None:
     """Derivatives of each result in each argument node; None where they are not scalar.
 
     like_outs : whether they have the dtypes of the results, or of the arguments
+    again : whether they are differentiated again
     """
     try:
         scalars = _started(outs, wrt)
         if scalars is None:
             return None
-        tables = [scalars.reverse(scalars.values)]
+        tables = [scalars.reverse(scalars.values, again)]
         if len(scalars.values) > 1:
-            tables.insert(0, scalars.forward(scalars.values))
+            tables.insert(0, scalars.forward(scalars.values, again))
         return scalars.blocks(_least(scalars, tables), outs, like_outs)
     except NotScalar:
         return None
 
 
-def hessian(out: Expr, wrt: Sequence[Expr], ready: Ready) -> list[list[Expr]] | None:
+def hessian(out: Expr, wrt: Sequence[Expr], ready: Ready, again: bool) -> list[list[Expr]] | None:
     """Second derivatives of a scalar in each pair of argument nodes; None where not scalar.
 
     ready : makes of first derivatives what can be differentiated again
+    again : whether the second ones are
     """
     try:
         scalars = _started([out], wrt)
@@ -171,21 +178,22 @@ def hessian(out: Expr, wrt: Sequence[Expr], ready: Ready) -> list[list[Expr]] | 
             return None
         tables = []
         for way in (scalars.reverse, scalars.forward):
-            first = way(scalars.values)[0]
+            first = way(scalars.values, True)[0]
             zeros = [const(0, v.dtype) for v in scalars.variables]
             gradient = [z if e is None else e for e, z in zip(first, zeros, strict=True)]
-            tables.append(_second(scalars, scalars.again(ready(gradient))))
+            tables.append(_second(scalars, scalars.again(ready(gradient)), again))
         return scalars.blocks(_least(scalars, tables), wrt, True)
     except NotScalar:
         return None
 
 
-def _second(scalars: _Scalars, gradient: Sequence[Expr]) -> Table:
+def _second(scalars: _Scalars, gradient: Sequence[Expr], again: bool) -> Table:
     """Derivatives of a gradient, on one side of the diagonal; the other side has the same nodes."""
     size = len(gradient)
     table: Table = [[None] * size for _ in range(size)]
+    push = pushed if again else modes.jvp
     for k, v in enumerate(scalars.variables):
-        column = modes.jvp(gradient[k:], [v], [const(1, v.dtype)])
+        column = push(gradient[k:], [v], [const(1, v.dtype)])
         for j, e in enumerate(column, k):
             table[j][k] = e
             table[k][j] = e

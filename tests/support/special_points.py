@@ -295,13 +295,15 @@ def nodes_of(case: Case) -> tuple[list[Expr], Expr]:
     return list(graph.args), ready(graph.outs)[0]
 
 
-def _next(out: Expr, x: Expr, forward: bool) -> Expr:
+def _next(out: Expr, x: Expr, forward: bool, again: bool = True) -> Expr:
     one = const(1, out.dtype, out.shape)
     if forward:
-        (d,) = pushed([out], [x], [one])
+        (d,) = (pushed if again else modes.jvp)([out], [x], [one])
     else:
-        (d,) = modes.vjp([out], [x], [one], limits=with_limits)
-    return const(0, out.dtype, out.shape) if d is None else ready([d])[0]
+        (d,) = modes.vjp([out], [x], [one], limits=with_limits if again else None)
+    if d is None:
+        return const(0, out.dtype, out.shape)
+    return ready([d])[0]
 
 
 def derivatives(args: list[Expr], out: Expr, orders: int, mode: str) -> dict[tuple[int, ...], Expr]:
@@ -317,7 +319,9 @@ def derivatives(args: list[Expr], out: Expr, orders: int, mode: str) -> dict[tup
         for k in range(1, len(path) + 1):
             if path[:k] not in known:
                 forward = mode == "forward" or mode == "mixed" and k % 2 == 0
-                known[path[:k]] = _next(known[path[: k - 1]], args[path[k - 1]], forward)
+                known[path[:k]] = _next(
+                    known[path[: k - 1]], args[path[k - 1]], forward, k < orders
+                )
         found[index] = known[path]
     return found
 

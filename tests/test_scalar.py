@@ -13,12 +13,14 @@ import symgrad as sg
 from support import nasty_graphs, scalars
 from support.agreement import close
 from support.random_graphs import Builder
+from symgrad import tree
 from symgrad.errors import BuildError
 from symgrad.expr.evaluate import evaluate
 from symgrad.expr.node import arg
-from symgrad.expr.walk import substitute
-from symgrad.ops.elementwise import sin
+from symgrad.expr.walk import substitute, toposort
+from symgrad.ops.elementwise import SIN, sin
 from symgrad.options import Options
+from symgrad.scalar import stores
 from symgrad.scalar.shortest import ORDERS
 from symgrad.scalar.space import NotScalar
 
@@ -106,6 +108,29 @@ def test_no_digits_are_lost_to_cancellation(name):
             ours = max(ours, error(compiled(*point)[0], exact) / abs(float(exact)))
             plain = max(plain, error(f(*point), exact) / abs(float(exact)))
     assert ours <= 2 * plain + 1e-16
+
+
+@pytest.mark.parametrize("count", [3, 5, 9])
+def test_small_differences_of_like_terms_stay_small(count):
+    """As in power flow, where every line of a bus brings a difference of about equal terms."""
+    rng = np.random.default_rng(count)
+    weights = rng.uniform(1, 20, count)
+
+    def f(x, y):
+        total = 0.0
+        for k, w in enumerate(weights):
+            total = total + w * x * x - x * y[k] * w
+        return total
+
+    made = sg.compile(f, sg.f64, sg.f64[count], scalar=True)
+    ours = plain = 0.0
+    with mpmath.workdps(60):
+        for _ in range(200):
+            x = rng.uniform(1, 2)
+            y = x * (1 + 1e-3 * rng.normal(size=count))
+            exact = f(mpmath.mpf(x), [mpmath.mpf(v) for v in y])
+            ours, plain = ours + error(made(x, y), exact), plain + error(f(x, y), exact)
+    assert ours <= 2 * plain
 
 
 @pytest.mark.parametrize("name", ["difference squared", "variance", "two differences"])
@@ -255,6 +280,28 @@ def test_float32_stays_float32():
     assert not re.search(r"\d\.\d+(?![\df])", code)
 
 
+@pytest.mark.parametrize("narrow, wide, back", [
+    ("float32", "float64", True), ("int32", "int64", True), ("int32", "float64", True),
+    ("int64", "float64", False), ("float64", "float32", False),
+])  # fmt: skip
+def test_what_was_widened_is_as_it_was(narrow, wide, back):
+    spec = {"float32": sg.f32, "float64": sg.f64, "int32": sg.i32, "int64": sg.i64}[narrow]
+
+    def f(x):
+        # a stack between, so that no rule on arrays sees both conversions at once
+        there = np.stack([-x, x + x]).astype(wide)
+        return there[::-1].astype(narrow)
+
+    made = sg.compile(f, spec, scalar=True)
+    code = re.sub(r"/\*.*?\*/", "", made.c_source, flags=re.S)
+    ctype = {"float64": "double", "float32": "float", "int64": "int64_t"}[wide]
+    assert (f"({ctype})" not in code) is back
+    x = np.array({"int32": 2**24 + 1, "int64": 2**53 + 1}.get(narrow, 0.1), narrow)
+    got, want = made(x), f(x)
+    np.testing.assert_array_equal(got, want)
+    assert got.dtype == want.dtype
+
+
 @pytest.mark.parametrize(
     "f, why",
     [
@@ -315,6 +362,43 @@ def test_jit_takes_it():
     f = sg.jit(lambda q, v: sg.grad(energy)(q, v), scalar=True)
     q, v = np.array([0.1, 0.2, 0.3]), np.array([1.0, -1.0, 0.5])
     close(f(q, v), sg.grad(energy)(q, v), 1e-13)
+
+
+def alive(values, order):
+    """The most temporaries, read by several results, that live at one time."""
+    inside = [{n for n in toposort([v]) if n.op is SIN} for v in values]
+    most = 0
+    for k in range(len(order)):
+        before = set().union(*(inside[n] for n in order[: k + 1]))
+        after = set().union(*(inside[n] for n in order[k + 1 :]), set())
+        most = max(most, len(before & after))
+    return most
+
+
+def test_results_that_share_are_stored_one_after_another():
+    xs = [arg(k, (), "float64") for k in range(12)]
+    values = [sin(x) * (k + 2.0) for k in range(3) for x in xs]
+    found = stores.order(values)
+    assert sorted(found) == list(range(len(values)))
+    assert (alive(values, range(len(values))), alive(values, found)) == (12, 1)
+    assert stores.order(values) == found
+    chain = [xs[0]]
+    for _ in range(3000):
+        chain.append(sin(chain[-1]))
+    assert stores.order(chain[1:]) == list(range(3000))
+
+
+def test_the_order_of_stores_changes_no_bits():
+    made = sg.compile(FUNCTIONS["jacobian"], sg.f64[3], sg.f64[3], scalar=True)
+    q, v = np.array([0.3, -0.7, 1.1]), np.ones(3)
+    kept, stores.order = stores.order, lambda values: list(range(len(values)))
+    try:
+        plain = sg.compile(FUNCTIONS["jacobian"], sg.f64[3], sg.f64[3], scalar=True, name="other")
+    finally:
+        stores.order = kept
+    assert made.c_source.count("\n") == plain.c_source.count("\n")
+    for a, b in zip(tree.flatten(made(q, v))[0], tree.flatten(plain(q, v))[0], strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 def test_the_text_does_not_depend_on_what_was_made_before():

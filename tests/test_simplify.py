@@ -459,6 +459,34 @@ def test_collected_sums_are_as_exact_as_written():
     assert fired > 80
 
 
+@pytest.mark.parametrize("count", [2, 3, 5, 9, 40])
+@pytest.mark.parametrize("shape", ["chain", "pairs"])
+def test_small_differences_of_like_terms_stay_small(count, shape):
+    """g₀ x - y₀ + g₁ x - y₁ + …, with every yₖ about gₖ x: Σ gₖ x would be far larger."""
+    x, *others = (tensor(n) for n in ["x", *(f"y{k}" for k in range(count))])
+    rng = np.random.default_rng(count)
+    weights = rng.uniform(1, 4, count)
+    total = None
+    for w, y in zip(weights, others, strict=True):
+        if shape == "chain":
+            total = x * w - y if total is None else total + x * w - y
+        else:
+            total = x * w - y if total is None else total + (x * w - y)
+    done = simplify([total], disable=frozenset({"loops"}))  # which has an order of its own
+    ours = plain = 0.0
+    for _ in range(100):
+        at = rng.uniform(1, 2)
+        values = {x: at, **{y: w * at * (1 + 1e-3 * rng.normal())
+                            for w, y in zip(weights, others, strict=True)}}  # fmt: skip
+        truth = sum((Fraction(float(w)) * Fraction(at) - Fraction(values[y])
+                     for w, y in zip(weights, others, strict=True)), Fraction(0))  # fmt: skip
+        found = [evaluate(e, {k: np.array(v) for k, v in values.items()})[0]
+                 for e in ([total], done.outs)]  # fmt: skip
+        errors = [float(abs(Fraction(float(v)) - truth)) for v in found]
+        plain, ours = plain + errors[0], ours + errors[1]
+    assert ours <= 2 * plain
+
+
 def test_inverse_times_vector_is_a_solve():
     a, b, c = tensor("a", 3, 3), tensor("b", 3), tensor("c", 3, 2)
     solved = linalg.solve(a, b)

@@ -273,3 +273,15 @@ def _gap(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     if a.dtype.kind == "i":
         a, b = a.astype(float), b.astype(float)
     return np.where(a == b, 0, np.abs(a - b))
+
+
+_HOLDS = {
+    "bool": {"int32", "int64", "float32", "float64"},
+    "int32": {"int64", "float64"},
+    "float32": {"float64"},
+}
+
+
+def is_exact_conversion(narrow: str, wide: str) -> bool:
+    """Whether every value of a dtype is one of another dtype; float64 does not hold int64."""
+    return wide in _HOLDS.get(narrow, ())

@@ -25,7 +25,9 @@ class _Cancelled(Rebuild):
             return plain
         total, made = self._multiplied(plain)
         joined = self._joined(total.terms, node.dtype)
-        if total.cancels_badly() or len(joined) >= made or not self._shorter(joined, plain[1]):
+        if total.cancels_badly() or total.grows(self.uses):
+            return plain
+        if len(joined) >= made or not self._shorter(joined, plain[1]):
             return plain
         result: Ref = self.space.sum(joined, node.dtype)
         return plain[0] * result[0], result[1]

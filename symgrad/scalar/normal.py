@@ -6,7 +6,7 @@ changed in place. Sums are associated anew only as `space` says that they may be
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from symgrad.scalar.space import (
     LEAF,
@@ -22,6 +22,8 @@ from symgrad.scalar.writing import order
 
 Refs = list[Ref]
 Pass = Callable[[Space, Refs], Refs]
+Factor = tuple[Node, int]  # and the sign of its power
+_MOST_PASSED = 1  # terms of the other sign where equal ones are brought together
 
 
 def uses(refs: Sequence[Ref], nodes: Sequence[Node]) -> dict[Node, int]:
@@ -104,14 +106,19 @@ class Terms:
     """The terms of a sum that is being made of others.
 
     cancelled : whether some took others away, in part at least
+    collected : terms that were added to equal ones
     """
 
     def __init__(self) -> None:
         self.terms: dict[Node, float] = {}
         self.cancelled = False
+        self.collected: set[Node] = set()
 
     def add(self, node: Node, c: float) -> None:
-        self.cancelled = self.cancelled or self.terms.get(node, 0.0) * c < 0
+        before = self.terms.get(node, 0.0)
+        self.cancelled = self.cancelled or before * c < 0
+        if before * c > 0:
+            self.collected.add(node)
         add_to(self.terms, node, c)
 
     def cancels_badly(self) -> bool:
@@ -121,6 +128,29 @@ class Terms:
         such differences must not be added in another order.
         """
         return self.cancelled and sum(n.exact for n in self.terms) > 1
+
+    def grows(self, uses: Mapping[Node, int]) -> bool:
+        """Whether equal terms were brought together past several of the other sign.
+
+        In g x - y + h x - z + k x - w, where g x is about y, every partial sum is small, but none
+        is in (g + h + k) x - y - z - w. Terms of which a factor was taken out are still several.
+        """
+        for sign in (1, -1) if self.collected else ():
+            found, passed = False, 0
+            for n, c in self.terms.items():
+                if c * sign > 0:
+                    found = found or n in self.collected
+                elif found:
+                    passed += _width(n, uses)
+            if passed > _MOST_PASSED:
+                return True
+        return False
+
+
+def _width(node: Node, uses: Mapping[Node, int]) -> int:
+    """How many terms stand in a term that nobody else uses."""
+    inner = [n for n, _ in node.terms] if node.kind == PRODUCT else [node]
+    return max([len(n.terms) for n in inner if n.kind == SUM and uses.get(n, 1) == 1], default=1)
 
 
 def _is_scaled_sum(node: Node) -> bool:
@@ -145,7 +175,7 @@ class _Flat(Rebuild):
                     total.add(inner, c * k)
             else:
                 total.add(n, c)
-        if total.cancels_badly():
+        if total.cancels_badly() or total.grows(self.uses):
             return super().sum(node)
         return self.space.sum(total.terms, node.dtype)
 
@@ -196,25 +226,34 @@ class _Factor(Rebuild):
         return self._factored(flat, alone, node.dtype)
 
     def _factored(self, terms: dict[Node, float], alone: set[Node], dtype: str) -> Ref:
+        left_in: set[Factor] = set()
         while True:
-            counts: dict[tuple[Node, int], int] = {}
+            counts: dict[Factor, int] = {}
             for n in terms:
                 if n in alone:
                     for base, power in n.terms:
                         key = base, 1 if power > 0 else -1
                         counts[key] = counts.get(key, 0) + 1
-            best = min(counts, key=lambda k: (-counts[k], -k[1], k[0].number), default=None)
-            if best is None or counts[best] < 2:
+            best = min((k for k in counts if counts[k] > 1 and k not in left_in),
+                       key=lambda k: (-counts[k], -k[1], k[0].number), default=None)  # fmt: skip
+            if best is None:
                 return self.space.sum(self._by_size(terms, dtype), dtype)
             base, sign = best
-            inside: dict[Node, float] = {}
-            for n in list(terms):
+            inside, taken = Terms(), []
+            for n in terms:
                 powers = dict(n.terms) if n in alone else {}
                 if powers.get(base, 0) * sign > 0:
                     add_to(powers, base, -sign)
                     c, rest = self.space.product(powers, dtype)
-                    add_to(inside, rest, c * terms.pop(n))
-            inner = self._factored(inside, {n for n in inside if n.kind == PRODUCT}, dtype)
+                    inside.add(rest, c * terms[n])
+                    taken.append(n)
+            if inside.grows(self.uses):
+                left_in.add(best)
+                continue
+            for n in taken:
+                del terms[n]
+            within = {n for n in inside.terms if n.kind == PRODUCT}
+            inner = self._factored(inside.terms, within, dtype)
             c, made = self._extended(inner, base, sign, dtype)
             add_to(terms, made, c)
             alone.discard(made)

@@ -15,6 +15,7 @@ import numpy as np
 
 from symgrad.expr.node import ARG, FLOATS, Expr, arg
 from symgrad.expr.op import OPS, Kind, Op
+from symgrad.expr.rounding import is_exact_conversion
 from symgrad.expr.walk import toposort
 from symgrad.ops.contract import steps
 from symgrad.ops.einsum import sizes
@@ -61,6 +62,17 @@ def _slope(space: Space, x: Ref, r: Ref, dtype: str) -> Ref:
     """x / r, and 0 where r is: x times that of 1, which others of a gradient share."""
     one = space.function(SLOPE, ((1.0, space.one), r), (dtype, dtype), dtype)
     return space.times(x, one, dtype)
+
+
+def _back(ref: Ref, wide: str, dtype: str) -> Ref | None:
+    """(float)(double)x = x: what was widened, and has its own dtype again."""
+    c, n = ref
+    if n.kind != FUNCTION or n.row is not CONVERT or n.types[0] != dtype or abs(c) != 1:
+        return None
+    if not is_exact_conversion(dtype, wide):
+        return None
+    k, inner = n.terms[0]
+    return c * k, inner
 
 
 # What rows are in normal form, on floats: (space, references, dtype) -> reference, or None.
@@ -166,6 +178,8 @@ class Opening:
         """An elementwise row of scalars."""
         if row is SELECT:
             return self._selected(refs, types, dtype)
+        if row is CONVERT and (found := _back(refs[0], types[0], dtype)) is not None:
+            return found
         if self.opens_functions and (row is HYPOT or row.of_decay is not None):
             return self._taken_apart(row, refs, types, dtype)
         if dtype in FLOATS and row in _FORMS:

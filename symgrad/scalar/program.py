@@ -19,6 +19,7 @@ from symgrad.lower.statement import Statement
 from symgrad.lower.statements import Fail, Store
 from symgrad.lower.tuning import NEVER, Tuning
 from symgrad.options import NOT_OF_SCALARS
+from symgrad.scalar import stores
 from symgrad.scalar.opening import Opening
 from symgrad.scalar.products import reordered
 from symgrad.scalar.shortest import length, shortest
@@ -63,9 +64,11 @@ def scalar_program(
     def leaf(node: Any, place: int) -> Expr:
         return load_of(buffers[node], _index(place, node.shape))
 
-    values = iter(Writer(space, leaf).write(refs, dtypes))
-    body: list[Statement] = [Fail(next(values), _SINGULAR) for _ in range(failing)]
-    body += [Store(b, _index(k, b.shape), next(values)) for b in outputs for k in range(b.size)]
+    values = Writer(space, leaf).write(refs, dtypes)
+    body: list[Statement] = [Fail(v, _SINGULAR) for v in values[:failing]]
+    places = [(b, _index(k, b.shape)) for b in outputs for k in range(b.size)]
+    results = values[failing:]
+    body += [Store(*places[k], results[k]) for k in stores.order(results)]
     program = draft.program(inputs, outputs, body)
     verify.after("scalar_program", program, tuning)
     for change in passes(tuning):

@@ -321,7 +321,7 @@ def is_shift(c: float) -> bool:
 
 def _is_moderate(c: float, dtype: str) -> bool:
     """Whether a coefficient is far from the ends of the range of its dtype."""
-    most = 1e200 if dtype == "float64" else 1e30
+    most = 1e200 if dtype == "float64" else 1e35
     return 1 / most < abs(c) < most
 
 

@@ -100,9 +100,10 @@ class Writer:
         return _chain(above, one) / _chain(below, one)
 
     def _sum(self, node: Node) -> Expr:
-        """Positive terms first, so that no sign is changed on its own."""
+        """In the order of their making; a positive one first, so that no sign is changed alone."""
         total: Expr | None = None
-        for n, c in sorted(node.terms, key=lambda t: t[1] < 0):
+        first = next((n for n, c in node.terms if c > 0), None)
+        for n, c in sorted(node.terms, key=lambda t: t[0] is not first):
             if n is self.space.one:
                 term = const(abs(c), node.dtype)
             else:

@@ -240,6 +240,7 @@ class Sum:
     Attributes
     ----------
     leaves : numbers of the leaves, from left to right
+    below, above : operands of each node, and the node that it is an operand of
     """
 
     def __init__(self, node: Expr, opens: Callable[[Expr], bool], most: int | None = None) -> None:
@@ -265,6 +266,9 @@ class Sum:
                 self.complete = False
                 break
         self.below = [opened.get(k) for k in range(len(self.nodes))]
+        self.above = [-1] * len(self.nodes)
+        for k, pair in opened.items():
+            self.above[pair[0]] = self.above[pair[1]] = k
 
     def exchanged(self, new: Mapping[int, Expr | None]) -> Expr | None:
         """The sum with other leaves; None takes one out. None if nothing is left."""

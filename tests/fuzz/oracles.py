@@ -27,6 +27,7 @@ import scipy.special
 import symgrad as sg
 from fuzz import jets, paths
 from fuzz.fence import Fences
+from support import scalars
 from symgrad import generate
 from symgrad.compiled import Compiled
 from symgrad.derivatives import inner
@@ -37,10 +38,14 @@ from symgrad.errors import (
     RewriteError,
     SymgradError,
 )
+from symgrad.expr.walk import toposort
 from symgrad.lower.tuning import HOST_TUNING, NEVER, Tuning
 from symgrad.options import Options
 from symgrad.runtime.record import Record
+from symgrad.scalar.derive import Look, opened
+from symgrad.scalar.space import NotScalar
 
+_MOST_SCALARS, _MOST_ELEMENTS = 1000, 200  # of what is tried in scalar form
 TOLERANCE = {"float64": 1e-10, "float32": 4e-4}
 EPSILON = {"float64": 4 * 2.0**-53, "float32": 2 * 2.0**-24}
 NOISE = 50
@@ -631,6 +636,38 @@ class Checker:
         if difference:
             self.finding("batch", "vmap differs from calls one by one", difference)
 
+    def _scalar(self) -> None:
+        """Scalar form of values and gradient, derivatives on scalars, against plain graphs."""
+        s = self.subject
+        gradient = [sg.value_and_grad(s.loss, argnums=s.floats)] if s.floats else []
+        done = 0
+        for f in (s.f, *gradient):
+            with unsimplified():
+                plain = sg.trace(f, *s.args)
+            if any(n.size > _MOST_ELEMENTS for n in toposort(plain.outs)):
+                continue
+            want = plain.evaluate_flat(flat := plain.flat(s.args, {}))
+            self._require_tame(want)
+            with opened(_MOST_SCALARS, Look()):
+                graph = replace(sg.trace(f, *s.args), scalar=True)
+            try:
+                got = scalars.of_graph(graph, flat, _MOST_SCALARS)
+            except NotScalar:
+                continue
+            done += 1
+            near = lambda g=plain: [
+                g.evaluate_flat(g.flat(_as(s.args, n), {})) for n in s.near()
+            ]  # fmt: skip
+            slack = max([1.0, *(float(np.max(np.abs(x), initial=0)) for x in want)])
+            difference = compare(got, want, self.tolerance, near, slack)
+            if not difference and not self.options.get("graphs"):
+                c = self.call(graph, s.args, scalar=_MOST_SCALARS)
+                difference = compare(c, got, self.tolerance, near)
+            if difference:
+                self.finding("scalar", "scalar form differs from the plain graph", difference)
+        if not done:
+            raise Skipped("no scalar form")
+
     def _jax(self) -> None:
         """Gradient and Hessian product of the unsimplified graphs against JAX."""
         from fuzz import jax_oracle  # only where it is asked for: its import takes a second
@@ -710,7 +747,7 @@ def check(text: str, options: dict[str, Any], say: Callable[[str], None]) -> Out
 
 STAGES = (
     "value", "gradient", "hvp", "both", "jacobian", "nested", "threads", "blas", "sparse", "batch",
-    "jax",
+    "scalar", "jax",
 )  # fmt: skip
 assert all(hasattr(Checker, f"_{s}") for s in STAGES)
 __all__ = ["SWITCHES", "TUNINGS", "Outcome", "Subject", "check"]

@@ -9,8 +9,9 @@ from symgrad.expr.node import CONST, Expr, arg, bind, const, const_value
 from symgrad.expr.walk import expand_composites, toposort
 from symgrad.scalar.blocks import element
 from symgrad.scalar.opening import Opening
+from symgrad.scalar.program import as_scalars
 from symgrad.scalar.shortest import ORDERS, shortest
-from symgrad.scalar.space import Space
+from symgrad.scalar.space import NotScalar, Space
 from symgrad.scalar.writing import Writer
 
 
@@ -39,6 +40,23 @@ def values(outs, given, orders=ORDERS):
     for o in outs:
         part = np.array(flat[start : start + o.size], o.dtype).reshape(o.shape)
         found.append(part)
+        start += o.size
+    return found
+
+
+def of_graph(graph, given, most):
+    """What a graph computes that was traced for scalar form, and is compiled so, without C."""
+    space, plain, failing, refs, dtypes = as_scalars(graph.args, graph.simplify().outs, most)
+    refs, count = shortest(space, refs, dtypes)
+    if count > most:
+        raise NotScalar(f"{count} operations")
+    flat = evaluate(
+        Writer(space, element).write(refs, dtypes), dict(zip(graph.args, given, strict=True))
+    )
+    assert not any(flat[:failing]), "a matrix is singular"
+    found, start = [], failing
+    for o in plain:
+        found.append(np.array(flat[start : start + o.size], o.dtype).reshape(o.shape))
         start += o.size
     return found
 

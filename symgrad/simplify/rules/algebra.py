@@ -30,6 +30,7 @@ from symgrad.expr.node import (
     is_const,
 )
 from symgrad.expr.op import Kind
+from symgrad.expr.rounding import is_exact_conversion
 from symgrad.ops.elementwise import AND, log, sqrt
 from symgrad.simplify.facts import is_float, like, nonnegative, normal, number, positive
 from symgrad.simplify.pattern import Context, Rule, function, function_rule, once, rule
@@ -332,17 +333,11 @@ CONDITIONS: list[Rule] = [
     rule("minimum-same", minimum_(x, x), x, "min(x, x) = x"),
 ]  # fmt: skip
 
-_EXACT = {
-    "bool": {"int32", "int64", "float32", "float64"},
-    "int32": {"int64", "float64"},
-    "float32": {"float64"},
-}
-
 
 def _convert_twice(node: Expr, context: Context) -> Expr | None:
     inner = node.args[0]
     source = inner.args[0]
-    if inner.dtype in _EXACT.get(source.dtype, ()):
+    if is_exact_conversion(source.dtype, inner.dtype):
         return bind("convert", source, attrs=node.attrs)
     return None
 

@@ -591,7 +591,8 @@ def seen_by_running(program: Program, calls, expected) -> bool:
 @pytest.mark.parametrize("way", ["loops", "threads"])
 def test_mutants(way):
     """What is changed in a program is noticed, apart from guards that were not needed (the values
-    under them can be computed everywhere then), from bounds that the data happen not to lower, and from what rounding took where that is 0."""
+    under them can be computed everywhere then), from bounds that the data happen not to lower, and
+    from what rounding took where that is 0."""
     missed = []
     made: collections.Counter[str] = collections.Counter()
     for name in ("logistic", "mixture", "picked", "weighted", "scanned"):

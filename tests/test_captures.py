@@ -506,6 +506,35 @@ def test_the_fast_path_takes_calls_again_after_a_change(monkeypatch):
     assert slow == [1]
 
 
+def test_sparse_derivatives_ask_c_whether_captures_changed(monkeypatch):
+    f, scale = quadratic()
+    sparse = sg.sparse_hessian(f)
+
+    def right(w):
+        expected = 2 * globals()["lam"] * np.resize(scale, w.size)
+        np.testing.assert_allclose(sparse(w).toarray(), np.diag(expected), rtol=1e-15)
+
+    for value in (1.0, 1.0, 2.0, 2.0):
+        globals()["lam"] = value
+        right(W)
+    if dispatch._native is None:
+        return
+    looked = []
+    now = Captures.now
+    monkeypatch.setattr(Captures, "now", lambda self, *a: looked.append(1) or now(self, *a))
+    right(W)
+    assert not looked
+    right(W[:1] * np.ones((1, 3)))  # of another shape
+    right(W)
+    assert looked == [1]
+    scale[1] = 7.0
+    right(W)
+    right(W)
+    assert looked == [1, 1]
+    globals()["lam"] = 1.0
+    right(W)
+
+
 def test_functions_among_the_arguments():
     scale = np.ones(3)
     f = sg.jit(lambda h, w: h(w))

@@ -173,6 +173,19 @@ def fast_calls(wait: bool | float) -> bool:
 _OPTIONS: dict[str, Any] = dict(optimize=2, native=False, key_extra=sys.version)
 
 
+def comparison(rows: tuple[Any, ...] | None) -> Callable[[], bool] | None:
+    """Whether what these rows were read from is unchanged, asked in C, or None if it cannot be.
+
+    rows : as of `captures.State.native`
+    """
+    if _native is None or rows is None or not GUARDS:
+        return None
+    guards = type("Guards", (_native,), {})()
+    guards._switch((rows, (), None))
+    all_hold: Callable[[], bool] = guards._all_hold
+    return all_hold
+
+
 def _source() -> str:
     return "\n".join((_FASTCALL / part).read_text(encoding="ascii") for part in _PARTS)
 

@@ -133,7 +133,9 @@ def _lowered(graph: Graph, options: Options) -> tuple[Program, Tuning]:
     with seldom(), log.Stage("lowering", "lowered", graph.name) as stage:
         has_loops = any(n.op.kind is Kind.CONTROL for n in graph.nodes)
         split = functools.partial(fission, tuning=tuning) if has_loops else None
-        outs = share(graph.lowered_outs(split))
+        outs = graph.lowered_outs(split)
+        same = all(a is b for a, b in zip(outs, graph.outs, strict=True))
+        outs = share(outs, graph.nodes if same else None)
         program = lower(
             graph.args, outs, inputs, outputs,
             threads=options.threads, blas=options.blas, tuning=tuning,

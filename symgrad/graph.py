@@ -303,7 +303,7 @@ class Graph:
     @cached
     def failures(self) -> list[Failure]:
         """What the function raises for some values, by file and line."""
-        return failures(self.outs)
+        return failures(self._nodes)
 
     def finish(self, results: Sequence[np.ndarray]) -> Any:
         """Arrays in the result's structure; scalars as Python numbers."""

@@ -80,6 +80,8 @@ class Speller:
 
     def offset(self, buffer: Buffer, index: Sequence[Expr]) -> c.Expression:
         """Row-major offset of an element, or of the first one where indices are missing."""
+        if len(index) == len(buffer.shape) == 1 and index[0].op is CONST and not buffer.lanes:
+            return c.Lit(str(int(const_value(index[0])) if buffer.kept_axes else 0))
         terms: list[c.Expression] = []
         constant = 0
         for entry, stride in _entries(buffer, index):

@@ -348,6 +348,13 @@ def uses(*roots: Node) -> Uses:
         elif kind is Call:
             calls[node.function, node.dtype, node.origin] = None
             stack.extend(node.args[::-1])
+        elif kind is Index:
+            names.add(node.array)
+            stack.append(node.index)
+        elif kind is Assign:
+            stack.extend(node.marks)
+            stack.append(node.value)
+            stack.append(node.target)
         else:
             names.update(node.own_names())
             needs.update(node.own_needs())

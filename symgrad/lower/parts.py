@@ -49,7 +49,7 @@ def cut_into_parts(program: Program, threads: int, tuning: Tuning) -> Program:
     made = []
     for start, end in bounds:
         inside: list[Statement] = []
-        here = {v for v, k in at.items() if start <= k}  # computed or taken; none behind is used
+        here = {s.value for s in body[start:end] if isinstance(s, Let)}  # computed, or taken
         for s, values_ in zip(body[start:end], used[start:end], strict=True):
             inside += [Let(v, source=load_of(*elements[v])) for v in values_ if v not in here]
             here.update(values_)

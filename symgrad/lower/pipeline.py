@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from symgrad.expr.node import Expr
+from symgrad.expr.walk import toposort
 from symgrad.lower import verify
 from symgrad.lower.buffers import place, shrink
 from symgrad.lower.elements import Shared
@@ -64,7 +65,9 @@ def lower(
     may share a loop, whether a BLAS multiplies large matrices, the thresholds, and the statuses of
     checks (numbered here if they are not given).
     """
-    shared = Shared(statuses=status_numbers(failures(outs)) if statuses is None else statuses)
+    if statuses is None:
+        statuses = status_numbers(failures(toposort(outs)))
+    shared = Shared(statuses=statuses)
     kernels = Kernels(blas, tuning, shared)
     inputs, outputs = kernels.graph(args, outs, arg_names, out_names)
     kernels.kernels = _needed(kernels.kernels)

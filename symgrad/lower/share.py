@@ -15,9 +15,13 @@ from symgrad.expr.walk import rebuild, toposort, transform
 from symgrad.ops.elementwise import NEGATIVE, POWER, absolute, exp
 
 
-def share(outs: Sequence[Expr]) -> list[Expr]:
-    """`outs` with shared powers and exponentials."""
-    found = [n for n in toposort(outs) if n.op is POWER or n.op.of_decay is not None]
+def share(outs: Sequence[Expr], nodes: Sequence[Expr] | None = None) -> list[Expr]:
+    """`outs` with shared powers and exponentials.
+
+    nodes : all nodes, if they are at hand
+    """
+    every = toposort(outs) if nodes is None else nodes
+    found = [n for n in every if n.op is POWER or n.op.of_decay is not None]
     if not found:
         return list(outs)
     powers = {n for n in found if n.op is POWER and n.args[1].op is CONST}

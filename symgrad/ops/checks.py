@@ -273,11 +273,11 @@ def _integers(outs: Iterable[Expr]) -> list[Expr]:
     return result
 
 
-def failures(outs: Iterable[Expr]) -> list[Failure]:
-    """What the checks of a function raise, those in bodies included, by file and line."""
+def failures(nodes: Sequence[Expr]) -> list[Failure]:
+    """What the checks among nodes raise, those in bodies included, by file and line."""
     found: dict[Failure, None] = {}
     seen: set[Body] = set()
-    waiting = [toposort(outs)]
+    waiting: list[Sequence[Expr]] = [nodes]
     while waiting:
         for node in waiting.pop():
             if node.op is CHECK and node.attrs[0] is not None:

@@ -338,7 +338,7 @@ def test_units_side_by_side_are_the_whole():
     """Compiled in many units and in one, the numbers are the same to the bit."""
     f, x = _scalars(60)
     graph = sg.trace(sg.grad(f), x).simplify()
-    parts = replace(HOST_TUNING, part_statements=10)
+    parts = replace(HOST_TUNING, part_statements=8)
     whole, cut = (Compiled(graph, Options(tuning=replace(parts, unit_parts=n))) for n in (1000, 10))
     assert cut.source.units > 3 and whole.source.units == 1
     np.testing.assert_array_equal(cut(x), whole(x))

@@ -7,9 +7,13 @@ from typing import Any
 
 from symgrad.expr.node import Expr, const
 from symgrad.expr.walk import substitute
+from symgrad.lower.access import own_accesses
 from symgrad.lower.program import Draft, Program, rebuilt, walk
-from symgrad.lower.statements import is_single
+from symgrad.lower.statement import Body
+from symgrad.lower.statements import Loop, Store, Zero, is_single
 from symgrad.lower.tuning import Tuning
+
+_OWN = ("scalar", "local", "work")  # buffers of a function that nobody else sees
 
 
 def open_single_rounds(program: Program, threads: int, tuning: Tuning) -> Program:
@@ -43,4 +47,27 @@ def open_single_rounds(program: Program, threads: int, tuning: Tuning) -> Progra
             return s.body  # type: ignore[no-any-return]
         return [s.with_exprs(lambda exprs: [new.get(e, e) for e in exprs])]
 
-    return draft.of(program, rebuilt(program.body, change))
+    return draft.of(program, _read(rebuilt(program.body, change)))
+
+
+def _read(body: Body) -> Body:
+    """A body without what is stored for nobody: guards that are known now may have been readers."""
+    while True:
+        stored: dict[int, bool] = {}  # by number, whether stores alone concern a buffer
+        for s, *_ in walk(body):
+            plain = isinstance(s, (Store, Zero)) and s.buffer.role in _OWN
+            own = s.buffer.number if plain else -1
+            for access in own_accesses(s):
+                is_store = access.writes and access.buffer == own
+                stored[access.buffer] = stored.get(access.buffer, True) and is_store
+            for b in s.named():
+                stored[b.number] = stored.get(b.number, True) and b.number == own
+        if not any(stored.values()):
+            return body
+
+        def change(_: Any, s: Any, stored: dict[int, bool] = stored) -> Sequence[Any]:
+            if isinstance(s, Loop) and not s.body and not s.flush:
+                return ()
+            return () if isinstance(s, (Store, Zero)) and stored[s.buffer.number] else (s,)
+
+        body = rebuilt(body, change)

@@ -13,7 +13,7 @@ from symgrad.expr.node import Expr
 from symgrad.expr.op import Kind
 from symgrad.expr.walk import toposort
 
-_MOST_VISITS = 300_000  # of nodes, while an order is looked for; the rest stays as it is
+_MOST_VISITS = 100_000  # of nodes, while an order is looked for; the rest stays as it is
 
 
 class _Greedy:
@@ -31,7 +31,8 @@ class _Greedy:
         self.behind: dict[int, int] = {}
         self.concerned: dict[Expr, set[int]] = {}  # results by the nodes they compute or read
         for k in range(len(values)):
-            self.look(k)
+            if self.visits < _MOST_VISITS:
+                self.look(k)
 
     def _operands(self, node: Expr) -> list[Expr]:
         """What an operation computes from, without loads and numbers."""
@@ -81,4 +82,4 @@ def order(values: Sequence[Expr]) -> list[int]:
         k = min(greedy.behind, key=lambda n: (greedy.behind[n], n))
         greedy.take(k)
         found.append(k)
-    return found + sorted(greedy.behind)
+    return found + sorted(set(range(len(values))).difference(found))

@@ -60,6 +60,7 @@ class Machine:
         self.faults: dict[tuple[Any, ...], list[Any]] = {}
         self._tapes: dict[Expr, Tape] = {}
         self.names: dict[Expr, dict[int | None, Any]] = {}  # values that are there, by lane
+        self._once: list[Expr] = []  # of these, those of the next statement alone
         self.memories = {b.number: Memory(self, b) for b in program.buffers if b.role != "none"}
         self._share_workspace()
 
@@ -174,17 +175,20 @@ class Machine:
 
     def body(self, body: Sequence[Any], block: Block | None) -> list[Thunk]:
         known, found = dict(self.names), []
-        once: list[Expr] = []
         for s in body:
             found.append(self._one(s, block))
             if isinstance(s, Let):
-                once += [s.value] * s.once
+                self._once += [s.value] * s.once
             else:
-                for value in once:
-                    self.names.pop(value, None)
-                once.clear()
+                self._forget()
         self.names = known
         return found
+
+    def _forget(self) -> None:
+        """What was computed for one statement is not known to the next, nor inside of it."""
+        for value in self._once:
+            self.names.pop(value, None)
+        self._once.clear()
 
     def _one(self, s: Any, block: Block | None) -> Thunk:
         if isinstance(s, Loop):
@@ -236,6 +240,7 @@ class Machine:
 
     def _condition(self, s: If | While) -> Callable[[], bool]:
         tape = self.tape(s.condition)
+        self._forget()
         found: list[Any] = [None]
 
         def evaluate() -> None:

@@ -40,7 +40,7 @@ WANTED = 4  # random points at which the values were finite, and agreed
 FEWEST = 3
 TRIES = 40
 MOST_WORK = 3e4  # multiplications of one evaluation; longer axes are shortened
-SECONDS = 0.5  # for all points
+SECONDS = 5  # for all points, of which MOST_WORK bounds what each costs
 FAILURES = (
     Unknown, ArithmeticError, IndexError, KeyError, TypeError, ValueError, np.linalg.LinAlgError,
 )  # fmt: skip
@@ -57,7 +57,7 @@ def agrees(
     They are compared at random points and at special ones: zeros, ones, equal arguments. Where the
     graph has a finite value the formula must have it as well. At least three random points must
     be finite in all elements. Long axes are compared as short ones. What is too large to be
-    compared in half a second of processor time does not agree. Where sizes have names, the graphs
+    compared in some seconds of processor time does not agree. Where sizes have names, the graphs
     at other sizes must agree as well.
     """
     try:

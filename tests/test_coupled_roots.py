@@ -87,6 +87,7 @@ def test_a_kernel_of_distances():
     np.testing.assert_allclose(found, exact, rtol=1e-12, atol=1e-15)
 
 
+@pytest.mark.slow
 def test_what_is_held_is_not_computed_at_roots_that_are_zero():
     """A matrix that is definite where it is needed, and was factorised where it is not."""
 
@@ -233,7 +234,7 @@ def evaluated(derived):
     return sg.trace(derived, POINTS[0]).simplify().evaluate
 
 
-@pytest.mark.quick(2)
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("block", range(4))
 def test_hessians_of_joined_roots(block):
     """Most were wrong, in silence, when slopes were only looked for."""

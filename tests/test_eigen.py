@@ -74,6 +74,7 @@ LOSSES = {
 }
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("name", LOSSES)
 def test_first_and_second_derivatives(name):
     f, x, v = LOSSES[name], symmetric(4, 4), symmetric(4, 4)

@@ -136,7 +136,8 @@ def calls(nodes) -> int:
     return sum(n.op.kind is Kind.ELEMENTWISE and n.op.cost >= 20 for n in nodes)
 
 
-@pytest.mark.parametrize("n", [3, 100, pytest.param(10_000, marks=pytest.mark.slow)])
+@pytest.mark.quick(5)
+@pytest.mark.parametrize("n", [3, 100, 10_000])
 @pytest.mark.parametrize("name", NAMES)
 def test_value_gradient_and_hessian_product(functions, name, n):
     f, y, along = functions[name], data(n), np.array([0.3, -1.1, 0.7])
@@ -190,6 +191,7 @@ def test_no_round(functions):
         np.testing.assert_array_equal(slope, derivatives(on_duals()[name], (P, y)).gradient)
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("name", NAMES)
 def test_many_at_once_and_in_single_precision(functions, name):
     f, y = functions[name], data(70)
@@ -204,6 +206,7 @@ def test_many_at_once_and_in_single_precision(functions, name):
     np.testing.assert_allclose(got, exact, rtol=2e-3, atol=2e-4 * np.max(np.abs(exact)))
 
 
+@pytest.mark.slow
 @needs_sanitizers
 def test_exported_c_under_sanitizers(functions, tmp_path):
     y, sources, expected = data(67), [], []
@@ -406,7 +409,8 @@ def blocks(graph, tuning=HOST_TUNING) -> list[Expr]:
     return [s for s in scans if 2 * s.attr("length") < n]
 
 
-@pytest.mark.parametrize("n", [3, 4, 7, 64, 97, 1000, pytest.param(10_000, marks=pytest.mark.slow)])
+@pytest.mark.quick(20)
+@pytest.mark.parametrize("n", [64, 3, 4, 7, 97, 1000, 10_000])
 @pytest.mark.parametrize("name", LINEAR)
 def test_several_rounds_at_once(linear, name, n):
     """Against the same rounds in plain Python, one by one; factors above 1 and next to 0 too."""

@@ -44,6 +44,7 @@ def test_the_list_is_exact(group):
     assert not told, "\n".join(told)
 
 
+@pytest.mark.slow
 def test_most_are_as_short_as_wanted():
     """95 of 100 are, by `run.py`; of the rows that are looked at here the list is a part."""
     found = [v.status for g in table.GROUPS for v in verdicts(g)]

@@ -137,8 +137,8 @@ def calls(nodes) -> int:
 
 
 @pytest.mark.quick(5)
-@pytest.mark.parametrize("n", [3, 100, 10_000])
 @pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("n", [3, 100, 10_000])
 def test_value_gradient_and_hessian_product(functions, name, n):
     f, y, along = functions[name], data(n), np.array([0.3, -1.1, 0.7])
     tuning = EAGER if n == 3 else HOST_TUNING
@@ -410,8 +410,8 @@ def blocks(graph, tuning=HOST_TUNING) -> list[Expr]:
 
 
 @pytest.mark.quick(20)
-@pytest.mark.parametrize("n", [64, 3, 4, 7, 97, 1000, 10_000])
 @pytest.mark.parametrize("name", LINEAR)
+@pytest.mark.parametrize("n", [64, 3, 4, 7, 97, 1000, 10_000])
 def test_several_rounds_at_once(linear, name, n):
     """Against the same rounds in plain Python, one by one; factors above 1 and next to 0 too."""
     f, y = linear[name], data(n)

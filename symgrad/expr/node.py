@@ -137,6 +137,7 @@ class _Entry(weakref.ref[Expr]):
 # is printed and lost. Here C notes which entries are dead; the next new node drops them.
 _TABLE: dict[tuple[Any, ...], _Entry] = {}
 _DEAD: collections.deque[_Entry] = collections.deque()
+_DIED = _DEAD.append  # one object for all entries
 _LOCK = ForkSafeLock()
 _ARG_NUMBERS = itertools.count()
 _DOUBLE = struct.Struct("=d").pack
@@ -221,7 +222,7 @@ def _store(key: tuple[Any, ...], shape: tuple[int, ...], dtype: str, order: int)
     node.op, node.args, node.attrs = key[0], key[1], key[2]
     node.shape, node.dtype, node.order, node.site = shape, dtype, order, None
     node.form = node.settled = 0
-    entry = _Entry(node, _DEAD.append)
+    entry = _Entry(node, _DIED)
     entry.key = key
     if _DEAD:
         _drop_dead()

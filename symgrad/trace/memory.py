@@ -34,9 +34,14 @@ def mark(expr: Expr) -> None:
     while stack:
         node = stack.pop()
         if node.site is None and node.op.kind is not Kind.SOURCE:
-            where = where or site()
             if where is None:
-                return
+                where = site()
+                if where is None:
+                    return
+                for a in node.args:
+                    if a.site == where:
+                        where = a.site  # one object for all of a line
+                        break
             node.site = where
             stack.extend(node.args)
 

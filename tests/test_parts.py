@@ -230,3 +230,18 @@ def test_the_same_bits_at_every_level_and_part_size():
             found.add(result.tobytes())
         assert (source.units > 1) == (size < 10**9)
     assert len(found) == 1
+
+
+@pytest.mark.parametrize(
+    "f, args",
+    [
+        (lambda a, b: (1.2 + np.concatenate([a, a])) ** np.tanh(b), [(16, 16), (16,)]),
+        (lambda a: sg.grad(lambda a: np.min(a, axis=-2)[0] + np.sum(np.sin(a)))(a), [(32, 2)]),
+        (lambda a, w: np.sum(np.exp(a * np.cumsum(w)) * np.cumsum(w)[0], axis=0), [(40, 3), (3,)]),
+    ],
+    ids=["power", "minimum", "running"],
+)
+def test_elements_that_stay_the_same_in_a_loop_cross_cuts(f, args):
+    """They are loaded before the loop: in parts of their own from an array that is local."""
+    rng = np.random.default_rng(0)
+    check_function(f, *[rng.uniform(0.2, 0.9, shape) for shape in args])

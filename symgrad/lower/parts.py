@@ -67,11 +67,11 @@ def _used(s: Any, at: dict[Expr, int]) -> tuple[list[Expr], set[int]]:
     buffers: set[int] = set()
     for part, *_ in walk([s]):
         buffers.update(access.buffer for access in part.touches())
-        roots = part.exprs()
-        stack = [a for e in roots for a in e.args] if part is s and isinstance(s, Let) else [*roots]
+        own = s.value if part is s and isinstance(s, Let) else None
+        stack = [*part.exprs()]
         while stack:
             node = stack.pop()
-            if node in at:
+            if node in at and node is not own:
                 found.add(node)
             elif node not in seen:
                 seen.add(node)

@@ -107,5 +107,6 @@ def _is_own(s: Store, index: Expr) -> bool:
     extremum = s.op in _EXTREMA and s.buffer.dtype in FLOATS  # by choices of bits
     if s.op not in ("=", "+", "*") and not extremum:
         return False
-    moves = any(is_next(i, index) for i in s.index) or is_flat(s.buffer, s.index, index)
+    moves = any(is_next(s.index[a], index) for a in s.buffer.kept_axes)
+    moves = moves or is_flat(s.buffer, s.index, index)
     return moves or (s.op == "=" and s.buffer.role == "scalar")

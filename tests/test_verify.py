@@ -810,3 +810,19 @@ def test_mutants_are_caught(kind, graphs, monkeypatch):
             made += 1
             caught += bool(verify.verify(mutant))
     assert caught >= CAUGHT[kind], f"{caught} of {made}"
+
+
+def test_an_element_that_was_checked_is_in_range_at_every_index():
+    """Picked by an index that counts from the end where it is negative."""
+
+    def f(a):
+        rows = a[np.arange(40), np.argmax(a, axis=1)]
+        return rows[np.argmax(rows)] + rows[np.argmin(rows) - 40]
+
+    a = np.random.default_rng(0).uniform(-1, 1, (40, 2))
+    best = np.max(a, axis=1)
+    assert sg.jit(f)(a) == np.max(best) + np.min(best)
+    slope = np.zeros_like(a)
+    for k in (np.argmax(best), np.argmin(best)):
+        slope[k, np.argmax(a[k])] = 1
+    np.testing.assert_array_equal(sg.grad(f)(a), slope)

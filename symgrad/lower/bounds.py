@@ -33,6 +33,7 @@ from symgrad.ops.elementwise import (
     OR,
     SELECT,
     SUBTRACT,
+    less,
 )
 from symgrad.ops.interval import ANY, Interval
 
@@ -145,6 +146,11 @@ class Bounds:
             if 0 <= low and high < divisor:
                 return low, high
             return (0 if low >= 0 else 1 - divisor), divisor - 1
+        if n.op is SELECT and (size := _wrapped(n)) is not None:
+            low, high = given[2]
+            ends = [size + low, size + min(high, -1)] if low < 0 else []
+            ends += [max(low, 0), high] if high >= 0 else []
+            return min(ends), max(ends)
         rule = n.op.interval
         if rule is not None and all(a.dtype in INTEGERS for a in n.args):
             return rule(*given)
@@ -471,6 +477,15 @@ def _quotient(value: float, divisor: int) -> float:
     if math.isinf(value):
         return value
     return int(value) // divisor if value >= 0 else -(-int(value) // divisor)
+
+
+def _wrapped(node: Expr) -> int | None:
+    """The n of select(i < 0, n + i, i), by which negative indices count from the end."""
+    condition, behind, i = node.args
+    if condition is not less(i, 0) or behind.op is not ADD or i not in behind.args:
+        return None
+    size = behind.args[behind.args[0] is i]
+    return int(const_value(size)) if size.op is CONST else None
 
 
 def _bare(node: Expr) -> Expr:

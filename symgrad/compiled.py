@@ -36,7 +36,7 @@ from symgrad.runtime import dispatch
 from symgrad.runtime.build import Library
 from symgrad.runtime.call import Native, build_source, warn_no_compiler
 from symgrad.runtime.compiler import is_known
-from symgrad.runtime.dispatch import fast_calls
+from symgrad.runtime.dispatch import comparison, fast_calls
 from symgrad.runtime.record import Record
 from symgrad.tapes import most_bytes, too_large
 from symgrad.trace import Tracer, as_expr, checked, is_python, set_checks, wrap
@@ -63,7 +63,7 @@ if not is_known():  # waiting for other processes leaves time for what will then
     os.register_at_fork(before=functools.partial(_loading.join, 10.0))
 _Caller: Any = dispatch.base()
 
-__all__ = ["Compiled", "fast_calls"]
+__all__ = ["Compiled", "comparison", "fast_calls"]
 
 
 class Compiled(_Caller):  # type: ignore[misc]  # a class of C, or object

@@ -173,11 +173,11 @@ class SparseDerivative:
 
     def _note(self, state: State, types: Any, compiled: SparseCompiled) -> None:
         """Later calls with arrays of these types may ask C whether the state holds."""
-        from symgrad.runtime import dispatch  # not at import: it needs ctypes
+        from symgrad.compiled import comparison, fast_calls  # not at import: it needs cffi
 
         quick = self._quick
-        if (quick is None or quick.state is not state) and dispatch.fast_calls(wait=False):
-            quick = self._quick = _Quick(state, dispatch.comparison(state.native()))
+        if (quick is None or quick.state is not state) and fast_calls(wait=False):
+            quick = self._quick = _Quick(state, comparison(state.native()))
         if quick is not None and quick.state is state:
             quick.versions[types] = compiled
 

@@ -781,6 +781,12 @@ CAUGHT = dict(
     value_earlier=21,  # of 23
     value_unguarded=10,  # of 12
     bound_read=39,  # of 39
+    lane_array_dropped=6,  # of 6
+    lane_array_shorter=9,  # of 9
+    lanes_longer=22,  # of 22
+    lanes_left=18,  # of 22; the others are the only such loop of a program
+    lanes_in_any_order=4,  # of 4
+    lanes_joined=3,  # of 3
 )
 
 

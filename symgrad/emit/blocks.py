@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from symgrad.emit import tree as c
 from symgrad.emit.body import Emitter
 from symgrad.emit.expr import ZERO
-from symgrad.emit.lanes import Lanes, lanes_apart
+from symgrad.emit.lanes import SCALAR, Block, calls
 from symgrad.emit.threads import PARALLEL, own_arrays
 from symgrad.emit.tree import integer
 from symgrad.lower.program import statements
@@ -37,13 +40,23 @@ def blocks(loop: Loop, e: Emitter, depth: int) -> list[c.Statement]:
 def _block(loop: Loop, e: Emitter, depth: int, extent: int) -> tuple[c.Statement, ...]:
     """The body of a loop for so many lanes. What it declares is declared again in the other one."""
     number = loop.index.attrs[0]
-    e.lanes = Lanes(loop, e.buffers, f"l{number}", extent, e.target)
+    e.lanes = Block(loop, f"l{number}", extent)
     e.loop_names[loop.index] = c.Sum((c.Name(f"i{number}"), c.Name(e.lanes.name)))
     e.branchless, defined = True, e.defined.copy()
-    with e.scope():
-        body = lanes_apart(e.body(loop.body, depth + 1), e.lanes)
+    body = body_of_block(loop.body, e, depth + 1)
     e.lanes, e.branchless, e.defined = None, False, defined
     return body
+
+
+def body_of_block(body: Sequence[Any], e: Emitter, depth: int) -> tuple[c.Statement, ...]:
+    """Loops over lanes and what stands between them, behind the arrays that they set."""
+    assert e.lanes is not None
+    outer, e.lanes.arrays = e.lanes.arrays, []
+    with e.scope():
+        nodes = e.nodes(body, depth)
+    arrays, e.lanes.arrays = e.lanes.arrays, outer
+    called = calls(*(n for n in nodes if isinstance(n, c.Declare)))  # beside loops over lanes
+    return (*arrays, *[SCALAR] * called, *nodes)
 
 
 def _flush(loop: Loop, e: Emitter, depth: int, points: int, step: int) -> tuple[c.Statement, ...]:

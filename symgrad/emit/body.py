@@ -8,16 +8,15 @@ from __future__ import annotations
 import functools
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import Any
 
 from symgrad.emit import tree as c
 from symgrad.emit.descending import marked
-from symgrad.emit.expr import ZERO, Speller, has_call
-from symgrad.emit.lanes import Piece, Place
+from symgrad.emit.expr import ZERO, Speller
 from symgrad.emit.target import Target
 from symgrad.expr.node import FLOATS, Expr
-from symgrad.lower.cpu import Flush, Merge, Tiles
+from symgrad.lower.blocks import is_by_bits
+from symgrad.lower.cpu import Flush, Lanes, Merge, Tiles
 from symgrad.lower.program import Program, statements, walk
 from symgrad.lower.statement import Buffer
 from symgrad.lower.statements import Let, Loop, Store
@@ -31,7 +30,7 @@ _ADDING = {
 
 
 @functools.singledispatch
-def statement(s: Any, e: Emitter, depth: int) -> c.Statement | Piece | list[c.Statement]:
+def statement(s: Any, e: Emitter, depth: int) -> c.Statement | list[c.Statement]:
     """A statement that stands in `depth` loops, in C. A list are several, one after another."""
     raise TypeError(f"no C for {type(s).__name__}")
 
@@ -72,28 +71,15 @@ class Emitter(Speller):
                 nodes = self.nodes([s], 0)
                 yield from map(marked, nodes) if self.descends and self.tuning.vectors else nodes
 
-    def body(self, body: Sequence[Any], depth: int) -> list[Piece]:
+    def nodes(self, body: Sequence[Any], depth: int) -> list[c.Statement]:
         """The statements of one body."""
-        out: list[Piece] = []
+        out: list[c.Statement] = []
         for s in body:
-            first = len(out)
-            operand = self._operand(s) if isinstance(s, Store) else None
-            if operand is not None:
-                out.append(operand)
             found = statement(s, self, depth)
-            for part in found if isinstance(found, list) else [found]:
-                out.append(part if isinstance(part, Piece) else Piece(part))
-            if isinstance(s, Store) and s.apart:
-                out[first:] = [replace(piece, apart=s.apart) for piece in out[first:]]
-            if operand is not None:  # its value may be needed again where this body is over
-                del self.names[s.value]
-            if not isinstance(s, Let):
+            out.extend(found if isinstance(found, list) else [found])
+            if not isinstance(s, (Let, Lanes)):
                 self.forget()
         return out
-
-    def nodes(self, body: Sequence[Any], depth: int) -> list[c.Statement]:
-        """The statements of a body outside of lanes."""
-        return [piece.node for piece in self.body(body, depth)]
 
     def side(self, body: Sequence[Any], depth: int) -> tuple[c.Statement, ...]:
         """The statements of a body that may not run; what it declares exists only there."""
@@ -122,47 +108,34 @@ class Emitter(Speller):
             self.names.pop(node, None)
         self._once.clear()
 
-    def let(self, s: Let) -> Piece:
-        """A variable."""
-        value, name = self.spell(s.given), self.fresh()
-        shared = self.lanes is None or self.lanes.moves(s.value)
+    def let(self, s: Let) -> c.Declare | c.Assign:
+        """A variable, or the element of an array that the lane of a block has."""
+        value, name, ctype = self.spell(s.given), self.fresh(), self.target.types[s.value.dtype]
         if s.once:
             self._once.append(s.value)
-        place = Place.SHARED if shared else Place.UNIFORM
-        return Piece(self._declared(s.value, name, value), place, apart=s.apart)
-
-    def _declared(self, node: Expr, name: str, value: c.Expression) -> c.Declare:
-        self.names[node] = c.Name(name)
-        return c.Declare(self.target.types[node.dtype], name, value)
-
-    def _operand(self, s: Store) -> Piece | None:
-        """The right-hand side as a variable, where its text would stand in a bad place.
-
-        A loop that adds up lanes vectorises no function calls; a branchless maximum names its
-        operand three times.
-        """
-        sums = self.lanes is not None and self.lanes.sums(s)
-        extremum = s.op in ("max", "min") and self.takes_extremum_by_bits(s)
-        if not (sums or extremum) or not s.value.args or s.value in self.names:
-            return None
-        value = self.spell(s.value)
-        if sums and not has_call(value):
-            return None
-        return Piece(self._declared(s.value, self.fresh(), value))
+        if s.array is None or self.lanes is None:
+            self.names[s.value] = c.Name(name)
+            return c.Declare(ctype, name, value)
+        element = self.names[s.value] = c.Index(name, c.Name(self.lanes.name))
+        self.lanes.arrays.append(c.DeclareArray(ctype, name, s.array.lanes))
+        return c.Assign(element, "=", value)
 
     def takes_extremum_by_bits(self, s: Store) -> bool:
         """Without a branch where lanes have a maximum each; over all lanes there is nothing to
         vectorise, and a long chain of selections keeps clang busy for minutes."""
-        apart = self.lanes is None or self.lanes.apart(s)
-        return self.branchless and apart and s.value.dtype in FLOATS
+        in_order = self.lanes is not None and self.lanes.in_order
+        return self.branchless and not in_order and is_by_bits(s)
 
     def assigned(
         self, buffer: Buffer, target: c.Expression, op: str, value: c.Expression
     ) -> c.Statement:
         """A store; the first one to a local variable declares it."""
-        if buffer.role == "scalar" and buffer.name not in self.defined:
-            self.defined.add(buffer.name)
-            return c.Declare(self.target.types[buffer.dtype], buffer.name, value, const=False)
+        ctype, name = self.target.types[buffer.dtype], buffer.name
+        if buffer.role in ("scalar", "block") and name not in self.defined:
+            self.defined.add(name)
+            if self.lanes is None or buffer.role == "scalar":
+                return c.Declare(ctype, name, value, const=False)
+            self.lanes.arrays.append(c.DeclareArray(ctype, name, buffer.lanes))
         return c.Assign(target, op, value)
 
 

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 from symgrad.emit import tree as c
 from symgrad.emit.rows import prepared, spelling
 from symgrad.emit.target import Target
-from symgrad.emit.tree import integer, walk
+from symgrad.emit.tree import integer
 from symgrad.errors import InternalError
 from symgrad.expr.node import CONST, FLOATS, Expr, const, const_value
 from symgrad.expr.walk import toposort
 from symgrad.lower.scalar import GUARD, INDEX, INDEX_DIV, INDEX_MOD, LOAD
 from symgrad.lower.statement import Buffer, row_strides
-from symgrad.lower.strides import is_costly, steps
+from symgrad.lower.strides import is_costly
 from symgrad.ops.elementwise import ADD, CONVERT, SUBTRACT
 
 if TYPE_CHECKING:
-    from symgrad.emit.lanes import Lanes
+    from symgrad.emit.lanes import Block
 
 ZERO = c.Lit("0")
 _ZERO_INDEX = const(0, "int64")
@@ -38,9 +38,9 @@ class Speller:
 
     def __init__(self, buffers: Mapping[int, Buffer], target: Target) -> None:
         self.buffers, self.target = buffers, target
-        self.names: dict[Expr, c.Name] = {}
+        self.names: dict[Expr, c.Expression] = {}
         self.loop_names: dict[Expr, c.Expression] = {}
-        self.lanes: Lanes | None = None
+        self.lanes: Block | None = None
         self.branchless = self.descends = False
         self._count = 0
         self._literals: dict[Expr, c.Lit] = {}
@@ -64,9 +64,7 @@ class Speller:
         """An element of a buffer as an lvalue."""
         if buffer.role == "scalar" or (buffer.role == "in" and not buffer.shape):
             return c.Name(buffer.name)
-        lanes = self.lanes
-        uneven = lanes is not None and not steps(lanes.loop.index, buffer, index, lanes.word)
-        return c.Index(buffer.name, self.offset(buffer, index), uneven)
+        return c.Index(buffer.name, self.offset(buffer, index))
 
     def address(self, buffer: Buffer, index: Sequence[Expr]) -> c.Expression:
         """A pointer to a part of a buffer; missing indices are 0."""
@@ -149,10 +147,6 @@ class Speller:
             choice = c.Conditional(self.spell(a, c.OR), c.Lit("1"), ZERO)
             return c.Cast(self.target.types[node.dtype], choice)
         return c.Cast(self.target.types[node.dtype], self.spell(a, c.UNARY))
-
-
-def has_call(node: c.Expression) -> bool:
-    return any(isinstance(n, c.Call) for n in walk(node))
 
 
 def _entries(buffer: Buffer, index: Sequence[Expr]) -> list[tuple[Expr, int]]:

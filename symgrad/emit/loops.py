@@ -6,10 +6,10 @@ import itertools
 from collections.abc import Iterable, Iterator
 
 from symgrad.emit import tree as c
-from symgrad.emit.blocks import blocks
+from symgrad.emit.blocks import blocks, body_of_block
 from symgrad.emit.body import Emitter, statement
 from symgrad.emit.expr import ZERO
-from symgrad.emit.lanes import SCALAR, SIMD, Piece, Place, lane_loop, traits
+from symgrad.emit.lanes import SCALAR, SIMD, calls, lane_loop
 from symgrad.emit.statements import SERIAL
 from symgrad.emit.sums import bounds, extremum, inner_sum, sum_in_lanes
 from symgrad.emit.threads import IN_ORDER, PARALLEL, own_arrays, team_mark
@@ -19,25 +19,18 @@ from symgrad.lower.tuning import LANES, SHORT
 
 
 @statement.register(Loop)
-def _loop(s: Loop, e: Emitter, depth: int) -> c.Statement | Piece | list[c.Statement]:
+def _loop(s: Loop, e: Emitter, depth: int) -> c.Statement | list[c.Statement]:
     if s.lanes:
         return blocks(s, e, depth)
     e.loop_names[s.index] = c.Name(f"i{s.index.attrs[0]}")
     if e.lanes is not None:
-        return inner_sum(s, e, depth) if s.accumulates else _in_lanes(s, e, depth)
+        if s.accumulates:
+            return inner_sum(s, e, depth)
+        return _for(s, e, body_of_block(s.body, e, depth + 1))
     if s.accumulates:
         adds = any(one.op == "+" for one in stores_of(s))
         return sum_in_lanes(s, e, depth) if adds else extremum(s, e, depth)
     return _outside(s, e, depth)
-
-
-def _in_lanes(s: Loop, e: Emitter, depth: int) -> Piece:
-    """A loop whose body has loops over the lanes."""
-    assert e.lanes is not None
-    pieces = e.body(s.body, depth + 1)
-    if _only_checks(s):
-        return Piece(_checks(s, pieces, e), Place.BRANCHES)
-    return Piece(_for(s, e, ()), Place.WHOLE, inside=tuple(pieces))
 
 
 def _outside(s: Loop, e: Emitter, depth: int) -> c.Statement:
@@ -45,22 +38,21 @@ def _outside(s: Loop, e: Emitter, depth: int) -> c.Statement:
     outer, e.branchless = e.branchless, e.branchless or vector
     e.path.append(s)
     first = len(s.body) - s.in_order
-    pieces = e.body(s.body[:first], depth + 1)
-    body = [p.node for p in pieces]
+    body = e.nodes(s.body[:first], depth + 1)
     if s.in_order:
         last = tuple(e.nodes(s.body[first:], depth + 1))
         body.append(c.Block(last, (IN_ORDER,)) if s.shared else c.Together(last))
     e.path.pop()
     e.branchless = outer
     if _only_checks(s):
-        return _checks(s, pieces, e)
+        return _checks(s, body, e)
     if s.serial and e.tuning.vectors:  # rounds come in order, also where they only add up
         body.insert(0, SERIAL)
     arrays = own_arrays(e, body, team=s.team) if s.shared else []
-    calls = e.tuning.vectors and traits(*_directly(body)).calls
-    if vector and calls and (s.stop is not None or s.extent % LANES):
+    called = e.tuning.vectors and calls(*_directly(body))
+    if vector and called and (s.stop is not None or s.extent % LANES):
         return _in_vectors(s, e, tuple(body))
-    whole = (*[SCALAR] * (calls and not vector), *arrays, *body)
+    whole = (*[SCALAR] * (called and not vector), *arrays, *body)
     marks: tuple[c.Mark | c.Call, ...] = (SIMD,) if vector else ()
     if s.shared:
         marks = (team_mark(s) if s.members else PARALLEL,)
@@ -129,11 +121,11 @@ def _while(s: While, e: Emitter, depth: int) -> list[c.Statement]:
     counter = c.Name(e.fresh() if s.index is None else f"i{s.index.attrs[0]}")
     if s.index is not None:
         e.loop_names[s.index] = counter
-    before: tuple[c.Statement, ...] = tuple(e.let(Let(v, once=True)).node for v in s.values)
+    before: tuple[c.Statement, ...] = tuple(e.let(Let(v, once=True)) for v in s.values)
     condition = e.spell(s.condition)
     e.forget()
     body = e.side(s.body, depth + 1)
-    if e.tuning.vectors and traits(*before, condition, *_directly(body)).calls:
+    if e.tuning.vectors and calls(*before, condition, *_directly(body)):
         before, body = ((SCALAR, *before), body) if before else (before, (SCALAR, *body))
     if e.tuning.vectors:
         body = (SERIAL, *body)
@@ -153,13 +145,13 @@ def _only_checks(s: Loop) -> bool:
     return s.is_plain and all(isinstance(part, Check) for part in s.body)
 
 
-def _checks(s: Loop, pieces: list[Piece], e: Emitter) -> c.Together:
+def _checks(s: Loop, nodes: list[c.Statement], e: Emitter) -> c.Together:
     """All checks of a loop, without a branch in it."""
     failed = c.Name(e.fresh())
     body = []
-    for piece in pieces:
-        assert isinstance(piece.node, c.If) and isinstance(piece.node.condition, c.Binary)
-        below, above = piece.node.condition.left, piece.node.condition.right
+    for node in nodes:
+        assert isinstance(node, c.If) and isinstance(node.condition, c.Binary)
+        below, above = node.condition.left, node.condition.right
         body.append(c.Assign(failed, "|=", c.Binary("|", c.Group(below), c.Group(above))))
     declared = c.Declare("int", failed.name, ZERO, const=False)
     loop = lane_loop(f"i{s.index.attrs[0]}", s.extent, body)

@@ -10,7 +10,7 @@ import numpy as np
 from symgrad.emit import tree as c
 from symgrad.emit.body import Emitter, statement
 from symgrad.emit.expr import ZERO
-from symgrad.emit.lanes import LaneSum, Piece, Place
+from symgrad.emit.lanes import over_lanes, sum_of_lanes
 from symgrad.emit.serial import is_serial
 from symgrad.emit.tree import integer
 from symgrad.expr.node import FLOATS, Expr
@@ -19,7 +19,6 @@ from symgrad.lower import statements as lowered
 from symgrad.lower.statement import Buffer
 from symgrad.lower.statements import Store
 from symgrad.lower.strides import size_behind, steps_along
-from symgrad.lower.tuning import LANES
 
 _LINE_BYTES = 64  # of a cache
 NULL = c.Name("NULL")
@@ -37,7 +36,7 @@ def kernel(template: str, dtype: str, *args: c.Expression) -> c.Call:
 
 
 @statement.register(lowered.Let)
-def _let(s: lowered.Let, e: Emitter, depth: int) -> Piece:
+def _let(s: lowered.Let, e: Emitter, depth: int) -> c.Statement:
     return e.let(s)
 
 
@@ -45,26 +44,25 @@ def _let(s: lowered.Let, e: Emitter, depth: int) -> Piece:
 
 
 @statement.register(Store)
-def _store(s: Store, e: Emitter, depth: int) -> c.Statement | Piece:
-    if e.lanes is not None and e.lanes.sums(s):
-        return _lane_sum(s, e)
-    alone = e.lanes is not None and not e.lanes.apart(s)
-    place = Place.BRANCHES if alone else Place.SHARED
+def _store(s: Store, e: Emitter, depth: int) -> c.Statement | list[c.Statement]:
+    if e.lanes is not None and s.partial is not None:  # the sum over the lanes of one block
+        target, value = e.place(s.partial, s.index), e.spell(s.value)
+        return [*sum_of_lanes(e.lanes, target, value)]
     value, target = e.spell(s.value), e.place(s.buffer, s.index)
     if s.op in ("=", "+", "*"):
         node = e.assigned(s.buffer, target, "=" if s.op == "=" else f"{s.op}=", value)
         if isinstance(node, c.Assign) and is_serial(s, e):
             node = replace(node, marks=(SERIAL,))
-        return Piece(node, place, scattered=s.apart > 0 and s.buffer.lanes == 0)
+        return node
     if s.op not in ("max", "min"):
-        return Piece(c.Assign(target, "=", c.Binary(s.op, target, c.Group(value))), place)
+        return c.Assign(target, "=", c.Binary(s.op, target, c.Group(value)))
     name = e.fresh()
     if e.takes_extremum_by_bits(s):
-        return Piece(c.Assign(target, "=", larger(s, value, target)), place)
+        return c.Assign(target, "=", larger(s, value, target))
     known = c.Name(name)
     change = c.If(exceeds(s, known, target), (c.Assign(target, "=", known),))
     declared = c.Declare(e.target.types[s.value.dtype], name, value)
-    return Piece(c.Together((declared, change)), Place.BRANCHES)
+    return c.Together((declared, change))
 
 
 def exceeds(s: Store, value: c.Expression, target: c.Expression) -> c.Expression:
@@ -82,16 +80,8 @@ def larger(s: Store, value: c.Expression, target: c.Expression) -> c.Call:
     return helper("sg_select", s.value.dtype, either, value, target)
 
 
-def _lane_sum(s: Store, e: Emitter) -> Piece:
-    """The sum over the lanes of one block, added to a target that all blocks share."""
-    assert e.lanes is not None
-    assert s.partial is not None
-    target, value = e.place(s.partial, s.index), e.spell(s.value)
-    return Piece(LaneSum(e.lanes.name, LANES, e.lanes.extent, target, value), Place.WHOLE)
-
-
 @statement.register(lowered.Zero)
-def _zero(s: lowered.Zero, e: Emitter, depth: int) -> c.Statement | Piece:
+def _zero(s: lowered.Zero, e: Emitter, depth: int) -> c.Statement | list[c.Statement]:
     if s.buffer.role == "scalar":
         return e.assigned(s.buffer, e.place(s.buffer, ()), "=", ZERO)
     at: c.Expression = c.Name("sg_k")
@@ -99,11 +89,11 @@ def _zero(s: lowered.Zero, e: Emitter, depth: int) -> c.Statement | Piece:
     if s.index:
         at, size = c.Sum((e.offset(s.buffer, s.index), at)), size_behind(s.buffer, s.index)
     body = (c.Assign(c.Index(s.buffer.name, at), "=", ZERO),)
-    return Piece(c.For("sg_k", ZERO, integer(size), body), Place.BRANCHES)
+    return c.For("sg_k", ZERO, integer(size), body)
 
 
 @statement.register(lowered.Best)
-def _best(s: lowered.Best, e: Emitter, depth: int) -> Piece:
+def _best(s: lowered.Best, e: Emitter, depth: int) -> c.Statement:
     name, value = e.fresh(), e.spell(s.value)
     target, best = e.place(s.buffer, s.index), e.place(s.value_buffer, s.index)
     known = c.Name(name)
@@ -113,14 +103,14 @@ def _best(s: lowered.Best, e: Emitter, depth: int) -> Piece:
         beyond = c.Binary("||", beyond, c.Group(first))
     change = (c.Assign(best, "=", known), c.Assign(target, "=", e.spell(s.position)))
     declared = c.Declare(e.target.types[s.value.dtype], name, value)
-    return Piece(c.Together((declared, c.If(beyond, change))), Place.BRANCHES)
+    return c.Together((declared, c.If(beyond, change)))
 
 
 # ---- sums in several parts -----------------------------------------------------------------------
 
 
 @statement.register(cpu.Flush)
-def _flush(s: cpu.Flush, e: Emitter, depth: int) -> Piece:
+def _flush(s: cpu.Flush, e: Emitter, depth: int) -> c.Statement:
     args = [
         integer(size_behind(s.buffer, s.index)),
         integer(s.partial.lanes or 1),
@@ -133,7 +123,7 @@ def _flush(s: cpu.Flush, e: Emitter, depth: int) -> Piece:
 
 
 @statement.register(cpu.Merge)
-def _merge(s: cpu.Merge, e: Emitter, depth: int) -> Piece:
+def _merge(s: cpu.Merge, e: Emitter, depth: int) -> c.Statement:
     args = [
         integer(size_behind(s.buffer, s.index)),
         c.Binary("==", e.spell(s.round, c.EQUAL), ZERO),
@@ -145,32 +135,41 @@ def _merge(s: cpu.Merge, e: Emitter, depth: int) -> Piece:
     return _done(helper("sg_merge", s.buffer.dtype, *args))
 
 
-def _done(call: c.Call) -> Piece:
-    return Piece(c.Do(call), Place.BRANCHES)
+def _done(call: c.Call) -> c.Statement:
+    return c.Do(call)
 
 
-# ---- blocks of lanes as a whole ------------------------------------------------------------------
+# ---- blocks of lanes -----------------------------------------------------------------------------
+
+
+@statement.register(cpu.Lanes)
+def _lanes(s: cpu.Lanes, e: Emitter, depth: int) -> list[c.Statement]:
+    block = e.lanes
+    assert block is not None
+    vectors = s.vectors[block.last]
+    block.vector, block.in_order = vectors > 0, s.in_order
+    return over_lanes(block, vectors, tuple(e.nodes(s.body, depth)))
 
 
 @statement.register(cpu.Turns)
-def _turns(s: cpu.Turns, e: Emitter, depth: int) -> Piece:
+def _turns(s: cpu.Turns, e: Emitter, depth: int) -> c.Statement:
     arrays = [c.Name(b.name) for b in (s.angles, s.rests, s.quarters)]
     # Its text comes with sg_turned, for which it takes the angles apart.
-    return Piece(c.Do(c.Call("sg_turns", (integer(s.angles.size), *arrays))), Place.WHOLE)
+    return c.Do(c.Call("sg_turns", (integer(s.angles.size), *arrays)))
 
 
 @statement.register(cpu.Powers)
-def _powers(s: cpu.Powers, e: Emitter, depth: int) -> Piece:
+def _powers(s: cpu.Powers, e: Emitter, depth: int) -> c.Statement:
     args = [
         integer(s.bases.size),
         c.Name(s.bases.name),
         c.Lit(e.target.literal(s.exponent, "float64")),
     ]
-    return Piece(c.Do(helper("sg_powers", "float64", *args, c.Name(s.results.name))), Place.WHOLE)
+    return c.Do(helper("sg_powers", "float64", *args, c.Name(s.results.name)))
 
 
 @statement.register(cpu.Fetch)
-def _fetch(s: cpu.Fetch, e: Emitter, depth: int) -> Piece:
+def _fetch(s: cpu.Fetch, e: Emitter, depth: int) -> c.Statement:
     """The cache lines of results, which are written when the block is done."""
     assert e.lanes is not None
     point = c.Binary("*", c.Name(f"i{e.lanes.loop.index.attrs[0]}"), integer(s.elements))
@@ -178,11 +177,11 @@ def _fetch(s: cpu.Fetch, e: Emitter, depth: int) -> Piece:
     line = _LINE_BYTES // np.dtype(s.buffer.dtype).itemsize
     body = (c.Do(c.Call("SG_PREFETCH", (place,))),)
     end = integer(s.elements * e.lanes.extent)
-    return Piece(c.For(e.lanes.name, ZERO, end, body, line), Place.WHOLE)
+    return c.For(e.lanes.name, ZERO, end, body, line)
 
 
 @statement.register(cpu.Rows)
-def _rows(s: cpu.Rows, e: Emitter, depth: int) -> Piece:
+def _rows(s: cpu.Rows, e: Emitter, depth: int) -> c.Statement:
     assert e.lanes is not None
     args: list[c.Expression] = [integer(e.lanes.extent), integer(math.prod(s.lanes.shape))]
     array, lanes = c.Name(s.buffer.name), c.Name(s.lanes.name)
@@ -200,7 +199,7 @@ def _rows(s: cpu.Rows, e: Emitter, depth: int) -> Piece:
             args += [lanes, rows, *_steps(s.buffer, (s.index.index(block),))]
         else:
             args += [integer(e.lanes.loop.lanes), rows, lanes]
-    return Piece(c.Do(helper(function, s.buffer.dtype, *args)), Place.WHOLE)
+    return c.Do(helper(function, s.buffer.dtype, *args))
 
 
 def _steps(buffer: Buffer, axes: tuple[int, ...]) -> list[c.Lit]:
@@ -211,30 +210,30 @@ def _steps(buffer: Buffer, axes: tuple[int, ...]) -> list[c.Lit]:
 
 
 @statement.register(lowered.Check)
-def _check(s: lowered.Check, e: Emitter, depth: int) -> Piece:
+def _check(s: lowered.Check, e: Emitter, depth: int) -> c.Statement:
     value = c.Group(e.spell(s.value))
     below, above = c.Binary("<", value, c.Lit(str(-s.size))), c.Binary(">=", value, integer(s.size))
-    return Piece(c.If(c.Binary("||", below, above), (c.Return(1),)), Place.BRANCHES)
+    return c.If(c.Binary("||", below, above), (c.Return(1),))
 
 
 @statement.register(lowered.Fail)
-def _fail(s: lowered.Fail, e: Emitter, depth: int) -> Piece:
-    return Piece(c.If(e.spell(s.condition), (c.Return(s.status),)), Place.BRANCHES)
+def _fail(s: lowered.Fail, e: Emitter, depth: int) -> c.Statement:
+    return c.If(e.spell(s.condition), (c.Return(s.status),))
 
 
 @statement.register(lowered.Call)
-def _call(s: lowered.Call, e: Emitter, depth: int) -> Piece:
+def _call(s: lowered.Call, e: Emitter, depth: int) -> c.Statement:
     operands = [e.address(b, i) for b, i in (*s.operands, s.target)]
     numbers = [c.Lit(str(int(n))) for n in (*s.dims, *s.flags)]
     call = kernel(s.template, s.target[0].dtype, *operands, *numbers)
-    return Piece(c.If(c.Binary("!=", call, ZERO), (c.Return(2),)), Place.BRANCHES)
+    return c.If(c.Binary("!=", call, ZERO), (c.Return(2),))
 
 
 # ---- products of matrices ------------------------------------------------------------------------
 
 
 @statement.register(cpu.Panels)
-def _panels(s: cpu.Panels, e: Emitter, depth: int) -> Piece:
+def _panels(s: cpu.Panels, e: Emitter, depth: int) -> c.Statement:
     dtype, in_rows = s.panels.dtype, len(s.panels.shape) == 2
     across, along = _steps(s.buffer, s.axes)
     args = [e.spell(s.count), e.spell(s.inner), e.address(s.buffer, s.first), across]
@@ -245,7 +244,7 @@ def _panels(s: cpu.Panels, e: Emitter, depth: int) -> Piece:
 
 
 @statement.register(cpu.Tiles)
-def _tiles(s: cpu.Tiles, e: Emitter, depth: int) -> Piece:
+def _tiles(s: cpu.Tiles, e: Emitter, depth: int) -> c.Statement:
     dtype = s.buffer.dtype
     target = [e.address(s.buffer, s.index), *_steps(s.buffer, s.axes)]
     carry = [NULL, ZERO, ZERO] if ("sg_product", dtype) in e.carrying else []
@@ -260,7 +259,7 @@ def _tiles(s: cpu.Tiles, e: Emitter, depth: int) -> Piece:
 
 
 @statement.register(cpu.Gemm)
-def _gemm(s: cpu.Gemm, e: Emitter, depth: int) -> Piece:
+def _gemm(s: cpu.Gemm, e: Emitter, depth: int) -> c.Statement:
     args = _spelled(e, s.rows, s.columns, s.inner, s.begin)
     for m in s.matrices:
         args += [e.address(m.buffer, m.first), *_steps(m.buffer, m.axes)]

@@ -10,10 +10,12 @@ from collections.abc import Callable, Iterable
 from symgrad.emit import tree as c
 from symgrad.emit.body import Emitter
 from symgrad.emit.expr import ZERO
-from symgrad.emit.lanes import SCALAR, Piece, Place, lane_loop, traits
+from symgrad.emit.lanes import SCALAR, calls, lane_loop
 from symgrad.emit.statements import exceeds, larger
 from symgrad.emit.tree import integer
+from symgrad.expr.walk import toposort
 from symgrad.lazy import dataclass
+from symgrad.lower.scalar import GUARD
 from symgrad.lower.statements import Let, Loop, Store, stores_of
 from symgrad.lower.strides import is_even
 from symgrad.lower.tuning import LANES
@@ -95,9 +97,11 @@ def sum_in_lanes(loop: Loop, e: Emitter, depth: int) -> c.Statement:
     with e.scope():
         nodes = e.nodes(loop.body, depth + 1)
     adds = [n for n in nodes if isinstance(n, c.Assign)]
-    found = traits(*nodes)
-    vector = found.calls and not found.branches
-    vector = vector and is_even(loop, stores_of(loop), e.buffers)
+    called = calls(*nodes)
+    branches = any(
+        n.op is GUARD for n in toposort([v for s in loop.body for v in s.exprs()], e.names)
+    )
+    vector = called and not branches and is_even(loop, stores_of(loop), e.buffers)
     position, start, lane = e.fresh(), e.fresh(), e.fresh()
     sums = [
         _Partial(e.target.types[s.buffer.dtype], a.target, a.value, e.fresh(), e.fresh(), e.fresh(),
@@ -107,14 +111,14 @@ def sum_in_lanes(loop: Loop, e: Emitter, depth: int) -> c.Statement:
     full = loop.extent // LANES * LANES
     before = tuple(n for n in nodes if not isinstance(n, c.Assign))
     rounds = _Rounds(f"i{loop.index.attrs[0]}", lane, LANES, full, loop.extent, before)
-    blocks = _blocks_of(sums, rounds, position, vector, found.calls)
+    blocks = _blocks_of(sums, rounds, position, vector, called)
     block = e.tuning.sum_block
     long = loop.extent > block
     full_blocks: c.Statement = blocks(ZERO, integer(full))
     if long:
         full_blocks = _long(sums, rounds, start, block, blocks)
     at = rounds.rest_lane
-    rest = rounds.rest([c.Assign(a.lane(at), "+=", a.value) for a in sums], found.calls)
+    rest = rounds.rest([c.Assign(a.lane(at), "+=", a.value) for a in sums], called)
     begin = [part for a in sums for part in _begin(a, long)]
     return c.Block((*begin, full_blocks, *rest, *(_end(a, long) for a in sums)))
 
@@ -197,14 +201,14 @@ class _Own:
     part: str
 
 
-def inner_sum(loop: Loop, e: Emitter, depth: int) -> Piece:
+def inner_sum(loop: Loop, e: Emitter, depth: int) -> c.Together:
     """A sum that every lane has for itself: its loop goes inside the one over the lanes."""
     assert e.lanes is not None
     before: list[c.Statement] = []
     adds: list[_Own] = []
     for s in loop.body:
         if isinstance(s, Let):
-            before.append(e.let(s).node)
+            before.append(e.let(s))
             continue
         assert isinstance(s, Store)
         target, value = e.place(s.buffer, s.index), e.spell(s.value)
@@ -214,8 +218,7 @@ def inner_sum(loop: Loop, e: Emitter, depth: int) -> Piece:
     block = e.tuning.inner_block
     cut = loop.is_plain and loop.extent > block
     full = loop.extent // block * block if cut else 0
-    found = traits(*before, *(part for a in adds for part in (a.target, a.value)))
-    if e.lanes.is_scalar(found):
+    if not e.lanes.vector and calls(*before, *(a.value for a in adds)):
         before.insert(0, SCALAR)
     body: list[c.Statement] = [c.Declare(a.ctype, a.name, a.target, const=False) for a in adds]
     if full:
@@ -224,7 +227,7 @@ def inner_sum(loop: Loop, e: Emitter, depth: int) -> Piece:
         rest = [c.Assign(c.Name(a.name), "+=", a.value) for a in adds]
         body.append(c.For(name, integer(full) if full else begin, end, (*before, *rest)))
     body += [c.Assign(a.target, "=", c.Name(a.name)) for a in adds]
-    return Piece(c.Together(tuple(body)), Place.OWN)
+    return c.Together(tuple(body))
 
 
 def _inner_blocks(
@@ -275,6 +278,6 @@ def extremum(loop: Loop, e: Emitter, depth: int) -> c.Statement:
         *(c.DeclareArray(d.ctype, partial, lanes) for _, d, _, partial in extrema),
         rounds.over_lanes(begin),
         c.For(start, ZERO, integer(full), (block,), lanes),
-        *rounds.rest(taken(rounds.rest_lane), traits(*nodes).calls),
+        *rounds.rest(taken(rounds.rest_lane), calls(*nodes)),
         rounds.over_lanes(end),
     ))  # fmt: skip

@@ -82,15 +82,10 @@ class Name(Expression):
 
 @dataclass(frozen=True, slots=True)
 class Index(Expression):
-    """array[index]
-
-    uneven : whether the next lane of a block has neither the next element nor the same one, or
-        the elements have another length than the numbers of which functions are called
-    """
+    """array[index]"""
 
     array: str
     index: Expression
-    uneven: bool = False
 
     def own_names(self) -> tuple[str, ...]:
         return (self.array,)

@@ -7,6 +7,7 @@ all lanes.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from symgrad.expr.node import Expr, bind, const
 from symgrad.lazy import dataclass
@@ -18,6 +19,21 @@ PANEL_ROWS = 6  # rows of the left factor that a register tile has
 
 class CpuStatement(Statement):
     """What no program has that is meant for any machine."""
+
+
+@dataclass(frozen=True, eq=False)
+class Lanes(CpuStatement):
+    """for each lane of the block of points around: body
+
+    vectors : how many of the lanes, from the first one on, are vectors; in the last, shorter block
+    in_order : whether lanes come one after another, since several may change one element
+    """
+
+    body: Sequence[Statement]
+    vectors: tuple[int, int]
+    in_order: bool = False
+
+    inside = ("body",)
 
 
 @dataclass(frozen=True, eq=False)

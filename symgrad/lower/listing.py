@@ -9,6 +9,7 @@ from typing import Any
 
 from symgrad.expr.node import CONST, Expr, const_value, is_const
 from symgrad.expr.walk import toposort
+from symgrad.lower.cpu import Lanes
 from symgrad.lower.scalar import INDEX, LOAD
 from symgrad.lower.statement import Buffer, Matrix, Statement
 from symgrad.lower.statements import Best, Check, Fail, If, Let, Loop, Multiply, Part, Store, While
@@ -31,8 +32,13 @@ def of(buffers: Sequence[Buffer], body: Sequence[Statement]) -> str:
             while len(text.values) > statement:
                 text.values.popitem()
             continue
+        if isinstance(statement, Lanes):  # what has an array is known behind it
+            lines.append(f"{pad}for each lane:{_about(_of_lanes(statement))}")
+            stack.extend((s, depth + 1) for s in reversed(statement.body))
+            continue
         if isinstance(statement, Let):
-            lines.append(f"{pad}v{count} = {text(statement.given)}")
+            array = f"  # in {statement.array.name}" if statement.array else ""
+            lines.append(f"{pad}v{count} = {text(statement.given)}{array}")
             text.values[statement.value] = f"v{count}"
             once += [statement.value] * statement.once
             count += 1
@@ -121,9 +127,17 @@ def _head(s: Loop, text: Speller) -> str:
         "simd": s.simd,
         "partial results": s.accumulates,
     }
+    return f"for {text(s.index)} in ({', '.join([*bounds, stop, *step])}):{_about(notes)}"
+
+
+def _of_lanes(s: Lanes) -> dict[str, Any]:
+    last = f", of the last block {s.vectors[1]}" if s.vectors[1] else ""
+    return {f"{s.vectors[0]} in vectors{last}": any(s.vectors), "in order": s.in_order}
+
+
+def _about(notes: dict[str, Any]) -> str:
     about = "; ".join(note for note, there in notes.items() if there)
-    head = f"for {text(s.index)} in ({', '.join([*bounds, stop, *step])}):"
-    return f"{head}  # {about}" if about else head
+    return f"  # {about}" if about else ""
 
 
 def _shown(value: Any, text: Speller, names: dict[int, str]) -> str:

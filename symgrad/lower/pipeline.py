@@ -12,6 +12,7 @@ from typing import Any
 from symgrad.expr.node import Expr
 from symgrad.expr.walk import toposort
 from symgrad.lower import verify
+from symgrad.lower.blocks import loop_over_lanes
 from symgrad.lower.buffers import place, shrink
 from symgrad.lower.elements import Shared
 from symgrad.lower.kernel import Kernel
@@ -38,14 +39,15 @@ PORTABLE = (shrink,)
 CPU = (cut_into_lanes, leave_out_zeros, split_sums)
 FINISH = (place, open_single_rounds)
 VECTORS = (mark_vectors,)
-NAMES = (name_values, cut_into_parts)
+LANES = (loop_over_lanes,)
+PARTS = (cut_into_parts,)
 
 
 def passes(tuning: Tuning) -> tuple[Pass, ...]:
     """What a machine's programs go through."""
     if tuning.vectors:
-        return (*BLOCKS, *PORTABLE, *CPU, *FINISH, *VECTORS, *NAMES)
-    return (multiply_in_loops, *PORTABLE, *FINISH, *NAMES)
+        return (*BLOCKS, *PORTABLE, *CPU, *FINISH, *VECTORS, name_values, *LANES, *PARTS)
+    return (multiply_in_loops, *PORTABLE, *FINISH, name_values, *PARTS)
 
 
 def lower(

@@ -30,8 +30,9 @@ class Buffer:
     role is "in", "out", "constant" (data in the C file), "data" (captured array handed in by the
     caller), "scalar" (a local variable), "local" (a small array on the stack) or "work" (a part of
     the workspace, at `offset` bytes), "own" (an array on the stack that every round of a loop
-    shared by threads, or every chunk of it, has), or "member" (a part of the workspace that each
-    of these threads has, at `offset` bytes of it).
+    shared by threads, or every chunk of it, has), "member" (a part of the workspace that each
+    of these threads has, at `offset` bytes of it), or "block" (an array on the stack that every
+    block of lanes has, in the body that sets it first).
     """
 
     number: int

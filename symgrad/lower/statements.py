@@ -57,12 +57,14 @@ class Let(Statement):
     once : only the next statement does, of one with bodies the head
     apart : as of the store that it is for
     source : the element in which a part before has kept it, from where it is loaded
+    array : in a loop over lanes, where the lanes have it for other such loops of the body around
     """
 
     value: Expr
     once: bool = False
     apart: int = 0
     source: Expr | None = None
+    array: Buffer | None = None
 
     of_points = True
 
@@ -73,6 +75,9 @@ class Let(Statement):
 
     def exprs(self) -> tuple[Expr, ...]:
         return (self.given,)
+
+    def touches(self) -> list[Access]:
+        return [] if self.array is None else [Access(self.array.number, Mode.WRITE, ())]
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,6 +19,7 @@ from typing import Any
 from symgrad.expr.node import CONST, FLOATS, Expr
 from symgrad.expr.op import Kind, Op
 from symgrad.expr.walk import toposort
+from symgrad.lower.blocks import Block, is_by_bits
 from symgrad.lower.program import Around, Program, leaves_of, statements
 from symgrad.lower.program import bodies_of as all_bodies
 from symgrad.lower.scalar import (
@@ -37,6 +38,7 @@ from symgrad.lower.strides import is_costly, steps, word_of
 from symgrad.lower.tuning import Tuning
 
 _TREE_LIMIT = 16  # nodes spelled in one statement
+_CALL = re.compile(r"\w@?\(")
 _IN_WORKSPACE = ("work", "member", "local")  # local ones of long functions
 # Parts of an index may meet in it and become the whole again.
 _SPELLED = (LOAD, GUARD, INDEX_DIV, INDEX_MOD)
@@ -47,7 +49,7 @@ def name_values(program: Program, threads: int, tuning: Tuning) -> Program:
 
     It stands in the outermost body in which the value can be computed.
     """
-    naming = _Naming(Values(program.body, program.buffers))
+    naming = _Naming(Values(program.body, program.buffers), tuning, program.buffers)
     return replace(program, body=naming.body(program.body, 0, 0))
 
 
@@ -55,11 +57,15 @@ class _Naming:
     """Puts names into bodies.
 
     names : the values that have one where the text has come to
+    block : the block of lanes around, if any
+    vector : whether a branch would keep the compiler from making a vector of the loop around
     """
 
-    def __init__(self, values: Values) -> None:
-        self.values = values
+    def __init__(self, values: Values, tuning: Tuning, buffers: Sequence[Buffer]) -> None:
+        self.values, self.tuning, self.buffers = values, tuning, buffers
         self.names: dict[Expr, None] = {}
+        self.block: Block | None = None
+        self.vector = False
 
     def body(self, *body: Any) -> Body:
         """As `_run`; what is named there is not known behind it."""
@@ -86,6 +92,7 @@ class _Naming:
             if isinstance(s, While):
                 s = replace(s, values=tuple(once))
             else:
+                once = [*once, *self._operand(s, once)] if isinstance(s, Store) else once
                 found += [Let(node, once=True, apart=apart) for node in once]
             found.append(self._inside(s, depth, floor))
         return tuple(found)
@@ -94,12 +101,31 @@ class _Naming:
         if not isinstance(s, Loop):
             return s.with_bodies([self.body(b, depth + 1, depth + 1) for b in s.bodies()])
         known, first = len(self.names), len(s.body) - s.in_order
+        outer = self.block, self.vector
+        if s.lanes:
+            self.block = Block(s, self.buffers)
+        self.vector = self.vector or s.lanes > 0 or (s.simd and self.tuning.vectors)
         before, last = (self._run(b, depth + 1, floor) for b in (s.body[:first], s.body[first:]))
         while len(self.names) > known:
             self.names.popitem()
+        self.block, self.vector = outer
         flush = self.body(s.flush, depth, floor)
         in_order = len(last) if s.in_order else 0
         return replace(s, body=(*before, *last), flush=flush, in_order=in_order)
+
+    def _operand(self, s: Store, once: Sequence[Expr]) -> list[Expr]:
+        """The right-hand side, where its text would stand in a bad place.
+
+        A loop that adds up lanes vectorises no function calls; a branchless maximum names its
+        operand three times.
+        """
+        if not s.value.args or s.value in self.names or s.value in once:
+            return []
+        if s.partial is not None and self.block is not None:
+            nodes = toposort([s.value], {**self.names, **dict.fromkeys(once)})
+            return [s.value] if any(map(_is_called, nodes)) else []
+        apart = self.block is None or not self.block.meets(s)
+        return [s.value] if self.vector and apart and is_by_bits(s) else []
 
     def _missing(self, s: Any, depth: int, floor: int, once: bool = False) -> Sequence[Expr]:
         """Values of this depth in a statement's expressions without a name, arguments first.
@@ -306,11 +332,22 @@ class Values:
         return self.depth[node] < self._user_depth[node] and node not in self.unsteady
 
 
+def _column(op: Op, is_float: bool) -> str:
+    return (op.c if is_float or op.c_int is None else op.c_int) or ""
+
+
+def _is_called(node: Expr) -> bool:
+    """Whether C calls a function for a node of a vector, in which choices are functions."""
+    if not node.args or node.op is GUARD:
+        return False
+    c = _column(node.op, node.args[-1].dtype in FLOATS)
+    return _CALL.search(c) is not None or ("?" in c and node.dtype in FLOATS)
+
+
 @functools.cache
 def _doubled(op: Op, is_float: bool) -> tuple[int, ...]:
     """The operands that stand twice in the C of a row."""
-    c = op.c if is_float or op.c_int is None else op.c_int
-    found = re.findall(r"\{(\d)\}", c or "")
+    found = re.findall(r"\{(\d)\}", _column(op, is_float))
     return tuple(sorted({int(k) for k in found if found.count(k) > 1}))
 
 

@@ -17,6 +17,7 @@ from symgrad.lazy import dataclass
 from symgrad.lower.program import Program
 from symgrad.lower.tuning import HOST_TUNING, Tuning
 from symgrad.lower.verifier.form import form, rounds, scope, space
+from symgrad.lower.verifier.lanes import lanes
 from symgrad.lower.verifier.races import accumulating, races, twice
 from symgrad.lower.verifier.ranges import in_range, initialised
 from symgrad.lower.verifier.values import values
@@ -66,6 +67,7 @@ RULES: dict[str, Callable[[View], Iterator[str]]] = {
     "init": initialised,
     "races": races,
     "accumulating": accumulating,
+    "lanes": lanes,
     "twice": twice,
     "values": values,
     "space": space,

@@ -7,6 +7,7 @@ worse: see tests/test_verify.py.
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,8 +17,8 @@ from support.by_hand import changed, edited, with_buffer, without
 from symgrad.expr.node import Expr, bind, const
 from symgrad.expr.walk import substitute, toposort
 from symgrad.lower.access import accesses
-from symgrad.lower.cpu import Flush
-from symgrad.lower.program import Program, bodies_of, statements
+from symgrad.lower.cpu import Flush, Lanes
+from symgrad.lower.program import Program, bodies_of, replaced, statements
 from symgrad.lower.scalar import GUARD, LOAD, load_of, loads
 from symgrad.lower.statement import Body
 from symgrad.lower.statements import Check, Let, Loop, Store
@@ -164,7 +165,7 @@ def home_moved(program: Program, rng: random.Random) -> Program | None:
     used = {s.buffer.number for s in stores(program)}
     found = []
     for b in program.buffers:
-        if b.role in ("scalar", "work") and b.number in used:
+        if b.role in ("scalar", "work", "block") and b.number in used:
             found += [(b, l.index) for l in loops(program) if not _uses(l, b.number)]
     if not found:
         return None
@@ -234,11 +235,69 @@ def check_widened(program: Program, rng: random.Random) -> Program | None:
     return None if s is None else changed(program, s, size=s.size + 1)
 
 
+def _over_lanes(program: Program) -> list[Lanes]:
+    return [s for s, _ in statements(program.body) if isinstance(s, Lanes)]
+
+
+def lane_array_dropped(program: Program, rng: random.Random) -> Program | None:
+    """A value that several loops over lanes take is a variable of the first."""
+    lets = [s for s, _ in statements(program.body) if isinstance(s, Let) and s.array is not None]
+    s = _one(lets, rng)
+    return None if s is None else changed(program, s, array=None)
+
+
+def lane_array_shorter(program: Program, rng: random.Random) -> Program | None:
+    """An array of lanes, or a variable that is one, has one lane too few, or none."""
+    b = _one([b for b in program.buffers if b.role == "block"], rng)
+    if b is None:
+        return None
+    fields = rng.choice([dict(lanes=b.lanes - 1), dict(role="scalar")])
+    if "role" in fields and not any(s.buffer.number == b.number for s in stores(program)):
+        fields = dict(lanes=b.lanes - 1)  # a value with a name
+    return with_buffer(program, b, **fields)
+
+
+def lanes_longer(program: Program, rng: random.Random) -> Program | None:
+    """More lanes in vectors than a block has."""
+    s = _one(_over_lanes(program), rng)
+    return None if s is None else changed(program, s, vectors=(s.vectors[0] + 1, s.vectors[1] + 1))
+
+
+def lanes_left(program: Program, rng: random.Random) -> Program | None:
+    """What a point stores stands in no loop over the lanes."""
+    found = [s for s in _over_lanes(program) if any(isinstance(one, Store) for one in s.body)]
+    s = _one(found, rng)
+    return None if s is None else edited(program, lambda old: s.body if old is s else None)
+
+
+def lanes_in_any_order(program: Program, rng: random.Random) -> Program | None:
+    """Lanes that change one element are a vector."""
+    s = _one([s for s in _over_lanes(program) if s.in_order], rng)
+    return None if s is None else changed(program, s, in_order=False)
+
+
+def lanes_joined(program: Program, rng: random.Random) -> Program | None:
+    """Lanes that change one element share a loop with what stands before or behind."""
+    found = [
+        (a, b)
+        for body in bodies(program)
+        for a, b in itertools.pairwise(body)
+        if isinstance(a, Lanes) and isinstance(b, Lanes) and (a.in_order or b.in_order)
+    ]
+    if not found:
+        return None
+    a, b = rng.choice(found)
+    whole = replace(a, body=(*a.body, *b.body), in_order=rng.choice([False, True]))
+    return replace(program, body=replaced(program.body, {id(a): [whole], id(b): []}))
+
+
 MUTANTS: dict[str, Mutant] = {
     f.__name__: f
     for f in (
         write_further, read_further, guard_dropped, statement_deleted, loop_longer, loop_shorter,
         adds_become_sets, sets_become_adds, declared_parallel, flush_dropped, axis_dropped,
         array_shorter, home_moved, check_widened, bound_read, value_earlier, value_unguarded,
+        lane_array_dropped, lane_array_shorter, lanes_longer, lanes_left, lanes_in_any_order,
+        lanes_joined,
     )
 }  # fmt: skip

@@ -13,7 +13,7 @@ from symgrad.errors import InternalError
 from symgrad.expr.node import Expr, const
 from symgrad.expr.walk import toposort
 from symgrad.lazy import dataclass
-from symgrad.lower.cpu import Fetch, Flush, Powers, Turns
+from symgrad.lower.cpu import Fetch, Flush, Lanes, Powers, Turns
 from symgrad.lower.interpreter.memory import (
     Index,
     Made,
@@ -59,7 +59,8 @@ class Machine:
         self.made: list[Made] | None = None
         self.faults: dict[tuple[Any, ...], list[Any]] = {}
         self._tapes: dict[Expr, Tape] = {}
-        self.names: dict[Expr, dict[int | None, Any]] = {}  # values that are there, by lane
+        # Values that are there, by lane, or in an array of lanes.
+        self.names: dict[Expr, dict[int | None, Any] | Memory] = {}
         self._once: list[Expr] = []  # of these, those of the next statement alone
         self.memories = {b.number: Memory(self, b) for b in program.buffers if b.role != "none"}
         self._share_workspace()
@@ -174,14 +175,19 @@ class Machine:
     # ---- loops ---------------------------------------------------------------------------------
 
     def body(self, body: Sequence[Any], block: Block | None) -> list[Thunk]:
-        known, found = dict(self.names), []
+        known = dict(self.names)
+        found = self._steps(body, block)
+        self.names = known
+        return found
+
+    def _steps(self, body: Sequence[Any], block: Block | None) -> list[Thunk]:
+        found = []
         for s in body:
             found.append(self._one(s, block))
             if isinstance(s, Let):
                 self._once += [s.value] * s.once
-            else:
+            elif not isinstance(s, Lanes):
                 self._forget()
-        self.names = known
         return found
 
     def _forget(self) -> None:
@@ -202,6 +208,9 @@ class Machine:
         if isinstance(s, (Multiply, Part)):
             body = self.body(s.body, block)
             return lambda: self._run(body)
+        if isinstance(s, Lanes):
+            assert block is not None
+            return self._each_lane(self._steps(s.body, None), block, s.in_order)
         step = STEPS[type(s)](self, s)
         if block is None:
             return lambda: self._execute(s, step)
@@ -216,16 +225,20 @@ class Machine:
 
         # Additions of several lanes to one element come one after the other.
         in_order = isinstance(s, Store) and s.op != "=" and not s.buffer.lanes
+        return self._each_lane([lambda: self._execute(s, step)], block, in_order)
 
-        def each() -> None:
+    def _each_lane(self, steps: Sequence[Thunk], block: Block, in_order: bool) -> Thunk:
+        """All steps for one lane after another."""
+
+        def run() -> None:
             lanes = range(block.extent)
             for lane in reversed(lanes) if self.backwards and not in_order else lanes:
                 self.lane = block.region.round = lane
                 self.env[block.slot] = block.begin + lane
-                self._execute(s, step)
+                self._run(steps)
             self.lane = self.env[block.slot] = None
 
-        return each
+        return run
 
     def _execute(self, s: Any, step: Thunk) -> None:
         self.statement = s
@@ -315,7 +328,7 @@ class Machine:
 
         def is_private(b: Buffer) -> bool:
             variable = b.role == "scalar" or not b.kept_axes and not self.placed
-            array = b.role in ("own", "member") and not loop.simd
+            array = b.role in ("own", "member", "block") and not loop.simd
             return array or variable and b.number not in outside
 
         found = (self.memories[n] for n in sorted(inside & self.memories.keys()))

@@ -145,6 +145,13 @@ class Memory:
                 )
         return value
 
+    def value(self, lane: int | None) -> Any:
+        """A value with a name of a lane: taking it is no access of a statement."""
+        made, self.machine.made = self.machine.made, None
+        found = self.read((), lane)
+        self.machine.made = made
+        return found
+
     def write(
         self, index: Index, value: Any, lane: int | None = None, mode: Mode = Mode.WRITE
     ) -> None:

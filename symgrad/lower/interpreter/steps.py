@@ -63,6 +63,9 @@ def _store(m: Machine, s: Store) -> Thunk:
 def _let(m: Machine, s: Let) -> Thunk:
     """Statements compiled behind it take the value as it was found last."""
     tape, found = m.tape(s.given), {}
+    if s.array is not None:
+        memory = m.names[s.value] = m.memory(s.array)
+        return lambda: memory.write((), tape()[0], m.lane)
 
     def run() -> None:
         found[m.lane] = tape()[0]

@@ -15,6 +15,7 @@ from symgrad.ops.elementwise import SELECT
 
 if TYPE_CHECKING:
     from symgrad.lower.interpreter.machine import Machine
+    from symgrad.lower.interpreter.memory import Memory
 
 
 # NumPy's functions of two scalars as operators, which take a tenth of the time.
@@ -95,12 +96,7 @@ class Tape:
         to, machine = self.at[node], self.machine
         found = machine.names.get(node)
         if found is not None:
-
-            def take(r: list[Any]) -> None:
-                # Outside of a block of lanes it was computed for all of them.
-                r[to] = found[machine.lane if machine.lane in found else None]
-
-            return take
+            return _take(machine, found, to)
         args = [self.at[a] for a in node.args]
         if node.op is LOAD:
             memory = machine.memories[node.attrs[0]]
@@ -140,6 +136,20 @@ class Tape:
             r[to] = result if type(result) is scalar else scalar(result)
 
         return general
+
+
+def _take(
+    machine: Machine, found: dict[int | None, Any] | Memory, to: int
+) -> Callable[[list[Any]], None]:
+    """A value with a name."""
+
+    def take(r: list[Any]) -> None:
+        if not isinstance(found, dict):
+            r[to] = found.value(machine.lane)
+        else:  # outside of a block of lanes it was computed for all of them
+            r[to] = found[machine.lane if machine.lane in found else None]
+
+    return take
 
 
 def _without_lazy(roots: Iterable[Expr], known: set[Expr]) -> set[Expr]:

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from symgrad.expr.node import CONST, Expr
-from symgrad.lower.cpu import CpuStatement, Flush
+from symgrad.lower.cpu import CpuStatement, Flush, Lanes
 from symgrad.lower.forms import constant, plus
 from symgrad.lower.program import Around, common
 from symgrad.lower.scalar import INDEX, LOAD
@@ -52,7 +52,7 @@ def _loop(loop: Loop) -> Iterator[str]:
 def _statement(p: View, s: Any, path: Sequence[Loop]) -> Iterator[str]:
     if isinstance(s, CpuStatement) and not p.tuning.vectors:
         yield f"{type(s).__name__} in a program without vectors"
-    if s.inside and any(loop.lanes for loop in path):
+    if s.inside and not isinstance(s, Lanes) and any(loop.lanes for loop in path):
         yield f"{type(s).__name__} in a block of lanes"
     leaves = isinstance(s, While) and s.most is not None
     if leaves and any(loop.shared or loop.simd for loop in path):
@@ -126,7 +126,9 @@ def _declared(home: Around, first: Place | None) -> Around:
     if first is None or first.around[: len(home)] != home:
         return home
     inner = first.around[len(home) :]
-    return home + tuple(itertools.takewhile(lambda found: isinstance(found[0], Loop), inner))
+    return home + tuple(
+        itertools.takewhile(lambda found: isinstance(found[0], (Loop, Lanes)), inner)
+    )
 
 
 def _unbound(

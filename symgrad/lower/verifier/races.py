@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from symgrad.expr.node import Expr
 from symgrad.expr.walk import toposort
 from symgrad.lazy import dataclass
+from symgrad.lower.cpu import Lanes
 from symgrad.lower.forms import Form, constant, plus
 from symgrad.lower.program import bodies_of, statements
 from symgrad.lower.scalar import LOAD
@@ -32,16 +33,20 @@ def races(p: View) -> Iterator[str]:
             if is_so
         ]
         if kinds and loop.extent > loop.step:
-            yield from _meetings(p, loop, path, kinds)
+            yield from meetings(p, loop, path, kinds)
 
 
-def _meetings(p: View, loop: Loop, path: tuple[Loop, ...], kinds: list[str]) -> Iterator[str]:
+def meetings(
+    p: View, loop: Loop, path: tuple[Loop, ...], kinds: list[str], within: Lanes | None = None
+) -> Iterator[str]:
+    """Where rounds of a loop meet; only in a loop over its lanes, if one is given."""
     inside = (*path, loop)
     mine: dict[int, list[Place]] = {}
     last = {id(s) for s, _ in statements(loop.body[len(loop.body) - loop.in_order :])}
     last &= {id(s) for s, _ in statements(loop.body)} if loop.in_order else set()
     for place in p.places:
-        if place.path[: len(inside)] == inside and not is_empty(place):
+        here = within is None or any(s is within for s, _ in place.around)
+        if here and place.path[: len(inside)] == inside and not is_empty(place):
             mine.setdefault(place.access.buffer, []).append(place)
     for number, places in mine.items():
         writers = [place for place in places if place.access.writes]
@@ -62,7 +67,7 @@ def _meetings(p: View, loop: Loop, path: tuple[Loop, ...], kinds: list[str]) -> 
 def _is_private(p: View, number: int, loop: Loop, kinds: list[str]) -> bool:
     """Whether each round has a buffer of its own."""
     buffer = p.buffers[number]
-    if buffer.role in ("own", "member") and not {"shared", "chunks"}.isdisjoint(kinds):
+    if buffer.role in ("own", "member", "block") and not {"shared", "chunks"}.isdisjoint(kinds):
         return True
     if loop.chunks and buffer.kept_axes:
         return False

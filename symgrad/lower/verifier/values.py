@@ -9,8 +9,8 @@ from typing import Any
 from symgrad.expr.node import Expr
 from symgrad.lower.forms import constant, plus
 from symgrad.lower.program import Around
-from symgrad.lower.statements import If, Let, Loop, Store
-from symgrad.lower.verifier.view import Place, View
+from symgrad.lower.statements import Let, Loop, Store
+from symgrad.lower.verifier.view import Place, View, rounds_of
 
 Stale = tuple[float, Any]  # the position from which on a value may be another one, and the loop
 
@@ -44,7 +44,7 @@ def _ends(p: View, s: Let, around: Around, position: int) -> Iterator[Stale]:
         for q in p.of_buffer[read.buffer]:
             inside = q.around[: len(around)] == around and q.position >= position
             if q.access.writes and inside and not _is_apart(p, read.index, q):
-                again = [outer for outer, _ in q.around[len(around) :] if not isinstance(outer, If)]
+                again = rounds_of(q.around[len(around) :])
                 yield (p.start(again[0]), again[0]) if again else (q.position + 1, None)
 
 

@@ -11,10 +11,11 @@ from symgrad.expr.node import Expr
 from symgrad.expr.walk import toposort
 from symgrad.lazy import dataclass
 from symgrad.lower.bounds import Bounds
+from symgrad.lower.cpu import Lanes
 from symgrad.lower.listing import Speller
 from symgrad.lower.program import Around, Program, common, walk
 from symgrad.lower.scalar import loads
-from symgrad.lower.statement import Access
+from symgrad.lower.statement import Access, Buffer, Mode
 from symgrad.lower.statements import If, Let, Loop, Part, Store, While
 from symgrad.lower.tuning import Tuning
 from symgrad.ops.elementwise import invert
@@ -82,7 +83,8 @@ class View:
             sides = tuple((outer, k) for outer, k in around if isinstance(outer, (If, While)))
             known = self.taken[id(s)]
             reads = s.reads_beside(known) if known or isinstance(s, Let) else s.reads
-            for access in reads if isinstance(s, Loop) else (*reads, *s.touches()):
+            kept = [read_of(let.array) for let in known.values() if let.array is not None]
+            for access in (*reads, *kept, *([] if isinstance(s, Loop) else s.touches())):
                 yield Place(access, s, path, position, around, sides)
             position += not isinstance(s, Loop)
 
@@ -116,7 +118,7 @@ class View:
             for q in self.of_buffer[n.attrs[0]]:
                 inside = q.around[: len(around)] == around and q.position >= position
                 if q.access.writes and inside:
-                    again = [s for s, _ in q.around[len(around) :] if not isinstance(s, If)]
+                    again = rounds_of(q.around[len(around) :])
                     end = min(end, self._starts[id(again[0])] if again else q.position + 1)
         return end
 
@@ -154,6 +156,16 @@ class View:
             yield a, access.index[a], box.get(a, 1), buffer.shape[a]
 
 
+def rounds_of(around: Around) -> list[Any]:
+    """Of some bodies the statements that run them again. Lanes never see each other."""
+    return [s for s, _ in around if not isinstance(s, (If, Lanes))]
+
+
+def read_of(array: Buffer) -> Access:
+    """The lane's element of an array without axes."""
+    return Access(array.number, Mode.READ, ())
+
+
 def has_partial(s: Any) -> bool:
     return isinstance(s, Store) and s.partial is not None
 
@@ -161,7 +173,10 @@ def has_partial(s: Any) -> bool:
 def _taken(
     every: Iterable[tuple[Any, tuple[Loop, ...], Around]],
 ) -> dict[int, dict[Expr, Let]]:
-    """The values that each statement, by its `id`, takes from where they were computed."""
+    """The values that each statement, by its `id`, takes from where they were computed.
+
+    What is computed in a loop over lanes is known in the body around.
+    """
     known: dict[Expr, list[tuple[Around, Let]]] = {}
     once: list[Expr] = []
     found: dict[int, dict[Expr, Let]] = {}
@@ -184,9 +199,10 @@ def _taken(
             else:
                 stack.extend(node.args)
         if isinstance(s, Let):
-            known.setdefault(s.value, []).append((around, s))
+            in_lanes = around and isinstance(around[-1][0], Lanes)
+            known.setdefault(s.value, []).append((around[:-1] if in_lanes else around, s))
             once += [s.value] * s.once
-        else:
+        elif not isinstance(s, Lanes):
             for value in once:
                 known[value].pop()
             once.clear()

@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from symgrad.expr.node import (
-    Expr,
-    const,
-)
+from symgrad.expr.node import Expr, const
 from symgrad.expr.op import Kind
 from symgrad.lazy import dataclass
 from symgrad.ops.linear import CONCAT, PERMUTE, RESHAPE

@@ -5,9 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
-from symgrad.expr.node import (
-    Expr,
-)
+from symgrad.expr.node import Expr
 from symgrad.expr.op import Kind, Moves
 from symgrad.ops.linear import SLICE
 

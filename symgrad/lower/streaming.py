@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from symgrad.expr.node import Expr
-from symgrad.lower import product
 from symgrad.lower.axes import AxisClasses
 from symgrad.lower.kernel import Contract, Kernel
 from symgrad.lower.statement import Buffer
+from symgrad.lower.statements import Multiply
 from symgrad.lower.tiles import block_of_summands
 from symgrad.lower.tuning import Tuning
 
@@ -78,7 +78,7 @@ def _read_again(
     return sum(buffers[n].nbytes for n in data[True] & data[False])
 
 
-def _points_of_block(p: product.Product, tuning: Tuning) -> int:
+def _points_of_block(p: Multiply, tuning: Tuning) -> int:
     """Rows of a product that are worth a copy of the other factor, which every block makes."""
     if p.blas:
         return tuning.blas_block

@@ -84,7 +84,7 @@ class View:
             known = self.taken[id(s)]
             reads = s.reads_beside(known) if known or isinstance(s, Let) else s.reads
             kept = [read_of(let.array) for let in known.values() if let.array is not None]
-            for access in (*reads, *kept, *([] if isinstance(s, Loop) else s.touches())):
+            for access in (*reads, *kept, *s.touches()):
                 yield Place(access, s, path, position, around, sides)
             position += not isinstance(s, Loop)
 

@@ -14,26 +14,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from symgrad.expr.node import (
-    ARG,
-    ARRAY,
-    Expr,
-    bind,
-    const,
-)
+from symgrad.expr.node import ARG, ARRAY, Expr, bind, const
 from symgrad.expr.op import Kind
 from symgrad.expr.walk import substitute, toposort, users
 from symgrad.lower import control, product
 from symgrad.lower.contract import split_contractions
 from symgrad.lower.elements import ElementReader, Shared
 from symgrad.lower.joins import Place, joined_in_place
-from symgrad.lower.kernel import (
-    CallKernel,
-    CheckValue,
-    Contract,
-    Elements,
-    Extremum,
-)
+from symgrad.lower.kernel import CallKernel, CheckValue, Contract, Elements, Extremum
 from symgrad.lower.rereads import is_reread
 from symgrad.lower.scalar import GUARD, load_of, unravel
 from symgrad.lower.statement import Buffer
@@ -42,13 +30,7 @@ from symgrad.lower.stream import with_carry
 from symgrad.lower.tuning import Tuning
 from symgrad.ops.checks import CHECK, apart
 from symgrad.ops.einsum import sizes
-from symgrad.ops.elementwise import (
-    convert,
-    greater,
-    less,
-    less_equal,
-    select,
-)
+from symgrad.ops.elementwise import convert, greater, less, less_equal, select
 from symgrad.ops.linalg import CALLS
 from symgrad.ops.linear import CONCAT, GATHER, SCATTER_ADD
 from symgrad.ops.reduce import ARGMAX, ARGMIN

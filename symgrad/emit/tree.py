@@ -366,16 +366,12 @@ def renamed(node: Any, new: Mapping[str, Expression]) -> Any:
             for term in n.terms:
                 found = renamed(term, new)
                 flat = isinstance(term, Name) and isinstance(found, Sum)
-                terms.extend(flattened(found) if flat else [found])
+                more = [Lit(str(found.constant))] if flat and found.constant else []  # not negative
+                terms.extend([*found.terms, *more] if flat else [found])
             return Sum(tuple(terms), n.constant)
         return None
 
     return replaced(node, change)
-
-
-def flattened(total: Sum) -> list[Expression]:
-    """The terms of a sum; its constant, which is not negative, is the last one."""
-    return [*total.terms, *([Lit(str(total.constant))] if total.constant else [])]
 
 
 def base_type(ctype: str) -> str:

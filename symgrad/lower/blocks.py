@@ -252,13 +252,6 @@ class _Cut:
                 found.append(s)
         return tuple(found)
 
-    def _kept(self, s: Any, around: Loop) -> Any:
-        """A statement; of a value that other loops over the lanes take, with an array for it."""
-        if not isinstance(s, Let) or s not in self.arrays:
-            return s
-        more: dict[str, Any] = dict(home=around.index, lanes=self.source.lanes)
-        return replace(s, array=self.draft.array((), s.value.dtype, "block", **more))
-
     def _over(self, group: _Group, around: Loop) -> Lanes:
         calls, uneven = any(p.calls for p in group), any(map(self._is_uneven, group))
         vector = all(p.vector for p in group)
@@ -271,7 +264,11 @@ class _Cut:
 
         loop = self.source
         last = 0 if loop.again else loop.extent % loop.lanes
-        body = tuple([self._kept(p.statement, around) for p in group])
+        more: dict[str, Any] = dict(home=around.index, lanes=loop.lanes)
+        body = [p.statement for p in group]
+        for k, s in enumerate(body):  # what other loops over the lanes take has an array
+            if s in self.arrays:
+                body[k] = replace(s, array=self.draft.array((), s.value.dtype, "block", **more))
         return Lanes(body, (vectors(loop.lanes), vectors(last)), group[0].in_order)
 
 

@@ -9,8 +9,6 @@ from symgrad.expr.node import Expr
 from symgrad.expr.op import Kind, Moves
 from symgrad.ops.linear import SLICE
 
-_OWN_KERNEL = (Kind.REDUCE, Kind.SCAN, Kind.CALL)
-
 
 def is_reread(node: Expr, readers: Sequence[Expr], most_slices: int) -> bool:
     """Whether elements of `node` are read more than once, as far as one looks."""

@@ -26,7 +26,7 @@ class Node:
     """A part of a C function."""
 
     __slots__: ClassVar[tuple[str, ...]] = ()
-    named: ClassVar[str] = ""  # the field with the variable or array that it names
+    named: ClassVar[int] = -1  # which field has the variable or array that it names
     needed: ClassVar[tuple[str, ...]] = ()  # macros and types that stand in all of its kind
 
     def children(self) -> list[Node]:
@@ -85,7 +85,7 @@ class Index(Expression):
 
     array: str
     index: Expression
-    named: ClassVar[str] = "array"
+    named: ClassVar[int] = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +177,7 @@ class Declare(Statement):
     name: str
     value: Expression
     const: bool = True
-    named: ClassVar[str] = "name"
+    named: ClassVar[int] = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +188,7 @@ class DeclareArray(Statement):
     name: str
     size: int
     zero: bool = False
-    named: ClassVar[str] = "name"
+    named: ClassVar[int] = 1
     needed: ClassVar[tuple[str, ...]] = ("SG_ALIGNED",)
 
 
@@ -330,8 +330,8 @@ def uses(*roots: Node) -> Uses:
             stack.append(node.value)
             stack.append(node.target)
         else:
-            if node.named:
-                names.add(getattr(node, node.named))
+            if node.named >= 0:
+                names.add(getattr(node, node.__slots__[node.named]))
             needs.update(node.own_needs())
             stack.extend(node.children()[::-1])
     return Uses(names, calls, needs)

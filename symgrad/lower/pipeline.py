@@ -34,16 +34,16 @@ from symgrad.ops.checks import failures, status_numbers
 Pass = Callable[[Program, int, Tuning], Program]
 
 # Each leaves the program alone that it is given, and its result can be verified.
-PORTABLE = (multiply_in_loops, shrink, place, open_single_rounds, name_values, cut_into_parts)
-CPU = (
-    open_streams, multiply_in_tiles, shrink, cut_into_lanes, leave_out_zeros, split_sums, place,
-    open_single_rounds, mark_vectors, name_values, loop_over_lanes, cut_into_parts,
-)  # fmt: skip
+CPU = (cut_into_lanes, leave_out_zeros, split_sums)
+FINISH = (place, open_single_rounds)
 
 
 def passes(tuning: Tuning) -> tuple[Pass, ...]:
     """What a machine's programs go through."""
-    return CPU if tuning.vectors else PORTABLE
+    if not tuning.vectors:
+        return (multiply_in_loops, shrink, *FINISH, name_values, cut_into_parts)
+    last = (mark_vectors, name_values, loop_over_lanes, cut_into_parts)
+    return (open_streams, multiply_in_tiles, shrink, *CPU, *FINISH, *last)
 
 
 def lower(

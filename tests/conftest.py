@@ -23,7 +23,7 @@ from support.c_types import faults_of
 from support.codegen import FATAL, compile_strictly
 from support.vector_loops import mixed_vectors, uncertain_vectors, undecided_calls
 from symgrad import generate
-from symgrad.emit import c as emit_c
+from symgrad.emit.body import Emitter
 from symgrad.emit.c import Source
 from symgrad.expr import validate
 from symgrad.lower import interpret, pipeline, verify
@@ -83,11 +83,11 @@ def _compile_or_fail(
 compiler._compile = _compile_or_fail
 
 
-_parts = emit_c._parts
+_parts = Emitter.parts
 
 
 @functools.wraps(_parts)
-def _parts_are_right(emitter: emit_c.Emitter) -> object:
+def _parts_are_right(emitter: Emitter) -> object:
     """All C that is emitted, as a tree, looked at for types and names."""
     found = _parts(emitter)
     faults = faults_of(emitter, found)
@@ -95,7 +95,7 @@ def _parts_are_right(emitter: emit_c.Emitter) -> object:
     return found
 
 
-emit_c._parts = _parts_are_right
+Emitter.parts = _parts_are_right
 
 
 _MOST_OPERATIONS = 20_000  # of a loop program that is interpreted: a few hundredths of a second

@@ -15,7 +15,6 @@ from symgrad.emit.descending import marked
 from symgrad.emit.expr import ZERO, Speller
 from symgrad.emit.target import Target
 from symgrad.expr.node import FLOATS, Expr
-from symgrad.lower.blocks import is_by_bits
 from symgrad.lower.cpu import Flush, Lanes, Merge, Tiles
 from symgrad.lower.program import Program, statements, walk
 from symgrad.lower.statement import Buffer
@@ -119,12 +118,6 @@ class Emitter(Speller):
         element = self.names[s.value] = c.Index(name, c.Name(self.lanes.name))
         self.lanes.arrays.append(c.DeclareArray(ctype, name, s.array.lanes))
         return c.Assign(element, "=", value)
-
-    def takes_extremum_by_bits(self, s: Store) -> bool:
-        """Without a branch where lanes have a maximum each; over all lanes there is nothing to
-        vectorise, and a long chain of selections keeps clang busy for minutes."""
-        in_order = self.lanes is not None and self.lanes.in_order
-        return self.branchless and not in_order and is_by_bits(s)
 
     def assigned(
         self, buffer: Buffer, target: c.Expression, op: str, value: c.Expression

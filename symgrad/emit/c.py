@@ -95,7 +95,7 @@ def emit(
 def _written(emitter: Emitter, name: str) -> dict[str, Any]:
     """What templates are told of a function: all that follows from its program."""
     program, tuning, words = emitter.program, emitter.tuning, _Words(emitter.target)
-    parts = _parts(emitter)
+    parts = emitter.parts()
     each = [uses(*body) for body in parts]
     used = set().union(*(u.names for u in each))
     arrays = [b for b in program.buffers if b.role in ("local", "work") and b.name in used]
@@ -138,11 +138,6 @@ def _limits(program: Program) -> dict[str, Any]:
         limited=any(status == 3 for status, _ in limits),
         tape=max([most for status, most in limits if status == 4], default=0),
     )
-
-
-def _parts(emitter: Emitter) -> list[tuple[c.Statement, ...]]:
-    """The statements of the functions that are compiled on their own; tests look at them here."""
-    return emitter.parts()
 
 
 def _names(emitter: Emitter, each: Sequence[c.Uses]) -> tuple[list[str], set[str]]:
@@ -213,11 +208,11 @@ class _Words:
 
     def parameters(self, buffers: Sequence[Buffer], notes: Sequence[str]) -> list[dict[str, Any]]:
         every = [*notes, *[""] * (len(buffers) - len(notes))]
-        return [self._parameter(b, note) for b, note in zip(buffers, every, strict=True)]
-
-    def _parameter(self, b: Buffer, note: str) -> dict[str, Any]:
-        shape = "".join(f"[{n}]" for n in b.shape)
-        return self.sized(b, shape=shape, by_value=b.role == "in" and not b.shape, note=note)
+        shapes = ["".join(f"[{n}]" for n in b.shape) for b in buffers]
+        return [
+            self.sized(b, shape=shape, by_value=b.role == "in" and not b.shape, note=note)
+            for b, shape, note in zip(buffers, shapes, every, strict=True)
+        ]
 
     def array(self, b: Buffer, alone: bool) -> dict[str, Any]:
         more = dict(role=b.role, offset=b.offset // 8, alone=alone)

@@ -125,10 +125,10 @@ class Speller:
         found = spelling(node, self.target)
         if found is None:
             raise InternalError(f"{self.target.name} has no spelling for {node.name}")
-        select = node.dtype if self.branchless and node.dtype in FLOATS else ""
-        build, levels = prepared(
-            found, args[-1].dtype, is_costly(node), op is GUARD, select, len(args)
-        )
+        # What is guarded is not evaluated elsewhere.
+        select = self.branchless and node.dtype in FLOATS and op is not GUARD
+        kind = node.dtype if select else ""
+        build, levels = prepared(found, args[-1].dtype, is_costly(node), kind, len(args))
         return build([self.spell(a, n) for a, n in zip(args, levels, strict=True)])
 
     def _literal(self, node: Expr) -> c.Lit:

@@ -43,13 +43,12 @@ def lane_loop(name: str, extent: int, body: Iterable[c.Statement], simd: bool = 
 
 def over_lanes(block: Block, vectors: int, body: tuple[c.Statement, ...]) -> list[c.Statement]:
     """Loops over the lanes, the first `vectors` of which are vectors."""
-    end = integer(block.extent)
     if not vectors:
-        marks = [SCALAR] * calls(*body)
-        return [c.For(block.name, c.Lit("0"), end, (*marks, *body))]
+        return [lane_loop(block.name, block.extent, [*[SCALAR] * calls(*body), *body])]
     found: list[c.Statement] = [lane_loop(block.name, vectors, body, simd=True)]
     if vectors < block.extent:
-        found.append(c.For(block.name, integer(vectors), end, _numbers(body)))
+        rest = integer(vectors), integer(block.extent)
+        found.append(c.For(block.name, *rest, _numbers(body)))
     return found
 
 

@@ -89,21 +89,18 @@ def lines(body: Iterable[c.Statement], pad: str = INDENT) -> list[str]:
     return out
 
 
+_LINES: dict[type[c.Statement], Callable[[Any], str]] = {
+    c.Declare: lambda n: f"{'const ' * n.const}{n.ctype} {n.name} = {text(n.value)};",
+    c.DeclareArray: lambda n: f"SG_ALIGNED {n.ctype} {n.name}[{n.size}]{' = {0}' * n.zero};",
+    c.Mark: lambda n: n.text,
+    c.Return: lambda n: f"return {n.status};",
+    c.Do: lambda n: f"{text(n.call)};",
+}
+
+
 @functools.singledispatch
 def _print(node: c.Statement, pad: str, out: list[str]) -> None:
-    raise TypeError(f"{type(node).__name__} has no text")
-
-
-@_print.register(c.Declare)
-def _declare(node: c.Declare, pad: str, out: list[str]) -> None:
-    const = "const " if node.const else ""
-    out.append(f"{pad}{const}{node.ctype} {node.name} = {text(node.value)};")
-
-
-@_print.register(c.DeclareArray)
-def _array(node: c.DeclareArray, pad: str, out: list[str]) -> None:
-    zero = " = {0}" if node.zero else ""
-    out.append(f"{pad}SG_ALIGNED {node.ctype} {node.name}[{node.size}]{zero};")
+    out.append(pad + _LINES[type(node)](node))
 
 
 @_print.register(c.Assign)
@@ -111,11 +108,6 @@ def _assign(node: c.Assign, pad: str, out: list[str]) -> None:
     _marks(node.marks, pad, out)
     value = text(node.value).replace("\n", f"\n{pad}{INDENT}")
     out.append(f"{pad}{text(node.target)} {node.op} {value};")
-
-
-@_print.register(c.Mark)
-def _mark(node: c.Mark, pad: str, out: list[str]) -> None:
-    out.append(pad + node.text)
 
 
 @_print.register(c.For)
@@ -162,16 +154,6 @@ def _block(node: c.Block, pad: str, out: list[str]) -> None:
 def _together(node: c.Together, pad: str, out: list[str]) -> None:
     for statement in node.body:
         _print(statement, pad, out)
-
-
-@_print.register(c.Return)
-def _return(node: c.Return, pad: str, out: list[str]) -> None:
-    out.append(f"{pad}return {node.status};")
-
-
-@_print.register(c.Do)
-def _do(node: c.Do, pad: str, out: list[str]) -> None:
-    out.append(f"{pad}{text(node.call)};")
 
 
 def _marks(marks: Iterable[c.Mark | c.Call], pad: str, out: list[str]) -> None:

@@ -136,23 +136,19 @@ def _call(token: str, args: list[c.Expression]) -> c.Call:
 
 @functools.cache
 def prepared(
-    found: Spelling, kind: str, costly: bool, guard: bool, select: str, count: int
+    found: Spelling, kind: str, costly: bool, select: str, count: int
 ) -> tuple[Callable[[Sequence[c.Expression]], c.Expression], tuple[int, ...]]:
     """What makes the tree of an operation from those of `count` operands.
 
     With the level of each operand: what binds no more tightly gets brackets.
 
     kind : the dtype that chooses functions
-    guard : whether its choice must leave the other side unevaluated
     select : the dtype of a choice that is made of bits, without a branch; "" if it is none
     """
 
     def change(n: c.Node) -> c.Node | None:
-        if isinstance(n, c.Conditional):
-            if select and not guard:
-                return _selected(n, select, change)
-            condition, then, otherwise = (replaced(p, change) for p in n.children())
-            return c.Conditional(condition, then, otherwise, guard)
+        if select and isinstance(n, c.Conditional):
+            return _selected(n, select, change)
         if isinstance(n, c.Call):
             args = tuple(replaced(a, change) for a in n.args)
             # only functions of our own have versions for integers

@@ -16,6 +16,7 @@ from symgrad.emit.tree import integer
 from symgrad.expr.node import FLOATS, Expr
 from symgrad.lower import cpu
 from symgrad.lower import statements as lowered
+from symgrad.lower.blocks import is_by_bits
 from symgrad.lower.statement import Buffer
 from symgrad.lower.statements import Store
 from symgrad.lower.strides import size_behind, steps_along
@@ -35,9 +36,7 @@ def kernel(template: str, dtype: str, *args: c.Expression) -> c.Call:
     return c.Call(f"sg_{template}", args, dtype, "call")
 
 
-@statement.register(lowered.Let)
-def _let(s: lowered.Let, e: Emitter, depth: int) -> c.Statement:
-    return e.let(s)
+statement.register(lowered.Let)(lambda s, e, depth: e.let(s))
 
 
 # ---- stores --------------------------------------------------------------------------------------
@@ -57,7 +56,9 @@ def _store(s: Store, e: Emitter, depth: int) -> c.Statement | list[c.Statement]:
     if s.op not in ("max", "min"):
         return c.Assign(target, "=", c.Binary(s.op, target, c.Group(value)))
     name = e.fresh()
-    if e.takes_extremum_by_bits(s):
+    # Over all lanes a long chain of selections would keep clang busy for minutes, for no vector.
+    in_order = e.lanes is not None and e.lanes.in_order
+    if e.branchless and not in_order and is_by_bits(s):
         return c.Assign(target, "=", larger(s, value, target))
     known = c.Name(name)
     change = c.If(exceeds(s, known, target), (c.Assign(target, "=", known),))
@@ -119,7 +120,7 @@ def _flush(s: cpu.Flush, e: Emitter, depth: int) -> c.Statement:
     ]
     if ("sg_add_lanes", s.buffer.dtype) in e.carrying:
         args.append(NULL if s.carry is None else e.address(s.carry, ()))
-    return _done(helper("sg_add_lanes", s.buffer.dtype, *args))
+    return c.Do(helper("sg_add_lanes", s.buffer.dtype, *args))
 
 
 @statement.register(cpu.Merge)
@@ -132,11 +133,7 @@ def _merge(s: cpu.Merge, e: Emitter, depth: int) -> c.Statement:
     ]
     if ("sg_merge", s.buffer.dtype) in e.carrying:
         args.append(NULL if s.carry is None else e.address(s.carry, s.carry_index))
-    return _done(helper("sg_merge", s.buffer.dtype, *args))
-
-
-def _done(call: c.Call) -> c.Statement:
-    return c.Do(call)
+    return c.Do(helper("sg_merge", s.buffer.dtype, *args))
 
 
 # ---- blocks of lanes -----------------------------------------------------------------------------
@@ -240,7 +237,7 @@ def _panels(s: cpu.Panels, e: Emitter, depth: int) -> c.Statement:
     if not in_rows:
         args = [integer(s.panels.shape[2]), *args, along, integer(s.skip)]
     args += [integer(s.panels.shape[1]), c.Name(s.panels.name)]  # room for so many summands
-    return _done(helper("sg_copy_rows" if in_rows else "sg_panels", dtype, *args))
+    return c.Do(helper("sg_copy_rows" if in_rows else "sg_panels", dtype, *args))
 
 
 @statement.register(cpu.Tiles)
@@ -255,7 +252,7 @@ def _tiles(s: cpu.Tiles, e: Emitter, depth: int) -> c.Statement:
     length, in_rows = s.left.shape[1], len(s.left.shape) == 2
     steps_left = (length, length, 1) if in_rows else (length, 1, s.left.shape[2])
     strides = map(integer, (*steps_left, s.right.shape[1], s.skip))
-    return _done(kernel("product", dtype, *pointers, *strides, *numbers, *target, *carry))
+    return c.Do(kernel("product", dtype, *pointers, *strides, *numbers, *target, *carry))
 
 
 @statement.register(cpu.Gemm)
@@ -264,7 +261,7 @@ def _gemm(s: cpu.Gemm, e: Emitter, depth: int) -> c.Statement:
     for m in s.matrices:
         args += [e.address(m.buffer, m.first), *_steps(m.buffer, m.axes)]
     args.pop()  # columns of the target are neighbours
-    return _done(kernel("gemm", s.target.buffer.dtype, *args))
+    return c.Do(kernel("gemm", s.target.buffer.dtype, *args))
 
 
 def _spelled(e: Emitter, *numbers: Expr) -> list[c.Expression]:

@@ -190,15 +190,8 @@ def _end(a: _Partial, long: bool) -> c.Assign:
 # ---- sums of one lane ----------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class _Own:
-    """A sum that every lane has: a variable, and one for a few of its summands."""
-
-    ctype: str
-    target: c.Expression
-    value: c.Expression
-    name: str
-    part: str
+# A sum that every lane has: type, target and summand, a variable, and one for a few summands.
+_Own = tuple[str, c.Expression, c.Expression, str, str]
 
 
 def inner_sum(loop: Loop, e: Emitter, depth: int) -> c.Together:
@@ -212,31 +205,32 @@ def inner_sum(loop: Loop, e: Emitter, depth: int) -> c.Together:
             continue
         assert isinstance(s, Store)
         target, value = e.place(s.buffer, s.index), e.spell(s.value)
-        adds.append(_Own(e.target.types[s.buffer.dtype], target, value, e.fresh(), e.fresh()))
+        adds.append((e.target.types[s.buffer.dtype], target, value, e.fresh(), e.fresh()))
     begin, end = bounds(loop, e)
     start, name = e.fresh(), f"i{loop.index.attrs[0]}"
     block = e.tuning.inner_block
-    cut = loop.is_plain and loop.extent > block
-    full = loop.extent // block * block if cut else 0
-    if not e.lanes.vector and calls(*before, *(a.value for a in adds)):
+    full = loop.extent // block * block if loop.is_plain and loop.extent > block else 0
+    if not e.lanes.vector and calls(*before, *(value for _, _, value, *_ in adds)):
         before.insert(0, SCALAR)
-    body: list[c.Statement] = [c.Declare(a.ctype, a.name, a.target, const=False) for a in adds]
+    body: list[c.Statement] = [
+        c.Declare(ctype, name, target, const=False) for ctype, target, _, name, _ in adds
+    ]
     if full:
         body.append(_inner_blocks(adds, before, name, start, full, block))
-    if not cut or full < loop.extent:
-        rest = [c.Assign(c.Name(a.name), "+=", a.value) for a in adds]
+    if not full or full < loop.extent:
+        rest = [c.Assign(c.Name(name), "+=", value) for _, _, value, name, _ in adds]
         body.append(c.For(name, integer(full) if full else begin, end, (*before, *rest)))
-    body += [c.Assign(a.target, "=", c.Name(a.name)) for a in adds]
+    body += [c.Assign(target, "=", c.Name(name)) for _, target, _, name, _ in adds]
     return c.Together(tuple(body))
 
 
 def _inner_blocks(
     adds: list[_Own], before: list[c.Statement], name: str, start: str, full: int, block: int
 ) -> c.For:
-    parts = [c.Declare(a.ctype, a.part, ZERO, const=False) for a in adds]
-    stores = [c.Assign(c.Name(a.part), "+=", a.value) for a in adds]
+    parts = [c.Declare(ctype, part, ZERO, const=False) for ctype, *_, part in adds]
+    stores = [c.Assign(c.Name(part), "+=", value) for _, _, value, _, part in adds]
     inner = c.For(name, c.Name(start), c.Sum((c.Name(start),), block), (*before, *stores))
-    ends = [c.Assign(c.Name(a.name), "+=", c.Name(a.part)) for a in adds]
+    ends = [c.Assign(c.Name(name), "+=", c.Name(part)) for *_, name, part in adds]
     return c.For(start, ZERO, integer(full), (*parts, inner, *ends), block)
 
 

@@ -22,10 +22,7 @@ TEAM, TEAM_IN_ORDER = "SG_TEAM", "SG_TEAM_IN_ORDER"
 
 
 def own_arrays(
-    e: Emitter,
-    body: Sequence[c.Statement],
-    zero: Collection[int] = (),
-    team: Buffer | None = None,
+    e: Emitter, body: Sequence[c.Statement], zero: Collection[int] = (), team: Buffer | None = None
 ) -> list[c.Statement]:
     """The arrays that each round of a loop shared by threads has; those in `zero` begin so.
 

@@ -26,6 +26,8 @@ class Node:
     """A part of a C function."""
 
     __slots__: ClassVar[tuple[str, ...]] = ()
+    named: ClassVar[int] = -1  # which field has the variable or array that it names
+    needed: ClassVar[tuple[str, ...]] = ()  # macros and types that stand in all of its kind
 
     def children(self) -> list[Node]:
         """The nodes that this one consists of, in the order of its fields."""
@@ -38,13 +40,10 @@ class Node:
                 found.extend(value)
         return found
 
-    def own_names(self) -> tuple[str, ...]:
-        """Variables and arrays that this node itself names."""
-        return ()
-
     def own_needs(self) -> tuple[str, ...]:
         """Types and constants of headers, and macros, that stand in this node itself."""
-        return ()
+        ctype = getattr(self, "ctype", "")
+        return (*self.needed, base_type(ctype)) if ctype else self.needed
 
 
 class Expression(Node):
@@ -86,9 +85,7 @@ class Index(Expression):
 
     array: str
     index: Expression
-
-    def own_names(self) -> tuple[str, ...]:
-        return (self.array,)
+    named: ClassVar[int] = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,9 +144,6 @@ class Cast(Expression):
     operand: Expression
     level: ClassVar[int] = UNARY
 
-    def own_needs(self) -> tuple[str, ...]:
-        return (base_type(self.ctype),)
-
 
 @dataclass(frozen=True, slots=True)
 class Binary(Expression):
@@ -164,15 +158,11 @@ class Binary(Expression):
 
 @dataclass(frozen=True, slots=True)
 class Conditional(Expression):
-    """condition ? then : otherwise
-
-    guard : whether `then` must not be evaluated where the condition does not hold
-    """
+    """condition ? then : otherwise"""
 
     condition: Expression
     then: Expression
     otherwise: Expression
-    guard: bool = False
     level: ClassVar[int] = TERNARY
 
 
@@ -187,12 +177,7 @@ class Declare(Statement):
     name: str
     value: Expression
     const: bool = True
-
-    def own_names(self) -> tuple[str, ...]:
-        return (self.name,)
-
-    def own_needs(self) -> tuple[str, ...]:
-        return (base_type(self.ctype),)
+    named: ClassVar[int] = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,12 +188,8 @@ class DeclareArray(Statement):
     name: str
     size: int
     zero: bool = False
-
-    def own_names(self) -> tuple[str, ...]:
-        return (self.name,)
-
-    def own_needs(self) -> tuple[str, ...]:
-        return base_type(self.ctype), "SG_ALIGNED"
+    named: ClassVar[int] = 1
+    needed: ClassVar[tuple[str, ...]] = ("SG_ALIGNED",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,9 +226,7 @@ class For(Statement):
     body: tuple[Statement, ...]
     step: int | None = None
     marks: tuple[Mark | Call, ...] = ()
-
-    def own_needs(self) -> tuple[str, ...]:
-        return ("ptrdiff_t",)
+    needed: ClassVar[tuple[str, ...]] = ("ptrdiff_t",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -351,7 +330,8 @@ def uses(*roots: Node) -> Uses:
             stack.append(node.value)
             stack.append(node.target)
         else:
-            names.update(node.own_names())
+            if node.named >= 0:
+                names.add(getattr(node, node.__slots__[node.named]))
             needs.update(node.own_needs())
             stack.extend(node.children()[::-1])
     return Uses(names, calls, needs)
@@ -386,16 +366,12 @@ def renamed(node: Any, new: Mapping[str, Expression]) -> Any:
             for term in n.terms:
                 found = renamed(term, new)
                 flat = isinstance(term, Name) and isinstance(found, Sum)
-                terms.extend(flattened(found) if flat else [found])
+                more = [Lit(str(found.constant))] if flat and found.constant else []  # not negative
+                terms.extend([*found.terms, *more] if flat else [found])
             return Sum(tuple(terms), n.constant)
         return None
 
     return replaced(node, change)
-
-
-def flattened(total: Sum) -> list[Expression]:
-    """The terms of a sum; its constant, which is not negative, is the last one."""
-    return [*total.terms, *([Lit(str(total.constant))] if total.constant else [])]
 
 
 def base_type(ctype: str) -> str:

@@ -10,12 +10,11 @@ import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from symgrad.expr.node import Expr
 from symgrad.expr.walk import toposort
 from symgrad.lower.program import Program, walk
 from symgrad.lower.scalar import INDEX
-from symgrad.lower.statement import Access, Buffer
-from symgrad.lower.statements import Best, Call, Let, Loop, Store, walks_on
+from symgrad.lower.statement import Access
+from symgrad.lower.statements import Let, Loop, walks_on
 from symgrad.lower.tuning import HOST_TUNING, Tuning
 
 
@@ -26,22 +25,7 @@ def accesses(body: Sequence[Any]) -> Iterator[tuple[Access, tuple[Loop, ...]]]:
     """
     for s, path, _ in walk(body):
         if not isinstance(s, Let):
-            for access in own_accesses(s):
-                yield access, path
-
-
-def own_accesses(s: Any) -> tuple[Access, ...]:
-    """What a statement touches apart from those inside; of a loop, its bounds."""
-    found: tuple[Access, ...] = s.reads if isinstance(s, Loop) else s.accesses
-    return found
-
-
-def targets(statement: Any) -> list[tuple[Buffer, tuple[Expr, ...]]]:
-    if isinstance(statement, Store):
-        return [(statement.buffer, statement.index)]
-    if isinstance(statement, Best):
-        return [(b, statement.index) for b in (statement.buffer, statement.value_buffer)]
-    return [statement.target] if isinstance(statement, Call) else []
+            yield from ((access, path) for access in s.accesses)
 
 
 # ---- who uses a buffer, and how often ------------------------------------------------------------

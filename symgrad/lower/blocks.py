@@ -16,7 +16,7 @@ import numpy as np
 from symgrad.expr.node import FLOATS, Expr
 from symgrad.lazy import dataclass
 from symgrad.lower.cpu import Lanes
-from symgrad.lower.program import Draft, Program, replaced, walk
+from symgrad.lower.program import Draft, Program, bodies_of, replaced, walk
 from symgrad.lower.scalar import GUARD, LOAD
 from symgrad.lower.statement import Body, Buffer
 from symgrad.lower.statements import Best, Let, Loop, Store
@@ -27,10 +27,11 @@ Variable = Let | int  # a value with a name, or the number of a buffer that is a
 
 
 class Block:
-    """What differs between the lanes of a block of points."""
+    """What differs between the lanes of a block of points, or between the rounds of a vector."""
 
     def __init__(self, loop: Loop, buffers: Mapping[int, Buffer] | Sequence[Buffer]) -> None:
         self.loop, self.buffers = loop, buffers
+        self._homes = {s.index for body in bodies_of([loop]) for s in body if isinstance(s, Loop)}
         self._moves: dict[Expr, bool] = {}
 
     def moves(self, expr: Expr) -> bool:
@@ -43,7 +44,8 @@ class Block:
                 stack.extend(missing)
                 continue
             stack.pop()
-            private = node.op is LOAD and self.buffers[node.attrs[0]].lanes > 0
+            b = self.buffers[node.attrs[0]] if node.op is LOAD else None
+            private = b is not None and (b.lanes > 0 or b.home in self._homes)
             known[node] = node is self.loop.index or private or any(known[a] for a in node.args)
         return known[expr]
 
@@ -73,35 +75,27 @@ class _Item:
     """A statement of a block, and what decides where it stands.
 
     over : whether in a loop over the lanes
-    alone : in one of its own
-    vector : whether that may be a vector
-    calls : whether it calls functions that are worth one
+    alone, vector, in_order : whether in one of its own, which may be a vector, or comes in order
+    apart : as of the store that it is, or is for
+    calls : whether it calls functions that are worth a vector
     uneven : whether it has branches, or elements that lie apart in memory
     takes : the variables that it uses, those that it sets included
-    inside : of a loop that has loops over lanes inside, its body
+    inside : of a loop that has loops over lanes inside, its body; then the groups in it
     """
 
     statement: Any
     over: bool = True
     alone: bool = False
     vector: bool = True
+    in_order: bool = False
+    apart: int = 0
     calls: bool = False
     uneven: bool = False
     takes: frozenset[Variable] = frozenset()
-    inside: tuple[_Item, ...] = ()
-
-    @property
-    def apart(self) -> int:
-        found: int = getattr(self.statement, "apart", 0)
-        return found
+    inside: tuple[Any, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class _Group:
-    """Statements that share a loop over the lanes; a loop with such inside."""
-
-    items: tuple[_Item, ...]
-    inside: tuple[_Group, ...] = ()
+_Group = tuple[_Item, ...]  # share a loop over the lanes; or one statement that stands in none
 
 
 class _Cut:
@@ -109,26 +103,31 @@ class _Cut:
 
     names : values that were computed before, and those that are where the text has come to, with
         what computes them if lanes have one each
+    arrays : variables that several loops over lanes use
+    wide : those of numbers that have another length than what functions are called for
     """
 
     def __init__(self, loop: Loop, draft: Draft, names: Collection[Expr]) -> None:
         self.source, self.draft = loop, draft
         self.block, self.word = Block(loop, draft.buffers), word_of(loop)
         self.names: dict[Expr, Let | None] = dict.fromkeys(names)
+        self.arrays: set[Variable] = set()
+        self.wide: set[Variable] = set()
 
     def loop(self) -> Loop:
         items = self._items(self.source.body)
-        wide: set[Variable] = set()  # arrays of numbers that have another length
         while True:
-            groups = self._groups(items, wide)
-            arrays = _several(groups)
-            found = {v for v in arrays if self._bytes(v) != self.word}
-            if found <= wide:
-                for v in arrays:
-                    if isinstance(v, int):
-                        self.draft.change(v, role="block")
-                return replace(self.source, body=self._built(groups, arrays, wide, self.source))
-            wide |= found  # such an array keeps its users from sharing a loop with calls
+            groups = self._groups(items)
+            users = Counter(v for group in _nested(groups) for v in _takes(group))
+            self.arrays = {v for v, count in users.items() if count > 1}
+            found = {v for v in self.arrays if self._bytes(v) != self.word}
+            if found <= self.wide:
+                break
+            self.wide |= found  # such an array keeps its users from sharing a loop with calls
+        for v in self.arrays:
+            if isinstance(v, int):
+                self.draft.change(v, role="block")
+        return replace(self.source, body=self._built(groups, self.source))
 
     def _bytes(self, v: Variable) -> int:
         dtype = v.value.dtype if isinstance(v, Let) else self.draft.buffers[v].dtype
@@ -139,15 +138,21 @@ class _Cut:
     def _items(self, body: Sequence[Any]) -> tuple[_Item, ...]:
         known, once, found = dict(self.names), [], []
         for s in body:
-            found.append(self._item(s))
+            item = self._item(s)
+            found.append(item)
             if isinstance(s, Let):
-                self.names[s.value] = s if found[-1].over else None
-                once += [s.value] * (s.once and found[-1].over)
-            else:
-                for value in once:
-                    self.names.pop(value, None)
-                once.clear()
+                self.names[s.value] = s if item.over else None
+                once += [s.value] * (s.once and item.over)
+                continue
+            for value in once:
+                self.names.pop(value, None)
+            once.clear()
         self.names = known
+        apart = 0
+        for k in reversed(range(len(found))):  # values are as the store that they are for
+            if not _is_let(found[k]):
+                apart = getattr(found[k].statement, "apart", 0)
+            found[k] = replace(found[k], apart=apart) if apart else found[k]
         return tuple(found)
 
     def _item(self, s: Any) -> _Item:
@@ -159,37 +164,31 @@ class _Cut:
         if isinstance(s, Store):
             return self._store(s)
         if isinstance(s, Best):
-            roots = [*s.index, s.value, s.position]
-            return replace(
-                self._facts(s, roots, s.buffer, s.value_buffer), alone=True, vector=False
-            )
+            item = self._facts(s, [*s.index, s.value, s.position], s.buffer, s.value_buffer)
+            return replace(item, alone=True, vector=False, in_order=True)
         if not isinstance(s, Loop):
             return _Item(s, over=False)
-        if not s.accumulates:
-            return _Item(s, over=False, inside=self._items(s.body))
         parts = self._items(s.body)
-        return _Item(
-            s,
-            alone=True,
-            calls=any(p.calls for p in parts),
-            uneven=any(p.uneven for p in parts),
-            takes=frozenset().union(*(p.takes for p in parts)),
-        )
+        if not s.accumulates:
+            return _Item(s, over=False, inside=parts)
+        calls, uneven = any(p.calls for p in parts), any(p.uneven for p in parts)
+        return _Item(s, alone=True, calls=calls, uneven=uneven, takes=_takes(parts))
 
     def _store(self, s: Store) -> _Item:
-        item = self._facts(s, [*s.index, s.value], s.buffer if s.partial is None else None)
         if s.partial is not None:  # of all lanes
-            return replace(item, over=False)
+            return replace(self._facts(s, [*s.index, s.value]), over=False)
+        item = self._facts(s, [*s.index, s.value], s.buffer)
         scattered = s.apart > 0 and s.buffer.lanes == 0  # several lanes might store to one element
         by_branch = s.op in ("max", "min") and not is_by_bits(s)
         meets = self.block.meets(s)
-        return replace(item, alone=meets or by_branch, vector=not (meets or by_branch or scattered))
+        alone = meets or by_branch
+        return replace(item, alone=alone, vector=not (alone or scattered), in_order=meets)
 
-    def _facts(self, s: Any, roots: list[Expr], *targets: Buffer | None) -> _Item:
+    def _facts(self, s: Any, roots: list[Expr], *targets: Buffer) -> _Item:
         """What its expressions call and read, but for those that have a name."""
         calls = uneven = False
         takes: set[Variable] = set()
-        places = [(b, s.index) for b in targets if b is not None]
+        places = [(b, s.index) for b in targets]
         stack, seen = roots, set()
         while stack:
             node = stack.pop()
@@ -209,71 +208,53 @@ class _Cut:
                 stack += node.args
         for b, index in places:
             if b.role == "scalar":
-                takes.update([b.number] if b.lanes else [])
+                takes.update([b.number] * (b.lanes > 0))
             elif b.shape or b.role != "in":
                 uneven = uneven or not steps(self.source.index, b, index, self.word)
         return _Item(s, calls=calls, uneven=uneven, takes=frozenset(takes))
 
     # ---- loops over the lanes --------------------------------------------------------------------
 
-    def _groups(self, items: Sequence[_Item], wide: Collection[Variable]) -> tuple[_Group, ...]:
+    def _groups(self, items: Sequence[_Item]) -> tuple[_Group, ...]:
         found: list[_Group] = []
         run: list[_Item] = []
-
-        def flush() -> None:
-            if run:
-                found.append(_Group(tuple(run)))
-                run.clear()
-
+        calls = uneven = False  # in the run
         for item in items:
-            if isinstance(item.statement, Let) and not item.over:
-                found.append(_Group((item,)))
+            if _is_let(item) and not item.over:
+                found.append((item,))
                 continue
-            if not item.over or item.alone or (run and not _meet_well(run, item, wide)):
-                flush()
-            if not item.over:
-                found.append(_Group((item,), self._groups(item.inside, wide)))
-                continue
-            run.append(item)
-            if item.alone:
-                flush()
-        flush()
-        return tuple(found)
+            calls, uneven = calls or item.calls, uneven or self._is_uneven(item)
+            # Beside calls no compiler may have to choose functions.
+            shares = item.over and not item.alone and not (calls and uneven)
+            if run and not (shares and not run[-1].alone and run[-1].apart == item.apart):
+                found.append(tuple(run))
+                run, calls, uneven = [], item.calls, self._is_uneven(item)
+            if item.over:
+                run.append(item)
+            else:
+                found.append((replace(item, inside=self._groups(item.inside)),))
+                calls = uneven = False
+        return (*found, tuple(run)) if run else tuple(found)
 
-    def _built(
-        self,
-        groups: Sequence[_Group],
-        arrays: Collection[Variable],
-        wide: Collection[Variable],
-        around: Loop,
-    ) -> Body:
+    def _is_uneven(self, item: _Item) -> bool:
+        return item.uneven or not item.takes.isdisjoint(self.wide)
+
+    def _built(self, groups: Sequence[_Group], around: Loop) -> Body:
         """The statements of groups in a loop; variables that several of them use are arrays."""
-        found = []
+        found: list[Any] = []
         for group in groups:
-            first = group.items[0]
-            if not first.over:
-                s = first.statement
-                if first.inside:
-                    s = replace(s, body=self._built(group.inside, arrays, wide, s))
+            s = group[0].statement
+            if group[0].over:
+                found.append(self._over(group, around))
+            elif group[0].inside:
+                found.append(replace(s, body=self._built(group[0].inside, s)))
+            else:
                 found.append(s)
-                continue
-            body = tuple([self._kept(p.statement, arrays, around) for p in group.items])
-            found.append(self._over(group.items, body, wide))
         return tuple(found)
 
-    def _kept(self, s: Any, arrays: Collection[Variable], around: Loop) -> Any:
-        """A statement; of a value that other loops over the lanes take, with an array for it."""
-        if not isinstance(s, Let) or s not in arrays:
-            return s
-        more: dict[str, Any] = dict(home=around.index, lanes=self.source.lanes)
-        return replace(s, array=self.draft.array((), s.value.dtype, "block", **more))
-
-    def _over(self, items: Sequence[_Item], body: Body, wide: Collection[Variable]) -> Lanes:
-        calls = any(p.calls for p in items)
-        uneven = any(_is_uneven(p, wide) for p in items)
-        vector = all(p.vector for p in items)
-        first = items[0].statement
-        in_order = isinstance(first, Best) or (isinstance(first, Store) and self.block.meets(first))
+    def _over(self, group: _Group, around: Loop) -> Lanes:
+        calls, uneven = any(p.calls for p in group), any(map(self._is_uneven, group))
+        vector = all(p.vector for p in group)
 
         def vectors(extent: int) -> int:
             # Compilers would choose between two functions.
@@ -283,7 +264,12 @@ class _Cut:
 
         loop = self.source
         last = 0 if loop.again else loop.extent % loop.lanes
-        return Lanes(body, (vectors(loop.lanes), vectors(last)), in_order)
+        more: dict[str, Any] = dict(home=around.index, lanes=loop.lanes)
+        body = [p.statement for p in group]
+        for k, s in enumerate(body):  # what other loops over the lanes take has an array
+            if s in self.arrays:
+                body[k] = replace(s, array=self.draft.array((), s.value.dtype, "block", **more))
+        return Lanes(body, (vectors(loop.lanes), vectors(last)), group[0].in_order)
 
 
 def is_by_bits(s: Store) -> bool:
@@ -291,22 +277,17 @@ def is_by_bits(s: Store) -> bool:
     return s.op in ("max", "min") and s.value.dtype in FLOATS
 
 
-def _several(groups: Sequence[_Group]) -> set[Variable]:
-    """The variables that more than one of the loops over lanes, and sums over all lanes, use."""
-    users: Counter[Variable] = Counter()
-    stack = [*groups]
-    for group in stack:  # which grows meanwhile
-        stack.extend(group.inside)
-        users.update(frozenset().union(*(p.takes for p in group.items)))
-    return {v for v, count in users.items() if count > 1}
+def _is_let(item: _Item) -> bool:
+    return isinstance(item.statement, Let)
 
 
-def _is_uneven(item: _Item, wide: Collection[Variable]) -> bool:
-    return item.uneven or not item.takes.isdisjoint(wide)
+def _takes(items: Sequence[_Item]) -> frozenset[Variable]:
+    return frozenset().union(*(p.takes for p in items))
 
 
-def _meet_well(run: Sequence[_Item], item: _Item, wide: Collection[Variable]) -> bool:
-    """Whether a statement can join others: beside calls no compiler may have to choose."""
-    both = [*run, item]
-    chooses = any(p.calls for p in both) and any(_is_uneven(p, wide) for p in both)
-    return run[-1].apart == item.apart and not chooses
+def _nested(groups: Sequence[_Group]) -> list[_Group]:
+    """Groups with those inside of loops."""
+    found = [*groups]
+    for group in found:  # which grows meanwhile
+        found.extend(group[0].inside)
+    return found

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from symgrad.expr.node import Expr
-from symgrad.lower.access import accesses, own_accesses
+from symgrad.lower.access import accesses
 from symgrad.lower.cpu import Flush, Merge
 from symgrad.lower.program import Draft, Program, common, statements
 from symgrad.lower.scalar import indices_of
@@ -145,7 +145,7 @@ def _spans(body: Sequence[Statement], order: dict[int, Span]) -> dict[int, Span]
         for s in inside:
             here = (*path, id(s))
             whole = isinstance(s, Loop) and not s.serial
-            for access in (a for a, _ in accesses([s])) if whole else own_accesses(s):
+            for access in (a for a, _ in accesses([s])) if whole else s.accesses:
                 places.setdefault(access.buffer, []).append(here)
             if not whole:
                 scope.extend((one, (*here, k)) for k, one in enumerate(s.bodies()))

@@ -355,7 +355,7 @@ def _keep(
         read |= {number for k in inner.kernels for number, _ in k.reads if 0 <= number < own}
     uses = [b for b in kernels.draft.buffers if b.number in read]
     target = every[0] if every else kernels.work((), "bool")
-    kernels.keep(
+    kernels.kernels.append(
         Control(target, (), (), (), {}, bodies=tuple(bodies), build=made, uses=uses, results=every)
     )
 

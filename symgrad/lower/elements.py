@@ -78,10 +78,6 @@ class ElementReader:
             result.append(index)
         return tuple(result)
 
-    def keep(self, kernel: Kernel) -> None:
-        """One more kernel."""
-        self.kernels.append(kernel)
-
     def add_kernel(
         self,
         kind: type[Kernel],
@@ -92,7 +88,8 @@ class ElementReader:
         **more: Any,
     ) -> None:
         extents = {i: self.extent[i] for i in (*dims, *reduce)}
-        self.keep(kind(buffer, tuple(target), tuple(dims), tuple(reduce), extents, **more))
+        made = kind(buffer, tuple(target), tuple(dims), tuple(reduce), extents, **more)
+        self.kernels.append(made)
 
     def forget(self, node: Expr) -> None:
         """What a number is computed from is read no more."""

@@ -10,7 +10,6 @@ from typing import Any
 from symgrad.expr.node import FLOATS, Expr
 from symgrad.expr.op import Kind
 from symgrad.expr.walk import substitute
-from symgrad.lower.access import targets
 from symgrad.lower.program import Draft, replaced, statements
 from symgrad.lower.scalar import GUARD, INDEX, LOAD, load_of, loads
 from symgrad.lower.statement import Statement
@@ -58,7 +57,7 @@ class Hoist:
     def _before(self, outer: Loop, home: Expr) -> tuple[list[Any], Loop]:
         """Statements that fill what `outer` need not compute in each round, and the rest."""
         leaves = list(statements([outer]))
-        written = {b.number for s, _ in leaves for b, _ in targets(s)}
+        written = {a.buffer for s, _ in leaves for a in s.touches() if a.writes}
         extents = {l.index: l.extent for _, path in leaves for l in path}
         made: dict[Expr, Expr] = {}
         result: list[Any] = []

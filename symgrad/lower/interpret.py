@@ -30,7 +30,7 @@ from symgrad.expr.evaluate import evaluate
 from symgrad.expr.node import CONST, FLOATS, Expr
 from symgrad.expr.walk import toposort
 from symgrad.lower.cpu import Gemm, Tiles
-from symgrad.lower.interpreter.machine import Machine, named
+from symgrad.lower.interpreter.machine import Machine
 from symgrad.lower.interpreter.memory import Observer, Outcome
 from symgrad.lower.program import Program, leaves_of, statements
 from symgrad.lower.statements import Check, Let, Part, Store, While
@@ -80,7 +80,7 @@ def operations(program: Program, most: float = math.inf) -> float:
             sizes = (math.prod(m.buffer.shape[a] for a in m.axes) for m in s.matrices)
             own += math.isqrt(math.prod(sizes))
         elif not isinstance(s, (Let, Store, Part)):
-            own += sum(b.size for b in named([s]))
+            own += sum(b.size for b in s.named())
         own *= math.prod(-(-loop.extent // loop.step) for loop in path)
         for outer, _ in around:
             if isinstance(outer, While):

@@ -5,15 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from symgrad.expr.node import (
-    Expr,
-    const,
-)
-from symgrad.expr.op import Kind
+from symgrad.expr.node import Expr, const
 from symgrad.lazy import dataclass
 from symgrad.ops.linear import CONCAT, PERMUTE, RESHAPE
-
-_OWN_KERNEL = (Kind.REDUCE, Kind.SCAN, Kind.CALL)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from symgrad.lazy import dataclass
 from symgrad.lower import product
 from symgrad.lower.scalar import loads
 from symgrad.lower.statement import Buffer, Statement
-from symgrad.lower.statements import Best, Call, Check, Fail, Store
+from symgrad.lower.statements import Best, Call, Check, Fail, Multiply, Store
 
 Read = tuple[int, tuple[Expr | None, ...]]  # a buffer and an index; None runs inside the kernel
 
@@ -269,7 +269,7 @@ class Control(Kernel):
 class Contract(Kernel):
     """A product of matrices for each index of a batch; its loops depend on those around."""
 
-    product: product.Product
+    product: Multiply
 
     @property
     def own(self) -> dict[Expr, int]:

@@ -14,40 +14,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from symgrad.expr.node import (
-    ARG,
-    ARRAY,
-    Expr,
-    bind,
-    const,
-)
+from symgrad.expr.node import ARG, ARRAY, Expr, bind, const
 from symgrad.expr.op import Kind
 from symgrad.expr.walk import substitute, toposort, users
 from symgrad.lower import control, product
 from symgrad.lower.contract import split_contractions
 from symgrad.lower.elements import ElementReader, Shared
 from symgrad.lower.joins import Place, joined_in_place
-from symgrad.lower.kernel import (
-    CallKernel,
-    CheckValue,
-    Contract,
-    Elements,
-    Extremum,
-)
+from symgrad.lower.kernel import CallKernel, CheckValue, Contract, Elements, Extremum
 from symgrad.lower.rereads import is_reread
 from symgrad.lower.scalar import GUARD, load_of, unravel
 from symgrad.lower.statement import Buffer
+from symgrad.lower.statements import Multiply
 from symgrad.lower.stream import with_carry
 from symgrad.lower.tuning import Tuning
 from symgrad.ops.checks import CHECK, apart
 from symgrad.ops.einsum import sizes
-from symgrad.ops.elementwise import (
-    convert,
-    greater,
-    less,
-    less_equal,
-    select,
-)
+from symgrad.ops.elementwise import convert, greater, less, less_equal, select
 from symgrad.ops.linalg import CALLS
 from symgrad.ops.linear import CONCAT, GATHER, SCATTER_ADD
 from symgrad.ops.reduce import ARGMAX, ARGMIN
@@ -338,16 +321,21 @@ class Kernels(ElementReader):
         left, right = (self.element(f, place) for f, place in zip(nodes, places, strict=True))
         panels = self.work((), node.dtype), self.work((), node.dtype)
         triangular = product.is_triangular(self._computed(nodes[1], places[1]), inner, column)
-        whole = product.Product(left, right, row, column, inner, extents, panels, triangular)
-        index = tuple(at[k] for k in output)
-        if self.blas and product.suits_blas(whole, target, index, self.tuning):
+        index, zero = tuple(at[k] for k in output), const(0, "int64")
+        limits = const(extents[0], "int64"), const(extents[1], "int64"), const(extents[2], "int64")
+        whole = Multiply(
+            left, right, row, column, inner, extents, limits, (zero, zero, zero), target, index,
+            None, index, (index.index(row), index.index(column)), zero,
+            (panels[0].number, panels[1].number), triangular, False,
+        )  # fmt: skip
+        if self.blas and product.suits_blas(whole, self.tuning):
             whole = replace(whole, blas=True)
         elif product.needs_carry(extents, self.tuning):
             whole = replace(whole, carry=self.work(node.shape, node.dtype))
         self.add_kernel(Contract, target, index, dims, (), product=whole)
         self._finish(target, index, whole)
 
-    def _finish(self, target: Buffer, index: tuple[Expr, ...], p: product.Product) -> None:
+    def _finish(self, target: Buffer, index: tuple[Expr, ...], p: Multiply) -> None:
         """What is left to do with the sums of a product: what rounding took, the other triangle."""
         symmetric = product.is_symmetric(p)
         if p.carry is not None:

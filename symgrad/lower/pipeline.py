@@ -34,20 +34,16 @@ from symgrad.ops.checks import failures, status_numbers
 Pass = Callable[[Program, int, Tuning], Program]
 
 # Each leaves the program alone that it is given, and its result can be verified.
-BLOCKS = (open_streams, multiply_in_tiles)
-PORTABLE = (shrink,)
 CPU = (cut_into_lanes, leave_out_zeros, split_sums)
 FINISH = (place, open_single_rounds)
-VECTORS = (mark_vectors,)
-LANES = (loop_over_lanes,)
-PARTS = (cut_into_parts,)
 
 
 def passes(tuning: Tuning) -> tuple[Pass, ...]:
     """What a machine's programs go through."""
-    if tuning.vectors:
-        return (*BLOCKS, *PORTABLE, *CPU, *FINISH, *VECTORS, name_values, *LANES, *PARTS)
-    return (multiply_in_loops, *PORTABLE, *FINISH, name_values, *PARTS)
+    if not tuning.vectors:
+        return (multiply_in_loops, shrink, *FINISH, name_values, cut_into_parts)
+    last = (mark_vectors, name_values, loop_over_lanes, cut_into_parts)
+    return (open_streams, multiply_in_tiles, shrink, *CPU, *FINISH, *last)
 
 
 def lower(

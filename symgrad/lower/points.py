@@ -12,7 +12,6 @@ from typing import Any
 
 from symgrad.expr.node import FLOATS, Expr
 from symgrad.expr.walk import toposort
-from symgrad.lower.access import targets
 from symgrad.lower.program import Draft, statements
 from symgrad.lower.scalar import INDEX, loads
 from symgrad.lower.statement import Buffer, is_flat
@@ -116,8 +115,8 @@ class Points:
         written: dict[int, list[Write]] = {}
         read: dict[int, list[tuple[Expr, ...]]] = {}
         for s, _ in self.leaves:
-            for buffer, index in targets(s):
-                written.setdefault(buffer.number, []).append((index, s))
+            for a in s.touches():  # those of points do nothing else but write
+                written.setdefault(a.buffer, []).append((a.index, s))
             for node in loads(s.exprs()):
                 read.setdefault(node.attrs[0], []).append(node.args)
         for number, writes in written.items():

@@ -18,7 +18,7 @@ from symgrad.lazy import dataclass
 from symgrad.lower.cpu import PANEL_ROWS
 from symgrad.lower.program import Program, replaced, walk
 from symgrad.lower.scalar import GUARD, load_of
-from symgrad.lower.statement import Buffer, Statement
+from symgrad.lower.statement import Statement
 from symgrad.lower.statements import Loop, Multiply, Store, nested
 from symgrad.lower.tuning import Tuning
 from symgrad.ops.elementwise import MULTIPLY, equal, less, less_equal, not_equal
@@ -34,35 +34,6 @@ class Labels:
     column: int
     inner: tuple[int, ...]
     swapped: bool  # whether rows come from the second factor
-
-
-@dataclass(frozen=True, eq=False)
-class Product:
-    """target[..., row, ..., column, ...] = sum over inner of left * right, for fixed outer indices.
-
-    left, right : scalar expressions in the loop variables `row`, `column` and `inner`
-    extents : of these three
-    panels : the buffers of the copies, whose shapes are set when loops are made
-    triangular : whether the right factor is 0 wherever the summand is greater than the column
-    carry : the buffer of what the sums round away, as large as the target, where there are many
-    blas : whether a BLAS computes it
-    """
-
-    left: Expr
-    right: Expr
-    row: Expr
-    column: Expr
-    inner: Expr
-    extents: tuple[int, int, int]
-    panels: tuple[Buffer, Buffer]
-    triangular: bool
-    carry: Buffer | None = None
-    blas: bool = False
-
-    @property
-    def own(self) -> tuple[Expr, Expr, Expr]:
-        """The loop variables that nobody else sees."""
-        return self.row, self.column, self.inner
 
 
 def panel_columns(dtype: str) -> int:
@@ -123,10 +94,11 @@ def is_triangular(value: Expr, k: Expr, j: Expr) -> bool:
     return value.op is CONST and const_value(value) == 0
 
 
-def suits_blas(p: Product, target: Buffer, index: tuple[Expr, ...], tuning: Tuning) -> bool:
-    """Whether a BLAS can compute a product at `index` of `target` and would not do more work."""
+def suits_blas(p: Multiply, tuning: Tuning) -> bool:
+    """Whether a BLAS can compute a product and would not do more work."""
     large = math.prod(p.extents) >= tuning.blas_from_work
-    possible = index[-1] in (p.row, p.column) and fits_blas(*p.extents, math.prod(target.shape))
+    last = p.index[-1] in (p.row, p.column)
+    possible = last and fits_blas(*p.extents, math.prod(p.buffer.shape))
     return large and possible and not p.triangular and not is_symmetric(p)
 
 
@@ -155,7 +127,7 @@ def fits_blas(*sizes: int) -> bool:
     return max(sizes) < 1 << 31
 
 
-def is_symmetric(p: Product | Multiply) -> bool:
+def is_symmetric(p: Multiply) -> bool:
     """Whether rows and columns may be exchanged, as in X^T D X: then one triangle is computed."""
     return p.extents[0] == p.extents[1] and is_exchangeable((p.left, p.right), p.row, p.column)
 

@@ -5,13 +5,9 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
-from symgrad.expr.node import (
-    Expr,
-)
+from symgrad.expr.node import Expr
 from symgrad.expr.op import Kind, Moves
 from symgrad.ops.linear import SLICE
-
-_OWN_KERNEL = (Kind.REDUCE, Kind.SCAN, Kind.CALL)
 
 
 def is_reread(node: Expr, readers: Sequence[Expr], most_slices: int) -> bool:

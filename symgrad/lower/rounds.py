@@ -7,7 +7,6 @@ from typing import Any
 
 from symgrad.expr.node import Expr, const
 from symgrad.expr.walk import substitute
-from symgrad.lower.access import own_accesses
 from symgrad.lower.program import Draft, Program, rebuilt, walk
 from symgrad.lower.statement import Body
 from symgrad.lower.statements import Loop, Store, Zero, is_single
@@ -57,7 +56,7 @@ def _read(body: Body) -> Body:
         for s, *_ in walk(body):
             plain = isinstance(s, (Store, Zero)) and s.buffer.role in _OWN
             own = s.buffer.number if plain else -1
-            for access in own_accesses(s):
+            for access in s.accesses:
                 is_store = access.writes and access.buffer == own
                 stored[access.buffer] = stored.get(access.buffer, True) and is_store
             for b in s.named():

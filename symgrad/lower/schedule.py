@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from dataclasses import replace
+from typing import Any
 
 from symgrad.expr.node import Expr, const
 from symgrad.expr.walk import substitute
@@ -23,11 +24,9 @@ from symgrad.lower.kernel import CheckIndex, Contract, Kernel
 from symgrad.lower.kernels import Kernels
 from symgrad.lower.scalar import indices_of, loads, steps_of
 from symgrad.lower.statement import Statement
-from symgrad.lower.statements import Loop, Multiply
+from symgrad.lower.statements import Loop
 from symgrad.lower.streaming import choose_streams
 from symgrad.ops.elementwise import minimum
-
-T = TypeVar("T")
 
 
 def _both_check(first: Kernel, second: Kernel) -> bool:
@@ -326,12 +325,9 @@ class _Scope:
 
     def product(self, kernel: Contract) -> Sequence[Statement]:
         p = kernel.product
-        axes = (kernel.target.index(p.row), kernel.target.index(p.column))
         index = self.renamed(kernel, kernel.target)
         left, right = self.renamed(kernel, (p.left, p.right))
-        extents, limits = list(p.extents), [const(n, "int64") for n in p.extents]
-        origins = [const(0, "int64")] * 3
-        added = const(0, "int64")  # summands that are in the target already
+        extents, limits, origins, added = [*p.extents], [*p.limits], [*p.origins], p.added
         for position, i in enumerate(p.own):
             window = self.window(i)
             if window is not None:
@@ -340,19 +336,10 @@ class _Scope:
                 origins[position] = window.begin
                 if position == 2:
                     added = window.begin
-        row, column, inner = p.own
-        made = Multiply(
-            left, right, row, column, inner, _three(extents), _three(limits), _three(origins),
-            kernel.buffer, index, p.carry, index, axes, added,
-            (p.panels[0].number, p.panels[1].number), p.triangular, p.blas,
-        )  # fmt: skip
+        sizes: dict[str, Any] = dict(extents=tuple(extents), limits=tuple(limits))
+        here: dict[str, Any] = dict(origins=tuple(origins), index=index, carry_index=index)
+        made = replace(p, left=left, right=right, added=added, **sizes, **here)
         return [product.written_out(made)]
-
-
-def _three(of: Sequence[T]) -> tuple[T, T, T]:
-    """For rows, columns and summands."""
-    rows, columns, inner = of
-    return rows, columns, inner
 
 
 def _checks_first(kernels: Sequence[Kernel]) -> list[Kernel]:

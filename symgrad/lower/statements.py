@@ -55,14 +55,12 @@ class Let(Statement):
     Whatever has it among its expressions takes it from here, up to the end of the body.
 
     once : only the next statement does, of one with bodies the head
-    apart : as of the store that it is for
     source : the element in which a part before has kept it, from where it is loaded
     array : in a loop over lanes, where the lanes have it for other such loops of the body around
     """
 
     value: Expr
     once: bool = False
-    apart: int = 0
     source: Expr | None = None
     array: Buffer | None = None
 

@@ -18,7 +18,6 @@ from typing import Any, TypeGuard
 from symgrad.expr.node import FLOATS, Expr, const
 from symgrad.expr.walk import rebuild, toposort, transform
 from symgrad.lazy import dataclass
-from symgrad.lower.access import own_accesses
 from symgrad.lower.cpu import Merge
 from symgrad.lower.product import is_symmetric, written_out
 from symgrad.lower.program import Draft, Program, rebuilt, replaced, walk
@@ -139,7 +138,7 @@ class _Streams:
         shared: set[int] = set()
         sizes = {s.index: s.extent for s, *_ in walk(loop.body) if isinstance(s, Loop)}
         for s, path, _ in walk(self.body):
-            for access in own_accesses(s):
+            for access in s.accesses:
                 number = access.buffer
                 if number in shared or self.draft.buffers[number].role != "work":
                     continue

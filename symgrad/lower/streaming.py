@@ -5,19 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from symgrad.expr.node import Expr
-from symgrad.lower import product
 from symgrad.lower.axes import AxisClasses
 from symgrad.lower.kernel import Contract, Kernel
 from symgrad.lower.statement import Buffer
+from symgrad.lower.statements import Multiply
 from symgrad.lower.tiles import block_of_summands
 from symgrad.lower.tuning import Tuning
 
 
 def choose_streams(
-    classes: AxisClasses,
-    kernels: Sequence[Kernel],
-    buffers: Sequence[Buffer],
-    tuning: Tuning,
+    classes: AxisClasses, kernels: Sequence[Kernel], buffers: Sequence[Buffer], tuning: Tuning
 ) -> dict[Expr, int]:
     """Axes that the program runs over in blocks of points, for all kernels that have them.
 
@@ -28,7 +25,8 @@ def choose_streams(
     """
     result = {}
     for axis, block in _blocks(classes, kernels, tuning).items():
-        if classes.extent[axis] < 2 * block:
+        extent = classes.extent[axis]
+        if extent < 2 * block:
             continue
         members = [k for k in classes.members[axis] if k in classes.reads]
         if any(k.whole or k.in_order in classes.axes(k, axis) for k in members):
@@ -37,16 +35,13 @@ def choose_streams(
         stored = [k for k in members if k.buffer.number in private]
         products = [k for k in stored if isinstance(k, Contract)]
         sums = [k for k in members if not set(classes.axes(k, axis)) & set(k.target)]
-        saved = 2 * sum(k.buffer.nbytes for k in products) + _read_again(
-            classes, members, axis, buffers
-        )
+        saved = 2 * sum(k.buffer.nbytes for k in products)
+        saved += _read_again(classes, members, axis, buffers)
         added = tuning.added_share * sum(k.buffer.nbytes for k in sums)
         # Every block adds to the sums: the larger they are, the fewer blocks.
-        while (
-            saved <= added * -(-classes.extent[axis] // block) and classes.extent[axis] > 4 * block
-        ):
+        while saved <= added * -(-extent // block) and extent > 4 * block:
             block *= 2
-        if saved > max(added * -(-classes.extent[axis] // block), tuning.stream_from_bytes):
+        if saved > max(added * -(-extent // block), tuning.stream_from_bytes):
             result[axis] = block
     return result
 
@@ -78,7 +73,7 @@ def _read_again(
     return sum(buffers[n].nbytes for n in data[True] & data[False])
 
 
-def _points_of_block(p: product.Product, tuning: Tuning) -> int:
+def _points_of_block(p: Multiply, tuning: Tuning) -> int:
     """Rows of a product that are worth a copy of the other factor, which every block makes."""
     if p.blas:
         return tuning.blas_block

@@ -17,20 +17,17 @@ from symgrad.lower.tuning import COSTLY
 from symgrad.ops.elementwise import ADD, MULTIPLY, SUBTRACT
 
 
-def walks(index: Expr, buffer: Buffer, at: Sequence[Expr]) -> bool:
-    """Whether the next lane has the next element of a buffer, or the same one."""
-    if buffer.lanes or buffer.role == "scalar":
-        return True
-    return _step(index, buffer, at) in (0, 1)
-
-
 def steps(index: Expr, buffer: Buffer, at: Sequence[Expr], word: int) -> bool:
     """Whether a vector of lanes has so many elements of a buffer as a vector of `word` bytes each.
+
+    The next lane has the next element, or the same one.
 
     Compilers fill vectors with the smallest elements of a loop: beside a bool of each lane a block
     may be too short for one vector, and its last lanes are numbers.
     """
-    return np.dtype(buffer.dtype).itemsize == word and walks(index, buffer, at)
+    own = buffer.lanes > 0 or buffer.role == "scalar"
+    even = np.dtype(buffer.dtype).itemsize == word
+    return even and (own or _step(index, buffer, at) in (0, 1))
 
 
 def is_even(

@@ -83,17 +83,16 @@ class _Naming:
         """
         found: list[Any] = []
         for s in body:
-            apart = s.apart if isinstance(s, Store) else 0
             for part in _evaluated(s):
                 for node in self._missing(part, depth, floor):
                     self.names[node] = None
-                    found.append(Let(node, apart=apart))
+                    found.append(Let(node))
             once = () if isinstance(s, Loop) else self._missing(s, depth, floor, once=True)
             if isinstance(s, While):
                 s = replace(s, values=tuple(once))
             else:
                 once = [*once, *self._operand(s, once)] if isinstance(s, Store) else once
-                found += [Let(node, once=True, apart=apart) for node in once]
+                found += [Let(node, once=True) for node in once]
             found.append(self._inside(s, depth, floor))
         return tuple(found)
 
@@ -385,18 +384,12 @@ def _still_loads(loop: Loop, buffers: Sequence[Buffer]) -> Iterator[Expr]:
     and make no vectors of the loop then: by what stands around it. So gcc does for parts of the
     workspace, which it cannot tell apart.
     """
-    moves: dict[Expr, bool] = {}
-    inside = {s.index for body in all_bodies([loop]) for s in body if isinstance(s, Loop)}
+    block = Block(loop, buffers)
     for body in all_bodies([loop]):
         nodes = toposort([v for s in body if not isinstance(s, Loop) for v in s.exprs()])
-        calls = any(map(is_costly, nodes))
-        for node in nodes:
-            loads_it = node.op is LOAD
-            b = buffers[node.attrs[0]] if loads_it else None
-            private = node is loop.index or (b is not None and (b.lanes > 0 or b.home in inside))
-            moves[node] = private or any(moves[a] for a in node.args)
-            if calls and b is not None and b.role in _IN_WORKSPACE and not moves[node]:
-                yield node
+        if any(map(is_costly, nodes)):
+            found = (n for n in nodes if n.op is LOAD and not block.moves(n))
+            yield from (n for n in found if buffers[n.attrs[0]].role in _IN_WORKSPACE)
 
 
 def _calls_apart(loop: Loop, buffers: Sequence[Buffer]) -> Iterator[Expr]:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import field, fields
+from dataclasses import field
 from typing import Any
 
 import numpy as np
 
 from symgrad.errors import InternalError
 from symgrad.expr.node import Expr, const
-from symgrad.expr.walk import toposort
 from symgrad.lazy import dataclass
 from symgrad.lower.cpu import Fetch, Flush, Lanes, Powers, Turns
 from symgrad.lower.interpreter.memory import (
@@ -27,8 +26,7 @@ from symgrad.lower.interpreter.memory import (
 from symgrad.lower.interpreter.steps import STEPS
 from symgrad.lower.interpreter.tape import Tape
 from symgrad.lower.listing import line_of
-from symgrad.lower.program import Program, statements
-from symgrad.lower.scalar import LOAD
+from symgrad.lower.program import Program, statements, walk
 from symgrad.lower.statement import Buffer
 from symgrad.lower.statements import If, Let, Loop, Multiply, Part, Store, While
 
@@ -374,10 +372,8 @@ class Machine:
         block = Block(slot, loop.lanes)
         body, flush = self.body(loop.body, block), self.body(loop.flush, None)
         partial = {s.partial.number for s, _ in statements(loop.flush) if isinstance(s, Flush)}
-        of_block = [
-            m for n, m in self.memories.items()
-            if m.in_lanes and n not in partial and n in _touched([loop])
-        ]  # fmt: skip
+        inside = _touched([loop]) - partial
+        of_block = [m for n, m in self.memories.items() if m.in_lanes and n in inside]
         full = loop.extent if loop.again else loop.extent // loop.lanes * loop.lanes
         between = max(loop.flush_blocks, 1) * loop.lanes
 
@@ -441,30 +437,9 @@ def _numbers(memories: Iterable[Memory]) -> set[int]:
 
 def _touched(body: Sequence[Any], without: Loop | None = None) -> set[int]:
     """The numbers of all buffers that statements name or load."""
-    return {item.number if isinstance(item, Buffer) else item.attrs[0]
-            for item in _parts(body, without)}  # fmt: skip
-
-
-def named(body: Sequence[Any]) -> list[Buffer]:
-    """All buffers that statements name."""
-    return [item for item in _parts(body) if isinstance(item, Buffer)]
-
-
-def _parts(body: Sequence[Any], without: Loop | None = None) -> list[Any]:
-    """Buffers and loads in the fields of statements, whatever their kind."""
-    found: list[Any] = []
-    exprs: list[Expr] = []
-    stack: list[Any] = list(body)
-    while stack:
-        item = stack.pop()
-        if item is without:
-            continue
-        if isinstance(item, Expr):
-            exprs.append(item)
-        elif isinstance(item, Buffer):
-            found.append(item)
-        elif isinstance(item, (list, tuple)):
-            stack.extend(item)
-        elif hasattr(item, "__dataclass_fields__"):
-            stack.extend(getattr(item, f.name) for f in fields(item))
-    return found + [n for n in toposort(exprs) if n.op is LOAD]
+    found: set[int] = set()
+    for s, _, around in walk(body):
+        if s is not without and all(outer is not without for outer, _ in around):
+            found.update(b.number for b in s.named())
+            found.update(access.buffer for access in s.reads)
+    return found

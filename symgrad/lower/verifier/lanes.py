@@ -9,7 +9,7 @@ from symgrad.lower.cpu import Lanes
 from symgrad.lower.statements import Best, Let, Loop, Store
 from symgrad.lower.tuning import LANES
 from symgrad.lower.verifier.races import meetings
-from symgrad.lower.verifier.view import View
+from symgrad.lower.verifier.view import View, has_partial
 
 
 def lanes(p: View) -> Iterator[str]:
@@ -29,7 +29,8 @@ def lanes(p: View) -> Iterator[str]:
                 yield "a loop over lanes in no block of them, or in another such loop"
             else:
                 yield from _loop(p, s, blocks[-1], path[: path.index(blocks[-1])])
-        elif opened and blocks and where[id(s)] is None and _is_of_point(s):
+        sets = isinstance(s, (Store, Best)) or isinstance(s, Loop) and s.accumulates
+        if opened and blocks and where[id(s)] is None and sets and not has_partial(s):
             yield f"{type(s).__name__} of a point stands in no loop over lanes"
     for place in p.places:
         b = p.buffers[place.access.buffer]
@@ -41,11 +42,6 @@ def lanes(p: View) -> Iterator[str]:
 def _innermost(around: Any) -> int | None:
     """The `id` of the loop over lanes that something stands in."""
     return next((id(s) for s, _ in reversed(around) if isinstance(s, Lanes)), None)
-
-
-def _is_of_point(s: Any) -> bool:
-    sums = isinstance(s, Store) and s.partial is not None  # of all lanes
-    return isinstance(s, (Store, Best)) and not sums or isinstance(s, Loop) and s.accumulates
 
 
 def _loop(p: View, s: Lanes, block: Loop, path: tuple[Loop, ...]) -> Iterator[str]:

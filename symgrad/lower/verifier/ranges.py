@@ -79,13 +79,7 @@ def _end_of_check(p: View, position: int) -> tuple[Around, float]:
 
 
 def _beyond(
-    p: View,
-    place: Place,
-    facts: Facts,
-    axis: int,
-    first: Expr,
-    count: Expr | int,
-    length: int,
+    p: View, place: Place, facts: Facts, axis: int, first: Expr, count: Expr | int, length: int
 ) -> Iterator[str]:
     if first.op is INDEX and count == 1:  # nearly all
         low, high = p.bounds.interval(first)

@@ -15,7 +15,7 @@ from symgrad.lower.cpu import Lanes
 from symgrad.lower.listing import Speller
 from symgrad.lower.program import Around, Program, common, walk
 from symgrad.lower.scalar import loads
-from symgrad.lower.statement import Access, Buffer, Mode
+from symgrad.lower.statement import Access, Mode
 from symgrad.lower.statements import If, Let, Loop, Part, Store, While
 from symgrad.lower.tuning import Tuning
 from symgrad.ops.elementwise import invert
@@ -83,8 +83,9 @@ class View:
             sides = tuple((outer, k) for outer, k in around if isinstance(outer, (If, While)))
             known = self.taken[id(s)]
             reads = s.reads_beside(known) if known or isinstance(s, Let) else s.reads
-            kept = [read_of(let.array) for let in known.values() if let.array is not None]
-            for access in (*reads, *kept, *([] if isinstance(s, Loop) else s.touches())):
+            arrays = [let.array.number for let in known.values() if let.array is not None]
+            kept = [Access(number, Mode.READ, ()) for number in arrays]
+            for access in (*reads, *kept, *s.touches()):
                 yield Place(access, s, path, position, around, sides)
             position += not isinstance(s, Loop)
 
@@ -161,18 +162,11 @@ def rounds_of(around: Around) -> list[Any]:
     return [s for s, _ in around if not isinstance(s, (If, Lanes))]
 
 
-def read_of(array: Buffer) -> Access:
-    """The lane's element of an array without axes."""
-    return Access(array.number, Mode.READ, ())
-
-
 def has_partial(s: Any) -> bool:
     return isinstance(s, Store) and s.partial is not None
 
 
-def _taken(
-    every: Iterable[tuple[Any, tuple[Loop, ...], Around]],
-) -> dict[int, dict[Expr, Let]]:
+def _taken(every: Iterable[tuple[Any, tuple[Loop, ...], Around]]) -> dict[int, dict[Expr, Let]]:
     """The values that each statement, by its `id`, takes from where they were computed.
 
     What is computed in a loop over lanes is known in the body around.

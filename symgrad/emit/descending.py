@@ -18,7 +18,7 @@ from typing import Any
 from symgrad.emit import tree as c
 
 DESCENDING = c.Mark("SG_DESCENDING")
-_SHORT = 16  # rounds that compilers write out
+_WRITTEN_OUT = 16  # rounds that compilers write out
 
 
 def marked(node: Any) -> Any:
@@ -50,7 +50,7 @@ def _falls(loop: c.For) -> bool:
 def _turns(loop: c.For) -> bool:
     """Whether it is short, and reads a row backwards beside one that it goes along."""
     stop = loop.stop.text if isinstance(loop.stop, c.Lit) else ""
-    if not stop.isdigit() or int(stop) > _SHORT:
+    if not stop.isdigit() or int(stop) > _WRITTEN_OUT:
         return False
     steps = {_coefficient(index.index, loop.variable) for index, _ in _reads(loop)}
     return {-1, 1} <= steps

@@ -26,6 +26,7 @@ from symgrad.machines import find_machine
 from symgrad.names import comment_text, mangle, unique
 from symgrad.ops.checks import status_numbers
 from symgrad.options import DEFAULT_OPTIONS, Options
+from symgrad.scalar.choice import most_that_pay
 from symgrad.scalar.program import operations, scalar_program, tuned
 from symgrad.scalar.space import NotScalar
 from symgrad.version import __version__
@@ -116,20 +117,23 @@ def _lowered(graph: Graph, options: Options) -> tuple[Program, Tuning]:
     names = c_names([*graph.arg_names, *graph.out_names], taken=["work", name])
     inputs, outputs = names[: len(graph.args)], names[len(graph.args) :]
     tuning = options.tuning or Tuning.of(find_machine(options.machine))
-    if graph.scalar:
+    most = options.most_scalars if graph.scalar else most_that_pay(graph, options)
+    if most:
         straight = tuned(tuning)
         try:
             with seldom(), log.Stage("lowering", "lowered", graph.name) as stage:
                 program, outs = scalar_program(
-                    graph.args, graph.outs, inputs, outputs, straight, options.most_scalars
+                    graph.args, graph.outs, inputs, outputs, straight, most, not graph.scalar
                 )
                 stage.facts = lambda: f"scalar form, {operations(program)} operations"
             _interpreted(program, graph, outs)
             return program, straight
         except NotScalar as reason:
             text = str(reason)
-            log.note(lambda: f"{graph.name} is compiled without scalar form: {text}")
-            graph = replace(graph, scalar=False).simplify()  # with rules that were left out
+            if graph.scalar:
+                log.note(lambda: f"{graph.name} is compiled without scalar form: {text}")
+                # with rules that were left out
+                graph = replace(graph, scalar=False).simplify()
     with seldom(), log.Stage("lowering", "lowered", graph.name) as stage:
         has_loops = any(n.op.kind is Kind.CONTROL for n in graph.nodes)
         split = functools.partial(fission, tuning=tuning) if has_loops else None

@@ -13,7 +13,7 @@ if TYPE_CHECKING:  # only what generates C imports it
 
 _MOST_THREADS = 1024
 Scalar = bool | int | Literal["auto"]
-SCALAR: Scalar = False  # whether functions get their scalar form where nobody says
+SCALAR: Scalar = "auto"  # whether functions get their scalar form where nobody says (0078)
 AUTO = "auto"
 # Rules, or groups of them, that are left out for scalars. They are not rolled up to loops again;
 # products are taken in the order that is written; a call of hypot takes as long as 20 operations.
@@ -31,7 +31,8 @@ class Options:
     tuning : thresholds; None: what suits the machine
     scalar : whether what is small and of fixed size is computed scalar by scalar; a number is the
         most operations that C may then have; "auto": where `symgrad.scalar.choice` expects that it
-        pays. What has no such form, or a longer one, is compiled without; see `symgrad.scalar`
+        pays, and so that NaN and infinities go where they go in the usual form. What has no such
+        form, or a longer one, is compiled without; see `symgrad.scalar`
     """
 
     threads: int = 1

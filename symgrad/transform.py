@@ -39,7 +39,6 @@ from symgrad.machines import HOST, Machine
 from symgrad.names import c_identifier
 from symgrad.options import AUTO, DEFAULT_OPTIONS, SCALAR, Options, Scalar
 from symgrad.pickling import Recipe
-from symgrad.scalar import choice
 from symgrad.scalar.derive import Look, left_out, opened
 from symgrad.scalar.opening import is_small
 from symgrad.scalar.program import how_long
@@ -332,7 +331,8 @@ def compile(
     scalar : whether a small function of fixed size is computed scalar by scalar, with derivatives
         taken on the scalars, which needs the fewest operations: for robotics, control, estimation.
         Its last bits are others. A number is the most operations that its C may have (True: 5,000);
-        "auto" leaves it to a count of operations.
+        "auto" leaves it to a count of work, by the derivatives of the usual form, and then keeps
+        NaN and infinities where that has them; False is the usual form.
         A function that has no such form, or a longer one, is compiled as ever; the log says why.
     max_paths : how many ways a function may go by decisions on its arguments that cannot be
         followed by its source (there is none, say): it is called once for each of them.
@@ -380,16 +380,10 @@ def _paths(most: int) -> Iterator[None]:
 
 def _for(options: Options, make: Callable[[], Graph]) -> Graph:
     """A trace for these options: with derivatives of scalars, if all of it may become scalars."""
-    if options.scalar is False:
+    if options.scalar is False or options.scalar == AUTO:  # lowering chooses, by the same graph
         return make()
-    if options.scalar != AUTO:
-        graph = _scalar(options, make)
-        return replace(make() if graph is None else graph, scalar=True)
-    plain = make()
-    if options.threads > 1 or options.blas or not choice.may_pay(plain.outs):
-        return plain
     graph = _scalar(options, make)
-    return plain if graph is None or not choice.pays(plain, graph) else graph
+    return replace(make() if graph is None else graph, scalar=True)
 
 
 def _scalar(options: Options, make: Callable[[], Graph]) -> Graph | None:

@@ -259,12 +259,10 @@ def test_a_singular_matrix_is_an_error():
 # ---- options, limits, text -----------------------------------------------------------------------
 
 
-def test_it_is_off_unless_asked_for():
-    assert Options().scalar is False
+def test_what_is_asked_for_is_done():
     f = FUNCTIONS["arm"]
-    assert sg.compile(f, sg.f64[3], sg.f64[3]).c_source != (
-        sg.compile(f, sg.f64[3], sg.f64[3], scalar=True).c_source
-    )
+    forms = {sg.compile(f, sg.f64[3], sg.f64[3], scalar=s).c_source for s in (False, True, "auto")}
+    assert len(forms) == 3
 
 
 def test_float32_stays_float32():
@@ -325,7 +323,7 @@ def test_loops_are_left_as_they_are(caplog):
         return sg.fori_loop(0, 1000, lambda k, y: np.cos(y), x)
 
     with caplog.at_level(logging.INFO, "symgrad"):
-        made, plain = sg.compile(f, sg.f64[3], scalar=True), sg.compile(f, sg.f64[3])
+        made, plain = (sg.compile(f, sg.f64[3], scalar=s) for s in (True, False))
     assert made.c_source == plain.c_source
 
 
@@ -460,6 +458,9 @@ def test_an_error_that_cancels_is_not_put_in_the_place_of_another():
 )
 def test_auto_chooses_by_count(f, specs, chosen):
     made = sg.compile(f, *specs, scalar="auto")
-    assert made.graph.scalar is chosen
-    assert (made.c_source == sg.compile(f, *specs).c_source) is not chosen
-    assert not sg.compile(f, *specs, scalar="auto", threads=2).graph.scalar
+    usual = sg.compile(f, *specs, scalar=False)
+    assert (made.c_source == usual.c_source) is not chosen
+    assert made.c_source == sg.compile(f, *specs).c_source  # it is the default
+    assert made.graph.digest() == usual.graph.digest()
+    threads = sg.compile(f, *specs, scalar="auto", threads=2).c_source
+    assert threads == sg.compile(f, *specs, scalar=False, threads=2).c_source

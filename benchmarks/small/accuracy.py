@@ -1,4 +1,5 @@
-"""Errors of the small kernels against 50 digits: evaluator, usual form and scalar form.
+"""Errors of the small kernels against 50 digits: evaluator, usual form, scalar form, and what is
+chosen where nobody says which.
 
     python benchmarks/small/accuracy.py [names]
 
@@ -131,25 +132,26 @@ def error(values: Any, truth: list[np.ndarray]) -> float:
     return worst
 
 
-def errors(kernel: Kernel) -> tuple[float, float, float]:
-    """Of the traced graph under NumPy, of the usual form, and of scalar form."""
+def errors(kernel: Kernel) -> list[float]:
+    """Of the traced graph under NumPy, of the usual form, scalar form, and the default."""
     specs = [sg.f64[s] if s else sg.f64 for s in kernel.shapes]
-    usual, scalar = (sg.compile(kernel.function, *specs, scalar=s) for s in (False, True))
-    ways = (sg.trace(kernel.function, *specs).evaluate, usual, scalar)
+    made = [sg.compile(kernel.function, *specs, scalar=s) for s in (False, True, "auto")]
+    ways = (sg.trace(kernel.function, *specs).evaluate, *made)
     worst = [0.0] * len(ways)
     for seed in range(_POINTS):
         inputs = kernel.inputs(seed)
         truth = exact(kernel, inputs)
         worst = [max(w, error(f(*inputs), truth)) for w, f in zip(worst, ways, strict=True)]
-    return worst[0], worst[1], worst[2]
+    return worst
 
 
 def main() -> None:
     for kernel in KERNELS:
         if not sys.argv[1:] or kernel.name in sys.argv[1:]:
-            numpy, usual, scalar = errors(kernel)
+            numpy, usual, scalar, auto = errors(kernel)
             print(f"{kernel.name:12} evaluator {numpy:.1e}, usual {usual:.1e} = "
-                  f"{usual / numpy:.2f}, scalar {scalar:.1e} = {scalar / numpy:.2f}",
+                  f"{usual / numpy:.2f}, scalar {scalar:.1e} = {scalar / numpy:.2f}, "
+                  f"auto {auto:.1e} = {auto / numpy:.2f}",
                   flush=True)  # fmt: skip
 
 

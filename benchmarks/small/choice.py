@@ -1,32 +1,38 @@
-"""What `scalar="auto"` would choose, and what both forms take: the table of `scalar/choice.py`.
+"""What `scalar="auto"` chooses, and what it gains: the table of `scalar/choice.py`.
 
-    python benchmarks/small/choice.py FOLDER [golden]
+    python benchmarks/small/choice.py FOLDER [kernels] [losses] [golden] [-O2]
 
-The small kernels; with "golden", where the tests are on the path, the functions of
-tests/support/golden_functions.py that have small arrays only. Nanoseconds of a call at gcc -O3
--march=native, in turns, the best of 1,000 short rounds.
+The small kernels; the functions of losses.py; with "golden", where the tests are on the path, those
+of tests/support/golden_functions.py that have small arrays only. Nanoseconds of a call at gcc -O3
+-march=native, in turns, the best of 1,000 short rounds; gcc's time of both; the time of lowering.
 """
 
 from __future__ import annotations
 
+import resource
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import losses
 import numpy as np
 from run import mean
 from table import KERNELS
 
 import symgrad as sg
-from symgrad.scalar.opening import is_small
+from symgrad.generate import source_of
 
 _ROUNDS, _CALLS = 1000, 200
 
 
 def functions():
     """Names, functions, and their arguments."""
-    for kernel in KERNELS:
+    for kernel in KERNELS if "kernels" in sys.argv else ():
         yield kernel.name, kernel.function, kernel.inputs(0)
+    for f, specs in losses.cases() if "losses" in sys.argv else ():
+        rng = np.random.default_rng(0)
+        yield f.__name__, f, [_like(rng, s) for s in specs]
     if "golden" in sys.argv:
         from support import golden_functions
 
@@ -38,6 +44,14 @@ def functions():
         sg.trace = trace
         for f, args in seen:
             yield f.__name__, f, [np.asarray(a) if np.ndim(a) else a for a in args]
+
+
+def _like(rng, spec):
+    """An array that suits a spec: square ones have an inverse."""
+    x = rng.uniform(0.5, 1.5, spec.shape)
+    if len(spec.shape) == 2 and spec.shape[0] == spec.shape[1]:
+        x = (x + x.T) / 2 + 3 * np.eye(len(x))
+    return x if spec.shape else float(x)
 
 
 def program(forms, inputs) -> str:
@@ -82,26 +96,50 @@ int main(void) {{
     return "\n".join(lines)
 
 
-def times(name, f, args, folder: Path) -> tuple[float, float, bool] | None:
-    """Nanoseconds of the usual form and of scalar form, and what would be chosen."""
+def seconds(command) -> float:
+    """User time of a command."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+    subprocess.run(command, check=True, capture_output=True)
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before
+
+
+def times(name, f, args, folder: Path) -> str | tuple[float, ...]:
+    """Nanoseconds of the usual form and of what is chosen; gcc's time of both, and that of
+    lowering and writing C. Why not, if the usual form is chosen: the time that it took to see."""
+    graph = sg.trace(f, *args).simplify()
+    written = []
+    for scalar in (False, "auto"):
+        spent = []
+        for _ in range(3):
+            start = time.process_time()
+            source = source_of(graph, scalar=scalar)
+            spent.append(time.process_time() - start)
+        written.append((source, min(spent)))
+    (plain, first), (chosen, second) = written
+    if plain.c == chosen.c:
+        return f"usual form; C in {1e3 * first:.1f} ms, with the choice {1e3 * second:.1f}"
+    if plain.data:
+        return "with data"
     forms = [(f"{form}_{name}", sg.compile(f, *args, name=f"{form}_{name}", scalar=scalar))
-             for form, scalar in (("usual", False), ("scalar", True))]  # fmt: skip
-    auto = sg.compile(f, *args, name=f"auto_{name}", scalar="auto")
-    if any(made.source.data for _, made in forms) or not is_small(forms[0][1].graph.outs):
-        return None
+             for form, scalar in (("u", False), ("s", "auto"))]  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
-    files = []
+    files, gcc = [], []
+    level = ["-O2"] if "-O2" in sys.argv else ["-O3", "-march=native"]
+    command = ["gcc", *level, "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"]
     for label, made in forms:
         made.export(folder, overwrite=True)
-        files.append(folder / f"{label}.c")
+        files.append(folder / f"{label}.o")
+        compiles = [*command, "-c", str(folder / f"{label}.c"), "-o", str(files[-1])]
+        gcc.append(min(seconds(compiles) for _ in range(2)))
     main = folder / f"{name}_main.c"
     main.write_text(program(forms, args))
     target = folder / f"{name}.out"
-    command = ["gcc", "-O3", "-march=native", *map(str, [main, *files]), "-o", str(target), "-lm"]
-    subprocess.run(command, check=True, capture_output=True)
-    text = subprocess.run([target], check=True, capture_output=True, text=True).stdout
-    usual, scalar = map(float, text.split())
-    return usual, scalar, auto.graph.scalar
+    links = [*command, str(main), *map(str, files), "-o", str(target), "-lm"]
+    subprocess.run(links, check=True, capture_output=True)
+    runs = [subprocess.run([target], check=True, capture_output=True, text=True).stdout.split()
+            for _ in range(3)]  # fmt: skip
+    usual, scalar = (min(float(r[k]) for r in runs) for k in range(2))
+    return usual, scalar, *gcc, first, second
 
 
 def main() -> None:
@@ -113,18 +151,18 @@ def main() -> None:
         except Exception as error:  # the table goes on
             print(f"{name:24} {type(error).__name__}: {str(error)[:60]}", flush=True)
             continue
-        if found is None:
+        if isinstance(found, str):
+            print(f"{name:26} {found}", flush=True)
             continue
-        usual, scalar, chosen = found
-        print(f"{name:24} usual {usual:9.1f} ns, scalar {scalar:8.1f} ns, "
-              f"{usual / scalar:5.2f} times, {'scalar' if chosen else 'usual'} is chosen",
+        usual, scalar, *rest = found
+        gcc, ours = rest[:2], [1e3 * t for t in rest[2:]]
+        print(f"{name:26} usual {usual:8.1f} ns, scalar {scalar:8.1f} ns, {usual / scalar:5.2f} "
+              f"times; gcc {gcc[0]:.2f} / {gcc[1]:.2f} s, C in {ours[0]:.1f} / {ours[1]:.1f} ms",
               flush=True)  # fmt: skip
-        ratios.append((usual / scalar, chosen))
-    for chosen in (True, False):
-        part = [r for r, c in ratios if c is chosen]
-        if part:
-            print(f"{'chosen' if chosen else 'left'}: {len(part)}, {mean(part):.2f} times faster, "
-                  f"{min(part):.2f} to {max(part):.2f}")  # fmt: skip
+        ratios.append(usual / scalar)
+    if ratios:
+        print(f"scalar form for {len(ratios)}: {mean(ratios):.2f} times faster, "
+              f"{min(ratios):.2f} to {max(ratios):.2f}")  # fmt: skip
 
 
 if __name__ == "__main__":

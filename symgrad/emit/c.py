@@ -22,7 +22,7 @@ from symgrad.emit.tree import uses
 from symgrad.lazy import dataclass
 from symgrad.lower.program import Program, statements
 from symgrad.lower.statement import Buffer
-from symgrad.lower.statements import While
+from symgrad.lower.statements import Store, While
 from symgrad.lower.tuning import HOST_TUNING, Tuning
 
 __all__ = ["Source", "data_source", "emit", "load_templates"]
@@ -105,6 +105,8 @@ def _written(emitter: Emitter, name: str) -> dict[str, Any]:
     stack = [b for b in arrays if b.role != "work"]
     if tuning.vectors and (stack or constants):
         names.add("SG_ALIGNED")
+    if _is_straight(program):
+        names.add("SG_STRAIGHT")
     names |= words.types(parameters, arrays) | words.needed_by(constants)
     shared = _shared(arrays)
     declared = [words.array(b, alone=b.number not in shared) for b in arrays]
@@ -138,6 +140,12 @@ def _limits(program: Program) -> dict[str, Any]:
         limited=any(status == 3 for status, _ in limits),
         tape=max([most for status, most in limits if status == 4], default=0),
     )
+
+
+def _is_straight(program: Program) -> bool:
+    """Whether elements of arrays are stored one by one: compilers may make vectors of these."""
+    found = (s for s, path in statements(program.body) if not path and isinstance(s, Store))
+    return sum(s.buffer.role != "scalar" for s in found) > 1
 
 
 def _names(emitter: Emitter, each: Sequence[c.Uses]) -> tuple[list[str], set[str]]:

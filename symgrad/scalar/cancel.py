@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from symgrad.ops.elementwise import COS, SIN
 from symgrad.scalar.normal import Rebuild, Refs, Terms, add_to
-from symgrad.scalar.space import LEAF, PRODUCT, SUM, Node, Ref, Space
+from symgrad.scalar.reach import LEAF, PRODUCT, SUM
+from symgrad.scalar.space import Node, Ref, Space
 
 _MOST_INSIDE = 6  # terms of a sum that is multiplied out
 _MOST_TERMS = 40  # of all together

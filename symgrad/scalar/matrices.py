@@ -6,6 +6,7 @@ entries are structural zeros needs none.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 
 from symgrad.expr.node import Expr
 from symgrad.expr.op import OPS
-from symgrad.ops.elementwise import EQUAL, NOT, SELECT
+from symgrad.ops.elementwise import EQUAL, NOT, SELECT, SLOPE
 from symgrad.scalar.space import NotScalar, Ref
 
 Rows = list[list[Ref]]
@@ -21,6 +22,7 @@ Swap = tuple[int, int, Ref]  # two rows, and whether they stay where they are
 _ABSOLUTE, _LESS_EQUAL, _GREATER, _SQRT, _LOG, _SIGN = (
     OPS[name] for name in ("absolute", "less_equal", "greater", "sqrt", "log", "sign")
 )
+_MEASURES = frozenset(OPS[name] for name in ("lu_det", "lu_logabsdet", "lu_detsign"))
 _MOST_ORDER = 8  # of a matrix that is written out
 
 
@@ -43,6 +45,7 @@ class Matrices:
         self.opening, self.space = opening, opening.space
         self.singular: dict[Ref, None] = {}
         self._factors: dict[Expr, list[Factors]] = {}
+        self._measured: set[Expr] = set()  # factors that determinants are taken of
         self.calls = {
             OPS["lu_factor"]: self._lu_factor,
             OPS["lu_solve"]: self._lu_solve,
@@ -52,6 +55,10 @@ class Matrices:
             OPS["cholesky_factor"]: self._cholesky,
             OPS["solve_triangular"]: self._triangular,
         }
+
+    def look(self, nodes: Sequence[Expr]) -> None:
+        """Note what reads factors, before they are opened."""
+        self._measured.update(n.args[0] for n in nodes if n.op in _MEASURES)
 
     # ---- scalars -----------------------------------------------------------------------------
 
@@ -100,12 +107,14 @@ class Matrices:
         return [r for rows in matrices for row in rows for r in row]
 
     def _lu_factor(self, node: Expr, given: list[np.ndarray]) -> np.ndarray:
-        made = [self._factored(rows, node.dtype) for rows in self._each(given[0])]
+        singular = node in self._measured
+        made = [self._factored(rows, node.dtype, singular) for rows in self._each(given[0])]
         self._factors[node] = made
         last = [self.space.zero] * node.shape[-1]  # who exchanges rows asks `_factors`
         return self._joined(self._flat([[*f.rows, last] for f in made]), node)
 
-    def _factored(self, rows: Rows, dtype: str) -> Factors:
+    def _factored(self, rows: Rows, dtype: str, singular: bool) -> Factors:
+        """singular : whether factors of a singular matrix are of use: a column of zeros is left."""
         n, swaps = len(rows), []
         for k in range(n):
             for i in range(k + 1, n):
@@ -121,7 +130,11 @@ class Matrices:
                     continue
                 if not rows[k][k][0]:
                     raise NotScalar("a matrix is singular whatever its entries are")
-                factor = rows[i][k] = self.space.over(rows[i][k], rows[k][k], dtype)
+                if singular and not self.space.is_constant(rows[k][k]):
+                    factor = self._apply(SLOPE, (rows[i][k], rows[k][k]), dtype)
+                else:
+                    factor = self.space.over(rows[i][k], rows[k][k], dtype, True)
+                rows[i][k] = factor
                 for j in range(k + 1, n):
                     rows[i][j] = self._less(rows[i][j], rows[k][j], factor, dtype)
         return Factors(rows, swaps)
@@ -162,7 +175,7 @@ class Matrices:
                 for c in range(len(x[i])):
                     x[i][c] = self._less(x[i][c], x[k][c], entry, dtype)
             if not unit:
-                x[i] = [self.space.over(r, t[i][i], dtype) for r in x[i]]
+                x[i] = [self.space.over(r, t[i][i], dtype, True) for r in x[i]]
 
     def _triangular(self, node: Expr, given: list[np.ndarray]) -> np.ndarray:
         solved = self._each(given[1])
@@ -218,7 +231,7 @@ class Matrices:
                 self._refuse(self._apply(NOT, (positive,), "bool"))
                 root = rows[k][k] = self._apply(_SQRT, (rows[k][k],), dtype)
                 for i in range(k + 1, n):
-                    rows[i][k] = self.space.over(rows[i][k], root, dtype)
+                    rows[i][k] = self.space.over(rows[i][k], root, dtype, True)
                 for i in range(k + 1, n):
                     for j in range(k + 1, i + 1):
                         rows[i][j] = self._less(rows[i][j], rows[j][k], rows[i][k], dtype)

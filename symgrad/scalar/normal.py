@@ -8,21 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from symgrad.scalar.space import (
-    LEAF,
-    PRODUCT,
-    SUM,
-    Node,
-    Ref,
-    Space,
-    is_number,
-    is_shift,
-)
+from symgrad.scalar.reach import FUNCTION, LEAF, PRODUCT, SUM, Reach, tells_signs
+from symgrad.scalar.space import Node, Ref, Space, is_number, is_shift
 from symgrad.scalar.writing import order
 
 Refs = list[Ref]
 Pass = Callable[[Space, Refs], Refs]
 Factor = tuple[Node, int]  # and the sign of its power
+_MOST_GUARDS = 4  # for which something goes; beyond, all of it stays
 _MOST_PASSED = 1  # terms of the other sign where equal ones are brought together
 
 
@@ -37,6 +30,22 @@ def uses(refs: Sequence[Ref], nodes: Sequence[Node]) -> dict[Node, int]:
     return found
 
 
+def signed(nodes: Sequence[Node]) -> frozenset[Node]:
+    """Nodes whose zeros have a sign that counts: what is divided by, an argument of arctan2.
+
+    a - b is +0 where a is b, and so is x a - x b; x (a - b) may be -0.
+    """
+    found: set[Node] = set()
+    for node in reversed(nodes):
+        inside = node in found and node.kind != SUM
+        if node.kind == PRODUCT:
+            found.update(n for n, p in node.terms if inside or p < 0)
+        elif node.kind == FUNCTION and node.row is not None:
+            if inside or tells_signs(node.row, len(node.terms), node.attrs):
+                found.update(n for _, n in node.terms)
+    return frozenset(found)
+
+
 class Rebuild:
     """Makes nodes anew, operands first; a pass says what becomes of sums and products."""
 
@@ -45,12 +54,35 @@ class Rebuild:
         self.nodes = order(refs)
         self.uses = uses(refs, self.nodes)
         self.made: dict[Node, Ref] = {}
+        self.signed = frozenset[Node]() if space.reach is None else signed(self.nodes)
 
     def run(self) -> Refs:
         """The results, made anew."""
         for node in self.nodes:
             self.made[node] = self.rebuilt(node)
+            if self.space.reach is not None and node.kind in (SUM, PRODUCT):
+                self.made[node] = self._reached(node, self.made[node], self.space.reach)
         return [self.of(r) for r in self.refs]
+
+    def _reached(self, node: Node, made: Ref, reach: Reach) -> Ref:
+        """What has become of a sum or product; as it was, or guarded, if it lost a source."""
+        sources = 0
+        for old, p in node.terms:
+            c, n = self.made[old]
+            if c:
+                sources |= reach.of[n] if p > 0 or node.kind == SUM else reach.inverse(n)
+        lost = sources & ~self._sources(made, reach)
+        changed = node in self.signed and node.kind == SUM and (made[0] < 0 or made[1].kind != SUM)
+        if changed or lost.bit_count() > _MOST_GUARDS:
+            made = Rebuild.sum(self, node) if node.kind == SUM else Rebuild.product(self, node)
+        if not sources & ~self._sources(made, reach):
+            return made
+        terms = {} if not made[0] or self.space.is_idle(made[1]) else {made[1]: made[0]}
+        return self.space.guarded(terms, sources, node.dtype)
+
+    @staticmethod
+    def _sources(ref: Ref, reach: Reach) -> int:
+        return reach.of[ref[1]] if ref[0] else 0
 
     def of(self, ref: Ref) -> Ref:
         """What a reference has become."""

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from symgrad.expr.node import ARG, FLOATS, Expr, arg
+from symgrad.expr.node import ARG, EYE, FLOATS, Expr, arg
 from symgrad.expr.op import OPS, Kind, Op
 from symgrad.expr.rounding import is_exact_conversion
 from symgrad.expr.walk import toposort
@@ -35,7 +35,8 @@ from symgrad.ops.elementwise import (
 )
 from symgrad.ops.linear import PAD, SCATTER_ADD
 from symgrad.scalar.matrices import Matrices
-from symgrad.scalar.space import FUNCTION, NotScalar, Ref, Space
+from symgrad.scalar.reach import FUNCTION, tells_signs
+from symgrad.scalar.space import NotScalar, Ref, Space
 
 SQUARE, RECIPROCAL, ABSOLUTE, EXP, HYPOT, GREATER_EQUAL = (
     OPS[name] for name in ("square", "reciprocal", "absolute", "exp", "hypot", "greater_equal")
@@ -100,13 +101,17 @@ class Opening:
     def __init__(self, space: Space) -> None:
         self.space = space
         self.refs: list[Ref] = [space.zero]
-        self._numbers: dict[Ref, int] = {space.zero: 0}
+        self._numbers: dict[Ref, int] = {} if space.reach is not None else {space.zero: 0}
         self.known: dict[Expr, np.ndarray] = {}
         self.matrices = Matrices(self)
 
     def number(self, ref: Ref) -> int:
-        """The number of a reference; 0 for zero, of whatever type."""
-        if not ref[0]:
+        """The number of a reference; 0 for zero, of whatever type.
+
+        Where NaN and infinities are kept on their way, 0 is a zero of structure only: what is
+        beside a diagonal, or nobody has put there.
+        """
+        if not ref[0] and self.space.reach is None:
             return 0
         found = self._numbers.get(ref)
         if found is None:
@@ -126,7 +131,9 @@ class Opening:
 
         Raises NotScalar for what has no scalar form.
         """
-        for node in toposort(outs, self.known):
+        nodes = toposort(outs, self.known)
+        self.matrices.look(nodes)
+        for node in nodes:
             self.known[node] = self._opened(node)
         return [self.known[o] for o in outs]
 
@@ -145,6 +152,8 @@ class Opening:
         given = [self.known[a] for a in node.args]
         if row.kind is Kind.SOURCE and row is not ARG:
             values = np.asarray(row.evaluate(*node.attrs))
+            if row is EYE:
+                return values.astype(np.int64) * self.number((1.0, self.space.one))
             return self._array([self.space.constant(v, node.dtype) for v in values.flat], node)
         if row is STOP_GRADIENT:
             return given[0]
@@ -186,7 +195,15 @@ class Opening:
             found = _FORMS[row](self.space, *refs, dtype)
             if found is not None:
                 return found
+        self._require_signs(row, refs, attrs)
         return self.space.function(row, refs, types, dtype, attrs)
+
+    def _require_signs(self, row: Op, refs: Sequence[Ref], attrs: tuple[Any, ...]) -> None:
+        """0 - x is 0 at 0, and -x is -0: on the other side of the cut of arctan2."""
+        reach = self.space.reach
+        if reach is not None and any(reach.is_doubtful(n) for _, n in refs):
+            if tells_signs(row, len(refs), attrs):
+                raise NotScalar(f"{row.name} would see another sign of a zero")
 
     def _taken_apart(self, row: Op, refs: Sequence[Ref], types: Sequence[str], dtype: str) -> Ref:
         """A row made of others, some of which others need as well."""

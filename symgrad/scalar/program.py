@@ -22,7 +22,7 @@ from symgrad.options import NOT_OF_SCALARS
 from symgrad.scalar import stores
 from symgrad.scalar.opening import Opening
 from symgrad.scalar.products import reordered
-from symgrad.scalar.shortest import length, shortest
+from symgrad.scalar.shortest import ONE, ORDERS, length, shortest, work
 from symgrad.scalar.space import NotScalar, Ref, Space
 from symgrad.scalar.writing import Writer
 from symgrad.scalar.writing import operations as counted
@@ -30,6 +30,8 @@ from symgrad.simplify import simplify
 
 _SINGULAR = 2  # the status of a function whose matrix is singular or not positive definite
 _NODES_PER_OPERATION = 40  # that may be made on the way to one
+_AHEAD = 1.08  # times as many operations, or nodes, before anything is shortened; then no pass does
+_FEW = 20  # nodes that make no difference
 
 
 def tuned(tuning: Tuning) -> Tuning:
@@ -44,21 +46,28 @@ def scalar_program(
     out_names: Sequence[str],
     tuning: Tuning,
     most: int,
+    careful: bool = False,
 ) -> tuple[Program, list[Expr]]:
     """The program of a graph, with the C names of its arguments and results.
 
     The results that it computes, as expressions of arrays, come with it.
 
     most : of operations. Raises NotScalar if there would be more, or for what has no scalar form.
+    careful : whether nobody asked for it: NaN and infinities then reach all that they reach in the
+        usual form, and `most` is of work, as `choice` counts it
     """
-    space, plain, failing, refs, dtypes = as_scalars(args, outs, most)
-    refs, count = shortest(space, refs, dtypes)
+    space, bare, failing, refs, dtypes = as_scalars(args, outs, most, careful)
+    if careful and work(space, refs, dtypes) > _AHEAD * most:
+        raise NotScalar("it is far longer before it is made shorter")
+    refs, count = shortest(space, refs, dtypes, ONE if careful else ORDERS)
+    if careful:
+        count = work(space, refs, dtypes)
     if count > most:
         raise NotScalar(f"it would have {count} operations, more than {most}")
     draft = Draft()
     inputs = [draft.array(a.shape, a.dtype, "in", n) for a, n in zip(args, arg_names, strict=True)]
     outputs = [draft.array(o.shape, o.dtype, "out", n)
-               for o, n in zip(plain, out_names, strict=True)]  # fmt: skip
+               for o, n in zip(bare, out_names, strict=True)]  # fmt: skip
     buffers = dict(zip(args, inputs, strict=True))
 
     def leaf(node: Any, place: int) -> Expr:
@@ -74,27 +83,35 @@ def scalar_program(
     for change in passes(tuning):
         program = change(program, 1, tuning)
         verify.after(change.__name__, program, tuning)
-    return program, plain
+    return program, bare
 
 
-def space_for(most: int) -> Space:
+def space_for(most: int, careful: bool = False) -> Space:
     """Room for what is made on the way to so many operations."""
-    return Space(most * _NODES_PER_OPERATION)
+    return Space(most * _NODES_PER_OPERATION, careful)
 
 
 def as_scalars(
-    args: Sequence[Expr], outs: Sequence[Expr], most: int
+    args: Sequence[Expr], outs: Sequence[Expr], most: int, careful: bool = False
 ) -> tuple[Space, list[Expr], int, list[Ref], list[str]]:
-    """Results without composites, and their scalars, behind the conditions of failures."""
-    space = space_for(most)
+    """Results without composites, and their scalars, behind the conditions of failures.
+
+    careful : as of `scalar_program`
+    """
+    space = space_for(most, careful)
     opening = Opening(space)
     opening.leaves(args)
-    plain = expand_composites(drop_stops(simpler(outs)))
-    opening.open(plain)
+    bare = plain(outs)
+    if careful:  # nobody asked for it: what cannot be short enough ends soon
+        room, space.most = space.most, space.count + int(_AHEAD * most) + _FEW
+        opening.open(bare)
+        space.most = room
+    else:
+        opening.open(bare)
     failing = list(opening.matrices.singular)
-    refs = failing + [r for o in plain for r in opening.elements(o)]
-    dtypes = ["bool"] * len(failing) + [o.dtype for o in plain for _ in range(o.size)]
-    return space, plain, len(failing), refs, dtypes
+    refs = failing + [r for o in bare for r in opening.elements(o)]
+    dtypes = ["bool"] * len(failing) + [o.dtype for o in bare for _ in range(o.size)]
+    return space, bare, len(failing), refs, dtypes
 
 
 def how_long(args: Sequence[Expr], outs: Sequence[Expr], most: int) -> int | None:
@@ -107,6 +124,11 @@ def how_long(args: Sequence[Expr], outs: Sequence[Expr], most: int) -> int | Non
         return None
     count = shortest(space, refs, dtypes)[1]
     return count if count <= most else None
+
+
+def plain(outs: Sequence[Expr]) -> list[Expr]:
+    """Results that are ready to be opened."""
+    return expand_composites(drop_stops(simpler(outs)))
 
 
 def simpler(outs: Sequence[Expr]) -> list[Expr]:

@@ -11,7 +11,8 @@ import heapq
 from collections.abc import Iterable, Iterator, Sequence
 
 from symgrad.scalar.normal import Rebuild, Refs, add_to
-from symgrad.scalar.space import PRODUCT, SUM, Node, Ref, Space
+from symgrad.scalar.reach import PRODUCT, SUM
+from symgrad.scalar.space import Node, Ref, Space
 
 _MOST_TERMS = 64  # of a sum or product whose pairs are looked at
 Item = int  # the number of a node, or of a pair, which come behind all nodes

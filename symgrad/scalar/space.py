@@ -31,9 +31,9 @@ from symgrad.errors import SymgradError
 from symgrad.expr.node import FLOATS
 from symgrad.expr.op import OPS, Op
 from symgrad.expr.rounding import is_exact
-from symgrad.ops.elementwise import DIVIDE
+from symgrad.ops.elementwise import CONVERT, DIVIDE, MULTIPLY
+from symgrad.scalar.reach import FUNCTION, LEAF, PRODUCT, SUM, Reach
 
-LEAF, SUM, PRODUCT, FUNCTION = "leaf", "sum", "product", "function"
 Ref = tuple[Any, "Node"]
 _SQRT = OPS["sqrt"]
 _MINUS_ZERO = (np.float64(-0.0).tobytes(),)
@@ -81,14 +81,21 @@ class Space:
     """Makes nodes, each once.
 
     most : of nodes that may be made; more are a NotScalar
+    reach : keeps NaN and infinities on their way, if that is wanted; else 0 · x is 0
     """
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, careful: bool = False) -> None:
         self.most = most
+        self.reach = Reach() if careful else None
         self._table: dict[tuple[Any, ...], Node] = {}
         self.one = self._made(LEAF, (), "", None, ("1",), (), True)
         self.zero: Ref = (0.0, self.one)
         self.known_products: dict[tuple[Node, Node], Ref] = {}
+
+    @property
+    def count(self) -> int:
+        """How many nodes there are."""
+        return len(self._table)
 
     def _made(self, kind: str, terms: tuple[Any, ...], dtype: str, row: Op | None = None,
               attrs: tuple[Any, ...] = (), types: tuple[str, ...] = (), exact: bool = False,
@@ -104,6 +111,8 @@ class Space:
         node.row, node.attrs, node.types = row, attrs, types
         node.exact, node.closed = exact, closed
         self._table[key] = node
+        if self.reach is not None:
+            self.reach.note(node)
         return node
 
     # ---- leaves ------------------------------------------------------------------------------
@@ -136,16 +145,75 @@ class Space:
 
     def add(self, a: Ref, b: Ref, dtype: str) -> Ref:
         """a + b"""
-        if self.is_zero(a):
-            return b
-        if self.is_zero(b):
-            return a
+        if self.is_zero(a) or self.is_zero(b):
+            other = b if self.is_zero(a) else a
+            if self.reach is not None:
+                self.reach.added_to_zero(*other)
+            return other
         if a[1] is b[1]:
-            return a[0] + b[0], a[1]
+            total = a[0] + b[0]
+            return (total, a[1]) if total else self.nothing([a], dtype)
         return self.sum({a[1]: a[0], b[1]: b[0]}, dtype)
+
+    def nothing(self, refs: Iterable[Ref], dtype: str, inverse: Iterable[Ref] = ()) -> Ref:
+        """0 times references, and times the reciprocals of others."""
+        if self.reach is None:
+            return self.zero
+        sources = 0
+        for c, n in refs:
+            sources |= self.reach.of[n] if c else 0
+        for c, n in inverse:
+            sources |= self.reach.inverse(n) if c and n is not self.one else 0
+        return self.guarded({}, sources, dtype)
+
+    def is_idle(self, node: Node) -> bool:
+        """Whether a node is 0, but for what goes through it."""
+        return self.reach is not None and node in self.reach.idle
+
+    def guarded(self, terms: Mapping[Node, float], sources: int, dtype: str) -> Ref:
+        """The sum of nodes that are not idle, which is not finite where a source is not."""
+        reach, found = self.reach, dict(terms)
+        assert reach is not None
+        for n, c in terms.items():
+            sources &= ~reach.of[n]
+            reach.added_to_zero(c, n)
+        guards = {self._guard(k, dtype): 1.0 for k in reach.bits(sources)}
+        if len(found) == 1 and guards:
+            (n, c), = found.items()  # fmt: skip
+            return c, self._sum_of([(n, 1.0), *guards.items()], dtype)
+        total = self._plain_sum(found, dtype)
+        if not guards:
+            return total
+        if not found:
+            return self._plain_sum(guards, dtype)
+        c, n = total
+        return c, self._sum_of([*n.terms, *guards.items()], dtype)
+
+    def _guard(self, source: int, dtype: str) -> Node:
+        """0 times a source."""
+        assert self.reach is not None
+        node, inverse = self.reach.sources[source]
+        if inverse:
+            node = self._made(PRODUCT, ((node, -1),), node.dtype)
+        made = self._made(FUNCTION, (self.zero, (1.0, node)), node.dtype, MULTIPLY, (),
+                          (node.dtype, node.dtype))  # fmt: skip
+        if node.dtype == dtype:
+            return made
+        return self._made(FUNCTION, ((1.0, made),), dtype, CONVERT, (dtype,), (node.dtype,))
 
     def sum(self, terms: Mapping[Node, float], dtype: str) -> Ref:
         """The sum of nodes with coefficients; the least number is positive, a common factor out."""
+        if self.reach is not None:
+            idle = [n for n, c in terms.items() if c and n in self.reach.idle]
+            if idle:
+                sources = 0
+                for n in idle:
+                    sources |= self.reach.of[n]
+                rest = {n: c for n, c in terms.items() if c and n not in idle}
+                return self.guarded(rest, sources, dtype)
+        return self._plain_sum(terms, dtype)
+
+    def _plain_sum(self, terms: Mapping[Node, float], dtype: str) -> Ref:
         found = sorted(((n, c) for n, c in terms.items() if c), key=lambda t: t[0].number)
         if not found:
             return self.zero
@@ -154,20 +222,27 @@ class Space:
         size = abs(found[0][1])
         scale = size if all(abs(c) == size for _, c in found) else 1.0
         lead = found[1] if found[0][0] is self.one else found[0]
-        if lead[1] < 0:
+        if lead[1] < 0 and self.reach is None:  # a - b is +0 where -(b - a) is -0
             scale = -scale
         if scale != 1.0:
             found = [(n, c / scale) for n, c in found]
+        return scale, self._sum_of(found, dtype)
+
+    def _sum_of(self, terms: Sequence[tuple[Node, float]], dtype: str) -> Node:
+        """A sum as a node; guards add nothing that is rounded."""
+        found = [(n, c) for n, c in terms if not self.is_idle(n)]
         exact = sum(n.exact and is_shift(c) for n, c in found)
-        closed = len(found) == 2 and exact == 2
-        return scale, self._made(SUM, tuple(found), dtype, closed=closed)
+        return self._made(
+            SUM, tuple(terms), dtype,
+            exact=exact == len(found) < 2, closed=exact == len(found) == 2,
+        )  # fmt: skip
 
     # ---- products ----------------------------------------------------------------------------
 
     def times(self, a: Ref, b: Ref, dtype: str) -> Ref:
         """a · b; a constant 0 stays 0 whatever the other one is."""
-        if self.is_zero(a) or self.is_zero(b):
-            return self.zero
+        if any(self.is_zero(r) or self.is_idle(r[1]) for r in (a, b)):
+            return self.nothing((a, b), dtype)
         scale = a[0] * b[0]
         if not _is_moderate(scale, dtype):
             a, b = self._apart(a, dtype), self._apart(b, dtype)
@@ -180,16 +255,23 @@ class Space:
             return self._scaled(scale, {a[1]: 2}, dtype)
         return self._scaled(scale, {a[1]: 1, b[1]: 1}, dtype)
 
-    def over(self, a: Ref, b: Ref, dtype: str) -> Ref:
+    def over(self, a: Ref, b: Ref, dtype: str, checked: bool = False) -> Ref:
         """a / b
 
         A division by a constant stays one, or becomes a part of a coefficient that rounds already:
         a third of x is not 0.333… x, whose error is twice as large.
+
+        checked : whether b is not 0 where the result matters
         """
-        if self.is_zero(a) and not self.is_zero(b):
-            return self.zero
+        if not checked and self.reach is not None and self.reach.divides_doubtfully(b[1]):
+            raise NotScalar("a quotient would see another sign of a zero")
+        nothing = self.is_zero(b)
+        if (self.is_zero(a) or self.is_idle(a[1])) and not nothing:
+            return self.nothing([a], dtype, [b])
         if (
-            self.is_zero(b)
+            nothing
+            or self.reach is not None
+            and a[1] is b[1] is not self.one
             or not _is_moderate(1 / b[0], dtype)
             or not _is_moderate(a[0] / b[0], dtype)
         ):
@@ -207,13 +289,19 @@ class Space:
         """a to an integer power."""
         if exponent == 1:
             return a
-        scale = a[0] ** exponent if a[0] else 0.0
+        if self.is_zero(a) or self.is_idle(a[1]):
+            one = 1.0, self.one
+            return self.nothing([a], dtype) if exponent > 0 else self.over(one, a, dtype)
+        scale = a[0] ** exponent
         if a[1] is self.one:
             return scale, self.one
         return self._scaled(scale, {a[1]: exponent}, dtype)
 
     def product(self, factors: Mapping[Node, int], dtype: str) -> Ref:
         """The product of nodes with integer powers."""
+        if self.reach is not None and any(p > 0 and self.is_idle(n) for n, p in factors.items()):
+            above, below = ([(1.0, n) for n, p in factors.items() if p * s > 0] for s in (1, -1))
+            return self.nothing(above, dtype, below)
         return self._scaled(1.0, factors, dtype)
 
     def _scaled(self, scale: float, factors: Mapping[Node, int], dtype: str) -> Ref:
@@ -279,6 +367,10 @@ class Space:
         attrs: tuple[Any, ...] = (),
     ) -> Ref:  # fmt: skip
         """A row of scalars; constants fold, a sign moves out of odd and even functions."""
+        if row is MULTIPLY and dtype in FLOATS:  # a guard that is made anew
+            return self.nothing(args, dtype)
+        if row is CONVERT and dtype in FLOATS and self.is_idle(args[0][1]):
+            return self.nothing(args, dtype)
         if args and all(n is self.one for _, n in args):
             with np.errstate(all="ignore"):
                 given = [np.asarray(c, t)[()] for (c, _), t in zip(args, types, strict=True)]

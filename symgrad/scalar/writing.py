@@ -10,7 +10,8 @@ import numpy as np
 from symgrad.expr.node import Expr, bind, const
 from symgrad.expr.op import Kind
 from symgrad.expr.walk import toposort
-from symgrad.scalar.space import FUNCTION, LEAF, PRODUCT, SUM, Node, Ref, Space, is_number
+from symgrad.scalar.reach import FUNCTION, LEAF, PRODUCT, SUM
+from symgrad.scalar.space import Node, Ref, Space, is_number
 
 Factors = tuple[tuple[Node, int], ...]
 _PAYS = 3  # divisions by one number that still are divisions

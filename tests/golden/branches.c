@@ -19,6 +19,12 @@
 #define SG_SCALAR
 #endif
 
+#if defined(__GNUC__) && !defined(__clang__)
+#define SG_STRAIGHT __attribute__((optimize("no-tree-slp-vectorize"))) /* gcc 12 puts wrong elements into vectors of straight lines */
+#else
+#define SG_STRAIGHT
+#endif
+
 #if defined(__GNUC__) && defined(__AVX__) /* gcc 12 relies on an alignment of arrays that it has not given them */
 #define SG_ALIGNED __attribute__((aligned(64)))
 #else
@@ -50,7 +56,7 @@ static int sg_lu_solve(const double *lu, const double *b, double *out, ptrdiff_t
     int transposed)
 { … }
 
-int branches(int64_t x0, const double *restrict x1, const double *restrict x2, double *restrict y0, double *restrict y1)
+SG_STRAIGHT int branches(int64_t x0, const double *restrict x1, const double *restrict x2, double *restrict y0, double *restrict y1)
 {
     SG_ALIGNED double s5[30];
     SG_ALIGNED double s6[5];

@@ -12,6 +12,12 @@
  */
 #include <math.h>
 
+#if defined(__GNUC__) && !defined(__clang__)
+#define SG_STRAIGHT __attribute__((optimize("no-tree-slp-vectorize"))) /* gcc 12 puts wrong elements into vectors of straight lines */
+#else
+#define SG_STRAIGHT
+#endif
+
 #if defined(__GNUC__) && defined(__AVX__) /* gcc 12 relies on an alignment of arrays that it has not given them */
 #define SG_ALIGNED __attribute__((aligned(64)))
 #else
@@ -37,7 +43,7 @@ extern double sg_vector_sin(double) __asm__("sin") __attribute__((simd("notinbra
 SG_API int elements(const double *restrict x, double *restrict out_0, double *restrict out_1);
 SG_API int elements_entry(const void *const *inputs, void *const *outputs, void *workspace);
 
-int elements(const double *restrict x, double *restrict out_0, double *restrict out_1)
+SG_STRAIGHT int elements(const double *restrict x, double *restrict out_0, double *restrict out_1)
 {
     SG_ALIGNED double s3[1];
     SG_ALIGNED double s4[1];

@@ -21,6 +21,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#if defined(__GNUC__) && !defined(__clang__)
+#define SG_STRAIGHT __attribute__((optimize("no-tree-slp-vectorize"))) /* gcc 12 puts wrong elements into vectors of straight lines */
+#else
+#define SG_STRAIGHT
+#endif
+
 #if defined(__GNUC__) && defined(__AVX__) /* gcc 12 relies on an alignment of arrays that it has not given them */
 #define SG_ALIGNED __attribute__((aligned(64)))
 #else
@@ -71,7 +77,7 @@ static inline void sg_tile(const double *a, const double *b, const double *c, co
 static SG_KERNEL void sg_turn_rows(ptrdiff_t lanes, ptrdiff_t n, ptrdiff_t step, const double *restrict from, double *restrict to)
 { … }
 
-int extrema(const double *restrict x, const double *restrict y, int64_t *restrict out_0, double *restrict out_1, double *restrict out_2, int64_t *restrict out_3, double *restrict out_4, double *restrict work)
+SG_STRAIGHT int extrema(const double *restrict x, const double *restrict y, int64_t *restrict out_0, double *restrict out_1, double *restrict out_2, int64_t *restrict out_3, double *restrict out_4, double *restrict work)
 {
     double *restrict const x_lanes = work + 0;
     SG_SIMD

@@ -17,6 +17,12 @@
 #include <math.h>
 #include <stddef.h>
 
+#if defined(__GNUC__) && !defined(__clang__)
+#define SG_DESCENDING __asm__ volatile(""); /* keeps gcc from vectors of rows in falling order: it reads beyond the last, or wrong ones */
+#else
+#define SG_DESCENDING
+#endif
+
 #if defined(SG_VECTORIZE) && defined(__GNUC__) /* or compilers choose which loops have the functions of vectors */
 #define SG_SCALAR __asm__ volatile("");
 #else
@@ -72,6 +78,7 @@ int joined(const double *restrict x, const double *restrict y, const double *res
         out_2[i10] = z[i10];
     }
     for (ptrdiff_t i11 = 0; i11 < 3; ++i11) {
+        SG_DESCENDING
         out_2[i11 + 3] = 2.0 * z[(2 - i11)];
     }
 

@@ -23,7 +23,7 @@
 #endif
 
 #if defined(__GNUC__) && !defined(__clang__)
-#define SG_DESCENDING __asm__ volatile(""); /* keeps gcc from vectors of rows in falling order: it reads beyond the last */
+#define SG_DESCENDING __asm__ volatile(""); /* keeps gcc from vectors of rows in falling order: it reads beyond the last, or wrong ones */
 #else
 #define SG_DESCENDING
 #endif
@@ -32,6 +32,12 @@
 #define SG_SCALAR __asm__ volatile("");
 #else
 #define SG_SCALAR
+#endif
+
+#if defined(__GNUC__) && !defined(__clang__)
+#define SG_STRAIGHT __attribute__((optimize("no-tree-slp-vectorize"))) /* gcc 12 puts wrong elements into vectors of straight lines */
+#else
+#define SG_STRAIGHT
 #endif
 
 #if defined(__GNUC__) && defined(__AVX__) /* gcc 12 relies on an alignment of arrays that it has not given them */
@@ -71,7 +77,7 @@ static const SG_ALIGNED double c3[4] = {
     1.0, 0.0, 0.1, 1.0
 };
 
-int kalman(double x0, const double *restrict x1, const double *restrict x2, const double *restrict x3, double *restrict y0, double *restrict y1, double *restrict y2)
+SG_STRAIGHT int kalman(double x0, const double *restrict x1, const double *restrict x2, const double *restrict x3, double *restrict y0, double *restrict y1, double *restrict y2)
 {
     SG_ALIGNED double s8[4];
     SG_ALIGNED double s9[2];

@@ -16,6 +16,18 @@
 #include <math.h>
 #include <stddef.h>
 
+#if defined(__GNUC__) && !defined(__clang__)
+#define SG_DESCENDING __asm__ volatile(""); /* keeps gcc from vectors of rows in falling order: it reads beyond the last, or wrong ones */
+#else
+#define SG_DESCENDING
+#endif
+
+#if defined(__GNUC__) && !defined(__clang__)
+#define SG_STRAIGHT __attribute__((optimize("no-tree-slp-vectorize"))) /* gcc 12 puts wrong elements into vectors of straight lines */
+#else
+#define SG_STRAIGHT
+#endif
+
 #if defined(__GNUC__) && defined(__AVX__) /* gcc 12 relies on an alignment of arrays that it has not given them */
 #define SG_ALIGNED __attribute__((aligned(64)))
 #else
@@ -53,7 +65,7 @@ SG_API int long_sums_entry(const void *const *inputs, void *const *outputs, void
 static SG_KERNEL void sg_add_lanes(ptrdiff_t n, ptrdiff_t lanes, double *restrict from, double *restrict sums, double *restrict carry)
 { … }
 
-int long_sums(const double *restrict x, double *restrict out_0, double *restrict out_1, double *restrict out_2, double *restrict out_3)
+SG_STRAIGHT int long_sums(const double *restrict x, double *restrict out_0, double *restrict out_1, double *restrict out_2, double *restrict out_3)
 {
     SG_ALIGNED double out_0_lanes[8];
     SG_ALIGNED double s5_lanes[8];
@@ -111,6 +123,7 @@ int long_sums(const double *restrict x, double *restrict out_0, double *restrict
         }
         SG_SIMD
         for (ptrdiff_t l0 = 0; l0 < 8; ++l0) {
+            SG_DESCENDING
             out_3_lanes[l0] += (((x[(i0 + l0)] * x[(99999 - (i0 + l0))] +
                 x[(i0 + l0 + 8)] * x[(99999 - (i0 + l0 + 8))]) +
                 x[(i0 + l0 + 16)] * x[(99999 - (i0 + l0 + 16))]) +

@@ -20,6 +20,12 @@
 #define SG_SERIAL
 #endif
 
+#if defined(__GNUC__) && !defined(__clang__)
+#define SG_STRAIGHT __attribute__((optimize("no-tree-slp-vectorize"))) /* gcc 12 puts wrong elements into vectors of straight lines */
+#else
+#define SG_STRAIGHT
+#endif
+
 #if defined(__GNUC__) && defined(__AVX__) /* gcc 12 relies on an alignment of arrays that it has not given them */
 #define SG_ALIGNED __attribute__((aligned(64)))
 #else
@@ -37,7 +43,7 @@
 SG_API int newton(double x0, double x1, double *restrict y0, double *restrict y1);
 SG_API int newton_entry(const void *const *inputs, void *const *outputs, void *workspace);
 
-int newton(double x0, double x1, double *restrict y0, double *restrict y1)
+SG_STRAIGHT int newton(double x0, double x1, double *restrict y0, double *restrict y1)
 {
     SG_ALIGNED double s6[40];
     SG_ALIGNED double s7[40];

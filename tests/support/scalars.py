@@ -10,7 +10,7 @@ from symgrad.expr.walk import expand_composites, toposort
 from symgrad.scalar.blocks import element
 from symgrad.scalar.opening import Opening
 from symgrad.scalar.program import as_scalars
-from symgrad.scalar.shortest import ORDERS, shortest
+from symgrad.scalar.shortest import ONE, ORDERS, shortest
 from symgrad.scalar.space import NotScalar, Space
 from symgrad.scalar.writing import Writer
 
@@ -46,19 +46,28 @@ def values(outs, given, orders=ORDERS):
 
 def of_graph(graph, given, most):
     """What a graph computes that was traced for scalar form, and is compiled so, without C."""
-    space, plain, failing, refs, dtypes = as_scalars(graph.args, graph.simplify().outs, most)
-    refs, count = shortest(space, refs, dtypes)
+    return compiled(graph, graph.simplify().outs, most)(given)
+
+
+def compiled(graph, outs, most, careful=False):
+    """A function of argument arrays that runs the scalar form of some results, without C."""
+    space, plain, failing, refs, dtypes = as_scalars(graph.args, outs, most, careful)
+    refs, count = shortest(space, refs, dtypes, ONE if careful else ORDERS)
     if count > most:
         raise NotScalar(f"{count} operations")
-    flat = evaluate(
-        Writer(space, element).write(refs, dtypes), dict(zip(graph.args, given, strict=True))
-    )
-    assert not any(flat[:failing]), "a matrix is singular"
-    found, start = [], failing
-    for o in plain:
-        found.append(np.array(flat[start : start + o.size], o.dtype).reshape(o.shape))
-        start += o.size
-    return found
+    written = Writer(space, element).write(refs, dtypes)
+
+    def run(given):
+        flat = evaluate(written, dict(zip(graph.args, given, strict=True)))
+        if any(flat[:failing]):
+            raise np.linalg.LinAlgError("a matrix is singular")
+        found, start = [], failing
+        for o in plain:
+            found.append(np.array(flat[start : start + o.size], o.dtype).reshape(o.shape))
+            start += o.size
+        return found
+
+    return run
 
 
 def over_points(out: Expr, points: int) -> tuple[Expr, dict[Expr, Expr]]:

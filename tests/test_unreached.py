@@ -18,7 +18,7 @@ import scipy.special as special
 
 import symgrad as sg
 from support.unreached_table import ROWS, A, Row, truth
-from symgrad.diff.support import has_pole, is_singular
+from symgrad.diff.singular import has_pole, is_singular
 from symgrad.expr.node import arg, bind, const
 from symgrad.expr.op import OPS
 

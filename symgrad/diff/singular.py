@@ -105,7 +105,8 @@ def is_away(x: Expr) -> bool:
 
 def _terms(node: Expr) -> list[Expr]:
     """The terms of a sum of sums."""
-    terms, stack = [], [node]
+    terms: list[Expr] = []
+    stack = [node]
     while stack and len(terms) + len(stack) <= _MOST_TERMS:
         term = stack.pop()
         if term.op is ADD:

@@ -37,12 +37,12 @@ _Asked = tuple[Expr, tuple[_Found, ...]]
 class _Shared:
     """What the supports inside of bodies have in common with those outside.
 
-    items : supports of results of loops and switches, each for those of the operands
+    items : supports of all results of a loop or a switch, for those of the operands
     opened : bodies with arguments of their own, by node; the same ones whenever a node is asked for
     settled : supports, and what was found of them: many nodes have the same one
     """
 
-    items: dict[_Asked, _Found] = field(default_factory=dict)
+    items: dict[_Asked, list[_Found]] = field(default_factory=dict)
     opened: dict[Expr, Any] = field(default_factory=dict)
     settled: dict[Expr, _Found] = field(default_factory=dict)
 
@@ -100,14 +100,15 @@ class Supports:
             known[support] = settled(support)
         return known[support]
 
-    def _of_item(self, item: Expr, supports: Sequence[Expr | None]) -> Expr | None:
-        which = item, tuple(supports)
+    def _of_item(self, item: Expr, supports: Sequence[_Found]) -> _Found:
+        (asked,) = item.args
+        which = asked, tuple(supports)
         items = self._shared.items
         if which not in items:
-            (asked,) = item.args
             assert asked.op.support is not None
-            items[which] = asked.op.support(asked, item.attrs[0], supports, self)
-        return items[which]
+            items[which] = asked.op.support(asked, supports, self)
+        found: _Found = items[which][item.attrs[0]]
+        return found
 
 
 def settled(support: Expr) -> Expr | None:

@@ -206,7 +206,7 @@ class _Stacks:
         return True
 
     def _is_stacked(self, number: int, index: Expr, body: Around) -> bool:
-        """Whether all of a row is set in each round, and nothing else: on both sides of a branch."""
+        """Whether each round sets all of a row, on both sides of a branch, and nothing else."""
         flow = _Flow()
         for q in self._p.of_buffer[number]:
             if not q.access.writes:

@@ -671,3 +671,24 @@ def test_random_programs():
                 got, first, rtol=1e-9, atol=1e-11, err_msg=f"{seed}\n{placed}"
             )
     assert right > RANDOM // 5 and wrong > RANDOM // 5 and left, (right, wrong, left)
+
+
+def test_rows_that_rounds_keep_are_set_on_both_sides_of_a_branch(hand):
+    """What a `while` keeps of each round is read backwards, as far as its rounds are counted."""
+    t, j = index_of(7), index_of(8)
+    s, k = hand.buffer("s", (N,)), hand.buffer("k", dtype="int64")
+    more, some = greater(at(hand.x, ZERO), 0.0), greater(at(hand.x, t), 0.0)
+    one, two = put(s, t, f(1.0)), put(s, t, f(2.0))
+    start, count = put(k, ZERO), put(k, t + n(1))
+    back = Loop(j, N, [put(hand.y, j, at(s, at(k) - n(1) - j))], stop=at(k))
+
+    def rules(*body):
+        return hand.rules(start, While(more, [*body, count], most=N, index=t), back)
+
+    assert rules(one) == set()
+    assert rules(If(some, [one], [two])) == set()
+    assert rules(If(some, [one], [If(some, [two], [one])])) == set()
+    assert rules(If(some, [one])) == {"init"}
+    assert rules(If(some, [], [one])) == {"init"}
+    assert rules(If(some, [one], [If(some, [two])])) == {"init"}
+    assert rules(While(some, [one])) == {"init"}

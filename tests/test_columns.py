@@ -15,7 +15,7 @@ import scipy.special
 
 import symgrad as sg
 from symgrad.diff.modes import jvp, vjp
-from symgrad.diff.support import is_singular
+from symgrad.diff.singular import is_singular
 from symgrad.expr.evaluate import evaluate
 from symgrad.expr.node import Expr, arg, array, bind, const
 from symgrad.expr.op import OPS, UFUNCS, Kind, Moves, Op, register, unregister

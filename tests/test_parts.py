@@ -245,3 +245,23 @@ def test_elements_that_stay_the_same_in_a_loop_cross_cuts(f, args):
     """They are loaded before the loop: in parts of their own from an array that is local."""
     rng = np.random.default_rng(0)
     check_function(f, *[rng.uniform(0.2, 0.9, shape) for shape in args])
+
+
+def test_a_value_named_in_a_branch_and_behind_it():
+    """A side of a branch computes it of a variable that an earlier part has made; what stands
+    behind the branch has a name for it of its own, which the side cannot take."""
+
+    def f(x, a):
+        m = np.sum(np.exp(a))
+        s = sg.cond(
+            x[0] > 0, lambda m: np.exp(m) * np.sin(np.exp(m)) + x[1], lambda m: np.sin(m) * m, m
+        )
+        for k in range(3):
+            s = s * np.cos(s) + x[k]
+        e = np.exp(m)
+        return s * e + np.cos(e) / (1 + e * x[2]), e * s
+
+    rng = np.random.default_rng(3)
+    for x0 in (0.4, -0.4):
+        check_function(f, np.array([x0, 0.3, -0.2]), rng.normal(size=5) / 9)
+        check_function(sg.grad(lambda *a: f(*a)[0]), np.array([x0, 0.3, -0.2]), rng.normal(size=5))

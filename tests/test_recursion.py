@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import symgrad as sg
-from symgrad.diff import support
+from symgrad.diff import singular
 from symgrad.errors import BranchError, RecursionLimitError
 from symgrad.trace.source import levels
 
@@ -114,8 +114,8 @@ def test_poles_of_bodies_are_looked_for_once(monkeypatch: pytest.MonkeyPatch) ->
     """Derivatives of branches in branches: twice as many levels look at four times as many nodes,
     not at eight times."""
     seen: list[Any] = []
-    has_pole = support.has_pole
-    monkeypatch.setattr(support, "has_pole", lambda n: seen.append(n) or has_pole(n))
+    has_pole = singular.has_pole
+    monkeypatch.setattr(singular, "has_pole", lambda n: seen.append(n) or has_pole(n))
     counts = []
     for depth in (12, 24):
         seen.clear()

@@ -18,9 +18,11 @@ import scipy.special as special
 
 import symgrad as sg
 from support.unreached_table import ROWS, A, Row, truth
-from symgrad.diff.support import has_pole, is_singular
+from symgrad.diff.singular import has_pole, is_singular
 from symgrad.expr.node import arg, bind, const
 from symgrad.expr.op import OPS
+from symgrad.expr.walk import toposort
+from symgrad.ops.body import bodies
 
 TOLERANCE = {"rtol": 1e-10, "atol": 1e-13}
 NAMES = list(ROWS)
@@ -196,6 +198,84 @@ def test_infinite_derivatives_are_found():
                          (bind("power", x, const(3, "float64", (2,))), False),
                          (bind("power", x, const(0.5, "float64", (2,))), True)):  # fmt: skip
         assert is_singular(node, False) == wanted
+
+
+def test_divisors_that_are_away_from_zero_are_no_poles():
+    """A sum of terms that are not negative, one of them a number; products of such."""
+    x, y = arg(0, (2,), "float64"), arg(1, (2,), "float64")
+    one, square = const(1, "float64", (2,)), lambda e: bind("square", e)
+    away = [
+        one + square(x), square(y) + (square(x) + 0.5), (one + square(x)) * (2.0 + square(y)),
+        square(one + square(y)), bind("maximum", x, const(0.1, "float64", (2,))),
+        one + bind("exp", x), bind("broadcast", one + square(x), attrs=((3, 2), (1,))),
+    ]  # fmt: skip
+    near = [
+        x, square(x), one + x, square(x) - 1.0, square(x) + square(y), 1e-9 + square(x),
+        (one + square(x)) * x, bind("maximum", x, y), bind("minimum", x, one), bind("exp", x),
+        -1.0 + square(x), x * x + y, bind("maximum", x, const(0.0, "float64", (2,))),
+    ]  # fmt: skip
+    for divisors, wanted in ((away, False), (near, True)):
+        for e in divisors:
+            node = bind("divide", const(1, "float64", e.shape) * arg(2, e.shape, "float64"), e)
+            assert has_pole(node) == is_singular(node, False) == wanted, e
+            assert is_singular(node, True)  # inf / inf
+    assert is_singular(bind("log", square(x)), False)
+    assert not is_singular(bind("log", one + square(x)), False)
+    assert is_singular(bind("arccosh", one + square(x)), False)  # at 1
+
+    def selections(divisor):
+        f = sg.grad(lambda x: np.sum(np.where(x > 0, np.cumsum(x / divisor(x)), 0)))
+        return sum(node.name == "select" for node in sg.trace(f, A(1, 2)).nodes)
+
+    assert selections(lambda x: 0.5 + 3 * x**2) == selections(lambda x: 2.0) == 1
+    assert selections(lambda x: 3 * x**2) > 1
+
+
+# ---- branches in branches -----------------------------------------------------------------------
+
+
+def turned(a, b, c, level, real=lambda v: v):
+    """Three arrays, each of which may be zero by structure in a part, and may be infinite."""
+    if real(a[0]) > 0.1 * level:
+        if level:
+            a, b, c = turned(np.cumsum(b / c), a * b, np.sin(c), level - 1, real)
+        else:
+            a, b, c = a / b, np.cumsum(b / c), c / a
+    else:
+        a = b * c
+    return a, b, np.where(real(c) > real(b), c / a, 0)
+
+
+def written_out(outs):
+    """Nodes, those of a body as often as it stands somewhere."""
+    known = {}
+
+    def count(outs):
+        if outs not in known:
+            inside = [b for node in toposort(outs) for b in bodies(node)]
+            known[outs] = len(toposort(outs)) + sum(count(b.outs) for b in inside)
+        return known[outs]
+
+    return count(tuple(outs))
+
+
+def test_supports_of_branches_in_branches_are_made_once_for_all_results():
+    """Each level has its branch twice, for derivatives and for supports; not once more for each of
+    three results, with all levels inside."""
+
+    def loss(x, level, real=lambda v: v):
+        parts = turned(x, x + 1, x * 2, level, real)
+        return np.sum(np.where(real(x) > 0.4, sum(parts), 0))
+
+    def slope(level):
+        return sg.grad(lambda x: loss(x, level))
+
+    sizes = {k: written_out(sg.trace(slope(k), A(1, 2, 3)).outs) for k in (3, 6)}
+    assert sizes[3] < sizes[6] < 9 * sizes[3]
+    for x in (A(0.9, 0.5, 0.3), A(-0.7, 0.6, 0.8), A(0.25, 0.5, 1.5)):
+        steps = x + 1e-30j * np.eye(3)
+        want = [loss(step, 3, np.real).imag / 1e-30 for step in steps]
+        np.testing.assert_allclose(slope(3)(x), want, rtol=1e-12)
 
 
 # ---- random programs ----------------------------------------------------------------------------

@@ -19,7 +19,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from symgrad.diff.support import Supports, has_pole, is_singular
+from symgrad.diff.singular import has_pole, is_singular
+from symgrad.diff.support import Supports
 from symgrad.diff.zeros import (
     conditions_of,
     has_zero_branch,

@@ -1,4 +1,4 @@
-"""Where a derivative is zero by structure, and which derivatives are infinite.
+"""Where a derivative is zero by structure.
 
 A cotangent (or a tangent) is zero by structure where nothing depends on the element: it is not
 read, or it lies on the side of a selection, a maximum or a mask that is not taken. Such a zero
@@ -13,40 +13,21 @@ reverse mode, and derivatives of derivatives, need no rules of their own.
 from __future__ import annotations
 
 import itertools
-import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any, TypeVar
 
 import numpy as np
 
 from symgrad.expr.evaluate import evaluate
-from symgrad.expr.node import (
-    ARG,
-    ARRAY,
-    CONST,
-    FLOATS,
-    PARAM,
-    Expr,
-    arg,
-    array,
-    bind,
-    const,
-    const_value,
-)
-from symgrad.expr.op import Kind, Op
-from symgrad.ops.body import Body, bodies
-from symgrad.ops.elementwise import SELECT
+from symgrad.expr.node import ARG, CONST, PARAM, Expr, array, const, const_value
+from symgrad.expr.op import Kind
 
 Opened = TypeVar("Opened")
 
 _MOST_NODES = 64  # a support with at most so many nodes is looked at as a whole,
 _MOST_CONDITIONS = 6  # if it has at most so many conditions,
 _MOST_ELEMENTS = 1 << 22  # or does not depend on arguments and has at most so many elements
-# Where rows are asked for their derivatives: ends of domains, poles, and what lies between.
-_POINTS = (-2.0, -1.0, -0.5, -0.0, 0.0, 0.5, 1.0, 2.0)
-
 
 _Found = Expr | None
 _Asked = tuple[Expr, tuple[_Found, ...]]
@@ -56,12 +37,12 @@ _Asked = tuple[Expr, tuple[_Found, ...]]
 class _Shared:
     """What the supports inside of bodies have in common with those outside.
 
-    items : supports of results of loops and switches, each for those of the operands
+    items : supports of all results of a loop or a switch, for those of the operands
     opened : bodies with arguments of their own, by node; the same ones whenever a node is asked for
     settled : supports, and what was found of them: many nodes have the same one
     """
 
-    items: dict[_Asked, _Found] = field(default_factory=dict)
+    items: dict[_Asked, list[_Found]] = field(default_factory=dict)
     opened: dict[Expr, Any] = field(default_factory=dict)
     settled: dict[Expr, _Found] = field(default_factory=dict)
 
@@ -119,14 +100,15 @@ class Supports:
             known[support] = settled(support)
         return known[support]
 
-    def _of_item(self, item: Expr, supports: Sequence[Expr | None]) -> Expr | None:
-        which = item, tuple(supports)
+    def _of_item(self, item: Expr, supports: Sequence[_Found]) -> _Found:
+        (asked,) = item.args
+        which = asked, tuple(supports)
         items = self._shared.items
         if which not in items:
-            (asked,) = item.args
             assert asked.op.support is not None
-            items[which] = asked.op.support(asked, item.attrs[0], supports, self)
-        return items[which]
+            items[which] = asked.op.support(asked, supports, self)
+        found: _Found = items[which][item.attrs[0]]
+        return found
 
 
 def settled(support: Expr) -> Expr | None:
@@ -178,89 +160,3 @@ def _is_tautology(support: Expr, order: list[Expr]) -> bool:
         values = [truth[a] if a in truth else const_value(a) for a in node.args]
         truth[node] = node.op.evaluate(*values, *node.attrs)
     return bool(np.all(truth[support]))
-
-
-# ---- infinite derivatives ----------------------------------------------------------------------
-
-
-def has_pole(node: Expr) -> bool:
-    """Whether the value of an elementwise node, or of data, can be infinite or NaN on its own."""
-    if node.op is ARRAY:
-        return not np.isfinite(node.attrs[0].array).all()
-    if node.op.kind is Kind.CONTROL:
-        return any(_has_pole(b) for b in bodies(node))
-    if node.op.kind is not Kind.ELEMENTWISE or node.dtype not in FLOATS or node.op is SELECT:
-        return False
-    return not _are_finite(*_described(node), False, False)
-
-
-def is_singular(node: Expr, infinite: bool) -> bool:
-    """Whether the derivative of an elementwise node can be infinite or NaN.
-
-    At a finite point, or also at infinite values if the node can have or meet such (`infinite`).
-    That of a control node can if any inside its bodies can.
-    """
-    if node.op.kind is Kind.CONTROL:
-        return any(_is_singular_body(b, infinite) for b in bodies(node))
-    if node.op.partials is None or node.dtype not in FLOATS:
-        return False
-    return not _are_finite(*_described(node), True, infinite)
-
-
-_POLES: weakref.WeakKeyDictionary[Body, bool] = weakref.WeakKeyDictionary()
-_SINGULAR: weakref.WeakKeyDictionary[Body, dict[bool, bool]] = weakref.WeakKeyDictionary()
-
-
-def _has_pole(body: Body) -> bool:
-    """Found once for each body: those inside of others would be gone through once for each way."""
-    if body not in _POLES:
-        _POLES[body] = any(has_pole(n) for n in body.nodes)
-    return _POLES[body]
-
-
-def _is_singular_body(body: Body, infinite: bool) -> bool:
-    found = _SINGULAR.setdefault(body, {})
-    if infinite not in found:
-        nodes = body.nodes
-        poles = infinite or any(has_pole(n) for n in nodes)
-        found[infinite] = any(is_singular(n, poles) for n in nodes)
-    return found[infinite]
-
-
-def _described(node: Expr) -> tuple[Op, tuple[float | None, ...], tuple[int, ...]]:
-    """The row, the constants among the arguments, and which arguments are the same."""
-    numbers = tuple([
-        float(const_value(a)) if a.op is CONST else None for a in node.args
-    ])  # fmt: skip
-    return node.op, numbers, tuple([node.args.index(a) for a in node.args])
-
-
-@lru_cache(maxsize=1024)
-def _are_finite(
-    row: Op,
-    numbers: tuple[float | None, ...],
-    same: tuple[int, ...],
-    derivative: bool,
-    infinite: bool,
-) -> bool:
-    """Found from the row itself, at the points where functions have poles or ends."""
-    free = [k for k, number in enumerate(numbers) if number is None and same[k] == k]
-    points = (*_POINTS, -np.inf, np.inf, np.nan) if infinite else _POINTS
-    grid = np.array(list(itertools.product(points, repeat=len(free)))).reshape(-1, len(free))
-    size = (len(grid),)
-    variables = {k: arg(k, size, "float64") for k in free}
-    args = [
-        variables[same[k]] if number is None else const(number, "float64", size)
-        for k, number in enumerate(numbers)
-    ]
-    exprs = [bind(row, *args)]
-    if derivative:
-        assert row.partials is not None
-        exprs = [
-            partial
-            for p, number in zip(row.partials, numbers, strict=True)
-            if p is not None and number is None
-            and isinstance(partial := p(*args, exprs[0]), Expr)
-        ]  # fmt: skip
-    values = {v: grid[:, n] for n, v in enumerate(variables.values())}
-    return all(np.isfinite(value).all() for value in evaluate(exprs, values))

@@ -91,7 +91,7 @@ class Op:
     vjp          (cotangents or None per result, node, which arguments need one, calculus)
                  -> one or None per argument
     batch        (args, which are batched, node, size, calculus) -> results, which are batched
-    support      (node, position of a result, supports of the args, calculus) -> as above
+    support      (node, supports of the args, calculus) -> as above, one or None per result
     """
 
     name: str

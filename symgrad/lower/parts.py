@@ -26,7 +26,7 @@ def cut_into_parts(program: Program, threads: int, tuning: Tuning) -> Program:
     if len(body) <= tuning.part_statements:
         return program
     at = {s.value: k for k, s in enumerate(body) if isinstance(s, Let) and not s.once}
-    used, buffers = zip(*(_used(s, at) for s in body), strict=True)
+    used, buffers = zip(*(_used(s, at, k) for k, s in enumerate(body)), strict=True)
     starts = _starts(body, used, at, tuning.part_statements)
     bounds = list(zip(starts, [*starts[1:], len(body)], strict=True))
     draft = Draft(program)
@@ -60,18 +60,20 @@ def cut_into_parts(program: Program, threads: int, tuning: Tuning) -> Program:
     return draft.of(program, made, size)
 
 
-def _used(s: Any, at: dict[Expr, int]) -> tuple[list[Expr], set[int]]:
-    """The named values that a statement takes, and those inside of it; the buffers it touches."""
+def _used(s: Any, at: dict[Expr, int], here: int) -> tuple[list[Expr], set[int]]:
+    """The named values that statement number `here` takes, also inside; the buffers it touches.
+
+    What gets its name behind it, a side of a branch computes itself.
+    """
     found: set[Expr] = set()
     seen: set[Expr] = set()
     buffers: set[int] = set()
     for part, *_ in walk([s]):
         buffers.update(access.buffer for access in part.touches())
-        own = s.value if part is s and isinstance(s, Let) else None
         stack = [*part.exprs()]
         while stack:
             node = stack.pop()
-            if node in at and node is not own:
+            if at.get(node, here) < here:
                 found.add(node)
             elif node not in seen:
                 seen.add(node)

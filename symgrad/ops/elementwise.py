@@ -577,4 +577,4 @@ MINIMUM, MAXIMUM, POWER, SLOPE, SIGN, SIN, COS = (
 EQUAL, NOT_EQUAL, AND, OR, NOT = (
     OPS[name] for name in ("equal", "not_equal", "logical_and", "logical_or", "logical_not")
 )
-STOP_GRADIENT, FINITE = OPS["stop_gradient"], OPS["isfinite"]
+STOP_GRADIENT, FINITE, SQUARE = OPS["stop_gradient"], OPS["isfinite"], OPS["square"]

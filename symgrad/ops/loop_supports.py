@@ -15,23 +15,36 @@ from symgrad.ops.linear import broadcast, concat, slice_
 from symgrad.ops.loop import Loop, Maybe, everywhere, is_variable
 
 
-def support(node: Expr, position: int, supports: Sequence[Maybe], calculus: Any) -> Maybe:
-    """Where a result is not zero by structure: a loop that carries that of its carry."""
+def support(node: Expr, supports: Sequence[Maybe], calculus: Any) -> list[Maybe]:
+    """Where the results are not zero by structure: one loop that carries that of its carry."""
     loop: Loop
     flags: list[Expr]
     loop, flags = calculus.opened(node, _opened)
     if loop.count is not None:
         supports = supports[1:]
+    have, found = _inside(loop, supports, flags, calculus)
     first, n = len(loop.consts), len(loop.carry)
-    is_ys = position >= n
+    asked = [
+        k for k, f in enumerate(found)
+        if f is not None or (have[first + k] if k < n else _skips(loop, True))
+    ]  # fmt: skip
+    made = _simulated(loop, asked, supports, flags, found) if asked else {}
+    if made is None:
+        made = _looped(loop, asked, have, supports, flags, found)
+    everything = [made.get(k) for k in range(len(found))]
     if loop.test is not None:
-        if position == n:
-            return None
-        position -= is_ys
-    arguments = loop.arguments
+        everything.insert(n, None)
+    return everything
+
+
+def _inside(
+    loop: Loop, supports: Sequence[Maybe], flags: Sequence[Expr], calculus: Any
+) -> tuple[list[bool], list[Maybe]]:
+    """Which arguments of the body have supports, and those of its results."""
+    first, n = len(loop.consts), len(loop.carry)
     have = [s is not None for s in supports]
     while True:
-        known = {a: f for a, f, h in zip(arguments, flags, have, strict=True) if h}
+        known = {a: f for a, f, h in zip(loop.arguments, flags, have, strict=True) if h}
         inside = calculus.supports(known)
         found = [inside.of(o) for o in loop.outs]
         grown = [
@@ -39,32 +52,34 @@ def support(node: Expr, position: int, supports: Sequence[Maybe], calculus: Any)
             for k, h in enumerate(have)
         ]  # fmt: skip
         if grown == have:
-            break
+            return have, found
         have = grown
-    if (
-        found[position] is None
-        and (is_ys or not have[first + position])
-        and not _skips(loop, is_ys)
-    ):
-        return None
-    simulated = _simulated(loop, position, is_ys, supports, flags, found)
-    if simulated is not None:
-        return None if is_const(simulated, True) else simulated
+
+
+def _looped(
+    loop: Loop,
+    asked: Sequence[int],
+    have: Sequence[bool],
+    supports: Sequence[Maybe],
+    flags: Sequence[Expr],
+    found: Sequence[Maybe],
+) -> dict[int, Maybe]:
+    """The supports of the results `asked`, by a loop beside the other one."""
+    first, n = len(loop.consts), len(loop.carry)
     new = loop.copy()
-    new.ys = []
-    slot = None
-    for k, (a, flag) in enumerate(zip(arguments, flags, strict=True)):
-        if not have[k]:
-            continue
-        if k - first == position and not is_ys:
-            slot = len(new.carry)
-        now = everywhere(found[k - first], a) if first <= k < first + n else None
-        new.add(k, first, n, (everywhere(supports[k], a), flag, now))
-    if is_ys:
-        new.ys = [everywhere(found[position], loop.ys[position - n])]
-        return new.results()[2][0]
-    assert slot is not None
-    return new.results()[0][slot]
+    slots = {}
+    for k, (a, flag) in enumerate(zip(loop.arguments, flags, strict=True)):
+        if have[k]:
+            now = None
+            if first <= k < first + n:
+                slots[k - first] = len(new.carry)
+                now = everywhere(found[k - first], a)
+            new.add(k, first, n, (everywhere(supports[k], a), flag, now))
+    rows = [k for k in asked if k >= n]
+    new.ys = [everywhere(found[k], loop.ys[k - n]) for k in rows]
+    final, _, stacked = new.results()
+    last: dict[int, Maybe] = {k: final[slots[k]] for k in asked if k < n}
+    return last | dict(zip(rows, stacked, strict=True))
 
 
 def _opened(node: Expr) -> tuple[Loop, list[Expr]]:
@@ -79,15 +94,14 @@ _MOST_SIMULATED = 64
 
 def _simulated(
     loop: Loop,
-    position: int,
-    is_ys: bool,
+    asked: Sequence[int],
     supports: Sequence[Maybe],
     flags: Sequence[Expr],
     found: Sequence[Maybe],
-) -> Maybe:
-    """The support of a result where only the rounds decide; None if data or rows of xs do.
+) -> dict[int, Maybe] | None:
+    """The supports of results where only the rounds decide; None if data or rows of xs do.
 
-    After a few rounds it is the same in all that follow.
+    After a few rounds they are the same in all that follow.
     """
     first, n = len(loop.consts), len(loop.carry)
     given = [s for s in supports[: first + n] if s is not None]
@@ -101,10 +115,10 @@ def _simulated(
     starts = evaluate([everywhere(s, a) for s, a in zip(supports, like, strict=True)], {})
     state = dict(zip(flags, starts, strict=True))
     outs = [everywhere(f, o) for f, o in zip(found, loop.outs, strict=True)]
-    rows: list[np.ndarray] = []
+    rows: list[Sequence[np.ndarray]] = []
     for _ in range(min(loop.length, _MOST_SIMULATED)):
         made = evaluate(outs, state)
-        rows.append(made[position])
+        rows.append(made)
         after = state | dict(zip(flags[first:], made[:n], strict=False))
         if all(np.array_equal(after[f], state[f]) for f in flags):
             break
@@ -112,8 +126,16 @@ def _simulated(
     else:
         if loop.length > _MOST_SIMULATED:
             return None
-    if not is_ys:
-        return _constant(state[flags[first + position]])
+    return {
+        k: _settled(_constant(state[flags[first + k]]) if k < n
+                    else _stacked(loop, k, [made[k] for made in rows]))
+        for k in asked
+    }  # fmt: skip
+
+
+def _stacked(loop: Loop, position: int, rows: Sequence[np.ndarray]) -> Expr:
+    """The support of stacked results, of which the last row stands for all that follow."""
+    assert loop.length is not None
     if not rows:
         return const(True, "bool", (0, *loop.outs[position].shape))
     rest = loop.length - len(rows)
@@ -127,6 +149,10 @@ def _simulated(
         order = tuple(range(1, parts[0].ndim))
         parts = [_flipped(p, order) for p in reversed(parts)]
     return concat(parts, 0)
+
+
+def _settled(support: Expr) -> Maybe:
+    return None if is_const(support, True) else support
 
 
 def _flipped(x: Expr, rest: Sequence[int]) -> Expr:

@@ -14,7 +14,7 @@ from symgrad.expr.walk import toposort
 from symgrad.ops.body import Body, branch, fresh, switch
 from symgrad.ops.elementwise import select
 from symgrad.ops.linear import broadcast_to, lead
-from symgrad.ops.loop import zero
+from symgrad.ops.loop import everywhere, zero
 from symgrad.ops.loop_batches import over_points
 
 Maybe = Expr | None
@@ -124,20 +124,22 @@ def batch_switch(
     return switch(args[0], closed, args[1:]), flags
 
 
-def support_switch(node: Expr, position: int, supports: Sequence[Maybe], calculus: Any) -> Maybe:
+def support_switch(node: Expr, supports: Sequence[Maybe], calculus: Any) -> list[Maybe]:
+    """One switch for all results: those of switches inside of others are not made for each."""
     operands = node.args[1:]
     arguments, every, opened = calculus.opened(node, _opened)
     given = [(k, s) for k, s in enumerate(supports[1:]) if s is not None]
     flags = [every[k] for k, _ in given]
     known = {arguments[k]: f for (k, _), f in zip(given, flags, strict=True)}
     inside = calculus.supports(known)
-    outs = [made[position] for made in opened]
-    found = [inside.of(o) for o in outs]
-    if all(f is None for f in found):
-        return None
-    full = [[const(True, "bool", o.shape) if f is None else f]
-            for f, o in zip(found, outs, strict=True)]  # fmt: skip
-    return _built(node, full, [*arguments, *flags], [*operands, *(s for _, s in given)])[0]
+    found = [[inside.of(o) for o in outs] for outs in opened]
+    asked = [k for k, column in enumerate(zip(*found, strict=True))
+             if any(f is not None for f in column)]  # fmt: skip
+    full = [[everywhere(row[k], outs[k]) for k in asked]
+            for row, outs in zip(found, opened, strict=True)]  # fmt: skip
+    values = [*operands, *(s for _, s in given)]
+    made = iter(_built(node, full, [*arguments, *flags], values) if asked else ())
+    return [next(made) if k in asked else None for k in range(len(opened[0]))]
 
 
 def _opened(node: Expr) -> tuple[list[Expr], list[Expr], list[list[Expr]]]:
@@ -188,11 +190,11 @@ def batch_branch(
     return made, [True] * half
 
 
-def support_branch(node: Expr, position: int, supports: Sequence[Maybe], calculus: Any) -> Maybe:
+def support_branch(node: Expr, supports: Sequence[Maybe], calculus: Any) -> list[Maybe]:
     half = len(node.args) // 2
-    sides = supports[1 + position], supports[1 + half + position]
-    if sides == (None, None):
-        return None
-    like = node.args[1 + position]
-    then, orelse = (const(True, "bool", like.shape) if s is None else s for s in sides)
-    return _choose(node, then, orelse)
+    pairs = zip(supports[1 : 1 + half], supports[1 + half :], strict=True)
+    return [
+        None if then is None and orelse is None
+        else _choose(node, everywhere(then, like), everywhere(orelse, like))
+        for (then, orelse), like in zip(pairs, node.args[1 : 1 + half], strict=True)
+    ]  # fmt: skip

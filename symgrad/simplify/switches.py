@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from symgrad.diff.support import has_pole, is_singular
+from symgrad.diff.singular import has_pole, is_singular
 from symgrad.expr.node import CONST, Expr, bind, const, const_value
 from symgrad.expr.op import Kind
 from symgrad.expr.walk import substitute, toposort

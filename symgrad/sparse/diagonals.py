@@ -27,7 +27,8 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from symgrad.diff.support import Supports, has_pole
+from symgrad.diff.singular import has_pole
+from symgrad.diff.support import Supports
 from symgrad.diff.zeros import scale
 from symgrad.expr.node import ARG, EYE, FLOATS, TUPLE, Expr, arg, bind, const
 from symgrad.expr.op import Kind

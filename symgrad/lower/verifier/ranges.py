@@ -200,20 +200,24 @@ class _Stacks:
         return True
 
     def _is_stacked(self, number: int, index: Expr, body: Around) -> bool:
-        """Whether all of a row is set in each round, and nothing else."""
-        reach: Written = {}
+        """Whether each round sets all of a row, on both sides of a branch, and nothing else."""
+        flow = _Flow()
         for q in self._p.of_buffer[number]:
             if not q.access.writes:
                 continue
             outer, inner = q.around[: len(body)], q.around[len(body) :]
-            plain = all(isinstance(s, Loop) and s.is_plain for s, _ in inner)
+            plain = all(isinstance(s, If) or (isinstance(s, Loop) and s.is_plain) for s, _ in inner)
             if outer != body or not plain or q.access.mode is not Mode.WRITE:
                 return False
             if q.access.fixed.get(0) is not index:
                 return False
-            _extend(self._p, reach, q)
+            _extend(self._p, flow.at(q), q)
+        sides = tuple((s, k) for s, k in body if isinstance(s, (If, While)))
+        reach = flow.behind(sides).get(number)
         shape = self._p.buffers[number].shape
-        return all(reach[number].get(a) == (0, n - 1) for a, n in enumerate(shape) if a)
+        return reach is not None and all(
+            reach.get(a) == (0, n - 1) for a, n in enumerate(shape) if a
+        )
 
     def has(self, place: Place) -> bool:
         """Whether a place reads a row of a round that has taken place."""
@@ -241,12 +245,13 @@ class _Flow:
 
     def at(self, place: Place) -> Written:
         """Where the text has come to a place."""
-        return self._moved(place.sides)
+        return self.behind(place.sides)
 
     def end(self) -> Written:
-        return self._moved(())
+        return self.behind(())
 
-    def _moved(self, sides: Around) -> Written:
+    def behind(self, sides: Around) -> Written:
+        """Where the text has come so far, in these bodies."""
         same = 0
         while same < min(len(sides), len(self._open)) and sides[same] == self._open[same][:2]:
             same += 1

@@ -87,7 +87,7 @@ _ALLOWED_OPTION = (  # compiled when first used, which most processes never do
 )
 
 _NOTE = "native options with SIMD loops, traps"  # what notes say; a new text makes old ones unknown
-_TRAPS = ("serial.h", "aligned.h", "traps.c")  # of templates/c99/compilers
+_TRAPS = ("serial.h", "aligned.h", "descending.h", "straight.h", "traps.c")  # of templates/c99/compilers
 _TRAP_OF_STATUS = {
     1: "adds the elements of a sum wrongly",
     2: "computes exp or asinh of vectors wrongly",
@@ -97,6 +97,7 @@ _TRAP_OF_STATUS = {
     6: "does not tell infinity and NaN from numbers",
     7: "loses the sign of zero",
     8: "takes numbers below the least normal one for zero",
+    9: "puts wrong elements into vectors",
 }
 _LABELS = ("cc", "gcc", "clang", "ziglang")  # what is tried where CC names nothing
 _LAUNCHERS = ("ccache", "sccache", "distcc")

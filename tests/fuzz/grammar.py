@@ -32,14 +32,14 @@ MARGIN = {"float64": 1e-4, "float32": 5e-3}  # between values that a kink or a t
 ROWS = [1, 2, 3, 5, 8, 17, 31, 32, 33, 34, 37, 48, 63, 64, 65, 67, 72, 97, 100, 128, 131, 150, 199,
         200, 257, 333, 500, 640, 1000]  # fmt: skip
 PROFILES: dict[str, dict[str, Any]] = {
-    "points": dict(rows=ROWS[6:], columns=[1, 2, 2, 3, 3, 4, 5, 8], statements=(4, 14)),
-    "more points": dict(rows=[257, 333, 500, 640, 1000], columns=[1, 2, 3, 4], statements=(3, 12)),
-    "matrices": dict(rows=[8, 16, 33, 64, 100, 150, 257, 1000], columns=[8, 9, 16, 31, 40, 64],
+    "points": dict(rows=ROWS[6:], columns=[1, 2, 2, 3, 3, 4, 5, 6, 8], statements=(4, 14)),
+    "more points": dict(rows=[257, 333, 500, 640, 1000], columns=[1, 2, 3, 4, 6], statements=(3, 12)),
+    "matrices": dict(rows=[8, 16, 33, 64, 100, 150, 257, 1000], columns=[6, 7, 8, 9, 12, 16, 31, 40, 64],
                      statements=(3, 9)),
     "vectors": dict(rows=[64, 257, 1000, 1000], columns=[2, 2, 3], statements=(2, 9)),
-    "small": dict(rows=[1, 2, 3, 4, 5, 8], columns=[1, 2, 3, 4], statements=(4, 16)),
+    "small": dict(rows=[1, 2, 3, 4, 5, 8], columns=[1, 2, 3, 4, 6, 7], statements=(4, 16)),
     "long": dict(rows=[1, 3, 8, 17, 40, 100, 1000], columns=[1, 2, 3], statements=(2, 6)),
-    "few rows": dict(rows=[0, 0, 1, 2], columns=[1, 2, 3, 5], statements=(3, 9)),
+    "few rows": dict(rows=[0, 0, 1, 2], columns=[1, 2, 3, 5, 6], statements=(3, 9)),
 }  # fmt: skip
 WEIGHTS = [23, 12, 21, 12, 13, 12, 5]
 

@@ -95,6 +95,34 @@ static SG_NOINLINE void small_arrays(double *restrict y, const double *restrict 
     }
 }
 
+static SG_NOINLINE void rows_with_their_reverse(double *restrict y, const double *restrict x)
+{
+    for (ptrdiff_t i = 0; i < 4; ++i) {
+        for (ptrdiff_t j = 0; j < 6; ++j) {
+            SG_DESCENDING
+            y[i * 6 + j] = x[i * 6 + j] * x[i * 6 + (5 - j)];
+        }
+    }
+}
+
+#define SG_ROW(y, x, k) \
+    y[6 * k] = x[7 * k] * x[6 * k]; \
+    y[6 * k + 1] = x[7 * k] * x[6 * k + 1]; \
+    y[6 * k + 2] = x[7 * k] * x[6 * k + 2]; \
+    y[6 * k + 3] = x[7 * k] * x[6 * k + 3]; \
+    y[6 * k + 4] = x[7 * k] * x[6 * k + 4]; \
+    y[6 * k + 5] = x[7 * k] * x[6 * k + 5];
+
+SG_STRAIGHT static SG_NOINLINE void rows_times_their_diagonal(double *restrict y, const double *restrict x)
+{
+    SG_ROW(y, x, 0)
+    SG_ROW(y, x, 1)
+    SG_ROW(y, x, 2)
+    SG_ROW(y, x, 3)
+    SG_ROW(y, x, 4)
+    SG_ROW(y, x, 5)
+}
+
 static int differs(double got, double expected)
 {
     return !(fabs(got - expected) <= 1e-13 * fabs(expected));
@@ -102,7 +130,7 @@ static int differs(double got, double expected)
 
 int main(void)
 {
-    double x[24], y[24];
+    double x[36], y[36];
     for (ptrdiff_t i = 0; i < n; ++i) {
         x[i] = one * (double)(i * 7 % 11);
     }
@@ -157,6 +185,21 @@ int main(void)
     const double tiny = one * 2.2250738585072014e-308;
     if (tiny * (0.5 * one) == 0.0) {
         return 8; /* numbers below the least normal one */
+    }
+    for (ptrdiff_t i = 0; i < 36; ++i) {
+        x[i] = one * (double)(i + 1);
+    }
+    rows_with_their_reverse(y, x);
+    for (ptrdiff_t i = 0; i < n; ++i) {
+        if (y[i] != (double)((i + 1) * (i / 6 * 6 + 6 - i % 6))) {
+            return 9; /* elements of vectors */
+        }
+    }
+    rows_times_their_diagonal(y, x);
+    for (ptrdiff_t i = 0; i < 36; ++i) {
+        if (y[i] != (double)((i + 1) * (i / 6 * 7 + 1))) {
+            return 9;
+        }
     }
     return 0;
 }

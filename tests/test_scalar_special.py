@@ -92,11 +92,11 @@ def test_what_is_not_finite_is_so_entry_by_entry(name):
                 )
 
 
-def test_it_is_what_c_does_by_default():
+def test_it_is_what_c_does():
     def f(v):
         return FUNCTIONS["entries"](v), FUNCTIONS["masked sum"](v), FUNCTIONS["arm"](v)
 
-    made = sg.compile(f, sg.f64[3])
+    made = sg.compile(f, sg.f64[3], scalar="auto")
     assert made.c_source != sg.compile(f, sg.f64[3], scalar=False).c_source
     with np.errstate(all="ignore"):
         for v in places():
@@ -177,24 +177,25 @@ def test_an_infinity_beside_its_negative_may_stay_one():
 # ---- what is chosen ------------------------------------------------------------------------------
 
 
-def test_it_is_the_default_and_the_function_is_called_once():
+def test_it_is_off_unless_asked_for_and_the_function_is_called_once():
     calls = []
 
     def f(q):
         calls.append(1)
         return arm(q)
 
-    assert Options().scalar == "auto"
-    sg.compile(f, sg.f64[3])
+    assert Options().scalar is False
+    sg.compile(f, sg.f64[3], scalar="auto")
     assert len(calls) == 1
 
 
 def test_choices_about_loops_are_respected():
     graph = sg.trace(arm, sg.f64[3]).simplify()
-    assert choice.most_that_pay(graph, Options())
+    assert choice.most_that_pay(graph, Options(scalar="auto"))
     assert not choice.most_that_pay(graph, Options(scalar=False))
-    assert not choice.most_that_pay(graph, Options(threads=2))
-    assert str(program_of(graph, threads=2)) == str(program_of(graph, threads=2, scalar=False))
+    assert not choice.most_that_pay(graph, Options(scalar="auto", threads=2))
+    chosen, usual = (program_of(graph, threads=2, scalar=s) for s in ("auto", False))
+    assert str(chosen) == str(usual)
 
 
 @pytest.mark.parametrize("f, specs", [
@@ -218,7 +219,7 @@ def test_what_ends_in_the_usual_form_costs_no_more_than_a_count(f, specs, monkey
     graph = sg.trace(f, *specs).simplify()
     usual = program_of(graph, scalar=False)
     assert not spaces
-    assert str(program_of(graph)) == str(usual)
+    assert str(program_of(graph, scalar="auto")) == str(usual)
     leaves = sum(a.size for a in graph.args)
     assert sum(s.count for s in spaces) <= leaves + 2000
 

@@ -87,7 +87,8 @@ _ALLOWED_OPTION = (  # compiled when first used, which most processes never do
 )
 
 _NOTE = "native options with SIMD loops, traps"  # what notes say; a new text makes old ones unknown
-_TRAPS = ("serial.h", "aligned.h", "descending.h", "straight.h", "traps.c")  # of templates/c99/compilers
+# Of templates/c99/compilers:
+_TRAPS = ("serial.h", "aligned.h", "descending.h", "straight.h", "traps.c")
 _TRAP_OF_STATUS = {
     1: "adds the elements of a sum wrongly",
     2: "computes exp or asinh of vectors wrongly",

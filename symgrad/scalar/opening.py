@@ -282,7 +282,10 @@ class Opening:
         if not lines.shape[1]:
             raise NotScalar(f"{row.name} of nothing")
         dtype = node.args[0].dtype
-        return self._array([self._combined(combined, line.tolist(), dtype) for line in lines], node)
+        found = [self._combined(combined, line.tolist(), dtype) for line in lines]
+        if combined is ADD:
+            found = [self._from_zero(total) for total in found]
+        return self._array(found, node)
 
     def _contracted(self, node: Expr, given: list[np.ndarray]) -> np.ndarray:
         """Pairwise along the order in which lowering would, so that no product is made whole."""
@@ -313,5 +316,11 @@ class Opening:
                 if all(numbers):
                     term = self._combined(MULTIPLY, numbers, dtype)
                     total = self.element(ADD, (total, term), (dtype, dtype), dtype)
-            out[place] = self.number(total)
+            out[place] = self.number(self._from_zero(total) if summed else total)
         return out
+
+    def _from_zero(self, total: Ref) -> Ref:
+        """A sum, of which is noted that loops add it to a 0: there it is never -0."""
+        if self.space.reach is not None:
+            self.space.reach.added_to_zero(*total)
+        return total

@@ -230,3 +230,10 @@ def test_small_programs_agree_at_ties_and_special_points(block):
     for seed in range(10 * block, 10 * block + 10):
         _, finding = check(seed, graphs=True)
         assert not finding, finding
+
+
+def test_nothing_is_solved_for_no_columns():
+    a = 2 * np.eye(3)
+    for scalar in (True, "auto"):
+        made = sg.compile(np.linalg.solve, a, np.zeros((3, 0)), scalar=scalar)
+        assert made(a, np.zeros((3, 0))).shape == (3, 0)

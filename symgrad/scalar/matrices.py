@@ -6,6 +6,7 @@ entries are structural zeros needs none.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -97,7 +98,8 @@ class Matrices:
         n, m = array.shape[-2:]
         if max(n, m) > _MOST_ORDER + 1:
             raise NotScalar(f"a matrix of shape {(n, m)} has no scalar form")
-        return [[[refs[k] for k in row] for row in matrix] for matrix in array.reshape(-1, n, m)]
+        count = math.prod(array.shape[:-2])  # not -1: there may be no columns
+        return [[[refs[k] for k in row] for row in matrix] for matrix in array.reshape(count, n, m)]
 
     def _joined(self, found: list[Any], node: Expr) -> np.ndarray:
         flat = [self.opening.number(r) for r in found]

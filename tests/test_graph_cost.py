@@ -117,7 +117,7 @@ def costs(counts, name, n):
     rows = [counts.taken()]
     simple = graph.simplify()
     rows.append(counts.taken())
-    source_of(simple, scalar=False)
+    source_of(simple)
     rows.append(counts.taken())
     return np.array(rows) / len(simple.nodes)
 

@@ -13,6 +13,7 @@ import symgrad as sg
 from support import nasty_graphs, scalars
 from support.agreement import close
 from support.random_graphs import Builder
+from support.scalars import arm
 from symgrad import tree
 from symgrad.errors import BuildError
 from symgrad.expr.evaluate import evaluate
@@ -152,14 +153,6 @@ def test_gradients_lose_no_digits_either(name):
             reference = made.graph.evaluate(*point)
             plain = max(plain, *(error(g, e) / size for g, e in zip(reference, exact, strict=True)))
     assert ours <= 2 * plain + 2e-16
-
-
-def arm(q):
-    t = np.eye(3)
-    for k, length in enumerate((0.4, 0.3, 0.2)):
-        c, s = np.cos(q[k]), np.sin(q[k])
-        t = t @ np.array([[c, -s, length * c], [s, c, length * s], [0.0, 0.0, 1.0]])
-    return t
 
 
 def energy(q, v):

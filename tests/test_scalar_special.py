@@ -8,20 +8,12 @@ import pytest
 import symgrad as sg
 from fuzz.small import check
 from support import scalars
+from support.scalars import arm
 from symgrad.generate import program_of
 from symgrad.options import Options
 from symgrad.scalar import choice, program
 from symgrad.scalar.space import NotScalar, Space
 from symgrad.tree import flatten
-
-
-def arm(q):
-    t = np.eye(3)
-    for k, length in enumerate((0.4, 0.3, 0.2)):
-        c, s = np.cos(q[k]), np.sin(q[k])
-        t = t @ np.array([[c, -s, length * c], [s, c, length * s], [0.0, 0.0, 1.0]])
-    return t
-
 
 LOWER = np.array([[1.0, 0, 0], [2, 3, 0], [4, 5, 6]])
 AXIS = np.array([[0.0, 1, 2], [1, 0, 0], [3, 1, 0]])

@@ -213,6 +213,7 @@ def test_divisors_that_are_away_from_zero_are_no_poles():
         x, square(x), one + x, square(x) - 1.0, square(x) + square(y), 1e-9 + square(x),
         (one + square(x)) * x, bind("maximum", x, y), bind("minimum", x, one), bind("exp", x),
         -1.0 + square(x), x * x + y, bind("maximum", x, const(0.0, "float64", (2,))),
+        square(1e-6 + square(x)),  # powers of it are 0
     ]  # fmt: skip
     for divisors, wanted in ((away, False), (near, True)):
         for e in divisors:

@@ -84,20 +84,22 @@ def _is_finite(node: Expr, derivative: bool, infinite: bool) -> bool:
 
 def is_away(x: Expr) -> bool:
     """Whether `x` is known to be positive and not near 0, or NaN: 1 + v², and products of such."""
-    stack, looked = [x], 0
+    stack, looked, least = [x], 0, _AWAY
     while stack:
         node = stack.pop()
         looked += 1
         if looked > _MOST_TERMS:
             return False
         if is_view(node) or node.op in (MULTIPLY, SQUARE):
+            if node.op in (MULTIPLY, SQUARE):  # however many of these there are
+                least = 1.0
             stack.extend(node.args)
         elif node.op is ADD:
             terms = _terms(node)
-            if not (any(map(_is_away_number, terms)) and all(map(is_nonnegative, terms))):
+            if not (any(_is_at_least(t, least) for t in terms) and all(map(is_nonnegative, terms))):
                 return False
-        elif not _is_away_number(node) and not (
-            node.op is MAXIMUM and any(map(_is_away_number, node.args))
+        elif not _is_at_least(node, least) and not (
+            node.op is MAXIMUM and any(_is_at_least(a, least) for a in node.args)
         ):
             return False
     return True
@@ -116,8 +118,8 @@ def _terms(node: Expr) -> list[Expr]:
     return [*terms, *stack]
 
 
-def _is_away_number(node: Expr) -> bool:
-    return node.op is CONST and bool(const_value(node) >= _AWAY)
+def _is_at_least(node: Expr, least: float) -> bool:
+    return node.op is CONST and bool(const_value(node) >= least)
 
 
 @lru_cache(maxsize=1024)

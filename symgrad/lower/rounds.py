@@ -46,10 +46,10 @@ def open_single_rounds(program: Program, threads: int, tuning: Tuning) -> Progra
             return s.body  # type: ignore[no-any-return]
         return [s.with_exprs(lambda exprs: [new.get(e, e) for e in exprs])]
 
-    return draft.of(program, _read(rebuilt(program.body, change)))
+    return draft.of(program, _without_unread(rebuilt(program.body, change)))
 
 
-def _read(body: Body) -> Body:
+def _without_unread(body: Body) -> Body:
     """A body without what is stored for nobody: guards that are known now may have been readers."""
     while True:
         stored: dict[int, bool] = {}  # by number, whether stores alone concern a buffer

@@ -36,7 +36,7 @@ _NODES = 600  # of the graph, of each of which every element is opened
 
 
 def most_that_pay(graph: Graph, options: Options) -> int:
-    """How much work a scalar form may be that nobody asked for; 0: none pays.
+    """How much work a scalar form may be that "auto" chooses; 0: none pays.
 
     Threads, a BLAS and thresholds of one's own are choices about loops.
     """

@@ -393,8 +393,7 @@ class Checker:
         if self.options.get("graphs"):  # ten times as many programs, without a C compiler
             generate.source_of(graph, tuning=self.tuning, **options)
             return graph.evaluate_flat(graph.flat(tuple(args), {}))
-        tuning = self.tuning if self.names else None  # none: what is chosen by default
-        compiled = Compiled(graph, Options(tuning=tuning, **options))
+        compiled = Compiled(graph, Options(tuning=self.tuning, **options))
         given = [np.asarray(a) for a in graph.flat(tuple(args), {})]
         self.say(f"{self.outcome.stages[-1]}: in C")
         results: list[list[np.ndarray]] = []

@@ -86,3 +86,11 @@ def over_points(out: Expr, points: int) -> tuple[Expr, dict[Expr, Expr]]:
         elif node not in made:
             made[node] = bind(node.op, *[made[a] for a in node.args], attrs=node.attrs)
     return made[scalar], {what: wide[a] for what, a in leaves.items()}
+
+
+def arm(q):
+    t = np.eye(3)
+    for k, length in enumerate((0.4, 0.3, 0.2)):
+        c, s = np.cos(q[k]), np.sin(q[k])
+        t = t @ np.array([[c, -s, length * c], [s, c, length * s], [0.0, 0.0, 1.0]])
+    return t

@@ -6,12 +6,14 @@ compiled strictly.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import gc
 import hashlib
 import os
 import signal
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -98,6 +100,7 @@ def _parts_are_right(emitter: Emitter) -> object:
 Emitter.parts = _parts_are_right
 
 
+_KEPT_DAYS = 14
 _MOST_OPERATIONS = 20_000  # of a loop program that is interpreted: a few hundredths of a second
 _lowered: list[tuple[Program, tuple, tuple]] = []
 _lower = pipeline.lower
@@ -161,8 +164,20 @@ def seen_c(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def accepted(request: pytest.FixtureRequest) -> Path:
+    """The texts that compilers took without a word in earlier runs, but for those long unused."""
+    folder = request.config.cache.mkdir("accepted_c")
+    oldest = time.time() - _KEPT_DAYS * 86400
+    for known in folder.iterdir():
+        with contextlib.suppress(FileNotFoundError):  # another worker does the same
+            if known.stat().st_mtime < oldest:
+                known.unlink()
+    return folder
+
+
 @pytest.fixture(autouse=True)
-def emitted_c_gives_no_warning(seen_c: Path, request: pytest.FixtureRequest):
+def emitted_c_gives_no_warning(seen_c: Path, accepted: Path, request: pytest.FixtureRequest):
     """C and header that a test emits, compiled by gcc and clang with every warning as an error.
 
     But for those of variables that nobody reads, where a test is marked `unread`: graphs that were
@@ -181,7 +196,7 @@ def emitted_c_gives_no_warning(seen_c: Path, request: pytest.FixtureRequest):
         assert not mixed_vectors(source.c), f"{mixed_vectors(source.c)}\n{source.c}"
         assert not uncertain_vectors(source.c), f"{uncertain_vectors(source.c)}\n{source.c}"
         for name in ("gcc", "clang"):
-            messages = compile_strictly(text, name, options)
+            messages = compile_strictly(text, name, options, accepted)
             assert not messages, f"{name}: {messages}\n{text}"
 
 

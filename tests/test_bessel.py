@@ -48,6 +48,7 @@ def ulps(kind, n, x, got, want):
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.quick(2)
 def test_values_in_c_and_in_the_evaluator(name):
     kind, n = FUNCTIONS[name]
     f = getattr(sp, name)
@@ -65,6 +66,7 @@ def test_values_in_c_and_in_the_evaluator(name):
 
 @pytest.mark.parametrize("n", [2, 5, 12, -3, 40, 100])
 @pytest.mark.parametrize("kind", EXACT)
+@pytest.mark.quick(5)
 def test_other_orders(kind, n):
     x = points(kind)[::2]
     with np.errstate(over="ignore"):

@@ -127,6 +127,7 @@ def both(make) -> tuple[Program, Program]:
 
 
 @pytest.mark.parametrize("tuning", [TINY, FEW], ids=["tiny", "few"])
+@pytest.mark.slow
 def test_results_are_the_same_before_and_after(tuning, monkeypatch):
     """The same bits, whatever the order of lanes; most blocks have several loops over them."""
     monkeypatch.setattr(random_graphs, "SHAPES", [(13, 3), (13,), (3,), ()])

@@ -528,6 +528,7 @@ BOOLS = {
 
 @pytest.mark.parametrize("name", BOOLS)
 @pytest.mark.parametrize("a", [0.5, -0.5, 2, np.float64(0.5), np.float32(-0.5)])
+@pytest.mark.quick(12)
 def test_bools_of_python_are_integers_in_arithmetic(name, a):
     """Comparisons of Python's numbers are bools of Python's, and those of NumPy's are NumPy's."""
     f = BOOLS[name]

@@ -37,7 +37,7 @@ def news(group):
     return "\n".join(found and [*found, f"if this is right: {REFUSED.name} wants an update"])
 
 
-LONG = ("losses", "branchy", "collected")
+LONG = ("losses", "branchy", "collected", "constructs", "textbook")
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def bundles():
     return [taken[k::step] for k in range(min(step, BUNDLES))]
 
 
-@pytest.mark.quick(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("chosen", bundles(), ids=lambda names: names[0][1])
 def test_compiled(chosen):
     """Values and gradients of several functions by one C file."""
@@ -137,6 +137,7 @@ def test_what_is_wrong_is_called_wrong(monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["local_level", "garch11", "nested_ifs", "zeros_then_items"])
+@pytest.mark.slow
 def test_transformations_agree(name):
     """A few of what `python tests/corpus/modes.py` does with all."""
     found = verdict(name)

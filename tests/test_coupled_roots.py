@@ -234,7 +234,7 @@ def evaluated(derived):
     return sg.trace(derived, POINTS[0]).simplify().evaluate
 
 
-@pytest.mark.quick(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("block", range(4))
 def test_hessians_of_joined_roots(block):
     """Most were wrong, in silence, when slopes were only looked for."""
@@ -251,6 +251,7 @@ def test_hessians_of_joined_roots(block):
                 )
 
 
+@pytest.mark.slow
 def test_a_derivative_of_a_graph_that_is_one():
     """It lacks limits, as it was made before anybody wanted them, and says so."""
     f, g, _ = joined(1)
@@ -263,6 +264,7 @@ def test_a_derivative_of_a_graph_that_is_one():
     assert single.grad().evaluate(0.0) == 1  # of one number nothing is missed
 
 
+@pytest.mark.slow
 def test_a_clamped_square_that_is_not_known_to_be_one():
     """max(|x|² + |y|² - 2 x·y, 0), as pairwise distances are written: half of it at a tie."""
 
@@ -281,6 +283,7 @@ def test_a_clamped_square_that_is_not_known_to_be_one():
         np.testing.assert_allclose(found, exact(x), rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_forward_mode_of_several_types_and_of_integers():
     """Reverse mode, transposed: it met results that are no floats, and sums of two types."""
 
@@ -304,6 +307,7 @@ def test_forward_mode_of_several_types_and_of_integers():
         np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_root_that_has_an_argument_twice():
     """cosh(hypot(x, x)) = cosh(√2 x)."""
     derived = sg.hessian(lambda x: np.sum(cosh(np, np.hypot(x, x))) ** 2)

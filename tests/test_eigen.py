@@ -42,6 +42,7 @@ MATRICES = {
 
 @pytest.mark.parametrize("name", MATRICES)
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.quick(6)
 def test_values_and_vectors(name, dtype):
     with np.errstate(over="ignore"):
         a = MATRICES[name].astype(dtype)
@@ -74,7 +75,7 @@ LOSSES = {
 }
 
 
-@pytest.mark.quick(2)
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LOSSES)
 def test_first_and_second_derivatives(name):
     f, x, v = LOSSES[name], symmetric(4, 4), symmetric(4, 4)

@@ -152,6 +152,7 @@ def test_value_gradient_and_hessian_product(functions, name, n):
 
 
 @pytest.mark.parametrize("name", NAMES)
+@pytest.mark.slow
 def test_what_is_no_recurrence_leaves_the_loop(functions, name):
     """Of these functions all calls of exp, log, … but those that a round needs of the last one."""
     graph = sg.trace(sg.value_and_grad(functions[name]), P, data(100)).simplify()
@@ -191,7 +192,7 @@ def test_no_round(functions):
         np.testing.assert_array_equal(slope, derivatives(on_duals()[name], (P, y)).gradient)
 
 
-@pytest.mark.quick(2)
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_many_at_once_and_in_single_precision(functions, name):
     f, y = functions[name], data(70)
@@ -221,6 +222,7 @@ def test_exported_c_under_sanitizers(functions, tmp_path):
 
 
 @pytest.mark.parametrize("tuning", [EAGER, GREEDY], ids=["eager", "greedy"])
+@pytest.mark.slow
 def test_random_loops(tuning):
     split = 0
     for seed in range(25):
@@ -409,7 +411,7 @@ def blocks(graph, tuning=HOST_TUNING) -> list[Expr]:
     return [s for s in scans if 2 * s.attr("length") < n]
 
 
-@pytest.mark.quick(20)
+@pytest.mark.quick(6)
 @pytest.mark.parametrize("name", LINEAR)
 @pytest.mark.parametrize("n", [64, 3, 4, 7, 97, 1000, 10_000])
 def test_several_rounds_at_once(linear, name, n):
@@ -432,6 +434,7 @@ EAGER_AHEAD = replace(EAGER, ahead_from_rounds=3)
 
 @pytest.mark.parametrize("name", LINEAR)
 @pytest.mark.parametrize("n", [5, 66])
+@pytest.mark.quick(3)
 def test_derivatives_of_several_rounds_at_once(linear, name, n):
     p, y = np.array([0.4, 0.8, 0.3]), data(n)
     f = linear[name]
@@ -536,6 +539,7 @@ def random_recurrence(seed: int) -> tuple[list[Expr], dict[Expr, np.ndarray], li
     return args, values, made
 
 
+@pytest.mark.slow
 def test_random_recurrences(monkeypatch):
     found = 0
 

@@ -71,6 +71,7 @@ def left_out(x):
     "f", [one_place, slices_and_lists, repeated, copies, in_a_branch, counted, left_out],
     ids=lambda f: f.__name__,
 )  # fmt: skip
+@pytest.mark.quick(4)
 def test_values_and_slopes(f):
     weighted = lambda x: sum(np.sum(np.cos(np.arange(np.size(v)).reshape(np.shape(v))) * v)
                              for v in (f(x) if isinstance(f(x), tuple) else (f(x),)))  # fmt: skip

@@ -399,6 +399,7 @@ def test_singular_matrices_in_c(kernels):
     np.testing.assert_array_equal(kernels("lu_cofactor", zero)[0], [[0, 0], [-1, 0]])
 
 
+@pytest.mark.slow
 def test_nan_and_extreme_determinants(kernels):
     bad = np.array([[0.0, 1.0, 2.0], [np.nan, 1.0, 3.0], [0.0, 4.0, 1.0]])
     lu, _ = kernels("lu_factor", bad)

@@ -72,6 +72,7 @@ def walk(x):
 """
 
 
+@pytest.mark.slow
 def test_derivatives_compiled() -> None:
     """Values, gradients and second derivatives in C, at points on both sides of each decision."""
     fs = [of_text(PIECES), of_text(WALK)]

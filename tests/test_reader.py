@@ -361,6 +361,7 @@ def test_large_graphs_say_why_they_are_as_the_code_has_them():
     assert told.splitlines()[0] == sg.trace(f, 0.5).simplify().formula("code").splitlines()[0]
 
 
+@pytest.mark.slow
 def test_names_of_variables_are_used():
     def f(w, X, t):
         residual = X @ w - t

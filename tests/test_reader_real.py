@@ -85,6 +85,7 @@ def test_jacobians_by_elements(f, by, specs, lines):
 
 
 @pytest.mark.parametrize("by", [0, 1])
+@pytest.mark.slow
 def test_a_linearised_quadrotor(by):
     """12 × 12 and 12 × 4, most of them 0: each element that is not."""
     graph = graph_of(sg.jacobian(quadrotor, by), f64[12], f64[4])
@@ -135,6 +136,7 @@ def black_scholes(S, K, r, s, t):  # noqa: N803
     return S * norm.cdf(d1) - K * np.exp(-r * t) * norm.cdf(d2)
 
 
+@pytest.mark.slow
 def test_long_arguments_have_the_users_names():
     (first, second) = graph_of(sg.grad(black_scholes), *[f64] * 5).formula().splitlines()
     assert first == "out = Φ(d1)"
@@ -309,6 +311,7 @@ class Clock:
 
 
 @pytest.mark.parametrize("name", ["three bodies", "quadrotor", "named"])
+@pytest.mark.slow
 def test_a_slow_machine_prints_the_same(name, monkeypatch):
     """The clock goes five times as fast. With a limit of 1.2 s what has names had none then."""
     right = REAL[name]().formula()
@@ -382,7 +385,7 @@ def test_small_graphs_have_no_summary():
 # ---- random functions --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("start", [300, 310, 320, pytest.param(1000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("start", [300, *(pytest.param(k, marks=pytest.mark.slow) for k in (310, 320, 1000))])
 def test_random_functions_are_shown_right(start):
     with mpmath.workdps(adversary.DIGITS):
         for seed in range(start, start + (100 if start == 1000 else 10)):

@@ -161,7 +161,7 @@ def _edit(path: Path, change) -> None:
     path.write_bytes(cache_module._note_digest(name, text) + b"\n" + text)
 
 
-@pytest.mark.quick(1)
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
     [

@@ -121,6 +121,7 @@ def test_compiled_programs_like_jax(seed):
         assert error(got, want) < TOLERANCE, text
 
 
+@pytest.mark.slow
 def test_the_programs_are_about_loops():
     fired = 0
     for _, function, args in map(program, range(40)):

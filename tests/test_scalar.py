@@ -184,7 +184,7 @@ CASES = [(name, "float64") for name in FUNCTIONS] + [
 ]
 
 
-@pytest.mark.quick(10)
+@pytest.mark.quick(4)
 @pytest.mark.parametrize("name, dtype", CASES)
 def test_functions_agree_with_the_other_form(name, dtype):
     f = FUNCTIONS[name]
@@ -392,6 +392,7 @@ def test_the_order_of_stores_changes_no_bits():
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.slow
 def test_the_text_does_not_depend_on_what_was_made_before():
     f = FUNCTIONS["energy"]
     first = sg.compile(f, sg.f64[3], sg.f64[3], scalar=True).c_source

@@ -70,6 +70,7 @@ def test_values_are_not_finite_where_numpys_are_not(name):
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.quick(8)
 def test_what_is_not_finite_is_so_entry_by_entry(name):
     """As in the usual form, which has NaN where NumPy has, but for zeros of structure (0007)."""
     f = FUNCTIONS[name]

@@ -62,6 +62,7 @@ def agree(got: Any, wanted: Any, what: str, rtol: float = 2e-12) -> None:
 
 
 @pytest.mark.parametrize("name", CONTINUOUS)
+@pytest.mark.quick(6)
 def test_continuous_distributions_are_scipys(name: str) -> None:
     dist, (shapes, methods) = getattr(st, name), CONTINUOUS[name]
     for m in methods:

@@ -440,6 +440,7 @@ def exact_sum(e: Expr, values: dict[Expr, float]) -> tuple[Fraction, Fraction]:
     return known[e], size
 
 
+@pytest.mark.slow
 def test_collected_sums_are_as_exact_as_written():
     """Against rational numbers, at values of which most digits cancel."""
     rng = np.random.default_rng(5)

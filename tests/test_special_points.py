@@ -182,6 +182,7 @@ def matern_hessian(x):
     return h
 
 
+@pytest.mark.slow
 def test_whole_programs():
     """Hessians through the public functions and C, where users meet these points."""
     zero = np.zeros(2)
@@ -357,6 +358,7 @@ def test_the_table_is_up_to_date():
     assert TABLE.read_text() == table(), "run python tests/test_special_points.py"
 
 
+@pytest.mark.slow
 def test_the_table_is_right_where_the_function_is_smooth():
     rows = [row for section in SECTIONS.values() for row in section if row.exact is not None]
     assert len(rows) > 20

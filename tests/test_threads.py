@@ -294,6 +294,7 @@ def test_products_of_real_size():
     assert check(np.matmul, normals((60, 60), (60, 60)), 1e-12) == 0  # too small to share
 
 
+@pytest.mark.slow
 def test_arrays_of_products_are_small_enough_for_stacks():
     for dtype in (np.float64, np.float32):
         for m in (33, 97, 500, 5000):

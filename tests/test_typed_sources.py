@@ -154,6 +154,7 @@ sys.stdout.buffer.write(cloudpickle.dumps(f))
 RECEIVE = "import pickle, sys\nimport symgrad as sg\nf = pickle.load(open(sys.argv[1], 'rb'))\n"
 
 
+@pytest.mark.slow
 def test_sent_by_cloudpickle(tmp_path):
     """By value, the text stays behind: what can be explored is right, a loop is refused."""
     pytest.importorskip("cloudpickle")

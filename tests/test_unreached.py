@@ -260,6 +260,7 @@ def written_out(outs):
     return count(tuple(outs))
 
 
+@pytest.mark.slow
 def test_supports_of_branches_in_branches_are_made_once_for_all_results():
     """Each level has its branch twice, for derivatives and for supports; not once more for each of
     three results, with all levels inside."""

@@ -117,6 +117,7 @@ def lowered(name: str, tuning=HOST_TUNING) -> Program:
     return sg.generate.program_of(graph, tuning=tuning, **options)
 
 
+@pytest.mark.slow
 def test_values_are_the_same_before_and_after(monkeypatch):
     """Nothing but where something is computed changes: the same bits, in any order of rounds."""
     named = 0
@@ -152,6 +153,7 @@ def kept(program: Program) -> Program | None:
     return edited(program, lambda s: [steady] if s is first else [] if s in others else None)
 
 
+@pytest.mark.slow
 def test_values_of_one_statement_are_not_kept():
     """Where the others are in the same body, that is: elsewhere they are computed where needed."""
     found = []
@@ -207,6 +209,7 @@ MADE = {store_dropped: 10, another_taken: 4, made_a_variable: 20}  # of 40
 
 
 @pytest.mark.parametrize("mutant", MADE, ids=lambda f: f.__name__)
+@pytest.mark.slow
 def test_what_crosses_a_cut(mutant):
     made = caught = 0
     for seed in range(40):

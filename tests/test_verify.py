@@ -803,7 +803,7 @@ def picking():
     return [x, rows], [bind("sin", gather(x, rows, 0))]
 
 
-@pytest.mark.quick(3)
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("kind", MUTANTS)
 def test_mutants_are_caught(kind, graphs, monkeypatch):
     monkeypatch.setattr(verify, "ENABLED", False)

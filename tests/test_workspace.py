@@ -126,6 +126,7 @@ def test_nothing_is_stored_for_every_point(name):
         np.testing.assert_allclose(got, wanted, rtol=1e-10, atol=1e-12 * np.max(np.abs(wanted)))
 
 
+@pytest.mark.slow
 def test_nor_for_the_hessian_of_a_net():
     """Its sums are larger than what a block of few points makes: blocks are larger, too."""
 

@@ -74,10 +74,16 @@ def lower(
     body = Scheduler(kernels).body()
     inputs = inputs + [b for b in shared.data if b.role == "data"]
     program = kernels.draft.program(inputs, outputs, body)
-    verify.after("nest", program, tuning)
+    return through_passes(program, "nest", threads, tuning)
+
+
+def through_passes(program: Program, made_by: str, threads: int, tuning: Tuning) -> Program:
+    """What all passes make of a program; it is verified as it comes and behind each change."""
+    verify.after(made_by, program, tuning)
     for change in passes(tuning):
-        program = change(program, threads, tuning)
-        verify.after(change.__name__, program, tuning)
+        before, program = program, change(program, threads, tuning)
+        if program is not before:
+            verify.after(change.__name__, program, tuning)
     return program
 
 

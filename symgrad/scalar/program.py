@@ -11,8 +11,7 @@ import numpy as np
 from symgrad.diff.modes import drop_stops
 from symgrad.expr.node import Expr, const
 from symgrad.expr.walk import expand_composites
-from symgrad.lower import verify
-from symgrad.lower.pipeline import passes
+from symgrad.lower.pipeline import through_passes
 from symgrad.lower.program import Draft, Program
 from symgrad.lower.scalar import load_of
 from symgrad.lower.statement import Statement
@@ -79,11 +78,7 @@ def scalar_program(
     results = values[failing:]
     body += [Store(*places[k], results[k]) for k in stores.order(results)]
     program = draft.program(inputs, outputs, body)
-    verify.after("scalar_program", program, tuning)
-    for change in passes(tuning):
-        program = change(program, 1, tuning)
-        verify.after(change.__name__, program, tuning)
-    return program, bare
+    return through_passes(program, "scalar_program", 1, tuning), bare
 
 
 def space_for(most: int, careful: bool = False) -> Space:

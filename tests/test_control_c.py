@@ -19,6 +19,7 @@ import pytest
 import symgrad as sg
 from support.by_hand import edited
 from support.codegen import expanded, program_of, run_c
+from support.loop_functions import while_in_break
 from support.queries import loops, program
 from support.random_loops import RandomLoops
 from support.sanitized import needs_sanitizers, run_sanitized
@@ -774,6 +775,15 @@ def test_a_tape_is_read_only_as_far_as_it_is_written():
 
     assert "init" in broken(case, miscounts)
     assert "range" in broken(case, setting(Loop, stop=None))
+
+
+def test_a_tape_in_a_tape_is_set_before_its_rounds():
+    """All of a row is 0 before the rounds inside store there: they may be few."""
+    theta = np.array([0.5, 0.2, 0.9])
+    graph = sg.trace(sg.grad(while_in_break), theta).simplify()
+    case = Case(list(graph.args), [theta], list(graph.lowered_outs()))
+    assert not broken(case, lambda s: None)
+    assert broken(case, lambda s: [] if isinstance(s, Zero) else None) == {"init"}
 
 
 def nested_whiles(x):

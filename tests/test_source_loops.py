@@ -36,7 +36,10 @@ ARRAYS = [
 ]  # no recurrences  # fmt: skip
 NONE = [*ARRAYS, lf.first_round_differs]
 EARLY = [lf.bisection, lf.breaks, lf.returns, lf.breaks_with_else, lf.branches_inside]
-BY_DATA = [*EARLY, lf.halves, lf.newton, lf.until_a_break]
+IN_OTHERS = [
+    lf.while_in_break, lf.while_in_while, lf.whiles_three_deep, lf.array_in_while_in_break,
+]  # fmt: skip
+BY_DATA = [*EARLY, lf.halves, lf.newton, lf.until_a_break, *IN_OTHERS]
 
 
 @pytest.mark.quick(8)

@@ -25,6 +25,7 @@ import symgrad as sg
 from corpus import entry
 from corpus.entry import Collection, Entry
 from support.dual_numpy import MODULES, Derivatives, derivatives, flatten, is_float, load, rebuilt
+from support.faults import FAULTS
 from symgrad.compiled import Compiled
 from symgrad.errors import CompilerNotFoundError, SymgradError
 
@@ -244,6 +245,8 @@ def verdict(
         with contextlib.nullcontext() if compiled else no_compiler(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             told = _checked(entry, order, points)
+    except FAULTS as error:
+        return Verdict("crash", first_line(error))
     except SymgradError as error:
         return Verdict("refused", first_line(error))
     except Exception as error:

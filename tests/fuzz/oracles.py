@@ -28,16 +28,11 @@ import symgrad as sg
 from fuzz import jets, paths
 from fuzz.fence import Fences
 from support import scalars
+from support.faults import FAULTS
 from symgrad import generate
 from symgrad.compiled import Compiled
 from symgrad.derivatives import inner
-from symgrad.errors import (
-    CompileError,
-    InternalError,
-    OutOfRangeError,
-    RewriteError,
-    SymgradError,
-)
+from symgrad.errors import SymgradError
 from symgrad.expr.walk import toposort
 from symgrad.lower.tuning import HOST_TUNING, NEVER, Tuning
 from symgrad.options import Options
@@ -49,7 +44,6 @@ _MOST_SCALARS, _MOST_ELEMENTS = 1000, 200  # of what is tried in scalar form
 TOLERANCE = {"float64": 1e-10, "float32": 4e-4}
 EPSILON = {"float64": 4 * 2.0**-53, "float32": 2 * 2.0**-24}
 NOISE = 50
-_FAULTS = (CompileError, InternalError, OutOfRangeError, RewriteError)  # others are refusals
 
 # Other choices of lowering, which make every path reachable with little data.
 TUNINGS: dict[str, dict[str, Any]] = {
@@ -359,7 +353,7 @@ class Checker:
                     getattr(self, f"_{stage}")()
                 except Skipped as reason:
                     self.outcome.stages[-1] += f" skipped: {reason}"
-                except _FAULTS as error:
+                except FAULTS as error:
                     self.outcome.findings.append((stage, type(error).__name__, str(error)))
                 except SymgradError as error:
                     self.outcome.refusals.append(_refusal(error))

@@ -268,3 +268,53 @@ def until_a_break(th):
         if x < 2 or k > 40:
             break
     return x * k
+
+
+# ---- loops that end where the data say, inside of others that do ---------------------------------
+
+
+def while_in_break(th):
+    s, t = th[0], 0.5
+    for k in range(9):
+        if k % 2 == 1 and s < np.tanh(t) * th[2]:
+            break
+        n = 0
+        while t < 0.9 and n < 6:
+            t, n = np.sin(0.3 * s + t), n + 1
+        s, t = 0.7 * s + th[1], 0.4 * t
+    return s + t
+
+
+def while_in_while(th):
+    s, n = th[2], 0
+    while s > 0.1 and n < 20:
+        t = s
+        while t > 0.3:
+            t = np.sin(0.8 * t) - 0.01 * th[0]
+        s, n = 0.6 * s + 0.05 * t, n + 1
+    return s
+
+
+def whiles_three_deep(th):
+    s = th[2] + 0.5
+    while s > 0.4:
+        t = s
+        while t > 0.3:
+            u = t
+            while u > 0.2:
+                u = np.sin(0.8 * u) * np.cos(th[1])
+            t = 0.7 * t + 0.1 * u
+        s = 0.6 * s + 0.2 * t
+    return s
+
+
+def array_in_while_in_break(th):
+    v = np.array([th[0], th[1], 0.3])
+    for _ in range(12):
+        if v[0] > 3.0:
+            break
+        w = v * 1.0
+        while np.max(w) > 0.15:
+            w = np.sin(0.8 * w) * np.array([0.9, 0.8, 0.7])
+        v = v * 1.1 + w[::-1]
+    return np.sum(v)

@@ -200,18 +200,20 @@ class _Stacks:
         return True
 
     def _is_stacked(self, number: int, index: Expr, body: Around) -> bool:
-        """Whether each round sets all of a row, on both sides of a branch, and nothing else."""
+        """Whether each round sets all of a row, on both sides of a branch, and nothing else.
+
+        What loops inside store there, of which the data say how far they go, changes what is set.
+        """
         flow = _Flow()
         for q in self._p.of_buffer[number]:
             if not q.access.writes:
                 continue
-            outer, inner = q.around[: len(body)], q.around[len(body) :]
-            plain = all(isinstance(s, If) or (isinstance(s, Loop) and s.is_plain) for s, _ in inner)
-            if outer != body or not plain or q.access.mode is not Mode.WRITE:
+            if q.around[: len(body)] != body or q.access.fixed.get(0) is not index:
                 return False
-            if q.access.fixed.get(0) is not index:
-                return False
-            _extend(self._p, flow.at(q), q)
+            inner = [s for s, _ in q.around[len(body) :] if not isinstance(s, If)]
+            plain = all(isinstance(s, Loop) and s.is_plain for s in inner)
+            if plain and q.access.mode is Mode.WRITE:
+                _extend(self._p, flow.at(q), q)
         sides = tuple((s, k) for s, k in body if isinstance(s, (If, While)))
         reach = flow.behind(sides).get(number)
         shape = self._p.buffers[number].shape

@@ -279,6 +279,7 @@ def flip(data: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("change", [flip, lambda data: data[:5000], lambda data: b""])
+@pytest.mark.quick(1)
 def test_damaged_library_is_rebuilt(change, fake):
     path = build(text(5.5), ("f",)).path
     path.write_bytes(change(path.read_bytes()))

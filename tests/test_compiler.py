@@ -110,6 +110,7 @@ def test_strangers_are_refused(tmp_path, monkeypatch):
         ("-DSG_ALIGNED= -Dn=25", "ended with status"),
     ],
 )
+@pytest.mark.quick(2)
 def test_a_wrapper_that_changes_results_is_refused(options, what, tmp_path, monkeypatch):
     """By what it computes, whatever it is called; the option comes last, as wrappers add them."""
     monkeypatch.setenv("CC", script(tmp_path, f'exec {GCC} "$@" {options}'))

@@ -226,6 +226,7 @@ def switched(index: Expr, x: Expr, y: Expr) -> list[Expr]:
 
 
 @pytest.mark.parametrize("index", [0, 1, 2])
+@pytest.mark.quick(1)
 def test_switch(index):
     args = [arg(0, (), "float64"), arg(1, (3,), "float64")]
     outs = switched(const(index, "int64"), *args)

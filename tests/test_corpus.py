@@ -37,7 +37,7 @@ def news(group):
     return "\n".join(found and [*found, f"if this is right: {REFUSED.name} wants an update"])
 
 
-LONG = ("losses", "branchy", "collected", "constructs", "textbook")
+LONG = ("losses", "branchy", "collected", "constructs", "textbook", "cutest")
 
 
 @pytest.mark.parametrize(

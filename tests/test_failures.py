@@ -178,11 +178,11 @@ PLACES = {
 }
 
 
-@pytest.mark.quick(3)
 @pytest.mark.parametrize(
     ("make", "message"), PLACES.items(), ids=[make.__name__ for make in PLACES]
 )
 @both
+@pytest.mark.quick(1)
 def test_named_cache_that_is_refused(make, message, way, hook, tmp_path, monkeypatch):
     place = tmp_path / "above" / "cache"
     place.parent.mkdir()

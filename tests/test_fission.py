@@ -461,6 +461,7 @@ def test_nothing_overflows_or_is_lost_that_was_not(linear):
         np.testing.assert_array_equal(sg.compile(linear["smooth"], p, y)(p, y), truth)
 
 
+@pytest.mark.slow
 def test_other_recurrences_go_round_by_round(functions):
     for name in ("kalman", "network"):
         graph = sg.trace(sg.value_and_grad(functions[name]), P, data(100)).simplify()

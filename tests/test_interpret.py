@@ -556,6 +556,7 @@ def test_status():
     assert interpret(program, [-np.eye(2)]).status == 2
 
 
+@pytest.mark.slow
 def test_a_missing_claim_is_noticed():
     """Claims with one kind of statement left out, each in turn."""
     seen = set()

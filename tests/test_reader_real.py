@@ -385,7 +385,8 @@ def test_small_graphs_have_no_summary():
 # ---- random functions --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("start", [300, *(pytest.param(k, marks=pytest.mark.slow) for k in (310, 320, 1000))])
+@pytest.mark.quick(1)
+@pytest.mark.parametrize("start", [300, 310, 320, 1000])
 def test_random_functions_are_shown_right(start):
     with mpmath.workdps(adversary.DIGITS):
         for seed in range(start, start + (100 if start == 1000 else 10)):

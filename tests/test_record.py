@@ -187,8 +187,8 @@ def test_an_odd_record_is_a_miss(filled, root, change):
     assert look(root) == [False, *filled[1:]]  # and was written anew
 
 
-@pytest.mark.quick(1)
 @pytest.mark.parametrize("at", [0, 70, -3])
+@pytest.mark.slow
 def test_a_damaged_record_is_a_miss(filled, root, at):
     (path,) = records(root)
     data = bytearray(path.read_bytes())

@@ -70,6 +70,7 @@ def odd(n: Any) -> Any:
         (even, (0.2, 2.5, 9.5), 1e3),
     ],
 )
+@pytest.mark.quick(1)
 def test_to_the_bound(f: Any, points: Any, deep: Any) -> None:
     graph = sg.trace(f, 1.0)
     for x in points:

@@ -355,9 +355,9 @@ def built(steps, x):
     return y
 
 
-@pytest.mark.quick(1)
 @given(local_function(), st.integers(5, 9), st.booleans())
 @settings(max_examples=60, deadline=None)
+@pytest.mark.slow
 def test_random_functions(steps, n, sweeps):
     x = argument((n,))
     f = lambda x: built(steps, x)

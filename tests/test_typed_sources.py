@@ -44,6 +44,7 @@ def run(command, text=None, **options) -> str:
 
 
 @pytest.mark.parametrize("flags", [["-c"], ["-W", "error", "-Bc"], ["-O", "-c"]], ids=" ".join)
+@pytest.mark.quick(1)
 def test_text_given_to_c(flags):
     assert RIGHT in run([*flags, PROGRAM, "-c", "other arguments"])
 

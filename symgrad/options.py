@@ -13,7 +13,7 @@ if TYPE_CHECKING:  # only what generates C imports it
 
 _MOST_THREADS = 1024
 Scalar = bool | int | Literal["auto"]
-SCALAR: Scalar = False  # whether functions get their scalar form where nobody says (0078)
+SCALAR: Scalar = "auto"  # whether functions get their scalar form where nobody says (0078)
 AUTO = "auto"
 # Rules, or groups of them, that are left out for scalars. They are not rolled up to loops again;
 # products are taken in the order that is written; a call of hypot takes as long as 20 operations.

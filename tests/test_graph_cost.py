@@ -111,13 +111,13 @@ def counts(monkeypatch):
 
 
 def costs(counts, name, n):
-    """Of trace and gradient, of simplifying, and of the C, for each node of the result."""
+    """Of trace and gradient, of simplifying, and of the usual C, for each node of the result."""
     f, specs = PROGRAMS[name](n)
     graph = sg.trace(sg.grad(f), *specs)
     rows = [counts.taken()]
     simple = graph.simplify()
     rows.append(counts.taken())
-    source_of(simple)
+    source_of(simple, scalar=False)
     rows.append(counts.taken())
     return np.array(rows) / len(simple.nodes)
 

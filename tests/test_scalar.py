@@ -454,6 +454,7 @@ def test_auto_chooses_by_count(f, specs, chosen):
     made = sg.compile(f, *specs, scalar="auto")
     usual = sg.compile(f, *specs, scalar=False)
     assert (made.c_source == usual.c_source) is not chosen
+    assert made.c_source == sg.compile(f, *specs).c_source  # it is the default
     assert made.graph.digest() == usual.graph.digest()
     threads = sg.compile(f, *specs, scalar="auto", threads=2).c_source
     assert threads == sg.compile(f, *specs, scalar=False, threads=2).c_source

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import symgrad as sg
-from fuzz.small import check
+from fuzz.small import check, check_range, everything_pays
 from support import scalars
 from support.scalars import arm
 from symgrad.generate import program_of
@@ -85,11 +85,11 @@ def test_what_is_not_finite_is_so_entry_by_entry(name):
                 )
 
 
-def test_it_is_what_c_does():
+def test_it_is_what_c_does_by_default():
     def f(v):
         return FUNCTIONS["entries"](v), FUNCTIONS["masked sum"](v), FUNCTIONS["arm"](v)
 
-    made = sg.compile(f, sg.f64[3], scalar="auto")
+    made = sg.compile(f, sg.f64[3])
     assert made.c_source != sg.compile(f, sg.f64[3], scalar=False).c_source
     with np.errstate(all="ignore"):
         for v in places():
@@ -170,25 +170,24 @@ def test_an_infinity_beside_its_negative_may_stay_one():
 # ---- what is chosen ------------------------------------------------------------------------------
 
 
-def test_it_is_off_unless_asked_for_and_the_function_is_called_once():
+def test_it_is_the_default_and_the_function_is_called_once():
     calls = []
 
     def f(q):
         calls.append(1)
         return arm(q)
 
-    assert Options().scalar is False
-    sg.compile(f, sg.f64[3], scalar="auto")
+    assert Options().scalar == "auto"
+    sg.compile(f, sg.f64[3])
     assert len(calls) == 1
 
 
 def test_choices_about_loops_are_respected():
     graph = sg.trace(arm, sg.f64[3]).simplify()
-    assert choice.most_that_pay(graph, Options(scalar="auto"))
+    assert choice.most_that_pay(graph, Options())
     assert not choice.most_that_pay(graph, Options(scalar=False))
-    assert not choice.most_that_pay(graph, Options(scalar="auto", threads=2))
-    chosen, usual = (program_of(graph, threads=2, scalar=s) for s in ("auto", False))
-    assert str(chosen) == str(usual)
+    assert not choice.most_that_pay(graph, Options(threads=2))
+    assert str(program_of(graph, threads=2)) == str(program_of(graph, threads=2, scalar=False))
 
 
 @pytest.mark.parametrize("f, specs", [
@@ -212,7 +211,7 @@ def test_what_ends_in_the_usual_form_costs_no_more_than_a_count(f, specs, monkey
     graph = sg.trace(f, *specs).simplify()
     usual = program_of(graph, scalar=False)
     assert not spaces
-    assert str(program_of(graph, scalar="auto")) == str(usual)
+    assert str(program_of(graph)) == str(usual)
     leaves = sum(a.size for a in graph.args)
     assert sum(s.count for s in spaces) <= leaves + 2000
 
@@ -223,6 +222,35 @@ def test_small_programs_agree_at_ties_and_special_points(block):
     for seed in range(10 * block, 10 * block + 10):
         _, finding = check(seed, graphs=True)
         assert not finding, finding
+
+
+@pytest.mark.parametrize("block", range(20))
+@pytest.mark.quick(2)
+def test_nothing_is_lost_near_the_ends_of_the_range(block):
+    for seed in range(3000 + 20 * block, 3020 + 20 * block):
+        _, finding = check_range(seed)
+        assert not finding, finding
+
+
+FAR = {  # functions, what they are, and where
+    "quotients": (lambda x, y, z: x * y / z / z + y * y / z / z, 1e-60, 1e200, 1e100, 1e180),
+    "coefficients": (lambda x, y, z: (1e-150 * x) * (1e-150 * y) / (1e-150 * z),
+                     1e50, 1e200, 1e200, 1e200),
+    "hypot": (lambda x, y, z: np.hypot(x, y) / z, 5**0.5, 1e200, 2e200, 1e200),
+    "root of a square": (lambda x, y, z: np.linalg.norm(x) * y / z, 1e-200, 1e-200, 1e200, 1e200),
+    "factors": (lambda x, y, z: z * x * y + z * np.sin(x) * y, 2e200, 1e-200, 1e200, 1e200),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FAR)
+def test_products_are_taken_as_they_are_written(name):
+    """x y / z in another order may be 0 or infinite where it is not."""
+    f, want, *given = FAR[name]
+    graph = sg.trace(f, *given).simplify()
+    with everything_pays():
+        most = choice.most_that_pay(graph, Options(scalar="auto"))
+        got = scalars.compiled(graph, graph.outs, most, careful=True)(given)
+    np.testing.assert_allclose(got[0], want, rtol=1e-12)
 
 
 def test_nothing_is_solved_for_no_columns():

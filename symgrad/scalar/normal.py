@@ -194,7 +194,7 @@ def _is_scaled_sum(node: Node) -> bool:
 
 
 class _Flat(Rebuild):
-    """A sum that one sum uses goes into it, unless it is closed; so do products."""
+    """A sum that one sum uses goes into it, unless it is closed; so do products that may."""
 
     def sum(self, node: Node) -> Ref:
         if node.closed:
@@ -224,6 +224,8 @@ class _Flat(Rebuild):
         )  # fmt: skip
 
     def product(self, node: Node) -> Ref:
+        if self.space.keeps_products:
+            return super().product(node)
         factors: dict[Node, int] = {}
         scale = 1.0
         for old, p in node.terms:
@@ -295,7 +297,8 @@ class _Factor(Rebuild):
         c, n = inner
         if not c:
             return self.space.zero
-        factors = dict(n.terms) if n.kind == PRODUCT else {n: 1}
+        opens = n.kind == PRODUCT and not self.space.keeps_products
+        factors = dict(n.terms) if opens else {n: 1}
         add_to(factors, base, power)
         k, made = self.space.product(factors, dtype)
         return c * k, made

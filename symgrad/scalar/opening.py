@@ -189,7 +189,8 @@ class Opening:
             return self._selected(refs, types, dtype)
         if row is CONVERT and (found := _back(refs[0], types[0], dtype)) is not None:
             return found
-        if self.opens_functions and (row is HYPOT or row.of_decay is not None):
+        opens = row.of_decay is not None or row is HYPOT and not self.space.keeps_products
+        if self.opens_functions and opens:
             return self._taken_apart(row, refs, types, dtype)
         if dtype in FLOATS and row in _FORMS:
             found = _FORMS[row](self.space, *refs, dtype)

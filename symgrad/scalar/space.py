@@ -35,7 +35,7 @@ from symgrad.ops.elementwise import CONVERT, DIVIDE, MULTIPLY
 from symgrad.scalar.reach import FUNCTION, LEAF, PRODUCT, SUM, Reach
 
 Ref = tuple[Any, "Node"]
-_SQRT = OPS["sqrt"]
+_SQRT, _ABSOLUTE = OPS["sqrt"], OPS["absolute"]
 _MINUS_ZERO = (np.float64(-0.0).tobytes(),)
 
 
@@ -81,7 +81,7 @@ class Space:
     """Makes nodes, each once.
 
     most : of nodes that may be made; more are a NotScalar
-    reach : keeps NaN and infinities on their way, if that is wanted; else 0 · x is 0
+    reach : keeps NaN and infinities on their way, if nobody asked for less; else 0 · x is 0
     """
 
     def __init__(self, most: int, careful: bool = False) -> None:
@@ -91,6 +91,12 @@ class Space:
         self.one = self._made(LEAF, (), "", None, ("1",), (), True)
         self.zero: Ref = (0.0, self.one)
         self.known_products: dict[tuple[Node, Node], Ref] = {}
+
+    @property
+    def keeps_products(self) -> bool:
+        """Whether products stay as they are written: x y / z in another order may leave the range
+        of its dtype on the way."""
+        return self.reach is not None
 
     @property
     def count(self) -> int:
@@ -244,7 +250,7 @@ class Space:
         if any(self.is_zero(r) or self.is_idle(r[1]) for r in (a, b)):
             return self.nothing((a, b), dtype)
         scale = a[0] * b[0]
-        if not _is_moderate(scale, dtype):
+        if not self._is_moderate(scale, dtype):
             a, b = self._apart(a, dtype), self._apart(b, dtype)
             scale = a[0] * b[0]
         if a[1] is self.one:
@@ -272,8 +278,8 @@ class Space:
             nothing
             or self.reach is not None
             and a[1] is b[1] is not self.one
-            or not _is_moderate(1 / b[0], dtype)
-            or not _is_moderate(a[0] / b[0], dtype)
+            or not self._is_moderate(1 / b[0], dtype)
+            or not self._is_moderate(a[0] / b[0], dtype)
         ):
             return self.function(DIVIDE, (a, b), (dtype, dtype), dtype)
         scale = a[0] / b[0]
@@ -351,6 +357,15 @@ class Space:
         sign = math.copysign(1.0, a[0])
         return self._scaled(sign, {self.number(abs(a[0]), dtype): 1, a[1]: 1}, dtype)
 
+    def _is_moderate(self, c: float, dtype: str) -> bool:
+        """Whether a coefficient is far from the ends of the range of its dtype; or so near to 1
+        that it makes no difference whether it is multiplied with before or after."""
+        if self.keeps_products:
+            most = 1e9 if dtype == "float64" else 1e3
+        else:
+            most = 1e200 if dtype == "float64" else 1e35
+        return 1 / most < abs(c) < most
+
     # ---- functions ---------------------------------------------------------------------------
 
     def _compared(self, args: Sequence[Ref]) -> Sequence[Ref]:
@@ -377,6 +392,10 @@ class Space:
                 return self.constant(row.evaluate(*given, *attrs), dtype)
         if row.inequalities is not None and len(args) == 2:
             args = self._compared(args)
+        if row is _SQRT and self.keeps_products and args[0][0] == 1:
+            (n, p), *more = args[0][1].terms if args[0][1].kind == PRODUCT else ((None, 0),)
+            if p == 2 and not more:  # √x² = |x|, in all of the range
+                return self.function(_ABSOLUTE, ((1.0, n),), types, dtype)
         sign = 1.0
         if len(args) == 1 and types[0] in FLOATS and args[0][0] < 0:
             sign = float(parity(row)) if dtype in FLOATS and not attrs else 0.0
@@ -409,12 +428,6 @@ def is_square(ref: Ref) -> bool:
 def is_shift(c: float) -> bool:
     """Whether a product with this number has no rounding."""
     return abs(math.frexp(c)[0]) == 0.5
-
-
-def _is_moderate(c: float, dtype: str) -> bool:
-    """Whether a coefficient is far from the ends of the range of its dtype."""
-    most = 1e200 if dtype == "float64" else 1e35
-    return 1 / most < abs(c) < most
 
 
 @functools.cache

@@ -1,14 +1,16 @@
 """Random programs of small arrays, for the form that is chosen where nobody says which (0078).
 
-    python tests/fuzz/small.py [--programs 300] [--seed 0] [--graphs]
+    python tests/fuzz/small.py [--programs 300] [--seed 0] [--graphs] [--range]
 
 Each is a function of three vectors or matrices of 0 to 6 entries a side and numbers, as values,
 gradient, Jacobian or Hessian. It is called at ordinary points, at ties and zeros of both signs, and
 with a NaN or an infinity in each place. Right is what the graph as traced gives under NumPy; of the
 values, what NumPy gives for the function itself. What is not finite there must not be finite here,
-and the other way round: entry by entry.
+and the other way round: entry by entry. Near the ends of the range of single precision, where the
+graph in double precision says what is right, the chosen form is right where the usual one is.
 
 --graphs : the scalar form is evaluated, and no C is compiled
+--range : it is evaluated near the ends of the range alone
 """
 
 from __future__ import annotations
@@ -188,6 +190,36 @@ def points(args: list[np.ndarray], seed: int) -> Iterator[tuple[str, list[np.nda
                 yield "special", given
 
 
+def large_and_small(args: list[np.ndarray], seed: int) -> Iterator[list[np.ndarray]]:
+    """Arguments of which products and powers are beyond the range of single precision."""
+    rng = np.random.default_rng(seed)
+    for power in (-0.95, -0.65, -0.5, -0.34, 0.34, 0.5, 0.65, 0.95):
+        size = float(np.finfo("float32").max) ** power
+        sized = [np.asarray(rng.uniform(-1.5, 2, a.shape) * size, "float32") for a in args]
+        yield sized
+        yield [np.where(rng.random(a.shape) < 0.5, a, s).astype("float32")
+               for a, s in zip(args, sized, strict=True)]  # fmt: skip
+
+
+def lost(got: Any, usual: Any, want: Any, near: Any) -> str:
+    """Where `got` is 0 or not finite, and should not be: the usual form is right there.
+
+    All are in single precision but for `want`, and `near`, what it is a few roundings away.
+    """
+    for k, (g, u, w) in enumerate(zip(got, usual, want, strict=True)):
+        if np.asarray(w).dtype.kind == "f":
+            g, u, w = (np.asarray(a, float) for a in (g, u, w))
+            moved = sum(np.abs(np.nan_to_num(np.asarray(n[k], float)) - w) for n in near)
+            allowed = 2e-4 * np.abs(w) + 1e3 * moved + 100 * np.finfo("float32").tiny
+            allowed = np.where(np.abs(w) + allowed < np.finfo("float32").max, allowed, -1)
+            with np.errstate(all="ignore"):
+                right = np.abs(u - w) <= allowed
+            worse = right & (~np.isfinite(g) | (g == 0)) & (np.abs(g - w) > allowed)
+            if worse.any():
+                return f"result {k}: {g[worse]} instead of {w[worse]}, which the usual form has"
+    return ""
+
+
 def difference(got: Any, want: Any, near: Any, dtype: str) -> str:
     """Where results differ by more than a few roundings of the arguments explain."""
     tolerance = 1e-11 if dtype == "float64" else 2e-4
@@ -263,6 +295,44 @@ def check(seed: int, graphs: bool = False) -> tuple[str, str]:
     return "compared", ""
 
 
+def check_range(seed: int) -> tuple[str, str]:
+    """What became of a program in single precision, and what is lost near the ends of its range."""
+    text, f, _, args = made(seed)
+    args = [np.asarray(a, "float32") for a in args]
+    with warnings.catch_warnings(), np.errstate(all="ignore"), everything_pays():
+        warnings.simplefilter("ignore")
+        try:
+            graph = sg.trace(f, *args).simplify()
+            exact = sg.trace(f, *[np.asarray(a, float) for a in args])
+            most = choice.most_that_pay(graph, Options(scalar="auto"))
+            called = _evaluated(graph, most) if most else None
+        except (sg.errors.SymgradError, NotScalar) as reason:
+            return type(reason).__name__, ""
+        if called is None:
+            return "nothing to open", ""
+        other = functools.cache(lambda: sg.compile(f, *args, scalar=False))
+
+        def loss(given: list[np.ndarray]) -> str:
+            wide = [[np.asarray(a, float) for a in near] for near in (given, *moved(given))]
+            want, *near = (_results(exact.evaluate, w) for w in wide)
+            got = _results(called, given)
+            if want is None or any(n is None for n in near):
+                return ""
+            if got is not None and not lost(got, want, want, near):
+                return ""
+            usual = _results(other(), given)  # NumPy solves in double precision
+            if usual is None or got is None:
+                return "" if usual is None else "singular in one form only"
+            return lost(got, usual, want, near)
+
+        for given in large_and_small(args, seed):
+            # beside the very end, where one more factor of 2 is too much, as well
+            found = [loss([a * np.float32(s) for a in given]) for s in (1, 0.125, 8)]
+            if all(found):
+                return "compared", f"{text}# range: {given}\n{found[0]}"
+    return "compared", ""
+
+
 def _evaluated(graph: Any, most: int) -> Callable[..., Any]:
     run = scalars.compiled(graph, graph.outs, most, careful=True)
     return lambda *given: graph.finish(run(list(given)))
@@ -313,10 +383,11 @@ def main() -> int:
     parser.add_argument("--programs", type=int, default=300, help="that are compared")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--graphs", action="store_true")
+    parser.add_argument("--range", action="store_true")
     options = parser.parse_args()
     outcomes, findings, seed = Counter[str](), 0, options.seed
     while outcomes["compared"] < options.programs:
-        outcome, finding = check(seed, options.graphs)
+        outcome, finding = check(seed, options.graphs) if not options.range else check_range(seed)
         outcomes[outcome] += 1
         if finding:
             findings += 1

@@ -11,6 +11,7 @@ from symgrad.expr.node import Expr, bind, const
 from symgrad.expr.op import Kind
 from symgrad.expr.walk import toposort
 from symgrad.scalar.reach import FUNCTION, LEAF, PRODUCT, SUM
+from symgrad.scalar.signs import signs
 from symgrad.scalar.space import Node, Ref, Space, is_number
 
 Factors = tuple[tuple[Node, int], ...]
@@ -54,17 +55,24 @@ class Writer:
     """Makes scalar expressions of nodes.
 
     leaf : (what, place) -> the expression of an element of an argument
+    turns : whether nodes may be written with the other sign, in one call of `write`
     """
 
-    def __init__(self, space: Space, leaf: Callable[[Any, int], Expr]) -> None:
+    def __init__(self, space: Space, leaf: Callable[[Any, int], Expr], turns: bool = False) -> None:
         self.space, self.leaf = space, leaf
+        self.turns = turns and space.reach is None  # a - b is +0 where -(b - a) is -0
         self.known: dict[Node, Expr] = {}
+        self.sign: dict[Node, int] = {}  # times a node is what is known
+        self._multiples: dict[tuple[Node, float], int] = {}  # of what is known, and their signs
         self._inverted: set[Factors] = set()  # denominators whose reciprocal is taken once
 
     def write(self, refs: Sequence[Ref], dtypes: Sequence[str]) -> list[Expr]:
         """The expressions of references, which have dtypes."""
         nodes = order(refs)
         self._inverted |= _shared_denominators(nodes)
+        if self.turns and not self.known:
+            self.sign = signs(nodes, refs, self.space.one)
+            self._look_for_multiples(nodes, refs)
         for node in nodes:
             if node is not self.space.one and node not in self.known:
                 self.known[node] = self._written(node)
@@ -73,6 +81,10 @@ class Writer:
     def ref(self, ref: Ref, dtype: str) -> Expr:
         """One reference, whose node is written."""
         c, node = ref
+        return self._times(c * self.sign.get(node, 1), node, dtype)
+
+    def _times(self, c: Any, node: Node, dtype: str) -> Expr:
+        """A multiple of what is known of a node."""
         if node is self.space.one:
             return const(c, dtype)
         found = self.known[node]
@@ -100,19 +112,33 @@ class Writer:
             return _chain([*above, one / _chain(below, one)], one)
         return _chain(above, one) / _chain(below, one)
 
+    def _look_for_multiples(self, nodes: Sequence[Node], refs: Sequence[Ref]) -> None:
+        """Where -2x is wanted alone and 2x is not, sums take -2x away."""
+        alone = {r for n in nodes if n.kind == FUNCTION for r in n.terms}.union(refs)
+        wanted = {(n, c * self.sign[n]) for c, n in alone}
+        for n, c in wanted:
+            if c < 0 and abs(c) != 1 and n is not self.space.one and (n, -c) not in wanted:
+                self._multiples[n, -c] = -1
+
     def _sum(self, node: Node) -> Expr:
-        """In the order of their making; a positive one first, so that no sign is changed alone."""
+        """In the order of their making; one that is added first, or else one with a coefficient,
+        so that no sign is changed alone."""
+        sign = self.sign.get(node, 1)
+        terms = []  # nodes, times what is known of each, times the multiple of it that is wanted
+        for n, c in node.terms:
+            c *= sign * self.sign.get(n, 1)
+            terms.append((n, c, c * self._multiples.get((n, abs(c)), 1)))
+        lead = next((n for n, _, wanted in terms if wanted > 0), None) or next(
+            (n for n, c, _ in terms if abs(c) != 1 or n is self.space.one), node.terms[0][0]
+        )
         total: Expr | None = None
-        first = next((n for n, c in node.terms if c > 0), None)
-        for n, c in sorted(node.terms, key=lambda t: t[0] is not first):
-            if n is self.space.one:
-                term = const(abs(c), node.dtype)
-            else:
-                term = self.ref((abs(c), n), node.dtype)
+        for n, c, wanted in sorted(terms, key=lambda t: t[0] is not lead):
             if total is None:
-                total = term if c > 0 else -term
+                total = self._times(c, n, node.dtype)
+            elif wanted > 0:
+                total = total + self._times(c, n, node.dtype)
             else:
-                total = total + term if c > 0 else total - term
+                total = total - self._times(-c, n, node.dtype)
         assert total is not None
         return total
 

@@ -64,7 +64,8 @@ def _angles(values: Sequence[Expr]) -> list[Expr]:
         depth[node] = below + turns
         if turns:
             groups.setdefault(below, {})[node.args[0]] = None
-    return list(max(groups.values(), key=lambda g: len(g), default={}))
+    largest = max(groups, key=lambda below: len(groups[below]), default=None)
+    return [] if largest is None else list(groups[largest])
 
 
 def _place(angle: Expr) -> int:

@@ -399,9 +399,12 @@ def test_what_is_mostly_zero_is_set_in_one_loop():
     assert "for (" not in small.c_source
 
 
+def body(made):
+    return re.split(r"\n(?:SG_STRAIGHT )?int \w+\(", made.c_source)[1].split("return 0;")[0]
+
+
 def signs_alone(made):
-    body = re.split(r"\n(?:SG_STRAIGHT )?int function\(", made.c_source)[1]
-    return len(re.findall(r"(?:= |[(?:] ?)-(?=[(a-z])", body))
+    return len(re.findall(r"(?:= |[(?:] ?)-(?=[(a-z])", body(made)))
 
 
 @pytest.mark.parametrize(
@@ -423,6 +426,17 @@ def test_signs_change_sides(f, most):
         x = np.random.default_rng(seed).normal(size=4)
         for got, right in zip(np.atleast_1d(made(x)), np.atleast_1d(f(x)), strict=True):
             assert got == pytest.approx(right, rel=1e-14, abs=1e-15)
+
+
+def test_a_division_by_a_number_goes_into_coefficients():
+    def f(x):
+        return (0.17 * x[0] - 0.0036 * (x[1] * x[2])) / 0.0048
+
+    made = sg.compile(f, sg.f64[3], scalar=True)
+    assert body(made).count(" * ") == 3 and "/" not in body(made)
+    assert made(np.array([1.25, -3.5, 2.0])) == pytest.approx(0.2377 / 0.0048, rel=4e-16)
+    apart = sg.compile(lambda x: (x[0] - 0.5 * x[1]) / 3, sg.f64[2], scalar=True)
+    assert "/ 3.0" in body(apart)  # exact terms, whose difference may be 0
 
 
 def test_a_multiple_is_computed_with_one_sign():

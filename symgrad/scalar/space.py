@@ -244,7 +244,7 @@ class Space:
         if any(self.is_zero(r) or self.is_idle(r[1]) for r in (a, b)):
             return self.nothing((a, b), dtype)
         scale = a[0] * b[0]
-        if not _is_moderate(scale, dtype):
+        if not is_moderate(scale, dtype):
             a, b = self._apart(a, dtype), self._apart(b, dtype)
             scale = a[0] * b[0]
         if a[1] is self.one:
@@ -272,8 +272,8 @@ class Space:
             nothing
             or self.reach is not None
             and a[1] is b[1] is not self.one
-            or not _is_moderate(1 / b[0], dtype)
-            or not _is_moderate(a[0] / b[0], dtype)
+            or not is_moderate(1 / b[0], dtype)
+            or not is_moderate(a[0] / b[0], dtype)
         ):
             return self.function(DIVIDE, (a, b), (dtype, dtype), dtype)
         scale = a[0] / b[0]
@@ -394,6 +394,11 @@ def is_number(node: Node) -> bool:
     return bool(node.attrs) and isinstance(node.attrs[0], bytes)
 
 
+def number_of(node: Node) -> float:
+    """The number that a leaf is."""
+    return float(np.frombuffer(node.attrs[0])[0])
+
+
 def is_square(ref: Ref) -> bool:
     """Whether a value is a square, or a sum of such: not below 0, whatever goes into it."""
     c, n = ref
@@ -411,7 +416,7 @@ def is_shift(c: float) -> bool:
     return abs(math.frexp(c)[0]) == 0.5
 
 
-def _is_moderate(c: float, dtype: str) -> bool:
+def is_moderate(c: float, dtype: str) -> bool:
     """Whether a coefficient is far from the ends of the range of its dtype."""
     most = 1e200 if dtype == "float64" else 1e35
     return 1 / most < abs(c) < most

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-import numpy as np
-
 from symgrad.expr.node import Expr, bind, const
 from symgrad.expr.op import Kind
 from symgrad.expr.walk import toposort
 from symgrad.scalar.reach import FUNCTION, LEAF, PRODUCT, SUM
 from symgrad.scalar.signs import signs
-from symgrad.scalar.space import Node, Ref, Space, is_number
+from symgrad.scalar.space import Node, Ref, Space, is_number, number_of
 
 Factors = tuple[tuple[Node, int], ...]
 _PAYS = 3  # divisions by one number that still are divisions
@@ -95,7 +93,7 @@ class Writer:
     def _written(self, node: Node) -> Expr:
         if node.kind == LEAF:
             if is_number(node):
-                return const(np.frombuffer(node.attrs[0])[0], node.dtype)
+                return const(number_of(node), node.dtype)
             return self.leaf(*node.attrs)
         if node.kind == FUNCTION:
             args = [self.ref(r, t) for r, t in zip(node.terms, node.types, strict=True)]

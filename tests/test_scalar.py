@@ -439,6 +439,17 @@ def test_a_division_by_a_number_goes_into_coefficients():
     assert "/ 3.0" in body(apart)  # exact terms, whose difference may be 0
 
 
+def test_a_factor_of_two_is_taken_once():
+    def f(x):
+        xy = x[0] * np.sin(x[1])
+        return 2 * xy, 2 * (xy * x[2]), 4 * (xy * x[3]) + x[2], 8 / x[3] + x[0]
+
+    made = sg.compile(f, sg.f64[4], scalar=True)
+    assert len(re.findall(r"\d\)? \*", body(made))) <= 2, body(made)
+    x = np.array([1.7, -0.3, 2.9, 0.6])
+    assert np.allclose(made(x), f(x), rtol=1e-15)
+
+
 def test_a_multiple_is_computed_with_one_sign():
     made = sg.compile(lambda x: (-2.5 * x[0], 2.5 * x[0] + x[1]), sg.f64[2], scalar=True)
     assert made.c_source.count("2.5) * ") == 1 and "= 2.5 * " not in made.c_source
@@ -446,7 +457,7 @@ def test_a_multiple_is_computed_with_one_sign():
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_signs_never_cost_more(seed):
+def test_multiples_never_cost_more(seed):
     outs = Builder(seed).outputs()
     try:
         space, refs, dtypes = scalars.opened(outs)

@@ -44,7 +44,7 @@ def _written(space: Space, refs: Refs, dtypes: Sequence[str]) -> list[Expr]:
             known[key] = arg(len(known), (), what.dtype)
         return known[key]
 
-    return Writer(space, leaf, turns=True).write(refs, dtypes)
+    return Writer(space, leaf).write(refs, dtypes)
 
 
 def shortest(

@@ -18,7 +18,10 @@ def of_function(c: str, name: str) -> int:
     body = re.search(rf"int {name}\([^;{{]*\)\s*\{{(.*?)\n\}}", c, re.S)
     assert body is not None, name
     text = re.sub(r"/\*.*?\*/", "", body[1], flags=re.S)
-    return sum(_of_line(line) for line in re.split(r"[;{}]", text))
+    text = re.sub(r"for \([^{]*\) \{\s*\w+\[\w+\] = 0;\s*\}", "", text)  # stores alone
+    sines = re.findall(r"\bsg_sines\((\d+), ", text)  # a sine and a cosine of each angle
+    text = re.sub(r"\bsg_sines\([^)]*\)", "", text)
+    return sum(2 * int(n) for n in sines) + sum(_of_line(line) for line in re.split(r"[;{}]", text))
 
 
 def _of_line(line: str) -> int:

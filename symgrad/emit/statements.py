@@ -155,6 +155,12 @@ def _turns(s: cpu.Turns, e: Emitter, depth: int) -> c.Statement:
     return c.Do(c.Call("sg_turns", (integer(s.angles.size), *arrays)))
 
 
+@statement.register(lowered.Sines)
+def _sines(s: lowered.Sines, e: Emitter, depth: int) -> c.Statement:
+    arrays = [c.Name(b.name) for b in (s.angles, s.sines, s.cosines)]
+    return c.Do(helper("sg_sines", "float64", integer(s.angles.size), *arrays))
+
+
 @statement.register(cpu.Powers)
 def _powers(s: cpu.Powers, e: Emitter, depth: int) -> c.Statement:
     args = [

@@ -158,6 +158,19 @@ class Call(Statement):
 
 
 @dataclass(frozen=True, eq=False)
+class Sines(Statement):
+    """The sines and cosines of several angles, all at once."""
+
+    angles: Buffer
+    sines: Buffer
+    cosines: Buffer
+
+    def touches(self) -> list[Access]:
+        results = [part_of(b, Mode.WRITE, ()) for b in (self.sines, self.cosines)]
+        return [part_of(self.angles, Mode.READ, ()), *results]
+
+
+@dataclass(frozen=True, eq=False)
 class Loop(Statement):
     """for index in range(start, stop, step): body
 

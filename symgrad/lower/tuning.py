@@ -106,6 +106,9 @@ class Tuning:
 
     straight_operations: int = 1500  # of one point; beyond it, loops are cheaper to compile
     straight_rounds: int = 16  # of one inner loop; longer sums are added up in parts
+    zeros_from: int = 100  # of an array that is then set to 0 by one loop; compilers call memset
+    zeros_from_share: float = 0.5  # of its elements: the others are stored twice
+    sines_from: int = 4  # angles, whose sines and cosines are then taken in one loop of vectors
     fetch_from_bytes: int = 256 * 1024  # of a result that does not stay in the L2 cache
     powers_from_points: int = 1024  # whose powers are worth compiling code of our own
     lanes_of_powers: int = 32  # as many chains side by side as a processor has under way
@@ -131,7 +134,13 @@ class Tuning:
             read_again_bytes=machine.l2_bytes,
         )
         if not machine.vectors:
-            tuning = replace(tuning, tiles_from_face=NEVER, split_from_rounds=NEVER)
+            tuning = replace(
+                tuning,
+                tiles_from_face=NEVER,
+                split_from_rounds=NEVER,
+                zeros_from=NEVER,
+                sines_from=NEVER,
+            )
         return tuning
 
     @classmethod

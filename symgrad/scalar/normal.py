@@ -6,10 +6,11 @@ changed in place. Sums are associated anew only as `space` says that they may be
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 from symgrad.scalar.reach import FUNCTION, LEAF, PRODUCT, SUM, Reach, tells_signs
-from symgrad.scalar.space import Node, Ref, Space, is_number, is_shift
+from symgrad.scalar.space import Node, Ref, Space, is_number, is_shift, number_of
 from symgrad.scalar.writing import order
 
 Refs = list[Ref]
@@ -239,6 +240,28 @@ class _Flat(Rebuild):
             else:
                 add_to(factors, n, p)
         c, n = self.space.product(factors, node.dtype)
+        return self._divided(node, scale * c, n)
+
+    def _divided(self, node: Node, scale: float, made: Node) -> Ref:
+        """A sum over a number, whose terms all have coefficients: these are divided.
+
+        Each term is rounded anyway, and once instead of twice.
+        """
+        parts = dict(made.terms) if made.kind == PRODUCT else {}
+        numbers = [n for n in parts if n.kind == LEAF and n.dtype and is_number(n)]
+        inner = [n for n in parts if n.kind == SUM and parts[n] == 1]
+        if len(parts) != 2 or len(numbers) != 1 or len(inner) != 1 or inner[0].closed:
+            return scale, made
+        total, number = inner[0], numbers[0]
+        alone = all(self.uses[old] == 1 for old, _ in node.terms if self.made[old][1] is total)
+        if not alone or any(is_shift(c) or n is self.space.one for n, c in total.terms):
+            return scale, made
+        by = number_of(number) ** parts[number]
+        if not math.isfinite(by) or not all(
+            self.space.is_moderate(c * by, made.dtype) for _, c in total.terms
+        ):
+            return scale, made
+        c, n = self.space.sum({n: c * by for n, c in total.terms}, made.dtype)
         return scale * c, n
 
 

@@ -14,11 +14,10 @@ from symgrad.expr.walk import expand_composites
 from symgrad.lower.pipeline import through_passes
 from symgrad.lower.program import Draft, Program
 from symgrad.lower.scalar import load_of
-from symgrad.lower.statement import Statement
-from symgrad.lower.statements import Fail, Store
+from symgrad.lower.statements import Fail, Store, Zero
 from symgrad.lower.tuning import NEVER, Tuning
 from symgrad.options import NOT_OF_SCALARS
-from symgrad.scalar import stores
+from symgrad.scalar import angles, stores
 from symgrad.scalar.opening import Opening
 from symgrad.scalar.products import reordered
 from symgrad.scalar.shortest import ONE, ORDERS, length, shortest, work
@@ -72,11 +71,17 @@ def scalar_program(
     def leaf(node: Any, place: int) -> Expr:
         return load_of(buffers[node], _index(place, node.shape))
 
-    values = Writer(space, leaf).write(refs, dtypes)
-    body: list[Statement] = [Fail(v, _SINGULAR) for v in values[:failing]]
-    places = [(b, _index(k, b.shape)) for b in outputs for k in range(b.size)]
+    values = Writer(space, leaf, turns=True).write(refs, dtypes)
+    values, body = angles.together(values, draft, tuning)
+    body += [Fail(v, _SINGULAR) for v in values[:failing]]
+    places = [(b, k) for b in outputs for k in range(b.size)]
     results = values[failing:]
-    body += [Store(*places[k], results[k]) for k in stores.order(results)]
+    blank = stores.mostly_zero(places, results, tuning)
+    body += [Zero(b) for b in outputs if b.number in blank]
+    for k in stores.order(results):
+        b, place = places[k]
+        if b.number not in blank or not stores.is_zero(results[k]):
+            body.append(Store(b, _index(place, b.shape), results[k]))
     program = draft.program(inputs, outputs, body)
     return through_passes(program, "scalar_program", 1, tuning), bare
 

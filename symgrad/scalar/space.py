@@ -250,7 +250,7 @@ class Space:
         if any(self.is_zero(r) or self.is_idle(r[1]) for r in (a, b)):
             return self.nothing((a, b), dtype)
         scale = a[0] * b[0]
-        if not self._is_moderate(scale, dtype):
+        if not self.is_moderate(scale, dtype):
             a, b = self._apart(a, dtype), self._apart(b, dtype)
             scale = a[0] * b[0]
         if a[1] is self.one:
@@ -278,8 +278,8 @@ class Space:
             nothing
             or self.reach is not None
             and a[1] is b[1] is not self.one
-            or not self._is_moderate(1 / b[0], dtype)
-            or not self._is_moderate(a[0] / b[0], dtype)
+            or not self.is_moderate(1 / b[0], dtype)
+            or not self.is_moderate(a[0] / b[0], dtype)
         ):
             return self.function(DIVIDE, (a, b), (dtype, dtype), dtype)
         scale = a[0] / b[0]
@@ -357,7 +357,7 @@ class Space:
         sign = math.copysign(1.0, a[0])
         return self._scaled(sign, {self.number(abs(a[0]), dtype): 1, a[1]: 1}, dtype)
 
-    def _is_moderate(self, c: float, dtype: str) -> bool:
+    def is_moderate(self, c: float, dtype: str) -> bool:
         """Whether a coefficient is far from the ends of the range of its dtype; or so near to 1
         that it makes no difference whether it is multiplied with before or after."""
         if self.keeps_products:
@@ -411,6 +411,11 @@ class Space:
 def is_number(node: Node) -> bool:
     """Whether a leaf is a number that is no coefficient."""
     return bool(node.attrs) and isinstance(node.attrs[0], bytes)
+
+
+def number_of(node: Node) -> float:
+    """The number that a leaf is."""
+    return float(np.frombuffer(node.attrs[0])[0])
 
 
 def is_square(ref: Ref) -> bool:

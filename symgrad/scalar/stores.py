@@ -9,9 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from symgrad.expr.node import Expr
+import numpy as np
+
+from symgrad.expr.node import Expr, const_value, is_const
 from symgrad.expr.op import Kind
 from symgrad.expr.walk import toposort
+from symgrad.lower.statement import Buffer
+from symgrad.lower.tuning import Tuning
 
 _MOST_VISITS = 100_000  # of nodes, while an order is looked for; the rest stays as it is
 
@@ -83,3 +87,21 @@ def order(values: Sequence[Expr]) -> list[int]:
         greedy.take(k)
         found.append(k)
     return found + sorted(set(range(len(values))).difference(found))
+
+
+def is_zero(value: Expr) -> bool:
+    """Whether a value is the number 0 whose bits are all 0."""
+    return is_const(value, 0) and not np.signbit(const_value(value))
+
+
+def mostly_zero(
+    places: Sequence[tuple[Buffer, int]], values: Sequence[Expr], tuning: Tuning
+) -> frozenset[int]:
+    """The numbers of buffers that are set to 0 as a whole before values other than 0 are stored."""
+    counts: dict[Buffer, int] = {}
+    for (buffer, _), value in zip(places, values, strict=True):
+        counts[buffer] = counts.get(buffer, 0) + is_zero(value)
+    return frozenset(
+        b.number for b, count in counts.items()
+        if count >= tuning.zeros_from and count > tuning.zeros_from_share * b.size
+    )  # fmt: skip

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
-
-import numpy as np
 
 from symgrad.expr.node import Expr, bind, const
 from symgrad.expr.op import Kind
 from symgrad.expr.walk import toposort
+from symgrad.scalar.multiples import multiples
 from symgrad.scalar.reach import FUNCTION, LEAF, PRODUCT, SUM
-from symgrad.scalar.space import Node, Ref, Space, is_number
+from symgrad.scalar.space import Node, Ref, Space, is_number, number_of
 
 Factors = tuple[tuple[Node, int], ...]
 _PAYS = 3  # divisions by one number that still are divisions
@@ -54,17 +54,24 @@ class Writer:
     """Makes scalar expressions of nodes.
 
     leaf : (what, place) -> the expression of an element of an argument
+    turns : whether multiples of nodes may be written in their place, in one call of `write`
     """
 
-    def __init__(self, space: Space, leaf: Callable[[Any, int], Expr]) -> None:
+    def __init__(self, space: Space, leaf: Callable[[Any, int], Expr], turns: bool = False) -> None:
         self.space, self.leaf = space, leaf
+        self.turns = turns and space.reach is None  # a - b is +0 where -(b - a) is -0
         self.known: dict[Node, Expr] = {}
+        self.multiple: dict[Node, float] = {}  # times a node is what is known
+        self._multiples: dict[tuple[Node, float], int] = {}  # of what is known, and their signs
         self._inverted: set[Factors] = set()  # denominators whose reciprocal is taken once
 
     def write(self, refs: Sequence[Ref], dtypes: Sequence[str]) -> list[Expr]:
         """The expressions of references, which have dtypes."""
         nodes = order(refs)
         self._inverted |= _shared_denominators(nodes)
+        if self.turns and not self.known:
+            self.multiple = multiples(nodes, refs, self.space.one)
+            self._look_for_multiples(nodes, refs)
         for node in nodes:
             if node is not self.space.one and node not in self.known:
                 self.known[node] = self._written(node)
@@ -73,6 +80,11 @@ class Writer:
     def ref(self, ref: Ref, dtype: str) -> Expr:
         """One reference, whose node is written."""
         c, node = ref
+        own = self.multiple.get(node, 1)
+        return self._times(c if own == 1 else c / own, node, dtype)
+
+    def _times(self, c: Any, node: Node, dtype: str) -> Expr:
+        """A multiple of what is known of a node."""
         if node is self.space.one:
             return const(c, dtype)
         found = self.known[node]
@@ -83,7 +95,7 @@ class Writer:
     def _written(self, node: Node) -> Expr:
         if node.kind == LEAF:
             if is_number(node):
-                return const(np.frombuffer(node.attrs[0])[0], node.dtype)
+                return const(number_of(node), node.dtype)
             return self.leaf(*node.attrs)
         if node.kind == FUNCTION:
             args = [self.ref(r, t) for r, t in zip(node.terms, node.types, strict=True)]
@@ -93,26 +105,49 @@ class Writer:
             return self._sum(node)
         above = [self._raised(n, p) for n, p in node.terms if p > 0]
         below = [self._raised(n, -p) for n, p in node.terms if p < 0]
-        one = const(1, node.dtype)
+        one, own = const(1, node.dtype), self._own(node)
+        if own != 1:
+            above.append(const(own, node.dtype))
         if not below:
             return _chain(above, one)
         if above and denominator(node) in self._inverted:
             return _chain([*above, one / _chain(below, one)], one)
         return _chain(above, one) / _chain(below, one)
 
+    def _own(self, product: Node) -> float:
+        """How much more a product is to be than that of what is known of its factors."""
+        if product not in self.multiple:
+            return 1.0
+        found = math.prod(self.multiple[n] ** p for n, p in product.terms)
+        return float(self.multiple[product] / found)
+
+    def _look_for_multiples(self, nodes: Sequence[Node], refs: Sequence[Ref]) -> None:
+        """Where -2x is wanted alone and 2x is not, sums take -2x away."""
+        alone = {r for n in nodes if n.kind == FUNCTION for r in n.terms}.union(refs)
+        wanted = {(n, c / self.multiple[n]) for c, n in alone}
+        for n, c in wanted:
+            if c < 0 and abs(c) != 1 and n is not self.space.one and (n, -c) not in wanted:
+                self._multiples[n, -c] = -1
+
     def _sum(self, node: Node) -> Expr:
-        """In the order of their making; a positive one first, so that no sign is changed alone."""
+        """In the order of their making; one that is added first, or else one with a coefficient,
+        so that no sign is changed alone."""
+        own = self.multiple.get(node, 1)
+        terms = []  # nodes, times what is known of each, times the multiple of it that is wanted
+        for n, c in node.terms:
+            c *= own / self.multiple.get(n, 1)
+            terms.append((n, c, c * self._multiples.get((n, abs(c)), 1)))
+        lead = next((n for n, _, wanted in terms if wanted > 0), None) or next(
+            (n for n, c, _ in terms if abs(c) != 1 or n is self.space.one), node.terms[0][0]
+        )
         total: Expr | None = None
-        first = next((n for n, c in node.terms if c > 0), None)
-        for n, c in sorted(node.terms, key=lambda t: t[0] is not first):
-            if n is self.space.one:
-                term = const(abs(c), node.dtype)
-            else:
-                term = self.ref((abs(c), n), node.dtype)
+        for n, c, wanted in sorted(terms, key=lambda t: t[0] is not lead):
             if total is None:
-                total = term if c > 0 else -term
+                total = self._times(c, n, node.dtype)
+            elif wanted > 0:
+                total = total + self._times(c, n, node.dtype)
             else:
-                total = total + term if c > 0 else total - term
+                total = total - self._times(-c, n, node.dtype)
         assert total is not None
         return total
 

@@ -30,7 +30,7 @@ def opened(outs, orders=ORDERS):
 def written(outs, leaf=element, orders=ORDERS):
     """The scalar form of the elements of `outs`, as expressions."""
     space, refs, dtypes = opened(outs, orders)
-    return Writer(space, leaf).write(refs, dtypes)
+    return Writer(space, leaf, turns=True).write(refs, dtypes)
 
 
 def values(outs, given, orders=ORDERS):
@@ -55,7 +55,7 @@ def compiled(graph, outs, most, careful=False):
     refs, count = shortest(space, refs, dtypes, ONE if careful else ORDERS)
     if count > most:
         raise NotScalar(f"{count} operations")
-    written = Writer(space, element).write(refs, dtypes)
+    written = Writer(space, element, turns=True).write(refs, dtypes)
 
     def run(given):
         flat = evaluate(written, dict(zip(graph.args, given, strict=True)))

@@ -25,7 +25,7 @@ from symgrad.lower.cpu import (
 )
 from symgrad.lower.interpreter.memory import Index, Memory, Stop, Thunk
 from symgrad.lower.statement import Matrix, Mode
-from symgrad.lower.statements import Best, Call, Check, Fail, Let, Store, Zero
+from symgrad.lower.statements import Best, Call, Check, Fail, Let, Sines, Store, Zero
 from symgrad.lower.straight import TILE
 from symgrad.ops.linalg import CALLS
 
@@ -376,6 +376,18 @@ def _turns(m: Machine, s: Turns) -> Thunk:
     return run
 
 
+def _sines(m: Machine, s: Sines) -> Thunk:
+    angles, sines, cosines = m.memory(s.angles), m.memory(s.sines), m.memory(s.cosines)
+
+    def run() -> None:
+        for index in angles.behind(()):
+            angle = angles.read(index, m.lane)
+            sines.write(index, np.sin(angle), m.lane)
+            cosines.write(index, np.cos(angle), m.lane)
+
+    return run
+
+
 def _all_lanes(m: Machine) -> Iterator[int]:
     """Those that one call of C takes: as many as their arrays have room for."""
     assert m.block is not None
@@ -413,6 +425,7 @@ def _fetch(m: Machine, s: Fetch) -> Thunk:
 
 STEPS: dict[type, Callable[[Machine, Any], Thunk]] = {
     Best: _best, Call: _call, Check: _check, Fail: _fail, Fetch: _fetch, Flush: _flush, Gemm: _gemm,
-    Let: _let, Merge: _merge, Panels: _panels, Powers: _powers, Rows: _rows, Store: _store,
+    Let: _let, Merge: _merge, Panels: _panels, Powers: _powers, Rows: _rows, Sines: _sines,
+    Store: _store,
     Tiles: _tiles, Turns: _turns, Zero: _zero,
 }  # fmt: skip

@@ -1,6 +1,7 @@
 """From the user's NumPy function to Exprs. Knows `expr` and `ops`; nothing of calculus or C."""
 
 from symgrad.trace import (  # noqa: F401  (fill SUPPORTED)
+    applying_api,
     index_api,
     joining_api,
     linalg_api,

@@ -39,7 +39,7 @@ class Trace:
     __slots__ = (
         "active", "again", "blocks", "catching", "checks", "decisions", "deep_since", "fill",
         "growing", "journal", "name", "named", "parent", "paths", "poison", "shared", "stored",
-        "symbols", "unlike", "untouched",
+        "symbols", "tails", "unlike", "untouched",
     )  # fmt: skip
 
     def __init__(self, name: str, parent: Trace | None, fill: int = 0) -> None:
@@ -55,10 +55,11 @@ class Trace:
         # What is changed in place is told to it, while a side of a branch runs; see `journal`.
         self.journal: Any = None if parent is None else parent.journal
         # See `source.loops`: what stands for values of one round, lists that grow in the round that
-        # is being traced, and why that round cannot stand for all. By symbol: what is wrong with a
-        # result that depends on it.
+        # is being traced, whether there are lists of which nobody knows how long they are, and why
+        # the round cannot stand for all. By symbol: what is wrong with a result that depends on it.
         self.symbols: dict[Any, SymgradError] = {}
-        self.growing: list[list[Any]] = []
+        self.growing: list[Any] = []
+        self.tails: bool = parent is not None and parent.tails
         self.unlike: str | None = None
         self.decisions = 0  # sides of branches that were run
         self.deep_since: int | None = None  # decisions before a recursion was not followed any more

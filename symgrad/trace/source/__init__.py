@@ -2,6 +2,7 @@
 
 from symgrad.trace.source import (  # noqa: F401  (fill the tables)
     decisions,
+    each,
     handed,
     items,
     loops,

@@ -33,7 +33,7 @@ from symgrad.trace.source.clones import RUNTIME
 from symgrad.trace.source.merging import Merge, Undefined, freeze
 from symgrad.trace.source.raising import failing, failure_of, set_checks, why_not
 from symgrad.trace.source.recursion import TooDeep, check_depth
-from symgrad.trace.source.special import PLAIN, tested
+from symgrad.trace.source.special import SURE, tested
 from symgrad.trace.state import CURRENT, fail, site
 from symgrad.trace.tracer import Tracer, wrap, wrap_python
 
@@ -52,7 +52,7 @@ def decide(test: Any) -> Any:
         if not isinstance(known, bool):
             return Sides(known)
         return _TRUE if known else _FALSE
-    if type(test) not in PLAIN:
+    if type(test) not in SURE:
         own = tested(test)
         if own is not test:
             return decide(own)
@@ -292,7 +292,7 @@ def if_expression(test: Any, then: Callable[[], Any], orelse: Callable[[], Any])
         test = truth_of(test)
         if isinstance(test, Expr):
             return _either(test, then, orelse)
-    elif type(test) not in PLAIN:
+    elif type(test) not in SURE:
         own = tested(test)
         if own is not test:
             return if_expression(own, then, orelse)
@@ -303,24 +303,32 @@ def not_(value: Any) -> Any:
     if isinstance(value, Tracer):
         known = truth_of(value)
         return not known if isinstance(known, bool) else wrap_python(bind("logical_not", known))
-    if type(value) not in PLAIN:
+    if type(value) not in SURE:
         own = tested(value)
         if own is not value:
             return not_(own)
     return not value
 
 
+def _truth(value: Any) -> Any:
+    """The truth of anything: a bool where it is known, else a scalar Expr."""
+    if isinstance(value, Tracer):
+        return truth_of(value)
+    if type(value) not in SURE:
+        own = tested(value)
+        if own is not value:
+            return _truth(own)
+    return bool(value)
+
+
 def and_(value: Any, *others: Callable[[], Any]) -> Any:
     """``a and b and c``: `a` where it is false, else the rest."""
     for k, other in enumerate(others):
-        if isinstance(value, Tracer):
-            known = truth_of(value)
-            if isinstance(known, Expr):
-                rest = others[k + 1 :]
-                return _combined(True, known, value, lambda: and_(other(), *rest))  # noqa: B023
-            if not known:
-                return value
-        elif not value:
+        known = _truth(value)
+        if isinstance(known, Expr):
+            rest = others[k + 1 :]
+            return _combined(True, known, value, lambda: and_(other(), *rest))  # noqa: B023
+        if not known:
             return value
         value = other()
     return value
@@ -329,14 +337,11 @@ def and_(value: Any, *others: Callable[[], Any]) -> Any:
 def or_(value: Any, *others: Callable[[], Any]) -> Any:
     """``a or b or c``: `a` where it is true, else the rest."""
     for k, other in enumerate(others):
-        if isinstance(value, Tracer):
-            known = truth_of(value)
-            if isinstance(known, Expr):
-                rest = others[k + 1 :]
-                return _combined(False, known, value, lambda: or_(other(), *rest))  # noqa: B023
-            if known:
-                return value
-        elif value:
+        known = _truth(value)
+        if isinstance(known, Expr):
+            rest = others[k + 1 :]
+            return _combined(False, known, value, lambda: or_(other(), *rest))  # noqa: B023
+        if known:
             return value
         value = other()
     return value

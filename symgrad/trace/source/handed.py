@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,13 +11,15 @@ import numpy as np
 
 from symgrad import tree
 from symgrad.errors import TraceError
-from symgrad.expr.node import Expr, arg, const
+from symgrad.expr.node import FLOATS, Expr, arg, bind, const
 from symgrad.trace import journal, ufuncs
-from symgrad.trace.handle import as_expr
+from symgrad.trace.handle import Handle, as_expr
+from symgrad.trace.memory import join
 from symgrad.trace.source.calls import ALWAYS
 from symgrad.trace.source.merging import Undefined, is_number
 from symgrad.trace.source.places import Memory, Place
 from symgrad.trace.source.refusal import Unlike, refuse
+from symgrad.trace.source.tails import Tail, length
 from symgrad.trace.state import CURRENT
 from symgrad.trace.tracer import ZeroTracer, is_python, wrap, wrap_array, wrap_python
 
@@ -44,6 +47,13 @@ class Slot:
     shared: Sequence[Any] = ()
     is_older: bool = False
     new: Any = None
+
+
+def is_array(value: Any) -> bool:
+    """Whether a value is memory that can be changed, and that others may have too."""
+    return isinstance(value, Handle) and not is_python(value) and (
+        bool(value.shape) or isinstance(value, ZeroTracer)
+    )  # fmt: skip
 
 
 def symbol_of(shape: tuple[int, ...], dtype: str) -> Expr:
@@ -245,16 +255,25 @@ class Grown:
     """A list that each round makes longer: what it gets, and the last elements, which it may read.
 
     The other elements are out of reach in a round: whoever looks at one ends the attempt. So does
-    what depends on the length: the round is run with lists of two lengths, and must not differ.
+    what depends on the length otherwise than by `len`: the round is run with lists of two lengths,
+    and must not differ.
+
+    number : of the round, an argument
+    from_nothing : whether the list may be empty at first
     """
 
-    def __init__(self, items: list[Any], length: int) -> None:
-        if not length:
+    def __init__(
+        self, items: list[Any], length: int, number: Expr, from_nothing: bool = False
+    ) -> None:
+        if not (length or from_nothing):
             raise Unlike("a list is empty at first")
+        self.number, self.begin = number, None
         self.items, self.length, self.added = items, length, len(items) - length
         self.appended: list[Any] = list(items[length:])
         if not all(map(is_number, self.appended)):
-            raise Unlike("a list gets elements that are no arrays")
+            raise Unlike(
+                "a list gets elements that are no numbers or arrays: use a list for each part"
+            )
         last = as_expr(self.appended[-1])
         self.window: list[Slot] = []
         for old in reversed(items[max(0, length - _MOST_READ) : length]):
@@ -268,11 +287,17 @@ class Grown:
     def put(self, more: int) -> list[Any]:
         """Symbols in the place of the last elements, behind so many more than there are at first:
         one at least, since the first element of all is none of the last in most rounds."""
+        self.begin = length(self.items)
         journal.note_container(self.items)
         here = [handle_like(s.like, s.symbol) for s in self.window]
         self.shown = [GONE] * (self.length - len(here) + more) + here
         self.items[:] = self.shown
         return here
+
+    def length_now(self) -> Any:
+        """How long the list is in a round."""
+        more = wrap_python(self.number * const(self.added, "int64"))
+        return self.begin + more + (len(self.items) - len(self.shown))
 
     def take(self) -> None:
         items = self.items
@@ -302,6 +327,72 @@ class Grown:
                 for like, rows in columns
             ]
 
+    # ---- where nobody knows how many rounds there are ----
+    def carry(self) -> list[Slot]:
+        """What is handed on besides: elements before the window, and folds of what is appended."""
+        made = [as_expr(v) for v in self.appended]
+        like, shape, dtype = self.appended[-1], made[-1].shape, made[-1].dtype
+        self.older: list[Slot] = []
+        self.folds: dict[str, Slot] = {}
+        if any((e.shape, e.dtype) != (shape, dtype) for e in made):
+            return []
+        nothing = const(0, dtype, shape)
+        for _ in range(_MOST_READ - len(self.window)):
+            self.older.append(Slot(symbol_of(shape, dtype), nothing, nothing, like))
+        line = [*[s.symbol for s in (*self.older, *self.window)], *made]
+        for k, slot in enumerate(self.older):
+            slot.after = line[k + self.added]
+        if dtype in FLOATS:
+            for name, start in _FOLDS.items():
+                if name == "sum" or not shape:
+                    symbol = symbol_of(shape, dtype)
+                    after = symbol
+                    for e in made:
+                        after = _folded(name, after, e)
+                    self.folds[name] = Slot(symbol, const(start, dtype, shape), after, like)
+        return [*self.older, *self.folds.values()]
+
+    def leave(self, finals: Sequence[Expr], rounds: Expr, ran: bool, tail: Callable[..., Tail],
+              arrays: Sequence[Any], made: dict[int, Any]) -> None:  # fmt: skip
+        """Put a `Tail` behind the elements that there were.
+
+        finals : of the window and of what `carry` has told
+        rounds, ran : how many there were, and whether it is known that there was one
+        tail : makes it, but for what is known here
+        arrays : what may share memory with one of the elements
+        made : the new tracer of each that a round left
+        """
+        n, like = len(self.window), self.appended[-1]
+        order = [*reversed(finals[:n]), *reversed(finals[n : n + len(self.older)])]
+        last = [handle_like(like, e) for e in order]
+        if ran and id(like) in made:
+            last[0] = made[id(like)]
+        before = self.items[len(self.items) - n :]
+        for element in filter(is_array, last):
+            join(element, [(h, None) for h in (*arrays, *before) if h is not element])
+        folds = dict(zip(self.folds, finals[n + len(self.older) :], strict=True))
+        journal.note_container(self.items)
+        self.items.append(tail(
+            count=rounds * const(self.added, "int64"), least=self.added if ran else 0, last=last,
+            before=before, folds={k: handle_like(like, e) for k, e in folds.items()},
+        ))  # fmt: skip
+        CURRENT.get().tails = True
+
+
+_FOLDS = {
+    "sum": 0, "max": -math.inf, "min": math.inf, "maximum": -math.inf, "minimum": math.inf,
+}  # fmt: skip
+
+
+def _folded(name: str, value: Expr, element: Expr) -> Expr:
+    """A fold of one element more, as Python's functions take them."""
+    if name == "sum":
+        return value + element
+    if name in ("maximum", "minimum"):
+        return bind(name, value, element)
+    better = bind("less", value, element) if name == "max" else bind("less", element, value)
+    return bind("select", better, element, value)
+
 
 class _Gone:
     """An element of a list that a round must not look at."""
@@ -323,11 +414,4 @@ for _name in (
 GONE = _Gone()
 
 
-def length_of(values: Any) -> int:
-    """``len(values)``; not of a list that grows in the round that is being traced."""
-    if type(values) is list and any(v is values for v in CURRENT.get().growing):
-        raise refuse("the length of a list is read that grows")
-    return len(values)
-
-
-ALWAYS[len] = length_of
+ALWAYS[len] = length

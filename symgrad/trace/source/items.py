@@ -20,6 +20,7 @@ from symgrad.trace.known import give, is_traced, knowns, own, plain
 from symgrad.trace.source import library, special
 from symgrad.trace.source.calls import call
 from symgrad.trace.source.clones import RUNTIME
+from symgrad.trace.source.tails import check_stored, element, tail_of, walked
 from symgrad.trace.state import NO_TRACE, fail
 from symgrad.trace.tracer import (
     ArrayTracer,
@@ -44,6 +45,8 @@ def get(a: Any, index: Any) -> Any:
     if isinstance(a, Tracer):
         return a[index] if a.shape else _of_number(a, index)
     if cls is list or cls is tuple:
+        if tail_of(a) is not None:
+            return element(a, plain(index))
         if isinstance(index, Tracer):
             return _element(a, index)
         return a[index]
@@ -118,6 +121,7 @@ def set_(value: Any, a: Any, index: Any) -> None:
         a[plain(index)] = plain(value)
         return
     if isinstance(a, journal.CONTAINERS):
+        check_stored(a, index)
         journal.note_container(a)
         if isinstance(index, Tracer) and index.as_number() is not None:
             index = index.as_number()
@@ -139,6 +143,7 @@ def set_(value: Any, a: Any, index: Any) -> None:
 def delete(a: Any, index: Any) -> None:
     """``del a[index]``."""
     if isinstance(a, journal.CONTAINERS):
+        check_stored(a, None)
         journal.note_container(a)
     del a[index]
 
@@ -153,7 +158,7 @@ def iterable(values: Any) -> Any:
     """What a loop goes through that is not made by the loop itself."""
     if journal.is_open():
         journal.note_iterators((values,))
-    return special.iterated(values)
+    return special.iterated(walked(values))
 
 
 def _not_ours(what: str) -> MutationError:
@@ -235,6 +240,8 @@ def _binary(name: str, owned: bool) -> Callable[[Any, Any], Any]:
             if result is not NotImplemented:
                 return result
         if type(a) is list or type(b) is list:
+            if short in special.COMPARING:
+                a, b = walked(a), walked(b)
             if type(a) is not type(b) and (isinstance(a, np.ndarray) or isinstance(b, np.ndarray)):
                 a, b = _array(a), _array(b)
         if isinstance(b, Handle) and not b.is_known and is_elsewhere(a):
@@ -311,5 +318,5 @@ for _name in ("lt", "le", "gt", "ge", "eq", "ne"):
 RUNTIME.update({
     "get": get, "set": set_, "place": place, "update": update, "attr": attribute,
     "setattr": set_attribute, "del": delete, "delattr": delete_attribute, "iterable": iterable,
-    "slice": slice, "new": journal.made,
+    "slice": slice, "new": journal.made, "parts": walked,
 })  # fmt: skip

@@ -19,6 +19,7 @@ may be of another kind.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,10 +28,9 @@ from symgrad.errors import BranchError, ConcretizationError, SymgradError
 from symgrad.expr.evaluate import evaluate
 from symgrad.expr.node import ARG, TUPLE, Expr, bind, const, is_const
 from symgrad.expr.op import Kind
-from symgrad.expr.walk import depends_on, toposort
+from symgrad.expr.walk import toposort
 from symgrad.ops.body import Body
-from symgrad.ops.control import BRANCH, ITEM, while_loop
-from symgrad.ops.elementwise import ADD, NEGATIVE, SUBTRACT
+from symgrad.ops.control import while_loop
 from symgrad.trace import journal
 from symgrad.trace.handle import Handle, as_expr
 from symgrad.trace.journal import sites
@@ -38,14 +38,16 @@ from symgrad.trace.rounds import Round, outside, run
 from symgrad.trace.sink import sink
 from symgrad.trace.source.clones import RUNTIME
 from symgrad.trace.source.decisions import truth_of
-from symgrad.trace.source.handed import Grown, Handed, Slot, symbol_of
+from symgrad.trace.source.handed import Grown, Handed, Slot, is_array, symbol_of
+from symgrad.trace.source.integers import check_integers
 from symgrad.trace.source.merging import Undefined
 from symgrad.trace.source.places import Trial, Variable
 from symgrad.trace.source.refusal import Unlike
-from symgrad.trace.source.sharing import is_array, join_left, note_sharing
+from symgrad.trace.source.sharing import join_left, note_sharing
+from symgrad.trace.source.tails import Tail
 from symgrad.trace.source.walks import Walk, sequence
 from symgrad.trace.state import CURRENT, NO_TRACE, Site, fail, site
-from symgrad.trace.tracer import is_python, wrap_python
+from symgrad.trace.tracer import wrap_python
 
 _FEW = 8  # rounds that are better written out
 _SHORT = 200  # nodes of all rounds that are
@@ -129,6 +131,10 @@ class Rounds:
     def _runs_on(self, now: list[Any]) -> None:
         """For a loop that runs as Python runs it."""
 
+    def _may_begin_empty(self) -> bool:
+        """Whether a list that grows may be empty before the first round on symbols."""
+        return False
+
     def failed(self, error: BaseException) -> bool:
         """A round raises: whether it was one that is taken back, and the loop goes on."""
         if self.trial is None:
@@ -173,7 +179,9 @@ class Rounds:
         for handed in self.handed:
             if isinstance(handed.place, Variable):
                 handed.name = self.names[handed.place.k]
-        self.grown = [Grown(*g) for g in grown]
+        assert self.number is not None
+        empty = self._may_begin_empty()
+        self.grown = [Grown(*g, self.number, empty) for g in grown]
         self._end()
         self._symbols()
 
@@ -183,7 +191,6 @@ class Rounds:
         values = list(self.before)
         self.trial = trial = Trial(values)
         self.growing = trial.trace.growing
-        trial.trace.growing = [*self.growing, *[g.items for g in self.grown]]
         self.symbols: list[Any] = []
         for handed in self.handed:
             place = handed.place
@@ -192,9 +199,11 @@ class Rounds:
                 if place.k in self.ending:
                     continue  # no round begins where the loop has ended
             self.symbols += handed.put()
-        more = 1 if self.shorter is None else min(self.walk.length, _MOST_COUNTED) + 1
+        more = min(self.walk.length, _MOST_COUNTED) + 1
         for grown in self.grown:
-            self.symbols += grown.put(more)
+            first = 1 if grown.length else 0
+            self.symbols += grown.put(first if self.shorter is None else more)
+        trial.trace.growing = [*self.growing, *self.grown]
         trial.values = list(values)
         self.before, self.start = values, self.before
 
@@ -280,19 +289,22 @@ class Rounds:
         n, slots = self.walk.length - self.done, self._slots()
         assert self.number is not None
         if self._flags():
-            self._ended_early(slots, n, extra)
+            self._ended_early(slots, n)
             return
         self._all(Round(self.number, *_handed_on(slots), extra), slots, n)
 
-    def _ended_early(self, slots: list[Slot], n: int, extra: list[Expr]) -> None:
+    def _ended_early(self, slots: list[Slot], n: int) -> None:
         """All rounds, but none behind one that sets a flag."""
         assert self.number is not None
-        counter = Slot(self.number, const(0, "int64"), self.number + const(1, "int64"), 0)
         keep = bind("less", self.number, const(n, "int64"))
-        self._while(keep, True, [*slots, counter], extra, n)
+        self._while(keep, True, [*slots, self._counter()], n)
+
+    def _counter(self) -> Slot:
+        assert self.number is not None
+        return Slot(self.number, const(0, "int64"), self.number + const(1, "int64"), 0)
 
     def _all(self, one: Round, slots: list[Slot], n: int) -> None:
-        _check_integers(slots)
+        check_integers(slots)
         finals, stacked = run(one, [s.start for s in slots], n)
         outs = [*finals, *stacked]
         loops = [v for v in toposort(outs) if v.op.kind is Kind.CONTROL]
@@ -301,20 +313,12 @@ class Rounds:
             raise Unlike("the rounds are few and short")
         self._leave(finals, stacked, n)
 
-    def _while(
-        self,
-        keep: Expr,
-        begins: bool,
-        slots: list[Slot],
-        extra: list[Expr],
-        limit: int | None = None,
-    ) -> None:
+    def _while(self, keep: Expr, begins: bool, slots: list[Slot], limit: int | None = None) -> None:
         """Rounds as long as `keep` holds; `begins` says that it does so before the first one."""
-        if extra:
-            raise Unlike(
-                "a list grows, and how often is not known: keep its last elements in variables"
-            )
-        _check_integers(slots)
+        check_integers(slots)
+        lines = _lines([keep, *[s.after for s in self._flags()]])
+        known = len(slots)
+        slots = [*slots, *[s for g in self.grown for s in g.carry()]]
         symbols, after = _handed_on(slots)
         flags = {id(s) for s in self._flags()}
         for slot, symbol in zip(slots, symbols, strict=True):
@@ -327,14 +331,24 @@ class Rounds:
         test, round_ = Body.close(arguments, outs[:1]), Body.close(arguments, outs[1:])
         finals = while_loop(test, round_, consts, [s.start for s in slots], limit)
         ran = None if begins else bind("less", const(0, "int64"), finals[len(slots)])
-        self._leave(finals[: len(self._slots())], [], 0, ran)
+        here = site()
+        lines |= {here} if here else set()
+        self._leave(finals[: len(self._slots())], [], 0, ran, finals[known:], lines)
 
     def _leave(
-        self, finals: Sequence[Expr], stacked: Sequence[Expr], n: int, ran: Expr | None = None
+        self,
+        finals: Sequence[Expr],
+        stacked: Sequence[Expr],
+        n: int,
+        ran: Expr | None = None,
+        carried: Sequence[Expr] = (),
+        lines: frozenset[Site] = frozenset(),
     ) -> None:
         """Have the variables, lists and arrays hold what the loop leaves.
 
         ran : whether there was a round, None if that is certain
+        carried, lines : where nobody knows how many rounds there were, what lists have carried and
+            that number; the lines that decide it
         """
         rest, rows = list(finals), list(stacked)
         made: dict[Any, Any] = {}
@@ -348,65 +362,21 @@ class Rounds:
         slots = [s for h in self.handed for s in h.slots() if is_array(s.new)]
         join_left(slots, ran)
         first = {id(s.given): s.old for s in slots if s.given is not None and is_array(s.old)}
+        more, tail = list(carried), functools.partial(Tail, self.where, lines)
+        near = [a for s in slots for a in (s.new, s.old) if is_array(a)]
         for grown in self.grown:
-            grown.finish(rows[: grown.added], n, first, made)
-            del rows[: grown.added]
+            if carried:
+                w, c = len(grown.window), len(grown.older) + len(grown.folds)
+                grown.leave([*rest[:w], *more[:c]], carried[-1], ran is None, tail, near, made)
+                del rest[:w], more[:c]
+            else:
+                grown.finish(rows[: grown.added], n, first, made)
+                del rows[: grown.added]
         for handle, expr in self.unknown:
             journal.note_handle(handle)
             handle.expr = expr
         self.handed, self.grown, self.symbols, self.unknown, self.element = [], [], [], [], None
         self.before, self.start, self.over = values, [], True
-
-
-def _check_integers(slots: Sequence[Slot]) -> None:
-    """Refuse integers of Python's that may outgrow 64 bits: all but sums of what is known."""
-    symbols = {s.symbol for s in slots if s.symbol is not None}
-    for s in slots:
-        own = s.symbol is not None and s.after.dtype == "int64" and is_python(s.like)
-        if own and not _is_sum_of_known(s.after, s.symbol, symbols):
-            raise Unlike("an integer may get larger than 64 bits")
-
-
-def _is_sum_of_known(value: Expr, own: Expr | None, symbols: set[Expr]) -> bool:
-    """Whether a value is `own` and what is known, or what is known, in all cases."""
-    left = depends_on(toposort([value]), symbols)
-    stack = [value]
-    while stack:
-        value = stack.pop()
-        if value not in left or value is own:
-            continue
-        if value.op is ITEM and value.args[0].op is BRANCH:
-            sides, k = value.args[0].args[1:], value.attrs[0]
-            stack += [sides[k], sides[len(sides) // 2 + k]]
-        elif value.op in (ADD, SUBTRACT):
-            a, b = value.args
-            if value.op is ADD and _is_one_of_known(a, symbols):
-                a, b = b, a
-            if not _is_one_of_known(b, symbols):
-                return False
-            stack.append(a)
-        else:
-            return False
-    return True
-
-
-def _is_one_of_known(value: Expr, symbols: set[Expr]) -> bool:
-    """Whether only which of some known values, or sums of them, it is depends on the symbols."""
-    left = depends_on(toposort([value]), symbols)
-    stack = [value]
-    while stack:
-        value = stack.pop()
-        if value not in left:
-            continue
-        left.remove(value)
-        if value.op is ITEM and value.args[0].op is BRANCH:
-            sides, k = value.args[0].args[1:], value.attrs[0]
-            stack += [sides[k], sides[len(sides) // 2 + k]]
-        elif value.op in (ADD, SUBTRACT, NEGATIVE):
-            stack += value.args
-        else:
-            return False
-    return True
 
 
 def _handed_on(slots: Sequence[Slot]) -> tuple[list[Expr], list[Expr]]:
@@ -459,8 +429,11 @@ class WhileRounds(Rounds):
     def _runs_on(self, now: list[Any]) -> None:
         end_of(*[now[k] for k in self.ending], why=self.why)
 
+    def _may_begin_empty(self) -> bool:
+        return self.test is not None and not is_const(self.test)
+
     def _finish(self, extra: list[Expr]) -> None:
-        slots = self._slots()
+        slots = [*self._slots(), *([self._counter()] if self.grown else [])]
         assert self.test is not None
         if not self._flags():
             symbols, after = _handed_on(slots)
@@ -472,7 +445,7 @@ class WhileRounds(Rounds):
                 number = symbol_of((), "int64")
                 self._all(Round(number, symbols, after, extra), slots, n)
                 return
-        self._while(self.test, _holds_at_first(self.test, slots), slots, extra)
+        self._while(self.test, _holds_at_first(self.test, slots), slots)
 
 
 def _holds_at_first(test: Expr, slots: Sequence[Slot]) -> bool:

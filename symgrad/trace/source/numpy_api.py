@@ -8,14 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from symgrad.errors import MutationError, ShapeError
+from symgrad.errors import MutationError
 from symgrad.ops.linear import broadcast_to, reshape
-from symgrad.trace import ufuncs
 from symgrad.trace.handle import as_expr
 from symgrad.trace.known import is_traced, own, plain
 from symgrad.trace.memory import share
 from symgrad.trace.registry import dtype_name, to
-from symgrad.trace.source.calls import ALWAYS, call, foreign, instead_of
+from symgrad.trace.source.calls import ALWAYS, call, instead_of
 from symgrad.trace.state import fail
 from symgrad.trace.tracer import ArrayTracer, Tracer, ZeroTracer, wrap, wrap_array
 
@@ -188,41 +187,6 @@ def place(arr: Any, mask: Any, vals: Any) -> None:
 
 
 # ---- functions of functions ----------------------------------------------------------------------
-
-
-def vectorized(f: np.vectorize, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """A call of np.vectorize(function): the function is called for each element."""
-    if not is_traced(args) and not is_traced(kwargs):
-        return foreign(f, args, kwargs)
-    if f.signature is not None or kwargs or f.excluded:
-        raise fail(ShapeError, "np.vectorize with signature=, excluded= or keywords is not traced")
-    arrays = [a if isinstance(a, Tracer) else wrap_array(as_expr(a)) for a in args]
-    shape = ufuncs.broadcast_shape("np.vectorize", [a.shape for a in arrays])
-    flat = [np.broadcast_to(a, shape).ravel() if shape else a for a in arrays]
-    count = int(np.prod(shape))
-    results = [call(f.pyfunc, *[a[k] if shape else a[()] if isinstance(a, ArrayTracer) else a
-                                for a in flat]) for k in range(count)]  # fmt: skip
-    if results and isinstance(results[0], tuple):
-        parts = zip(*results, strict=True)
-        return tuple([array(list(p)).reshape(shape) for p in parts])
-    return array(results).reshape(shape) if shape else results[0]
-
-
-ALWAYS["vectorize"] = vectorized
-
-
-@instead_of(np.apply_along_axis)
-def apply_along_axis(func1d: Any, axis: int, arr: Any, *args: Any, **kwargs: Any) -> Any:
-    x = arr if isinstance(arr, Tracer) else wrap_array(as_expr(arr))
-    axis = axis % x.ndim
-    moved: Any = np.moveaxis(x, axis, -1)  # type: ignore[type-var]
-    outer = moved.shape[:-1]
-    results = [call(func1d, moved[k], *args, **kwargs) for k in np.ndindex(*outer)]
-    whole = array(results)
-    inner = whole.shape[1:]
-    whole = whole.reshape(outer + inner)
-    order = [*range(axis), *range(len(outer), whole.ndim), *range(axis, len(outer))]
-    return np.transpose(whole, order)
 
 
 @instead_of(np.fromfunction)

@@ -20,6 +20,7 @@ from symgrad.trace.known import is_traced
 from symgrad.trace.source.calls import ALWAYS, call, instead_of, stands_for
 from symgrad.trace.source.decisions import if_expression
 from symgrad.trace.source.merging import is_number
+from symgrad.trace.source.tails import extremes
 from symgrad.trace.state import fail
 from symgrad.trace.tables import SUPPORTED
 from symgrad.trace.tracer import PythonBool, Tracer, is_python, wrap, wrap_python
@@ -138,6 +139,7 @@ def _extreme(name: str, better: Callable[[Any, Any], Any]) -> Callable[..., Any]
 
 ALWAYS[max] = _extreme("max", lambda a, b: a > b)
 ALWAYS[min] = _extreme("min", lambda a, b: a < b)
+extremes(ALWAYS[max], ALWAYS[min])
 
 _MOST_SORTED = 64
 

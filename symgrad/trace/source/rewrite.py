@@ -50,6 +50,13 @@ def _of_rank_zero(node: ast.expr) -> bool:
     return all(isinstance(p, ast.Constant) and (p.value is None or p.value is ...) for p in parts)
 
 
+def _of_list(node: ast.expr) -> bool:
+    """Whether a literal may be an index of a list, which may be longer than is known."""
+    if isinstance(node, ast.Constant):
+        return type(node.value) is int
+    return isinstance(node, ast.UnaryOp | ast.Slice)
+
+
 class Rewriter(Looped):
     """One function, and what is defined inside it.
 
@@ -89,9 +96,10 @@ class Rewriter(Looped):
 
     def visit_Subscript(self, node: ast.Subscript) -> ast.AST:
         value = self.visit(node.value)
-        plain = is_plain(node.slice) and not _of_rank_zero(node.slice)
+        index = node.slice
+        plain = is_plain(index) and not _of_rank_zero(index) and not _of_list(index)
         if plain or not isinstance(node.ctx, ast.Load):
-            index = node.slice if plain else self.visit(node.slice)
+            index = index if plain else self.visit(index)
             return ast.copy_location(ast.Subscript(value, index, node.ctx), node)
         return ast.copy_location(invoke("get", value, self.index(node.slice)), node)
 
@@ -170,8 +178,14 @@ class Rewriter(Looped):
         return ast.copy_location(invoke(what, node.left, node.comparators[0]), node)
 
     # ---- statements ----
+    def visit_Starred(self, node: ast.Starred) -> ast.AST:
+        read = isinstance(node.ctx, ast.Load)
+        node.value = self.iterable(node.value) if read else self.visit(node.value)
+        return node
+
     def visit_Assign(self, node: ast.Assign) -> Any:
-        value = self.visit(node.value)
+        apart = any(isinstance(t, ast.Tuple | ast.List) for t in node.targets)
+        value = self._parts(node.value) if apart else self.visit(node.value)
         if len(node.targets) == 1 and isinstance(node.targets[0], ast.Subscript | ast.Attribute):
             return ast.copy_location(self._store(value, node.targets[0]), node)
         if not any(isinstance(t, ast.Subscript) for target in node.targets for t in leaves(target)):
@@ -181,6 +195,12 @@ class Rewriter(Looped):
         after: list[ast.stmt] = []
         targets = [self.into_variables(t, after) for t in node.targets]
         return [ast.copy_location(ast.Assign(targets, value), node), *after]
+
+    def _parts(self, node: ast.expr) -> ast.expr:
+        """What is taken apart into several targets."""
+        new = self.iterable(node)
+        made = isinstance(node, ast.Tuple | ast.List)
+        return new if made else ast.copy_location(invoke("parts", new), node)
 
     def _store(self, value: ast.expr, target: ast.Subscript | ast.Attribute) -> ast.stmt:
         if isinstance(target, ast.Attribute):

@@ -12,19 +12,10 @@ from typing import Any
 from symgrad.expr.node import Expr, bind
 from symgrad.expr.walk import toposort
 from symgrad.trace import journal
-from symgrad.trace.handle import Handle
 from symgrad.trace.memory import join
-from symgrad.trace.source.handed import Slot
+from symgrad.trace.source.handed import Slot, is_array
 from symgrad.trace.source.places import Trial
 from symgrad.trace.source.refusal import Unlike
-from symgrad.trace.tracer import ZeroTracer, is_python
-
-
-def is_array(value: Any) -> bool:
-    """Whether a value is memory that can be changed, and that others may have too."""
-    return isinstance(value, Handle) and not is_python(value) and (
-        bool(value.shape) or isinstance(value, ZeroTracer)
-    )  # fmt: skip
 
 
 def sharing(value: Any) -> list[Any]:

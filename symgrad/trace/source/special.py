@@ -19,6 +19,7 @@ from symgrad.trace.handle import Handle
 from symgrad.trace.known import Known, KnownZero
 from symgrad.trace.source.calls import ALWAYS, ASKED, Answer, call, static
 from symgrad.trace.source.clones import clone
+from symgrad.trace.source.tails import is_filled
 from symgrad.trace.tracer import (
     ArrayTracer,
     PythonBool,
@@ -34,6 +35,8 @@ PLAIN = frozenset({
     np.ndarray, np.float64, np.int64, np.bool_, int, float, bool, complex, str, list, tuple, dict,
     set, type(None), range,
 })  # fmt: skip
+SURE = PLAIN - {list}  # of whose truth the same holds
+COMPARING = frozenset({"lt", "le", "gt", "ge", "eq", "ne"})
 _REFLECTED = {"lt": "gt", "le": "ge", "gt": "lt", "ge": "le", "eq": "eq", "ne": "ne"}
 
 
@@ -78,7 +81,9 @@ def unary(name: str, a: Any) -> Any:
 
 
 def tested(value: Any) -> Any:
-    """What stands for the truth of an object of the user's."""
+    """What stands for the truth of an object of the user's, or of a list."""
+    if type(value) is list:
+        return is_filled(value)
     for name in ("bool", "len"):
         result = unary(name, value)
         if result is not NotImplemented:

@@ -48,12 +48,12 @@ def both(x):
     return np.sin(x), np.cos(x)
 
 
-def made_by(compiler, level, folder):
+def made_by(compiler, level, folder, exact="-ffp-contract=off"):
     """The exported function of N angles, for arrays of any length."""
     folder.mkdir(exist_ok=True)
     sg.compile(both, sg.f64[N], name="both", scalar=True).export(folder, overwrite=True)
     library = folder / "both.so"
-    flags = [*level.split(), *STRICT, "-ffp-contract=off", "-shared", "-fPIC"]
+    flags = [*level.split(), *STRICT, exact, "-shared", "-fPIC"]
     subprocess.run([compiler, *flags, folder / "both.c", "-o", library, "-lm"], check=True)
     run = ctypes.CDLL(str(library)).both
     pointer = ctypes.POINTER(ctypes.c_double)
@@ -87,6 +87,16 @@ def test_within_one_ulp_by_every_compiler(tmp_path):
             for angle, got in zip(x[finite].tolist(), row[finite].tolist(), strict=True):
                 right = f(mpmath.mpf(angle))
                 assert abs(mpmath.mpf(got) - right) <= 0.85 * math.ulp(float(right)), angle
+
+
+@pytest.mark.parametrize("compiler", COMPILERS)
+@pytest.mark.parametrize("free", ["-ffp-contract=fast", "-ffast-math"])
+def test_compilers_may_contract_and_associate(compiler, free, tmp_path):
+    """Exported C is compiled as its user likes it."""
+    x = np.random.default_rng(1).uniform(-100, 100, 800)
+    got = made_by(compiler, "-O3 -march=native", tmp_path, free)(x)
+    right = np.stack([np.sin(x), np.cos(x)])
+    assert np.max(np.abs(got - right) / np.spacing(np.abs(right))) < 4
 
 
 def test_what_is_taken_at_once():

@@ -777,6 +777,21 @@ def test_a_tape_is_read_only_as_far_as_it_is_written():
     assert "range" in broken(case, setting(Loop, stop=None))
 
 
+@pytest.mark.parametrize("shape", [(300,), (257, 8), (64, 3)])
+def test_rounds_over_points_that_the_data_end(shape):
+    """Loops over points inside of such rounds are cut into lanes, and so are rows of the tape."""
+
+    def f(x):
+        while np.sum(np.real(x) ** 2) > 1.03:
+            x = 0.6 * np.sin(x)
+        return np.log(1.0 + np.sum(x**3))
+
+    x = np.random.default_rng(0).uniform(-1, 1, shape)
+    direction = np.random.default_rng(1).normal(size=shape)
+    slope = np.imag(f(x + 1e-30j * direction)) / 1e-30
+    np.testing.assert_allclose(np.sum(sg.grad(f)(x) * direction), slope, rtol=1e-12)
+
+
 def test_a_tape_in_a_tape_is_set_before_its_rounds():
     """All of a row is 0 before the rounds inside store there: they may be few."""
     theta = np.array([0.5, 0.2, 0.9])

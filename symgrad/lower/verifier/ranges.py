@@ -15,7 +15,7 @@ from symgrad.lower.program import Around, statements
 from symgrad.lower.scalar import INDEX, load_of
 from symgrad.lower.statement import Access, Mode
 from symgrad.lower.statements import Check, If, Loop, Store, While
-from symgrad.lower.verifier.view import READ_ONLY, Place, View
+from symgrad.lower.verifier.view import READ_ONLY, Place, View, rounds_of
 
 Written = dict[int, dict[int, tuple[float, float]]]  # of a buffer and axis: from where to where
 
@@ -210,7 +210,7 @@ class _Stacks:
                 continue
             if q.around[: len(body)] != body or q.access.fixed.get(0) is not index:
                 return False
-            inner = [s for s, _ in q.around[len(body) :] if not isinstance(s, If)]
+            inner = rounds_of(q.around[len(body) :])
             plain = all(isinstance(s, Loop) and s.is_plain for s in inner)
             if plain and q.access.mode is Mode.WRITE:
                 _extend(self._p, flow.at(q), q)

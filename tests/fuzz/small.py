@@ -371,9 +371,9 @@ def _compared(kind: str, given: Any, called: Any, traced: Any, usual: Any, value
             nans = [np.where(np.isinf(a), np.nan, a).astype(a.dtype) for a in given]
             return _compared(kind, nans, called, traced, usual, values)
         return f"{found}; the usual form has {other}"
-    if kind == "ordinary" and values is not None:
-        exact = [np.asarray(v, np.asarray(g).dtype)
-                 for v, g in zip(flatten(values(*given))[0], got, strict=True)]  # fmt: skip
+    plain = _results(values, given) if kind == "ordinary" and values is not None else None
+    if plain is not None:
+        exact = [np.asarray(v, np.asarray(g).dtype) for v, g in zip(plain, got, strict=True)]
         return difference(got, exact, near, dtype)
     return ""
 

@@ -22,10 +22,8 @@ from symgrad.expr.walk import substitute, toposort
 from symgrad.ops.elementwise import SIN, sin
 from symgrad.options import Options
 from symgrad.scalar import stores
-from symgrad.scalar.blocks import element
 from symgrad.scalar.shortest import ORDERS
 from symgrad.scalar.space import NotScalar
-from symgrad.scalar.writing import Writer, operations
 
 # ---- the same values -----------------------------------------------------------------------------
 
@@ -397,76 +395,6 @@ def test_what_is_mostly_zero_is_set_in_one_loop():
         assert np.array_equal(got, right) and np.array_equal(np.signbit(got), np.signbit(right))
     small = sg.compile(f, sg.f64[8], scalar=True, machine="cortex_m4")  # whose memset is no faster
     assert "for (" not in small.c_source
-
-
-def body(made):
-    return re.split(r"\n(?:SG_STRAIGHT )?int \w+\(", made.c_source)[1].split("return 0;")[0]
-
-
-def signs_alone(made):
-    return len(re.findall(r"(?:= |[(?:] ?)-(?=[(a-z])", body(made)))
-
-
-@pytest.mark.parametrize(
-    ("f", "most"),
-    [
-        (lambda x: (x[0] - x[1]) * -x[2], 0),  # x2 (x1 - x0)
-        (lambda x: -(0.5 * x[0] + x[1] + x[2]), 0),  # -0.5 x0 - x1 - x2
-        (lambda x: -(x[0] * (x[1] - x[2]) * x[3]), 0),  # the sign of a product is its factor's
-        (lambda x: (-(x[0] * x[1]), 3 - x[0] * x[1]), 1),
-        (lambda x: (-(x[0] * x[1] + 2), np.sin(x[0] * x[1] + 2)), 1),  # both are wanted
-        (lambda x: -((x[0] - x[1]) * (x[1] - x[2]) ** 2 / (x[2] - x[3])), 0),
-        (lambda x: (-((x[0] - x[1]) * (x[0] - x[1] + x[2] * x[3])), -(x[0] - x[1])), 0),
-    ],
-)
-def test_signs_change_sides(f, most):
-    made = sg.compile(f, sg.f64[4], scalar=True)
-    assert signs_alone(made) <= most, made.c_source
-    for seed in range(4):
-        x = np.random.default_rng(seed).normal(size=4)
-        for got, right in zip(np.atleast_1d(made(x)), np.atleast_1d(f(x)), strict=True):
-            assert got == pytest.approx(right, rel=1e-14, abs=1e-15)
-
-
-def test_a_division_by_a_number_goes_into_coefficients():
-    def f(x):
-        return (0.17 * x[0] - 0.0036 * (x[1] * x[2])) / 0.0048
-
-    made = sg.compile(f, sg.f64[3], scalar=True)
-    assert body(made).count(" * ") == 3 and "/" not in body(made)
-    assert made(np.array([1.25, -3.5, 2.0])) == pytest.approx(0.2377 / 0.0048, rel=4e-16)
-    apart = sg.compile(lambda x: (x[0] - 0.5 * x[1]) / 3, sg.f64[2], scalar=True)
-    assert "/ 3.0" in body(apart)  # exact terms, whose difference may be 0
-
-
-def test_a_factor_of_two_is_taken_once():
-    def f(x):
-        xy = x[0] * np.sin(x[1])
-        return 2 * xy, 2 * (xy * x[2]), 4 * (xy * x[3]) + x[2], 8 / x[3] + x[0]
-
-    made = sg.compile(f, sg.f64[4], scalar=True)
-    assert len(re.findall(r"\d\)? \*", body(made))) <= 2, body(made)
-    x = np.array([1.7, -0.3, 2.9, 0.6])
-    assert np.allclose(made(x), f(x), rtol=1e-15)
-
-
-def test_a_multiple_is_computed_with_one_sign():
-    made = sg.compile(lambda x: (-2.5 * x[0], 2.5 * x[0] + x[1]), sg.f64[2], scalar=True)
-    assert made.c_source.count("2.5) * ") == 1 and "= 2.5 * " not in made.c_source
-    assert made(np.array([3.0, 1.0])) == (-7.5, 8.5)
-
-
-@pytest.mark.parametrize("seed", range(12))
-def test_multiples_never_cost_more(seed):
-    outs = Builder(seed).outputs()
-    try:
-        space, refs, dtypes = scalars.opened(outs)
-    except NotScalar:
-        return
-    plain, turned = (
-        operations(Writer(space, element, turns).write(refs, dtypes)) for turns in (False, True)
-    )
-    assert turned <= plain
 
 
 def test_the_order_of_stores_changes_no_bits():

@@ -239,9 +239,13 @@ class Opening:
             return a if condition[0] else b
         if a == b:
             return a
-        common = a[0] if abs(a[0]) == abs(b[0]) else 1.0
-        if dtype in FLOATS and common != 1 and self.space.one not in (a[1], b[1]):
-            a, b = (1.0, a[1]), (b[0] / common, b[1])  # ± one of both
+        sizes = {abs(r[0]) for r in (a, b)}
+        if self.space.reach is None:  # c x or 0, whose sign does not count
+            sizes.discard(0.0)
+        common = a[0] or b[0]
+        numbers = [r[0] for r in (a, b) if r[0] and self.space.is_constant(r)]
+        if dtype in FLOATS and len(sizes) == 1 and common != 1 and not numbers:
+            a, b = ((r[0] / common, r[1]) if r[0] else r for r in (a, b))  # ± one of both
             chosen = self.space.function(SELECT, (condition, a, b), types, dtype)
             return common * chosen[0], chosen[1]
         return self.space.function(SELECT, refs, types, dtype)

@@ -31,7 +31,7 @@ from symgrad.errors import SymgradError
 from symgrad.expr.node import FLOATS
 from symgrad.expr.op import OPS, Op
 from symgrad.expr.rounding import is_exact
-from symgrad.ops.elementwise import CONVERT, DIVIDE, MULTIPLY
+from symgrad.ops.elementwise import CONVERT, DIVIDE, MULTIPLY, SLOPE
 from symgrad.scalar.reach import FUNCTION, LEAF, PRODUCT, SUM, Reach
 
 Ref = tuple[Any, "Node"]
@@ -313,6 +313,8 @@ class Space:
     def _scaled(self, scale: float, factors: Mapping[Node, int], dtype: str) -> Ref:
         if any(n.row is _SQRT and abs(p) > 1 for n, p in factors.items()) or self.known_products:
             scale, factors = self._known(scale, dict(factors))
+        if self.reach is None and any(n.row is SLOPE for n in factors):
+            scale, factors = self._without_slopes(scale, dict(factors))
         found = [(n, p) for n, p in factors.items() if p and n is not self.one]
         if len(found) == 1:
             (n, p), = found  # fmt: skip
@@ -348,6 +350,28 @@ class Space:
                 factors[b] -= 1
                 scale *= c
                 factors[made] = factors.get(made, 0) + 1
+        return scale, factors
+
+    def _without_slopes(
+        self, scale: float, factors: dict[Node, int]
+    ) -> tuple[float, dict[Node, int]]:
+        """1 / r, which is 0 where r is 0, times r² is r; so is that of a root times its square."""
+        for n in [n for n, p in factors.items() if n.row is SLOPE and p > 0]:
+            (c, root), one = n.terms[1], n.terms[0]
+            if one != (1.0, self.one):
+                continue
+            inside = root.terms[0] if root.row is _SQRT else None
+            while factors[n] > 0:
+                if inside is not None and factors.get(inside[1], 0) > 0:
+                    factors[inside[1]] -= 1
+                    scale /= inside[0] * c
+                elif factors.get(root, 0) > 1:
+                    factors[root] -= 2
+                    scale /= c
+                else:
+                    break
+                factors[n] -= 1
+                factors[root] = factors.get(root, 0) + 1
         return scale, factors
 
     def _apart(self, a: Ref, dtype: str) -> Ref:

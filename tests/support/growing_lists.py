@@ -1,5 +1,7 @@
 """Functions with lists that grow in loops of which the data decide how often they run."""
 
+import itertools
+
 import numpy as np
 
 THETA = np.array([0.5, 0.2, 0.9])
@@ -330,7 +332,32 @@ def kept_by_somebody_who_catches(th):
         return th[1]
 
 
+def accumulated(th):
+    xs, v = [], th[0]
+    while v > 0.01:
+        v = v * 0.97
+        xs.append(v)
+    return list(itertools.accumulate(xs))[-1]
+
+
+def first_ones(th):
+    return sum(itertools.islice(halved(th), 2))
+
+
+def changed_by_a_method(th):
+    xs = halved(th)
+    xs.__setitem__(-1, th[1])
+    return xs[-1]
+
+
+def changed_by_its_class(th):
+    xs = halved(th)
+    list.__setitem__(xs, -1, th[1])
+    return xs[-1]
+
+
 UNKNOWN = [
+    accumulated, first_ones, changed_by_a_method, changed_by_its_class,
     halved, as_an_array, gone_through, gone_through_by_a_generator, numbered, unpacked, starred,
     by_its_number, by_a_traced_number, far_from_the_end, reversed_part, changed, shortened,
     compared, as_a_shape, sum_of_ints, front_changed, kept_by_somebody_who_catches,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import builtins
 import functools
 import inspect
+import sys
 import types
 from collections.abc import Callable
 from contextvars import ContextVar
@@ -87,6 +88,7 @@ def call(f: Any, /, *args: Any, **kwargs: Any) -> Any:
 
 
 _LISTS = (list, tuple)
+_NOT_THE_USERS = sys.stdlib_module_names | {"numpy", "scipy"}
 RUNTIME["call"] = call
 RUNTIME["returned"] = returned
 
@@ -319,7 +321,7 @@ def _may_change(f: Any) -> bool:
 
 def _class(f: Any, args: Args, kwargs: Options) -> Any:
     """A class. One of the user's with an `__init__` of Python's is made here, to follow that."""
-    if CURRENT.get().tails and f.__module__ in ("builtins", "numpy"):
+    if CURRENT.get().tails and f.__module__.partition(".")[0] in _NOT_THE_USERS:
         if (known := tails.answer(f, args, kwargs)) is not None:
             return known
     found = _asked(f, args)
@@ -400,6 +402,8 @@ def _slot(f: Any, args: Args, kwargs: Options) -> Any:
     if f.__name__ in ("__setattr__", "__delattr__"):
         journal.note_attribute(args[0], args[1])
     elif args and isinstance(args[0], journal.CONTAINERS):
+        if CURRENT.get().tails:
+            tails.answer(f, args, kwargs)  # which has none
         journal.note_container(args[0])
     return f(*args, **kwargs)
 
@@ -414,6 +418,8 @@ def _special(f: Any, args: Args, kwargs: Options) -> Any:
     if f.__name__ in ("__setattr__", "__delattr__"):
         journal.note_attribute(f.__self__, args[0])
     elif isinstance(f.__self__, journal.CONTAINERS):
+        if CURRENT.get().tails:
+            tails.answer(f, args, kwargs)  # which has none
         journal.note_container(f.__self__)
     return f(*args, **kwargs)
 

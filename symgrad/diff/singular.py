@@ -13,10 +13,19 @@ from functools import lru_cache
 import numpy as np
 
 from symgrad.expr.evaluate import evaluate
-from symgrad.expr.node import ARRAY, CONST, FLOATS, Expr, arg, bind, const, const_value
+from symgrad.expr.node import ARRAY, CONST, FLOATS, Expr, arg, bind, const, const_value, is_const
 from symgrad.expr.op import Kind, Op
 from symgrad.ops.body import Body, bodies
-from symgrad.ops.elementwise import ADD, MAXIMUM, MULTIPLY, SELECT, SQUARE, is_nonnegative
+from symgrad.ops.elementwise import (
+    ADD,
+    CONVERT,
+    EQUAL,
+    MAXIMUM,
+    MULTIPLY,
+    SELECT,
+    SQUARE,
+    is_nonnegative,
+)
 from symgrad.ops.linear import is_view
 
 # Where rows are asked for their derivatives: ends of domains, poles, and what lies between.
@@ -98,11 +107,27 @@ def is_away(x: Expr) -> bool:
             terms = _terms(node)
             if not (any(_is_at_least(t, least) for t in terms) and all(map(is_nonnegative, terms))):
                 return False
+        elif node.op is SELECT and _is_count(node):
+            continue
         elif not _is_at_least(node, least) and not (
             node.op is MAXIMUM and any(_is_at_least(a, least) for a in node.args)
         ):
             return False
     return True
+
+
+def _is_count(node: Expr) -> bool:
+    """Whether a selection is how many of some truths hold, or NaN where none does.
+
+    So is what the derivative of a maximum is divided by (`ops/reduce.py`).
+    """
+    condition, none, count = node.args
+    if condition.op is not EQUAL or none.op is not CONST or not np.isnan(const_value(none)):
+        return False
+    is_sum = count.op.kind is Kind.LINEAR and count.op.combine == ("+", 0)
+    if not is_sum or count.args[0].op is not CONVERT or count.args[0].args[0].dtype != "bool":
+        return False
+    return any(a is count and is_const(b, 0) for a, b in itertools.permutations(condition.args))
 
 
 def _terms(node: Expr) -> list[Expr]:

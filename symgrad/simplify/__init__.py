@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 from symgrad import log
@@ -10,7 +11,7 @@ from symgrad.expr import validate
 from symgrad.expr.node import Expr
 from symgrad.expr.op import Kind
 from symgrad.expr.walk import toposort
-from symgrad.simplify.control import CONTROL, restructured
+from symgrad.simplify.control import CONTROL, Settled, restructured
 from symgrad.simplify.facts import nonnegative
 from symgrad.simplify.joined import joined
 from symgrad.simplify.merged import merged
@@ -18,7 +19,18 @@ from symgrad.simplify.pattern import Check, Rule, RuleSet, Simplified, run
 from symgrad.simplify.reroll import REROLL, reroll
 from symgrad.simplify.rules import RULES
 
-Bodies = dict[tuple[Expr, ...], list[Expr]]  # results of bodies, and simpler ones
+
+@dataclass(frozen=True)
+class Known:
+    """What is known by one set of rules.
+
+    bodies : results of bodies, and simpler ones
+    settled : control nodes that get no smaller
+    """
+
+    bodies: dict[tuple[Expr, ...], list[Expr]] = field(default_factory=dict)
+    settled: Settled = field(default_factory=set)
+
 
 OPTIONAL = frozenset({"strength", "checkpoint"})  # groups that are off unless enabled
 
@@ -40,7 +52,7 @@ def simplify(
     enable: frozenset[str] = frozenset(),
     order_seed: int | None = None,
     nodes: list[Expr] | None = None,
-    bodies: Bodies | None = None,
+    known: Known | None = None,
 ) -> Simplified:
     """Equal outputs in a simpler form, and which rules led there.
 
@@ -53,7 +65,7 @@ def simplify(
         stays x³), "checkpoint" (what is computed again is as any other value)
     order_seed : shuffle the rules; the result must not depend on it (for tests)
     nodes : those of `outs`, arguments before users, where they are known
-    bodies : what bodies were simplified to before, with the same rules; further ones are added
+    known : what was found before, with the same rules; what else is found is added
 
     Examples
     --------
@@ -76,8 +88,8 @@ def simplify(
     if rolled:
         result.fired[REROLL.name] = rolled
     if any(node.op.kind is Kind.CONTROL for node in nodes):
-        bodies = {} if bodies is None else bodies
-        _control(result, rules, check, disable, enable, order_seed, bodies)
+        known = Known() if known is None else known
+        _control(result, rules, check, disable, enable, order_seed, known)
     if not result.converged:
         log.note(lambda: f"rules still fired after {result.passes} passes over {len(nodes)} nodes")
     return result
@@ -93,7 +105,7 @@ def _control(
     disable: frozenset[str],
     enable: frozenset[str],
     order_seed: int | None,
-    bodies: Bodies,
+    known: Known,
 ) -> None:
     """Simplify bodies, and what stands around them, until nothing changes."""
     off = disable | (OPTIONAL - enable)
@@ -102,17 +114,17 @@ def _control(
 
     def inner(outs: Sequence[Expr]) -> list[Expr]:
         key = tuple(outs)
-        if key not in bodies:
+        if key not in known.bodies:
             made = simplify(
-                outs, disable=disable, enable=enable, order_seed=order_seed, bodies=bodies
+                outs, disable=disable, enable=enable, order_seed=order_seed, known=known
             )
             _add(fired, made.fired)
-            bodies[key] = bodies[tuple(made.outs)] = made.outs
-        return bodies[key]
+            known.bodies[key] = known.bodies[tuple(made.outs)] = made.outs
+        return known.bodies[key]
 
     for _ in range(_MOST_TIMES):
         before = result.outs
-        outs, found = restructured(before, inner, names, check)
+        outs, found = restructured(before, inner, names, check, known.settled)
         _add(fired, found)
         if "loop-join" in names:
             for one in (merged, joined):

@@ -18,6 +18,7 @@ from symgrad.simplify.pattern import Check, Rule
 from symgrad.simplify.switches import smaller_switch
 
 Inner = Callable[[Sequence[Expr]], Sequence[Expr]]
+Settled = set[tuple[Expr, frozenset[int]]]  # control nodes, and which of their results are used
 
 
 def _rule(name: str, doc: str, roots: tuple[str, ...] = ("scan", "while")) -> Rule:
@@ -46,19 +47,30 @@ CONTROL: list[Rule] = [
 
 
 def restructured(
-    outs: Sequence[Expr], inner: Inner, enabled: frozenset[str], check: Check | None
+    outs: Sequence[Expr],
+    inner: Inner,
+    enabled: frozenset[str],
+    check: Check | None,
+    settled: Settled | None = None,
 ) -> tuple[list[Expr], dict[str, int]]:
     """Equal outputs with smaller control nodes, and which rules led there.
 
     inner : simplifies the results of bodies
+    settled : what is known to get no smaller by the same rules; what is found to be so is added
     """
-    return _Pass(outs, inner, enabled, check).run()
+    return _Pass(outs, inner, enabled, check, set() if settled is None else settled).run()
 
 
 class _Pass:
     def __init__(
-        self, outs: Sequence[Expr], inner: Inner, enabled: frozenset[str], check: Check | None
+        self,
+        outs: Sequence[Expr],
+        inner: Inner,
+        enabled: frozenset[str],
+        check: Check | None,
+        settled: Settled,
     ) -> None:
+        self.settled = settled
         self.outs, self.inner, self.enabled, self.check = list(outs), inner, enabled, check
         self.fired: dict[str, int] = {}
 
@@ -84,7 +96,8 @@ class _Pass:
     def _smaller(self, node: Expr, used: set[int]) -> Mapping[int, Expr]:
         """Expressions for the results that are used."""
         before = {k: item(node, k) for k in sorted(used)}
-        if not used:
+        key = node, frozenset(used)
+        if not used or key in self.settled:
             return before
         fired: list[str] = []
         if "bodies" in node.op.attr_names:
@@ -94,6 +107,7 @@ class _Pass:
         else:
             return before
         if not fired:
+            self.settled.add(key)
             return before
         for name in fired:
             self.fired[name] = self.fired.get(name, 0) + 1

@@ -91,6 +91,8 @@ def alone(
     between : the nodes on the way from `base` to `top`, arguments first
     root : a view of `base`, of the shape of `top`: it says which element is whose
     """
+    if not root.size:
+        return top, {}
     owners = _of_view(root, base)
     if owners is None:
         return None
@@ -112,7 +114,7 @@ def alone(
             stack.pop()
         elif node is base:
             done[key] = _live(base, owners, placeholder)
-        elif node.op.kind not in _THROUGH:
+        elif node.op.kind not in _THROUGH or not node.size:
             done[key] = placeholder(node)
         else:
             below = {k: _pulled(node, k, owners) for k, a in enumerate(node.args) if a in reaching}

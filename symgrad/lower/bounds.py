@@ -496,12 +496,13 @@ def _bare(node: Expr) -> Expr:
 
 
 def _match(pattern: Expr, node: Expr, found: dict[Expr, Expr]) -> bool:
-    """Whether a node is the pattern with other expressions for its loop variables."""
+    """Whether a node is the pattern with other expressions for its loop variables, or for numbers
+    that may stand in their place: a loop of one round is opened."""
     pairs = [(pattern, node)]
     while pairs:
         p, n = pairs.pop()
         p, n = _bare(p), _bare(n)
-        if p.op is INDEX:
+        if p.op is INDEX or p.op is CONST and p is not n and p.dtype in INTEGERS:
             if found.setdefault(p, n) is not n:
                 return False
         elif p is not n or p.args:

@@ -329,4 +329,65 @@ def arguments():
     return (np.zeros((0, 1)), np.zeros((1, 0)))
 """,
     ),
+    (
+        "of an empty selection nobody owns anything: ValueError where owners met",
+        dict(stages=["hvp"]),
+        """
+import numpy as np
+import symgrad as sg
+
+C0 = np.array([False, False], dtype=np.bool)
+
+def f(a0, a1, a2):
+    v0 = np.einsum('ij,ij->i', a0, a0)
+    v1 = a0[:2, ::2]
+    v2 = np.tanh(a2 @ v0 / 15.0)
+    v3 = np.hypot(v1, 0.5 + v1**2)
+    v4 = np.argmin(a1, axis=-1)
+    return v3[C0], v4, v2
+
+def loss(a0, a1, a2):
+    r = f(a0, a1, a2)
+    total = np.log(1.0 + np.sum(r[0] ** 2)) + np.log(1.0 + np.sum(r[2] ** 2))
+    return total + 0.1 * np.sum(np.sin(a2))
+
+def arguments():
+    rng = np.random.default_rng(796076868102)
+    return rng.uniform(-1, 1, (20, 3)), rng.uniform(-1, 1, 20), rng.uniform(-1, 1, 20)
+""",
+    ),
+    (
+        "the root of an empty array: IndexError where its elements are told apart",
+        dict(stages=["both"]),
+        """
+import numpy as np
+
+def f(a1):
+    v = a1 if np.sum(a1) else -a1
+    return (np.append(np.sqrt(v ** 2), v),)
+
+def loss(a1):
+    return np.sum(f(a1)[0] ** 2)
+
+def arguments():
+    return (np.zeros(0),)
+""",
+    ),
+    (
+        "one row that is sorted: the verifier no longer knew that places are in range",
+        dict(stages=["value", "blas"]),
+        """
+import numpy as np
+
+def f(a0, i):
+    return np.sort(a0)[i]
+
+def loss(a0, i):
+    return f(a0, i)[0]
+
+def arguments():
+    rng = np.random.default_rng(1)
+    return rng.uniform(1, 1, (1, 2)), 0
+""",
+    ),
 ]

@@ -363,7 +363,7 @@ def arguments():
 import numpy as np
 
 def f(a1):
-    v = a1 if np.sum(a1) else -a1
+    v = a1 if np.sum(a1) > 1 else -a1
     return (np.append(np.sqrt(v ** 2), v),)
 
 def loss(a1):

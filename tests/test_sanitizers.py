@@ -43,7 +43,7 @@ def program_source(seed: int, text: str | None = None, tuning: Tuning = HOST_TUN
         graph = sg.trace(f, *subject.args).simplify()
     source = source_of(dataclasses.replace(graph, name=f"program_{seed}"), tuning=tuning)
     flat = graph.flat(subject.args, {})
-    inputs = [np.ascontiguousarray(a, n.dtype) for a, n in zip(flat, graph.args, strict=True)]
+    inputs = [np.array(a, n.dtype, order="C") for a, n in zip(flat, graph.args, strict=True)]
     truth = evaluate(graph.outs, dict(zip(graph.args, inputs, strict=True)))
     single = 2e-3 if subject.precision == "float32" else 1e-10
     return source, inputs, truth, single

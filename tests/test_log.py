@@ -36,7 +36,7 @@ def test_each_stage_says_what_it_did_how_much_and_in_what_time(caplog, tmp_path,
     steps = (
         r"bowl traced: \d+ nodes", r"bowl simplified: \d+ nodes", r"bowl derived: \d+ nodes",
         r"grad_bowl traced: \d+ nodes", r"grad_bowl simplified: \d+ nodes",
-        r"grad_bowl lowered: (\d+ statements, \d+ buffers|scalar form, \d+ operations)",
+        r"grad_bowl lowered: scalar form, \d+ operations",
         r"grad_bowl written as C: \d+ bytes",
         r"grad_bowl compiled: \d+ bytes of C at -O3 by .+",
     )  # fmt: skip

@@ -497,16 +497,16 @@ def _bare(node: Expr) -> Expr:
 
 def _match(pattern: Expr, node: Expr, found: dict[Expr, Expr]) -> bool:
     """Whether a node is the pattern with other expressions for its loop variables, or for numbers
-    that may stand in their place: a loop of one round is opened."""
-    pairs = [(pattern, node)]
+    that count elements: those of a loop of one round, which is opened."""
+    pairs = [(pattern, node, False)]
     while pairs:
-        p, n = pairs.pop()
+        p, n, counts = pairs.pop()
         p, n = _bare(p), _bare(n)
-        if p.op is INDEX or p.op is CONST and p is not n and p.dtype in INTEGERS:
+        if p.op is INDEX or counts and p.op is CONST and p is not n:
             if found.setdefault(p, n) is not n:
                 return False
         elif p is not n or p.args:
             if p.op is not n.op or p.attrs != n.attrs or len(p.args) != len(n.args):
                 return False
-            pairs += zip(p.args, n.args, strict=True)
+            pairs += [(a, b, p.op is LOAD) for a, b in zip(p.args, n.args, strict=True)]
     return True

@@ -416,10 +416,8 @@ class Space:
                 return self.constant(row.evaluate(*given, *attrs), dtype)
         if row.inequalities is not None and len(args) == 2:
             args = self._compared(args)
-        if row is _SQRT and self.keeps_products and args[0][0] == 1:
-            (n, p), *more = args[0][1].terms if args[0][1].kind == PRODUCT else ((None, 0),)
-            if p == 2 and not more:  # √x² = |x|, in all of the range
-                return self.function(_ABSOLUTE, ((1.0, n),), types, dtype)
+        if row is _SQRT and self.keeps_products and (root := _root(args[0])) is not None:
+            return self.function(_ABSOLUTE, ((1.0, root),), types, dtype)
         sign = 1.0
         if len(args) == 1 and types[0] in FLOATS and args[0][0] < 0:
             sign = float(parity(row)) if dtype in FLOATS and not attrs else 0.0
@@ -440,6 +438,15 @@ def is_number(node: Node) -> bool:
 def number_of(node: Node) -> float:
     """The number that a leaf is."""
     return float(np.frombuffer(node.attrs[0])[0])
+
+
+def _root(ref: Ref) -> Node | None:
+    """x of x²: its square root is |x|, in all of the range."""
+    c, n = ref
+    if c == 1 and n.kind == PRODUCT and len(n.terms) == 1 and n.terms[0][1] == 2:
+        root: Node = n.terms[0][0]
+        return root
+    return None
 
 
 def is_square(ref: Ref) -> bool:

@@ -426,6 +426,5 @@ def _fetch(m: Machine, s: Fetch) -> Thunk:
 STEPS: dict[type, Callable[[Machine, Any], Thunk]] = {
     Best: _best, Call: _call, Check: _check, Fail: _fail, Fetch: _fetch, Flush: _flush, Gemm: _gemm,
     Let: _let, Merge: _merge, Panels: _panels, Powers: _powers, Rows: _rows, Sines: _sines,
-    Store: _store,
-    Tiles: _tiles, Turns: _turns, Zero: _zero,
+    Store: _store, Tiles: _tiles, Turns: _turns, Zero: _zero,
 }  # fmt: skip

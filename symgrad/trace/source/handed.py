@@ -19,6 +19,7 @@ from symgrad.trace.source.calls import ALWAYS
 from symgrad.trace.source.merging import Undefined, is_number
 from symgrad.trace.source.places import Memory, Place
 from symgrad.trace.source.refusal import Unlike, refuse
+from symgrad.trace.source.stand_in import StandIn
 from symgrad.trace.source.tails import Tail, length
 from symgrad.trace.state import CURRENT
 from symgrad.trace.tracer import ZeroTracer, is_python, wrap, wrap_array, wrap_python
@@ -394,23 +395,17 @@ def _folded(name: str, value: Expr, element: Expr) -> Expr:
     return bind("select", better, element, value)
 
 
-class _Gone:
+class _Gone(StandIn):
     """An element of a list that a round must not look at."""
 
     __slots__ = ()
 
+    def _fail(self, *_: Any, **__: Any) -> Any:
+        raise refuse("elements of a list are read that were stored many rounds before")
 
-def _looked_at(self: Any, *_: Any, **__: Any) -> Any:
-    raise refuse("elements of a list are read that were stored many rounds before")
+    __getattr__ = __repr__ = _fail
 
 
-for _name in (
-    "__getattr__", "__add__", "__radd__", "__sub__", "__rsub__", "__mul__", "__rmul__",
-    "__truediv__", "__rtruediv__", "__pow__", "__rpow__", "__matmul__", "__rmatmul__", "__neg__",
-    "__abs__", "__bool__", "__float__", "__int__", "__index__", "__len__", "__iter__", "__call__",
-    "__getitem__", "__eq__", "__lt__", "__le__", "__gt__", "__ge__", "__array__", "__repr__",
-):  # fmt: skip
-    setattr(_Gone, _name, _looked_at)
 GONE = _Gone()
 
 

@@ -22,6 +22,7 @@ from symgrad.ops.control import branch
 from symgrad.trace import journal, ufuncs
 from symgrad.trace.handle import as_expr
 from symgrad.trace.memory import join
+from symgrad.trace.source.stand_in import StandIn
 from symgrad.trace.state import fail
 from symgrad.trace.tracer import (
     ArrayTracer,
@@ -38,11 +39,8 @@ from symgrad.trace.tracer import (
 _MOST_CHEAP = 16  # operations that are done on both sides rather than decided
 
 
-class Undefined:
-    """A variable that one side of a branch, or a loop without a round, has not assigned.
-
-    Whatever is done with it raises.
-    """
+class Undefined(StandIn):
+    """A variable that one side of a branch, or a loop without a round, has not assigned."""
 
     __slots__ = ("_defined", "_free", "_name", "_value", "_where")
 
@@ -68,21 +66,8 @@ class Undefined:
             "or before",
         )
 
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return self._fail()
-
     def __repr__(self) -> str:
         return f"<no value of {self._name}>"
-
-
-for _name in ("add", "radd", "sub", "rsub", "mul", "rmul", "truediv", "rtruediv", "pow", "rpow",
-              "matmul", "rmatmul", "floordiv", "rfloordiv", "mod", "rmod", "neg", "pos", "abs",
-              "invert", "lt", "le", "gt", "ge", "eq", "ne", "bool", "float", "int", "index", "len",
-              "iter", "getitem", "setitem", "call", "contains", "array", "enter", "exit", "hash",
-              "array_ufunc", "array_function"):  # fmt: skip
-    setattr(Undefined, f"__{_name}__", Undefined._fail)
 
 
 class Frozen:

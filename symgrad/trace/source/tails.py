@@ -22,6 +22,7 @@ from symgrad.ops.elementwise import less
 from symgrad.trace import journal
 from symgrad.trace.handle import Handle
 from symgrad.trace.source.raising import checked, failing, is_free, set_checks
+from symgrad.trace.source.stand_in import StandIn
 from symgrad.trace.state import CURRENT, Site, fail, site
 from symgrad.trace.tables import SUPPORTED
 from symgrad.trace.tracer import wrap_python
@@ -34,7 +35,7 @@ _WRITE = (
 )
 
 
-class Tail:
+class Tail(StandIn):
     """The elements that a loop has put at the end of a list.
 
     where : the loop, as ``file:line``
@@ -66,21 +67,8 @@ class Tail:
     def _fail(self, *_: Any, **__: Any) -> Any:
         raise refused(self, "all of its elements are needed")
 
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return self._fail()
-
     def __repr__(self) -> str:
         return f"<what the loop at {self._where} has appended>"
-
-
-for _name in ("add", "radd", "sub", "rsub", "mul", "rmul", "truediv", "rtruediv", "pow", "rpow",
-              "matmul", "rmatmul", "floordiv", "rfloordiv", "mod", "rmod", "neg", "pos", "abs",
-              "invert", "lt", "le", "gt", "ge", "eq", "ne", "bool", "float", "int", "index", "len",
-              "iter", "getitem", "setitem", "call", "contains", "array", "enter", "exit", "hash",
-              "array_ufunc", "array_function"):  # fmt: skip
-    setattr(Tail, f"__{_name}__", Tail._fail)
 
 
 def refused(tail: Tail, what: str) -> ConcretizationError:

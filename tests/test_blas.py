@@ -97,6 +97,7 @@ def test_blocks_of_points(n, threads):
         np.testing.assert_allclose(g, e, rtol=0, atol=1e-12 * np.abs(e).max())
 
 
+@pytest.mark.sample(3)
 @pytest.mark.quick(1)
 @pytest.mark.parametrize("block", range(3))
 @pytest.mark.parametrize("streams", [False, True])

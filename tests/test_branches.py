@@ -31,7 +31,7 @@ from symgrad.lower.tuning import HOST_TUNING, Tuning
 from symgrad.ops.elementwise import convert, greater, greater_equal, less, less_equal, not_equal
 
 N = 7
-RANDOM = 60  # programs
+RANDOM = 30  # programs
 I, J = index_of(0), index_of(1)
 ZERO = const(0, "int64")
 ROW = np.array([2.5, -1.0, 0.25, 9.0, -3.0, 100.0, 1.5])

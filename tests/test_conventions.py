@@ -301,6 +301,7 @@ WHERE: dict[str, tuple[Callable[..., Any], Any, Any, Any]] = {
 }  # fmt: skip
 
 
+@pytest.mark.sample(24)
 @pytest.mark.quick(5)
 @pytest.mark.parametrize("name", WHERE)
 def test_branch_not_taken(name):

@@ -141,9 +141,9 @@ def test_deep_graphs_need_no_recursion():
     limit = sys.getrecursionlimit()
     x = arg(0, (), "float64")
     y = x
-    for _ in range(100_000):
+    for _ in range(30_000):
         y = sin(y)
-    assert len(toposort([y])) == 100_001
+    assert len(toposort([y])) == 30_001
     (gradient,) = vjp([y], [x], [const(1.0)])
     assert evaluate([gradient], {x: np.array(0.5)})[0] > 0
     check([gradient])

@@ -98,6 +98,7 @@ BAD = {
 }  # fmt: skip
 
 
+@pytest.mark.sample(10)
 @pytest.mark.quick(2)
 @both
 @pytest.mark.parametrize(("text", "kind", "message"), BAD.values(), ids=BAD.keys())
@@ -297,6 +298,7 @@ def test_home_unset(tmp_path):
         assert "until this process ends" in message
 
 
+@pytest.mark.sample(2)
 @pytest.mark.slow
 @pytest.mark.parametrize("make", [group_writable, symlinked, below_a_file])
 def test_default_cache_that_is_refused(make, tmp_path):

@@ -460,7 +460,7 @@ def test_listing_runs_as_numpy(seed):
 def test_long_chains():
     u = arg(0, (3,), "float64", "u")
     e = u
-    for k in range(50_000):
+    for k in range(10_000):
         e = el.sin(e) + u if k % 3 else el.exp(-e) * e
     start = time.process_time()
     text = listing([u], [e], limit=9)
@@ -469,7 +469,7 @@ def test_long_chains():
     assert len(text.splitlines()) == 10 and "definitions left out" in text
     check_latex(matrix_latex([u], [e], limit=9))
     assert to_dot([u], [e], limit=9).count("[label=") == 11
-    assert cost([u], [e]).nodes > 100_000
+    assert cost([u], [e]).nodes > 20_000
     with pytest.raises(UnsupportedError, match="scalar operations"):
         to_sympy([u], [e])
     assert time.process_time() - start < 60
@@ -484,7 +484,7 @@ def test_long_chains():
 )  # fmt: skip
 def test_chains_of_one_operation(step):
     e = li.slice_(A, (0, 0), (2, 2), (1, 1)) if step(A).shape == (2, 2) else A
-    for _ in range(5000):
+    for _ in range(1200):
         e = step(e)
     for text in (matrix_text(ARGS, [e]), matrix_latex(ARGS, [e]), listing(ARGS, [e])):
         assert max(map(len, text.splitlines())) < 3000
@@ -509,6 +509,7 @@ def sympy_value(expression, args, values):
     return float(sympy.N(e.subs(spots)))
 
 
+@pytest.mark.sample(25)
 @pytest.mark.quick(10)
 @pytest.mark.parametrize("seed", range(25))
 @pytest.mark.parametrize("expand", [True, False])

@@ -291,6 +291,7 @@ EXPECTED = {
 }
 
 
+@pytest.mark.sample(4)
 @pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 def test_functions(way, monkeypatch):

@@ -7,6 +7,7 @@ import pytest
 from support import nasty_graphs
 
 
+@pytest.mark.sample(8)
 @pytest.mark.quick(2)
 @pytest.mark.parametrize("block", range(8))
 @pytest.mark.parametrize("derivative", [False, True])

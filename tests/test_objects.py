@@ -86,6 +86,7 @@ FUNCTIONS = {
 }
 
 
+@pytest.mark.sample(5)
 @pytest.mark.slow
 @pytest.mark.parametrize("made", MADE)
 def test_lives_pickles_and_copies(made):

@@ -102,6 +102,7 @@ def agree(ours, theirs, *args):
             np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-11)
 
 
+@pytest.mark.sample(8)
 @pytest.mark.slow
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_hessian(name):
@@ -112,6 +113,7 @@ def test_hessian(name):
           lambda p: (theirs(p),) * 3, p)  # fmt: skip
 
 
+@pytest.mark.sample(2)
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["net", "overlapping", "backwards", "by index", "a matrix"])
 def test_in_other_transformations(name):
@@ -192,6 +194,7 @@ def test_blocks_have_the_dtypes_of_their_gradients():
             np.testing.assert_allclose(block, other, rtol=1e-5)
 
 
+@pytest.mark.sample(12)
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(30))
 def test_random_layouts(seed):

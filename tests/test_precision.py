@@ -14,6 +14,7 @@ THIRD = list(shape_table.third_cases())
 SLOPES = {k: f for k, f in vars(taylor).items() if hasattr(f, "slope")}
 
 
+@pytest.mark.sample(190)
 @pytest.mark.quick(8)
 @pytest.mark.parametrize("name, f, args", CASES, ids=[c[0] for c in CASES])
 def test_against_50_digits(name, f, args):
@@ -21,6 +22,7 @@ def test_against_50_digits(name, f, args):
     assert max(errors) < 1e-13, errors
 
 
+@pytest.mark.sample(19)
 @pytest.mark.quick(3)
 @pytest.mark.parametrize("name, f, args", THIRD, ids=[c[0] for c in THIRD])
 def test_third_derivatives(name, f, args):

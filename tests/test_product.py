@@ -215,6 +215,7 @@ def test_small_and_thin_products_stay_as_they_are():
         assert not queries.has(queries.program(compiled), Tiles)
 
 
+@pytest.mark.sample(2)
 @pytest.mark.slow
 @pytest.mark.parametrize("block", range(4))
 def test_random_graphs_in_tiles(block):
@@ -303,6 +304,7 @@ def test_short_streams(n):
         np.testing.assert_allclose(got, wanted, rtol=1e-11, atol=1e-13)
 
 
+@pytest.mark.sample(2)
 @pytest.mark.slow
 @pytest.mark.parametrize("block", range(4))
 def test_random_graphs_in_streams(block):
@@ -498,8 +500,8 @@ def test_panels_that_are_not_full(columns, option, tmp_path):
 @needs_sanitizers
 @WIDTHS
 def test_random_graphs_in_streams_under_sanitizers(option, tmp_path):
-    sources = check_seeds(range(7000, 7020), tmp_path, option, 0.5, SHORT_STREAMS)
-    assert sum("sg_product" in s.c for s in sources) >= 3
+    sources = check_seeds(range(7000, 7010), tmp_path, option, 0.5, SHORT_STREAMS)
+    assert sum("sg_product" in s.c for s in sources) >= 2
 
 
 @pytest.mark.quick(1)

@@ -59,6 +59,7 @@ def test_remainders_of_unsigned_integers() -> None:
     np.testing.assert_array_equal(below(high, low, np.zeros(400, int)), low)
 
 
+@pytest.mark.sample(3)
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", SEEDS)
 def test_the_numbers_of_jax(seed: int) -> None:

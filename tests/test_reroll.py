@@ -84,6 +84,7 @@ def total(f, module):
     return lambda *args: sum(module.sum(module.sin(value)) for value in (*args, *f(*args)))
 
 
+@pytest.mark.sample(25)
 @pytest.mark.quick(4)
 @pytest.mark.parametrize("seed", range(60))
 def test_programs_like_unrolled(seed):
@@ -105,6 +106,7 @@ def test_programs_like_unrolled(seed):
         assert error(got, expected) < TOLERANCE, text
 
 
+@pytest.mark.sample(3)
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(100, 112))
 def test_compiled_programs_like_jax(seed):
@@ -341,10 +343,10 @@ def test_deep_chains_of_both_kinds():
 
     def f(x):
         h, s = x[0], 0.0
-        for i in range(20_000):
+        for i in range(6000):
             h = np.sin(h) + 0.1
             s += x[i] * x[i] if i % 2 else -x[i]
         return s, h
 
-    fired = sg.trace(f, sg.f64[20_000]).simplify().fired
+    fired = sg.trace(f, sg.f64[6000]).simplify().fired
     assert fired["re-roll"] == 1

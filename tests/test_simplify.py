@@ -334,11 +334,11 @@ def test_rule_order_does_not_matter(seed):
 def test_long_chain():
     x = tensor("x")
     f = x
-    for _ in range(50_000):
+    for _ in range(15_000):
         f = sin(f * 1.0001) + x
     (g,) = vjp([f], [x], [const(1.0)])
     count = len(toposort([g]))
-    assert count > 300_000
+    assert count > 90_000
     start = time.process_time()
     done = simplify([g])
     assert time.process_time() - start < 60  # about 2 s; quadratic work would take hours
@@ -349,12 +349,12 @@ def test_long_chain():
 def test_deep_rewrites_stay_linear():
     x = tensor("x", 8)
     f = x
-    for _ in range(20_000):
+    for _ in range(6000):
         f = -sin(-f) * 2.0
     f = slice_(f, (2,), (3,), (1,))
     start = time.process_time()
     done = simplify([f])
-    assert time.process_time() - start < 60 and done.converged and done.passes < 6
+    assert time.process_time() - start < 20 and done.converged and done.passes < 6
 
 
 def test_opposite_growth_is_bounded():

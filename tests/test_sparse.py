@@ -180,6 +180,7 @@ def rows_and_columns(matrix):
     return np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr)), matrix.indices
 
 
+@pytest.mark.sample(45)
 @pytest.mark.quick(4)
 @pytest.mark.parametrize("name", JACOBIANS)
 def test_jacobian(name, way):
@@ -188,6 +189,7 @@ def test_jacobian(name, way):
     agree(sg.sparse_jacobian(of_numpy(f)), f, sg.jacobian, oracle, shape, exact)
 
 
+@pytest.mark.sample(23)
 @pytest.mark.quick(2)
 @pytest.mark.parametrize("name", HESSIANS)
 def test_hessian(name, way):

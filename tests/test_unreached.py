@@ -59,6 +59,7 @@ def second_orders(f: Callable[..., Any], x: Any) -> dict[str, Any]:
     }
 
 
+@pytest.mark.sample(76)
 @pytest.mark.quick(10)
 @pytest.mark.parametrize("name", NAMES)
 def test_graphs(name):
@@ -73,6 +74,7 @@ def test_graphs(name):
                 np.testing.assert_allclose(got, wanted, err_msg=f"{label}, {way}", **TOLERANCE)
 
 
+@pytest.mark.sample(4)
 @pytest.mark.quick(1)
 @pytest.mark.parametrize("start", range(0, len(NAMES), BUNDLE))
 def test_compiled(start):

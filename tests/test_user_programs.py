@@ -130,7 +130,7 @@ SLOW = PROGRAM.replace("    v2 =", "    import time; time.sleep(60)\n    v2 =")
 
 @pytest.mark.slow
 def test_children_that_die_or_hang_are_findings_and_replaced():
-    with Pool(1, seconds=10) as pool:
+    with Pool(1, seconds=4) as pool:
         jobs = [(text, dict(stages=["value"])) for text in (CRASH, PROGRAM, SLOW, PROGRAM)]
         kinds = [outcome["findings"] for _, outcome in pool.run(jobs)]
     assert [len(k) for k in kinds] == [1, 0, 1, 0]

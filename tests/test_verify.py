@@ -560,6 +560,7 @@ def random_graph(seed, derivatives):
     return args, outs
 
 
+@pytest.mark.sample(3)
 @pytest.mark.quick(1)
 @pytest.mark.parametrize("tuning", TUNINGS)
 @pytest.mark.parametrize("shapes", ["few rows", "rows"])
@@ -609,6 +610,7 @@ USERS = [
 ]  # fmt: skip
 
 
+@pytest.mark.sample(11)
 @pytest.mark.quick(3)
 @pytest.mark.parametrize("f", USERS, ids=lambda f: f.__name__)
 @pytest.mark.parametrize("tuning", TUNINGS)

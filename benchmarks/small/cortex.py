@@ -1,17 +1,20 @@
-"""The small kernels for Cortex-M beside CasADi's C: instructions, text and stack, not executed.
+"""The small kernels for Cortex-M beside CasADi's C: instructions, text and stack.
 
     python benchmarks/small/beside_casadi.py FOLDER     where CasADi is installed
-    python benchmarks/small/cortex.py FOLDER [names]
+    python benchmarks/small/cortex.py FOLDER [names] [--run]
 
 Cortex-M7 in double precision and Cortex-M4F in single, arm-none-eabi-gcc -O2, hard floats. Both
-sides are straight lines, so instructions of the text are those that run, but for selections and
-for what libm does: its calls are counted apart. CasADi's C in single precision is edited: it would
-call the functions of doubles, and its literals are doubles.
+sides are straight lines; what libm does is counted apart, as calls. CasADi's C in single precision
+is edited: it would call the functions of doubles, and its literals are doubles.
+
+With --run both are executed by qemu-system-arm, whose clock goes on one nanosecond with each
+instruction: what a call executes, newlib's functions included. The results are compared first.
 """
 
 from __future__ import annotations
 
 import contextlib
+import math
 import re
 import subprocess
 import sys
@@ -24,6 +27,7 @@ from run import mean
 from table import KERNELS, Kernel
 
 import symgrad as sg
+from symgrad.machines import CORTEX_M4, CORTEX_M7
 
 TARGETS = {
     "M7 double": ("float64", ["-mcpu=cortex-m7", "-mfpu=fpv5-d16"]),
@@ -72,13 +76,15 @@ def constants(kernel: Kernel, dtype: str) -> Iterator[None]:
         scope.update(kept)
 
 
-def ours(kernel: Kernel, dtype: str) -> str:
+def ours(kernel: Kernel, dtype: str, machine: Any) -> Any:
     spec = sg.f64 if dtype == "float64" else sg.f32
     specs = [spec[s] if s else spec for s in kernel.shapes]
     with constants(kernel, dtype):
-        made = sg.compile(kernel.function, *specs, name=f"ours_{kernel.name}", scalar=True)
+        made = sg.compile(kernel.function, *specs, name=f"ours_{kernel.name}", scalar=True,
+                          machine=machine)  # fmt: skip
         assert {t.dtype for t in made.graph.output_types} == {dtype}, kernel.name
-        return made.c_source
+        assert made.c_source
+        return made
 
 
 def sizes(path: Path, name: str, options: list[str]) -> np.ndarray:
@@ -104,13 +110,133 @@ def sizes(path: Path, name: str, options: list[str]) -> np.ndarray:
     return np.array([steps, calls, int(text[1]), int(stack[1])])
 
 
+MACHINES = {"M7 double": CORTEX_M7, "M4F single": CORTEX_M4}
+BOARDS = {"M7 double": "mps2-an500", "M4F single": "mps2-an386"}
+_CALLS = 400
+_TICK = 40  # nanoseconds of SysTick on these boards: 25 MHz
+# Vectors, start-up, the clock, and results by semihosting.
+_BOARD = """
+#include <stdint.h>
+#define R(address) (*(volatile uint32_t *)(address))
+static int host(int operation, const void *argument)
+{
+    register int r0 __asm__("r0") = operation;
+    register const void *r1 __asm__("r1") = argument;
+    __asm__ volatile("bkpt 0xAB" : "+r"(r0) : "r"(r1) : "memory");
+    return r0;
+}
+static void show(uint32_t n)
+{
+    char text[12]; int k = 11;
+    text[k] = 0; text[--k] = ' ';
+    do text[--k] = (char)('0' + n % 10); while (n /= 10);
+    host(4, text + k);
+}
+static uint32_t now(void) { return R(0xE000E018); }
+int __errno_value;
+int *__errno(void) { return &__errno_value; }
+int run(void);
+static void start(void)
+{
+    R(0xE000ED88) |= 0xFu << 20; /* the floating point unit */
+    __asm__ volatile("dsb\\n isb");
+    R(0xE000E014) = 0xFFFFFF; R(0xE000E018) = 0; R(0xE000E010) = 5; /* SysTick */
+    run();
+    host(0x18, (const void *)0x20026);
+}
+__attribute__((section(".vectors"), used)) static const void *const vectors[] = {
+    (const void *)0x20020000, (const void *)start};
+"""
+_LAYOUT = """
+SECTIONS {
+    . = 0; .text : { KEEP(*(.vectors)) *(.text*) *(.rodata*) *(.ARM.*) *(.data*) }
+    . = 0x20000000; .bss : { *(.bss*) *(COMMON) }
+}
+"""
+
+
+def program(kernel: Kernel, made: Any, real: str) -> str:
+    """C that prints the ticks of calls of both and of none, then the largest difference."""
+    lines = [
+        _BOARD,
+        f'#include "ours_{kernel.name}.h"',
+        f"int {kernel.name}(const {real} **, {real} **, long long *, {real} *, int);",
+    ]
+    inputs, outputs = made.graph.input_types, made.graph.output_types
+    fill = []
+    for k, (t, x) in enumerate(zip(inputs, kernel.inputs(0), strict=True)):
+        lines.append(f"static {real} x{k}[{max(math.prod(t.shape), 1)}];")
+        fill += [f"x{k}[{i}] = ({real}){float(v)!r};" for i, v in enumerate(np.ravel(x))]
+    for k, t in enumerate(outputs):
+        lines.append(f"static {real} y{k}[{math.prod(t.shape)}], z{k}[{math.prod(t.shape)}];")
+    given = [f"x{k}" if t.shape else f"x{k}[0]" for k, t in enumerate(inputs)]
+    mine = f"ours_{kernel.name}({', '.join([*given, *[f'y{k}' for k in range(len(outputs))]])})"
+    compare = "".join(
+        f"size = 0; for (int i = 0; i < {math.prod(t.shape)}; ++i) "
+        f"{{ d = z{k}[i] < 0 ? -z{k}[i] : z{k}[i]; if (d > size) size = d; }}"
+        f"for (int i = 0; i < {math.prod(t.shape)}; ++i) "
+        f"{{ d = (y{k}[i] - z{k}[i]) / size; d = d < 0 ? -d : d; if (!(d <= most)) most = d; }}"
+        for k, t in enumerate(outputs)
+    )
+    lines.append(f"""
+int run(void)
+{{
+    const {real} *in[] = {{{", ".join(f"x{k}" for k in range(len(inputs)))}}};
+    {real} *out[] = {{{", ".join(f"z{k}" for k in range(len(outputs)))}}};
+    volatile int zero = 0;
+    {real} d, size, most = 0;
+    {" ".join(fill)}
+    {mine}; {kernel.name}(in, out, 0, 0, 0);
+    for (int which = 0; which < 3; ++which) {{
+        uint32_t t0 = now();
+        for (int k = 0; k < {_CALLS}; ++k) {{
+            x0[0] += ({real})zero;
+            if (which == 1) {mine};
+            if (which == 2) {kernel.name}(in, out, 0, 0, 0);
+        }}
+        show((t0 - now()) & 0xFFFFFF);
+    }}
+    {compare}
+    show((uint32_t)(most * ({real})1e9));
+    return 0;
+}}""")
+    return "\n".join(lines)
+
+
+def executed(
+    kernel: Kernel, made: Any, work: Path, label: str, theirs: Path
+) -> tuple[float, float]:
+    """Instructions of a call, ours and theirs."""
+    dtype, options = TARGETS[label]
+    real = "double" if dtype == "float64" else "float"
+    made.export(work, overwrite=True)
+    main_file, layout = work / f"{kernel.name}_run.c", work / "board.ld"
+    main_file.write_text(program(kernel, made, real))
+    layout.write_text(_LAYOUT)
+    files = [main_file, work / f"ours_{kernel.name}.c", theirs]
+    command = [f"{_PREFIX}gcc", "-O2", "-mthumb", "-mfloat-abi=hard", "-std=gnu99", *options, "-I",
+               str(work), "-nostartfiles", "-T", str(layout), *map(str, files), "-o",
+               str(work / "run.elf"), "-lm", "-lc", "-lgcc"]  # fmt: skip
+    subprocess.run(command, check=True, capture_output=True)
+    told = subprocess.run(
+        ["qemu-system-arm", "-M", BOARDS[label], "-nographic", "-monitor", "none", "-serial",
+         "none", "-semihosting", "-icount", "shift=0", "-kernel", str(work / "run.elf")],
+        check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    none, mine, other, apart = map(int, (told.stdout + told.stderr).split())
+    assert apart < (1e9 * 1e-6 if dtype == "float64" else 1e9 * 2e-3), (kernel.name, apart)
+    return tuple((ticks - none) * _TICK / _CALLS for ticks in (mine, other))
+
+
 def main() -> None:
     folder = Path(sys.argv[1])
     work = folder / "cortex"
     work.mkdir(exist_ok=True)
     ratios: dict[str, list[float]] = {label: [] for label in TARGETS}
+    ran: dict[str, list[float]] = {label: [] for label in TARGETS}
+    names = [a for a in sys.argv[2:] if not a.startswith("-")]
     for kernel in KERNELS:
-        if sys.argv[2:] and kernel.name not in sys.argv[2:]:
+        if names and kernel.name not in names:
             continue
         given = (folder / f"{kernel.name}.c").read_text()
         given = given.replace("static int casadi_f0", "int casadi_f0")  # to be seen alone
@@ -118,16 +244,22 @@ def main() -> None:
             theirs = work / f"{kernel.name}_{dtype}.c"
             theirs.write_text(in_single(given) if dtype == "float32" else given)
             mine = work / f"ours_{kernel.name}_{dtype}.c"
-            mine.write_text(ours(kernel, dtype))
+            made = ours(kernel, dtype, MACHINES[label])
+            mine.write_text(made.c_source)
             a = sizes(mine, f"ours_{kernel.name}", options)
             b = sizes(theirs, f"{kernel.name}_f0", options)
             ratios[label].append(a[0] / b[0])
-            print(f"{kernel.name:12} {label:10} " + ", ".join(
-                f"{what} {x} / {y}"
-                for what, x, y in zip(("instructions", "calls", "text", "stack"), a, b, strict=True)
-            ), flush=True)  # fmt: skip
-    for label, found in ratios.items():
-        print(f"{label}: {mean(found):.2f} of the instructions, {max(found):.2f} at most")
+            told = [f"{what} {x} / {y}" for what, x, y in
+                    zip(("instructions", "calls", "text", "stack"), a, b, strict=True)]  # fmt: skip
+            if "--run" in sys.argv:
+                x, y = executed(kernel, made, work, label, theirs)
+                ran[label].append(x / y)
+                told.append(f"executed {x:.0f} / {y:.0f} = {x / y:.2f}")
+            print(f"{kernel.name:12} {label:10} {', '.join(told)}", flush=True)
+    for what, of in (("instructions", ratios), ("executed instructions", ran)):
+        for label, found in of.items():
+            if found:
+                print(f"{label}: {mean(found):.2f} of the {what}, {max(found):.2f} at most")
 
 
 if __name__ == "__main__":

@@ -10,8 +10,6 @@ of, only that is told without which the formula has a value and the graph has no
 from __future__ import annotations
 
 import itertools
-import math
-import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -39,12 +37,12 @@ _NEAR = 1e-9  # what is as close to 0 would be 0 with more digits
 
 
 def needed(
-    reading: Reading, args: Sequence[Expr], outs: Sequence[Expr], sizes: Sizes | None = None,
-    latest: float = math.inf,
-) -> tuple[Condition, ...]:  # fmt: skip
+    reading: Reading, args: Sequence[Expr], outs: Sequence[Expr], sizes: Sizes | None = None
+) -> tuple[Condition, ...]:
     """Those of the reading's conditions, and of its domain, that are to be shown.
 
-    latest : when the time is up; conditions that were not judged until then are shown
+    Once the work of the context's budget is used up, no more are judged: the reading's conditions
+    that are left are shown, and those of the domain are not.
     """
     kept = list({_told(c): c for c in reading.conditions}.values())
     shown = _shown(reading)
@@ -55,14 +53,12 @@ def needed(
         subject = next(subjects(args, outs, sizes))
         usual = list(subject.targets(subject.special_points())) if kept else []
         for condition in list(kept):
-            if time.thread_time() > latest:
-                return tuple(kept)
             rest = [c for c in kept if c is not condition]
             if not _matters(condition, rest, reading, subject, usual):
                 kept = rest
         for condition in domain:
             said = [_told(c) for c in kept]  # with uᵀ w for wᵀ u, and the like
-            if time.thread_time() > latest or _told(condition) in said:
+            if _told(condition) in said:
                 continue
             if _says_more(condition, kept, reading, subject):
                 kept.append(condition)

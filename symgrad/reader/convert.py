@@ -30,9 +30,9 @@ from symgrad.reader.heads import (
     Shape,
     budget,
     exact,
-    look_at_clock,
     magnitude,
     note,
+    spend,
 )
 from symgrad.reader.poly import Poly, apply, closed, gather, negative
 from symgrad.reader.poly import number as rational
@@ -74,7 +74,7 @@ class Reader(Arrays):
     def read(self, outs: Sequence[Expr]) -> list[Poly]:
         """The Polys of `outs`."""
         for node in toposort(outs, self.known):
-            look_at_clock()
+            spend()
             p = self._make(node)
             held = node in self.atoms or p in self.variables or -p in self.variables
             self.known[node] = closed(p) if held else p

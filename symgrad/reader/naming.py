@@ -9,7 +9,7 @@ from symgrad.inspect import algebra as F
 from symgrad.inspect.formula import Formula, to_text
 from symgrad.inspect.naming import latex_name, plain_name
 from symgrad.reader.cost import LEAF, NAME, OWN_NAME, WORTH_A_NAME, cost
-from symgrad.reader.heads import look_at_clock
+from symgrad.reader.heads import spend
 from symgrad.reader.reading import Part
 
 _MOST = 6  # names
@@ -37,7 +37,7 @@ def named(formulas: Sequence[Formula]) -> tuple[list[Formula], list[Part]]:
     formulas = _unified(formulas)
     parts: list[Part] = []
     while len(parts) < _MOST:
-        look_at_clock()
+        spend()
         keys = _Keys()
         f = _worth_most([*formulas, *(p.formula for p in parts)], keys)
         if f is None:

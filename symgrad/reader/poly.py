@@ -34,8 +34,8 @@ from symgrad.reader.heads import (
     exact,
     is_decimal,
     key,
-    look_at_clock,
     note,
+    spend,
 )
 from symgrad.reader.labels import coloured
 
@@ -209,7 +209,7 @@ def gather(shape: Shape, items: Iterable[Item], raw: bool = False) -> Poly:
         if not work:
             break
         if count % 16 == 0:
-            look_at_clock()
+            spend()
         c, factors, sizes = work.pop()
         found = _settle(c, factors, dict(sizes))
         if found is None:

@@ -173,7 +173,7 @@ def compare(f, args):
     def theirs(*xs):
         return f(THEIRS, *map(jnp.asarray, xs))
 
-    weights = np.random.default_rng(7).normal(size=np.shape(theirs(*args)))
+    weights = np.random.default_rng(7).normal(size=jax.eval_shape(theirs, *args).shape)
 
     def our_scalar(*xs):
         return np.sum(ours(*xs) * weights)
@@ -190,10 +190,15 @@ def compare(f, args):
         )
 
     value, forward, reverse, second = sg.jit(everything)(*args)
-    j = jax.jacrev(theirs, numbers)(*args)
-    h = jax.hessian(their_scalar, numbers)(*args)
+    x, j, h = jax.jit(
+        lambda *xs: (
+            theirs(*xs),
+            jax.jacrev(theirs, numbers)(*xs),
+            jax.hessian(their_scalar, numbers)(*xs),
+        )
+    )(*args)
     return (
-        error(value, theirs(*args)),
+        error(value, x),
         max(error(a, b) for a, b in zip(forward, j, strict=True)),
         max(error(a, b) for a, b in zip(reverse, j, strict=True)),
         max(

@@ -326,16 +326,16 @@ def derivatives(args: list[Expr], out: Expr, orders: int, mode: str) -> dict[tup
     return found
 
 
-def in_all_modes(args: list[Expr], out: Expr, path: Sequence[int]) -> dict[str, Expr]:
-    """The derivative by `path`, each step of it in forward (f) or reverse (r) mode."""
+def by_modes(
+    args: list[Expr], out: Expr, path: Sequence[int], chosen: Sequence[str]
+) -> dict[str, Expr]:
+    """The derivative by `path`: its steps in the modes that are chosen, forward (f) or reverse."""
     known = {"": out}
-    for k in path:
-        known = {
-            done + mode: _next(so_far, args[k], mode == "f")
-            for done, so_far in known.items()
-            for mode in "fr"
-        }
-    return known
+    for way in chosen:
+        for k, mode in enumerate(way):
+            if way[: k + 1] not in known:
+                known[way[: k + 1]] = _next(known[way[:k]], args[path[k]], mode == "f")
+    return {way: known[way] for way in chosen}
 
 
 def truths(case: Case) -> dict[tuple[int, ...], np.ndarray]:

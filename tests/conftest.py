@@ -52,6 +52,8 @@ os.environ.setdefault(validate.VARIABLE, "1")
 # What JAX is compared for runs once: XLA's optimisations take longer than they gain.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
+_ALWAYS = 60  # rewrites by one rule in one test, before only one in eight is evaluated
+
 # In the background a shell makes the suite ignore interrupts, and some tests send them.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -234,6 +236,14 @@ def programs_are_right_on_checked_memory(seen_c: Path):
         whole = [v.order for s, _ in statements(program.body) for v in s.exprs()]
         if _is_new(seen_c, f"{program}{whole}{[o.order for o in outs]}"):
             interpret.check(program, args, outs, _MOST_OPERATIONS)
+
+
+@pytest.fixture(autouse=True)
+def rewrites_are_counted_anew(request: pytest.FixtureRequest):
+    """Which ones are evaluated depends on the test alone."""
+    validate.fired.clear()
+    if not request.config.getoption("thorough"):
+        validate.always = _ALWAYS
 
 
 @pytest.fixture(autouse=True)

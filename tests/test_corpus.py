@@ -72,7 +72,7 @@ def bundles():
     return [taken[k::step] for k in range(min(step, BUNDLES))]
 
 
-@pytest.mark.sample(2)
+@pytest.mark.sample(1)
 @pytest.mark.slow
 @pytest.mark.parametrize("chosen", bundles(), ids=lambda names: names[0][1])
 def test_compiled(chosen):

@@ -194,7 +194,7 @@ def test_blocks_have_the_dtypes_of_their_gradients():
             np.testing.assert_allclose(block, other, rtol=1e-5)
 
 
-@pytest.mark.sample(12)
+@pytest.mark.sample(8)
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(30))
 def test_random_layouts(seed):

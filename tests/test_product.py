@@ -144,6 +144,7 @@ def rounded(exact, real):
     return real(near)
 
 
+@pytest.mark.sample(14)
 @pytest.mark.quick(2)
 @pytest.mark.skipif(not FUSES, reason="needs x86-64 with fused multiply-add")
 @pytest.mark.parametrize("dtype", ["float64", "float32"])

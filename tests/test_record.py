@@ -121,6 +121,7 @@ def test_another_function_type_name_constant_or_flag_is_a_miss(root, changed):
     assert not look(root)[0]
 
 
+@pytest.mark.sample(1)
 @pytest.mark.slow
 @pytest.mark.parametrize("file", ["symgrad/lower/share.py", "templates/c99/function.c.jinja"])
 def test_another_symgrad_is_a_miss(root, tmp_path, file):

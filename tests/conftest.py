@@ -45,8 +45,8 @@ sys.dont_write_bytecode = False
 settings.register_profile("repeatable", derandomize=True)
 settings.load_profile("repeatable")
 
-# Every rewrite that fires in any test, also in processes that tests start, is evaluated before and
-# after (symgrad/expr/validate.py).
+# Rewrites that fire in any test, also in processes that tests start, are evaluated before and after
+# (symgrad/expr/validate.py): all, but of those by one rule in one test only the first ones.
 os.environ.setdefault(validate.VARIABLE, "1")
 
 # What JAX is compared for runs once: XLA's optimisations take longer than they gain.
@@ -136,6 +136,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     """Thousands of collected tests are no garbage: collections in tests need not look at them."""
     gc.collect()
     gc.freeze()
+    gc.set_threshold(10_000, 20, 20)
 
 
 @pytest.fixture(scope="module", autouse=True)

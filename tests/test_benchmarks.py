@@ -37,7 +37,7 @@ def double_precision():
     jax.config.update("jax_enable_x64", before)
 
 
-@pytest.mark.sample(24)
+@pytest.mark.sample(14)
 @pytest.mark.quick(3)
 @pytest.mark.parametrize("work, size, peer", CASES)
 def test_peers_agree(work, size, peer):

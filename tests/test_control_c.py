@@ -717,7 +717,7 @@ def test_under_sanitizers(tuning, tmp_path):
 # ---- random programs -----------------------------------------------------------------------------
 
 
-@pytest.mark.sample(5)
+@pytest.mark.sample(3)
 @pytest.mark.slow
 @pytest.mark.unread
 @pytest.mark.parametrize("tuning", ["host", "tiny loops", "tiles", "tiny", "streams"])

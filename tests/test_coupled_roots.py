@@ -123,7 +123,7 @@ def higher_of_smooth(name, modes):
     return jax.jit(higher(jax, jnp, lambda x: COUPLED[name](jnp, x), modes))
 
 
-@pytest.mark.sample(17)
+@pytest.mark.sample(12)
 @pytest.mark.filterwarnings("ignore::symgrad.errors.LimitWarning")  # values are right with it too
 @pytest.mark.slow
 @pytest.mark.parametrize("root", ["abs", "norm"])

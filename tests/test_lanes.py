@@ -363,7 +363,7 @@ def test_rows_in_tiles_under_sanitizers(tmp_path):
     """With the compiler's shuffles and without: no element beside the rows is touched."""
     sources, inputs, outputs, expected, tolerances = [], [], [], [], []
     makers = ((moved_about, 1e-15), (summed_up, 1e-13))
-    for width, (make, tolerance) in itertools.product((4, 5, 7, 10), makers):
+    for width, (make, tolerance) in itertools.product((5, 10), makers):
         f, args = make(width)
         for kind in ("with", "without"):
             graph = sg.trace(f, *args).simplify()

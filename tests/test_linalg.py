@@ -112,6 +112,7 @@ def run(outs, args, values):
     return whole
 
 
+@pytest.mark.sample(14)
 @pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_value_and_derivatives_of_first_and_second_order(case):

@@ -79,7 +79,7 @@ def outcome(label: str, f: Any, values: Any) -> tuple[str, str | None]:
     return "right", difference(got, wanted)
 
 
-@pytest.mark.sample(4)
+@pytest.mark.sample(3)
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("part", range(PARTS))

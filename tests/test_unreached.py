@@ -59,7 +59,7 @@ def second_orders(f: Callable[..., Any], x: Any) -> dict[str, Any]:
     }
 
 
-@pytest.mark.sample(76)
+@pytest.mark.sample(36)
 @pytest.mark.quick(10)
 @pytest.mark.parametrize("name", NAMES)
 def test_graphs(name):
@@ -74,7 +74,7 @@ def test_graphs(name):
                 np.testing.assert_allclose(got, wanted, err_msg=f"{label}, {way}", **TOLERANCE)
 
 
-@pytest.mark.sample(4)
+@pytest.mark.sample(3)
 @pytest.mark.quick(1)
 @pytest.mark.parametrize("start", range(0, len(NAMES), BUNDLE))
 def test_compiled(start):
@@ -367,6 +367,7 @@ def program(seed: int) -> tuple[Callable[..., Any], np.ndarray, np.ndarray, np.n
     return lambda x: to_scalar(mix(part(x))), np.where(read, safe, rng.choice(bad, n)), safe, read
 
 
+@pytest.mark.sample(30)
 @pytest.mark.quick(8)
 @pytest.mark.parametrize("seed", range(80))
 def test_elements_that_are_not_read_do_not_matter(seed):

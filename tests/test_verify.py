@@ -699,6 +699,7 @@ def padded_gradient(A):
     return g
 
 
+@pytest.mark.sample(3)
 @pytest.mark.quick(2)
 @pytest.mark.parametrize("columns, sizes", [(2, SIZES), (5, SIZES[::7])])
 @pytest.mark.parametrize(

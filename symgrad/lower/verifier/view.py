@@ -66,6 +66,8 @@ class View:
         self.of_buffer: dict[int, list[Place]] = {}
         for place in self.places:
             self.of_buffer.setdefault(place.access.buffer, []).append(place)
+        self.writers = {n: [q for q in p if q.access.writes] for n, p in self.of_buffer.items()}
+        self._untils: dict[tuple[int, int], float] = {}  # of conditions, by the side of a branch
         self.loops = [(loop, path) for loop, path, _ in every if isinstance(loop, Loop)]
         self.rounds = {s.index: (*around, (s, 0)) for s, _, around in every if isinstance(s, Loop)}
         self._starts: dict[int, int] = {}  # of statements with bodies: the first position inside
@@ -102,10 +104,12 @@ class View:
         found = []
         for depth, (s, k) in enumerate(place.around, 1):
             if isinstance(s, (If, While)):
-                condition = invert(s.condition) if k else s.condition
-                until = self.until(s.condition, place.around[:depth], self._starts[id(s)])
+                until = self._untils.get((id(s), k))
+                if until is None:
+                    until = self.until(s.condition, place.around[:depth], self._starts[id(s)])
+                    self._untils[id(s), k] = until
                 if place.position < until:
-                    found.append(condition)
+                    found.append(invert(s.condition) if k else s.condition)
         return found
 
     def until(self, value: Expr, around: Around, position: int) -> float:
@@ -116,9 +120,8 @@ class View:
         """
         end = math.inf
         for n in loads((value,)):
-            for q in self.of_buffer[n.attrs[0]]:
-                inside = q.around[: len(around)] == around and q.position >= position
-                if q.access.writes and inside:
+            for q in self.writers[n.attrs[0]]:
+                if q.position >= position and q.around[: len(around)] == around:
                     again = rounds_of(q.around[len(around) :])
                     end = min(end, self._starts[id(again[0])] if again else q.position + 1)
         return end
@@ -131,8 +134,8 @@ class View:
         end = math.inf
         for n in loads((value,)):
             kept = self.buffers[n.attrs[0]].kept_axes
-            for q in self.of_buffer[n.attrs[0]]:
-                if not q.access.writes or q.position >= position:
+            for q in self.writers[n.attrs[0]]:
+                if q.position >= position:
                     continue
                 fixed = q.access.fixed
                 same = all(fixed.get(a) is n.args[a] for a in kept)

@@ -52,7 +52,7 @@ os.environ.setdefault(validate.VARIABLE, "1")
 # What JAX is compared for runs once: XLA's optimisations take longer than they gain.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
-_ALWAYS = 60  # rewrites by one rule in one test, before only one in eight is evaluated
+_ALWAYS = 40  # rewrites by one rule in one test, before only one in eight is evaluated
 
 # In the background a shell makes the suite ignore interrupts, and some tests send them.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -106,7 +106,7 @@ Emitter.parts = _parts_are_right
 
 
 _KEPT_DAYS = 14
-_MOST_SLOW = 60  # cases of one test that run without --thorough, where it does not say how many
+_MOST_SLOW = 40  # cases of one test that run without --thorough, where it does not say how many
 _MOST_OPERATIONS = 20_000  # of a loop program that is interpreted: a few hundredths of a second
 _lowered: list[tuple[Program, tuple, tuple]] = []
 _lower = pipeline.lower
@@ -221,8 +221,8 @@ def emitted_c_gives_no_warning(seen_c: Path, accepted: Path, request: pytest.Fix
         assert not undecided_calls(source.c), f"{undecided_calls(source.c)}\n{source.c}"
         assert not mixed_vectors(source.c), f"{mixed_vectors(source.c)}\n{source.c}"
         assert not uncertain_vectors(source.c), f"{uncertain_vectors(source.c)}\n{source.c}"
-        # What clang alone would say, it says of one text in four as well.
-        for name in ("gcc", "clang")[: 1 + (zlib.crc32(text.encode()) % 4 == 0)]:
+        # Half of thousands of texts say what all would; builds have -Wall -Wextra in any case.
+        for name in (("gcc", "clang"), (), ("gcc",), ())[zlib.crc32(text.encode()) % 4]:
             messages = compile_strictly(text, name, options, accepted)
             assert not messages, f"{name}: {messages}\n{text}"
 

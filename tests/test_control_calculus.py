@@ -188,7 +188,7 @@ def against_jax(
     close(evaluate(pulled_twice, given), of_second[1], "vjp of vjp")
 
 
-@pytest.mark.sample(7)
+@pytest.mark.sample(4)
 @pytest.mark.slow
 @pytest.mark.parametrize("loop", LOOPS, ids=lambda loop: loop.name)
 def test_scan(loop):

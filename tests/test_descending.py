@@ -93,7 +93,7 @@ def slope(form, x):
     return sg.trace(sg.grad(lambda x: loss(form, x)), x).evaluate(x)
 
 
-@pytest.mark.sample(4)
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.quick(1)

@@ -75,7 +75,7 @@ LOSSES = {
 }
 
 
-@pytest.mark.sample(3)
+@pytest.mark.sample(2)
 @pytest.mark.slow
 @pytest.mark.parametrize("name", LOSSES)
 def test_first_and_second_derivatives(name):

@@ -10,7 +10,7 @@ from support.random_graphs import compare
 from symgrad.lower.tuning import HOST_TUNING
 
 
-@pytest.mark.sample(5)
+@pytest.mark.sample(3)
 @pytest.mark.quick(1)
 @pytest.mark.parametrize("block", range(10))
 def test_values(block):
@@ -18,7 +18,7 @@ def test_values(block):
         compare(seed, "float64", False)
 
 
-@pytest.mark.sample(5)
+@pytest.mark.sample(3)
 @pytest.mark.slow
 @pytest.mark.parametrize("block", range(10))
 def test_derivatives(block):
@@ -43,7 +43,7 @@ SHORT_BLOCKS = replace(
 )
 
 
-@pytest.mark.sample(6)
+@pytest.mark.sample(3)
 @pytest.mark.slow
 @pytest.mark.parametrize("block", range(6))
 @pytest.mark.parametrize("inner", ["straight", "loops"])

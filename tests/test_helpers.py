@@ -110,7 +110,7 @@ def helper(tmp_path_factory):
     return get
 
 
-@pytest.mark.sample(54)
+@pytest.mark.sample(27)
 @pytest.mark.quick(6)
 @pytest.mark.parametrize("compiler", COMPILERS)
 @pytest.mark.parametrize("dtype", ["float64", "float32"])

@@ -137,6 +137,7 @@ SMALL = {
 }  # fmt: skip
 
 
+@pytest.mark.sample(10)
 @pytest.mark.quick(1)
 @pytest.mark.parametrize("name", SMALL)
 def test_functions_of_points_with_inner_loops(name):

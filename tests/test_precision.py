@@ -14,7 +14,7 @@ THIRD = list(shape_table.third_cases())
 SLOPES = {k: f for k, f in vars(taylor).items() if hasattr(f, "slope")}
 
 
-@pytest.mark.sample(140)
+@pytest.mark.sample(100)
 @pytest.mark.quick(8)
 @pytest.mark.parametrize("name, f, args", CASES, ids=[c[0] for c in CASES])
 def test_against_50_digits(name, f, args):

@@ -271,6 +271,7 @@ REAL = {
 }
 
 
+@pytest.mark.sample(4)
 @pytest.mark.slow
 @pytest.mark.parametrize("name", REAL)
 def test_a_search_ends_by_its_steps(name, monkeypatch):

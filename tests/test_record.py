@@ -99,7 +99,7 @@ def test_a_second_process_generates_nothing(filled):
     np.testing.assert_allclose(value, expected, rtol=1e-13)
 
 
-@pytest.mark.sample(5)
+@pytest.mark.sample(3)
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "changed",
@@ -163,7 +163,7 @@ def _edit(path: Path, change) -> None:
     path.write_bytes(cache_module._note_digest(name, text) + b"\n" + text)
 
 
-@pytest.mark.sample(5)
+@pytest.mark.sample(3)
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "change",

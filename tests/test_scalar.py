@@ -184,6 +184,7 @@ CASES = [(name, "float64") for name in FUNCTIONS] + [
 ]
 
 
+@pytest.mark.sample(10)
 @pytest.mark.quick(4)
 @pytest.mark.parametrize("name, dtype", CASES)
 def test_functions_agree_with_the_other_form(name, dtype):

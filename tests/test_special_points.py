@@ -46,6 +46,7 @@ def modes_of(case: Case) -> tuple[str, ...]:
     return MODES if len(columns(case)) > 1 else tuple(m for m in MODES if m != "turned")
 
 
+@pytest.mark.sample(40)
 @WARNED
 @pytest.mark.quick(8)
 @pytest.mark.parametrize("name", SMOOTH)

@@ -347,7 +347,7 @@ def largest(a, b, c):
     return np.max(h @ c, axis=0), np.sum(h @ c, axis=0)
 
 
-@pytest.mark.sample(8)
+@pytest.mark.sample(4)
 @pytest.mark.quick(1)
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("f, shapes", [
@@ -410,11 +410,11 @@ def test_random_graphs_in_blocks(dtype, monkeypatch):
 
     monkeypatch.setattr(random_graphs, "run_c", run_c)
     count = 0
-    for seed in range(31_000, 31_026):
+    for seed in range(31_000, 31_016):
         with contextlib.suppress(NothingShared):
             random_graphs.compare(seed, dtype, seed % 2 == 1, products=0.5, tuning=tuning)
             count += 1
-    assert count >= 2
+    assert count >= 1
 
 
 # ---- the interface ------------------------------------------------------------------------------

@@ -31,7 +31,7 @@ from symgrad.lower.bounds import Bounds
 from symgrad.lower.cpu import Flush, Merge, Rows
 from symgrad.lower.forms import constant, plus
 from symgrad.lower.pipeline import lower
-from symgrad.lower.program import Program
+from symgrad.lower.program import Program, statements
 from symgrad.lower.scalar import INDEX_DIV, INDEX_MOD, index_of, load_of
 from symgrad.lower.share import share
 from symgrad.lower.statements import Best, Check, If, Loop, Store, Zero
@@ -836,3 +836,16 @@ def test_an_element_that_was_checked_is_in_range_at_every_index():
     for k in (np.argmax(best), np.argmin(best)):
         slope[k, np.argmax(a[k])] = 1
     np.testing.assert_array_equal(sg.grad(f)(a), slope)
+
+
+def test_rows_behind_an_axis_of_one_element_are_apart():
+    """A false alarm: the rows were looked for on the first axis."""
+    columns = np.zeros(32, int)
+
+    def f(a, b):
+        return np.concatenate([b[:, columns], a, a], axis=1)
+
+    graph = sg.trace(sg.jacobian(f), np.ones((1, 4)), np.ones((1, 1))).simplify()
+    outs = share(graph.lowered_outs())
+    program = lower(graph.args, outs, ["a", "b"], ["y0"])
+    assert "Rows" in {type(s).__name__ for s, _ in statements(program.body)}

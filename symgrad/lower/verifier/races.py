@@ -168,16 +168,19 @@ def _moved(p: View, form: Form, loop: Loop, inner: Sequence[Loop]) -> _Moved | N
 def _runs_are_apart(p: View, a: Place, b: Place, loop: Loop) -> bool:
     """Of rows in memory: those of different points, if all lie in a stretch as long as a row."""
     begin, end = math.inf, -math.inf
+    rows: set[int] = set()
     for place in (a, b):
         index, shape = place.access.index, p.buffers[place.access.buffer].shape
-        if place.access.run is None or index[0] is not loop.index:
+        axis = next((k for k, i in enumerate(index) if i is loop.index), len(index))
+        if place.access.run is None or axis == len(index) or math.prod(shape[:axis]) != 1:
             return False
         within = constant(0)  # the row
-        for first, n in zip(index[1:], shape[1:], strict=True):
+        for first, n in zip(index[axis + 1 :], shape[axis + 1 :], strict=True):
             within = plus(p.bounds.form(first), within, n)
+        rows.add(math.prod(shape[axis + 1 :]))
         low, high = p.bounds.span(within)
         begin, end = min(begin, low), max(end, high + place.access.run)
-    return end - begin <= math.prod(p.buffers[a.access.buffer].shape[1:])
+    return len(rows) == 1 and end - begin <= rows.pop()
 
 
 def accumulating(p: View) -> Iterator[str]:

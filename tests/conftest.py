@@ -46,13 +46,11 @@ settings.register_profile("repeatable", derandomize=True)
 settings.load_profile("repeatable")
 
 # Rewrites that fire in any test, also in processes that tests start, are evaluated before and after
-# (symgrad/expr/validate.py): all, but of those by one rule in one test only the first ones.
+# (symgrad/expr/validate.py); where one rule fires often in one test, one in eight is.
 os.environ.setdefault(validate.VARIABLE, "1")
 
 # What JAX is compared for runs once: XLA's optimisations take longer than they gain.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
-
-_ALWAYS = 40  # rewrites by one rule in one test, before only one in eight is evaluated
 
 # In the background a shell makes the suite ignore interrupts, and some tests send them.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -106,6 +104,7 @@ Emitter.parts = _parts_are_right
 
 
 _KEPT_DAYS = 14
+_ALWAYS = 40  # rewrites by one rule in one test, before only one in eight is evaluated
 _MOST_SLOW = 40  # cases of one test that run without --thorough, where it does not say how many
 _MOST_OPERATIONS = 20_000  # of a loop program that is interpreted: a few hundredths of a second
 _lowered: list[tuple[Program, tuple, tuple]] = []
@@ -133,7 +132,10 @@ def _is_new(folder: Path, text: str) -> bool:
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Thousands of collected tests are no garbage: collections in tests need not look at them."""
+    """Thousands of collected tests are no garbage: collections in tests need not look at them.
+
+    Those of all objects were a twentieth of the time of the quick tier.
+    """
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 20, 20)
@@ -164,17 +166,22 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         tests.setdefault((item.parent, name), []).append(item)
     left_out: set[pytest.Item] = set()
     for cases in tests.values():
+        _mark_slow(cases)
         left_out |= _left_out(cases)
     if left_out and not config.getoption("thorough") and not any("::" in a for a in config.args):
         items[:] = [item for item in items if item not in left_out]
         config.hook.pytest_deselected(items=[*left_out])
 
 
+def _mark_slow(cases: list[pytest.Item]) -> None:
+    quick = cases[0].get_closest_marker("quick")
+    for item in cases[quick.args[0] :] if quick is not None else ():
+        item.add_marker(pytest.mark.slow)
+
+
 def _left_out(cases: list[pytest.Item]) -> set[pytest.Item]:
     """Of the slow cases of a test, all but those that `sample(count)` leaves."""
-    quick, sample = (cases[0].get_closest_marker(name) for name in ("quick", "sample"))
-    for item in cases[quick.args[0] if quick is not None else len(cases) :]:
-        item.add_marker(pytest.mark.slow)
+    sample = cases[0].get_closest_marker("sample")
     slow = [item for item in cases if item.get_closest_marker("slow") is not None]
     count = sample.args[0] if sample is not None else _MOST_SLOW
     # the first, and the others as far apart as there is room

@@ -9,7 +9,7 @@ from support.oracle_table import cases, compare
 CASES = list(cases())
 
 
-@pytest.mark.sample(140)
+@pytest.mark.sample(len(CASES))
 @pytest.mark.quick(1)
 @pytest.mark.parametrize("name, f, args", CASES, ids=[c[0] for c in CASES])
 def test_against_jax(name, f, args):

@@ -27,6 +27,7 @@ class Case:
 
 def kept(count: int, slow: bool, **marks: int) -> list[int]:
     cases = [Case(slow, **marks) for _ in range(count)]
+    conftest._mark_slow(cases)
     left_out = conftest._left_out(cases)
     return [k for k, case in enumerate(cases) if case not in left_out]
 

@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -29,48 +30,7 @@ needs_emulator = pytest.mark.skipif(
     not (shutil.which(COMPILER) and shutil.which(EMULATOR)), reason=f"needs {EMULATOR}"
 )
 
-# Vectors, start-up and output by semihosting: all that a program without a C library's start needs.
-BOARD = """
-#include <stdint.h>
-#include <string.h>
-int main(void);
-static int host(int operation, const void *argument)
-{
-    register int r0 __asm__("r0") = operation;
-    register const void *r1 __asm__("r1") = argument;
-    __asm__ volatile("bkpt 0xAB" : "+r"(r0) : "r"(r1) : "memory");
-    return r0;
-}
-void show(const void *data, int bytes)
-{
-    static char text[3];
-    for (int k = 0; k < bytes; ++k) {
-        const unsigned char byte = ((const unsigned char *)data)[k];
-        text[0] = "0123456789abcdef"[byte >> 4];
-        text[1] = "0123456789abcdef"[byte & 15];
-        text[2] = 0;
-        host(4, text);
-    }
-    host(4, " ");
-}
-static void start(void)
-{
-    *(volatile uint32_t *)0xE000ED88 |= 0xFu << 20; /* the floating point unit */
-    __asm__ volatile("dsb\\n isb");
-    main();
-    host(0x18, (const void *)0x20026);
-}
-int __errno_value;
-int *__errno(void) { return &__errno_value; }
-__attribute__((section(".vectors"), used)) static const void *const vectors[] = {
-    (const void *)0x20020000, (const void *)start};
-"""
-LAYOUT = """
-SECTIONS {
-    . = 0; .text : { KEEP(*(.vectors)) *(.text*) *(.rodata*) *(.ARM.*) }
-    . = 0x20000000; .data : { *(.data*) } .bss : { *(.bss*) *(COMMON) }
-}
-"""
+BOARD = Path(__file__).parent / "support" / "board"
 C_TYPES = {"float32": "float", "float64": "double", "int32": "int32_t", "int64": "int64_t"}
 
 
@@ -179,13 +139,12 @@ def test_computes_what_numpy_does(name, machine, tmp_path):
     shows = " ".join(f"show(y{k}, sizeof y{k});" for k in range(len(wanted)))
     lines.append(f"int main(void) {{ int s = work_({', '.join([*given, *outs, *room])});"
                  f" show(&s, 4); {shows} (void)work; return 0; }}")  # fmt: skip
-    for file, text in (("main.c", "\n".join(lines)), ("board.c", BOARD), ("layout.ld", LAYOUT)):
-        (tmp_path / file).write_text(text)
-    files = [paths[0], tmp_path / "main.c", tmp_path / "board.c"]
+    (tmp_path / "main.c").write_text("\n".join(lines))
+    files = [paths[0], tmp_path / "main.c", BOARD / "board.c"]
     program = tmp_path / "program"
     subprocess.run(
         [COMPILER, *FLAGS, *CPUS[machine], "-O2", *map(str, files),
-         "-T", str(tmp_path / "layout.ld"), "-nostartfiles", "-o", str(program),
+         "-T", str(BOARD / "board.ld"), "-nostartfiles", "-o", str(program),
          "-lm", "-lc", "-lgcc"],
         check=True, capture_output=True,
     )  # fmt: skip

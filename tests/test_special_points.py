@@ -64,6 +64,7 @@ def test_smooth_functions_have_their_derivatives(name):
 @pytest.mark.sample(9)
 @pytest.mark.parametrize("name", [name for name, case in SMOOTH.items() if case.orders > 3])
 def test_fourth_derivatives_in_the_other_modes(name, request):
+    """In reverse mode; with --thorough in all but the one where modes take turns, tested above."""
     thorough = request.config.getoption("thorough")
     for mode in modes_of(SMOOTH[name]) if thorough else ("reverse",):
         if mode != "mixed":

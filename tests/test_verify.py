@@ -806,7 +806,6 @@ def picking():
     return [x, rows], [bind("sin", gather(x, rows, 0))]
 
 
-@pytest.mark.sample(8)
 @pytest.mark.quick(1)
 @pytest.mark.parametrize("kind", MUTANTS)
 def test_mutants_are_caught(kind, graphs, monkeypatch):

@@ -20,7 +20,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from run import mean
@@ -29,9 +29,21 @@ from table import KERNELS, Kernel
 import symgrad as sg
 from symgrad.machines import CORTEX_M4, CORTEX_M7
 
+
+class Target(NamedTuple):
+    """A processor, the precision for it, gcc's options, and qemu's board."""
+
+    machine: Any
+    dtype: str
+    options: list[str]
+    board: str
+
+
 TARGETS = {
-    "M7 double": ("float64", ["-mcpu=cortex-m7", "-mfpu=fpv5-d16"]),
-    "M4F single": ("float32", ["-mcpu=cortex-m4", "-mfpu=fpv4-sp-d16"]),
+    "M7 double": Target(CORTEX_M7, "float64", ["-mcpu=cortex-m7", "-mfpu=fpv5-d16"], "mps2-an500"),
+    "M4F single": Target(
+        CORTEX_M4, "float32", ["-mcpu=cortex-m4", "-mfpu=fpv4-sp-d16"], "mps2-an386"
+    ),
 }
 _PREFIX = "arm-none-eabi-"
 _NUMBER = re.compile(r"(?<![\w.])(\d+\.\d*(?:[eE][-+]?\d+)?|\d+[eE][-+]?\d+)")
@@ -76,15 +88,15 @@ def constants(kernel: Kernel, dtype: str) -> Iterator[None]:
         scope.update(kept)
 
 
-def ours(kernel: Kernel, dtype: str, machine: Any) -> Any:
-    spec = sg.f64 if dtype == "float64" else sg.f32
+def ours(kernel: Kernel, target: Target, folder: Path) -> tuple[Any, Path]:
+    """The function, and its C."""
+    spec = sg.f64 if target.dtype == "float64" else sg.f32
     specs = [spec[s] if s else spec for s in kernel.shapes]
-    with constants(kernel, dtype):
+    with constants(kernel, target.dtype):
         made = sg.compile(kernel.function, *specs, name=f"ours_{kernel.name}", scalar=True,
-                          machine=machine)  # fmt: skip
-        assert {t.dtype for t in made.graph.output_types} == {dtype}, kernel.name
-        assert made.c_source
-        return made
+                          machine=target.machine)  # fmt: skip
+        assert {t.dtype for t in made.graph.output_types} == {target.dtype}, kernel.name
+        return made, made.export(folder, overwrite=True)[0]
 
 
 def sizes(path: Path, name: str, options: list[str]) -> np.ndarray:
@@ -110,56 +122,18 @@ def sizes(path: Path, name: str, options: list[str]) -> np.ndarray:
     return np.array([steps, calls, int(text[1]), int(stack[1])])
 
 
-MACHINES = {"M7 double": CORTEX_M7, "M4F single": CORTEX_M4}
-BOARDS = {"M7 double": "mps2-an500", "M4F single": "mps2-an386"}
 _CALLS = 400
 _TICK = 40  # nanoseconds of SysTick on these boards: 25 MHz
-# Vectors, start-up, the clock, and results by semihosting.
-_BOARD = """
-#include <stdint.h>
-#define R(address) (*(volatile uint32_t *)(address))
-static int host(int operation, const void *argument)
-{
-    register int r0 __asm__("r0") = operation;
-    register const void *r1 __asm__("r1") = argument;
-    __asm__ volatile("bkpt 0xAB" : "+r"(r0) : "r"(r1) : "memory");
-    return r0;
-}
-static void show(uint32_t n)
-{
-    char text[12]; int k = 11;
-    text[k] = 0; text[--k] = ' ';
-    do text[--k] = (char)('0' + n % 10); while (n /= 10);
-    host(4, text + k);
-}
-static uint32_t now(void) { return R(0xE000E018); }
-int __errno_value;
-int *__errno(void) { return &__errno_value; }
-int run(void);
-static void start(void)
-{
-    R(0xE000ED88) |= 0xFu << 20; /* the floating point unit */
-    __asm__ volatile("dsb\\n isb");
-    R(0xE000E014) = 0xFFFFFF; R(0xE000E018) = 0; R(0xE000E010) = 5; /* SysTick */
-    run();
-    host(0x18, (const void *)0x20026);
-}
-__attribute__((section(".vectors"), used)) static const void *const vectors[] = {
-    (const void *)0x20020000, (const void *)start};
-"""
-_LAYOUT = """
-SECTIONS {
-    . = 0; .text : { KEEP(*(.vectors)) *(.text*) *(.rodata*) *(.ARM.*) *(.data*) }
-    . = 0x20000000; .bss : { *(.bss*) *(COMMON) }
-}
-"""
+_BOARD = Path(__file__).parents[2] / "tests" / "support" / "board"
 
 
 def program(kernel: Kernel, made: Any, real: str) -> str:
-    """C that prints the ticks of calls of both and of none, then the largest difference."""
+    """C that shows the ticks of calls of neither, ours and theirs, then the results of both."""
     lines = [
-        _BOARD,
+        "#include <stdint.h>",
         f'#include "ours_{kernel.name}.h"',
+        "#define R(address) (*(volatile uint32_t *)(address))",
+        "void show(const void *data, int bytes);",
         f"int {kernel.name}(const {real} **, {real} **, long long *, {real} *, int);",
     ]
     inputs, outputs = made.graph.input_types, made.graph.output_types
@@ -169,63 +143,58 @@ def program(kernel: Kernel, made: Any, real: str) -> str:
         fill += [f"x{k}[{i}] = ({real}){float(v)!r};" for i, v in enumerate(np.ravel(x))]
     for k, t in enumerate(outputs):
         lines.append(f"static {real} y{k}[{math.prod(t.shape)}], z{k}[{math.prod(t.shape)}];")
+    numbers = range(len(outputs))
     given = [f"x{k}" if t.shape else f"x{k}[0]" for k, t in enumerate(inputs)]
-    mine = f"ours_{kernel.name}({', '.join([*given, *[f'y{k}' for k in range(len(outputs))]])})"
-    compare = "".join(
-        f"size = 0; for (int i = 0; i < {math.prod(t.shape)}; ++i) "
-        f"{{ d = z{k}[i] < 0 ? -z{k}[i] : z{k}[i]; if (d > size) size = d; }}"
-        f"for (int i = 0; i < {math.prod(t.shape)}; ++i) "
-        f"{{ d = (y{k}[i] - z{k}[i]) / size; d = d < 0 ? -d : d; if (!(d <= most)) most = d; }}"
-        for k, t in enumerate(outputs)
-    )
+    mine = f"ours_{kernel.name}({', '.join([*given, *[f'y{k}' for k in numbers]])})"
     lines.append(f"""
-int run(void)
+int main(void)
 {{
     const {real} *in[] = {{{", ".join(f"x{k}" for k in range(len(inputs)))}}};
-    {real} *out[] = {{{", ".join(f"z{k}" for k in range(len(outputs)))}}};
+    {real} *out[] = {{{", ".join(f"z{k}" for k in numbers)}}};
     volatile int zero = 0;
-    {real} d, size, most = 0;
     {" ".join(fill)}
-    {mine}; {kernel.name}(in, out, 0, 0, 0);
+    R(0xE000E014) = 0xFFFFFF; R(0xE000E018) = 0; R(0xE000E010) = 5; /* SysTick */
     for (int which = 0; which < 3; ++which) {{
-        uint32_t t0 = now();
+        uint32_t ticks = R(0xE000E018);
         for (int k = 0; k < {_CALLS}; ++k) {{
             x0[0] += ({real})zero;
             if (which == 1) {mine};
             if (which == 2) {kernel.name}(in, out, 0, 0, 0);
         }}
-        show((t0 - now()) & 0xFFFFFF);
+        ticks = (ticks - R(0xE000E018)) & 0xFFFFFF;
+        show(&ticks, 4);
     }}
-    {compare}
-    show((uint32_t)(most * ({real})1e9));
+    {" ".join(f"show(y{k}, sizeof y{k}); show(z{k}, sizeof z{k});" for k in numbers)}
     return 0;
-}}""")
+}}
+""")
     return "\n".join(lines)
 
 
 def executed(
-    kernel: Kernel, made: Any, work: Path, label: str, theirs: Path
+    kernel: Kernel, made: Any, target: Target, mine: Path, theirs: Path
 ) -> tuple[float, float]:
     """Instructions of a call, ours and theirs."""
-    dtype, options = TARGETS[label]
-    real = "double" if dtype == "float64" else "float"
-    made.export(work, overwrite=True)
-    main_file, layout = work / f"{kernel.name}_run.c", work / "board.ld"
-    main_file.write_text(program(kernel, made, real))
-    layout.write_text(_LAYOUT)
-    files = [main_file, work / f"ours_{kernel.name}.c", theirs]
-    command = [f"{_PREFIX}gcc", "-O2", "-mthumb", "-mfloat-abi=hard", "-std=gnu99", *options, "-I",
-               str(work), "-nostartfiles", "-T", str(layout), *map(str, files), "-o",
+    work = mine.parent
+    real = "double" if target.dtype == "float64" else "float"
+    (work / "run.c").write_text(program(kernel, made, real))
+    files = [work / "run.c", _BOARD / "board.c", mine, theirs]
+    command = [f"{_PREFIX}gcc", "-O2", "-mthumb", "-mfloat-abi=hard", *target.options, "-I",
+               str(work), "-nostartfiles", "-T", str(_BOARD / "board.ld"), *map(str, files), "-o",
                str(work / "run.elf"), "-lm", "-lc", "-lgcc"]  # fmt: skip
     subprocess.run(command, check=True, capture_output=True)
     told = subprocess.run(
-        ["qemu-system-arm", "-M", BOARDS[label], "-nographic", "-monitor", "none", "-serial",
-         "none", "-semihosting", "-icount", "shift=0", "-kernel", str(work / "run.elf")],
+        ["qemu-system-arm", "-M", target.board, "-display", "none", "-semihosting-config",
+         "enable=on,target=native", "-icount", "shift=0", "-kernel", str(work / "run.elf")],
         check=True, capture_output=True, text=True,
     )  # fmt: skip
-    none, mine, other, apart = map(int, (told.stdout + told.stderr).split())
-    assert apart < (1e9 * 1e-6 if dtype == "float64" else 1e9 * 2e-3), (kernel.name, apart)
-    return tuple((ticks - none) * _TICK / _CALLS for ticks in (mine, other))
+    shown = [bytes.fromhex(word) for word in (told.stdout + told.stderr).split()]
+    none, *both = [int.from_bytes(word, "little") for word in shown[:3]]
+    results = [np.frombuffer(word, target.dtype) for word in shown[3:]]
+    for got, want in zip(results[::2], results[1::2], strict=True):
+        bound = (1e-6 if target.dtype == "float64" else 2e-3) * np.max(np.abs(want))
+        np.testing.assert_allclose(got, want, rtol=0, atol=bound, err_msg=kernel.name)
+    return tuple((ticks - none) * _TICK / _CALLS for ticks in both)
 
 
 def main() -> None:
@@ -240,19 +209,17 @@ def main() -> None:
             continue
         given = (folder / f"{kernel.name}.c").read_text()
         given = given.replace("static int casadi_f0", "int casadi_f0")  # to be seen alone
-        for label, (dtype, options) in TARGETS.items():
-            theirs = work / f"{kernel.name}_{dtype}.c"
-            theirs.write_text(in_single(given) if dtype == "float32" else given)
-            mine = work / f"ours_{kernel.name}_{dtype}.c"
-            made = ours(kernel, dtype, MACHINES[label])
-            mine.write_text(made.c_source)
-            a = sizes(mine, f"ours_{kernel.name}", options)
-            b = sizes(theirs, f"{kernel.name}_f0", options)
+        for label, target in TARGETS.items():
+            theirs = work / f"{kernel.name}_{target.dtype}.c"
+            theirs.write_text(in_single(given) if target.dtype == "float32" else given)
+            made, mine = ours(kernel, target, work)
+            a = sizes(mine, f"ours_{kernel.name}", target.options)
+            b = sizes(theirs, f"{kernel.name}_f0", target.options)
             ratios[label].append(a[0] / b[0])
             told = [f"{what} {x} / {y}" for what, x, y in
                     zip(("instructions", "calls", "text", "stack"), a, b, strict=True)]  # fmt: skip
             if "--run" in sys.argv:
-                x, y = executed(kernel, made, work, label, theirs)
+                x, y = executed(kernel, made, target, mine, theirs)
                 ran[label].append(x / y)
                 told.append(f"executed {x:.0f} / {y:.0f} = {x / y:.2f}")
             print(f"{kernel.name:12} {label:10} {', '.join(told)}", flush=True)

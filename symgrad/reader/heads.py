@@ -60,10 +60,10 @@ BUDGET: ContextVar[Budget] = ContextVar("BUDGET")
 
 def tick() -> None:
     """Count a step of the search; raise `TooLong` if the steps or the work are used up."""
+    spend()
     here = budget()
     here.ticks -= 1
-    here.work -= 1
-    if here.ticks < 0 or here.work < 0:
+    if here.ticks < 0:
         raise TooLong
 
 

@@ -26,7 +26,8 @@ from symgrad.machines import find_machine
 from symgrad.names import comment_text, mangle, unique
 from symgrad.ops.checks import status_numbers
 from symgrad.options import DEFAULT_OPTIONS, Options
-from symgrad.scalar.choice import most_that_pay
+from symgrad.scalar.choice import most_that_pay, points_that_pay
+from symgrad.scalar.mapped import in_scalars
 from symgrad.scalar.program import operations, scalar_program, tuned
 from symgrad.scalar.space import NotScalar
 from symgrad.version import __version__
@@ -117,20 +118,21 @@ def _lowered(graph: Graph, options: Options) -> tuple[Program, Tuning]:
     names = c_names([*graph.arg_names, *graph.out_names], taken=["work", name])
     inputs, outputs = names[: len(graph.args)], names[len(graph.args) :]
     tuning = options.tuning or Tuning.of(find_machine(options.machine))
-    most = options.most_scalars if graph.scalar else most_that_pay(graph, options)
+    asked = graph.scalar
+    most = options.most_scalars if asked else most_that_pay(graph, options)
     if most:
         straight = tuned(tuning)
         try:
             with seldom(), log.Stage("lowering", "lowered", graph.name) as stage:
                 program, outs = scalar_program(
-                    graph.args, graph.outs, inputs, outputs, straight, most, not graph.scalar
+                    graph.args, graph.outs, inputs, outputs, straight, most, not asked
                 )
                 stage.facts = lambda: f"scalar form, {operations(program)} operations"
             _interpreted(program, graph, outs)
             return program, straight
         except NotScalar as reason:
             text = str(reason)
-            if graph.scalar:
+            if asked:
                 log.note(lambda: f"{graph.name} is compiled without scalar form: {text}")
                 # with rules that were left out
                 graph = replace(graph, scalar=False).simplify()
@@ -139,6 +141,7 @@ def _lowered(graph: Graph, options: Options) -> tuple[Program, Tuning]:
         split = functools.partial(fission, tuning=tuning) if has_loops else None
         outs = graph.lowered_outs(split)
         same = all(a is b for a, b in zip(outs, graph.outs, strict=True))
+        outs, same = _points_in_scalars(outs, options, tuning, asked) or (outs, same)
         outs = share(outs, graph.nodes if same else None)
         program = lower(
             graph.args, outs, inputs, outputs,
@@ -150,6 +153,19 @@ def _lowered(graph: Graph, options: Options) -> tuple[Program, Tuning]:
         )
     _interpreted(program, graph, outs)
     return program, tuning
+
+
+def _points_in_scalars(
+    outs: Sequence[Expr], options: Options, tuning: Tuning, asked: bool
+) -> tuple[list[Expr], bool] | None:
+    """Results whose small arrays of each point are scalars, and that they are new; None if none."""
+    found = points_that_pay(outs, options, tuning)
+    if found is None:
+        return None
+    try:
+        return in_scalars(outs, *found, not asked), False
+    except NotScalar:
+        return None
 
 
 def _interpreted(program: Program, graph: Graph, outs: Sequence[Expr]) -> None:

@@ -17,6 +17,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, TypeGuard
 
+import numpy as np
+
 from symgrad.expr.node import FLOATS, Expr, const
 from symgrad.expr.walk import substitute, toposort
 from symgrad.lower.cpu import Flush, Rows
@@ -144,6 +146,9 @@ class _Plan(Points):
         nodes = toposort([s.value for s in stores])
         powers = any(is_power(n, points, tuning) for n in nodes)
         most = tuning.lanes_of_powers if powers else tuning.lane_counts[-1]
+        row = sum(n.op is LOAD for n in nodes) + len(stores)
+        if row * most * np.dtype(stores[0].buffer.dtype).itemsize > tuning.block_bytes:
+            most = LANES
         self._set(lanes=min(most, points), again=True)
         self._set(body=Written(self.loop, self.draft, tuning).out(stores))
 

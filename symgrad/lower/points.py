@@ -11,12 +11,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from symgrad.expr.node import FLOATS, Expr
+from symgrad.expr.op import Kind
 from symgrad.expr.walk import toposort
 from symgrad.lower.program import Draft, statements
-from symgrad.lower.scalar import INDEX, loads
+from symgrad.lower.scalar import INDEX, LOAD, loads
 from symgrad.lower.statement import Buffer, is_flat
 from symgrad.lower.statements import Loop, Store
-from symgrad.lower.straight import is_power, is_turned, straight
+from symgrad.lower.straight import TILE, is_power, is_turned, straight
 from symgrad.lower.tuning import COSTLY, Tuning
 
 
@@ -67,7 +68,7 @@ class Points:
         return self.straight is not None or self.sums != [] or self._is_nested()
 
     def _is_nested(self) -> bool:
-        return any(path for _, path in self.leaves)
+        return any(inner.extent > 1 for _, path in self.leaves for inner in path)
 
     def _pays(self) -> bool:
         if self._is_nested():
@@ -78,7 +79,21 @@ class Points:
             return len(sums) < len(self.leaves) or self._is_costly()
         nodes = toposort([v for s, _ in self.leaves for v in s.exprs()])
         points, tuning = self.loop.extent, self.tuning
-        return any(is_turned(n) or is_power(n, points, tuning) for n in nodes)
+        if any(is_turned(n) or is_power(n, points, tuning) for n in nodes):
+            return True
+        return self._takes_rows(nodes)
+
+    def _takes_rows(self, nodes: Sequence[Expr]) -> bool:
+        """Whether points compute much from rows, which compilers gather element by element."""
+        rows = [n for n in nodes if n.op is LOAD and self._is_of_row(n)]
+        work = sum(n.op.kind is Kind.ELEMENTWISE for n in nodes)
+        return len(rows) >= TILE and work >= self.tuning.rows_from_operations
+
+    def _is_of_row(self, load: Expr) -> bool:
+        """Whether what is read stands in a row of its point."""
+        buffer = self.draft.buffers[load.attrs[0]]
+        axes = [a for a in buffer.kept_axes if contains(load.args[a], self.index)]
+        return bool(axes) and any(buffer.shape[a] > 1 for a in buffer.kept_axes if a > axes[0])
 
     def _jumps(self, s: Store, path: Sequence[Loop]) -> bool:
         """Whether inner loops walk so far that lanes would have to jump in memory."""

@@ -46,15 +46,21 @@ def straight(loop: Loop, private: set[int], tuning: Tuning) -> list[Store] | Non
 
 
 def _is_short(loop: Loop, tuning: Tuning) -> bool:
+    leaves = list(statements(loop.body))
+    extents = [inner.extent for _, path in leaves for inner in path]
+    if any(n > tuning.straight_rounds for n in extents):
+        return False
+    if not all(isinstance(s, Store) for s, _ in leaves):
+        return False
+    nodes = [toposort(s.exprs()) for s, _ in leaves]
+    if any(n.op is GUARD for own in nodes for n in own):  # what must not be read everywhere
+        return False
+    if all(n == 1 for n in extents):  # a straight line already
+        return True
     operations = 0
-    for s, path in statements(loop.body):
-        if not isinstance(s, Store) or any(inner.extent > tuning.straight_rounds for inner in path):
-            return False
-        nodes = toposort(s.exprs())
-        if any(n.op is GUARD for n in nodes):  # what must not be read everywhere
-            return False
-        own = sum(n.op.kind is Kind.ELEMENTWISE for n in nodes)
-        operations += max(own, 1) * math.prod(inner.extent for inner in path)
+    for own, (_, path) in zip(nodes, leaves, strict=True):
+        count = sum(n.op.kind is Kind.ELEMENTWISE for n in own)
+        operations += max(count, 1) * math.prod(inner.extent for inner in path)
     return operations <= tuning.straight_operations
 
 

@@ -106,6 +106,7 @@ class Tuning:
 
     straight_operations: int = 1500  # of one point; beyond it, loops are cheaper to compile
     straight_rounds: int = 16  # of one inner loop; longer sums are added up in parts
+    rows_from_operations: int = 40  # of a point, which are worth copying its rows to lanes
     zeros_from: int = 100  # of an array that is then set to 0 by one loop; compilers call memset
     zeros_from_share: float = 0.5  # of its elements: the others are stored twice
     sines_from: int = 4  # angles, whose sines and cosines are then taken in one loop of vectors

@@ -18,11 +18,13 @@ from symgrad.expr.node import ARRAY, CONST, EYE, FLOATS, Expr
 from symgrad.expr.op import Kind
 from symgrad.expr.walk import toposort
 from symgrad.graph import Graph
+from symgrad.lower.tuning import Tuning
 from symgrad.ops.flops import flops
 from symgrad.ops.linear import CONCAT, PAD, SCATTER_ADD
 from symgrad.options import AUTO, Options
 from symgrad.scalar.opening import is_small
 from symgrad.scalar.program import plain
+from symgrad.scalar.unbatched import Unbatched
 
 _ELEMENTS = 400  # of each array: larger ones are better in loops
 _MOST = 1000  # of work: more is longer to compile than a default may take
@@ -33,6 +35,9 @@ _CALL = 50  # the work around a factorisation in a function of its own
 _WORK = 40_000  # of the other form beyond which nobody looks
 _DENSE, _HALF = 400, 0.5  # of work, and what is left of it, where no zeros are to be seen
 _NODES = 600  # of the graph, of each of which every element is opened
+# Of functions that are mapped over points (0083): work for one point.
+_SHARE_OF_POINTS, _MOST_OF_POINTS = 0.85, 4000
+_OPENED = 40_000  # elements of one point, of all nodes together
 
 
 def most_that_pay(graph: Graph, options: Options) -> int:
@@ -74,3 +79,35 @@ def _has_zeros(node: Expr) -> bool:
 
 def _is_const(args: Sequence[Expr]) -> bool:
     return len(args) == 1 and args[0].op is CONST
+
+
+def points_that_pay(
+    outs: Sequence[Expr], options: Options, tuning: Tuning
+) -> tuple[Unbatched, float] | None:
+    """What scalars of points may replace, and how much work they may be for one point.
+
+    None if nothing would.
+    """
+    size = _points_of(outs, tuning)
+    if not size or options.scalar is False:
+        return None
+    points = Unbatched(outs, size, _ELEMENTS)
+    inner = [*points.one, *points.added]
+    seen: dict[object, int] = {}
+    whole = sum(flops(n, seen) for n in inner if n.op.moves is None) / size
+    ones = [one for one, _ in (*points.one.values(), *points.added.values())]
+    if sum(n.size for n in ones) > _OPENED or whole > _WORK:
+        return None
+    if not any(map(_has_zeros, toposort(ones))):
+        return None
+    return points, min(_SHARE_OF_POINTS * whole, _MOST_OF_POINTS)
+
+
+def _points_of(outs: Sequence[Expr], tuning: Tuning) -> int:
+    """The number of points for which most is done that have small arrays; 0 if there are none."""
+    counts: dict[int, int] = {}
+    for node in toposort(outs):
+        for n in set(node.shape):
+            if n >= tuning.lanes_from_points and n < node.size <= n * _ELEMENTS:
+                counts[n] = counts.get(n, 0) + node.size // n
+    return max(counts, key=lambda n: (counts[n], n), default=0)

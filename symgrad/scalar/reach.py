@@ -118,8 +118,10 @@ class Reach:
         total = 0
         if node.dtype in FLOATS:
             assert node.row is not None
-            if len(node.terms) == 1 and not node.attrs and _is_plus(node.row):
-                self._plus.add(node)
+            if len(node.terms) == 1 and not node.attrs:
+                (c, n), = node.terms  # fmt: skip
+                if _is_plus(node.row, c > 0 and n in self._plus):
+                    self._plus.add(node)
             strict, total_ = _character(node.row) if len(node.terms) == 1 else (False, False)
             if node.row is MULTIPLY:  # a guard
                 self.idle.add(node)
@@ -148,11 +150,16 @@ def _character(row: Op) -> tuple[bool, bool]:
 
 
 @functools.cache
-def _is_plus(row: Op) -> bool:
-    """Whether a function of one argument is never below 0, and never -0. Found out by trying."""
+def _is_plus(row: Op, of_plus: bool) -> bool:
+    """Whether a function of one argument is never -0, and never below 0 if its argument may be -0:
+    what is tried could miss the place where it is 0. Found out by trying.
+
+    of_plus : whether the argument is never -0
+    """
+    places = _PLACES if of_plus else np.concatenate([_PLACES, -_PLACES])
     try:
         with np.errstate(all="ignore"):
-            values = np.asarray(row.evaluate(np.concatenate([_PLACES, -_PLACES])), float)
+            values = np.asarray(row.evaluate(places), float)
     except (TypeError, ValueError):
         return False
     return not np.any(np.signbit(values) & ~np.isnan(values))

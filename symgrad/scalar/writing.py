@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from symgrad.expr.node import Expr, bind, const
-from symgrad.expr.op import Kind
+from symgrad.expr.op import Kind, Op
 from symgrad.expr.walk import toposort
+from symgrad.ops.elementwise import ADD, DIVIDE, MULTIPLY, SUBTRACT
+from symgrad.ops.linear import broadcast
 from symgrad.scalar.multiples import multiples
 from symgrad.scalar.reach import FUNCTION, LEAF, PRODUCT, SUM
 from symgrad.scalar.space import Node, Ref, Space, is_number, number_of
@@ -57,8 +59,10 @@ class Writer:
     turns : whether multiples of nodes may be written in their place, in one call of `write`
     """
 
-    def __init__(self, space: Space, leaf: Callable[[Any, int], Expr], turns: bool = False) -> None:
-        self.space, self.leaf = space, leaf
+    def __init__(
+        self, space: Space, leaf: Callable[[Any, int], Expr], turns: bool = False, many: int = 0
+    ) -> None:
+        self.space, self.leaf, self.many = space, leaf, many
         self.turns = turns and space.reach is None  # a - b is +0 where -(b - a) is -0
         self.known: dict[Node, Expr] = {}
         self.multiple: dict[Node, float] = {}  # times a node is what is known
@@ -90,7 +94,21 @@ class Writer:
         found = self.known[node]
         if c == 1:
             return found
-        return -found if c == -1 else const(c, dtype) * found
+        return -found if c == -1 else self._bind(MULTIPLY, const(c, dtype), found)
+
+    def _bind(self, row: Op, *args: Expr, attrs: tuple[Any, ...] = ()) -> Expr:
+        """A node of scalars, or of as many as one of its operands has."""
+        if len({a.shape for a in args}) > 1:
+            args = tuple(a if a.shape else broadcast(a, (self.many,), ()) for a in args)
+        return bind(row, *args, attrs=attrs)
+
+    def _chain(self, factors: Sequence[Expr], one: Expr) -> Expr:
+        if not factors:
+            return one
+        result = factors[0]
+        for f in factors[1:]:
+            result = self._bind(MULTIPLY, result, f)
+        return result
 
     def _written(self, node: Node) -> Expr:
         if node.kind == LEAF:
@@ -100,7 +118,7 @@ class Writer:
         if node.kind == FUNCTION:
             args = [self.ref(r, t) for r, t in zip(node.terms, node.types, strict=True)]
             assert node.row is not None
-            return bind(node.row, *args, attrs=node.attrs)
+            return self._bind(node.row, *args, attrs=node.attrs)
         if node.kind == SUM:
             return self._sum(node)
         above = [self._raised(n, p) for n, p in node.terms if p > 0]
@@ -109,10 +127,11 @@ class Writer:
         if own != 1:
             above.append(const(own, node.dtype))
         if not below:
-            return _chain(above, one)
+            return self._chain(above, one)
         if above and denominator(node) in self._inverted:
-            return _chain([*above, one / _chain(below, one)], one)
-        return _chain(above, one) / _chain(below, one)
+            reciprocal = self._bind(DIVIDE, one, self._chain(below, one))
+            return self._chain([*above, reciprocal], one)
+        return self._bind(DIVIDE, self._chain(above, one), self._chain(below, one))
 
     def _own(self, product: Node) -> float:
         """How much more a product is to be than that of what is known of its factors."""
@@ -145,9 +164,9 @@ class Writer:
             if total is None:
                 total = self._times(c, n, node.dtype)
             elif wanted > 0:
-                total = total + self._times(c, n, node.dtype)
+                total = self._bind(ADD, total, self._times(c, n, node.dtype))
             else:
-                total = total - self._times(-c, n, node.dtype)
+                total = self._bind(SUBTRACT, total, self._times(-c, n, node.dtype))
         assert total is not None
         return total
 
@@ -156,21 +175,12 @@ class Writer:
         base, result = self.known[node], None
         while True:
             if power & 1:
-                result = base if result is None else result * base
+                result = base if result is None else self._bind(MULTIPLY, result, base)
             power >>= 1
             if not power:
                 assert result is not None
                 return result
-            base = base * base
-
-
-def _chain(factors: Sequence[Expr], one: Expr) -> Expr:
-    if not factors:
-        return one
-    result = factors[0]
-    for f in factors[1:]:
-        result = result * f
-    return result
+            base = self._bind(MULTIPLY, base, base)
 
 
 def operations(outs: Sequence[Expr]) -> int:

@@ -27,8 +27,8 @@ from symgrad.names import comment_text, mangle, unique
 from symgrad.ops.checks import status_numbers
 from symgrad.options import DEFAULT_OPTIONS, Options
 from symgrad.scalar.choice import most_that_pay, points_that_pay
-from symgrad.scalar.mapped import in_scalars
-from symgrad.scalar.program import operations, scalar_program, tuned
+from symgrad.scalar.mapped import SINGULAR, in_scalars
+from symgrad.scalar.program import SINGULAR_STATUS, operations, scalar_program, tuned
 from symgrad.scalar.space import NotScalar
 from symgrad.version import __version__
 
@@ -141,12 +141,17 @@ def _lowered(graph: Graph, options: Options) -> tuple[Program, Tuning]:
         split = functools.partial(fission, tuning=tuning) if has_loops else None
         outs = graph.lowered_outs(split)
         same = all(a is b for a, b in zip(outs, graph.outs, strict=True))
-        outs, same = _points_in_scalars(outs, options, tuning, asked) or (outs, same)
-        outs = share(outs, graph.nodes if same else None)
+        mapped = _points_in_scalars(outs, options, tuning, asked)
+        if mapped is None:
+            outs, behind = share(outs, graph.nodes if same else None), []
+        else:
+            count = len(outs)
+            together = share([*mapped[0], *mapped[1]])
+            outs, behind = together[:count], together[count:]
         program = lower(
             graph.args, outs, inputs, outputs,
             threads=options.threads, blas=options.blas, tuning=tuning,
-            statuses=status_numbers(graph.failures),
+            statuses=status_numbers(graph.failures) | {SINGULAR: SINGULAR_STATUS}, behind=behind,
         )  # fmt: skip
         stage.facts = lambda: (
             f"{len(list(statements(program.body)))} statements, {len(program.buffers)} buffers"
@@ -157,14 +162,17 @@ def _lowered(graph: Graph, options: Options) -> tuple[Program, Tuning]:
 
 def _points_in_scalars(
     outs: Sequence[Expr], options: Options, tuning: Tuning, asked: bool
-) -> tuple[list[Expr], bool] | None:
-    """Results whose small arrays of each point are scalars, and that they are new; None if none."""
+) -> tuple[list[Expr], list[Expr]] | None:
+    """Results whose small arrays of each point are scalars, and checks behind them; None if none
+    are to be."""
     found = points_that_pay(outs, options, tuning)
     if found is None:
         return None
     try:
-        return in_scalars(outs, *found, not asked), False
-    except NotScalar:
+        return in_scalars(outs, *found, not asked)
+    except NotScalar as reason:
+        text = str(reason)
+        log.note(lambda: f"points are not taken in scalars: {text}")
         return None
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import symgrad as sg
+from fuzz.small import check_mapped
 from support.agreement import close, leaves
 from symgrad.expr.evaluate import evaluate
 from symgrad.expr.node import arg, array, bind, const
@@ -388,3 +389,134 @@ def test_results_of_no_elements():
     got = sg.compile(f, x, y)(x, y)
     assert got[0].shape == (40, 3, 0)
     close(got[1], y * [1, 1, 2], 1e-15)
+
+
+# ---- stacks of small matrices --------------------------------------------------------------------
+
+
+def _spread(rng, n, order):
+    """Matrices that are far from singular, but for the order of their rows."""
+    matrices = 2 * order * np.eye(order) + rng.uniform(-1, 1, (n, order, order))
+    return np.stack([m[rng.permutation(order)] for m in matrices])
+
+
+def mahalanobis(a, b):
+    c = a @ np.swapaxes(a, 1, 2)
+    return np.sum(b * np.linalg.solve(c, b[:, :, None])[:, :, 0], axis=1) + np.linalg.slogdet(c)[1]
+
+
+def mahalanobis_jax(a, b):
+    c = a @ jnp.swapaxes(a, 1, 2)
+    x = jnp.linalg.solve(c, b[:, :, None])[:, :, 0]
+    return jnp.sum(b * x, axis=1) + jnp.linalg.slogdet(c)[1]
+
+
+STACKS = {
+    "solve": (lambda a, b: np.linalg.solve(a, b[:, :, None]),
+              lambda a, b: jnp.linalg.solve(a, b[:, :, None])),
+    "solve-gradient": (
+        sg.vmap(sg.grad(lambda a, b: np.sum(np.linalg.solve(a, b) ** 2), (0, 1))),
+        jax.vmap(jax.grad(lambda a, b: jnp.sum(jnp.linalg.solve(a, b) ** 2), (0, 1)))),
+    "transposed": (lambda a, b: np.linalg.solve(np.swapaxes(a, 1, 2), b[:, :, None]),
+                   lambda a, b: jnp.linalg.solve(jnp.swapaxes(a, 1, 2), b[:, :, None])),
+    "inverse": (lambda a, b: np.linalg.inv(a) * b[:, None],
+                lambda a, b: jnp.linalg.inv(a) * b[:, None]),
+    "determinant": (lambda a, b: np.linalg.det(a) * b[:, 0],
+                    lambda a, b: jnp.linalg.det(a) * b[:, 0]),
+    "cholesky": (lambda a, b: np.linalg.cholesky(a @ np.swapaxes(a, 1, 2)),
+                 lambda a, b: jnp.linalg.cholesky(a @ jnp.swapaxes(a, 1, 2))),
+    "mahalanobis": (mahalanobis, mahalanobis_jax),
+    "mahalanobis-gradient": (
+        sg.grad(lambda a, b: np.sum(mahalanobis(a, b)), (0, 1)),
+        jax.grad(lambda a, b: jnp.sum(mahalanobis_jax(a, b)), (0, 1))),
+}  # fmt: skip
+
+
+@pytest.mark.quick(8)
+@pytest.mark.parametrize("order", [3, 2, 5])
+@pytest.mark.parametrize("n", [33, 500, 32])
+@pytest.mark.parametrize("name", STACKS)
+def test_stacks_of_small_matrices(name, n, order):
+    """Rows are exchanged in all points at once, as each needs it."""
+    f, oracle = STACKS[name]
+    rng = np.random.default_rng(n + order)
+    a, b = _spread(rng, n, order), rng.normal(size=(n, order))
+    want = jax.jit(oracle)(a, b)
+    for got, expected in zip(leaves(sg.compile(f, a, b)(a, b)), leaves(want), strict=True):
+        np.testing.assert_allclose(got, expected, rtol=1e-11, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["solve", "cholesky", "inverse"])
+@pytest.mark.parametrize("point", [0, 40, 49])
+def test_a_singular_matrix_fails_wherever_it_is(name, point):
+    f, _ = STACKS[name]
+    rng = np.random.default_rng(1)
+    a, b = _spread(rng, 50, 3), rng.normal(size=(50, 3))
+    made = sg.compile(f, a, b)
+    made(a, b)
+    a[point] = 0.0
+    with pytest.raises(np.linalg.LinAlgError):
+        made(a, b)
+    a[point] = np.eye(3)
+    made(a, b)
+
+
+def test_a_function_with_checks_of_its_own_fails_as_it_says():
+    def f(a, b):
+        if np.any(b > 100.0):
+            raise ValueError("too large")
+        return np.linalg.solve(a, b[:, :, None])
+
+    rng = np.random.default_rng(1)
+    a, b = _spread(rng, 50, 3), rng.normal(size=(50, 3))
+    made = sg.compile(f, a, b)
+    close(made(a, b), np.linalg.solve(a, b[:, :, None]), 1e-10)
+    a[7] = 0.0
+    with pytest.raises(np.linalg.LinAlgError):
+        made(a, b)
+    b[3, 0] = 101.0
+    with pytest.raises(ValueError, match="too large"):
+        made(a, b)
+
+
+@pytest.mark.parametrize("order", [8, 9, 12])
+def test_larger_matrices_are_factored_by_calls(order):
+    rng = np.random.default_rng(order)
+    a, b = _spread(rng, 40, order), rng.normal(size=(40, order))
+    f = STACKS["solve"][0]
+    close(sg.compile(f, a, b)(a, b), np.linalg.solve(a, b[:, :, None]), 1e-8)
+
+
+def test_one_matrix_for_all_points():
+    rng = np.random.default_rng(3)
+    a, b = _spread(rng, 1, 3)[0], rng.normal(size=(40, 3))
+
+    def f(a, b):
+        return sg.vmap(lambda x: np.linalg.solve(a, x) * np.array([1.0, 0.0, 2.0]))(b)
+
+    close(sg.compile(f, a, b)(a, b), np.linalg.solve(a, b.T).T * [1, 0, 2], 1e-10)
+
+
+@pytest.mark.parametrize("order", [2, 6])
+def test_factors_that_are_needed_whole_stay_calls(order):
+    """Scalars do not say in which rows pivots were: found by random programs."""
+    rng = np.random.default_rng(order)
+    a = 6 * np.eye(order) + rng.normal(size=(33, order, order))
+    f = sg.vmap(sg.hessian(lambda a: np.sum(np.linalg.solve(a[::-1], a))))
+    oracle = jax.vmap(jax.hessian(lambda a: jnp.sum(jnp.linalg.solve(a[::-1], a))))
+    close(sg.compile(f, a)(a), jax.jit(oracle)(a), 1e-11)
+
+
+@pytest.mark.quick(40)
+@pytest.mark.parametrize("seed", range(160))
+def test_random_functions_in_scalars_of_points(seed):
+    """At ordinary points, ties, NaN and infinities, each beside all the others."""
+    outcome, finding = check_mapped(seed, graphs=True)
+    assert not finding, finding
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(200, 230))
+def test_random_functions_in_lanes_of_points(seed):
+    outcome, finding = check_mapped(seed)
+    assert not finding, finding

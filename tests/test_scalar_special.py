@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -109,6 +111,11 @@ CUTS = {
     ),
     "common factor": lambda a, b: np.arctan2(a * b - a * a, -1.0 - b * b),
     "sign": lambda a, b: np.copysign(1.0, a - b) + np.copysign(2.0, b - a) + 0.0 * a,
+    "square from zero": lambda a, b: np.arctan2(a, 0.0 * a - a * a),
+    "pole at a square from zero": lambda a, b: np.maximum(1 / (0.0 * a - a * a), -2.0),
+    "pole at a sum from zero": lambda a, b: np.maximum(
+        1 / (0.0 - np.sqrt(np.sum(np.stack([a, b]) ** 2))), -2.0
+    ),
     "quotients": lambda a, b: np.minimum(1 / (a - b), 2.0) + np.maximum(1 / (b - a), -2.0),
 }
 
@@ -126,6 +133,25 @@ def test_signs_of_zeros_are_those_of_the_text(name):
             (got,) = made(np.array(a), np.array(b))
             want = f(np.float64(a), np.float64(b))
             assert got == want or np.isnan(got) and np.isnan(want), (a, b, got, want)
+
+
+@pytest.mark.parametrize("column", [*itertools.product([np.nan, 0.0, 1.0, -2.0], repeat=3)])
+def test_a_matrix_with_nan_is_singular_where_numpy_finds_it_so(column):
+    """A zero must not take the place of NaN as a pivot: there would be an error in its place."""
+    matrix = np.array([[0.0, 1.0, 2.0], [0.0, 3.0, 1.0], [0.0, 1.0, 1.0]])
+    matrix[:, 0] = column
+    made = careful(lambda a: np.linalg.solve(a, np.ones(3)), sg.f64[3, 3])
+
+    def outcome(f):
+        try:
+            return [np.isfinite(r) for r in flatten(f(matrix))[0]]
+        except np.linalg.LinAlgError:
+            return "singular"
+
+    with np.errstate(all="ignore"):
+        usual = outcome(sg.compile(lambda a: np.linalg.solve(a, np.ones(3)), matrix, scalar=False))
+        found = outcome(made)
+        assert (found == "singular") == (usual == "singular")
 
 
 def test_some_cuts_are_kept_and_some_refused():

@@ -64,8 +64,12 @@ class Kernels(ElementReader):
         outs: Sequence[Expr],
         arg_names: Sequence[str],
         out_names: Sequence[str],
+        behind: Sequence[Expr] = (),
     ) -> tuple[list[Buffer], list[Buffer]]:
-        """Everything that a graph computes; its inputs and outputs."""
+        """Everything that a graph computes; its inputs and outputs.
+
+        behind : checks that come last, of arrays that are computed beside the results
+        """
         inputs = []
         for node, name in zip(args, arg_names, strict=True):
             buffer = self.draft.array(node.shape, node.dtype, "in", name)
@@ -84,7 +88,8 @@ class Kernels(ElementReader):
             if node.op not in (ARG, ARRAY):
                 first.setdefault(node, buffer)
         places: dict[Expr, control.Where] = {n: (b, ()) for n, b in first.items()}
-        self._compute_all([*checks, *outs], outs, first, places)
+        noted = [c.args[-1] for c in behind]
+        self._compute_all([*checks, *outs, *noted, *behind], [*outs, *noted], first, places)
         for node, buffer in zip(outs, outputs, strict=True):
             if first.get(node) is not buffer:  # an argument, captured data, or the same value twice
                 self.set(buffer, node)

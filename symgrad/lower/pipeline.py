@@ -56,18 +56,19 @@ def lower(
     blas: bool = False,
     tuning: Tuning = HOST_TUNING,
     statuses: Mapping[Any, int] | None = None,
+    behind: Sequence[Expr] = (),
 ) -> Program:
     """The loop program of a graph without composites and stop_gradients.
 
     Parameters are the argument nodes and results with the C names they will have, how many threads
-    may share a loop, whether a BLAS multiplies large matrices, the thresholds, and the statuses of
-    checks (numbered here if they are not given).
+    may share a loop, whether a BLAS multiplies large matrices, the thresholds, the statuses of
+    checks (numbered here if they are not given), and checks that come behind all results.
     """
     if statuses is None:
         statuses = status_numbers(failures(toposort(outs)))
     shared = Shared(statuses=statuses)
     kernels = Kernels(blas, tuning, shared)
-    inputs, outputs = kernels.graph(args, outs, arg_names, out_names)
+    inputs, outputs = kernels.graph(args, outs, arg_names, out_names, behind)
     kernels.kernels = _needed(kernels.kernels)
     variables = {i for k in kernels.kernels for i in k.variables}
     kernels.together = [pair for pair in kernels.together if variables.issuperset(pair)]

@@ -95,6 +95,7 @@ def points_that_pay(
     inner = [*points.one, *points.added]
     seen: dict[object, int] = {}
     whole = sum(flops(n, seen) for n in inner if n.op.moves is None) / size
+    whole += _CALL * sum(n.op.kind is Kind.CALL for n in inner)
     ones = [one for one, _ in (*points.one.values(), *points.added.values())]
     if sum(n.size for n in ones) > _OPENED or whole > _WORK:
         return None

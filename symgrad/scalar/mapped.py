@@ -14,6 +14,7 @@ import numpy as np
 from symgrad.expr.node import Expr, bind
 from symgrad.expr.validate import validated
 from symgrad.expr.walk import rebuild, toposort
+from symgrad.ops.checks import CHECK, Failure
 from symgrad.ops.linear import broadcast, concat, permute, reshape, slice_
 from symgrad.scalar.opening import Opening
 from symgrad.scalar.program import space_for
@@ -22,6 +23,8 @@ from symgrad.scalar.space import NotScalar
 from symgrad.scalar.unbatched import Unbatched, without
 from symgrad.scalar.writing import Writer
 
+# A matrix that is singular or not positive definite: where calls say so, C returns the same status.
+SINGULAR = Failure(np.linalg.LinAlgError, ("Singular matrix",), None, "", 0, "")
 _AHEAD = 1.3  # times as much work before anything is shortened; then no pass does
 _NODES = 2  # for each operation, before anything is shortened
 _SUM = 2  # the work of adding an element of a point to a sum of all points, beside its addition
@@ -29,8 +32,10 @@ _SUM = 2  # the work of adding an element of a point to a sum of all points, bes
 
 def in_scalars(
     outs: Sequence[Expr], points: Unbatched, most: float, careful: bool = True
-) -> list[Expr]:
+) -> tuple[list[Expr], list[Expr]]:
     """The same results, with scalars where `points` has found what is done point by point.
+
+    Behind them a check, if matrices are factored: where one is singular, results are not finite.
 
     most : of work for one point; raises NotScalar if there would be more, or for what has no scalar
         form
@@ -46,8 +51,10 @@ def in_scalars(
     opening.open(ones)
     space.most = room
     elements = [opening.elements(one) for one in ones]
-    refs = [r for found in elements for r in found]
+    failing = list(opening.matrices.singular)
+    refs = [r for found in elements for r in found] + failing
     dtypes = [one.dtype for one, found in zip(ones, elements, strict=True) for _ in found]
+    dtypes += ["bool"] * len(failing)
     if work(space, refs, dtypes) > _AHEAD * most:
         raise NotScalar("it is far longer before it is made shorter")
     sums = sum(one.size for one, n in zip(ones, wanted, strict=True) if n in points.added)
@@ -65,7 +72,17 @@ def in_scalars(
             done += count
         elif n not in points.one:
             whole.known[n] = rebuild(n, tuple([whole.known[a] for a in n.args]))
-    return validated("points in scalars", outs, [whole.known[o] for o in outs])
+    found = validated("points in scalars", outs, [whole.known[o] for o in outs])
+    conditions = writer.write(refs[done:], dtypes[done:])
+    return found, [_check(conditions)] if conditions else []
+
+
+def _check(conditions: Sequence[Expr]) -> Expr:
+    """A check that fails where one of several conditions holds for a point."""
+    bad = conditions[0]
+    for other in conditions[1:]:
+        bad = bind("logical_or", bad, other)
+    return bind(CHECK, bad, attrs=(SINGULAR,))
 
 
 def _wanted(nodes: Sequence[Expr], outs: Sequence[Expr], points: Unbatched) -> dict[Expr, int]:

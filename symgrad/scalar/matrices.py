@@ -20,11 +20,18 @@ from symgrad.scalar.space import NotScalar, Ref
 
 Rows = list[list[Ref]]
 Swap = tuple[int, int, Ref]  # two rows, and whether they stay where they are
-_ABSOLUTE, _LESS_EQUAL, _GREATER, _SQRT, _LOG, _SIGN = (
-    OPS[name] for name in ("absolute", "less_equal", "greater", "sqrt", "log", "sign")
-)
+_ABSOLUTE, _LESS_EQUAL, _NOT_EQUAL, _GREATER, _SQRT, _LOG, _SIGN, _OR = (
+    OPS[name] for name in (
+        "absolute", "less_equal", "not_equal", "greater", "sqrt", "log", "sign", "logical_or",
+    )
+)  # fmt: skip
+LU_FACTOR = OPS["lu_factor"]
+WITH_FACTORS = frozenset(
+    OPS[name] for name in ("lu_solve", "lu_det", "lu_logabsdet", "lu_detsign")
+)  # rows that read what LU_FACTOR gives
+WITHOUT_FACTORS = frozenset((LU_FACTOR, OPS["cholesky_factor"], OPS["solve_triangular"]))
 _MEASURES = frozenset(OPS[name] for name in ("lu_det", "lu_logabsdet", "lu_detsign"))
-_MOST_ORDER = 8  # of a matrix that is written out
+MOST_ORDER = 8  # of a matrix that is written out
 
 
 @dataclass(frozen=True)
@@ -48,7 +55,7 @@ class Matrices:
         self._factors: dict[Expr, list[Factors]] = {}
         self._measured: set[Expr] = set()  # factors that determinants are taken of
         self.calls = {
-            OPS["lu_factor"]: self._lu_factor,
+            LU_FACTOR: self._lu_factor,
             OPS["lu_solve"]: self._lu_solve,
             OPS["lu_det"]: self._lu_det,
             OPS["lu_logabsdet"]: self._lu_logabsdet,
@@ -56,6 +63,7 @@ class Matrices:
             OPS["cholesky_factor"]: self._cholesky,
             OPS["solve_triangular"]: self._triangular,
         }
+        assert self.calls.keys() == {*WITH_FACTORS, *WITHOUT_FACTORS}
 
     def look(self, nodes: Sequence[Expr]) -> None:
         """Note what reads factors, before they are opened."""
@@ -96,7 +104,7 @@ class Matrices:
         """The matrices of an array of numbers, as references."""
         refs = self.opening.refs
         n, m = array.shape[-2:]
-        if max(n, m) > _MOST_ORDER + 1:
+        if max(n, m) > MOST_ORDER + 1:
             raise NotScalar(f"a matrix of shape {(n, m)} has no scalar form")
         count = math.prod(array.shape[:-2])  # not -1: there may be no columns
         return [[[refs[k] for k in row] for row in matrix] for matrix in array.reshape(count, n, m)]
@@ -123,8 +131,11 @@ class Matrices:
                 if not rows[i][k][0]:
                     continue
                 size = [self._apply(_ABSOLUTE, (r[k],), dtype) for r in (rows[i], rows[k])]
-                # so that NaN takes the place of a zero, and not the other way round
-                swap = k, i, self._apply(_LESS_EQUAL, (size[0], size[1]), dtype, "bool")
+                stays = self._apply(_LESS_EQUAL, (size[0], size[1]), dtype, "bool")
+                if self.space.reach is not None:  # NaN takes the place of a zero, and keeps it
+                    is_nan = self._apply(_NOT_EQUAL, (rows[k][k], rows[k][k]), dtype, "bool")
+                    stays = self._apply(_OR, (stays, is_nan), "bool")
+                swap = k, i, stays
                 swaps.append(swap)
                 self._exchanged(rows, swap, dtype)
             for i in range(k + 1, n):

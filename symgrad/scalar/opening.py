@@ -202,7 +202,7 @@ class Opening:
     def _require_signs(self, row: Op, refs: Sequence[Ref], attrs: tuple[Any, ...]) -> None:
         """0 - x is 0 at 0, and -x is -0: on the other side of the cut of arctan2."""
         reach = self.space.reach
-        if reach is not None and any(reach.is_doubtful(n) for _, n in refs):
+        if reach is not None and any(reach.is_doubtful(*r) for r in refs):
             if tells_signs(row, len(refs), attrs):
                 raise NotScalar(f"{row.name} would see another sign of a zero")
 

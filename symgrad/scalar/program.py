@@ -26,7 +26,7 @@ from symgrad.scalar.writing import Writer
 from symgrad.scalar.writing import operations as counted
 from symgrad.simplify import simplify
 
-_SINGULAR = 2  # the status of a function whose matrix is singular or not positive definite
+SINGULAR_STATUS = 2  # the status of a function whose matrix is singular or not positive definite
 _NODES_PER_OPERATION = 40  # that may be made on the way to one
 _AHEAD = 1.08  # times as many operations, or nodes, before anything is shortened; then no pass does
 _FEW = 20  # nodes that make no difference
@@ -73,7 +73,7 @@ def scalar_program(
 
     values = Writer(space, leaf, turns=True).write(refs, dtypes)
     values, body = angles.together(values, draft, tuning)
-    body += [Fail(v, _SINGULAR) for v in values[:failing]]
+    body += [Fail(v, SINGULAR_STATUS) for v in values[:failing]]
     places = [(b, k) for b in outputs for k in range(b.size)]
     results = values[failing:]
     blank = stores.mostly_zero(places, results, tuning)

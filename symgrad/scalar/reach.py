@@ -70,16 +70,19 @@ class Reach:
                 node
             )
 
-    def is_doubtful(self, node: Node) -> bool:
-        """Whether the sign of a zero may be another one than in the usual form."""
-        return node in self.idle or node in self.unsigned and node not in self._plus
+    def is_doubtful(self, c: float, node: Node) -> bool:
+        """Whether the sign of a zero may be another one than in the usual form.
 
-    def divides_doubtfully(self, node: Node) -> bool:
+        0 - x² is 0 there; a multiple below 0 of what is never -0 is -0.
+        """
+        return node in self.idle or node in self.unsigned and (c < 0 or node not in self._plus)
+
+    def divides_doubtfully(self, c: float, node: Node) -> bool:
         """Whether that holds where something is divided, which is infinite or NaN then: for what
         is 0 with arguments that are no -0, and is not put together of zeros only."""
         if node in self.idle or node in self._negated:
             return True
-        return node.kind in (PRODUCT, FUNCTION) and self.is_doubtful(node)
+        return node.kind in (PRODUCT, FUNCTION) and self.is_doubtful(c, node)
 
     def added_to_zero(self, c: float, node: Node) -> None:
         """Note that a 0 was added to a multiple of a node, or something that is 0."""

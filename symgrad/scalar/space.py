@@ -269,7 +269,7 @@ class Space:
 
         checked : whether b is not 0 where the result matters
         """
-        if not checked and self.reach is not None and self.reach.divides_doubtfully(b[1]):
+        if not checked and self.reach is not None and self.reach.divides_doubtfully(*b):
             raise NotScalar("a quotient would see another sign of a zero")
         nothing = self.is_zero(b)
         if (self.is_zero(a) or self.is_idle(a[1])) and not nothing:

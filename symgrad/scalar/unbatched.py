@@ -15,6 +15,7 @@ from typing import Any
 from symgrad.expr.node import ARG, ARRAY, CONST, TUPLE, Expr, arg, bind, const, const_value
 from symgrad.expr.op import Kind, Op
 from symgrad.expr.walk import toposort
+from symgrad.ops.checks import CHECKED
 from symgrad.ops.einsum import EINSUM
 from symgrad.ops.elementwise import CONVERT
 from symgrad.ops.linear import (
@@ -28,6 +29,7 @@ from symgrad.ops.linear import (
     SLICE,
     SUM,
 )
+from symgrad.scalar.matrices import LU_FACTOR, MOST_ORDER, WITH_FACTORS, WITHOUT_FACTORS
 
 One = tuple[Expr, int | None]  # a node of one point, and the axis of the points in the whole node
 Given = Sequence[One]
@@ -38,6 +40,7 @@ class Unbatched:
 
     size : how many points there are
     most : of elements of one point; what has more stays whole
+    calls : whether small matrices may be factored, which can fail
     one : of each node that is computed point by point, its node of one point, and the axis of the
         points
     added : of each node that accumulates over the points, and perhaps over more, the operand of one
@@ -48,14 +51,27 @@ class Unbatched:
 
     def __init__(self, outs: Sequence[Expr], size: int, most: int) -> None:
         self.size, self.most = size, most
+        self.calls = not any(o.op is CHECKED for o in outs)
+        nodes = toposort(outs)
+        self._look_at(nodes)
+        if self._factors_are_whole(nodes, outs):
+            self.calls = False
+            self._look_at(nodes)
+
+    def _look_at(self, nodes: Sequence[Expr]) -> None:
         self.one: dict[Expr, tuple[Expr, int]] = {}
         self.added: dict[Expr, tuple[Expr, Op]] = {}
         self.shared: dict[Expr, Expr] = {}
         self.leaves: dict[Expr, One] = {}
         self._leaf_of: dict[Expr, One] = {}
-        for node in toposort(outs):
+        for node in nodes:
             if node.op.kind is not Kind.SOURCE:
                 self._look(node)
+
+    def _factors_are_whole(self, nodes: Sequence[Expr], outs: Sequence[Expr]) -> bool:
+        """Whether something needs factors as an array: in scalars they have no numbers of rows."""
+        needed = {*outs, *(a for n in nodes if n not in self.one for a in n.args)}
+        return any(n.op is LU_FACTOR and n in self.one for n in needed)
 
     def _look(self, node: Expr) -> None:
         rule = _RULES.get(node.op) or _KINDS.get(node.op.kind)
@@ -68,7 +84,7 @@ class Unbatched:
                 return
             given.append(found)
         if self.size not in node.shape and all(axis is None for _, axis in given):
-            if node.size <= self.most:
+            if node.size <= self.most and node.op.kind is not Kind.CALL:
                 self.shared[node] = bind(node.op, *(g for g, _ in given), attrs=node.attrs)
             return
         made = rule(self, node, given)
@@ -213,6 +229,18 @@ def _accumulated(points: Unbatched, node: Expr, given: Given) -> One | None:
     return made, None if axis in axes else axis - sum(a < axis for a in axes)
 
 
+def _call(points: Unbatched, node: Expr, given: Given) -> One | None:
+    """A small matrix of each point, in a row that has a scalar form."""
+    axis = _common(given)
+    row, small = node.op, all(max(g.shape) <= MOST_ORDER + 1 for g, _ in given)
+    if axis != 0 or not small or not points.calls:
+        return None
+    if row not in WITHOUT_FACTORS:
+        if row not in WITH_FACTORS or given[0][0].op is not LU_FACTOR:
+            return None
+    return bind(row, *(g for g, _ in given), attrs=node.attrs), axis
+
+
 Rule = Callable[[Unbatched, Expr, Given], One | None]
 _RULES: dict[Op, Rule] = {
     BROADCAST: _broadcast, PERMUTE: _permute, RESHAPE: _reshape, SLICE: _slice, PAD: _pad,
@@ -221,4 +249,5 @@ _RULES: dict[Op, Rule] = {
 }  # fmt: skip
 _KINDS: dict[Kind, Rule] = {
     Kind.ELEMENTWISE: _elementwise, Kind.EINSUM: _einsum, Kind.REDUCE: _accumulated,
+    Kind.CALL: _call,
 }  # fmt: skip

@@ -1,6 +1,6 @@
 """Random programs of small arrays, for the form that is chosen where nobody says which (0078).
 
-    python tests/fuzz/small.py [--programs 300] [--seed 0] [--graphs] [--range]
+    python tests/fuzz/small.py [--programs 300] [--seed 0] [--graphs] [--range] [--mapped]
 
 Each is a function of three vectors or matrices of 0 to 6 entries a side and numbers, as values,
 gradient, Jacobian or Hessian. It is called at ordinary points, at ties and zeros of both signs, and
@@ -10,6 +10,7 @@ and the other way round: entry by entry. Near the ends of the range of single pr
 graph in double precision says what is right, the chosen form is right where the usual one is.
 
 --graphs : the scalar form is evaluated, and no C is compiled
+--mapped : the function is mapped over all of these points, which are taken in scalars (0083)
 --range : it is evaluated near the ends of the range alone
 """
 
@@ -36,9 +37,12 @@ if __package__ in (None, ""):
 import symgrad as sg
 from support import scalars
 from symgrad.compiled import Compiled
+from symgrad.expr.evaluate import evaluate
 from symgrad.generate import program_of
+from symgrad.lower.tuning import HOST_TUNING
 from symgrad.options import Options
 from symgrad.scalar import choice
+from symgrad.scalar.mapped import in_scalars
 from symgrad.scalar.space import NotScalar
 from symgrad.tree import flatten
 
@@ -255,7 +259,8 @@ def moved(args: list[np.ndarray]) -> list[list[np.ndarray]]:
 @contextlib.contextmanager
 def everything_pays() -> Iterator[None]:
     """Scalar form is chosen wherever there is one of some thousand operations."""
-    names = dict(_SHARE=50.0, _HALF=50.0, _DENSE=1000)
+    names: dict[str, Any] = dict(_SHARE=50.0, _HALF=50.0, _DENSE=1000)
+    names |= dict(_SHARE_OF_POINTS=50.0, _has_zeros=lambda node: True)
     before = {name: getattr(choice, name) for name in names}
     vars(choice).update(names)
     try:
@@ -333,6 +338,80 @@ def check_range(seed: int) -> tuple[str, str]:
     return "compared", ""
 
 
+def check_mapped(seed: int, graphs: bool = False) -> tuple[str, str]:
+    """What became of a program that is mapped over points, and a finding, if there is one.
+
+    Right is the graph of one point, or what the usual form of the mapped function has.
+    """
+    text, f, _, args = made(seed)
+    with warnings.catch_warnings(), np.errstate(all="ignore"), everything_pays():
+        warnings.simplefilter("ignore")
+        try:
+            traced = sg.trace(f, *args)
+            given, wanted = _regular(traced, args, seed)
+            if not given:
+                return "singular everywhere", ""
+            batch = [np.stack(column) for column in zip(*given, strict=True)]
+            graph = sg.trace(sg.vmap(f), *batch).simplify()
+        except sg.errors.SymgradError as error:
+            return f"refused: {type(error).__name__}", ""
+        outs = graph.lowered_outs()
+        found = choice.points_that_pay(outs, Options(scalar="auto"), HOST_TUNING)
+        if found is None:
+            return "nothing to open", ""
+        try:
+            scalars_of, _ = in_scalars(outs, *found)
+        except NotScalar as reason:
+            return f"other form: {re.sub('[0-9].*', '', str(reason))}", ""
+        try:
+            if graphs:
+                got = evaluate(scalars_of, dict(zip(graph.args, batch, strict=True)))
+            else:
+                got = flatten(Compiled(graph, Options(scalar="auto"))(*batch))[0]
+        except np.linalg.LinAlgError:
+            return "compared", f"{text}\nsingular though no point is"
+        usual = functools.cache(
+            lambda: flatten(sg.compile(sg.vmap(f), *batch, scalar=False)(*batch))[0]
+        )
+        single = functools.cache(lambda: sg.compile(f, *args, scalar=False))
+        dtype = str(args[0].dtype)
+        for k, (point, want) in enumerate(zip(given, wanted, strict=True)):
+            one = [np.asarray(r)[k] for r in got]
+            near = functools.partial(_nearby, traced, point)
+            finding = difference(one, want, near, dtype)
+            if finding and any(np.isinf(a).any() for a in point):  # inf - inf may be inf
+                continue
+            # of what is beside a diagonal, NumPy and forms make 0 or NaN where the diagonal is NaN
+            if finding and difference(one, [r[k] for r in usual()], near, dtype):
+                if difference(one, _typed(_results(single(), point), traced), near, dtype):
+                    return "compared", f"{text}# point {k}: {point}\n{finding}"
+    return "compared", ""
+
+
+def _regular(traced: Any, args: Any, seed: int) -> tuple[list[Any], list[Any]]:
+    """Points at which no matrix is singular, or nearly so, and the results there."""
+    given, wanted = [], []
+    for _, point in points(args, seed):
+        want = _results(traced.evaluate, point)
+        numbers = [] if want is None else [r[np.isfinite(r)] for r in map(np.asarray, want)]
+        if want is not None and all(np.all(np.abs(n) < 1e10) for n in numbers):
+            given.append(point)
+            wanted.append(_typed(want, traced))
+    while len(given) < HOST_TUNING.lanes_from_points + 1 and given:
+        given, wanted = given + given[:3], wanted + wanted[:3]
+    return given, wanted
+
+
+def _typed(results: Any, traced: Any) -> list[np.ndarray]:
+    """Results whose numbers are no Python numbers."""
+    return [np.asarray(r, o.dtype) for r, o in zip(results, traced.outs, strict=True)]
+
+
+def _nearby(traced: Any, point: Any) -> list[Any]:
+    found = [_results(traced.evaluate, m) for m in moved(point)]
+    return [r for r in found if r is not None]
+
+
 def _evaluated(graph: Any, most: int) -> Callable[..., Any]:
     run = scalars.compiled(graph, graph.outs, most, careful=True)
     return lambda *given: graph.finish(run(list(given)))
@@ -384,10 +463,14 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--graphs", action="store_true")
     parser.add_argument("--range", action="store_true")
+    parser.add_argument("--mapped", action="store_true")
     options = parser.parse_args()
     outcomes, findings, seed = Counter[str](), 0, options.seed
     while outcomes["compared"] < options.programs:
-        outcome, finding = check(seed, options.graphs) if not options.range else check_range(seed)
+        if options.range:
+            outcome, finding = check_range(seed)
+        else:
+            outcome, finding = (check_mapped if options.mapped else check)(seed, options.graphs)
         outcomes[outcome] += 1
         if finding:
             findings += 1

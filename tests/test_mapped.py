@@ -118,7 +118,7 @@ def test_rows_in_scalars(name):
     """The graph in scalars of points has the values that the graph had."""
     out = ROWS[name]
     points = Unbatched([out], N, 400)
-    (new,) = in_scalars([out], points, 10_000)
+    (new,), _ = in_scalars([out], points, 10_000)
     assert new.shape == out.shape and new.dtype == out.dtype
     for seed in range(3):
         values = _values(seed)
@@ -146,8 +146,8 @@ def test_what_mixes_points_stays_whole(name):
     out = WHOLE[name]
     points = Unbatched([out], N, 400)
     assert out not in points.one and out not in points.added
-    (new,) = in_scalars([bind("sin", out) if out.dtype == "float64" else out],
-                        Unbatched([out], N, 400), 10_000)  # fmt: skip
+    result = bind("sin", out) if out.dtype == "float64" else out
+    (new,), _ = in_scalars([result], points, 10_000)
     values = _values()
     (expected,) = evaluate([out], values)
     expected = np.sin(expected) if out.dtype == "float64" else expected

@@ -86,10 +86,12 @@ def points_that_pay(
 ) -> tuple[Unbatched, float] | None:
     """What scalars of points may replace, and how much work they may be for one point.
 
-    None if nothing would.
+    None if nothing would; without vectors, text counts for more.
     """
+    if options.scalar is False or not tuning.vectors:
+        return None
     size = _points_of(outs, tuning)
-    if not size or options.scalar is False:
+    if not size:
         return None
     points = Unbatched(outs, size, _ELEMENTS)
     inner = [*points.one, *points.added]
@@ -108,7 +110,7 @@ def _points_of(outs: Sequence[Expr], tuning: Tuning) -> int:
     """The number of points for which most is done that have small arrays; 0 if there are none."""
     counts: dict[int, int] = {}
     for node in toposort(outs):
-        for n in set(node.shape):
+        for n in {*node.shape}:
             if n >= tuning.lanes_from_points and n < node.size <= n * _ELEMENTS:
                 counts[n] = counts.get(n, 0) + node.size // n
     return max(counts, key=lambda n: (counts[n], n), default=0)

@@ -370,23 +370,28 @@ def check_mapped(seed: int, graphs: bool = False) -> tuple[str, str]:
                 got = flatten(Compiled(graph, Options(scalar="auto"))(*batch))[0]
         except np.linalg.LinAlgError:
             return "compared", f"{text}\nsingular though no point is"
-        usual = functools.cache(
-            lambda: flatten(sg.compile(sg.vmap(f), *batch, scalar=False)(*batch))[0]
-        )
+        other = functools.cache(lambda: sg.compile(sg.vmap(f), *batch, scalar=False))
+        usual = functools.cache(lambda: _results(other(), batch))  # None: singular by a rounding
         single = functools.cache(lambda: sg.compile(f, *args, scalar=False))
+
+        def forms(k: int, point: Any) -> Iterator[Any]:
+            """Of what is beside a diagonal, forms make 0 or NaN where the diagonal is NaN."""
+            if usual() is not None:
+                yield [r[k] for r in usual()]
+            if (alone := _results(single(), point)) is not None:
+                yield _typed(alone, traced)
+
         dtype = str(args[0].dtype)
         for k, (point, want) in enumerate(zip(given, wanted, strict=True)):
             one = [np.asarray(r)[k] for r in got]
             near = functools.partial(_nearby, traced, point)
             finding = difference(one, want, near, dtype)
-            if finding and any(np.isinf(a).any() for a in point):  # inf - inf may be inf
+            if not finding or any(np.isinf(a).any() for a in point):  # inf - inf may be inf
                 continue
-            # of what is beside a diagonal, NumPy and forms make 0 or NaN where the diagonal is NaN
-            if finding and difference(one, [r[k] for r in usual()], near, dtype):
-                if _finite(one) in map(_finite, near()):  # what is left of a sum that is 0
-                    continue
-                if difference(one, _typed(_results(single(), point), traced), near, dtype):
-                    return "compared", f"{text}# point {k}: {point}\n{finding}"
+            if not all(difference(one, form, near, dtype) for form in forms(k, point)):
+                continue
+            if _finite(one) not in map(_finite, near()):  # else it is what is left of a 0
+                return "compared", f"{text}# point {k}: {point}\n{finding}"
     return "compared", ""
 
 

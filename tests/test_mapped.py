@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -92,7 +94,7 @@ def _values(seed=0):
 def test_rows_of_one_point(name):
     """NumPy evaluates the whole node and that of one point."""
     out, values = ROWS[name], _values()
-    points = Unbatched([out], N, 400)
+    points = Unbatched([out], N, 400, 16)
     assert out in points.one or out in points.added
     known = dict(zip(points.leaves, evaluate([n for n, _ in points.leaves.values()], values),
                      strict=True))  # fmt: skip
@@ -117,7 +119,7 @@ def test_rows_of_one_point(name):
 def test_rows_in_scalars(name):
     """The graph in scalars of points has the values that the graph had."""
     out = ROWS[name]
-    points = Unbatched([out], N, 400)
+    points = Unbatched([out], N, 400, 16)
     (new,), _ = in_scalars([out], points, 10_000)
     assert new.shape == out.shape and new.dtype == out.dtype
     for seed in range(3):
@@ -144,7 +146,7 @@ WHOLE = {
 @pytest.mark.parametrize("name", WHOLE)
 def test_what_mixes_points_stays_whole(name):
     out = WHOLE[name]
-    points = Unbatched([out], N, 400)
+    points = Unbatched([out], N, 400, 16)
     assert out not in points.one and out not in points.added
     result = bind("sin", out) if out.dtype == "float64" else out
     (new,), _ = in_scalars([result], points, 10_000)
@@ -155,7 +157,9 @@ def test_what_mixes_points_stays_whole(name):
 
 
 def test_large_arrays_of_points_stay_whole():
-    points = Unbatched([X * X], N, 5)
+    points = Unbatched([X * X], N, 5, 16)
+    assert not points.one
+    points = Unbatched([X * X], N, 6, 2)
     assert not points.one
 
 
@@ -520,3 +524,20 @@ def test_random_functions_in_scalars_of_points(seed):
 def test_random_functions_in_lanes_of_points(seed):
     outcome, finding = check_mapped(seed)
     assert not finding, finding
+
+
+@pytest.mark.parametrize("n", [33, 400])
+def test_rows_of_one_round_are_not_copied_in_each(n):
+    """Of steps of time, a round in lanes reads those of its own step."""
+
+    def one(x, u):
+        for step in u:
+            x = x + 0.1 * np.array([x[1], -np.sin(x[0]), x[0] * x[2]]) + step
+        return x
+
+    rng = np.random.default_rng(n)
+    x, u = rng.normal(size=(n, 3)), rng.normal(size=(n, 40, 3))
+    made = sg.compile(sg.vmap(one), x, u)
+    close(made(x, u), np.stack([one(*pair) for pair in zip(x, u, strict=True)]), 1e-12)
+    lanes = [b for b in program_of(made.graph).buffers if b.lanes]
+    assert lanes and all(math.prod(b.shape[a] for a in b.kept_axes) <= 3 for b in lanes)

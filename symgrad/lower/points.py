@@ -14,7 +14,7 @@ from symgrad.expr.node import FLOATS, Expr
 from symgrad.expr.op import Kind
 from symgrad.expr.walk import toposort
 from symgrad.lower.program import Draft, statements
-from symgrad.lower.scalar import INDEX, LOAD, loads
+from symgrad.lower.scalar import LOAD, loads
 from symgrad.lower.statement import Buffer, is_flat
 from symgrad.lower.statements import Loop, Store
 from symgrad.lower.straight import TILE, is_power, is_turned, straight
@@ -209,7 +209,8 @@ class Points:
         if buffer.shape[axis] < self.loop.extent:  # read for some points only: no copy
             return False
         mine = [i for i in indices if i[axis] is self.index]
-        walked = any(all(e.op is INDEX for a, e in enumerate(i) if a != axis) for i in mine)
+        inner = {loop.index for _, path in self.leaves for loop in path}
+        walked = any(all(e in inner for a, e in enumerate(i) if a != axis) for i in mine)
         return walked and any(n != 1 for n in buffer.shape[axis + 1 :])
 
     def lane_bytes(self) -> int:

@@ -93,7 +93,7 @@ def points_that_pay(
     size = _points_of(outs, tuning)
     if not size:
         return None
-    points = Unbatched(outs, size, _ELEMENTS)
+    points = Unbatched(outs, size, _ELEMENTS, tuning.straight_rounds)
     inner = [*points.one, *points.added]
     seen: dict[object, int] = {}
     whole = sum(flops(n, seen) for n in inner if n.op.moves is None) / size

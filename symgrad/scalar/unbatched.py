@@ -39,7 +39,7 @@ class Unbatched:
     """What nodes are on one point.
 
     size : how many points there are
-    most : of elements of one point; what has more stays whole
+    most, longest : of elements of one point, and of an axis of these; what has more stays whole
     calls : whether small matrices may be factored, which can fail
     one : of each node that is computed point by point, its node of one point, and the axis of the
         points
@@ -49,8 +49,8 @@ class Unbatched:
     leaves : of each argument of the function of one point, the whole array, and its axis of points
     """
 
-    def __init__(self, outs: Sequence[Expr], size: int, most: int) -> None:
-        self.size, self.most = size, most
+    def __init__(self, outs: Sequence[Expr], size: int, most: int, longest: int) -> None:
+        self.size, self.most, self.longest = size, most, longest
         self.calls = not any(o.op is CHECKED for o in outs)
         nodes = toposort(outs)
         self._look_at(nodes)
@@ -84,17 +84,20 @@ class Unbatched:
                 return
             given.append(found)
         if self.size not in node.shape and all(axis is None for _, axis in given):
-            if node.size <= self.most and node.op.kind is not Kind.CALL:
+            if self._is_small(node.shape) and node.op.kind is not Kind.CALL:
                 self.shared[node] = bind(node.op, *(g for g, _ in given), attrs=node.attrs)
             return
         made = rule(self, node, given)
-        if made is None or not 0 < made[0].size <= self.most:
+        if made is None or not made[0].size or not self._is_small(made[0].shape):
             return
         one, axis = made
         if axis is not None:
             self.one[node] = one, axis
         else:
             self.added[node] = one, SUM if node.op is EINSUM else node.op
+
+    def _is_small(self, shape: tuple[int, ...]) -> bool:
+        return math.prod(shape) <= self.most and all(n <= self.longest for n in shape)
 
     def operand(self, node: Expr) -> One | None:
         """A node as an operand of one point; None if it is none, or has several axes like that."""
@@ -111,7 +114,7 @@ class Unbatched:
         shape = node.shape if axis is None else without(node.shape, axis)
         if node.op is CONST:
             return const(const_value(node), node.dtype, shape), axis
-        if math.prod(shape) > self.most:
+        if not self._is_small(shape):
             return None
         if axis is None and node.op.kind is Kind.SOURCE and node.op is not ARG:
             return node, None

@@ -118,6 +118,7 @@ def test_second_process_compiles_nothing(fake, tmp_path):
     assert fake.count == 1
 
 
+@pytest.mark.slow
 def test_libraries_do_not_mistake_each_other():
     """Each is loaded through a descriptor of the same number; glibc compares path texts."""
     libraries = [build(text(float(n)), ("f",)) for n in range(4)]
@@ -249,6 +250,7 @@ def test_key_depends_on_the_system(monkeypatch, tmp_path):
     assert len(set(keys)) == 5
 
 
+@pytest.mark.slow
 def test_key_depends_on_options_and_variables(monkeypatch):
     source = text(1.0)
     libraries = [
@@ -279,7 +281,7 @@ def flip(data: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("change", [flip, lambda data: data[:5000], lambda data: b""])
-@pytest.mark.quick(1)
+@pytest.mark.slow
 def test_damaged_library_is_rebuilt(change, fake):
     path = build(text(5.5), ("f",)).path
     path.write_bytes(change(path.read_bytes()))
@@ -290,7 +292,7 @@ def test_damaged_library_is_rebuilt(change, fake):
     assert fake.count == 2
 
 
-@pytest.mark.quick(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("change", ["foreign machine", "another function", "no library"])
 def test_planted_library_with_a_valid_manifest_is_rebuilt(change, fake):
     """The manifest matches, so only the loader or the missing symbol can tell."""
@@ -349,7 +351,7 @@ BAD = {
 }
 
 
-@pytest.mark.quick(2)
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(("hook", "error", "message"), BAD.values(), ids=BAD.keys())
 def test_bad_compiler(hook, error, message, fake, tmp_path, monkeypatch):
     fake.hook(hook)
@@ -367,6 +369,7 @@ def test_bad_compiler(hook, error, message, fake, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS])
+@pytest.mark.quick(1)
 def test_unwritable_cache_names_the_path(number, tmp_path, monkeypatch):
     def refuse(*_args, **_kwargs):
         raise OSError(number, os.strerror(number))
@@ -479,6 +482,7 @@ def alive(pid: int) -> bool:
         return False
 
 
+@pytest.mark.slow
 def test_kill_in_mid_compile(fake, tmp_path):
     fake.hook(f"echo $$ > {tmp_path}/pid; exec sleep 1000")
     process = child(tmp_path, f"build({text(9.5)!r}, ('f',))")
@@ -493,6 +497,7 @@ def test_kill_in_mid_compile(fake, tmp_path):
     os.kill(orphan, signal.SIGKILL)
 
 
+@pytest.mark.slow
 def test_interrupt_in_mid_compile(fake, tmp_path):
     fake.hook(f"echo $$ > {tmp_path}/pid; exec sleep 1000")
     process = child(tmp_path, f"build({text(9.5)!r}, ('f',))")

@@ -42,7 +42,7 @@ MATRICES = {
 
 @pytest.mark.parametrize("name", MATRICES)
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-@pytest.mark.quick(6)
+@pytest.mark.quick(3)
 def test_values_and_vectors(name, dtype):
     with np.errstate(over="ignore"):
         a = MATRICES[name].astype(dtype)

@@ -311,7 +311,7 @@ def test_two_panels_of_a_triangle(monkeypatch):
     run_all(graph.args, share(graph.lowered_outs()), values, monkeypatch, Reached())
 
 
-@pytest.mark.quick(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 def test_random_graphs(way, monkeypatch):
     reached = Reached()

@@ -19,6 +19,7 @@ import cffi
 import numpy as np
 import pytest
 
+from support.known_compiler import make_known
 from symgrad.errors import BuildError, CacheError, CompileError, CompileTimeoutError
 from symgrad.runtime import build as module
 from symgrad.runtime import cache, compiler
@@ -82,7 +83,14 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fake:
     for name in ("SYMGRAD_CFLAGS", "SYMGRAD_CC_TIMEOUT", "SYMGRAD_CACHE_SIZE_MB"):
         monkeypatch.delenv(name, raising=False)
     forget()
+    make_known(tmp_path / "fakecc")
     return made
+
+
+def test_what_is_known_of_the_compiler_is_what_would_be_found(fake):
+    known = compiler.find_compiler()
+    forget()
+    assert compiler.find_compiler() == known
 
 
 def leftovers(tmp_path: Path) -> list[str]:

@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 
 import symgrad as sg
+from support.known_compiler import make_known
 from symgrad.errors import (
     BuildError,
     CacheError,
@@ -73,6 +74,7 @@ def hook(tmp_path, monkeypatch) -> Path:
         monkeypatch.delenv(name, raising=False)
     (tmp_path / "fakecc").write_text(FAKE.format(here=tmp_path, gcc=GCC))
     (tmp_path / "fakecc").chmod(0o755)
+    make_known(tmp_path / "fakecc")
     return tmp_path / "hook"
 
 

@@ -87,6 +87,7 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fake:
     return made
 
 
+@pytest.mark.slow
 def test_what_is_known_of_the_compiler_is_what_would_be_found(fake):
     known = compiler.find_compiler()
     forget()
@@ -133,7 +134,7 @@ def test_libraries_do_not_mistake_each_other():
     assert [call(library) for library in libraries] == [0.0, 1.0, 2.0, 3.0]
 
 
-@pytest.mark.quick(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("compiler_name", ["gcc", "clang", "zig"])
 @pytest.mark.parametrize("name", ["step", "advance", "abs", "malloc", "PyList_New"])
 def test_own_functions_come_before_those_of_the_process(name, compiler_name, monkeypatch):
@@ -155,6 +156,7 @@ def test_own_functions_come_before_those_of_the_process(name, compiler_name, mon
     assert call(build(source, ("f", name))) == 8.5
 
 
+@pytest.mark.slow
 def test_no_descriptor_leaks():
     build(text(0.0), ("f",))
     before = len(os.listdir("/proc/self/fd"))

@@ -645,6 +645,7 @@ def test_the_highest_level_of_optimisation():
     agree({**small_cases(), **while_cases(), **switch_cases()}, optimize=3)
 
 
+@pytest.mark.slow
 def test_sizes_at_the_highest_level():
     agree(sized_cases(), optimize=3)
 

@@ -549,6 +549,7 @@ def test_sympy_of_every_elementwise_row(name):
         )
 
 
+@pytest.mark.slow
 def test_sympy_forms():
     import sympy
 

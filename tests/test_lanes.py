@@ -437,6 +437,7 @@ def test_zero_inner_axes():
         in_lanes(f, *(arguments[a] for a in names.split()))
 
 
+@pytest.mark.slow
 def test_hessians():
     arguments = sample(67, 2)
     assert in_lanes(sg.hessian(softmax_loss), *(arguments[a] for a in ("w", "x", "label")))

@@ -208,6 +208,7 @@ def required(lines: list[str]) -> set[str]:
     return {re.match(r"[\w-]+", line).group().lower().replace("_", "-") for line in lines}
 
 
+@pytest.mark.slow
 def test_dependencies_are_those_imported(project):
     found = {module.split(".")[0] for path in SOURCES for module, _, _ in imports(path)}
     found = {"cffi" if name == "_cffi_backend" else name for name in found}

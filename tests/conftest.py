@@ -52,6 +52,9 @@ os.environ.setdefault(validate.VARIABLE, "1")
 # What JAX is compared for runs once: XLA's optimisations take longer than they gain.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
+# Modules and collected tests are no garbage: nothing is looked for until the tests begin.
+gc.disable()
+
 # In the background a shell makes the suite ignore interrupts, and some tests send them.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -136,6 +139,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
     Those of all objects were a twentieth of the time of the quick tier.
     """
+    gc.enable()
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 20, 20)

@@ -70,7 +70,7 @@ def made_by(compiler, level, folder, exact="-ffp-contract=off"):
     return call
 
 
-@pytest.mark.quick(1)
+@pytest.mark.slow
 def test_within_one_ulp_by_every_compiler(tmp_path):
     x = angles()
     found = None

@@ -37,8 +37,8 @@ def double_precision():
     jax.config.update("jax_enable_x64", before)
 
 
-@pytest.mark.sample(14)
-@pytest.mark.quick(3)
+@pytest.mark.sample(16)
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("work, size, peer", CASES)
 def test_peers_agree(work, size, peer):
     data = work.data(**size)

@@ -48,7 +48,7 @@ def ulps(kind, n, x, got, want):
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-@pytest.mark.quick(2)
+@pytest.mark.quick(1)
 def test_values_in_c_and_in_the_evaluator(name):
     kind, n = FUNCTIONS[name]
     f = getattr(sp, name)
@@ -66,7 +66,7 @@ def test_values_in_c_and_in_the_evaluator(name):
 
 @pytest.mark.parametrize("n", [2, 5, 12, -3, 40, 100])
 @pytest.mark.parametrize("kind", EXACT)
-@pytest.mark.quick(5)
+@pytest.mark.quick(1)
 def test_other_orders(kind, n):
     x = points(kind)[::2]
     with np.errstate(over="ignore"):
@@ -80,6 +80,7 @@ def test_other_orders(kind, n):
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.quick(2)
 def test_derivatives(name):
     """To order 3, at 0 too, where quotients by x would be 0/0."""
     kind, n = FUNCTIONS[name]

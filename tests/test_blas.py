@@ -233,6 +233,7 @@ void dgemm_(const char *ta, const char *tb, const integer *m, const integer *n, 
 
 @pytest.mark.parametrize("integer", ["int32_t", "int64_t"])
 @pytest.mark.parametrize("compiler", ["gcc", "clang"])
+@pytest.mark.quick(2)
 def test_exported_c_with_another_blas(compiler, integer, tmp_path):
     if shutil.which(compiler) is None:
         pytest.skip(f"needs {compiler}")
@@ -270,6 +271,7 @@ def test_no_warnings(compiler, option):
         assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_sizes_beyond_32_bits():
     def call(*shapes):
         """The call of the BLAS, with the names of what it multiplies: x1, x2 or copies."""

@@ -195,7 +195,7 @@ VIEWS = {
 }  # fmt: skip
 
 
-@pytest.mark.quick(4)
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("view", VIEWS.values(), ids=VIEWS.keys())
 @pytest.mark.usefixtures("engine")
 def test_out_over_an_argument(view):

@@ -19,6 +19,7 @@ import cffi
 import numpy as np
 import pytest
 
+from support.known_compiler import make_known
 from symgrad.errors import BuildError, CacheError, CompileError, CompileTimeoutError
 from symgrad.runtime import build as module
 from symgrad.runtime import cache, compiler
@@ -82,7 +83,15 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fake:
     for name in ("SYMGRAD_CFLAGS", "SYMGRAD_CC_TIMEOUT", "SYMGRAD_CACHE_SIZE_MB"):
         monkeypatch.delenv(name, raising=False)
     forget()
+    make_known(tmp_path / "fakecc")
     return made
+
+
+@pytest.mark.slow
+def test_what_is_known_of_the_compiler_is_what_would_be_found(fake):
+    known = compiler.find_compiler()
+    forget()
+    assert compiler.find_compiler() == known
 
 
 def leftovers(tmp_path: Path) -> list[str]:
@@ -118,13 +127,14 @@ def test_second_process_compiles_nothing(fake, tmp_path):
     assert fake.count == 1
 
 
+@pytest.mark.slow
 def test_libraries_do_not_mistake_each_other():
     """Each is loaded through a descriptor of the same number; glibc compares path texts."""
     libraries = [build(text(float(n)), ("f",)) for n in range(4)]
     assert [call(library) for library in libraries] == [0.0, 1.0, 2.0, 3.0]
 
 
-@pytest.mark.quick(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("compiler_name", ["gcc", "clang", "zig"])
 @pytest.mark.parametrize("name", ["step", "advance", "abs", "malloc", "PyList_New"])
 def test_own_functions_come_before_those_of_the_process(name, compiler_name, monkeypatch):
@@ -146,6 +156,7 @@ def test_own_functions_come_before_those_of_the_process(name, compiler_name, mon
     assert call(build(source, ("f", name))) == 8.5
 
 
+@pytest.mark.slow
 def test_no_descriptor_leaks():
     build(text(0.0), ("f",))
     before = len(os.listdir("/proc/self/fd"))
@@ -249,6 +260,7 @@ def test_key_depends_on_the_system(monkeypatch, tmp_path):
     assert len(set(keys)) == 5
 
 
+@pytest.mark.slow
 def test_key_depends_on_options_and_variables(monkeypatch):
     source = text(1.0)
     libraries = [
@@ -279,7 +291,7 @@ def flip(data: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("change", [flip, lambda data: data[:5000], lambda data: b""])
-@pytest.mark.quick(1)
+@pytest.mark.slow
 def test_damaged_library_is_rebuilt(change, fake):
     path = build(text(5.5), ("f",)).path
     path.write_bytes(change(path.read_bytes()))
@@ -290,7 +302,7 @@ def test_damaged_library_is_rebuilt(change, fake):
     assert fake.count == 2
 
 
-@pytest.mark.quick(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("change", ["foreign machine", "another function", "no library"])
 def test_planted_library_with_a_valid_manifest_is_rebuilt(change, fake):
     """The manifest matches, so only the loader or the missing symbol can tell."""
@@ -349,7 +361,7 @@ BAD = {
 }
 
 
-@pytest.mark.quick(2)
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(("hook", "error", "message"), BAD.values(), ids=BAD.keys())
 def test_bad_compiler(hook, error, message, fake, tmp_path, monkeypatch):
     fake.hook(hook)
@@ -367,6 +379,7 @@ def test_bad_compiler(hook, error, message, fake, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS])
+@pytest.mark.quick(1)
 def test_unwritable_cache_names_the_path(number, tmp_path, monkeypatch):
     def refuse(*_args, **_kwargs):
         raise OSError(number, os.strerror(number))
@@ -479,6 +492,7 @@ def alive(pid: int) -> bool:
         return False
 
 
+@pytest.mark.slow
 def test_kill_in_mid_compile(fake, tmp_path):
     fake.hook(f"echo $$ > {tmp_path}/pid; exec sleep 1000")
     process = child(tmp_path, f"build({text(9.5)!r}, ('f',))")
@@ -493,6 +507,7 @@ def test_kill_in_mid_compile(fake, tmp_path):
     os.kill(orphan, signal.SIGKILL)
 
 
+@pytest.mark.slow
 def test_interrupt_in_mid_compile(fake, tmp_path):
     fake.hook(f"echo $$ > {tmp_path}/pid; exec sleep 1000")
     process = child(tmp_path, f"build({text(9.5)!r}, ('f',))")

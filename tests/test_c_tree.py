@@ -62,6 +62,7 @@ def bare(node: c.Expression) -> c.Expression:
     return c.replaced(node, lambda n: bare(n.inner) if isinstance(n, c.Group) else None)
 
 
+@pytest.mark.slow
 def test_brackets_are_where_c_needs_them():
     """Random trees, printed and read again, are the same: the reader has C's grammar."""
     choose = random.Random(4)

@@ -99,7 +99,7 @@ MADE = {some_cast: 8, some_name: 30, some_declaration: 14}  # of 60 functions th
 
 
 @pytest.mark.parametrize("kind", MADE, ids=lambda f: f.__name__)
-@pytest.mark.quick(1)
+@pytest.mark.slow
 def test_changes_are_noticed(kind):
     tuning = replace(HOST_TUNING, part_statements=3)
     made: Counter[bool] = Counter()

@@ -348,6 +348,8 @@ BY_PYTHON = {"the order of items", "a deque", "a set", "bytes", "a strided array
 
 @pytest.mark.filterwarnings("ignore:Setting the shape:DeprecationWarning")
 @pytest.mark.parametrize("name", NAMES)
+@pytest.mark.sample(54)
+@pytest.mark.quick(15)
 def test_a_change_between_two_calls_is_seen(name, by_numpy):
     f, change = cases()[name]
     both = sg.value_and_grad(f)
@@ -656,6 +658,7 @@ def test_pickles_see_their_own_captures():
         np.testing.assert_allclose(h(W), 8 * W + scales, rtol=1e-13)
 
 
+@pytest.mark.slow
 def test_threads_get_results_of_values_that_there_were():
     factor = [1.0]
     g = sg.jit(lambda w: factor[0] * np.sum(w))

@@ -72,6 +72,7 @@ X = np.array([0.3, -0.4])
 
 
 @pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.quick(1)
 def test_scans_as_in_jax(reverse: bool) -> None:
     want = jax.value_and_grad(lambda x, r: carried(jnp, jax.lax.scan, x, r, reverse), (0, 1))(
         X, ROWS
@@ -104,6 +105,7 @@ def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("unchecked")
+@pytest.mark.slow
 def test_what_is_kept() -> None:
     sizes: dict[int, list[int]] = {}
     for n in (1024, 4096):

@@ -96,6 +96,7 @@ def test_names_are_found(line):
     assert named_rows(ast.parse(line), "lower")
 
 
+@pytest.mark.slow
 def test_words_that_mean_something_else_are_still_used():
     used = {
         (folder, w.value) for folder in FOLDERS

@@ -53,6 +53,7 @@ def test_default_is_absolute_and_known():
 
 
 @pytest.mark.parametrize("name", ["gcc", "clang"])
+@pytest.mark.quick(1)
 def test_named_compilers(name, monkeypatch):
     if shutil.which(name) is None:
         pytest.skip(f"needs {name}")
@@ -110,7 +111,7 @@ def test_strangers_are_refused(tmp_path, monkeypatch):
         ("-DSG_ALIGNED= -Dn=25", "ended with status"),
     ],
 )
-@pytest.mark.quick(2)
+@pytest.mark.quick(1)
 def test_a_wrapper_that_changes_results_is_refused(options, what, tmp_path, monkeypatch):
     """By what it computes, whatever it is called; the option comes last, as wrappers add them."""
     monkeypatch.setenv("CC", script(tmp_path, f'exec {GCC} "$@" {options}'))
@@ -155,6 +156,7 @@ def test_relative_path_entries_are_ignored(tmp_path, monkeypatch):
         find_compiler()
 
 
+@pytest.mark.slow
 def test_probe_is_remembered_across_processes(tmp_path, monkeypatch):
     log = tmp_path / "log"
     monkeypatch.setenv("CC", script(tmp_path, f'echo x >> {log}; exec {GCC} "$@"'))
@@ -169,6 +171,7 @@ def test_probe_is_remembered_across_processes(tmp_path, monkeypatch):
     assert len(log.read_text()) > calls
 
 
+@pytest.mark.slow
 def test_note_of_another_cpu_is_not_used(tmp_path, monkeypatch):
     find_compiler()
     module._found.clear()

@@ -136,6 +136,7 @@ def test_while(monkeypatch):
             run(400.0)
 
 
+@pytest.mark.slow
 def test_traced_bounds():
     def f(n, x):
         return sg.fori_loop(0, n, lambda i, s: s * x + i, 1.0, max_steps=10)

@@ -275,7 +275,7 @@ def sized_cases() -> dict[str, Case]:
     }  # fmt: skip
 
 
-@pytest.mark.quick(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("tuning", TUNINGS)
 def test_loops_inside_are_cut_as_everywhere(tuning):
     agree(sized_cases(), TUNINGS[tuning])
@@ -645,10 +645,12 @@ def test_the_highest_level_of_optimisation():
     agree({**small_cases(), **while_cases(), **switch_cases()}, optimize=3)
 
 
+@pytest.mark.slow
 def test_sizes_at_the_highest_level():
     agree(sized_cases(), optimize=3)
 
 
+@pytest.mark.slow
 def test_threads_share_no_rounds():
     agree({**sized_cases(), "nested": nested_case()}, TINY, threads=3)
 

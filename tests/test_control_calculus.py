@@ -368,6 +368,7 @@ def test_order_three():
 
 
 @pytest.mark.parametrize("which", ["consts", "carry", "xs", "all"])
+@pytest.mark.quick(2)
 def test_vmap_of_scan(which):
     for loop in LOOPS:
         args = loop.args(3)

@@ -110,6 +110,7 @@ def f(x, y):
 
 
 @pytest.mark.parametrize("text", [CELL, BOX], ids=["attribute", "item"])
+@pytest.mark.quick(1)
 def test_changes_inside_of_two_branches(text):
     """Once the side that was not taken had changed an object for the other."""
     for seed in range(44, 52):

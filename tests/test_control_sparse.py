@@ -127,6 +127,7 @@ MIXED = [by_scan, by_fori, by_while, by_cond, by_switch, by_map, by_checkpoint]
 
 
 @pytest.mark.parametrize("f", MIXED, ids=lambda f: f.__name__)
+@pytest.mark.quick(2)
 def test_entries_that_reach_the_result_beside_a_loop_and_through_it(f):
     """Entry by entry is one way, sweeps are the other; the part through the loop was once lost."""
     x = np.array([0.3, 1.2, 0.7, 0.4])

@@ -65,8 +65,8 @@ def smooth(name):
     return jax.jit(jax.hessian(lambda x: COUPLED[name](jnp, x)))
 
 
-@pytest.mark.sample(34)
-@pytest.mark.quick(6)
+@pytest.mark.sample(37)
+@pytest.mark.quick(3)
 @pytest.mark.parametrize("root", ROOTS)
 @pytest.mark.parametrize("name", COUPLED)
 def test_hessians(name, root):

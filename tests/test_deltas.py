@@ -59,6 +59,7 @@ def test_modes_of_second_derivatives_together(n):
         np.testing.assert_allclose(got, u * exact @ v, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_normal_forms_of_new_nodes_keep_values():
     """`bind` asks the row for a simpler node: contracted deltas, merged views, order of factors."""
     asked: dict[str, int] = {}

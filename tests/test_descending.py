@@ -93,10 +93,10 @@ def slope(form, x):
     return sg.trace(sg.grad(lambda x: loss(form, x)), x).evaluate(x)
 
 
-@pytest.mark.sample(2)
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.quick(1)
+@pytest.mark.slow
 def test_nothing_is_read_beyond_an_array(form, dtype):
     command = [sys.executable, "-P", __file__, form.__name__, dtype]
     done = subprocess.run(command, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},

@@ -385,6 +385,7 @@ def test_watching_anew_leaks_nothing():
     assert (sys.getrefcount(variable), sys.getrefcount(idle)) == before
 
 
+@pytest.mark.slow
 def test_a_forked_process_calls_on():
     f = sg.compile(lambda x: np.cumsum(np.exp(np.cumsum(x))) / np.sum(x), sg.f64[5000])
     x = np.linspace(0, 1e-3, 5000)

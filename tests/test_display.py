@@ -160,7 +160,7 @@ HOSTILE = [
 ]  # fmt: skip
 
 
-@pytest.mark.quick(4)
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_names(name):
     """As names of the function, of arguments, results and variables."""

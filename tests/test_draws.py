@@ -85,6 +85,7 @@ CASES: dict[str, tuple[Any, str]] = {
 
 
 @pytest.mark.parametrize("name", CASES)
+@pytest.mark.quick(6)
 def test_refused_with_the_line_of_the_draw(name: str) -> None:
     f, source = CASES[name]
     drawing = {"helper": _helper, "inside a comprehension": _helper, "object": _Noise.__call__,
@@ -108,6 +109,7 @@ def test_the_error_is_one_of_ours_and_a_type_error() -> None:
     assert issubclass(UnsupportedError, TraceError)
 
 
+@pytest.mark.slow
 def test_a_fresh_process() -> None:
     """NumPy imports its random numbers when they are first used, here inside the trace."""
     code = (

@@ -20,6 +20,7 @@ X = np.array([0.5, 0.2, 0.9])
 
 
 @pytest.mark.parametrize(("f", "loop"), ef.PAIRS, ids=lambda f: f.__name__)
+@pytest.mark.quick(1)
 def test_as_numpy_does(f, loop):
     both = sg.value_and_grad(f)
     direction = np.array([0.3, -0.7, 0.4])
@@ -41,6 +42,7 @@ def test_one_call_stands_for_all(f):
 
 
 @pytest.mark.parametrize("f", [ef.norm_of_rows, ef.of_columns, ef.two_axes_before, ef.over_axes])
+@pytest.mark.quick(2)
 def test_without_source(f):
     """By NumPy's protocol alone."""
     text = "\n".join(["import numpy as np", *Path(ef.__file__).read_text().splitlines()[4:]])

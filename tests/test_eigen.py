@@ -42,7 +42,7 @@ MATRICES = {
 
 @pytest.mark.parametrize("name", MATRICES)
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-@pytest.mark.quick(6)
+@pytest.mark.quick(3)
 def test_values_and_vectors(name, dtype):
     with np.errstate(over="ignore"):
         a = MATRICES[name].astype(dtype)
@@ -98,6 +98,7 @@ def test_first_and_second_derivatives(name):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_ties_are_right_or_no_numbers():
     """Sums of functions of all eigenvalues are smooth at ties; single eigenvalues are not."""
     a = np.diag([2.0, 2.0, 5.0])

@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 
 import symgrad as sg
+from support.known_compiler import make_known
 from symgrad.errors import (
     BuildError,
     CacheError,
@@ -73,6 +74,7 @@ def hook(tmp_path, monkeypatch) -> Path:
         monkeypatch.delenv(name, raising=False)
     (tmp_path / "fakecc").write_text(FAKE.format(here=tmp_path, gcc=GCC))
     (tmp_path / "fakecc").chmod(0o755)
+    make_known(tmp_path / "fakecc")
     return tmp_path / "hook"
 
 
@@ -98,8 +100,8 @@ BAD = {
 }  # fmt: skip
 
 
-@pytest.mark.sample(10)
-@pytest.mark.quick(2)
+@pytest.mark.sample(11)
+@pytest.mark.quick(1)
 @both
 @pytest.mark.parametrize(("text", "kind", "message"), BAD.values(), ids=BAD.keys())
 def test_bad_compiler(text, kind, message, way, hook, tmp_path, monkeypatch):
@@ -122,12 +124,14 @@ def test_bad_compiler(text, kind, message, way, hook, tmp_path, monkeypatch):
 
 
 @both
+@pytest.mark.quick(1)
 def test_a_talkative_compiler_is_no_failure(way, hook):
     hook.write_text("yes warning | head -c 10000000")
     is_right(way)
 
 
 @both
+@pytest.mark.quick(1)
 def test_cache_deleted_between_and_after(way, hook, tmp_path):
     kept = sg.compile(cubes, sg.f64[4])
     shutil.rmtree(tmp_path / "cache")
@@ -293,6 +297,7 @@ def test_ziglang_alone(tmp_path):
     assert fresh(tmp_path / "again", PATH=str(tmp_path / "again"), **options) == []
 
 
+@pytest.mark.slow
 def test_home_unset(tmp_path):
     for _, message, _ in fresh(tmp_path):
         assert "until this process ends" in message

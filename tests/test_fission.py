@@ -136,8 +136,8 @@ def calls(nodes) -> int:
     return sum(n.op.kind is Kind.ELEMENTWISE and n.op.cost >= 20 for n in nodes)
 
 
-@pytest.mark.sample(9)
-@pytest.mark.quick(5)
+@pytest.mark.sample(12)
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("n", [3, 100, 1000])
 def test_value_gradient_and_hessian_product(functions, name, n):
@@ -296,6 +296,7 @@ def test_a_failing_round_still_fails():
         compiled(P, y)
 
 
+@pytest.mark.slow
 def test_a_branch_is_taken_in_its_round_alone():
     """What only one side may compute is not computed for all rounds."""
 
@@ -413,8 +414,8 @@ def blocks(graph, tuning=HOST_TUNING) -> list[Expr]:
     return [s for s in scans if 2 * s.attr("length") < n]
 
 
-@pytest.mark.quick(6)
-@pytest.mark.sample(18)
+@pytest.mark.quick(1)
+@pytest.mark.sample(23)
 @pytest.mark.parametrize("name", LINEAR)
 @pytest.mark.parametrize("n", [64, 3, 4, 7, 97, 3000])
 def test_several_rounds_at_once(linear, name, n):
@@ -496,6 +497,7 @@ def test_other_recurrences_go_round_by_round(functions):
         np.testing.assert_allclose(sg.compile(f, P, y)(P, y), f(P, y), rtol=1e-13)
 
 
+@pytest.mark.slow
 def test_rows_stay_in_the_cache(linear):
     graph = sg.trace(linear["smooth"], P, data(1000)).simplify()
     assert blocks(graph)

@@ -131,7 +131,7 @@ MOST = {
 }
 
 
-@pytest.mark.quick(3)
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("n", [60, 240])  # one bound for both: costs are linear
 @pytest.mark.parametrize("name", MOST)
 def test_counts_for_each_final_node(name, n, counts):

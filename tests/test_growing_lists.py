@@ -21,6 +21,7 @@ POINTS = [THETA, np.array([0.8, 0.6, -0.4]), np.array([0.15, -0.3, 1.2])]
 
 
 @pytest.mark.parametrize("f", gl.KNOWN, ids=lambda f: f.__name__)
+@pytest.mark.quick(2)
 def test_what_is_known(f):
     both = sg.value_and_grad(f)
     direction = np.array([0.3, -0.7, 0.4])

@@ -231,6 +231,7 @@ def log_gamma(x):
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("low, high", GAMMA_RANGES)
+@pytest.mark.quick(1)
 def test_gammaln_and_digamma(helper, dtype, low, high):
     x = sample(low, high, 200, dtype)
     assert error(helper("sg_gammaln", dtype)(x), reference(log_gamma, x)) < 3 * EPS[dtype]
@@ -374,6 +375,7 @@ def test_logit(helper, dtype):
         np.testing.assert_array_equal(got, wanted)
 
 
+@pytest.mark.slow
 def test_special_functions_of_the_evaluator():
     x = np.concatenate([sample(1e-3, 1e3, 200, "float64"), np.linspace(0.91, 2.09, 101)])
     assert error(special.gammaln(x), reference(log_gamma, x)) < 1e-15
@@ -388,6 +390,7 @@ def test_special_functions_of_the_evaluator():
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.quick(1)
 def test_sigmoid_softplus_xlogy_logaddexp(helper, dtype):
     x = np.random.default_rng(0).uniform(-80, 80, 300).astype(dtype)
     y = np.random.default_rng(1).uniform(-80, 80, 300).astype(dtype)

@@ -509,8 +509,8 @@ def sympy_value(expression, args, values):
     return float(sympy.N(e.subs(spots)))
 
 
-@pytest.mark.sample(25)
-@pytest.mark.quick(10)
+@pytest.mark.sample(31)
+@pytest.mark.quick(4)
 @pytest.mark.parametrize("seed", range(25))
 @pytest.mark.parametrize("expand", [True, False])
 def test_sympy_agrees_with_numpy(seed, expand):
@@ -549,6 +549,7 @@ def test_sympy_of_every_elementwise_row(name):
         )
 
 
+@pytest.mark.slow
 def test_sympy_forms():
     import sympy
 

@@ -304,6 +304,7 @@ def test_functions(way, monkeypatch):
     assert not missing, f"{missing} were not reached, only {reached.kinds}"
 
 
+@pytest.mark.slow
 def test_two_panels_of_a_triangle(monkeypatch):
     """The carry of a symmetric product has one half only, and a guard where that is read."""
     graph = sg.trace(weighted, *normals((20, 17), (20,))).simplify()
@@ -311,7 +312,7 @@ def test_two_panels_of_a_triangle(monkeypatch):
     run_all(graph.args, share(graph.lowered_outs()), values, monkeypatch, Reached())
 
 
-@pytest.mark.quick(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 def test_random_graphs(way, monkeypatch):
     reached = Reached()

@@ -144,7 +144,7 @@ def test_functions_of_points_with_inner_loops(name):
     test_functions_of_points(name, LOOPS)
 
 
-@pytest.mark.quick(2)
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("name", SMALL)
 def test_functions_of_points(name, tuning=None):
     f, names = SMALL[name]
@@ -173,7 +173,7 @@ def cameras_and_points(n, m=5):
     return cameras, points, rng.integers(-m, m, n), rng.integers(-7, 7, n, dtype=np.int32)
 
 
-@pytest.mark.quick(2)
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("n", [32, 33, 47, 48, 3000])
 def test_written_out(n):
     """Closed form: d (v / |v|) / dv = (1 - u u^T) / |v|."""
@@ -437,6 +437,7 @@ def test_zero_inner_axes():
         in_lanes(f, *(arguments[a] for a in names.split()))
 
 
+@pytest.mark.slow
 def test_hessians():
     arguments = sample(67, 2)
     assert in_lanes(sg.hessian(softmax_loss), *(arguments[a] for a in ("w", "x", "label")))

@@ -349,7 +349,8 @@ def kernels(request, tmp_path_factory):
     return call
 
 
-@pytest.mark.quick(8)
+@pytest.mark.sample(48)
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [0, 1, 2, 3, 7, 40])
 @pytest.mark.parametrize("m", [1, 3])
 def test_lu_kernels(kernels, n, m):
@@ -417,7 +418,7 @@ def test_nan_and_extreme_determinants(kernels):
     assert kernels("lu_det", lu)[0] == -np.inf
 
 
-@pytest.mark.quick(6)
+@pytest.mark.quick(5)
 @pytest.mark.parametrize("n", [0, 1, 2, 5, 40])
 def test_cholesky_kernel(kernels, n):
     a = positive(n, n).astype(kernels.dtype) if n else np.zeros((0, 0), kernels.dtype)

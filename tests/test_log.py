@@ -134,6 +134,7 @@ def test_the_line_in_a_notebook(monkeypatch):
     assert shown[0] == "symgrad: simplifying f (0 s so far)" and shown[-1] == ""
 
 
+@pytest.mark.slow
 def test_nothing_is_imported_or_started_where_nobody_asks():
     program = (
         "import sys, numpy as np, symgrad as sg\n"

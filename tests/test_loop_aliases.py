@@ -245,6 +245,7 @@ RIGHT = [
 
 @pytest.mark.filterwarnings("ignore::symgrad.errors.MutationWarning")
 @pytest.mark.parametrize("f", RIGHT, ids=lambda f: f.__name__)
+@pytest.mark.quick(11)
 def test_as_in_python(f):
     graph = sg.trace(f, X, 1.0)
     for y in (0.5, 3.0, 9.0):

@@ -7,8 +7,8 @@ import pytest
 from support import nasty_graphs
 
 
-@pytest.mark.sample(8)
-@pytest.mark.quick(2)
+@pytest.mark.sample(9)
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("block", range(8))
 @pytest.mark.parametrize("derivative", [False, True])
 def test_simplified_is_no_worse(block, derivative):

@@ -102,6 +102,7 @@ def test_lives_pickles_and_copies(made):
             np.testing.assert_allclose(call(h), expected, rtol=1e-15)
 
 
+@pytest.mark.slow
 def test_functions_by_value_of_a_main_module(tmp_path):
     """A script's own functions, decorated or not, reach another process that has another main."""
     script = tmp_path / "script.py"

@@ -147,6 +147,7 @@ def vector(m, p):
 
 
 @pytest.mark.parametrize("way", ["jacfwd", "jacrev"])
+@pytest.mark.quick(1)
 def test_jacobian(way):
     p = parameters(10)
     ours = getattr(sg, way)(lambda p: vector(np, p))
@@ -260,7 +261,7 @@ def is_uniform(node):
     return node.name == "const" or (node.name == "broadcast" and not node.args[0].ndim)
 
 
-@pytest.mark.quick(2)
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("name", CLOSED)
 def test_no_delta_is_multiplied_out(name):
     f, shape = LAYOUTS[name]
@@ -305,6 +306,7 @@ def test_hessian_of_a_net_multiplies_no_zeros():
     assert graph.cost().flops <= 2.2 * (products + elementwise)
 
 
+@pytest.mark.slow
 def test_deep_net_shares_what_its_blocks_have_in_common():
     n, d, m, k = 50, 6, 12, 10
     cuts = np.cumsum([0, d * m, m, m * k, k, k, 1])

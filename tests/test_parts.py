@@ -180,6 +180,7 @@ def test_functions_of_points(seed):
 
 
 @pytest.mark.parametrize("seed", range(3))
+@pytest.mark.quick(1)
 def test_loops_of_plain_python(seed):
     p = program(900 + seed)
     check_function(p.function(np), *p.arguments)

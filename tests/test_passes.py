@@ -63,7 +63,7 @@ def test_the_list_can_be_cut_short(name, monkeypatch):
             check(program, graph.args, outs, 20_000)
 
 
-@pytest.mark.quick(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [4, 9])
 def test_streams_and_tiles_are_passes(n, monkeypatch):
     """Before them a program has plain loops over blocks, rows, columns and summands."""

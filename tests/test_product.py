@@ -102,6 +102,7 @@ def test_factors_are_computed_while_they_are_copied():
     assert compiled.source.workspace_bytes < 3 * 150 * 48 * 8  # panels, no DX
 
 
+@pytest.mark.slow
 def test_a_symmetric_product_computes_one_triangle_and_is_symmetric():
     rng = np.random.default_rng(2)
     X, d = rng.normal(size=(5000, 50)), rng.normal(size=5000)
@@ -144,8 +145,8 @@ def rounded(exact, real):
     return real(near)
 
 
-@pytest.mark.sample(14)
-@pytest.mark.quick(2)
+@pytest.mark.sample(15)
+@pytest.mark.quick(1)
 @pytest.mark.skipif(not FUSES, reason="needs x86-64 with fused multiply-add")
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("options", [
@@ -245,7 +246,7 @@ def test_the_workspace_of_a_mixture_does_not_grow_with_the_points(n):
     assert more.source.workspace_bytes == compiled.source.workspace_bytes
 
 
-@pytest.mark.quick(2)
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(
     "D, K", [(1, 3), (2, 2), (3, 5), (5, 3), (8, 8), (12, 1), (12, 8), (16, 3), (40, 2)]
 )
@@ -262,6 +263,7 @@ def test_nor_does_it_with_few_components_or_dimensions(D, K):
         np.testing.assert_allclose(got, wanted, rtol=1e-11, atol=1e-12 * np.max(np.abs(wanted)))
 
 
+@pytest.mark.slow
 def test_passes_over_the_data():
     args = mixture_data(5000, 24, 12)
     compiled = sg.compile(sg.value_and_grad(mixture, (0, 1)), *args)
@@ -441,7 +443,7 @@ def test_readers_of_a_mirrored_product(shape):
     np.testing.assert_allclose(compiled(x), np.maximum(x @ x.T, 0.1), atol=1e-12)
 
 
-@pytest.mark.quick(1)
+@pytest.mark.slow
 @needs_sanitizers
 @WIDTHS
 @pytest.mark.parametrize("n", [17, 20, 23, 47])
@@ -455,7 +457,7 @@ def test_triangles_of_panels_that_are_not_full(n, option, tmp_path):
     np.testing.assert_allclose(got, (X * d[:, None]).T @ X, atol=1e-12)
 
 
-@pytest.mark.quick(1)
+@pytest.mark.slow
 @needs_sanitizers
 @WIDTHS
 @pytest.mark.parametrize("n", [12, 20, 23])
@@ -468,7 +470,7 @@ def test_panels_that_are_not_full_are_not_read_to_their_end(n, option, tmp_path)
     np.testing.assert_allclose(got, a @ b, atol=1e-12)
 
 
-@pytest.mark.quick(1)
+@pytest.mark.slow
 @needs_sanitizers
 @pytest.mark.parametrize("n", [4, 7])
 def test_nothing_is_read_or_written_outside(n, tmp_path):
@@ -505,7 +507,7 @@ def test_random_graphs_in_streams_under_sanitizers(option, tmp_path):
     assert sum("sg_product" in s.c for s in sources) >= 2
 
 
-@pytest.mark.quick(1)
+@pytest.mark.slow
 @needs_sanitizers
 @WIDTHS
 @pytest.mark.parametrize("dtype", ["float64", "float32"])

@@ -125,6 +125,7 @@ def test_distributions(name: str) -> None:
         assert abs(neighbours) < 4 / np.sqrt(20_000)
 
 
+@pytest.mark.slow
 def test_integers_and_permutations_are_fair() -> None:
     counts = np.bincount(random.randint(random.key(3), (30_000,), 0, 7))
     assert scipy.stats.chisquare(counts).pvalue > 1e-3
@@ -161,6 +162,7 @@ def test_c_and_numpy_have_the_same_bits(seed: int) -> None:
         np.testing.assert_array_equal(got, wanted)
 
 
+@pytest.mark.slow
 def test_quantiles_have_the_same_bits() -> None:
     """The middle, both tails and what lies outside; that is what `normal` is made of."""
     rng = np.random.default_rng(0)

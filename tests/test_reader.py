@@ -411,6 +411,7 @@ def test_text_is_the_same_in_every_thread():
             assert to_text(a.lines[0].formula) == to_text(b.lines[0].formula)
 
 
+@pytest.mark.slow
 def test_no_module_of_it_is_imported_before_a_formula_is_asked_for():
     code = (
         "import sys, symgrad as sg; g = sg.trace(lambda x: x * x, 1.0)\n"

@@ -321,6 +321,7 @@ def test_what_cannot_be_shortened_is_refused():
     assert not agrees(reading_of(graph), graph.args, graph.outs)
 
 
+@pytest.mark.slow
 def test_bounds_depend_on_the_digits_that_are_there():
     """With doubles only, right formulas pass, and one wrong digit of nine does not."""
     assert bounds(1.1e-19) == (1e-12, 1e-16)

@@ -303,6 +303,7 @@ def test_a_search_ends_by_its_steps(name, monkeypatch):
 
 @pytest.mark.parametrize("name", ["three bodies", "quadrotor"])
 @pytest.mark.parametrize("limit", ["WORK", "OF_COMPARISON"])
+@pytest.mark.quick(1)
 def test_a_search_stops_when_its_work_is_done(name, limit, monkeypatch):
     """No clock is asked, so that a slow machine prints the same. It counts all the time, and does
     hardly anything once the count is up."""
@@ -355,6 +356,7 @@ def test_summaries_as_latex_and_in_notebooks(large):
     assert large.latex("code") != large.latex()
 
 
+@pytest.mark.slow
 def test_small_graphs_have_no_summary():
     assert "summary" not in graph_of(sg.grad(three_bodies), f64[9]).formula()
 
@@ -362,8 +364,8 @@ def test_small_graphs_have_no_summary():
 # ---- random functions --------------------------------------------------------------------------
 
 
-@pytest.mark.sample(2)
-@pytest.mark.quick(1)
+@pytest.mark.sample(3)
+@pytest.mark.slow
 @pytest.mark.parametrize("start", [300, 310, 320, 1000])
 def test_random_functions_are_shown_right(start):
     with mpmath.workdps(adversary.DIGITS):

@@ -111,6 +111,7 @@ def test_checks_in_branches_in_branches_have_no_variables() -> None:
         compiled(10.0)
 
 
+@pytest.mark.slow
 def test_poles_of_bodies_are_looked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Derivatives of branches in branches: twice as many levels look at four times as many nodes,
     not at eight times."""
@@ -126,6 +127,7 @@ def test_poles_of_bodies_are_looked_for_once(monkeypatch: pytest.MonkeyPatch) ->
     assert 0 < counts[1] < 5 * counts[0]
 
 
+@pytest.mark.slow
 def test_what_has_no_end() -> None:
     def endless(x: Any) -> Any:
         return endless(x / 2) if x < 0 else endless(x / 3)

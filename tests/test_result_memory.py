@@ -180,6 +180,7 @@ def test_memory_that_does_not_exist_is_a_memory_error():
             dispatch._native._empty(given)
 
 
+@pytest.mark.slow
 def test_results_outlive_functions_forks_and_the_interpreter():
     program = """
 import os, sys, threading, numpy as np, symgrad as sg

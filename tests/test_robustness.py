@@ -87,6 +87,7 @@ def _only_zig(label):
 # ---- Ctrl-C ------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_no_interrupt_is_lost_where_nodes_die():
     """A weak table that calls Python when a node dies loses one in twenty."""
     program = """
@@ -151,7 +152,7 @@ FORK = """
 """
 
 
-@pytest.mark.quick(1)
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "make, value",
     [("sg.jit(f)", 24), ("sg.grad(f)", 12), ("sg.sparse_hessian(f)", 12)],

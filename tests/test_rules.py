@@ -189,7 +189,8 @@ def exact(e: Expr, values: dict[Expr, float]):
     return known[e]
 
 
-@pytest.mark.quick(20)
+@pytest.mark.sample(54)
+@pytest.mark.quick(6)
 @pytest.mark.parametrize("rule", [r for r in PATTERNS if r.group == "stable"], ids=lambda r: r.name)
 def test_error_never_grows(rule):
     variables = names(rule.pattern, "any")

@@ -30,6 +30,7 @@ from symgrad.scalar.space import NotScalar
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("seed", range(16))
+@pytest.mark.quick(12)
 def test_random_graphs(seed, dtype):
     b = Builder(seed, dtype)
     outs, given = b.outputs(), b.values()
@@ -184,8 +185,8 @@ CASES = [(name, "float64") for name in FUNCTIONS] + [
 ]
 
 
-@pytest.mark.sample(10)
-@pytest.mark.quick(4)
+@pytest.mark.sample(12)
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("name, dtype", CASES)
 def test_functions_agree_with_the_other_form(name, dtype):
     f = FUNCTIONS[name]
@@ -201,6 +202,7 @@ def test_functions_agree_with_the_other_form(name, dtype):
 
 
 @pytest.mark.parametrize("n", [2, 3, 6])
+@pytest.mark.quick(2)
 def test_solves_are_as_good_as_those_of_lapack(n):
     solve = sg.compile(np.linalg.solve, sg.f64[n, n], sg.f64[n], scalar=True)
     rng = np.random.default_rng(n)
@@ -234,6 +236,7 @@ MATRICES = {
 
 
 @pytest.mark.parametrize("name", MATRICES)
+@pytest.mark.quick(4)
 def test_matrices_agree_with_the_other_form(name):
     made = sg.compile(MATRICES[name], sg.f64[3, 3], scalar=True)
     for seed in range(3):
@@ -259,6 +262,7 @@ def test_what_is_asked_for_is_done():
     assert len(forms) == 3
 
 
+@pytest.mark.slow
 def test_float32_stays_float32():
     def f(q, v):
         turned = np.array([[np.cos(q[0]), -q[1] / 3], [0.1 * q[1], v[0] ** 3]]) @ v
@@ -350,6 +354,7 @@ def test_sparse_derivatives_have_none():
         sg.compile(sg.sparse_jacobian(np.sin), sg.f64[3], scalar=True)
 
 
+@pytest.mark.slow
 def test_jit_takes_it():
     f = sg.jit(lambda q, v: sg.grad(energy)(q, v), scalar=True)
     q, v = np.array([0.1, 0.2, 0.3]), np.array([1.0, -1.0, 0.5])

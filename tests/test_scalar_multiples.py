@@ -36,6 +36,7 @@ def signs_alone(made):
         (lambda x: (-((x[0] - x[1]) * (x[0] - x[1] + x[2] * x[3])), -(x[0] - x[1])), 0),
     ],
 )
+@pytest.mark.quick(5)
 def test_signs_change_sides(f, most):
     made = sg.compile(f, sg.f64[4], scalar=True)
     assert signs_alone(made) <= most, made.c_source
@@ -57,6 +58,7 @@ def test_a_division_by_a_number_goes_into_coefficients():
 
 
 @pytest.mark.parametrize("x", [[3.0, -4.0, 12.0], [1e-3, 1e-3, 0.0], [0.0, 0.0, 0.0]])
+@pytest.mark.slow
 def test_a_root_times_its_slope(x):
     def f(x):
         r2 = x[0] * x[0] + x[1] * x[1] + x[2] * x[2]

@@ -243,7 +243,7 @@ def test_what_ends_in_the_usual_form_costs_no_more_than_a_count(f, specs, monkey
 
 
 @pytest.mark.parametrize("block", range(15))
-@pytest.mark.quick(2)
+@pytest.mark.quick(1)
 def test_small_programs_agree_at_ties_and_special_points(block):
     for seed in range(10 * block, 10 * block + 10):
         _, finding = check(seed, graphs=True)
@@ -251,7 +251,7 @@ def test_small_programs_agree_at_ties_and_special_points(block):
 
 
 @pytest.mark.parametrize("block", range(5))
-@pytest.mark.quick(1)
+@pytest.mark.slow
 def test_nothing_is_lost_near_the_ends_of_the_range(block):
     for seed in range(3000 + 20 * block, 3020 + 20 * block):
         _, finding = check_range(seed)

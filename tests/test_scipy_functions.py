@@ -97,6 +97,7 @@ EXACT: dict[str, tuple[Callable[..., Any], tuple[tuple[float, ...], ...]]] = {
 
 
 @pytest.mark.parametrize("name", EXACT)
+@pytest.mark.quick(3)
 def test_values_and_derivatives_of_ufuncs(name: str) -> None:
     """Values, first and second derivatives, at 50 digits."""
     exact, points = EXACT[name]
@@ -357,6 +358,7 @@ KINDS = [
 
 
 @pytest.mark.parametrize("name", SPLINES)
+@pytest.mark.quick(7)
 def test_splines(name: str) -> None:
     spline = SPLINES[name]
     for x in (AT, AT[:4].reshape(2, 2), np.float64(1.3)):
@@ -489,6 +491,7 @@ def test_what_is_not_scipys_is_not_looked_up() -> None:
     assert lookup(scipy.signal.convolve) is None
 
 
+@pytest.mark.slow
 def test_scipy_is_not_imported() -> None:
     code = "import sys, symgrad; from symgrad.trace.scipy_table import lookup; lookup(print); " \
            "sys.exit(any(m.startswith('scipy') for m in sys.modules))"  # fmt: skip
@@ -545,6 +548,7 @@ UNCHANGED: dict[str, Callable[[Any], Any]] = {
 
 
 @pytest.mark.parametrize("name", UNCHANGED)
+@pytest.mark.quick(11)
 def test_functions_as_their_users_write_them(name: str) -> None:
     f, x = UNCHANGED[name], np.array([0.7, 1.3, 2.2, 3.1])
     value, gradient = traced(sg.value_and_grad(f), x)

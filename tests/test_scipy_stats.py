@@ -62,7 +62,7 @@ def agree(got: Any, wanted: Any, what: str, rtol: float = 2e-12) -> None:
 
 
 @pytest.mark.parametrize("name", CONTINUOUS)
-@pytest.mark.quick(6)
+@pytest.mark.quick(1)
 def test_continuous_distributions_are_scipys(name: str) -> None:
     dist, (shapes, methods) = getattr(st, name), CONTINUOUS[name]
     for m in methods:
@@ -87,6 +87,7 @@ def test_continuous_distributions_are_scipys(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", DISCRETE)
+@pytest.mark.quick(3)
 def test_discrete_distributions_are_scipys(name: str) -> None:
     dist, (shapes, methods) = getattr(st, name), DISCRETE[name]
     k = np.array([-1.0, 0, 1, 2, 3, 9, 10, 30, 0.5, np.nan])
@@ -194,6 +195,7 @@ CDFS: dict[str, Callable[..., Any]] = {
 
 
 @pytest.mark.parametrize("name", CDFS)
+@pytest.mark.quick(7)
 def test_derivatives_of_distribution_functions(name: str) -> None:
     shapes, methods = CONTINUOUS[name]
     dist, cdf = getattr(st, name), CDFS[name]
@@ -339,6 +341,7 @@ def test_what_is_missing_is_named(f: Any, words: str) -> None:
         traced(lambda x: lookup(f)(x, *[2.0] * count), 0.5)
 
 
+@pytest.mark.slow
 def test_in_c() -> None:
     """All densities in one file of C, with their gradients."""
 

@@ -462,6 +462,7 @@ def test_collected_sums_are_as_exact_as_written():
 
 @pytest.mark.parametrize("count", [2, 3, 5, 9, 40])
 @pytest.mark.parametrize("shape", ["chain", "pairs"])
+@pytest.mark.quick(4)
 def test_small_differences_of_like_terms_stay_small(count, shape):
     """g₀ x - y₀ + g₁ x - y₁ + …, with every yₖ about gₖ x: Σ gₖ x would be far larger."""
     x, *others = (tensor(n) for n in ["x", *(f"y{k}" for k in range(count))])

@@ -55,6 +55,7 @@ def specs(shapes):
 
 
 @pytest.mark.parametrize(("f", "shapes", "wanted"), CASES, ids=range(len(CASES)))
+@pytest.mark.quick(2)
 def test_formulas_hold_at_other_sizes(f, shapes, wanted):
     text = sg.trace(sg.grad(f), *specs(shapes)).simplify().formula()
     assert "code's form" not in text

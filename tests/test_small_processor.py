@@ -88,7 +88,7 @@ def compiled_for_arm(path, folder, *flags, machine="cortex_m4"):
 @pytest.mark.parametrize("name", WORKS)
 @pytest.mark.parametrize("level", ["-Os", "-O2"])
 @pytest.mark.parametrize("machine", CPUS)
-@pytest.mark.quick(8)
+@pytest.mark.quick(1)
 def test_compiles_without_a_warning(name, level, machine, tmp_path):
     """Double promotion included: float32 stays float throughout."""
     compiled, paths, args = exported(name, tmp_path, machine)
@@ -121,7 +121,7 @@ def test_sizes(tmp_path):
 @needs_emulator
 @pytest.mark.parametrize("machine", CPUS)
 @pytest.mark.parametrize("name", WORKS)
-@pytest.mark.quick(4)
+@pytest.mark.quick(1)
 def test_computes_what_numpy_does(name, machine, tmp_path):
     compiled, paths, args = exported(name, tmp_path, machine)
     wanted = [np.asarray(v) for v in compiled.graph.evaluate_flat(list(args))]

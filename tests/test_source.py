@@ -213,6 +213,7 @@ def test_text_is_evaluated(k: int) -> None:
 
 
 @pytest.mark.parametrize("f", [in_its_own_class, of_events])
+@pytest.mark.quick(1)
 def test_classes_by_name_and_pairs_in_order(f: Any) -> None:
     value = sg.jit(f)
     for x in (X, -X, X[::-1] * 0.3):
@@ -804,6 +805,7 @@ def test_lines_in_errors_and_tracebacks() -> None:
         assert frames[-1].line == "1 / 0]  # fmt: skip"
 
 
+@pytest.mark.slow
 def test_clones_are_kept_as_long_as_the_function() -> None:
     text = "def f(x):\n    return float(x)\n"
     name = "<cell 77>"

@@ -42,7 +42,7 @@ IN_OTHERS = [
 BY_DATA = [*EARLY, lf.halves, lf.newton, lf.until_a_break, *IN_OTHERS]
 
 
-@pytest.mark.quick(8)
+@pytest.mark.quick(3)
 @pytest.mark.parametrize("f", [*ONE_LOOP, *NONE, *SHORT], ids=lambda f: f.__name__)
 def test_as_in_python(f):
     graph = sg.trace(f, THETA)
@@ -52,6 +52,7 @@ def test_as_in_python(f):
 
 
 @pytest.mark.parametrize("f", BY_DATA, ids=lambda f: f.__name__)
+@pytest.mark.quick(4)
 def test_as_many_rounds_as_the_data_decide(f):
     compiled = sg.compile(f, THETA)
     assert len(compiled.graph.nodes) < 130
@@ -62,6 +63,7 @@ def test_as_many_rounds_as_the_data_decide(f):
 
 
 @pytest.mark.parametrize("f", BY_DATA, ids=lambda f: f.__name__)
+@pytest.mark.quick(3)
 def test_gradients_where_data_decide(f):
     g = sg.grad(f)
     for scale in (1.0, 0.1, 3.0):

@@ -180,8 +180,8 @@ def rows_and_columns(matrix):
     return np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr)), matrix.indices
 
 
-@pytest.mark.sample(45)
-@pytest.mark.quick(4)
+@pytest.mark.sample(47)
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("name", JACOBIANS)
 def test_jacobian(name, way):
     f, shape, exact = JACOBIANS[name]
@@ -189,8 +189,8 @@ def test_jacobian(name, way):
     agree(sg.sparse_jacobian(of_numpy(f)), f, sg.jacobian, oracle, shape, exact)
 
 
-@pytest.mark.sample(23)
-@pytest.mark.quick(2)
+@pytest.mark.sample(24)
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("name", HESSIANS)
 def test_hessian(name, way):
     f, shape, exact = HESSIANS[name]
@@ -264,6 +264,7 @@ def boolean_matrix(draw):
 
 @given(boolean_matrix())
 @settings(max_examples=200, deadline=None)
+@pytest.mark.slow
 def test_column_colouring_is_valid(dense):
     pattern = Pattern.of(scipy.sparse.csr_array(dense))
     recovers_columns(dense, column_colouring(pattern))
@@ -274,6 +275,7 @@ def test_column_colouring_is_valid(dense):
 
 @given(boolean_matrix(), st.booleans())
 @settings(max_examples=200, deadline=None)
+@pytest.mark.slow
 def test_symmetric_colouring_is_valid(dense, diagonal):
     n = min(dense.shape)
     dense = dense[:n, :n] | dense[:n, :n].T
@@ -406,6 +408,7 @@ def test_calls():
     assert "sparse_jacobian" in repr(d)
 
 
+@pytest.mark.slow
 def test_ahead_of_time():
     x = argument((50,))
     derivative = sg.sparse_hessian(lambda x: rosen(np, x))
@@ -444,6 +447,7 @@ int main(void)
     lambda x: np.sum(poisson(np, x.reshape(3, 5)) ** 2), lambda x: np.sum(x[7] * x**2),
     lambda x: np.sum(x),
 ])  # fmt: skip
+@pytest.mark.slow
 def test_exported_c(f, tmp_path):
     c = sg.compile(sg.sparse_hessian(f), sg.f64[15], name="g")
     paths = c.export(tmp_path)
@@ -538,6 +542,7 @@ def test_module_of_derivatives_is_where_the_public_names_come_from():
     assert sg.sparse_hessian is derivatives.sparse_hessian
 
 
+@pytest.mark.slow
 def test_versions_are_told_apart_by_the_types_of_arguments():
     """Arrays alone take a shorter way to their version than numbers, names and other kinds."""
 

@@ -9,7 +9,8 @@ import symgrad as sg
 from support.special_points import SMOOTH, columns, truths, wrong
 
 
-@pytest.mark.quick(8)
+@pytest.mark.sample(45)
+@pytest.mark.quick(3)
 @pytest.mark.parametrize("name", SMOOTH)
 def test_smooth_functions_have_their_sparse_derivatives(name):
     """The functions are elementwise over the points, so all derivatives are diagonal."""

@@ -46,9 +46,9 @@ def modes_of(case: Case) -> tuple[str, ...]:
     return MODES if len(columns(case)) > 1 else tuple(m for m in MODES if m != "turned")
 
 
-@pytest.mark.sample(40)
+@pytest.mark.sample(44)
 @WARNED
-@pytest.mark.quick(8)
+@pytest.mark.quick(4)
 @pytest.mark.parametrize("name", SMOOTH)
 def test_smooth_functions_have_their_derivatives(name):
     """Up to the fourth order where modes take turns, up to the third otherwise."""

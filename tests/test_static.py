@@ -90,6 +90,7 @@ CHOOSES = {"an index of a list", "an order", "a flag", "a number in an if"}
 
 
 @pytest.mark.parametrize("use", USES)
+@pytest.mark.quick(7)
 def test_found_by_the_trace(use):
     f, values, slope = USES[use]
     g, both = sg.grad(f), sg.jit(sg.value_and_grad(f))
@@ -103,6 +104,7 @@ def test_found_by_the_trace(use):
 
 
 @pytest.mark.parametrize("use", USES)
+@pytest.mark.quick(3)
 def test_declared(use):
     f, values, slope = USES[use]
     named = eval("lambda x, choice: f(x, choice)", {"f": f})

@@ -52,6 +52,7 @@ def test_straight_lines_are_marked_and_loops_are_not():
 
 @pytest.mark.skipif(shutil.which("gcc") is None, reason="no gcc")
 @pytest.mark.parametrize("options", ["-O2", "-O3 -march=native"])
+@pytest.mark.quick(1)
 def test_exported_c_is_right_with_other_options(options, tmp_path):
     made = sg.compile(rows_times_their_diagonal, sg.f64[N, N], name="rows", scalar=True)
     made.export(tmp_path)

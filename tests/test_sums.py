@@ -57,7 +57,7 @@ def test_float32_sums_stay_float32():
     assert c(x) == pytest.approx(math.fsum(x.astype(float) ** 2), rel=1e-6)
 
 
-@pytest.mark.quick(4)
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("n", [63, 64, 65, 96, 127, 1000])
 def test_maxima_of_long_rows(n, dtype):

@@ -146,6 +146,7 @@ def within_each_other(cos, sin, exp, x):
     return total
 
 
+@pytest.mark.slow
 def test_loops_within_each_other_need_room_for_one_tape_each():
     """An outer loop that kept the tapes of inner ones would take terabytes."""
     f = lambda x: within_each_other(np.cos, np.sin, np.exp, x)

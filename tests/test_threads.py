@@ -347,8 +347,8 @@ def largest(a, b, c):
     return np.max(h @ c, axis=0), np.sum(h @ c, axis=0)
 
 
-@pytest.mark.sample(4)
-@pytest.mark.quick(1)
+@pytest.mark.sample(5)
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("f, shapes", [
     (sg.value_and_grad(mixture, (0, 1)), ((12, 24, 24), (12, 24), (5051, 24))),
@@ -507,6 +507,7 @@ def test_a_compiler_without_openmp(monkeypatch):
 
 
 @pytest.mark.skipif(GCC is None, reason="needs gcc")
+@pytest.mark.slow
 def test_exported_c_is_serial_or_parallel_with_the_same_bits(tmp_path):
     args = sample(50_001)
     c = sg.compile(sums, *args, threads=4, name="sums")
@@ -527,7 +528,7 @@ def test_exported_c_is_serial_or_parallel_with_the_same_bits(tmp_path):
         same_bits(got, first)
 
 
-@pytest.mark.quick(1)
+@pytest.mark.slow
 @pytest.mark.skipif(GCC is None, reason="needs gcc")
 @pytest.mark.parametrize("threads", [0, 1, 2, 5])
 def test_exported_c_has_room_for_the_threads_it_was_made_for(threads, tmp_path):
@@ -613,6 +614,7 @@ print(ends)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.slow
 def test_fork():
     """The child of a process that has used threads uses them as well."""
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", FORK], capture_output=True,

@@ -119,6 +119,7 @@ def test_structures_differ_between_all_containers():
         ),
     )
 )
+@pytest.mark.slow
 def test_any_tree_comes_back(value):
     leaves, treedef = tree.flatten(value)
     assert treedef.unflatten(leaves) == value

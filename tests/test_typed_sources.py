@@ -49,10 +49,12 @@ def test_text_given_to_c(flags):
     assert RIGHT in run([*flags, PROGRAM, "-c", "other arguments"])
 
 
+@pytest.mark.slow
 def test_text_and_flag_in_one_word():
     assert RIGHT in run([f"-c{PROGRAM}"])
 
 
+@pytest.mark.slow
 def test_a_method_a_lambda_and_a_decorated_function():
     text = """
     import functools
@@ -82,6 +84,7 @@ def test_a_method_a_lambda_and_a_decorated_function():
     assert "3.375 -2.0 3.0" in run(["-c", textwrap.dedent(text)])
 
 
+@pytest.mark.slow
 def test_a_file_as_standard_input(tmp_path):
     path = tmp_path / "program.txt"
     path.write_text(PROGRAM)
@@ -92,12 +95,14 @@ def test_a_file_as_standard_input(tmp_path):
         assert RIGHT in run(["-i"], stdin=file)
 
 
+@pytest.mark.slow
 def test_a_pipe_as_standard_input_is_gone():
     """Nobody has that text any more: the loop is refused, with what to do."""
     told = run(["-"], PROGRAM)
     assert "BranchError" in told and "put it into a file" in told and "while_loop" in told
 
 
+@pytest.mark.slow
 def test_typed_at_the_prompt():
     """By a terminal of its own, so that Python asks for lines with readline."""
     pytest.importorskip("readline")
@@ -126,6 +131,7 @@ def test_typed_at_the_prompt():
     assert RIGHT in told.decode(), told.decode()
 
 
+@pytest.mark.slow
 def test_text_given_to_exec_is_gone():
     text = f"import symgrad as sg\nspace = {{}}\nexec({FUNCTION!r}, space)\nf = space['f']\n{SHOWN}"
     told = run(["-c", text])
@@ -135,6 +141,7 @@ def test_text_given_to_exec_is_gone():
     assert "shown 1.4 0.4" in told  # it is called once for each way
 
 
+@pytest.mark.slow
 def test_another_text_is_not_taken_for_its_own(tmp_path):
     """A function of exec with the lines of one of the program, but another constant."""
     other = FUNCTION.replace("1.5", "2.5")

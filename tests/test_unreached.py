@@ -59,8 +59,8 @@ def second_orders(f: Callable[..., Any], x: Any) -> dict[str, Any]:
     }
 
 
-@pytest.mark.sample(36)
-@pytest.mark.quick(10)
+@pytest.mark.sample(43)
+@pytest.mark.quick(3)
 @pytest.mark.parametrize("name", NAMES)
 def test_graphs(name):
     """The graphs as they are differentiated, and simplified."""
@@ -74,8 +74,8 @@ def test_graphs(name):
                 np.testing.assert_allclose(got, wanted, err_msg=f"{label}, {way}", **TOLERANCE)
 
 
-@pytest.mark.sample(3)
-@pytest.mark.quick(1)
+@pytest.mark.sample(4)
+@pytest.mark.slow
 @pytest.mark.parametrize("start", range(0, len(NAMES), BUNDLE))
 def test_compiled(start):
     names = NAMES[start : start + BUNDLE]

@@ -80,6 +80,7 @@ def findings(text, **options):
     return outcome.findings
 
 
+@pytest.mark.slow
 def test_a_right_program_has_no_findings():
     assert not findings(PROGRAM)
     assert not findings(PROGRAM, stages=["threads", "blas"], tuning=["eager threads"])

@@ -220,6 +220,7 @@ def test_what_crosses_a_cut(mutant):
     assert caught == made >= MADE[mutant], (caught, made)
 
 
+@pytest.mark.slow
 def test_loops_of_one_round_are_opened():
     for name in NAMES:
         program = lowered(name)

@@ -467,6 +467,7 @@ def test_best_goes_on_from_what_is_there(hand):
 # ---- bounds --------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_bounds_are_sound_and_tight():
     """Random index expressions in random nests: a bound that is proved holds in every round, and
     one that is near the tightest is nearly always proved."""
@@ -560,8 +561,8 @@ def random_graph(seed, derivatives):
     return args, outs
 
 
-@pytest.mark.sample(3)
-@pytest.mark.quick(1)
+@pytest.mark.sample(4)
+@pytest.mark.slow
 @pytest.mark.parametrize("tuning", TUNINGS)
 @pytest.mark.parametrize("shapes", ["few rows", "rows"])
 def test_random_graphs_have_no_fault(tuning, shapes, monkeypatch):
@@ -610,8 +611,8 @@ USERS = [
 ]  # fmt: skip
 
 
-@pytest.mark.sample(11)
-@pytest.mark.quick(3)
+@pytest.mark.sample(13)
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("f", USERS, ids=lambda f: f.__name__)
 @pytest.mark.parametrize("tuning", TUNINGS)
 def test_programs_of_users_have_no_fault(f, tuning):
@@ -699,8 +700,8 @@ def padded_gradient(A):
     return g
 
 
-@pytest.mark.sample(3)
-@pytest.mark.quick(2)
+@pytest.mark.sample(5)
+@pytest.mark.slow
 @pytest.mark.parametrize("columns, sizes", [(2, SIZES), (5, SIZES[::7])])
 @pytest.mark.parametrize(
     "f, gradient",
@@ -751,7 +752,7 @@ def test_a_fault_stops_a_compilation_only_if_asked_to(monkeypatch):
     verify.after("place", program, HOST_TUNING)
 
 
-@pytest.mark.quick(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("value, enabled", [("1", True), ("0", False), (None, False)])
 def test_environment_variable(value, enabled):
     environment = {k: v for k, v in os.environ.items() if k != "SYMGRAD_VERIFY"}
@@ -806,7 +807,7 @@ def picking():
     return [x, rows], [bind("sin", gather(x, rows, 0))]
 
 
-@pytest.mark.quick(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", MUTANTS)
 def test_mutants_are_caught(kind, graphs, monkeypatch):
     monkeypatch.setattr(verify, "ENABLED", False)

@@ -36,7 +36,7 @@ def mapped(vmap, m, axes, out):
 
 
 @pytest.mark.parametrize("axes", list(itertools.product(MATRICES, VECTORS, (0, None))), ids=str)
-@pytest.mark.quick(8)
+@pytest.mark.quick(1)
 def test_axes_are_those_of_jax(axes):
     """Numbers, or that it is an error: a number as a result has no second axis."""
     for out in OUT:

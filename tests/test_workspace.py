@@ -110,7 +110,7 @@ def sample(shapes, n):
     return args
 
 
-@pytest.mark.quick(3)
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("name", LOSSES)
 def test_nothing_is_stored_for_every_point(name):
     f, shapes = LOSSES[name]

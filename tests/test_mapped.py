@@ -43,6 +43,7 @@ N = 7  # points of the graphs that NumPy evaluates
 X = arg(0, (N, 3, 2), "float64", "x")
 Y = arg(1, (2, N), "float64", "y")
 W = arg(2, (3, 2), "float64", "w")
+Z = arg(3, (2 * N,), "float64", "z")
 INDEX = array(np.array([2, 0, 2, -1]))
 
 
@@ -87,7 +88,7 @@ ROWS = {
 
 def _values(seed=0):
     rng = np.random.default_rng(seed)
-    return {a: rng.uniform(-1.5, 1.5, a.shape) for a in (X, Y, W)}
+    return {a: rng.uniform(-1.5, 1.5, a.shape) for a in (X, Y, W, Z)}
 
 
 @pytest.mark.parametrize("name", ROWS)
@@ -139,6 +140,7 @@ WHOLE = {
     "diagonal": einsum([einsum([Y, Y], ((0, 1), (0, 2)), (1, 2))], ((0, 0),), (0,)),
     "chosen points": gather(X, array(np.arange(N)[::-1].copy()), 0),
     "in order": bind("cumsum", X, attrs=(1, False)),
+    "cut into points": reshape(Z, (N, 2)),
     "which one": bind("argmax", X, attrs=(1,)),
 }
 
@@ -381,6 +383,18 @@ def test_choice():
         for scalar in (False, "auto")
     )  # fmt: skip
     assert made < 0.5 * usual
+
+
+def test_calls_of_other_kinds():
+    """Sorted points, and eigenvalues of each, beside scalars."""
+
+    def f(x, y):
+        a = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 2.0]])
+        return np.sort(x[:, 0]), np.linalg.eigvalsh(y + np.swapaxes(y, 1, 2)) @ a, x @ a
+
+    rng = np.random.default_rng(4)
+    x, y = rng.normal(size=(40, 3)), rng.normal(size=(40, 3, 3))
+    close(sg.compile(f, x, y)(x, y), f(x, y), 1e-12)
 
 
 def test_results_of_no_elements():

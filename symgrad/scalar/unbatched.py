@@ -156,6 +156,8 @@ def _broadcast(points: Unbatched, node: Expr, given: Given) -> One | None:
 
 def _permute(points: Unbatched, node: Expr, given: Given) -> One | None:
     (x, axis), perm = given[0], node.attrs[0]
+    if axis is None:
+        return None
     at = perm.index(axis)
     return bind(PERMUTE, x, attrs=(tuple(p - (p > axis) for p in without(perm, at)),)), at
 
@@ -163,6 +165,8 @@ def _permute(points: Unbatched, node: Expr, given: Given) -> One | None:
 def _reshape(points: Unbatched, node: Expr, given: Given) -> One | None:
     """The points stay an axis where as many elements lie before them as did."""
     (x, axis), shape = given[0], node.attrs[0]
+    if axis is None:
+        return None
     before = math.prod(node.args[0].shape[:axis])
     for at, n in enumerate(shape):
         if n == points.size and math.prod(shape[:at]) == before:
@@ -234,13 +238,14 @@ def _accumulated(points: Unbatched, node: Expr, given: Given) -> One | None:
 
 def _call(points: Unbatched, node: Expr, given: Given) -> One | None:
     """A small matrix of each point, in a row that has a scalar form."""
-    axis = _common(given)
-    row, small = node.op, all(max(g.shape) <= MOST_ORDER + 1 for g, _ in given)
-    if axis != 0 or not small or not points.calls:
+    row = node.op
+    if not points.calls or row not in WITH_FACTORS | WITHOUT_FACTORS:
         return None
-    if row not in WITHOUT_FACTORS:
-        if row not in WITH_FACTORS or given[0][0].op is not LU_FACTOR:
-            return None
+    if row in WITH_FACTORS and given[0][0].op is not LU_FACTOR:
+        return None
+    axis = _common(given)
+    if axis != 0 or any(max(g.shape[-2:]) > MOST_ORDER + 1 for g, _ in given):
+        return None
     return bind(row, *(g for g, _ in given), attrs=node.attrs), axis
 
 

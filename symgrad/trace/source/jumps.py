@@ -115,8 +115,9 @@ def _inside(
         node, within = stack.pop()
         if isinstance(node, kinds) and within:
             return True
-        if isinstance(node, _LOOPS) and not loops:
-            stack += [(c, within) for c in node.orelse]
+        if isinstance(node, _LOOPS):  # its `else` asks for the flag of a decided break
+            stack += [(c, within or decided_jump(node.body)) for c in node.orelse]
+            stack += [(c, within) for c in node.body if loops]
             continue
         within = within or isinstance(node, DECISIONS)
         stack += [(c, within) for c in children(node)]

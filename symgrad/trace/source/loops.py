@@ -41,7 +41,7 @@ from symgrad.trace.source.decisions import truth_of
 from symgrad.trace.source.handed import Grown, Handed, Slot, is_array, symbol_of
 from symgrad.trace.source.integers import check_integers
 from symgrad.trace.source.merging import Undefined
-from symgrad.trace.source.places import Trial, Variable
+from symgrad.trace.source.places import Place, Trial, Variable
 from symgrad.trace.source.refusal import Unlike
 from symgrad.trace.source.sharing import join_left, note_sharing
 from symgrad.trace.source.tails import Tail
@@ -114,7 +114,7 @@ class Rounds:
             if self.peeled <= _MOST_PEELED and not over:
                 self._first()
             else:
-                self.on = False
+                self.on = self._looks_at_flags()
             return self.before
         try:
             self.trial.check()
@@ -130,6 +130,10 @@ class Rounds:
 
     def _runs_on(self, now: list[Any]) -> None:
         """For a loop that runs as Python runs it."""
+
+    def _looks_at_flags(self) -> bool:
+        """Whether a loop that runs as Python runs it reports its rounds to the end."""
+        return False
 
     def _may_begin_empty(self) -> bool:
         """Whether a list that grows may be empty before the first round on symbols."""
@@ -214,8 +218,10 @@ class Rounds:
         places = {h.place.key for h in self.handed}
         lists = {id(g.items) for g in self.grown}
         checks = "other", (id(trial.trace.checks), "value")
-        if checks in changes.keys() - places:  # a number of the first round had nothing to check
-            self.handed.append(Handed(*changes[checks], trial.written))
+        late = [c for key, c in changes.items() if key not in places
+                and (key == checks or self._is_flag(c[0]))]  # fmt: skip
+        if late:  # a number of the first round had nothing to check, or did not end the loop
+            self.handed += [Handed(*c, trial.written) for c in late]
             self._end()
             self._symbols()
             return
@@ -280,10 +286,10 @@ class Rounds:
 
     def _flags(self) -> list[Slot]:
         """Those of the flags that end the loop which depend on traced values."""
-        return [
-            s for h in self.handed for s in h.slots()
-            if isinstance(h.place, Variable) and h.place.k in self.ending
-        ]  # fmt: skip
+        return [s for h in self.handed for s in h.slots() if self._is_flag(h.place)]
+
+    def _is_flag(self, place: Place) -> bool:
+        return isinstance(place, Variable) and place.k in self.ending
 
     def _finish(self, extra: list[Expr]) -> None:
         n, slots = self.walk.length - self.done, self._slots()
@@ -428,6 +434,9 @@ class WhileRounds(Rounds):
 
     def _runs_on(self, now: list[Any]) -> None:
         end_of(*[now[k] for k in self.ending], why=self.why)
+
+    def _looks_at_flags(self) -> bool:
+        return bool(self.ending) and not self.over
 
     def _may_begin_empty(self) -> bool:
         return self.test is not None and not is_const(self.test)

@@ -25,7 +25,7 @@ def agree(f: Callable[..., float], points: list[float] | None = None) -> None:
         assert slope.evaluate(t) == pytest.approx(getattr(want, "slope", 0.0), rel=1e-12), t
 
 
-# ---- in the else of a loop -----------------------------------------------------------------------
+# ---- behind jumps that may be made: the else of a loop, what follows in a block ------------------
 
 
 def on_with_the_outer_loop(t):
@@ -313,7 +313,46 @@ def primes(t):
     return s + c + n
 
 
-IN_ELSE = [
+def return_behind_continue(t):
+    b, n = 1.0 - t, 3
+    for _ in range(3):
+        if n < 5 or b < t:
+            n += 1
+            continue
+        return b * 2
+    return 10 * b + 100 * n
+
+
+def ends_on_both_sides(t):
+    count = 0
+    while count < 9:
+        count += 1
+        if t > 1.3:
+            break
+        elif count == 5:
+            never = 0  # noqa: F841
+        break
+    return count * t
+
+
+def ends_on_both_sides_and_computes(t):
+    a, b, count = 0.3 * t, 1.0 - t, 0
+    while count < 9:
+        count += 1
+        if t > 1.3 or a + b < t:
+            for _ in range(2):
+                b = max(a, b) * 0.9
+            break
+        elif count % 2 == 0:
+            b = max(a, b) * 0.9
+        break
+    return a + 10 * b
+
+
+BEHIND = [
+    return_behind_continue,
+    ends_on_both_sides,
+    ends_on_both_sides_and_computes,
     on_with_the_outer_loop,
     on_with_the_outer_for,
     traced_inner_break,
@@ -338,8 +377,8 @@ IN_ELSE = [
 ]
 
 
-@pytest.mark.parametrize("f", IN_ELSE, ids=lambda f: f.__name__)
-def test_in_the_else_of_a_loop(f):
+@pytest.mark.parametrize("f", BEHIND, ids=lambda f: f.__name__)
+def test_behind_jumps_that_may_be_made(f):
     agree(f)
 
 

@@ -115,9 +115,9 @@ def _inside(
         node, within = stack.pop()
         if isinstance(node, kinds) and within:
             return True
-        if isinstance(node, _LOOPS):  # its `else` asks for the flag of a decided break
-            stack += [(c, within or decided_jump(node.body)) for c in node.orelse]
-            stack += [(c, within) for c in node.body if loops]
+        if isinstance(node, _LOOPS):  # behind a decided jump, and in `else`, flags are asked for
+            within = within or decided_jump(node.body)
+            stack += [(c, within) for c in (*node.orelse, *(node.body if loops else ()))]
             continue
         within = within or isinstance(node, DECISIONS)
         stack += [(c, within) for c in children(node)]

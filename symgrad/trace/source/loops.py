@@ -37,7 +37,7 @@ from symgrad.trace.journal import sites
 from symgrad.trace.rounds import Round, outside, run
 from symgrad.trace.sink import sink
 from symgrad.trace.source.clones import RUNTIME
-from symgrad.trace.source.decisions import truth_of
+from symgrad.trace.source.decisions import is_set, truth_of
 from symgrad.trace.source.handed import Grown, Handed, Slot, is_array, symbol_of
 from symgrad.trace.source.integers import check_integers
 from symgrad.trace.source.merging import Undefined
@@ -110,7 +110,7 @@ class Rounds:
             self._runs_on(now)
             self.before = now
             self.peeled += 1
-            over = self.over or any(now[k] is True for k in self.ending)
+            over = self.over or any(is_set(now[k]) for k in self.ending)
             if self.peeled <= _MOST_PEELED and not over:
                 self._first()
             else:
@@ -237,7 +237,7 @@ class Rounds:
             settled = handed.take(found) and settled
         for grown in self.grown:
             grown.take()
-        if any(now[k] is True for k in self.ending):
+        if any(is_set(now[k]) for k in self.ending):
             raise Unlike("the loop ends in this round")
         extra = [as_expr(v) for g in self.grown for v in g.appended]
         if settled and self.grown:

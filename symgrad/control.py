@@ -38,6 +38,7 @@ from symgrad.trace import (
     wrap,
 )
 from symgrad.trace.state import fail, site
+from symgrad.trace.tracer import wrap_python
 from symgrad.tree import TreeDef, flatten
 
 Function = Callable[..., Any]
@@ -340,7 +341,8 @@ def fori_loop(
 ) -> Any:
     """``for i in range(lower, upper): value = body_fun(i, value)``: the last value.
 
-    The bounds may be traced; then it is a `while_loop`, with `max_steps` as there.
+    As there, `i` is an int of Python's, beside which float32 stays float32. The bounds may be
+    traced; then it is a `while_loop`, with `max_steps` as there.
 
     Examples
     --------
@@ -355,7 +357,7 @@ def fori_loop(
         _, value = while_loop(
             lambda state: state[0] < last,
             lambda state: (state[0] + 1, follow(*state)),
-            (wrap(bounds[0]), init_val),
+            (wrap_python(bounds[0]), init_val),
             max_steps=max_steps,
         )
         return value
@@ -366,7 +368,7 @@ def fori_loop(
             value = alike(body_fun(i, value))
         return value
     numbers = wrap(iota(n) + const(first, "int64", (n,)))
-    return scan(lambda value, i: (follow(i, value), None), init_val, numbers)[0]
+    return scan(lambda value, i: (follow(wrap_python(i), value), None), init_val, numbers)[0]
 
 
 def map(f: Function, xs: Any) -> Any:  # noqa: A001

@@ -163,6 +163,26 @@ def test_dtypes_of_the_carry_are_promoted():
     same(value(lambda x: sg.fori_loop(0, 3, lambda i, s: (s[1], s[0] + x), (1, 0)), 0.5), (0.5, 2))
 
 
+@pytest.mark.parametrize("last", [4, "traced"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_number_of_a_round_is_an_int_of_pythons(dtype, last):
+    """As in ``for i in range(1, 4)``: beside float32 it is float32."""
+    bodies = [
+        lambda i, c: c * i, lambda i, c: c / i, lambda i, c: c + c**i, lambda i, c: c * (-1) ** i,
+        lambda i, c: c // i + c % i + i / 2 + i // 2, lambda i, c: np.where(i > 1, c * i, c),
+        lambda i, c: c + np.full(3, i, c.dtype) + c[i % 3],
+    ]  # fmt: skip
+    x = np.array([0.3, 1.7, 1.2], dtype)
+    for body in bodies:
+        want = x
+        for i in range(1, 4):
+            want = body(i, want)
+        run = sg.jit(lambda x, n, f=body: sg.fori_loop(1, n if last == "traced" else 4, f, x))
+        got = run(x, 4)
+        assert got.dtype == want.dtype == dtype
+        np.testing.assert_allclose(got, want, rtol=1e-6 if dtype == "float32" else 1e-14)
+
+
 def test_a_loop_is_one_node_however_long_it_is():
     def f(x, n):
         return sg.scan(lambda s, _: (np.sin(s) * x, None), x, None, length=n)[0]

@@ -248,6 +248,31 @@ def test_pieces():
         assert pieces_of(f, (20,)) == ([(20,)], True)
 
 
+# Which row of one argument is read, another one decides, of which the pieces are read as well.
+CHOSEN = {
+    "row of the other": lambda m, x, y: y[m.argmax(x[:3])] * y[0] * m.sin(x[0]) + x[3] ** 2 * y[1],
+    "both": lambda m, x, y: x[m.argmax(y[:3])] * y[m.argmin(x[:2])] * m.cos(x[0] * y[1]),
+    "own": lambda m, x, y: x[m.argmax(x[:3])] ** 2 * y[0] * m.exp(x[1] * y[2]),
+    "slice": lambda m, x, y: m.sum(m.where(x[0] > x[1], y[:2], y[2:]) ** 3) * x[2] * y[3],
+    "in turn": lambda m, x, y: y[m.argmax(x[m.argmax(y[:2]) + 1] * x[:2])] ** 2 * x[2] * y[0],
+}  # fmt: skip
+
+
+@pytest.mark.quick(2)
+@pytest.mark.parametrize("name", CHOSEN)
+def test_pieces_that_pieces_of_another_argument_choose(name):
+    def each(m, sg_or_jax):
+        f = lambda x, y: CHOSEN[name](m, x, y)  # noqa: E731
+        at = (0, 1)
+        return lambda x, y: (
+            sg_or_jax.hessian(f, at)(x, y), sg_or_jax.hessian(f, (1, 0))(x, y),
+            sg_or_jax.jacfwd(f, at)(x, y), sg_or_jax.jacfwd(sg_or_jax.grad(f), at)(x, y),
+        )  # fmt: skip
+
+    x, y = RNG.normal(size=(2, 4))
+    agree(each(np, sg), each(jnp, jax), x, y)
+
+
 # Layouts in which nothing but the way to the result, and sums on it, reads an array with a delta.
 CLOSED = [name for name in LAYOUTS if name not in (
     "recurrent",  # a reshape of one row between the steps

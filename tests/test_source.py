@@ -31,7 +31,7 @@ from numpy import sin
 
 import symgrad as sg
 from symgrad import tree
-from symgrad.errors import ConcretizationError, MutationError, SymgradError, TraceError
+from symgrad.errors import ConcretizationError, DtypeError, MutationError, SymgradError, TraceError
 from symgrad.expr.evaluate import evaluate
 from symgrad.expr.node import arg
 from symgrad.trace import Tracer, record
@@ -527,6 +527,29 @@ def test_arrays_of_others_are_not_changed() -> None:
     with pytest.raises(MutationError, match="outlives"):
         traced(f, X)
     assert A[0, 0] == 1.0
+
+
+@pytest.mark.parametrize("dtype", [complex, "c8", "f2", "longdouble", "u1", "i2"])
+def test_own_arrays_of_other_dtypes_are_refused_for_these(dtype: Any) -> None:
+    def setting(x: Any) -> Any:
+        z = np.zeros(3, dtype)
+        z[0] = x[0]
+        return z
+
+    def adding(x: Any) -> Any:
+        z = np.zeros(3, dtype)
+        z[1:] += x[1:]
+        return z
+
+    def whole(x: Any) -> Any:
+        z = np.zeros(3, dtype)
+        z += x
+        return z
+
+    name = np.dtype(dtype).name
+    for bad in (setting, adding, whole):
+        with pytest.raises(DtypeError, match=rf"test_source.py:\d+: dtype {name} is not supp"):
+            traced(bad, X)
 
 
 # ---- functions, methods, classes -----------------------------------------------------------------

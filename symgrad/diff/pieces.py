@@ -10,7 +10,7 @@ included.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from symgrad.diff import modes
 from symgrad.expr import validate
@@ -50,8 +50,13 @@ class Piece:
 def in_pieces(outs: Sequence[Expr], wholes: Sequence[Expr]) -> tuple[list[Expr], list[list[Piece]]]:
     """`outs` in terms of pieces, and the pieces of each of the nodes `wholes`."""
     pieces: list[list[Piece]] = []
+    views: dict[Expr, Expr] = {}  # of all pieces so far
     for whole in wholes:
         outs, found = _split(outs, whole)
+        # y[i] where i is computed from pieces of x
+        whence = substitute([p.view for p in found], views)
+        found = [replace(p, view=v) for p, v in zip(found, whence, strict=True)]
+        views |= {p.variable: p.view for p in found if p.variable is not whole}
         pieces.append(found)
     return list(outs), pieces
 

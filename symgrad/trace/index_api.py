@@ -19,6 +19,7 @@ from symgrad.ops.linear import concat, gather
 from symgrad.ops.linear import reshape as _reshape
 from symgrad.trace import indexing, ufuncs
 from symgrad.trace.handle import contains_tracer
+from symgrad.trace.masked import known_mask, unknown_size
 from symgrad.trace.registry import as_expr, implements, one_axis, to
 from symgrad.trace.shapes_api import _constant, along
 from symgrad.trace.state import fail
@@ -81,17 +82,19 @@ def take_along_axis(arr: Any, indices: Any, axis: Any = -1) -> Expr:
 
 @implements("compress")
 def compress(condition: Any, a: Any, axis: Any = None) -> Expr:
-    x = as_expr(a)
-    if isinstance(condition, Tracer):
-        condition.__bool__()
-    return take.__wrapped__(x, np.flatnonzero(condition), axis)
+    return take.__wrapped__(as_expr(a), _chosen("np.compress", condition), axis)
+
+
+def _chosen(what: str, condition: Any) -> np.ndarray:
+    mask = known_mask(condition) if isinstance(condition, Tracer) else condition
+    if mask is None:
+        raise unknown_size(condition, f"{what}: ")
+    return np.flatnonzero(mask)
 
 
 @implements("extract")
 def extract(condition: Any, arr: Any) -> Expr:
-    if isinstance(condition, Tracer):
-        condition.__bool__()
-    return take.__wrapped__(arr, np.flatnonzero(condition))
+    return take.__wrapped__(arr, _chosen("np.extract", condition))
 
 
 @implements("choose")

@@ -99,3 +99,15 @@ class Operators:
 
     def __rxor__(self, other: Any) -> Any:
         return self._binary("", np.bitwise_xor, other, self)
+
+    def __lshift__(self, other: Any) -> Any:
+        return self._binary("", np.left_shift, self, other)
+
+    def __rlshift__(self, other: Any) -> Any:
+        return self._binary("", np.left_shift, other, self)
+
+    def __rshift__(self, other: Any) -> Any:
+        return self._binary("", np.right_shift, self, other)
+
+    def __rrshift__(self, other: Any) -> Any:
+        return self._binary("", np.right_shift, other, self)

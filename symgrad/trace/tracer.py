@@ -91,6 +91,10 @@ class Tracer(Handle, Operators):
         part = indexing.get(expr, indexing.parse(expr.shape, plain_index(tuple(index))))
         return _as_python(part)
 
+    def compress(self, condition: Any, axis: Any = None, **options: Any) -> Any:
+        """NumPy's function has the condition first."""
+        return SUPPORTED["compress"](condition, self, axis, **options)
+
     def tolist(self) -> Any:
         """Nested lists of Python numbers, which stay traced."""
         if not self.shape:

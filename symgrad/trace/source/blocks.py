@@ -289,11 +289,12 @@ class Blocks(ast.NodeTransformer):
 
     def visit_Match(self, node: ast.Match) -> Any:
         if self.flow.is_class or not all(map(_is_simple, (c.pattern for c in node.cases))):
+            before = [] if self.flow.is_class else self._classes(node)
             node.subject = self.visit(node.subject)
             for case in node.cases:
                 case.guard = case.guard and self.visit(case.guard)
                 case.body = self.body(case.body)
-            return node
+            return [*before, node]
         subject = self.temporary()
         chain: list[ast.stmt] = []
         for case in reversed(node.cases):
@@ -312,6 +313,18 @@ class Blocks(ast.NodeTransformer):
             chain = self.decision(test, then, chain, case.pattern)
         first = assign(subject, self.visit(node.subject))
         return [ast.copy_location(first, node), *chain]
+
+    def _classes(self, node: ast.Match) -> list[ast.stmt]:
+        """Class patterns ask for the class of what a tracer stands for; see `kinds`."""
+        found = [p for c in node.cases for p in ast.walk(c.pattern)
+                 if isinstance(p, ast.MatchClass)]  # fmt: skip
+        if not found:
+            return []
+        classes = self.temporary()
+        asked = [self.later(self.visit(p.cls)) for p in found]
+        for k, p in enumerate(found):
+            p.cls = ast.copy_location(ast.Attribute(load(classes), f"k{k}", ast.Load()), p)
+        return [ast.copy_location(assign(classes, invoke("classes", *asked)), node)]
 
     def _pattern(
         self, pattern: ast.pattern, subject: ast.expr

@@ -22,14 +22,14 @@ from symgrad.origin import is_of, package_of
 from symgrad.trace import journal
 from symgrad.trace.handle import blame, elsewhere
 from symgrad.trace.known import CHANGING, VIEWS, give, is_traced, knowns, own_all, plain
-from symgrad.trace.masked import Masked
 from symgrad.trace.named import returned
 from symgrad.trace.source import library, tails
 from symgrad.trace.source.clones import RUNTIME, clone
+from symgrad.trace.source.kinds import isinstance_, stands_for
 from symgrad.trace.source.refusal import refuse
 from symgrad.trace.state import CURRENT, fail
 from symgrad.trace.tables import DISPATCH, SUPPORTED, public_name, unsupported
-from symgrad.trace.tracer import PythonBool, PythonTracer, Tracer, ZeroTracer
+from symgrad.trace.tracer import Tracer
 
 Args = tuple[Any, ...]
 Options = dict[str, Any]
@@ -166,7 +166,7 @@ def _builtin(f: Any, args: Args, kwargs: Options) -> Any:
             return replacement(*args, **kwargs)
         if f is not isinstance:
             return f(*args, **kwargs)
-        return _isinstance(*args)
+        return isinstance_(*args)
     cls = type(owner)
     if cls is np.ndarray:
         return _array_method(f, owner, args, kwargs)  # type: ignore[arg-type]
@@ -445,28 +445,6 @@ def _handler(cls: type) -> Callable[[Any, Args, Options], Any]:
     if len(_HANDLERS) < 1000:
         _HANDLERS[cls] = chosen
     return chosen
-
-
-def _isinstance(value: Any, classes: Any) -> bool:
-    """Whether a value is what it stands for: a traced array is an np.ndarray, a number a float."""
-    if isinstance(value, classes):
-        return True
-    if isinstance(value, Tracer):
-        return issubclass(stands_for(value), classes)
-    if isinstance(value, Masked):
-        return issubclass(np.ndarray, classes)
-    return False
-
-
-def stands_for(value: Tracer) -> type:
-    """The type of what a tracer stands for in the user's function."""
-    if type(value) is PythonBool:
-        return bool
-    if type(value) is PythonTracer:
-        return int if value.expr.dtype.startswith("int") else float
-    if value.shape or isinstance(value, ZeroTracer):
-        return np.ndarray
-    return value.dtype.type
 
 
 def start(f: Any) -> Callable[..., Any]:

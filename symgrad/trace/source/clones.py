@@ -96,7 +96,7 @@ def _rewritten(f: types.FunctionType) -> types.CodeType | None:
     compiled = compile(module, code.co_filename, "exec", found.flags, dont_inherit=True)
     new = _nested(compiled)
     chosen = next(c for c in new[2:] if c.co_name == code.co_name)
-    return chosen.replace(co_qualname=code.co_qualname, co_firstlineno=code.co_firstlineno)
+    return chosen.replace(co_qualname=code.co_qualname)
 
 
 def _enclosed(found: Found, code: types.CodeType, rewriter: Rewriter) -> ast.FunctionDef:
@@ -113,6 +113,7 @@ def _enclosed(found: Found, code: types.CodeType, rewriter: Rewriter) -> ast.Fun
     statement: ast.stmt
     if isinstance(node, ast.FunctionDef):
         node.decorator_list, node.returns = [], None
+        node.lineno = code.co_firstlineno  # of a decorator; lines are counted from there
         statement = rewriter.visit(node)
     else:
         statement = ast.copy_location(ast.Expr(rewriter.visit(node)), node)

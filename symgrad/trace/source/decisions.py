@@ -432,7 +432,15 @@ def is_open(*flags: Any) -> Any:
 
 def is_made(*flags: Any) -> bool:
     """Whether a jump has been made in any case, so that a loop ends."""
-    return any(flag is True for flag in flags)
+    return any(map(is_set, flags))
+
+
+def is_set(flag: Any) -> bool:
+    """Whether a flag is True whatever the arguments are: both sides of a branch may have set it."""
+    if isinstance(flag, Tracer):
+        known = flag.known()
+        return known is not None and bool(known)
+    return flag is True
 
 
 def ends(*flags: Any) -> bool:

@@ -114,7 +114,7 @@ def set_(value: Any, a: Any, index: Any) -> None:
     """``a[index] = value``."""
     cls = type(a)
     if cls is np.ndarray and a.dtype != object and (is_traced(value) or is_traced(index)):
-        raise _not_ours("a[i] = y")
+        raise _not_ours("a[i] = y", a)
     if isinstance(a, np.ndarray) and journal.is_side():
         raise _in_a_branch("a[i] = y")
     if cls is np.ndarray and a.dtype != object:
@@ -161,12 +161,14 @@ def iterable(values: Any) -> Any:
     return special.iterated(walked(values))
 
 
-def _not_ours(what: str) -> MutationError:
+def _not_ours(what: str, a: Any) -> MutationError:
+    as_expr(a)  # raises for a dtype for which arrays made in the function stay NumPy's
     return fail(
         MutationError,
         f"{what} stores a traced value in an array that was made outside of the function and "
-        "outlives it (a global, a default, an attribute, what a function captures): the compiled "
-        "function would not change it; change a .copy() of the array",
+        "outlives it (a global, a default, an attribute, what a function captures), or by "
+        "something that is not followed (as_strided): the compiled function would not change it; "
+        "change a .copy() of the array",
     )
 
 
@@ -193,7 +195,7 @@ def update(where: tuple[Any, Any, Any], function: Callable[[Any, Any], Any], val
     """``a[index] += value``, by the function of the operator."""
     a, index, old = where
     if type(a) is np.ndarray and a.dtype != object and is_traced(value):
-        raise _not_ours("a[i] += y")
+        raise _not_ours("a[i] += y", a)
     if isinstance(old, Tracer) and isinstance(index, Tracer) and index.dtype == bool:
         if old.shape == a.shape and not index.is_known:
             if np.ndim(value):
@@ -282,10 +284,10 @@ def _in_place(name: str) -> Callable[[Any, Any], Any]:
         if isinstance(a, journal.CONTAINERS):
             journal.note_container(a)
         elif is_traced(b) and is_elsewhere(a):
-            raise _not_ours("a += y")
+            raise _not_ours("a += y", a)
         elif isinstance(a, np.ndarray):
             if cls is np.ndarray and a.dtype != object and is_traced(b):
-                raise _not_ours("a += y")
+                raise _not_ours("a += y", a)
             if journal.is_side():
                 raise _in_a_branch("a += y")
         elif cls not in special.PLAIN:

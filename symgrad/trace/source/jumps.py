@@ -115,8 +115,9 @@ def _inside(
         node, within = stack.pop()
         if isinstance(node, kinds) and within:
             return True
-        if isinstance(node, _LOOPS) and not loops:
-            stack += [(c, within) for c in node.orelse]
+        if isinstance(node, _LOOPS):  # behind a decided jump, and in `else`, flags are asked for
+            within = within or decided_jump(node.body)
+            stack += [(c, within) for c in (*node.orelse, *(node.body if loops else ()))]
             continue
         within = within or isinstance(node, DECISIONS)
         stack += [(c, within) for c in children(node)]

@@ -37,11 +37,11 @@ from symgrad.trace.journal import sites
 from symgrad.trace.rounds import Round, outside, run
 from symgrad.trace.sink import sink
 from symgrad.trace.source.clones import RUNTIME
-from symgrad.trace.source.decisions import truth_of
+from symgrad.trace.source.decisions import is_set, truth_of
 from symgrad.trace.source.handed import Grown, Handed, Slot, is_array, symbol_of
 from symgrad.trace.source.integers import check_integers
 from symgrad.trace.source.merging import Undefined
-from symgrad.trace.source.places import Trial, Variable
+from symgrad.trace.source.places import Place, Trial, Variable
 from symgrad.trace.source.refusal import Unlike
 from symgrad.trace.source.sharing import join_left, note_sharing
 from symgrad.trace.source.tails import Tail
@@ -110,11 +110,11 @@ class Rounds:
             self._runs_on(now)
             self.before = now
             self.peeled += 1
-            over = self.over or any(now[k] is True for k in self.ending)
+            over = self.over or any(is_set(now[k]) for k in self.ending)
             if self.peeled <= _MOST_PEELED and not over:
                 self._first()
             else:
-                self.on = False
+                self.on = self._looks_at_flags()
             return self.before
         try:
             self.trial.check()
@@ -130,6 +130,10 @@ class Rounds:
 
     def _runs_on(self, now: list[Any]) -> None:
         """For a loop that runs as Python runs it."""
+
+    def _looks_at_flags(self) -> bool:
+        """Whether a loop that runs as Python runs it reports its rounds to the end."""
+        return False
 
     def _may_begin_empty(self) -> bool:
         """Whether a list that grows may be empty before the first round on symbols."""
@@ -214,8 +218,10 @@ class Rounds:
         places = {h.place.key for h in self.handed}
         lists = {id(g.items) for g in self.grown}
         checks = "other", (id(trial.trace.checks), "value")
-        if checks in changes.keys() - places:  # a number of the first round had nothing to check
-            self.handed.append(Handed(*changes[checks], trial.written))
+        late = [c for key, c in changes.items() if key not in places
+                and (key == checks or self._is_flag(c[0]))]  # fmt: skip
+        if late:  # a number of the first round had nothing to check, or did not end the loop
+            self.handed += [Handed(*c, trial.written) for c in late]
             self._end()
             self._symbols()
             return
@@ -231,7 +237,7 @@ class Rounds:
             settled = handed.take(found) and settled
         for grown in self.grown:
             grown.take()
-        if any(now[k] is True for k in self.ending):
+        if any(is_set(now[k]) for k in self.ending):
             raise Unlike("the loop ends in this round")
         extra = [as_expr(v) for g in self.grown for v in g.appended]
         if settled and self.grown:
@@ -280,10 +286,10 @@ class Rounds:
 
     def _flags(self) -> list[Slot]:
         """Those of the flags that end the loop which depend on traced values."""
-        return [
-            s for h in self.handed for s in h.slots()
-            if isinstance(h.place, Variable) and h.place.k in self.ending
-        ]  # fmt: skip
+        return [s for h in self.handed for s in h.slots() if self._is_flag(h.place)]
+
+    def _is_flag(self, place: Place) -> bool:
+        return isinstance(place, Variable) and place.k in self.ending
 
     def _finish(self, extra: list[Expr]) -> None:
         n, slots = self.walk.length - self.done, self._slots()
@@ -428,6 +434,9 @@ class WhileRounds(Rounds):
 
     def _runs_on(self, now: list[Any]) -> None:
         end_of(*[now[k] for k in self.ending], why=self.why)
+
+    def _looks_at_flags(self) -> bool:
+        return bool(self.ending) and not self.over
 
     def _may_begin_empty(self) -> bool:
         return self.test is not None and not is_const(self.test)

@@ -17,8 +17,9 @@ from symgrad.ops.linear import reshape
 from symgrad.trace import journal, ufuncs
 from symgrad.trace.handle import as_expr
 from symgrad.trace.known import is_traced
-from symgrad.trace.source.calls import ALWAYS, call, instead_of, stands_for
+from symgrad.trace.source.calls import ALWAYS, call, instead_of
 from symgrad.trace.source.decisions import if_expression
+from symgrad.trace.source.kinds import getattr_, hasattr_, type_
 from symgrad.trace.source.merging import is_number
 from symgrad.trace.source.tails import extremes
 from symgrad.trace.state import fail
@@ -179,9 +180,7 @@ def range_(*bounds: Any) -> Any:
     return range(*[b.__index__() if isinstance(b, Tracer) else b for b in bounds])
 
 
-@instead_of(type)
-def type_(value: Any, *rest: Any) -> Any:
-    return stands_for(value) if isinstance(value, Tracer) and not rest else type(value, *rest)
+ALWAYS[type], ALWAYS[hasattr], ALWAYS[getattr] = type_, hasattr_, getattr_
 
 
 def _setattr(owner: Any, name: str, value: Any) -> None:

@@ -129,6 +129,8 @@ class Rewriter(Looped):
         known = isinstance(node.value, ast.Name) and node.value.id in self.modules
         if known or not isinstance(node.ctx, ast.Load) or node.attr in _ARRAY_ATTRIBUTES:
             return self.generic_visit(node)
+        if node.attr == "__class__":
+            return ast.copy_location(invoke("class", self.visit(node.value)), node)
         if node.attr.startswith("__"):  # which Python spells otherwise inside classes
             return self.generic_visit(node)
         return ast.copy_location(

@@ -515,6 +515,19 @@ def test_one_matrix_for_all_points():
 
     close(sg.compile(f, a, b)(a, b), np.linalg.solve(a, b.T).T * [1, 0, 2], 1e-10)
 
+    def repeated(a, b):
+        """Whether it is singular is the same for all points; of the other matrices it is not."""
+        same = np.broadcast_to(a, (len(b), 3, 3))
+        other = same + b[:, :, None] * np.eye(3)
+        x = np.linalg.solve(same, b[:, :, None])
+        return x, np.linalg.solve(other, x)
+
+    b = b + 4
+    made = sg.compile(repeated, a, b)
+    close(made(a, b), repeated(a, b), 1e-10)
+    with pytest.raises(np.linalg.LinAlgError):
+        made(np.zeros((3, 3)), b)
+
 
 @pytest.mark.parametrize("order", [2, 6])
 def test_factors_that_are_needed_whole_stay_calls(order):

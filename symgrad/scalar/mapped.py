@@ -7,6 +7,7 @@ straight lines for bodies, and the points become lanes as any others.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,6 +16,7 @@ from symgrad.expr.node import Expr, bind
 from symgrad.expr.validate import validated
 from symgrad.expr.walk import rebuild, toposort
 from symgrad.ops.checks import CHECK, Failure
+from symgrad.ops.elementwise import OR
 from symgrad.ops.linear import broadcast, concat, permute, reshape, slice_
 from symgrad.scalar.opening import Opening
 from symgrad.scalar.program import space_for
@@ -74,15 +76,10 @@ def in_scalars(
             whole.known[n] = rebuild(n, tuple([whole.known[a] for a in n.args]))
     found = validated("points in scalars", outs, [whole.known[o] for o in outs])
     conditions = writer.write(refs[done:], dtypes[done:])
-    return found, [_check(conditions)] if conditions else []
-
-
-def _check(conditions: Sequence[Expr]) -> Expr:
-    """A check that fails where one of several conditions holds for a point."""
-    bad = conditions[0]
-    for other in conditions[1:]:
-        bad = bind("logical_or", bad, other)
-    return bind(CHECK, bad, attrs=(SINGULAR,))
+    if not conditions:
+        return found, []
+    bad = functools.reduce(functools.partial(writer.bind, OR), conditions)
+    return found, [bind(CHECK, bad, attrs=(SINGULAR,))]
 
 
 def _wanted(nodes: Sequence[Expr], outs: Sequence[Expr], points: Unbatched) -> dict[Expr, int]:

@@ -15,16 +15,14 @@ import numpy as np
 
 from symgrad.expr.node import Expr
 from symgrad.expr.op import OPS
-from symgrad.ops.elementwise import EQUAL, NOT, SELECT, SLOPE
+from symgrad.ops.elementwise import EQUAL, NOT, NOT_EQUAL, OR, SELECT, SLOPE
 from symgrad.scalar.space import NotScalar, Ref
 
 Rows = list[list[Ref]]
 Swap = tuple[int, int, Ref]  # two rows, and whether they stay where they are
-_ABSOLUTE, _LESS_EQUAL, _NOT_EQUAL, _GREATER, _SQRT, _LOG, _SIGN, _OR = (
-    OPS[name] for name in (
-        "absolute", "less_equal", "not_equal", "greater", "sqrt", "log", "sign", "logical_or",
-    )
-)  # fmt: skip
+_ABSOLUTE, _LESS_EQUAL, _GREATER, _SQRT, _LOG, _SIGN = (
+    OPS[name] for name in ("absolute", "less_equal", "greater", "sqrt", "log", "sign")
+)
 LU_FACTOR = OPS["lu_factor"]
 WITH_FACTORS = frozenset(
     OPS[name] for name in ("lu_solve", "lu_det", "lu_logabsdet", "lu_detsign")
@@ -133,8 +131,8 @@ class Matrices:
                 size = [self._apply(_ABSOLUTE, (r[k],), dtype) for r in (rows[i], rows[k])]
                 stays = self._apply(_LESS_EQUAL, (size[0], size[1]), dtype, "bool")
                 if self.space.reach is not None:  # NaN takes the place of a zero, and keeps it
-                    is_nan = self._apply(_NOT_EQUAL, (rows[k][k], rows[k][k]), dtype, "bool")
-                    stays = self._apply(_OR, (stays, is_nan), "bool")
+                    is_nan = self._apply(NOT_EQUAL, (rows[k][k], rows[k][k]), dtype, "bool")
+                    stays = self._apply(OR, (stays, is_nan), "bool")
                 swap = k, i, stays
                 swaps.append(swap)
                 self._exchanged(rows, swap, dtype)

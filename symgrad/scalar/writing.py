@@ -56,6 +56,7 @@ class Writer:
     """Makes scalar expressions of nodes.
 
     leaf : (what, place) -> the expression of an element of an argument
+    many : how many points there are where expressions are of all points; 0: of scalars
     turns : whether multiples of nodes may be written in their place, in one call of `write`
     """
 
@@ -94,9 +95,9 @@ class Writer:
         found = self.known[node]
         if c == 1:
             return found
-        return -found if c == -1 else self._bind(MULTIPLY, const(c, dtype), found)
+        return -found if c == -1 else self.bind(MULTIPLY, const(c, dtype), found)
 
-    def _bind(self, row: Op, *args: Expr, attrs: tuple[Any, ...] = ()) -> Expr:
+    def bind(self, row: Op, *args: Expr, attrs: tuple[Any, ...] = ()) -> Expr:
         """A node of scalars, or of as many as one of its operands has."""
         if len({a.shape for a in args}) > 1:
             args = tuple(a if a.shape else broadcast(a, (self.many,), ()) for a in args)
@@ -107,7 +108,7 @@ class Writer:
             return one
         result = factors[0]
         for f in factors[1:]:
-            result = self._bind(MULTIPLY, result, f)
+            result = self.bind(MULTIPLY, result, f)
         return result
 
     def _written(self, node: Node) -> Expr:
@@ -118,7 +119,7 @@ class Writer:
         if node.kind == FUNCTION:
             args = [self.ref(r, t) for r, t in zip(node.terms, node.types, strict=True)]
             assert node.row is not None
-            return self._bind(node.row, *args, attrs=node.attrs)
+            return self.bind(node.row, *args, attrs=node.attrs)
         if node.kind == SUM:
             return self._sum(node)
         above = [self._raised(n, p) for n, p in node.terms if p > 0]
@@ -129,9 +130,9 @@ class Writer:
         if not below:
             return self._chain(above, one)
         if above and denominator(node) in self._inverted:
-            reciprocal = self._bind(DIVIDE, one, self._chain(below, one))
+            reciprocal = self.bind(DIVIDE, one, self._chain(below, one))
             return self._chain([*above, reciprocal], one)
-        return self._bind(DIVIDE, self._chain(above, one), self._chain(below, one))
+        return self.bind(DIVIDE, self._chain(above, one), self._chain(below, one))
 
     def _own(self, product: Node) -> float:
         """How much more a product is to be than that of what is known of its factors."""
@@ -164,9 +165,9 @@ class Writer:
             if total is None:
                 total = self._times(c, n, node.dtype)
             elif wanted > 0:
-                total = self._bind(ADD, total, self._times(c, n, node.dtype))
+                total = self.bind(ADD, total, self._times(c, n, node.dtype))
             else:
-                total = self._bind(SUBTRACT, total, self._times(-c, n, node.dtype))
+                total = self.bind(SUBTRACT, total, self._times(-c, n, node.dtype))
         assert total is not None
         return total
 
@@ -175,12 +176,12 @@ class Writer:
         base, result = self.known[node], None
         while True:
             if power & 1:
-                result = base if result is None else self._bind(MULTIPLY, result, base)
+                result = base if result is None else self.bind(MULTIPLY, result, base)
             power >>= 1
             if not power:
                 assert result is not None
                 return result
-            base = self._bind(MULTIPLY, base, base)
+            base = self.bind(MULTIPLY, base, base)
 
 
 def operations(outs: Sequence[Expr]) -> int:

@@ -113,7 +113,7 @@ def run(
     except (TimeoutError, subprocess.TimeoutExpired) as error:
         raise CompileTimeoutError(
             f"{argv[0]} did not finish within {seconds:g} s and was stopped. SYMGRAD_CC_TIMEOUT "
-            "sets the limit; a smaller function or optimize=0 compiles faster."
+            "sets the limit; a smaller function compiles faster, and so does SYMGRAD_CFLAGS=-O0."
         ) from error
     except OSError as error:
         raise BuildError(f"{argv[0]} could not be started: {error.strerror or error}.") from error

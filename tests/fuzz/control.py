@@ -418,19 +418,19 @@ class Writer:
         inner = scope.inner(decided=True)
         if self.chance(0.5):
             out = Node(parts=[(f"if {self.condition(inner)} or {k} > 3:", [Node("break")])])
+            if self.wide and self.chance(0.4):  # one that only later rounds can take
+                late = f"if {self.condition(inner)} and {k} > {self.pick(0, 1, 2)}:"
+                out = Node(parts=[(late, [Node("break")]), (f"elif {k} > 4:", [Node("break")])])
             body = [*self.block(inner, 2), Node(f"{s} = 0.6 * {s} - 0.1"), out, Node(f"{k} += 1")]
             return [Node(f"{k} = 0"), Node(parts=[("while True:", body)])]
         v, a = f"e{next(self.fresh)}", self.pick(*scope.arrays)
         found = [*self.block(inner, 1), Node("break")]
         body = [Node(parts=[(f"if {v} > {self.constant()}:", found)])]
-        return [
-            Node(
-                parts=[
-                    (f"for {v} in {a}:", body),
-                    ("else:", self.block(scope.inner(decided=True), 2)),
-                ]
-            )
-        ]
+        other = self.block(scope.inner(decided=True), 2)
+        if self.wide and self.chance(0.4):
+            leaves = self.pick("break", "continue") if scope.loop else ""
+            other.append(Node(leaves or f"return {self.number(scope)}"))
+        return [Node(parts=[(f"for {v} in {a}:", body), ("else:", other)])]
 
     def branch(self, scope: Scope) -> Node:
         inner = lambda: self.block(scope.inner(decided=True), 3)

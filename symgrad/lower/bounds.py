@@ -442,15 +442,16 @@ class Bounds:
     ) -> Iterator[Form]:
         """What one quotient says of another one with the same divisor: x/n + 1 is (x + n)/n.
 
-        And that x is n (x / n) + x % n, where a guard speaks of these.
+        And that x is n (x / n) + x % n, where a guard speaks of these, and x has the atom in it.
         """
         me: Form = 0, frozenset({(atom, 1)})
-        said = {a for fact in facts for a, _ in fact[1] if a.args[:1] == (atom,)}
+        said = {a for fact in facts for a, _ in fact[1] if a.op in (INDEX_DIV, INDEX_MOD)}
         for other in sorted(said, key=lambda a: a.order):
-            if other.op in (INDEX_DIV, INDEX_MOD):
+            whole = self.form(other.args[0])
+            if atom in dict(whole[1]):
                 n = int(const_value(other.args[1]))
                 parts = [(bind(INDEX_DIV, *other.args), n), (bind(INDEX_MOD, *other.args), 1)]
-                apart = plus(me, (0, frozenset(parts)), -1)
+                apart = plus(whole, (0, frozenset(parts)), -1)
                 yield from (apart, times(apart, -1))
         if atom.op is not INDEX_DIV:
             return

@@ -390,4 +390,25 @@ def arguments():
     return rng.uniform(1, 1, (1, 2)), 0
 """,
     ),
+    (
+        "a verifier's false alarm: what is divided lies where a guard of its quotient says",
+        dict(stages=["hvp"]),
+        """
+import numpy as np
+
+def f(a0):
+    v0 = (a0 + np.arange(2.0))[0]
+    v3 = np.diag(np.concatenate([v0, v0]))
+    v6 = np.roll(v3 / (1.5 + v3), 1)
+    return v6[1:] - v6[:-1]
+
+def loss(a0):
+    r = f(a0)
+    return np.sum(np.sin(r))
+
+def arguments():
+    rng = np.random.default_rng(1)
+    return (rng.uniform(1, 1, (1, 1)),)
+""",
+    ),
 ]

@@ -274,6 +274,7 @@ CASES = {
 }  # fmt: skip
 
 
+@pytest.mark.sample(12)
 @pytest.mark.quick(8)
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("n", [33, 1003, 1, 31, 32])
@@ -451,6 +452,7 @@ STACKS = {
 }  # fmt: skip
 
 
+@pytest.mark.sample(12)
 @pytest.mark.quick(8)
 @pytest.mark.parametrize("name", STACKS)
 @pytest.mark.parametrize("n", [33, 500, 32])
@@ -547,6 +549,7 @@ def test_random_functions_in_scalars_of_points(seed):
     assert not finding, finding
 
 
+@pytest.mark.sample(12)
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(200, 230))
 def test_random_functions_in_lanes_of_points(seed):

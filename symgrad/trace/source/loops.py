@@ -20,7 +20,8 @@ may be of another kind.
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 from symgrad import tree
@@ -217,11 +218,8 @@ class Rounds:
         changes = trial.changes(now)
         places = {h.place.key for h in self.handed}
         lists = {id(g.items) for g in self.grown}
-        checks = "other", (id(trial.trace.checks), "value")
-        late = [c for key, c in changes.items() if key not in places
-                and (key == checks or self._is_flag(c[0]))]  # fmt: skip
-        if late:  # a number of the first round had nothing to check, or did not end the loop
-            self.handed += [Handed(*c, trial.written) for c in late]
+        if late := self._late(changes, places):
+            self.handed += late
             self._end()
             self._symbols()
             return
@@ -264,6 +262,17 @@ class Rounds:
         if self.tries >= _MOST_TRIES:
             raise Unlike("the types of what a round hands on do not settle")
         self._symbols()
+
+    def _late(
+        self, changes: Mapping[Any, tuple[Place, Any, Any]], places: AbstractSet[Any]
+    ) -> list[Handed]:
+        """What the first round did not change: it had nothing to check, or did not end the loop."""
+        assert self.trial is not None
+        checks = "other", (id(self.trial.trace.checks), "value")
+        return [
+            Handed(*change, self.trial.written) for key, change in changes.items()
+            if key not in places and (key == checks or self._is_flag(change[0]))
+        ]  # fmt: skip
 
     def _end(self) -> None:
         """Take back what the round has done."""

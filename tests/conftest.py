@@ -108,7 +108,7 @@ Emitter.parts = _parts_are_right
 
 _KEPT_DAYS = 14
 _ALWAYS = 40  # rewrites by one rule in one test, before only one in eight is evaluated
-_MOST_SLOW = 30  # cases of one test that run without --thorough, where it does not say how many
+_MOST_SLOW = 24  # cases of one test that run without --thorough, where it does not say how many
 _MOST_OPERATIONS = 20_000  # of a loop program that is interpreted: a few hundredths of a second
 _lowered: list[tuple[Program, tuple, tuple]] = []
 _lower = pipeline.lower

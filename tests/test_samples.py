@@ -35,7 +35,7 @@ def kept(count: int, slow: bool, **marks: int) -> list[int]:
 def test_cases_from_all_over_a_test_are_kept():
     assert kept(8, True, sample=3) == [0, 3, 6]
     assert kept(8, True, sample=8) == kept(8, True, sample=100) == list(range(8))
-    assert len(kept(1000, True)) == conftest._MOST_SLOW and kept(1000, True)[-1] > 960
+    assert len(kept(1000, True)) == conftest._MOST_SLOW and kept(1000, True)[-1] > 950
 
 
 def test_quick_cases_are_all_kept():

@@ -5,7 +5,8 @@
 
 CasADi's function is called for each point in a loop of C, in one library compiled with the same
 options (gcc -O3 -march=native); so does its own `map`. Nanoseconds of a point, the best of many
-rounds in turns, called from Python; results of one point are compared first.
+rounds in turns, called from Python. The largest difference of all results is printed, relative to
+the largest entry of each.
 """
 
 from __future__ import annotations

@@ -18,8 +18,8 @@ from symgrad.expr.walk import rebuild, toposort
 from symgrad.ops.checks import CHECK, Failure
 from symgrad.ops.elementwise import OR
 from symgrad.ops.linear import broadcast, concat, permute, reshape, slice_
-from symgrad.scalar.opening import Opening
-from symgrad.scalar.program import space_for
+from symgrad.scalar.blocks import assembled, element
+from symgrad.scalar.program import opened
 from symgrad.scalar.shortest import ONE, ORDERS, shortest, work
 from symgrad.scalar.space import NotScalar
 from symgrad.scalar.unbatched import Unbatched, without
@@ -45,51 +45,42 @@ def in_scalars(
     """
     nodes = toposort(outs)
     wanted = _wanted(nodes, outs, points)
-    space = space_for(int(most), careful)
-    opening = Opening(space)
-    ones = [points.added[n][0] if n in points.added else points.one[n][0] for n in wanted]
-    opening.leaves([a for a in toposort(ones) if a in points.leaves])
-    room, space.most = space.most, space.count + int(_NODES * most)
-    opening.open(ones)
-    space.most = room
-    elements = [opening.elements(one) for one in ones]
-    failing = list(opening.matrices.singular)
-    refs = [r for found in elements for r in found] + failing
-    dtypes = [one.dtype for one, found in zip(ones, elements, strict=True) for _ in found]
-    dtypes += ["bool"] * len(failing)
+    ones = [*wanted.values()]
+    leaves = [a for a in toposort(ones) if a in points.leaves]
+    space, failing, refs, dtypes = opened(leaves, ones, int(most), careful, int(_NODES * most))
     if work(space, refs, dtypes) > _AHEAD * most:
         raise NotScalar("it is far longer before it is made shorter")
-    sums = sum(one.size for one, n in zip(ones, wanted, strict=True) if n in points.added)
     refs, _ = shortest(space, refs, dtypes, ONE if careful else ORDERS)
+    sums = sum(n.size for n in points.added)
     if work(space, refs, dtypes) + _SUM * sums > most:
         raise NotScalar(f"its work is more than {most:.0f} for each point")
     whole = _Whole(points)
     writer = Writer(space, whole.element, many=points.size)
-    done = 0
+    done = failing
     for n in nodes:
         if n in wanted:
-            count = len(elements[wanted[n]])
-            values = writer.write(refs[done : done + count], dtypes[done : done + count])
-            whole.put(n, values)
-            done += count
+            own = slice(done, done + wanted[n].size)
+            whole.put(n, writer.write(refs[own], dtypes[own]))
+            done = own.stop
         elif n not in points.one:
             whole.known[n] = rebuild(n, tuple([whole.known[a] for a in n.args]))
     found = validated("points in scalars", outs, [whole.known[o] for o in outs])
-    conditions = writer.write(refs[done:], dtypes[done:])
+    conditions = writer.write(refs[:failing], dtypes[:failing])
     if not conditions:
         return found, []
     bad = functools.reduce(functools.partial(writer.bind, OR), conditions)
     return found, [bind(CHECK, bad, attrs=(SINGULAR,))]
 
 
-def _wanted(nodes: Sequence[Expr], outs: Sequence[Expr], points: Unbatched) -> dict[Expr, int]:
-    """What is computed from scalars of points and needed whole, numbered in the order of nodes."""
+def _wanted(nodes: Sequence[Expr], outs: Sequence[Expr], points: Unbatched) -> dict[Expr, Expr]:
+    """What is needed whole and computed from scalars of points, and what these are of one point."""
     needed = set(outs)
     for n in nodes:
         if n not in points.one and n not in points.added:
             needed.update(n.args)
-    found = [n for n in nodes if n in points.added or n in points.one and n in needed]
-    return {n: k for k, n in enumerate(found)}
+    found = {n: one for n, (one, _) in points.one.items() if n in needed}
+    found |= {n: operand for n, (operand, _) in points.added.items()}
+    return {n: found[n] for n in nodes if n in found}
 
 
 class _Whole:
@@ -105,8 +96,9 @@ class _Whole:
         found = self._columns.get((what, place))
         if found is None:
             node, axis = self.points.leaves[what]
-            at = [int(k) for k in np.unravel_index(place, what.shape)] if what.shape else []
-            found = self._columns[what, place] = _column(self.known[node], axis, at)
+            x = self.known[node]
+            found = element(x, place) if axis is None else _column(x, axis, place)
+            self._columns[what, place] = found
         return found
 
     def put(self, node: Expr, values: Sequence[Expr]) -> None:
@@ -115,34 +107,30 @@ class _Whole:
         columns = [v if v.shape else broadcast(v, (size,), ()) for v in values]
         if node not in self.points.added:
             axis = self.points.one[node][1]
-            self.known[node] = _stacked(columns, (size,), without(node.shape, axis), axis)
+            self.known[node] = _stacked(columns, without(node.shape, axis), axis)
             return
         row = self.points.added[node][1]
         totals = [bind(row, c, attrs=((0,),)) for c in columns]
-        self.known[node] = _stacked(totals, (), node.shape, 0)
+        self.known[node] = assembled(totals, node.shape)
 
 
-def _column(x: Expr, axis: int | None, at: Sequence[int]) -> Expr:
-    """What stands at one place of an array, along an axis or alone."""
-    starts, sizes = [*at], [1] * len(at)
-    shape: tuple[int, ...] = ()
-    if axis is not None:
-        starts.insert(axis, 0)
-        sizes.insert(axis, x.shape[axis])
-        shape = (x.shape[axis],)
-    return reshape(slice_(x, tuple(starts), tuple(sizes), (1,) * x.ndim), shape)
+def _column(x: Expr, axis: int, place: int) -> Expr:
+    """What all points have at one place of the rest of an array."""
+    at = np.unravel_index(place, without(x.shape, axis)) if x.ndim > 1 else ()
+    starts, sizes = [int(k) for k in at], [1] * len(at)
+    starts.insert(axis, 0)
+    sizes.insert(axis, x.shape[axis])
+    return reshape(slice_(x, tuple(starts), tuple(sizes), (1,) * x.ndim), (x.shape[axis],))
 
 
-def _stacked(
-    columns: Sequence[Expr], lead: tuple[int, ...], shape: tuple[int, ...], axis: int
-) -> Expr:
-    """Columns of shape `lead` as an array: `shape` with the axis of `lead`, if any, put in."""
-    ndim = len(lead)
-    parts = [reshape(c, (*lead, *(1,) * len(shape))) for c in columns]
+def _stacked(columns: Sequence[Expr], shape: tuple[int, ...], axis: int) -> Expr:
+    """An array of columns, one for each place of `shape`, with their axis put in.
+
+    Joined axis by axis, so that each is stored where it belongs, without a copy.
+    """
+    parts = [reshape(c, (c.size, *(1,) * len(shape))) for c in columns]
     for k in reversed(range(len(shape))):
         n = shape[k]
-        parts = [concat(parts[i : i + n], k + ndim) for i in range(0, len(parts), n)]
+        parts = [concat(parts[i : i + n], k + 1) for i in range(0, len(parts), n)]
     (whole,) = parts
-    if not ndim:
-        return whole
     return permute(whole, (*range(1, axis + 1), 0, *range(axis + 1, len(shape) + 1)))

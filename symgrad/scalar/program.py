@@ -98,20 +98,30 @@ def as_scalars(
 
     careful : as of `scalar_program`
     """
+    bare = plain(outs)
+    first = int(_AHEAD * most) + _FEW if careful else None  # what cannot be short enough ends soon
+    space, failing, refs, dtypes = opened(args, bare, most, careful, first)
+    return space, bare, failing, refs, dtypes
+
+
+def opened(
+    args: Sequence[Expr], bare: Sequence[Expr], most: int, careful: bool, first: int | None
+) -> tuple[Space, int, list[Ref], list[str]]:
+    """The scalars of results that are ready for it, behind the conditions of failures, with the
+    number of these.
+
+    first : of nodes that may be made before anything is shortened; None: as many as later
+    """
     space = space_for(most, careful)
     opening = Opening(space)
     opening.leaves(args)
-    bare = plain(outs)
-    if careful:  # nobody asked for it: what cannot be short enough ends soon
-        room, space.most = space.most, space.count + int(_AHEAD * most) + _FEW
-        opening.open(bare)
-        space.most = room
-    else:
-        opening.open(bare)
+    room, space.most = space.most, space.most if first is None else space.count + first
+    opening.open(bare)
+    space.most = room
     failing = list(opening.matrices.singular)
     refs = failing + [r for o in bare for r in opening.elements(o)]
     dtypes = ["bool"] * len(failing) + [o.dtype for o in bare for _ in range(o.size)]
-    return space, bare, len(failing), refs, dtypes
+    return space, len(failing), refs, dtypes
 
 
 def how_long(args: Sequence[Expr], outs: Sequence[Expr], most: int) -> int | None:

@@ -21,7 +21,7 @@ from corpus.measure import COLLECTIONS, FIRST, VALUE, collection, compared
 from corpus.modes import verdict
 from corpus.run import REFUSED, listed, text_of
 
-BUNDLE = 12  # functions in one compilation
+BUNDLE = 6  # functions in one compilation
 BUNDLES = 8  # of them; `corpus/run.py` compiles each function
 
 
